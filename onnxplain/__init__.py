@@ -1,0 +1,30 @@
+"""Explanations for deployed ONNX models, on ONNX Runtime alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from onnxplain.explainer import Explainer
+    from onnxplain.explanation import Attribution, Explanation
+    from onnxplain.images.preprocess import Preprocess
+
+__version__ = "0.1.0"
+
+__all__ = ["Attribution", "Explainer", "Explanation", "Preprocess", "__version__"]
+
+_HOMES = {
+    "Explainer": "onnxplain.explainer",
+    "Explanation": "onnxplain.explanation",
+    "Attribution": "onnxplain.explanation",
+    "Preprocess": "onnxplain.images.preprocess",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public classes when first used, so that `onnxplain --help` answers at once."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'onnxplain' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,115 @@
+"""What "absent" looks like: the input that a method compares with or fills holes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from onnxplain.errors import OptionError
+from onnxplain.tensors import Array, FloatArray
+
+BaselineSpec = str | Array
+
+
+class Colours(Protocol):
+    """How a colour, 0 to 255, looks after preprocessing."""
+
+    def colour(self, red: float, green: float, blue: float) -> FloatArray:
+        """Value of each channel in the model's input."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A sample that a baseline is made for.
+
+    `x` is (1, ...); `channels` is its channel axis and `spatial` its axes of rows and columns.
+    `colours` is None where the input is no picture.
+    """
+
+    x: FloatArray
+    channels: int | None
+    spatial: tuple[int, ...]
+    colours: Colours | None
+    seed: int = 0
+
+
+def make_baseline(spec: BaselineSpec, scene: Scene) -> FloatArray:
+    """The baseline that `spec` names, of the shape of `scene.x`.
+
+    Raises:
+        OptionError: there is no such baseline, or it needs a picture, or an array does not fit.
+    """
+    if not isinstance(spec, str):
+        array = np.asarray(spec, np.float32)
+        try:
+            return np.ascontiguousarray(np.broadcast_to(array, scene.x.shape))
+        except ValueError:
+            raise OptionError(
+                f"The baseline has shape {array.shape}, the model's input {scene.x.shape}."
+            ) from None
+    if spec not in BASELINES:
+        raise OptionError(
+            f"There is no baseline {spec!r}: choose {', '.join(BASELINES)}, or give an array."
+        )
+    return np.ascontiguousarray(BASELINES[spec](scene), np.float32)
+
+
+def _plain(value: float) -> Callable[[Scene], FloatArray]:
+    def make(scene: Scene) -> FloatArray:
+        if scene.colours is None or scene.channels is None:
+            raise OptionError(
+                "This input is no picture, so it has no black, gray or white: choose the baseline "
+                "zeros or mean, or give an array."
+            )
+        shape = [1] * scene.x.ndim
+        shape[scene.channels] = -1
+        colour = scene.colours.colour(value, value, value)
+        return np.broadcast_to(colour.reshape(shape), scene.x.shape)
+
+    return make
+
+
+def _zeros(scene: Scene) -> FloatArray:
+    return np.zeros_like(scene.x)
+
+
+def _mean(scene: Scene) -> FloatArray:
+    mean = scene.x.mean(axis=scene.spatial, keepdims=True)
+    return np.broadcast_to(mean, scene.x.shape)
+
+
+def _blur(scene: Scene) -> FloatArray:
+    """Gaussian blur, sigma a tenth of the longer side: no object's outline survives it."""
+    import cv2
+
+    if len(scene.spatial) != 2:
+        raise OptionError("The baseline blur needs a picture: choose zeros or mean.")
+    planes = np.moveaxis(scene.x[0], [axis - 1 for axis in scene.spatial], [0, 1])
+    sigma = 0.1 * max(planes.shape[:2])
+    blurred = cv2.GaussianBlur(planes, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    blurred = blurred.reshape(planes.shape)
+    placed: FloatArray = np.moveaxis(blurred, [0, 1], [axis - 1 for axis in scene.spatial])[None]
+    return placed
+
+
+def _uniform(scene: Scene) -> FloatArray:
+    """Independent noise between the sample's own extremes."""
+    noise = np.random.default_rng(scene.seed).random(scene.x.shape, np.float32)
+    low, high = scene.x.min(), scene.x.max()
+    between: FloatArray = low + (high - low) * noise
+    return between
+
+
+BASELINES: dict[str, Callable[[Scene], FloatArray]] = {
+    "black": _plain(0),
+    "white": _plain(255),
+    "gray": _plain(127.5),
+    "mean": _mean,
+    "blur": _blur,
+    "zeros": _zeros,
+    "uniform": _uniform,
+}
+"""By name; `uniform` alone is random, seeded by the scene."""

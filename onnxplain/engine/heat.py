@@ -1,0 +1,37 @@
+"""From a method's map to a heatmap on the original picture."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onnxplain.errors import MapError
+from onnxplain.images.geometry import Placement, upsample
+from onnxplain.tensors import FloatArray
+
+
+def to_heatmap(
+    heat: FloatArray, placement: Placement, method: str
+) -> tuple[FloatArray, tuple[float, float]]:
+    """A map (rows, columns) as a heatmap (H, W) in [0, 1], and the values that 0 and 1 stand for.
+
+    The map is enlarged to the model's input, laid back on the picture's own pixels, and scaled over
+    those that the model saw; the others are 0.
+
+    Raises:
+        MapError: the map is not finite, or the same everywhere.
+    """
+    if not np.isfinite(heat).all():
+        raise MapError(
+            f"The map of {method} is not finite (NaN or infinite values), so it means nothing: try "
+            "another layer, another baseline, or a float32 version of the model."
+        )
+    picture = placement.to_picture(upsample(heat, placement.model))
+    seen = placement.covered()
+    low, high = float(picture[seen].min()), float(picture[seen].max())
+    if high - low <= 1e-12 * max(abs(high), abs(low)) or high == low:
+        raise MapError(
+            f"The map of {method} is the same everywhere ({high:.3g}), so it shows nothing: the "
+            "score may not depend on the picture here; try another target, layer or method."
+        )
+    scaled = np.clip((picture - low) / (high - low), 0, 1)
+    return np.where(seen, scaled, 0).astype(np.float32), (low, high)

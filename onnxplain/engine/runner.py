@@ -1,0 +1,241 @@
+"""A model on a provider: its sessions, and whether and how it takes several samples at once."""
+
+from __future__ import annotations
+
+import functools
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from onnxplain.errors import ModelError, OptionError
+from onnxplain.graph.builder import PREFIX
+from onnxplain.graph.masking import BASELINE, Mask, X, masked
+from onnxplain.graph.model import Model
+from onnxplain.graph.rebatch import has_fixed_batch, make_batch_dynamic
+from onnxplain.graph.surgery import with_outputs
+from onnxplain.runtime.batching import BatchSize, Fastest, Fixed, Progress, in_batches, silent
+from onnxplain.runtime.providers import choose_providers
+from onnxplain.runtime.session import OutOfMemoryError, Session
+from onnxplain.tensors import Array, FloatArray, TensorSpec
+
+_SESSIONS_KEPT = 8
+"""A session holds a copy of the weights; pictures of many sizes would pile them up."""
+
+_LARGEST_BATCH = {"cpu": 64, "cuda": 256}
+
+
+@dataclass(frozen=True, eq=False)
+class Batching:
+    """How a model takes samples: `exact` is the batch it insists on, None for any number.
+
+    `model` is the model that takes them so; `how` says it in words, for reports.
+    """
+
+    model: Model
+    exact: int | None
+    how: str
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A model, or the part of it behind a layer: perturbed at `spec`, the rest fed by `sides`.
+
+    `sides` gives the other inputs for a batch of a given size.
+    """
+
+    model: Model
+    spec: TensorSpec
+    sides: Callable[[int], Mapping[str, Array]]
+    exact: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Perturbation:
+    """One sample `x`, (1, ...), seen through each of the masks that `feeds` describes."""
+
+    x: FloatArray
+    baseline: FloatArray
+    mask: Mask
+    feeds: Mapping[str, Array]
+
+    @property
+    def count(self) -> int:
+        """Number of masks."""
+        return len(next(iter(self.feeds.values())))
+
+
+class Runner:
+    """One model, one provider. Sessions are opened when first needed, one per set of outputs."""
+
+    def __init__(
+        self,
+        model: Model,
+        spec: TensorSpec,
+        others: Mapping[str, Array],
+        provider: str,
+        batch_size: int | None,
+    ) -> None:
+        """Prepare to run `model`; `spec` is the input to explain, `others` what the rest is fed.
+
+        Raises:
+            OptionError: the batch size is not positive.
+            ProviderError: the provider cannot be had.
+        """
+        if batch_size is not None and batch_size < 1:
+            raise OptionError(f"The batch size must be at least 1, and is {batch_size}.")
+        self.model = model
+        self.spec = spec
+        self.progress: Progress = silent
+        self.provider = ""
+        self.runs = 0
+        self._others = dict(others)
+        self._providers = choose_providers(provider)
+        self._batch_size = batch_size
+        self._sessions: OrderedDict[Hashable, Session] = OrderedDict()
+        self._batchings: dict[tuple[int, ...], Batching] = {}
+
+    def forward(self, x: Array, tensors: Sequence[str]) -> list[Array]:
+        """Values of `tensors` for one sample, (1, ...)."""
+        return self._forward(self.model, x, tensors)
+
+    def batching(self, x: Array, tensors: Sequence[str]) -> Batching:
+        """How the model takes samples of this shape, proved on `x` and two samples made from it."""
+        key = x.shape
+        if key not in self._batchings:
+            self._batchings[key] = self._prove_batching(x, tensors)
+        return self._batchings[key]
+
+    def whole(self, batching: Batching) -> Part:
+        """All of the model, perturbed at the input to explain."""
+        return Part(batching.model, self.spec, self._others_for, batching.exact)
+
+    def tiled(self, model: Model, x: Array, tensors: Sequence[str], size: int) -> dict[str, Array]:
+        """Values of `tensors` for a batch of `size` copies of `x`."""
+        if not tensors:
+            return {}
+        values = self._forward(model, np.repeat(x, size, axis=0), tensors, whole=True)
+        return dict(zip(tensors, values, strict=True))
+
+    def perturbed(
+        self, part: Part, change: Perturbation, outputs: Sequence[str]
+    ) -> Iterator[tuple[slice, list[Array]]]:
+        """Run `part` on each perturbed sample; `outputs` may hold `masking.MASK` too."""
+        key = (id(part.model), part.spec.name, change.mask, change.x.shape, tuple(outputs))
+        session = self._session(
+            key, lambda: masked(part.model, part.spec, change.x.shape, change.mask, outputs)
+        )
+        fixed = {X: session.place(change.x), BASELINE: session.place(change.baseline)}
+
+        @functools.lru_cache(maxsize=2)
+        def sides(size: int) -> Mapping[str, object]:
+            return {name: session.place(value) for name, value in part.sides(size).items()}
+
+        def run(samples: slice) -> list[Array]:
+            wanted = samples.stop - samples.start
+            size = part.exact or wanted
+            own = {
+                PREFIX + name: _fill(array[samples], size) for name, array in change.feeds.items()
+            }
+            self.runs += 1
+            results = session.run({**fixed, **sides(size), **own}, outputs)
+            return [result[:wanted] for result in results]
+
+        batch = self._batch_for(part.exact, session.device)
+        yield from in_batches(run, change.count, batch, self.progress)
+
+    def _prove_batching(self, x: Array, tensors: Sequence[str]) -> Batching:
+        fixed = has_fixed_batch(self.model.proto, self.spec.name)
+        if fixed is not None and fixed > 1:
+            return Batching(self.model, fixed, f"the model fixes a batch of {fixed}")
+        samples = [x, np.flip(x, -1).copy(), _third_sample(x)]
+        single = [self._forward(self.model, sample, tensors) for sample in samples]
+        expected = [np.concatenate(parts) for parts in zip(*single, strict=True)]
+        if fixed is None and self._agrees(self.model, samples, expected, tensors):
+            return Batching(self.model, None, "in batches")
+        names = [self.spec.name, *(name for name, value in self._others.items() if _is_one(value))]
+        rewritten = replace(self.model, proto=make_batch_dynamic(self.model.proto, names))
+        if self._agrees(rewritten, samples, expected, tensors):
+            return Batching(rewritten, None, "in batches, the fixed batch of 1 rewritten")
+        return Batching(self.model, 1, "one by one: the model does not take batches")
+
+    def _agrees(
+        self, model: Model, samples: list[Array], expected: list[Array], tensors: Sequence[str]
+    ) -> bool:
+        """Whether one batch of the samples gives what single runs gave."""
+        try:
+            got = self._forward(model, np.concatenate(samples), tensors)
+        except ModelError:
+            return False
+        return all(_close(a, b) for a, b in zip(got, expected, strict=True))
+
+    def _forward(
+        self, model: Model, x: Array, tensors: Sequence[str], whole: bool = False
+    ) -> list[Array]:
+        size = max(len(x), has_fixed_batch(model.proto, self.spec.name) or 1)
+        feeds: dict[str, Array] = {self.spec.name: _fill(x.astype(self.spec.dtype), size)}
+        feeds.update(self._others_for(size))
+        self.runs += 1
+        try:
+            results = self._session_with(model, tensors).run(feeds, tensors)
+        except OutOfMemoryError as error:
+            raise ModelError(f"The device has not enough memory for the model: {error}") from error
+        return results if whole else [result[: len(x)] for result in results]
+
+    def _others_for(self, size: int) -> dict[str, Array]:
+        return {
+            name: np.repeat(value, size, axis=0) if _is_one(value) else value
+            for name, value in self._others.items()
+        }
+
+    def _session_with(self, model: Model, tensors: Sequence[str]) -> Session:
+        """A session of the model that can answer with `tensors`."""
+        for key, session in self._sessions.items():
+            if key == (id(model), *session.outputs) and set(tensors) <= set(session.outputs):
+                return session
+        wanted = tuple(dict.fromkeys(tensors))
+        return self._session((id(model), *wanted), lambda: with_outputs(model, wanted))
+
+    def _session(self, key: Hashable, build: Callable[[], Model]) -> Session:
+        if key not in self._sessions:
+            while len(self._sessions) >= _SESSIONS_KEPT:
+                self._sessions.popitem(last=False)
+            self._sessions[key] = Session(build(), self._providers)
+            self.provider = self._sessions[key].provider
+        self._sessions.move_to_end(key)
+        return self._sessions[key]
+
+    def _batch_for(self, exact: int | None, device: str) -> BatchSize:
+        size = exact or self._batch_size
+        return Fastest(_LARGEST_BATCH[device]) if size is None else Fixed(size)
+
+
+def _third_sample(x: Array) -> Array:
+    """Neither `x` nor its mirror image, and in the same range."""
+    moved: Array = np.roll(x, x.shape[-1] // 3, axis=-1)
+    halved = moved // 2 if moved.dtype.kind in "iu" else moved * moved.dtype.type(0.5)
+    return halved.astype(x.dtype)
+
+
+def _is_one(value: Array) -> bool:
+    """Whether a value is one sample of a batch; any other is shared by all samples."""
+    return value.ndim > 0 and len(value) == 1
+
+
+def _fill(array: Array, size: int) -> Array:
+    """Repeat the last sample until there are `size`."""
+    missing = size - len(array)
+    return array if not missing else np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
+
+
+_TOLERANCE = {2: 2e-2, 4: 1e-3, 8: 1e-6}
+"""Largest difference between a batch and single runs, in units of the largest value, by bytes."""
+
+
+def _close(a: Array, b: Array) -> bool:
+    if a.shape != b.shape or not np.isfinite(b).all():
+        return False
+    scale = max(float(np.abs(b).max()), 1e-6)
+    tolerance = _TOLERANCE.get(a.dtype.itemsize, 0.0)
+    return float(np.abs(a.astype(np.float64) - b).max()) <= tolerance * scale

@@ -1,0 +1,49 @@
+"""Errors that a user can put right.
+
+Every message is one sentence (or two) that says what is wrong and what to do. The command line
+prints it without a traceback and exits with `exit_status`.
+"""
+
+
+class OnnxplainError(Exception):
+    """Base of every error that onnxplain raises on purpose."""
+
+    exit_status = 2
+
+
+class ModelError(OnnxplainError):
+    """The model file is missing, broken, hostile, or something ONNX Runtime cannot run."""
+
+
+class LayerError(OnnxplainError):
+    """No such layer, or a layer that the method cannot use."""
+
+
+class TargetError(OnnxplainError):
+    """No such class, an ambiguous label, or an output element that does not exist."""
+
+
+class OptionError(OnnxplainError):
+    """An unknown method or option, or a value that the option does not take."""
+
+
+class PictureError(OnnxplainError):
+    """A picture that cannot be found, read or used."""
+
+
+class PreprocessError(OnnxplainError):
+    """Preprocessing or labels that are malformed, or do not fit the model's input."""
+
+
+class ProviderError(OnnxplainError):
+    """An execution provider that is not installed or cannot be loaded."""
+
+
+class MapError(OnnxplainError):
+    """A map that would mislead: not finite, or the same everywhere."""
+
+
+class OutputError(OnnxplainError):
+    """A result that could not be written, for example because the disk is full."""
+
+    exit_status = 1

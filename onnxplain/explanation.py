@@ -1,0 +1,193 @@
+"""The results: what a method computed, and everything needed to say what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from onnxplain.errors import MapError
+from onnxplain.formats import DEFAULT_FORMATS, save_explanation
+from onnxplain.formats.names import target_name
+from onnxplain.render import DEFAULT_COLORMAP
+from onnxplain.tensors import Array, FloatArray
+
+ScoreKind = Literal["logit", "probability"]
+
+
+@dataclass(frozen=True)
+class ExplainedTarget:
+    """What was explained.
+
+    Attributes:
+        name: how it is called on screen and in file names, such as "282_tiger_cat".
+        index: the class, or None where the target is not a class.
+        label: the class's full label, or None where the model comes without labels.
+    """
+
+    name: str
+    index: int | None = None
+    label: str | None = None
+
+    @classmethod
+    def of_class(cls, index: int, label: str | None = None) -> ExplainedTarget:
+        """Return the target for a class, named after its index and its label."""
+        return cls(target_name(index, label), index, label)
+
+    @property
+    def title(self) -> str:
+        """Return the label, or the name where there is none."""
+        return self.label or self.name
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """What a method computed for arrays that were already preprocessed.
+
+    Attributes:
+        values: float32 (N, ...), signed, never rescaled. The shape of the input for methods that
+            explain the input, (N, grid...) for methods that explain a layer.
+        scores: float (N,), the explained score of each sample.
+        targets: one per sample.
+        method: its name.
+        layer: the tensor that was explained, or None for methods that explain the input.
+        parameters: every option of the method after defaults.
+        diagnostics: what the method reports about its own accuracy.
+    """
+
+    values: FloatArray = field(repr=False)
+    scores: FloatArray
+    targets: tuple[ExplainedTarget, ...]
+    method: str
+    layer: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Which model was explained.
+
+    Attributes:
+        path: its file, or None for a model that was given as bytes or as a ModelProto.
+        sha256: of the model as it was given, in hexadecimal.
+        opset: version of the default operator set that the model imports.
+        input_name: the picture input.
+        output_names: every output, in the model's order.
+    """
+
+    path: Path | None
+    sha256: str
+    opset: int
+    input_name: str
+    output_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How an explanation came about, apart from the method.
+
+    Attributes:
+        model: which model.
+        preprocess: how the picture became the model's input.
+        provider: the execution provider that really ran.
+        versions: of onnxplain, ONNX Runtime and whatever else shapes the numbers.
+    """
+
+    model: ModelFacts
+    preprocess: Mapping[str, Any]
+    provider: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Where a model looked in one picture, for one target.
+
+    Attributes:
+        values: float32, signed, never rescaled, at the method's own resolution.
+        heatmap: float32 (H, W), 0 to 1, on the pixels of the original picture.
+        heatmap_range: the raw values that heat 0 and heat 1 stand for.
+        picture: uint8 (H, W, 3), RGB, the original picture.
+        method: its name.
+        target: what was explained.
+        score: the target's score for this picture.
+        score_kind: whether the score is a logit or a probability.
+        score_tensor: the tensor that the score was read from.
+        parameters: every option of the method after defaults.
+        provenance: model, preprocessing, provider and versions.
+        layer: the tensor that was explained, or None for methods that explain the input.
+        diagnostics: what the method reports about its own accuracy.
+        picture_path: the picture's file, or None for a picture that was given as an array.
+        seen: bool (H, W), False where the model never saw the picture; None where it saw it all.
+        sheet: uint8 (h, w, 3), RGB, drawn in place of the overlay by methods whose result is not
+            one map, such as `feature_maps`.
+
+    Raises:
+        MapError: the heatmap is not finite, leaves [0, 1] or does not have the picture's size.
+    """
+
+    values: FloatArray = field(repr=False)
+    heatmap: FloatArray = field(repr=False)
+    heatmap_range: tuple[float, float]
+    picture: Array = field(repr=False)
+    method: str
+    target: ExplainedTarget
+    score: float
+    score_kind: ScoreKind
+    score_tensor: str
+    parameters: Mapping[str, Any]
+    provenance: Provenance
+    layer: str | None = None
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)
+    picture_path: Path | None = None
+    seen: Array | None = field(default=None, repr=False)
+    sheet: Array | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.heatmap.shape != self.picture.shape[:2]:
+            raise MapError(
+                f"The heatmap of {self.method} has the shape {self.heatmap.shape}, but the picture"
+                f" has {self.picture.shape[:2]}; a heatmap must cover its picture pixel by pixel."
+            )
+        # A comparison with NaN is False, so this refuses what is not finite as well.
+        if not ((self.heatmap >= 0) & (self.heatmap <= 1)).all():
+            raise MapError(
+                f"The heatmap of {self.method} has values that are not finite or outside 0 to 1,"
+                " so it would mislead; try another layer or method."
+            )
+
+    @property
+    def values_range(self) -> tuple[float, float]:
+        """Return the smallest and the largest raw value."""
+        return float(np.min(self.values)), float(np.max(self.values))
+
+    def save(
+        self,
+        folder: str | Path,
+        formats: Sequence[str] = DEFAULT_FORMATS,
+        *,
+        colormap: str = DEFAULT_COLORMAP,
+        picture_name: str | None = None,
+    ) -> list[Path]:
+        """Write the explanation's files, all of them or none, and return their paths.
+
+        The files are called `<picture>.<method>.<target>` plus an ending for each format; files of
+        the same name are replaced.
+
+        Args:
+            folder: made if it does not exist.
+            formats: names from `onnxplain.formats.FORMATS`.
+            colormap: for the overlay, one of `onnxplain.render.COLORMAPS`.
+            picture_name: the first part of the file names instead of the picture's own name, for
+                pictures from different folders that are called the same; see
+                `onnxplain.formats.unique_names`.
+
+        Raises:
+            OptionError: no such format or colormap.
+            OutputError: the files could not be written, for example because the disk is full.
+        """
+        return save_explanation(self, Path(folder), formats, colormap, picture_name)

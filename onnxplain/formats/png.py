@@ -1,0 +1,47 @@
+"""The picture to look at: the overlay, or the contact sheet of methods that have one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from onnxplain.formats.encoding import Request, encode_image
+from onnxplain.render import Caption, captioned_sheet, overlay
+from onnxplain.tensors import Array
+
+if TYPE_CHECKING:
+    from onnxplain.explanation import Explanation
+
+
+def encode(explanation: Explanation, request: Request) -> dict[str, bytes]:
+    """Return an 8-bit colour PNG."""
+    rgb = _draw(explanation, request.colormap)
+    return {".png": encode_image(".png", rgb[..., ::-1])}
+
+
+def _draw(explanation: Explanation, colormap: str) -> Array:
+    if explanation.sheet is not None:
+        return captioned_sheet(explanation.sheet, _sheet_caption(explanation))
+    return overlay(
+        explanation.picture,
+        explanation.heatmap,
+        _overlay_caption(explanation),
+        explanation.heatmap_range,
+        colormap=colormap,
+        seen=explanation.seen,
+    )
+
+
+def _overlay_caption(explanation: Explanation) -> Caption:
+    layer = f" · layer {explanation.layer}" if explanation.layer else ""
+    return Caption(
+        title=explanation.target.title,
+        score=f"{explanation.score_kind} {explanation.score:.4g}",
+        details=explanation.method + layer,
+    )
+
+
+def _sheet_caption(explanation: Explanation) -> Caption:
+    *_, channels, height, width = explanation.values.shape
+    size = f"{channels} channels of {height} × {width}, each on its own scale"
+    title = explanation.layer or explanation.target.title
+    return Caption(title=title, score="", details=f"{explanation.method} · {size}")

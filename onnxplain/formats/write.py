@@ -1,0 +1,58 @@
+"""Writing files whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from onnxplain.errors import OutputError
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full; free some space or choose another folder",
+    errno.EDQUOT: "your disk quota is used up; free some space or choose another folder",
+    errno.EFBIG: "a file would be larger than the system allows; choose fewer formats",
+    errno.EROFS: "the file system is read-only; choose another folder",
+    errno.EACCES: "you may not write there; choose another folder",
+    errno.EPERM: "you may not write there; choose another folder",
+    errno.EEXIST: "it is a file, not a folder; choose another name",
+    errno.ENOTDIR: "a part of that path is a file, not a folder; choose another folder",
+    errno.ENAMETOOLONG: "the path is too long; choose a shorter one",
+}
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
+    """Write files by name into a folder, which is made if need be; return their paths.
+
+    Every file is first written aside, under a name of its own in the same folder, and only when
+    all of them are safely on the disk are they renamed, in the order given. Whatever goes wrong
+    before that, an interrupt included, leaves no new file and no changed one.
+
+    Raises:
+        OutputError: the system refused to write.
+    """
+    staged = {folder / name: folder / f".onnxplain-{secrets.token_hex(8)}.tmp" for name in files}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for aside, data in zip(staged.values(), files.values(), strict=True):
+            _write_to_disk(aside, data)
+        for final, aside in staged.items():
+            aside.replace(final)
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}; choose another folder")
+        raise OutputError(f"Could not write to {folder}: {reason}.") from error
+    finally:
+        for aside in staged.values():
+            with contextlib.suppress(OSError):
+                aside.unlink(missing_ok=True)
+    return list(staged)
+
+
+def _write_to_disk(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

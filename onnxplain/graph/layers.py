@@ -1,0 +1,187 @@
+"""Layers worth explaining: tensors with a spatial grid on the way from the picture to the score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+from onnx import NodeProto
+
+from onnxplain.errors import LayerError
+from onnxplain.graph.constants import constant_value
+from onnxplain.graph.layout import Layout, find_layouts
+from onnxplain.graph.model import Model
+from onnxplain.graph.names import closest
+from onnxplain.graph.shapes import Shape
+from onnxplain.graph.wiring import attributes
+
+LAYOUTS = ("NCHW", "NHWC", "NTC", "NCT")
+"""Layouts of activations that have a map: grids of rows and columns, and tokens on such a grid."""
+
+_NO_DATA = frozenset({"Shape", "Size"})
+"""Operators that read sizes, not values: nothing of the picture flows through them."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """An activation with a grid.
+
+    `tensor` names it in the graph, `node` the node that makes it (its operator is `op`);
+    `shape` holds for a batch of one; `whole` says that all of the picture's way to the score leads
+    through it.
+    """
+
+    tensor: str
+    node: str
+    op: str
+    shape: Shape
+    layout: Layout
+    whole: bool
+
+    @property
+    def grid(self) -> Shape:
+        """Rows and columns."""
+        return self.layout.grid
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return self.shape[self.layout.axes.index("C")]
+
+
+def tensor_of(model: Model, name: str) -> str:
+    """The tensor that a user means by a node's or a tensor's name.
+
+    Raises:
+        LayerError: there is no such name; the message lists close ones.
+    """
+    wiring = model.wiring
+    if name in wiring.position:
+        return name
+    for node in wiring.nodes:
+        if node.name == name and node.output:
+            return str(node.output[0])
+    known = [*(node.name for node in wiring.nodes if node.name), *wiring.tensors()]
+    raise LayerError(
+        f"The model has no layer {name!r}{closest(name, known)}; "
+        "`onnxplain inspect` lists the layers worth explaining."
+    )
+
+
+def grid_layers(model: Model, shapes: Mapping[str, Shape], picture: str, score: str) -> list[Layer]:
+    """All tensors with a grid of more than one cell between `picture` and `score`, in order."""
+    wiring = model.wiring
+    layouts = find_layouts(model, shapes, picture)
+    whole = _bottlenecks(model, picture, score)
+    layers = []
+    for index in wiring.between(picture, score):
+        node = wiring.nodes[index]
+        for tensor in node.output:
+            layout = layouts.get(tensor)
+            if layout is None or layout.axes not in LAYOUTS or prod(layout.grid) <= 1:
+                continue
+            layers.append(
+                Layer(tensor, node.name, node.op_type, shapes[tensor], layout, tensor in whole)
+            )
+    return [layer for layer in layers if layer.tensor != score]
+
+
+def auto_layer(model: Model, layers: list[Layer]) -> Layer:
+    """The last layer whose grid still matters to the score.
+
+    Layers that all of the picture's way leads through come first. Behind a transformer's last
+    attention the patch tokens no longer reach the class token: a token grid counts before it only.
+
+    Raises:
+        LayerError: there is no layer with a grid.
+    """
+    mattering = [layer for layer in layers if _matters(model, layer)]
+    whole = [layer for layer in mattering if layer.whole]
+    if not mattering:
+        raise LayerError(
+            "No layer on the way to the score has a spatial grid of more than one cell: choose a "
+            "method that needs no layer, such as occlusion or rise, or name a layer."
+        )
+    return (whole or mattering)[-1]
+
+
+def _matters(model: Model, layer: Layer) -> bool:
+    """Whether cells other than the extra tokens are read by what follows the layer."""
+    if "T" not in layer.layout.axes or not layer.layout.prefix:
+        return True
+    wiring = model.wiring
+    behind = wiring.descendants([layer.tensor])
+    from_layer = {layer.tensor, *(name for i in behind for name in wiring.nodes[i].output)}
+    stack, seen = [layer.tensor], {layer.tensor}
+    while stack:
+        for index in wiring.readers.get(stack.pop(), ()):
+            node = wiring.nodes[index]
+            if node.op_type in _NO_DATA or _takes_only_prefix(model, layer, node):
+                continue
+            if not _treats_tokens_alone(node, from_layer):
+                return True
+            new = [name for name in node.output if name and name not in seen]
+            seen.update(new)
+            stack.extend(new)
+    return False
+
+
+_TOKEN_WISE = frozenset(
+    "LayerNormalization Add Sub Mul Div Pow Sqrt Erf Gelu Tanh Sigmoid Relu Identity Cast "
+    "ReduceMean Dropout QuantizeLinear DequantizeLinear Neg Reciprocal HardSwish HardSigmoid "
+    "Clip".split()
+)
+
+
+def _treats_tokens_alone(node: NodeProto, from_layer: set[str]) -> bool:
+    """A product with a weight treats each token alone; one of two activations mixes tokens."""
+    if node.op_type == "MatMul":
+        return node.input[1] not in from_layer
+    return node.op_type in _TOKEN_WISE
+
+
+def _takes_only_prefix(model: Model, layer: Layer, node: NodeProto) -> bool:
+    """Whether a node picks the class token (or other extra tokens) and drops the grid."""
+    axis, rank = layer.layout.axes.index("T"), len(layer.shape)
+    if node.op_type == "Gather":
+        chosen = constant_value(model, node.input[1])
+        along = attributes(node).get("axis", 0)
+    elif node.op_type == "Slice" and len(node.input) > 3:
+        chosen = constant_value(model, node.input[2])
+        axes = constant_value(model, node.input[3])
+        along = int(axes[0]) if axes is not None and axes.size == 1 else None
+        chosen = None if chosen is None else chosen - 1
+    else:
+        return False
+    if chosen is None or along not in (axis, axis - rank):
+        return False
+    return bool(((chosen >= 0) & (chosen < layer.layout.prefix)).all())
+
+
+def _bottlenecks(model: Model, picture: str, score: str) -> set[str]:
+    """Tensors that every way from the picture to the score leads through.
+
+    Nodes are visited in order while counting the tensors still to be read: where only one is
+    left, everything behind depends on the picture through it alone.
+    """
+    wiring = model.wiring
+    way = [i for i in wiring.between(picture, score) if wiring.nodes[i].op_type not in _NO_DATA]
+    on_way = set(way)
+    to_read = {
+        name: sum(i in on_way for i in wiring.readers.get(name, ()))
+        for name in [picture, *(n for i in way for n in wiring.nodes[i].output if n)]
+    }
+    live = {picture}
+    found = set()
+    for index in way:
+        node = wiring.nodes[index]
+        for name in dict.fromkeys(node.input):
+            if name in live:
+                to_read[name] -= 1
+                if not to_read[name]:
+                    live.discard(name)
+        live.update(name for name in node.output if to_read.get(name))
+        if len(live) == 1:
+            found.update(live)
+    return found

@@ -1,0 +1,67 @@
+"""Small rewrites, none of which changes an answer, that give every file the same shape."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx.inliner import inline_local_functions
+
+from onnxplain.graph.wiring import attributes
+
+
+def normalize(proto: ModelProto) -> ModelProto:
+    """Inline local functions, lift constants to initializers, list only true inputs.
+
+    Metadata, names of tensors and the outputs are kept. The argument may be changed in place.
+    """
+    if proto.functions:
+        proto = inline_local_functions(proto)
+    _lift_constants(proto)
+    _drop_initializers_from_inputs(proto)
+    return proto
+
+
+def _lift_constants(proto: ModelProto) -> None:
+    kept: list[NodeProto] = []
+    for node in proto.graph.node:
+        tensor = _constant_tensor(node)
+        if tensor is None:
+            kept.append(node)
+        else:
+            proto.graph.initializer.append(tensor)
+    if len(kept) < len(proto.graph.node):
+        del proto.graph.node[:]
+        proto.graph.node.extend(kept)
+
+
+def _constant_tensor(node: NodeProto) -> TensorProto | None:
+    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
+        return None
+    values = attributes(node)
+    if "value" in values:
+        tensor = TensorProto()
+        tensor.CopyFrom(values["value"])
+        tensor.name = node.output[0]
+        return tensor
+    for name, kind in (
+        ("value_float", TensorProto.FLOAT),
+        ("value_floats", TensorProto.FLOAT),
+        ("value_int", TensorProto.INT64),
+        ("value_ints", TensorProto.INT64),
+    ):
+        if name in values:
+            dtype = helper.tensor_dtype_to_np_dtype(kind)
+            array = np.asarray(values[name], dtype=dtype)
+            return numpy_helper.from_array(array, node.output[0])
+    return None
+
+
+def _drop_initializers_from_inputs(proto: ModelProto) -> None:
+    """IR 3 lists every initializer as an input; later versions do so to allow overriding."""
+    initializers = {tensor.name for tensor in proto.graph.initializer}
+    true_inputs = [value for value in proto.graph.input if value.name not in initializers]
+    if len(true_inputs) < len(proto.graph.input):
+        del proto.graph.input[:]
+        proto.graph.input.extend(true_inputs)
+        # Below IR 4 an initializer that is no input is invalid.
+        proto.ir_version = max(proto.ir_version, 4)

@@ -1,0 +1,80 @@
+"""Which tensor holds the score: the one before a final Softmax, LogSoftmax or Sigmoid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from onnxplain.errors import ModelError
+from onnxplain.graph.model import Model
+from onnxplain.graph.names import closest
+from onnxplain.graph.wiring import attributes
+
+Activation = Literal["softmax", "logsoftmax", "sigmoid", "none"]
+
+_ACTIVATIONS: dict[str, Activation] = {
+    "Softmax": "softmax",
+    "LogSoftmax": "logsoftmax",
+    "Sigmoid": "sigmoid",
+    "QLinearSoftmax": "softmax",
+    "QLinearSigmoid": "sigmoid",
+}
+"""QLinear forms read the quantised logits as their first input."""
+
+_TRANSPARENT = frozenset(
+    "Identity Cast Dropout Flatten Reshape Squeeze Unsqueeze "
+    "QuantizeLinear DequantizeLinear".split()
+)
+"""Operators between an activation and the output that carry each score through unchanged."""
+
+
+@dataclass(frozen=True)
+class ScoreTensor:
+    """The model's answer, before and after its last activation.
+
+    `probability` is one of the model's outputs. `logit` is the tensor before the activation, or
+    the same tensor where the model ends in logits (`activation` is then "none"). `axis` is the
+    axis of the classes in `logit` (-1 where nothing says otherwise).
+    """
+
+    probability: str
+    logit: str
+    activation: Activation
+    axis: int
+
+
+def find_score(model: Model, output: str | None = None) -> ScoreTensor:
+    """Find the score tensor behind `output`, or behind the model's first float output.
+
+    Raises:
+        ModelError: the model has no such output, or no float output at all.
+    """
+    name = output if output is not None else _first_float_output(model)
+    if name not in {spec.name for spec in model.outputs}:
+        names = [spec.name for spec in model.outputs]
+        raise ModelError(f"The model has no output {name!r}{closest(name, names)}.")
+    tensor = name
+    while (node := model.wiring.producer(tensor)) is not None:
+        if node.op_type in _ACTIVATIONS:
+            default = 1 if model.opset < 13 else -1
+            axis = attributes(node).get("axis", default)
+            assert isinstance(axis, int)
+            activation = _ACTIVATIONS[node.op_type]
+            return ScoreTensor(
+                name, node.input[0], activation, -1 if activation == "sigmoid" else axis
+            )
+        if node.op_type not in _TRANSPARENT:
+            break
+        tensor = node.input[0]
+    return ScoreTensor(name, name, "none", -1)
+
+
+def _first_float_output(model: Model) -> str:
+    for spec in model.outputs:
+        if spec.dtype.kind == "f" or spec.dtype.name == "bfloat16":
+            return spec.name
+    listed = ", ".join(f"{spec.name} ({spec.dtype})" for spec in model.outputs)
+    raise ModelError(
+        f"None of the model's outputs is a float tensor ({listed}): there is no score to explain; "
+        "use a version of the model that ends in scores rather than in a decision."
+    )

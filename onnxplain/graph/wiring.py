@@ -1,0 +1,98 @@
+"""Who makes and who reads each tensor of a graph."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx.helper import get_attribute_value
+
+
+def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
+    """The bodies of If, Loop and Scan."""
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.GRAPH:
+            yield attribute.g
+        elif attribute.type == AttributeProto.GRAPHS:
+            yield from attribute.graphs
+
+
+def reads(node: NodeProto) -> list[str]:
+    """Tensors that a node reads, the ones captured by its subgraphs included."""
+    names = [name for name in node.input if name]
+    for graph in subgraphs(node):
+        names.extend(_captured(graph))
+    return names
+
+
+def _captured(graph: GraphProto) -> list[str]:
+    own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    own.update(name for node in graph.node for name in node.output)
+    used = [name for node in graph.node for name in reads(node)]
+    used.extend(value.name for value in graph.output)
+    return [name for name in used if name not in own]
+
+
+class Wiring:
+    """An index over one graph, made in a single pass over its nodes.
+
+    `nodes` are in the file's order, which ONNX requires to be topological.
+    """
+
+    def __init__(self, model: ModelProto) -> None:
+        graph = model.graph
+        self.nodes: list[NodeProto] = list(graph.node)
+        self.constants: dict[str, TensorProto] = {t.name: t for t in graph.initializer}
+        self.inputs: list[str] = [value.name for value in graph.input]
+        self.outputs: list[str] = [value.name for value in graph.output]
+        self.position: dict[str, int] = {}
+        self.readers: dict[str, list[int]] = defaultdict(list)
+        for index, node in enumerate(self.nodes):
+            for name in node.output:
+                if name:
+                    self.position[name] = index
+            for name in dict.fromkeys(reads(node)):
+                self.readers[name].append(index)
+
+    def producer(self, tensor: str) -> NodeProto | None:
+        """The node that makes `tensor`; None for an input or an initializer."""
+        index = self.position.get(tensor)
+        return None if index is None else self.nodes[index]
+
+    def ancestors(self, tensors: Iterable[str], stop: frozenset[str] = frozenset()) -> set[int]:
+        """Positions of the nodes that `tensors` are computed from, not looking beyond `stop`."""
+        seen: set[int] = set()
+        stack = [name for name in tensors if name not in stop]
+        while stack:
+            index = self.position.get(stack.pop())
+            if index is None or index in seen:
+                continue
+            seen.add(index)
+            stack.extend(name for name in reads(self.nodes[index]) if name not in stop)
+        return seen
+
+    def descendants(self, tensors: Iterable[str]) -> set[int]:
+        """Positions of the nodes whose result depends on any of `tensors`."""
+        seen: set[int] = set()
+        stack = list(tensors)
+        while stack:
+            for index in self.readers.get(stack.pop(), ()):
+                if index not in seen:
+                    seen.add(index)
+                    stack.extend(name for name in self.nodes[index].output if name)
+        return seen
+
+    def between(self, source: str, sink: str) -> list[int]:
+        """Positions, in order, of the nodes on a way from `source` to `sink`."""
+        return sorted(self.descendants([source]) & self.ancestors([sink]))
+
+    def tensors(self) -> list[str]:
+        """Every tensor that a node makes, in order."""
+        return [name for node in self.nodes for name in node.output if name]
+
+
+def attributes(node: NodeProto) -> dict[str, Any]:
+    """A node's attributes as Python values."""
+    return {a.name: get_attribute_value(a) for a in node.attribute}

@@ -1,0 +1,6 @@
+"""Pictures into model input, and heatmaps back on the original pixels.
+
+Import from the submodules: `picture` (files and arrays to RGB), `geometry` (where pixels go),
+`preprocess` (pixels to tensor), `sources` (where the preprocessing comes from) and `labels`.
+None of them loads OpenCV before a picture is read or resized.
+"""

@@ -1,0 +1,73 @@
+"""The files beside a model that say how to use it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnxplain.errors import PreprocessError
+
+JsonObject = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Config:
+    """A JSON object, the file that it was read from, and what to call that file."""
+
+    path: Path
+    title: str
+    content: JsonObject
+
+
+def read_sidecar(model_path: Path) -> Config | None:
+    """Read `<model stem>.onnxplain.json` beside the model; None where there is none.
+
+    Its keys "preprocess" (an object) and "labels" (a list, an object or the path of a file) are
+    ours; any others inform people.
+    """
+    path = model_path.with_name(f"{model_path.stem}.onnxplain.json")
+    return Config(path, f"sidecar {path.name}", read_object(path)) if path.is_file() else None
+
+
+def find_configs(model_path: Path, name: str) -> Iterator[Config]:
+    """Read files of this name beside the model, then in the folder above it.
+
+    Exporters put a model in a folder `onnx/` below the configuration that belongs to it.
+    """
+    folder = model_path.absolute().parent
+    places = ((folder, "beside the model"), (folder.parent, "in the folder above the model"))
+    for place, words in places:
+        path = place / name
+        if path.is_file():
+            yield Config(path, f"{name} {words}", read_object(path))
+
+
+def read_object(path: Path) -> JsonObject:
+    """Read a file that holds a JSON object."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise PreprocessError(f"{path} must hold a JSON object, not a {type(content).__name__}.")
+    return content
+
+
+def read_json(path: Path) -> object:
+    """Read a JSON file; PreprocessError names the file, and the line where it is wrong."""
+    try:
+        content: object = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise PreprocessError(f"{path} is not valid JSON: {error}.") from error
+    return content
+
+
+def read_text(path: Path) -> str:
+    """Read a UTF-8 text file; PreprocessError names the file."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise PreprocessError(f"{path} does not exist.") from None
+    except OSError as error:
+        raise PreprocessError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise PreprocessError(f"{path} is not a UTF-8 text file.") from error

@@ -1,0 +1,194 @@
+"""Where each pixel of a picture lands in a model's input, and the way back.
+
+Coordinates are continuous: pixel i covers [i, i + 1) and its centre is i + 0.5. Sizes are
+(height, width).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxplain.errors import PictureError
+from onnxplain.images import resample
+from onnxplain.images.picture import MAX_PIXELS
+from onnxplain.tensors import Array, FloatArray
+
+Size = tuple[int, int]
+
+# The kernel does not widen in these, so that shrinking picks single pixels; only "area" averages.
+_OPENCV: Final[Mapping[str, str]] = {
+    "nearest": "INTER_NEAREST_EXACT",
+    "bilinear": "INTER_LINEAR",
+    "bicubic": "INTER_CUBIC",
+    "area": "INTER_AREA",
+    "lanczos": "INTER_LANCZOS4",
+}
+_ANTIALIASED: Final[Mapping[str, resample.Kernel]] = {
+    "antialias-bilinear": resample.TRIANGLE,
+    "antialias-bicubic": resample.CUBIC,
+    "antialias-lanczos": resample.LANCZOS3,
+}
+INTERPOLATIONS: Final = (*_OPENCV, *_ANTIALIASED)
+"""OpenCV's filters by name, then Pillow's (also torchvision's and Hugging Face's)."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How a picture became a model's input: resized, then laid on the input at an offset.
+
+    Per axis, x_model = x_picture * scale + offset in continuous coordinates, with
+    scale = resized / picture. A negative offset crops, a positive one pads.
+    """
+
+    picture: Size
+    resized: Size
+    offset: Size
+    model: Size
+
+    @classmethod
+    def stretch(cls, picture: Size, model: Size) -> Placement:
+        """Resize to the model's size, whatever that does to the proportions."""
+        return cls(picture, model, (0, 0), model)
+
+    @classmethod
+    def crop(cls, picture: Size, model: Size, resize: int | Size) -> Placement:
+        """Resize the short side to `resize` (or stretch to that size), then cut out the centre.
+
+        Rounds as torchvision's Resize and CenterCrop do; what falls short of the model's size is
+        padded on both sides.
+        """
+        resized = resize if isinstance(resize, tuple) else short_side_to(picture, resize)
+        top, left = (_centre_crop(*axis) for axis in zip(resized, model, strict=True))
+        return cls(picture, resized, (top, left), model)
+
+    @classmethod
+    def letterbox(cls, picture: Size, model: Size) -> Placement:
+        """Resize to fit inside with the proportions kept, centred, the rest padded.
+
+        Rounds as Ultralytics does: the odd pixel of padding goes below and to the right.
+        """
+        scale = min(new / old for new, old in zip(model, picture, strict=True))
+        height, width = (max(1, round(side * scale)) for side in picture)
+        top, left = round((model[0] - height) / 2 - 0.1), round((model[1] - width) / 2 - 0.1)
+        return cls(picture, (height, width), (top, left), model)
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Model pixels per picture pixel, (vertical, horizontal)."""
+        return self.resized[0] / self.picture[0], self.resized[1] / self.picture[1]
+
+    def window(self, axis: int) -> slice:
+        """The pixels of the model's input, along one axis, that show the picture."""
+        start = self.offset[axis]
+        return slice(max(start, 0), min(start + self.resized[axis], self.model[axis]))
+
+    def seen(self, axis: int) -> slice:
+        """The picture's pixels, along one axis, of which the model saw at least a part."""
+        window, start = self.window(axis), self.offset[axis]
+        old, new = self.picture[axis], self.resized[axis]
+        first = (window.start - start) * old // new
+        stop = -(-(window.stop - start) * old // new)
+        return slice(first, stop)
+
+    def covered(self) -> NDArray[np.bool_]:
+        """Mask (H, W) of the picture: True where the model saw at least a part of the pixel."""
+        mask = np.zeros(self.picture, bool)
+        mask[self.seen(0), self.seen(1)] = True
+        return mask
+
+    def to_picture(self, heat: Array) -> FloatArray:
+        """Lay a map of the model's input (h, w) back on the picture: (H, W) float32.
+
+        Where the model's pixels are the coarser ones they are interpolated linearly, where they
+        are the finer ones they are averaged; values on padding never enter. Pixels that were
+        cropped away, so that the model saw nothing of them, are 0.
+        """
+        if heat.shape != self.model:
+            raise ValueError(f"expected a map of shape {self.model}, got {heat.shape}")
+        shown = heat[self.window(0), self.window(1)]
+        canvas = np.zeros(self.picture, np.float32)
+        canvas[self.seen(0), self.seen(1)] = self._back(1).apply(self._back(0).apply(shown, 0), 1)
+        return canvas
+
+    def _back(self, axis: int) -> resample.Taps:
+        """From the pixels in `window` to the picture's pixels in `seen`."""
+        window, seen = self.window(axis), self.seen(axis)
+        size = window.stop - window.start
+        edges = np.arange(seen.start, seen.stop + 1) * self.scale[axis]
+        edges += self.offset[axis] - window.start
+        if self.resized[axis] > self.picture[axis]:
+            return resample.area(size, edges)
+        return resample.linear(size, (edges[:-1] + edges[1:]) / 2)
+
+
+def short_side_to(picture: Size, short: int) -> Size:
+    """The size with the short side at `short`; the long one is rounded down, as torchvision's."""
+    height, width = picture
+    if height <= width:
+        return short, short * width // height
+    return short * height // width, short
+
+
+def resize_and_place(
+    picture: FloatArray, placement: Placement, interpolation: str, pad: float
+) -> FloatArray:
+    """Resize a picture (H, W, 3) in 0..255 and lay it on the model's input (h, w, 3).
+
+    `interpolation` is one of INTERPOLATIONS; `pad` (0..255) fills what the picture leaves empty.
+    Filters that overshoot are clipped to 0..255, as they are in 8-bit pipelines.
+    """
+    height, width = placement.resized
+    if height * width > MAX_PIXELS:
+        raise PictureError(
+            f"A picture of {placement.picture[1]} x {placement.picture[0]} pixels is too "
+            "elongated for its short side to be resized: cut it to the part that matters, or use "
+            "fit 'letterbox' or 'stretch'."
+        )
+    resized = np.clip(_resize(picture, placement.resized, interpolation), 0, 255)
+    if placement.resized == placement.model:
+        return resized
+    canvas = np.full((*placement.model, 3), pad, np.float32)
+    rows, columns = placement.window(0), placement.window(1)
+    top, left = placement.offset
+    canvas[rows, columns] = resized[
+        rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
+    ]
+    return canvas
+
+
+def upsample(maps: Array, size: Size) -> FloatArray:
+    """Resize maps (..., gh, gw) to (..., h, w) float32, bilinearly with half-pixel centres.
+
+    The outermost values hold beyond their centres; the same as OpenCV's INTER_LINEAR.
+    """
+    from onnxplain.images.opencv import cv2
+
+    grids = np.ascontiguousarray(maps, np.float32).reshape(-1, *maps.shape[-2:])
+    out = np.empty((len(grids), *size), np.float32)
+    for grid, target in zip(grids, out, strict=True):
+        cv2.resize(grid, size[::-1], dst=target, interpolation=cv2.INTER_LINEAR)
+    return out.reshape(*maps.shape[:-2], *size)
+
+
+def _centre_crop(resized: int, model: int) -> int:
+    """Offset of a centre crop, or of the centring where there is too little to crop."""
+    return -round((resized - model) / 2) if resized >= model else (model - resized) // 2
+
+
+def _resize(picture: FloatArray, size: Size, interpolation: str) -> FloatArray:
+    kernel = _ANTIALIASED.get(interpolation)
+    if kernel is not None:
+        rows = resample.antialiased(picture.shape[0], size[0], kernel)
+        columns = resample.antialiased(picture.shape[1], size[1], kernel)
+        return columns.apply(rows.apply(picture, 0), 1)
+
+    from onnxplain.images.opencv import cv2
+
+    flag = getattr(cv2, _OPENCV[interpolation])
+    resized: FloatArray = cv2.resize(picture, size[::-1], interpolation=flag)
+    return resized

@@ -1,0 +1,156 @@
+"""The names of a model's classes."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from onnxplain.errors import PreprocessError, TargetError
+from onnxplain.images.files import find_configs, read_json, read_sidecar, read_text
+from onnxplain.images.metadata import is_ultralytics, read_literal
+
+_SHOWN: Final = 10
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Class names by index. Not every index needs a name, and names may repeat."""
+
+    names: Mapping[int, str]
+    origin: str
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def name(self, index: int) -> str:
+        """The name of a class, or its index as text where it has none."""
+        return self.names.get(index, str(index))
+
+    def find(self, text: str) -> int:
+        """The class that `text` means: an index, a name, one of its synonyms or a part of it.
+
+        A name may list synonyms between commas. Case does not matter, nor the difference between
+        underscore and space; the closest kind of match counts. Whether the model has a class of
+        that index is for the caller to check.
+
+        Raises TargetError where the text fits several classes, listing them, or none, with the
+        names that look like it.
+        """
+        wanted = _plain(text)
+        plain = {index: _plain(name) for index, name in self.names.items()}
+        for fits in _KINDS_OF_MATCH:
+            matches = {index for index, name in plain.items() if wanted and fits(wanted, name)}
+            if fits is _is_name and wanted.isdecimal():
+                matches.add(int(wanted))
+            if len(matches) == 1:
+                return matches.pop()
+            if matches:
+                raise self._ambiguous(text, sorted(matches))
+        raise self._unknown(text, wanted, plain)
+
+    def _ambiguous(self, text: str, matches: list[int]) -> TargetError:
+        shown = ", ".join(f"{index} ({self.name(index)})" for index in matches[:_SHOWN])
+        more = f" and {len(matches) - _SHOWN} more" if len(matches) > _SHOWN else ""
+        return TargetError(
+            f"{text!r} fits {len(matches)} classes: {shown}{more}; give one of these indices."
+        )
+
+    def _unknown(self, text: str, wanted: str, plain: Mapping[int, str]) -> TargetError:
+        words = {index: {name, *name.split(", ")} for index, name in plain.items()}
+        close = set(difflib.get_close_matches(wanted, set().union(*words.values()), n=5))
+        alike = [f"{index} ({self.name(index)})" for index in words if words[index] & close]
+        hint = f"close are {', '.join(alike[:_SHOWN])}" if alike else "give its index"
+        return TargetError(f"No class is called {text!r} in the labels ({self.origin}): {hint}.")
+
+
+def find_labels(
+    model_path: Path | None,
+    metadata: Mapping[str, str],
+    override: Path | Sequence[str] | None = None,
+) -> Labels | None:
+    """Find the class names: `override`, sidecar, model metadata, else `config.json` near the model.
+
+    `override` is a list of names or a file: text with one name per line, or JSON with a list, an
+    object of names by index, or a Hugging Face configuration. None where there are no names.
+
+    Raises PreprocessError for labels that cannot be read.
+    """
+    if override is not None:
+        if isinstance(override, str | Path):
+            return _read_file(Path(override))
+        return Labels(dict(enumerate(override)), "given")
+    return next(_candidates(model_path, metadata), None)
+
+
+def _candidates(model_path: Path | None, metadata: Mapping[str, str]) -> Iterator[Labels]:
+    sidecar = None if model_path is None else read_sidecar(model_path)
+    if sidecar is not None and "labels" in sidecar.content:
+        labels = sidecar.content["labels"]
+        if isinstance(labels, str):
+            yield _read_file(sidecar.path.parent / labels)
+        else:
+            yield _from_content(labels, sidecar.title)
+    if is_ultralytics(metadata):
+        yield _from_content(read_literal(metadata, "names"), "model metadata")
+    for config in () if model_path is None else find_configs(model_path, "config.json"):
+        if config.content.keys() & _CONFIG_KEYS:
+            yield _from_content(config.content, config.title)
+
+
+def _read_file(path: Path) -> Labels:
+    if path.suffix.lower() == ".json":
+        return _from_content(read_json(path), path.name)
+    return _from_content(read_text(path).rstrip().splitlines(), path.name)
+
+
+_CONFIG_KEYS: Final = ("id2label", "label_names")
+
+
+def _from_content(content: object, origin: str) -> Labels:
+    """Labels from a list, an object of names by index, or a configuration that holds either."""
+    if isinstance(content, dict) and "id2label" in content:  # Hugging Face transformers
+        return _from_content(content["id2label"], origin)
+    if isinstance(content, dict) and "label_names" in content:  # timm: codes, and words for them
+        words = content.get("label_descriptions") or {}
+        return _from_content([words.get(code, code) for code in content["label_names"]], origin)
+    try:
+        pairs = enumerate(content) if isinstance(content, list) else dict(content).items()  # type: ignore[call-overload]
+        names = {int(index): _name(value) for index, value in pairs}
+    except (TypeError, ValueError):
+        names = {}
+    if not names:
+        raise PreprocessError(
+            f"The labels from {origin} are neither a list of names nor names by index."
+        )
+    return Labels(names, origin)
+
+
+def _name(value: object) -> str:
+    """A name, or the last of a list as in Keras' [WordNet code, name]."""
+    name = value[-1] if isinstance(value, list) and value else value
+    if not isinstance(name, str):
+        raise TypeError
+    return name.strip()
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[\s_]+", " ", text).strip().casefold()
+
+
+def _is_name(wanted: str, name: str) -> bool:
+    return wanted == name
+
+
+def _is_synonym(wanted: str, name: str) -> bool:
+    return wanted in name.split(", ")
+
+
+def _is_part(wanted: str, name: str) -> bool:
+    return wanted in name
+
+
+_KINDS_OF_MATCH: Final[tuple[Callable[[str, str], bool], ...]] = (_is_name, _is_synonym, _is_part)

@@ -1,0 +1,186 @@
+"""Pictures from files and arrays: always RGB, float32, 0..255."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from onnxplain.errors import PictureError
+from onnxplain.tensors import Array, FloatArray
+
+MAX_PIXELS = 2**28
+"""Pictures above this are refused: 16,384 x 16,384, or 3 GiB as RGB float32.
+
+Photographs of 200-megapixel cameras fit; 30,000 x 30,000 does not. OpenCV's own limit, the
+environment variable OPENCV_IO_MAX_IMAGE_PIXELS, refuses such a file before decoding it, but is
+read only while cv2 is loaded: a program sets it, a library must not.
+"""
+
+SUFFIXES = frozenset(
+    ".avif .bmp .dib .exr .gif .hdr .jp2 .jpe .jpeg .jpg .pbm .pfm .pgm .png .pnm .ppm .ras .sr"
+    " .tif .tiff .webp".split()
+)
+"""What counts as a picture in a folder or behind a pattern; a file named outright always does."""
+
+_TO_255 = {"uint8": 1.0, "uint16": 1 / 257, "float32": 255.0, "float64": 255.0}
+
+
+def read_picture(path: Path) -> FloatArray:
+    """Read a picture file as (H, W, 3) RGB float32 in 0..255, the right way up.
+
+    Takes what OpenCV decodes. Samples of 16 bits are divided by 257 and keep their precision;
+    float samples must lie in [0, 1]. Grey becomes three equal channels, the EXIF orientation is
+    applied, and alpha is dropped without blending, as Pillow's `convert("RGB")` and deployed
+    pipelines do (OpenCV itself multiplies 8-bit TIFF colours by their alpha).
+
+    Raises PictureError for a file that is missing, empty, a folder, not to be opened, not a
+    picture, or larger than MAX_PIXELS.
+    """
+    decoded = _decode(_read_bytes(path), path)
+    _check_size(decoded, str(path))
+    scale = _TO_255.get(decoded.dtype.name)
+    if scale is None:
+        raise PictureError(
+            f"{path} holds {decoded.dtype.name} samples: save it with 8 or 16 bits, unsigned, "
+            "or as float in 0..1."
+        )
+    if decoded.dtype.kind == "f":
+        _check_range(decoded, 1.0, str(path))
+    bgr = decoded if decoded.ndim == 3 else decoded[..., None]
+    return _as_rgb(bgr[..., ::-1]) * np.float32(scale)
+
+
+def as_picture(array: Array) -> FloatArray:
+    """Take an array as a picture: (H, W, 3) RGB float32 in 0..255.
+
+    `array` is (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA (alpha is dropped); uint8,
+    uint16 (divided by 257) or float in 0..255. The result may share its memory.
+
+    Raises PictureError for other shapes and types, for values that are not finite or outside
+    0..255, and for floats that evidently lie in 0..1.
+    """
+    name = "the array"
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        raise PictureError(
+            f"{name} has shape {array.shape}: a picture is (H, W), (H, W, 1), (H, W, 3) "
+            "or (H, W, 4), channels last."
+        )
+    _check_size(array, name)
+    if array.dtype.kind == "f":
+        _check_range(array, 255.0, name)
+        if 0 < array.max() <= 1:
+            raise PictureError(f"{name} lies in 0..1: multiply it by 255, pictures are in 0..255.")
+    elif array.dtype.name not in _TO_255:
+        raise PictureError(
+            f"{name} is {array.dtype.name}: a picture is uint8, uint16 or float in 0..255."
+        )
+    planes = array if array.ndim == 3 else array[..., None]
+    picture = _as_rgb(planes[..., :3])
+    return picture / np.float32(257) if array.dtype.name == "uint16" else picture
+
+
+def find_pictures(patterns: Sequence[str | Path]) -> list[Path]:
+    """List the pictures that files, folders and glob patterns name, in order, each one once.
+
+    A folder stands for the pictures directly in it and a pattern (`*`, `?`, `[..]`, `**`) for
+    those it matches, both sorted by name. Files that exist are kept as they are, whatever their
+    suffix, even where their names hold glob characters.
+
+    Raises PictureError where an entry names no picture.
+    """
+    found: dict[Path, Path] = {}
+    for pattern in patterns:
+        for path in _expand(Path(pattern)):
+            found.setdefault(path.resolve(), path)
+    return list(found.values())
+
+
+def _expand(path: Path) -> list[Path]:
+    if path.is_dir():
+        pictures = _only_pictures(path.iterdir())
+        if not pictures:
+            raise PictureError(f"The folder {path} holds no pictures ({_known_suffixes()}).")
+        return pictures
+    if path.exists():
+        return [path]
+    if not glob.has_magic(str(path)):
+        raise PictureError(f"{path} does not exist.")
+    # Path.glob refuses absolute patterns.
+    matches = glob.glob(str(path), recursive=True)  # noqa: PTH207
+    pictures = _only_pictures(Path(match) for match in matches)
+    if not pictures:
+        raise PictureError(f"No picture matches {path} ({_known_suffixes()}).")
+    return pictures
+
+
+def _only_pictures(paths: Iterable[Path]) -> list[Path]:
+    return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def _known_suffixes() -> str:
+    return f"files that end in {', '.join(sorted(SUFFIXES))}"
+
+
+def _read_bytes(path: Path) -> Array:
+    """Read the whole file ourselves: OpenCV cannot open every path, nor say what went wrong."""
+    if path.is_dir():
+        raise PictureError(f"{path} is a folder, not a picture.")
+    try:
+        data = np.fromfile(path, np.uint8)
+    except FileNotFoundError:
+        raise PictureError(f"{path} does not exist.") from None
+    except OSError as error:
+        raise PictureError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if data.size == 0:
+        raise PictureError(f"{path} is empty.")
+    return data
+
+
+def _decode(data: Array, path: Path) -> Array:
+    """Decode to (H, W) grey or (H, W, 3) BGR in the file's own sample type."""
+    from onnxplain.images.opencv import cv2
+
+    try:
+        # Not IMREAD_COLOR: it fails on grey float TIFF. Not IMREAD_UNCHANGED: it skips EXIF.
+        decoded = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+    except cv2.error as error:
+        if "CV_IO_MAX_IMAGE" in str(error) or error.code == cv2.Error.StsNoMem:
+            raise _too_large(str(path)) from None
+        decoded = None
+    if decoded is None:
+        raise PictureError(
+            f"{path} is not a picture that OpenCV can decode, or is damaged or cut short: "
+            "convert it to PNG or JPEG."
+        )
+    picture: Array = decoded
+    return picture
+
+
+def _check_size(array: Array, name: str) -> None:
+    if array.size == 0:
+        raise PictureError(f"{name} has no pixels: its shape is {array.shape}.")
+    if array.shape[0] * array.shape[1] > MAX_PIXELS:
+        raise _too_large(f"{name}, of {array.shape[1]:,} x {array.shape[0]:,} pixels,")
+
+
+def _too_large(name: str) -> PictureError:
+    return PictureError(
+        f"{name} is too large: the most is {MAX_PIXELS:,} pixels, so scale it down first."
+    )
+
+
+def _check_range(array: Array, top: float, name: str) -> None:
+    low, high = float(array.min()), float(array.max())
+    # Written so that NaN, for which every comparison is false, fails too.
+    if not (low >= 0 and high <= top):
+        raise PictureError(
+            f"{name} holds float samples from {low:g} to {high:g}: they must lie in 0..{top:g}."
+        )
+
+
+def _as_rgb(planes: Array) -> FloatArray:
+    """(H, W, 1 or 3) of any type to contiguous (H, W, 3) float32."""
+    return np.ascontiguousarray(np.broadcast_to(planes, (*planes.shape[:2], 3)), dtype=np.float32)

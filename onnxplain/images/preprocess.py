@@ -1,0 +1,172 @@
+"""From a picture's pixels to a model's input tensor, and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from onnxplain.errors import PreprocessError
+from onnxplain.images.geometry import (
+    INTERPOLATIONS,
+    Placement,
+    Size,
+    resize_and_place,
+    short_side_to,
+)
+from onnxplain.images.settings import parse_settings
+from onnxplain.tensors import Array, FloatArray
+
+# Model channels from R, G, B: the weights of grey are those of ITU-R BT.601, as in OpenCV and
+# Pillow. The second table leads back; grey fills all three.
+_FROM_RGB: Final[Mapping[str, FloatArray]] = {
+    "RGB": np.eye(3, dtype=np.float32),
+    "BGR": np.eye(3, dtype=np.float32)[::-1],
+    "GRAY": np.array([[0.299, 0.587, 0.114]], np.float32),
+}
+_TO_RGB: Final[Mapping[str, FloatArray]] = {
+    "RGB": _FROM_RGB["RGB"],
+    "BGR": _FROM_RGB["BGR"],
+    "GRAY": np.ones((3, 1), np.float32),
+}
+_CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "layout": ("NCHW", "NHWC"),
+    "channels": tuple(_FROM_RGB),
+    "fit": ("stretch", "crop", "letterbox"),
+    "interpolation": INTERPOLATIONS,
+}
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What a model expects of a picture: tensor = (v * scale - mean) / std, v in 0..255.
+
+    size: (height, width) of the model's input, or None where the model takes the picture at its
+        own size (after `resize` of the short side, if given).
+    layout: "NCHW" or "NHWC".
+    channels: "RGB", "BGR" or "GRAY"; also the order of `mean` and `std`.
+    fit: "stretch" to the size, centre "crop" of a resized picture, or "letterbox" (all of the
+        picture, proportions kept, the rest filled with `pad`).
+    resize: before the crop, the short side, or (height, width) to stretch to. None: the short
+        side of `size`.
+    interpolation: one of `geometry.INTERPOLATIONS`.
+    scale, mean, std: as in the formula; mean and std hold one number, or one per channel.
+    pad: value in 0..255 around a letterbox or a picture smaller than its crop.
+    dtype: type of the model's input; integers are rounded and clipped to its range.
+    origin: where these settings come from, in words.
+
+    Raises PreprocessError where the values contradict each other or make no sense.
+    """
+
+    size: Size | None
+    layout: str = "NCHW"
+    channels: str = "RGB"
+    fit: str = "stretch"
+    resize: int | Size | None = None
+    interpolation: str = "bilinear"
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    pad: float = 0.0
+    dtype: np.dtype[Any] = np.dtype(np.float32)  # noqa: RUF009 - a dtype cannot change
+    origin: str = "given"
+
+    def __post_init__(self) -> None:
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                raise PreprocessError(
+                    f"Preprocessing from {self.origin} has {getattr(self, name)!r} as {name}: "
+                    f"it is one of {', '.join(known)}."
+                )
+        for problem, found in self._contradictions().items():
+            if found:
+                raise PreprocessError(f"Preprocessing from {self.origin} {problem}.")
+
+    def _contradictions(self) -> dict[str, bool]:
+        """Each thing that can be wrong, as the end of a sentence, and whether it is."""
+        sizes = [size for size in (self.size, self.resize) if size is not None]
+        numbers = (self.scale, *self.mean, *self.std)
+        return {
+            "has a size or resize below one pixel": any(np.min(size) < 1 for size in sizes),
+            "has no size, which means the picture's own: that takes fit 'stretch', and as resize "
+            "at most a short side": self.size is None
+            and (self.fit != "stretch" or isinstance(self.resize, tuple)),
+            f"has {len(self.mean)} values of mean and {len(self.std)} of std for "
+            f"{self.channel_count} channel(s) of {self.channels}": not (
+                {len(self.mean), len(self.std)} <= {1, self.channel_count}
+            ),
+            "has a scale, mean or std that is not finite": not all(map(math.isfinite, numbers)),
+            "has a scale or std of zero": 0 in (self.scale, *self.std),
+            "has a pad outside 0..255": not 0 <= self.pad <= 255,
+        }
+
+    @property
+    def channel_count(self) -> int:
+        """How many channels the model's input has."""
+        return len(_FROM_RGB[self.channels])
+
+    def place(self, picture: Size) -> Placement:
+        """Where the pixels of a picture of this size go."""
+        if self.size is None:
+            short = self.resize if isinstance(self.resize, int) else min(picture)
+            return Placement.stretch(picture, short_side_to(picture, short))
+        if self.fit == "crop":
+            return Placement.crop(picture, self.size, self.resize or min(self.size))
+        fit = Placement.letterbox if self.fit == "letterbox" else Placement.stretch
+        return fit(picture, self.size)
+
+    def apply(self, picture: FloatArray) -> tuple[Array, Placement]:
+        """Turn a picture, (H, W, 3) RGB in 0..255, into the model's input.
+
+        Returns the tensor, (1, C, h, w) or (1, h, w, C) of `dtype`, and how to lay a map of it
+        back on the picture.
+        """
+        height, width = picture.shape[:2]
+        placement = self.place((height, width))
+        pixels = resize_and_place(picture, placement, self.interpolation, self.pad)
+        tensor = self._normalise(pixels)
+        if self.layout == "NCHW":
+            tensor = np.moveaxis(tensor, -1, 0)
+        return np.ascontiguousarray(tensor[None]), placement
+
+    def colour(self, red: float, green: float, blue: float) -> Array:
+        """What one colour, in 0..255, becomes: (C,) of `dtype`, in the model's channel order."""
+        return self._normalise(np.array([red, green, blue], np.float32))
+
+    def inverse(self, tensor: Array) -> FloatArray:
+        """The picture that a tensor, with or without its batch axis of 1, shows.
+
+        Returns (h, w, 3) RGB float32, clipped to 0..255.
+        """
+        planes = tensor[0] if tensor.ndim == 4 else tensor
+        if self.layout == "NCHW":
+            planes = np.moveaxis(planes, 0, -1)
+        mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
+        values = (planes.astype(np.float32) * std + mean) / np.float32(self.scale)
+        rgb: FloatArray = np.clip(values @ _TO_RGB[self.channels].T, 0, 255)
+        return rgb
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields in JSON types; `from_dict` reads them back."""
+        return asdict(self) | {"dtype": self.dtype.name}
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, object]) -> Preprocess:
+        """Build from written settings: field names, with values as `parse_settings` reads them.
+
+        Fields left out take their defaults, `size` that of None. Raises PreprocessError for
+        unknown names and bad values.
+        """
+        return cls(**{"size": None, **parse_settings(settings)})
+
+    def _normalise(self, rgb: FloatArray) -> Array:
+        """(..., 3) RGB in 0..255 to (..., C) of `dtype`."""
+        mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
+        values: Array = (rgb @ _FROM_RGB[self.channels].T * np.float32(self.scale) - mean) / std
+        if self.dtype.kind in "iu":
+            limits = np.iinfo(self.dtype)
+            values = np.clip(np.rint(values), limits.min, limits.max)
+        return values.astype(self.dtype)

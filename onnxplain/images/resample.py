@@ -1,0 +1,111 @@
+"""Resampling along one axis, in continuous coordinates where pixel i covers [i, i + 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxplain.tensors import Array, FloatArray
+
+Floats = NDArray[np.floating[Any]]
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Each output pixel as a weighted sum of neighbouring source pixels.
+
+    Output pixel i is the sum over k of weights[i, k] * source[first[i] + k].
+    `first` is (n_out,), `weights` is (n_out, taps) float32 with rows that sum to 1.
+    """
+
+    first: Indices
+    weights: FloatArray
+
+    def apply(self, array: Array, axis: int) -> FloatArray:
+        """Resample `array` along `axis`; the result has n_out pixels there."""
+        moved = np.moveaxis(array, axis, 0)
+        source = moved.reshape(moved.shape[0], -1)
+        out = np.empty((len(self.first), source.shape[1]), np.float32)
+        taps = self.weights.shape[1]
+        for row, first, weights in zip(out, self.first, self.weights, strict=True):
+            np.matmul(weights, source[first : first + taps], out=row)
+        return np.moveaxis(out.reshape(-1, *moved.shape[1:]), 0, axis)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A resampling filter: `shape` is its curve, zero at distances of `reach` and more."""
+
+    shape: Callable[[Floats], Floats]
+    reach: float
+
+
+def _cubic(x: Floats) -> Floats:
+    """Keys' cubic convolution with a = -1/2, the third-order one."""
+    near: Floats = (1.5 * x - 2.5) * x * x + 1
+    far: Floats = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    curve: Floats = np.where(x < 1, near, far)
+    return curve
+
+
+def _lanczos(x: Floats) -> Floats:
+    """A sinc under a sinc three times as wide."""
+    window: Floats = np.sinc(x) * np.sinc(x / 3)
+    return window
+
+
+TRIANGLE = Kernel(lambda x: 1 - x, 1)
+CUBIC = Kernel(_cubic, 2)
+LANCZOS3 = Kernel(_lanczos, 3)
+
+
+def linear(size: int, centres: Floats) -> Taps:
+    """Interpolate linearly between pixel centres; beyond the outermost ones their value holds."""
+    held = np.clip(centres, 0.5, size - 0.5)
+    first = np.floor(held - 0.5)
+    return _taps(size, first, first + 2, lambda source: 1 - np.abs(source - held[:, None]))
+
+
+def area(size: int, edges: Floats) -> Taps:
+    """Average what lies between consecutive `edges` (n_out + 1,), each pixel by its overlap."""
+    low, high = (np.clip(side, 0, size)[:, None] for side in (edges[:-1], edges[1:]))
+
+    def overlap(source: Floats) -> Floats:
+        shared: Floats = np.minimum(source + 0.5, high) - np.maximum(source - 0.5, low)
+        return shared
+
+    return _taps(size, np.floor(low[:, 0]), np.ceil(high[:, 0]), overlap)
+
+
+def antialiased(size: int, new_size: int, kernel: Kernel) -> Taps:
+    """Resize `size` pixels to `new_size` as Pillow does: shrinking widens the kernel.
+
+    Only source pixels whose centre, rounded, lies within the kernel's reach count, and their
+    weights are scaled to sum to 1, so that at a border the missing part is left out.
+    """
+    step = size / new_size
+    stretch = max(step, 1.0)
+    centres = (np.arange(new_size) + 0.5) * step
+    reach = kernel.reach * stretch
+
+    def weigh(source: Floats) -> Floats:
+        return kernel.shape(np.minimum(np.abs(source - centres[:, None]) / stretch, kernel.reach))
+
+    return _taps(size, np.trunc(centres - reach + 0.5), np.trunc(centres + reach + 0.5), weigh)
+
+
+def _taps(size: int, first: Floats, stop: Floats, weigh: Callable[[Floats], Floats]) -> Taps:
+    """Weigh the centres of the pixels from `first` up to, not including, `stop`."""
+    first, stop = np.maximum(first, 0), np.minimum(stop, size)
+    taps = int((stop - first).max())
+    start = np.minimum(first, size - taps)
+    source = start[:, None] + np.arange(taps)
+    inside = (source >= first[:, None]) & (source < stop[:, None])
+    weights = np.where(inside, weigh(source + 0.5), 0)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return Taps(start.astype(np.intp), weights.astype(np.float32))

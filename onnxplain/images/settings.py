@@ -1,0 +1,110 @@
+"""Preprocessing settings as people write them (JSON, command line), read into exact types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from onnxplain.errors import PreprocessError
+
+
+def parse_settings(written: Mapping[str, object]) -> dict[str, Any]:
+    """Convert every value to the type of its `Preprocess` field.
+
+    Lists may be JSON lists or text: "224", "224x320", "0.485,0.456,0.406"; a `size` of None or
+    "picture" is the picture's own. Raises
+    PreprocessError for an unknown name, listing the known ones, and for a value that does not
+    read.
+    """
+    unknown = [name for name in written if name not in _PARSERS]
+    if unknown:
+        raise PreprocessError(
+            f"Unknown preprocessing setting {', '.join(map(repr, unknown))}: "
+            f"the settings are {', '.join(_PARSERS)}."
+        )
+    return {name: _parse(name, value) for name, value in written.items()}
+
+
+def _parse(name: str, value: object) -> object:
+    parser, expected = _PARSERS[name]
+    try:
+        return parser(value)
+    except (TypeError, ValueError):
+        raise PreprocessError(
+            f"Preprocessing setting {name!r} is {value!r}: expected {expected}."
+        ) from None
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str | np.number):
+        raise TypeError
+    return float(value)
+
+
+def _numbers(value: object) -> tuple[float, ...]:
+    return tuple(_number(item) for item in _items(value, ","))
+
+
+def _pixels(value: object) -> int:
+    count = _number(value)
+    if count != int(count):
+        raise ValueError
+    return int(count)
+
+
+def _size(value: object) -> tuple[int, int] | None:
+    if value is None or value == "picture":
+        return None
+    sides = tuple(_pixels(item) for item in _items(value, "x"))
+    if len(sides) not in (1, 2):
+        raise ValueError
+    return sides[0], sides[-1]
+
+
+def _resize(value: object) -> int | tuple[int, int] | None:
+    if value is None:
+        return None
+    sides = tuple(_pixels(item) for item in _items(value, "x"))
+    if len(sides) == 1:
+        return sides[0]
+    height, width = sides
+    return height, width
+
+
+def _items(value: object, separator: str) -> Iterable[object]:
+    if isinstance(value, str):
+        return value.lower().split(separator)
+    return value if isinstance(value, list | tuple | np.ndarray) else (value,)
+
+
+def _word(change: Callable[[str], str]) -> Callable[[object], str]:
+    def parse(value: object) -> str:
+        if not isinstance(value, str):
+            raise TypeError
+        return change(value)
+
+    return parse
+
+
+def _dtype(value: object) -> np.dtype[Any]:
+    if not isinstance(value, str | np.dtype | type):
+        raise TypeError
+    return np.dtype(value)
+
+
+_PARSERS: Final[Mapping[str, tuple[Callable[[object], object], str]]] = {
+    "size": (_size, "a side, [height, width], or null or 'picture' for the picture's own"),
+    "layout": (_word(str.upper), "a word"),
+    "channels": (_word(str.upper), "a word"),
+    "fit": (_word(str.lower), "a word"),
+    "resize": (_resize, "a side, [height, width] or null"),
+    "interpolation": (_word(str.lower), "a word"),
+    "scale": (_number, "a number"),
+    "mean": (_numbers, "a number or a list of numbers"),
+    "std": (_numbers, "a number or a list of numbers"),
+    "pad": (_number, "a number"),
+    "dtype": (_dtype, "the name of a numpy type"),
+    "origin": (_word(str), "a text"),
+}

@@ -1,0 +1,208 @@
+"""Where a model's preprocessing comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from onnxplain.errors import PreprocessError
+from onnxplain.images.files import read_sidecar
+from onnxplain.images.geometry import Size
+from onnxplain.images.hub import read_hub_config
+from onnxplain.images.metadata import Found, read_metadata
+from onnxplain.images.preprocess import Preprocess
+from onnxplain.images.settings import parse_settings
+from onnxplain.tensors import TensorSpec
+
+_NORMALISATION: Final = ("scale", "mean", "std")
+_DEFAULT_SIDE: Final = 224
+_DEFAULT_CROP: Final = 0.875
+_IMAGENET: Final = {
+    "scale": 1 / 255,
+    "mean": (0.485, 0.456, 0.406),
+    "std": (0.229, 0.224, 0.225),
+}
+
+
+@dataclass(frozen=True)
+class PictureInput:
+    """What the declared shape of an input says about pictures; None where it says nothing."""
+
+    layout: str
+    channels: int | None
+    height: int | None
+    width: int | None
+
+    @classmethod
+    def of(cls, spec: TensorSpec, layout: str | None = None) -> PictureInput:
+        """Read the shape as `layout`, by default as the layout that it suggests.
+
+        The channels are the axis of 1, 3 or 4; where that leaves a choice they come first.
+        Raises PreprocessError where the input cannot take a picture.
+        """
+        shape = spec.shape if spec.shape is not None else (None,) * 4
+        if len(shape) != 4:
+            raise _misfit(spec, "a picture needs four axes: batch, channels, height and width")
+        if spec.dtype.kind in "OSUbc":
+            raise _misfit(spec, "a picture needs numbers")
+        if layout is None:
+            last = shape[3] in (1, 3, 4) and shape[1] not in (1, 3, 4)
+            layout = "NHWC" if last else "NCHW"
+        order = (1, 2, 3) if layout == "NCHW" else (3, 1, 2)
+        channels, height, width = (
+            side if isinstance(side, int) else None for side in (shape[axis] for axis in order)
+        )
+        if channels not in (None, 1, 3):
+            raise _misfit(
+                spec, f"read as {layout} it takes {channels} channels, a picture has 1 or 3"
+            )
+        return cls(layout, channels, height, width)
+
+    @property
+    def size(self) -> Size | None:
+        """The declared size; a side that is not declared is taken to be the other."""
+        side = self.height or self.width
+        return None if side is None else (self.height or side, self.width or side)
+
+
+def find_preprocess(
+    spec: TensorSpec,
+    model_path: Path | None,
+    metadata: Mapping[str, str],
+    flags: Mapping[str, object],
+) -> Preprocess:
+    """Find how to prepare pictures for the input `spec`, and say in `origin` where that is from.
+
+    The first of these that exists counts: the sidecar file, the model's own metadata, the
+    configuration of Hugging Face or timm near the model, else a guess, announced as one. `flags`
+    (names of `Preprocess` fields; None is no flag) then replace single settings. A `size` among
+    them also scales `resize`; over a guess, a `mean` or `std` needs its `scale` beside it. What is
+    still open follows from the model's input, with a side of 224 where that takes any.
+
+    Raises PreprocessError for settings that are malformed or that the input does not take.
+    """
+    given = parse_settings({name: value for name, value in flags.items() if value is not None})
+    found = _find(model_path, metadata) or _guess(spec, given)
+    preprocess = _complete(found, given, spec)
+    check_fits(preprocess, spec)
+    return preprocess
+
+
+def check_fits(preprocess: Preprocess, spec: TensorSpec) -> None:
+    """Raise PreprocessError unless the input takes the tensors that `preprocess` makes."""
+    declared = PictureInput.of(spec, preprocess.layout)
+    made: dict[str, tuple[object, object]] = {
+        "channels": (preprocess.channel_count, declared.channels),
+        "height": (preprocess.size and preprocess.size[0], declared.height),
+        "width": (preprocess.size and preprocess.size[1], declared.width),
+        "dtype": (preprocess.dtype, spec.dtype),
+    }
+    for name, (ours, theirs) in made.items():
+        if theirs is not None and ours != theirs:
+            raise _misfit(
+                spec,
+                f"the preprocessing ({preprocess.origin}) makes {name} = {ours or 'any'} "
+                f"where it takes {theirs}; set size, channels or layout to fit",
+            )
+
+
+def _find(model_path: Path | None, metadata: Mapping[str, str]) -> Found | None:
+    if model_path is None:
+        return read_metadata(metadata)
+    return _sidecar(model_path) or read_metadata(metadata) or read_hub_config(model_path)
+
+
+def _sidecar(model_path: Path) -> Found | None:
+    sidecar = read_sidecar(model_path)
+    if sidecar is None or "preprocess" not in sidecar.content:
+        return None
+    settings = sidecar.content["preprocess"]
+    if not isinstance(settings, dict):
+        raise PreprocessError(f"'preprocess' in {sidecar.path} must be a JSON object.")
+    try:
+        return Found(parse_settings(settings), sidecar.title)
+    except PreprocessError as error:
+        raise PreprocessError(f"{sidecar.path}: {error}") from error
+
+
+def _complete(found: Found, given: Mapping[str, Any], spec: TensorSpec) -> Preprocess:
+    settings = parse_settings(found.settings)
+    before = settings.get("size")
+    settings.update(given)
+    declared = PictureInput.of(spec, settings.get("layout"))
+    origin = [found.origin]
+    if given:
+        origin.append(f"{', '.join(given)} from flags")
+    if "size" not in settings and declared.size is None:
+        origin.append(f"a size of {_DEFAULT_SIDE} because the model takes any")
+    if "size" in given and "resize" not in given:
+        settings["resize"] = _rescaled(settings.get("resize"), before, given["size"])
+    defaults = {
+        "layout": declared.layout,
+        "channels": "GRAY" if declared.channels == 1 else "RGB",
+        "size": declared.size or (_DEFAULT_SIDE, _DEFAULT_SIDE),
+        "dtype": spec.dtype,
+    }
+    return Preprocess.from_dict({**defaults, **settings, "origin": ", ".join(origin)})
+
+
+def _rescaled(resize: int | Size | None, before: Size | None, after: Size | None) -> object:
+    """`resize` for another size, so that a crop keeps its share of the picture."""
+    if resize is None or before is None or after is None:
+        return resize
+    if isinstance(resize, int):
+        return round(resize * min(after) / min(before))
+    return [round(side * new / old) for side, new, old in zip(resize, after, before, strict=True)]
+
+
+def _guess(spec: TensorSpec, given: Mapping[str, Any]) -> Found:
+    declared = PictureInput.of(spec, given.get("layout"))
+    grey = declared.channels == 1 or given.get("channels") == "GRAY"
+    size = given.get("size", declared.size or (_DEFAULT_SIDE, _DEFAULT_SIDE))
+    framing, framing_words = _guess_framing(size, grey)
+    values, values_words = _guess_values(spec, grey, given)
+    origin = f"guess: {framing_words}, {values_words}"
+    return Found({"interpolation": "antialias-bilinear", **framing, **values}, origin)
+
+
+def _guess_framing(size: Size | None, grey: bool) -> tuple[dict[str, Any], str]:
+    if grey or size is None or size[0] != size[1]:
+        return {"fit": "stretch"}, "the whole picture stretched"
+    resize = int(size[0] / _DEFAULT_CROP)
+    framing = {"fit": "crop", "size": size, "resize": resize}
+    return framing, f"the centre {size[0]} x {size[1]} of a short side of {resize}"
+
+
+def _guess_values(
+    spec: TensorSpec, grey: bool, given: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], str]:
+    normalisation = [name for name in _NORMALISATION if name in given]
+    if normalisation:
+        if "scale" not in given:
+            raise PreprocessError(
+                f"Give a scale with {' and '.join(normalisation)}: 1 where they count in 0..255, "
+                "0.00392157 where they count in 0..1."
+            )
+        return {}, "values as given"
+    if spec.dtype == np.int8:
+        return {"mean": 128}, "values of -128..127"
+    if spec.dtype.kind in "iu":
+        return {}, "values of 0..255"
+    if grey:
+        return {"scale": 1 / 255}, "values of 0..1"
+    return _IMAGENET, "values of 0..1 with ImageNet's mean and standard deviation"
+
+
+def _misfit(spec: TensorSpec, why: str) -> PreprocessError:
+    shape = "of unknown shape" if spec.shape is None else f"of shape {_shape_text(spec)}"
+    return PreprocessError(
+        f"Input {spec.name!r} {shape} and type {spec.dtype} does not fit: {why}."
+    )
+
+
+def _shape_text(spec: TensorSpec) -> str:
+    return f"({', '.join('?' if side is None else str(side) for side in spec.shape or ())})"

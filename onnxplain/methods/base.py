@@ -1,0 +1,175 @@
+"""What a method is, and what it may ask about the sample it explains."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+
+from onnxplain.baselines import BaselineSpec
+from onnxplain.graph.classifier import Classifier
+from onnxplain.graph.layers import Layer
+from onnxplain.graph.masking import Mask
+from onnxplain.tensors import Array, FloatArray
+
+ScoreKind = Literal["logit", "probability"]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Scores of some perturbed samples.
+
+    `part` says which samples; `scores` is (b, targets); `masks`, where asked for, is what each
+    sample was multiplied with.
+    """
+
+    part: slice
+    scores: FloatArray
+    masks: FloatArray | None = None
+
+
+class Anatomy(Protocol):
+    """What a method may ask about a model before anything is explained."""
+
+    def layer(self, name: str) -> Layer:
+        """The layer of that name; "auto" is the last one whose grid matters to the score."""
+
+    def classifier(self) -> Classifier:
+        """The linear classifier behind a global pool."""
+
+
+class Subject(Protocol):
+    """One sample and its targets, as a method sees them.
+
+    `x` is (1, ...) float32, as the model takes it; `spatial` are its axes of rows and columns, or
+    every axis behind the batch where the input is no picture; `scores` is (targets,).
+    """
+
+    x: FloatArray
+    spatial: tuple[int, ...]
+    scores: FloatArray
+    classes: tuple[int | None, ...]
+
+    @property
+    def layer(self) -> Layer:
+        """The layer that the method was asked to look at."""
+
+    def activation(self) -> FloatArray:
+        """The activation at the layer, (channels, rows, columns)."""
+
+    def baseline(self, spec: BaselineSpec) -> FloatArray:
+        """What "absent" looks like, of the shape of `x`."""
+
+    def scores_of(self, x: FloatArray) -> FloatArray:
+        """Scores (targets,) of another sample of the shape of `x`."""
+
+    def perturbed(
+        self,
+        mask: Mask,
+        feeds: Mapping[str, Array],
+        baseline: FloatArray,
+        *,
+        with_masks: bool = False,
+    ) -> Iterator[Batch]:
+        """Scores of `mask * x + (1 - mask) * baseline`, for each mask described by `feeds`."""
+
+    def perturbed_layer(self, mask: Mask, feeds: Mapping[str, Array]) -> Iterator[Batch]:
+        """Scores with the layer's activation multiplied by each mask described by `feeds`."""
+
+    def classifier(self) -> Classifier:
+        """The linear classifier behind a global pool."""
+
+    def spread(self, maps: Array) -> FloatArray:
+        """Maps over the spatial axes, (targets, rows, columns), in the shape of the input."""
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """What a method computed: `values` is (targets, ...), signed and never rescaled."""
+
+    values: FloatArray
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """An explanation method and its options, which are its fields.
+
+    `score` says which number of the model is explained: "logit", before a final softmax or sigmoid,
+    or "probability".
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    paper: ClassVar[str]
+    cost: ClassVar[str]
+
+    score: ScoreKind = "logit"
+
+    @abstractmethod
+    def maps(self, subject: Subject) -> Maps:
+        """Explain one sample, for all of its targets at once."""
+
+    @abstractmethod
+    def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
+        """One target's values as a map of rows and columns, before any rescaling.
+
+        `spatial` are the axes of rows and columns in the model's input.
+        """
+
+    def look_at(self, anatomy: Anatomy) -> Layer | None:
+        """The layer whose activation the method needs."""
+        return None
+
+    def sheet(self, values: FloatArray) -> FloatArray | None:
+        """Maps (maps, rows, columns) to draw as a contact sheet in place of the heatmap."""
+        return None
+
+    def options(self) -> dict[str, Any]:
+        """Every option with its value."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerMethod(Method):
+    """A method whose map lies on a layer's grid. `layer` is a node, a tensor, or "auto"."""
+
+    layer: str = "auto"
+
+    def look_at(self, anatomy: Anatomy) -> Layer | None:
+        """The layer that the user named, or the last one with a grid."""
+        return anatomy.layer(self.layer)
+
+    def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
+        """The values are such a map already."""
+        return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputMethod(Method):
+    """A method whose values have the shape of the model's input."""
+
+    def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
+        """Channels summed."""
+        rest = tuple(i for i in range(values.ndim) if i + 1 not in spatial)
+        summed: FloatArray = values.sum(axis=rest)
+        return summed
+
+
+def collect(batches: Iterable[Batch]) -> FloatArray:
+    """The scores of all batches, (samples, targets)."""
+    return np.concatenate([batch.scores for batch in batches])
+
+
+def relu(values: FloatArray) -> FloatArray:
+    """Negative values set to zero."""
+    return np.maximum(values, np.float32(0))
+
+
+def weighted_sum(weights: FloatArray, activation: FloatArray) -> FloatArray:
+    """Σ_k w_k A^k, (targets, rows, columns), of (targets, channels) and (channels, rows, columns)."""
+    return np.tensordot(weights, activation, axes=1).astype(np.float32)

@@ -1,0 +1,85 @@
+"""Methods that change the activation of a layer and run only the part of the graph behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from onnxplain.errors import LayerError, MapError
+from onnxplain.graph.masking import Erase, Keep, box_feeds
+from onnxplain.methods.base import LayerMethod, Maps, Subject, collect, relu, weighted_sum
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationCAM(LayerMethod):
+    """ReLU(Σ_k w_k A^k), w_k = (S − S_k) / S, S_k the score with channel k set to zero.
+
+    Desai and Ramaswamy, "Ablation-CAM: Visual Explanations for Deep Convolutional Network via
+    Gradient-free Localization", WACV 2020.
+    """
+
+    name: ClassVar[str] = "ablationcam"
+    summary: ClassVar[str] = "channels weighted by the score that is lost without them"
+    paper: ClassVar[str] = "Desai 2020"
+    cost: ClassVar[str] = "1 + one head pass per channel"
+
+    def maps(self, subject: Subject) -> Maps:
+        """See `Method`.
+
+        Raises:
+            MapError: the score is zero, so that a relative loss means nothing.
+        """
+        if not subject.scores.all():
+            raise MapError(
+                "The target's score is exactly 0, and Ablation-CAM divides by it: choose another "
+                "target, or --score probability."
+            )
+        activation = subject.activation()
+        ablated = np.flatnonzero(activation.any(axis=(1, 2)))
+        axis = subject.layer.layout.axes.index("C")
+        feeds = box_feeds(len(subject.layer.shape), {axis: (ablated, ablated + 1)})
+        # A channel that is zero already loses nothing when it is set to zero.
+        without = np.tile(subject.scores, (len(activation), 1))
+        if len(ablated):
+            without[ablated] = collect(subject.perturbed_layer(Erase((axis,)), feeds))
+        weights = (subject.scores - without).T / subject.scores[:, None]
+        return Maps(
+            relu(weighted_sum(weights, activation)),
+            {"head_passes": len(ablated), "skipped_channels": len(activation) - len(ablated)},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReciproCAM(LayerMethod):
+    """The score when only one cell of the activation is kept and the others are zero.
+
+    Byun and Lee, "Recipro-CAM: Fast gradient-free visual explanations for convolutional neural
+    networks", 2022.
+    """
+
+    name: ClassVar[str] = "reciprocam"
+    summary: ClassVar[str] = "the score of each cell of the layer on its own"
+    paper: ClassVar[str] = "Byun 2022"
+    cost: ClassVar[str] = "1 + one head pass per cell"
+
+    def maps(self, subject: Subject) -> Maps:
+        """See `Method`.
+
+        Raises:
+            LayerError: the layer holds tokens, not rows and columns.
+        """
+        layout = subject.layer.layout
+        if "H" not in layout.axes:
+            raise LayerError(
+                f"reciprocam needs a layer with rows and columns, and {subject.layer.tensor!r} "
+                "holds a transformer's tokens; use scorecam, or occlusion."
+            )
+        rows, columns = layout.grid
+        row, column = (i.ravel() for i in np.mgrid[:rows, :columns])
+        axes = layout.axes.index("H"), layout.axes.index("W")
+        boxes = {axes[0]: (row, row + 1), axes[1]: (column, column + 1)}
+        feeds = box_feeds(len(subject.layer.shape), boxes)
+        scores = collect(subject.perturbed_layer(Keep(axes), feeds))
+        return Maps(scores.T.reshape(-1, rows, columns), {"head_passes": len(row)})

@@ -1,0 +1,54 @@
+"""Methods by name, and building one from a name and options."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from onnxplain.errors import OptionError
+from onnxplain.graph.names import closest
+from onnxplain.methods.base import Method
+from onnxplain.methods.cam import CAM, EigenCAM, FeatureMaps
+from onnxplain.methods.occlusion import Occlusion
+from onnxplain.methods.perturb_layer import AblationCAM, ReciproCAM
+from onnxplain.methods.rise import RISE
+from onnxplain.methods.scorecam import ScoreCAM
+
+METHODS: dict[str, type[Method]] = {
+    method.name: method
+    for method in (
+        ScoreCAM,
+        AblationCAM,
+        ReciproCAM,
+        CAM,
+        EigenCAM,
+        Occlusion,
+        RISE,
+        FeatureMaps,
+    )
+}
+
+
+def make_method(method: str | Method, options: Mapping[str, Any]) -> Method:
+    """The method of that name with `options`; a configured method is returned as it is.
+
+    Raises:
+        OptionError: there is no such method, or it does not take an option.
+    """
+    if isinstance(method, Method):
+        return dataclasses.replace(method, **_checked(type(method), options))
+    if method not in METHODS:
+        raise OptionError(f"There is no method {method!r}{closest(method, METHODS, count=20)}.")
+    kind = METHODS[method]
+    return kind(**_checked(kind, options))
+
+
+def _checked(kind: type[Method], options: Mapping[str, Any]) -> dict[str, Any]:
+    own = [f.name for f in dataclasses.fields(kind)]
+    for name, value in options.items():
+        if name not in own:
+            raise OptionError(f"{kind.name} has no option {name!r}; its own are {', '.join(own)}.")
+        if name == "score" and value not in ("logit", "probability"):
+            raise OptionError(f"score is 'logit' or 'probability', not {value!r}.")
+    return dict(options)

@@ -1,0 +1,71 @@
+"""RISE."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from onnxplain.baselines import BaselineSpec
+from onnxplain.errors import OptionError
+from onnxplain.graph.masking import Shifted
+from onnxplain.methods.base import InputMethod, Maps, ScoreKind, Subject
+
+
+@dataclass(frozen=True, kw_only=True)
+class RISE(InputMethod):
+    """Σ_i S(x' + M_i ⊙ (x − x')) M_i / (n p), over n random masks M_i.
+
+    A mask is a `grid` × `grid` picture of ones (with probability p = `keep`) and zeros, enlarged
+    bilinearly to one cell more than the input, and cut out at a random offset. x' is the baseline.
+
+    Petsiuk, Das and Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models",
+    BMVC 2018.
+    """
+
+    name: ClassVar[str] = "rise"
+    summary: ClassVar[str] = "random masks averaged, weighted by the score each leaves"
+    paper: ClassVar[str] = "Petsiuk 2018"
+    cost: ClassVar[str] = "1 + samples (4000)"
+
+    score: ScoreKind = "probability"
+    samples: int = 4000
+    grid: int = 7
+    keep: float = 0.5
+    seed: int = 0
+    baseline: BaselineSpec = "black"
+
+    def maps(self, subject: Subject) -> Maps:
+        """See `Method`.
+
+        Raises:
+            OptionError: an option is out of its range, or the input is no picture.
+        """
+        if len(subject.spatial) != 2:
+            raise OptionError(
+                "rise needs rows and columns, and this input has none; use occlusion."
+            )
+        if self.samples < 1 or not 0 < self.keep <= 1 or self.grid < 1:
+            raise OptionError("rise takes samples >= 1, grid >= 1 and 0 < keep <= 1.")
+        rows, columns = (subject.x.shape[axis] for axis in subject.spatial)
+        cells = -(-rows // self.grid), -(-columns // self.grid)
+        random = np.random.default_rng(self.seed)
+        grids = random.random((self.samples, self.grid, self.grid)) < self.keep
+        feeds = {"grid": grids.astype(np.float32)}
+        for axis, cell in zip(subject.spatial, cells, strict=True):
+            shifts = random.integers(0, cell, (self.samples, 1, 1))
+            feeds[f"shift_{axis}"] = shifts.astype(np.float32)
+        mask = Shifted(
+            (subject.spatial[0], subject.spatial[1]),
+            (self.grid, self.grid),
+            ((self.grid + 1) * cells[0], (self.grid + 1) * cells[1]),
+        )
+        total = np.zeros((len(subject.scores), rows, columns), np.float64)
+        baseline = subject.baseline(self.baseline)
+        for batch in subject.perturbed(mask, feeds, baseline, with_masks=True):
+            assert batch.masks is not None
+            planes = batch.masks.reshape(-1, rows * columns)
+            total += (batch.scores.T @ planes).reshape(total.shape)
+        values = total / (self.samples * self.keep)
+        return Maps(subject.spread(values), {"forward_passes": 1 + self.samples})

@@ -1,0 +1,62 @@
+"""Score-CAM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from onnxplain.baselines import BaselineSpec
+from onnxplain.graph.masking import Upsampled
+from onnxplain.methods.base import (
+    LayerMethod,
+    Maps,
+    ScoreKind,
+    Subject,
+    collect,
+    relu,
+    weighted_sum,
+)
+from onnxplain.methods.numbers import softmax
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreCAM(LayerMethod):
+    """ReLU(Σ_k w_k A^k), w = softmax(C), C_k = S(x' + H_k ⊙ (x − x')) − S(x').
+
+    H_k is channel k of the activation, enlarged bilinearly to the input and scaled to [0, 1]; x' is
+    the baseline. A constant channel has H = 0, so that its C is 0 and no pass is spent on it.
+
+    Wang et al., "Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural Networks",
+    CVPR workshops 2020.
+    """
+
+    name: ClassVar[str] = "scorecam"
+    summary: ClassVar[str] = "channels weighted by the score of the picture seen through them"
+    paper: ClassVar[str] = "Wang 2020"
+    cost: ClassVar[str] = "2 + one per channel"
+
+    score: ScoreKind = "probability"
+    baseline: BaselineSpec = "black"
+
+    def maps(self, subject: Subject) -> Maps:
+        """See `Method`."""
+        activation = subject.activation()
+        varied = np.flatnonzero(np.ptp(activation, axis=(1, 2)) > 0)
+        mask = Upsampled(_two(subject.spatial), _two(activation.shape[1:]))
+        baseline = subject.baseline(self.baseline)
+        gains = np.zeros((len(activation), len(subject.scores)), np.float32)
+        if len(varied):
+            scores = collect(subject.perturbed(mask, {"grid": activation[varied]}, baseline))
+            gains[varied] = scores - subject.scores_of(baseline)
+        weights = softmax(gains.T)
+        return Maps(
+            relu(weighted_sum(weights, activation)),
+            {"forward_passes": 2 + len(varied), "skipped_channels": len(activation) - len(varied)},
+        )
+
+
+def _two(axes: tuple[int, ...]) -> tuple[int, int]:
+    rows, columns = axes
+    return rows, columns

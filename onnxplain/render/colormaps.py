@@ -1,0 +1,45 @@
+"""The colours of a heatmap.
+
+The default rises steadily in lightness, so it keeps its order in a greyscale print and for
+colour-blind readers. The others are here because people ask for them by name.
+"""
+
+from __future__ import annotations
+
+from onnxplain.errors import OptionError
+from onnxplain.tensors import Array
+
+DEFAULT_COLORMAP = "inferno"
+
+COLORMAPS = (
+    "inferno",
+    "magma",
+    "plasma",
+    "viridis",
+    "cividis",
+    "bone",
+    "hot",
+    "turbo",
+    "jet",
+)
+
+
+def check_colormap(name: str) -> None:
+    """Raise OptionError unless the name is one of `COLORMAPS`."""
+    if name not in COLORMAPS:
+        raise OptionError(f"There is no colormap {name!r}; choose one of {', '.join(COLORMAPS)}.")
+
+
+def colormap_table(name: str) -> Array:
+    """Return the 256 colours of a map, coldest first: uint8 (256, 3), RGB.
+
+    Raises:
+        OptionError: the name is not one of `COLORMAPS`.
+    """
+    check_colormap(name)
+    import cv2
+    import numpy as np
+
+    ramp = np.arange(256, dtype=np.uint8)[:, None]
+    bgr: Array = cv2.applyColorMap(ramp, getattr(cv2, f"COLORMAP_{name.upper()}"))
+    return np.ascontiguousarray(bgr[:, 0, ::-1])

@@ -1,0 +1,167 @@
+r"""Text on a picture, at a size in pixels, with whatever OpenCV is installed.
+
+OpenCV 5 brings a TrueType font that covers most scripts. OpenCV 4 has only stroke fonts for
+ASCII; there, letters lose their accents and anything else is spelled as an escape such as
+`\u732b`, which is ugly but still says which label it was.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from onnxplain.tensors import Array
+
+ELLIPSIS = "…"
+
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a piece of text looks: `size` is the em height in pixels, `colour` is RGB."""
+
+    size: int
+    colour: Colour
+    bold: bool = False
+
+
+class Font(Protocol):
+    """Measures and draws one line of text."""
+
+    def width(self, text: str, style: Style) -> int:
+        """Return how many pixels the line advances."""
+
+    def draw(self, canvas: Array, text: str, x: int, baseline: int, style: Style) -> None:
+        """Draw on `canvas` (uint8, H×W×3, RGB) in place, the first letter starting at `x`."""
+
+
+class TrueTypeFont:
+    """The Unicode font built into OpenCV 5."""
+
+    def __init__(self) -> None:
+        import cv2
+
+        self._face = cv2.FontFace("sans")
+
+    def width(self, text: str, style: Style) -> int:
+        """Return how many pixels the line advances."""
+        import cv2
+
+        # Measured as on an endless canvas: OpenCV wraps text at the edge of a real one.
+        endless = (1 << 24, 1 << 10)
+        box = cv2.getTextSize(
+            endless, _in_plane(text), (0, 0), self._face, style.size, self._weight(style)
+        )
+        return int(box[0] + box[2])
+
+    def draw(self, canvas: Array, text: str, x: int, baseline: int, style: Style) -> None:
+        """Draw on `canvas` in place."""
+        import cv2
+
+        cv2.putText(
+            canvas,
+            _in_plane(text),
+            (x, baseline),
+            style.colour,
+            self._face,
+            style.size,
+            self._weight(style),
+        )
+
+    @staticmethod
+    def _weight(style: Style) -> int:
+        return 600 if style.bold else 400
+
+
+class StrokeFont:
+    """The Hershey font of OpenCV 4: ASCII only."""
+
+    # At scale 1 a capital is 21 px high, and in most fonts a capital is 0.7 of the em.
+    _EM = 30.0
+
+    def width(self, text: str, style: Style) -> int:
+        """Return how many pixels the line advances."""
+        import cv2
+
+        (width, _), _ = cv2.getTextSize(to_ascii(text), *self._pen(style))
+        return int(width)
+
+    def draw(self, canvas: Array, text: str, x: int, baseline: int, style: Style) -> None:
+        """Draw on `canvas` in place."""
+        import cv2
+
+        face, scale, thickness = self._pen(style)
+        cv2.putText(
+            canvas, to_ascii(text), (x, baseline), face, scale, style.colour, thickness, cv2.LINE_AA
+        )
+
+    def _pen(self, style: Style) -> tuple[Any, float, int]:
+        import cv2
+
+        face = cv2.FONT_HERSHEY_DUPLEX if style.bold else cv2.FONT_HERSHEY_SIMPLEX
+        return face, style.size / self._EM, max(1, round(style.size / 18))
+
+
+def default_font() -> Font:
+    """Return the best font that the installed OpenCV has."""
+    import cv2
+
+    return TrueTypeFont() if hasattr(cv2, "FontFace") else StrokeFont()
+
+
+_ASCII_LOOKALIKES = str.maketrans(
+    {"·": "-", "–": "-", "—": "-", "−": "-", "×": "x", "’": "'"}
+    | {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l"}
+    | {"Æ": "AE", "Œ": "OE", "Ø": "O", "Ł": "L"}
+)
+
+
+def to_ascii(text: str) -> str:
+    """Spell text in ASCII: accents dropped, signs replaced, the rest as escapes."""
+    decomposed = unicodedata.normalize("NFKD", text.translate(_ASCII_LOOKALIKES))
+    letters = "".join(c for c in decomposed if not unicodedata.combining(c))
+    return letters.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def _in_plane(text: str) -> str:
+    # The built-in font ends with the basic plane; beyond it (emoji, say) it would draw "?".
+    return "".join(c if ord(c) <= 0xFFFF else f"\\U{ord(c):08x}" for c in text)
+
+
+def one_line(text: str) -> str:
+    """Turn white space and control characters of any kind into single spaces."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def wrap(text: str, fits: Callable[[str], bool], max_lines: int) -> list[str]:
+    """Break one line of text into lines that fit, at spaces where possible.
+
+    What does not fit on `max_lines` is replaced by "…". At least one character goes on every line,
+    even if it does not fit.
+    """
+    rest = text
+    lines: list[str] = []
+    while rest and len(lines) < max_lines:
+        length = _longest_prefix(rest, fits)
+        lines.append(rest[:length].rstrip())
+        rest = rest[length:].lstrip()
+    if rest:
+        last = lines[-1]
+        while last and not fits(last + ELLIPSIS):
+            last = last[:-1]
+        lines[-1] = last.rstrip() + ELLIPSIS
+    return lines
+
+
+def _longest_prefix(text: str, fits: Callable[[str], bool]) -> int:
+    if fits(text):
+        return len(text)
+    low, high = 1, len(text)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(text[:middle]) else (low, middle)
+    at_space = text.rfind(" ", 0, low + 1)
+    return at_space if at_space > 0 else low

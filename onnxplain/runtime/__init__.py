@@ -1,0 +1,1 @@
+"""ONNX Runtime: providers, sessions, batches. Nothing here changes a graph."""

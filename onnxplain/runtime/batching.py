@@ -1,0 +1,123 @@
+"""Cutting many samples into batches: how large, and what to do when memory runs out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from onnxplain.errors import ModelError
+from onnxplain.runtime.session import OutOfMemoryError
+from onnxplain.tensors import Array
+
+Progress = Callable[[int], None]
+"""Called with the number of samples that each run has finished."""
+
+
+def silent(samples: int) -> None:
+    """Report nothing."""
+
+
+class BatchSize(Protocol):
+    """How many samples the next run should hold."""
+
+    size: int
+
+    def finished(self, samples: int, seconds: float) -> None:
+        """Learn from a run that went well."""
+
+    def shrink(self) -> None:
+        """Learn that a run of `size` samples did not fit in memory."""
+
+
+class Fixed:
+    """The batch size that the user or the model prescribes; halved only when memory runs out."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def finished(self, samples: int, seconds: float) -> None:
+        """See `BatchSize`."""
+
+    def shrink(self) -> None:
+        """See `BatchSize`."""
+        self.size = max(1, self.size // 2)
+
+
+class Fastest:
+    """Doubles the batch while that makes a sample cheaper, then stays with the best size seen.
+
+    Nothing is run for the sake of measuring: every batch does work that is wanted anyway. The first
+    run of a size pays for the session's allocations, so a size is judged by its second.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.size = 1
+        self._limit = limit
+        self._best = (float("inf"), 1)
+        self._runs_of_size = 0
+        self._settled = limit <= 1
+
+    def finished(self, samples: int, seconds: float) -> None:
+        """See `BatchSize`."""
+        if self._settled or samples != self.size:
+            return
+        self._runs_of_size += 1
+        if self._runs_of_size < 2:
+            return
+        self._runs_of_size = 0
+        cost = seconds / samples
+        if cost < 0.97 * self._best[0]:
+            self._best = (cost, self.size)
+        elif self.size >= 4 * self._best[1]:
+            self._settle()
+            return
+        if self.size >= self._limit:
+            self._settle()
+        else:
+            self.size = min(2 * self.size, self._limit)
+
+    def shrink(self) -> None:
+        """See `BatchSize`."""
+        self._limit = max(1, self.size // 2)
+        self.size = min(self._best[1], self._limit)
+        self._settled = True
+
+    def _settle(self) -> None:
+        self.size = self._best[1]
+        self._settled = True
+
+
+def in_batches(
+    run: Callable[[slice], list[Array]],
+    total: int,
+    batch: BatchSize,
+    progress: Progress = silent,
+) -> Iterator[tuple[slice, list[Array]]]:
+    """Run samples 0 to `total`, a batch at a time, and yield each batch's place and results.
+
+    A batch that does not fit in memory is halved and tried again.
+
+    Raises:
+        ModelError: not even one sample fits in memory.
+    """
+    start = 0
+    while start < total:
+        size = min(batch.size, total - start)
+        part = slice(start, start + size)
+        began = time.perf_counter()
+        try:
+            results = run(part)
+        except OutOfMemoryError as error:
+            if size == 1:
+                raise ModelError(
+                    f"The device has not enough memory for one sample ({error}): free some, or "
+                    "choose --provider cpu."
+                ) from error
+            batch.size = size
+            batch.shrink()
+            continue
+        batch.finished(size, time.perf_counter() - began)
+        progress(size)
+        yield part, results
+        start = part.stop

@@ -1,0 +1,212 @@
+"""What is being explained: one number per sample, read off the model's answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from onnxplain.errors import MapError, TargetError
+from onnxplain.tensors import Array, FloatArray
+
+
+class LabelBook(Protocol):
+    """Names of classes, and classes by name."""
+
+    def name(self, index: int) -> str | None:
+        """The label of a class; None where it has none."""
+
+    def find(self, text: str) -> int:
+        """The class that a label means; TargetError if none or several."""
+
+
+@runtime_checkable
+class Target(Protocol):
+    """A number to explain. `name` is what files and reports call it."""
+
+    @property
+    def name(self) -> str:
+        """Short, for files and reports."""
+
+    def score(self, answers: Array) -> FloatArray:
+        """The number for each sample, (N,), from the model's answers, (N, ...)."""
+
+
+@dataclass(frozen=True)
+class Class:
+    """The score of one class of a classifier, whose answer is one number per class."""
+
+    index: int
+    label: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Index and label."""
+        return str(self.index) if self.label is None else f"{self.index} {self.label}"
+
+    def score(self, answers: Array) -> FloatArray:
+        """Column `index` of the scores.
+
+        Raises:
+            TargetError: the answer is not one number per class, or has no such class.
+        """
+        rows = class_scores(answers)
+        if not 0 <= self.index < rows.shape[1]:
+            raise TargetError(
+                f"There is no class {self.index}: the model has {rows.shape[1]} classes, "
+                f"0 to {rows.shape[1] - 1}."
+            )
+        return rows[:, self.index]
+
+
+@dataclass(frozen=True)
+class Element:
+    """One element of the answer, by its index behind the batch axis."""
+
+    index: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """The index, as in `element 3,10,10`."""
+        return "element " + ",".join(map(str, self.index))
+
+    def score(self, answers: Array) -> FloatArray:
+        """The element of each sample.
+
+        Raises:
+            TargetError: the answer has no such element.
+        """
+        shape = answers.shape[1:]
+        inside = len(self.index) == len(shape) and all(
+            -size <= i < size for i, size in zip(self.index, shape, strict=True)
+        )
+        if not inside:
+            raise TargetError(f"The answer of shape {shape} has no element {self.index}.")
+        place: tuple[slice | int, ...] = (slice(None), *self.index)
+        return np.asarray(answers[place], np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """A weighted sum of the answer: a region of a segmentation map, a set of classes, ...
+
+    `weights` has the shape of one sample's answer. For "class 3 inside this region, on average",
+    put 1 / (number of pixels) at those pixels of channel 3 and 0 elsewhere.
+    """
+
+    weights: FloatArray
+    name: str = "mask"
+
+    def score(self, answers: Array) -> FloatArray:
+        """The weighted sum for each sample.
+
+        Raises:
+            TargetError: the weights do not have the answer's shape.
+        """
+        if self.weights.shape != answers.shape[1:]:
+            raise TargetError(
+                f"The mask has shape {self.weights.shape}, the answer {answers.shape[1:]}: they "
+                "must be the same."
+            )
+        axes = tuple(range(1, answers.ndim))
+        product: FloatArray = (answers.astype(np.float32) * self.weights).sum(axis=axes)
+        return product
+
+
+@dataclass(frozen=True, eq=False)
+class Similarity:
+    """Cosine of the angle between the answer and a reference embedding."""
+
+    reference: FloatArray
+    name: str = "similarity"
+    _unit: FloatArray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        flat = np.asarray(self.reference, np.float32).ravel()
+        length = float(np.linalg.norm(flat))
+        if not np.isfinite(length) or length == 0:
+            raise TargetError("The reference embedding is zero or not finite.")
+        object.__setattr__(self, "_unit", flat / np.float32(length))
+
+    def score(self, answers: Array) -> FloatArray:
+        """The cosine for each sample.
+
+        Raises:
+            TargetError: the reference does not have the answer's size.
+        """
+        rows = answers.reshape(len(answers), -1).astype(np.float32)
+        if rows.shape[1] != self._unit.size:
+            raise TargetError(
+                f"The reference has {self._unit.size} elements, the answer {rows.shape[1]}."
+            )
+        lengths = np.maximum(np.linalg.norm(rows, axis=1), np.finfo(np.float32).tiny)
+        cosine: FloatArray = (rows @ self._unit) / lengths
+        return cosine
+
+
+TargetSpec = int | str | Target
+
+
+def class_scores(answers: Array) -> FloatArray:
+    """The answers as (N, classes).
+
+    Raises:
+        TargetError: there is more than one number per class.
+    """
+    shape = answers.shape[1:]
+    if sum(size > 1 for size in shape) > 1 or not shape:
+        raise TargetError(
+            f"The model's answer has shape {shape} for each sample, not one number per class: "
+            "explain an element or a region of it with onnxplain.targets.Element or Mask."
+        )
+    return answers.reshape(len(answers), -1).astype(np.float32)
+
+
+def resolve(spec: TargetSpec, answer: Array, labels: LabelBook | None) -> list[Target]:
+    """The targets that `spec` means for one sample's answer, (1, ...).
+
+    `spec` is a class index, a label, "top1", "top5", or a target.
+
+    Raises:
+        TargetError: no class, or more than one, is called that.
+        MapError: the scores are not finite, so that there is no top class.
+    """
+    if isinstance(spec, Target):
+        return [spec]
+    if isinstance(spec, int | np.integer):
+        return [_named(int(spec), answer, labels)]
+    text = spec.strip()
+    top = re.fullmatch(r"top(\d+)", text)
+    if top:
+        return [_named(i, answer, labels) for i in _top(int(top[1]), answer)]
+    if re.fullmatch(r"-?\d+", text):
+        return [_named(int(text), answer, labels)]
+    if re.fullmatch(r"-?\d+(,-?\d+)+", text):
+        return [Element(tuple(map(int, text.split(","))))]
+    if labels is None:
+        raise TargetError(
+            f"The target {text!r} is no class index and this model has no labels: give the index, "
+            "or the names with --labels FILE."
+        )
+    return [_named(labels.find(text), answer, labels)]
+
+
+def _named(index: int, answer: Array, labels: LabelBook | None) -> Class:
+    target = Class(index, labels.name(index) if labels is not None else None)
+    target.score(answer)
+    return target
+
+
+def _top(count: int, answer: Array) -> Sequence[int]:
+    scores = class_scores(answer)[0]
+    if not np.isfinite(scores).all():
+        raise MapError(
+            "The model's scores for this picture are not finite (NaN or infinite): check the "
+            "preprocessing, or the model's numeric type."
+        )
+    if not 1 <= count <= scores.size:
+        raise TargetError(f"There is no top{count}: the model has {scores.size} classes.")
+    return [int(i) for i in np.argsort(-scores, kind="stable")[:count]]

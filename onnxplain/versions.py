@@ -1,0 +1,29 @@
+"""Versions of everything that shapes the numbers."""
+
+from __future__ import annotations
+
+import functools
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+_PACKAGES = (
+    "onnxplain",
+    "onnx",
+    "numpy",
+    "opencv-python-headless",
+    "opencv-python",
+)
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Installed versions by package, and that of Python and of the ONNX Runtime in use."""
+    from onnxplain.runtime.ort import onnxruntime
+
+    found = {"python": platform.python_version(), "onnxruntime": onnxruntime().__version__}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,11 @@
+"""The torch libraries that implement the same methods, run on the same weights.
+
+torchvision_shim   makes torchvision importable beside a CPU build of torch
+modules            an ONNX model as a torch module, its layers found by ONNX names
+maps               the peers' raw maps and weights, with what each does differently
+
+Importing any of them needs the `peers` extra: a test says `pytest.importorskip("torch")` first.
+"""
+
+# pytorch-grad-cam, torch-cam and onnx2torch import torchvision, so the shim goes before them all.
+from . import torchvision_shim as torchvision_shim
