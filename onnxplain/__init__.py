@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from onnxplain.explainer import Explainer
     from onnxplain.explanation import Attribution, Explanation
+    from onnxplain.images.picture import read_picture
     from onnxplain.images.preprocess import Preprocess
 
 __version__ = "0.1.0"
 
-__all__ = ["Attribution", "Explainer", "Explanation", "Preprocess", "__version__"]
+__all__ = ["Attribution", "Explainer", "Explanation", "Preprocess", "__version__", "read_picture"]
 
 _HOMES = {
     "Explainer": "onnxplain.explainer",
     "Explanation": "onnxplain.explanation",
     "Attribution": "onnxplain.explanation",
     "Preprocess": "onnxplain.images.preprocess",
+    "read_picture": "onnxplain.images.picture",
 }
 
 

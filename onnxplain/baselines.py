@@ -83,7 +83,7 @@ def _mean(scene: Scene) -> FloatArray:
 
 def _blur(scene: Scene) -> FloatArray:
     """Gaussian blur, sigma a tenth of the longer side: no object's outline survives it."""
-    import cv2
+    from onnxplain.images.opencv import cv2
 
     if len(scene.spatial) != 2:
         raise OptionError("The baseline blur needs a picture: choose zeros or mean.")

@@ -115,15 +115,15 @@ class Explainer:
         return self._runner.runs
 
     def on_progress(self, report: Progress) -> None:
-        """Call `report` with the number of samples that each batched run has finished."""
+        """Call `report(done, total)` as samples are run: perturbed pictures, cells, channels."""
         self._runner.progress = report
 
     def layers(self, x: Array | None = None) -> list[Layer]:
         """Layers with a grid between the input and the score, in order.
 
-        `x` is a sample whose shape counts; by default zeros of the shape that pictures are given.
+        `x` is a sample whose shape counts; by default one of the shape that pictures are given.
         """
-        return self._anatomy(self._zeros() if x is None else x).layers
+        return self._anatomy(self._noise() if x is None else x).layers
 
     def layer(self, name: str = "auto", x: Array | None = None) -> Layer:
         """The layer of that name; "auto" is the one that CAM methods look at by default.
@@ -131,7 +131,16 @@ class Explainer:
         Raises:
             LayerError: there is no such layer, or none with a grid.
         """
-        return self._anatomy(self._zeros() if x is None else x).layer(name)
+        return self._anatomy(self._noise() if x is None else x).layer(name)
+
+    def batching(self, x: Array | None = None) -> str:
+        """How several samples are run, in words: in batches, or one by one and why.
+
+        Found out by running `x`, one sample, and two others made from it, in a batch and one by
+        one; by default a picture of noise.
+        """
+        sample = self._noise() if x is None else x
+        return self._runner.batching(sample, [self.score_tensor.probability]).how
 
     def explain(
         self,
@@ -192,7 +201,7 @@ class Explainer:
                     score_kind=configured.score,
                     score_tensor=result.score_tensor,
                     parameters=_recorded(configured),
-                    provenance=self._provenance(),
+                    provenance=self._provenance(result.batching),
                     layer=None if result.layer is None else result.layer.tensor,
                     diagnostics=result.maps.diagnostics,
                     picture_path=path,
@@ -266,7 +275,8 @@ class Explainer:
             )
         activation = None if layer is None else (layer, found[1])
         sample = Sample(self._runner, self._scene(x), reading, targets, scores, anatomy, activation)
-        return _Attributed(method.maps(sample), targets, scores, layer, reading.tensor)
+        maps = method.maps(sample)
+        return _Attributed(maps, targets, scores, layer, reading.tensor, sample.how)
 
     def _anatomy(self, x: Array) -> ModelAnatomy:
         key = x.shape
@@ -303,15 +313,16 @@ class Explainer:
             )
         return samples.astype(self.input.dtype, copy=False)
 
-    def _zeros(self) -> Array:
-        shape = self.input.shape or ()
+    def _noise(self) -> Array:
+        """One sample of the shape that pictures are given, or that the input declares."""
+        random = np.random.default_rng(0)
         if is_picture(self.input):
             size = self.preprocess.size or (224, 224)
-            blank = np.zeros((*size, 3), np.float32)
-            return self.preprocess.apply(blank)[0]
-        return np.zeros([d if isinstance(d, int) else 1 for d in shape], self.input.dtype)
+            return self.preprocess.apply(255 * random.random((*size, 3), np.float32))[0]
+        shape = [d if isinstance(d, int) else 1 for d in self.input.shape or ()]
+        return random.random(shape, np.float32).astype(self.input.dtype)
 
-    def _provenance(self) -> Provenance:
+    def _provenance(self, batching: str) -> Provenance:
         model = self.model
         facts = ModelFacts(
             path=model.path,
@@ -320,7 +331,8 @@ class Explainer:
             input_name=self.input.name,
             output_names=tuple(spec.name for spec in model.outputs),
         )
-        return Provenance(facts, self.preprocess.to_dict(), self.provider, versions())
+        settings = self.preprocess.to_dict()
+        return Provenance(facts, settings, self.provider, versions(), batching)
 
 
 @dataclass(frozen=True, eq=False)
@@ -330,6 +342,7 @@ class _Attributed:
     scores: FloatArray
     layer: Layer | None
     score_tensor: str
+    batching: str
 
 
 def _described(target: Target) -> ExplainedTarget:

@@ -95,12 +95,14 @@ class Provenance:
         preprocess: how the picture became the model's input.
         provider: the execution provider that really ran.
         versions: of onnxplain, ONNX Runtime and whatever else shapes the numbers.
+        batching: how changed samples were run, in words; empty for methods that change none.
     """
 
     model: ModelFacts
     preprocess: Mapping[str, Any]
     provider: str
     versions: Mapping[str, str]
+    batching: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -157,7 +157,7 @@ def class_scores(answers: Array) -> FloatArray:
         TargetError: there is more than one number per class.
     """
     shape = answers.shape[1:]
-    if sum(size > 1 for size in shape) > 1 or not shape:
+    if not _has_one_number_per_class(shape):
         raise TargetError(
             f"The model's answer has shape {shape} for each sample, not one number per class: "
             "explain an element or a region of it with onnxplain.targets.Element or Mask."
@@ -168,7 +168,9 @@ def class_scores(answers: Array) -> FloatArray:
 def resolve(spec: TargetSpec, answer: Array, labels: LabelBook | None) -> list[Target]:
     """The targets that `spec` means for one sample's answer, (1, ...).
 
-    `spec` is a class index, a label, "top1", "top5", or a target.
+    `spec` is a target, a class index, a label, "top1", "top5", or several of these between commas.
+    A label may hold commas itself: what is called so as a whole stays whole. Where the answer is
+    not one number per class, indices between commas are those of one element.
 
     Raises:
         TargetError: no class, or more than one, is called that.
@@ -178,20 +180,40 @@ def resolve(spec: TargetSpec, answer: Array, labels: LabelBook | None) -> list[T
         return [spec]
     if isinstance(spec, int | np.integer):
         return [_named(int(spec), answer, labels)]
-    text = spec.strip()
+    text = spec.strip(" ,")
     top = re.fullmatch(r"top(\d+)", text)
     if top:
         return [_named(i, answer, labels) for i in _top(int(top[1]), answer)]
     if re.fullmatch(r"-?\d+", text):
         return [_named(int(text), answer, labels)]
-    if re.fullmatch(r"-?\d+(,-?\d+)+", text):
-        return [Element(tuple(map(int, text.split(","))))]
+    if "," in text and not _is_label(text, labels):
+        if _ELEMENT.fullmatch(text) and not _has_one_number_per_class(answer.shape[1:]):
+            return [Element(tuple(map(int, text.split(","))))]
+        return [target for piece in text.split(",") for target in resolve(piece, answer, labels)]
     if labels is None:
         raise TargetError(
             f"The target {text!r} is no class index and this model has no labels: give the index, "
             "or the names with --labels FILE."
         )
     return [_named(labels.find(text), answer, labels)]
+
+
+_ELEMENT = re.compile(r"-?\d+(\s*,\s*-?\d+)+")
+
+
+def _is_label(text: str, labels: LabelBook | None) -> bool:
+    """Whether a class is called `text`, commas and all."""
+    if labels is None:
+        return False
+    try:
+        labels.find(text)
+    except TargetError:
+        return False
+    return True
+
+
+def _has_one_number_per_class(shape: tuple[int, ...]) -> bool:
+    return bool(shape) and sum(size > 1 for size in shape) <= 1
 
 
 def _named(index: int, answer: Array, labels: LabelBook | None) -> Class:

@@ -14,7 +14,7 @@ from onnxplain.graph.builder import PREFIX
 from onnxplain.graph.masking import BASELINE, Mask, X, masked
 from onnxplain.graph.model import Model
 from onnxplain.graph.rebatch import has_fixed_batch, make_batch_dynamic
-from onnxplain.graph.surgery import with_outputs
+from onnxplain.graph.surgery import head, with_outputs
 from onnxplain.runtime.batching import BatchSize, Fastest, Fixed, Progress, in_batches, silent
 from onnxplain.runtime.providers import choose_providers
 from onnxplain.runtime.session import OutOfMemoryError, Session
@@ -95,6 +95,8 @@ class Runner:
         self._batch_size = batch_size
         self._sessions: OrderedDict[Hashable, Session] = OrderedDict()
         self._batchings: dict[tuple[int, ...], Batching] = {}
+        self._batch_sizes: dict[Hashable, BatchSize] = {}
+        self._heads: dict[Hashable, Model] = {}
 
     def forward(self, x: Array, tensors: Sequence[str]) -> list[Array]:
         """Values of `tensors` for one sample, (1, ...)."""
@@ -111,6 +113,13 @@ class Runner:
         """All of the model, perturbed at the input to explain."""
         return Part(batching.model, self.spec, self._others_for, batching.exact)
 
+    def head(self, model: Model, specs: Mapping[str, TensorSpec], scores: Sequence[str]) -> Model:
+        """The part of `model` that computes `scores` from the tensors in `specs`, cut out once."""
+        key = (model, *((name, spec.dtype, spec.shape) for name, spec in specs.items()), *scores)
+        if key not in self._heads:
+            self._heads[key] = head(model, specs, scores)
+        return self._heads[key]
+
     def tiled(self, model: Model, x: Array, tensors: Sequence[str], size: int) -> dict[str, Array]:
         """Values of `tensors` for a batch of `size` copies of `x`."""
         if not tensors:
@@ -122,7 +131,7 @@ class Runner:
         self, part: Part, change: Perturbation, outputs: Sequence[str]
     ) -> Iterator[tuple[slice, list[Array]]]:
         """Run `part` on each perturbed sample; `outputs` may hold `masking.MASK` too."""
-        key = (id(part.model), part.spec.name, change.mask, change.x.shape, tuple(outputs))
+        key = (part.model, part.spec.name, change.mask, change.x.shape, tuple(outputs))
         session = self._session(
             key, lambda: masked(part.model, part.spec, change.x.shape, change.mask, outputs)
         )
@@ -142,7 +151,7 @@ class Runner:
             results = session.run({**fixed, **sides(size), **own}, outputs)
             return [result[:wanted] for result in results]
 
-        batch = self._batch_for(part.exact, session.device)
+        batch = self._batch_sizes.setdefault(key, self._batch_size_for(part.exact, session.device))
         yield from in_batches(run, change.count, batch, self.progress)
 
     def _prove_batching(self, x: Array, tensors: Sequence[str]) -> Batching:
@@ -192,10 +201,10 @@ class Runner:
     def _session_with(self, model: Model, tensors: Sequence[str]) -> Session:
         """A session of the model that can answer with `tensors`."""
         for key, session in self._sessions.items():
-            if key == (id(model), *session.outputs) and set(tensors) <= set(session.outputs):
+            if key == (model, *session.outputs) and set(tensors) <= set(session.outputs):
                 return session
         wanted = tuple(dict.fromkeys(tensors))
-        return self._session((id(model), *wanted), lambda: with_outputs(model, wanted))
+        return self._session((model, *wanted), lambda: with_outputs(model, wanted))
 
     def _session(self, key: Hashable, build: Callable[[], Model]) -> Session:
         if key not in self._sessions:
@@ -206,7 +215,7 @@ class Runner:
         self._sessions.move_to_end(key)
         return self._sessions[key]
 
-    def _batch_for(self, exact: int | None, device: str) -> BatchSize:
+    def _batch_size_for(self, exact: int | None, device: str) -> BatchSize:
         size = exact or self._batch_size
         return Fastest(_LARGEST_BATCH[device]) if size is None else Fixed(size)
 

@@ -15,7 +15,7 @@ from onnxplain.graph.classifier import Classifier
 from onnxplain.graph.layers import Layer
 from onnxplain.graph.layout import Layout
 from onnxplain.graph.masking import MASK, Mask
-from onnxplain.graph.surgery import head, side_inputs
+from onnxplain.graph.surgery import side_inputs
 from onnxplain.methods.base import Anatomy, Batch
 from onnxplain.targets import Class, Target
 from onnxplain.tensors import Array, FloatArray, TensorSpec
@@ -104,6 +104,11 @@ class Sample:
         return self._runner.batching(self._model_input, [self._answer.tensor])
 
     @property
+    def how(self) -> str:
+        """How changed samples were run, in words; empty as long as none were."""
+        return self.batching.how if "batching" in vars(self) else ""
+
+    @property
     def _model_input(self) -> Array:
         return self.x.astype(self._runner.spec.dtype)
 
@@ -127,7 +132,7 @@ class Sample:
         spec = _spec(tensor, raw)
         specs = {tensor: spec, **{name: _spec(name, value) for name, value in sides.items()}}
         return Part(
-            head(model, specs, [self._answer.tensor]),
+            self._runner.head(model, specs, [self._answer.tensor]),
             spec,
             lambda size: self._runner.tiled(model, self._model_input, names, size),
             self.batching.exact,

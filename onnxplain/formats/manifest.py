@@ -67,6 +67,7 @@ def _content(explanation: Explanation, files: Mapping[str, bytes]) -> dict[str, 
         "values": {"shape": explanation.values.shape, "range": explanation.values_range},
         "heatmap": {"shape": explanation.heatmap.shape, "range": explanation.heatmap_range},
         "provider": provenance.provider,
+        "batching": provenance.batching,
         "versions": provenance.versions,
         "conventions": _CONVENTIONS,
         "files": [

@@ -138,9 +138,9 @@ def masked(
 ) -> Model:
     """The model with its input `spec` replaced by a masked sample, and other `outputs`.
 
-    `MASK` names the mask itself among them. `shape` is that of one sample, (1, ...). The batch of masks
-    becomes the batch of the model, so the rest of the graph must take any batch, or be fed one mask
-    at a time.
+    `MASK` names the mask itself among them. `shape` is that of one sample, (1, ...). The batch of
+    masks becomes the batch of the model, so the rest of the graph must take any batch, or be fed
+    one mask at a time.
     """
 
     def edit(graph: gs.Graph) -> None:

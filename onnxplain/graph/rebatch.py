@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from onnx import GraphProto, ModelProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
 
 from onnxplain.graph.batch import Batch, Growth, has_fixed_batch
 from onnxplain.graph.rebatch_editor import Editor
@@ -29,6 +29,8 @@ def make_batch_dynamic(model: ModelProto, inputs: Sequence[str]) -> ModelProto:
     """
     rebatched = ModelProto()
     rebatched.CopyFrom(model)
+    for node in rebatched.graph.node:
+        _drop_inner_shapes(node)
     growth = Growth(rebatched, inputs)
     editor = Editor(rebatched, growth, inputs[0])
     for position, node in enumerate(rebatched.graph.node):
@@ -40,15 +42,23 @@ def make_batch_dynamic(model: ModelProto, inputs: Sequence[str]) -> ModelProto:
     return rebatched
 
 
+def _drop_inner_shapes(node: NodeProto) -> None:
+    """Forget the shapes inside an If, Loop or Scan: it may read what carries the batch."""
+    for body in subgraphs(node):
+        del body.value_info[:]
+        for value in itertools.chain(body.input, body.output):
+            if value.type.HasField("tensor_type"):
+                value.type.tensor_type.ClearField("shape")
+        for inner in body.node:
+            _drop_inner_shapes(inner)
+
+
 def _declare_shapes(graph: GraphProto, growth: Growth, inputs: Sequence[str]) -> None:
     """Name the batch wherever it is declared, and drop the shapes that may no longer hold."""
     name = _batch_name(graph, inputs)
     for value in itertools.chain(graph.input, graph.value_info, graph.output):
-        if not growth.is_constant(value.name):
+        if value.type.HasField("tensor_type") and not growth.is_constant(value.name):
             _declare(value, growth.batch(value.name), name)
-    for node in graph.node:
-        for body in subgraphs(node):
-            _drop_shapes(body)
 
 
 def _declare(value: ValueInfoProto, batch: Batch | None, name: str) -> None:
@@ -68,13 +78,3 @@ def _batch_name(graph: GraphProto, inputs: Sequence[str]) -> str:
     taken = {dim.dim_param for own in dims.values() for dim in own[1:]}
     candidates = itertools.chain(given, ["batch"], (f"batch_{i}" for i in itertools.count()))
     return next(str(name) for name in candidates if name and name not in taken)
-
-
-def _drop_shapes(body: GraphProto) -> None:
-    """Forget the shapes inside an If, Loop or Scan: it may read what carries the batch."""
-    del body.value_info[:]
-    for value in body.output:
-        value.type.tensor_type.ClearField("shape")
-    for node in body.node:
-        for inner in subgraphs(node):
-            _drop_shapes(inner)

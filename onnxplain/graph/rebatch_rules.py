@@ -12,9 +12,10 @@ from collections.abc import Callable
 import numpy as np
 from onnx import NodeProto, helper
 
-from onnxplain.graph.batch import MANY, Batch, Dims, batch_axis
+from onnxplain.graph.batch import MANY, Batch, batch_axis
 from onnxplain.graph.rebatch_editor import Editor
 from onnxplain.graph.wiring import attributes
+from onnxplain.graph.world import Dims
 from onnxplain.tensors import Array
 
 Rule = Callable[[Editor, NodeProto, Batch], None]

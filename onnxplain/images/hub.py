@@ -58,10 +58,10 @@ def read_hub_config(model_path: Path) -> Found | None:
 def _follow(config: Config, reader: Callable[[JsonObject], Settings | None]) -> Settings | None:
     try:
         return reader(config.content)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise PreprocessError(
             f"{config.path} cannot be followed ({type(error).__name__}: {error}): "
-            "describe the preprocessing in a sidecar file or with flags."
+            "describe the preprocessing in a sidecar file, which comes first."
         ) from error
 
 
@@ -123,7 +123,7 @@ def _normalisation(config: Mapping[str, Any]) -> Settings:
     scale = config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0
     if not config.get("do_normalize", True):
         return {"scale": scale}
-    mean, std = np.asarray(config["image_mean"], float), np.asarray(config["image_std"], float)
+    mean, std = (np.atleast_1d(config[key]).astype(float) for key in ("image_mean", "image_std"))
     if config.get("rescale_offset"):  # (v - 127.5) * scale
         mean = mean + 127.5 * scale
     if config.get("include_top"):  # EfficientNet divides by its std a second time

@@ -79,7 +79,7 @@ def _read_image_keys(metadata: Mapping[str, str]) -> Found | None:
         if key in keys and keys[key] not in known:
             raise PreprocessError(
                 f"The model's metadata asks for {keys[key]!r} as {key}, which is not supported: "
-                "describe the preprocessing in a sidecar file or with flags."
+                "describe the preprocessing in a sidecar file, which comes first."
             )
     channels = {"channels": _PIXEL_FORMATS[pixel_format]} if pixel_format else {}
     framing = {"fit": "crop", "interpolation": "antialias-bilinear"}

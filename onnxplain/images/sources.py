@@ -123,14 +123,14 @@ def _sidecar(model_path: Path) -> Found | None:
     settings = sidecar.content["preprocess"]
     if not isinstance(settings, dict):
         raise PreprocessError(f"'preprocess' in {sidecar.path} must be a JSON object.")
-    try:
-        return Found(parse_settings(settings), sidecar.title)
-    except PreprocessError as error:
-        raise PreprocessError(f"{sidecar.path}: {error}") from error
+    return Found(settings, sidecar.title)
 
 
 def _complete(found: Found, given: Mapping[str, Any], spec: TensorSpec) -> Preprocess:
-    settings = parse_settings(found.settings)
+    try:
+        settings = parse_settings(found.settings)
+    except PreprocessError as error:
+        raise PreprocessError(f"In {found.origin}: {error}") from error
     before = settings.get("size")
     settings.update(given)
     declared = PictureInput.of(spec, settings.get("layout"))
@@ -173,7 +173,7 @@ def _guess_framing(size: Size | None, grey: bool) -> tuple[dict[str, Any], str]:
     if grey or size is None or size[0] != size[1]:
         return {"fit": "stretch"}, "the whole picture stretched"
     resize = int(size[0] / _DEFAULT_CROP)
-    framing = {"fit": "crop", "size": size, "resize": resize}
+    framing = {"fit": "crop", "resize": resize}
     return framing, f"the centre {size[0]} x {size[1]} of a short side of {resize}"
 
 

@@ -171,5 +171,5 @@ def relu(values: FloatArray) -> FloatArray:
 
 
 def weighted_sum(weights: FloatArray, activation: FloatArray) -> FloatArray:
-    """Σ_k w_k A^k, (targets, rows, columns), of (targets, channels) and (channels, rows, columns)."""
+    """Σ_k w_k A^k: (targets, rows, columns) from (targets, C) and (C, rows, columns)."""
     return np.tensordot(weights, activation, axes=1).astype(np.float32)

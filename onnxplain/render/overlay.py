@@ -27,8 +27,8 @@ _DIMMED_WHERE_COLD = 0.4
 _OPACITY_WHERE_HOT = 0.7
 _OUTLINE_AT = 0.5
 _SMALLEST_OUTLINE = 1e-3  # of the picture: speckle below this is left to the colours
-_UNSEEN_LIGHT = (0.28, 0.42)  # of the photograph, in the two stripes of the hatching
-_UNSEEN_LIFT = 18  # of 255: keeps the hatching visible on black
+# The two stripes of the hatching: a share of the photograph, and light added to show on black.
+_UNSEEN_STRIPES = ((0.24, 14), (0.34, 34))
 _MID_GREY = 128  # the photograph that a swatch stands for
 
 
@@ -123,7 +123,7 @@ def _hatched(picture: Array, page: Page) -> Array:
     import cv2
 
     grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    dark, light = (cv2.convertScaleAbs(grey, alpha=a, beta=_UNSEEN_LIFT) for a in _UNSEEN_LIGHT)
+    dark, light = (cv2.convertScaleAbs(grey, alpha=a, beta=b) for a, b in _UNSEEN_STRIPES)
     rows, columns = np.ogrid[: picture.shape[0], : picture.shape[1]]
     in_stripe = (rows + columns) // (page.text // 2) % 2 > 0
     return np.asarray(np.where(in_stripe[..., None], dark, light))

@@ -10,11 +10,11 @@ from onnxplain.errors import ModelError
 from onnxplain.runtime.session import OutOfMemoryError
 from onnxplain.tensors import Array
 
-Progress = Callable[[int], None]
-"""Called with the number of samples that each run has finished."""
+Progress = Callable[[int, int], None]
+"""Called with the samples that are done and their total: before the first run, and after each."""
 
 
-def silent(samples: int) -> None:
+def silent(done: int, total: int) -> None:
     """Report nothing."""
 
 
@@ -102,6 +102,7 @@ def in_batches(
         ModelError: not even one sample fits in memory.
     """
     start = 0
+    progress(start, total)
     while start < total:
         size = min(batch.size, total - start)
         part = slice(start, start + size)
@@ -118,6 +119,6 @@ def in_batches(
             batch.shrink()
             continue
         batch.finished(size, time.perf_counter() - began)
-        progress(size)
+        progress(part.stop, total)
         yield part, results
         start = part.stop

@@ -149,6 +149,7 @@ def test_manifest_tells_everything(explanation, tmp_path):
         "values": {"shape": [3, 5, 7], "range": [float(values.min()), float(values.max())]},
         "heatmap": {"shape": [30, 40], "range": [-0.25, 3.5]},
         "provider": "CPUExecutionProvider",
+        "batching": "",
         "versions": {"onnxplain": "0.1.0"},
         "files": [],
     }

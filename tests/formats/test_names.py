@@ -1,7 +1,9 @@
 import os
+from dataclasses import replace
 
 import pytest
 
+from onnxplain.explanation import ExplainedTarget
 from onnxplain.formats.names import file_stem, safe_name, target_name, unique_names
 
 
@@ -67,9 +69,8 @@ def test_unique_names(names, expected):
 
 
 def test_the_longest_stem_still_makes_a_valid_file(explanation, tmp_path):
-    object.__setattr__(explanation, "method", "m" * 300)
-    object.__setattr__(explanation, "target", type(explanation.target)("虎" * 300))
-    name = file_stem(explanation, "é" * 300) + ".heatmap16.png"
+    longest = replace(explanation, method="m" * 300, target=ExplainedTarget("虎" * 300))
+    name = file_stem(longest, "é" * 300) + ".heatmap16.png"
     (tmp_path / name).touch()
     assert len(os.fsencode(name)) <= 255
 
@@ -80,5 +81,4 @@ def test_a_stem_names_picture_method_and_target(explanation):
 
 
 def test_a_picture_given_as_an_array_is_called_picture(explanation):
-    object.__setattr__(explanation, "picture_path", None)
-    assert file_stem(explanation) == "picture.scorecam.282_tiger_cat"
+    assert file_stem(replace(explanation, picture_path=None)) == "picture.scorecam.282_tiger_cat"

@@ -235,7 +235,7 @@ LETTERBOX = {"fit": "letterbox", "pad": 114, "interpolation": "bilinear", "scale
     ("metadata", "expected"),
     [
         (ULTRALYTICS, {"size": (224, 224), "mean": (0,), "std": (1,), **LETTERBOX}),
-        (ULTRALYTICS | {"task": "segment", "imgsz": "[320, 640]"}, {"size": (320, 640), **LETTERBOX}),
+        (ULTRALYTICS | {"task": "obb", "imgsz": "[320, 640]"}, {"size": (320, 640), **LETTERBOX}),
         (ULTRALYTICS | {"task": "pose", "imgsz": "640"}, {"size": (640, 640), **LETTERBOX}),
         ({"stride": "32", "names": "{0: 'a'}"}, {"size": (224, 224), **LETTERBOX}),  # YOLOv5
         (ULTRALYTICS | {"task": "classify"}, {"fit": "crop", "resize": None, "scale": 1 / 255}),
@@ -352,7 +352,7 @@ PROCESSORS = {
         {"fit": "crop", "resize": 248, "size": (224, 224)},
     ),
     "LeViT": (
-        image_processor("Levit", size={"shortest_edge": 224}, do_center_crop=True, crop_size=SQUARE),
+        image_processor("Levit", size=224, do_center_crop=True, crop_size=SQUARE),
         {"fit": "crop", "resize": 256, "size": (224, 224)},
     ),
     "MobileViT": (
@@ -405,7 +405,9 @@ def test_preprocessor_config(tmp_path, name):
         ({"resample": 5}, "Pillow's filter 5"),
         ({"do_resize": False, "do_center_crop": True, "crop_size": 224}, "crop without a resize"),
         ({"do_center_crop": True, "crop_size": {"shortest_edge": 2}}, "KeyError: 'height'"),
-        ({"image_mean": None}, "cannot be followed"),
+        ({"image_mean": None}, "not finite"),
+        ({"image_mean": "grey"}, "cannot be followed"),
+        ({"rescale_factor": "a"}, "'scale' is 'a'"),
         ({"image_mean": [1, 2]}, "2 values of mean"),
     ],
 )
