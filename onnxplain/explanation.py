@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from onnxplain.errors import MapError
-from onnxplain.formats import DEFAULT_FORMATS, save_explanation
+from onnxplain.formats import DEFAULT_FORMATS, png, save_explanation
 from onnxplain.formats.names import target_name
 from onnxplain.render import DEFAULT_COLORMAP
 from onnxplain.tensors import Array, FloatArray
@@ -166,6 +166,14 @@ class Explanation:
     def values_range(self) -> tuple[float, float]:
         """Return the smallest and the largest raw value."""
         return float(np.min(self.values)), float(np.max(self.values))
+
+    def draw(self, colormap: str = DEFAULT_COLORMAP) -> Array:
+        """Return what the png format shows, with caption and scale: uint8 (h, w, 3), RGB.
+
+        Raises:
+            OptionError: no such colormap.
+        """
+        return png.draw(self, colormap)
 
     def save(
         self,

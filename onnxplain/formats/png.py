@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 
 def encode(explanation: Explanation, request: Request) -> dict[str, bytes]:
     """Return an 8-bit colour PNG."""
-    rgb = _draw(explanation, request.colormap)
+    rgb = draw(explanation, request.colormap)
     return {".png": encode_image(".png", rgb[..., ::-1])}
 
 
-def _draw(explanation: Explanation, colormap: str) -> Array:
+def draw(explanation: Explanation, colormap: str) -> Array:
+    """Return the overlay or the contact sheet with its caption: uint8 RGB."""
     if explanation.sheet is not None:
         return captioned_sheet(explanation.sheet, _sheet_caption(explanation))
     return overlay(

@@ -42,13 +42,30 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
         for final, aside in staged.items():
             aside.replace(final)
     except OSError as error:
-        reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}; choose another folder")
-        raise OutputError(f"Could not write to {folder}: {reason}.") from error
+        raise _refused(folder, error) from error
     finally:
         for aside in staged.values():
             with contextlib.suppress(OSError):
                 aside.unlink(missing_ok=True)
     return list(staged)
+
+
+def check_folder(folder: Path) -> None:
+    """Find out early, without changing anything, whether files can be written to a folder.
+
+    Raises:
+        OutputError: it, or the nearest folder above it that exists, is none or is write-protected.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise _refused(folder, OSError(errno.ENOTDIR, ""))
+    if not os.access(existing, os.W_OK):
+        raise _refused(folder, OSError(errno.EACCES, ""))
+
+
+def _refused(folder: Path, error: OSError) -> OutputError:
+    reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}; choose another folder")
+    return OutputError(f"Could not write to {folder}: {reason}.")
 
 
 def _write_to_disk(path: Path, data: bytes) -> None:

@@ -8,6 +8,7 @@ import platform
 from pathlib import Path
 
 import onnxruntime as ort
+
 from tools.bench.methods import measure
 from tools.bench.startup import help_seconds, overhead_seconds
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tools.bench.forwards import Plain, plain_forwards
-
 import onnxplain
+from tools.bench.forwards import Plain, plain_forwards
 
 
 @dataclass(frozen=True)
@@ -71,9 +70,7 @@ def _measure_case(
         seconds.append(time.perf_counter() - began)
         after = plain.seconds(forwards)
         ratios.append(2 * seconds[-1] / (before + after))
-    return Measured(
-        case.title, forwards, statistics.median(seconds), statistics.median(ratios)
-    )
+    return Measured(case.title, forwards, statistics.median(seconds), statistics.median(ratios))
 
 
 def _forwards(diagnostics: Mapping[str, Any]) -> int:

@@ -17,7 +17,7 @@ def help_seconds(rounds: int) -> float:
 
 
 def overhead_seconds(model: Path, picture: Path, rounds: int) -> float:
-    """Median wall time of `onnxplain run` with a method of one forward, which is next to nothing."""
+    """Median wall time of `onnxplain run` with a method of one forward."""
     with tempfile.TemporaryDirectory() as folder:
         command = ["run", str(model), str(picture), "--method", "cam", "--out", folder, "--json"]
         return statistics.median(_wall(command) for _ in range(rounds))

@@ -1,0 +1,58 @@
+"""Draw the pictures of the documentation: `python -m tools.docs.pictures`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+import onnxplain
+from onnxplain.tensors import Array
+
+_ROOT = Path(__file__).parents[2]
+_MODEL = _ROOT / "models" / "efficientnet_lite0.onnx"
+_PICTURES = _ROOT / "models" / "pictures"
+_IMAGES = _ROOT / "docs" / "images"
+_GAP = 12
+
+
+def main() -> None:
+    explainer = onnxplain.Explainer(_MODEL)
+    _IMAGES.mkdir(exist_ok=True)
+    for name, pictures in (
+        ("coffee_camera", _two_targets(explainer)),
+        ("methods", _all_methods(explainer)),
+    ):
+        path = _IMAGES / f"{name}.png"
+        cv2.imwrite(str(path), cv2.cvtColor(pictures, cv2.COLOR_RGB2BGR))
+        print(path.relative_to(_ROOT))
+
+
+def _two_targets(explainer: onnxplain.Explainer) -> Array:
+    picture = _PICTURES / "coffee_camera.png"
+    found = explainer.explain_each(picture, "ablationcam", ["espresso", "tripod"])
+    return tiled([explanation.draw() for explanation in found], columns=2)
+
+
+def _all_methods(explainer: onnxplain.Explainer) -> Array:
+    names = ["scorecam", "ablationcam", "reciprocam", "cam", "eigencam", "occlusion", "rise"]
+    picture = _PICTURES / "chelsea.png"
+    return tiled([explainer.explain(picture, name).draw() for name in names], columns=3)
+
+
+def tiled(images: Sequence[Array], columns: int) -> Array:
+    """Images on a white sheet, each in a cell of the size of the largest."""
+    height = max(image.shape[0] for image in images) + _GAP
+    width = max(image.shape[1] for image in images) + _GAP
+    rows = -(-len(images) // columns)
+    sheet = np.full((rows * height, columns * width, 3), 255, np.uint8)
+    for i, image in enumerate(images):
+        top, left = i // columns * height, i % columns * width
+        sheet[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return sheet
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Write the tables of the documentation: `python -m tools.docs.tables [--check]`."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import sys
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+from onnxplain.methods.base import LayerMethod, Method
+from onnxplain.methods.registry import METHODS
+
+_ROOT = Path(__file__).parents[2]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.docs.tables", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only say whether they are up to date")
+    stale = []
+    check = parser.parse_args().check
+    for page, blocks in PAGES.items():
+        path = _ROOT / page
+        before = path.read_text(encoding="utf-8")
+        after = before
+        for name, write in blocks.items():
+            after = replaced(after, name, write())
+        if after != before:
+            stale.append(page)
+            if not check:
+                path.write_text(after, encoding="utf-8")
+    if check and stale:
+        sys.exit(f"{', '.join(stale)}: run `python -m tools.docs.tables`.")
+
+
+def replaced(page: str, name: str, content: str) -> str:
+    """The page with what stands between the marks of `name` replaced."""
+    start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    head, rest = page.split(start)
+    return head + start + content + end + rest.split(end, 1)[1]
+
+
+def method_table() -> str:
+    """One row for each method."""
+    rows = ["| method | shows | forwards | looks at | paper |", "| --- | --- | --- | --- | --- |"]
+    for name, method in METHODS.items():
+        looks_at = "a layer" if issubclass(method, LayerMethod) or name == "cam" else "the input"
+        rows.append(
+            f"| `{name}` | {method.summary} | {method.cost} | {looks_at} | {method.paper} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def definitions() -> str:
+    """The docstring and the options of each method."""
+    return "\n".join(_definition(name, method) for name, method in METHODS.items())
+
+
+def _definition(name: str, method: type[Method]) -> str:
+    options = ", ".join(
+        f"`{f.name}` ({f.default})" for f in fields(method) if f.default is not MISSING
+    )
+    return f"## {name}\n\n{inspect.getdoc(method)}\n\nOptions and defaults: {options}.\n"
+
+
+PAGES = {
+    "README.md": {"methods": method_table},
+    "docs/methods.md": {"methods": method_table, "definitions": definitions},
+}
+
+if __name__ == "__main__":
+    main()
