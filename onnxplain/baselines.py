@@ -11,7 +11,8 @@ import numpy as np
 from onnxplain.errors import OptionError
 from onnxplain.tensors import Array, FloatArray
 
-BaselineSpec = str | Array
+BaselineSpec = str | float | Array
+"""A name, one value for all elements, or an array that broadcasts to the input."""
 
 
 class Colours(Protocol):

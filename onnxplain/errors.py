@@ -19,6 +19,10 @@ class LayerError(OnnxplainError):
     """No such layer, or a layer that the method cannot use."""
 
 
+class GradientError(OnnxplainError):
+    """An operator without a gradient, or a gradient that is zero everywhere by construction."""
+
+
 class TargetError(OnnxplainError):
     """No such class, an ambiguous label, or an output element that does not exist."""
 

@@ -13,6 +13,7 @@ import numpy as np
 from onnxplain.baselines import Scene
 from onnxplain.engine.anatomy import ModelAnatomy
 from onnxplain.engine.answers import answer
+from onnxplain.engine.arrays import others_for, sample_of, samples_for
 from onnxplain.engine.heat import to_heatmap
 from onnxplain.engine.runner import Runner
 from onnxplain.engine.sample import Sample
@@ -24,8 +25,10 @@ from onnxplain.explanation import (
     ModelFacts,
     Provenance,
 )
+from onnxplain.graph.classifier import Classifier
 from onnxplain.graph.inputs import explained_input, is_picture, require_picture
 from onnxplain.graph.layers import Layer
+from onnxplain.graph.layout import input_axes
 from onnxplain.graph.load import ModelSource, load
 from onnxplain.graph.model import Model
 from onnxplain.graph.score import find_score
@@ -37,7 +40,7 @@ from onnxplain.methods.base import Maps, Method
 from onnxplain.methods.registry import make_method
 from onnxplain.render.sheet import contact_sheet
 from onnxplain.runtime.batching import Progress
-from onnxplain.targets import Class, Target, TargetSpec, resolve
+from onnxplain.targets import Class, Target, TargetSpec, as_list, resolve
 from onnxplain.tensors import Array, FloatArray, TensorSpec
 from onnxplain.versions import versions
 
@@ -82,12 +85,13 @@ class Explainer:
             PreprocessError: preprocessing or labels are malformed or do not fit the model.
         """
         self.model: Model = load(model)
-        others = {name: np.asarray(value) for name, value in (inputs or {}).items()}
-        self.input: TensorSpec = explained_input(self.model, others, explain_input)
+        self.input: TensorSpec = explained_input(self.model, inputs or {}, explain_input)
+        self._other_inputs = [spec for spec in self.model.inputs if spec != self.input]
+        self._others = others_for(self._other_inputs, inputs or {})
         self.score_tensor = find_score(self.model, output)
         self._given_preprocess = preprocess
         self._given_labels = Path(labels) if isinstance(labels, str) else labels
-        self._runner = Runner(self.model, self.input, others, provider, batch_size)
+        self._runner = Runner(self.model, self.input, self._others, provider, batch_size)
 
     @functools.cached_property
     def preprocess(self) -> Preprocess:
@@ -133,6 +137,14 @@ class Explainer:
         """
         return self._anatomy(self._noise() if x is None else x).layer(name)
 
+    def classifier(self, x: Array | None = None) -> Classifier:
+        """The linear layer behind a global pool, which `cam` reads.
+
+        Raises:
+            LayerError: there is none.
+        """
+        return self._anatomy(self._noise() if x is None else x).classifier()
+
     def batching(self, x: Array | None = None) -> str:
         """How several samples are run, in words: in batches, or one by one and why.
 
@@ -161,10 +173,8 @@ class Explainer:
         Raises:
             OnnxplainError: one of its kinds, with a sentence that says what to do.
         """
-        found = self.explain_each(picture, method, target, **options)
-        if len(found) != 1:
-            raise TargetError(f"{target!r} means {len(found)} targets: use explain_each for them.")
-        return found[0]
+        (found,) = self._explain(picture, make_method(method, options), as_list(target), single=True)
+        return found
 
     def explain_each(
         self,
@@ -177,12 +187,20 @@ class Explainer:
 
         Arguments and errors are those of `explain`; `target` may also be "top5" or a sequence.
         """
-        configured = make_method(method, options)
+        return self._explain(picture, make_method(method, options), as_list(target))
+
+    def _explain(
+        self,
+        picture: Picture,
+        configured: Method,
+        specs: Sequence[TargetSpec],
+        *,
+        single: bool = False,
+    ) -> list[Explanation]:
         path = Path(picture) if isinstance(picture, str | Path) else None
         pixels = read_picture(path) if path is not None else as_picture(np.asarray(picture))
         x, placement = self.preprocess.apply(pixels)
-        specs = [target] if isinstance(target, TargetSpec) else list(target)
-        result = self._attribute(x, configured, specs)
+        result = self._attribute(x, configured, specs, single=single)
         explanations = []
         for i, explained in enumerate(result.targets):
             values = result.maps.values[i]
@@ -200,7 +218,7 @@ class Explainer:
                     score=float(result.scores[i]),
                     score_kind=configured.score,
                     score_tensor=result.score_tensor,
-                    parameters=_recorded(configured),
+                    parameters=configured.options(),
                     provenance=self._provenance(result.batching),
                     layer=None if result.layer is None else result.layer.tensor,
                     diagnostics=result.maps.diagnostics,
@@ -235,16 +253,21 @@ class Explainer:
             OnnxplainError: as in `explain`.
         """
         configured = make_method(method, options)
-        samples = self._samples(x)
-        specs = [target] * len(samples) if isinstance(target, TargetSpec) else list(target)
-        if len(specs) != len(samples):
-            raise TargetError(f"There are {len(specs)} targets for {len(samples)} samples.")
+        given = dict(x) if isinstance(x, Mapping) else {self.input.name: x}
+        if self.input.name not in given:
+            raise OptionError(f"The dict holds no value for the input {self.input.name!r}.")
+        samples = samples_for(self.input, given.pop(self.input.name))
+        others = self._others | others_for(self._other_inputs, given)
+        count = len(samples)
+        specs = as_list(target, count)
+        if len(specs) != count:
+            raise TargetError(f"There are {len(specs)} targets for {count} samples.")
         results = [
-            self._attribute(sample[None], configured, [spec])
-            for sample, spec in zip(samples, specs, strict=True)
+            self._attribute(
+                samples[i : i + 1], configured, [specs[i]], sample_of(others, i, count), single=True
+            )
+            for i in range(count)
         ]
-        if any(len(result.targets) != 1 for result in results):
-            raise TargetError("attribute explains one target for each sample: give a class.")
         values = np.concatenate([result.maps.values for result in results])
         if not np.isfinite(values).all():
             raise MapError(f"The values of {configured.name} are not finite.")
@@ -255,12 +278,21 @@ class Explainer:
             targets=tuple(_described(result.targets[0]) for result in results),
             method=configured.name,
             layer=None if layer is None else layer.tensor,
-            parameters=_recorded(configured),
+            parameters=configured.options(),
             diagnostics={"samples": [dict(result.maps.diagnostics) for result in results]},
         )
 
-    def _attribute(self, x: Array, method: Method, specs: Sequence[TargetSpec]) -> _Attributed:
+    def _attribute(
+        self,
+        x: Array,
+        method: Method,
+        specs: Sequence[TargetSpec],
+        others: Mapping[str, Array] | None = None,
+        *,
+        single: bool = False,
+    ) -> _Attributed:
         """Explain one sample, (1, ...), in the model's own type."""
+        self._runner.others = dict(self._others if others is None else others)
         reading = answer(self.score_tensor, method.score)
         anatomy = self._anatomy(x)
         layer = method.look_at(anatomy)
@@ -268,7 +300,14 @@ class Explainer:
         found = self._runner.forward(x, wanted)
         answers = reading.finish(found[0])
         targets = [t for spec in specs for t in resolve(spec, answers, self.labels)]
-        scores = np.array([target.score(answers)[0] for target in targets], np.float32)
+        if not targets:
+            raise TargetError("There are no targets: name a class, or 'top1'.")
+        if single and len(targets) > 1:
+            raise TargetError(
+                f"{specs[0]!r} means {len(targets)} targets where one is explained: name one, or "
+                "use explain_each."
+            )
+        scores = reading.scores(found[0], targets)[0]
         if not np.isfinite(scores).all():
             raise MapError(
                 "The model's score for this picture is NaN or infinite: check the preprocessing."
@@ -289,29 +328,23 @@ class Explainer:
         return {}
 
     def _scene(self, x: Array) -> Scene:
-        picture = is_picture(self.input)
-        channels = {"NCHW": 1, "NHWC": 3}[self.preprocess.layout] if picture else None
-        colours = self.preprocess if picture else None
+        axes = self._axes(x)
+        channels = axes.index("C") if axes else None
+        colours = self.preprocess if axes and is_picture(self.input) else None
         return Scene(x.astype(np.float32), channels, self._spatial(x), colours)
 
     def _spatial(self, x: Array) -> tuple[int, ...]:
-        if is_picture(self.input):
-            return {"NCHW": (2, 3), "NHWC": (1, 2)}[self.preprocess.layout]
-        return tuple(range(1, x.ndim))
+        """Axes of rows and columns, else every axis behind the batch."""
+        axes = self._axes(x)
+        return (axes.index("H"), axes.index("W")) if axes else tuple(range(1, x.ndim))
 
-    def _samples(self, x: Array | Mapping[str, Array]) -> Array:
-        if isinstance(x, Mapping):
-            if self.input.name not in x:
-                raise OptionError(f"The dict holds no value for the input {self.input.name!r}.")
-            x = x[self.input.name]
-        samples = np.asarray(x)
-        declared = self.input.shape
-        if declared is not None and (samples.ndim != len(declared) or not len(samples)):
-            raise OptionError(
-                f"The input {self.input.name!r} takes {len(declared)} axes, the batch first, and "
-                f"the array has shape {samples.shape}."
-            )
-        return samples.astype(self.input.dtype, copy=False)
+    def _axes(self, x: Array) -> str:
+        """Axes of a sample of rank 4; empty for others."""
+        if x.ndim != 4:
+            return ""
+        if is_picture(self.input):
+            return self.preprocess.layout
+        return input_axes(self.model, self.input.name)
 
     def _noise(self) -> Array:
         """One sample of the shape that pictures are given, or that the input declares."""
@@ -349,11 +382,3 @@ def _described(target: Target) -> ExplainedTarget:
     if isinstance(target, Class):
         return ExplainedTarget.of_class(target.index, target.label)
     return ExplainedTarget(target.name)
-
-
-def _recorded(method: Method) -> dict[str, Any]:
-    """Options as a manifest can hold them: arrays by their shape."""
-    return {
-        name: f"array {value.shape}" if isinstance(value, np.ndarray) else value
-        for name, value in method.options().items()
-    }

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -147,7 +147,23 @@ class Similarity:
         return cosine
 
 
-TargetSpec = int | str | Target
+TargetSpec = int | np.integer[Any] | str | Target
+
+
+def as_list(given: TargetSpec | Iterable[TargetSpec], count: int = 1) -> list[TargetSpec]:
+    """One target `count` times, or several as they are.
+
+    Raises:
+        TargetError: it is neither.
+    """
+    if isinstance(given, int | np.integer | str | Target):
+        return [given] * count
+    if isinstance(given, Iterable):
+        return list(given)
+    raise TargetError(
+        f"{given!r} is no target: give a class index, a label, 'top1', or an object of "
+        "onnxplain.targets."
+    )
 
 
 def class_scores(answers: Array) -> FloatArray:
@@ -178,9 +194,7 @@ def resolve(spec: TargetSpec, answer: Array, labels: LabelBook | None) -> list[T
     """
     if isinstance(spec, Target):
         return [spec]
-    if isinstance(spec, int | np.integer):
-        return [_named(int(spec), answer, labels)]
-    text = spec.strip(" ,")
+    text = str(spec).strip(" ,")
     top = re.fullmatch(r"top(\d+)", text)
     if top:
         return [_named(i, answer, labels) for i in _top(int(top[1]), answer)]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from math import prod
+
+import numpy as np
 
 from onnxplain.engine.runner import Runner
-from onnxplain.errors import LayerError
+from onnxplain.errors import LayerError, ModelError
 from onnxplain.graph.classifier import Classifier, find_classifier
 from onnxplain.graph.layers import LAYOUTS, Layer, auto_layer, grid_layers, tensor_of
-from onnxplain.graph.layout import find_layouts
+from onnxplain.graph.layout import find_layouts, vanishing_grid
 from onnxplain.graph.model import Model
 from onnxplain.graph.names import closest
 from onnxplain.graph.shapes import Shape, infer_shapes
@@ -20,10 +23,16 @@ class ModelAnatomy:
     """Answers what a method may ask about the model before anything is explained."""
 
     def __init__(self, runner: Runner, x: Array, score: str) -> None:
-        """Look at the model as it handles `x`, (1, ...), on the way to the tensor `score`."""
+        """Look at the model as it handles `x`, (1, ...), on the way to the tensor `score`.
+
+        Raises:
+            ModelError: `x` is too small for the model.
+        """
         self._runner = runner
         self._x = x
         self._score = score
+        if not all(isinstance(dim, int) for dim in (runner.spec.shape or (None, None))[1:]):
+            self._check_size()
 
     @property
     def _model(self) -> Model:
@@ -32,18 +41,13 @@ class ModelAnatomy:
     @functools.cached_property
     def shapes(self) -> Mapping[str, Shape]:
         """Shape of every tensor: inferred, or where that fails read off a run."""
-        known = infer_shapes(self._model.proto, {self._runner.spec.name: self._x.shape})
-        wiring = self._model.wiring
-        unknown = [
-            name
-            for index in wiring.between(self._runner.spec.name, self._score)
-            for name in wiring.nodes[index].output
-            if name and name not in known
-        ]
-        if unknown:
-            values = self._runner.forward(self._x, unknown)
-            known |= {name: value.shape for name, value in zip(unknown, values, strict=True)}
-        return known
+        fed = self._runner.feeds(self._model, self._x)
+        known = infer_shapes(self._model.proto, {name: x.shape for name, x in fed.items()})
+        tensors = self._model.wiring.tensors_between(self._runner.spec.name, self._score)
+        unknown = [name for name in tensors if name not in known]
+        read = self._runner.tiled(self._model, self._x, unknown, 1)
+        arrays = {name: value for name, value in read.items() if isinstance(value, np.ndarray)}
+        return known | {name: value.shape for name, value in arrays.items()}
 
     @functools.cached_property
     def layers(self) -> list[Layer]:
@@ -66,19 +70,24 @@ class ModelAnatomy:
 
     def classifier(self) -> Classifier:
         """See `methods.base.Anatomy`."""
-        return find_classifier(self._model, self._score)
+        return find_classifier(self._model, self.shapes, self._score)
+
+    def _check_size(self) -> None:
+        """Nothing is left of a grid that is smaller than a window: ONNX Runtime may even crash."""
+        node = vanishing_grid(self._model, self.shapes)
+        if node is not None:
+            raise ModelError(
+                f"An input of shape {self._x.shape} is too small for this model: {node.op_type} "
+                f"{node.name or node.output[0]!r} leaves nothing of it; give a larger one."
+            )
 
     def _why_not(self, tensor: str) -> str:
-        picture, wiring = self._runner.spec.name, self._model.wiring
-        if tensor not in {
-            name
-            for index in wiring.between(picture, self._score)
-            for name in wiring.nodes[index].output
-        }:
+        picture = self._runner.spec.name
+        if tensor not in self._model.wiring.tensors_between(picture, self._score):
             return "does not lie between the picture and the score"
-        shape = self.shapes[tensor]
+        shape = self.shapes.get(tensor, "no shape")
         layout = find_layouts(self._model, self.shapes, picture).get(tensor)
-        if layout is not None and layout.axes in LAYOUTS:
+        if layout is not None and layout.axes in LAYOUTS and prod(layout.grid) <= 1:
             return f"has no spatial grid of more than one cell: its shape is {shape}"
         return f"has no rows and columns that can be told from its shape {shape}"
 

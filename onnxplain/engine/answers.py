@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from onnxplain.graph.score import Activation, ScoreTensor
-from onnxplain.methods.base import ScoreKind
 from onnxplain.methods.numbers import sigmoid, softmax
-from onnxplain.tensors import Array
+from onnxplain.methods.options import ScoreKind
+from onnxplain.targets import Similarity, Target
+from onnxplain.tensors import Array, FloatArray
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,15 @@ class Answer:
     tensor: str
     finish: Callable[[Array], Array]
 
+    def scores(self, values: Array, targets: Sequence[Target]) -> FloatArray:
+        """The number of each target, (samples, targets), from values of the tensor.
+
+        An embedding has no probabilities: similarities are taken with the tensor as it is.
+        """
+        finished, raw = self.finish(values), _as_float(values)
+        columns = [t.score(raw if isinstance(t, Similarity) else finished) for t in targets]
+        return np.stack(columns, axis=1).astype(np.float32, copy=False)
+
 
 def answer(score: ScoreTensor, kind: ScoreKind) -> Answer:
     """How to read scores of a kind.
@@ -28,7 +38,8 @@ def answer(score: ScoreTensor, kind: ScoreKind) -> Answer:
     are the softmax of them, or the sigmoid where there is only one.
     """
     if kind == "logit":
-        return Answer(score.logit, _as_float)
+        quantised = score.quantization
+        return Answer(score.logit, _as_float if quantised is None else quantised.real)
     return Answer(score.probability, _PROBABILITY[score.activation])
 
 
@@ -43,7 +54,9 @@ def _exp(array: Array) -> Array:
 def _normalised(array: Array) -> Array:
     if array[0].size == 1:
         return sigmoid(array)
-    return softmax(array, axis=1)
+    # The one axis that holds several numbers, as in (N, 1, 1, classes), else the second.
+    several = [axis for axis in range(1, array.ndim) if array.shape[axis] > 1]
+    return softmax(array, axis=several[0] if len(several) == 1 else 1)
 
 
 _PROBABILITY: dict[Activation, Callable[[Array], Array]] = {

@@ -8,6 +8,9 @@ from onnxplain.errors import MapError
 from onnxplain.images.geometry import Placement, upsample
 from onnxplain.tensors import FloatArray
 
+_ROUNDING = 1e-6
+"""What enlarging leaves of a constant, in units of that constant: a few float32 roundings."""
+
 
 def to_heatmap(
     heat: FloatArray, placement: Placement, method: str
@@ -28,7 +31,7 @@ def to_heatmap(
     picture = placement.to_picture(upsample(heat, placement.model))
     seen = placement.covered()
     low, high = float(picture[seen].min()), float(picture[seen].max())
-    if high - low <= 1e-12 * max(abs(high), abs(low)) or high == low:
+    if high - low <= _ROUNDING * max(abs(high), abs(low)):
         raise MapError(
             f"The map of {method} is the same everywhere ({high:.3g}), so it shows nothing: the "
             "score may not depend on the picture here; try another target, layer or method."

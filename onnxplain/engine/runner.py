@@ -17,7 +17,7 @@ from onnxplain.graph.rebatch import has_fixed_batch, make_batch_dynamic
 from onnxplain.graph.surgery import head, with_outputs
 from onnxplain.runtime.batching import BatchSize, Fastest, Fixed, Progress, in_batches, silent
 from onnxplain.runtime.providers import choose_providers
-from onnxplain.runtime.session import OutOfMemoryError, Session
+from onnxplain.runtime.session import Session
 from onnxplain.tensors import Array, FloatArray, TensorSpec
 
 _SESSIONS_KEPT = 8
@@ -90,7 +90,7 @@ class Runner:
         self.progress: Progress = silent
         self.provider = ""
         self.runs = 0
-        self._others = dict(others)
+        self.others = dict(others)
         self._providers = choose_providers(provider)
         self._batch_size = batch_size
         self._sessions: OrderedDict[Hashable, Session] = OrderedDict()
@@ -101,6 +101,11 @@ class Runner:
     def forward(self, x: Array, tensors: Sequence[str]) -> list[Array]:
         """Values of `tensors` for one sample, (1, ...)."""
         return self._forward(self.model, x, tensors)
+
+    def feeds(self, model: Model, x: Array) -> dict[str, Array]:
+        """What `model` is fed for some samples: a batch that it fixes filled up, and the others."""
+        size = max(len(x), has_fixed_batch(model.proto, self.spec.name) or 1)
+        return {self.spec.name: _fill(x.astype(self.spec.dtype), size), **self._others_for(size)}
 
     def batching(self, x: Array, tensors: Sequence[str]) -> Batching:
         """How the model takes samples of this shape, proved on `x` and two samples made from it."""
@@ -149,7 +154,7 @@ class Runner:
             }
             self.runs += 1
             results = session.run({**fixed, **sides(size), **own}, outputs)
-            return [result[:wanted] for result in results]
+            return [_first(result, wanted, size) for result in results]
 
         batch = self._batch_sizes.setdefault(key, self._batch_size_for(part.exact, session.device))
         yield from in_batches(run, change.count, batch, self.progress)
@@ -158,12 +163,12 @@ class Runner:
         fixed = has_fixed_batch(self.model.proto, self.spec.name)
         if fixed is not None and fixed > 1:
             return Batching(self.model, fixed, f"the model fixes a batch of {fixed}")
-        samples = [x, np.flip(x, -1).copy(), _third_sample(x)]
+        samples = _three_samples(x)
         single = [self._forward(self.model, sample, tensors) for sample in samples]
         expected = [np.concatenate(parts) for parts in zip(*single, strict=True)]
         if fixed is None and self._agrees(self.model, samples, expected, tensors):
             return Batching(self.model, None, "in batches")
-        names = [self.spec.name, *(name for name, value in self._others.items() if _is_one(value))]
+        names = [self.spec.name, *(name for name, value in self.others.items() if _is_one(value))]
         rewritten = replace(self.model, proto=make_batch_dynamic(self.model.proto, names))
         if self._agrees(rewritten, samples, expected, tensors):
             return Batching(rewritten, None, "in batches, the fixed batch of 1 rewritten")
@@ -182,20 +187,16 @@ class Runner:
     def _forward(
         self, model: Model, x: Array, tensors: Sequence[str], whole: bool = False
     ) -> list[Array]:
-        size = max(len(x), has_fixed_batch(model.proto, self.spec.name) or 1)
-        feeds: dict[str, Array] = {self.spec.name: _fill(x.astype(self.spec.dtype), size)}
-        feeds.update(self._others_for(size))
+        feeds = self.feeds(model, x)
+        size = len(feeds[self.spec.name])
         self.runs += 1
-        try:
-            results = self._session_with(model, tensors).run(feeds, tensors)
-        except OutOfMemoryError as error:
-            raise ModelError(f"The device has not enough memory for the model: {error}") from error
-        return results if whole else [result[: len(x)] for result in results]
+        results = self._session_with(model, tensors).run(feeds, tensors)
+        return results if whole else [_first(result, len(x), size) for result in results]
 
     def _others_for(self, size: int) -> dict[str, Array]:
         return {
             name: np.repeat(value, size, axis=0) if _is_one(value) else value
-            for name, value in self._others.items()
+            for name, value in self.others.items()
         }
 
     def _session_with(self, model: Model, tensors: Sequence[str]) -> Session:
@@ -220,11 +221,12 @@ class Runner:
         return Fastest(_LARGEST_BATCH[device]) if size is None else Fixed(size)
 
 
-def _third_sample(x: Array) -> Array:
-    """Neither `x` nor its mirror image, and in the same range."""
-    moved: Array = np.roll(x, x.shape[-1] // 3, axis=-1)
-    halved = moved // 2 if moved.dtype.kind in "iu" else moved * moved.dtype.type(0.5)
-    return halved.astype(x.dtype)
+def _three_samples(x: Array) -> list[Array]:
+    """A sample, noise in its range, and a mixture of both: different even where `x` is constant."""
+    random = np.random.default_rng(0)
+    low, high = float(x.min()), max(float(x.max()), float(x.min()) + 1)
+    noise = random.uniform(low, high, x.shape).astype(x.dtype)
+    return [x, noise, np.where(random.random(x.shape) < 0.5, x, noise)]
 
 
 def _is_one(value: Array) -> bool:
@@ -236,6 +238,13 @@ def _fill(array: Array, size: int) -> Array:
     """Repeat the last sample until there are `size`."""
     missing = size - len(array)
     return array if not missing else np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
+
+
+def _first(result: Array, wanted: int, size: int) -> Array:
+    """What belongs to the first samples of a batch, where a result can be told apart by sample."""
+    if wanted == size or not result.ndim or len(result) % size:
+        return result
+    return result[: len(result) // size * wanted]
 
 
 _TOLERANCE = {2: 2e-2, 4: 1e-3, 8: 1e-6}

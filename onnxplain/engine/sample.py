@@ -12,9 +12,11 @@ from onnxplain.engine.answers import Answer
 from onnxplain.engine.runner import Batching, Part, Perturbation, Runner
 from onnxplain.errors import LayerError, MapError
 from onnxplain.graph.classifier import Classifier
+from onnxplain.graph.constants import quantization
 from onnxplain.graph.layers import Layer
 from onnxplain.graph.layout import Layout
 from onnxplain.graph.masking import MASK, Mask
+from onnxplain.graph.quantized import Quantization
 from onnxplain.graph.surgery import side_inputs
 from onnxplain.methods.base import Anatomy, Batch
 from onnxplain.targets import Class, Target
@@ -57,7 +59,8 @@ class Sample:
 
     def activation(self) -> FloatArray:
         """See `Subject`."""
-        return channels_first(self._raw_activation, self.layer.layout)
+        raw, quantised = self._raw_activation, self._quantization
+        return channels_first(raw if quantised is None else quantised.real(raw), self.layer.layout)
 
     def baseline(self, spec: BaselineSpec) -> FloatArray:
         """See `Subject`."""
@@ -84,7 +87,8 @@ class Sample:
     def perturbed_layer(self, mask: Mask, feeds: Mapping[str, Array]) -> Iterator[Batch]:
         """See `Subject`."""
         activation = self._raw_activation.astype(np.float32)
-        change = Perturbation(activation, np.zeros_like(activation), mask, feeds)
+        nothing = 0 if self._quantization is None else self._quantization.zero
+        change = Perturbation(activation, np.full_like(activation, nothing), mask, feeds)
         return self._run(self._head, change, with_masks=False)
 
     def classifier(self) -> Classifier:
@@ -118,14 +122,18 @@ class Sample:
         return self._layer[1]
 
     @functools.cached_property
+    def _quantization(self) -> Quantization | None:
+        return quantization(self._runner.model, self.layer.tensor)
+
+    @functools.cached_property
     def _head(self) -> Part:
         """The part of the model behind the layer."""
         model, tensor = self.batching.model, self.layer.tensor
         raw = self._raw_activation
-        if raw.dtype.kind not in "f":
+        if raw.dtype.kind in "iu" and self._quantization is None:
             raise LayerError(
-                f"The layer {tensor!r} holds quantised integers: choose the float tensor behind "
-                "its DequantizeLinear, or a method that changes no activations, such as scorecam."
+                f"The layer {tensor!r} holds integers, and nothing says what they stand for: "
+                "choose a float tensor, or a method that changes no activations, such as scorecam."
             )
         names = side_inputs(model, tensor, [self._answer.tensor])
         sides = self._runner.tiled(model, self._model_input, names, 1)
@@ -150,8 +158,7 @@ class Sample:
         Raises:
             MapError: a score is not finite.
         """
-        answers = self._answer.finish(values)
-        scores = np.stack([target.score(answers) for target in self._targets], axis=1)
+        scores = self._answer.scores(values, self._targets)
         if not np.isfinite(scores).all():
             raise MapError(
                 "The model's score is NaN or infinite on a changed sample, so that no map can be "
@@ -170,5 +177,6 @@ def channels_first(activation: Array, layout: Layout) -> FloatArray:
 
 
 def _spec(name: str, value: Array) -> TensorSpec:
-    shape = ("batch", *value.shape[1:]) if value.ndim else ()
+    # Beside the batch itself there may be windows, heads or sizes: each with a length of its own.
+    shape = (None, *value.shape[1:]) if value.ndim else ()
     return TensorSpec(name, value.dtype, shape)

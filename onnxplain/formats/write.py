@@ -58,7 +58,7 @@ def check_folder(folder: Path) -> None:
     """
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
-        raise _refused(folder, OSError(errno.ENOTDIR, ""))
+        raise _refused(folder, OSError(errno.EEXIST if existing == folder else errno.ENOTDIR, ""))
     if not os.access(existing, os.W_OK):
         raise _refused(folder, OSError(errno.EACCES, ""))
 

@@ -15,14 +15,16 @@ from typing import NamedTuple
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto
 
-from onnxplain.graph.wiring import reads
+from onnxplain.graph.wiring import SIZE_READERS, reads
 from onnxplain.graph.world import Dims, World, declared_shape
 from onnxplain.tensors import Array
 
 MANY = 1009
 """Samples in the world of many: a prime that no model has as a dimension of its own."""
 
-_PICTURE_SIZES = (224, 256)  # stand in for dimensions that the model leaves open
+# They stand in for dimensions that the model leaves open. Far enough apart that no padding to whole
+# windows or rounding in a stride makes what follows from them equal.
+_PICTURE_SIZES = (224, 448)
 
 # Ops that leave the elements in their order, and only arrange them in other dimensions.
 _ORDER_KEEPING = frozenset(["Reshape", "Flatten", "Squeeze", "Unsqueeze"])
@@ -53,10 +55,13 @@ class Batch(NamedTuple):
 
 
 def has_fixed_batch(model: ModelProto, input_name: str) -> int | None:
-    """The leading dimension of an input where the model fixes it, else None."""
+    """The leading dimension of an input where the model fixes it, else None.
+
+    An input cannot be empty: a 0 stands for an open dimension.
+    """
     for value in model.graph.input:
         if value.name == input_name:
-            return next(iter(declared_shape(value.type) or ()), None)
+            return next(iter(declared_shape(value.type) or ()), None) or None
     return None
 
 
@@ -89,15 +94,12 @@ class Growth:
         """Learn the outputs of a node."""
         for world in self._worlds:
             world.visit(node)
-        sources = [] if node.op_type in ("Shape", "Size") else reads(node)
+        sources = [] if node.op_type in SIZE_READERS else reads(node)
         reads_data = not self._depends_on_data.isdisjoint(sources)
         for name in filter(None, node.output):
             batch = self._locate(node, name)
             if batch is not None:
                 self._batches[name] = batch
-            elif reads_data:
-                # No result can be the same for all samples: this one has lost the batch.
-                self.many.forget(name)
             if reads_data:
                 self._depends_on_data.add(name)
 
@@ -106,12 +108,10 @@ class Growth:
         return self._batches.get(name)
 
     def is_constant(self, name: str) -> bool:
-        """Whether a tensor is known to be the same for every sample, and not to hold the batch."""
-        return (
-            name not in self._depends_on_data
-            and name not in self._batches
-            and self.many.shape(name) is not None
-        )
+        """Whether a tensor is known to be the same for every sample and every size of the batch."""
+        dims = self.one.shape(name)
+        same = dims is not None and dims == self.many.shape(name)
+        return same and name not in self._depends_on_data
 
     def fixed_value(self, name: str) -> Array | None:
         """The value of a small tensor if it is the same in all worlds."""

@@ -22,27 +22,29 @@ class Operator(Protocol):
 class Builder:
     """Adds nodes to a graph, each with a readable name that collides with no other."""
 
-    def __init__(self, graph: gs.Graph) -> None:
+    def __init__(self, graph: gs.Graph, prefix: str = PREFIX) -> None:
         self.graph = graph
+        self._prefix = prefix
         self._taken = set(graph.tensors())
         self._counts: Counter[str] = Counter()
 
     def __getattr__(self, op: str) -> Operator:
+        if not op[:1].isupper():
+            raise AttributeError(op)
+
         def add(*inputs: Any, **attributes: Any) -> gs.Variable:
-            name = self._name(op.lower())
-            output = gs.Variable(name)
-            self.graph.nodes.append(
-                gs.Node(
-                    op,
-                    name,
-                    attrs=attributes,
-                    inputs=[self._tensor(value) for value in inputs],
-                    outputs=[output],
-                )
-            )
-            return output
+            return self.many(op, 1, *inputs, **attributes)[0]
 
         return add
+
+    def many(self, op: str, count: int, *inputs: Any, **attributes: Any) -> list[gs.Variable]:
+        """Add one node and return its `count` outputs."""
+        name = self._name(op.lower())
+        names = [name, *(self._name(op.lower()) for _ in range(1, count))]
+        outputs = [gs.Variable(name) for name in names]
+        tensors = [self._tensor(value) for value in inputs]
+        self.graph.nodes.append(gs.Node(op, name, attributes, tensors, outputs))
+        return outputs
 
     def input(self, name: str, shape: tuple[int | str, ...]) -> gs.Variable:
         """A new float32 input of the graph, named under the prefix."""
@@ -50,17 +52,22 @@ class Builder:
         self.graph.inputs.append(variable)
         return variable
 
-    def _tensor(self, value: Any) -> gs.Tensor:
-        if isinstance(value, gs.Tensor):
-            return value
+    def constant(self, value: Any) -> gs.Constant:
+        """A constant; Python floats become float32."""
         array = np.asarray(value)
         if array.dtype == np.float64:
             array = array.astype(np.float32)
-        return gs.Constant(self._name("constant"), np.ascontiguousarray(array))
+        # np.ascontiguousarray would make a scalar one-dimensional.
+        return gs.Constant(self._name("constant"), np.array(array, order="C"))
+
+    def _tensor(self, value: Any) -> gs.Tensor:
+        if isinstance(value, gs.Tensor):
+            return value
+        return self.constant(value)
 
     def _name(self, stem: str) -> str:
         while True:
-            name = f"{PREFIX}{stem}_{self._counts[stem]}"
+            name = f"{self._prefix}{stem}_{self._counts[stem]}"
             self._counts[stem] += 1
             if name not in self._taken:
                 self._taken.add(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,10 +10,12 @@ import numpy as np
 from onnx import NodeProto
 
 from onnxplain.errors import LayerError
-from onnxplain.graph.constants import constant_value
+from onnxplain.graph.constants import constant_value, reduced_axes
 from onnxplain.graph.model import Model
+from onnxplain.graph.quantized import dequantized
+from onnxplain.graph.shapes import Shape
 from onnxplain.graph.wiring import attributes
-from onnxplain.tensors import Array, FloatArray
+from onnxplain.tensors import FloatArray
 
 Pooling = Literal["average", "max"]
 
@@ -26,6 +29,16 @@ _POOLS: dict[str, Pooling] = {
     "ReduceMax": "max",
     "MaxPool": "max",
 }
+
+_LINEAR = {
+    "Gemm": "Gemm",
+    "MatMul": "MatMul",
+    "Conv": "Conv",
+    "QGemm": "Gemm",
+    "QLinearMatMul": "MatMul",
+    "QLinearConv": "Conv",
+}
+"""Linear layers; the quantised ones read their weights, scales and zero points as inputs 3 to 5."""
 
 _TRANSPARENT = frozenset(
     "Identity Cast Dropout Flatten Reshape Squeeze Unsqueeze QuantizeLinear DequantizeLinear "
@@ -51,17 +64,21 @@ class Classifier:
     weights: FloatArray | None
 
 
-def find_classifier(model: Model, score: str) -> Classifier:
+def find_classifier(model: Model, shapes: Mapping[str, Shape], score: str) -> Classifier:
     """Walk back from the score tensor to the pool.
 
     Raises:
-        LayerError: something other than a linear layer lies between a global pool and the score.
+        LayerError: there is no global pool, or something other than a linear layer lies between it
+            and the score.
     """
     weights: FloatArray | None = None
     tensor = score
     while (node := model.wiring.producer(tensor)) is not None:
         op = node.op_type
         if op in _POOLS:
+            if not _is_global(model, node, shapes.get(node.input[0], ())):
+                found = f"{_called(node)} covers only a part of the grid at a time"
+                raise LayerError(_REFUSAL.format(found=found))
             return Classifier(node.input[0], _POOLS[op], weights)
         if op in _TRANSPARENT:
             tensor = node.input[0]
@@ -71,11 +88,27 @@ def find_classifier(model: Model, score: str) -> Classifier:
             continue
         matrix = _weights(model, node)
         if matrix is None or weights is not None:
-            found = "a second linear layer" if matrix is not None else f"{op} {node.name!r}"
+            found = "a second linear layer" if matrix is not None else _called(node)
             raise LayerError(_REFUSAL.format(found=f"{found} stands between them"))
         weights = matrix
         tensor = node.input[0]
     raise LayerError(_REFUSAL.format(found="there is no such pool"))
+
+
+def _called(node: NodeProto) -> str:
+    return f"{node.op_type} {node.name or node.output[0]!r}"
+
+
+def _is_global(model: Model, pool: NodeProto, shape: Shape) -> bool:
+    """Whether a pool takes all rows and columns of a tensor of that shape at once."""
+    if "Global" in pool.op_type:
+        return True
+    if pool.op_type in ("ReduceMean", "ReduceMax"):
+        # Grids (N, C, H, W) and (N, H, W, C), tokens (N, C, T) and (N, T, C).
+        spatial = ([2, 3], [1, 2]) if len(shape) == 4 else ([2], [1])
+        return sorted(reduced_axes(model, pool, len(shape)) or ()) in spatial
+    given = attributes(pool)
+    return tuple(given["kernel_shape"]) == shape[2:] and not any(given.get("pads", ()))
 
 
 def _without_bias(model: Model, node: NodeProto) -> str | None:
@@ -87,18 +120,30 @@ def _without_bias(model: Model, node: NodeProto) -> str | None:
 
 
 def _weights(model: Model, node: NodeProto) -> FloatArray | None:
-    """The matrix (classes, channels) of a Gemm, a MatMul or a 1x1 Conv; None for anything else."""
-    if node.op_type not in ("Gemm", "MatMul", "Conv"):
+    """The matrix (classes, channels) of a linear layer; None for anything else."""
+    kind = _LINEAR.get(node.op_type)
+    if kind is None:
         return None
-    constant = constant_value(model, node.input[1])
-    if constant is None:
-        return None
-    matrix: Array = constant.astype(np.float32)
     given = attributes(node)
-    if node.op_type == "Conv":
+    matrix = _operand(model, node, kind, axis=0 if kind == "Conv" or given.get("transB") else 1)
+    if matrix is None:
+        return None
+    if kind == "Conv":
         pointwise = set(matrix.shape[2:]) <= {1} and given.get("group", 1) == 1
         return matrix.reshape(matrix.shape[:2]) if pointwise else None
     if matrix.ndim != 2 or given.get("transA", 0):
         return None
     alpha = np.float32(given.get("alpha", 1.0))
     return alpha * (matrix if given.get("transB", 0) else matrix.T)
+
+
+def _operand(model: Model, node: NodeProto, kind: str, axis: int) -> FloatArray | None:
+    """The constant that a linear layer multiplies with; `axis` is that of its classes."""
+    if node.op_type == kind:
+        value = constant_value(model, node.input[1])
+        return None if value is None else value.astype(np.float32)
+    weights = [constant_value(model, name) for name in node.input[3:6]]
+    integers, scale, zero = weights
+    if integers is None or scale is None or zero is None:
+        return None
+    return dequantized(integers, scale, zero, axis)

@@ -6,10 +6,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto, ValueInfoProto, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from onnxplain.graph.model import Model
+from onnxplain.graph.quantized import (
+    DequantizeLinear,
+    MicrosoftDequantizeLinear,
+    Quantization,
+    operand,
+)
+from onnxplain.graph.wiring import attributes
+
+_DEQUANTIZE = [DequantizeLinear, MicrosoftDequantizeLinear]
 
 
 def constant_value(model: Model, tensor: str) -> NDArray[Any] | None:
@@ -42,11 +51,37 @@ def constant_value(model: Model, tensor: str) -> NDArray[Any] | None:
     proto = ModelProto(ir_version=8, graph=graph)
     proto.opset_import.extend(model.proto.opset_import)
     try:
-        (value,) = ReferenceEvaluator(proto).run(None, feeds)
+        (value,) = ReferenceEvaluator(proto, new_ops=_DEQUANTIZE).run(None, feeds)
     except Exception:
         # An operator the evaluator lacks, such as a contrib one: not a constant we can read.
         return None
     return np.asarray(value)
+
+
+def quantization(model: Model, tensor: str) -> Quantization | None:
+    """What the integers of a tensor stand for; None where no reader says so, as of a float."""
+    for index in model.wiring.readers.get(tensor, ()):
+        names = operand(model.wiring.nodes[index], tensor)
+        if names is None:
+            continue
+        scale, zero = (constant_value(model, name) if name else np.zeros(1) for name in names)
+        if scale is not None and zero is not None and scale.size == zero.size == 1:
+            return Quantization(float(scale.item()), float(zero.item()))
+    return None
+
+
+def reduced_axes(model: Model, node: NodeProto, rank: int) -> frozenset[int] | None:
+    """The axes that a reduction of a tensor of that rank runs over; None where they are computed.
+
+    Axes were an attribute before they became an input (ReduceSum in opset 13, others in 18).
+    """
+    axes = attributes(node).get("axes")
+    if axes is None and len(node.input) > 1 and node.input[1]:
+        axes = constant_value(model, node.input[1])
+        if axes is None:
+            return None
+    chosen = range(rank) if axes is None or not len(axes) else axes
+    return frozenset(int(axis) % rank for axis in chosen)
 
 
 def _read(model: Model, name: str) -> NDArray[Any]:

@@ -51,14 +51,15 @@ def require_picture(spec: TensorSpec) -> None:
 
 
 def is_picture(spec: TensorSpec) -> bool:
-    """Rank 4 (or undeclared), numbers, and 1 or 3 channels first or last as far as declared."""
+    """Rank 4 (or undeclared), numbers, and 1 or 3 channels last, or first as far as declared."""
     if spec.dtype.kind not in "fiu" and spec.dtype.name != "bfloat16":
         return False
     if spec.shape is None:
         return True
     if len(spec.shape) != 4:
         return False
-    return any(not isinstance(spec.shape[i], int) or spec.shape[i] in (1, 3) for i in (1, 3))
+    first, last = spec.shape[1], spec.shape[3]
+    return last in (1, 3) or first in (1, 3) or not isinstance(first, int)
 
 
 def _shape(spec: TensorSpec) -> str:

@@ -14,13 +14,24 @@ from onnxplain.graph.layout import Layout, find_layouts
 from onnxplain.graph.model import Model
 from onnxplain.graph.names import closest
 from onnxplain.graph.shapes import Shape
-from onnxplain.graph.wiring import attributes
+from onnxplain.graph.wiring import SIZE_READERS, attributes, reads
 
 LAYOUTS = ("NCHW", "NHWC", "NTC", "NCT")
 """Layouts of activations that have a map: grids of rows and columns, and tokens on such a grid."""
 
-_NO_DATA = frozenset({"Shape", "Size"})
-"""Operators that read sizes, not values: nothing of the picture flows through them."""
+
+_NO_GRID = (
+    "No layer on the way to the score has a spatial grid of more than one cell: choose a method "
+    "that needs no layer, such as occlusion or rise, or name a layer."
+)
+
+_BLOCKED = "com.microsoft.nchwc"
+
+_BLOCKED_CHANNELS = (
+    "The model was saved by ONNX Runtime at its highest optimisation level, with channels in "
+    "blocks for one kind of CPU, so that no layer can be read: save it at the level extended, or "
+    "choose a method that needs no layer, such as occlusion or rise."
+)
 
 
 @dataclass(frozen=True)
@@ -28,8 +39,8 @@ class Layer:
     """An activation with a grid.
 
     `tensor` names it in the graph, `node` the node that makes it (its operator is `op`);
-    `shape` holds for a batch of one; `whole` says that all of the picture's way to the score leads
-    through it.
+    `shape` holds for the smallest batch that the model takes; `whole` says that all of the
+    picture's way to the score leads through it.
     """
 
     tensor: str
@@ -60,7 +71,7 @@ def tensor_of(model: Model, name: str) -> str:
     if name in wiring.position:
         return name
     for node in wiring.nodes:
-        if node.name == name and node.output:
+        if name and node.name == name:
             return str(node.output[0])
     known = [*(node.name for node in wiring.nodes if node.name), *wiring.tensors()]
     raise LayerError(
@@ -75,15 +86,16 @@ def grid_layers(model: Model, shapes: Mapping[str, Shape], picture: str, score: 
     layouts = find_layouts(model, shapes, picture)
     whole = _bottlenecks(model, picture, score)
     layers = []
-    for index in wiring.between(picture, score):
-        node = wiring.nodes[index]
-        for tensor in node.output:
-            layout = layouts.get(tensor)
-            if layout is None or layout.axes not in LAYOUTS or prod(layout.grid) <= 1:
-                continue
-            layers.append(
-                Layer(tensor, node.name, node.op_type, shapes[tensor], layout, tensor in whole)
-            )
+    for tensor in wiring.tensors_between(picture, score):
+        layout = layouts.get(tensor)
+        if layout is None or layout.axes not in LAYOUTS or prod(layout.grid) <= 1:
+            continue
+        if shapes[tensor][0] != shapes[picture][0]:
+            continue  # parts of the picture, such as windows, were merged into the batch
+        node = wiring.nodes[wiring.position[tensor]]
+        layers.append(
+            Layer(tensor, node.name, node.op_type, shapes[tensor], layout, tensor in whole)
+        )
     return [layer for layer in layers if layer.tensor != score]
 
 
@@ -99,10 +111,8 @@ def auto_layer(model: Model, layers: list[Layer]) -> Layer:
     mattering = [layer for layer in layers if _matters(model, layer)]
     whole = [layer for layer in mattering if layer.whole]
     if not mattering:
-        raise LayerError(
-            "No layer on the way to the score has a spatial grid of more than one cell: choose a "
-            "method that needs no layer, such as occlusion or rise, or name a layer."
-        )
+        blocked = any(node.domain == _BLOCKED for node in model.wiring.nodes)
+        raise LayerError(_BLOCKED_CHANNELS if blocked else _NO_GRID)
     return (whole or mattering)[-1]
 
 
@@ -117,7 +127,7 @@ def _matters(model: Model, layer: Layer) -> bool:
     while stack:
         for index in wiring.readers.get(stack.pop(), ()):
             node = wiring.nodes[index]
-            if node.op_type in _NO_DATA or _takes_only_prefix(model, layer, node):
+            if node.op_type in SIZE_READERS or _takes_only_prefix(model, layer, node):
                 continue
             if not _treats_tokens_alone(node, from_layer):
                 return True
@@ -166,7 +176,7 @@ def _bottlenecks(model: Model, picture: str, score: str) -> set[str]:
     left, everything behind depends on the picture through it alone.
     """
     wiring = model.wiring
-    way = [i for i in wiring.between(picture, score) if wiring.nodes[i].op_type not in _NO_DATA]
+    way = wiring.between(picture, score)
     on_way = set(way)
     to_read = {
         name: sum(i in on_way for i in wiring.readers.get(name, ()))
@@ -176,7 +186,7 @@ def _bottlenecks(model: Model, picture: str, score: str) -> set[str]:
     found = set()
     for index in way:
         node = wiring.nodes[index]
-        for name in dict.fromkeys(node.input):
+        for name in dict.fromkeys(reads(node)):
             if name in live:
                 to_read[name] -= 1
                 if not to_read[name]:

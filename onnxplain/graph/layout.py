@@ -8,11 +8,12 @@ keep or permute them. Axes are letters: "NCHW" after a convolution, "NHWC" after
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from onnx import NodeProto
 
+from onnxplain.graph.constants import reduced_axes
 from onnxplain.graph.model import Model
 from onnxplain.graph.shapes import Shape
 from onnxplain.graph.wiring import attributes
@@ -31,14 +32,24 @@ class Layout:
         return Layout("".join(self.axes[i] for i in order), self.grid, self.prefix)
 
 
+_DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})
+"""Operators of other domains may mean anything by the same name."""
+
 _SPATIAL = {1: "W", 2: "HW", 3: "DHW"}
 
 _CHANNELS_FIRST = frozenset(
     "Conv ConvTranspose QLinearConv ConvInteger FusedConv MaxPool AveragePool LpPool "
-    "QLinearAveragePool GlobalAveragePool GlobalMaxPool BatchNormalization InstanceNormalization "
-    "GroupNormalization LRN DepthToSpace SpaceToDepth MaxUnpool DeformConv Upsample".split()
+    "QLinearAveragePool QLinearGlobalAveragePool GlobalAveragePool GlobalMaxPool "
+    "BatchNormalization InstanceNormalization GroupNormalization LRN DepthToSpace SpaceToDepth "
+    "MaxUnpool DeformConv Upsample".split()
 )
 """Operators whose result is (N, C, spatial...) by definition."""
+
+_POOLED: dict[frozenset[int] | None, str] = {
+    frozenset({2, 3}): "NCHW",
+    frozenset({1, 2}): "NHWC",
+}
+"""Axes that a reduction to one number per channel runs over, and the layout of what it reads."""
 
 _SHUFFLING = frozenset(
     "Reshape Flatten Gather GatherElements GatherND Scatter ScatterElements ScatterND Einsum "
@@ -55,15 +66,35 @@ def find_layouts(model: Model, shapes: Mapping[str, Shape], picture: str) -> dic
     layouts: dict[str, Layout] = {}
     for index in sorted(depends):
         node = wiring.nodes[index]
-        if not node.output or not node.output[0]:
-            continue
-        shape = shapes.get(node.output[0])
-        if shape is None:
-            continue
-        layout = _layout_after(node, shape, shapes, layouts)
-        if layout is not None and len(layout.axes) == len(shape):
-            layouts[node.output[0]] = layout
+        for name in node.output if node.op_type in _PARTS else node.output[:1]:
+            shape = shapes.get(name)
+            if shape is None:
+                continue
+            layout = _layout_after(node, shape, shapes, layouts)
+            if layout is None and node.op_type not in _PARTS:
+                layout = _layout_read(model, name, shape)
+            if layout is not None and len(layout.axes) == len(shape):
+                layouts[name] = layout
     return layouts
+
+
+def vanishing_grid(model: Model, shapes: Mapping[str, Shape]) -> NodeProto | None:
+    """The first convolution or pool whose result has no rows or no columns, if there is one."""
+    for node in model.wiring.nodes:
+        shape = shapes.get(node.output[0])
+        if shape is not None and _is_channels_first(node, shape) and min(shape[2:]) < 1:
+            return node
+    return None
+
+
+def input_axes(model: Model, name: str) -> str:
+    """Axes of an input of rank 4: "NHWC" where the model moves the channels first, else "NCHW"."""
+    readers = (model.wiring.nodes[index] for index in model.wiring.readers.get(name, ()))
+    moved = any(
+        node.op_type == "Transpose" and attributes(node).get("perm") == [0, 3, 1, 2]
+        for node in readers
+    )
+    return "NHWC" if moved else "NCHW"
 
 
 def _layout_after(
@@ -72,7 +103,9 @@ def _layout_after(
     shapes: Mapping[str, Shape],
     layouts: Mapping[str, Layout],
 ) -> Layout | None:
-    if node.op_type in _CHANNELS_FIRST and len(shape) - 2 in _SPATIAL:
+    if node.domain not in _DOMAINS:
+        return None
+    if _is_channels_first(node, shape):
         return Layout("NC" + _SPATIAL[len(shape) - 2], shape[2:])
     special = _SPECIAL.get(node.op_type)
     known = [layouts[name] for name in node.input if name in layouts]
@@ -85,6 +118,30 @@ def _layout_after(
     return _same_axes(known, shape)
 
 
+def _layout_read(model: Model, name: str, shape: Shape) -> Layout | None:
+    """The layout that a reader takes a tensor to have: a convolution, or a pool by any name."""
+    for index in model.wiring.readers.get(name, ()):
+        node = model.wiring.nodes[index]
+        if node.domain not in _DOMAINS:
+            continue
+        if _is_channels_first(node, shape):
+            return Layout("NC" + _SPATIAL[len(shape) - 2], shape[2:])
+        if node.op_type in ("ReduceMean", "ReduceMax") and len(shape) == 4:
+            axes = _POOLED.get(reduced_axes(model, node, len(shape)))
+            if axes is not None:
+                return Layout(axes, shape[axes.index("H") : axes.index("W") + 1])
+    return None
+
+
+def _is_channels_first(node: NodeProto, shape: Shape) -> bool:
+    """Whether a tensor of that shape that a node makes, or reads as data, is (N, C, spatial...)."""
+    return (
+        node.op_type in _CHANNELS_FIRST
+        and len(shape) - 2 in _SPATIAL
+        and not attributes(node).get("channels_last")
+    )
+
+
 def _same_axes(known: list[Layout], shape: Shape) -> Layout | None:
     """Elementwise operators and others that keep the meaning of each axis."""
     for layout in known:
@@ -94,10 +151,13 @@ def _same_axes(known: list[Layout], shape: Shape) -> Layout | None:
 
 
 def _resized(layout: Layout, shape: Shape) -> Layout | None:
-    """The same axes with the sizes of `shape`; None where tokens no longer fill their grid."""
+    """The same axes with the sizes of `shape`; None where tokens no longer fill their grid.
+
+    Extra tokens may have been dropped.
+    """
     if "T" in layout.axes:
-        tokens = shape[layout.axes.index("T")]
-        return layout if tokens == layout.prefix + prod(layout.grid) else None
+        extra = shape[layout.axes.index("T")] - prod(layout.grid)
+        return replace(layout, prefix=extra) if extra in (layout.prefix, 0) else None
     spatial = [shape[i] for i, axis in enumerate(layout.axes) if axis in "DHW"]
     return Layout(layout.axes, tuple(spatial))
 
@@ -114,8 +174,6 @@ def _reshape(
     before = shapes.get(node.input[0])
     if before is None:
         return None
-    if before == shape:
-        return known
     if before == shape:
         return known
     cells, bare = prod(known.grid), not known.prefix
@@ -169,6 +227,8 @@ def _part(
     every_nth = all(size % new == 0 for size, new in zip(known.grid, layout.grid, strict=True))
     return layout if every_nth and len(node.input) == _SLICE_INPUTS_WITH_STEPS else None
 
+
+_PARTS = frozenset({"Slice", "Split"})
 
 _SLICE_INPUTS_WITH_STEPS = 5
 

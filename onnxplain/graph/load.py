@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto
 
 from onnxplain.errors import ModelError
-from onnxplain.graph.external import check_external_data, spill_large_weights
+from onnxplain.graph.external import locate_external_data, spill_large_weights
 from onnxplain.graph.model import Model
 from onnxplain.graph.normalize import normalize
 
@@ -35,15 +35,14 @@ def load(source: ModelSource) -> Model:
     if isinstance(source, ModelProto):
         proto = ModelProto()
         proto.CopyFrom(source)
-        return _finish(proto, folder=None, path=None, sha256=_hash_proto(source))
+        return _finish(proto, path=None, sha256=_hash_proto(source))
     if isinstance(source, bytes):
-        return _finish(
-            _parse(source, "these bytes"), None, None, hashlib.sha256(source).hexdigest()
-        )
+        proto = _parse(source, "these bytes")
+        return _finish(proto, path=None, sha256=hashlib.sha256(source).hexdigest())
     path = Path(source)
     data = _read(path)
     sha256 = hashlib.sha256(data).hexdigest()
-    return _finish(_parse(data, str(path)), path.resolve().parent, path, sha256)
+    return _finish(_parse(data, str(path)), path, sha256)
 
 
 def _read(path: Path) -> bytes:
@@ -74,18 +73,17 @@ def _parse(data: bytes, name: str) -> ModelProto:
     return proto
 
 
-def _finish(proto: ModelProto, folder: Path | None, path: Path | None, sha256: str) -> Model:
-    check_external_data(proto, folder)
-    if folder is None:
-        folder = spill_large_weights(proto)
+def _finish(proto: ModelProto, path: Path | None, sha256: str) -> Model:
+    folder = locate_external_data(proto, path) or spill_large_weights(proto)
     return Model(normalize(proto), folder, path, sha256)
 
 
 def _hash_proto(proto: ModelProto) -> str:
     """Hash of the graph and of each weight in turn: a model above 2 GB cannot be serialised."""
     digest = hashlib.sha256()
-    for node in proto.graph.node:
-        digest.update(node.SerializeToString(deterministic=True))
+    graph = proto.graph
+    for part in (*proto.opset_import, *proto.functions, *graph.input, *graph.output, *graph.node):
+        digest.update(part.SerializeToString(deterministic=True))
     for tensor in proto.graph.initializer:
         digest.update(tensor.name.encode())
         digest.update(tensor.raw_data or tensor.SerializeToString(deterministic=True))

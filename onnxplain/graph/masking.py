@@ -20,7 +20,7 @@ import onnx_graphsurgeon as gs
 from onnxplain.graph.builder import PREFIX, Builder
 from onnxplain.graph.model import Model
 from onnxplain.graph.shapes import Shape
-from onnxplain.graph.surgery import rebuilt
+from onnxplain.graph.surgery import extract
 from onnxplain.tensors import Array, FloatArray, TensorSpec
 
 X = PREFIX + "x"
@@ -79,7 +79,9 @@ class Upsampled:
         # GlobalMaxPool has looked the same since opset 1; ReduceMax and ReduceMin have not.
         high = _peak(g, large)
         low = g.Neg(_peak(g, g.Neg(large)))
-        scaled = g.Div(g.Sub(large, low), g.Sub(high, low))
+        # A grid finer than the input can become constant: then the mask is 0, not 0 / 0.
+        span = g.Add(g.Sub(high, low), np.finfo(np.float32).tiny)
+        scaled = g.Div(g.Sub(large, low), span)
         return _spread(g, scaled, self.axes, shape)
 
 
@@ -142,27 +144,23 @@ def masked(
     masks becomes the batch of the model, so the rest of the graph must take any batch, or be fed
     one mask at a time.
     """
-
-    def edit(graph: gs.Graph) -> None:
-        g = Builder(graph)
-        known = graph.tensors()
-        graph.inputs = [tensor for tensor in graph.inputs if tensor.name != spec.name]
-        x, baseline = g.input("x", shape), g.input("baseline", shape)
-        weight = mask.build(g, shape)
-        blend = g.Add(g.Mul(weight, x), g.Mul(g.Sub(np.float32(1), weight), baseline))
-        if spec.dtype.kind in "iu":
-            blend = g.Floor(g.Add(blend, np.float32(0.5)))
-        graph.nodes.append(
-            gs.Node(
-                "Cast", PREFIX + "perturbed", {"to": spec.dtype.type}, [blend], [known[spec.name]]
-            )
-        )
-        graph.nodes.append(gs.Node("Identity", MASK, {}, [weight], [gs.Variable(MASK, np.float32)]))
-        known = graph.tensors()
-        graph.outputs = [known[name] for name in dict.fromkeys(outputs)]
-        graph.toposort()
-
-    return replace(model, proto=rebuilt(model.proto, edit))
+    graph = gs.Graph(opset=model.opset)
+    g = Builder(graph, MASK + "/")
+    x, baseline = g.input("x", shape), g.input("baseline", shape)
+    weight = mask.build(g, shape)
+    blend = g.Add(g.Mul(weight, x), g.Mul(g.Sub(np.float32(1), weight), baseline))
+    if spec.dtype.kind in "iu":
+        blend = g.Floor(g.Add(blend, np.float32(0.5)))
+    for op, attributes, source, name in (
+        ("Cast", {"to": spec.dtype.type}, blend, spec.name),
+        ("Identity", {}, weight, MASK),
+    ):
+        node = gs.Node(op, f"{MASK}/{op.lower()}", attributes, [source], [gs.Variable(name)])
+        graph.nodes.append(node)
+    others = [value for value in model.proto.graph.input if value.name != spec.name]
+    perturbation = gs.export_onnx(graph, do_type_check=False).graph
+    inputs = [*others, *perturbation.input]
+    return replace(model, proto=extract(model.proto, outputs, inputs, perturbation))
 
 
 def _inside(g: Builder, axes: tuple[int, ...], shape: Shape) -> gs.Variable:

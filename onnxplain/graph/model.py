@@ -19,8 +19,8 @@ class Model:
     """A model ready for surgery.
 
     `proto` has local functions inlined, constants as initializers, and no initializer among its
-    inputs. `folder` is where its external data lies. `sha256` is that of the file, before any
-    of this. Weights of external data are never read here.
+    inputs. `folder` is where its external data lies, if it has any. `sha256` is that of the file,
+    before any of this. Weights of external data are never read here.
     """
 
     proto: ModelProto

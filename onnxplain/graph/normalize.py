@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from graphlib import CycleError, TopologicalSorter
+
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.inliner import inline_local_functions
 
-from onnxplain.graph.wiring import attributes
+from onnxplain.graph.wiring import attributes, reads
 
 
 def normalize(proto: ModelProto) -> ModelProto:
-    """Inline local functions, lift constants to initializers, list only true inputs.
+    """Inline local functions, lift constants to initializers, list only true inputs, sort nodes.
 
     Metadata, names of tensors and the outputs are kept. The argument may be changed in place.
     """
@@ -18,6 +20,9 @@ def normalize(proto: ModelProto) -> ModelProto:
         proto = inline_local_functions(proto)
     _lift_constants(proto)
     _drop_initializers_from_inputs(proto)
+    _sort_nodes(proto)
+    # Below IR 4 an initializer that is no input is invalid.
+    proto.ir_version = max(proto.ir_version, 4)
     return proto
 
 
@@ -59,9 +64,25 @@ def _constant_tensor(node: NodeProto) -> TensorProto | None:
 def _drop_initializers_from_inputs(proto: ModelProto) -> None:
     """IR 3 lists every initializer as an input; later versions do so to allow overriding."""
     initializers = {tensor.name for tensor in proto.graph.initializer}
+    initializers.update(tensor.values.name for tensor in proto.graph.sparse_initializer)
     true_inputs = [value for value in proto.graph.input if value.name not in initializers]
     if len(true_inputs) < len(proto.graph.input):
         del proto.graph.input[:]
         proto.graph.input.extend(true_inputs)
-        # Below IR 4 an initializer that is no input is invalid.
-        proto.ir_version = max(proto.ir_version, 4)
+
+
+def _sort_nodes(proto: ModelProto) -> None:
+    """Put each node behind those that it reads from, as ONNX asks; ONNX Runtime takes any order."""
+    nodes = list(proto.graph.node)
+    makers = {name: i for i, node in enumerate(nodes) for name in node.output if name}
+    before = {
+        i: {makers[name] for name in reads(node) if name in makers} for i, node in enumerate(nodes)
+    }
+    if all(max(earlier, default=-1) < i for i, earlier in before.items()):
+        return
+    try:
+        order = list(TopologicalSorter(before).static_order())
+    except CycleError:
+        return  # ONNX Runtime refuses it
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes[i] for i in order)

@@ -31,7 +31,7 @@ counted from the right, from -1.
 
 def rewrite(editor: Editor, node: NodeProto) -> None:
     """Make a node take any batch if it assumes a batch of 1 and it is understood how."""
-    if node.domain not in ("", "ai.onnx") or not node.input:
+    if node.domain not in ("", "ai.onnx", "com.microsoft") or not node.input:
         return
     batch = editor.growth.batch(node.input[0])
     if node.op_type in _RULES and batch is not None:
@@ -44,13 +44,14 @@ def _reshape(editor: Editor, node: NodeProto, batch: Batch) -> None:
     """Let the target shape hold -1 where the batch belongs; 0 where -1 is taken."""
     growth, target = editor.growth, node.input[1]
     wanted, dims = growth.one.value(target), growth.one.shape_of_result(node)
-    resized = growth.resized.shape_of_result(node)
-    if wanted is None or dims is None or resized is None:
+    if wanted is None or dims is None or 0 in dims:
         return
     written = batch_axis(dims, growth.many.shape_of_result(node))
     axis = _axis_for_batch(batch, dims, written)
     if axis is None or axis == written:
         return
+    # A graph that allows no other size, whatever it declares, has no shape there.
+    resized = growth.resized.shape_of_result(node) or dims
     others = [i for i in range(len(dims)) if i != axis]
     if all(dims[i] == resized[i] for i in others):
         shape = editor.constant([-1 if i == axis else dim for i, dim in enumerate(dims)])
@@ -58,7 +59,7 @@ def _reshape(editor: Editor, node: NodeProto, batch: Batch) -> None:
         shape = editor.with_element(target, len(dims), axis, editor.constant([-1]))
     elif axis == batch.axis and dims[axis] == batch.size:
         shape = editor.with_element(target, len(dims), axis, editor.constant([0]))
-        _set_attribute(node, "allowzero", 0)
+        _drop_attribute(node, "allowzero")
     else:
         return
     editor.replace_input(node, 1, shape)
@@ -69,7 +70,7 @@ def _axis_for_batch(batch: Batch, dims: Dims, written: int | None) -> int | None
 
     Elements keep their order, so the batch has as many elements outside it as before. Where that
     leaves a choice, these come first: a dimension of 1 kept for it, the axis that takes it as the
-    node is written, any but the last (features), the axis that it was on, one that it leads.
+    node is written, any but the last (features), the axis that it was on.
     """
     candidates: list[tuple[tuple[bool, ...], int]] = []
     leading = 1
@@ -78,7 +79,7 @@ def _axis_for_batch(batch: Batch, dims: Dims, written: int | None) -> int | None
         blocks, rest = divmod(batch.outside, leading)
         if leads or (rest == 0 and dim % blocks == 0):
             own, inner = leads and dim == 1, axis < len(dims) - 1
-            candidates.append(((own, axis == written, inner, axis == batch.axis, leads), -axis))
+            candidates.append(((own, axis == written, inner, axis == batch.axis), -axis))
         leading *= dim
     return -max(candidates)[1] if candidates else None
 
@@ -104,11 +105,9 @@ def _expand(editor: Editor, node: NodeProto, batch: Batch) -> None:
 
 def _resize(editor: Editor, node: NodeProto, batch: Batch) -> None:
     """Read the batch from the data where `sizes` states it."""
-    if len(node.input) < 4 or "axes" in attributes(node):
-        return
-    data, sizes = node.input[0], node.input[3]
+    data, sizes = node.input[0], node.input[3] if len(node.input) > 3 else ""
     one, many = editor.growth.one.value(sizes), editor.growth.many.value(sizes)
-    if one is None or many is None:
+    if one is None or many is None or len(one) != len(batch.dims):
         return
     if one[batch.axis] == many[batch.axis] == batch.size:
         samples = editor.size(data, batch.axis)
@@ -165,11 +164,14 @@ def _gather(editor: Editor, node: NodeProto, batch: Batch) -> None:
 
 
 def _set_attribute(node: NodeProto, name: str, value: int | list[int]) -> None:
-    for index, attribute in enumerate(node.attribute):
-        if attribute.name == name:
-            del node.attribute[index]
-            break
+    _drop_attribute(node, name)
     node.attribute.append(helper.make_attribute(name, value))
+
+
+def _drop_attribute(node: NodeProto, name: str) -> None:
+    for index in reversed(range(len(node.attribute))):
+        if node.attribute[index].name == name:
+            del node.attribute[index]
 
 
 def _repeat_constants(editor: Editor, node: NodeProto, align: Alignment) -> None:
@@ -183,13 +185,13 @@ def _repeat_constants(editor: Editor, node: NodeProto, align: Alignment) -> None
         if not growth.is_constant(name) or not dims:
             continue
         axis = align(node, index, batch.axis - len(batch.dims), dims)
-        if axis is not None and dims[axis] == batch.size:
+        if axis is not None and -axis <= len(dims) and dims[axis] == batch.size:
             repeated = editor.repeated(name, len(dims), axis % len(dims))
             editor.replace_input(node, index, repeated)
 
 
 def _broadcast(node: NodeProto, index: int, axis: int, dims: Dims) -> int | None:
-    return axis if -axis <= len(dims) and dims[axis] != 1 else None
+    return axis if -axis <= len(dims) and dims[axis] > 1 else None
 
 
 def _stack_of_matrices(node: NodeProto, index: int, axis: int, dims: Dims) -> int | None:
@@ -222,13 +224,13 @@ _RULES: dict[str, Rule] = {
 
 _BROADCASTING = (
     "Add And BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual "
-    "Max Mean Min Mod Mul Or PRelu Pow Sub Sum Where Xor"
+    "Max Mean Min Mod Mul Or PRelu Pow QLinearAdd QLinearMul Sub Sum Where Xor"
 ).split()
 
 _ALIGNMENTS: dict[str, Alignment] = {
     **dict.fromkeys(_BROADCASTING, _broadcast),
     "MatMul": _stack_of_matrices,
-    **dict.fromkeys(["Concat", "GatherElements", "ScatterElements"], _across),
+    **dict.fromkeys(["Concat", "GatherElements", "QLinearConcat", "ScatterElements"], _across),
     "GridSample": _same_axis,
     **dict.fromkeys(["RNN", "LSTM", "GRU"], _recurrent_state),
 }

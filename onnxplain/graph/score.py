@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from onnxplain.errors import ModelError
+from onnxplain.graph.constants import quantization
 from onnxplain.graph.model import Model
 from onnxplain.graph.names import closest
+from onnxplain.graph.quantized import Quantization
 from onnxplain.graph.wiring import attributes
 
 Activation = Literal["softmax", "logsoftmax", "sigmoid", "none"]
@@ -19,8 +21,6 @@ _ACTIVATIONS: dict[str, Activation] = {
     "QLinearSoftmax": "softmax",
     "QLinearSigmoid": "sigmoid",
 }
-"""QLinear forms read the quantised logits as their first input."""
-
 _TRANSPARENT = frozenset(
     "Identity Cast Dropout Flatten Reshape Squeeze Unsqueeze "
     "QuantizeLinear DequantizeLinear".split()
@@ -34,13 +34,15 @@ class ScoreTensor:
 
     `probability` is one of the model's outputs. `logit` is the tensor before the activation, or
     the same tensor where the model ends in logits (`activation` is then "none"). `axis` is the
-    axis of the classes in `logit` (-1 where nothing says otherwise).
+    axis of the classes in `logit` (-1 where nothing says otherwise). `quantization` says what
+    integers of `logit` stand for; None where it holds floats.
     """
 
     probability: str
     logit: str
     activation: Activation
     axis: int
+    quantization: Quantization | None = None
 
 
 def find_score(model: Model, output: str | None = None) -> ScoreTensor:
@@ -60,8 +62,13 @@ def find_score(model: Model, output: str | None = None) -> ScoreTensor:
             axis = attributes(node).get("axis", default)
             assert isinstance(axis, int)
             activation = _ACTIVATIONS[node.op_type]
+            logit = node.input[0]
             return ScoreTensor(
-                name, node.input[0], activation, -1 if activation == "sigmoid" else axis
+                name,
+                logit,
+                activation,
+                -1 if activation == "sigmoid" else axis,
+                quantization(model, logit),
             )
         if node.op_type not in _TRANSPARENT:
             break

@@ -4,39 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 
+from onnxplain.graph.model import opset_of, spec_of
+from onnxplain.graph.world import World, stand_in
+from onnxplain.tensors import TensorSpec
+
 Shape = tuple[int, ...]
+Dims = tuple[int | str | None, ...]
+"""Dimensions: an int where it is static, a str where it is only named, None where unknown."""
 
 _SMALL = 256
 """Elements up to which a weight's values may matter for shapes (a Reshape's target, pads, axes)."""
 
 
 def infer_shapes(proto: ModelProto, inputs: Mapping[str, Shape]) -> dict[str, Shape]:
-    """Shapes of all tensors for inputs of the given shapes, as far as they are static.
+    """Shapes of all tensors for inputs of the given shapes, as far as they can be told.
 
-    A tensor whose shape is not fully known is left out. Weights are replaced by their shapes
-    first, so this costs the same for a model of any size.
+    Node by node, with the values of the small tensors that shapes are computed from. A tensor
+    whose shape is not fully known is left out. Large weights are not read, so this costs the same
+    for a model of any size.
     """
-    try:
-        inferred = onnx.shape_inference.infer_shapes(_skeleton(proto, inputs), data_prop=True)
-    except Exception:
-        # Hostile or unusual graphs make inference throw all sorts of things; ONNX Runtime has
-        # the last word on a model, and shapes can be read off a run.
-        return dict(inputs)
-    graph = inferred.graph
-    found = {t.name: tuple(t.dims) for t in proto.graph.initializer}
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        shape = _static(value)
-        if shape is not None:
-            found[value.name] = shape
+    fed = [_with_shape(v, inputs[v.name]) for v in proto.graph.input if v.name in inputs]
+    world = World(
+        ModelProto(opset_import=proto.opset_import, graph=GraphProto(input=fed)), (), 1, 1
+    )
+    for tensor in proto.graph.initializer:
+        world.add_constant(tensor)
+    for node in proto.graph.node:
+        world.visit(node)
+    made = (name for node in proto.graph.node for name in node.output)
+    names = [*(t.name for t in proto.graph.initializer), *inputs, *made]
+    return {name: shape for name in names if (shape := world.shape(name)) is not None}
+
+
+def infer_specs(proto: ModelProto) -> dict[str, TensorSpec]:
+    """Element types and dimensions of all tensors, as far as they can be inferred.
+
+    Inputs are taken as they are declared. Equal names of dimensions stand for equal sizes; a
+    tensor of unknown type has the dtype `object`.
+    """
+    inferred = onnx.shape_inference.infer_shapes(_skeleton(proto, {}), data_prop=True).graph
+    found = {
+        t.name: TensorSpec(
+            t.name, np.dtype(helper.tensor_dtype_to_np_dtype(t.data_type)), tuple(t.dims)
+        )
+        for t in proto.graph.initializer
+    }
+    for value in (*inferred.input, *inferred.value_info, *inferred.output):
+        found.setdefault(value.name, spec_of(value))
     return found
 
 
 def _skeleton(proto: ModelProto, inputs: Mapping[str, Shape]) -> ModelProto:
     graph = GraphProto(name=proto.graph.name or "graph")
-    graph.node.extend(proto.graph.node)
+    opset = opset_of(proto)
+    graph.node.extend(stand_in(node, opset) for node in proto.graph.node)
     for value in proto.graph.input:
         shape = inputs.get(value.name)
         graph.input.append(value if shape is None else _with_shape(value, shape))
@@ -48,11 +73,11 @@ def _skeleton(proto: ModelProto, inputs: Mapping[str, Shape]) -> ModelProto:
                 helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
             )
     for value in proto.graph.output:
-        # Declared output shapes may hold the very batch of 1 that is being changed.
+        # Declared output shapes may hold the very batch of 1 that is being changed: keep the rank.
         stripped = ValueInfoProto(name=value.name)
         stripped.type.CopyFrom(value.type)
-        if stripped.type.HasField("tensor_type"):
-            stripped.type.tensor_type.ClearField("shape")
+        for dim in stripped.type.tensor_type.shape.dim:
+            dim.Clear()
         graph.output.append(stripped)
     skeleton = ModelProto(ir_version=max(proto.ir_version, 4), graph=graph)
     skeleton.opset_import.extend(proto.opset_import)

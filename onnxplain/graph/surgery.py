@@ -1,57 +1,81 @@
-"""Cutting and joining graphs: exposing inner tensors, and the part of a model behind a layer.
-
-Editing goes through onnx-graphsurgeon, which carries neither metadata nor documentation nor the
-training and quantisation annotations of a model: `rebuilt` puts them back.
-"""
+"""Cutting and joining graphs: exposing inner tensors, and the part of a model behind a layer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
-import onnx_graphsurgeon as gs
-from onnx import ModelProto
+from google.protobuf.message import Message
+from onnx import GraphProto, ModelProto, ValueInfoProto, helper
 
+from onnxplain.errors import ModelError
 from onnxplain.graph.model import Model
-from onnxplain.graph.wiring import reads
+from onnxplain.graph.wiring import Wiring, all_names, reads
 from onnxplain.tensors import TensorSpec
 
+_CONTENTS = frozenset(
+    "node initializer sparse_initializer input output value_info quantization_annotation".split()
+)
 
-def rebuilt(model: ModelProto, edit: Callable[[gs.Graph], None]) -> ModelProto:
-    """A copy of `model` with `edit` applied to its graph, and dead nodes removed.
 
-    Weights are shared or copied as they are, external references included.
+def extract(
+    model: ModelProto,
+    outputs: Iterable[str],
+    inputs: Iterable[ValueInfoProto],
+    before: GraphProto | None = None,
+) -> ModelProto:
+    """The part of `model` that computes `outputs` from `inputs`.
+
+    `inputs` may be inner tensors: nothing is kept of what lies before them. Those that are not
+    read are left out. The nodes of `before` come first; its outputs are read by their names.
+
+    Weights are copied as they are, references to external data included, and so are metadata,
+    documentation and quantisation annotations. Declared types and shapes of inner tensors and
+    outputs are not: a stale one makes ONNX Runtime refuse the model.
+
+    Raises:
+        ModelError: `before` makes a tensor that the model has already.
     """
-    graph = gs.import_onnx(model)
-    for tensor in graph.tensors().values():
-        if isinstance(tensor, gs.Variable) and tensor.inputs:
-            # A stale type or shape on an inner tensor makes ONNX Runtime refuse the model.
-            tensor.dtype, tensor.shape = None, None
-    edit(graph)
-    graph.cleanup(remove_unused_graph_inputs=True)
-    edited: ModelProto = gs.export_onnx(graph, do_type_check=False)
-    edited.ir_version = model.ir_version
-    edited.producer_name = model.producer_name
-    edited.producer_version = model.producer_version
-    edited.domain = model.domain
-    edited.model_version = model.model_version
-    edited.doc_string = model.doc_string
-    edited.metadata_props.extend(model.metadata_props)
-    names = {name for node in edited.graph.node for name in (*node.input, *node.output)}
-    edited.graph.quantization_annotation.extend(
-        note for note in model.graph.quantization_annotation if note.tensor_name in names
+    inputs, outputs = list(inputs), list(dict.fromkeys(outputs))
+    before = GraphProto() if before is None else before
+    _check_names(model.graph, before, replaced=_names(model.graph.input) - _names(inputs))
+    wiring = Wiring(ModelProto(graph=GraphProto(node=[*before.node, *model.graph.node])))
+    kept = wiring.ancestors(outputs, stop=_names(inputs))
+    nodes = [wiring.nodes[i] for i in sorted(kept)]
+    read = {name for node in nodes for name in reads(node)}.union(outputs)
+
+    part = ModelProto(**fields(model, without=("graph", "training_info")))
+    graph = part.graph
+    graph.MergeFrom(GraphProto(**fields(model.graph, without=_CONTENTS)))
+    graph.node.extend(nodes)
+    graph.input.extend(value for value in inputs if value.name in read)
+    graph.output.extend(ValueInfoProto(name=name) for name in outputs)
+    graph.initializer.extend(
+        t for t in (*before.initializer, *model.graph.initializer) if t.name in read
     )
-    return edited
+    graph.sparse_initializer.extend(
+        t for t in model.graph.sparse_initializer if t.values.name in read
+    )
+    graph.quantization_annotation.extend(
+        note for note in model.graph.quantization_annotation if note.tensor_name in read
+    )
+    return part
+
+
+def appended(model: Model, added: GraphProto) -> Model:
+    """The model with more nodes behind its own; `added` may bring inputs and weights."""
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    proto.graph.node.extend(added.node)
+    proto.graph.initializer.extend(added.initializer)
+    proto.graph.input.extend(added.input)
+    return replace(model, proto=proto)
 
 
 def with_outputs(model: Model, tensors: Iterable[str]) -> Model:
     """The part of the model that computes `tensors`, which become its outputs, in that order."""
-
-    def edit(graph: gs.Graph) -> None:
-        known = graph.tensors()
-        graph.outputs = [known[name] for name in dict.fromkeys(tensors)]
-
-    return replace(model, proto=rebuilt(model.proto, edit))
+    return replace(model, proto=extract(model.proto, tensors, model.proto.graph.input))
 
 
 def side_inputs(model: Model, layer: str, scores: Iterable[str]) -> list[str]:
@@ -73,19 +97,29 @@ def side_inputs(model: Model, layer: str, scores: Iterable[str]) -> list[str]:
 def head(model: Model, specs: Mapping[str, TensorSpec], scores: Iterable[str]) -> Model:
     """The part of the model that computes `scores` from the tensors in `specs`.
 
-    `specs` gives the element type and rank of the layer and of every side input, which become the
+    `specs` gives the element type and shape of the layer and of every side input, which become the
     inputs of the new model in that order; their first dimension is the batch.
     """
+    inputs = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(spec.dtype), spec.shape)
+        for name, spec in specs.items()
+    ]
+    return replace(model, proto=extract(model.proto, scores, inputs))
 
-    def edit(graph: gs.Graph) -> None:
-        known = graph.tensors()
-        inputs = [known[name] for name in specs]
-        for tensor in inputs:
-            spec = specs[tensor.name]
-            tensor.inputs.clear()
-            tensor.dtype = spec.dtype
-            tensor.shape = None if spec.shape is None else list(spec.shape)
-        graph.inputs = inputs
-        graph.outputs = [known[name] for name in dict.fromkeys(scores)]
 
-    return replace(model, proto=rebuilt(model.proto, edit))
+def _check_names(graph: GraphProto, added: GraphProto, replaced: frozenset[str]) -> None:
+    clash = (all_names(added) & all_names(graph)) - replaced
+    if clash:
+        raise ModelError(
+            f"The model has a tensor or node called {min(clash)!r}, a name that onnxplain needs "
+            "for itself: rename it."
+        )
+
+
+def _names(values: Iterable[ValueInfoProto]) -> frozenset[str]:
+    return frozenset(value.name for value in values)
+
+
+def fields(message: Message, without: Collection[str]) -> Mapping[str, Any]:
+    """The fields that are set, by name."""
+    return {f.name: value for f, value in message.ListFields() if f.name not in without}

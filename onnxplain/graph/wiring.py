@@ -9,6 +9,9 @@ from typing import Any
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 from onnx.helper import get_attribute_value
 
+SIZE_READERS = frozenset({"Shape", "Size"})
+"""Operators that read sizes, not values: nothing of a picture flows through them."""
+
 
 def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
     """The bodies of If, Loop and Scan."""
@@ -25,6 +28,17 @@ def reads(node: NodeProto) -> list[str]:
     for graph in subgraphs(node):
         names.extend(_captured(graph))
     return names
+
+
+def all_names(graph: GraphProto) -> set[str]:
+    """Every name that a node or a tensor of a graph goes by, inside subgraphs too."""
+    names = {value.name for value in (*graph.input, *graph.initializer)}
+    names.update(tensor.values.name for tensor in graph.sparse_initializer)
+    for node in graph.node:
+        names.update([node.name, *node.input, *node.output])
+        for body in subgraphs(node):
+            names |= all_names(body)
+    return names - {""}
 
 
 def _captured(graph: GraphProto) -> list[str]:
@@ -61,32 +75,54 @@ class Wiring:
         index = self.position.get(tensor)
         return None if index is None else self.nodes[index]
 
-    def ancestors(self, tensors: Iterable[str], stop: frozenset[str] = frozenset()) -> set[int]:
-        """Positions of the nodes that `tensors` are computed from, not looking beyond `stop`."""
+    def ancestors(
+        self,
+        tensors: Iterable[str],
+        stop: frozenset[str] = frozenset(),
+        without: frozenset[str] = frozenset(),
+    ) -> set[int]:
+        """Positions of the nodes that `tensors` are computed from.
+
+        Not beyond the tensors of `stop`, and not through operators of `without`.
+        """
         seen: set[int] = set()
         stack = [name for name in tensors if name not in stop]
         while stack:
             index = self.position.get(stack.pop())
-            if index is None or index in seen:
+            if index is None or index in seen or self.nodes[index].op_type in without:
                 continue
             seen.add(index)
             stack.extend(name for name in reads(self.nodes[index]) if name not in stop)
         return seen
 
-    def descendants(self, tensors: Iterable[str]) -> set[int]:
-        """Positions of the nodes whose result depends on any of `tensors`."""
+    def descendants(
+        self, tensors: Iterable[str], without: frozenset[str] = frozenset()
+    ) -> set[int]:
+        """Positions of the nodes whose result depends on any of `tensors`.
+
+        Not through operators of `without`.
+        """
         seen: set[int] = set()
         stack = list(tensors)
         while stack:
             for index in self.readers.get(stack.pop(), ()):
-                if index not in seen:
+                if index not in seen and self.nodes[index].op_type not in without:
                     seen.add(index)
                     stack.extend(name for name in self.nodes[index].output if name)
         return seen
 
     def between(self, source: str, sink: str) -> list[int]:
-        """Positions, in order, of the nodes on a way from `source` to `sink`."""
-        return sorted(self.descendants([source]) & self.ancestors([sink]))
+        """Positions, in order, of the nodes through which values flow from `source` to `sink`."""
+        return sorted(
+            self.descendants([source], without=SIZE_READERS)
+            & self.ancestors([sink], without=SIZE_READERS)
+        )
+
+    def tensors_between(self, source: str, sink: str) -> list[str]:
+        """Tensors, in order, that hold what flows from `source` to `sink`, `sink` included."""
+        way = self.between(source, sink)
+        read = {name for index in way for name in reads(self.nodes[index])} | {sink}
+        return [name for index in way for name in self.nodes[index].output if name in read]
 
     def tensors(self) -> list[str]:
         """Every tensor that a node makes, in order."""

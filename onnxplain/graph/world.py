@@ -10,6 +10,7 @@ import onnx
 from onnx import ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from onnxplain.graph.wiring import SIZE_READERS
 from onnxplain.tensors import Array
 
 Dims = tuple[int, ...]
@@ -29,14 +30,13 @@ _STAND_INS: dict[tuple[str, str], tuple[str, slice]] = {
         ("com.microsoft", name): stand_in
         for names, stand_in in (
             (
-                "Attention BiasAdd BiasGelu BiasSoftmax FastGelu Gelu GroupNorm MultiHeadAttention "
-                "QLinearLeakyRelu QLinearSigmoid QLinearSoftmax QuickGelu SkipGroupNorm "
-                "SkipLayerNormalization SkipSimplifiedLayerNormalization",
+                "Attention BiasGelu FastGelu Gelu MultiHeadAttention QLinearLeakyRelu "
+                "QLinearSigmoid QLinearSoftmax QuickGelu SkipLayerNormalization "
+                "SkipSimplifiedLayerNormalization",
                 ("Identity", _FIRST),
             ),
             ("FusedConv", ("Conv", _FIRST_THREE)),
             ("FusedGemm", ("Gemm", _FIRST_THREE)),
-            ("MatMulIntegerToFloat DynamicQuantizeMatMul", ("MatMul", _FIRST_TWO)),
             ("QGemm", ("Gemm", _QUANTIZED_PAIR)),
             ("QLinearAdd QLinearMul", ("Add", _QUANTIZED_PAIR)),
             ("QLinearConcat", ("Concat", _QUANTIZED_LIST)),
@@ -46,6 +46,21 @@ _STAND_INS: dict[tuple[str, str], tuple[str, slice]] = {
         for name in names.split()
     },
 }
+
+
+def stand_in(node: NodeProto, opset: int) -> NodeProto:
+    """A node with a shape function, whose first output has the shape of that of `node`.
+
+    Most often it is `node` itself.
+    """
+    entry = _STAND_INS.get((_domain(node.domain), node.op_type))
+    if entry is None:
+        return node
+    op_type, inputs = entry
+    schema = onnx.defs.get_schema(op_type, opset)
+    other = helper.make_node(op_type, node.input[inputs], node.output[:1])
+    other.attribute.extend(a for a in node.attribute if a.name in schema.attributes)
+    return other
 
 
 class World:
@@ -59,6 +74,7 @@ class World:
         self, model: ModelProto, inputs: Collection[str], samples: int, picture: int
     ) -> None:
         self._opsets = {_domain(entry.domain): entry.version for entry in model.opset_import}
+        self._imports = [helper.make_opsetid(*entry) for entry in self._opsets.items()]
         self._types: dict[str, TypeProto] = {}
         self._data: dict[str, TensorProto] = {}
         for value in model.graph.input:
@@ -82,11 +98,6 @@ class World:
         """The value of a small tensor that depends on shapes and constants alone."""
         return numpy_helper.to_array(self._data[name]) if name in self._data else None
 
-    def forget(self, name: str) -> None:
-        """From here on nothing is known about a tensor."""
-        self._types.pop(name, None)
-        self._data.pop(name, None)
-
     def visit(self, node: NodeProto) -> None:
         """Learn the outputs of a node from what is known of its inputs."""
         types = self._infer(node)
@@ -104,9 +115,8 @@ class World:
         if any(name not in self._types for name in inputs):
             return {}
         domain = _domain(node.domain)
-        stand_in = _STAND_INS.get((domain, node.op_type))
-        if stand_in is not None:
-            return self._infer_by_stand_in(node, *stand_in)
+        if (domain, node.op_type) in _STAND_INS:
+            return self._infer_by_stand_in(stand_in(node, self._opsets.get("", 1)))
         has_body = any(attribute.HasField("g") for attribute in node.attribute)
         types = self._types if has_body else {name: self._types[name] for name in inputs}
         try:
@@ -125,19 +135,15 @@ class World:
                 node,
                 types,
                 {name: self._data[name] for name in node.input if name in self._data},
-                opset_imports=[helper.make_opsetid(*entry) for entry in self._opsets.items()],
+                opset_imports=self._imports,
             )
         except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError):
             return {}
 
-    def _infer_by_stand_in(
-        self, node: NodeProto, op_type: str, inputs: slice
-    ) -> dict[str, TypeProto]:
+    def _infer_by_stand_in(self, node: NodeProto) -> dict[str, TypeProto]:
         """The type of a node's first output, its shape found by another op on float tensors."""
-        schema = onnx.defs.get_schema(op_type, self._opsets.get("", 1))
-        stand_in = helper.make_node(op_type, node.input[inputs], node.output[:1])
-        stand_in.attribute.extend(a for a in node.attribute if a.name in schema.attributes)
-        shapes = {name: self.shape(name) for name in stand_in.input if name}
+        schema = onnx.defs.get_schema(node.op_type, self._opsets.get("", 1))
+        shapes = {name: self.shape(name) for name in node.input if name}
         types = {
             name: helper.make_tensor_type_proto(TensorProto.FLOAT, dims)
             for name, dims in shapes.items()
@@ -145,8 +151,8 @@ class World:
         }
         if len(types) < len(shapes):
             return {}
-        element = self._types[stand_in.input[0]].tensor_type.elem_type
-        found = self._apply(schema, stand_in, types)
+        element = self._types[node.input[0]].tensor_type.elem_type
+        found = self._apply(schema, node, types)
         for type_ in found.values():
             if type_.tensor_type.elem_type == TensorProto.FLOAT:
                 type_.tensor_type.elem_type = element
@@ -154,7 +160,7 @@ class World:
 
     def _evaluate(self, node: NodeProto, types: dict[str, TypeProto]) -> dict[str, Array]:
         """Values of a node's outputs, where they follow from shapes and constants."""
-        if node.op_type in ("Shape", "Size"):
+        if node.op_type in SIZE_READERS:
             return self._measure(node)
         inputs = [name for name in node.input if name]
         outputs = [name for name in node.output if name]
@@ -189,11 +195,16 @@ class World:
 
 
 def declared_shape(type_: TypeProto | None) -> tuple[int | None, ...] | None:
-    """The dimensions of a tensor type, None where they are not numbers, if it has a rank."""
+    """The dimensions of a tensor type if it has a rank, None for those that are left open.
+
+    Some converters write -1 for an open dimension.
+    """
     if type_ is None or not type_.tensor_type.HasField("shape"):
         return None
     dims = type_.tensor_type.shape.dim
-    return tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims)
+    return tuple(
+        dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else None for dim in dims
+    )
 
 
 def _shape(type_: TypeProto | None) -> Dims | None:
@@ -207,7 +218,7 @@ def _concrete(type_: TypeProto, samples: int | None, picture: int) -> TypeProto:
     declared = declared_shape(type_)
     if declared is None:
         return type_
-    dims = [picture if dim is None else dim for dim in declared]
+    dims = [dim or picture for dim in declared]
     if samples is not None and dims:
         dims[0] = samples
     return helper.make_tensor_type_proto(type_.tensor_type.elem_type, dims)

@@ -26,9 +26,9 @@ class Labels:
     def __len__(self) -> int:
         return len(self.names)
 
-    def name(self, index: int) -> str:
-        """The name of a class, or its index as text where it has none."""
-        return self.names.get(index, str(index))
+    def name(self, index: int) -> str | None:
+        """The name of a class; None where it has none."""
+        return self.names.get(index)
 
     def find(self, text: str) -> int:
         """The class that `text` means: an index, a name, one of its synonyms or a part of it.

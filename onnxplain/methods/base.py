@@ -6,17 +6,17 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from onnxplain.baselines import BaselineSpec
+from onnxplain.errors import OptionError
 from onnxplain.graph.classifier import Classifier
 from onnxplain.graph.layers import Layer
 from onnxplain.graph.masking import Mask
+from onnxplain.methods.options import ScoreKind, option
 from onnxplain.tensors import Array, FloatArray
-
-ScoreKind = Literal["logit", "probability"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,14 +101,28 @@ class Method(ABC):
 
     `score` says which number of the model is explained: "logit", before a final softmax or sigmoid,
     or "probability".
+
+    Raises:
+        OptionError: an option's value is of the wrong type.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     paper: ClassVar[str]
     cost: ClassVar[str]
+    needs_gradient: ClassVar[bool] = False
 
     score: ScoreKind = "logit"
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(self):
+            given = getattr(self, f.name)
+            try:
+                object.__setattr__(self, f.name, option(str(f.type), given))
+            except ValueError as error:
+                raise OptionError(
+                    f"{self.name} takes {error} as {f.name}, not {given!r}."
+                ) from None
 
     @abstractmethod
     def maps(self, subject: Subject) -> Maps:
@@ -163,6 +177,21 @@ class InputMethod(Method):
 def collect(batches: Iterable[Batch]) -> FloatArray:
     """The scores of all batches, (samples, targets)."""
     return np.concatenate([batch.scores for batch in batches])
+
+
+def rows_and_columns(method: str, subject: Subject) -> tuple[int, int]:
+    """The input's axes of rows and columns.
+
+    Raises:
+        OptionError: the input is no picture.
+    """
+    if len(subject.spatial) != 2:
+        raise OptionError(
+            f"{method} needs an input with rows and columns, and this one has the shape "
+            f"{subject.x.shape}: use occlusion."
+        )
+    rows, columns = subject.spatial
+    return rows, columns
 
 
 def relu(values: FloatArray) -> FloatArray:

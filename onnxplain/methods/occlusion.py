@@ -12,9 +12,8 @@ from onnxplain.baselines import BaselineSpec
 from onnxplain.errors import OptionError
 from onnxplain.graph.masking import Erase, box_feeds
 from onnxplain.methods.base import InputMethod, Maps, Subject
+from onnxplain.methods.options import Sizes
 from onnxplain.tensors import Array
-
-Sizes = int | tuple[int, ...] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +21,7 @@ class Occlusion(InputMethod):
     """S(x) − S(x with a window filled), averaged over the windows that cover each pixel.
 
     `window` and `stride` are pixels of the model's input, one number or one for each axis of rows
-    and columns; by default the window is a seventh of the input and the stride a third of the
+    and columns; by default the window is a fifth of the input and the stride a quarter of the
     window. Windows start at 0, stride, 2·stride, ...; the last one in a row is clipped at the
     border, so that every pixel is covered. `fill` is what a window is filled with.
 
@@ -45,8 +44,8 @@ class Occlusion(InputMethod):
             OptionError: a window or stride is not positive, too large, or one too many.
         """
         shape = tuple(subject.x.shape[axis] for axis in subject.spatial)
-        window = _sizes("window", self.window, [max(1, round(size / 7)) for size in shape], shape)
-        stride = _sizes("stride", self.stride, [max(1, size // 3) for size in window], shape)
+        window = _sizes("window", self.window, [max(1, round(size / 5)) for size in shape], shape)
+        stride = _sizes("stride", self.stride, [max(1, size // 4) for size in window], shape)
         if any(step > size for step, size in zip(stride, window, strict=True)):
             raise OptionError(
                 f"stride {stride} leaves pixels between windows of {window} uncovered: it may not "

@@ -34,7 +34,7 @@ def make_method(method: str | Method, options: Mapping[str, Any]) -> Method:
     """The method of that name with `options`; a configured method is returned as it is.
 
     Raises:
-        OptionError: there is no such method, or it does not take an option.
+        OptionError: there is no such method, or it does not take an option or its value.
     """
     if isinstance(method, Method):
         return dataclasses.replace(method, **_checked(type(method), options))
@@ -46,9 +46,7 @@ def make_method(method: str | Method, options: Mapping[str, Any]) -> Method:
 
 def _checked(kind: type[Method], options: Mapping[str, Any]) -> dict[str, Any]:
     own = [f.name for f in dataclasses.fields(kind)]
-    for name, value in options.items():
+    for name in options:
         if name not in own:
             raise OptionError(f"{kind.name} has no option {name!r}; its own are {', '.join(own)}.")
-        if name == "score" and value not in ("logit", "probability"):
-            raise OptionError(f"score is 'logit' or 'probability', not {value!r}.")
     return dict(options)

@@ -10,7 +10,10 @@ import numpy as np
 from onnxplain.baselines import BaselineSpec
 from onnxplain.errors import OptionError
 from onnxplain.graph.masking import Shifted
-from onnxplain.methods.base import InputMethod, Maps, ScoreKind, Subject
+from onnxplain.methods.base import InputMethod, Maps, Subject, rows_and_columns
+from onnxplain.methods.options import ScoreKind
+
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +22,8 @@ class RISE(InputMethod):
 
     A mask is a `grid` × `grid` picture of ones (with probability p = `keep`) and zeros, enlarged
     bilinearly to one cell more than the input, and cut out at a random offset. x' is the baseline.
+    `numpy.random.default_rng(seed)` draws all grids, then all offsets of rows, then of columns.
+    A score that no mask changes is its own expectation: the map is that score everywhere.
 
     Petsiuk, Das and Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models",
     BMVC 2018.
@@ -42,30 +47,33 @@ class RISE(InputMethod):
         Raises:
             OptionError: an option is out of its range, or the input is no picture.
         """
-        if len(subject.spatial) != 2:
-            raise OptionError(
-                "rise needs rows and columns, and this input has none; use occlusion."
-            )
-        if self.samples < 1 or not 0 < self.keep <= 1 or self.grid < 1:
-            raise OptionError("rise takes samples >= 1, grid >= 1 and 0 < keep <= 1.")
-        rows, columns = (subject.x.shape[axis] for axis in subject.spatial)
+        axes = rows_and_columns(self.name, subject)
+        if min(self.samples, self.grid) < 1 or not 0 < self.keep <= 1 or self.seed < 0:
+            raise OptionError("rise takes samples >= 1, grid >= 1, 0 < keep <= 1 and seed >= 0.")
+        rows, columns = (subject.x.shape[axis] for axis in axes)
         cells = -(-rows // self.grid), -(-columns // self.grid)
         random = np.random.default_rng(self.seed)
         grids = random.random((self.samples, self.grid, self.grid)) < self.keep
         feeds = {"grid": grids.astype(np.float32)}
-        for axis, cell in zip(subject.spatial, cells, strict=True):
+        for axis, cell in zip(axes, cells, strict=True):
             shifts = random.integers(0, cell, (self.samples, 1, 1))
             feeds[f"shift_{axis}"] = shifts.astype(np.float32)
         mask = Shifted(
-            (subject.spatial[0], subject.spatial[1]),
+            axes,
             (self.grid, self.grid),
             ((self.grid + 1) * cells[0], (self.grid + 1) * cells[1]),
         )
         total = np.zeros((len(subject.scores), rows, columns), np.float64)
+        least, most = np.full((2, len(subject.scores)), subject.scores)
         baseline = subject.baseline(self.baseline)
         for batch in subject.perturbed(mask, feeds, baseline, with_masks=True):
             assert batch.masks is not None
             planes = batch.masks.reshape(-1, rows * columns)
             total += (batch.scores.T @ planes).reshape(total.shape)
+            least = np.minimum(least, batch.scores.min(axis=0))
+            most = np.maximum(most, batch.scores.max(axis=0))
         values = total / (self.samples * self.keep)
+        # What is left of a score that no mask changes is how often chance kept each pixel.
+        unchanged = most - least <= _ROUNDING * np.abs(most)
+        values[unchanged] = subject.scores[unchanged, None, None]
         return Maps(subject.spread(values), {"forward_passes": 1 + self.samples})

@@ -12,13 +12,14 @@ from onnxplain.graph.masking import Upsampled
 from onnxplain.methods.base import (
     LayerMethod,
     Maps,
-    ScoreKind,
     Subject,
     collect,
     relu,
+    rows_and_columns,
     weighted_sum,
 )
 from onnxplain.methods.numbers import softmax
+from onnxplain.methods.options import ScoreKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +42,15 @@ class ScoreCAM(LayerMethod):
     baseline: BaselineSpec = "black"
 
     def maps(self, subject: Subject) -> Maps:
-        """See `Method`."""
+        """See `Method`.
+
+        Raises:
+            OptionError: the input is no picture.
+        """
+        axes = rows_and_columns(self.name, subject)
         activation = subject.activation()
         varied = np.flatnonzero(np.ptp(activation, axis=(1, 2)) > 0)
-        mask = Upsampled(_two(subject.spatial), _two(activation.shape[1:]))
+        mask = Upsampled(axes, (activation.shape[1], activation.shape[2]))
         baseline = subject.baseline(self.baseline)
         gains = np.zeros((len(activation), len(subject.scores)), np.float32)
         if len(varied):
@@ -55,8 +61,3 @@ class ScoreCAM(LayerMethod):
             relu(weighted_sum(weights, activation)),
             {"forward_passes": 2 + len(varied), "skipped_channels": len(activation) - len(varied)},
         )
-
-
-def _two(axes: tuple[int, ...]) -> tuple[int, int]:
-    rows, columns = axes
-    return rows, columns

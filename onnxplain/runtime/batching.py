@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from onnxplain.errors import ModelError
 from onnxplain.runtime.session import OutOfMemoryError
 from onnxplain.tensors import Array
 
@@ -99,7 +98,7 @@ def in_batches(
     A batch that does not fit in memory is halved and tried again.
 
     Raises:
-        ModelError: not even one sample fits in memory.
+        OutOfMemoryError: not even one sample fits in memory.
     """
     start = 0
     progress(start, total)
@@ -109,12 +108,9 @@ def in_batches(
         began = time.perf_counter()
         try:
             results = run(part)
-        except OutOfMemoryError as error:
+        except OutOfMemoryError:
             if size == 1:
-                raise ModelError(
-                    f"The device has not enough memory for one sample ({error}): free some, or "
-                    "choose --provider cpu."
-                ) from error
+                raise
             batch.size = size
             batch.shrink()
             continue

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
+import io
 from pathlib import Path
 
 from onnxplain.errors import ProviderError
@@ -93,8 +95,9 @@ def load_failure(provider: str) -> str | None:
     if stem is None:
         return None
     if device_of(provider) == "cuda" and hasattr(ort, "preload_dlls"):
-        # Finds the CUDA libraries that pip installed; silent where there are none.
-        ort.preload_dlls(directory="")
+        # Finds the CUDA libraries that pip installed, and prints what it does not find.
+        with contextlib.redirect_stdout(io.StringIO()):
+            ort.preload_dlls(directory="")
     folder = Path(ort.__file__).parent / "capi"
     library = next((p for p in folder.glob(f"*{stem}.*") if p.suffix in (".so", ".dll")), None)
     if library is None:

@@ -20,8 +20,16 @@ _MEMORY = re.compile(
 )
 
 
-class OutOfMemoryError(Exception):
-    """A run needed more memory than the device has left."""
+_DEBRIS = re.compile(
+    r"^\[ONNXRuntimeError\] : \d+ : \w+ : "  # the kind of error
+    r"|^Error in execution: "
+    r"|(?<!\S)\S+\.(cc|cpp|cu|h):\d+ .*?\) "  # a line and a function of its source
+)
+"""What is of no use to a reader of ONNX Runtime's messages."""
+
+
+class OutOfMemoryError(ModelError):
+    """A run needs more memory than the device has left."""
 
 
 class Session:
@@ -63,7 +71,7 @@ class Session:
 
     def place(self, array: Array) -> Any:
         """Put an array on the device, to be fed to many runs."""
-        contiguous = np.ascontiguousarray(array)
+        contiguous = np.asarray(array, order="C")
         return onnxruntime().OrtValue.ortvalue_from_numpy(contiguous, self.device, 0)
 
     def run(self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None) -> list[Array]:
@@ -71,8 +79,14 @@ class Session:
 
         Raises:
             OutOfMemoryError: the device has not enough memory for this batch.
-            ModelError: the model fails at run time.
+            ModelError: an input has no value, or the model fails at run time.
         """
+        missing = [name for name in self.inputs if name not in feeds]
+        if missing:
+            raise ModelError(
+                f"The model reads the input {missing[0]!r} too: give its value with "
+                f"--input {missing[0]}=FILE.npy."
+            )
         binding = self._session.io_binding()
         placed = {
             name: self.place(value) if isinstance(value, np.ndarray) else value
@@ -88,18 +102,21 @@ class Session:
             self._session.run_with_iobinding(binding)
         except Exception as error:
             if _MEMORY.search(str(error)):
-                raise OutOfMemoryError(str(error)) from error
-            raise ModelError(f"The model fails while running: {_first_line(error)}") from error
+                raise OutOfMemoryError(
+                    f"The device has not enough memory to run the model ({_reason(error)}): free "
+                    "some, or choose --provider cpu."
+                ) from error
+            raise ModelError(f"The model fails while running: {_reason(error)}.") from error
         arrays: list[Array] = binding.copy_outputs_to_cpu()
         return arrays
 
 
 def _refusal(model: Model, error: Exception) -> str:
     name = str(model.path) if model.path else "the model"
-    return f"ONNX Runtime {onnxruntime().__version__} refuses {name}: {_first_line(error)}"
+    return f"ONNX Runtime {onnxruntime().__version__} refuses {name}: {_reason(error)}."
 
 
-def _first_line(error: Exception) -> str:
-    """ONNX Runtime's own sentence, without its code in front."""
-    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text).strip()
+def _reason(error: Exception) -> str:
+    """ONNX Runtime's own sentence."""
+    text = _DEBRIS.sub("", " ".join(str(error).split())) or type(error).__name__
+    return text.strip().rstrip(".")

@@ -1,0 +1,66 @@
+"""From a model to a model that also computes gradients of its score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import onnx_graphsurgeon as gs
+from onnx import GraphProto, TensorProto, ValueInfoProto, helper
+
+import onnxplain.autodiff.rules  # noqa: F401 - enters the rules into the table
+from onnxplain.autodiff.calculus import Calculus
+from onnxplain.autodiff.registry import STANDARD, Rules
+from onnxplain.autodiff.walk import backpropagate
+from onnxplain.graph.builder import PREFIX
+from onnxplain.graph.constants import constant_value
+from onnxplain.graph.model import Model
+from onnxplain.graph.shapes import Dims, infer_specs
+from onnxplain.graph.surgery import appended, with_outputs
+
+SEED = PREFIX + "seed"
+GRADIENT = PREFIX + "gradient/"
+"""The gradient with respect to a tensor is called this, followed by the tensor's name."""
+
+
+def differentiate(
+    model: Model,
+    score: str,
+    wanted: Sequence[str],
+    outputs: Sequence[str] = (),
+    rules: Rules = STANDARD,
+) -> Model:
+    """The model with the gradients of Σ seed · score with respect to `wanted` as outputs.
+
+    `SEED` becomes an input of the shape of the score tensor: one-hot rows ask for one class per
+    sample, a mask for a region. Outputs are `outputs`, then the gradients, in the order of
+    `wanted`. The original nodes and names stay as they are.
+
+    Raises:
+        GradientError: see `walk.backpropagate`.
+    """
+    g = Calculus(model.opset, infer_specs(model.proto), lambda name: constant_value(model, name))
+    seed = g.input("seed", tuple(f"seed_{axis}" for axis in range(g.rank(g.tensor(score)))))
+    wiring = model.wiring
+    between = wiring.descendants(wanted) & wiring.ancestors([score])
+    nodes = [wiring.nodes[i] for i in sorted(between)]
+    gradients = backpropagate(g, nodes, score, seed, wanted, rules)
+    names = [GRADIENT + name for name in wanted]
+    for name, gradient in zip(names, gradients, strict=True):
+        g.graph.nodes.append(gs.Node("Identity", name, {}, [gradient], [gs.Variable(name)]))
+    added = gs.export_onnx(g.graph, do_type_check=False).graph
+    differentiated = with_outputs(appended(model, added), [*outputs, *names])
+    shapes = {GRADIENT + name: g.dims(g.tensor(name)) for name in wanted}
+    _declare(differentiated.proto.graph, {o.name: o for o in model.proto.graph.output}, shapes)
+    return differentiated
+
+
+def _declare(
+    graph: GraphProto, originals: Mapping[str, ValueInfoProto], shapes: Mapping[str, Dims | None]
+) -> None:
+    """Give the outputs types, which standard ONNX asks for: their own, or that of a gradient."""
+    for output in graph.output:
+        if output.name in originals:
+            output.CopyFrom(originals[output.name])
+        elif output.name in shapes:
+            shape = shapes[output.name]
+            output.CopyFrom(helper.make_tensor_value_info(output.name, TensorProto.FLOAT, shape))

@@ -1,0 +1,99 @@
+"""Putting a gradient back where its elements were taken from: sizes, zeros around, scattering."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnxplain.autodiff.calculus import F32, Calculus
+
+Size: TypeAlias = int | gs.Tensor
+"""A number of elements: an int where it is static, an int64 tensor (1,) where it is not."""
+
+
+def size(g: Calculus, x: gs.Variable, axis: int) -> Size:
+    """The size of a forward tensor along an axis."""
+    dims = g.dims(x)
+    known = None if dims is None else dims[axis]
+    return known if isinstance(known, int) else g.dim(x, axis)
+
+
+def minus(g: Calculus, a: Size, b: Size) -> Size:
+    """The difference of two sizes."""
+    return a - b if isinstance(a, int) and isinstance(b, int) else g.Sub(a, b)
+
+
+def times(g: Calculus, a: Size, factor: int) -> Size:
+    """A multiple of a size."""
+    return a * factor if isinstance(a, int) else g.Mul(a, factor)
+
+
+def vector(g: Calculus, sizes: Sequence[Size]) -> Any:
+    """Sizes in a row, int64: a constant where all are static."""
+    if all(isinstance(one, int) for one in sizes):
+        return np.array(sizes, np.int64)
+    parts = [np.array([one], np.int64) if isinstance(one, int) else one for one in sizes]
+    return g.Concat(*parts, axis=0)
+
+
+def pad(g: Calculus, x: gs.Variable, pads: Mapping[int, tuple[Size, Size]]) -> gs.Tensor:
+    """Zeros before and after, by axis; a negative number of them takes elements away."""
+    needed = {
+        axis: pair
+        for axis, pair in pads.items()
+        if not all(isinstance(one, int) and one == 0 for one in pair)
+    }
+    if not needed:
+        return x
+    before, after = zip(*needed.values(), strict=True)
+    amounts = vector(g, [*before, *after])
+    return g.Pad(x, amounts, gs.Variable.empty(), np.array(list(needed), np.int64))
+
+
+def scalar(g: Calculus, one: Size) -> gs.Tensor:
+    """A size as an int64 scalar."""
+    return np.array(one, np.int64) if isinstance(one, int) else g.Squeeze(one)
+
+
+def arange(g: Calculus, stop: Size) -> gs.Tensor:
+    """0, 1, ..., stop - 1 as int64."""
+    return g.Range(np.int64(0), scalar(g, stop), np.int64(1))
+
+
+def positions(g: Calculus, x: gs.Variable) -> gs.Tensor:
+    """The number of each element of a forward tensor in row-major order, in its shape."""
+    return g.Reshape(arange(g, g.Size(x)), g.shape(x))
+
+
+def scatter_positions(
+    g: Calculus, dy: gs.Variable, taken: gs.Variable, x: gs.Variable
+) -> gs.Tensor:
+    """Each element of `dy` added where it was taken from: at these positions in `x`."""
+    zeros = g.Expand(F32(0), g.Reshape(g.Size(x), np.array([-1])))
+    flat = (g.Reshape(value, np.array([-1])) for value in (taken, dy))
+    return g.like(g.ScatterElements(zeros, *flat, axis=0, reduction="add"), x)
+
+
+def scatter_rows(
+    g: Calculus, dy: gs.Variable, rows: gs.Variable, x: gs.Variable, axis: int, index_rank: int = 1
+) -> gs.Tensor:
+    """Each slice of `dy` added where it was taken from: at these indices along an axis of `x`.
+
+    `rows` has `index_rank` axes, which stand in `dy` in place of `axis`.
+    """
+    rank = g.rank(x)
+    first = [axis, *(i for i in range(rank) if i != axis)]
+    zeros = g.Expand(F32(0), g.Gather(g.shape(x), np.array(first), axis=0))
+    index_axes = range(axis, axis + index_rank)
+    rest = (i for i in range(rank - 1 + index_rank) if i not in index_axes)
+    updates = transpose(g, dy, [*index_axes, *rest])
+    added = g.ScatterND(zeros, g.Unsqueeze(rows, np.array([-1])), updates, reduction="add")
+    return transpose(g, added, np.argsort(first).tolist())
+
+
+def transpose(g: Calculus, x: gs.Variable, perm: Sequence[int]) -> gs.Tensor:
+    """`x` with its axes in another order; `x` itself where that is the order they have."""
+    return x if list(perm) == sorted(perm) else g.Transpose(x, perm=list(perm))

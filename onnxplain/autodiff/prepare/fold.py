@@ -1,0 +1,146 @@
+"""Folding: what follows from shapes and small constants, computed once.
+
+Exports are full of arithmetic on shapes, most of which does not depend on the size of an input.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from onnxplain.autodiff.prepare.weights import is_small
+from onnxplain.graph.model import Model
+from onnxplain.graph.shapes import Dims, infer_specs
+from onnxplain.graph.surgery import fields
+from onnxplain.graph.wiring import attributes, reads, subgraphs
+from onnxplain.tensors import Array, TensorSpec
+
+_LARGEST = 4096
+"""Elements of the largest result that is kept."""
+
+_KEPT = frozenset(
+    "Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike "
+    "DequantizeLinear QuantizeLinear".split()
+)
+"""Operators that draw random numbers, and quantised weights, a form that runtimes look for."""
+
+_PICKS: dict[str, Callable[..., Array]] = {
+    "Gather": lambda dims, indices: dims[indices],
+    "Slice": lambda dims, start, end, _=None, step=np.ones(1, np.int64): dims[
+        start.item() : end.item() : step.item()
+    ],
+}
+"""Dimensions out of a shape."""
+
+
+def fold_constants(model: Model) -> Model:
+    """The model with small tensors that no input's value can change turned into initializers.
+
+    A dimension that is static is a constant, whatever the others are. Large weights stay as they
+    are, and so does everything that is computed from them.
+    """
+    while (folded := _folded_once(model)) is not None:
+        model = folded
+    return model
+
+
+def _folded_once(model: Model) -> Model | None:
+    """None where nothing is left to fold.
+
+    What is folded may tell the shapes of other tensors, so that more can be folded afterwards.
+    """
+    graph = model.proto.graph
+    values = _Values(model)
+    kept = [node for node in graph.node if not values.learn(node)]
+    if len(kept) == len(graph.node):
+        return None
+    read = {name for node in kept for name in reads(node)} | {v.name for v in graph.output}
+    folded = GraphProto(**fields(graph, without=["node", "initializer"]))
+    folded.node.extend(kept)
+    folded.initializer.extend(tensor for tensor in graph.initializer if tensor.name in read)
+    folded.initializer.extend(
+        numpy_helper.from_array(value, name) for name, value in values.new.items() if name in read
+    )
+    proto = ModelProto(**fields(model.proto, without=["graph"]), graph=folded)
+    return replace(model, proto=proto)
+
+
+class _Values:
+    """The values of a graph's small constants, learned by visiting its nodes in order."""
+
+    def __init__(self, model: Model) -> None:
+        self.new: dict[str, Array] = {}
+        self._specs = infer_specs(model.proto)
+        self._opsets = {entry.domain: entry.version for entry in model.proto.opset_import}
+        self._shapes: dict[str, Dims] = {}
+        self._known = {
+            tensor.name: numpy_helper.to_array(tensor)
+            for tensor in model.proto.graph.initializer
+            if is_small(tensor)
+        }
+
+    def learn(self, node: NodeProto) -> bool:
+        """Whether the outputs of a node are constant and small."""
+        if node.domain not in ("", "ai.onnx") or node.op_type in _KEPT or any(subgraphs(node)):
+            return False
+        measured = self._measure(node)
+        values = self._evaluate(node) if measured is None else {node.output[0]: measured}
+        self.new.update(values)
+        self._known.update(values)
+        return bool(values)
+
+    def _measure(self, node: NodeProto) -> Array | None:
+        """The result of a node that asks for dimensions, if those that it asks for are static."""
+        source = node.input[0] if node.input else ""
+        if node.op_type in ("Shape", "Size"):
+            dims = self._dims(source)
+            if dims is None:
+                return None
+            bounds = attributes(node)
+            dims = dims[bounds.get("start", 0) : bounds.get("end", len(dims))]
+            self._shapes[node.output[0]] = dims
+            shape = _static(dims)
+            return np.prod(shape) if shape is not None and node.op_type == "Size" else shape
+        if node.op_type in _PICKS and source in self._shapes:
+            chosen = [self._known.get(name) for name in node.input[1:]]
+            if not any(value is None for value in chosen):
+                dims = np.array(self._shapes[source], object)
+                return _static(_PICKS[node.op_type](dims, *chosen))
+        return None
+
+    def _evaluate(self, node: NodeProto) -> dict[str, Array]:
+        """The results of a node all of whose inputs are known; none where that is not so."""
+        feeds = {name: self._known[name] for name in node.input if name in self._known}
+        outputs = [name for name in node.output if name]
+        if not feeds or any(name not in feeds for name in node.input if name):
+            return {}
+        if not all(self._is_small(name) for name in outputs):
+            return {}
+        try:
+            results = ReferenceEvaluator(node, opsets=self._opsets).run(None, feeds)
+        except Exception:  # the evaluator raises whatever numpy does: the node stays
+            return {}
+        return {
+            name: np.asarray(result, self._specs[name].dtype)
+            for name, result in zip(outputs, results, strict=True)
+        }
+
+    def _dims(self, name: str) -> Dims | None:
+        spec = self._specs.get(name)
+        return None if spec is None else spec.shape
+
+    def _is_small(self, name: str) -> bool:
+        shape = _static(self._dims(name))
+        return shape is not None and math.prod(shape) <= _LARGEST
+
+
+def _static(dims: Array | Dims | None) -> Array | None:
+    """Dimensions as int64 if every one of them is static."""
+    if dims is None or not all(isinstance(dim, int) for dim in np.ravel(np.array(dims, object))):
+        return None
+    return np.asarray(dims, np.int64)

@@ -1,0 +1,89 @@
+"""The table of vector-Jacobian rules, by domain, operator and opset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from onnxplain.autodiff.step import Step
+
+Rule = Callable[..., Any]
+"""`rule(g, step, dy, ...)`: one dy per output of the node, None where nothing flows back.
+
+It returns the gradient of each input, in order, None for those without one; trailing Nones may be
+left out, and a single gradient need not be a tuple. Gradients that nobody asked for are removed
+afterwards, so a rule may compute them all.
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A rule, the first opset it holds for, and whether its inputs broadcast to its output."""
+
+    rule: Rule
+    since: int
+    broadcasts: bool
+
+
+class Rules:
+    """Rules by (domain, operator); for an opset the latest that had begun by then."""
+
+    def __init__(self, table: Mapping[tuple[str, str], list[Entry]] | None = None) -> None:
+        self._table = {key: list(entries) for key, entries in (table or {}).items()}
+
+    def add(self, domain: str, op: str, entry: Entry) -> None:
+        """Enter a rule."""
+        self._table.setdefault((domain, op), []).append(entry)
+
+    def find(self, step: Step) -> Entry | None:
+        """The rule for a node, None if there is none."""
+        entries = self._table.get((step.domain, step.op), [])
+        begun = [entry for entry in entries if entry.since <= step.opset]
+        return max(begun, key=lambda entry: entry.since, default=None)
+
+    def replaced(self, rules: Mapping[str, Rule]) -> Rules:
+        """A copy in which operators of the default domain have other rules."""
+        changed = Rules(self._table)
+        for op, rule in rules.items():
+            changed._table["", op] = [Entry(rule, 1, broadcasts=False)]
+        return changed
+
+    def operators(self) -> list[tuple[str, str]]:
+        """Every (domain, operator) that has a rule."""
+        return sorted(self._table)
+
+
+STANDARD = Rules()
+"""The true derivatives."""
+
+
+def vjp(
+    *ops: str, domain: str = "", since: int = 1, broadcasts: bool = False
+) -> Callable[[Rule], Rule]:
+    """Enter the decorated function as the rule of `ops`.
+
+    With `broadcasts`, the walk sums each gradient over the axes along which its input was repeated.
+    """
+
+    def enter(rule: Rule) -> Rule:
+        for op in ops:
+            STANDARD.add(domain, op, Entry(rule, since, broadcasts))
+        return rule
+
+    return enter
+
+
+def vjp_table(rules: Mapping[str, Rule]) -> None:
+    """Enter rules by operator, for operators whose inputs do not broadcast."""
+    for op, rule in rules.items():
+        vjp(op)(rule)
+
+
+ZERO: set[str] = set()
+"""Operators whose gradient is zero, or not defined, wherever they are: steps and comparisons."""
+
+
+def zero_gradient(ops: Iterable[str]) -> None:
+    """Declare operators through which no gradient flows."""
+    ZERO.update(ops)

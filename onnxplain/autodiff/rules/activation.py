@@ -1,0 +1,134 @@
+"""Activations and softmax.
+
+At a kink the gradient is what torch has there: that of Relu at 0 is 0.
+"""
+
+from __future__ import annotations
+
+from math import pi, sqrt
+
+import onnx_graphsurgeon as gs
+
+from onnxplain.autodiff.calculus import F32, Calculus
+from onnxplain.autodiff.registry import vjp, vjp_table, zero_gradient
+from onnxplain.autodiff.step import Step
+
+_SELU_ALPHA = 1.67326319217681884765625
+_SELU_GAMMA = 1.05070102214813232421875
+
+zero_gradient(["Hardmax"])
+
+vjp_table(
+    {
+        "Relu": lambda g, s, dy: g.where(g.Greater(s.y, F32(0)), dy),
+        "Sigmoid": lambda g, s, dy: g.Mul(dy, g.Mul(s.y, g.Sub(F32(1), s.y))),
+        "Softplus": lambda g, s, dy: g.Mul(dy, g.Sigmoid(s.x)),
+        "Softsign": lambda g, s, dy: g.Div(dy, g.square(g.Add(g.Abs(s.x), F32(1)))),
+    }
+)
+
+
+@vjp("LeakyRelu")
+def leaky_relu(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    alpha = s.attr("alpha", 0.01)
+    return g.Where(g.Greater(s.x, F32(0)), dy, g.Mul(dy, F32(alpha)))
+
+
+@vjp("PRelu", broadcasts=True)
+def prelu(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
+    x, slope = s.inputs
+    positive = g.Greater(x, F32(0))
+    return g.Where(positive, dy, g.Mul(dy, slope)), g.Where(positive, F32(0), g.Mul(dy, x))
+
+
+@vjp("ThresholdedRelu")
+def thresholded_relu(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    return g.where(g.Greater(s.x, F32(s.attr("alpha", 1.0))), dy)
+
+
+@vjp("Shrink")
+def shrink(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    return g.where(g.Greater(g.Abs(s.x), F32(s.attr("lambd", 0.5))), dy)
+
+
+@vjp("Elu")
+def elu(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    alpha = s.attr("alpha", 1.0)  # below 0: y = α (eˣ - 1), y' = α eˣ = y + α
+    return g.Mul(dy, g.Where(g.Greater(s.x, F32(0)), F32(1), g.Add(s.y, F32(alpha))))
+
+
+@vjp("Celu")
+def celu(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    alpha = s.attr("alpha", 1.0)  # below 0: y = α (exp(x/α) - 1), y' = y/α + 1
+    below = g.Add(g.Mul(s.y, F32(1 / alpha)), F32(1))
+    return g.Mul(dy, g.Where(g.Greater(s.x, F32(0)), F32(1), below))
+
+
+@vjp("Selu")
+def selu(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    alpha, gamma = s.attr("alpha", _SELU_ALPHA), s.attr("gamma", _SELU_GAMMA)
+    below = g.Add(s.y, F32(alpha * gamma))
+    return g.Mul(dy, g.Where(g.Greater(s.x, F32(0)), F32(gamma), below))
+
+
+@vjp("HardSigmoid")
+def hard_sigmoid(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    inside = g.And(g.Greater(s.y, F32(0)), g.Less(s.y, F32(1)))
+    return g.where(inside, g.Mul(dy, F32(s.attr("alpha", 0.2))))
+
+
+@vjp("HardSwish")
+def hard_swish(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    x = s.x  # x (x + 3) / 6 between -3 and 3
+    slope = g.Add(g.Mul(x, F32(1 / 3)), F32(0.5))
+    above = g.Where(g.Greater(x, F32(3)), F32(1), slope)
+    return g.Mul(dy, g.Where(g.Less(x, F32(-3)), F32(0), above))
+
+
+@vjp("Swish")
+def swish(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    alpha = F32(s.attr("alpha", 1.0))
+    gate = g.Sigmoid(g.Mul(s.x, alpha))  # y = x σ(αx), y' = σ + α y (1 - σ)
+    return g.Mul(dy, g.Add(gate, g.Mul(g.Mul(s.y, alpha), g.Sub(F32(1), gate))))
+
+
+@vjp("Mish")
+def mish(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    t = g.Tanh(g.Softplus(s.x))  # y = x t, y' = t + x (1 - t²) σ(x)
+    bend = g.Mul(g.Mul(s.x, g.Sigmoid(s.x)), g.Sub(F32(1), g.square(t)))
+    return g.Mul(dy, g.Add(t, bend))
+
+
+@vjp("Gelu")
+def gelu(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    slope = {"none": _gelu_slope, "tanh": _tanh_gelu_slope}[s.attr("approximate", "none")]
+    return g.Mul(dy, slope(g, s.x))
+
+
+def _gelu_slope(g: Calculus, x: gs.Variable) -> gs.Tensor:
+    """Φ(x) + x φ(x), with the normal distribution Φ and its density φ."""
+    cumulative = g.Mul(F32(0.5), g.Add(F32(1), g.Erf(g.Mul(x, F32(1 / sqrt(2))))))
+    density = g.Mul(F32(1 / sqrt(2 * pi)), g.Exp(g.Mul(F32(-0.5), g.square(x))))
+    return g.Add(cumulative, g.Mul(x, density))
+
+
+def _tanh_gelu_slope(g: Calculus, x: gs.Variable) -> gs.Tensor:
+    """(1 + t)/2 + x (1 - t²)/2 u', with t = tanh u and u = √(2/π) (x + 0.044715 x³)."""
+    scale, cubic = sqrt(2 / pi), 0.044715
+    x2 = g.square(x)
+    t = g.Tanh(g.Mul(x, g.Add(F32(scale), g.Mul(F32(scale * cubic), x2))))
+    du = g.Add(F32(scale), g.Mul(F32(3 * scale * cubic), x2))
+    bend = g.Mul(g.Mul(x, du), g.Sub(F32(1), g.square(t)))
+    return g.Mul(F32(0.5), g.Add(g.Add(F32(1), t), bend))
+
+
+@vjp("Softmax", since=13)
+def softmax(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    total = g.sum(g.Mul(s.y, dy), [s.attr("axis", -1)])  # dx = y (dy - Σ y dy)
+    return g.Mul(s.y, g.Sub(dy, total))
+
+
+@vjp("LogSoftmax", since=13)
+def log_softmax(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    total = g.sum(dy, [s.attr("axis", -1)])  # dx = dy - eʸ Σ dy
+    return g.Sub(dy, g.Mul(g.Exp(s.y), total))

@@ -1,0 +1,151 @@
+"""Elementwise operators.
+
+Where a slope is infinite (the square root at 0) or not defined (the logarithm of a negative base
+in Pow), the gradient is 0, so that one such element does not spoil all others.
+"""
+
+from __future__ import annotations
+
+import functools
+from math import pi, sqrt
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from onnx import TensorProto
+
+from onnxplain.autodiff.calculus import F32, Calculus
+from onnxplain.autodiff.registry import vjp, vjp_table, zero_gradient
+from onnxplain.autodiff.step import Step
+from onnxplain.errors import GradientError
+
+zero_gradient(
+    "And ArgMax ArgMin Bernoulli BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Ceil Equal "
+    "EyeLike Floor Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual Multinomial "
+    "NonMaxSuppression NonZero Not Or RandomNormalLike RandomUniformLike Round Shape Sign "
+    "Size Unique Xor".split()
+)
+
+
+def inverse_sqrt(g: Calculus, x: gs.Variable) -> gs.Tensor:
+    """1 / √x, and 0 where x is 0."""
+    return g.inverse(g.Sqrt(x))
+
+
+vjp_table(
+    {
+        "Abs": lambda g, s, dy: g.Mul(dy, g.Sign(s.x)),
+        "Acos": lambda g, s, dy: g.Neg(g.Mul(dy, inverse_sqrt(g, g.Sub(F32(1), g.square(s.x))))),
+        "Acosh": lambda g, s, dy: g.Mul(dy, inverse_sqrt(g, g.Sub(g.square(s.x), F32(1)))),
+        "Asin": lambda g, s, dy: g.Mul(dy, inverse_sqrt(g, g.Sub(F32(1), g.square(s.x)))),
+        "Asinh": lambda g, s, dy: g.Mul(dy, inverse_sqrt(g, g.Add(g.square(s.x), F32(1)))),
+        "Atan": lambda g, s, dy: g.Div(dy, g.Add(g.square(s.x), F32(1))),
+        "Atanh": lambda g, s, dy: g.Div(dy, g.Sub(F32(1), g.square(s.x))),
+        "Cos": lambda g, s, dy: g.Neg(g.Mul(dy, g.Sin(s.x))),
+        "Cosh": lambda g, s, dy: g.Mul(dy, g.Sinh(s.x)),
+        "Erf": lambda g, s, dy: g.Mul(dy, g.Mul(F32(2 / sqrt(pi)), g.Exp(g.Neg(g.square(s.x))))),
+        "Exp": lambda g, s, dy: g.Mul(dy, s.y),
+        "Log": lambda g, s, dy: g.Div(dy, s.x),
+        "Neg": lambda g, s, dy: g.Neg(dy),
+        "Reciprocal": lambda g, s, dy: g.Neg(g.Mul(dy, g.square(s.y))),
+        "Sin": lambda g, s, dy: g.Mul(dy, g.Cos(s.x)),
+        "Sinh": lambda g, s, dy: g.Mul(dy, g.Cosh(s.x)),
+        "Sqrt": lambda g, s, dy: g.Mul(dy, g.inverse(g.Mul(F32(2), s.y))),
+        "Tan": lambda g, s, dy: g.Mul(dy, g.Add(F32(1), g.square(s.y))),
+        "Tanh": lambda g, s, dy: g.Mul(dy, g.Sub(F32(1), g.square(s.y))),
+    }
+)
+
+
+@vjp("Identity", "Cast", "CastLike")
+def identity(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    return dy
+
+
+@vjp("Dropout")
+def dropout(g: Calculus, s: Step, dy: gs.Tensor, *_: gs.Tensor | None) -> gs.Tensor:
+    training = g.value(s.input(2))
+    if s.input(2) is None or (training is not None and not training.any()):
+        return dy
+    raise GradientError(
+        f"The Dropout {s.node.name!r} draws at random: export the model in inference mode."
+    )
+
+
+@vjp("Add", "Sum", broadcasts=True)
+def add(g: Calculus, s: Step, dy: gs.Tensor) -> list[gs.Tensor]:
+    return [dy for _ in s.inputs]
+
+
+@vjp("Mean", broadcasts=True)
+def mean(g: Calculus, s: Step, dy: gs.Tensor) -> list[gs.Tensor]:
+    share = g.Mul(dy, F32(1 / len(s.inputs)))
+    return [share for _ in s.inputs]
+
+
+@vjp("Sub", broadcasts=True)
+def sub(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
+    return dy, g.Neg(dy)
+
+
+@vjp("Mul", broadcasts=True)
+def mul(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
+    a, b = s.inputs
+    return g.Mul(dy, b), g.Mul(dy, a)
+
+
+@vjp("Div", broadcasts=True)
+def div(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
+    b = s.inputs[1]  # da = dy / b, db = -dy y / b
+    da = g.Div(dy, b)
+    return da, g.Neg(g.Mul(da, s.y))
+
+
+@vjp("Mod", broadcasts=True)
+def mod(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
+    a, b = s.inputs  # y = a - q b with a whole q, however the quotient was rounded
+    quotient = g.Round(g.Div(g.Sub(a, s.y), b))
+    return dy, g.Neg(g.Mul(dy, quotient))
+
+
+@vjp("Pow", broadcasts=True)
+def power(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
+    a, exponent = s.inputs
+    value = g.value(exponent)
+    if value is not None and np.all(value == 2):
+        return (g.Mul(dy, g.Mul(F32(2), a)),)
+    # The exponent may be of integers.
+    b = g.Cast(exponent, to=TensorProto.FLOAT) if value is None else value.astype(np.float32)
+    # da = dy b y / a; at a = 0 that slope is 1 for b = 1, else 0 or infinite. db = dy y log a.
+    at_zero = g.indicator(g.Equal(b, F32(1)))
+    slope = g.Where(g.Equal(a, F32(0)), at_zero, g.Div(g.Mul(b, s.y), a))
+    rate = g.Where(g.Greater(a, F32(0)), g.Mul(s.y, g.Log(a)), F32(0))
+    return g.Mul(dy, slope), g.Mul(dy, rate)
+
+
+@vjp("Max", "Min", broadcasts=True)
+def extremum(g: Calculus, s: Step, dy: gs.Tensor) -> list[gs.Tensor]:
+    """Equal extrema share the gradient evenly."""
+    reached = [g.indicator(g.Equal(x, s.y)) for x in s.inputs]
+    share = g.Div(dy, g.Sum(*reached))
+    return [g.Mul(share, r) for r in reached]
+
+
+@vjp("Where", broadcasts=True)
+def where(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[None, gs.Tensor, gs.Tensor]:
+    condition = s.inputs[0]
+    return None, g.Where(condition, dy, F32(0)), g.Where(condition, F32(0), dy)
+
+
+@vjp("Clip", broadcasts=True)
+def clip(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor | None, ...]:
+    """At a limit itself the gradient of x is 0, as that of Relu is at 0."""
+    x, low, high = s.x, s.input(1), s.input(2)
+    within = [
+        compare(x, limit)
+        for compare, limit in ((g.Greater, low), (g.Less, high))
+        if limit is not None
+    ]
+    dx = g.where(functools.reduce(g.And, within), dy) if within else dy
+    moved = g.where(g.Not(g.Equal(x, s.y)), dy)
+    dlimits = [None if to is None else g.where(g.Equal(s.y, to), moved) for to in (low, high)]
+    return dx, *dlimits

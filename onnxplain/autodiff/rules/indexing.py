@@ -1,0 +1,209 @@
+"""Gathering and scattering: each undoes the other.
+
+Where one element is written several times without a reduction, ONNX leaves open which one stays;
+so does the gradient. Equal maxima (and minima) share it evenly, as in torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from onnx import TensorProto
+
+from onnxplain.autodiff.calculus import F32, Calculus
+from onnxplain.autodiff.placing import (
+    arange,
+    minus,
+    pad,
+    scatter_positions,
+    scatter_rows,
+    size,
+    vector,
+)
+from onnxplain.autodiff.registry import vjp
+from onnxplain.autodiff.step import Step
+from onnxplain.tensors import Array
+
+
+@vjp("Gather")
+def gather(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    """A run of indices is padded with zeros, a permutation undone; others are added up."""
+    x, indices = s.inputs
+    axis, length = g.axis(x, s.attr("axis", 0)), size(g, x, s.attr("axis", 0))
+    known = g.value(indices)
+    if known is not None and known.ndim < 2 and known.size:
+        run = known.reshape(-1)
+        if _is_run(run):
+            kept = g.Unsqueeze(dy, np.array([axis])) if known.ndim == 0 else dy
+            return _pad_run(g, kept, int(run[0]), len(run), axis, length)
+        if isinstance(length, int) and _is_permutation(run, length):
+            return g.Gather(dy, np.argsort(run % length), axis=axis)
+    rows = g.Cast(indices, to=TensorProto.INT64)
+    return scatter_rows(g, dy, rows, x, axis, g.rank(indices))
+
+
+def _is_run(indices: Array) -> bool:
+    """Whether they count up by one, on one side of zero."""
+    return bool((np.diff(indices) == 1).all() and (indices[0] >= 0 or indices[-1] < 0))
+
+
+def _is_permutation(indices: Array, length: int) -> bool:
+    return np.array_equal(np.sort(indices % length), np.arange(length))
+
+
+def _pad_run(
+    g: Calculus, dy: gs.Tensor, first: int, count: int, axis: int, length: int | gs.Tensor
+) -> gs.Tensor:
+    if first >= 0:
+        return pad(g, dy, {axis: (first, minus(g, length, first + count))})
+    return pad(g, dy, {axis: (minus(g, length, -first), -first - count)})
+
+
+@vjp("GatherElements")
+def gather_elements(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    axis = s.attr("axis", 0)
+    return g.ScatterElements(g.zeros_like(s.x), s.inputs[1], dy, axis=axis, reduction="add")
+
+
+@vjp("GatherND")
+def gather_nd(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    """With `batch_dims`, these axes become one, whose index is put before the others."""
+    x, indices = s.inputs
+    batch_dims = s.attr("batch_dims", 0)
+    if not batch_dims:
+        return g.ScatterND(g.zeros_like(x), indices, dy, reduction="add")
+
+    def merged(value: gs.Tensor, like: gs.Variable) -> gs.Tensor:
+        kept = [size(g, like, axis) for axis in range(batch_dims, g.rank(like))]
+        return g.Reshape(value, vector(g, [-1, *kept]))
+
+    zeros, own = merged(g.zeros_like(x), x), merged(indices, indices)
+    rank = g.rank(indices) - batch_dims + 1
+    batch = g.Reshape(arange(g, g.Gather(g.Shape(own), np.array([0]))), [-1] + [1] * (rank - 1))
+    one_each = g.Slice(own, np.array([0]), np.array([1]), np.array([-1]))
+    full = g.Concat(g.Expand(batch, g.Shape(one_each)), own, axis=-1)
+    return g.like(g.ScatterND(zeros, full, merged(dy, s.y), reduction="add"), x)
+
+
+Put = Callable[..., gs.Tensor]
+Take = Callable[[gs.Tensor], gs.Tensor]
+
+
+@vjp("ScatterElements")
+def scatter_elements(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
+    indices, axis = s.inputs[1], s.attr("axis", 0)
+
+    def put(into: gs.Tensor, values: gs.Tensor, reduction: str) -> gs.Tensor:
+        return g.ScatterElements(into, indices, values, axis=axis, reduction=reduction)
+
+    def take(x: gs.Tensor) -> gs.Tensor:
+        return g.GatherElements(x, indices, axis=axis)
+
+    return _SCATTERED[s.attr("reduction", "none")](g, s, dy, put, take)
+
+
+@vjp("ScatterND")
+def scatter_nd(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
+    indices = s.inputs[1]
+
+    def put(into: gs.Tensor, values: gs.Tensor, reduction: str) -> gs.Tensor:
+        return g.ScatterND(into, indices, values, reduction=reduction)
+
+    def take(x: gs.Tensor) -> gs.Tensor:
+        return g.GatherND(x, indices)
+
+    return _SCATTERED[s.attr("reduction", "none")](g, s, dy, put, take)
+
+
+def _replaced(
+    g: Calculus, s: Step, dy: gs.Tensor, put: Put, take: Take
+) -> tuple[gs.Tensor | None, ...]:
+    return put(dy, g.zeros_like(s.inputs[2]), "none"), None, take(dy)
+
+
+def _added(
+    g: Calculus, s: Step, dy: gs.Tensor, put: Put, take: Take
+) -> tuple[gs.Tensor | None, ...]:
+    return dy, None, take(dy)
+
+
+def _multiplied(
+    g: Calculus, s: Step, dy: gs.Tensor, put: Put, take: Take
+) -> tuple[gs.Tensor | None, ...]:
+    """The product of the other factors: y / update, or that of those that are not 0."""
+    data, _, updates = s.inputs
+    zero = g.Equal(updates, F32(0))
+    nonzero = g.Where(zero, F32(1), updates)
+    others = g.Div(take(g.Mul(dy, put(data, nonzero, "mul"))), nonzero)
+    zeros = put(g.zeros_like(data), g.indicator(zero), "add")
+    other_zeros = g.Sub(take(zeros), g.indicator(zero))
+    ones = g.Expand(F32(1), g.shape(data))
+    d_updates = g.where(g.Equal(other_zeros, F32(0)), others)
+    return g.Mul(dy, put(ones, updates, "mul")), None, d_updates
+
+
+def _extremum(
+    g: Calculus, s: Step, dy: gs.Tensor, put: Put, take: Take
+) -> tuple[gs.Tensor | None, ...]:
+    data, _, updates = s.inputs
+    by_data = g.indicator(g.Equal(data, s.y))
+    by_update = g.indicator(g.Equal(updates, take(s.y)))
+    share = g.Div(dy, put(by_data, by_update, "add"))
+    return g.Mul(by_data, share), None, g.Mul(by_update, take(share))
+
+
+_SCATTERED = {
+    "none": _replaced,
+    "add": _added,
+    "mul": _multiplied,
+    "max": _extremum,
+    "min": _extremum,
+}
+
+
+@vjp("TensorScatter")
+def tensor_scatter(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
+    """The cache's gradient with zeros written over it, and what they are written over."""
+    past, update = s.inputs[:2]
+    axis = g.axis(update, s.attr("axis", -2))
+    d_past = g.TensorScatter(dy, g.zeros_like(update), *s.inputs[2:], **s.attrs)
+    rows = g.Reshape(arange(g, size(g, update, axis)), [-1] + [1] * (g.rank(update) - axis - 1))
+    if s.input(2) is not None:
+        rows = g.Add(rows, g.Reshape(s.inputs[2], [-1] + [1] * (g.rank(update) - 1)))
+    if s.attr("mode", "linear") == "circular":
+        rows = g.Mod(rows, g.dim(past, axis))
+    return d_past, g.GatherElements(dy, g.Expand(rows, g.shape(update)), axis=axis)
+
+
+@vjp("Compress")
+def compress(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    x, condition = s.inputs
+    taken = g.Reshape(g.NonZero(condition), np.array([-1]))
+    axis = s.attr("axis")
+    if axis is None:
+        return scatter_positions(g, dy, taken, x)
+    return scatter_rows(g, dy, taken, x, g.axis(x, axis))
+
+
+@vjp("TopK")
+def top_k(g: Calculus, s: Step, dy: gs.Tensor, _: None) -> gs.Tensor:
+    return g.ScatterElements(g.zeros_like(s.x), s.outputs[1], dy, axis=s.attr("axis", -1))
+
+
+@vjp("OneHot")
+def one_hot(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor | None, ...]:
+    """The values are (off, on): each is what all its elements sum to."""
+    on = g.OneHot(*s.inputs[:2], np.array([0, 1], np.float32), axis=s.attr("axis", -1))
+    d_on = g.ReduceSum(g.Mul(dy, on), keepdims=0)
+    d_off = g.Sub(g.ReduceSum(dy, keepdims=0), d_on)
+    one = np.array([1])
+    return None, None, g.Concat(g.Reshape(d_off, one), g.Reshape(d_on, one), axis=0)
+
+
+@vjp("Range")
+def range_(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor | None, ...]:
+    """Of start + i delta; the limit only decides how many there are."""
+    steps = g.Sub(g.CumSum(g.Expand(F32(1), g.shape(s.y)), np.array(0)), F32(1))
+    return g.ReduceSum(dy, keepdims=0), None, g.ReduceSum(g.Mul(dy, steps), keepdims=0)

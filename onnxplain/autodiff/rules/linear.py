@@ -1,0 +1,113 @@
+"""Products of matrices, and what else is linear in each input."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnxplain.autodiff.calculus import F32, Calculus
+from onnxplain.autodiff.placing import Size, arange, size, vector
+from onnxplain.autodiff.registry import vjp
+from onnxplain.autodiff.step import Step
+from onnxplain.errors import GradientError
+
+
+@vjp("MatMul")
+def matmul(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
+    """A vector is a matrix of one row (on the left) or one column (on the right)."""
+    a, b = s.inputs
+    row, column = g.rank(a) == 1, g.rank(b) == 1
+    left = g.Unsqueeze(a, np.array([0])) if row else a
+    right = g.Unsqueeze(b, np.array([1])) if column else b
+    missing = [-2] * row + [-1] * column
+    full = g.Unsqueeze(dy, np.array(missing)) if missing else dy
+    da = g.MatMul(full, _transposed(g, right, g.rank(b)))
+    if row:
+        da = g.Squeeze(da, np.array([-2]))
+    if g.rank(b) == 2 and g.rank(a) > 2:
+        return da, _shared_weight(g, s, dy)
+    db = g.MatMul(_transposed(g, left, g.rank(a)), full)
+    if column:
+        db = g.Squeeze(db, np.array([-1]))
+    return _over_batch(g, s, da, a), _over_batch(g, s, db, b)
+
+
+def _transposed(g: Calculus, x: gs.Tensor, rank: int) -> gs.Tensor:
+    """Its last two axes exchanged; vectors have become matrices before."""
+    axes = list(range(max(rank, 2)))
+    return g.Transpose(x, perm=[*axes[:-2], axes[-1], axes[-2]])
+
+
+def _shared_weight(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    """One matrix for a whole batch: all rows of the batch in one product."""
+    a, b = s.inputs
+    rows, products = (
+        g.Reshape(value, vector(g, [-1, size(g, b, axis)])) for axis, value in enumerate((a, dy))
+    )
+    return g.Gemm(rows, products, transA=1)
+
+
+def _over_batch(g: Calculus, s: Step, dx: gs.Tensor, x: gs.Variable) -> gs.Tensor:
+    """Summed over the axes before the matrix along which `x` was repeated."""
+    own, y = g.dims(x), g.dims(s.y)
+    assert own is not None  # its rank is known
+    if y is None:
+        return g.unbroadcast(dx, None, x)
+    matrices = sum(g.rank(one) > 1 for one in s.inputs)
+    return g.unbroadcast(dx, (*y[: len(y) - matrices], *own[-2:]), x)
+
+
+@vjp("Gemm")
+def gemm(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
+    a, b = s.inputs[:2]
+    alpha, ta, tb = s.attr("alpha", 1.0), s.attr("transA", 0), s.attr("transB", 0)
+    da = (
+        g.Gemm(b, dy, alpha=alpha, transA=tb, transB=1)
+        if ta
+        else g.Gemm(dy, b, alpha=alpha, transB=1 - tb)
+    )
+    db = (
+        g.Gemm(dy, a, alpha=alpha, transA=1, transB=ta)
+        if tb
+        else g.Gemm(a, dy, alpha=alpha, transA=1 - ta)
+    )
+    if s.input(2) is None:
+        return da, db
+    beta = s.attr("beta", 1.0)
+    scaled = dy if beta == 1 else g.Mul(dy, F32(beta))
+    return da, db, g.sum_to(scaled, s.inputs[2], s.y)
+
+
+def identity(g: Calculus, n: Size) -> gs.Tensor:
+    """The n by n identity matrix as booleans."""
+    if isinstance(n, int):
+        return np.eye(n, dtype=bool)
+    index = arange(g, n)
+    return g.Equal(g.Unsqueeze(index, np.array([1])), g.Unsqueeze(index, np.array([0])))
+
+
+@vjp("Det")
+def det(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    """Cofactors: the determinant with row i replaced by unit vector j. Right where it is 0, too."""
+    unit = identity(g, size(g, s.x, -1))
+    row, vector_ = g.Unsqueeze(unit, np.array([1, 3])), g.Unsqueeze(unit, np.array([0, 2]))
+    replaced = g.Where(row, g.indicator(vector_), g.Unsqueeze(s.x, np.array([-4, -3])))
+    return g.Mul(g.Unsqueeze(dy, np.array([-2, -1])), g.Det(replaced))
+
+
+@vjp("Col2Im")
+def col2im(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    """The blocks of the picture again: a convolution with one kernel per element of a block."""
+    block = g.ints(s.inputs[2])
+    if block is None:
+        raise GradientError(
+            f"The block shape of Col2Im {s.node.name!r} is computed at run time, and its gradient "
+            "needs it: simplify the model (constant folding), or use a method without gradients."
+        )
+    count = math.prod(block)
+    kernel = np.eye(count, dtype=np.float32).reshape(count, 1, *block)
+    picture = [size(g, s.y, axis) for axis in range(2, g.rank(s.y))]
+    channels = g.Reshape(dy, vector(g, [-1, 1, *picture]))
+    return g.like(g.Conv(channels, kernel, kernel_shape=block, **s.attrs), s.x)

@@ -1,0 +1,104 @@
+"""Reductions, cumulative sums and products.
+
+Equal maxima (and minima) share the gradient evenly, as in torch's `amax`. Products are right where
+elements are 0; the norm of zeros has the gradient 0.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import onnx_graphsurgeon as gs
+from onnx import TensorProto
+
+from onnxplain.autodiff.calculus import F32, Calculus
+from onnxplain.autodiff.registry import vjp, vjp_table
+from onnxplain.autodiff.step import Step
+from onnxplain.graph.builder import Operator
+
+
+def kept(g: Calculus, s: Step, reduced: gs.Variable) -> gs.Tensor:
+    """`reduced`, of the shape of the output, with the axes that are reduced as 1."""
+    axes = s.input(1)
+    if s.attr("keepdims", 1) or axes is None:
+        return reduced  # a scalar is as good
+    return g.Unsqueeze(reduced, axes)
+
+
+def spread(g: Calculus, s: Step, reduced: gs.Variable) -> gs.Tensor:
+    """`reduced`, of the shape of the output, repeated to the shape of the input."""
+    return g.Expand(kept(g, s, reduced), g.shape(s.x))
+
+
+def over_axes(reduce: Operator, s: Step, x: gs.Variable) -> gs.Tensor:
+    """A reduction over the axes of the node, which stay as 1."""
+    axes = gs.Variable.empty() if s.input(1) is None else s.input(1)
+    return reduce(x, axes, keepdims=1, noop_with_empty_axes=s.attr("noop_with_empty_axes", 0))
+
+
+def count(g: Calculus, s: Step) -> Any:
+    """The number of elements that become one, as float32."""
+    dims = g.dims(s.x)
+    axes = [] if s.input(1) is None else g.ints(s.input(1))
+    if dims is not None and axes is not None:
+        every = [] if s.attr("noop_with_empty_axes", 0) else range(len(dims))
+        sizes = [size for axis in axes or every if isinstance(size := dims[axis], int)]
+        if len(sizes) == len(axes or every):
+            return F32(math.prod(sizes))
+    return g.Cast(g.Div(g.Size(s.x), g.Size(s.y)), to=TensorProto.FLOAT)
+
+
+vjp_table(
+    {
+        "ReduceL1": lambda g, s, dy: g.Mul(kept(g, s, dy), g.Sign(s.x)),
+        "ReduceL2": lambda g, s, dy: g.Mul(kept(g, s, g.Mul(dy, g.inverse(s.y))), s.x),
+        "ReduceLogSum": lambda g, s, dy: spread(g, s, g.Div(dy, g.Exp(s.y))),
+        "ReduceMean": lambda g, s, dy: spread(g, s, g.Div(dy, count(g, s))),
+        "ReduceSum": spread,
+        "ReduceSumSquare": lambda g, s, dy: g.Mul(kept(g, s, g.Mul(dy, F32(2))), s.x),
+    }
+)
+
+
+@vjp("ReduceLogSumExp")
+def reduce_log_sum_exp(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    return g.Mul(kept(g, s, dy), g.Exp(g.Sub(s.x, kept(g, s, s.y))))
+
+
+@vjp("ReduceMax", "ReduceMin")
+def reduce_extremum(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    reached = g.indicator(g.Equal(s.x, kept(g, s, s.y)))
+    return g.Mul(reached, g.Div(kept(g, s, dy), over_axes(g.ReduceSum, s, reached)))
+
+
+@vjp("ReduceProd")
+def reduce_prod(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    """The product of the others is y / x; for the only 0 it is that of all that are not 0."""
+    zero = g.Equal(s.x, F32(0))
+    nonzero = over_axes(g.ReduceProd, s, g.Where(zero, F32(1), s.x))
+    zeros = over_axes(g.ReduceSum, s, g.indicator(zero))
+    at_zero = g.where(g.Equal(zeros, F32(1)), nonzero)
+    return g.Mul(kept(g, s, dy), g.Where(zero, at_zero, g.Div(kept(g, s, s.y), s.x)))
+
+
+@vjp("CumSum")
+def cum_sum(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    return _from_later(g, s, dy)
+
+
+@vjp("CumProd")
+def cum_prod(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    """As for ReduceProd, with each of the products that an element enters."""
+    zero = g.Equal(s.x, F32(0))
+    nonzero = g.CumProd(g.Where(zero, F32(1), s.x), s.inputs[1], **s.attrs)
+    zeros = g.CumSum(g.indicator(zero), s.inputs[1], **s.attrs)
+    at_zero = g.where(g.Equal(zeros, F32(1)), nonzero)
+    through_zero = _from_later(g, s, g.Mul(dy, at_zero))
+    return g.Where(zero, through_zero, g.Div(_from_later(g, s, g.Mul(dy, s.y)), s.x))
+
+
+def _from_later(g: Calculus, s: Step, dy: gs.Variable) -> gs.Tensor:
+    """The sum of what reaches all outputs that an element enters."""
+    exclusive, reverse = s.attr("exclusive", 0), s.attr("reverse", 0)
+    return g.CumSum(dy, s.inputs[1], exclusive=exclusive, reverse=1 - reverse)

@@ -1,0 +1,199 @@
+"""The commands and their options, and how a command line ends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from onnxplain.cli.console import Console, report_failure
+from onnxplain.cli.flags import ASPECT, EXPLAINED, METHOD, MODEL, PREPROCESS, Given, takes
+
+_RUN_EXAMPLES = """
+[bold]Examples[/bold]
+
+onnxplain run model.onnx cat.jpg
+
+onnxplain run model.onnx photos/ 'more/*.png' -m occlusion -t top3 -o maps
+
+onnxplain run model.onnx cat.jpg -t 'tiger cat' -l /layer4/Relu_output_0 -f png,tiff
+
+onnxplain run model.onnx cat.jpg --fit crop --resize 256 --scale 0.00392157 --mean 0.5 --std 0.5
+"""
+
+_EXAMPLES = """
+[bold]Examples[/bold]
+
+onnxplain run model.onnx cat.jpg
+
+onnxplain inspect model.onnx
+"""
+
+ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="An .onnx file.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", metavar="", help="JSON on standard output, nothing else.")
+]
+Debug = Annotated[bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.")]
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich", epilog=_EXAMPLES)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from onnxplain import __version__
+
+        typer.echo(f"onnxplain {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def onnxplain(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            metavar="",
+            callback=_print_version,
+            is_eager=True,
+            help="Show the version.",
+        ),
+    ] = False,
+) -> None:
+    """See where an ONNX image model looked, and why it chose this class."""
+
+
+@app.command(epilog=_RUN_EXAMPLES)
+@takes(aspect=(ASPECT,), loading=(MODEL,), preprocess=(PREPROCESS,), options=(METHOD,))
+def run(
+    *,
+    context: typer.Context,
+    model: ModelPath,
+    images: Annotated[
+        list[str],
+        typer.Argument(metavar="IMAGE", help="Pictures, folders, or patterns in quotes."),
+    ],
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method",
+            "-m",
+            metavar="NAME",
+            rich_help_panel=EXPLAINED,
+            help="See `onnxplain methods`.",
+        ),
+    ] = "scorecam",
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target",
+            "-t",
+            rich_help_panel=EXPLAINED,
+            metavar="CLASS",
+            help="Index, label, top1 (the default), top5...; several between commas, or repeated.",
+        ),
+    ] = None,
+    aspect: Given,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the files go.")
+    ] = Path("onnxplain-out"),
+    formats: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="NAMES",
+            help="npy, png, json, tiff, png16, yml: any of them between commas.",
+        ),
+    ] = "npy,png,json",
+    colormap: Annotated[
+        str, typer.Option(metavar="NAME", help="Colours of the png: inferno, viridis, jet...")
+    ] = "inferno",
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="COUNT", help="Samples per run; chosen by itself.")
+    ] = None,
+    json: AsJson = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", metavar="", help="Say nothing but errors.")
+    ] = False,
+    debug: Debug = False,
+    loading: Given,
+    preprocess: Given,
+    options: Given,
+) -> None:
+    """Explain pictures: save what the method computed, a heatmap, an overlay and a manifest."""
+    context.obj["debug"] = debug
+    from onnxplain.cli.run import Saving, explain_pictures
+
+    status = explain_pictures(
+        model,
+        images,
+        method=method,
+        targets=target or ["top1"],
+        options=aspect | options,
+        loading=loading | {"batch_size": batch_size},
+        preprocess=preprocess,
+        saving=Saving(out, [name.strip() for name in formats.split(",")], colormap),
+        console=Console(quiet=quiet, as_json=json),
+    )
+    raise typer.Exit(status)
+
+
+@app.command()
+@takes(loading=(MODEL,), preprocess=(PREPROCESS,))
+def inspect(
+    *,
+    context: typer.Context,
+    model: ModelPath,
+    all_layers: Annotated[
+        bool,
+        typer.Option(
+            "--all", metavar="", help="List every layer with a grid, not just the main ones."
+        ),
+    ] = False,
+    json: AsJson = False,
+    debug: Debug = False,
+    loading: Given,
+    preprocess: Given,
+) -> None:
+    """Show what is known about a model: inputs, score, preprocessing, labels, layers."""
+    context.obj["debug"] = debug
+    from onnxplain.cli.inspect import inspect_model
+
+    inspect_model(model, loading, preprocess, all_layers=all_layers, as_json=json)
+
+
+@app.command()
+def methods(json: AsJson = False) -> None:
+    """List the methods: what each shows, needs and costs, its options and its paper."""
+    from onnxplain.cli.methods import list_methods
+
+    list_methods(as_json=json)
+
+
+def main() -> NoReturn:
+    """Run the command line of this process and exit."""
+    sys.exit(execute(sys.argv[1:]))
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit status; every failure becomes one sentence."""
+    settings = {"debug": False}
+    try:
+        status = _invoke(list(arguments) or ["--help"], settings)
+        sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:
+        return report_failure(error, settings["debug"])
+    return status
+
+
+def _invoke(arguments: list[str], settings: dict[str, bool]) -> int:
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("onnxplain", arguments, obj=settings) as context:
+            command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    return 0

@@ -1,0 +1,94 @@
+"""What the user reads: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+from onnxplain.errors import OnnxplainError
+
+Report = Callable[[int, int], None]
+
+_INTERRUPTED = 128 + 2
+_BROKEN_PIPE = 128 + 13
+
+
+class Console:
+    """Prints for one command."""
+
+    def __init__(self, *, quiet: bool, as_json: bool) -> None:
+        self.quiet = quiet
+        self.as_json = as_json
+
+    def result(self, line: str) -> None:
+        """A line of what was asked for."""
+        if True:
+            typer.echo(line)
+
+    def note(self, sentence: str) -> None:
+        """Something worth knowing."""
+        if not self.quiet:
+            typer.echo(sentence, err=True)
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[Report]:
+        """A bar on a terminal; what it yields is to be told the samples done and their total."""
+        if self.quiet or not sys.stderr.isatty():
+            yield lambda done, total: None
+            return
+        from onnxplain.cli.progress import bar
+
+        with bar(title) as report:
+            yield report
+
+
+def print_error(sentence: str) -> None:
+    """One sentence about what went wrong."""
+    typer.echo(f"{typer.style('Error:', fg='red', bold=True)} {sentence}", err=True)
+
+
+def report_failure(error: BaseException, debug: bool) -> int:
+    """Say in one sentence why a command ended early, and return its exit status."""
+    if isinstance(error, BrokenPipeError):
+        # Whoever read the output has left: there is nobody to tell, and nothing to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    if debug:
+        traceback.print_exception(error)
+    sentence, status = _verdict(error)
+    print_error(sentence)
+    return status
+
+
+def _verdict(error: BaseException) -> tuple[str, int]:
+    """What to say about an error, and the exit status that it deserves."""
+    match error:
+        case OnnxplainError():
+            return str(error), error.exit_status
+        case KeyboardInterrupt():
+            return "Interrupted: what was finished is saved, the rest is not.", _INTERRUPTED
+        case MemoryError():
+            return "There is not enough memory: try a smaller picture, or --batch-size 1.", 1
+    if isinstance(error, _USAGE_ERRORS):
+        return _usage(error), 2
+    return (
+        f"Internal error, {type(error).__name__}: {error}. Please report it, with what the same "
+        "command prints with --debug.",
+        1,
+    )
+
+
+# Every mistake in the use of a command; typer exports no more than this one kind of them.
+_USAGE_ERRORS = typer.BadParameter.__bases__
+
+
+def _usage(error: Any) -> str:
+    command = error.ctx.command_path if error.ctx else "onnxplain"
+    message = error.format_message()
+    return f"{message}{'' if message.endswith(('.', '?')) else '.'} See `{command} --help`."

@@ -1,0 +1,246 @@
+"""`onnxplain inspect`: what is known about a model before anything is explained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from onnxplain.cli.flags import Given
+from onnxplain.cli.loading import open_model
+from onnxplain.cli.tables import print_table
+from onnxplain.errors import LayerError, OnnxplainError
+from onnxplain.explainer import Explainer
+from onnxplain.graph.batch import has_fixed_batch
+from onnxplain.graph.layers import Layer
+from onnxplain.tensors import TensorSpec
+
+Facts = dict[str, Any]
+
+_LONGEST_VALUE = 60
+_LABELS_SHOWN = 5
+
+
+def inspect_model(
+    path: Path, loading: Given, preprocess: Given, *, all_layers: bool, as_json: bool
+) -> None:
+    """Print what is known about a model, for people or as one JSON object.
+
+    Raises:
+        OnnxplainError: the model cannot be loaded, or has no input or score to explain.
+    """
+    facts = describe(open_model(path, loading, preprocess), all_layers=all_layers)
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+    else:
+        _print(facts)
+
+
+def describe(explainer: Explainer, *, all_layers: bool) -> Facts:
+    """What is known about a model, in JSON types.
+
+    A part that cannot be had is an object with the one key "problem", a sentence.
+    """
+    model, score = explainer.model, explainer.score_tensor
+    return {
+        "model": _file_facts(explainer),
+        "inputs": [
+            _tensor(spec, explained=spec.name == explainer.input.name) for spec in model.inputs
+        ],
+        "outputs": [_tensor(spec, score=spec.name == score.probability) for spec in model.outputs],
+        "score": {
+            "logit": score.logit,
+            "probability": score.probability,
+            "activation": score.activation,
+        },
+        "preprocess": _try(lambda: _preprocess_facts(explainer)),
+        "labels": _try(lambda: _label_facts(explainer)),
+        "batch": _try(lambda: _batch_facts(explainer)),
+        "cam": _try(lambda: _cam_facts(explainer)),
+        "layers": _try(lambda: _layer_facts(explainer, all_layers=all_layers)),
+    }
+
+
+def _try(make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except OnnxplainError as error:
+        return {"problem": str(error)}
+
+
+def _file_facts(explainer: Explainer) -> Facts:
+    model, proto = explainer.model, explainer.model.proto
+    return {
+        "path": str(model.path),
+        "sha256": model.sha256,
+        "ir_version": proto.ir_version,
+        "opsets": {entry.domain or "ai.onnx": entry.version for entry in proto.opset_import},
+        "producer": f"{proto.producer_name} {proto.producer_version}".strip(),
+        "nodes": len(model.wiring.nodes),
+        "metadata": model.metadata,
+    }
+
+
+def _tensor(spec: TensorSpec, **marks: bool) -> Facts:
+    shape = None if spec.shape is None else list(spec.shape)
+    return {"name": spec.name, "dtype": spec.dtype.name, "shape": shape, **marks}
+
+
+def _preprocess_facts(explainer: Explainer) -> Facts:
+    return explainer.preprocess.to_dict()
+
+
+def _label_facts(explainer: Explainer) -> Facts | None:
+    labels = explainer.labels
+    if labels is None:
+        return None
+    names = [labels.names[index] for index in sorted(labels.names)]
+    return {"count": len(labels), "origin": labels.origin, "names": names}
+
+
+def _batch_facts(explainer: Explainer) -> Facts:
+    fixed = has_fixed_batch(explainer.model.proto, explainer.input.name)
+    return {"fixed": fixed, "runs": explainer.batching(), "provider": explainer.provider}
+
+
+def _cam_facts(explainer: Explainer) -> Facts:
+    classifier = explainer.classifier()
+    return {"layer": explainer.layer(classifier.layer).tensor, "pooling": classifier.pooling}
+
+
+def _layer_facts(explainer: Explainer, *, all_layers: bool) -> list[Facts]:
+    layers = explainer.layers()
+    try:
+        auto = explainer.layer("auto").tensor
+    except LayerError:
+        auto = None
+    chosen = layers if all_layers else _last_of_each_grid(layers, auto)
+    return [
+        {
+            "tensor": layer.tensor,
+            "node": layer.node,
+            "op": layer.op,
+            "shape": list(layer.shape),
+            "channels": layer.channels,
+            "grid": list(layer.grid),
+            "auto": layer.tensor == auto,
+        }
+        for layer in chosen
+    ]
+
+
+def _last_of_each_grid(layers: Iterable[Layer], auto: str | None) -> list[Layer]:
+    """Of the layers that all of the picture's way leads through, the last of each resolution."""
+    kept = [layer for layer in layers if layer.whole or layer.tensor == auto]
+    last = {layer.grid: layer for layer in kept}
+    return [layer for layer in kept if last[layer.grid] is layer or layer.tensor == auto]
+
+
+def _print(facts: Facts) -> None:
+    print_table(("model", facts["model"]["path"]), [(name, text) for name, text in _lines(facts)])
+    typer.echo()
+    layers = facts["layers"]
+    if not layers or "problem" in layers:
+        typer.echo(layers["problem"] if layers else "No layer has a grid of more than one cell.")
+        return
+    print_table(
+        ("layer", "op", "channels", "grid", ""),
+        [
+            (
+                layer["tensor"],
+                layer["op"],
+                str(layer["channels"]),
+                _times(layer["grid"]),
+                "auto" if layer["auto"] else "",
+            )
+            for layer in layers
+        ],
+    )
+
+
+def _lines(facts: Facts) -> Iterator[tuple[str, str]]:
+    """What is known, apart from the layers, as names and short texts."""
+    file = facts["model"]
+    opsets = ", ".join(f"{domain} {version}" for domain, version in file["opsets"].items())
+    yield "format", f"IR {file['ir_version']}, opset {opsets}, {file['nodes']} nodes"
+    yield "producer", file["producer"] or "not said"
+    yield "sha256", file["sha256"]
+    for key, value in file["metadata"].items():
+        yield f"metadata {key}", _short(value)
+    for spec in facts["inputs"]:
+        yield "input", _spec_text(spec) + (", explained" if spec["explained"] else "")
+    for spec in facts["outputs"]:
+        yield "output", _spec_text(spec) + (", scores" if spec["score"] else "")
+    for name in ("score", "preprocess", "labels", "batch", "cam"):
+        known = facts[name]
+        yield name, known["problem"] if known and "problem" in known else _TEXTS[name](known)
+
+
+def _spec_text(spec: Facts) -> str:
+    shape = "of unknown shape" if spec["shape"] is None else f"({_listed(spec['shape'])})"
+    return f"{spec['name']} {spec['dtype']} {shape}"
+
+
+def _score_text(score: Facts) -> str:
+    if score["activation"] == "none":
+        return f"{score['logit']}, with no activation behind it"
+    return f"{score['logit']}, before a final {score['activation']}"
+
+
+def _preprocess_text(settings: Facts) -> str:
+    shown = [
+        f"{name} {_setting(value)}"
+        for name, value in settings.items()
+        if name != "origin" and value is not None
+    ]
+    return f"{', '.join(shown)} ({settings['origin']})"
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, tuple | list):
+        return _times(value) if all(isinstance(v, int) for v in value) else _listed(value, ",")
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _label_text(labels: Facts | None) -> str:
+    if labels is None:
+        return "none: give them with --labels FILE"
+    shown = "; ".join(labels["names"][:_LABELS_SHOWN])
+    more = "; ..." if labels["count"] > _LABELS_SHOWN else ""
+    return f"{labels['count']} ({labels['origin']}): {shown}{more}"
+
+
+def _batch_text(batch: Facts) -> str:
+    declared = "any number" if batch["fixed"] is None else f"fixed at {batch['fixed']}"
+    return f"declared {declared}; runs {batch['runs']} ({batch['provider']})"
+
+
+def _cam_text(cam: Facts) -> str:
+    return f"applicable: {cam['pooling']} pooling of {cam['layer']}"
+
+
+_TEXTS: dict[str, Callable[[Any], str]] = {
+    "score": _score_text,
+    "preprocess": _preprocess_text,
+    "labels": _label_text,
+    "batch": _batch_text,
+    "cam": _cam_text,
+}
+
+
+def _times(sizes: Iterable[int]) -> str:
+    return " x ".join(map(str, sizes))
+
+
+def _listed(values: Iterable[Any], separator: str = ", ") -> str:
+    return separator.join(
+        "?" if v is None else f"{v:g}" if isinstance(v, float) else str(v) for v in values
+    )
+
+
+def _short(value: str) -> str:
+    line = " ".join(value.split())
+    return line if len(line) <= _LONGEST_VALUE else line[: _LONGEST_VALUE - 3] + "..."

@@ -1,0 +1,80 @@
+"""From what the user gave on the command line to what Python takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from onnxplain.baselines import BASELINES, BaselineSpec
+from onnxplain.cli.flags import Given
+from onnxplain.errors import OptionError
+from onnxplain.explainer import Explainer
+from onnxplain.images.picture import read_picture
+from onnxplain.tensors import Array
+
+
+def open_model(path: Path, loading: Given, preprocess: Given) -> Explainer:
+    """Load a model with the flags of the tables `MODEL` and `PREPROCESS`.
+
+    Raises:
+        OnnxplainError: the model, a file that a flag names, or a flag's value is no good.
+    """
+    named = {"explain": "explain_input", "input": "inputs"}
+    arguments = {named.get(name, name): value for name, value in loading.items()}
+    inputs = dict(_read_input(text) for text in arguments.pop("inputs", ()))
+    return Explainer(path, preprocess=preprocess, inputs=inputs, **arguments)
+
+
+def method_options(given: Given, explainer: Explainer) -> Given:
+    """The flags of the tables `ASPECT` and `METHOD`, with baselines read from their files.
+
+    Raises:
+        OnnxplainError: a baseline is neither a name nor a file that can be read.
+    """
+    read = {name: _absent(given[name], explainer) for name in _BASELINES if name in given}
+    return given | read
+
+
+_BASELINES = ("baseline", "fill")
+
+
+def _absent(text: str, explainer: Explainer) -> BaselineSpec:
+    """A baseline by name, from a .npy file, or from a picture, prepared as the others are."""
+    path = Path(text)
+    if text in BASELINES:
+        return text
+    if not path.is_file():
+        raise OptionError(
+            f"There is no baseline {text!r}: choose {', '.join(BASELINES)}, or name a picture or "
+            "a .npy file."
+        )
+    if path.suffix == ".npy":
+        return read_array(path)
+    return explainer.preprocess.apply(read_picture(path))[0]
+
+
+def _read_input(text: str) -> tuple[str, Array]:
+    name, equals, file = text.partition("=")
+    if not name or not equals or not file:
+        raise OptionError(f"--input takes NAME=FILE.npy, not {text!r}.")
+    return name, read_array(Path(file))
+
+
+def read_array(path: Path) -> Array:
+    """Read a .npy file.
+
+    Raises:
+        OptionError: there is no such file, or it holds no array.
+    """
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise OptionError(f"There is no file {path}.") from None
+    except OSError as error:
+        raise OptionError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, EOFError) as error:
+        raise OptionError(f"{path} is not a .npy file, or holds no plain array.") from error
+    if not isinstance(array, np.ndarray):
+        raise OptionError(f"{path} holds several arrays: save the one that is meant as .npy.")
+    return array

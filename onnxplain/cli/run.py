@@ -1,0 +1,165 @@
+"""`onnxplain run`: explain pictures and save the results."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnxplain.cli.console import Console, print_error
+from onnxplain.cli.flags import Given
+from onnxplain.cli.loading import method_options, open_model
+from onnxplain.errors import MapError, PictureError
+from onnxplain.explanation import Explanation
+from onnxplain.formats import check_formats, unique_names
+from onnxplain.formats.names import file_stem
+from onnxplain.formats.write import check_folder
+from onnxplain.images.picture import MAX_PIXELS, find_pictures
+from onnxplain.images.preprocess import Preprocess
+from onnxplain.methods.registry import make_method
+from onnxplain.render import check_colormap
+
+_OPENCV = {"OPENCV_IO_MAX_IMAGE_PIXELS": str(MAX_PIXELS), "OPENCV_LOG_LEVEL": "SILENT"}
+"""Read when OpenCV is loaded, which then refuses larger files before it decodes them, and leaves it
+to us to say what is wrong with a file."""
+
+
+@dataclass(frozen=True)
+class Saving:
+    """Where explanations go, and as what."""
+
+    folder: Path
+    formats: Sequence[str]
+    colormap: str
+
+    def check(self) -> None:
+        """Raise OnnxplainError for what would else fail only when there is something to save."""
+        check_formats(self.formats)
+        check_colormap(self.colormap)
+        check_folder(self.folder)
+
+    def save(self, explanation: Explanation, name: str) -> list[Path]:
+        """Write one explanation's files; `name` stands for the picture in their names."""
+        return explanation.save(
+            self.folder, self.formats, colormap=self.colormap, picture_name=name
+        )
+
+
+def explain_pictures(
+    model: Path,
+    images: Sequence[str],
+    *,
+    method: str,
+    targets: Sequence[str],
+    options: Given,
+    loading: Given,
+    preprocess: Given,
+    saving: Saving,
+    console: Console,
+) -> int:
+    """Explain every picture and return the exit status.
+
+    A picture that cannot be read or explained is reported, and the others go on.
+    """
+    for name, value in _OPENCV.items():
+        os.environ.setdefault(name, value)
+    # Whatever can be wrong without the model is said before it is loaded.
+    make_method(method, options)
+    saving.check()
+    pictures = find_pictures(images)
+    explainer = open_model(model, loading, preprocess)
+    _note_guess(explainer.preprocess, model, console)
+    own = method_options(options, explainer)
+    status = 0
+    ways: dict[str, None] = {}
+    for picture, name, title in zip(pictures, *_names_and_titles(pictures), strict=True):
+        try:
+            with console.progress(title) as report:
+                explainer.on_progress(report)
+                found = explainer.explain_each(picture, method, targets, **own)
+        except (PictureError, MapError) as error:
+            print_error(str(error) if isinstance(error, PictureError) else f"{picture}: {error}")
+            status = error.exit_status
+            continue
+        # The same class may have been asked for twice, as in "top1,282".
+        for explanation in {e.target.name: e for e in found}.values():
+            _deliver(explanation, name, saving, console)
+            ways[_way(explanation)] = None
+    for way in ways:
+        console.note(f"Ran on {way}.")
+    return status
+
+
+def _names_and_titles(pictures: Sequence[Path]) -> tuple[list[str], list[str]]:
+    """What to call each picture in the names of its files, and beside a progress bar."""
+    names = unique_names(picture.stem for picture in pictures)
+    if len(pictures) == 1:
+        return names, [pictures[0].name]
+    return names, [f"{p.name} ({i} of {len(pictures)})" for i, p in enumerate(pictures, start=1)]
+
+
+def _deliver(explanation: Explanation, name: str, saving: Saving, console: Console) -> None:
+    """Save an explanation, and print the line that tells of it."""
+    files = saving.save(explanation, name)
+    if console.as_json:
+        console.result(_as_json(explanation, files))
+    else:
+        console.result(_as_line(explanation, _braced(files, file_stem(explanation, name))))
+
+
+def _note_guess(preprocess: Preprocess, model: Path, console: Console) -> None:
+    if preprocess.origin.startswith("guess"):
+        console.note(
+            f"Note: how {model.name} wants its pictures is a {preprocess.origin}. Settle it with "
+            "--fit, --resize, --channels, --scale, --mean and --std, or with a file "
+            f"{model.stem}.onnxplain.json beside the model."
+        )
+
+
+def _way(explanation: Explanation) -> str:
+    """The provider that really ran, and how it took several samples."""
+    provenance = explanation.provenance
+    return ", ".join(filter(None, [provenance.provider, provenance.batching]))
+
+
+def _as_line(explanation: Explanation, files: str) -> str:
+    """The picture, what was explained, and its files."""
+    target = explanation.target
+    named = target.name if target.index is None else f"{target.index} {target.label or ''}".strip()
+    facts = [
+        f"{explanation.picture_path}: {named}",
+        f"{explanation.score_kind} {explanation.score:.4g}",
+        *([f"layer {explanation.layer}"] if explanation.layer else []),
+    ]
+    return f"{', '.join(facts)} -> {files}"
+
+
+def _braced(files: Sequence[Path], stem: str) -> str:
+    """Paths that differ in their endings only, as a shell takes them."""
+    endings = [path.name.removeprefix(stem) for path in files]
+    return (
+        str(files[0].with_name(f"{stem}{{{','.join(endings)}}}")) if endings[1:] else str(files[0])
+    )
+
+
+def _as_json(explanation: Explanation, files: Sequence[Path]) -> str:
+    """One line of JSON; names and nesting are those of the manifest."""
+    target, provenance = explanation.target, explanation.provenance
+    return json.dumps(
+        {
+            "picture": str(explanation.picture_path),
+            "method": explanation.method,
+            "layer": explanation.layer,
+            "target": {"name": target.name, "index": target.index, "label": target.label},
+            "score": {
+                "kind": explanation.score_kind,
+                "value": explanation.score,
+                "tensor": explanation.score_tensor,
+            },
+            "provider": provenance.provider,
+            "batching": provenance.batching,
+            "files": [str(path) for path in files],
+        }
+    )

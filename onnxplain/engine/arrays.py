@@ -1,0 +1,61 @@
+"""Arrays that a user gives for a model's inputs, checked and in the model's own types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from onnxplain.errors import OptionError
+from onnxplain.tensors import Array, TensorSpec
+
+
+def samples_for(spec: TensorSpec, given: Array) -> Array:
+    """Samples (N, ...) of an input.
+
+    Raises:
+        OptionError: there are none, or they have not the rank or the type of the input.
+    """
+    samples = np.asarray(given)
+    rank = samples.ndim if spec.shape is None else len(spec.shape)
+    if samples.ndim != rank or not samples.ndim or not len(samples):
+        raise OptionError(
+            f"The input {spec.name!r} takes {rank} axes, the batch first, and the array has shape "
+            f"{samples.shape}."
+        )
+    return _typed(spec, samples)
+
+
+def others_for(specs: Iterable[TensorSpec], given: Mapping[str, Array]) -> dict[str, Array]:
+    """Values of the inputs in `specs`, by name.
+
+    Raises:
+        OptionError: a value is of no such input, or has not its type.
+    """
+    known = {spec.name: spec for spec in specs}
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise OptionError(
+            f"There is no input {unknown[0]!r} to be given a value beside the explained one; "
+            f"the model has {', '.join(map(repr, known)) or 'no other'}."
+        )
+    return {name: _typed(known[name], np.asarray(value)) for name, value in given.items()}
+
+
+def sample_of(values: Mapping[str, Array], index: int, count: int) -> dict[str, Array]:
+    """What belongs to one of `count` samples: its part of arrays that hold `count`, else all."""
+    return {
+        name: value[index : index + 1] if value.ndim and len(value) == count else value
+        for name, value in values.items()
+    }
+
+
+def _typed(spec: TensorSpec, array: Array) -> Array:
+    with np.errstate(invalid="ignore"):
+        typed = array.astype(spec.dtype, copy=False)
+    if spec.dtype.kind in "iu" and not np.array_equal(typed, array):
+        raise OptionError(
+            f"The input {spec.name!r} takes {spec.dtype}, and not every value of the {array.dtype} "
+            "array is one: round or scale it first."
+        )
+    return typed

@@ -1,0 +1,82 @@
+"""What the integers of a quantised model stand for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from onnx import NodeProto
+from onnx.reference.op_run import OpRun
+
+from onnxplain.tensors import Array, FloatArray
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """An integer q stands for `scale` · (q − `zero`)."""
+
+    scale: float
+    zero: float
+
+    def real(self, integers: Array) -> FloatArray:
+        """What the integers stand for."""
+        return (integers.astype(np.float32) - np.float32(self.zero)) * np.float32(self.scale)
+
+
+def operand(node: NodeProto, tensor: str) -> tuple[str, str] | None:
+    """Names of the scale and the zero point ("" for none) with which a node reads a tensor.
+
+    Operators on quantised tensors read each of them in three: integers, scale, zero point.
+    """
+    quantised = node.op_type.startswith("QLinear") or node.op_type in ("DequantizeLinear", "QGemm")
+    if not quantised or tensor not in node.input:
+        return None
+    place = list(node.input).index(tensor)
+    scale, zero = [*node.input, ""][place + 1 : place + 3]
+    return str(scale), str(zero)
+
+
+def dequantized(
+    integers: Array, scale: Array, zero: Array | None, axis: int = 1, block: int = 0
+) -> FloatArray:
+    """What integers stand for; scale and zero point hold for all, by index of an axis, or by block.
+
+    A block is a number of neighbours along the axis.
+    """
+    zero = np.zeros(1, np.float32) if zero is None else zero
+
+    def spread(values: Array) -> FloatArray:
+        plain = values.astype(np.float32)
+        if plain.size == 1:
+            return plain.reshape(())
+        if block:
+            return np.repeat(plain, block, axis).take(range(integers.shape[axis]), axis)
+        shape = [1] * integers.ndim
+        shape[axis] = -1
+        return plain.reshape(shape)
+
+    return (integers.astype(np.float32) - spread(zero)) * spread(scale)
+
+
+class DequantizeLinear(OpRun):
+    """For onnx's evaluator, which has this operator from opset 19 on only."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        x: Array,
+        scale: Array,
+        zero: Array | None = None,
+        axis: int = 1,
+        block_size: int = 0,
+        **_: Any,
+    ) -> tuple[FloatArray]:
+        return (dequantized(x, scale, zero, axis, block_size),)
+
+
+MicrosoftDequantizeLinear = type(
+    "DequantizeLinear", (DequantizeLinear,), {"op_domain": "com.microsoft"}
+)
+"""The same, as ONNX Runtime's quantiser writes it for 4 and 16 bits."""

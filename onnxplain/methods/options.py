@@ -1,0 +1,80 @@
+"""What values a method's options take, by the type that their field declares."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+
+from onnxplain.baselines import BaselineSpec
+
+ScoreKind = Literal["logit", "probability"]
+Sizes = int | tuple[int, ...] | None
+"""Pixels: one number, one for each axis of rows and columns, or None for the method's own."""
+
+
+def option(declared: str, value: object) -> Any:
+    """`value` as plain Python, an array apart.
+
+    Raises:
+        ValueError: an option of the type `declared` does not take it; the message says what it
+            takes.
+    """
+    convert, takes = _TYPES[declared]
+    try:
+        return convert(value)
+    except (TypeError, ValueError):
+        raise ValueError(takes) from None
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, str):
+        raise TypeError
+    return float(value)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _score(value: object) -> str:
+    if value not in ("logit", "probability"):
+        raise ValueError
+    return str(value)
+
+
+def _channel(value: Any) -> int | None:
+    return None if value is None else operator.index(value)
+
+
+def _sizes(value: Any) -> Sizes:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        value = [int(side) for side in value.lower().split("x")]
+    if not np.iterable(value):
+        return operator.index(value)
+    sizes = tuple(map(operator.index, value))
+    return sizes[0] if len(sizes) == 1 else sizes
+
+
+def _baseline(value: Any) -> BaselineSpec:
+    if isinstance(value, str):
+        return value
+    array = np.asarray(value, np.float32)
+    return array if array.ndim else float(array)
+
+
+_TYPES: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "int": (operator.index, "a whole number"),
+    "int | None": (_channel, "a whole number"),
+    "float": (_number, "a number"),
+    "str": (_text, "a name"),
+    "ScoreKind": (_score, "'logit' or 'probability'"),
+    "Sizes": (_sizes, "a number of pixels, or one for each axis, such as 32x48"),
+    "BaselineSpec": (_baseline, "a name, a number or an array"),
+}

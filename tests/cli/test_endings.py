@@ -1,0 +1,98 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+import onnxplain
+from onnxplain.cli import run as run_module
+
+# Sends Ctrl-C when the twentieth batch is about to run.
+INTERRUPT = """
+import os, signal
+from onnxplain.runtime.session import Session
+run = Session.run
+def interrupted(self, *arguments):
+    if self.runs == 20:
+        os.kill(os.getpid(), signal.SIGINT)
+    return run(self, *arguments)
+Session.run = interrupted
+"""
+TOO_LARGE = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
+FULL = """
+import errno, os
+def full(descriptor):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+os.fsync = full
+"""
+
+
+def test_ctrl_c_in_a_long_run(shell, model, picture, tmp_path):
+    flags = ["-m", "rise", "--batch-size", "1", "-o", "maps"]
+    outcome = shell("run", model, picture, *flags, setup=INTERRUPT)
+    assert outcome.status == 130
+    assert outcome.sentence == "Interrupted: what was finished is saved, the rest is not."
+    assert not list(tmp_path.glob("maps/*"))
+
+
+@pytest.mark.parametrize(
+    ("setup", "words"), [(FULL, "the disk is full"), (TOO_LARGE, "larger than the system allows")]
+)
+def test_a_full_disk(shell, model, picture, tmp_path, setup, words):
+    outcome = shell("run", model, picture, "-m", "cam", "-o", "maps", setup=setup)
+    assert outcome.status == 1
+    assert outcome.sentence.startswith("Could not write to maps: ")
+    assert words in outcome.sentence
+    assert not list(tmp_path.glob("maps/*"))
+
+
+@pytest.mark.parametrize("arguments", [["methods", "--json"], ["--version"]])
+def test_nobody_reads_the_output(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "onnxplain", *arguments]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_failure_inside_is_one_sentence_and_a_traceback_only_on_request(
+    cli, model, picture, monkeypatch, debug
+):
+    def fail(patterns):
+        raise RuntimeError("the cat sat on it")
+
+    monkeypatch.setattr(run_module, "find_pictures", fail)
+    outcome = cli("run", model, picture, *["--debug"] * debug)
+    assert outcome.status == 1
+    *before, sentence = outcome.err.splitlines()
+    assert sentence.startswith("Error: Internal error, RuntimeError: the cat sat on it. Please ")
+    assert bool(before) == ("Traceback" in outcome.err) == debug
+
+
+def test_debug_shows_where_an_expected_error_comes_from(cli, picture):
+    outcome = cli("run", "gone.onnx", picture, "--debug")
+    assert outcome.status == 2
+    assert outcome.err.startswith("Traceback")
+    assert outcome.err.splitlines()[-1].startswith("Error: There is no file gone.onnx")
+
+
+def test_help_and_usage_errors_load_nothing_heavy(shell):
+    heavy = ["numpy", "onnx", "onnxruntime", "cv2", "onnx_graphsurgeon"]
+    report = f"print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"
+    setup = f"import atexit, sys; atexit.register(lambda: {report})"
+    for arguments in (["--help"], ["run", "--help"], ["run", "--fromat"]):
+        assert shell(*arguments, setup=setup).err.endswith("[]\n")
+
+
+def test_help_lists_commands_options_in_groups_and_examples(cli):
+    assert cli().out == cli("--help").out
+    text = cli("run", "--help").out
+    assert "onnxplain run model.onnx cat.jpg" in text
+    for group in ("What to explain", "Preprocessing", "Options of single methods"):
+        assert f"─ {group}" in text
+
+
+def test_version(cli):
+    assert cli("--version").out == f"onnxplain {onnxplain.__version__}\n"

@@ -1,0 +1,103 @@
+import hashlib
+import json
+
+import onnx
+import pytest
+from onnx import helper
+
+PYRAMID = [
+    helper.make_node("Conv", ["x", "w"], ["planes"], "conv"),
+    helper.make_node("Relu", ["planes"], ["active"], "relu"),
+    helper.make_node("MaxPool", ["active"], ["small"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
+    helper.make_node("GlobalAveragePool", ["small"], ["pooled"], "mean"),
+    helper.make_node("Flatten", ["pooled"], ["flat"], "flatten"),
+    helper.make_node("Softmax", ["flat"], ["y"], "softmax"),
+]
+
+
+def facts(outcome):
+    assert (outcome.status, outcome.err) == (0, "")
+    return json.loads(outcome.out)
+
+
+def test_json_holds_what_is_known(cli, build):
+    path = build(PYRAMID, shape=(1, 3, 8, 8), output=(1, 3))
+    proto = onnx.load(path)
+    proto.producer_name, proto.producer_version = "trainer", "2.1"
+    helper.set_model_props(proto, {"task": "colours"})
+    onnx.save(proto, path)
+    found = facts(cli("inspect", path, "--json"))
+    assert found["model"] == {
+        "path": str(path),
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "ir_version": 8,
+        "opsets": {"ai.onnx": 17},
+        "producer": "trainer 2.1",
+        "nodes": 6,
+        "metadata": {"task": "colours"},
+    }
+    assert found["inputs"] == [
+        {"name": "x", "dtype": "float32", "shape": [1, 3, 8, 8], "explained": True}
+    ]
+    assert found["outputs"] == [{"name": "y", "dtype": "float32", "shape": [1, 3], "score": True}]
+    assert found["score"] == {"logit": "flat", "probability": "y", "activation": "softmax"}
+    assert found["preprocess"]["origin"] == "sidecar model.onnxplain.json"
+    assert found["labels"]["names"][1] == "green snake"
+    assert found["batch"] == {
+        "fixed": 1,
+        "runs": "in batches, the fixed batch of 1 rewritten",
+        "provider": "CPUExecutionProvider",
+    }
+    assert found["cam"] == {"layer": "small", "pooling": "average"}
+    assert [(layer["tensor"], layer["grid"], layer["auto"]) for layer in found["layers"]] == [
+        ("active", [8, 8], False),
+        ("small", [4, 4], True),
+    ]
+
+
+def test_all_lists_every_layer(cli, build):
+    found = facts(cli("inspect", build(PYRAMID), "--all", "--json"))
+    assert [layer["tensor"] for layer in found["layers"]] == ["planes", "active", "small"]
+
+
+def test_text_says_the_same_on_lines(cli, build):
+    lines = cli("inspect", build(PYRAMID), "--size", "8x8").out.splitlines()
+    found = {line.split()[0]: " ".join(line.split()[1:]) for line in lines if line.strip()}
+    assert found["format"] == "IR 8, opset ai.onnx 17, 6 nodes"
+    assert found["input"] == "x float32 (N, 3, 8, 8), explained"
+    assert found["output"] == "y float32 (N, 3), scores"
+    assert found["score"] == "flat, before a final softmax"
+    assert found["preprocess"].startswith("size 8 x 8, layout NCHW, channels RGB, fit stretch")
+    assert found["preprocess"].endswith("(sidecar model.onnxplain.json, size from flags)")
+    assert found["labels"].startswith("3 (sidecar model.onnxplain.json): red fox, Vulpes vulpes; ")
+    assert found["batch"] == "declared any number; runs in batches (CPUExecutionProvider)"
+    assert found["cam"] == "applicable: average pooling of small"
+    assert found["small"] == "MaxPool 3 4 x 4 auto"
+
+
+def test_what_cannot_be_had_is_a_sentence_in_its_place(cli, build):
+    nodes = [helper.make_node("Relu", ["x"], ["y"], "odd")]
+    vectors = {"weights": (), "sidecar": False, "shape": ("N", 10), "output": ("N", 10)}
+    path = build(nodes, **vectors)
+    found = facts(cli("inspect", path, "--json"))
+    assert "is no picture" in found["preprocess"]["problem"]
+    assert "Relu 'odd' stands between" in found["cam"]["problem"]
+    assert (found["labels"], found["layers"]) == (None, [])
+    text = cli("inspect", path).out
+    assert "none: give them with --labels FILE" in text
+    assert "No layer has a grid of more than one cell." in text
+
+
+def test_a_model_that_onnx_runtime_refuses_is_shown_as_far_as_it_can_be(cli, build):
+    path = build([helper.make_node("Konv", ["x", "w"], ["y"])], output=("N", 3, 8, 8))
+    found = facts(cli("inspect", path, "--json"))
+    assert found["inputs"][0]["shape"] == ["N", 3, 8, 8]
+    assert "No Op registered for Konv" in found["batch"]["problem"]
+    assert "No Op registered for Konv" in cli("inspect", path).out
+
+
+@pytest.mark.parametrize("flag", ["--output", "--explain"])
+def test_names_that_do_not_exist_are_refused(cli, model, flag):
+    outcome = cli("inspect", model, flag, "z")
+    assert outcome.status == 2
+    assert "no " in outcome.sentence

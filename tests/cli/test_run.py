@@ -1,0 +1,240 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+# The red square of the picture, as the model's first channel holds it.
+SQUARE = np.zeros((8, 8), np.float32)
+SQUARE[2:5, 4:8] = 1
+SHARE = 12 / 64
+
+
+@pytest.fixture
+def colourful(tmp_path):
+    """A picture in which no class is the same everywhere, and red beats green beats blue."""
+    noise = np.random.default_rng(0).integers(0, 60, (8, 8, 3)) + np.array([0, 60, 120])
+    cv2.imwrite(str(tmp_path / "colourful.png"), noise.astype(np.uint8))
+    return tmp_path / "colourful.png"
+
+
+def explained(outcome):
+    assert outcome.status == 0, outcome.err
+    return [json.loads(line) for line in outcome.out.splitlines()]
+
+
+def manifest(folder):
+    (path,) = folder.glob("*.json")
+    return json.loads(path.read_text())
+
+
+def test_saves_what_the_method_computed_and_prints_a_line(cli, model, picture, tmp_path):
+    outcome = cli("run", model, picture, "-m", "cam", "-o", "maps")
+    stem = "maps/red.cam.0_red_fox"
+    assert outcome.status == 0
+    assert outcome.out == (
+        f"{picture}: 0 red fox, Vulpes vulpes, logit 0.1875, layer planes -> "
+        f"{stem}{{.npy,.heatmap.npy,.png,.json}}\n"
+    )
+    assert outcome.err == "Ran on CPUExecutionProvider.\n"
+    np.testing.assert_array_equal(np.load(tmp_path / f"{stem}.npy"), SQUARE)
+    np.testing.assert_array_equal(np.load(tmp_path / f"{stem}.heatmap.npy"), SQUARE)
+
+
+def test_json_is_all_there_is_on_standard_output(cli, model, paint):
+    pictures = [paint("one.png"), paint("two.png", slice(0, 2))]
+    outcome = cli("run", model, *pictures, "-m", "reciprocam", "--json")
+    found = explained(outcome)
+    assert [each["picture"] for each in found] == [str(path) for path in pictures]
+    assert found[0] == {
+        "picture": str(pictures[0]),
+        "method": "reciprocam",
+        "layer": "planes",
+        "target": {"name": "0_red_fox", "index": 0, "label": "red fox, Vulpes vulpes"},
+        "score": {"kind": "logit", "value": SHARE, "tensor": "y"},
+        "provider": "CPUExecutionProvider",
+        "batching": "in batches",
+        "files": [
+            f"onnxplain-out/one.reciprocam.0_red_fox{ending}"
+            for ending in (".npy", ".heatmap.npy", ".png", ".json")
+        ],
+    }
+    assert all(Path(file).stat().st_size for each in found for file in each["files"])
+    assert outcome.err == "Ran on CPUExecutionProvider, in batches.\n"
+
+
+def test_quiet_says_nothing(cli, build, picture):
+    outcome = cli("run", build(sidecar=False), picture, "-m", "cam", "-q")
+    assert (outcome.status, outcome.out, outcome.err) == (0, "", "")
+
+
+def test_pictures_of_one_name_get_files_of_their_own(cli, model, paint):
+    paint("a/cat.png"), paint("b/cat.png", slice(0, 2))
+    found = explained(cli("run", model, "a", "b/*.png", "-m", "cam", "-f", "npy", "--json"))
+    assert [each["files"][0] for each in found] == [
+        "onnxplain-out/cat.cam.0_red_fox.npy",
+        "onnxplain-out/cat-2.cam.0_red_fox.npy",
+    ]
+    assert [np.load(each["files"][0]).sum() for each in found] == [12, 8]
+
+
+@pytest.mark.parametrize(
+    ("targets", "indices"),
+    [
+        ([], [0]),
+        (["top2"], [0, 1]),
+        (["2"], [2]),
+        (["0,2"], [0, 2]),
+        (["2", "top1"], [2, 0]),
+        (["green snake"], [1]),
+        (["red fox, Vulpes vulpes"], [0]),
+        (["red wolf, green snake"], [2, 1]),
+        (["Vulpes vulpes,top1,0"], [0]),
+    ],
+)
+def test_targets(cli, model, colourful, targets, indices):
+    flags = [word for target in targets for word in ("-t", target)]
+    found = explained(cli("run", model, colourful, "-m", "cam", "--json", *flags))
+    assert [each["target"]["index"] for each in found] == indices
+
+
+def test_indices_between_commas_name_one_element_where_classes_have_maps(cli, build, picture):
+    segmenter = build([helper.make_node("Relu", ["x"], ["y"])], weights=(), output=("N", 3, 8, 8))
+    found = explained(
+        cli("run", segmenter, picture, "-m", "occlusion", "-t", "0,3,5", "--json", "--window", 1)
+    )
+    assert [each["target"]["name"] for each in found] == ["element 0,3,5"]
+    lost = np.load(found[0]["files"][0])[0]
+    assert (lost[3, 5], np.count_nonzero(lost)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("fill", "quarters"),
+    [
+        ("black", [[0, 8], [0, 4]]),
+        ("white", [[-16, -8], [-16, -12]]),
+        ("full.png", [[-16, -8], [-16, -12]]),
+        ("twos.npy", [[-32, -24], [-32, -28]]),
+    ],
+)
+def test_options_reach_the_method(cli, model, picture, paint, tmp_path, fill, quarters):
+    paint("full.png", slice(None), slice(None))
+    np.save(tmp_path / "twos.npy", np.full((1, 3, 8, 8), 2, np.float32))
+    flags = ["-m", "occlusion", "--window", "4", "--stride", "4x4", "--fill", fill, "-f", "npy"]
+    found = explained(cli("run", model, picture, *flags, "--json"))
+    lost = np.load(found[0]["files"][0])[0]
+    np.testing.assert_allclose(lost[::4, ::4], np.divide(quarters, 64), atol=1e-6)
+
+
+def test_only_what_was_given_is_passed_on(cli, model, picture, tmp_path):
+    cli("run", model, picture, "-m", "rise", "--samples", 20, "--keep", 0.4, "--score", "logit")
+    assert manifest(tmp_path / "onnxplain-out")["parameters"] == {
+        "score": "logit",
+        "samples": 20,
+        "grid": 7,
+        "keep": 0.4,
+        "seed": 0,
+        "baseline": "black",
+    }
+
+
+def test_preprocessing_flags_replace_single_settings(cli, model, picture):
+    found = explained(cli("run", model, picture, "-m", "cam", "--json", "--scale", "1", "--std", 2))
+    assert found[0]["score"]["value"] == pytest.approx(255 / 2 * SHARE)
+
+
+def test_other_inputs_labels_output_and_input_by_name(cli, build, picture, tmp_path):
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["x"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["y"]),
+    ]
+    path = build(nodes, weights=())
+    proto = onnx.load(path)
+    proto.graph.node.append(helper.make_node("Mul", ["y", "gain"], ["louder"]))
+    for place, name, shape in (
+        (proto.graph.input, "gain", ("N", 1)),
+        (proto.graph.output, "louder", ("N", 3)),
+    ):
+        place.append(helper.make_tensor_value_info(name, 1, shape))
+    path.write_bytes(proto.SerializeToString())
+    np.save(tmp_path / "gain.npy", np.array([[3]], np.float32))
+    (tmp_path / "names.txt").write_text("rot\ngrün\nblau\n", encoding="utf-8")
+    flags = ["--input", "gain=gain.npy", "--labels", "names.txt", "--output", "louder"]
+    outcome = cli("run", path, picture, "-m", "occlusion", "--explain", "x", *flags, "--json")
+    (found,) = explained(outcome)
+    assert found["target"]["label"] == "rot"
+    assert found["score"] == {"kind": "logit", "value": 3 * SHARE, "tensor": "louder"}
+
+
+def test_a_guess_is_announced_once_with_the_flags_that_settle_it(cli, build, paint):
+    path = build(sidecar=False)
+    outcome = cli("run", path, paint("one.png"), paint("two.png", slice(0, 2)), "-m", "cam")
+    assert outcome.err.count("guess") == 1
+    assert "--scale" in outcome.err
+    assert "model.onnxplain.json" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("shape", "how"),
+    [(("N", 3, 8, 8), "in batches"), ((1, 3, 8, 8), "in batches, the fixed batch of 1 rewritten")],
+)
+def test_says_how_samples_were_run(cli, build, picture, shape, how):
+    outcome = cli("run", build(shape=shape, output=(shape[0], 3)), picture)
+    assert outcome.err == f"Ran on CPUExecutionProvider, {how}.\n"
+
+
+def test_formats_and_colormap(cli, model, picture, tmp_path):
+    cli("run", model, picture, "-m", "cam", "-f", "tiff, png16,yml,png", "-o", "a")
+    cli("run", model, picture, "-m", "cam", "-f", "png", "--colormap", "jet", "-o", "b")
+    endings = {path.name.removeprefix("red.cam.0_red_fox") for path in (tmp_path / "a").iterdir()}
+    assert endings == {".tiff", ".heatmap16.png", ".yml", ".png"}
+    overlays = [(tmp_path / f"{folder}/red.cam.0_red_fox.png").read_bytes() for folder in "ab"]
+    assert overlays[0] != overlays[1]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_with_total_and_rate_on_a_terminal_only(model, picture, tmp_path, terminal):
+    pty = pytest.importorskip("pty")
+    reader, writer = pty.openpty() if terminal else os.pipe()
+    command = [sys.executable, "-m", "onnxplain", "run", model, picture, "-m", "rise", "--json"]
+    done = subprocess.run(
+        [*map(str, command), "--samples", "2000", "--batch-size", "1"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=writer,
+        env={**os.environ, "COLUMNS": "100", "TERM": "xterm"},
+        timeout=60,
+        check=True,
+    )
+    os.close(writer)
+    drawn = b"".join(iter(lambda: _read(reader), b""))
+    os.close(reader)
+    assert json.loads(done.stdout)["method"] == "rise"
+    assert (b"/2000" in drawn, b"/s" in drawn, b"\x1b" in drawn) == (terminal,) * 3
+
+
+def _read(descriptor):
+    try:
+        return os.read(descriptor, 65536)
+    except OSError:  # how a terminal ends
+        return b""
+
+
+def test_one_bad_picture_does_not_stop_the_others(cli, model, paint, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    paint("black.png", slice(0))
+    good = [paint("first.png"), paint("last.png", slice(0, 2))]
+    outcome = cli("run", model, good[0], "broken.png", "black.png", good[1], "-m", "cam", "--json")
+    assert outcome.status == 2
+    assert [json.loads(line)["picture"] for line in outcome.out.splitlines()] == [
+        str(path) for path in good
+    ]
+    broken, black, _ = outcome.err.splitlines()
+    assert broken.startswith("Error: broken.png is not a picture")
+    assert black.startswith("Error: black.png: The map of cam is the same everywhere")

@@ -1,0 +1,167 @@
+"""`attribute`: arrays of any rank, other inputs, batches."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from explainer.formulas import AS_IT_IS, NET_R_SHAPES, OPTIONS, linear, model, noise, noise_picture
+from numpy.testing import assert_allclose, assert_array_equal
+from references import nets
+
+from onnxplain import Explainer
+from onnxplain.errors import LayerError, MapError, ModelError, OptionError, TargetError
+
+PICTURE = noise_picture()
+
+every_method = pytest.mark.parametrize("method", NET_R_SHAPES)
+
+
+@pytest.mark.parametrize(
+    "shape", [(7,), (3, 9), (2, 5, 4), (3, 4, 6), (1, 2, 3, 4), (6, 5, 4, 3, 2)]
+)
+def test_input_of_any_rank(shape: tuple[int, ...]) -> None:
+    """Of a linear score, covering one element shows weight times change."""
+    weights, x, fill = noise(2, *shape), noise(3, *shape, seed=1), noise(*shape, seed=2)
+    explainer = Explainer(linear(",".join(map(str, shape)), weights), preprocess={"layout": "NCHW"})
+    found = explainer.attribute(x, "occlusion", [0, 1, 0], window=1, stride=1, fill=fill)
+    expected = weights[[0, 1, 0]] * (x - fill)
+    if len(shape) == 3:  # rows and columns are covered, with all of their channels
+        expected = np.broadcast_to(expected.sum(axis=1, keepdims=True), x.shape)
+    assert_allclose(found.values, expected, atol=2e-5)
+    assert found.values.dtype == np.float32
+    assert_allclose(
+        found.scores, (weights[[0, 1, 0]] * x).reshape(3, -1).sum(axis=1) + 1, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(("shape", "axis"), [("5,6,7", 1), ("6,7,5", 3)])
+def test_pictures_of_many_bands(shape: str, axis: int) -> None:
+    """No picture file has them, but they have rows and columns: methods for pictures work."""
+    text = f"g (float[N,{shape}] x) => (float[N,2] y) {{"
+    if axis == 3:
+        text += " t = Transpose<perm=[0,3,1,2]>(x) c = Conv(t, k)"
+    else:
+        text += " c = Conv(x, k)"
+    text += " a = Relu(c) p = GlobalAveragePool(a) f = Flatten(p) y = MatMul(f, w) }"
+    explainer = Explainer(model(text, k=noise(3, 5, 1, 1), w=noise(3, 2, seed=1)))
+    bands_first = noise(1, 5, 6, 7, seed=2)
+    x = np.moveaxis(bands_first, 1, axis)
+    for method, options in {
+        "occlusion": {"fill": "mean"},
+        "rise": {"samples": 5, "baseline": "zeros"},
+    }.items():
+        values = np.moveaxis(explainer.attribute(x, method, 0, **options).values[0], axis - 1, 0)
+        assert_array_equal(values, np.broadcast_to(values[:1], (5, 6, 7)))
+        assert np.ptp(values[0]) > 0
+    assert explainer.attribute(x, "scorecam", 0, baseline="zeros").values.shape == (1, 6, 7)
+    with pytest.raises(OptionError, match="no black, gray or white"):
+        explainer.attribute(x, "occlusion", 0)
+    with pytest.raises(ModelError, match=r"no picture.*Explainer\.attribute"):
+        explainer.explain(PICTURE, "occlusion")
+
+
+def test_methods_for_pictures_refuse_what_has_no_rows_and_columns() -> None:
+    explainer = Explainer(linear("7", noise(2, 7)))
+    with pytest.raises(OptionError, match=r"rise needs an input with rows and columns.*\(1, 7\)"):
+        explainer.attribute(noise(1, 7), "rise", 0, baseline="zeros")
+    with pytest.raises(LayerError, match=r"No layer .* spatial grid.*such as occlusion"):
+        explainer.attribute(noise(1, 7), "scorecam", 0)
+
+
+def test_input_without_a_declared_shape() -> None:
+    made = linear("7", noise(2, 7))
+    made.graph.input[0].type.tensor_type.ClearField("shape")
+    found = Explainer(made).attribute(noise(2, 7, seed=1), "occlusion", 0, window=1, fill="zeros")
+    assert_allclose(found.values, noise(2, 7)[:1] * noise(2, 7, seed=1), atol=1e-5)
+
+
+TWO = "g (float[N,3,4,5] x, float[N,2] z, float[2] scale) => (float[N,2] y)"
+TWO_BODY = "{ f = Flatten(x) m = MatMul(f, w) s = Mul(m, scale) y = Add(s, z) }"
+
+
+def test_other_inputs_are_given_per_sample_or_for_all() -> None:
+    weights = noise(60, 2)
+    made = model(TWO + TWO_BODY, w=weights)
+    x, z, scale = noise(3, 3, 4, 5, seed=1), noise(3, 2, seed=2), np.array([2.0, 3], np.float32)
+    explainer = Explainer(made, preprocess=AS_IT_IS)
+    given = {"x": x, "z": z, "scale": scale}
+    found = explainer.attribute(given, "occlusion", 1, window=1, fill="zeros")
+    assert_allclose(found.scores, 3 * x.reshape(3, -1) @ weights[:, 1] + z[:, 1], rtol=1e-4)
+    expected = 3 * (weights[:, 1].reshape(3, 4, 5) * x).sum(axis=1)
+    assert_allclose(found.values[:, 0], expected, atol=2e-5)
+
+    # What the explainer was made with is used where nothing else is given.
+    fixed = Explainer(made, preprocess=AS_IT_IS, inputs={"z": z[:1].tolist(), "scale": [2, 3]})
+    one = fixed.attribute(x[:1], "occlusion", 1, window=1, fill="zeros")
+    assert_array_equal(one.values, found.values[:1])
+    other = fixed.attribute({"x": x[:1], "z": z[2:]}, "occlusion", 1)
+    assert_allclose(other.scores, one.scores - z[0, 1] + z[2, 1], rtol=1e-4)
+    assert fixed.attribute(x[:1], "occlusion", 1).scores == one.scores
+    assert fixed.explain(PICTURE, "occlusion", 1).values.shape == (3, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "sentence"),
+    [
+        (noise(3, 20, 26), OptionError, r"takes 4 axes, the batch first.*\(3, 20, 26\)"),
+        (noise(0, 3, 20, 26), OptionError, r"shape \(0, 3, 20, 26\)"),
+        (noise(1, 3, 20, 25), ModelError, "invalid dimensions"),
+        ({"y": noise(1, 3, 20, 26)}, OptionError, "no value for the input 'x'"),
+        ({"x": noise(1, 3, 20, 26), "z": noise(1)}, OptionError, "no input 'z'"),
+        (noise(1, 3, 20, 26) * np.nan, MapError, "NaN or infinite"),
+    ],
+)
+def test_arrays_that_do_not_fit(
+    net_r: Explainer, x: Any, error: type[Exception], sentence: str
+) -> None:
+    with pytest.raises(error, match=sentence):
+        net_r.attribute(x, "occlusion", 0)
+
+
+def test_number_of_targets_and_samples(net_r: Explainer) -> None:
+    with pytest.raises(TargetError, match="2 targets for 3 samples"):
+        net_r.attribute(noise(3, 3, 20, 26), "cam", [0, 1])
+
+
+@every_method
+def test_a_batch_of_different_samples_equals_one_by_one(net_r: Explainer, method: str) -> None:
+    x, targets = noise(3, 3, 20, 26), [0, "top1", 4]
+    options = OPTIONS.get(method, {})
+    batch = net_r.attribute(x, method, targets, **options)
+    singles = [net_r.attribute(x[i : i + 1], method, targets[i], **options) for i in range(len(x))]
+    assert_array_equal(batch.values, np.concatenate([single.values for single in singles]))
+    assert_array_equal(batch.scores, np.concatenate([single.scores for single in singles]))
+    assert batch.targets == tuple(single.targets[0] for single in singles)
+    assert np.ptp(batch.values, axis=0).max() > 1e-3
+
+
+@every_method
+@pytest.mark.parametrize("declared", ["N", 1, 3])
+def test_results_do_not_depend_on_the_batch_size(method: str, declared: str | int) -> None:
+    """Nor on whether the model takes any batch, was made to, or insists on three."""
+    x, options = noise(1, 3, 20, 26), OPTIONS.get(method, {})
+    free = Explainer(nets.net_r(), batch_size=1).attribute(
+        x, method, 1, **options, **ZEROS.get(method, {})
+    )
+    made = nets.net_r()
+    for value in (*made.graph.input, *made.graph.output):
+        batch = value.type.tensor_type.shape.dim[0]
+        batch.Clear()
+        if declared == "N":
+            batch.dim_param = "N"
+        else:
+            batch.dim_value = declared
+    for size in (2, 5, 64, None):
+        found = Explainer(made, batch_size=size).attribute(
+            x, method, 1, **options, **ZEROS.get(method, {})
+        )
+        scale = np.abs(free.values).max()
+        assert_allclose(found.values, free.values, rtol=0, atol=2e-6 * scale)
+        assert_allclose(found.scores, free.scores, rtol=1e-6)
+
+
+ZEROS: dict[str, dict[str, str]] = {
+    "scorecam": {"baseline": "zeros"},
+    "occlusion": {"fill": "zeros"},
+    "rise": {"baseline": "zeros"},
+}

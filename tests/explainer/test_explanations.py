@@ -1,0 +1,74 @@
+"""`explain` and `explain_each`: what an explanation holds."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from explainer.formulas import NET_R_SHAPES, OPTIONS, linear, model, noise_picture
+from numpy.testing import assert_allclose, assert_array_equal
+from onnx import numpy_helper
+
+from onnxplain import Explainer
+
+PICTURE = noise_picture()
+
+every_method = pytest.mark.parametrize("method", NET_R_SHAPES)
+
+
+@every_method
+def test_values_are_raw_and_the_heatmap_lies_on_the_picture(net_r: Explainer, method: str) -> None:
+    options = OPTIONS.get(method, {})
+    found = net_r.explain(PICTURE, method, 2, **options)
+    assert found.values.shape == NET_R_SHAPES[method]
+    assert found.values.dtype == found.heatmap.dtype == np.float32
+    x, _ = net_r.preprocess.apply(PICTURE.astype(np.float32))
+    raw = net_r.attribute(x, method, 2, **options)
+    assert_array_equal(found.values, raw.values[0])
+    assert found.score == raw.scores[0]
+    assert found.heatmap.shape == (33, 47)
+    assert (found.heatmap.min(), found.heatmap.max()) == (0, 1)
+    assert_array_equal(found.picture, PICTURE)
+    assert found.target.index == 2
+    assert found.target.label == "c"
+    assert found.layer == raw.layer == (None if method in ("occlusion", "rise") else "relu2")
+
+
+def test_heatmap_range_says_which_values_0_and_1_stand_for(net_r: Explainer) -> None:
+    # Stretched to the model's size, the picture is as large as the map: nothing is resized.
+    same_size = PICTURE[:20, :26]
+    found = net_r.explain(same_size, "occlusion", 0, window=5, stride=5)
+    low, high = found.heatmap_range
+    summed = found.values.sum(axis=0)
+    assert_allclose((low, high), (summed.min(), summed.max()), rtol=1e-5)
+    assert low < 0 < high
+    assert_allclose(low + found.heatmap * (high - low), summed, atol=1e-5)
+
+
+def test_score_is_what_the_model_answers(net_r: Explainer) -> None:
+    x, _ = net_r.preprocess.apply(PICTURE.astype(np.float32))
+    logits = net_r.attribute(np.repeat(x, 5, axis=0), "cam", range(5)).scores
+    probabilities = np.exp(logits) / np.exp(logits).sum()
+    top = int(logits.argmax())
+    by_logit = net_r.explain(PICTURE, "eigencam")
+    by_probability = net_r.explain(PICTURE, "eigencam", score="probability")
+    assert (by_logit.target.index, by_logit.score_kind) == (top, "logit")
+    assert by_logit.score == logits[top]
+    assert by_probability.score_kind == "probability"
+    assert by_probability.score == pytest.approx(probabilities[top], rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", ["N,3", "N,3,1,1", "N,1,1,3", "N,1,3"])
+def test_probability_is_the_softmax_over_the_classes_wherever_they_lie(shape: str) -> None:
+    text = f"g (float[N,3] x) => (float[{shape}] y) {{ y = Reshape(x, s) }}"
+    size = np.array([int(d) if d != "N" else -1 for d in shape.split(",")])
+    made = model(text)
+    made.graph.initializer.append(numpy_helper.from_array(size, "s"))
+    x = np.array([[1, 2, 3]], np.float32)
+    found = Explainer(made).attribute(x, "occlusion", "top1", score="probability", fill="zeros")
+    assert_allclose(found.scores, np.exp(3) / np.exp([1, 2, 3]).sum(), rtol=1e-6)
+
+
+def test_probability_of_a_single_logit_is_its_sigmoid() -> None:
+    explainer = Explainer(linear("4", [[1, 0, 0, 0]]))
+    found = explainer.attribute(np.ones((1, 4)), "occlusion", score="probability", fill="zeros")
+    assert_allclose(found.scores, 1 / (1 + np.exp(-2)), rtol=1e-6)

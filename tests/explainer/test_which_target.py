@@ -1,0 +1,144 @@
+"""What is explained, and what several targets share."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from explainer.formulas import AS_IT_IS, NET_R_SHAPES, OPTIONS, linear, model, noise, noise_picture
+from numpy.testing import assert_allclose, assert_array_equal
+
+from onnxplain import Explainer
+from onnxplain.errors import TargetError
+from onnxplain.targets import Element, Mask, Similarity
+
+PICTURE = noise_picture()
+
+every_method = pytest.mark.parametrize("method", NET_R_SHAPES)
+
+
+@pytest.mark.parametrize("target", [3, np.int64(3), "3", "d", "D"])
+def test_ways_to_say_a_class(net_r: Explainer, target: Any) -> None:
+    found = net_r.explain(PICTURE, "cam", target)
+    assert (found.target.index, found.target.label) == (3, "d")
+    (same,) = net_r.explain_each(PICTURE, "cam", target)
+    assert_array_equal(found.values, same.values)
+
+
+@every_method
+def test_targets_share_the_work_and_get_what_they_get_alone(net_r: Explainer, method: str) -> None:
+    options = {"score": "logit"} | OPTIONS.get(method, {})
+    # How the model takes batches is known now.
+    net_r.attribute(noise(1, 3, 20, 26), "occlusion", window=(20, 26))
+    before = net_r.session_runs
+    alone = [net_r.explain(PICTURE, method, target, **options) for target in (4, 1)]
+    one = (net_r.session_runs - before) // 2
+    before = net_r.session_runs
+    together = net_r.explain_each(PICTURE, method, [4, "b"], **options)
+    assert net_r.session_runs - before == one
+    for single, shared in zip(alone, together, strict=True):
+        assert shared.target == single.target
+        assert shared.score == single.score
+        assert_allclose(shared.values, single.values, rtol=1e-5, atol=1e-6)
+        assert_allclose(shared.heatmap, single.heatmap, atol=1e-5)
+    if method not in ("eigencam", "feature_maps"):
+        assert np.abs(together[0].values - together[1].values).max() > 0.01
+
+
+def test_top_targets_come_in_order(net_r: Explainer) -> None:
+    found = net_r.explain_each(PICTURE, "cam", "top5")
+    assert [e.score for e in found] == sorted((e.score for e in found), reverse=True)
+    assert {e.target.index for e in found} == set(range(5))
+    listed = net_r.explain_each(PICTURE, "cam", ["top2", 0])
+    assert [e.target.index for e in listed] == [found[0].target.index, found[1].target.index, 0]
+
+
+@pytest.mark.parametrize("target", ["top2", "a,b"])
+def test_explain_takes_one_target_and_says_so_before_the_work(
+    net_r: Explainer, target: str
+) -> None:
+    before = net_r.session_runs
+    with pytest.raises(TargetError, match=f"'{target}' means 2 targets.*explain_each"):
+        net_r.explain(PICTURE, "occlusion", target)
+    with pytest.raises(TargetError, match=f"'{target}' means 2 targets"):
+        net_r.attribute(noise(1, 3, 20, 26), "occlusion", target)
+    assert net_r.session_runs - before == 2
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        (7, "no class 7: the model has 5 classes"),
+        ("top6", "no top6"),
+        ("z", "No class is called 'z'"),
+        (None, "None is no target"),
+        (Element((1, 2)), "no element"),
+    ],
+)
+def test_targets_that_are_none(net_r: Explainer, target: Any, sentence: str) -> None:
+    with pytest.raises(TargetError, match=sentence):
+        net_r.explain(PICTURE, "cam", target)
+    with pytest.raises(TargetError, match=sentence):
+        net_r.explain_each(PICTURE, "cam", target)
+    with pytest.raises(TargetError, match=sentence):
+        net_r.attribute(noise(1, 3, 20, 26), "cam", target)
+
+
+def test_no_targets(net_r: Explainer) -> None:
+    with pytest.raises(TargetError, match="no targets"):
+        net_r.explain_each(PICTURE, "cam", [])
+
+
+def test_an_ambiguous_label_lists_the_classes_it_fits() -> None:
+    labels = ["tabby, tabby cat", "tiger cat", "hot dog"]
+    explainer = Explainer(linear("3,4,4", noise(3, 48)), preprocess=AS_IT_IS, labels=labels)
+    with pytest.raises(
+        TargetError, match=r"'cat' fits 2 classes: 0 \(tabby, tabby cat\), 1 \(tiger cat\); give"
+    ):
+        explainer.explain(PICTURE, "occlusion", "cat")
+    assert explainer.explain(PICTURE, "occlusion", "tiger cat").target.name == "1_tiger_cat"
+
+
+def test_a_class_without_a_label_is_called_by_its_index() -> None:
+    explainer = Explainer(linear("3,4,4", noise(3, 48)), preprocess=AS_IT_IS, labels=["cat"])
+    target = explainer.explain(PICTURE, "occlusion", 2).target
+    assert (target.name, target.label, target.title) == ("2", None, "2")
+
+
+def test_region_and_element_of_a_segmentation() -> None:
+    """The answer is the picture, channel by channel: a pixel's score is that pixel alone."""
+    identity = np.eye(3).reshape(3, 3, 1, 1)
+    text = "g (float[N,3,6,8] x) => (float[N,3,6,8] y) { y = Conv(x, k) }"
+    explainer = Explainer(model(text, k=identity), preprocess=AS_IT_IS)
+    x = np.arange(1, 145, dtype=np.float32).reshape(1, 3, 6, 8)
+    options = {"window": 1, "stride": 1, "fill": "zeros"}
+    found = explainer.attribute(x, "occlusion", Element((1, 2, 5)), **options)
+    expected = np.zeros((1, 3, 6, 8))
+    expected[:, :, 2, 5] = x[0, 1, 2, 5]  # covering a pixel covers all of its channels
+    assert_array_equal(found.values, expected)
+    assert found.targets[0].name == "element 1,2,5"
+
+    weights = np.zeros((3, 6, 8), np.float32)
+    weights[2, 1:3, 4:] = 1 / 8
+    found = explainer.attribute(x, "occlusion", Mask(weights, "sky"), **options)
+    assert_allclose(found.values[0, 0], weights[2] * x[0, 2], rtol=1e-5)
+    assert found.targets[0].name == "sky"
+    with pytest.raises(TargetError, match="not one number per class"):
+        explainer.attribute(x, "occlusion", 0, fill="zeros")
+
+
+@pytest.mark.parametrize("score", ["logit", "probability"])
+def test_similarity_to_an_embedding_needs_no_probabilities(score: str) -> None:
+    explainer = Explainer(linear("3,4,4", noise(5, 48)), preprocess=AS_IT_IS)
+    x, other = noise(2, 3, 4, 4, seed=1)[:, None]
+    embed = noise(5, 48)
+    a, b = (embed @ value.ravel() + 1 for value in (x, other))
+    found = explainer.attribute(
+        x, "occlusion", Similarity(b, "to other"), fill="zeros", score=score
+    )
+    cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    assert_allclose(found.scores, [cosine], rtol=1e-5)
+    without = x.copy()
+    without[..., 0, 0] = 0
+    c = embed @ without.ravel() + 1
+    lost = cosine - c @ b / np.linalg.norm(c) / np.linalg.norm(b)
+    assert_allclose(found.values[0, :, 0, 0], np.full(3, lost), atol=1e-5)

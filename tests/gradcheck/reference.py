@@ -1,0 +1,135 @@
+"""A model as a function in float64, and its directional derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import onnxruntime as ort
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    TypeProto,
+    helper,
+    numpy_helper,
+)
+from onnx.reference import ReferenceEvaluator
+
+from onnxplain.tensors import Array
+
+Feeds = Mapping[str, Array]
+Function = Callable[[Feeds], list[Array]]
+
+_DTYPE_ATTRIBUTES = frozenset({"to", "dtype", "stash_type", "softmax_precision", "output_dtype"})
+
+
+def onnxruntime_function(model: ModelProto) -> Function:
+    """The model in ONNX Runtime, on one thread, without any optimisation."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    names = {value.name for value in session.get_inputs()}
+
+    def run(feeds: Feeds) -> list[Array]:
+        # Arithmetic turns 0-d arrays into scalars, which ONNX Runtime refuses.
+        arrays = {k: np.asarray(v) if np.isscalar(v) else v for k, v in feeds.items()}
+        return list(session.run(None, {k: v for k, v in arrays.items() if k in names}))
+
+    return run
+
+
+def float64_function(model: ModelProto) -> Function:
+    """The model in onnx's reference implementation with every float32 turned into float64."""
+    evaluator = ReferenceEvaluator(_doubled(model))
+    names = {value.name for value in model.graph.input}
+
+    def run(feeds: Feeds) -> list[Array]:
+        doubles = {name: _double(value) for name, value in feeds.items() if name in names}
+        with np.errstate(all="ignore"):
+            return list(evaluator.run(None, doubles))
+
+    return run
+
+
+def slope(
+    function: Function,
+    feeds: Feeds,
+    wanted: str,
+    direction: Array,
+    seeds: Sequence[Array | None],
+    step: float,
+) -> float:
+    """Σ seeds · (f(x + step v) - f(x - step v)) / 2 step, along one input."""
+
+    def score(distance: float) -> float:
+        x = feeds[wanted]
+        moved = function({**feeds, wanted: (x + distance * direction).astype(direction.dtype)})
+        pairs = zip(seeds, moved, strict=True)
+        return float(sum(np.sum(s * np.float64(y)) for s, y in pairs if s is not None))
+
+    return (score(step) - score(-step)) / (2 * step)
+
+
+def agrees(function: Function, feeds: Feeds, expected: Sequence[Array]) -> bool:
+    """Whether the function can be run and gives these outputs, as float32 goes."""
+    try:
+        found = function(feeds)
+    except Exception:
+        return False  # an operator, or a form of it, that the reference does not have
+    return all(
+        np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-3, atol=1e-4, equal_nan=True)
+        for a, b in zip(found, expected, strict=True)
+    )
+
+
+def _double(value: Array) -> Array:
+    return value.astype(np.float64) if value.dtype == np.float32 else value
+
+
+def _doubled(model: ModelProto) -> ModelProto:
+    doubled = ModelProto()
+    doubled.CopyFrom(model)
+    _double_graph(doubled.graph)
+    return doubled
+
+
+def _double_graph(graph: GraphProto) -> None:
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        _double_type(value.type)
+    for tensor in graph.initializer:
+        _double_tensor(tensor)
+    for node in graph.node:
+        for attribute in node.attribute:
+            _double_attribute(node, attribute)
+
+
+def _double_attribute(node: NodeProto, attribute: AttributeProto) -> None:
+    if attribute.type == AttributeProto.GRAPH:
+        _double_graph(attribute.g)
+    elif attribute.type == AttributeProto.TENSOR:
+        _double_tensor(attribute.t)
+    elif attribute.name in _DTYPE_ATTRIBUTES and attribute.i == TensorProto.FLOAT:
+        attribute.i = TensorProto.DOUBLE
+    elif node.op_type == "Constant" and attribute.name == "value_float":
+        tensor = numpy_helper.from_array(np.array(attribute.f, np.float64))
+        attribute.CopyFrom(helper.make_attribute("value", tensor))
+
+
+def _double_type(kind: TypeProto) -> None:
+    if kind.HasField("sequence_type"):
+        _double_type(kind.sequence_type.elem_type)
+    elif kind.HasField("optional_type"):
+        _double_type(kind.optional_type.elem_type)
+    elif kind.tensor_type.elem_type == TensorProto.FLOAT:
+        kind.tensor_type.elem_type = TensorProto.DOUBLE
+
+
+def _double_tensor(tensor: TensorProto) -> None:
+    if tensor.data_type == TensorProto.FLOAT:
+        array = numpy_helper.to_array(tensor).astype(np.float64)
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))

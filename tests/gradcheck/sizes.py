@@ -1,0 +1,61 @@
+"""Checking one node with its sizes known, with only the batch unknown, and with none known."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto
+from onnx.helper import make_tensor_value_info, np_dtype_to_tensor_dtype
+
+from gradcheck.check import check_gradient
+from gradcheck.nodes import single_node
+from gradcheck.reference import Feeds, onnxruntime_function
+from onnxplain.tensors import Array
+
+
+def check_node(
+    op: str,
+    inputs: Mapping[str, Array | None],
+    *,
+    constants: Collection[str] = (),
+    batched: Collection[str] = (),
+    **given: Any,
+) -> None:
+    """Check a node with static sizes, with all sizes unknown, and with only the batch unknown.
+
+    Args:
+        op: operator.
+        inputs: arrays by name, in order; None for one left out.
+        constants: inputs that are initializers.
+        batched: inputs whose first axis is the batch; none leaves out that form.
+        given: `opset`, `outputs`, attributes: what `single_node` takes.
+    """
+    feeds = {k: v for k, v in inputs.items() if v is not None and k not in constants}
+
+    def check(dynamic: bool, batched: Collection[str] = ()) -> None:
+        model = single_node(op, inputs, constants=constants, dynamic=dynamic, **given)
+        for value in model.graph.input:
+            if value.name in batched:
+                value.type.tensor_type.shape.dim[0].dim_param = "N"
+        _declare_ranks(model, feeds)
+        check_gradient(model, feeds)
+
+    check(dynamic=False)
+    check(dynamic=True)
+    if batched:
+        check(dynamic=False, batched=batched)
+
+
+def _declare_ranks(model: ModelProto, feeds: Feeds) -> None:
+    """What a score must have, and an operator whose other inputs decide on it may not give."""
+    for value, array in zip(model.graph.output, onnxruntime_function(model)(feeds), strict=True):
+        shape = [f"{value.name}_{axis}" for axis in range(array.ndim)]
+        dtype = np_dtype_to_tensor_dtype(array.dtype)
+        value.CopyFrom(make_tensor_value_info(value.name, dtype, shape))
+
+
+def ints(*values: int) -> Array:
+    """A vector of int64."""
+    return np.array(values, np.int64)

@@ -1,0 +1,216 @@
+"""Methods are numpy: on a score that is a formula, no model, no session."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from references.perturbation import scorecam as reference_scorecam
+from references.perturbation import scorecam_mask
+from references.resize import upsample_half_pixel
+
+from onnxplain.errors import MapError, TargetError
+from onnxplain.graph.classifier import Classifier
+from onnxplain.graph.layers import Layer
+from onnxplain.graph.layout import Layout
+from onnxplain.graph.masking import Erase, Keep, Mask, Shifted, Upsampled
+from onnxplain.methods.base import Batch, Method, Subject
+from onnxplain.methods.cam import CAM, EigenCAM, FeatureMaps
+from onnxplain.methods.occlusion import Occlusion
+from onnxplain.methods.perturb_layer import AblationCAM, ReciproCAM
+from onnxplain.methods.rise import RISE
+from onnxplain.methods.scorecam import ScoreCAM
+
+Array = np.ndarray[Any, np.dtype[Any]]
+RANDOM = np.random.default_rng(0)
+GRADIENTS = RANDOM.normal(size=(2, 1, 3, 6, 8)).astype(np.float32)
+HEADS = RANDOM.normal(size=(2, 4, 2, 3)).astype(np.float32)
+
+
+class Linear:
+    """Two targets, S_t(x) = <gradient_t, x>, and at a layer S_t(A) = <head_t, A>.
+
+    The batches hold three samples. `calls` counts what was asked for.
+    """
+
+    def __init__(self) -> None:
+        self.x = RANDOM.normal(size=(1, 3, 6, 8)).astype(np.float32)
+        self.shown = RANDOM.normal(size=(4, 2, 3)).astype(np.float32)
+        self.absent = RANDOM.normal(size=self.x.shape).astype(np.float32)
+        self.spatial = (2, 3)
+        self.classes: tuple[int | None, ...] = (1, 0)
+        self.calls: dict[str, int] = {}
+        self.at_input = True
+
+    @property
+    def scores(self) -> Array:
+        return self._scores(self.x if self.at_input else self.shown[None])[0]
+
+    @property
+    def layer(self) -> Layer:
+        return Layer("a", "a", "Relu", (1, 4, 2, 3), Layout("NCHW", (2, 3)), whole=True)
+
+    def activation(self) -> Array:
+        return self.shown
+
+    def baseline(self, spec: Any) -> Array:
+        self._count("baseline")
+        return self.absent
+
+    def scores_of(self, x: Array) -> Array:
+        self._count("scores_of")
+        return self._scores(x)[0]
+
+    def perturbed(
+        self, mask: Mask, feeds: Mapping[str, Array], baseline: Array, *, with_masks: bool = False
+    ) -> Iterator[Batch]:
+        masks = self._masks(mask, feeds, self.x.shape)
+        for part in self._parts(len(masks)):
+            changed = baseline + masks[part] * (self.x - baseline)
+            yield Batch(part, self._scores(changed), masks[part] if with_masks else None)
+
+    def perturbed_layer(self, mask: Mask, feeds: Mapping[str, Array]) -> Iterator[Batch]:
+        masks = self._masks(mask, feeds, (1, *self.shown.shape))
+        for part in self._parts(len(masks)):
+            yield Batch(part, self._scores(masks[part] * self.shown))
+
+    def classifier(self) -> Classifier:
+        return Classifier("a", "average", np.array([[1, 0, 0, 0], [0, 2, 0, -1]], np.float32))
+
+    def spread(self, maps: Array) -> Array:
+        return np.repeat(maps[:, None], 3, axis=1).astype(np.float32)
+
+    def _scores(self, samples: Array) -> Array:
+        weights = GRADIENTS[:, 0] if samples.shape[1] == 3 else HEADS
+        return np.einsum("nchw,tchw->nt", samples, weights)
+
+    def _parts(self, count: int) -> Iterator[slice]:
+        for start in range(0, count, 3):
+            part = slice(start, min(start + 3, count))
+            self._count("samples", part.stop - part.start)
+            yield part
+
+    def _count(self, what: str, number: int = 1) -> None:
+        self.calls[what] = self.calls.get(what, 0) + number
+
+    def _masks(self, mask: Mask, feeds: Mapping[str, Array], shape: tuple[int, ...]) -> Array:
+        """Each broadcasts to `shape` without its batch axis."""
+        count = len(next(iter(feeds.values())))
+        each = ({name: feed[i] for name, feed in feeds.items()} for i in range(count))
+        return np.stack([MASKS[type(mask)](mask, own, shape) for own in each])
+
+
+def box(mask: Any, feed: Mapping[str, Array], shape: tuple[int, ...]) -> Array:
+    inside = np.ones((1, 1, 1))
+    for axis in mask.axes:
+        places = np.arange(shape[axis]).reshape([-1 if i == axis else 1 for i in range(1, 4)])
+        inside = inside * (places >= feed[f"start_{axis}"]) * (places < feed[f"stop_{axis}"])
+    return inside
+
+
+def upsampled(mask: Any, feed: Mapping[str, Array], shape: tuple[int, ...]) -> Array:
+    assert mask.axes == (2, 3)
+    return scorecam_mask(feed["grid"].astype(np.float64), (shape[2], shape[3]))[None]
+
+
+def shifted(mask: Any, feed: Mapping[str, Array], shape: tuple[int, ...]) -> Array:
+    top, left = int(feed["shift_2"].item()), int(feed["shift_3"].item())
+    large = upsample_half_pixel(feed["grid"].astype(np.float64), mask.size)
+    return large[None, top : top + shape[2], left : left + shape[3]]
+
+
+MASKS: dict[type, Callable[..., Array]] = {
+    Keep: box,
+    Erase: lambda *arguments: 1 - box(*arguments),
+    Upsampled: upsampled,
+    Shifted: shifted,
+}
+
+
+def explain(method: Method, **changes: Any) -> tuple[Array, Linear]:
+    subject = Linear()
+    for name, value in changes.items():
+        setattr(subject, name, value)
+    checked: Subject = subject
+    return method.maps(checked).values, subject
+
+
+def test_occlusion_of_a_linear_score() -> None:
+    found, subject = explain(Occlusion(window=1, stride=1))
+    pull = (GRADIENTS * (subject.x - subject.absent)).sum(axis=2)
+    assert_allclose(found, np.repeat(pull, 3, axis=1), atol=1e-4)
+    assert subject.calls == {"baseline": 1, "samples": 6 * 8}
+
+
+def test_scorecam_asks_for_the_baseline_once_and_for_no_constant_channel() -> None:
+    shown = RANDOM.normal(size=(4, 2, 3)).astype(np.float32)
+    shown[2] = 0.3
+    found, subject = explain(ScoreCAM(), shown=shown)
+    for t, gradient in enumerate(GRADIENTS):
+        score = partial(np.vdot, gradient)
+        expected = reference_scorecam(shown, subject.x, subject.absent, score)
+        assert_allclose(found[t], expected, rtol=1e-4, atol=1e-5)
+    assert subject.calls == {"baseline": 1, "scores_of": 1, "samples": 3}
+
+
+def test_scorecam_of_nothing_but_constants_is_their_mean() -> None:
+    shown = np.broadcast_to(np.array([1, 2, 3, 6], np.float32)[:, None, None], (4, 2, 3))
+    found, subject = explain(ScoreCAM(), shown=shown)
+    assert_allclose(found, np.full((2, 2, 3), 3), rtol=1e-6)
+    assert "samples" not in subject.calls
+
+
+def test_ablationcam_of_a_linear_head() -> None:
+    found, subject = explain(AblationCAM(), at_input=False)
+    parts = (HEADS * subject.shown).sum(axis=(2, 3))
+    weights = parts / parts.sum(axis=1, keepdims=True)
+    expected = np.maximum(np.einsum("tc,chw->thw", weights, subject.shown), 0)
+    assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+    assert subject.calls == {"samples": 4}
+
+
+def test_ablationcam_cannot_divide_by_a_score_of_zero() -> None:
+    with pytest.raises(MapError, match="exactly 0"):
+        explain(AblationCAM(), at_input=False, shown=np.zeros((4, 2, 3), np.float32))
+
+
+def test_reciprocam_of_a_linear_head() -> None:
+    found, subject = explain(ReciproCAM(), at_input=False)
+    assert_allclose(found, (HEADS * subject.shown).sum(axis=1), atol=1e-5)
+    assert subject.calls == {"samples": 2 * 3}
+
+
+def test_cam_of_each_target_and_none_of_what_is_no_class() -> None:
+    found, subject = explain(CAM())
+    a = subject.shown
+    assert_allclose(found, [2 * a[1] - a[3], a[0]], rtol=1e-6)
+    assert subject.calls == {}
+    with pytest.raises(TargetError, match="explains classes only"):
+        explain(CAM(), classes=(1, None))
+
+
+def test_eigencam_is_positive_on_the_whole_and_the_same_for_all_targets() -> None:
+    pattern = np.array([[1.0, -2, -3], [-1, 0, -1]])
+    shown = (np.array([3, 0, -4, 0])[:, None, None] * pattern).astype(np.float32)
+    found, _ = explain(EigenCAM(), shown=shown)
+    assert_allclose(found, [-5 * pattern] * 2, atol=1e-5)
+
+
+def test_feature_maps_are_the_activation_and_their_heat_is_one_channel_or_the_mean() -> None:
+    found, subject = explain(FeatureMaps())
+    assert_allclose(found, [subject.shown] * 2)
+    assert_allclose(FeatureMaps().heat(found[0], (2, 3)), subject.shown.mean(axis=0))
+    assert_allclose(FeatureMaps(channel=2).heat(found[0], (2, 3)), subject.shown[2])
+    sheet = FeatureMaps(channel=2).sheet(found[0])
+    assert sheet is not None
+    assert_allclose(sheet, subject.shown[2:3])
+
+
+def test_rise_weights_each_mask_by_its_score() -> None:
+    # Masks of ones: every score is that of x, and the map is S(x) / p.
+    found, subject = explain(RISE(samples=5, keep=1.0))
+    expected = subject.scores[:, None, None, None] * np.ones((2, 3, 6, 8))
+    assert_allclose(found, expected, rtol=1e-5)
+    assert subject.calls == {"baseline": 1, "samples": 5}
