@@ -173,7 +173,8 @@ class Explainer:
         Raises:
             OnnxplainError: one of its kinds, with a sentence that says what to do.
         """
-        (found,) = self._explain(picture, make_method(method, options), as_list(target), single=True)
+        configured = make_method(method, options)
+        (found,) = self._explain(picture, configured, as_list(target), single=True)
         return found
 
     def explain_each(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -51,6 +52,11 @@ class Calculus(Builder):
         """Whether a gradient may flow to a forward tensor: not to integers, booleans, strings."""
         spec = self._specs.get(tensor.name)
         return spec is None or spec.dtype.kind not in "biuSU"
+
+    def dtype(self, tensor: gs.Variable) -> np.dtype[Any] | None:
+        """The element type of a forward tensor, None if it is not known."""
+        spec = self._specs.get(tensor.name)
+        return None if spec is None or spec.dtype.kind == "O" else spec.dtype
 
     def static_dims(self, tensor: gs.Variable) -> tuple[int, ...] | None:
         """The dimensions, None unless all of them are static."""

@@ -80,6 +80,9 @@ def vjp_table(rules: Mapping[str, Rule]) -> None:
         vjp(op)(rule)
 
 
+STRAIGHT_THROUGH = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})
+"""Operators whose integers stand for reals, so that a gradient passes through what they make."""
+
 ZERO: set[str] = set()
 """Operators whose gradient is zero, or not defined, wherever they are: steps and comparisons."""
 

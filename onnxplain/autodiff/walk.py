@@ -9,7 +9,7 @@ import onnx_graphsurgeon as gs
 from onnx import NodeProto
 
 from onnxplain.autodiff.calculus import Calculus
-from onnxplain.autodiff.registry import ZERO, Rules
+from onnxplain.autodiff.registry import STRAIGHT_THROUGH, ZERO, Rules
 from onnxplain.autodiff.step import Step
 from onnxplain.errors import GradientError
 
@@ -33,8 +33,15 @@ def backpropagate(
     steps = [Step(node, g.graph.opset, g.tensor) for node in nodes]
     contributions: dict[str, list[gs.Tensor]] = defaultdict(list)
     contributions[score].append(seed)
-    made = (y for step in steps for y in step.outputs)
-    on_way = {*wanted, *(y.name for y in made if g.differentiable(y))}
+    on_way = {
+        *wanted,
+        *(
+            y.name
+            for step in steps
+            for y in step.outputs
+            if step.op in STRAIGHT_THROUGH or g.differentiable(y)
+        ),
+    }
     cuts: list[Step] = []
     for step in reversed(steps):
         dys = [_accumulated(g, contributions[y.name]) for y in step.outputs]

@@ -28,7 +28,7 @@ class Console:
 
     def result(self, line: str) -> None:
         """A line of what was asked for."""
-        if True:
+        if self.as_json or not self.quiet:
             typer.echo(line)
 
     def note(self, sentence: str) -> None:

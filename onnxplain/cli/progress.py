@@ -37,8 +37,7 @@ def bar(title: str) -> Iterator[Callable[[int, int], None]]:
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    # Redirecting would send results that are meant for standard output through this console.
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(title, visible=False)
 
         def report(done: int, total: int) -> None:

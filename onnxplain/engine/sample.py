@@ -177,6 +177,6 @@ def channels_first(activation: Array, layout: Layout) -> FloatArray:
 
 
 def _spec(name: str, value: Array) -> TensorSpec:
-    # Beside the batch itself there may be windows, heads or sizes: each with a length of its own.
-    shape = (None, *value.shape[1:]) if value.ndim else ()
-    return TensorSpec(name, value.dtype, shape)
+    # Only the rank: so the same part serves pictures of every size, and batches that windows,
+    # heads or sizes were merged with.
+    return TensorSpec(name, value.dtype, (None,) * value.ndim)

@@ -46,7 +46,7 @@ def infer_specs(proto: ModelProto) -> dict[str, TensorSpec]:
     Inputs are taken as they are declared. Equal names of dimensions stand for equal sizes; a
     tensor of unknown type has the dtype `object`.
     """
-    inferred = onnx.shape_inference.infer_shapes(_skeleton(proto, {}), data_prop=True).graph
+    inferred = onnx.shape_inference.infer_shapes(_skeleton(proto), data_prop=True).graph
     found = {
         t.name: TensorSpec(
             t.name, np.dtype(helper.tensor_dtype_to_np_dtype(t.data_type)), tuple(t.dims)
@@ -58,13 +58,11 @@ def infer_specs(proto: ModelProto) -> dict[str, TensorSpec]:
     return found
 
 
-def _skeleton(proto: ModelProto, inputs: Mapping[str, Shape]) -> ModelProto:
+def _skeleton(proto: ModelProto) -> ModelProto:
     graph = GraphProto(name=proto.graph.name or "graph")
     opset = opset_of(proto)
     graph.node.extend(stand_in(node, opset) for node in proto.graph.node)
-    for value in proto.graph.input:
-        shape = inputs.get(value.name)
-        graph.input.append(value if shape is None else _with_shape(value, shape))
+    graph.input.extend(proto.graph.input)
     for tensor in proto.graph.initializer:
         if _elements(tensor) <= _SMALL and tensor.data_location != TensorProto.EXTERNAL:
             graph.initializer.append(tensor)
@@ -93,11 +91,3 @@ def _elements(tensor: TensorProto) -> int:
     for dim in tensor.dims:
         count *= dim
     return count
-
-
-def _static(value: ValueInfoProto) -> Shape | None:
-    tensor = value.type.tensor_type
-    if not tensor.HasField("shape"):
-        return None
-    dims = tensor.shape.dim
-    return tuple(d.dim_value for d in dims) if all(d.HasField("dim_value") for d in dims) else None

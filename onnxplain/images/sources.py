@@ -163,15 +163,21 @@ def _guess(spec: TensorSpec, given: Mapping[str, Any]) -> Found:
     declared = PictureInput.of(spec, given.get("layout"))
     grey = declared.channels == 1 or given.get("channels") == "GRAY"
     size = given.get("size", declared.size or (_DEFAULT_SIDE, _DEFAULT_SIDE))
-    framing, framing_words = _guess_framing(size, grey)
+    framing, framing_words = _guess_framing(size, grey, given)
     values, values_words = _guess_values(spec, grey, given)
-    origin = f"guess: {framing_words}, {values_words}"
+    guessed = ", ".join(filter(None, [framing_words, values_words]))
+    origin = f"guess: {guessed}" if guessed else "defaults"
     return Found({"interpolation": "antialias-bilinear", **framing, **values}, origin)
 
 
-def _guess_framing(size: Size | None, grey: bool) -> tuple[dict[str, Any], str]:
+def _guess_framing(
+    size: Size | None, grey: bool, given: Mapping[str, Any]
+) -> tuple[dict[str, Any], str]:
+    if given.get("fit", "crop") != "crop" or {"fit", "resize"} <= given.keys():
+        return {}, ""
     if grey or size is None or size[0] != size[1]:
-        return {"fit": "stretch"}, "the whole picture stretched"
+        stretched = {"fit": "stretch"}, "the whole picture stretched"
+        return ({}, "") if "fit" in given else stretched
     resize = int(size[0] / _DEFAULT_CROP)
     framing = {"fit": "crop", "resize": resize}
     return framing, f"the centre {size[0]} x {size[1]} of a short side of {resize}"
@@ -187,7 +193,7 @@ def _guess_values(
                 f"Give a scale with {' and '.join(normalisation)}: 1 where they count in 0..255, "
                 "0.00392157 where they count in 0..1."
             )
-        return {}, "values as given"
+        return {}, ""
     if spec.dtype == np.int8:
         return {"mean": 128}, "values of -128..127"
     if spec.dtype.kind in "iu":

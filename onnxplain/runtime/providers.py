@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import functools
 import io
+import sys
 from pathlib import Path
 
 from onnxplain.errors import ProviderError
@@ -107,4 +108,15 @@ def load_failure(provider: str) -> str | None:
     except OSError as error:
         package = _PACKAGES[provider]
         return f"{error}; `{package}` installs what it needs, beside the GPU's driver."
-    return None
+    return _driver_failure() if device_of(provider) == "cuda" else None
+
+
+def _driver_failure() -> str | None:
+    """Why there is no NVIDIA GPU to be used: its libraries load on a machine without one, too."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError as error:
+        return f"{error}; install the driver of the NVIDIA GPU."
+    count = ctypes.c_int()
+    status = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    return None if count.value else f"the NVIDIA driver finds no GPU (its error is {status})."

@@ -113,7 +113,10 @@ class Session:
 
 def _refusal(model: Model, error: Exception) -> str:
     name = str(model.path) if model.path else "the model"
-    return f"ONNX Runtime {onnxruntime().__version__} refuses {name}: {_reason(error)}."
+    return (
+        f"ONNX Runtime {onnxruntime().__version__} refuses {name}: {_reason(error)}. Try a "
+        "newer ONNX Runtime, or export the model with standard operators and a lower opset."
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -110,6 +110,6 @@ def test_cumulative(op: str, opset: int, axis: int, exclusive: int, reverse: int
     x = normal(3, 4, 2)
     x[0, 1:3, 0] = x[1, 2, :] = x[:2, 0, 1] = 0
     inputs = {"x": x, "axis": np.array(axis)}
-    attributes = {"exclusive": exclusive, "reverse": reverse}
+    attributes: dict[str, Any] = {"exclusive": exclusive, "reverse": reverse}
     model = single_node(op, inputs, opset=opset, constants=["axis"], dynamic=True, **attributes)
     check_gradient(model, {"x": x})

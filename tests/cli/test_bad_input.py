@@ -214,7 +214,7 @@ def test_a_layer_that_does_not_exist_or_has_no_grid(refused, model, picture, lay
         (["--input", "z"], "--input takes NAME=FILE.npy, not 'z'."),
         (["--input", "z=gone.npy"], "There is no file gone.npy."),
         (["--input", "z=red.png"], "red.png is not a .npy file"),
-        (["--fromat", "npy"], "No such option: --fromat"),
+        (["--fromat", "npy"], "--format"),
     ],
 )
 def test_options_that_are_unknown_or_make_no_sense(refused, model, picture, flags, words):

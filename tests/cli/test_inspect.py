@@ -60,6 +60,21 @@ def test_all_lists_every_layer(cli, build):
     assert [layer["tensor"] for layer in found["layers"]] == ["planes", "active", "small"]
 
 
+def test_a_layer_that_part_of_the_picture_goes_around_is_listed_with_all_only(cli, build):
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["planes"]),
+        helper.make_node("MaxPool", ["planes"], ["aside"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("GlobalAveragePool", ["planes"], ["mean"]),
+        helper.make_node("GlobalAveragePool", ["aside"], ["more"]),
+        helper.make_node("Add", ["mean", "more"], ["sum"]),
+        helper.make_node("Flatten", ["sum"], ["y"]),
+    ]
+    path = build(nodes)
+    for flags, tensors in ([], ["planes"]), (["--all"], ["planes", "aside"]):
+        found = facts(cli("inspect", path, "--json", *flags))
+        assert [layer["tensor"] for layer in found["layers"]] == tensors
+
+
 def test_text_says_the_same_on_lines(cli, build):
     lines = cli("inspect", build(PYRAMID), "--size", "8x8").out.splitlines()
     found = {line.split()[0]: " ".join(line.split()[1:]) for line in lines if line.strip()}

@@ -79,19 +79,22 @@ FRAMES = {
     "letterboxed, tall": Frame(
         (48, 24), (16, 16), ((0, 0, 3), (15, 45, 48)), ((4, 0, 3), (11, 21, 24)), "letterbox"
     ),
-    # 16 x 7, the odd column of padding on the right; rows of 45 / 16.
-    "letterboxed, odd": Frame(
+    # 16 x 7, the odd line of padding on the right or below; lines of 45 / 16.
+    "letterboxed, odd and tall": Frame(
         (45, 21), (16, 16), ((0, 0, 3), (15, 42, 45)), ((4, 0, 3), (10, 18, 21)), "letterbox"
+    ),
+    "letterboxed, odd and wide": Frame(
+        (21, 45), (16, 16), ((4, 0, 3), (10, 18, 21)), ((0, 0, 3), (15, 42, 45)), "letterbox"
     ),
 }
 
 
 @pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
 def test_heat_of_a_border_lies_on_the_pixels_it_was_made_from(frame: Frame) -> None:
-    """Each class is the sum of one border row or column of the model's input."""
+    """Each class is the sum of one border row or column of the model's input, less the rest."""
     rows, columns = frame.rows, frame.columns
     lines = [((end, end), columns) for end in rows] + [(rows, (end, end)) for end in columns]
-    weights = np.zeros((4, 3, *frame.size), np.float32)
+    weights = np.full((4, 3, *frame.size), -1, np.float32)
     for weight, ((top, bottom), (left, right)) in zip(weights, lines, strict=True):
         weight[:, top[0] : bottom[0] + 1, left[0] : right[0] + 1] = 1
     explainer = frame.explainer(linear(f"3,{frame.size[0]},{frame.size[1]}", weights))

@@ -1,7 +1,5 @@
 """`explain` and `explain_each`: what an explanation holds."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from explainer.formulas import NET_R_SHAPES, OPTIONS, linear, model, noise_picture

@@ -88,16 +88,17 @@ def check_gradient(
 def _gradients_or_zeros(
     model: Model, feeds: Feeds, seeds: Feeds, wanted: Sequence[str]
 ) -> dict[str, Array]:
+    """Zeros for inputs without a gradient, if there are others that have one."""
     try:
         return gradients(model, feeds, seeds, wanted)
     except GradientError:
-        if len(wanted) == 1:
+        found: dict[str, Array] = {}
+        for name in wanted:
+            with contextlib.suppress(GradientError):
+                found |= gradients(model, feeds, seeds, [name])
+        if not found:
             raise
-    found = {name: np.zeros_like(feeds[name]) for name in wanted}
-    for name in wanted:
-        with contextlib.suppress(GradientError):
-            found |= gradients(model, feeds, seeds, [name])
-    return found
+        return {name: np.zeros_like(feeds[name]) for name in wanted} | found
 
 
 def gradients(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -45,13 +46,14 @@ def onnxruntime_function(model: ModelProto) -> Function:
 
 def float64_function(model: ModelProto) -> Function:
     """The model in onnx's reference implementation with every float32 turned into float64."""
-    evaluator = ReferenceEvaluator(_doubled(model))
+    # Made at the first call, where the caller copes with operators that the reference lacks.
+    evaluator = functools.cache(lambda: ReferenceEvaluator(_doubled(model)))
     names = {value.name for value in model.graph.input}
 
     def run(feeds: Feeds) -> list[Array]:
         doubles = {name: _double(value) for name, value in feeds.items() if name in names}
         with np.errstate(all="ignore"):
-            return list(evaluator.run(None, doubles))
+            return list(evaluator().run(None, doubles))
 
     return run
 

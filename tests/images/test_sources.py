@@ -106,6 +106,22 @@ def test_a_size_flag_over_a_guess(flags, expected):
     assert fields(guess(ANY_SIZE, **flags), expected) == expected
 
 
+@pytest.mark.parametrize(
+    ("flags", "origin"),
+    [
+        ({"scale": 1}, "guess: the centre 224 x 224 of a short side of 256, scale from flags"),
+        ({"fit": "stretch", "scale": 1}, "defaults, fit, scale from flags"),
+        (
+            {"fit": "crop", "scale": 1},
+            "guess: the centre 224 x 224 of a short side of 256, fit, scale from flags",
+        ),
+        ({"fit": "crop", "resize": 232, "scale": 1}, "defaults, fit, resize, scale from flags"),
+    ],
+)
+def test_what_flags_settle_is_no_guess(flags, origin):
+    assert guess(FLOAT, **flags).origin == origin
+
+
 def test_values_from_flags_over_a_guess_are_complete_or_refused():
     given = guess(FLOAT, scale=1, mean="127", std="128")
     assert (given.scale, given.mean, given.std) == (1, (127,), (128,))

@@ -1,0 +1,46 @@
+"""Making any loaded model ready for `differentiate`.
+
+Each pass takes a model and returns one that gives the same answers, without running either.
+"""
+
+from __future__ import annotations
+
+from onnxplain.autodiff.prepare.attention import undo_attention
+from onnxplain.autodiff.prepare.float32 import to_float32
+from onnxplain.autodiff.prepare.fold import fold_constants
+from onnxplain.autodiff.prepare.functions import expand_functions
+from onnxplain.autodiff.prepare.fused import undo_fusions
+from onnxplain.autodiff.prepare.opset import raise_opset
+from onnxplain.autodiff.prepare.quantized import dequantize
+from onnxplain.autodiff.prepare.weights import attached, detached
+from onnxplain.graph.model import Model
+
+__all__ = ["prepare"]
+
+_PASSES = (
+    to_float32,
+    raise_opset,
+    undo_fusions,
+    undo_attention,
+    dequantize,
+    expand_functions,
+    fold_constants,
+)
+"""In this order: each may rely on what those before it have done."""
+
+
+def prepare(model: Model) -> Model:
+    """The model in the form that rules of differentiation are written for.
+
+    That is standard ONNX of opset 18 or newer, in float32 but for inputs and outputs, with
+    integers that stand for reals only between quantising and dequantising, and with what follows
+    from static shapes computed. Tensors keep their names; weights are neither read nor changed.
+
+    Raises:
+        GradientError: the model is older than opset 7, or was saved for one processor only.
+    """
+    light, weights = detached(model)
+    for pass_ in _PASSES:
+        light = pass_(light)
+    del light.proto.graph.value_info[:]
+    return attached(light, weights)

@@ -18,7 +18,7 @@ from onnxplain.graph.model import Model
 from onnxplain.graph.shapes import Dims, infer_specs
 from onnxplain.graph.surgery import fields
 from onnxplain.graph.wiring import attributes, reads, subgraphs
-from onnxplain.tensors import Array, TensorSpec
+from onnxplain.tensors import Array
 
 _LARGEST = 4096
 """Elements of the largest result that is kept."""
@@ -29,12 +29,19 @@ _KEPT = frozenset(
 )
 """Operators that draw random numbers, and quantised weights, a form that runtimes look for."""
 
-_PICKS: dict[str, Callable[..., Array]] = {
-    "Gather": lambda dims, indices: dims[indices],
-    "Slice": lambda dims, start, end, _=None, step=np.ones(1, np.int64): dims[
-        start.item() : end.item() : step.item()
-    ],
-}
+
+def _gathered(dims: Array, indices: Array) -> Array:
+    picked: Array = np.asarray(dims[indices])
+    return picked
+
+
+def _sliced(
+    dims: Array, start: Array, end: Array, _: Array | None = None, step: Array | None = None
+) -> Array:
+    return dims[start.item() : end.item() : 1 if step is None else step.item()]
+
+
+_PICKS: dict[str, Callable[..., Array]] = {"Gather": _gathered, "Slice": _sliced}
 """Dimensions out of a shape."""
 
 
@@ -96,22 +103,26 @@ class _Values:
 
     def _measure(self, node: NodeProto) -> Array | None:
         """The result of a node that asks for dimensions, if those that it asks for are static."""
-        source = node.input[0] if node.input else ""
         if node.op_type in ("Shape", "Size"):
-            dims = self._dims(source)
-            if dims is None:
-                return None
-            bounds = attributes(node)
-            dims = dims[bounds.get("start", 0) : bounds.get("end", len(dims))]
-            self._shapes[node.output[0]] = dims
-            shape = _static(dims)
-            return np.prod(shape) if shape is not None and node.op_type == "Size" else shape
-        if node.op_type in _PICKS and source in self._shapes:
+            return self._dimensions(node)
+        if node.op_type in _PICKS and node.input[0] in self._shapes:
             chosen = [self._known.get(name) for name in node.input[1:]]
             if not any(value is None for value in chosen):
-                dims = np.array(self._shapes[source], object)
+                dims = np.array(self._shapes[node.input[0]], object)
                 return _static(_PICKS[node.op_type](dims, *chosen))
         return None
+
+    def _dimensions(self, node: NodeProto) -> Array | None:
+        dims = self._dims(node.input[0])
+        if dims is None:
+            return None
+        bounds = attributes(node)
+        dims = dims[bounds.get("start", 0) : bounds.get("end", len(dims))]
+        if node.op_type == "Shape":
+            self._shapes[node.output[0]] = dims
+            return _static(dims)
+        shape = _static(dims)
+        return None if shape is None else np.asarray(shape.prod())
 
     def _evaluate(self, node: NodeProto) -> dict[str, Array]:
         """The results of a node all of whose inputs are known; none where that is not so."""
@@ -141,6 +152,6 @@ class _Values:
 
 def _static(dims: Array | Dims | None) -> Array | None:
     """Dimensions as int64 if every one of them is static."""
-    if dims is None or not all(isinstance(dim, int) for dim in np.ravel(np.array(dims, object))):
+    if dims is None or not all(isinstance(dim, int) for dim in np.array(dims, object).flat):
         return None
     return np.asarray(dims, np.int64)

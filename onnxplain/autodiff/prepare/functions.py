@@ -53,4 +53,6 @@ def _has_body(op: str, opset: int) -> bool:
         schema = onnx.defs.get_schema(op, opset)
     except onnx.defs.SchemaError:
         return False
-    return bool(schema.has_function or schema.has_context_dependent_function)
+    # The package's stubs lack both.
+    names = ("has_function", "has_context_dependent_function")
+    return any(getattr(schema, name) for name in names)

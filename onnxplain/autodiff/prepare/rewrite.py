@@ -14,7 +14,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from onnxplain.autodiff.step import Step
 from onnxplain.graph.builder import PREFIX, Builder
-from onnxplain.graph.model import Model
+from onnxplain.graph.model import Model, spec_of
 from onnxplain.graph.shapes import infer_specs
 from onnxplain.graph.wiring import all_names, subgraphs
 from onnxplain.tensors import Array, TensorSpec
@@ -22,11 +22,11 @@ from onnxplain.tensors import Array, TensorSpec
 MICROSOFT = "com.microsoft"
 """Domain of ONNX Runtime's own operators."""
 
-Rewrite = Callable[["Rewriter", Step], gs.Tensor | Sequence[gs.Tensor] | None]
+Rewrite = Callable[["Rewriter", Step], gs.Tensor | Sequence[gs.Tensor | None] | None]
 """`rule(g, step)` adds nodes to `g` and returns what takes the place of the step's outputs.
 
-Trailing outputs that nobody can read any longer may be left out. None, without a node added, leaves
-the step as it is.
+None stands for an output that nobody reads in inference; trailing ones may be left out. None for
+all of them, without a node added, leaves the step as it is.
 """
 
 
@@ -51,6 +51,7 @@ class Rewriter(Builder):
         super().__init__(gs.Graph(opset=model.opset), PREFIX + "prepare/")
         self._taken |= all_names(model.proto.graph)
         self._model = model
+        self._declared = {v.name: v for v in model.proto.graph.value_info}
         self._tensors: dict[str, gs.Variable] = {}
 
     def tensor(self, name: str) -> gs.Variable:
@@ -64,8 +65,14 @@ class Rewriter(Builder):
         return super().many(op, count, *given, **attributes)
 
     def spec(self, tensor: gs.Tensor) -> TensorSpec | None:
-        """Element type and shape of a tensor of the model, as far as they can be inferred."""
-        return self._specs.get(tensor.name)
+        """Element type and shape of a tensor of the model, as far as they can be told.
+
+        They are inferred, or as declared behind operators that say nothing about their results.
+        """
+        found = self._specs.get(tensor.name)
+        if (found is None or found.shape is None) and tensor.name in self._declared:
+            return spec_of(self._declared[tensor.name])
+        return found
 
     def rank(self, tensor: gs.Tensor) -> int | None:
         """Number of axes of a tensor of the model."""
@@ -78,6 +85,10 @@ class Rewriter(Builder):
         if found is None or found.data_location == TensorProto.EXTERNAL:
             return None
         return numpy_helper.to_array(found)
+
+    def producer(self, name: str) -> NodeProto | None:
+        """The node of the model's own graph that makes a tensor."""
+        return self._model.wiring.producer(name)
 
     def readers(self, tensor: gs.Tensor) -> list[NodeProto]:
         """The nodes of the model's own graph that read a tensor."""
@@ -99,15 +110,18 @@ class Rewriter(Builder):
         if written is None:
             return False
         results = [written] if isinstance(written, gs.Tensor) else written
-        own = {id(tensor) for node in self.graph.nodes[start:] for tensor in node.outputs}
-        for name, result in zip(step.node.output, results, strict=False):
-            if not name:
+        nodes = self.graph.nodes[start:]
+        own = {id(tensor): node for node in nodes for tensor in node.outputs}
+        for index, (name, result) in enumerate(zip(step.node.output, results, strict=False)):
+            if not name or result is None:
                 continue
-            if id(result) not in own:
-                result = self.Identity(result)  # noqa: PLW2901 - a copy that can be renamed
-            own.discard(id(result))
+            maker = own.pop(id(result), None)
+            if maker is None:  # a tensor of the model, or one that has taken a name already
+                result = self.Identity(result)  # noqa: PLW2901
+                maker = self.graph.nodes[-1]
             result.name, self._tensors[name] = name, result
-            result.inputs[0].name = step.node.name or result.inputs[0].name
+            if index == 0 and step.node.name:
+                maker.name = step.node.name
         return True
 
 
@@ -115,7 +129,7 @@ def rewritten(model: Model, rules: Rewrites) -> Model:
     """The model with every node that has a rule replaced, inside subgraphs too.
 
     Names of inputs, outputs and all tensors that are still there stay. Constants that rules write
-    become initializers.
+    become initializers. Where nothing is replaced, it is the model itself.
     """
     if not any(_key(node) in rules for node in all_nodes(model.proto.graph)):
         return model
@@ -123,10 +137,12 @@ def rewritten(model: Model, rules: Rewrites) -> Model:
     proto.CopyFrom(model.proto)
     g = Rewriter(model)
     plans = list(_plans(g, proto.graph, model.opset, rules))
+    if not g.graph.nodes:
+        return model
     written = gs.export_onnx(g.graph, do_type_check=False).graph
     nodes = list(written.node)
     for graph, plan in plans:
-        entries = [entry for place in plan for entry in (_at(place, nodes))]
+        entries = [entry for place in plan for entry in _at(place, nodes)]
         del graph.node[:]
         graph.node.extend(entries)
     proto.graph.initializer.extend(written.initializer)

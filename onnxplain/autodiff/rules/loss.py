@@ -2,51 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from onnxplain.autodiff.calculus import F32, Calculus
 from onnxplain.autodiff.registry import vjp
 from onnxplain.autodiff.step import Step
+from onnxplain.tensors import Array
 
 
 @vjp("NegativeLogLikelihoodLoss")
-def nll_loss(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
-    return _of_log_probabilities(g, s, dy)
+def nll_loss(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, None, gs.Tensor]:
+    dlog, dweights = _of_log_probabilities(g, s, s.x, dy)
+    return dlog, None, dweights
 
 
 @vjp("SoftmaxCrossEntropyLoss")
 def cross_entropy(
     g: Calculus, s: Step, dy: gs.Tensor | None, dlog: gs.Tensor | None = None
-) -> gs.Tensor:
+) -> tuple[gs.Tensor, None, gs.Tensor | None]:
     """Through log-probabilities, which are the second output, and from there to the scores."""
-    loss = None if dy is None else _of_log_probabilities(g, s, dy)
+    log = g.LogSoftmax(s.x, axis=1)
+    loss, dweights = (None, None) if dy is None else _of_log_probabilities(g, s, log, dy)
     flow = g.Sum(*(part for part in (loss, dlog) if part is not None))
-    return g.Sub(flow, g.Mul(g.Softmax(s.x, axis=1), g.sum(flow, [1])))
+    return g.Sub(flow, g.Mul(g.Exp(log), g.sum(flow, [1]))), None, dweights
 
 
-def _of_log_probabilities(g: Calculus, s: Step, dy: gs.Variable) -> gs.Tensor:
-    """The gradient of the loss of log-probabilities (N, C, d1, ...): minus the class weights."""
-    gain = _class_weights(g, s)
+def _of_log_probabilities(
+    g: Calculus, s: Step, log: gs.Variable, dy: gs.Variable
+) -> tuple[gs.Tensor, gs.Tensor]:
+    """The gradients of log-probabilities of (N, C, d1, ...) and of class weights of (C,)."""
+    beside = np.array([-1] + [1] * (g.rank(s.x) - 2))
+    hit, weights = _targets(g, s, beside), s.input(2)
+    gain = g.Where(hit, F32(1) if weights is None else g.Reshape(weights, beside), F32(0))
     reduction = s.attr("reduction", "mean")
     if reduction == "none":
-        dy = g.Unsqueeze(dy, [1])
+        dy = g.Unsqueeze(dy, np.array([1]))
     elif reduction == "mean":
-        dy = g.Div(dy, g.ReduceSum(gain, keepdims=0))
-    return g.Neg(g.Mul(dy, gain))
+        dy, log = g.Div(dy, g.ReduceSum(gain, keepdims=0)), g.Add(log, s.y)
+    axes = [axis for axis in range(g.rank(s.x)) if axis != 1]
+    dweights = g.Neg(g.sum(g.where(hit, g.Mul(dy, log)), axes, keepdims=False))
+    return g.Neg(g.Mul(dy, gain)), dweights
 
 
-def _class_weights(g: Calculus, s: Step) -> gs.Tensor:
-    """(N, C, d1, ...): the weight of the target class in its place, 0 in all others."""
-    beside = [1] * (g.rank(s.x) - 2)
-    target = g.Unsqueeze(g.Cast(s.inputs[1], to=TensorProto.INT64), [1])
-    classes = g.Range(0, g.Squeeze(g.dim(s.x, 1), [0]), 1)
-    hit = g.Equal(target, g.Reshape(classes, [-1, *beside]))
+def _targets(g: Calculus, s: Step, beside: Array) -> gs.Tensor:
+    """(N, C, d1, ...): whether a place is that of the target class, and it is not ignored."""
+    target = g.Unsqueeze(g.Cast(s.inputs[1], to=TensorProto.INT64), np.array([1]))
+    classes = g.Range(np.int64(0), g.Squeeze(g.dim(s.x, 1), np.array([0])), np.int64(1))
+    hit = g.Equal(target, g.Reshape(classes, beside))
     ignored = s.attr("ignore_index")
-    if ignored is not None:
-        hit = g.And(hit, g.Not(g.Equal(target, ignored)))
-    weights = s.input(2)
-    one: Any = F32(1)
-    return g.Where(hit, one if weights is None else g.Reshape(weights, [-1, *beside]), F32(0))
+    return hit if ignored is None else g.And(hit, g.Not(g.Equal(target, np.int64(ignored))))

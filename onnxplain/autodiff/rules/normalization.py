@@ -16,7 +16,6 @@ from onnx import TensorProto
 from onnxplain.autodiff.calculus import F32, Calculus
 from onnxplain.autodiff.registry import vjp
 from onnxplain.autodiff.step import Step
-from onnxplain.errors import GradientError
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,11 @@ def _standardise(g: Calculus, x: gs.Variable, axes: Sequence[int], epsilon: floa
     centred = g.Sub(x, _mean(g, x, axes))
     rate = _rate(g, _mean(g, g.square(centred), axes), epsilon)
     return Standardised(g.Mul(centred, rate), rate, axes)
+
+
+def _count(g: Calculus, s: Step, hat: Standardised) -> gs.Tensor:
+    """How many elements share a mean, as float32."""
+    return g.Cast(g.Div(g.Size(s.x), g.Size(hat.rate)), to=TensorProto.FLOAT)
 
 
 def _mean(g: Calculus, x: gs.Variable, axes: Sequence[int]) -> gs.Tensor:
@@ -69,15 +73,9 @@ def _all_but_channels(g: Calculus, s: Step) -> list[int]:
 def batch_normalization(
     g: Calculus, s: Step, dy: gs.Tensor | None, *dstatistics: gs.Tensor | None
 ) -> tuple[gs.Tensor | None, ...]:
-    if dy is None or any(d is not None for d in dstatistics):
-        raise GradientError(
-            f"The running statistics of {s.node.name!r} have no gradient: explain another output."
-        )
-    x, scale, _, mean, variance = s.inputs
     if s.attr("training_mode", 0):
-        hat = _standardise(g, x, _all_but_channels(g, s), _epsilon(s))
-        dx = hat.gradient(g, g.Mul(dy, _per_channel(g, s, scale)))
-        return dx, _channel_sum(g, s, g.Mul(dy, hat.x)), _channel_sum(g, s, dy)
+        return _training_batch_normalization(g, s, dy, *dstatistics)
+    x, scale, _, mean, variance = s.inputs
     rate = _rate(g, variance, _epsilon(s))
     gain = g.Mul(scale, rate)
     standard = g.Mul(g.Sub(x, _per_channel(g, s, mean)), _per_channel(g, s, rate))
@@ -85,6 +83,31 @@ def batch_normalization(
     dvariance = g.Mul(dscale, g.Mul(F32(-0.5), g.Mul(gain, rate)))
     dx = g.Mul(dy, _per_channel(g, s, gain))
     return dx, dscale, dbias, g.Neg(g.Mul(dbias, gain)), dvariance
+
+
+def _training_batch_normalization(
+    g: Calculus,
+    s: Step,
+    dy: gs.Tensor | None,
+    dmean: gs.Tensor | None = None,
+    dvariance: gs.Tensor | None = None,
+) -> tuple[gs.Tensor | None, ...]:
+    """By the statistics of the batch; they also move those that run along."""
+    hat = _standardise(g, s.x, _all_but_channels(g, s), _epsilon(s))
+    kept = s.attr("momentum", 0.9)
+    share = g.Div(F32(1 - kept), _count(g, s, hat))
+    dx, dscale, dbias = [], None, None
+    if dy is not None:
+        dx = [hat.gradient(g, g.Mul(dy, _per_channel(g, s, s.inputs[1])))]
+        dscale, dbias = _channel_sum(g, s, g.Mul(dy, hat.x)), _channel_sum(g, s, dy)
+    if dmean is not None:
+        dx.append(g.Expand(_per_channel(g, s, g.Mul(dmean, share)), g.shape(s.x)))
+        dmean = g.Mul(dmean, F32(kept))
+    if dvariance is not None:
+        centred = g.Div(hat.x, hat.rate)
+        dx.append(g.Mul(_per_channel(g, s, g.Mul(dvariance, g.Mul(share, F32(2)))), centred))
+        dvariance = g.Mul(dvariance, F32(kept))
+    return g.Sum(*dx), dscale, dbias, dmean, dvariance
 
 
 @vjp("InstanceNormalization")
@@ -136,7 +159,7 @@ def layer_normalization(
         dx = [hat.gradient(g, g.Mul(dy, scale))]
         dscale = g.sum_to(g.Mul(dy, hat.x), scale, s.y)
         dbias = None if bias is None else g.sum_to(dy, bias, s.y)
-    count = g.Cast(g.Div(g.Size(s.x), g.Size(hat.rate)), to=TensorProto.FLOAT)
+    count = _count(g, s, hat)
     if dmean is not None:
         dx.append(g.Expand(g.Div(dmean, count), g.shape(s.x)))
     if drate is not None:  # r = variance^(-1/2), so dr/dx = -r² x̂ / count

@@ -1,9 +1,9 @@
-"""How kernels are laid over their input: sizes, strides, dilations and padding."""
+"""How kernels are laid over a tensor: sizes, strides, dilations and padding."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,84 +11,212 @@ import onnx_graphsurgeon as gs
 
 from onnxplain.autodiff.calculus import Calculus
 from onnxplain.autodiff.step import Step
-from onnxplain.graph.shapes import Dims
+from onnxplain.errors import GradientError
+from onnxplain.tensors import Array
 
-Edges = tuple[Any, Any]
-"""Padding before and after, per axis: two lists of ints, or two int64 tensors."""
+Ints = Array
+"""int64, one for each spatial axis."""
+
+
+class _Known:
+    """Arithmetic on whole numbers known beforehand, under the names of the operators."""
+
+    Add, Sub, Mul, Max = (staticmethod(f) for f in (np.add, np.subtract, np.multiply, np.maximum))
+    Div, Mod = staticmethod(np.floor_divide), staticmethod(np.mod)
 
 
 @dataclass(frozen=True)
 class Window:
-    """Kernels over the spatial axes of `outer`, one for each position of `inner`.
+    """Kernels laid over the spatial axes of a padded tensor.
 
-    `outer` is the input of a convolution or a pool and the output of a transposed convolution;
-    `inner` is the other one. `pads` are ints wherever they can be known beforehand.
+    All are int64, one number per spatial axis. Where padding depends on sizes that are known only
+    at run time, `before` and `after` are tensors of the graph.
     """
 
-    kernel: list[int]
-    strides: list[int]
-    dilations: list[int]
-    pads: Edges
+    kernel: Ints
+    strides: Ints
+    dilations: Ints
+    before: Any
+    after: Any
 
     @property
-    def spans(self) -> list[int]:
-        """What a dilated kernel stretches over, per axis."""
-        return [(k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True)]
+    def spans(self) -> Ints:
+        """What a dilated kernel stretches over."""
+        return (self.kernel - 1) * self.dilations + 1
 
     @property
-    def axes(self) -> list[int]:
+    def axes(self) -> Ints:
         """The spatial axes."""
-        return [2 + i for i in range(len(self.kernel))]
+        return np.arange(2, 2 + len(self.kernel))
 
     @property
-    def static_pads(self) -> list[int] | None:
-        """The attribute `pads`, None where padding depends on sizes known at run time."""
-        before, after = self.pads
-        return None if isinstance(before, gs.Tensor) else [*before, *after]
+    def static(self) -> bool:
+        """Whether padding is known beforehand. It is for windows that are dense."""
+        return not isinstance(self.before, gs.Tensor)
+
+    @property
+    def pads(self) -> Ints:
+        """The attribute `pads`, if it is static."""
+        return np.concatenate([self.before, self.after])
+
+    @property
+    def margins(self) -> Ints:
+        """The attribute `pads` of dense windows over positions that undo these over the input."""
+        return np.tile(self.spans - 1, 2) - self.pads
+
+    @property
+    def form(self) -> dict[str, list[int]]:
+        """Attributes of a node with these windows, other than its padding."""
+        return {
+            "kernel_shape": self.kernel.tolist(),
+            "strides": self.strides.tolist(),
+            "dilations": self.dilations.tolist(),
+        }
+
+    @property
+    def dense(self) -> bool:
+        """Whether windows begin at every place."""
+        return bool((self.strides == 1).all())
 
 
-def window(s: Step, kernel: Sequence[int], pads: Edges) -> Window:
-    """The window of a node."""
-    ones = [1] * len(kernel)
-    return Window(list(kernel), s.attr("strides", ones), s.attr("dilations", ones), pads)
+def input_window(g: Calculus, s: Step, kernel: Sequence[int]) -> Window:
+    """The windows of a convolution or a pool over its input.
+
+    Raises:
+        GradientError: `auto_pad` SAME_UPPER or SAME_LOWER together with dilations.
+    """
+    bare = _bare(s, kernel)
+    auto_pad = s.attr("auto_pad", "NOTSET")
+    if not auto_pad.startswith("SAME"):
+        return _with_pads(bare, s.attr("pads") if auto_pad == "NOTSET" else None)
+    if (bare.dilations != 1).any():
+        raise GradientError(
+            f"The {s.op} of node {s.node.name!r} has both auto_pad and dilations, which ONNX "
+            "Runtime does not read as the standard does: write its padding as `pads`."
+        )
+    o, sizes = _sizes(g, s.x, bare.strides != 1)
+    # There are ceil(size / stride) windows; the last begins (size - 1) % stride before the end.
+    overhang = o.Mod(o.Sub(sizes, np.array(1)), bare.strides)
+    total = o.Max(o.Sub(bare.spans - 1, overhang), np.array(0))
+    return _halved(o, bare, total, larger_after=auto_pad == "SAME_UPPER")
 
 
-def explicit_pads(s: Step, kernel: Sequence[int]) -> Edges:
-    """The attribute `pads`; zeros where it is left out, or ruled out by `auto_pad`."""
-    pads = s.attr("pads", [0] * 2 * len(kernel))
-    if s.attr("auto_pad", "NOTSET") != "NOTSET":
-        pads = [0] * len(pads)
-    return pads[: len(kernel)], pads[len(kernel) :]
+def output_window(g: Calculus, s: Step, kernel: Sequence[int]) -> Window:
+    """The windows of a transposed convolution over its output."""
+    bare = _bare(s, kernel)
+    auto_pad = s.attr("auto_pad", "NOTSET")
+    extra = np.array(s.attr("output_padding", [0] * len(kernel)))
+    o: Any = _Known
+    if "output_shape" in s.attrs:
+        o, sizes = _sizes(g, s.x, np.full(len(kernel), True))
+        whole = o.Add(o.Mul(o.Sub(sizes, np.array(1)), bare.strides), bare.spans + extra)
+        total = o.Max(o.Sub(whole, np.array(s.attr("output_shape"))), np.array(0))
+    elif auto_pad.startswith("SAME"):
+        total = np.maximum(bare.spans + extra - bare.strides, 0)
+    else:
+        return _with_pads(bare, s.attr("pads") if auto_pad == "NOTSET" else None)
+    return _halved(o, bare, total, larger_after=auto_pad == "SAME_UPPER")
 
 
-def input_pads(g: Calculus, s: Step, kernel: Sequence[int]) -> Edges:
-    """The padding that a convolution or a pool gives its input."""
-    if not s.attr("auto_pad", "NOTSET").startswith("SAME"):
-        return explicit_pads(s, kernel)
-    unpadded = window(s, kernel, ([], []))
-    spans, strides = unpadded.spans, unpadded.strides
-    sizes = spatial_dims(g, s.x)
-    if all(n == 1 or isinstance(size, int) for n, size in zip(strides, sizes, strict=True)):
-        known = [size if isinstance(size, int) else 1 for size in sizes]
-        triples = zip(spans, strides, known, strict=True)
-        return halves(s, [max(span - 1 - (size - 1) % n, 0) for span, n, size in triples])
-    # ceil(size / stride) positions, the last of which begins (size - 1) % stride before the end.
-    rest = g.Mod(g.Sub(spatial_shape(g, s.x), np.array(1)), np.array(strides))
-    total = g.Max(g.Sub(np.array(spans) - 1, rest), np.array(0))
-    return halves(s, total, g)
+def spatial_shape(g: Calculus, x: gs.Variable) -> gs.Tensor:
+    """The sizes behind batch and channels, int64."""
+    known = known_sizes(g, x)
+    if known is not None:
+        return g.constant(known)
+    return g.Slice(g.shape(x), np.array([2]), np.array([np.iinfo(np.int64).max]))
 
 
-def halves(s: Step, total: Any, g: Calculus | None = None) -> Edges:
-    """Padding in total as padding before and after; SAME_UPPER has the larger part after."""
-    odd_before = 0 if s.attr("auto_pad", "NOTSET") == "SAME_UPPER" else 1
-    if g is None:
-        before = [(pad + odd_before) // 2 for pad in total]
-        return before, [pad - half for pad, half in zip(total, before, strict=True)]
-    half = g.Div(g.Add(total, np.array(odd_before)), np.array(2))
-    return half, g.Sub(total, half)
+def known_sizes(g: Calculus, x: gs.Variable) -> Ints | None:
+    """The same where all of them are static, else None."""
+    sizes = (g.dims(x) or (None,) * 3)[2:]
+    known = [size for size in sizes if isinstance(size, int)]
+    return np.array(known) if len(known) == len(sizes) else None
 
 
-def spatial_dims(g: Calculus, x: gs.Variable) -> Dims:
-    """The dimensions behind batch and channels, as far as they are known."""
-    dims = g.dims(x)
-    return dims[2:] if dims is not None else ()
+def known_positions(g: Calculus, s: Step, win: Window) -> Ints | None:
+    """The number of windows along each axis of a convolution's or pool's input, None if unknown.
+
+    As ONNX Runtime counts them: windows that `ceil_mode` adds must not begin behind the input,
+    which onnx's shape inference overlooks before opset 22.
+    """
+    sizes = known_sizes(g, s.x)
+    if sizes is None or not win.static:
+        return None
+    room = sizes + win.before + win.after - win.spans
+    if not s.attr("ceil_mode", 0):
+        return np.asarray(room // win.strides + 1)
+    last = -(-room // win.strides)
+    return np.asarray(last + (last * win.strides < sizes + win.before))
+
+
+def positions(g: Calculus, s: Step, win: Window) -> gs.Tensor:
+    """The same as an int64 tensor, known beforehand or not."""
+    known = known_positions(g, s, win)
+    return g.Shape(s.y, start=2) if known is None else g.constant(known)
+
+
+def padded(g: Calculus, x: gs.Variable, win: Window) -> tuple[gs.Tensor, Window]:
+    """The same windows over a tensor that is padded beforehand, if a node could not pad it."""
+    if win.static:
+        return x, win
+    none = np.zeros(2, np.int64)
+    pads = g.Concat(none, win.before, none, win.after, axis=0)
+    return g.Pad(x, pads), replace(win, before=0 * win.kernel, after=0 * win.kernel)
+
+
+def crop(g: Calculus, x: gs.Variable, before: Any, shape: Any, win: Window) -> gs.Tensor:
+    """The part of `x` that begins at `before` and has the spatial shape `shape`."""
+    return g.Slice(x, before, g.Add(before, shape), win.axes)
+
+
+def spread(
+    g: Calculus, dy: gs.Variable, weights: gs.Variable, win: Window, s: Step, group: int = 1
+) -> gs.Tensor:
+    """The weights times `dy`, laid at each window and added up: of the size of the input of `s`.
+
+    `weights` are (channels of dy, channels / group, *kernel), like those of ConvTranspose.
+    """
+    form: dict[str, Any] = {**win.form, "group": group}
+    sizes, count = known_sizes(g, s.x), known_positions(g, s, win)
+    if win.dense:
+        return g.ConvTranspose(dy, weights, pads=win.pads.tolist(), **form)
+    if sizes is not None and count is not None:
+        # How far the input reaches behind the last window, negative where it ends within it.
+        behind = sizes - ((count - 1) * win.strides + win.spans - win.before)
+        form["output_padding"] = np.maximum(behind, 0).tolist()
+        pads = np.concatenate([win.before, np.maximum(-behind, 0)])
+        return g.ConvTranspose(dy, weights, pads=pads.tolist(), **form)
+    whole = g.ConvTranspose(dy, weights, output_padding=(win.strides - 1).tolist(), **form)
+    return crop(g, whole, win.before, spatial_shape(g, s.x), win)
+
+
+def _bare(s: Step, kernel: Sequence[int]) -> Window:
+    ones, none = np.ones(len(kernel), np.int64), np.zeros(len(kernel), np.int64)
+    strides, dilations = (np.array(s.attr(name, ones)) for name in ("strides", "dilations"))
+    return Window(np.array(kernel), strides, dilations, none, none)
+
+
+def _with_pads(win: Window, pads: Sequence[int] | None) -> Window:
+    if pads is None:
+        return win
+    half = len(pads) // 2
+    return replace(win, before=np.array(pads[:half]), after=np.array(pads[half:]))
+
+
+def _halved(o: Any, win: Window, total: Any, larger_after: bool) -> Window:
+    """With padding given in total, the larger half of it where `auto_pad` wants it."""
+    smaller = o.Div(total, np.array(2))
+    larger = o.Sub(total, smaller)
+    before, after = (smaller, larger) if larger_after else (larger, smaller)
+    return replace(win, before=before, after=after)
+
+
+def _sizes(g: Calculus, x: gs.Variable, needed: Ints) -> tuple[Any, Any]:
+    """The spatial sizes of `x`, known beforehand where they are needed, and what reckons with them.
+
+    That is the graph itself where they are not known.
+    """
+    dims = (g.dims(x) or (None, None))[2:] or [None] * len(needed)
+    if all(isinstance(d, int) or not need for d, need in zip(dims, needed, strict=True)):
+        return _Known, np.array([d if isinstance(d, int) else 1 for d in dims])
+    return g, spatial_shape(g, x)

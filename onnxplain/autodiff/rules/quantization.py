@@ -1,0 +1,82 @@
+"""Quantisation, with the straight-through gradient.
+
+Rounding counts as the identity, and what lies outside the representable range has no gradient, as
+in torch's fake_quantize (Jacob et al., "Quantization and Training of Neural Networks for Efficient
+Integer-Arithmetic-Only Inference", 2018). The gradient with respect to an integer tensor is that
+with respect to the integer as if it were a real number. Scales and zero points count as constants,
+also those that are computed from the data.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from onnx import TensorProto
+
+from onnxplain.autodiff.calculus import F32, Calculus
+from onnxplain.autodiff.registry import vjp
+from onnxplain.autodiff.step import Step
+
+_MICROSOFT = "com.microsoft"
+
+_LARGEST = {
+    "float8_e4m3fn": 448.0,
+    "float8_e4m3fnuz": 240.0,
+    "float8_e5m2": 57344.0,
+    "float8_e5m2fnuz": 57344.0,
+    "float4_e2m1fn": 6.0,
+}
+"""The largest number of each small float type."""
+
+
+@vjp("QuantizeLinear")
+@vjp("QuantizeLinear", domain=_MICROSOFT)
+def quantize_linear(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    scale, zero = (_spread(g, s, s.input(i)) for i in (1, 2))
+    q = g.Div(s.x, scale)
+    if zero is not None:
+        q = g.Add(q, g.Cast(zero, to=TensorProto.FLOAT))
+    low, high = _range(g.dtype(s.y) or np.dtype(np.uint8))
+    inside = g.And(g.GreaterOrEqual(q, F32(low)), g.Less(q, F32(high)))
+    return g.where(inside, g.Div(dy, scale))
+
+
+@vjp("DequantizeLinear")
+@vjp("DequantizeLinear", domain=_MICROSOFT)
+def dequantize_linear(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    return g.Mul(dy, _spread(g, s, s.inputs[1]))
+
+
+@vjp("DynamicQuantizeLinear")
+def dynamic_quantize_linear(
+    g: Calculus, s: Step, dy: gs.Tensor | None, *_: gs.Tensor | None
+) -> gs.Tensor | None:
+    return None if dy is None else g.Div(dy, s.outputs[1])  # its range holds all of x
+
+
+def _range(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Between which numbers, the first of them included, all are rounded to representable ones."""
+    if dtype.name in _LARGEST:
+        largest = np.nextafter(F32(_LARGEST[dtype.name]), F32(np.inf))
+        return -float(largest), float(largest)
+    signed, bits = dtype.name.startswith("int"), int(dtype.name.lstrip("uint"))
+    low = -(2 ** (bits - 1)) if signed else 0
+    return low - 0.5, low + 2**bits - 0.5  # halves are rounded to even
+
+
+def _spread(g: Calculus, s: Step, values: gs.Variable | None) -> gs.Tensor | None:
+    """Scales or zero points in a shape that broadcasts to that of x.
+
+    They hold for all of x, by index of an axis, or by block of neighbours along it.
+    """
+    dims = None if values is None else g.static_dims(values)
+    if values is None or (dims is not None and prod(dims) == 1):
+        return values
+    axis, block = g.axis(s.x, s.attr("axis", 1)), s.attr("block_size", 0)
+    if not block:
+        return g.Reshape(values, np.array([-1] + [1] * (g.rank(s.x) - axis - 1)))
+    places = g.Range(np.int64(0), g.Squeeze(g.dim(s.x, axis)), np.int64(1))
+    return g.Gather(values, g.Div(places, np.int64(block)), axis=axis)

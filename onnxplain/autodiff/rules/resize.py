@@ -1,0 +1,137 @@
+"""Resize: linear in its input, one axis after the other.
+
+The matrix of an axis is what the node itself makes of an identity matrix, so every mode, rounding
+and edge is that of the forward pass. It has as many elements as the two sizes multiplied, which
+pictures can afford. The region of `tf_crop_and_resize` and the scales get no gradient.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnxplain.autodiff.calculus import F32, Calculus
+from onnxplain.autodiff.registry import vjp
+from onnxplain.autodiff.step import Step
+
+_REPEATING = {
+    ("asymmetric", "floor"),
+    *itertools.product(
+        ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel"),
+        ("round_prefer_ceil", "round_prefer_floor"),
+    ),
+}
+"""Coordinates and roundings with which `nearest` at a whole scale repeats each element."""
+
+
+@vjp("Resize")
+def resize(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    axes = [g.axis(s.x, axis) for axis in s.attr("axes", range(g.rank(s.x)))]
+    scales = [_scale(g, s, place, axis) for place, axis in enumerate(axes)]
+    factors = _factors(g, s, axes, scales)
+    if factors:
+        mean = g.AveragePool(dy, kernel_shape=factors, strides=factors)
+        return g.Mul(mean, F32(math.prod(factors)))
+    matrix = _matrix_of_axes if _keeps_aspect(s) else _matrix_of_axis
+    for place, axis in enumerate(axes):
+        if scales[place] != 1:
+            dy = _applied(g, dy, matrix(g, s, place, axes), axis, g.rank(s.x))
+    return dy
+
+
+def _scale(g: Calculus, s: Step, place: int, axis: int) -> float | None:
+    """The scale of an axis, None where it is not known or not all there is to know."""
+    if _crops(s) or _keeps_aspect(s):
+        return None
+    if not _by_sizes(g, s):
+        scales = g.value(s.input(2))
+        return None if scales is None else float(scales[place])
+    before, after = ((g.dims(tensor) or {axis: None})[axis] for tensor in (s.x, s.y))
+    if isinstance(before, int) and isinstance(after, int):
+        return after / before
+    return 1.0 if before is not None and before == after else None
+
+
+def _factors(g: Calculus, s: Step, axes: list[int], scales: list[float | None]) -> list[int]:
+    """How often the spatial axes repeat each element, if that is what the node does; else empty."""
+    coordinates = s.attr("coordinate_transformation_mode", "half_pixel")
+    rounding = s.attr("nearest_mode", "round_prefer_floor")
+    factors = dict.fromkeys(range(g.rank(s.x)), 1)
+    factors |= {axis: int(n) for axis, n in zip(axes, scales, strict=True) if n and n % 1 == 0}
+    repeats = (
+        s.attr("mode", "nearest") == "nearest"
+        and (coordinates, rounding) in _REPEATING
+        and all(factors[axis] == n for axis, n in zip(axes, scales, strict=True))
+    )
+    batch, channels, *spatial = factors.values()
+    return spatial if repeats and batch == channels == 1 and max(spatial, default=1) > 1 else []
+
+
+def _matrix_of_axis(g: Calculus, s: Step, place: int, axes: list[int]) -> gs.Tensor:
+    """What the node does along one axis: (size before, size after)."""
+    rows = g.Unsqueeze(_identity(g, g.dim(s.x, axes[place])), np.array([0, 1]))
+    resized = _rerun(g, s, rows, [place], axes=[3], keep_aspect_ratio_policy="stretch")
+    return g.Squeeze(resized, np.array([0, 1]))
+
+
+def _matrix_of_axes(g: Calculus, s: Step, place: int, axes: list[int]) -> gs.Tensor:
+    """The same where the scale of one axis depends on the sizes of all: with all of them."""
+    sizes = [g.dim(s.x, axis) for axis in axes]
+    others = np.delete(np.arange(len(axes)), place) + 2
+    rows = g.Unsqueeze(_identity(g, sizes[place]), np.sort([0, *others]))
+    rows = g.Expand(rows, g.Concat(np.array([1]), sizes[place], *sizes, axis=0))
+    spatial = list(range(2, 2 + len(axes)))
+    resized = _rerun(g, s, rows, list(range(len(axes))), axes=spatial)
+    row = g.Slice(resized, 0 * others, 0 * others + 1, others)
+    return g.Squeeze(row, np.sort([0, *others]))
+
+
+def _rerun(
+    g: Calculus, s: Step, x: gs.Variable, places: list[int], **changed: Any
+) -> gs.Tensor:
+    """The node with another input, and what it is told about the axes at `places`."""
+    roi, scales, sizes = (gs.Variable.empty() for _ in range(3))
+    if _crops(s):
+        count = len(s.attr("axes", range(g.rank(s.x))))
+        roi = g.Gather(s.inputs[1], np.array([*places, *(place + count for place in places)]))
+    if _by_sizes(g, s):
+        sizes = g.Gather(s.inputs[3], np.array(places))
+    else:
+        scales = g.Gather(s.inputs[2], np.array(places))
+    return g.Resize(x, roi, scales, sizes, **{**s.attrs, "extrapolation_value": 0.0, **changed})
+
+
+def _identity(g: Calculus, size: gs.Tensor) -> gs.Tensor:
+    places = g.Range(np.array(0), g.Squeeze(size), np.array(1))
+    return g.indicator(g.Equal(g.Unsqueeze(places, np.array([1])), places))
+
+
+def _applied(
+    g: Calculus, dy: gs.Variable, matrix: gs.Variable, axis: int, rank: int
+) -> gs.Tensor:
+    """The matrix times `dy`, along one axis."""
+    if axis == rank - 2:
+        return g.MatMul(matrix, dy)
+    turned = g.Transpose(matrix, perm=[1, 0])
+    if axis == rank - 1:
+        return g.MatMul(dy, turned)
+    swap = list(range(rank))
+    swap[axis], swap[-1] = swap[-1], swap[axis]
+    return g.Transpose(g.MatMul(g.Transpose(dy, perm=swap), turned), perm=swap)
+
+
+def _crops(s: Step) -> bool:
+    return bool(s.attr("coordinate_transformation_mode") == "tf_crop_and_resize")
+
+
+def _keeps_aspect(s: Step) -> bool:
+    return bool(s.attr("keep_aspect_ratio_policy", "stretch") != "stretch")
+
+
+def _by_sizes(g: Calculus, s: Step) -> bool:
+    """Whether there are sizes; an empty tensor stands for none."""
+    return s.input(3) is not None and g.ints(s.input(3)) != []

@@ -1,0 +1,319 @@
+"""Batches: proved or not, fixed or free, small or large, the answer is that of single runs.
+
+Occlusion over the whole model and Ablation-CAM over a head are the probes; single runs of the
+untouched model, by plain ONNX Runtime, say what they must give.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import ModelProto
+from references.layer import ablationcam
+from references.onnx_calls import part
+from references.perturbation import occlusion
+from tiny import Array, noise, run, tiny
+
+from onnxplain import Explainer
+from onnxplain.errors import ModelError, OptionError
+from onnxplain.runtime import batching
+from onnxplain.runtime.session import OutOfMemoryError, Session
+
+X = noise(1, 3, 8, 8)
+WINDOW = {"window": 3, "stride": 2, "fill": "zeros", "target": 1}
+WINDOWS = 16  # 4 x 4 of them
+
+WEIGHTS = {
+    "KERNEL": noise(4, 3, 3, 3),
+    "SECOND": noise(4, 4, 3, 3, seed=1),
+    "CLASSES": noise(4, 2),
+    "WIDE": noise(7, 2),
+    "DENSE": noise(8, 2),
+    "ONE": np.array([1, -1]),
+}
+
+CONV = "a = Conv<pads=[1,1,1,1], strides=[2,2]>(x, KERNEL)  b = Relu(a)"
+POOL = "p = GlobalAveragePool({})  f = Flatten(p)  y = MatMul(f, CLASSES)"
+PLAIN = CONV + POOL.format("b")
+
+
+def build(nodes: str, inputs: str = "float[N,3,8,8] x", opset: int = 17) -> ModelProto:
+    read = set(re.findall(r"[A-Z]{3,}", nodes))
+    constants = {name: value for name, value in WEIGHTS.items() if name in read}
+    return tiny(nodes, inputs, "float[M,2] y", opset=opset, **constants)
+
+
+def alone(proto: ModelProto, size: int = 1, **others: Array) -> Callable[[Array], float]:
+    """Score of a sample that is run alone, or repeated where the model insists on a batch."""
+    return lambda x: float(run(proto, {"x": np.repeat(x, size, axis=0), **others})[0][0, 1])
+
+
+def expected_occlusion(score: Callable[[Array], float], x: Array = X) -> Array:
+    channels = x.shape[1]
+    window, stride = (channels, 3, 3), (channels, 2, 2)
+    return occlusion(x, score, window, stride, np.zeros_like(x))
+
+
+def explained(proto: ModelProto, x: Array = X, **more: Any) -> tuple[Explainer, Array]:
+    explainer = Explainer(proto, provider="cpu", **more)
+    return explainer, explainer.attribute(x, "occlusion", **WINDOW).values
+
+
+def how(explainer: Explainer) -> str:
+    (found,) = explainer._runner._batchings.values()
+    return found.how
+
+
+# name: (nodes, inputs, how it is run)
+MODELS = {
+    "any batch": (PLAIN, "float[N,3,8,8] x", "in batches"),
+    "a batch of 1 that is only declared": (PLAIN, "float[1,3,8,8] x", "rewritten"),
+    "a batch of 1 in a constant": (
+        CONV + "p = GlobalAveragePool(b)  f = Reshape(p, ONE)  y = MatMul(f, CLASSES)",
+        "float[1,3,8,8] x",
+        "rewritten",
+    ),
+    "a batch of 1 that only the constant knows": (
+        CONV + "p = GlobalAveragePool(b)  f = Reshape(p, ONE)  y = MatMul(f, CLASSES)",
+        "float[N,3,8,8] x",
+        "rewritten",
+    ),
+    "statistics of the batch": (
+        CONV + "m = ReduceMean<axes=[0,2,3]>(b)  c = Sub(b, m)  d = Mul(c, c)" + POOL.format("d"),
+        "float[N,3,8,8] x",
+        "one by one",
+    ),
+    "no batch at all": (
+        CONV + "p = GlobalAveragePool(b)  s = Squeeze(p)  u = MatMul(s, CLASSES)"
+        "z = Constant<value_ints=[0]>()  y = Unsqueeze(u, z)",
+        "float[N,3,8,8] x",
+        "one by one",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("batch_size", [None, 1, 3, 64])
+def test_answers_are_those_of_single_runs(name: str, batch_size: int | None) -> None:
+    nodes, inputs, expected = MODELS[name]
+    proto = build(nodes, inputs)
+    explainer, values = explained(proto, batch_size=batch_size)
+    np.testing.assert_allclose(values, expected_occlusion(alone(proto)), atol=1e-5)
+    assert expected in how(explainer)
+
+
+@pytest.mark.parametrize("x", [np.zeros_like(X), np.ones_like(X)], ids=["black", "white"])
+def test_a_picture_of_one_colour_proves_nothing(x: Array) -> None:
+    """Its mirror image is itself: three copies of a sample look the same however they mix."""
+    proto = build(*MODELS["statistics of the batch"][:2])
+    explainer = Explainer(proto, provider="cpu")
+    explainer.attribute(x, "occlusion", **WINDOW)
+    assert "one by one" in how(explainer)
+    values = explainer.attribute(X, "occlusion", **WINDOW).values
+    np.testing.assert_allclose(values, expected_occlusion(alone(proto)), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [2, 4, 32])
+@pytest.mark.parametrize("layer", [False, True])
+def test_a_fixed_batch_is_filled_up(size: int, layer: bool) -> None:
+    proto = build(PLAIN, f"float[{size},3,8,8] x")
+    free = build(PLAIN)
+    explainer = Explainer(proto, provider="cpu", batch_size=3)
+    if layer:
+        values = explainer.attribute(X, "ablationcam", layer="b", target=1).values[0]
+        expected = expected_ablation(free, "b")
+    else:
+        values = explainer.attribute(X, "occlusion", **WINDOW).values
+        expected = expected_occlusion(alone(free))
+    np.testing.assert_allclose(values, expected, atol=1e-4)
+    assert how(explainer) == f"the model fixes a batch of {size}"
+
+
+@pytest.mark.parametrize("inputs", ["float[N,3,H,W] x", "float[1,3,H,W] x", None])
+def test_sizes_that_differ_from_picture_to_picture(inputs: str | None) -> None:
+    free = build(PLAIN, "float[N,3,H,W] x")
+    proto = free if inputs is None else build(PLAIN, inputs)
+    if inputs is None:
+        proto.graph.input[0].type.tensor_type.ClearField("shape")
+    explainer = Explainer(proto, provider="cpu")
+    for shape in ((1, 3, 8, 8), (1, 3, 9, 13), (1, 3, 8, 8)):
+        x = noise(*shape)
+        values = explainer.attribute(x, "occlusion", **WINDOW).values
+        np.testing.assert_allclose(values, expected_occlusion(alone(free), x), atol=1e-5)
+
+
+EXTRA = {
+    # name: (nodes; inputs; the other's value; how)
+    "a number": (PLAIN.replace("(f,", "(g,").replace("y =", "g = Mul(f, t)  y ="),
+                 "float[N,3,8,8] x, float t", np.array(3, np.float32), "in batches"),
+    "a vector of one, for all": (
+        PLAIN.replace("(f,", "(g,").replace("y =", "g = Mul(f, t)  y ="),
+        "float[N,3,8,8] x, float[1] t", np.array([3], np.float32), "in batches"),
+    "a row for each sample": (
+        PLAIN.replace("(f,", "(g,").replace("CLASSES", "WIDE")
+        .replace("y =", "g = Concat<axis=1>(f, t)  y ="),
+        "float[N,3,8,8] x, float[N,3] t", noise(1, 3), "in batches"),
+    "a row for the only sample": (
+        PLAIN.replace("(f,", "(g,").replace("CLASSES", "WIDE")
+        .replace("y =", "g = Concat<axis=1>(f, t)  y ="),
+        "float[1,3,8,8] x, float[1,3] t", noise(1, 3), "rewritten"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXTRA)
+@pytest.mark.parametrize("batch_size", [None, 5])
+def test_other_inputs(name: str, batch_size: int | None) -> None:
+    nodes, inputs, value, expected = EXTRA[name]
+    proto = build(nodes, inputs)
+    explainer, values = explained(proto, inputs={"t": value}, batch_size=batch_size)
+    np.testing.assert_allclose(values, expected_occlusion(alone(proto, t=value)), atol=1e-5)
+    assert expected in how(explainer)
+
+
+def test_an_input_that_was_forgotten() -> None:
+    proto = build(EXTRA["a number"][0], EXTRA["a number"][1])
+    with pytest.raises(ModelError, match=r"--input t=FILE\.npy"):
+        explained(proto)
+
+
+# name: (nodes; the layer)
+HEADS = {
+    "a block with a shortcut": (
+        CONV + "c = Conv<pads=[1,1,1,1]>(b, SECOND)  d = Add(c, b)" + POOL.format("d"),
+        "c",
+    ),
+    "the beginning of such a block": (
+        CONV + "c = Conv<pads=[1,1,1,1]>(b, SECOND)  d = Add(c, a)" + POOL.format("d"),
+        "b",
+    ),
+    "one branch of two": (
+        CONV + "c = Conv<pads=[1,1,1,1]>(b, SECOND)  d = Concat<axis=1>(c, b)"
+        "p = GlobalAveragePool(d)  f = Flatten(p)  y = MatMul(f, DENSE)",
+        "c",
+    ),
+    "beside the picture itself": (
+        CONV + "p = GlobalAveragePool(b)  q = GlobalAveragePool(x)  r = Concat<axis=1>(p, q)"
+        "f = Flatten(r)  y = MatMul(f, WIDE)",
+        "b",
+    ),
+    "behind sizes": (
+        CONV + "s = Shape(a)  e = Relu(b)  c = Reshape(e, s)" + POOL.format("c"),
+        "b",
+    ),
+}
+
+
+def expected_ablation(proto: ModelProto, layer: str, x: Array = X) -> Array:
+    """With the layer as an input of its own, beside the picture."""
+    activation = part(proto, "x", layer)(x)[0]
+    changed = ModelProto()
+    changed.CopyFrom(proto)
+    for node in changed.graph.node:
+        if node.output[0] == layer:
+            node.output[0] = "unused"
+    changed.graph.input.add(name=layer).type.CopyFrom(changed.graph.input[0].type)
+    changed.graph.input[-1].type.tensor_type.ClearField("shape")
+
+    def score(a: Array) -> float:
+        return float(run(changed, {"x": x, layer: a.astype(np.float32)})[0][0, 1])
+
+    return ablationcam(activation, score)
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("batch", ["N", 1])
+@pytest.mark.parametrize("batch_size", [None, 1, 3])
+def test_heads(name: str, batch: str | int, batch_size: int | None) -> None:
+    nodes, layer = HEADS[name]
+    proto = build(nodes, f"float[{batch},3,8,8] x")
+    explainer = Explainer(proto, provider="cpu", batch_size=batch_size)
+    values = explainer.attribute(X, "ablationcam", layer=layer, target=1).values
+    np.testing.assert_allclose(values[0], expected_ablation(build(nodes), layer), atol=1e-4)
+
+
+def test_heads_of_pictures_of_many_sizes_are_one() -> None:
+    """A head holds a copy of the weights."""
+    explainer = Explainer(build(HEADS["one branch of two"][0], "float[N,3,H,W] x"), provider="cpu")
+    for size in range(8, 16):
+        explainer.attribute(noise(1, 3, size, size), "ablationcam", layer="c", target=1)
+    assert len(explainer._runner._heads) == 1
+    assert len(explainer._runner._sessions) <= 8
+
+
+def limited(monkeypatch: pytest.MonkeyPatch, memory: int) -> list[int]:
+    """Let runs of more than `memory` samples fail; what was tried is written down."""
+    tried = []
+    real = Session.run
+
+    def run_in_little_memory(self: Session, feeds: Any, outputs: Any = None) -> list[Array]:
+        arrays = [v if isinstance(v, np.ndarray) else v.numpy() for v in feeds.values()]
+        size = max(len(array) for array in arrays if array.ndim)
+        tried.append(size)
+        if size > memory:
+            raise OutOfMemoryError("The device has not enough memory.")
+        return real(self, feeds, outputs)
+
+    monkeypatch.setattr(Session, "run", run_in_little_memory)
+    return tried
+
+
+@pytest.mark.parametrize("layer", [False, True])
+@pytest.mark.parametrize("batch_size", [None, 16])
+def test_batches_are_halved_until_they_fit(
+    layer: bool, batch_size: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = HEADS["one branch of two"][0]
+    proto = build(nodes)
+    tried = limited(monkeypatch, 3)
+    explainer = Explainer(proto, provider="cpu", batch_size=batch_size)
+    if layer:
+        values = explainer.attribute(X, "ablationcam", layer="c", target=1).values[0]
+        expected = expected_ablation(proto, "c")
+    else:
+        values = explainer.attribute(X, "occlusion", **WINDOW).values
+        expected = expected_occlusion(alone(proto))
+    np.testing.assert_allclose(values, expected, atol=1e-4)
+    assert sum(size > 3 for size in tried) <= (1 if batch_size is None else 3)
+
+
+def test_no_memory_for_even_one_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    limited(monkeypatch, 0)
+    with pytest.raises(ModelError, match="not enough memory"):
+        explained(build(PLAIN))
+
+
+@pytest.mark.parametrize(("batch_size", "batches"), [(1, 16), (3, 6), (16, 1), (64, 1)])
+def test_runs(batch_size: int, batches: int) -> None:
+    explainer, _ = explained(build(PLAIN), batch_size=batch_size)
+    # One for the score; four that prove that batches are right: three single ones and a batch.
+    assert explainer.session_runs == 1 + 4 + batches
+    explainer.attribute(X, "occlusion", **WINDOW)
+    assert explainer.session_runs == 1 + 4 + batches + 1 + batches
+
+
+def test_a_model_that_takes_no_batches_is_run_once_per_sample() -> None:
+    explainer, _ = explained(build(*MODELS["no batch at all"][:2]), batch_size=8)
+    assert explainer.session_runs >= 1 + 3 + WINDOWS
+    before = explainer.session_runs
+    explainer.attribute(X, "occlusion", **WINDOW)
+    assert explainer.session_runs == before + 1 + WINDOWS
+
+
+def test_the_batch_size_found_is_kept_for_the_next_picture(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter(range(10**6))
+    monkeypatch.setattr(batching.time, "perf_counter", lambda: next(clock))  # all runs take as long
+    explainer, _ = explained(build(PLAIN))
+    before = explainer.session_runs
+    explainer.attribute(X, "occlusion", **WINDOW)
+    assert explainer.session_runs - before <= 1 + 2
+
+
+def test_a_batch_size_that_is_none() -> None:
+    with pytest.raises(OptionError, match="at least 1"):
+        Explainer(build(PLAIN), provider="cpu", batch_size=0)

@@ -1,0 +1,116 @@
+"""How many samples a run holds, against a device whose speed and memory are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from tiny import Array
+
+from onnxplain.runtime.batching import BatchSize, Fastest, Fixed, in_batches
+from onnxplain.runtime.session import OutOfMemoryError
+
+
+class Device:
+    """Doubles numbers; holds at most `memory` samples, and remembers what it ran."""
+
+    def __init__(self, total: int, memory: int = 10**9) -> None:
+        self.samples = np.arange(total)
+        self.memory = memory
+        self.tried: list[int] = []
+
+    def run(self, part: slice) -> list[Array]:
+        chosen = self.samples[part]
+        self.tried.append(len(chosen))
+        if len(chosen) > self.memory:
+            raise OutOfMemoryError("the device is full")
+        return [2 * chosen]
+
+
+def work(device: Device, batch: BatchSize) -> Array:
+    total = len(device.samples)
+    parts = list(in_batches(device.run, total, batch))
+    assert [part.start for part, _ in parts] == [0, *(part.stop for part, _ in parts[:-1])]
+    return np.concatenate([results[0] for _, results in parts])
+
+
+@pytest.mark.parametrize(
+    ("size", "memory", "tried"),
+    [
+        (4, 99, [4, 4, 2]),
+        (99, 99, [10]),
+        (1, 99, [1] * 10),
+        (8, 3, [8, 4, 2, 2, 2, 2, 2]),
+        (7, 1, [7, 3, 1, *[1] * 9]),
+    ],
+)
+def test_a_fixed_size_is_kept_and_halved_when_memory_runs_out(
+    size: int, memory: int, tried: list[int]
+) -> None:
+    device = Device(10, memory)
+    np.testing.assert_array_equal(work(device, Fixed(size)), 2 * np.arange(10))
+    assert device.tried == tried
+
+
+@pytest.mark.parametrize("batch", [Fixed(8), Fastest(8)])
+def test_not_even_one_sample_fits(batch: BatchSize) -> None:
+    device = Device(10, memory=0)
+    with pytest.raises(OutOfMemoryError, match="full"):
+        work(device, batch)
+    assert device.tried[-1] == 1
+
+
+def sizes(batch: Fastest, cost: Callable[[int], float], runs: int) -> list[int]:
+    """The sizes that are run, where a sample of a batch of n takes `cost(n)` seconds."""
+    seen = []
+    for _ in range(runs):
+        seen.append(batch.size)
+        batch.finished(batch.size, batch.size * cost(batch.size))
+    return seen
+
+
+SPEEDS = {
+    "larger is always faster": (lambda n: 1 / n, [1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 16, 16]),
+    "the same": (lambda n: 1, [1, 1, 2, 2, 4, 4, 1, 1, 1, 1, 1, 1]),
+    "best at 2": (lambda n: abs(n - 2) + 1, [1, 1, 2, 2, 4, 4, 8, 8, 2, 2, 2, 2]),
+    # A bump at 2 is no reason to stop: 4 is tried, and is faster.
+    "a bump": (lambda n: {1: 1, 2: 1.1, 4: 0.5}.get(n, 1), [1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 4, 4]),
+}
+
+
+@pytest.mark.parametrize("name", SPEEDS)
+def test_the_fastest_size_is_found_while_working(name: str) -> None:
+    cost, expected = SPEEDS[name]
+    assert sizes(Fastest(16), cost, 12) == expected
+
+
+def test_the_first_run_of_a_size_does_not_count() -> None:
+    batch = Fastest(4)
+    for seconds in (100, 1, 100, 1, 100, 1):  # 1, 1/2 and 1/4 a sample once warm
+        batch.finished(batch.size, seconds)
+    assert batch.size == 4
+
+
+def test_the_last_part_does_not_count() -> None:
+    batch = Fastest(64)
+    sizes(batch, lambda n: 1 / n, 4)
+    assert batch.size == 4
+    for _ in range(9):
+        batch.finished(3, 1e-9)
+    assert batch.size == 4
+
+
+def test_memory_ends_the_search() -> None:
+    device = Device(100, memory=5)
+    batch = Fastest(64)
+    np.testing.assert_array_equal(work(device, batch), 2 * np.arange(100))
+    assert max(n for n in device.tried if n <= 5) <= 4
+    assert sum(n > 5 for n in device.tried) <= 1
+
+
+def test_progress_is_told_before_and_after_each_run() -> None:
+    told: list[tuple[int, int]] = []
+    device = Device(5)
+    list(in_batches(device.run, 5, Fixed(2), lambda done, total: told.append((done, total))))
+    assert told == [(0, 5), (2, 5), (4, 5), (5, 5)]
