@@ -294,13 +294,13 @@ class Explainer:
     ) -> _Attributed:
         """Explain one sample, (1, ...), in the model's own type."""
         self._runner.others = dict(self._others if others is None else others)
-        reading = answer(self.score_tensor, method.score)
         anatomy = self._anatomy(x)
+        reading = answer(self.score_tensor, method.score, anatomy.class_axis)
         layer = method.look_at(anatomy)
         wanted = [reading.tensor, *([] if layer is None else [layer.tensor])]
         found = self._runner.forward(x, wanted)
-        answers = reading.finish(found[0])
-        targets = [t for spec in specs for t in resolve(spec, answers, self.labels)]
+        # The last activation changes neither the shape nor the order of the scores.
+        targets = [t for spec in specs for t in resolve(spec, found[0], self.labels)]
         if not targets:
             raise TargetError("There are no targets: name a class, or 'top1'.")
         if single and len(targets) > 1:

@@ -118,14 +118,20 @@ FAMILIES: dict[str, tuple[Callable[[], nn.Module], int]] = {
 EXPORTERS = {"script": False, "dynamo": True}
 
 
-def export(family: str, exporter: str, path: Path) -> None:
-    """Write one family with random weights and a fixed batch of one."""
+def network(family: str) -> nn.Module:
+    """One family with random weights, the same at every call."""
     build, size = FAMILIES[family]
     torch.manual_seed(0)
     net = build()
     _calibrate(net, torch.randn(8, 3, size, size))
+    return net.eval()
+
+
+def export(family: str, exporter: str, path: Path) -> None:
+    """Write one family with random weights and a fixed batch of one."""
+    net, (_, size) = network(family), FAMILIES[family]
     torch.onnx.export(
-        net.eval(),  # no torch.no_grad: ViT would take its fused attention path
+        net,  # no torch.no_grad: ViT would take its fused attention path
         (torch.randn(1, 3, size, size),),
         path,
         input_names=["image"],

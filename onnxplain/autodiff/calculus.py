@@ -108,11 +108,6 @@ class Calculus(Builder):
             return self.constant(np.array([size], np.int64))
         return self.Gather(self.shape(tensor), np.array([axis]), axis=0)
 
-    def same_shape(self, a: gs.Variable, b: gs.Variable) -> bool:
-        """Whether two forward tensors are known to have one shape."""
-        one, other = self.dims(a), self.dims(b)
-        return one is not None and None not in one and one == other
-
     def sum(self, x: gs.Variable, axes: Sequence[int], keepdims: bool = True) -> gs.Tensor:
         """ReduceSum over `axes`; `x` itself where there are none."""
         if not axes:

@@ -11,7 +11,15 @@ from pathlib import Path
 from onnxplain.cli.console import Console, print_error
 from onnxplain.cli.flags import Given
 from onnxplain.cli.loading import method_options, open_model
-from onnxplain.errors import MapError, PictureError
+from onnxplain.errors import (
+    LayerError,
+    MapError,
+    ModelError,
+    OnnxplainError,
+    OptionError,
+    PictureError,
+)
+from onnxplain.explainer import Explainer
 from onnxplain.explanation import Explanation
 from onnxplain.formats import check_formats, unique_names
 from onnxplain.formats.names import file_stem
@@ -79,7 +87,7 @@ def explain_pictures(
             with console.progress(title) as report:
                 explainer.on_progress(report)
                 found = explainer.explain_each(picture, method, targets, **own)
-        except (PictureError, MapError) as error:
+        except _errors_of_one_picture(explainer) as error:
             print_error(str(error) if isinstance(error, PictureError) else f"{picture}: {error}")
             status = error.exit_status
             continue
@@ -90,6 +98,13 @@ def explain_pictures(
     for way in ways:
         console.note(f"Ran on {way}.")
     return status
+
+
+def _errors_of_one_picture(explainer: Explainer) -> tuple[type[OnnxplainError], ...]:
+    """Errors that the next picture need not meet; one of another size may suit the model better."""
+    own_size = explainer.preprocess.size is None
+    sized = (ModelError, LayerError, OptionError) if own_size else ()
+    return (PictureError, MapError, *sized)
 
 
 def _names_and_titles(pictures: Sequence[Path]) -> tuple[list[str], list[str]]:

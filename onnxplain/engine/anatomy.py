@@ -12,11 +12,13 @@ from onnxplain.engine.runner import Runner
 from onnxplain.errors import LayerError, ModelError
 from onnxplain.graph.classifier import Classifier, find_classifier
 from onnxplain.graph.layers import LAYOUTS, Layer, auto_layer, grid_layers, tensor_of
-from onnxplain.graph.layout import find_layouts, vanishing_grid
+from onnxplain.graph.layout import Layout, find_layouts, vanishing_grid
 from onnxplain.graph.model import Model
 from onnxplain.graph.names import closest
 from onnxplain.graph.shapes import Shape, infer_shapes
 from onnxplain.tensors import Array
+
+_DENSE = ("NCHW", "NHWC")
 
 
 class ModelAnatomy:
@@ -54,6 +56,10 @@ class ModelAnatomy:
         """Every layer with a grid, in order."""
         return grid_layers(self._model, self.shapes, self._runner.spec.name, self._score)
 
+    @functools.cached_property
+    def _layouts(self) -> Mapping[str, Layout]:
+        return find_layouts(self._model, self.shapes, self._runner.spec.name)
+
     def layer(self, name: str) -> Layer:
         """See `methods.base.Anatomy`.
 
@@ -72,6 +78,14 @@ class ModelAnatomy:
         """See `methods.base.Anatomy`."""
         return find_classifier(self._model, self.shapes, self._score)
 
+    def class_axis(self, tensor: str) -> int | None:
+        """The axis of the classes in an answer with rows and columns; None where it is not known.
+
+        An answer of another rank may hold anything, such as the boxes of a detector.
+        """
+        layout = self._layouts.get(tensor)
+        return layout.axes.index("C") if layout and layout.axes in _DENSE else None
+
     def _check_size(self) -> None:
         """Nothing is left of a grid that is smaller than a window: ONNX Runtime may even crash."""
         node = vanishing_grid(self._model, self.shapes)
@@ -86,7 +100,7 @@ class ModelAnatomy:
         if tensor not in self._model.wiring.tensors_between(picture, self._score):
             return "does not lie between the picture and the score"
         shape = self.shapes.get(tensor, "no shape")
-        layout = find_layouts(self._model, self.shapes, picture).get(tensor)
+        layout = self._layouts.get(tensor)
         if layout is not None and layout.axes in LAYOUTS and prod(layout.grid) <= 1:
             return f"has no spatial grid of more than one cell: its shape is {shape}"
         return f"has no rows and columns that can be told from its shape {shape}"

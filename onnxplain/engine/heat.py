@@ -33,8 +33,9 @@ def to_heatmap(
     low, high = float(picture[seen].min()), float(picture[seen].max())
     if high - low <= _ROUNDING * max(abs(high), abs(low)):
         raise MapError(
-            f"The map of {method} is the same everywhere ({high:.3g}), so it shows nothing: the "
-            "score may not depend on the picture here; try another target, layer or method."
+            f"The map of {method} is the same everywhere ({high:.3g}), so it shows nothing: "
+            "perhaps nothing here changes the score, or nothing speaks for the target; try another "
+            "target, layer or method."
         )
     scaled = np.clip((picture - low) / (high - low), 0, 1)
     return np.where(seen, scaled, 0).astype(np.float32), (low, high)

@@ -20,6 +20,8 @@ GATHERS: dict[str, tuple[Array, int]] = {
     "a run around the end": (ints(-1, 0, 1), 1),
     "a permutation": (ints(3, 1, 0, 2), 0),
     "a permutation with negatives": (ints(-1, 1, 0, -2), 0),
+    "a permutation as a grid": (ints(3, 1, 0, 2).reshape(2, 2), 0),
+    "a run as a grid": (ints(1, 2, 3, 4).reshape(2, 2), 1),
     "repeats": (ints(1, 1, 0), 0),
     "repeats of the last axis": (ints(2, 0, -1, 2), 2),
     "repeats of a middle axis": (ints(0, 0, 4), -2),
@@ -70,9 +72,7 @@ def test_gather_nd(
 ) -> None:
     inputs = {"x": normal(*shape), "indices": np.array(indices)}
     batched = ["x", "indices"][: 2 - len(constants)]
-    check_node(
-        "GatherND", inputs, constants=constants, batched=batched, batch_dims=batch_dims
-    )
+    check_node("GatherND", inputs, constants=constants, batched=batched, batch_dims=batch_dims)
 
 
 # Every element of `updates` is away from 0, and no two of `data` and `updates` are equal.

@@ -108,6 +108,8 @@ SLICES: dict[str, tuple[tuple[int, ...], list[list[int] | None]]] = {
     "backwards by three from beyond": ((4, 8), [[20], [-20], [1], [-3]]),
     "both ways": ((5, 7), [[-1, 1], [START, 6], [0, 1], [-2, 2]]),
     "nothing": ((4, 7), [[3], [3], [1], [1]]),
+    "nothing by three": ((4, 7), [[5], [5], [1], [3]]),
+    "nothing backwards": ((4, 7), [[2], [5], [1], [-2]]),
 }
 
 

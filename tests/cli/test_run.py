@@ -238,3 +238,14 @@ def test_one_bad_picture_does_not_stop_the_others(cli, model, paint, tmp_path):
     broken, black, _ = outcome.err.splitlines()
     assert broken.startswith("Error: broken.png is not a picture")
     assert black.startswith("Error: black.png: The map of cam is the same everywhere")
+
+
+def test_one_picture_too_small_for_the_model_does_not_stop_the_others(cli, build, paint, tmp_path):
+    model = build(shape=("N", 3, "H", "W"))
+    cv2.imwrite(str(tmp_path / "dot.png"), np.full((1, 1, 3), 9, np.uint8))
+    last = paint("last.png")
+    asked = ("-m", "ablationcam", "--size", "picture", "--json")
+    outcome = cli("run", model, "dot.png", last, *asked)
+    assert outcome.status == 2
+    assert [json.loads(line)["picture"] for line in outcome.out.splitlines()] == [str(last)]
+    assert outcome.err.startswith("Error: dot.png: No layer on the way")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from onnx import ModelProto
@@ -11,6 +13,7 @@ from onnxplain import Explainer
 from onnxplain.engine.anatomy import ModelAnatomy
 from onnxplain.errors import LayerError, ModelError
 
+MODELS = Path(__file__).parents[2] / "models"
 KERNEL = noise(4, 3, 3, 3)
 POOLED = "q = GlobalAveragePool({})  y = Flatten(q)"
 X = noise(1, 3, 8, 8)
@@ -37,7 +40,12 @@ def test_shapes_that_cannot_be_inferred_are_read_off_a_run() -> None:
     )
     explainer = Explainer(proto, provider="cpu")
     layers = {layer.tensor: layer.shape for layer in explainer.layers(X)}
-    assert layers == {"a": (1, 4, 6, 6), "c": (1, 8, 6, 6), "d": (1, 8, 5, 5)}
+    assert layers == {
+        "a": (1, 4, 6, 6),
+        "b": (1, 4, 6, 6),
+        "c": (1, 8, 6, 6),
+        "d": (1, 8, 5, 5),
+    }
     assert explainer.session_runs == 1
 
 
@@ -111,7 +119,7 @@ def test_a_picture_that_a_window_does_not_fit_into(size: int, left: int) -> None
 
 def test_the_smallest_picture_that_squeezenet_takes() -> None:
     """On a smaller one ONNX Runtime 1.31 ends the process with SIGFPE."""
-    explainer = Explainer("models/squeezenet1_1.onnx", provider="cpu")
+    explainer = Explainer(MODELS / "squeezenet1_1.onnx", provider="cpu")
     options = {"window": 17, "stride": 17, "fill": "zeros", "target": 0}
     assert explainer.attribute(noise(1, 3, 17, 17), "occlusion", **options).values.any()
     with pytest.raises(ModelError, match="MaxPool 'pool5' leaves nothing of it"):

@@ -7,6 +7,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from onnx import numpy_helper
 
 from onnxplain import Explainer
+from onnxplain.errors import TargetError
+from onnxplain.targets import Element, Similarity
 
 PICTURE = noise_picture()
 
@@ -64,6 +66,46 @@ def test_probability_is_the_softmax_over_the_classes_wherever_they_lie(shape: st
     x = np.array([[1, 2, 3]], np.float32)
     found = Explainer(made).attribute(x, "occlusion", "top1", score="probability", fill="zeros")
     assert_allclose(found.scores, np.exp(3) / np.exp([1, 2, 3]).sum(), rtol=1e-6)
+
+
+DENSE = {
+    "NCHW": ("y = Conv(x, w)", (1, 0, 0)),
+    "NHWC": ("c = Conv(x, w) y = Transpose<perm=[0,2,3,1]>(c)", (0, 0, 1)),
+}
+
+
+@pytest.mark.parametrize("layout", DENSE)
+def test_probability_of_a_cell_is_the_softmax_over_its_classes(layout: str) -> None:
+    nodes, cell = DENSE[layout]
+    made = model(f"g (float[N,3,2,4] x) => (float[N,a,b,c] y) {{ {nodes} }}")
+    made.graph.initializer.append(
+        numpy_helper.from_array(np.eye(3, dtype="f")[..., None, None], "w")
+    )
+    x = np.random.default_rng(0).normal(size=(1, 3, 2, 4)).astype(np.float32)
+    found = Explainer(made).attribute(
+        x, "occlusion", Element(cell), score="probability", fill="zeros", window=1
+    )
+    chances = np.exp(x[0, :, 0, 0])
+    assert_allclose(found.scores, chances[1] / chances.sum(), rtol=1e-5)
+
+
+def detector() -> Explainer:
+    made = model("g (float[N,3,2,4] x) => (float[N,3,8] y) { y = Reshape(x, s) }")
+    made.graph.initializer.append(numpy_helper.from_array(np.array([-1, 3, 8]), "s"))
+    return Explainer(made)
+
+
+def test_boxes_and_scores_of_a_detector_are_no_probabilities() -> None:
+    x = np.ones((1, 3, 2, 4), np.float32)
+    with pytest.raises(TargetError, match=r"shape \(3, 8\) has no axis .* --score logit"):
+        detector().attribute(x, "occlusion", Element((1, 1)), score="probability", fill="zeros")
+
+
+def test_an_embedding_of_any_shape_needs_no_probabilities() -> None:
+    x = np.random.default_rng(0).normal(size=(1, 3, 2, 4)).astype(np.float32)
+    like_itself = Similarity(x.ravel())
+    found = detector().attribute(x, "rise", like_itself, baseline="zeros", samples=4)
+    assert_allclose(found.scores, 1, rtol=1e-6)
 
 
 def test_probability_of_a_single_logit_is_its_sigmoid() -> None:

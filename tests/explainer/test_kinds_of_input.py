@@ -4,9 +4,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
-from explainer.formulas import AS_IT_IS, Array, linear, model, noise, noise_picture
+from explainer.formulas import (
+    AS_IT_IS,
+    NET_R_SHAPES,
+    OPTIONS,
+    Array,
+    linear,
+    model,
+    noise,
+    noise_picture,
+)
 from numpy.testing import assert_allclose, assert_array_equal
+from onnx import numpy_helper
+from references import nets
 
 from onnxplain import Explainer
 from onnxplain.errors import PictureError
@@ -128,3 +140,22 @@ def test_picture_files_and_what_is_none(net_r: Explainer, tmp_path: Path) -> Non
         net_r.explain(tmp_path / "other.png", "cam", 0)
     with pytest.raises(PictureError, match="multiply it by 255"):
         net_r.explain(PICTURE / 255, "cam", 0)
+
+
+def test_a_model_in_half_precision_agrees_with_its_original() -> None:
+    halved = nets.net_r()
+    for weight in halved.graph.initializer:
+        values = numpy_helper.to_array(weight).astype(np.float16)
+        weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    for value in (*halved.graph.input, *halved.graph.output):
+        value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    settings = {"size": (20, 26), "fit": "stretch", "scale": 1 / 60, "mean": 2, "std": 1}
+    whole, half = (Explainer(made, preprocess=settings) for made in (nets.net_r(), halved))
+    for method in NET_R_SHAPES:
+        options = OPTIONS.get(method, {})
+        expected = whole.explain(PICTURE, method, 1, **options)
+        found = half.explain(PICTURE, method, 1, **options)
+        assert found.values.dtype == np.float32
+        largest = np.abs(expected.values).max()
+        assert_allclose(found.values, expected.values, rtol=0, atol=5e-3 * largest)
+        assert_allclose(found.heatmap, expected.heatmap, atol=5e-3)

@@ -12,6 +12,7 @@ from onnxplain.autodiff.prepare.functions import expand_functions
 from onnxplain.autodiff.prepare.fused import undo_fusions
 from onnxplain.autodiff.prepare.opset import raise_opset
 from onnxplain.autodiff.prepare.quantized import dequantize
+from onnxplain.autodiff.prepare.sequences import undo_sequences
 from onnxplain.autodiff.prepare.weights import attached, detached
 from onnxplain.graph.model import Model
 
@@ -25,6 +26,7 @@ _PASSES = (
     dequantize,
     expand_functions,
     fold_constants,
+    undo_sequences,
 )
 """In this order: each may rely on what those before it have done."""
 

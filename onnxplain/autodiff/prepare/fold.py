@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from onnxplain.autodiff.prepare.weights import is_small
-from onnxplain.graph.model import Model
+from onnxplain.graph.model import Model, spec_of
 from onnxplain.graph.shapes import Dims, infer_specs
 from onnxplain.graph.surgery import fields
 from onnxplain.graph.wiring import attributes, reads, subgraphs
@@ -51,9 +52,10 @@ def fold_constants(model: Model) -> Model:
     A dimension that is static is a constant, whatever the others are. Large weights stay as they
     are, and so does everything that is computed from them.
     """
-    while (folded := _folded_once(model)) is not None:
-        model = folded
-    return model
+    changed = model
+    while (folded := _folded_once(changed)) is not None:
+        changed = folded
+    return model if changed is model else _without_dead_nodes(changed)
 
 
 def _folded_once(model: Model) -> Model | None:
@@ -77,6 +79,14 @@ def _folded_once(model: Model) -> Model | None:
     return replace(model, proto=proto)
 
 
+def _without_dead_nodes(model: Model) -> Model:
+    """Nothing but what leads to an output: nobody reads a shape out of which all was folded."""
+    alive = model.wiring.ancestors(model.wiring.outputs)
+    graph = GraphProto(**fields(model.proto.graph, without=["node"]))
+    graph.node.extend(model.wiring.nodes[i] for i in sorted(alive))
+    return replace(model, proto=ModelProto(**fields(model.proto, without=["graph"]), graph=graph))
+
+
 class _Values:
     """The values of a graph's small constants, learned by visiting its nodes in order."""
 
@@ -85,6 +95,7 @@ class _Values:
         self._specs = infer_specs(model.proto)
         self._opsets = {entry.domain: entry.version for entry in model.proto.opset_import}
         self._shapes: dict[str, Dims] = {}
+        self._clearer: set[str] = set()
         self._known = {
             tensor.name: numpy_helper.to_array(tensor)
             for tensor in model.proto.graph.initializer
@@ -95,11 +106,47 @@ class _Values:
         """Whether the outputs of a node are constant and small."""
         if node.domain not in ("", "ai.onnx") or node.op_type in _KEPT or any(subgraphs(node)):
             return False
+        if not self._clearer.isdisjoint(node.input):
+            self._infer(node)
         measured = self._measure(node)
         values = self._evaluate(node) if measured is None else {node.output[0]: measured}
         self.new.update(values)
         self._known.update(values)
+        self._clearer.update(values)
         return bool(values)
+
+    def _infer(self, node: NodeProto) -> None:
+        """Learn more about the shapes that a node makes, now that more of what it reads is known.
+
+        Without it a model would be visited as often as it has blocks that reshape to a shape found
+        in the block before.
+        """
+        if all(_static(self._dims(name)) is not None for name in node.output if name):
+            return
+        names = {name for name in node.input if name}
+        specs = [self._specs[name] for name in names if name in self._specs]
+        types = {
+            spec.name: helper.make_tensor_type_proto(
+                helper.np_dtype_to_tensor_dtype(spec.dtype), spec.shape
+            )
+            for spec in specs
+            if spec.dtype.kind != "O"
+        }
+        values = {
+            name: numpy_helper.from_array(self._known[name], name)
+            for name in names
+            if name in self._known
+        }
+        if len(types) < len(names):
+            return
+        try:
+            schema = onnx.defs.get_schema(node.op_type, self._opsets.get("", 1))
+            found = onnx.shape_inference.infer_node_outputs(schema, node, types, values)
+        except (onnx.defs.SchemaError, onnx.shape_inference.InferenceError):
+            return
+        for name, kind in found.items():
+            self._specs[name] = spec_of(ValueInfoProto(name=name, type=kind))
+            self._clearer.add(name)
 
     def _measure(self, node: NodeProto) -> Array | None:
         """The result of a node that asks for dimensions, if those that it asks for are static."""

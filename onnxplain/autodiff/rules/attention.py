@@ -19,6 +19,7 @@ from onnxplain.autodiff.registry import vjp
 from onnxplain.autodiff.step import Step
 
 _NEVER = F32(-np.inf)
+_SWAP = [0, 2, 1, 3]
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,6 @@ class Heads:
         return self.g.Reshape(x, vector(self.g, [0, heads, -1, 0]))
 
 
-_SWAP = [0, 2, 1, 3]
-
-
 @vjp("Attention")
 def attention(
     g: Calculus, s: Step, dy: gs.Tensor | None, *more: gs.Tensor | None
@@ -75,7 +73,7 @@ def attention(
     scale = _scale(g, s, heads)
     raw = g.Mul(heads.unstacked(g.MatMul(q, _flipped(g, k))), scale)
     capped, slope = _capped(g, s, raw)
-    p = _probabilities(g, _biased(g, s, capped))
+    p = _probabilities(g, s, capped)
 
     mode = s.attr("qk_matmul_output_mode", 0)
     d_stage = [d_scores if mode == stage else None for stage in range(4)]
@@ -133,9 +131,13 @@ def _capped(g: Calculus, s: Step, raw: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor 
     return g.Mul(ratio, F32(cap)), g.Sub(F32(1), g.square(ratio))
 
 
-def _probabilities(g: Calculus, scores: gs.Tensor) -> gs.Tensor:
-    nowhere = g.Equal(g.ReduceMax(scores, np.array([-1])), _NEVER)
-    return g.Where(nowhere, F32(0), g.Softmax(scores, axis=-1))
+def _probabilities(g: Calculus, s: Step, scores: gs.Tensor) -> gs.Tensor:
+    biased = _biased(g, s, scores)
+    p = g.Softmax(biased, axis=-1)
+    if biased is scores:
+        return p
+    nowhere = g.Equal(g.ReduceMax(biased, np.array([-1])), _NEVER)
+    return g.Where(nowhere, F32(0), p)
 
 
 def _biased(g: Calculus, s: Step, scores: gs.Tensor) -> gs.Tensor:

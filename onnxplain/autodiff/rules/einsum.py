@@ -20,11 +20,10 @@ from onnxplain.autodiff.step import Step
 
 @dataclass(frozen=True)
 class Equation:
-    """Letters of each operand and of the output; an ellipsis is spelled out with `batch`."""
+    """Letters of each operand and of the output, with those that an ellipsis stands for."""
 
     operands: list[str]
     output: str
-    batch: str
     unused: Iterator[str]
 
 
@@ -49,14 +48,14 @@ def _read(text: str, ranks: list[int]) -> Equation:
         term.replace("...", batch[len(batch) - width :])
         for term, width in zip(terms, widths, strict=True)
     ]
-    return Equation(spelled, output.replace("...", batch), batch, unused)
+    return Equation(spelled, output.replace("...", batch), unused)
 
 
 def _operand(g: Calculus, s: Step, dy: gs.Tensor, equation: Equation, i: int) -> gs.Tensor:
     """The output and the other operands, summed to the letters of operand `i`.
 
-    A letter that no other has, or perhaps with size 1, needs ones to spread over; one that the operand
-    has twice needs the identity, so that only the diagonal gets a gradient.
+    A letter that no other has, or perhaps with size 1, needs ones to spread over; one that the
+    operand has twice needs the identity, so that only the diagonal gets a gradient.
     """
     x = s.inputs[i]
     others = [j for j in range(len(s.inputs)) if j != i]
@@ -99,7 +98,9 @@ def _sizes(
 
 def _spreads(own: int | str | None, others: set[int | str | None]) -> bool:
     """Whether one of the other operands is sure to have the size of this one."""
-    return any(other not in (1, None) and (isinstance(other, int) or other == own) for other in others)
+    return any(
+        other not in (1, None) and (isinstance(other, int) or other == own) for other in others
+    )
 
 
 def _dim(g: Calculus, x: gs.Variable, axis: int) -> int | str | None:

@@ -33,13 +33,14 @@ def gather(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
     x, indices = s.inputs
     axis, length = g.axis(x, s.attr("axis", 0)), size(g, x, s.attr("axis", 0))
     known = g.value(indices)
-    if known is not None and known.ndim < 2 and known.size:
-        run = known.reshape(-1)
-        if _is_run(run):
-            kept = g.Unsqueeze(dy, np.array([axis])) if known.ndim == 0 else dy
-            return _pad_run(g, kept, int(run[0]), len(run), axis, length)
-        if isinstance(length, int) and _is_permutation(run, length):
-            return g.Gather(dy, np.argsort(run % length), axis=axis)
+    if known is not None and known.size:
+        row = known.reshape(-1)
+        if _is_run(row):
+            one_axis = _in_a_row(g, s, dy, axis, known)
+            return _pad_run(g, one_axis, int(row[0]), len(row), axis, length)
+        if isinstance(length, int) and _is_permutation(row, length):
+            one_axis = _in_a_row(g, s, dy, axis, known)
+            return g.Gather(one_axis, np.argsort(row % length), axis=axis)
     rows = g.Cast(indices, to=TensorProto.INT64)
     return scatter_rows(g, dy, rows, x, axis, g.rank(indices))
 
@@ -51,6 +52,16 @@ def _is_run(indices: Array) -> bool:
 
 def _is_permutation(indices: Array, length: int) -> bool:
     return np.array_equal(np.sort(indices % length), np.arange(length))
+
+
+def _in_a_row(g: Calculus, s: Step, dy: gs.Tensor, axis: int, indices: Array) -> gs.Tensor:
+    """The axes of the indices in `dy` as one axis."""
+    if indices.ndim == 0:
+        return g.Unsqueeze(dy, np.array([axis]))
+    if indices.ndim == 1:
+        return dy
+    sizes = [indices.size if i == axis else size(g, s.x, i) for i in range(g.rank(s.x))]
+    return g.Reshape(dy, vector(g, sizes))
 
 
 def _pad_run(

@@ -11,7 +11,6 @@ from onnxplain.autodiff.calculus import F32, Calculus
 from onnxplain.autodiff.placing import Size, arange, size, vector
 from onnxplain.autodiff.registry import vjp
 from onnxplain.autodiff.step import Step
-from onnxplain.errors import GradientError
 
 
 @vjp("MatMul")
@@ -100,14 +99,10 @@ def det(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
 @vjp("Col2Im")
 def col2im(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
     """The blocks of the picture again: a convolution with one kernel per element of a block."""
-    block = g.ints(s.inputs[2])
-    if block is None:
-        raise GradientError(
-            f"The block shape of Col2Im {s.node.name!r} is computed at run time, and its gradient "
-            "needs it: simplify the model (constant folding), or use a method without gradients."
-        )
-    count = math.prod(block)
-    kernel = np.eye(count, dtype=np.float32).reshape(count, 1, *block)
-    picture = [size(g, s.y, axis) for axis in range(2, g.rank(s.y))]
-    channels = g.Reshape(dy, vector(g, [-1, 1, *picture]))
-    return g.like(g.Conv(channels, kernel, kernel_shape=block, **s.attrs), s.x)
+    image, block = s.inputs[1:3]
+    one = np.array([1], np.int64)
+    channels = g.Reshape(dy, g.Concat(np.array([-1]), one, image, axis=0))
+    known = g.ints(block)
+    unit = identity(g, g.ReduceProd(block) if known is None else math.prod(known))
+    kernels = g.Reshape(g.indicator(unit), g.Concat(np.array([-1]), one, block, axis=0))
+    return g.like(g.Conv(channels, kernels, **s.attrs), s.x)

@@ -90,9 +90,7 @@ def _matrix_of_axes(g: Calculus, s: Step, place: int, axes: list[int]) -> gs.Ten
     return g.Squeeze(row, np.sort([0, *others]))
 
 
-def _rerun(
-    g: Calculus, s: Step, x: gs.Variable, places: list[int], **changed: Any
-) -> gs.Tensor:
+def _rerun(g: Calculus, s: Step, x: gs.Variable, places: list[int], **changed: Any) -> gs.Tensor:
     """The node with another input, and what it is told about the axes at `places`."""
     roi, scales, sizes = (gs.Variable.empty() for _ in range(3))
     if _crops(s):
@@ -110,9 +108,7 @@ def _identity(g: Calculus, size: gs.Tensor) -> gs.Tensor:
     return g.indicator(g.Equal(g.Unsqueeze(places, np.array([1])), places))
 
 
-def _applied(
-    g: Calculus, dy: gs.Variable, matrix: gs.Variable, axis: int, rank: int
-) -> gs.Tensor:
+def _applied(g: Calculus, dy: gs.Variable, matrix: gs.Variable, axis: int, rank: int) -> gs.Tensor:
     """The matrix times `dy`, along one axis."""
     if axis == rank - 2:
         return g.MatMul(matrix, dy)

@@ -34,8 +34,6 @@ class Span(NamedTuple):
 @vjp("Slice")
 def slice_(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
     """Zeros between and around; what only the run can tell is found by slicing the positions."""
-    if 0 in (g.dims(s.y) or ()):
-        return g.zeros_like(s.x)
     spans = _spans(g, s)
     if spans is None:
         taken = g.Slice(positions(g, s.x), *_given(s.inputs[1:]))

@@ -11,9 +11,20 @@ import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from onnxplain.autodiff.calculus import F32, Calculus
-from onnxplain.autodiff.placing import Size, arange, minus, pad, scatter_rows, size, times, vector
+from onnxplain.autodiff.placing import (
+    Size,
+    arange,
+    minus,
+    pad,
+    scalar,
+    scatter_rows,
+    size,
+    times,
+    vector,
+)
 from onnxplain.autodiff.registry import vjp, zero_gradient
 from onnxplain.autodiff.step import Step
+from onnxplain.errors import GradientError
 
 zero_gradient("BlackmanWindow HammingWindow HannWindow MelWeightMatrix".split())
 
@@ -54,8 +65,15 @@ def _axis(g: Calculus, s: Step) -> int:
     """An attribute before opset 20, an input from there on."""
     if s.opset < 20:
         return g.axis(s.x, s.attr("axis", 1))
-    given = g.ints(s.input(2))
-    return g.axis(s.x, given[0] if given else -2)
+    if s.input(2) is None:
+        return g.axis(s.x, -2)
+    given = g.ints(s.inputs[2])
+    if given is None:
+        raise GradientError(
+            f"The axis of the DFT {s.node.name!r} is computed at run time, and its gradient needs "
+            "it: make it a constant, or use a method without gradients."
+        )
+    return g.axis(s.x, given[0])
 
 
 def _length(g: Calculus, given: gs.Variable) -> Size:
@@ -74,7 +92,7 @@ def _transform(
     g: Calculus, x: gs.Tensor, axis: int, length: Size, inverse: int = 0, onesided: int = 0
 ) -> gs.Tensor:
     """The DFT of `length`, for which zeros are put behind `x`."""
-    dft_length = np.array(length, np.int64) if isinstance(length, int) else g.Squeeze(length)
+    dft_length = scalar(g, length)
     kind = {"inverse": inverse, "onesided": onesided}
     if g.graph.opset < 20:
         return g.DFT(x, dft_length, axis=axis, **kind)

@@ -1,0 +1,180 @@
+"""Pools over regions of interest: RoiAlign and MaxRoiPool.
+
+The regions themselves get no gradient, as in torchvision. With N pictures, R regions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from onnx import TensorProto
+
+from onnxplain.autodiff.calculus import F32, Calculus
+from onnxplain.autodiff.registry import vjp
+from onnxplain.autodiff.step import Step
+from onnxplain.graph.builder import Operator
+
+
+@dataclass(frozen=True)
+class Points:
+    """Places on one axis of the picture, (R, bins, places in a bin).
+
+    Bins of other regions may have more places; `used` tells those that are there, and `weight` is 0
+    for the others.
+    """
+
+    place: gs.Tensor
+    weight: gs.Tensor
+    used: gs.Tensor
+
+
+@vjp("RoiAlign")
+def roi_align(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    batch = s.inputs[2]
+    rows, columns = (_samples(g, s, axis) for axis in (0, 1))
+    if s.attr("mode", "avg") == "avg":
+        return _from_averages(g, s, dy, batch, rows, columns)
+    # As ONNX Runtime has it: the largest of the four products that a bilinear sample adds up.
+    corners = [_corners(g, g.dim(s.x, 2 + axis), p) for axis, p in enumerate((rows, columns))]
+    return _from_maxima(g, s, dy, batch, *corners)
+
+
+@vjp("MaxRoiPool")
+def max_roi_pool(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    batch = g.Cast(g.Gather(s.inputs[1], np.array(0), axis=1), to=TensorProto.INT64)
+    return _from_maxima(g, s, dy, batch, *(_elements(g, s, axis) for axis in (0, 1)))
+
+
+def _samples(g: Calculus, s: Step, axis: int) -> Points:
+    """Where RoiAlign samples an axis; weights make the mean of a bin."""
+    bins = s.attr(("output_height", "output_width")[axis], 1)
+    half_pixel = s.attr("coordinate_transformation_mode", "half_pixel") == "half_pixel"
+    begin, end = (
+        g.Sub(_bound(g, s, column), F32(0.5 if half_pixel else 0))
+        for column in (1 - axis, 3 - axis)
+    )
+    length = g.Sub(end, begin)
+    step = g.Div(length if half_pixel else g.Max(length, F32(1)), F32(bins))
+    ratio = s.attr("sampling_ratio", 0)
+    count = g.Add(g.Mul(step, F32(0)), F32(ratio)) if ratio else g.Ceil(step)
+    number = _numbers(g, count)
+    divisor = g.Max(count, F32(1))
+    bin_ = np.arange(bins, dtype=np.float32)[:, None]
+    fraction = g.Div(g.Add(number, F32(0.5)), divisor)
+    place = g.Add(begin, g.Mul(g.Add(fraction, bin_), step))
+
+    size = g.Cast(g.dim(s.x, 2 + axis), to=TensorProto.FLOAT)
+    near = g.And(g.GreaterOrEqual(place, F32(-1)), g.LessOrEqual(place, size))
+    used = g.Less(number, count)
+    weight = g.Where(g.And(near, used), g.Reciprocal(divisor), F32(0))
+    return Points(g.Min(g.Max(place, F32(0)), g.Sub(size, F32(1))), weight, used)
+
+
+def _elements(g: Calculus, s: Step, axis: int) -> Points:
+    """The elements of each bin of MaxRoiPool along an axis."""
+    bins = s.attr("pooled_shape")[axis]
+    begin, end = (g.Floor(g.Add(_bound(g, s, column), F32(0.5))) for column in (2 - axis, 4 - axis))
+    step = g.Div(g.Max(g.Add(g.Sub(end, begin), F32(1)), F32(1)), F32(bins))
+    size = g.Cast(g.dim(s.x, 2 + axis), to=TensorProto.FLOAT)
+    bin_ = np.arange(bins, dtype=np.float32)[:, None]
+    first, last = (
+        g.Min(g.Max(g.Add(rounded, begin), F32(0)), size)
+        for rounded in (g.Floor(g.Mul(bin_, step)), g.Ceil(g.Mul(bin_ + F32(1), step)))
+    )
+    number = _numbers(g, g.Sub(last, first))
+    place = g.Add(first, number)
+    used = g.Less(place, last)
+    inside = g.Min(place, g.Sub(size, F32(1)))
+    return Points(g.Cast(inside, to=TensorProto.INT64), g.indicator(used), used)
+
+
+def _bound(g: Calculus, s: Step, column: int) -> gs.Tensor:
+    """One side of each region, (R, 1, 1), in elements of the picture."""
+    side = g.Unsqueeze(g.Gather(s.inputs[1], np.array([column]), axis=1), np.array([2]))
+    return g.Mul(side, F32(s.attr("spatial_scale", 1.0)))
+
+
+def _numbers(g: Calculus, counts: gs.Variable) -> gs.Tensor:
+    """0, 1, 2 ... up to the largest count; also where there is no region at all."""
+    every = g.Concat(g.Reshape(counts, np.array([-1])), np.zeros(1, np.float32), axis=0)
+    return g.Range(F32(0), g.ReduceMax(every, keepdims=0), F32(1))
+
+
+def _corners(g: Calculus, size: gs.Tensor, points: Points) -> Points:
+    """The two elements around each place, and their shares in it."""
+    low = g.Floor(points.place)
+    share = g.Sub(points.place, low)
+    index = g.Cast(low, to=TensorProto.INT64)
+    after = g.Min(g.Add(index, np.array([1])), g.Sub(size, np.array([1])))
+    near = g.Cast(g.Greater(points.weight, F32(0)), to=TensorProto.FLOAT)
+    return Points(
+        g.Concat(index, after, axis=2),
+        g.Concat(g.Mul(near, g.Sub(F32(1), share)), g.Mul(near, share), axis=2),
+        g.Concat(points.used, points.used, axis=2),
+    )
+
+
+def _from_averages(
+    g: Calculus, s: Step, dy: gs.Variable, batch: gs.Variable, rows: Points, columns: Points
+) -> gs.Tensor:
+    """A matrix per axis, from picture to bins, transposed; over all regions at once for rows."""
+    pictures, channels, height, width = (g.dim(s.x, axis) for axis in range(4))
+    down = _matrix(g, height, rows)  # (R, bins, H)
+    wide = g.MatMul(dy, g.Unsqueeze(_matrix(g, width, columns), np.array([1])))
+    bins = g.Mul(g.Shape(down, end=1), g.Shape(down, start=1, end=2))
+    wide = g.Reshape(
+        g.Transpose(wide, perm=[0, 2, 1, 3]),
+        g.Concat(bins, g.Mul(channels, width), axis=0),
+    )
+    number = g.Range(np.array(0), g.Squeeze(pictures), np.array(1))
+    own = g.indicator(
+        g.Equal(g.Unsqueeze(number, np.array([1, 2, 3])), g.Unsqueeze(batch, np.array([1])))
+    )
+    down = g.Mul(own, g.Transpose(down, perm=[2, 0, 1]))  # (N, H, R, bins)
+    down = g.Reshape(down, g.Concat(g.Mul(pictures, height), bins, axis=0))
+    summed = g.Concat(pictures, height, channels, width, axis=0)
+    return g.Transpose(g.Reshape(g.MatMul(down, wide), summed), perm=[0, 2, 1, 3])
+
+
+def _matrix(g: Calculus, size: gs.Tensor, points: Points) -> gs.Tensor:
+    """The weight of each element of an axis in each bin, by interpolation: (R, bins, size)."""
+    number = g.Cast(g.Range(np.array(0), g.Squeeze(size), np.array(1)), to=TensorProto.FLOAT)
+    distance = g.Abs(g.Sub(g.Unsqueeze(points.place, np.array([3])), number))
+    share = g.Max(g.Sub(F32(1), distance), F32(0))
+    mean = g.MatMul(g.Unsqueeze(points.weight, np.array([2])), share)
+    return g.Squeeze(mean, np.array([2]))
+
+
+def _from_maxima(
+    g: Calculus, s: Step, dy: gs.Variable, batch: gs.Variable, rows: Points, columns: Points
+) -> gs.Tensor:
+    """To the element whose product with its weight is the largest that a bin compares."""
+    pictures, channels, height, width = (g.dim(s.x, axis) for axis in range(4))
+    area = g.Concat(channels, np.array([-1]), axis=0)
+    flat = g.Reshape(g.Transpose(s.x, perm=[1, 0, 2, 3]), area)
+    line = g.Add(g.Mul(g.Unsqueeze(batch, np.array([1, 2])), height), rows.place)
+    index = _pairs(g, g.Add, g.Mul(line, width), columns.place)
+    weight = _pairs(g, g.Mul, rows.weight, columns.weight)
+    used = _pairs(g, g.And, rows.used, columns.used)
+    products = g.Mul(g.Gather(flat, index, axis=1), weight)
+    compared = g.Where(used, products, F32(np.finfo(np.float32).min))
+    winner = g.ArgMax(compared, axis=4)
+    index, weight = (
+        g.GatherElements(g.Expand(each, g.Shape(compared)), winner, axis=4)
+        for each in (index, weight)
+    )
+    dy = g.Unsqueeze(g.Transpose(dy, perm=[1, 0, 2, 3]), np.array([4]))
+    parts = g.Reshape(g.Mul(dy, weight), area)
+    zeros = g.Expand(F32(0), g.Shape(flat))
+    summed = g.ScatterElements(zeros, g.Reshape(index, area), parts, axis=1, reduction="add")
+    shape = g.Concat(channels, pictures, height, width, axis=0)
+    return g.Transpose(g.Reshape(summed, shape), perm=[1, 0, 2, 3])
+
+
+def _pairs(g: Calculus, combine: Operator, rows: gs.Variable, columns: gs.Variable) -> gs.Tensor:
+    """(R, bins, a) with (R, bins, b): (R, rows of bins, columns of bins, a b)."""
+    down = g.Unsqueeze(rows, np.array([2, 4]))
+    across = g.Unsqueeze(columns, np.array([1, 3]))
+    return g.Reshape(combine(down, across), np.array([0, 0, 0, -1]))

@@ -1,0 +1,171 @@
+"""Sampling at computed places: GridSample, and AffineGrid, which makes such places.
+
+A sample is a weighted sum of taps, the few elements around its place. A tap's weight is a product
+of one polynomial per axis: of degree 0 (nearest), 1 (linear) or 3 (cubic). Padding is a matter of
+the taps: one that lies outside weighs nothing, or stands for an element inside.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from onnx import TensorProto
+
+from onnxplain.autodiff.calculus import F32, Calculus
+from onnxplain.autodiff.registry import vjp
+from onnxplain.autodiff.step import Step
+from onnxplain.graph.builder import Operator
+
+_A = -0.75
+_WEIGHTS: dict[str, list[list[float]]] = {
+    "nearest": [[1]],
+    "linear": [[1, 0], [-1, 1]],
+    "cubic": [
+        [0, 1, 0, 0],
+        [_A, 0, -_A, 0],
+        [-2 * _A, -_A - 3, 2 * _A + 3, _A],
+        [_A, _A + 2, -_A - 2, -_A],
+    ],
+}
+"""Row i: what the i-th power of a place's fraction adds to the weight of each tap."""
+
+_MODES = {"bilinear": "linear", "bicubic": "cubic"}
+"""What GridSample called its modes before opset 20."""
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Taps along one axis, (N, samples, taps): which elements, their weights, and derivatives."""
+
+    index: gs.Tensor
+    weight: gs.Tensor
+    slope: gs.Tensor
+
+    @classmethod
+    def at(cls, g: Calculus, places: gs.Variable, mode: str) -> Taps:
+        """The taps around places (N, samples) on an axis without ends."""
+        weights = np.array(_WEIGHTS[mode], np.float32)
+        order = np.arange(len(weights), dtype=np.float32)
+        slopes = np.roll(order[:, None] * weights, -1, axis=0)
+        near = g.Round(places) if mode == "nearest" else g.Floor(places)
+        powers = g.Pow(g.Unsqueeze(g.Sub(places, near), np.array([2])), order)
+        offsets = np.arange(len(weights)) - (mode == "cubic")
+        index = g.Add(g.Unsqueeze(g.Cast(near, to=TensorProto.INT64), np.array([2])), offsets)
+        return cls(index, g.MatMul(powers, weights), g.MatMul(powers, slopes))
+
+    def padded(self, g: Calculus, size: gs.Tensor, padding: str, align: bool) -> Taps:
+        """The same on an axis of `size` elements."""
+        if padding == "reflection":  # about the centres of the outermost elements, or their edges
+            period = g.Sub(g.Mul(size, np.array([2])), np.array([2 if align else 0]))
+            turned = g.Mod(self.index, g.Max(period, np.array([1])))
+            last = period if align else g.Sub(period, np.array([1]))
+            return Taps(g.Min(turned, g.Sub(last, turned)), self.weight, self.slope)
+        inside = g.Min(g.Max(self.index, np.array([0])), g.Sub(size, np.array([1])))
+        if padding == "border":
+            return Taps(inside, self.weight, self.slope)
+        same = g.Equal(inside, self.index)
+        return Taps(inside, g.where(same, self.weight), g.where(same, self.slope))
+
+
+class Samples:
+    """Samples of `x` (N, C, *sizes) at places that are the same for all channels.
+
+    Values and gradients of samples are (N, C, samples), gradients of places (N, samples).
+    """
+
+    def __init__(
+        self, g: Calculus, x: gs.Variable, sizes: Sequence[gs.Tensor], axes: Sequence[Taps]
+    ) -> None:
+        """Join the taps of all axes: (N, samples, every combination)."""
+        self._g, self._x, self._axes = g, x, axes
+        index = axes[0].index
+        for size, taps in zip(sizes[1:], axes[1:], strict=True):
+            index = self._pairs(g.Add, g.Mul(index, size), taps.index)
+        self._weight = self._product([taps.weight for taps in axes])
+        self._flat = g.Reshape(x, np.array([0, 0, -1]))
+        batch = g.Shape(x, end=2)
+        rows = g.Reshape(index, np.array([0, 1, -1]))
+        self._index = g.Expand(rows, g.Concat(batch, np.array([1]), axis=0))
+        self._shape = g.Concat(batch, g.Shape(self._weight, start=1), axis=0)
+
+    def values(self) -> gs.Tensor:
+        """The samples."""
+        return self._g.sum(self._weighted(self._taps()), [3], keepdims=False)
+
+    def to_input(self, dy: gs.Variable) -> gs.Tensor:
+        """Gradient of `x`."""
+        g = self._g
+        parts = g.Reshape(self._weighted(g.Unsqueeze(dy, np.array([3]))), np.array([0, 0, -1]))
+        zeros = g.Expand(F32(0), g.Shape(self._flat))
+        summed = g.ScatterElements(zeros, self._index, parts, axis=2, reduction="add")
+        return g.Reshape(summed, g.Shape(self._x))
+
+    def to_places(self, dy: gs.Variable) -> list[gs.Tensor]:
+        """Gradient of the places, one for each axis."""
+        g = self._g
+        products = g.Mul(self._taps(), g.Unsqueeze(dy, np.array([3])))
+        effect = g.sum(products, [1], keepdims=False)
+        gradients = []
+        for moved in self._axes:
+            slope = self._product([t.slope if t is moved else t.weight for t in self._axes])
+            gradients.append(g.sum(g.Mul(effect, slope), [2], keepdims=False))
+        return gradients
+
+    def _taps(self) -> gs.Tensor:
+        """The elements of `x`, (N, C, samples, taps)."""
+        elements = self._g.GatherElements(self._flat, self._index, axis=2)
+        return self._g.Reshape(elements, self._shape)
+
+    def _weighted(self, taps: gs.Variable) -> gs.Tensor:
+        return self._g.Mul(taps, self._g.Unsqueeze(self._weight, np.array([1])))
+
+    def _product(self, factors: Sequence[gs.Tensor]) -> gs.Tensor:
+        return functools.reduce(functools.partial(self._pairs, self._g.Mul), factors)
+
+    def _pairs(self, combine: Operator, a: gs.Variable, b: gs.Variable) -> gs.Tensor:
+        """Every tap of `a` with every one of `b`."""
+        g = self._g
+        both = combine(g.Unsqueeze(a, np.array([3])), g.Unsqueeze(b, np.array([2])))
+        return g.Reshape(both, np.array([0, 0, -1]))
+
+
+@vjp("GridSample")
+def grid_sample(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
+    x, grid = s.inputs
+    rank = g.rank(x) - 2
+    mode, padding = s.attr("mode", "linear"), s.attr("padding_mode", "zeros")
+    align = s.attr("align_corners", 0) == 1
+    sizes = [g.dim(x, 2 + axis) for axis in range(rank)]
+    rows = g.Reshape(grid, np.array([0, -1, rank]))
+    axes, stretches = [], []
+    for axis, size in enumerate(sizes):  # coordinates are in the order x, y, z
+        span = g.Sub(size, np.array([1])) if align else size
+        stretch = g.Div(g.Cast(span, to=TensorProto.FLOAT), F32(2))
+        coordinate = g.Gather(rows, np.array(rank - 1 - axis), axis=2)
+        place = g.Mul(g.Add(coordinate, F32(1)), stretch)
+        if not align:
+            place = g.Sub(place, F32(0.5))
+        axes.append(Taps.at(g, place, _MODES.get(mode, mode)).padded(g, size, padding, align))
+        stretches.append(stretch)
+    samples = Samples(g, x, sizes, axes)
+    dy = g.Reshape(dy, np.array([0, 0, -1]))
+    dplaces = [g.Mul(d, k) for d, k in zip(samples.to_places(dy), stretches, strict=True)]
+    columns = [g.Unsqueeze(d, np.array([2])) for d in reversed(dplaces)]
+    return samples.to_input(dy), g.like(g.Concat(*columns, axis=2), grid)
+
+
+@vjp("AffineGrid")
+def affine_grid(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    theta, size = s.inputs
+    rank = g.rank(s.y) - 2
+    # The grid of the identity holds the coordinates that theta maps.
+    one = g.Concat(np.array([1]), g.Slice(size, np.array([1]), np.array([2 + rank])), axis=0)
+    base = g.AffineGrid(np.eye(rank, rank + 1, dtype=np.float32)[None], one, **s.attrs)
+    base = g.Reshape(base, np.array([1, -1, rank]))
+    base = g.Pad(base, np.array([0, 0, 0, 0, 0, 1]), F32(1))
+    rows = g.Transpose(g.Reshape(dy, np.array([0, -1, rank])), perm=[0, 2, 1])
+    return g.like(g.MatMul(rows, base), theta)

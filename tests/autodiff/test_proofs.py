@@ -1,0 +1,41 @@
+"""Whole models and ONNX's own cases, as `python -m tools.gradients` looks at all of them."""
+
+import numpy as np
+import pytest
+
+from tools.gradients.backend import BESIDE, PASS, verdicts
+from tools.gradients.ours import Subject, difference
+
+MODELS = ["efficientnet_lite0", "squeezenet1_1"]
+FAST = "^test_(softmax_axis_0|layer_normalization_2d_axis1|gemm_all_attributes|basic_conv)"
+
+
+def test_onnx_cases_of_frequent_operators_pass():
+    found = {verdict.name: verdict.kind for verdict in verdicts(FAST)}
+    assert len(found) >= 5
+    assert set(found.values()) <= {PASS, BESIDE}, found
+
+
+@pytest.mark.slow
+def test_no_onnx_case_is_wrong():
+    wrong = [verdict for verdict in verdicts() if verdict.kind == "WRONG"]
+    assert not wrong
+
+
+@pytest.mark.peers
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_shipped_models_agree_with_torch_in_float64(name, request):
+    pytest.importorskip("onnx2torch")
+    from tools.gradients.models import errors
+
+    subject = Subject(request.config.rootpath / "models" / f"{name}.onnx")
+    (_, at_input), (at_layer, _) = errors(subject)
+    assert at_input < 1e-3  # by cosine: a few signs at ReLU may flip in float32
+    assert at_layer < 1e-4
+
+
+def test_difference_is_zero_for_the_same_direction_and_two_for_the_opposite():
+    x = np.array([1.0, -2.0, 3.0])
+    np.testing.assert_allclose(difference(x, x), (0, 0), atol=1e-12)
+    np.testing.assert_allclose(difference(-x, x), (2, 2), atol=1e-12)

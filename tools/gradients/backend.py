@@ -1,0 +1,318 @@
+"""ONNX's own node tests as points to differentiate at, each against finite differences.
+
+The gradient is that of the prepared model, the differences are those of the model as it came: in
+float64 by onnx's reference implementation, or in float32 by ONNX Runtime where the reference fails
+or disagrees with it.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from gradcheck import gradients  # type: ignore[import-not-found]
+from gradcheck.reference import (  # type: ignore[import-not-found]
+    agrees,
+    float64_function,
+    onnxruntime_function,
+)
+from onnx import ModelProto
+
+from onnxplain.autodiff.prepare import prepare
+from onnxplain.errors import GradientError
+from onnxplain.graph.load import load
+from onnxplain.graph.model import Model
+from onnxplain.graph.surgery import with_outputs
+from onnxplain.tensors import Array
+
+Feeds = Mapping[str, Array]
+Function = Callable[[Feeds], list[Array]]
+
+PASS = "pass"
+BESIDE = "pass, beside a kink"
+ZERO = "zero: no float input has a gradient, and none is found"
+KINK = "a kink or a step, also nearby"
+NAN = "the model itself computes infinities or NaN inside, as with a row that is all masked"
+CONVENTION = "not the gradient by convention"
+TYPE = "no float32 input and output"
+SEQUENCE = "sequences or optional values"
+REFUSED = "refused by ONNX Runtime"
+RANDOM = "random"
+NO_RULE = "no gradient"
+WRONG = "WRONG"
+
+_CONVENTIONS = {
+    "DynamicQuantizeLinear": "the scale counts as a constant",
+    "test_l1normalization_axis_last": "the norm has a kink, which the reference overlooks",
+}
+"""By operator or case: where differences say something else, and why that is meant."""
+
+_PRECISIONS = {"float64": ((1e-5, 1e-3), 1e-3), "float32": ((1e-2,), 3e-2)}
+"""Steps of the differences, and allowed error as a fraction of the gradient's norm.
+
+The longer step is for operators that the reference computes in float32 inside.
+"""
+_NEWEST_IR, _NEWEST_OPSET = 13, 26
+"""What ONNX Runtime loads; newer models are declared older where that changes no operator."""
+_HUGE = 1e6
+"""Larger outputs stand for infinity, as masks do, and would drown all others in a sum."""
+_FLOOR = 1e-5
+_AWAY = 0.03
+"""How far from a kink the second look is taken."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of one case."""
+
+    name: str
+    operator: str
+    kind: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A case, ready to be differentiated."""
+
+    prepared: Model
+    run: Function
+    precision: str
+    outputs: Sequence[str]
+    wanted: Sequence[str]
+    parameters: frozenset[str]
+
+
+def verdicts(pattern: str = "") -> Iterator[Verdict]:
+    """One per case whose name matches and that feeds floats and answers floats."""
+    from onnx.backend.test.loader import load_model_tests
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cases = load_model_tests(kind="node")
+        operators = {case.name: case.model.graph.node[0].op_type for case in cases}
+        for case in cases:
+            if not re.search(pattern, case.name) or not _floats_both_ways(case.model):
+                continue
+            whole = case.name.split("_expanded")[0]
+            operator = operators.get(whole, operators[case.name])
+            values, _ = case.data_sets[0]
+            names = [value.name for value in case.model.graph.input]
+            feeds = dict(zip(names, map(_array, values), strict=False))
+            kind, detail = _judge(_older(case.model), feeds)
+            meant = _CONVENTIONS.get(operator) or _CONVENTIONS.get(case.name)
+            if meant and kind in (WRONG, KINK):
+                kind, detail = CONVENTION, meant
+            yield Verdict(case.name, operator, kind, detail)
+
+
+def _floats_both_ways(model: ModelProto) -> bool:
+    floats = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE}
+    sides = (model.graph.input, model.graph.output)
+    return all(any(v.type.tensor_type.elem_type in floats for v in side) for side in sides)
+
+
+def _older(model: ModelProto) -> ModelProto:
+    older = ModelProto()
+    older.CopyFrom(model)
+    older.ir_version = min(model.ir_version, _NEWEST_IR)
+    for imported in older.opset_import:
+        if imported.domain == "" and imported.version > _NEWEST_OPSET:
+            schemas = [
+                onnx.defs.get_schema(node.op_type, imported.version)
+                for node in model.graph.node
+                if node.domain == ""
+            ]
+            if all(schema.since_version <= _NEWEST_OPSET for schema in schemas):
+                imported.version = _NEWEST_OPSET
+    return older
+
+
+def _array(value: Any) -> Any:
+    if isinstance(value, onnx.TensorProto):
+        return onnx.numpy_helper.to_array(value)
+    return np.asarray(value) if isinstance(value, np.generic) else value
+
+
+def _judge(model: ModelProto, feeds: Feeds) -> tuple[str, str]:
+    if not all(isinstance(value, np.ndarray) for value in feeds.values()):
+        return SEQUENCE, ""
+    try:
+        run = onnxruntime_function(model)
+        answers = run(feeds)
+    except Exception as error:
+        return REFUSED, _line(error)
+    if not all(isinstance(answer, np.ndarray) for answer in answers):
+        return SEQUENCE, ""
+    names = [value.name for value in model.graph.output]
+    outputs = [n for n, y in zip(names, answers, strict=True) if y.dtype == np.float32 and y.size]
+    wanted = [name for name, x in feeds.items() if x.dtype == np.float32 and x.size]
+    if not outputs or not wanted:
+        return TYPE, ""
+    if not agrees(run, feeds, answers):
+        return RANDOM, ""
+    exact = float64_function(model)
+    precise = agrees(exact, feeds, answers)
+    try:
+        prepared = prepare(load(model))
+    except Exception as error:
+        return NO_RULE, f"prepare: {_line(error)}"
+    precision = "float64" if precise else "float32"
+    parameters = _parameters(model)
+    subject = Subject(prepared, exact if precise else run, precision, outputs, wanted, parameters)
+    kind, detail = _look(subject, feeds)
+    return (NAN, "") if kind == WRONG and _has_nan(prepared, feeds) else (kind, detail)
+
+
+def _parameters(model: ModelProto) -> frozenset[str]:
+    """Inputs that ONNX says are not differentiable, such as the scales of a Resize."""
+    (opset,) = (one.version for one in model.opset_import if one.domain == "")
+    fixed = onnx.defs.OpSchema.DifferentiationCategory.NonDifferentiable
+    return frozenset(
+        name
+        for node in model.graph.node
+        if node.domain == ""
+        for name, formal in zip(
+            node.input, onnx.defs.get_schema(node.op_type, opset).inputs, strict=False
+        )
+        if formal.differentiation_category == fixed
+    )
+
+
+def _has_nan(model: Model, feeds: Feeds) -> bool:
+    made = [name for node in model.proto.graph.node for name in node.output if name]
+    values = onnxruntime_function(with_outputs(model, made).proto)(feeds)
+    return any(v.dtype.kind == "f" and not np.isfinite(v).all() for v in values)
+
+
+def _look(subject: Subject, feeds: Feeds) -> tuple[str, str]:
+    """At the point of the case, and beside it if that is a kink."""
+    try:
+        kind, detail = _compare(subject, feeds)
+        if kind != KINK:
+            return kind, detail
+        kinds = [_compare(subject, _moved(subject, feeds, seed))[0] for seed in range(3)]
+    except GradientError as error:
+        return NO_RULE, _line(error)
+    except Exception as error:
+        return WRONG, _line(error)
+    if WRONG in kinds:
+        return WRONG, "beside a kink"
+    return (BESIDE, "") if PASS in kinds else (ZERO, "") if ZERO in kinds else (KINK, detail)
+
+
+def _compare(subject: Subject, feeds: Feeds) -> tuple[str, str]:
+    rng = np.random.default_rng(8_191)
+    answers = dict(zip(_outputs(subject), subject.run(feeds), strict=True))
+    seeds = {
+        name: np.where(np.abs(answers[name]) < _HUGE, _normal(rng, answers[name]), 0).astype("f4")
+        for name in subject.outputs
+    }
+    found = _found(subject, feeds, seeds)
+    for name in subject.wanted:
+        if name in subject.parameters and name not in found:
+            continue
+        gradient = np.float64(found.get(name, np.zeros_like(feeds[name])))
+        for direction in (_normal(rng, gradient), _normal(rng, gradient)):
+            kind, detail = _along(subject, feeds, seeds, name, gradient, direction)
+            if kind != PASS:
+                return kind, detail
+    return (PASS, subject.precision) if found else (ZERO, "")
+
+
+def _along(
+    subject: Subject, feeds: Feeds, seeds: Feeds, name: str, gradient: Array, direction: Array
+) -> tuple[str, str]:
+    """One gradient in one direction; a kink is where the slopes before and after differ."""
+    steps, tolerance = _PRECISIONS[subject.precision]
+    product = float(np.sum(gradient * direction))
+    for step in steps:
+        slopes = [_slope(subject, feeds, seeds, name, direction, end) for end in (-step, step)]
+        actual = sum(slopes) / 2
+        size = max(float(np.linalg.norm(gradient)), abs(actual))
+        if abs(product - actual) <= tolerance * size + _FLOOR:
+            return PASS, ""
+    before, after = slopes
+    smooth = np.isfinite(slopes).all() and abs(actual) * step < 1
+    kinked = not smooth or abs(before - after) > tolerance * max(abs(before), abs(after))
+    detail = f"d{name}: {product:.5g}, differences {before:.5g} and {after:.5g}"
+    return KINK if kinked else WRONG, detail
+
+
+def _found(subject: Subject, feeds: Feeds, seeds: Feeds) -> dict[str, Array]:
+    """Gradients of the inputs that have one; the others are checked to be zero."""
+    found: dict[str, Array] = {}
+    refusals: list[GradientError] = []
+    for name in subject.wanted:
+        for score in [seeds] if len(seeds) == 1 else [{k: v} for k, v in seeds.items()]:
+            try:
+                part = gradients(subject.prepared, feeds, score, [name])[name]
+            except GradientError as error:
+                refusals.append(error)
+                continue
+            found[name] = found[name] + part if name in found else part
+    unknown = [e for e in refusals if "zero everywhere" not in str(e) and "depend" not in str(e)]
+    if unknown:
+        raise unknown[0]
+    return found
+
+
+def _slope(
+    subject: Subject, feeds: Feeds, seeds: Feeds, name: str, direction: Array, step: float
+) -> float:
+    """Σ seeds · (f(x + step v) - f(x)) / step."""
+
+    def score(distance: float) -> float:
+        moved = np.asarray(feeds[name] + distance * direction, subject.precision)
+        answers = dict(zip(_outputs(subject), subject.run({**feeds, name: moved}), strict=True))
+        terms = (np.where(s == 0, 0, s * np.float64(answers[n])) for n, s in seeds.items())
+        return float(sum(np.sum(term) for term in terms))
+
+    return (score(step) - score(0.0)) / step
+
+
+def _outputs(subject: Subject) -> list[str]:
+    return [value.name for value in subject.prepared.proto.graph.output]
+
+
+def _moved(subject: Subject, feeds: Feeds, seed: int) -> dict[str, Array]:
+    rng = np.random.default_rng(seed)
+    return {
+        name: np.float32(x + _AWAY * _normal(rng, x)) if name in subject.wanted else x
+        for name, x in feeds.items()
+    }
+
+
+def _normal(rng: np.random.Generator, like: Array) -> Array:
+    return np.asarray(rng.normal(size=np.shape(like)))
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}"
+
+
+def summary(found: Sequence[Verdict]) -> str:
+    """Markdown: kinds in all, then by operator."""
+    kinds = sorted({v.kind for v in found})
+    operators = sorted({v.operator for v in found})
+    lines = ["| outcome | cases |", "| --- | ---: |"]
+    lines += [f"| {kind} | {sum(v.kind == kind for v in found)} |" for kind in kinds]
+    lines += ["", "| operator | cases | passed | others |", "| --- | ---: | ---: | --- |"]
+    for operator in operators:
+        mine = [v for v in found if v.operator == operator]
+        passed = sum(v.kind in (PASS, BESIDE) for v in mine)
+        others = [f"{k} {n}" for k in kinds if (n := sum(v.kind == k for v in mine))]
+        rest = "; ".join(o for o in others if not o.startswith(PASS))
+        lines.append(f"| {operator} | {len(mine)} | {passed} | {rest} |")
+    return "\n".join(lines)
+
+
+def listing(found: Sequence[Verdict]) -> str:
+    """One line per case, tab-separated."""
+    return "".join(f"{v.name}\t{v.operator}\t{v.kind}\t{v.detail}\n" for v in found)
