@@ -3,13 +3,30 @@
 import numpy as np
 import pytest
 
+from onnxplain.graph.surgery import with_outputs
 from tools.gradients.backend import BESIDE, PASS, verdicts
-from tools.gradients.ours import Subject, difference
+from tools.gradients.ours import Subject, difference, session
 
 MODELS = ["efficientnet_lite0", "squeezenet1_1"]
 FAST = "^test_(softmax_axis_0|layer_normalization_2d_axis1|gemm_all_attributes|basic_conv)"
 
 
+def test_the_score_of_a_shipped_model_climbs_along_its_gradient_as_steeply_as_it_says(request):
+    subject = Subject(request.config.rootpath / "models" / "squeezenet1_1.onnx")
+    gradient, _ = subject.gradients()
+    opened = session(with_outputs(subject.original, [subject.score]))
+    step = 1e-2 * np.linalg.norm(subject.x) / np.linalg.norm(gradient)
+
+    def score(distance: float) -> float:
+        moved = subject.x + np.float32(distance) * gradient
+        (answer,) = opened.run(None, {subject.picture: moved})
+        return float(np.sum(np.float64(answer) * subject.seed))
+
+    slope = (score(step) - score(-step)) / (2 * step)
+    np.testing.assert_allclose(slope, np.sum(np.float64(gradient) ** 2), rtol=0.05)
+
+
+@pytest.mark.slow
 def test_onnx_cases_of_frequent_operators_pass():
     found = {verdict.name: verdict.kind for verdict in verdicts(FAST)}
     assert len(found) >= 5

@@ -17,7 +17,8 @@ _MODELS = Path(__file__).parents[2] / "models"
 
 HEADER = (
     "| model | by the picture | 1 - cosine | by the layer | 1 - cosine | input gradient / forward "
-    "| Grad-CAM / forward | file grows by |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    "| Grad-CAM / forward | file grows by |\n"
+    "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
 )
 
 

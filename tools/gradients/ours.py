@@ -17,6 +17,9 @@ from onnxplain.graph.model import Model
 from onnxplain.graph.surgery import with_outputs
 from onnxplain.tensors import Array, FloatArray
 
+_SIZE = 224
+"""Height and width where the model takes any."""
+
 
 class Subject:
     """A model file at one random picture, for one random class, with the layer CAM looks at."""
@@ -24,7 +27,8 @@ class Subject:
     def __init__(self, path: Path) -> None:
         """Load and prepare the model; find its score and its layer."""
         explainer = Explainer(path, provider="cpu")
-        dims = [dim if isinstance(dim, int) else 1 for dim in explainer.input.shape or ()]
+        _, *sizes = explainer.input.shape or ()
+        dims = [1, *(size if isinstance(size, int) else _SIZE for size in sizes)]
         self.x = np.random.default_rng(0).normal(size=dims).astype(np.float32)
         self.original = explainer.model
         self.picture = explainer.input.name

@@ -58,7 +58,7 @@ def gradients(
     double = copy.deepcopy(net).double().eval()
     for module in double.modules():
         if hasattr(module, "inplace"):
-            module.inplace = False
+            setattr(module, "inplace", False)  # noqa: B010 - nn.Module declares no such attribute
     picture = torch.from_numpy(x).double().requires_grad_()
     with _Results(layer) as results:
         output = double(picture)

@@ -145,8 +145,11 @@ class _Values:
         except (onnx.defs.SchemaError, onnx.shape_inference.InferenceError):
             return
         for name, kind in found.items():
-            self._specs[name] = spec_of(ValueInfoProto(name=name, type=kind))
-            self._clearer.add(name)
+            spec = spec_of(ValueInfoProto(name=name, type=kind))
+            dims = _clearest(self._dims(name), spec.shape)
+            if dims != self._dims(name):
+                self._specs[name] = replace(spec, shape=dims)
+                self._clearer.add(name)
 
     def _measure(self, node: NodeProto) -> Array | None:
         """The result of a node that asks for dimensions, if those that it asks for are static."""
@@ -195,6 +198,13 @@ class _Values:
     def _is_small(self, name: str) -> bool:
         shape = _static(self._dims(name))
         return shape is not None and math.prod(shape) <= _LARGEST
+
+
+def _clearest(one: Dims | None, other: Dims | None) -> Dims | None:
+    """What is known of dimensions from two sources."""
+    if one is None or other is None:
+        return one or other
+    return tuple(b if isinstance(b, int) else a for a, b in zip(one, other, strict=True))
 
 
 def _static(dims: Array | Dims | None) -> Array | None:

@@ -1,0 +1,20 @@
+"""Grids of cases, too many to run every time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+
+def thinned(cases: Iterable[tuple[Any, ...]], every: int) -> list[Any]:
+    """Parameters for all cases: one in `every` runs by default, the others are marked slow.
+
+    With a number that shares no factor with the lengths of the grid's axes, those that run by
+    default meet every value on every axis.
+    """
+    return [
+        pytest.param(*case, marks=() if number % every == 0 else pytest.mark.slow)
+        for number, case in enumerate(cases)
+    ]
