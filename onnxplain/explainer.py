@@ -17,7 +17,7 @@ from onnxplain.engine.arrays import others_for, sample_of, samples_for
 from onnxplain.engine.heat import to_heatmap
 from onnxplain.engine.runner import Runner
 from onnxplain.engine.sample import Sample
-from onnxplain.errors import MapError, OptionError, TargetError
+from onnxplain.errors import MapError, OptionError, PreprocessError, TargetError
 from onnxplain.explanation import (
     Attribution,
     ExplainedTarget,
@@ -300,6 +300,7 @@ class Explainer:
         wanted = [reading.tensor, *([] if layer is None else [layer.tensor])]
         found = self._runner.forward(x, wanted)
         # The last activation changes neither the shape nor the order of the scores.
+        self._check_labels(found[0])
         targets = [t for spec in specs for t in resolve(spec, found[0], self.labels)]
         if not targets:
             raise TargetError("There are no targets: name a class, or 'top1'.")
@@ -317,6 +318,20 @@ class Explainer:
         sample = Sample(self._runner, self._scene(x), reading, targets, scores, anatomy, activation)
         maps = method.maps(sample)
         return _Attributed(maps, targets, scores, layer, reading.tensor, sample.how)
+
+    def _check_labels(self, answer: Array) -> None:
+        """Refuse names of classes that the model does not have: then all of them may be shifted.
+
+        Raises:
+            PreprocessError: there are more names than classes.
+        """
+        classes = answer[0].size
+        one_each = classes == max(answer.shape[1:], default=1) > 1
+        if self.labels is not None and one_each and self.labels.last >= classes:
+            raise PreprocessError(
+                f"The labels ({self.labels.origin}) go up to class {self.labels.last}, and the "
+                f"model's last class is {classes - 1}: give the labels that belong to it."
+            )
 
     def _anatomy(self, x: Array) -> ModelAnatomy:
         key = x.shape

@@ -178,7 +178,7 @@ class Explanation:
     def save(
         self,
         folder: str | Path,
-        formats: Sequence[str] = DEFAULT_FORMATS,
+        formats: str | Sequence[str] = DEFAULT_FORMATS,
         *,
         colormap: str = DEFAULT_COLORMAP,
         picture_name: str | None = None,
@@ -190,7 +190,7 @@ class Explanation:
 
         Args:
             folder: made if it does not exist.
-            formats: names from `onnxplain.formats.FORMATS`.
+            formats: names from `onnxplain.formats.FORMATS`, or one text with commas between them.
             colormap: for the overlay, one of `onnxplain.render.COLORMAPS`.
             picture_name: the first part of the file names instead of the picture's own name, for
                 pictures from different folders that are called the same; see
@@ -200,4 +200,5 @@ class Explanation:
             OptionError: no such format or colormap.
             OutputError: the files could not be written, for example because the disk is full.
         """
-        return save_explanation(self, Path(folder), formats, colormap, picture_name)
+        names = formats.split(",") if isinstance(formats, str) else formats
+        return save_explanation(self, Path(folder), names, colormap, picture_name)

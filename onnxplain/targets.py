@@ -14,7 +14,11 @@ from onnxplain.tensors import Array, FloatArray
 
 
 class LabelBook(Protocol):
-    """Names of classes, and classes by name."""
+    """Names of classes, and classes by name. `last` is the highest index that has a name."""
+
+    @property
+    def last(self) -> int:
+        """The highest index that has a name."""
 
     def name(self, index: int) -> str | None:
         """The label of a class; None where it has none."""

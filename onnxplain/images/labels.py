@@ -26,6 +26,11 @@ class Labels:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def last(self) -> int:
+        """The highest index that has a name."""
+        return max(self.names)
+
     def name(self, index: int) -> str | None:
         """The name of a class; None where it has none."""
         return self.names.get(index)

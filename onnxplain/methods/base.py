@@ -168,10 +168,10 @@ class InputMethod(Method):
     """A method whose values have the shape of the model's input."""
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
-        """Channels summed."""
+        """One channel's share: windows and masks cover every channel alike."""
         rest = tuple(i for i in range(values.ndim) if i + 1 not in spatial)
-        summed: FloatArray = values.sum(axis=rest)
-        return summed
+        shared: FloatArray = values.mean(axis=rest)
+        return shared
 
 
 def collect(batches: Iterable[Batch]) -> FloatArray:

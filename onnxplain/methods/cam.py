@@ -48,7 +48,7 @@ class CAM(Method):
             raise LayerError(
                 f"CAM needs one weight for each channel, and here the linear layer reads "
                 f"{weights.shape[1]} values from {len(activation)} channels: the pool before it is "
-                "not global; use gradcam or scorecam."
+                "not global; use ablationcam or scorecam."
             )
         classes = [index for index in subject.classes if index is not None]
         if len(classes) < len(subject.classes):

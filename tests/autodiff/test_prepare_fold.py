@@ -16,8 +16,8 @@ X = normal(2, 3, 4)
 
 CASES = {
     "a static dimension beside a dynamic one": (
-        """g (float[n,3,4] x) => (float[n,k] y) <int64 one = {1}, int64 two = {2}, int64[1] all = {-1},
-            int64[1] zero = {0}>
+        """g (float[n,3,4] x) => (float[n,k] y)
+        <int64 one = {1}, int64 two = {2}, int64[1] all = {-1}, int64[1] zero = {0}>
         { s = Shape(x) a = Gather(s, one) b = Gather(s, two) p = Mul(a, b)
           u = Unsqueeze(p, zero) t = Concat<axis=0>(all, u) y = Reshape(x, t) }""",
         ["Reshape"],

@@ -15,7 +15,7 @@ def test_the_score_of_a_shipped_model_climbs_along_its_gradient_as_steeply_as_it
     subject = Subject(request.config.rootpath / "models" / "squeezenet1_1.onnx")
     gradient, _ = subject.gradients()
     opened = session(with_outputs(subject.original, [subject.score]))
-    step = 1e-2 * np.linalg.norm(subject.x) / np.linalg.norm(gradient)
+    step = 1e-4 * np.linalg.norm(subject.x) / np.linalg.norm(gradient)
 
     def score(distance: float) -> float:
         moved = subject.x + np.float32(distance) * gradient
@@ -23,7 +23,7 @@ def test_the_score_of_a_shipped_model_climbs_along_its_gradient_as_steeply_as_it
         return float(np.sum(np.float64(answer) * subject.seed))
 
     slope = (score(step) - score(-step)) / (2 * step)
-    np.testing.assert_allclose(slope, np.sum(np.float64(gradient) ** 2), rtol=0.05)
+    np.testing.assert_allclose(slope, np.sum(np.float64(gradient) ** 2), rtol=0.01)
 
 
 @pytest.mark.slow
@@ -43,7 +43,7 @@ def test_no_onnx_case_is_wrong():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_shipped_models_agree_with_torch_in_float64(name, request):
-    pytest.importorskip("onnx2torch")
+    pytest.importorskip("torch")
     from tools.gradients.models import errors
 
     subject = Subject(request.config.rootpath / "models" / f"{name}.onnx")

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from gradcheck import check_gradient, gradients, normal, single_node
 from gradcheck.grids import thinned
-from onnx import ModelProto, parser
+from gradcheck.reference import onnxruntime_function
+from onnx import parser
 
-from onnxplain.autodiff.differentiate import GRADIENT, SEED, differentiate
+from onnxplain.autodiff.differentiate import SEED, differentiate
 from onnxplain.autodiff.registry import STANDARD
 from onnxplain.autodiff.rules.convolution import SPARING
 from onnxplain.errors import GradientError
@@ -19,7 +20,12 @@ from onnxplain.graph.load import load
 from onnxplain.tensors import Array
 
 SIZES, KERNEL, PADS = [9, 8, 7], [3, 2, 1], [1, 0, 0, 2, 1, 0]
-CHANNELS = {"one group": (1, 2, 3), "groups": (2, 4, 6), "depthwise": (3, 3, 3), "times 2": (2, 2, 4)}
+CHANNELS = {
+    "one group": (1, 2, 3),
+    "groups": (2, 4, 6),
+    "depthwise": (3, 3, 3),
+    "times 2": (2, 2, 4),
+}
 
 
 def pads_of(rank: int) -> list[int]:
@@ -48,7 +54,7 @@ def grid() -> list[tuple[Any, ...]]:
 def feeds_of(op: str, rank: int, channels: str) -> dict[str, Array]:
     group, c, m = CHANNELS[channels]
     narrow, wide = (m, c) if op == "Conv" else (c, m)
-    sizes = SIZES[:rank] if op == "Conv" else [4, 3, 2][:rank]
+    sizes = SIZES[:rank] if op == "Conv" else [4, 3, 3][:rank]
     return {
         "x": normal(2, c, *sizes),
         "w": normal(narrow, wide // group, *KERNEL[:rank], seed=1),
@@ -96,12 +102,39 @@ def test_own_weights_give_the_same_gradient_without_a_turned_copy(channels: str)
     spared = differentiate(model, "y0", ["x"], rules=STANDARD.replaced(SPARING)).proto
     assert [node.op_type for node in spared.graph.node] == ["ConvTranspose", "Identity"]
     seed = normal(2, CHANNELS[channels][2], 10, 8, seed=3)
-    (found,) = run(spared, {SEED: seed})
+    (found,) = onnxruntime_function(spared)({SEED: seed})
     expected = gradients(model, {"x": feeds["x"]}, {"y0": seed}, ["x"])["x"]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def run(proto: ModelProto, feeds: dict[str, Array]) -> list[Array]:
-    from gradcheck.reference import onnxruntime_function
+@pytest.mark.parametrize("size", [7, 8])
+def test_same_padding_with_strides_and_sizes_of_which_only_one_is_known(size: int) -> None:
+    model = parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 18]>
+        g (float[N,2,H,8] x, float[3,2,3,4] w) => (float[N,3,P,Q] y) {
+            y = Conv <auto_pad = "SAME_UPPER", strides = [2, 3]> (x, w)
+        }""")
+    check_gradient(model, {"x": normal(2, 2, size, 8), "w": normal(3, 2, 3, 4)}, rtol=1e-4)
 
-    return onnxruntime_function(proto)(feeds)
+
+def test_weights_computed_in_the_graph_take_gradients_too() -> None:
+    model = parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 18]>
+        g (float[N,2,H,W] x, float[3,2,3,3] w) => (float[N,3,P,Q] y) {
+            normed = Tanh(w)  y = Conv <strides = [2, 1], pads = [0, 1, 1, 0]> (x, normed)
+        }""")
+    check_gradient(model, {"x": normal(2, 2, 6, 5), "w": normal(3, 2, 3, 3)})
+
+
+def test_auto_pad_with_dilations_is_refused() -> None:
+    feeds = {"x": normal(1, 1, 7), "w": normal(1, 1, 3)}
+    model = load(single_node("Conv", feeds, auto_pad="SAME_UPPER", dilations=[2]))
+    with pytest.raises(GradientError, match=r"the_Conv.*auto_pad and dilations.*`pads`"):
+        differentiate(model, "y0", ["x"])
+
+
+def test_weights_of_unknown_shape_are_refused() -> None:
+    feeds = {"x": normal(1, 1, 7), "w": normal(1, 1, 3)}
+    model = load(single_node("Conv", feeds, dynamic=True))
+    with pytest.raises(GradientError, match=r"the_Conv.*kernel_shape"):
+        differentiate(model, "y0", ["x"])

@@ -65,7 +65,7 @@ def test_a_model_that_answers_nan_only_when_something_is_covered() -> None:
 def test_a_constant_map_is_an_error_of_the_picture_but_values_of_the_array() -> None:
     explainer = Explainer(linear("3,8,8", np.ones((2, 192))), preprocess=AS_IT_IS)
     grey = np.full((8, 8, 3), 77, np.uint8)
-    with pytest.raises(MapError, match=r"occlusion is the same everywhere \(693\)"):
+    with pytest.raises(MapError, match=r"occlusion is the same everywhere \(231\)"):
         explainer.explain(grey, "occlusion", 0, window=1, stride=1)
     x = np.full((1, 3, 8, 8), 77, np.float32)
     found = explainer.attribute(x, "occlusion", 0, window=1, stride=1)
@@ -109,3 +109,12 @@ def test_preprocessing_that_does_not_fit() -> None:
 def test_batch_size_is_positive(size: int) -> None:
     with pytest.raises(OptionError, match="at least 1"):
         Explainer(nets.net_r(), batch_size=size)
+
+
+def test_labels_of_classes_that_the_model_lacks_are_refused() -> None:
+    # One name too many, as with a "background" in front, would shift every name by one.
+    explainer = Explainer(nets.net_r(), preprocess=AS_IT_IS, labels=["background", *"abcde"])
+    with pytest.raises(
+        PreprocessError, match=r"labels \(given\) go up to class 5.*last class is 4"
+    ):
+        explainer.attribute(noise(1, 1560).reshape(1, 3, 20, 26), "occlusion", 0)

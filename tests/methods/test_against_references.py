@@ -55,7 +55,7 @@ def test_net_t(method: str, options: dict[str, Any], expected: Array) -> None:
 
 
 def test_cam_of_net_t_is_refused_for_it_has_no_pool() -> None:
-    with pytest.raises(LayerError, match=r"global average or max pooling.*gradcam"):
+    with pytest.raises(LayerError, match=r"global average or max pooling.*ablationcam"):
         CASES["net_t"]().attribute("cam")
 
 

@@ -45,9 +45,8 @@ WRONG = "WRONG"
 
 _CONVENTIONS = {
     "DynamicQuantizeLinear": "the scale counts as a constant",
-    "test_l1normalization_axis_last": "the norm has a kink, which the reference overlooks",
 }
-"""By operator or case: where differences say something else, and why that is meant."""
+"""By operator: where differences say something else, and why that is meant."""
 
 _PRECISIONS = {"float64": ((1e-5, 1e-3), 1e-3), "float32": ((1e-2,), 3e-2)}
 """Steps of the differences, and allowed error as a fraction of the gradient's norm.
@@ -89,7 +88,7 @@ def verdicts(pattern: str = "") -> Iterator[Verdict]:
         warnings.simplefilter("ignore")
         for case in cases(pattern):
             kind, detail = _judge(case.model, case.feeds)
-            meant = _CONVENTIONS.get(case.operator) or _CONVENTIONS.get(case.name)
+            meant = _CONVENTIONS.get(case.operator)
             if meant and kind in (WRONG, KINK):
                 kind, detail = CONVENTION, meant
             yield Verdict(case.name, case.operator, kind, detail)
@@ -135,7 +134,8 @@ def _look(subject: Subject, feeds: Feeds) -> tuple[str, str]:
         kind, detail = _compare(subject, feeds)
         if kind != KINK:
             return kind, detail
-        kinds = [_compare(subject, _moved(subject, feeds, seed))[0] for seed in range(3)]
+        nearby = (_moved(subject, feeds, seed) for seed in range(6))
+        kinds = [_compare(subject, moved)[0] for moved in nearby if _is_defined(subject, moved)]
     except GradientError as error:
         return NO_RULE, _line(error)
     except Exception as error:
@@ -143,6 +143,10 @@ def _look(subject: Subject, feeds: Feeds) -> tuple[str, str]:
     if WRONG in kinds:
         return WRONG, "beside a kink"
     return (BESIDE, "") if PASS in kinds else (ZERO, "") if ZERO in kinds else (KINK, detail)
+
+
+def _is_defined(subject: Subject, feeds: Feeds) -> bool:
+    return not any(np.isnan(y).any() for y in subject.run(feeds) if _is_float(np.float32(y)))
 
 
 def _compare(subject: Subject, feeds: Feeds) -> tuple[str, str]:
@@ -177,7 +181,7 @@ def _along(
         if abs(product - actual) <= tolerance * size + _FLOOR:
             return PASS, ""
     before, after = slopes
-    smooth = np.isfinite(slopes).all() and abs(actual) * step < 1
+    smooth = np.isfinite(slopes).all() and abs(actual) * step < 0.1
     kinked = not smooth or abs(before - after) > tolerance * max(abs(before), abs(after))
     detail = f"d{name}: {product:.5g}, differences {before:.5g} and {after:.5g}"
     return KINK if kinked else WRONG, detail

@@ -79,4 +79,5 @@ def parameters(model: ModelProto) -> frozenset[str]:
             node.input, onnx.defs.get_schema(node.op_type, opset).inputs, strict=False
         )
         if formal.differentiation_category == fixed
+        or (node.op_type, formal.name) == ("Upsample", "scales")  # older than these categories
     )

@@ -203,7 +203,7 @@ class _Values:
 def _clearest(one: Dims | None, other: Dims | None) -> Dims | None:
     """What is known of dimensions from two sources."""
     if one is None or other is None:
-        return one or other
+        return other if one is None else one
     return tuple(b if isinstance(b, int) else a for a, b in zip(one, other, strict=True))
 
 

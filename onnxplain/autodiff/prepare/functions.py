@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
 import onnx
 import onnx_graphsurgeon as gs
+from onnx import ModelProto, TensorProto, helper
 from onnx.inliner import inline_selected_functions
 
 import onnxplain.autodiff.rules  # noqa: F401 - enters the rules into the table
@@ -26,14 +28,39 @@ def expand_functions(model: Model) -> Model:
     """
     left: set[str] = set()
     while (functions := _functions(model)) - left:
-        left = functions  # an operator whose body depends on types that are not known stays
-        inlined = inline_selected_functions(
-            model.proto, [("", op) for op in sorted(functions)], inline_schema_functions=True
-        )
-        del inlined.graph.value_info[:]
-        inlined.graph.value_info.extend(model.proto.graph.value_info)
-        model = replace(model, proto=normalize(inlined))
+        left = functions  # should one not be replaced, it is not tried again
+        proto = model.proto
+        for op in sorted(functions):
+            # The inliner gives up where a body depends on types and is asked for in a subgraph.
+            with contextlib.suppress(RuntimeError):
+                proto = inline_selected_functions(
+                    _typed(proto), [("", op)], inline_schema_functions=True
+                )
+        del proto.graph.value_info[:]
+        proto.graph.value_info.extend(model.proto.graph.value_info)
+        model = replace(model, proto=normalize(proto))
     return model
+
+
+def _typed(proto: ModelProto) -> ModelProto:
+    """The model with types declared that the inliner asks for and does not infer.
+
+    They are those of initializers, and of what operators of other domains make: floats, probably.
+    """
+    typed = ModelProto()
+    typed.CopyFrom(proto)
+    for tensor in proto.graph.initializer:
+        value = helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        typed.graph.value_info.append(value)
+    declared = {value.name for value in (*typed.graph.value_info, *typed.graph.output)}
+    for node in proto.graph.node:
+        if node.domain not in ("", "ai.onnx"):
+            typed.graph.value_info.extend(
+                helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+                for name in node.output
+                if name not in declared
+            )
+    return typed
 
 
 def _functions(model: Model) -> set[str]:

@@ -1,0 +1,69 @@
+"""Operators written out by their definitions."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from gradcheck import normal
+from gradcheck.agreement import agreeing, operators
+from onnx import parser
+
+from onnxplain.autodiff.prepare import functions
+from onnxplain.autodiff.prepare.functions import expand_functions
+from onnxplain.autodiff.registry import Rules
+from onnxplain.graph.load import load
+
+CALLS = {
+    "HardSwish": "HardSwish(x)",
+    "MeanVarianceNormalization": "MeanVarianceNormalization<axes=[1,2]>(x)",
+    "Clip, by its types": "Clip(x, low)",
+    "LayerNormalization, by its types": "LayerNormalization(x, scale)",
+    "Softmax, by its opset": "Softmax<axis=1>(x)",
+    "behind an operator of another domain": "Clip(foreign, low)",
+    "Mish, whose body has another": "Mish(x)",
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_an_operator_without_a_rule(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(functions, "STANDARD", Rules())
+    changed = agreeing(
+        f"""<ir_version: 8, opset_import: ["": 18, "com.microsoft": 1],
+        metadata_props: ["key": "value"]>
+        g (float[n,3,4] x) => (float[n,3,4] y) <float low = {{-0.5}}, float[4] scale = {{1,2,3,4}}>
+        {{ foreign = com.microsoft.QuickGelu(x) h = {call} y = Neg(h) }}""",
+        expand_functions,
+        {"x": normal(2, 3, 4)},
+    )
+    left = {op for op in operators(changed) if op in BODIES}
+    assert left == set()
+    assert changed.wiring.producer("h") is not None
+    assert changed.metadata == {"key": "value"}
+
+
+BODIES = {
+    schema.name
+    for schema in onnx.defs.get_all_schemas()
+    if schema.has_function or schema.has_context_dependent_function
+}
+
+
+def test_inside_a_branch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(functions, "STANDARD", Rules())
+    changed = agreeing(
+        """<ir_version: 8, opset_import: ["": 18]> g (float[2] x, bool c) => (float[2] y)
+        { y = If(c) <then_branch = a () => (float[2] p) { p = HardSwish(x) },
+                     else_branch = b () => (float[2] q) { q = Neg(x) }> }""",
+        expand_functions,
+        {"x": normal(2), "c": np.array(True)},
+    )
+    assert "HardSwish" not in operators(changed)
+
+
+@pytest.mark.parametrize("call", ["Softmax(x)", "GreaterOrEqual(x, x)", "Range(one, x, one)"])
+def test_what_has_a_rule_or_no_gradient_stays(call: str) -> None:
+    source = f"""<ir_version: 8, opset_import: ["": 18]>
+        g (float x) => (float y) <float one = {{1}}> {{ y = {call} }}"""
+    model = load(parser.parse_model(source))
+    assert expand_functions(model) is model
