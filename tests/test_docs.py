@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from tools.docs.tables import PAGES, replaced
 
 ROOT = Path(__file__).parents[1]

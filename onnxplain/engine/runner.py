@@ -154,7 +154,7 @@ class Runner:
             }
             self.runs += 1
             results = session.run({**fixed, **sides(size), **own}, outputs)
-            return [_first(result, wanted, size) for result in results]
+            return [result[:wanted] for result in results]
 
         batch = self._batch_sizes.setdefault(key, self._batch_size_for(part.exact, session.device))
         yield from in_batches(run, change.count, batch, self.progress)
@@ -187,11 +187,17 @@ class Runner:
     def _forward(
         self, model: Model, x: Array, tensors: Sequence[str], whole: bool = False
     ) -> list[Array]:
-        feeds = self.feeds(model, x)
-        size = len(feeds[self.spec.name])
         self.runs += 1
-        results = self._session_with(model, tensors).run(feeds, tensors)
-        return results if whole else [_first(result, len(x), size) for result in results]
+        results = self._session_with(model, tensors).run(self.feeds(model, x), tensors)
+        if whole:
+            return results
+        for name, result in zip(tensors, results, strict=True):
+            if not result.ndim:
+                raise ModelError(
+                    f"The tensor {name!r} holds one number for all samples, not one for each: "
+                    "choose another output or layer, or export the model with a batch axis."
+                )
+        return [result[: len(x)] for result in results]
 
     def _others_for(self, size: int) -> dict[str, Array]:
         return {
@@ -242,13 +248,6 @@ def _fill(array: Array, size: int) -> Array:
     """Repeat the last sample until there are `size`."""
     missing = size - len(array)
     return array if not missing else np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
-
-
-def _first(result: Array, wanted: int, size: int) -> Array:
-    """What belongs to the first samples of a batch, where a result can be told apart by sample."""
-    if wanted == size or not result.ndim or len(result) % size:
-        return result
-    return result[: len(result) // size * wanted]
 
 
 _TOLERANCE = {1: 1e-2, 2: 2e-2, 4: 1e-3, 8: 1e-6}

@@ -42,6 +42,8 @@ _STAND_INS: dict[tuple[str, str], tuple[str, slice]] = {
             ("QLinearConcat", ("Concat", _QUANTIZED_LIST)),
             ("QLinearAveragePool", ("AveragePool", _FIRST)),
             ("QLinearGlobalAveragePool", ("GlobalAveragePool", _FIRST)),
+            ("DequantizeLinear", ("DequantizeLinear", _FIRST_THREE)),
+            ("QuantizeLinear", ("QuantizeLinear", _FIRST_THREE)),
         )
         for name in names.split()
     },

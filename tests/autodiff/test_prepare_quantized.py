@@ -80,6 +80,7 @@ CALLS = {
     "QLinearGlobalAveragePool": "com.microsoft.QLinearGlobalAveragePool(x, s, z, s2, z2)",
     "QLinearGlobalAveragePool, channels last": "com.microsoft.QLinearGlobalAveragePool"
     "<channels_last=1>(last, s, z, s2, z2)",
+    "QuantizeLinear": "com.microsoft.QuantizeLinear(real, s, z)",
     "QLinearConcat": "com.microsoft.QLinearConcat<axis=1>(s2, z2, x, s, z, other, s2, z)",
     "QLinearWhere": "com.microsoft.QLinearWhere(chosen, x, s, z, other, s2, z2, s2, z)",
 }
@@ -87,6 +88,7 @@ CALLS = {
 
 PRODUCTS = {
     "QGemm, to float": "com.microsoft.QGemm<alpha=2.0>(rows, s, z, columns, s2, z2)",
+    "DequantizeLinear": "com.microsoft.DequantizeLinear<axis=1>(signed, s5, z5)",
     "MatMulInteger": "MatMulInteger(rows, columns, z, z2)",
     "MatMulInteger, by column": "MatMulInteger(rows, signed, z, z5)",
     "MatMulInteger, no zero points": "MatMulInteger(rows, signed)",

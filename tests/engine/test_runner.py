@@ -314,6 +314,12 @@ def test_the_batch_size_found_is_kept_for_the_next_picture(
     assert explainer.session_runs - before <= 1 + 2
 
 
+def test_a_score_without_a_batch_axis() -> None:
+    proto = tiny("y = ReduceSum<keepdims=0>(x)", outputs="float y")
+    with pytest.raises(ModelError, match="'y' holds one number for all samples"):
+        explained(proto)
+
+
 def test_a_batch_size_that_is_none() -> None:
     with pytest.raises(OptionError, match="at least 1"):
         Explainer(build(PLAIN), provider="cpu", batch_size=0)

@@ -36,6 +36,8 @@ def expand_functions(model: Model) -> Model:
                 proto = inline_selected_functions(
                     _typed(proto), [("", op)], inline_schema_functions=True
                 )
+        if proto is model.proto:
+            break
         del proto.graph.value_info[:]
         proto.graph.value_info.extend(model.proto.graph.value_info)
         model = replace(model, proto=normalize(proto))

@@ -66,6 +66,15 @@ def _by_planes(
     return g.Transpose(compute(first), perm=[0, *range(2, rank), 1])
 
 
+@_RULES.of("QuantizeLinear", "DequantizeLinear", domain=MICROSOFT)
+def _standard(g: Rewriter, s: Step) -> gs.Tensor | None:
+    """Where standard ONNX has the types: before opset 21 those of 8 bits, and int32."""
+    spec = g.spec(s.y if s.op == "QuantizeLinear" else s.x)
+    if s.opset < 21 and (spec is None or spec.dtype.name not in ("uint8", "int8", "int32")):
+        return None
+    return g.many(s.op, 1, *s.inputs, **s.attrs)[0]
+
+
 @_RULES.of("QLinearConv")
 @_RULES.of("QLinearConv", domain=MICROSOFT)
 def _conv(g: Rewriter, s: Step) -> gs.Tensor | None:
