@@ -9,6 +9,7 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
+from onnxplain.autodiff.registry import Rules
 from onnxplain.errors import GradientError
 from onnxplain.graph.builder import PREFIX, Builder
 from onnxplain.graph.shapes import Dims
@@ -23,7 +24,8 @@ class Calculus(Builder):
 
     `specs` are the inferred types and shapes by name: a dimension is an int where it is static, a
     str where it is only named, None where nothing is known. `value_of` gives a constant's value,
-    None for others.
+    None for others. `rules` are those of the walk; `needed` are the forward tensors whose gradient
+    somebody asks for, which matters where leaving others out spares work.
     """
 
     def __init__(
@@ -31,13 +33,28 @@ class Calculus(Builder):
         opset: int,
         specs: Mapping[str, TensorSpec],
         value_of: Callable[[str], Array | None],
+        rules: Rules,
+        prefix: str = PREFIX + "grad/",
     ) -> None:
         """Start with nothing added."""
-        super().__init__(gs.Graph(opset=opset), PREFIX + "grad/")
+        super().__init__(gs.Graph(opset=opset), prefix)
+        self.rules = rules
+        self.needed: frozenset[str] = frozenset()
         self._specs = specs
         self._value_of = value_of
         self._shapes: dict[str, gs.Tensor] = {}
         self._tensors: dict[str, gs.Variable] = {}
+
+    def inside(
+        self, specs: Mapping[str, TensorSpec], value_of: Callable[[str], Array | None]
+    ) -> Calculus:
+        """A calculus for the body of a node, whose names differ from those outside."""
+        prefix = self._name("body") + "/"
+        return Calculus(self.graph.opset, specs, value_of, self.rules, prefix)
+
+    def spec(self, tensor: gs.Variable) -> TensorSpec | None:
+        """Element type and shape of a forward tensor, None if nothing is known."""
+        return self._specs.get(tensor.name)
 
     def tensor(self, name: str) -> gs.Variable:
         """A tensor of the forward graph."""

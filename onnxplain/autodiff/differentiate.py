@@ -38,12 +38,13 @@ def differentiate(
     Raises:
         GradientError: see `walk.backpropagate`.
     """
-    g = Calculus(model.opset, infer_specs(model.proto), lambda name: constant_value(model, name))
+    specs = infer_specs(model.proto)
+    g = Calculus(model.opset, specs, lambda name: constant_value(model, name), rules)
     seed = g.input("seed", tuple(f"seed_{axis}" for axis in range(g.rank(g.tensor(score)))))
     wiring = model.wiring
     between = wiring.descendants(wanted) & wiring.ancestors([score])
     nodes = [wiring.nodes[i] for i in sorted(between)]
-    gradients = backpropagate(g, nodes, score, seed, wanted, rules)
+    gradients = backpropagate(g, nodes, score, seed, wanted)
     names = [GRADIENT + name for name in wanted]
     for name, gradient in zip(names, gradients, strict=True):
         g.graph.nodes.append(gs.Node("Identity", name, {}, [gradient], [gs.Variable(name)]))

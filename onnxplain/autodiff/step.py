@@ -10,7 +10,7 @@ from typing import Any
 import onnx_graphsurgeon as gs
 from onnx import NodeProto
 
-from onnxplain.graph.wiring import attributes
+from onnxplain.graph.wiring import attributes, captured, subgraphs
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +36,10 @@ class Step:
 
     @functools.cached_property
     def inputs(self) -> list[gs.Variable | None]:
-        """Inputs in order, None for one left out."""
-        return [self.tensor(name) if name else None for name in self.node.input]
+        """Inputs in order, None for one left out; then what subgraphs read from outside."""
+        outside = [name for body in subgraphs(self.node) for name in captured(body)]
+        names = [*self.node.input, *dict.fromkeys(outside)]
+        return [self.tensor(name) if name else None for name in names]
 
     @functools.cached_property
     def outputs(self) -> list[gs.Variable]:

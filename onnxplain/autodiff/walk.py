@@ -9,18 +9,13 @@ import onnx_graphsurgeon as gs
 from onnx import NodeProto
 
 from onnxplain.autodiff.calculus import Calculus
-from onnxplain.autodiff.registry import STRAIGHT_THROUGH, ZERO, Rules
+from onnxplain.autodiff.registry import STRAIGHT_THROUGH, ZERO
 from onnxplain.autodiff.step import Step
 from onnxplain.errors import GradientError
 
 
 def backpropagate(
-    g: Calculus,
-    nodes: Sequence[NodeProto],
-    score: str,
-    seed: gs.Variable,
-    wanted: Sequence[str],
-    rules: Rules,
+    g: Calculus, nodes: Sequence[NodeProto], score: str, seed: gs.Variable, wanted: Sequence[str]
 ) -> list[gs.Tensor]:
     """Append the nodes that compute Σ seed · ∂score/∂w for every w of `wanted`.
 
@@ -30,40 +25,67 @@ def backpropagate(
         GradientError: an operator in between has no rule, or operators whose gradient is zero
             everywhere cut the score off from what is wanted.
     """
-    steps = [Step(node, g.graph.opset, g.tensor) for node in nodes]
-    contributions: dict[str, list[gs.Tensor]] = defaultdict(list)
-    contributions[score].append(seed)
-    on_way = {
-        *wanted,
-        *(
-            y.name
-            for step in steps
-            for y in step.outputs
-            if step.op in STRAIGHT_THROUGH or g.differentiable(y)
-        ),
-    }
-    cuts: list[Step] = []
-    for step in reversed(steps):
-        dys = [_accumulated(g, contributions[y.name]) for y in step.outputs]
-        if all(dy is None for dy in dys):
-            continue
-        if step.op in ZERO and not step.domain:
-            cuts.append(step)
-            continue
-        for x, dx in zip(step.inputs, _apply(g, step, dys, rules), strict=False):
-            if x is not None and dx is not None and x.name in on_way:
-                contributions[x.name].append(dx)
-    gradients = {name: _accumulated(g, contributions[name]) for name in wanted}
+    walk = Walk(g, nodes, wanted)
+    walk.add(score, seed)
+    gradients = dict(zip(wanted, walk.run(), strict=True))
     missing = [name for name, gradient in gradients.items() if gradient is None]
     if missing:
-        raise GradientError(_cut_off(score, missing, cuts))
+        raise GradientError(_cut_off(score, missing, walk.cuts))
     return [gradient for gradient in gradients.values() if gradient is not None]
 
 
-def _apply(
-    g: Calculus, step: Step, dys: list[gs.Tensor | None], rules: Rules
-) -> Sequence[gs.Tensor | None]:
-    entry = rules.find(step)
+class Walk:
+    """One walk over `nodes`, those between what is wanted and what it starts from, in order.
+
+    `cuts` are the steps through which nothing flowed on, because their gradient is zero.
+    """
+
+    def __init__(self, g: Calculus, nodes: Sequence[NodeProto], wanted: Sequence[str]) -> None:
+        self.cuts: list[Step] = []
+        self._g = g
+        self._steps = [Step(node, g.graph.opset, g.tensor) for node in nodes]
+        self._wanted = wanted
+        self._contributions: dict[str, list[gs.Tensor]] = defaultdict(list)
+        passed = (
+            y.name
+            for step in self._steps
+            for y in step.outputs
+            if step.op in STRAIGHT_THROUGH or g.differentiable(y)
+        )
+        g.needed = frozenset([*wanted, *passed])
+
+    def add(self, tensor: str, gradient: gs.Tensor) -> None:
+        """Start from a tensor, or add to what has reached it so far."""
+        self._contributions[tensor].append(gradient)
+
+    def run(self) -> list[gs.Tensor | None]:
+        """The gradients with respect to what is wanted; None where nothing arrives.
+
+        Raises:
+            GradientError: an operator on the way has no rule.
+        """
+        for step in reversed(self._steps):
+            dys = [self._arrived(y.name) for y in step.outputs]
+            if all(dy is None for dy in dys):
+                continue
+            if step.op in ZERO and not step.domain:
+                self.cuts.append(step)
+                continue
+            for x, dx in zip(step.inputs, _apply(self._g, step, dys), strict=False):
+                if x is not None and dx is not None and x.name in self._g.needed:
+                    self.add(x.name, dx)
+        return [self._arrived(name) for name in self._wanted]
+
+    def _arrived(self, tensor: str) -> gs.Tensor | None:
+        """The sum of all contributions, made once."""
+        parts = self._contributions[tensor]
+        if len(parts) > 1:
+            parts[:] = [self._g.Sum(*parts)]
+        return parts[0] if parts else None
+
+
+def _apply(g: Calculus, step: Step, dys: Sequence[gs.Tensor | None]) -> Sequence[gs.Tensor | None]:
+    entry = g.rules.find(step)
     if entry is None:
         raise GradientError(_no_rule(step))
     given = entry.rule(g, step, *dys)
@@ -74,13 +96,6 @@ def _apply(
         None if dx is None or x is None else g.sum_to(dx, x, step.y)
         for x, dx in zip(step.inputs, dxs, strict=False)
     ]
-
-
-def _accumulated(g: Calculus, parts: list[gs.Tensor]) -> gs.Tensor | None:
-    """The sum of all contributions, made once."""
-    if len(parts) > 1:
-        parts[:] = [g.Sum(*parts)]
-    return parts[0] if parts else None
 
 
 def _no_rule(step: Step) -> str:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from onnxplain.graph.batch import Growth
 from onnxplain.graph.builder import PREFIX
-from onnxplain.graph.wiring import reads, subgraphs
+from onnxplain.graph.wiring import all_names, reads
 
 _LOWEST_IR_VERSION = 4  # before it, every initializer must be an input too
 
@@ -27,7 +27,7 @@ class Editor:
         self.growth = growth
         self._model = model
         self._picture = picture
-        self._taken = _all_names(model.graph)
+        self._taken = all_names(model.graph)
         self._position = 0
         self._added: list[tuple[int, NodeProto]] = []
         self._known: dict[object, str] = {}
@@ -105,12 +105,3 @@ class Editor:
         name = next(name for name in candidates if name not in self._taken)
         self._taken.add(name)
         return name
-
-
-def _all_names(graph: GraphProto) -> set[str]:
-    names = {value.name for value in itertools.chain(graph.input, graph.initializer)}
-    for node in graph.node:
-        names.update([node.name, *node.input, *node.output])
-        for body in subgraphs(node):
-            names |= _all_names(body)
-    return names

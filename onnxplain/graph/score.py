@@ -10,7 +10,6 @@ from onnxplain.graph.constants import quantization
 from onnxplain.graph.model import Model
 from onnxplain.graph.names import closest
 from onnxplain.graph.quantized import Quantization
-from onnxplain.graph.wiring import attributes
 
 Activation = Literal["softmax", "logsoftmax", "sigmoid", "none"]
 
@@ -33,15 +32,13 @@ class ScoreTensor:
     """The model's answer, before and after its last activation.
 
     `probability` is one of the model's outputs. `logit` is the tensor before the activation, or
-    the same tensor where the model ends in logits (`activation` is then "none"). `axis` is the
-    axis of the classes in `logit` (-1 where nothing says otherwise). `quantization` says what
-    integers of `logit` stand for; None where it holds floats.
+    the same tensor where the model ends in logits (`activation` is then "none"). `quantization`
+    says what integers of `logit` stand for; it is None where that holds floats.
     """
 
     probability: str
     logit: str
     activation: Activation
-    axis: int
     quantization: Quantization | None = None
 
 
@@ -58,22 +55,12 @@ def find_score(model: Model, output: str | None = None) -> ScoreTensor:
     tensor = name
     while (node := model.wiring.producer(tensor)) is not None:
         if node.op_type in _ACTIVATIONS:
-            default = 1 if model.opset < 13 else -1
-            axis = attributes(node).get("axis", default)
-            assert isinstance(axis, int)
-            activation = _ACTIVATIONS[node.op_type]
             logit = node.input[0]
-            return ScoreTensor(
-                name,
-                logit,
-                activation,
-                -1 if activation == "sigmoid" else axis,
-                quantization(model, logit),
-            )
+            return ScoreTensor(name, logit, _ACTIVATIONS[node.op_type], quantization(model, logit))
         if node.op_type not in _TRANSPARENT:
             break
         tensor = node.input[0]
-    return ScoreTensor(name, name, "none", -1)
+    return ScoreTensor(name, name, "none")
 
 
 def _first_float_output(model: Model) -> str:

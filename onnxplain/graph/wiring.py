@@ -26,7 +26,7 @@ def reads(node: NodeProto) -> list[str]:
     """Tensors that a node reads, the ones captured by its subgraphs included."""
     names = [name for name in node.input if name]
     for graph in subgraphs(node):
-        names.extend(_captured(graph))
+        names.extend(captured(graph))
     return names
 
 
@@ -41,7 +41,8 @@ def all_names(graph: GraphProto) -> set[str]:
     return names - {""}
 
 
-def _captured(graph: GraphProto) -> list[str]:
+def captured(graph: GraphProto) -> list[str]:
+    """Tensors that a subgraph reads from outside, once for each time."""
     own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
     own.update(name for node in graph.node for name in node.output)
     used = [name for node in graph.node for name in reads(node)]

@@ -32,33 +32,41 @@ class Points:
 
 @vjp("RoiAlign")
 def roi_align(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
-    batch = s.inputs[2]
-    rows, columns = (_samples(g, s, axis) for axis in (0, 1))
+    regions = g.Concat(s.inputs[1], np.array([[0, 0, 1, 1]], np.float32), axis=0)
+    batch = g.Concat(s.inputs[2], np.array([0]), axis=0)
+    rows, columns = (_samples(g, s, regions, axis) for axis in (0, 1))
     if s.attr("mode", "avg") == "avg":
-        return _from_averages(g, s, dy, batch, rows, columns)
+        return _from_averages(g, s, _with_idle_row(g, dy), batch, rows, columns)
     # As ONNX Runtime has it: the largest of the four products that a bilinear sample adds up.
     corners = [_corners(g, g.dim(s.x, 2 + axis), p) for axis, p in enumerate((rows, columns))]
-    return _from_maxima(g, s, dy, batch, *corners)
+    return _from_maxima(g, s, _with_idle_row(g, dy), batch, *corners)
 
 
 @vjp("MaxRoiPool")
 def max_roi_pool(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
-    batch = g.Cast(g.Gather(s.inputs[1], np.array(0), axis=1), to=TensorProto.INT64)
-    return _from_maxima(g, s, dy, batch, *(_elements(g, s, axis) for axis in (0, 1)))
+    regions = g.Concat(s.inputs[1], np.array([[0, 0, 0, 1, 1]], np.float32), axis=0)
+    batch = g.Cast(g.Gather(regions, np.array(0), axis=1), to=TensorProto.INT64)
+    rows, columns = (_elements(g, s, regions, axis) for axis in (0, 1))
+    return _from_maxima(g, s, _with_idle_row(g, dy), batch, rows, columns)
 
 
-def _samples(g: Calculus, s: Step, axis: int) -> Points:
+def _with_idle_row(g: Calculus, dy: gs.Variable) -> gs.Tensor:
+    """The gradient with that of one more region, 0: most operators cannot do with no region."""
+    return g.Pad(dy, np.array([0, 0, 0, 0, 1, 0, 0, 0]))
+
+
+def _samples(g: Calculus, s: Step, regions: gs.Variable, axis: int) -> Points:
     """Where RoiAlign samples an axis; weights make the mean of a bin."""
     bins = s.attr(("output_height", "output_width")[axis], 1)
     half_pixel = s.attr("coordinate_transformation_mode", "half_pixel") == "half_pixel"
     begin, end = (
-        g.Sub(_bound(g, s, column), F32(0.5 if half_pixel else 0))
+        g.Sub(_bound(g, s, regions, column), F32(0.5 if half_pixel else 0))
         for column in (1 - axis, 3 - axis)
     )
     length = g.Sub(end, begin)
     step = g.Div(length if half_pixel else g.Max(length, F32(1)), F32(bins))
     ratio = s.attr("sampling_ratio", 0)
-    count = g.Add(g.Mul(step, F32(0)), F32(ratio)) if ratio else g.Ceil(step)
+    count = g.Expand(F32(ratio), g.Shape(step)) if ratio else g.Ceil(step)
     number = _numbers(g, count)
     divisor = g.Max(count, F32(1))
     bin_ = np.arange(bins, dtype=np.float32)[:, None]
@@ -72,10 +80,12 @@ def _samples(g: Calculus, s: Step, axis: int) -> Points:
     return Points(g.Min(g.Max(place, F32(0)), g.Sub(size, F32(1))), weight, used)
 
 
-def _elements(g: Calculus, s: Step, axis: int) -> Points:
+def _elements(g: Calculus, s: Step, regions: gs.Variable, axis: int) -> Points:
     """The elements of each bin of MaxRoiPool along an axis."""
     bins = s.attr("pooled_shape")[axis]
-    begin, end = (g.Floor(g.Add(_bound(g, s, column), F32(0.5))) for column in (2 - axis, 4 - axis))
+    begin, end = (
+        g.Floor(g.Add(_bound(g, s, regions, column), F32(0.5))) for column in (2 - axis, 4 - axis)
+    )
     step = g.Div(g.Max(g.Add(g.Sub(end, begin), F32(1)), F32(1)), F32(bins))
     size = g.Cast(g.dim(s.x, 2 + axis), to=TensorProto.FLOAT)
     bin_ = np.arange(bins, dtype=np.float32)[:, None]
@@ -90,16 +100,15 @@ def _elements(g: Calculus, s: Step, axis: int) -> Points:
     return Points(g.Cast(inside, to=TensorProto.INT64), g.indicator(used), used)
 
 
-def _bound(g: Calculus, s: Step, column: int) -> gs.Tensor:
+def _bound(g: Calculus, s: Step, regions: gs.Variable, column: int) -> gs.Tensor:
     """One side of each region, (R, 1, 1), in elements of the picture."""
-    side = g.Unsqueeze(g.Gather(s.inputs[1], np.array([column]), axis=1), np.array([2]))
+    side = g.Unsqueeze(g.Gather(regions, np.array([column]), axis=1), np.array([2]))
     return g.Mul(side, F32(s.attr("spatial_scale", 1.0)))
 
 
 def _numbers(g: Calculus, counts: gs.Variable) -> gs.Tensor:
-    """0, 1, 2 ... up to the largest count; also where there is no region at all."""
-    every = g.Concat(g.Reshape(counts, np.array([-1])), np.zeros(1, np.float32), axis=0)
-    return g.Range(F32(0), g.ReduceMax(every, keepdims=0), F32(1))
+    """0, 1, 2 ... up to the largest count."""
+    return g.Range(F32(0), g.ReduceMax(counts, keepdims=0), F32(1))
 
 
 def _corners(g: Calculus, size: gs.Tensor, points: Points) -> Points:

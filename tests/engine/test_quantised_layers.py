@@ -1,0 +1,48 @@
+"""A layer of integers is explained as the floats that they stand for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import noise, tiny
+
+from onnxplain import Explainer
+from onnxplain.errors import LayerError
+
+# Zero is the integer 110, so that to erase a channel is not to make its integers 0.
+QUANTISED = tiny(
+    "a = Conv(x, k)  q = QuantizeLinear(a, step, zero)"
+    "m = MaxPool<kernel_shape=[1,1]>(q)  d = DequantizeLinear(m, step, zero)"
+    "p = GlobalAveragePool(d)  f = Flatten(p)  y = MatMul(f, w)",
+    k=noise(4, 3, 3, 3),
+    w=noise(4, 2),
+    step=np.array(0.05, np.float32),
+    zero=np.array(110, np.uint8),
+)
+X = noise(1, 3, 8, 8)
+METHODS: dict[str, dict[str, Any]] = {
+    "ablationcam": {},
+    "reciprocam": {},
+    "eigencam": {},
+    "feature_maps": {},
+    "scorecam": {"baseline": "zeros"},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_quantised_layer_is_explained_as_its_float_twin_is(method: str) -> None:
+    explainer = Explainer(QUANTISED, provider="cpu")
+    integers, floats = (
+        explainer.attribute(X, method, target=1, layer=layer, **METHODS[method]).values
+        for layer in ("m", "d")
+    )
+    assert floats.any()
+    np.testing.assert_allclose(integers, floats, atol=1e-5)
+
+
+def test_integers_that_nothing_gives_a_meaning_cannot_be_changed() -> None:
+    explainer = Explainer(QUANTISED, provider="cpu")
+    with pytest.raises(LayerError, match="'q' holds integers, and nothing says what they stand"):
+        explainer.attribute(X, "ablationcam", target=1, layer="q")
