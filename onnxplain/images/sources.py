@@ -88,8 +88,21 @@ def find_preprocess(
     given = parse_settings({name: value for name, value in flags.items() if value is not None})
     found = _find(model_path, metadata) or _guess(spec, given)
     preprocess = _complete(found, given, spec)
+    _refuse_unused(preprocess, given)
     check_fits(preprocess, spec)
     return preprocess
+
+
+def _refuse_unused(preprocess: Preprocess, given: Mapping[str, Any]) -> None:
+    """A flag that changes nothing would leave its user with a wrong idea of what the model saw."""
+    whole = preprocess.fit != "crop" and preprocess.size is not None
+    unused = {"resize": whole, "pad": preprocess.fit == "stretch"}
+    for name in given:
+        if unused.get(name):
+            raise PreprocessError(
+                f"{name} has no effect where the picture is fitted by {preprocess.fit!r} "
+                f"({preprocess.origin}): leave it out, or choose another fit."
+            )
 
 
 def check_fits(preprocess: Preprocess, spec: TensorSpec) -> None:

@@ -211,7 +211,7 @@ def test_sources_in_their_order(tmp_path):
     assert origin(ULTRALYTICS) == "model metadata (Ultralytics, task detect)"
     write(sidecar, {"preprocess": {"scale": 2}, "about": "anything"})
     assert origin(ULTRALYTICS) == "sidecar net.int8.onnxplain.json"
-    assert origin({}, pad=3, fit=None) == "sidecar net.int8.onnxplain.json, pad from flags"
+    assert origin({}, scale=3, fit=None) == "sidecar net.int8.onnxplain.json, scale from flags"
 
 
 def test_a_sidecar_leaves_the_rest_to_the_model(tmp_path):
@@ -477,3 +477,28 @@ def test_a_size_flag_keeps_the_share_that_a_crop_takes(tmp_path):
 def test_a_model_of_another_size_than_its_config_is_refused(tmp_path):
     with pytest.raises(PreprocessError, match=r"preprocessor_config.json.* makes height = 224"):
         from_config(tmp_path, "preprocessor_config.json", VIT, spec=image(1, 3, 384, 384))
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"fit": "stretch", "resize": 256},
+        {"fit": "letterbox", "resize": 256},
+        {"fit": "stretch", "pad": 114},
+    ],
+)
+def test_a_flag_without_effect_is_refused(flags):
+    with pytest.raises(PreprocessError, match=r"(resize|pad) has no effect .*(stretch|letterbox)"):
+        guess(FLOAT, **flags)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"fit": "crop", "resize": 300, "pad": 9},
+        {"fit": "letterbox", "pad": 114},
+        {"fit": "stretch", "size": "picture", "resize": 64},
+    ],
+)
+def test_a_flag_with_an_effect_is_taken(flags):
+    assert guess(ANY_SIZE, **flags).fit == flags["fit"]
