@@ -49,8 +49,7 @@ class Calculus(Builder):
         self, specs: Mapping[str, TensorSpec], value_of: Callable[[str], Array | None]
     ) -> Calculus:
         """A calculus for the body of a node, whose names differ from those outside."""
-        prefix = self._name("body") + "/"
-        return Calculus(self.graph.opset, specs, value_of, self.rules, prefix)
+        return Calculus(self.graph.opset, specs, value_of, self.rules, self.body_prefix())
 
     def spec(self, tensor: gs.Variable) -> TensorSpec | None:
         """Element type and shape of a forward tensor, None if nothing is known."""

@@ -63,11 +63,14 @@ class Step:
     @functools.cached_property
     def attrs(self) -> dict[str, Any]:
         """The attributes that the node gives, as Python values; strings as str."""
-        return {
-            name: value.decode() if isinstance(value, bytes) else value
-            for name, value in attributes(self.node).items()
-        }
+        return {name: _decoded(value) for name, value in attributes(self.node).items()}
 
     def attr(self, name: str, default: Any = None) -> Any:
         """An attribute's value."""
         return self.attrs.get(name, default)
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decoded(one) for one in value]
+    return value.decode() if isinstance(value, bytes) else value

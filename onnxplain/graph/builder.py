@@ -52,6 +52,14 @@ class Builder:
         self.graph.inputs.append(variable)
         return variable
 
+    def argument(self, stem: str) -> gs.Variable:
+        """A tensor that a body is given from outside, by a new name."""
+        return gs.Variable(self._name(stem))
+
+    def body_prefix(self) -> str:
+        """A prefix for the names in the body of a node, so that they differ from those outside."""
+        return self._name("body") + "/"
+
     def constant(self, value: Any) -> gs.Constant:
         """A constant; Python floats become float32."""
         array = np.asarray(value)

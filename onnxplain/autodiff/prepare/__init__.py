@@ -5,13 +5,18 @@ Each pass takes a model and returns one that gives the same answers, without run
 
 from __future__ import annotations
 
+from onnx import ModelProto
+
 from onnxplain.autodiff.prepare.attention import undo_attention
 from onnxplain.autodiff.prepare.float32 import to_float32
 from onnxplain.autodiff.prepare.fold import fold_constants
 from onnxplain.autodiff.prepare.functions import expand_functions
 from onnxplain.autodiff.prepare.fused import undo_fusions
+from onnxplain.autodiff.prepare.inlining import inline_control_flow
 from onnxplain.autodiff.prepare.opset import raise_opset
 from onnxplain.autodiff.prepare.quantized import dequantize
+from onnxplain.autodiff.prepare.recurrent import unfold_recurrences
+from onnxplain.autodiff.prepare.rewrite import all_nodes
 from onnxplain.autodiff.prepare.sequences import undo_sequences
 from onnxplain.autodiff.prepare.weights import attached, detached
 from onnxplain.graph.model import Model
@@ -24,8 +29,10 @@ _PASSES = (
     undo_fusions,
     undo_attention,
     dequantize,
+    unfold_recurrences,
     expand_functions,
     fold_constants,
+    inline_control_flow,
     undo_sequences,
 )
 """In this order: each may rely on what those before it have done."""
@@ -44,5 +51,15 @@ def prepare(model: Model) -> Model:
     light, weights = detached(model)
     for pass_ in _PASSES:
         light = pass_(light)
-    del light.proto.graph.value_info[:]
-    return attached(light, weights)
+    prepared = attached(light, weights)
+    del prepared.proto.graph.value_info[:]
+    _drop_unused_domains(prepared.proto)
+    return prepared
+
+
+def _drop_unused_domains(proto: ModelProto) -> None:
+    """ONNX Runtime imports a dozen into each model that it saves."""
+    used = {"", "ai.onnx", *(node.domain for node in all_nodes(proto.graph))}
+    kept = [entry for entry in proto.opset_import if entry.domain in used]
+    del proto.opset_import[:]
+    proto.opset_import.extend(kept)

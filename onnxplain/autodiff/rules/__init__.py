@@ -3,6 +3,7 @@
 from onnxplain.autodiff.rules import (
     activation,
     attention,
+    control_flow,
     convolution,
     deformable,
     einsum,
@@ -25,6 +26,7 @@ from onnxplain.autodiff.rules import (
 __all__ = [
     "activation",
     "attention",
+    "control_flow",
     "convolution",
     "deformable",
     "einsum",

@@ -1,0 +1,89 @@
+"""Differentiating the branch or body of a node, whose gradient is a graph of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import onnx_graphsurgeon as gs
+from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
+
+from onnxplain.autodiff.calculus import Calculus
+from onnxplain.autodiff.walk import Walk
+from onnxplain.graph.constants import constant_value
+from onnxplain.graph.model import Model
+from onnxplain.graph.shapes import infer_specs
+from onnxplain.graph.wiring import captured
+from onnxplain.tensors import Array, TensorSpec
+
+
+class Body:
+    """A subgraph of a node, to which the nodes of its gradient are added.
+
+    `g` writes them; they may read all that the subgraph can read.
+    """
+
+    def __init__(
+        self, outer: Calculus, graph: GraphProto, inputs: Iterable[TensorSpec] = ()
+    ) -> None:
+        """Take the subgraph in, with the types and shapes of its inputs."""
+        outside = (outer.spec(outer.tensor(name)) for name in dict.fromkeys(captured(graph)))
+        known = [*inputs, *(spec for spec in outside if spec is not None)]
+        proto = ModelProto(ir_version=8, graph=graph)
+        proto.opset_import.append(helper.make_opsetid("", outer.graph.opset))
+        del proto.graph.input[:]
+        proto.graph.input.extend(_declared(spec) for spec in known if spec.dtype.kind != "O")
+        self._outer = outer
+        self._model = Model(proto, folder=None, path=None, sha256="")
+        self.g = outer.inside(infer_specs(proto), self._value)
+
+    def gradients(
+        self, arriving: Sequence[tuple[str, gs.Tensor]], wanted: Sequence[str]
+    ) -> list[gs.Tensor]:
+        """With respect to each of `wanted`: zeros where nothing arrives.
+
+        `arriving` are tensors of the subgraph, and the gradients that start there.
+        """
+        wiring = self._model.wiring
+        between = wiring.descendants(wanted) & wiring.ancestors(name for name, _ in arriving)
+        walk = Walk(self.g, [wiring.nodes[i] for i in sorted(between)], wanted)
+        for name, gradient in arriving:
+            walk.add(name, gs.Variable(gradient.name))
+        return [
+            self.g.zeros_like(self.g.tensor(name)) if gradient is None else gradient
+            for name, gradient in zip(wanted, walk.run(), strict=True)
+        ]
+
+    def graph(
+        self, inputs: Sequence[str], outputs: Sequence[gs.Tensor], like: Sequence[str]
+    ) -> GraphProto:
+        """The subgraph with what was added to it, and other inputs and outputs.
+
+        Outputs are declared to be like tensors of the subgraph, each of which it is a gradient of:
+        ONNX Runtime runs no Scan that makes tensors of unknown rank.
+        """
+        results = [self.g.Identity(output).name for output in outputs]
+        added = gs.export_onnx(self.g.graph, do_type_check=False).graph
+        own = self._model.proto.graph
+        return GraphProto(
+            name="gradient",
+            node=[*own.node, *added.node],
+            initializer=[*own.initializer, *added.initializer],
+            input=[ValueInfoProto(name=name) for name in inputs],
+            output=[
+                helper.make_tensor_value_info(result, TensorProto.FLOAT, self._sizes(name))
+                for result, name in zip(results, like, strict=True)
+            ],
+        )
+
+    def _sizes(self, name: str) -> list[int | None] | None:
+        dims = self.g.dims(self.g.tensor(name))
+        return None if dims is None else [d if isinstance(d, int) else None for d in dims]
+
+    def _value(self, name: str) -> Array | None:
+        own = constant_value(self._model, name)
+        return self._outer.value(self._outer.tensor(name)) if own is None else own
+
+
+def _declared(spec: TensorSpec) -> ValueInfoProto:
+    kind = helper.np_dtype_to_tensor_dtype(spec.dtype)
+    return helper.make_tensor_value_info(spec.name, kind, spec.shape)

@@ -1,0 +1,220 @@
+"""If, Loop and Scan.
+
+The gradient of an If is an If whose branches hold the gradients of its branches. Loop and Scan are
+run once more, to keep what each iteration starts from, and then a Scan goes back over the
+iterations. Branches and bodies are computed anew there: nothing in them can be read from outside.
+
+ONNX Runtime runs no Scan over nothing, so a loop has to take place at least once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from onnx import GraphProto, ValueInfoProto, helper, numpy_helper
+
+from onnxplain.autodiff.body import Body
+from onnxplain.autodiff.calculus import Calculus
+from onnxplain.autodiff.registry import vjp
+from onnxplain.autodiff.step import Step
+from onnxplain.errors import GradientError
+from onnxplain.tensors import TensorSpec
+
+
+class State(NamedTuple):
+    """What each iteration hands to the next, by its names in the body.
+
+    `arriving` is the gradient with respect to what the last iteration leaves.
+    """
+
+    before: str
+    after: str
+    arriving: gs.Tensor
+
+
+class Stack(NamedTuple):
+    """The values that a tensor of the body has in the iterations, laid along an axis.
+
+    `direction` is 0 where the first iteration has the first place, 1 where it has the last.
+    """
+
+    name: str
+    values: gs.Tensor
+    axis: int = 0
+    direction: int = 0
+
+
+@vjp("If")
+def branch(g: Calculus, s: Step, *dys: gs.Tensor | None) -> list[gs.Tensor | None]:
+    (condition,), outside = _cut(s.inputs, 1)
+    wanted = _needed(g, outside)
+    branches = {}
+    for name in ("then_branch", "else_branch"):
+        body = Body(g, s.attrs[name])
+        results = zip(_names(s.attrs[name].output), dys, strict=True)
+        arriving = [(result, dy) for result, dy in results if dy is not None]
+        branches[name] = body.graph([], body.gradients(arriving, wanted), wanted)
+    found = dict(zip(wanted, g.many("If", len(wanted), condition, **branches), strict=True))
+    return [None, *(found.get(x.name) for x in outside)]
+
+
+@vjp("Scan")
+def scan(g: Calculus, s: Step, *dys: gs.Tensor | None) -> list[gs.Tensor | None]:
+    graph, count = s.attrs["body"], len(s.node.input) - s.attrs["num_scan_inputs"]
+    inputs, outside = _cut(s.inputs, len(s.node.input))
+    (initial, elements), (before, parts) = (_cut(x, count) for x in (inputs, _names(graph.input)))
+    after, results = _cut(_names(graph.output), count)
+    how = {name: value for name, value in s.attrs.items() if not name.startswith("scan_output")}
+    how["body"] = _saving(g, graph, count, before)
+    saved = g.many("Scan", 2 * count, *inputs, **how)[count:] if count else []
+    read = _stacks(s, "scan_input", parts, elements)
+    made = _stacks(s, "scan_output", results, dys[count:])
+    specs = [
+        *(_renamed(g, x, name) for x, name in zip(initial, before, strict=True)),
+        *(_renamed(g, stack.values, stack.name, stack.axis) for stack in read),
+    ]
+    kept = [Stack(name, values) for name, values in zip(before, saved, strict=True)]
+    states = _states(g, before, after, initial, dys)
+    found = _back(g, Body(g, graph, specs), states, [*kept, *read], made, _needed(g, outside))
+    return [found.get(name) for name in (*before, *parts, *(x.name for x in outside))]
+
+
+@vjp("Loop")
+def loop(g: Calculus, s: Step, *dys: gs.Tensor | None) -> list[gs.Tensor | None]:
+    inputs, outside = _cut(s.inputs, len(s.node.input))
+    initial, graph = inputs[2:], GraphProto()
+    graph.CopyFrom(s.attrs["body"])
+    number, proceed, *before = _names(graph.input)
+    after, results = _cut(_names(graph.output)[1:], len(initial))
+    saving = _saving(g, graph, 1 + len(initial), [number, *before])
+    given = (gs.Variable.empty() if x is None else x for x in inputs)
+    saved = g.many("Loop", 2 * len(initial) + 1, *given, body=saving)[len(initial) :]
+    # Every iteration that took place was told to.
+    graph.initializer.append(numpy_helper.from_array(np.array(True), proceed))
+    specs = [TensorSpec(number, np.dtype(np.int64), ())]
+    specs += [_renamed(g, x, name) for x, name in zip(initial, before, strict=True)]
+    read = [Stack(name, values) for name, values in zip([number, *before], saved, strict=True)]
+    pairs = zip(results, dys[len(initial) :], strict=True)
+    made = [Stack(name, dy) for name, dy in pairs if dy is not None]
+    states = _states(g, before, after, initial, dys)
+    found = _back(g, Body(g, graph, specs), states, read, made, _needed(g, outside))
+    return [None, None, *(found.get(name) for name in (*before, *(x.name for x in outside)))]
+
+
+def _back(
+    g: Calculus,
+    body: Body,
+    states: Sequence[State],
+    read: Sequence[Stack],
+    made: Sequence[Stack],
+    outside: Sequence[str],
+) -> dict[str, gs.Tensor]:
+    """The gradients of all iterations, by the names of tensors in the body.
+
+    They are with respect to the states that the first iteration starts from, to what was `read`
+    and is needed, and to tensors `outside`, to which every iteration adds its share. `made` are
+    the gradients that arrive at what each iteration made.
+    """
+    h = body.g
+    adjoints, sums, arriving = (
+        [h.argument(stem) for _ in these]
+        for stem, these in (("adjoint", states), ("sum", outside), ("arriving", made))
+    )
+    starts = [*(state.after for state in states), *(stack.name for stack in made)]
+    elements = [stack for stack in read if stack.values.name in g.needed]
+    wanted = [*(state.before for state in states), *outside, *(stack.name for stack in elements)]
+    found = body.gradients(list(zip(starts, [*adjoints, *arriving], strict=True)), wanted)
+    shares = slice(len(states), len(states) + len(outside))
+    found[shares] = [h.Add(total, share) for total, share in zip(sums, found[shares], strict=True)]
+    names = [*_names([*adjoints, *sums]), *_names(read), *_names(arriving)]
+    results = g.many(
+        "Scan",
+        len(wanted),
+        *(state.arriving for state in states),
+        *(g.zeros_like(g.tensor(name)) for name in outside),
+        *(stack.values for stack in (*read, *made)),
+        body=body.graph(names, found, wanted),
+        num_scan_inputs=len(read) + len(made),
+        **_places("scan_input", [*read, *made]),
+        **_places("scan_output", elements),
+    )
+    return dict(zip(wanted, results, strict=True))
+
+
+def _saving(g: Calculus, graph: GraphProto, kept: int, names: Sequence[str]) -> GraphProto:
+    """A body that makes, beside its first results, copies of what it starts from."""
+    saving = GraphProto()
+    saving.CopyFrom(graph)
+    copies = [g.argument("saved").name for _ in names]
+    nodes = zip(names, copies, strict=True)
+    saving.node.extend(helper.make_node("Identity", [name], [copy]) for name, copy in nodes)
+    del saving.output[kept:]
+    saving.output.extend(ValueInfoProto(name=copy) for copy in copies)
+    return saving
+
+
+def _states(
+    g: Calculus,
+    before: Sequence[str],
+    after: Sequence[str],
+    initial: Sequence[gs.Variable],
+    dys: Sequence[gs.Tensor | None],
+) -> list[State]:
+    """Those that a gradient can flow through."""
+    return [
+        State(start, end, g.zeros_like(x) if dy is None else dy)
+        for start, end, x, dy in zip(before, after, initial, dys, strict=False)
+        if g.differentiable(x)
+    ]
+
+
+def _stacks(
+    s: Step, kind: str, names: Sequence[str], values: Sequence[gs.Tensor | None]
+) -> list[Stack]:
+    """What a Scan reads or makes, without what is missing."""
+    axes, directions = (s.attr(f"{kind}_{what}") for what in ("axes", "directions"))
+    zeros = [0] * len(names)
+    places = zip(names, values, axes or zeros, directions or zeros, strict=True)
+    return [Stack(name, x, *place) for name, x, *place in places if x is not None]
+
+
+def _places(kind: str, stacks: Sequence[Stack]) -> dict[str, list[int]]:
+    """The attributes of a Scan that goes back over what another has gone through."""
+    if not stacks:
+        return {}
+    return {
+        f"{kind}_axes": [stack.axis for stack in stacks],
+        f"{kind}_directions": [1 - stack.direction for stack in stacks],
+    }
+
+
+def _renamed(g: Calculus, x: gs.Variable, name: str, axis: int | None = None) -> TensorSpec:
+    """What is known of a tensor, for the body, where the axis of a stack is gone."""
+    spec = g.spec(x)
+    if spec is None or spec.dtype.kind == "O":
+        raise GradientError(
+            f"The type of {x.name!r}, which a loop works on, is not that of a tensor or cannot be "
+            "inferred, and its gradient needs it: explain a layer behind the loop, or use a "
+            "method without gradients."
+        )
+    dims = spec.shape
+    if dims is not None and axis is not None:
+        axis %= len(dims)
+        dims = dims[:axis] + dims[axis + 1 :]
+    return replace(spec, name=name, shape=dims)
+
+
+def _needed(g: Calculus, outside: Sequence[gs.Variable]) -> list[str]:
+    return [x.name for x in outside if x.name in g.needed]
+
+
+def _names(things: Iterable[Any]) -> list[str]:
+    return [thing.name for thing in things]
+
+
+def _cut(things: Sequence[Any], count: int) -> tuple[Sequence[Any], Sequence[Any]]:
+    return things[:count], things[count:]
