@@ -13,10 +13,11 @@ from gradcheck.reference import onnxruntime_function
 from onnx import parser
 
 from onnxplain.autodiff.differentiate import SEED, differentiate
-from onnxplain.autodiff.registry import STANDARD
+from onnxplain.autodiff.registry import STANDARD, Rules
 from onnxplain.autodiff.rules.convolution import SPARING
 from onnxplain.errors import GradientError
 from onnxplain.graph.load import load
+from onnxplain.graph.wiring import attributes
 from onnxplain.tensors import Array
 
 SIZES, KERNEL, PADS = [9, 8, 7], [3, 2, 1], [1, 0, 0, 2, 1, 0]
@@ -97,11 +98,11 @@ def test_conv_with_padding_wider_than_its_kernel(strides: list[int], dynamic: bo
 @pytest.mark.parametrize("channels", CHANNELS)
 def test_own_weights_give_the_same_gradient_without_a_turned_copy(channels: str) -> None:
     feeds = feeds_of("Conv", 2, channels)
-    form = {"pads": [1, 0, 2, 1], "group": CHANNELS[channels][0]}
+    form = {"pads": [1, 0, 1, 0], "group": CHANNELS[channels][0]}
     model = load(single_node("Conv", feeds, constants=["w", "b"], **form))
     spared = differentiate(model, "y0", ["x"], rules=STANDARD.replaced(SPARING)).proto
     assert [node.op_type for node in spared.graph.node] == ["ConvTranspose", "Identity"]
-    seed = normal(2, CHANNELS[channels][2], 10, 8, seed=3)
+    seed = normal(2, CHANNELS[channels][2], 9, 7, seed=3)
     (found,) = onnxruntime_function(spared)({SEED: seed})
     expected = gradients(model, {"x": feeds["x"]}, {"y0": seed}, ["x"])["x"]
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -115,6 +116,22 @@ def test_same_padding_with_strides_and_sizes_of_which_only_one_is_known(size: in
             y = Conv <auto_pad = "SAME_UPPER", strides = [2, 3]> (x, w)
         }""")
     check_gradient(model, {"x": normal(2, 2, size, 8), "w": normal(3, 2, 3, 4)}, rtol=1e-4)
+
+
+@pytest.mark.parametrize("rules", [STANDARD, STANDARD.replaced(SPARING)], ids=["fast", "sparing"])
+@pytest.mark.parametrize("form", [{"auto_pad": "SAME_UPPER"}, {"pads": [0, 1, 2, 1]}], ids=str)
+@pytest.mark.parametrize("strides", [[1, 1], [2, 2]])
+def test_transposed_convolutions_are_padded_as_cuda_takes_them(
+    strides: list[int], form: dict[str, Any], rules: Rules
+) -> None:
+    """It has no kernel for other padding before an axis than after it."""
+    feeds = {"x": normal(1, 2, 8, 8), "w": normal(3, 2, 3, 3)}
+    model = load(single_node("Conv", feeds, strides=strides, **form))
+    made = differentiate(model, "y0", ["x"], rules=rules).proto.graph.node
+    for node in made:
+        if node.op_type == "ConvTranspose":
+            pads = attributes(node).get("pads", [])
+            assert pads[: len(pads) // 2] == pads[len(pads) // 2 :]
 
 
 def test_weights_computed_in_the_graph_take_gradients_too() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradcheck import check_gradient, check_node, distinct, gradients, single_node
+from gradcheck import check_gradient, check_node, distinct, gradients, normal, single_node
 from gradcheck.grids import thinned
 from gradcheck.reference import onnxruntime_function
 
@@ -94,6 +94,12 @@ def test_global_pool(op: str, form: dict[str, int], shape: tuple[int, ...]) -> N
     ("op", "form", "seed", "expected"),
     [
         ("MaxPool", {"kernel_shape": [2, 2]}, [[1, 10, 100]], [[1, 0, 0, 100], [0, 0, 10, 0]]),
+        (
+            "MaxPool",
+            {"kernel_shape": [2, 2], "strides": [2, 2]},
+            [[1, 100]],
+            [[1, 0, 0, 100], [0, 0, 0, 0]],
+        ),
         ("GlobalMaxPool", {}, [[7]], [[0, 0, 0, 7], [0, 0, 0, 0]]),
     ],
 )
@@ -106,9 +112,33 @@ def test_the_first_of_equal_maxima_takes_the_gradient(
     np.testing.assert_array_equal(found["x"], [[expected]])
 
 
-def test_a_window_in_the_padding_alone_gives_nothing_to_the_last_element() -> None:
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]},
+        {"kernel_shape": [3, 2], "strides": [3, 1], "pads": [0, 1, 2, 0], "ceil_mode": 1},
+        {"kernel_shape": [3, 3], "dilations": [2, 1], "pads": [1, 0, 2, 1]},
+        {"kernel_shape": [2, 2], "strides": [3, 3]},
+    ],
+)
+def test_many_ties_go_where_onnxruntime_finds_the_maximum(
+    form: dict[str, Any], dynamic: bool
+) -> None:
+    x = {"x": np.random.default_rng(0).integers(0, 3, (2, 3, 9, 8)).astype(np.float32)}
+    y, indices = onnxruntime_function(single_node("MaxPool", x, outputs=2, **form))(x)
+    seed = normal(*y.shape)
+    expected = np.zeros(x["x"].size)
+    np.add.at(expected, indices.ravel(), seed.ravel())
+    found = gradients(single_node("MaxPool", x, dynamic=dynamic, **form), x, {"y0": seed}, ["x"])
+    np.testing.assert_allclose(found["x"].ravel(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_window_in_the_padding_alone_gives_nothing_to_the_last_element(stride: int) -> None:
     x = {"x": np.array([[[3, 4]]], np.float32)}
-    model = single_node("MaxPool", x, kernel_shape=[2], dilations=[3], pads=[1, 1])
+    form = {"kernel_shape": [2], "dilations": [3], "pads": [1, 1], "strides": [stride]}
+    model = single_node("MaxPool", x, **form)
     found = gradients(model, x, {"y0": np.ones((1, 1, 1), np.float32)}, ["x"])
     np.testing.assert_array_equal(found["x"], [[[0, 0]]])
 

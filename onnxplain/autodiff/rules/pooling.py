@@ -6,6 +6,8 @@ Where several elements of a window are the largest, the first one takes the grad
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -14,9 +16,11 @@ from onnx import TensorProto
 from onnxplain.autodiff.calculus import F32, Calculus
 from onnxplain.autodiff.registry import vjp
 from onnxplain.autodiff.rules.window import (
+    Known,
     Window,
     crop,
     input_window,
+    known_positions,
     known_sizes,
     padded,
     positions,
@@ -27,33 +31,114 @@ from onnxplain.autodiff.step import Step
 from onnxplain.tensors import FloatArray
 
 FLAT = np.array([-1])
+_MOST_TAPS = 40
+LOWEST = np.finfo(np.float32).min
 
 
 @vjp("MaxPool")
 def max_pool(g: Calculus, s: Step, dy: gs.Tensor | None, *_: gs.Tensor | None) -> gs.Tensor | None:
     if dy is None:
         return None
-    indices = winners(g, s)
-    if _may_miss(s):  # a window that lies in the padding alone has the index -1
+    if len(s.node.output) > 1 and s.node.output[1] and not s.attr("storage_order", 0):
+        return _from_indices(g, s, dy, s.outputs[1])
+    win = input_window(g, s, s.attr("kernel_shape"))
+    if win.static and _splits(win) and not _misjudged(g, s, win):
+        return _from_lines(g, s, dy, win)
+    return _from_indices(g, s, dy, g.many("MaxPool", 2, s.x, **{**s.attrs, "storage_order": 0})[1])
+
+
+def _from_indices(g: Calculus, s: Step, dy: gs.Variable, indices: gs.Variable) -> gs.Tensor:
+    """To where in the flattened input each maximum comes from."""
+    padding = any(s.attr("pads", [])) or s.attr("auto_pad", "NOTSET") != "NOTSET"
+    if padding and max(s.attr("dilations", [1])) > 1:
+        # A window that lies in the padding alone has the index -1.
         dy = g.where(g.GreaterOrEqual(indices, np.array(0)), dy)
     zeros = g.Expand(F32(0), g.Reshape(g.Size(s.x), FLAT))
-    # ScatterND would be as fast, but loses sums at equal indices on several threads.
+    # ScatterND takes as long, but loses sums at equal indices where it runs on several threads.
     summed = g.ScatterElements(
         zeros, g.Reshape(indices, FLAT), g.Reshape(dy, FLAT), axis=0, reduction="add"
     )
     return g.like(summed, s.x)
 
 
-def winners(g: Calculus, s: Step) -> gs.Tensor:
-    """Where in the flattened input each maximum comes from: from the node itself, or its twin."""
-    if len(s.node.output) > 1 and s.node.output[1] and not s.attr("storage_order", 0):
-        return s.outputs[1]
-    return g.many("MaxPool", 2, s.x, **{**s.attrs, "storage_order": 0})[1]
+def _splits(win: Window) -> bool:
+    """Whether maxima along one axis after the other are the faster way: most often they are."""
+    gapless = (win.strides == 1) | ((win.dilations == 1) & (win.strides <= win.kernel))
+    return bool(gapless.all() and win.kernel.sum() <= _MOST_TAPS)
 
 
-def _may_miss(s: Step) -> bool:
-    dilated = max(s.attr("dilations", [1])) > 1
-    return dilated and (any(s.attr("pads", [])) or s.attr("auto_pad", "NOTSET") != "NOTSET")
+def _misjudged(g: Calculus, s: Step, win: Window) -> bool:
+    """Whether the inferred sizes, which ONNX Runtime holds constants against, are wrong."""
+    inferred, count = known_sizes(g, s.y), known_positions(g, s, win)
+    return inferred is not None and count is not None and bool((inferred != count).any())
+
+
+def _from_lines(g: Calculus, s: Step, dy: gs.Variable, win: Window) -> gs.Tensor:
+    """Through maxima along one axis each: the last one first, so that the first row wins a tie.
+
+    Several times faster than indices, for which ONNX Runtime takes a branch at each element.
+    """
+    axes = np.flatnonzero(win.kernel > 1).tolist()
+    maxima = [s.x]
+    for axis in reversed(axes[1:]):
+        maxima.append(g.MaxPool(maxima[-1], **_only(win, axis), ceil_mode=s.attr("ceil_mode", 0)))
+    for axis, x, y in zip(axes, reversed(maxima), [s.y, *reversed(maxima)], strict=False):
+        dy = _along_axis(g, s, x, y, dy, win, axis)
+    return dy
+
+
+def _only(win: Window, axis: int) -> dict[str, list[int]]:
+    """The attributes of windows over one axis."""
+    here = np.arange(len(win.kernel)) == axis
+    form = {name: np.where(here, value, 1).tolist() for name, value in win.form.items()}
+    return {**form, "pads": np.where(np.tile(here, 2), win.pads, 0).tolist()}
+
+
+def _along_axis(
+    g: Calculus, s: Step, x: gs.Variable, y: gs.Variable, dy: gs.Variable, win: Window, axis: int
+) -> gs.Tensor:
+    """The gradient of the maxima `y` of lines of `x`: each tap takes what those before it leave.
+
+    With strides, tap t lies in lane t % stride of the input; the lanes are woven in the end.
+    """
+    at, here = np.array([2 + axis]), slice(axis, axis + 1)
+    stride, step, before = win.strides[here], win.dilations[here], win.before[here]
+    offsets = np.arange(win.kernel[axis])[:, None] * step
+    o, size, count = _extent(g, s, win, axis)
+    reach = o.Mul(o.Sub(count, np.array([1])), stride)  # where the last window begins
+    missing = o.Sub(o.Add(reach, offsets[-1] + 1), o.Add(size, before))
+    outer = g.Pad(x, o.Concat(before, o.Max(missing, np.array([0])), axis=0), LOWEST, at)
+
+    lanes: list[list[gs.Tensor]] = [[] for _ in range(int(stride[0]))]
+    room = offsets[-1] // stride + (stride > 1)
+    for offset in offsets:
+        taken = dy
+        if offset != offsets[-1]:
+            tap = g.Slice(outer, offset, o.Add(reach, offset + 1), at, stride)
+            taken = g.where(g.Equal(tap, y), dy)
+            dy = g.Sub(dy, taken)
+        shift = offset // stride
+        moved = g.Pad(taken, np.concatenate([shift, room - shift]), F32(0), at)
+        lanes[int((offset % stride)[0])].append(moved)
+    woven = _woven(g, [g.Sum(*lane) if len(lane) > 1 else lane[0] for lane in lanes], 2 + axis)
+    return g.Slice(woven, before, o.Add(size, before), at)
+
+
+def _extent(g: Calculus, s: Step, win: Window, axis: int) -> tuple[Any, Any, Any]:
+    """The size of an axis, the number of windows along it, and what to reckon with them."""
+    sizes, count = known_sizes(g, s.x), known_positions(g, s, win)
+    if sizes is not None and count is not None:
+        return Known, sizes[axis : axis + 1], count[axis : axis + 1]
+    return g, g.dim(s.x, 2 + axis), g.Shape(s.y, start=2 + axis, end=3 + axis)
+
+
+def _woven(g: Calculus, lanes: Sequence[gs.Tensor], axis: int) -> gs.Tensor:
+    """One element of each lane in turn."""
+    if len(lanes) == 1:
+        return lanes[0]
+    rows = g.Concat(*(g.Unsqueeze(lane, np.array([axis + 1])) for lane in lanes), axis=axis + 1)
+    shape = g.Concat(np.array([0] * axis + [-1]), g.Shape(lanes[0], start=axis + 1), axis=0)
+    return g.Reshape(rows, shape)
 
 
 @vjp("MaxUnpool")
@@ -112,28 +197,32 @@ def spread_mean(g: Calculus, s: Step, dy: gs.Variable, win: Window) -> gs.Tensor
         form = {"kernel_shape": win.kernel.tolist(), "pads": win.margins.tolist()}
         return g.AveragePool(dy, **form, count_include_pad=1)
     if compact and (win.strides == win.kernel).all() and _whole(g, s, win):
-        return _repeated(g, s, dy, win)
+        return _shared(g, s, dy, win)
     one_channel = g.Concat(np.array([-1, 1]), positions(g, s, win), axis=0)
     summed = spread(g, g.Reshape(dy, one_channel), mean_kernel(win), win, s)
     return g.like(summed, s.x)
 
 
-def _repeated(g: Calculus, s: Step, dy: gs.Variable, win: Window) -> gs.Tensor:
-    """The same where windows lie side by side: each element repeated."""
-    scales = np.array([1, 1, *win.kernel], np.float32)
-    repeated = g.Resize(
-        g.Mul(dy, mean_kernel(win).ravel()[0]),
+def _shared(g: Calculus, s: Step, dy: gs.Variable, win: Window) -> gs.Tensor:
+    """The same where windows lie side by side, and something may be left over behind them."""
+    shares = repeated(g, g.Mul(dy, mean_kernel(win).ravel()[0]), win.kernel.tolist())
+    sizes = known_sizes(g, s.x)
+    if sizes is not None and not (sizes % win.kernel).any():
+        return shares
+    rest = g.Mod(spatial_shape(g, s.x), win.kernel)
+    return g.Pad(shares, g.Concat(np.zeros(4 + len(win.kernel), np.int64), rest, axis=0))
+
+
+def repeated(g: Calculus, x: gs.Variable, factors: Sequence[int]) -> gs.Tensor:
+    """Each element of `x`, as often along each spatial axis as `factors` says."""
+    return g.Resize(
+        x,
         gs.Variable.empty(),
-        scales,
+        np.array([1, 1, *factors], np.float32),
         mode="nearest",
         coordinate_transformation_mode="asymmetric",
         nearest_mode="floor",
     )
-    sizes = known_sizes(g, s.x)
-    if sizes is not None and not (sizes % win.kernel).any():
-        return repeated
-    rest = g.Mod(spatial_shape(g, s.x), win.kernel)
-    return g.Pad(repeated, g.Concat(np.zeros(4 + len(win.kernel), np.int64), rest, axis=0))
 
 
 def mean_kernel(win: Window) -> FloatArray:

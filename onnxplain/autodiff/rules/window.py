@@ -18,11 +18,19 @@ Ints = Array
 """int64, one for each spatial axis."""
 
 
-class _Known:
-    """Arithmetic on whole numbers known beforehand, under the names of the operators."""
+class Known:
+    """Arithmetic on whole numbers known beforehand, under the names of the operators.
+
+    A formula that is to give constants where sizes are known is written once, for this or for `g`.
+    """
 
     Add, Sub, Mul, Max = (staticmethod(f) for f in (np.add, np.subtract, np.multiply, np.maximum))
     Div, Mod = staticmethod(np.floor_divide), staticmethod(np.mod)
+
+    @staticmethod
+    def Concat(*parts: Ints, axis: int) -> Ints:  # noqa: N802 - the operator's name
+        """As the operator."""
+        return np.concatenate(parts, axis)
 
 
 @dataclass(frozen=True)
@@ -106,7 +114,7 @@ def output_window(g: Calculus, s: Step, kernel: Sequence[int]) -> Window:
     bare = _bare(s, kernel)
     auto_pad = s.attr("auto_pad", "NOTSET")
     extra = np.array(s.attr("output_padding", [0] * len(kernel)))
-    o: Any = _Known
+    o: Any = Known
     if "output_shape" in s.attrs:
         o, sizes = _sizes(g, s.x, np.full(len(kernel), True))
         whole = o.Add(o.Mul(o.Sub(sizes, np.array(1)), bare.strides), bare.spans + extra)
@@ -177,17 +185,28 @@ def spread(
     `weights` are (channels of dy, channels / group, *kernel), like those of ConvTranspose.
     """
     form: dict[str, Any] = {**win.form, "group": group}
-    sizes, count = known_sizes(g, s.x), known_positions(g, s, win)
-    if win.dense:
-        return g.ConvTranspose(dy, weights, pads=win.pads.tolist(), **form)
-    if sizes is not None and count is not None:
-        # How far the input reaches behind the last window, negative where it ends within it.
-        behind = sizes - ((count - 1) * win.strides + win.spans - win.before)
-        form["output_padding"] = np.maximum(behind, 0).tolist()
-        pads = np.concatenate([win.before, np.maximum(-behind, 0)])
-        return g.ConvTranspose(dy, weights, pads=pads.tolist(), **form)
+    before, after, left = _ends(g, s, win)
+    # On CUDA, ONNX Runtime has no ConvTranspose with other padding before than after.
+    if after is not None and (before == after).all():
+        pads = [*before.tolist(), *after.tolist()]
+        return g.ConvTranspose(dy, weights, pads=pads, output_padding=left.tolist(), **form)
     whole = g.ConvTranspose(dy, weights, output_padding=(win.strides - 1).tolist(), **form)
-    return crop(g, whole, win.before, spatial_shape(g, s.x), win)
+    return crop(g, whole, before, spatial_shape(g, s.x), win)
+
+
+def _ends(g: Calculus, s: Step, win: Window) -> tuple[Any, Ints | None, Ints]:
+    """Padding before and after, as far as windows reach, and what the last window leaves of it.
+
+    What is after is None where the sizes are known only at run time.
+    """
+    nothing = 0 * win.kernel
+    if win.dense:
+        return win.before, win.after, nothing
+    sizes, count = known_sizes(g, s.x), known_positions(g, s, win)
+    if sizes is None or count is None:
+        return win.before, None, nothing
+    left = sizes + win.before + win.after - (count - 1) * win.strides - win.spans
+    return win.before, win.after + np.maximum(-left, 0), np.maximum(left, 0)
 
 
 def _bare(s: Step, kernel: Sequence[int]) -> Window:
@@ -218,5 +237,5 @@ def _sizes(g: Calculus, x: gs.Variable, needed: Ints) -> tuple[Any, Any]:
     """
     dims = (g.dims(x) or (None, None))[2:] or [None] * len(needed)
     if all(isinstance(d, int) or not need for d, need in zip(dims, needed, strict=True)):
-        return _Known, np.array([d if isinstance(d, int) else 1 for d in dims])
+        return Known, np.array([d if isinstance(d, int) else 1 for d in dims])
     return g, spatial_shape(g, x)
