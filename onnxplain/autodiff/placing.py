@@ -39,18 +39,17 @@ def vector(g: Calculus, sizes: Sequence[Size]) -> Any:
     return g.Concat(*parts, axis=0)
 
 
-def pad(g: Calculus, x: gs.Variable, pads: Mapping[int, tuple[Size, Size]]) -> gs.Tensor:
-    """Zeros before and after, by axis; a negative number of them takes elements away."""
-    needed = {
-        axis: pair
-        for axis, pair in pads.items()
-        if not all(isinstance(one, int) and one == 0 for one in pair)
-    }
-    if not needed:
+def pad(g: Calculus, x: gs.Variable, rank: int, pads: Mapping[int, tuple[Size, Size]]) -> gs.Tensor:
+    """Zeros before and after, by axis; a negative number of them takes elements away.
+
+    Every axis is given its number: ONNX Runtime 1.31 moves a Transpose through a Pad that names
+    its axes as if it named all of them.
+    """
+    pairs = [pads.get(axis, (0, 0)) for axis in range(rank)]
+    if all(isinstance(one, int) and one == 0 for pair in pairs for one in pair):
         return x
-    before, after = zip(*needed.values(), strict=True)
-    amounts = vector(g, [*before, *after])
-    return g.Pad(x, amounts, gs.Variable.empty(), np.array(list(needed), np.int64))
+    before, after = zip(*pairs, strict=True)
+    return g.Pad(x, vector(g, [*before, *after]))
 
 
 def scalar(g: Calculus, one: Size) -> gs.Tensor:

@@ -30,7 +30,7 @@ _STAND_INS: dict[tuple[str, str], tuple[str, slice]] = {
         ("com.microsoft", name): stand_in
         for names, stand_in in (
             (
-                "Attention BiasGelu FastGelu Gelu MultiHeadAttention QLinearLeakyRelu "
+                "Attention BiasGelu FastGelu Gelu Inverse MultiHeadAttention QLinearLeakyRelu "
                 "QLinearSigmoid QLinearSoftmax QuickGelu SkipLayerNormalization "
                 "SkipSimplifiedLayerNormalization",
                 ("Identity", _FIRST),

@@ -156,3 +156,12 @@ def test_external_weights_stay_where_they_are(tmp_path: Path) -> None:
     external = [t for t in prepared.proto.graph.initializer if t.external_data]
     assert len(external) > 20
     assert all(t == places[t.name] for t in external)
+
+
+def test_what_onnx_runtime_saved_becomes_standard_onnx(tmp_path: Path) -> None:
+    optimised("ORT_ENABLE_EXTENDED")(MODELS / "squeezenet1_1.onnx", tmp_path / "saved.onnx")
+    saved = load(tmp_path / "saved.onnx")
+    prepared = prepare(saved).proto
+    assert {entry.domain for entry in saved.proto.opset_import} > {"", "com.microsoft"}
+    assert {entry.domain for entry in prepared.opset_import} == {""}
+    onnx.checker.check_model(prepared, full_check=True)

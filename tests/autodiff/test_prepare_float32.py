@@ -7,7 +7,7 @@ import pytest
 from gradcheck import normal
 from gradcheck.agreement import agreeing, nodes, operators
 from gradcheck.reference import onnxruntime_function
-from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
+from onnx import ModelProto, TensorProto, helper, numpy_helper, parser, shape_inference
 
 from onnxplain.autodiff.prepare.float32 import to_float32
 from onnxplain.graph.external import weights
@@ -50,7 +50,7 @@ TOLERANCE = {"float16": 5e-3, "double": 1e-6}
 @pytest.mark.parametrize("kind", TOLERANCE)
 @pytest.mark.parametrize("text", MODELS.values(), ids=MODELS)
 def test_answers_and_types_stay(text: str, kind: str) -> None:
-    source = typed(text, kind)
+    source = shape_inference.infer_shapes(typed(text, kind))
     model = load(source)
     feeds = {
         spec.name: normal(*(d if isinstance(d, int) else 4 for d in spec.shape or ())).astype(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from gradcheck import normal
 from gradcheck.agreement import agreeing, operators
 from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
 
+from onnxplain.autodiff.prepare import fold
 from onnxplain.autodiff.prepare.fold import fold_constants
-from onnxplain.graph.load import load
 from onnxplain.graph.shapes import infer_specs
 
 X = normal(2, 3, 4)
@@ -110,10 +109,13 @@ def chain(blocks: int) -> ModelProto:
     )
 
 
-def test_a_long_chain_of_shapes() -> None:
+def test_a_long_chain_of_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two visits are enough, one of them to see that nothing is left."""
+    visits = []
+    values = fold._Values
+    monkeypatch.setattr(fold, "_Values", lambda model: visits.append(1) or values(model))
     changed = agreeing(chain(20), fold_constants, {"x0": normal(2, 12)})
-    assert set(operators(changed)) == {"Reshape"}
+    assert operators(changed) == ["Reshape"] * 20
     specs = infer_specs(changed.proto)
     assert all(specs[f"x{i}"].shape[1] == 12 for i in range(20))
-    assert load(chain(20)).inputs == changed.inputs
-    np.testing.assert_equal(len(changed.proto.graph.node), 20)
+    assert len(visits) == 2

@@ -93,7 +93,7 @@ CALLS = {
     "Attention, one-way": "Attention<num_heads=2, unidirectional=1>(rows, qkv, qkv_bias)",
     "Attention, added scores": "Attention<num_heads=2>(rows, qkv, qkv_bias, , , added)",
     "MultiHeadAttention": "MultiHeadAttention<num_heads=2>(rows, skip, rows)",
-    "MultiHeadAttention, everything": "MultiHeadAttention<num_heads=2, mask_filter_value=-50.0>"
+    "MultiHeadAttention, everything": "MultiHeadAttention<num_heads=2, mask_filter_value=-1.0>"
     "(rows, skip, rows, qkv_bias, mask, added)",
 }
 CONSTANTS = """<int64[4] pads = {0, 1, 1, 0},

@@ -74,7 +74,7 @@ FORMS = {
     "Split, equal, no attribute": (13, "Split<axis=2>(x)", 2),
 }
 
-CONSTANTS = """float[4] up = {1, 1, 2, 1.5}, float[4] down = {1, 1, 0.5, 0.5}, float[0] empty = {},
+CONSTANTS = """float[4] up = {1, 1, 2, 1.5}, float[4] down = {1, 1, 0.6, 0.8}, float[0] empty = {},
     int64[4] sizes = {1, 3, 5, 7}, float[8] crop = {0, 0, 0.1, 0.2, 1, 1, 0.8, 0.9},
     float[3] three = {0.5, -1, 2}, float[3] positive = {0.5, 1, 2},
     int64[1,1,1,2] picks = {2, 0}, float[1,1,1,2] ones = {1, 1},

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from gradcheck import check_node, ints, normal, single_node, uniform
+from gradcheck import check_gradient, check_node, ints, normal, single_node, uniform
 
 from onnxplain.autodiff.differentiate import differentiate
 from onnxplain.errors import GradientError
@@ -185,3 +185,9 @@ def test_dft_needs_its_axis() -> None:
     model = load(single_node("DFT", {"x": normal(2, 8, 2), "length": None, "axis": np.array(1)}))
     with pytest.raises(GradientError, match="The axis of the DFT 'the_DFT'"):
         differentiate(model, "y0", ["x"])
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (2, 3, 3)], ids=str)
+def test_inverse(shape: tuple[int, ...]) -> None:
+    x = normal(*shape) / 4 + np.eye(3, dtype=np.float32)
+    check_gradient(single_node("Inverse", {"x": x}, domain="com.microsoft"), {"x": x})

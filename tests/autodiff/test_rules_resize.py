@@ -44,6 +44,8 @@ def grid() -> list[tuple[Any, ...]]:
         crop = [CROPPING] if says in ("scales", "sizes") else []
         for coordinates in [*COORDINATES, *later, *crop]:
             form = {**mode, "coordinate_transformation_mode": coordinates}
+            if coordinates == CROPPING:
+                form["extrapolation_value"] = 1.5
             cases.append((*SCALES[scale], says, dynamic, opset, form))
     return cases
 
@@ -100,6 +102,12 @@ def test_resize(
 def test_any_axes(shape: tuple[int, ...], scales: list[float], mode: str) -> None:
     inputs = {"x": normal(*shape), "roi": None, "scales": np.array(scales, np.float32)}
     check_node("Resize", inputs, constants=["scales"], mode=mode)
+
+
+def test_a_common_scale_changes_an_axis_that_keeps_its_size() -> None:
+    inputs = {"x": normal(1, 1, 2, 5), "roi": None, "scales": None, "sizes": ints(9, 6)}
+    form = {"mode": "linear", "axes": [2, 3], "keep_aspect_ratio_policy": "not_larger"}
+    check_node("Resize", inputs, constants=["sizes"], **form)  # 1.2 times 2 is 2, rounded
 
 
 def test_an_empty_tensor_stands_for_no_sizes_and_no_scales() -> None:

@@ -203,6 +203,6 @@ def _to_mask(g: Calculus, s: Step, heads: Heads, d_biased: gs.Tensor) -> gs.Tens
     assert queries is not None
     if _may_be_short(g, s):
         missing = g.Sub(g.Shape(d_biased, start=3), g.dim(mask, -1))
-        d_biased = pad(g, d_biased, {3: (0, minus(g, 0, missing))})
+        d_biased = pad(g, d_biased, 4, {3: (0, minus(g, 0, missing))})
     n = heads.of_queries if isinstance(heads.of_queries, int) else None
     return g.unbroadcast(d_biased, (queries[0], n, queries[-2], own[-1]), mask)

@@ -37,7 +37,7 @@ def gather(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
         row = known.reshape(-1)
         if _is_run(row):
             one_axis = _in_a_row(g, s, dy, axis, known)
-            return _pad_run(g, one_axis, int(row[0]), len(row), axis, length)
+            return _pad_run(g, s, one_axis, int(row[0]), len(row), axis, length)
         if isinstance(length, int) and _is_permutation(row, length):
             one_axis = _in_a_row(g, s, dy, axis, known)
             return g.Gather(one_axis, np.argsort(row % length), axis=axis)
@@ -65,11 +65,17 @@ def _in_a_row(g: Calculus, s: Step, dy: gs.Tensor, axis: int, indices: Array) ->
 
 
 def _pad_run(
-    g: Calculus, dy: gs.Tensor, first: int, count: int, axis: int, length: int | gs.Tensor
+    g: Calculus,
+    s: Step,
+    dy: gs.Tensor,
+    first: int,
+    count: int,
+    axis: int,
+    length: int | gs.Tensor,
 ) -> gs.Tensor:
     if first >= 0:
-        return pad(g, dy, {axis: (first, minus(g, length, first + count))})
-    return pad(g, dy, {axis: (minus(g, length, -first), -first - count)})
+        return pad(g, dy, g.rank(s.x), {axis: (first, minus(g, length, first + count))})
+    return pad(g, dy, g.rank(s.x), {axis: (minus(g, length, -first), -first - count)})
 
 
 @vjp("GatherElements")

@@ -96,6 +96,12 @@ def det(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
     return g.Mul(g.Unsqueeze(dy, np.array([-2, -1])), g.Det(replaced))
 
 
+@vjp("Inverse", domain="com.microsoft")
+def inverse(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+    turned = _transposed(g, s.y, g.rank(s.x))
+    return g.Neg(g.MatMul(g.MatMul(turned, dy), turned))  # dx = -yᵀ dy yᵀ
+
+
 @vjp("Col2Im")
 def col2im(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
     """The blocks of the picture again: a convolution with one kernel per element of a block."""

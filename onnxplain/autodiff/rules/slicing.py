@@ -39,7 +39,7 @@ def slice_(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
         taken = g.Slice(positions(g, s.x), *_given(s.inputs[1:]))
         return scatter_positions(g, dy, taken, s.x)
     spread = _spread(g, s, _forwards(g, dy, spans), [span for span in spans if span.step > 1])
-    return pad(g, spread, dict(_around(g, s, span) for span in spans))
+    return pad(g, spread, g.rank(s.x), dict(_around(g, s, span) for span in spans))
 
 
 def _spans(g: Calculus, s: Step) -> list[Span] | None:
@@ -87,7 +87,8 @@ def _spread(g: Calculus, s: Step, dy: gs.Tensor, strided: list[Span]) -> gs.Tens
         axis: (span.begin % span.step, span.step - 1 - span.begin % span.step)
         for axis, span in runs.items()
     }
-    padded = pad(g, g.Unsqueeze(dy, np.array(list(runs))), within)
+    rows = g.Unsqueeze(dy, np.array(list(runs)))
+    padded = pad(g, rows, g.rank(s.x) + len(runs), within)
     factors = np.ones(g.rank(s.x), np.int64)
     factors[[span.axis for span in strided]] = [span.step for span in strided]
     return g.Reshape(padded, g.Mul(g.shape(s.y), factors))
@@ -144,7 +145,7 @@ def _fold(
     border = g.Gather(dy, where, axis=axis)
     column = np.concatenate(borders).reshape(-1, *[1] * (g.rank(s.x) - axis - 1))
     repeated = g.Expand(g.Mod(column, g.dim(s.x, axis)), g.Shape(border))
-    inner = pad(g, dy, {axis: (-before, -after)})
+    inner = pad(g, dy, g.rank(s.x), {axis: (-before, -after)})
     return g.ScatterElements(inner, repeated, border, axis=axis, reduction="add")
 
 

@@ -36,10 +36,10 @@ def dft(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
         length = size(g, s.y, axis)
         dx = _irfft_adjoint(g, s, dy, axis, length)
         taken = size(g, s.x, axis)
-        return pad(g, dx, {axis: (0, minus(g, taken, _bins(g, length)))})
+        return pad(g, dx, g.rank(s.x), {axis: (0, minus(g, taken, _bins(g, length)))})
     length = _length(g, s.input(1)) if s.input(1) else size(g, s.x, axis)
     dx = _adjoint(g, dy, axis, length, parts=size(g, s.x, -1), inverse=inverse)
-    return pad(g, dx, {axis: (0, minus(g, size(g, s.x, axis), length))})
+    return pad(g, dx, g.rank(s.x), {axis: (0, minus(g, size(g, s.x, axis), length))})
 
 
 @vjp("STFT")
