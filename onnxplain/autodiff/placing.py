@@ -70,29 +70,18 @@ def positions(g: Calculus, x: gs.Variable) -> gs.Tensor:
 def scatter_positions(
     g: Calculus, dy: gs.Variable, taken: gs.Variable, x: gs.Variable
 ) -> gs.Tensor:
-    """Each element of `dy` added where it was taken from: at these positions in `x`."""
+    """Each element of `dy` added where it was taken from: at these positions in `x`.
+
+    Not with ScatterND, which in ONNX Runtime 1.31 loses sums where indices are equal: several
+    threads add to one place at the same time.
+    """
     zeros = g.Expand(F32(0), g.Reshape(g.Size(x), np.array([-1])))
     flat = (g.Reshape(value, np.array([-1])) for value in (taken, dy))
     return g.like(g.ScatterElements(zeros, *flat, axis=0, reduction="add"), x)
 
 
 def scatter_rows(
-    g: Calculus, dy: gs.Variable, rows: gs.Variable, x: gs.Variable, axis: int, index_rank: int = 1
+    g: Calculus, dy: gs.Variable, rows: gs.Variable, x: gs.Variable, axis: int
 ) -> gs.Tensor:
-    """Each slice of `dy` added where it was taken from: at these indices along an axis of `x`.
-
-    `rows` has `index_rank` axes, which stand in `dy` in place of `axis`.
-    """
-    rank = g.rank(x)
-    first = [axis, *(i for i in range(rank) if i != axis)]
-    zeros = g.Expand(F32(0), g.Gather(g.shape(x), np.array(first), axis=0))
-    index_axes = range(axis, axis + index_rank)
-    rest = (i for i in range(rank - 1 + index_rank) if i not in index_axes)
-    updates = transpose(g, dy, [*index_axes, *rest])
-    added = g.ScatterND(zeros, g.Unsqueeze(rows, np.array([-1])), updates, reduction="add")
-    return transpose(g, added, np.argsort(first).tolist())
-
-
-def transpose(g: Calculus, x: gs.Variable, perm: Sequence[int]) -> gs.Tensor:
-    """`x` with its axes in another order; `x` itself where that is the order they have."""
-    return x if list(perm) == sorted(perm) else g.Transpose(x, perm=list(perm))
+    """Each slice of `dy` added where it was taken from: at these indices along an axis of `x`."""
+    return scatter_positions(g, dy, g.Gather(positions(g, x), rows, axis=axis), x)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from gradcheck import check_node, distinct, gradients, ints, normal, single_node, uniform
 
+from onnxplain.autodiff.differentiate import SEED, differentiate
+from onnxplain.graph.load import load
 from onnxplain.tensors import Array
 
 GATHERS: dict[str, tuple[Array, int]] = {
@@ -26,6 +29,7 @@ GATHERS: dict[str, tuple[Array, int]] = {
     "repeats of the last axis": (ints(2, 0, -1, 2), 2),
     "repeats of a middle axis": (ints(0, 0, 4), -2),
     "a table": (ints(1, 4, 0, 1).reshape(2, 2), 1),
+    "many repeats": (np.zeros(9, int), 1),
     "none": (ints(), 1),
 }
 fed = pytest.mark.parametrize("constants", [["indices"], []], ids=["constant", "fed"])
@@ -73,6 +77,29 @@ def test_gather_nd(
     inputs = {"x": normal(*shape), "indices": np.array(indices)}
     batched = ["x", "indices"][: 2 - len(constants)]
     check_node("GatherND", inputs, constants=constants, batched=batched, batch_dims=batch_dims)
+
+
+PLACES, TIMES = 3, 400_000
+REPEATED: dict[str, tuple[int, ...]] = {
+    "Gather": (TIMES,),
+    "GatherElements": (TIMES,),
+    "GatherND": (TIMES, 1),
+}
+
+
+@pytest.mark.parametrize("op", REPEATED)
+def test_no_sum_is_lost_where_threads_meet_at_one_place(op: str) -> None:
+    """The gradient of a place with respect to ones is how often it was read, an exact float."""
+    indices = np.random.default_rng(0).integers(0, PLACES, REPEATED[op])
+    inputs = {"x": normal(PLACES), "indices": indices}
+    gradient = differentiate(load(single_node(op, inputs)), "y0", ["x"])
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 2
+    session = ort.InferenceSession(gradient.proto.SerializeToString(), options)
+    feeds = {"x": inputs["x"], "indices": indices, SEED: np.ones(TIMES, np.float32)}
+    feeds = {value.name: feeds[value.name] for value in session.get_inputs()}
+    for _ in range(20):
+        np.testing.assert_array_equal(session.run(None, feeds)[0], np.bincount(indices.ravel()))
 
 
 # Every element of `updates` is away from 0, and no two of `data` and `updates` are equal.

@@ -10,13 +10,13 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx_graphsurgeon as gs
-from onnx import TensorProto
 
 from onnxplain.autodiff.calculus import F32, Calculus
 from onnxplain.autodiff.placing import (
     arange,
     minus,
     pad,
+    positions,
     scatter_positions,
     scatter_rows,
     size,
@@ -26,10 +26,13 @@ from onnxplain.autodiff.registry import vjp
 from onnxplain.autodiff.step import Step
 from onnxplain.tensors import Array
 
+_MOST_REPEATS = 8
+"""How often an index may be repeated for its slices to be gathered rather than scattered."""
+
 
 @vjp("Gather")
 def gather(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
-    """A run of indices is padded with zeros, a permutation undone; others are added up."""
+    """A run of indices is padded with zeros; others are gathered back, or else added up."""
     x, indices = s.inputs
     axis, length = g.axis(x, s.attr("axis", 0)), size(g, x, s.attr("axis", 0))
     known = g.value(indices)
@@ -38,11 +41,10 @@ def gather(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
         if _is_run(row):
             one_axis = _in_a_row(g, s, dy, axis, known)
             return _pad_run(g, s, one_axis, int(row[0]), len(row), axis, length)
-        if isinstance(length, int) and _is_permutation(row, length):
+        if isinstance(length, int) and _repeats(row % length) <= _MOST_REPEATS:
             one_axis = _in_a_row(g, s, dy, axis, known)
-            return g.Gather(one_axis, np.argsort(row % length), axis=axis)
-    rows = g.Cast(indices, to=TensorProto.INT64)
-    return scatter_rows(g, dy, rows, x, axis, g.rank(indices))
+            return _gathered_back(g, s, one_axis, row % length, axis, length)
+    return scatter_rows(g, dy, indices, x, axis)
 
 
 def _is_run(indices: Array) -> bool:
@@ -50,8 +52,27 @@ def _is_run(indices: Array) -> bool:
     return bool((np.diff(indices) == 1).all() and (indices[0] >= 0 or indices[-1] < 0))
 
 
-def _is_permutation(indices: Array, length: int) -> bool:
-    return np.array_equal(np.sort(indices % length), np.arange(length))
+def _repeats(indices: Array) -> int:
+    """How often the most frequent one occurs."""
+    return int(np.bincount(indices).max())
+
+
+def _gathered_back(
+    g: Calculus, s: Step, dy: gs.Tensor, indices: Array, axis: int, length: int
+) -> gs.Tensor:
+    """To each element the slice that was first taken from it, plus the second one, and so on.
+
+    Elements that were not taken so often read a slice of zeros behind the others.
+    """
+    order = np.argsort(indices, kind="stable")
+    taken = indices[order]
+    turn = np.arange(len(order)) - np.searchsorted(taken, taken)
+    table = np.full((turn.max() + 1, length), len(order))
+    table[turn, taken] = order
+    if (table == len(order)).any():
+        dy = pad(g, dy, g.rank(s.x), {axis: (0, 1)})
+    parts = [g.Gather(dy, places, axis=axis) for places in table]
+    return g.Sum(*parts) if len(parts) > 1 else parts[0]
 
 
 def _in_a_row(g: Calculus, s: Step, dy: gs.Tensor, axis: int, indices: Array) -> gs.Tensor:
@@ -86,22 +107,8 @@ def gather_elements(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
 
 @vjp("GatherND")
 def gather_nd(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
-    """With `batch_dims`, these axes become one, whose index is put before the others."""
-    x, indices = s.inputs
-    batch_dims = s.attr("batch_dims", 0)
-    if not batch_dims:
-        return g.ScatterND(g.zeros_like(x), indices, dy, reduction="add")
-
-    def merged(value: gs.Tensor, like: gs.Variable) -> gs.Tensor:
-        kept = [size(g, like, axis) for axis in range(batch_dims, g.rank(like))]
-        return g.Reshape(value, vector(g, [-1, *kept]))
-
-    zeros, own = merged(g.zeros_like(x), x), merged(indices, indices)
-    rank = g.rank(indices) - batch_dims + 1
-    batch = g.Reshape(arange(g, g.Gather(g.Shape(own), np.array([0]))), [-1] + [1] * (rank - 1))
-    one_each = g.Slice(own, np.array([0]), np.array([1]), np.array([-1]))
-    full = g.Concat(g.Expand(batch, g.Shape(one_each)), own, axis=-1)
-    return g.like(g.ScatterND(zeros, full, merged(dy, s.y), reduction="add"), x)
+    taken = g.GatherND(positions(g, s.x), s.inputs[1], **s.attrs)
+    return scatter_positions(g, dy, taken, s.x)
 
 
 Put = Callable[..., gs.Tensor]
@@ -126,7 +133,11 @@ def scatter_nd(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
     indices = s.inputs[1]
 
     def put(into: gs.Tensor, values: gs.Tensor, reduction: str) -> gs.Tensor:
-        return g.ScatterND(into, indices, values, reduction=reduction)
+        if reduction == "none":
+            return g.ScatterND(into, indices, values)
+        places = g.GatherND(positions(g, s.x), indices)  # several threads share none of them
+        flat = (g.Reshape(part, np.array([-1])) for part in (into, places, values))
+        return g.like(g.ScatterElements(*flat, axis=0, reduction=reduction), s.x)
 
     def take(x: gs.Tensor) -> gs.Tensor:
         return g.GatherND(x, indices)

@@ -54,9 +54,9 @@ def stft(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor | None, ...]:
     starts = g.Mul(arange(g, size(g, s.y, 1)), vector(g, [_length(g, step)]))
     rows = g.Add(g.Unsqueeze(starts, np.array([1])), arange(g, length))
     if window is None:
-        return (scatter_rows(g, frames, rows, signal, axis=1, index_rank=2),)
+        return (scatter_rows(g, frames, rows, signal, axis=1),)
     windowed = g.Mul(frames, g.Unsqueeze(window, np.array([1])))
-    d_signal = scatter_rows(g, windowed, rows, signal, axis=1, index_rank=2)
+    d_signal = scatter_rows(g, windowed, rows, signal, axis=1)
     cut = g.Gather(signal, rows, axis=1)
     return d_signal, None, g.sum(g.Mul(frames, cut), [0, 1, 3], keepdims=False)
 
