@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxplain.autodiff.differentiability import Differentiability, differentiability
 from onnxplain.baselines import Scene
 from onnxplain.engine.anatomy import ModelAnatomy
 from onnxplain.engine.answers import answer
@@ -144,6 +145,16 @@ class Explainer:
             LayerError: there is none.
         """
         return self._anatomy(self._noise() if x is None else x).classifier()
+
+    def differentiability(self) -> Differentiability:
+        """What stands between the score and its gradient at the input, found without a run.
+
+        The score is that before a last activation, as methods with gradients take it by default.
+
+        Raises:
+            GradientError: the model cannot be made ready for gradients at all.
+        """
+        return differentiability(self.model, self.score_tensor.logit, self.input.name)
 
     def batching(self, x: Array | None = None) -> str:
         """How several samples are run, in words: in batches, or one by one and why.

@@ -12,7 +12,7 @@ from onnxplain.autodiff.walk import Walk
 from onnxplain.graph.constants import constant_value
 from onnxplain.graph.model import Model
 from onnxplain.graph.shapes import infer_specs
-from onnxplain.graph.wiring import captured
+from onnxplain.graph.wiring import captured, subgraphs
 from onnxplain.tensors import Array, TensorSpec
 
 
@@ -30,6 +30,7 @@ class Body:
         known = [*inputs, *(spec for spec in outside if spec is not None)]
         proto = ModelProto(ir_version=8, graph=graph)
         proto.opset_import.append(helper.make_opsetid("", outer.graph.opset))
+        proto.opset_import.extend(helper.make_opsetid(name, 1) for name in _other_domains(graph))
         del proto.graph.input[:]
         proto.graph.input.extend(_declared(spec) for spec in known if spec.dtype.kind != "O")
         self._outer = outer
@@ -82,6 +83,13 @@ class Body:
     def _value(self, name: str) -> Array | None:
         own = constant_value(self._model, name)
         return self._outer.value(self._outer.tensor(name)) if own is None else own
+
+
+def _other_domains(graph: GraphProto) -> set[str]:
+    """Without an import of its domain, types cannot be inferred behind any operator."""
+    inner = (_other_domains(body) for node in graph.node for body in subgraphs(node))
+    own = {node.domain for node in graph.node}
+    return own.union(*inner) - {"", "ai.onnx"}
 
 
 def _declared(spec: TensorSpec) -> ValueInfoProto:

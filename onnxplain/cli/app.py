@@ -158,7 +158,7 @@ def inspect(
     loading: Given,
     preprocess: Given,
 ) -> None:
-    """Show what is known about a model: inputs, score, preprocessing, labels, layers."""
+    """Show what is known about a model: inputs, score, preprocessing, gradients, layers."""
     context.obj["debug"] = debug
     from onnxplain.cli.inspect import inspect_model
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ Facts = dict[str, Any]
 
 _LONGEST_VALUE = 60
 _LABELS_SHOWN = 5
+_NODES_SHOWN = 3
 
 
 def inspect_model(
@@ -59,6 +61,7 @@ def describe(explainer: Explainer, *, all_layers: bool) -> Facts:
         "preprocess": _try(lambda: _preprocess_facts(explainer)),
         "labels": _try(lambda: _label_facts(explainer)),
         "batch": _try(lambda: _batch_facts(explainer)),
+        "gradients": _try(lambda: _gradient_facts(explainer)),
         "cam": _try(lambda: _cam_facts(explainer)),
         "layers": _try(lambda: _layer_facts(explainer, all_layers=all_layers)),
     }
@@ -104,6 +107,16 @@ def _label_facts(explainer: Explainer) -> Facts | None:
 def _batch_facts(explainer: Explainer) -> Facts:
     fixed = has_fixed_batch(explainer.model.proto, explainer.input.name)
     return {"fixed": fixed, "runs": explainer.batching(), "provider": explainer.provider}
+
+
+def _gradient_facts(explainer: Explainer) -> Facts:
+    found = explainer.differentiability()
+    return {
+        "complete": found.complete,
+        "missing": [asdict(one) for one in found.missing],
+        "cut_off_by": [asdict(one) for one in found.cuts],
+        "target": found.target,
+    }
 
 
 def _cam_facts(explainer: Explainer) -> Facts:
@@ -174,7 +187,7 @@ def _lines(facts: Facts) -> Iterator[tuple[str, str]]:
         yield "input", _spec_text(spec) + (", explained" if spec["explained"] else "")
     for spec in facts["outputs"]:
         yield "output", _spec_text(spec) + (", scores" if spec["score"] else "")
-    for name in ("score", "preprocess", "labels", "batch", "cam"):
+    for name in ("score", "preprocess", "labels", "batch", "gradients", "cam"):
         known = facts[name]
         yield name, known["problem"] if known and "problem" in known else _TEXTS[name](known)
 
@@ -218,6 +231,32 @@ def _batch_text(batch: Facts) -> str:
     return f"declared {declared}; runs {batch['runs']} ({batch['provider']})"
 
 
+def _gradient_text(gradients: Facts) -> str:
+    if gradients["complete"]:
+        return "every operator between input and score has one"
+    said = [f"none for {names}" for names in _grouped(gradients["missing"])]
+    said += [one["reason"].rstrip(".") for one in gradients["missing"] if one["reason"]]
+    target = gradients["target"]
+    cuts = list(_grouped(gradients["cut_off_by"]))
+    if cuts:
+        instead = f": explain {target!r} instead" if target else ""
+        said.append(f"zero everywhere behind {', '.join(cuts)}{instead}")
+    elif target is None:
+        said.append("the score does not depend on the input")
+    return "; ".join(said)
+
+
+def _grouped(obstacles: Iterable[Facts]) -> Iterator[str]:
+    """Operators with some of their nodes, without those that say more for themselves."""
+    nodes: dict[str, list[str]] = {}
+    for one in obstacles:
+        if one["reason"] is None:
+            nodes.setdefault(one["op"], []).append(repr(one["node"]))
+    for op, names in nodes.items():
+        more = len(names) - _NODES_SHOWN
+        yield f"{op} {', '.join(names[:_NODES_SHOWN])}" + (f" and {more} more" if more > 0 else "")
+
+
 def _cam_text(cam: Facts) -> str:
     return f"applicable: {cam['pooling']} pooling of {cam['layer']}"
 
@@ -227,6 +266,7 @@ _TEXTS: dict[str, Callable[[Any], str]] = {
     "preprocess": _preprocess_text,
     "labels": _label_text,
     "batch": _batch_text,
+    "gradients": _gradient_text,
     "cam": _cam_text,
 }
 

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 
+from onnxplain.errors import ModelError
 from onnxplain.graph.model import opset_of, spec_of
 from onnxplain.graph.world import World, stand_in
 from onnxplain.tensors import TensorSpec
@@ -45,8 +46,17 @@ def infer_specs(proto: ModelProto) -> dict[str, TensorSpec]:
 
     Inputs are taken as they are declared. Equal names of dimensions stand for equal sizes; a
     tensor of unknown type has the dtype `object`.
+
+    Raises:
+        ModelError: the model contradicts itself, or does not import the domain of an operator.
     """
-    inferred = onnx.shape_inference.infer_shapes(_skeleton(proto), data_prop=True).graph
+    try:
+        inferred = onnx.shape_inference.infer_shapes(_skeleton(proto), data_prop=True).graph
+    except onnx.shape_inference.InferenceError as error:
+        raise ModelError(
+            f"The types of the model's tensors cannot be told: {' '.join(str(error).split())}; "
+            "export the model again, or repair what onnx.checker reports."
+        ) from error
     found = {
         t.name: TensorSpec(
             t.name, np.dtype(helper.tensor_dtype_to_np_dtype(t.data_type)), tuple(t.dims)

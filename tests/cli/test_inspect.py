@@ -1,5 +1,6 @@
 import hashlib
 import json
+from itertools import pairwise
 
 import onnx
 import pytest
@@ -13,6 +14,20 @@ PYRAMID = [
     helper.make_node("Flatten", ["pooled"], ["flat"], "flatten"),
     helper.make_node("Softmax", ["flat"], ["y"], "softmax"),
 ]
+
+
+def head(planes):
+    """The rest of a model that ends in the mean of each plane."""
+    return [
+        helper.make_node("GlobalAveragePool", [planes], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["y"]),
+    ]
+
+
+def add_domain(path, domain):
+    proto = onnx.load(path)
+    proto.opset_import.append(helper.make_opsetid(domain, 1))
+    onnx.save(proto, path)
 
 
 def facts(outcome):
@@ -47,6 +62,12 @@ def test_json_holds_what_is_known(cli, build):
         "fixed": 1,
         "runs": "in batches, the fixed batch of 1 rewritten",
         "provider": "CPUExecutionProvider",
+    }
+    assert found["gradients"] == {
+        "complete": True,
+        "missing": [],
+        "cut_off_by": [],
+        "target": "flat",
     }
     assert found["cam"] == {"layer": "small", "pooling": "average"}
     assert [(layer["tensor"], layer["grid"], layer["auto"]) for layer in found["layers"]] == [
@@ -86,6 +107,7 @@ def test_text_says_the_same_on_lines(cli, build):
     assert found["preprocess"].endswith("(sidecar model.onnxplain.json, size from flags)")
     assert found["labels"].startswith("3 (sidecar model.onnxplain.json): red fox, Vulpes vulpes; ")
     assert found["batch"] == "declared any number; runs in batches (CPUExecutionProvider)"
+    assert found["gradients"] == "every operator between input and score has one"
     assert found["cam"] == "applicable: average pooling of small"
     assert found["small"] == "MaxPool 3 4 x 4 auto"
 
@@ -109,6 +131,66 @@ def test_a_model_that_onnx_runtime_refuses_is_shown_as_far_as_it_can_be(cli, bui
     assert found["inputs"][0]["shape"] == ["N", 3, 8, 8]
     assert "No Op registered for Konv" in found["batch"]["problem"]
     assert "No Op registered for Konv" in cli("inspect", path).out
+
+
+def gradients(cli, path):
+    """What is said about them: for programs, and as text on one line."""
+    text = cli("inspect", path).out
+    (line,) = (line for line in text.splitlines() if line.startswith("gradients "))
+    return facts(cli("inspect", path, "--json"))["gradients"], " ".join(line.split()[1:])
+
+
+def test_operators_without_a_gradient_are_named_with_their_nodes(cli, build):
+    names = ["first", "second", "third", "fourth"]
+    ways = ["planes", *names]
+    nodes = [helper.make_node("Conv", ["x", "w"], ["planes"])]
+    nodes += [
+        helper.make_node("Strange", [before], [after], after, domain="com.example")
+        for before, after in pairwise(ways)
+    ]
+    path = build([*nodes, *head("fourth")])
+    add_domain(path, "com.example")
+    known, text = gradients(cli, path)
+    op = "com.example::Strange"
+    assert known == {
+        "complete": False,
+        "missing": [{"node": name, "op": op, "reason": None} for name in names],
+        "cut_off_by": [],
+        "target": "y",
+    }
+    assert text == f"none for {op} 'first', 'second', 'third' and 1 more"
+
+
+def test_a_score_that_is_cut_off_is_told_with_the_tensor_to_explain_instead(cli, build):
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["planes"]),
+        helper.make_node("ArgMax", ["planes"], ["classes"], "decide", axis=1),
+        helper.make_node("Cast", ["classes"], ["y"], to=1),
+    ]
+    known, text = gradients(cli, build(nodes, output=("N", 1, 8, 8)))
+    assert known == {
+        "complete": False,
+        "missing": [],
+        "cut_off_by": [{"node": "decide", "op": "ArgMax", "reason": None}],
+        "target": "planes",
+    }
+    assert text == "zero everywhere behind ArgMax 'decide': explain 'planes' instead"
+
+
+@pytest.mark.parametrize(
+    ("op", "opset", "sentence"),
+    [
+        ("Conv", 6, "The model has opset 6, and gradients need 7 or newer"),
+        ("Strange", 17, "The types of the model's tensors cannot be told: "),
+    ],
+    ids=["too old", "of a domain that is not imported"],
+)
+def test_a_model_that_has_no_gradients_says_so_in_their_place(cli, build, op, opset, sentence):
+    domain = "" if op == "Conv" else "com.example"
+    nodes = [helper.make_node(op, ["x", "w"], ["planes"], domain=domain), *head("planes")]
+    path = build(nodes, opset=opset)
+    assert facts(cli("inspect", path, "--json"))["gradients"]["problem"].startswith(sentence)
+    assert f"gradients   {sentence}" in cli("inspect", path).out
 
 
 @pytest.mark.parametrize("flag", ["--output", "--explain"])
