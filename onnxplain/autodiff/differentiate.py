@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 
 import onnx_graphsurgeon as gs
 from onnx import GraphProto, TensorProto, ValueInfoProto, helper
@@ -40,7 +41,7 @@ def differentiate(
     """
     specs = infer_specs(model.proto)
     g = Calculus(model.opset, specs, lambda name: constant_value(model, name), rules)
-    seed = g.input("seed", tuple(f"seed_{axis}" for axis in range(g.rank(g.tensor(score)))))
+    seed = g.input("seed", _sizes(g, score))
     wiring = model.wiring
     between = wiring.descendants(wanted) & wiring.ancestors([score])
     nodes = [wiring.nodes[i] for i in sorted(between)]
@@ -53,6 +54,18 @@ def differentiate(
     shapes = {GRADIENT + name: g.dims(g.tensor(name)) for name in wanted}
     _declare(differentiated.proto.graph, {o.name: o for o in model.proto.graph.output}, shapes)
     return differentiated
+
+
+def _sizes(g: Calculus, tensor: str) -> tuple[int | str, ...]:
+    """Of an input of the same shape; batch and classes are told where they are known.
+
+    ONNX Runtime keeps convolutions in its blocked layout only where it sees that batches agree. The
+    sizes behind them get names: shape inference errs about some transposed convolutions and pools.
+    """
+    variable = g.tensor(tensor)
+    known = (g.dims(variable) or ())[:2]
+    names = (f"seed_{axis}" for axis in range(g.rank(variable)))
+    return tuple(name if dim is None else dim for name, dim in zip_longest(names, known))
 
 
 def _declare(

@@ -20,8 +20,8 @@ zero_gradient(["Hardmax"])
 
 vjp_table(
     {
-        "Relu": lambda g, s, dy: g.where(g.Greater(s.y, F32(0)), dy),
-        "Sigmoid": lambda g, s, dy: g.Mul(dy, g.Mul(s.y, g.Sub(F32(1), s.y))),
+        "Relu": lambda g, s, dy: g.Mul(dy, g.above(s.y)),
+        "Sigmoid": lambda g, s, dy: g.Mul(dy, g.Mul(s.y, g.complement(s.y))),
         "Softplus": lambda g, s, dy: g.Mul(dy, g.Sigmoid(s.x)),
         "Softsign": lambda g, s, dy: g.Div(dy, g.square(g.Add(g.Abs(s.x), F32(1)))),
     }
@@ -73,29 +73,29 @@ def selu(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
 
 @vjp("HardSigmoid")
 def hard_sigmoid(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
-    inside = g.And(g.Greater(s.y, F32(0)), g.Less(s.y, F32(1)))
-    return g.where(inside, g.Mul(dy, F32(s.attr("alpha", 0.2))))
+    inside = g.Mul(g.above(s.y), g.below(s.y, 1))
+    return g.Mul(dy, g.Mul(inside, F32(s.attr("alpha", 0.2))))
 
 
 @vjp("HardSwish")
 def hard_swish(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
-    x = s.x  # x (x + 3) / 6 between -3 and 3
-    slope = g.Add(g.Mul(x, F32(1 / 3)), F32(0.5))
-    above = g.Where(g.Greater(x, F32(3)), F32(1), slope)
-    return g.Mul(dy, g.Where(g.Less(x, F32(-3)), F32(0), above))
+    x = s.x  # y = x h with h = x/6 + 1/2, kept between 0 and 1; y' = h + x h'
+    inside = g.Mul(g.above(x, -3), g.below(x, 3))
+    h = g.HardSigmoid(x, alpha=1 / 6, beta=0.5)
+    return g.Mul(dy, g.Add(h, g.Mul(inside, g.Mul(x, F32(1 / 6)))))
 
 
 @vjp("Swish")
 def swish(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
     alpha = F32(s.attr("alpha", 1.0))
     gate = g.Sigmoid(g.Mul(s.x, alpha))  # y = x σ(αx), y' = σ + α y (1 - σ)
-    return g.Mul(dy, g.Add(gate, g.Mul(g.Mul(s.y, alpha), g.Sub(F32(1), gate))))
+    return g.Mul(dy, g.Add(gate, g.Mul(g.Mul(s.y, alpha), g.complement(gate))))
 
 
 @vjp("Mish")
 def mish(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
     t = g.Tanh(g.Softplus(s.x))  # y = x t, y' = t + x (1 - t²) σ(x)
-    bend = g.Mul(g.Mul(s.x, g.Sigmoid(s.x)), g.Sub(F32(1), g.square(t)))
+    bend = g.Mul(g.Mul(s.x, g.Sigmoid(s.x)), g.complement(g.square(t)))
     return g.Mul(dy, g.Add(t, bend))
 
 
@@ -118,7 +118,7 @@ def _tanh_gelu_slope(g: Calculus, x: gs.Variable) -> gs.Tensor:
     x2 = g.square(x)
     t = g.Tanh(g.Mul(x, g.Add(F32(scale), g.Mul(F32(scale * cubic), x2))))
     du = g.Add(F32(scale), g.Mul(F32(3 * scale * cubic), x2))
-    bend = g.Mul(g.Mul(x, du), g.Sub(F32(1), g.square(t)))
+    bend = g.Mul(g.Mul(x, du), g.complement(g.square(t)))
     return g.Mul(F32(0.5), g.Add(g.Add(F32(1), t), bend))
 
 

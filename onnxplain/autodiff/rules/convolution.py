@@ -11,9 +11,11 @@ from onnxplain.autodiff.calculus import Calculus
 from onnxplain.autodiff.registry import Rule, vjp
 from onnxplain.autodiff.rules.window import (
     Window,
+    crop,
     input_window,
     output_window,
     padded,
+    spaced,
     spatial_shape,
     spread,
 )
@@ -24,11 +26,35 @@ from onnxplain.errors import GradientError
 @vjp("Conv")
 def conv(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
     win = input_window(g, s, kernel_shape(g, s))
-    if not win.dense or (win.margins < 0).any():
+    if not win.static or (win.margins < 0).any():
         return conv_by_own_weights(g, s, dy)
-    form = {**win.form, "pads": win.margins.tolist(), "group": s.attr("group", 1)}
-    dx = g.Conv(dy, turned(g, s, win), **form)
+    if win.dense:
+        dx = _by_turned_weights(g, s, dy, win)
+    elif _depthwise(g, s):
+        # ConvTranspose takes twice as long, since it goes through the channels one by one.
+        rows, known = spaced(g, s, dy, win)
+        dx = _by_turned_weights(g, s, rows, win)
+        dx = dx if known else crop(g, dx, 0 * win.kernel, spatial_shape(g, s.x), win)
+    else:
+        return conv_by_own_weights(g, s, dy)
     return dx, weights(g, s, s.x, dy, win), bias(g, dy, win)
+
+
+def _by_turned_weights(g: Calculus, s: Step, dy: gs.Variable, win: Window) -> gs.Tensor:
+    """The gradient of the input, with `dy` at every place where a window could begin."""
+    return g.Conv(
+        dy,
+        turned(g, s, win),
+        dilations=win.dilations.tolist(),
+        pads=win.margins.tolist(),
+        group=s.attr("group", 1),
+    )
+
+
+def _depthwise(g: Calculus, s: Step) -> bool:
+    """Whether each channel is convolved by itself."""
+    group = s.attr("group", 1)
+    return group > 1 and (g.dims(s.inputs[1]) or ())[:2] == (group, 1)
 
 
 def conv_by_own_weights(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
@@ -78,7 +104,7 @@ def turned(g: Calculus, s: Step, win: Window) -> gs.Tensor:
     swapped = w
     if group == 1:
         swapped = g.Transpose(w, perm=[1, 0, *win.axes.tolist()])
-    elif (g.dims(w) or ())[:2] != (group, 1):
+    elif not _depthwise(g, s):
         width = g.dim(w, 1)
         shape = g.Concat(np.array([group, -1]), width, win.kernel, axis=0)
         parts = g.Transpose(g.Reshape(w, shape), perm=[0, 2, 1, *(win.axes + 1).tolist()])

@@ -51,7 +51,7 @@ vjp_table(
         "Sinh": lambda g, s, dy: g.Mul(dy, g.Cosh(s.x)),
         "Sqrt": lambda g, s, dy: g.Mul(dy, g.inverse(g.Mul(F32(2), s.y))),
         "Tan": lambda g, s, dy: g.Mul(dy, g.Add(F32(1), g.square(s.y))),
-        "Tanh": lambda g, s, dy: g.Mul(dy, g.Sub(F32(1), g.square(s.y))),
+        "Tanh": lambda g, s, dy: g.Mul(dy, g.complement(g.square(s.y))),
     }
 )
 
@@ -139,13 +139,15 @@ def where(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[None, gs.Tensor, gs.Tens
 @vjp("Clip", broadcasts=True)
 def clip(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor | None, ...]:
     """At a limit itself the gradient of x is 0, as that of Relu is at 0."""
-    x, low, high = s.x, s.input(1), s.input(2)
-    within = [
-        compare(x, limit)
-        for compare, limit in ((g.Greater, low), (g.Less, high))
+    low, high = s.input(1), s.input(2)
+    inside = [
+        told(s.y, value.item())
+        if (value := g.value(limit)) is not None
+        else g.indicator(compared(s.y, limit))
+        for limit, told, compared in ((low, g.above, g.Greater), (high, g.below, g.Less))
         if limit is not None
     ]
-    dx = g.where(functools.reduce(g.And, within), dy) if within else dy
-    moved = g.where(g.Not(g.Equal(x, s.y)), dy)
+    dx = g.Mul(dy, functools.reduce(g.Mul, inside)) if inside else dy
+    moved = g.where(g.Not(g.Equal(s.x, s.y)), dy)
     dlimits = [None if to is None else g.where(g.Equal(s.y, to), moved) for to in (low, high)]
     return dx, *dlimits

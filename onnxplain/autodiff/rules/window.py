@@ -194,6 +194,26 @@ def spread(
     return crop(g, whole, before, spatial_shape(g, s.x), win)
 
 
+def spaced(g: Calculus, s: Step, dy: gs.Variable, win: Window) -> tuple[gs.Tensor, bool]:
+    """`dy` at every place where a window could begin, with zeros where none does.
+
+    Where that number is not known beforehand, which the answer tells, zeros may follow that are too
+    many.
+    """
+    _, after, left = _ends(g, s, win)
+    known = after is not None
+    apart = g.ConvTranspose(
+        g.Reshape(dy, g.Concat(np.array([-1, 1]), positions(g, s, win), axis=0)),
+        np.ones((1, 1, *np.ones_like(win.kernel)), np.float32),
+        strides=win.strides.tolist(),
+        output_padding=(left if known else win.strides - 1).tolist(),
+    )
+    channels = g.dim(s.inputs[1], 0)
+    return g.Reshape(
+        apart, g.Concat(np.array([-1]), channels, g.Shape(apart, start=2), axis=0)
+    ), known
+
+
 def _ends(g: Calculus, s: Step, win: Window) -> tuple[Any, Ints | None, Ints]:
     """Padding before and after, as far as windows reach, and what the last window leaves of it.
 
