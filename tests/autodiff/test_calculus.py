@@ -15,7 +15,7 @@ LIMITS = [0.0, 6.0, -3.0, 1.0, 0.1, -0.3, 1e-30, 255.0, 1e6, float(np.finfo(np.f
 
 
 def neighbours(limit: float) -> Array:
-    """The limit, the next numbers on both sides, and some that are far; more than a vector holds."""
+    """The limit, the next numbers on both sides, and far ones, repeated."""
     at = np.float32(limit)
     with np.errstate(over="ignore"):  # there is nothing above the largest number but infinity
         near = [at, *(np.nextafter(at, np.float32(way)) for way in (-np.inf, np.inf))]
