@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import onnx_graphsurgeon as gs
-from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
+from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from onnxplain.autodiff.calculus import Calculus
 from onnxplain.autodiff.walk import Walk
@@ -26,8 +26,9 @@ class Body:
         self, outer: Calculus, graph: GraphProto, inputs: Iterable[TensorSpec] = ()
     ) -> None:
         """Take the subgraph in, with the types and shapes of its inputs."""
-        outside = (outer.spec(outer.tensor(name)) for name in dict.fromkeys(captured(graph)))
-        known = [*inputs, *(spec for spec in outside if spec is not None)]
+        outside = dict.fromkeys(captured(graph))
+        specs = (outer.spec(outer.tensor(name)) for name in outside)
+        known = [*inputs, *(spec for spec in specs if spec is not None)]
         proto = ModelProto(ir_version=8, graph=graph)
         proto.opset_import.append(helper.make_opsetid("", outer.graph.opset))
         proto.opset_import.extend(helper.make_opsetid(name, 1) for name in _other_domains(graph))
@@ -35,12 +36,12 @@ class Body:
         proto.graph.input.extend(_declared(spec) for spec in known if spec.dtype.kind != "O")
         self._outer = outer
         self._model = Model(proto, folder=None, path=None, sha256="")
-        self.g = outer.inside(infer_specs(proto), self._value)
+        self.g = outer.inside(infer_specs(self._with_constants(outside)), self._value)
 
     def gradients(
         self, arriving: Sequence[tuple[str, gs.Tensor]], wanted: Sequence[str]
-    ) -> list[gs.Tensor]:
-        """With respect to each of `wanted`: zeros where nothing arrives.
+    ) -> list[gs.Tensor | None]:
+        """With respect to each of `wanted`; None where nothing arrives.
 
         `arriving` are tensors of the subgraph, and the gradients that start there.
         """
@@ -49,20 +50,21 @@ class Body:
         walk = Walk(self.g, [wiring.nodes[i] for i in sorted(between)], wanted)
         for name, gradient in arriving:
             walk.add(name, gs.Variable(gradient.name))
-        return [
-            self.g.zeros_like(self.g.tensor(name)) if gradient is None else gradient
-            for name, gradient in zip(wanted, walk.run(), strict=True)
-        ]
+        return walk.run()
 
     def graph(
-        self, inputs: Sequence[str], outputs: Sequence[gs.Tensor], like: Sequence[str]
+        self, inputs: Sequence[str], outputs: Sequence[gs.Tensor | None], like: Sequence[str]
     ) -> GraphProto:
         """The subgraph with what was added to it, and other inputs and outputs.
 
         Outputs are declared to be like tensors of the subgraph, each of which it is a gradient of:
-        ONNX Runtime runs no Scan that makes tensors of unknown rank.
+        ONNX Runtime runs no Scan that makes tensors of unknown rank. None stands for zeros.
         """
-        results = [self.g.Identity(output).name for output in outputs]
+        filled = (
+            self.g.zeros_like(self.g.tensor(name)) if output is None else output
+            for output, name in zip(outputs, like, strict=True)
+        )
+        results = [self.g.Identity(output).name for output in filled]
         added = gs.export_onnx(self.g.graph, do_type_check=False).graph
         own = self._model.proto.graph
         return GraphProto(
@@ -75,6 +77,21 @@ class Body:
                 for result, name in zip(results, like, strict=True)
             ],
         )
+
+    def _with_constants(self, outside: Iterable[str]) -> ModelProto:
+        """With the integers that it reads from outside, as axes and shapes are, where constant."""
+        specs = ((name, self._outer.spec(self._outer.tensor(name))) for name in outside)
+        integers = (name for name, spec in specs if spec is not None and spec.dtype.kind == "i")
+        values = {name: self._outer.value(self._outer.tensor(name)) for name in integers}
+        known = {name: value for name, value in values.items() if value is not None}
+        clearer = ModelProto()
+        clearer.CopyFrom(self._model.proto)
+        del clearer.graph.input[:]
+        inputs = self._model.proto.graph.input
+        clearer.graph.input.extend(value for value in inputs if value.name not in known)
+        tensors = (numpy_helper.from_array(value, name) for name, value in known.items())
+        clearer.graph.initializer.extend(tensors)
+        return clearer
 
     def _sizes(self, name: str) -> list[int | None] | None:
         dims = self.g.dims(self.g.tensor(name))

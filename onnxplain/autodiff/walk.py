@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import onnx_graphsurgeon as gs
 from onnx import NodeProto
@@ -12,6 +12,7 @@ from onnxplain.autodiff.calculus import Calculus
 from onnxplain.autodiff.registry import STRAIGHT_THROUGH, ZERO
 from onnxplain.autodiff.step import Step
 from onnxplain.errors import GradientError
+from onnxplain.graph.wiring import SIZE_READERS
 
 
 def backpropagate(
@@ -30,18 +31,14 @@ def backpropagate(
     gradients = dict(zip(wanted, walk.run(), strict=True))
     missing = [name for name, gradient in gradients.items() if gradient is None]
     if missing:
-        raise GradientError(_cut_off(score, missing, walk.cuts))
+        raise GradientError(_cut_off(score, missing, walk.cuts(missing)))
     return [gradient for gradient in gradients.values() if gradient is not None]
 
 
 class Walk:
-    """One walk over `nodes`, those between what is wanted and what it starts from, in order.
-
-    `cuts` are the steps through which nothing flowed on, because their gradient is zero.
-    """
+    """One walk over `nodes`, those between what is wanted and what it starts from, in order."""
 
     def __init__(self, g: Calculus, nodes: Sequence[NodeProto], wanted: Sequence[str]) -> None:
-        self.cuts: list[Step] = []
         self._g = g
         self._steps = [Step(node, g.graph.opset, g.tensor) for node in nodes]
         self._wanted = wanted
@@ -69,12 +66,32 @@ class Walk:
             if all(dy is None for dy in dys):
                 continue
             if step.op in ZERO and not step.domain:
-                self.cuts.append(step)
                 continue
             for x, dx in zip(step.inputs, _apply(self._g, step, dys), strict=False):
                 if x is not None and dx is not None and x.name in self._g.needed:
                     self.add(x.name, dx)
         return [self._arrived(name) for name in self._wanted]
+
+    def cuts(self, missing: Iterable[str]) -> list[tuple[str, Step]]:
+        """After a run that did not reach `missing`, the steps that end the ways there, in order.
+
+        With each comes a tensor before it, the last one that has a gradient. A way ends where
+        something arrives behind a step but nothing before it, or where integers are made of
+        floats. Sizes count only where there is no other way.
+        """
+        reached = set(missing)
+        ends = []
+        for step in self._steps:
+            before = [x.name for x in step.inputs if x is not None and x.name in reached]
+            if before:
+                reached.update(y.name for y in step.outputs)
+            dry = [x for x in before if x in self._g.needed and not self._contributions[x]]
+            if dry and any(self._contributions[y.name] or self._ends(y) for y in step.outputs):
+                ends.append((dry[0], step))
+        return [(x, step) for x, step in ends if step.op not in SIZE_READERS] or ends
+
+    def _ends(self, tensor: gs.Variable) -> bool:
+        return bool(tensor.name) and tensor.name not in self._g.needed
 
     def _arrived(self, tensor: str) -> gs.Tensor | None:
         """The sum of all contributions, made once."""
@@ -106,12 +123,14 @@ def _no_rule(step: Step) -> str:
     )
 
 
-def _cut_off(score: str, missing: Sequence[str], cuts: Sequence[Step]) -> str:
+def _cut_off(score: str, missing: Sequence[str], cuts: Sequence[tuple[str, Step]]) -> str:
     wanted = ", ".join(map(repr, missing))
     if not cuts:
         return f"The score {score!r} does not depend on {wanted}: choose another layer."
-    by = ", ".join(f"{step.op} {step.node.name!r}" for step in cuts[:3])
+    by = ", ".join(f"{step.op} {step.node.name!r}" for _, step in cuts[:3])
+    targets = [before for before, _ in cuts if before not in missing]
+    instead = f"explain {targets[-1]!r}, the tensor before it, or " if targets else ""
     return (
         f"The score {score!r} is cut off from {wanted} by {by}, whose gradient is zero everywhere: "
-        f"explain {cuts[-1].x.name!r}, the tensor before it, or use a method without gradients."
+        f"{instead}use a method without gradients."
     )

@@ -74,6 +74,11 @@ SCANS = {
                       body = b (int64 i, float[3] a, float[3] v) => (int64 i2, float[3] a2)
             { i2 = Add(i, one) f = Cast<to=1>(i2) k = Mul(v, f) p = Mul(a, k) a2 = Add(p, v) }>
           (zero, s, x) }""",
+    "axes from outside": """g (float[3] s, float[T,3] x, float[3] w) => (float[3] e)
+        <int64[1] first = {0}, int64[1] last = {-1}>
+        { e = Scan<num_scan_inputs=1, body = b (float[3] a, float[3] v) => (float[3] a2)
+            { column = Unsqueeze(v, last) row = Unsqueeze(w, first) k = MatMul(column, row)
+              m = ReduceSum<keepdims=0>(k, last) p = Mul(a, m) a2 = Add(p, v) }>(s, x) }""",
 }
 
 
@@ -139,3 +144,22 @@ def test_what_is_not_a_tensor_is_an_error() -> None:
           y = SequenceAt(r, last) }""")
     with pytest.raises(GradientError):
         gradients(model, {"x": normal(3), "n": scalar(2)}, {"y": normal(3)}, ["x"])
+
+
+CUTS = {
+    "If": """g (float[3] x, bool c) => (float[3] y)
+        { a = Tanh(x) y = If(c) <then_branch = b () => (float[3] p) { p = Round(a) },
+                                 else_branch = d () => (float[3] q) { q = Floor(a) }> }""",
+    "Scan": """g (float[3] s, float[T,3] x) => (float[3] y)
+        { a = Tanh(x) y = Scan<num_scan_inputs=1, body = b (float[3] t, float[3] v) => (float[3] t2)
+            { r = Sign(v) t2 = Add(t, r) }>(s, a) }""",
+    "Loop": """g (int64 n, float[3] x) => (float[3] y)
+        { a = Tanh(x) y = Loop(n, , a) <body = b (int64 i, bool k, float[3] t)
+            => (bool k2, float[3] t2) { k2 = Identity(k) t2 = Ceil(t) }> }""",
+}
+
+
+@pytest.mark.parametrize("op", CUTS)
+def test_what_is_cut_off_inside_is_not_given_a_gradient_of_zeros(op: str) -> None:
+    with pytest.raises(GradientError, match=f"cut off from 'x' by {op} .* explain 'a'"):
+        differentiate(load(parsed(CUTS[op])), "y", ["x"])

@@ -138,9 +138,38 @@ def test_an_operator_without_a_rule_off_the_way_does_not_matter():
     assert differentiate(graph, "y", ["x"])
 
 
-def test_a_score_cut_off_by_rounding_names_the_operator_and_what_to_explain():
-    graph = model("a = Mul(x, x) b = Round(a) y = Mul(b, b)")
-    with pytest.raises(GradientError, match=r"cut off from 'x' by Round.*explain 'a'"):
+CUTS = {
+    "Round": "b = Round(a) y = Mul(b, b)",
+    "Cast": "i = Cast<to=7>(a) b = Cast<to=1>(i) y = Mul(b, b)",
+    "ArgMax": "i = ArgMax<axis=1>(a) b = Cast<to=1>(i) y = Mul(b, z)",
+    "ArgMin": "i = ArgMin<axis=1, keepdims=0>(a) y = Gather(z, i)",
+    "TopK": "k = Constant<value_ints=[3]>() v, i = TopK(a, k) b = Cast<to=1>(i) y = Mul(b, z)",
+    "Greater": "c = Greater(a, z) y = Where(c, z, w)",
+    "Shape": "i = Shape<start=1>(a) b = Cast<to=1>(i) y = Mul(b, z)",
+    "Multinomial": "i = Multinomial<sample_size=3>(a) b = Cast<to=1>(i) y = Mul(b, z)",
+}
+"""What makes integers, or steps, of the tensor a, on the only way to the score."""
+
+
+@pytest.mark.parametrize("op", CUTS)
+def test_a_score_that_is_cut_off_names_the_operator_and_what_to_explain(op):
+    inputs = "float[N,3] x, float[N,3] z, float[N,3] w"
+    graph = model("a = Tanh(x) " + CUTS[op], inputs)
+    with pytest.raises(GradientError, match=f"cut off from 'x' by {op} '.*explain 'a', the tensor"):
+        differentiate(graph, "y", ["x"])
+
+
+def test_behind_one_cut_others_do_not_matter_and_sizes_do_not_beside_one():
+    graph = model(
+        "a = Tanh(x) b = Floor(a) c = Round(b) s = Shape(x) t = Reshape(c, s) y = Mul(t, t)"
+    )
+    with pytest.raises(GradientError, match=r"cut off from 'x' by Round '[^,]*', whose.*ain 'b'"):
+        differentiate(graph, "y", ["x"])
+
+
+def test_a_tensor_that_is_cut_off_itself_is_not_proposed():
+    graph = model("a = Ceil(x) y = Mul(a, a)")
+    with pytest.raises(GradientError, match=r"by Ceil .* everywhere: use a method without"):
         differentiate(graph, "y", ["x"])
 
 

@@ -52,14 +52,21 @@ class Stack(NamedTuple):
 def branch(g: Calculus, s: Step, *dys: gs.Tensor | None) -> list[gs.Tensor | None]:
     (condition,), outside = _cut(s.inputs, 1)
     wanted = _needed(g, outside)
-    branches = {}
+    bodies, gradients = {}, []
     for name in ("then_branch", "else_branch"):
-        body = Body(g, s.attrs[name])
+        bodies[name] = Body(g, s.attrs[name])
         results = zip(_names(s.attrs[name].output), dys, strict=True)
         arriving = [(result, dy) for result, dy in results if dy is not None]
-        branches[name] = body.graph([], body.gradients(arriving, wanted), wanted)
-    found = dict(zip(wanted, g.many("If", len(wanted), condition, **branches), strict=True))
-    return [None, *(found.get(x.name) for x in outside)]
+        gradients.append(dict(zip(wanted, bodies[name].gradients(arriving, wanted), strict=True)))
+    found = [name for name in wanted if any(by[name] is not None for by in gradients)]
+    if not found:
+        return []
+    branches = {
+        branch: body.graph([], [by[name] for name in found], found)
+        for (branch, body), by in zip(bodies.items(), gradients, strict=True)
+    }
+    made = dict(zip(found, g.many("If", len(found), condition, **branches), strict=True))
+    return [None, *(made.get(x.name) for x in outside)]
 
 
 @vjp("Scan")
@@ -116,8 +123,8 @@ def _back(
     """The gradients of all iterations, by the names of tensors in the body.
 
     They are with respect to the states that the first iteration starts from, to what was `read`
-    and is needed, and to tensors `outside`, to which every iteration adds its share. `made` are
-    the gradients that arrive at what each iteration made.
+    and is needed, and to tensors `outside`, to which every iteration adds its share; those that
+    none flows to are left out. `made` are the gradients that arrive at what each iteration made.
     """
     h = body.g
     adjoints, sums, arriving = (
@@ -128,8 +135,12 @@ def _back(
     elements = [stack for stack in read if stack.values.name in g.needed]
     wanted = [*(state.before for state in states), *outside, *(stack.name for stack in elements)]
     found = body.gradients(list(zip(starts, [*adjoints, *arriving], strict=True)), wanted)
+    reached = [name for name, gradient in zip(wanted, found, strict=True) if gradient is not None]
     shares = slice(len(states), len(states) + len(outside))
-    found[shares] = [h.Add(total, share) for total, share in zip(sums, found[shares], strict=True)]
+    found[shares] = [
+        total if share is None else h.Add(total, share)
+        for total, share in zip(sums, found[shares], strict=True)
+    ]
     names = [*_names([*adjoints, *sums]), *_names(read), *_names(arriving)]
     results = g.many(
         "Scan",
@@ -142,7 +153,8 @@ def _back(
         **_places("scan_input", [*read, *made]),
         **_places("scan_output", elements),
     )
-    return dict(zip(wanted, results, strict=True))
+    gradients = dict(zip(wanted, results, strict=True))
+    return {name: gradients[name] for name in reached}
 
 
 def _saving(g: Calculus, graph: GraphProto, kept: int, names: Sequence[str]) -> GraphProto:
