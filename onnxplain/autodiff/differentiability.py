@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import onnx_graphsurgeon as gs
-from onnx import NodeProto
 
 import onnxplain.autodiff.rules  # noqa: F401 - enters the rules into the table
 from onnxplain.autodiff.calculus import Calculus
@@ -19,7 +18,7 @@ from onnxplain.errors import GradientError
 from onnxplain.graph.constants import constant_value
 from onnxplain.graph.model import Model
 from onnxplain.graph.shapes import infer_specs
-from onnxplain.graph.wiring import SIZE_READERS, reads
+from onnxplain.graph.wiring import reads
 
 
 @dataclass(frozen=True)
@@ -65,18 +64,21 @@ def differentiability(model: Model, score: str, source: str) -> Differentiabilit
 
     Raises:
         GradientError: the model cannot be prepared.
+        ModelError: the types of its tensors cannot be told.
     """
     survey = _Survey(model, source)
-    target, cuts = score, list[Step]()
-    while target != source and (found := survey.cuts(target)):
-        target, cuts = survey.read_by(found[0]), [*found, *cuts]
-    reaches = target != source and survey.depends(target)
+    target: str | None = score if survey.depends(score) else None
+    cuts: list[Step] = []
+    while target is not None and (found := survey.cuts(target)):
+        cuts = [*(step for _, step in found), *cuts]
+        before = [survey.known(tensor) for tensor, _ in found]
+        target = next((tensor for tensor in reversed(before) if tensor != source), None)
     return Differentiability(
         score,
         source,
         tuple(_obstacle(step, reason) for step, reason in survey.missing()),
         tuple(_obstacle(step) for step in cuts),
-        target if reaches else None,
+        target,
     )
 
 
@@ -85,6 +87,7 @@ class _Survey:
 
     def __init__(self, model: Model, source: str) -> None:
         prepared = prepare(model)
+        self._source = source
         self._wiring = prepared.wiring
         self._rules = _Forgiving()
         self._g = Calculus(
@@ -93,61 +96,43 @@ class _Survey:
             lambda name: constant_value(prepared, name),
             self._rules,
         )
-        self._source = source
-        self._known = {*model.wiring.position, *model.wiring.inputs}
-        nodes = self._wiring.descendants([source], without=SIZE_READERS)
-        self._dependent = {source, *(y for i in nodes for y in self._wiring.nodes[i].output)}
+        self._names = {*model.wiring.position, *model.wiring.inputs}
+        self._behind = self._wiring.descendants([source])
+        nodes = (self._wiring.nodes[i] for i in self._behind)
+        self._dependent = {source, *(name for node in nodes for name in node.output)}
 
     def depends(self, tensor: str) -> bool:
-        """Whether values of the source flow into a tensor."""
+        """Whether a tensor depends on the source."""
         return tensor in self._dependent
 
     def missing(self) -> list[tuple[Step, str | None]]:
         """Nodes whose operator has no rule, or one that refuses, and then why; in order."""
         return list(self._rules.missing.values())[::-1]
 
-    def cuts(self, score: str) -> list[Step]:
-        """Where the ways of the gradient end, in order; nothing if it arrives."""
-        nodes = [self._wiring.nodes[i] for i in self._wiring.between(self._source, score)]
-        passed = self._rules.passed = {score}
-        walk = Walk(self._g, nodes, [self._source])
+    def cuts(self, score: str) -> list[tuple[str, Step]]:
+        """The steps that end the ways of the gradient, with what they read; none if it arrives."""
+        between = self._behind & self._wiring.ancestors([score])
+        walk = Walk(self._g, [self._wiring.nodes[i] for i in sorted(between)], [self._source])
         walk.add(score, gs.Variable(score))
-        if walk.run()[0] is not None:
-            return []
-        ends: list[Step] = []
-        for node in reversed(nodes):
-            step = Step(node, self._g.graph.opset, self._g.tensor)
-            ways = self._ways(node)
-            if passed.isdisjoint(node.output) or not passed.isdisjoint(ways):
-                continue
-            if any(self._g.differentiable(self._g.tensor(x)) for x in ways):
-                ends.append(step)
-            else:  # only integers are read and made: the way has ended where they were made
-                passed.update(ways)
-        return ends[::-1]
+        return walk.cuts([self._source]) if walk.run()[0] is None else []
 
-    def read_by(self, step: Step) -> str:
-        """A tensor before a step, on the way from the source; one that the file has too."""
-        name = self._ways(step.node)[0]
-        while name not in self._known:
-            name = self._ways(self._wiring.nodes[self._wiring.position[name]])[0]
-        return name
-
-    def _ways(self, node: NodeProto) -> list[str]:
-        return [name for name in reads(node) if name in self._dependent]
+    def known(self, tensor: str) -> str:
+        """The tensor if the file has it too, else the nearest before it that the file has."""
+        while tensor not in self._names:
+            node = self._wiring.nodes[self._wiring.position[tensor]]
+            tensor = next(name for name in reads(node) if name in self._dependent)
+        return tensor
 
 
 class _Forgiving(Rules):
     """The standard rules, where one that is missing or refuses passes the gradient on as it is.
 
-    `missing` are the steps of those, by node and operator, with the reason. `passed` are the
-    tensors that a gradient was found for, if only as a placeholder.
+    `missing` are the steps of those, by node and operator, with the reason.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.missing: dict[tuple[str, str], tuple[Step, str | None]] = {}
-        self.passed: set[str] = set()
 
     def find(self, step: Step) -> Entry:
         """A rule for any node."""
@@ -157,27 +142,21 @@ class _Forgiving(Rules):
 
     def _gradients(
         self, entry: Entry | None, g: Calculus, step: Step, *dys: gs.Tensor | None
-    ) -> Sequence[gs.Tensor | None]:
-        dxs = self._tried(entry, g, step, *dys)
-        found = zip(step.inputs, dxs, strict=False)
-        self.passed.update(x.name for x, dx in found if x is not None and dx is not None)
-        return dxs
-
-    def _tried(
-        self, entry: Entry | None, g: Calculus, step: Step, *dys: gs.Tensor | None
-    ) -> Sequence[gs.Tensor | None]:
+    ) -> Any:
         reason = None
         if entry is not None:
             try:
-                given = entry.rule(g, step, *dys)
+                return entry.rule(g, step, *dys)
             except GradientError as error:
                 reason = str(error)
-            else:
-                return given if isinstance(given, tuple | list) else [given]
-        self.missing[step.node.name or step.node.output[0], step.op] = (step, reason)
+        self.missing[_name(step), step.op] = (step, reason)
         return [next(dy for dy in dys if dy is not None)] * len(step.inputs)
 
 
 def _obstacle(step: Step, reason: str | None = None) -> Obstacle:
     op = f"{step.domain}::{step.op}" if step.domain else step.op
-    return Obstacle(step.node.name or step.node.output[0], op, reason)
+    return Obstacle(_name(step), op, reason)
+
+
+def _name(step: Step) -> str:
+    return str(step.node.name or step.node.output[0])
