@@ -1,16 +1,169 @@
-"""The documentation says what the registry holds."""
+"""The documentation says what the code does: tables, diagrams, links and examples."""
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
+import onnx
 import pytest
 
+from tools.docs import graphs, operators
 from tools.docs.tables import PAGES, replaced
 
 ROOT = Path(__file__).parents[1]
+TEXTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+BLOCKS = [(page, name) for page, blocks in PAGES.items() for name in blocks]
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_the_tables_are_those_of_the_registry(page):
-    shown = (ROOT / page).read_text(encoding="utf-8")
-    for name, write in PAGES[page].items():
-        assert replaced(shown, name, write()) == shown, "run `python -m tools.docs.tables`"
+def text(page):
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def code(page, name):
+    """The Python that follows a mark."""
+    (found,) = re.findall(rf"<!-- {name} -->\n```python\n(.*?)```", text(page), re.DOTALL)
+    return found
+
+
+def run(source, folder):
+    """A program of its own, which leaves the rules of this one alone."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    (folder / "program.py").write_text(source)
+    return subprocess.run(
+        [sys.executable, folder / "program.py"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("page", "name"), BLOCKS)
+def test_tables_and_diagrams_are_those_of_the_code(page, name):
+    shown = text(page)
+    made_for = re.search(r"operators of onnx (\S+),", shown)
+    if name == "standard operators" and made_for and made_for[1] != onnx.__version__:
+        pytest.skip(f"the list was made for onnx {made_for[1]}")
+    assert replaced(shown, name, PAGES[page][name]()) == shown, "run `python -m tools.docs.tables`"
+
+
+def test_every_operator_of_onnx_is_listed_once():
+    listed = re.findall(r"^\| (\w+) \| [a-z]+ \| (?!\d)", operators.standard_table(), re.MULTILINE)
+    schemas = onnx.defs.get_all_schemas()
+    missing = {s.name for s in schemas if not s.domain and not s.deprecated} - set(listed)
+    assert not missing
+    assert len(listed) == len(set(listed))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "| Add | rule | [elementwise](../onnxplain/autodiff/rules/elementwise.py) |"
+        " differentiable |",
+        "| If | rule | [control_flow](../onnxplain/autodiff/rules/control_flow.py) |  |",
+        "| LSTM | rewritten | [recurrent](../onnxplain/autodiff/prepare/recurrent.py) |"
+        " differentiable |",
+        "| Upsample | rewritten | [opset](../onnxplain/autodiff/prepare/opset.py) |  |",
+        "| CenterCropPad | body |  | differentiable |",
+        "| Round | zero |  |  |",
+        "| RandomNormal | none | has no input |  |",
+        "| StringConcat | none | takes no floats |  |",
+        "| OptionalGetElement | none | for optional values |  |",
+    ],
+)
+def test_an_operator_is_listed_with_what_is_done_about_it(row):
+    assert row in operators.standard_table().splitlines()
+
+
+def test_operators_of_onnx_runtime_are_read_from_rules_and_passes():
+    rows = operators.microsoft_table().splitlines()
+    assert "| Inverse | rule | [linear](../onnxplain/autodiff/rules/linear.py) |" in rows
+    assert "| FusedConv | rewritten | [fused](../onnxplain/autodiff/prepare/fused.py) |" in rows
+    assert "| QGemm | rewritten | [quantized](../onnxplain/autodiff/prepare/quantized.py) |" in rows
+
+
+def test_the_diagram_holds_the_nodes_and_the_edges_of_the_graph():
+    lines = [line.strip() for line in graphs.before().splitlines()]
+    assert lines[:2] == ["```mermaid", "flowchart LR"]
+    assert lines[4:9] == [
+        'n0["Conv<br/>w1, b1"]',
+        'n1["Relu"]',
+        'n2["GlobalAveragePool"]',
+        'n3["Flatten"]',
+        'n4["Gemm<br/>w2, b2"]',
+    ]
+    assert lines[9:-1] == [
+        "t0 --> n0",
+        "n0 -->|a| n1",
+        "n1 -->|b| n2",
+        "n2 -->|c| n3",
+        "n3 -->|d| n4",
+        "n4 --> t1",
+    ]
+
+
+def test_diagrams_connect_and_colour_boxes_that_are_there():
+    for diagram in (graphs.before(), graphs.after()):
+        boxes = set(re.findall(r"^    (\w+)[\[(]", diagram, re.MULTILINE))
+        edges = re.findall(r"^    (\w+) -->(?:\|\w+\|)? (\w+)$", diagram, re.MULTILINE)
+        classes = re.findall(r"^    class ([\w,]+) (\w+)$", diagram, re.MULTILINE)
+        styles = re.findall(r"^    classDef (\w+) \S.*$", diagram, re.MULTILINE)
+        known = len(boxes) + len(edges) + len(classes) + len(styles)
+        assert known == diagram.count("\n") - 3, "a line is none of these"
+        assert {end for edge in edges for end in edge} | boxes == boxes
+        assert {box for members, _ in classes for box in members.split(",")} <= boxes
+        assert {style for _, style in classes} <= set(styles)
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if re.match(r"\w+:", link):
+            continue
+        target, _, anchor = link.partition("#")
+        file = (page.parent / target).resolve() if target else page
+        assert file.exists(), f"{page.name} links to {link}"
+        assert not anchor or anchor in anchors(file), f"{page.name} links to {link}"
+
+
+def anchors(page):
+    """The names that headings go by on a Markdown page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_page_is_in_the_index():
+    index = text("docs/README.md")
+    assert [
+        page.name
+        for page in TEXTS
+        if page.parent.name == "docs"
+        and page.name != "README.md"
+        and f"]({page.name})" not in index
+    ] == []
+
+
+def test_the_example_of_how_it_works_runs(tmp_path):
+    onnx.save(graphs.example(), tmp_path / "net.onnx")
+    check = """
+names = lambda values: [value.name for value in values]
+graph = with_gradient.proto.graph
+assert names(graph.input) == ["x", SEED], names(graph.input)
+assert names(graph.output) == ["y", GRADIENT + "x"], names(graph.output)
+"""
+    done = run(code("docs/how-it-works.md", "example") + check, tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("mistake", "outcome"), [("Sub(total", 0), ("Add(total", 1)])
+def test_the_rule_that_is_written_in_ten_minutes_is_right_and_its_test_sees_mistakes(
+    tmp_path, mistake, outcome
+):
+    rule = code("docs/write-a-rule.md", "rule").replace("Sub(total", mistake)
+    cases = "\nfor n, m in [(3, 5), (1, 4), (2, 2)]:\n    test_cdist(n, m)\n"
+    done = run(rule + code("docs/write-a-rule.md", "test") + cases, tmp_path)
+    assert done.returncode == outcome, done.stderr
+    assert ("AssertionError: along 'a'" in done.stderr) == bool(outcome)

@@ -1,4 +1,4 @@
-"""Write the tables of the documentation: `python -m tools.docs.tables [--check]`."""
+"""Write the tables and diagrams of the documentation: `python -m tools.docs.tables [--check]`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from onnxplain.methods.base import LayerMethod, Method
 from onnxplain.methods.registry import METHODS
+from tools.docs import graphs, operators
 
 _ROOT = Path(__file__).parents[2]
 
@@ -66,6 +67,16 @@ def _definition(name: str, method: type[Method]) -> str:
 PAGES = {
     "README.md": {"methods": method_table},
     "docs/methods.md": {"methods": method_table, "definitions": definitions},
+    "docs/how-it-works.md": {
+        "before": graphs.before,
+        "after": graphs.after,
+        "written nodes": graphs.written_nodes,
+        "passes": operators.pass_table,
+    },
+    "docs/operators.md": {
+        "standard operators": operators.standard_table,
+        "microsoft operators": operators.microsoft_table,
+    },
 }
 
 if __name__ == "__main__":

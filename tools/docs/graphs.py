@@ -1,0 +1,154 @@
+"""The worked example of how differentiation works: its graph before and after, as diagrams."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from onnx import ModelProto, NodeProto, numpy_helper, parser
+
+from onnxplain.autodiff.calculus import Calculus
+from onnxplain.autodiff.differentiate import differentiate
+from onnxplain.autodiff.prepare import prepare
+from onnxplain.autodiff.registry import STANDARD, Entry, Rules
+from onnxplain.autodiff.step import Step
+from onnxplain.graph.builder import PREFIX
+from onnxplain.graph.load import load
+from onnxplain.graph.model import Model
+from onnxplain.graph.wiring import Wiring
+
+_NET = """
+<ir_version: 8, opset_import: ["" : 18]>
+net (float[N,3,32,32] x) => (float[N,10] y) {
+    a = Conv <pads = [1, 1, 1, 1]> (x, w1, b1)
+    b = Relu (a)
+    c = GlobalAveragePool (b)
+    d = Flatten (c)
+    y = Gemm <transB = 1> (d, w2, b2)
+}
+"""
+_WEIGHTS = {"w1": (8, 3, 3, 3), "b1": (8,), "w2": (10, 8), "b2": (10,)}
+_STYLES = (
+    "    classDef gradient fill:#fde8d0,stroke:#c46a1b,color:#222",
+    "    classDef constant fill:#eeeeee,stroke:#888888,color:#222,stroke-dasharray:4 3",
+)
+
+
+def before() -> str:
+    """The example as it is loaded, as a diagram."""
+    return _diagram(load(example()), "LR")
+
+
+def after() -> str:
+    """The example with the gradient at its input, as a diagram."""
+    return _diagram(_differentiated(STANDARD), "TB")
+
+
+def written_nodes() -> str:
+    """What the rule of each node wrote, in the order of the walk, as a table."""
+    rules = _Recording()
+    differentiated = _differentiated(rules)
+    kept = {node.name: node for node in differentiated.proto.graph.node}
+    constants = {
+        name: str(numpy_helper.to_array(tensor).tolist())
+        for name, tensor in differentiated.wiring.constants.items()
+        if name.startswith(PREFIX)
+    }
+    rows = ["| node of the model | nodes that its rule wrote |", "| --- | --- |"]
+    for node, names in rules.written:
+        texts = [_text(kept[name], constants) for name in names if name in kept]
+        rows.append(f"| {_text(node, {})} | {'<br/>'.join(texts)} |")
+    return "\n".join(rows) + "\n"
+
+
+def example() -> ModelProto:
+    """The net of the example; its weights do not matter."""
+    proto = parser.parse_model(_NET)
+    proto.graph.initializer.extend(
+        numpy_helper.from_array(np.ones(shape, np.float32), name)
+        for name, shape in _WEIGHTS.items()
+    )
+    return proto
+
+
+def _differentiated(rules: Rules) -> Model:
+    return differentiate(prepare(load(example())), "y", ["x"], ["y"], rules)
+
+
+def _text(node: NodeProto, constants: Mapping[str, str]) -> str:
+    """`y = Op(a, b)`, with constants by value, and names of what was added cut short."""
+    inputs, outputs = (
+        ", ".join(constants.get(name, _short(name)) for name in names)
+        for names in (node.input, node.output)
+    )
+    return f"`{outputs} = {node.op_type}({inputs})`"
+
+
+def _short(name: str) -> str:
+    return name.removeprefix(PREFIX).removeprefix("grad/")
+
+
+def _diagram(model: Model, direction: str) -> str:
+    """Mermaid: round boxes for inputs and outputs, square ones for nodes; weights as text."""
+    wiring = model.wiring
+    ends = [*wiring.inputs, *wiring.outputs]
+    lines = ["```mermaid", f"flowchart {direction}"]
+    lines += [f'    t{i}(["{name}"])' for i, name in enumerate(ends)]
+    lines += [f'    n{i}["{_label(node, wiring)}"]' for i, node in enumerate(wiring.nodes)]
+    lines += _edges(wiring, {name: f"t{i}" for i, name in enumerate(ends)})
+    lines += _classes(wiring)
+    return "\n".join([*lines, "```"]) + "\n"
+
+
+def _label(node: NodeProto, wiring: Wiring) -> str:
+    weights = [x for x in node.input if x in wiring.constants and not x.startswith(PREFIX)]
+    return "<br/>".join([node.op_type, ", ".join(weights)]) if weights else str(node.op_type)
+
+
+def _edges(wiring: Wiring, ends: Mapping[str, str]) -> Iterator[str]:
+    for i, node in enumerate(wiring.nodes):
+        for name in node.input:
+            if name in wiring.position:
+                text = "" if name.startswith(PREFIX) else f"|{name}|"
+                yield f"    n{wiring.position[name]} -->{text} n{i}"
+            elif name in ends:
+                yield f"    {ends[name]} --> n{i}"
+    for name in wiring.outputs:
+        yield f"    n{wiring.position[name]} --> {ends[name]}"
+
+
+def _classes(wiring: Wiring) -> Iterator[str]:
+    """Nodes that were added, and of these apart those that no input changes."""
+    added = [i for i, node in enumerate(wiring.nodes) if node.name.startswith(PREFIX)]
+    if not added:
+        return
+    changing = wiring.descendants(wiring.inputs)
+    yield from _STYLES
+    for name, nodes in (
+        ("gradient", [i for i in added if i in changing]),
+        ("constant", [i for i in added if i not in changing]),
+    ):
+        if nodes:
+            yield f"    class {','.join(f'n{i}' for i in nodes)} {name}"
+
+
+class _Recording(Rules):
+    """The standard rules, keeping what each of them writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[tuple[NodeProto, list[str]]] = []
+
+    def find(self, step: Step) -> Entry | None:
+        """As by the standard rules."""
+        entry = STANDARD.find(step)
+        if entry is None:
+            return None
+        return Entry(functools.partial(self._write, entry), entry.since, entry.broadcasts)
+
+    def _write(self, entry: Entry, g: Calculus, step: Step, *dys: object) -> object:
+        start = len(g.graph.nodes)
+        given = entry.rule(g, step, *dys)
+        self.written.append((step.node, [node.name for node in g.graph.nodes[start:]]))
+        return given
