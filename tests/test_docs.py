@@ -148,13 +148,17 @@ def test_every_page_is_in_the_index():
 
 def test_the_example_of_how_it_works_runs(tmp_path):
     onnx.save(graphs.example(), tmp_path / "net.onnx")
+    page = "docs/how-it-works.md"
+    pictures = "import numpy\npictures = numpy.random.default_rng(0).random((2, 3, 32, 32), 'f4')\n"
+    # Every weight is 1: each of 8 channels adds the mean over as many cells as the pixel reaches.
     check = """
-names = lambda values: [value.name for value in values]
-graph = with_gradient.proto.graph
-assert names(graph.input) == ["x", SEED], names(graph.input)
-assert names(graph.output) == ["y", GRADIENT + "x"], names(graph.output)
+rows = np.array([2] + [3] * 30 + [2])
+expected = np.broadcast_to(8 * np.outer(rows, rows) / 32**2, gradient.shape)
+assert scores.shape == (2, 10)
+assert [value.name for value in with_gradient.proto.graph.output] == ["y", GRADIENT + "x"]
+np.testing.assert_allclose(gradient, expected, rtol=1e-5)
 """
-    done = run(code("docs/how-it-works.md", "example") + check, tmp_path)
+    done = run(pictures + code(page, "example") + code(page, "seeds") + check, tmp_path)
     assert done.returncode == 0, done.stderr
 
 
