@@ -15,6 +15,7 @@ from onnxplain.baselines import Scene
 from onnxplain.engine.anatomy import ModelAnatomy
 from onnxplain.engine.answers import answer
 from onnxplain.engine.arrays import others_for, sample_of, samples_for
+from onnxplain.engine.derivatives import Derivatives
 from onnxplain.engine.heat import to_heatmap
 from onnxplain.engine.runner import Runner
 from onnxplain.engine.sample import Sample
@@ -93,6 +94,7 @@ class Explainer:
         self._given_preprocess = preprocess
         self._given_labels = Path(labels) if isinstance(labels, str) else labels
         self._runner = Runner(self.model, self.input, self._others, provider, batch_size)
+        self._derivatives = Derivatives(self._runner)
 
     @functools.cached_property
     def preprocess(self) -> Preprocess:
@@ -320,15 +322,23 @@ class Explainer:
                 f"{specs[0]!r} means {len(targets)} targets where one is explained: name one, or "
                 "use explain_each."
             )
-        scores = reading.scores(found[0], targets)[0]
-        if not np.isfinite(scores).all():
+        activation = None if layer is None else (layer, found[1])
+        sample = Sample(
+            self._runner,
+            self._scene(x),
+            reading,
+            targets,
+            found[0],
+            anatomy,
+            activation,
+            self._derivatives,
+        )
+        if not np.isfinite(sample.scores).all():
             raise MapError(
                 "The model's score for this picture is NaN or infinite: check the preprocessing."
             )
-        activation = None if layer is None else (layer, found[1])
-        sample = Sample(self._runner, self._scene(x), reading, targets, scores, anatomy, activation)
         maps = method.maps(sample)
-        return _Attributed(maps, targets, scores, layer, reading.tensor, sample.how)
+        return _Attributed(maps, targets, sample.scores, layer, reading.tensor, sample.how)
 
     def _check_labels(self, answer: Array) -> None:
         """Refuse names of classes that the model does not have: then all of them may be shifted.

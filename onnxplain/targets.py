@@ -39,6 +39,14 @@ class Target(Protocol):
         """The number for each sample, (N,), from the model's answers, (N, ...)."""
 
 
+@runtime_checkable
+class SmoothTarget(Target, Protocol):
+    """A target that methods with gradients can explain too."""
+
+    def gradient(self, answers: Array) -> FloatArray:
+        """The derivative of each sample's number by its answer, (N, ...) like `answers`."""
+
+
 @dataclass(frozen=True)
 class Class:
     """The score of one class of a classifier, whose answer is one number per class."""
@@ -65,6 +73,12 @@ class Class:
             )
         return rows[:, self.index]
 
+    def gradient(self, answers: Array) -> FloatArray:
+        """1 for the class, 0 for all others."""
+        slopes = np.zeros(answers.shape, np.float32)
+        slopes.reshape(len(answers), -1)[:, self.index] = 1
+        return slopes
+
 
 @dataclass(frozen=True)
 class Element:
@@ -89,8 +103,17 @@ class Element:
         )
         if not inside:
             raise TargetError(f"The answer of shape {shape} has no element {self.index}.")
-        place: tuple[slice | int, ...] = (slice(None), *self.index)
-        return np.asarray(answers[place], np.float32)
+        return np.asarray(answers[self._place], np.float32)
+
+    def gradient(self, answers: Array) -> FloatArray:
+        """1 for the element, 0 for all others."""
+        slopes = np.zeros(answers.shape, np.float32)
+        slopes[self._place] = 1
+        return slopes
+
+    @property
+    def _place(self) -> tuple[slice | int, ...]:
+        return (slice(None), *self.index)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +142,11 @@ class Mask:
         product: FloatArray = (answers.astype(np.float32) * self.weights).sum(axis=axes)
         return product
 
+    def gradient(self, answers: Array) -> FloatArray:
+        """The weights."""
+        slopes: FloatArray = np.broadcast_to(self.weights, answers.shape).astype(np.float32)
+        return slopes
+
 
 @dataclass(frozen=True, eq=False)
 class Similarity:
@@ -141,14 +169,26 @@ class Similarity:
         Raises:
             TargetError: the reference does not have the answer's size.
         """
+        units, _ = self._directions(answers)
+        cosine: FloatArray = units @ self._unit
+        return cosine
+
+    def gradient(self, answers: Array) -> FloatArray:
+        """(u − cos · a/|a|) / |a|, with the reference's direction u."""
+        units, lengths = self._directions(answers)
+        slopes = (self._unit - (units @ self._unit)[:, None] * units) / lengths
+        return slopes.reshape(answers.shape).astype(np.float32, copy=False)
+
+    def _directions(self, answers: Array) -> tuple[FloatArray, FloatArray]:
+        """Each answer as a unit vector, (N, size), and its length, (N, 1)."""
         rows = answers.reshape(len(answers), -1).astype(np.float32)
         if rows.shape[1] != self._unit.size:
             raise TargetError(
                 f"The reference has {self._unit.size} elements, the answer {rows.shape[1]}."
             )
-        lengths = np.maximum(np.linalg.norm(rows, axis=1), np.finfo(np.float32).tiny)
-        cosine: FloatArray = (rows @ self._unit) / lengths
-        return cosine
+        norms = np.linalg.norm(rows, axis=1, keepdims=True).astype(np.float32)
+        lengths = np.maximum(norms, np.finfo(np.float32).tiny)
+        return rows / lengths, lengths
 
 
 TargetSpec = int | np.integer[Any] | str | Target

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxplain.errors import TargetError
+from onnxplain.graph.quantized import Quantization
 from onnxplain.graph.score import Activation, ScoreTensor
 from onnxplain.methods.numbers import sigmoid, softmax
 from onnxplain.methods.options import ScoreKind
-from onnxplain.targets import Similarity, Target
+from onnxplain.targets import Class, Element, Mask, Similarity, SmoothTarget, Target
 from onnxplain.tensors import Array, FloatArray
 
 ClassAxis = Callable[[str], int | None]
@@ -20,11 +21,43 @@ ClassAxis = Callable[[str], int | None]
 
 
 @dataclass(frozen=True)
+class Finish:
+    """What remains to be done to a tensor's values, and the same backwards.
+
+    `back(values, dy)` is the derivative of Σ dy · forth(values) by the values; None where `forth`
+    only changes the type.
+    """
+
+    forth: Callable[[Array], Array]
+    back: Callable[[Array, FloatArray], FloatArray] | None = None
+
+
+@dataclass(frozen=True)
 class Answer:
     """The tensor that holds a kind of score, and what remains to be done to it."""
 
     tensor: str
-    finish: Callable[[Array], Array]
+    finish: Finish
+
+    def seed(self, values: Array, target: Target) -> FloatArray:
+        """The derivative of each sample's score by its values of the tensor, (N, ...).
+
+        Raises:
+            TargetError: the target is one of the user's own that gives no gradient.
+        """
+        if not isinstance(target, SmoothTarget):
+            raise TargetError(
+                f"The target {target.name!r} has no method `gradient`, which methods with "
+                "gradients need: use scorecam or occlusion, or give it one."
+            )
+        raw = _as_float(values)
+        if self.finish.back is None or isinstance(target, Similarity):
+            return target.gradient(raw)
+        return self.finish.back(raw, target.gradient(self.finish.forth(values)))
+
+    def seed_is_constant(self, target: Target) -> bool:
+        """Whether the seed is the same for all values."""
+        return self.finish.back is None and isinstance(target, Class | Element | Mask)
 
     def scores(self, values: Array, targets: Sequence[Target]) -> FloatArray:
         """The number of each target, (samples, targets), from values of the tensor.
@@ -33,7 +66,7 @@ class Answer:
         """
         raw = _as_float(values)
         embedding = all(isinstance(t, Similarity) for t in targets)
-        finished = raw if embedding else self.finish(values)
+        finished = raw if embedding else self.finish.forth(values)
         columns = [t.score(raw if isinstance(t, Similarity) else finished) for t in targets]
         return np.stack(columns, axis=1).astype(np.float32, copy=False)
 
@@ -47,10 +80,10 @@ def answer(score: ScoreTensor, kind: ScoreKind, class_axis: ClassAxis) -> Answer
     """
     if kind == "logit":
         quantised = score.quantization
-        return Answer(score.logit, _as_float if quantised is None else quantised.real)
+        return Answer(score.logit, _AS_IT_IS if quantised is None else _real(quantised))
     if score.activation == "none":
         axis = functools.partial(class_axis, score.probability)
-        return Answer(score.probability, functools.partial(_normalised, class_axis=axis))
+        return Answer(score.probability, _normalised(axis))
     return Answer(score.probability, _PROBABILITY[score.activation])
 
 
@@ -62,15 +95,39 @@ def _exp(array: Array) -> Array:
     return np.exp(array.astype(np.float32))
 
 
-def _normalised(array: Array, class_axis: Callable[[], int | None]) -> Array:
-    """Probabilities from logits.
+_AS_IT_IS = Finish(_as_float)
+
+
+def _real(quantised: Quantization) -> Finish:
+    return Finish(quantised.real, lambda _, dy: dy * np.float32(quantised.scale))
+
+
+def _normalised(class_axis: Callable[[], int | None]) -> Finish:
+    """Probabilities from logits."""
+
+    def forth(array: Array) -> Array:
+        axis = _normal_axis(array, class_axis)
+        return sigmoid(array) if axis is None else softmax(array, axis=axis)
+
+    def back(array: Array, dy: FloatArray) -> FloatArray:
+        p, axis = forth(array), _normal_axis(array, class_axis)
+        slope: FloatArray = (
+            dy * p * (1 - p) if axis is None else p * (dy - (p * dy).sum(axis, keepdims=True))
+        )
+        return slope
+
+    return Finish(forth, back)
+
+
+def _normal_axis(array: Array, class_axis: Callable[[], int | None]) -> int | None:
+    """The axis over which probabilities add up to 1; None where there is only one number.
 
     Raises:
         TargetError: several axes hold several numbers, and none is known to be that of the classes,
             as in the answer of a detector, which has boxes beside its scores.
     """
     if array[0].size == 1:
-        return sigmoid(array)
+        return None
     # The one axis that holds several numbers, as in (N, 1, 1, classes).
     several = [axis for axis in range(1, array.ndim) if array.shape[axis] > 1]
     axis = several[0] if len(several) == 1 else class_axis()
@@ -79,11 +136,11 @@ def _normalised(array: Array, class_axis: Callable[[], int | None]) -> Array:
             f"The model's answer of shape {array.shape[1:]} has no axis that is known to hold the "
             "classes, so there are no probabilities: explain it as it is, with --score logit."
         )
-    return softmax(array, axis=axis)
+    return axis
 
 
-_PROBABILITY: dict[Activation, Callable[[Array], Array]] = {
-    "softmax": _as_float,
-    "sigmoid": _as_float,
-    "logsoftmax": _exp,
+_PROBABILITY: dict[Activation, Finish] = {
+    "softmax": _AS_IT_IS,
+    "sigmoid": _AS_IT_IS,
+    "logsoftmax": Finish(_exp, lambda array, dy: dy * _exp(array)),
 }

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onnxplain.errors import ModelError, OptionError
+from onnxplain.graph.batch import has_fixed_batch, with_batch
 from onnxplain.graph.builder import PREFIX
 from onnxplain.graph.masking import BASELINE, Mask, X, masked
 from onnxplain.graph.model import Model
-from onnxplain.graph.rebatch import has_fixed_batch, make_batch_dynamic
+from onnxplain.graph.rebatch import make_batch_dynamic
 from onnxplain.graph.surgery import head, with_outputs
 from onnxplain.runtime.batching import BatchSize, Fastest, Fixed, Progress, in_batches, silent
-from onnxplain.runtime.providers import choose_providers
+from onnxplain.runtime.providers import choose_providers, device_of
 from onnxplain.runtime.session import Session
 from onnxplain.tensors import Array, FloatArray, TensorSpec
 
@@ -92,11 +93,21 @@ class Runner:
         self.runs = 0
         self.others = dict(others)
         self._providers = choose_providers(provider)
-        self._batch_size = batch_size
+        self.batch_size = batch_size
         self._sessions: OrderedDict[Hashable, Session] = OrderedDict()
         self._batchings: dict[tuple[int, ...], Batching] = {}
         self._batch_sizes: dict[Hashable, BatchSize] = {}
         self._heads: dict[Hashable, Model] = {}
+
+    @property
+    def device(self) -> str:
+        """Where the provider that was asked for first keeps its tensors."""
+        return device_of(self._providers[0])
+
+    @functools.cached_property
+    def single(self) -> Model:
+        """The model for one sample at a time."""
+        return with_batch(self.model, self.spec.name, 1)
 
     def forward(self, x: Array, tensors: Sequence[str]) -> list[Array]:
         """Values of `tensors` for one sample, (1, ...)."""
@@ -105,7 +116,7 @@ class Runner:
     def feeds(self, model: Model, x: Array) -> dict[str, Array]:
         """What `model` is fed for some samples: a batch that it fixes filled up, and the others."""
         size = max(len(x), has_fixed_batch(model.proto, self.spec.name) or 1)
-        return {self.spec.name: _fill(x.astype(self.spec.dtype), size), **self._others_for(size)}
+        return {self.spec.name: fill(x.astype(self.spec.dtype), size), **self.others_for(size)}
 
     def batching(self, x: Array, tensors: Sequence[str]) -> Batching:
         """How the model takes samples of this shape, proved on `x` and two samples made from it."""
@@ -116,7 +127,7 @@ class Runner:
 
     def whole(self, batching: Batching) -> Part:
         """All of the model, perturbed at the input to explain."""
-        return Part(batching.model, self.spec, self._others_for, batching.exact)
+        return Part(batching.model, self.spec, self.others_for, batching.exact)
 
     def head(self, model: Model, specs: Mapping[str, TensorSpec], scores: Sequence[str]) -> Model:
         """The part of `model` that computes `scores` from the tensors in `specs`, cut out once."""
@@ -137,7 +148,7 @@ class Runner:
     ) -> Iterator[tuple[slice, list[Array]]]:
         """Run `part` on each perturbed sample; `outputs` may hold `masking.MASK` too."""
         key = (part.model, part.spec.name, change.mask, change.x.shape, tuple(outputs))
-        session = self._session(
+        session = self.session(
             key, lambda: masked(part.model, part.spec, change.x.shape, change.mask, outputs)
         )
         fixed = {X: session.place(change.x), BASELINE: session.place(change.baseline)}
@@ -150,7 +161,7 @@ class Runner:
             wanted = samples.stop - samples.start
             size = part.exact or wanted
             own = {
-                PREFIX + name: _fill(array[samples], size) for name, array in change.feeds.items()
+                PREFIX + name: fill(array[samples], size) for name, array in change.feeds.items()
             }
             self.runs += 1
             results = session.run({**fixed, **sides(size), **own}, outputs)
@@ -199,7 +210,8 @@ class Runner:
                 )
         return [result[: len(x)] for result in results]
 
-    def _others_for(self, size: int) -> dict[str, Array]:
+    def others_for(self, size: int) -> dict[str, Array]:
+        """Values of the inputs that are not explained, for a batch of `size`."""
         return {
             name: np.repeat(value, size, axis=0) if self._is_sample(name) else value
             for name, value in self.others.items()
@@ -220,9 +232,10 @@ class Runner:
             if key == (model, *session.outputs) and set(tensors) <= set(session.outputs):
                 return session
         wanted = tuple(dict.fromkeys(tensors))
-        return self._session((model, *wanted), lambda: with_outputs(model, wanted))
+        return self.session((model, *wanted), lambda: with_outputs(model, wanted))
 
-    def _session(self, key: Hashable, build: Callable[[], Model]) -> Session:
+    def session(self, key: Hashable, build: Callable[[], Model]) -> Session:
+        """The session that is kept under `key`, opened on `build()` where there is none."""
         if key not in self._sessions:
             while len(self._sessions) >= _SESSIONS_KEPT:
                 self._sessions.popitem(last=False)
@@ -232,7 +245,7 @@ class Runner:
         return self._sessions[key]
 
     def _batch_size_for(self, exact: int | None, device: str) -> BatchSize:
-        size = exact or self._batch_size
+        size = exact or self.batch_size
         return Fastest(_LARGEST_BATCH[device]) if size is None else Fixed(size)
 
 
@@ -244,7 +257,7 @@ def _three_samples(x: Array) -> list[Array]:
     return [x, noise, np.where(random.random(x.shape) < 0.5, x, noise)]
 
 
-def _fill(array: Array, size: int) -> Array:
+def fill(array: Array, size: int) -> Array:
     """Repeat the last sample until there are `size`."""
     missing = size - len(array)
     return array if not missing else np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])

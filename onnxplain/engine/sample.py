@@ -7,20 +7,29 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from onnxplain.autodiff.registry import STANDARD, Rules
 from onnxplain.baselines import BaselineSpec, Scene, make_baseline
 from onnxplain.engine.answers import Answer
+from onnxplain.engine.derivatives import Backward, Derivative, Derivatives, Seed
 from onnxplain.engine.runner import Batching, Part, Perturbation, Runner
-from onnxplain.errors import LayerError, MapError
+from onnxplain.errors import GradientError, LayerError, MapError
 from onnxplain.graph.classifier import Classifier
 from onnxplain.graph.constants import quantization
 from onnxplain.graph.layers import Layer
 from onnxplain.graph.layout import Layout
 from onnxplain.graph.masking import MASK, Mask
-from onnxplain.graph.quantized import Quantization
+from onnxplain.graph.quantized import Quantization, rounds
 from onnxplain.graph.surgery import side_inputs
-from onnxplain.methods.base import Anatomy, Batch
+from onnxplain.methods.base import Anatomy, Batch, Gradients
+from onnxplain.methods.points import Given, Points
 from onnxplain.targets import Class, Target
 from onnxplain.tensors import Array, FloatArray, TensorSpec
+
+_ROUNDING = 1e-3
+"""Largest difference between two ways to compute answers in float32, in units of the largest."""
+
+_QUANTUM = 0.1
+"""The same where numbers are rounded to float16 or to integers on the way."""
 
 
 class Sample:
@@ -32,24 +41,27 @@ class Sample:
         scene: Scene,
         answer: Answer,
         targets: Sequence[Target],
-        scores: FloatArray,
+        answers: Array,
         anatomy: Anatomy,
         layer: tuple[Layer, Array] | None,
+        derivatives: Derivatives,
     ) -> None:
-        """Describe the sample `scene.x`, whose targets have `scores`.
+        """Describe the sample `scene.x`, for which the score tensor holds `answers`.
 
         `layer` is the layer that the method looks at, and its activation for this sample.
         """
         self.x = scene.x
         self.spatial = scene.spatial
-        self.scores = scores
+        self.scores = answer.scores(answers, targets)[0]
         self.classes = tuple(t.index if isinstance(t, Class) else None for t in targets)
         self._runner = runner
         self._scene = scene
         self._answer = answer
         self._targets = targets
         self._anatomy = anatomy
+        self._answers = answers
         self._layer = layer
+        self._derivatives = derivatives
 
     @property
     def layer(self) -> Layer:
@@ -60,7 +72,9 @@ class Sample:
     def activation(self) -> FloatArray:
         """See `Subject`."""
         raw, quantised = self._raw_activation, self._quantization
-        return channels_first(raw if quantised is None else quantised.real(raw), self.layer.layout)
+        real = raw if quantised is None else quantised.real(raw)
+        (activation,) = channels_first(real, self.layer.layout)
+        return np.asarray(activation)
 
     def baseline(self, spec: BaselineSpec) -> FloatArray:
         """See `Subject`."""
@@ -90,6 +104,29 @@ class Sample:
         nothing = 0 if self._quantization is None else self._quantization.zero
         change = Perturbation(activation, np.full_like(activation, nothing), mask, feeds)
         return self._run(self._head, change, with_masks=False)
+
+    def gradients(
+        self, target: int, points: Points | None = None, rules: Rules = STANDARD
+    ) -> Iterator[Gradients]:
+        """See `Subject`."""
+        for run in self._backward(self._runner.spec.name, target, points, rules):
+            yield Gradients(run.part, self._score(run.answers)[:, target], run.gradient)
+
+    def layer_gradients(
+        self, target: int, points: Points | None = None, rules: Rules = STANDARD
+    ) -> Iterator[Gradients]:
+        """See `Subject`."""
+        quantised = self._quantization
+        for run in self._backward(self.layer.tensor, target, points, rules):
+            value, gradient = run.value, run.gradient
+            if quantised is not None:  # the gradient is that by the integers
+                value, gradient = quantised.real(value), gradient / np.float32(quantised.scale)
+            yield Gradients(
+                run.part,
+                self._score(run.answers)[:, target],
+                channels_first(gradient, self.layer.layout),
+                channels_first(value, self.layer.layout),
+            )
 
     def classifier(self) -> Classifier:
         """See `Subject`."""
@@ -146,6 +183,43 @@ class Sample:
             self.batching.exact,
         )
 
+    def _backward(
+        self, by: str, target: int, points: Points | None, rules: Rules
+    ) -> Iterator[Backward]:
+        wanted = self._targets[target]
+        derivative = Derivative(self._answer.tensor, by, rules)
+        constant = self._answer.seed_is_constant(wanted)
+        seed = Seed(
+            self._answer.seed(self._answers, wanted) if constant else None,
+            lambda values: self._answer.seed(values, wanted),
+        )
+        here = Given(1, lambda _: self.x) if points is None else points
+        for run in self._derivatives.run(derivative, self.x, here, seed, lambda: self.batching):
+            if points is None:
+                self._check_answers(run.answers)
+            if not np.isfinite(run.gradient).all():
+                raise MapError(
+                    f"The gradient by {by!r} is NaN or infinite: try another target or layer, a "
+                    "float32 version of the model, or a method without gradients, such as scorecam."
+                )
+            yield run
+
+    def _check_answers(self, answers: Array) -> None:
+        """What the graph was made into before it was differentiated must answer as the model does.
+
+        Raises:
+            GradientError: it does not.
+        """
+        expected = self._answers.astype(np.float64)
+        tolerance = _QUANTUM if rounds(self._runner.model.proto) else _ROUNDING
+        difference = np.abs(answers - expected).max()
+        if difference > tolerance * max(float(np.abs(expected).max()), 1e-6):
+            raise GradientError(
+                f"The graph that was made ready for gradients answers {difference:.2g} away from "
+                "the model, so its gradients would be those of another model: use a method "
+                "without gradients, such as scorecam."
+            )
+
     def _run(self, part: Part, change: Perturbation, with_masks: bool) -> Iterator[Batch]:
         outputs = [self._answer.tensor, *([MASK] if with_masks else [])]
         for samples, results in self._runner.perturbed(part, change, outputs):
@@ -167,12 +241,12 @@ class Sample:
         return scores
 
 
-def channels_first(activation: Array, layout: Layout) -> FloatArray:
-    """One sample's activation, (1, ...), as (channels, rows, columns), extra tokens dropped."""
+def channels_first(values: Array, layout: Layout) -> FloatArray:
+    """Values at a layer, (N, ...), as (N, channels, rows, columns), extra tokens dropped."""
     axes = layout.axes
-    plain = np.moveaxis(activation[0], axes.index("C") - 1, 0)
+    plain = np.moveaxis(values, axes.index("C"), 1)
     if "T" in axes:
-        plain = plain[:, layout.prefix :].reshape(len(plain), *layout.grid)
+        plain = plain[:, :, layout.prefix :].reshape(*plain.shape[:2], *layout.grid)
     return np.ascontiguousarray(plain, np.float32)
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto
 
+from onnxplain.graph.model import Model
 from onnxplain.graph.wiring import SIZE_READERS, reads
 from onnxplain.graph.world import Dims, World, declared_shape
 from onnxplain.tensors import Array
@@ -63,6 +65,25 @@ def has_fixed_batch(model: ModelProto, input_name: str) -> int | None:
         if value.name == input_name:
             return next(iter(declared_shape(value.type) or ()), None) or None
     return None
+
+
+def with_batch(model: Model, input_name: str, size: int) -> Model:
+    """The model for batches of `size` samples alone, which ONNX Runtime lays out better.
+
+    `input_name` is the input whose first axis is the batch; where that axis has a name, so has
+    every other axis of the same name.
+    """
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    shapes = {value.name: value.type.tensor_type.shape for value in proto.graph.input}
+    if not shapes[input_name].dim:
+        return model
+    first = shapes[input_name].dim[0]
+    batch = first.dim_param
+    for dim in (dim for shape in shapes.values() for dim in shape.dim):
+        if dim is first or (batch and dim.dim_param == batch):
+            dim.dim_value = size
+    return replace(model, proto=proto)
 
 
 class Growth:

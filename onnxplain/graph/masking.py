@@ -36,6 +36,15 @@ class Mask(Protocol):
 
 
 @dataclass(frozen=True)
+class Share:
+    """The same number everywhere. Fed `share`, (B, 1, ...)."""
+
+    def build(self, g: Builder, shape: Shape) -> gs.Variable:
+        """See `Mask`."""
+        return g.input("share", ("batch", *[1] * (len(shape) - 1)))
+
+
+@dataclass(frozen=True)
 class Keep:
     """1 inside a box, 0 outside. Fed `start_<axis>` and `stop_<axis>`, (B, 1, ...), per axis."""
 

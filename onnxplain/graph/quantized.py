@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto
+from onnx import ModelProto, NodeProto, TensorProto
 from onnx.reference.op_run import OpRun
 
 from onnxplain.tensors import Array, FloatArray
@@ -22,6 +22,15 @@ class Quantization:
     def real(self, integers: Array) -> FloatArray:
         """What the integers stand for."""
         return (integers.astype(np.float32) - np.float32(self.zero)) * np.float32(self.scale)
+
+
+def rounds(proto: ModelProto) -> bool:
+    """Whether numbers are rounded on the way, to float16, to bfloat16 or to integers."""
+    small = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+    return any(t.data_type in small for t in proto.graph.initializer) or any(
+        "Quantize" in node.op_type or "QLinear" in node.op_type or node.op_type.endswith("Integer")
+        for node in proto.graph.node
+    )
 
 
 def operand(node: NodeProto, tensor: str) -> tuple[str, str] | None:

@@ -10,12 +10,14 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from onnxplain.autodiff.registry import STANDARD, Rules
 from onnxplain.baselines import BaselineSpec
 from onnxplain.errors import OptionError
 from onnxplain.graph.classifier import Classifier
 from onnxplain.graph.layers import Layer
 from onnxplain.graph.masking import Mask
 from onnxplain.methods.options import ScoreKind, option
+from onnxplain.methods.points import Points
 from onnxplain.tensors import Array, FloatArray
 
 
@@ -30,6 +32,20 @@ class Batch:
     part: slice
     scores: FloatArray
     masks: FloatArray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """Gradients of one target's score at some points.
+
+    `part` says which points; `scores` is (b,); `values` is (b, ...) of the shape of the input, or
+    (b, channels, rows, columns) at a layer, where `activation` has the same shape.
+    """
+
+    part: slice
+    scores: FloatArray
+    values: FloatArray
+    activation: FloatArray | None = None
 
 
 class Anatomy(Protocol):
@@ -79,6 +95,16 @@ class Subject(Protocol):
 
     def perturbed_layer(self, mask: Mask, feeds: Mapping[str, Array]) -> Iterator[Batch]:
         """Scores with the layer's activation multiplied by each mask described by `feeds`."""
+
+    def gradients(
+        self, target: int, points: Points | None = None, rules: Rules = STANDARD
+    ) -> Iterator[Gradients]:
+        """Gradients of a target's score by the input, at the sample or at points near it."""
+
+    def layer_gradients(
+        self, target: int, points: Points | None = None, rules: Rules = STANDARD
+    ) -> Iterator[Gradients]:
+        """Gradients by the layer's activation, at the sample or at points near it."""
 
     def classifier(self) -> Classifier:
         """The linear classifier behind a global pool."""

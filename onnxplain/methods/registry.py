@@ -10,6 +10,7 @@ from onnxplain.errors import OptionError
 from onnxplain.graph.names import closest
 from onnxplain.methods.base import Method
 from onnxplain.methods.cam import CAM, EigenCAM, FeatureMaps
+from onnxplain.methods.gradient import Gradient, InputXGradient
 from onnxplain.methods.occlusion import Occlusion
 from onnxplain.methods.perturb_layer import AblationCAM, ReciproCAM
 from onnxplain.methods.rise import RISE
@@ -26,6 +27,8 @@ METHODS: dict[str, type[Method]] = {
         Occlusion,
         RISE,
         FeatureMaps,
+        Gradient,
+        InputXGradient,
     )
 }
 

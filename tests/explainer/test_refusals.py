@@ -73,8 +73,8 @@ def test_a_constant_map_is_an_error_of_the_picture_but_values_of_the_array() -> 
 
 
 def test_unknown_methods_and_options(net_r: Explainer) -> None:
-    with pytest.raises(OptionError, match=r"no method 'gradcan'.*scorecam"):
-        net_r.explain(PICTURE, "gradcan")
+    with pytest.raises(OptionError, match=r"no method 'scorecan'.*scorecam"):
+        net_r.explain(PICTURE, "scorecan")
     with pytest.raises(OptionError, match="cam has no option 'layer'; its own are score"):
         net_r.attribute(noise(1, 3, 20, 26), "cam", layer="relu2")
 

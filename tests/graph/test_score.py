@@ -91,7 +91,7 @@ def test_logits_and_probabilities(name: str, opset: int) -> None:
     probabilities = {"softmax": softmax(LOGITS, 1), "sigmoid": expit(LOGITS)}[kind]
     for asked, expected in (("logit", LOGITS), ("probability", probabilities)):
         reading = answer(score, asked, lambda _: None)  # type: ignore[arg-type]
-        got = reading.finish(fetch(proto, reading.tensor)).reshape(2, 3)
+        got = reading.finish.forth(fetch(proto, reading.tensor)).reshape(2, 3)
         np.testing.assert_allclose(got, expected, atol=tolerance)
         assert got.dtype == np.float32
 
@@ -118,7 +118,7 @@ def test_one_number_is_the_logit_of_a_yes(nodes: str) -> None:
     proto = tiny("z = Neg(x) " + nodes, "float[N,1] x")
     reading = answer(find_score(load(proto)), "probability", lambda _: None)
     x = noise(5, 1)
-    got = reading.finish(run(proto, {"x": x}, [reading.tensor])[0])
+    got = reading.finish.forth(run(proto, {"x": x}, [reading.tensor])[0])
     np.testing.assert_allclose(got, expit(-x), rtol=1e-5)
 
 

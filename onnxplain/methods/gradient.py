@@ -1,0 +1,75 @@
+"""Methods made of gradients of the score by the input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from onnxplain.methods.base import Maps, Method, Subject
+from onnxplain.tensors import FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputGradientMethod(Method):
+    """A method whose values are gradients by the input, or made from them, in its shape."""
+
+    needs_gradient: ClassVar[bool] = True
+
+    def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
+        """The sum over the channels."""
+        rest = tuple(i for i in range(values.ndim) if i + 1 not in spatial)
+        total: FloatArray = values.sum(axis=rest)
+        return total
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gradient(InputGradientMethod):
+    """∂S/∂x, also called saliency map.
+
+    The heatmap is the largest absolute value over the channels, as in the paper.
+
+    Simonyan et al., "Deep Inside Convolutional Networks: Visualising Image Classification Models
+    and Saliency Maps", ICLR workshops 2014.
+    """
+
+    name: ClassVar[str] = "gradient"
+    summary: ClassVar[str] = "how fast the score changes with each input value"
+    paper: ClassVar[str] = "Simonyan 2013"
+    cost: ClassVar[str] = "1 + one backward"
+
+    def maps(self, subject: Subject) -> Maps:
+        """See `Method`."""
+        return Maps(np.concatenate(list(here(subject))))
+
+    def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
+        """The largest absolute value over the channels."""
+        rest = tuple(i for i in range(values.ndim) if i + 1 not in spatial)
+        largest: FloatArray = np.abs(values).max(axis=rest)
+        return largest
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputXGradient(InputGradientMethod):
+    """x ⊙ ∂S/∂x.
+
+    Shrikumar et al., "Not Just a Black Box: Learning Important Features Through Propagating
+    Activation Differences", 2016.
+    """
+
+    name: ClassVar[str] = "input_x_gradient"
+    summary: ClassVar[str] = "the input times its gradient"
+    paper: ClassVar[str] = "Shrikumar 2016"
+    cost: ClassVar[str] = "1 + one backward"
+
+    def maps(self, subject: Subject) -> Maps:
+        """See `Method`."""
+        return Maps(subject.x * np.concatenate(list(here(subject))))
+
+
+def here(subject: Subject) -> Iterator[FloatArray]:
+    """The gradient of each target's score at the sample itself, (1, ...)."""
+    for target in range(len(subject.scores)):
+        yield from (found.values for found in subject.gradients(target))

@@ -1,0 +1,40 @@
+"""Where a method wants gradients: points of the input space near a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from onnxplain.graph.masking import Mask
+from onnxplain.tensors import Array, FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Points that are computed outside the graph: `make(part)` gives some of `count`, (b, ...).
+
+    They are made as they are needed, so that memory does not grow with their number.
+    """
+
+    count: int
+    make: Callable[[slice], FloatArray]
+
+
+@dataclass(frozen=True, eq=False)
+class Blend:
+    """`mask * x + (1 - mask) * baseline` for each mask that `feeds` describes.
+
+    They are made inside the graph: only the feeds travel to the device for each batch.
+    """
+
+    mask: Mask
+    feeds: Mapping[str, Array]
+    baseline: FloatArray
+
+    @property
+    def count(self) -> int:
+        """Number of masks."""
+        return len(next(iter(self.feeds.values())))
+
+
+Points = Given | Blend
