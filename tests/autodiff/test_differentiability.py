@@ -1,5 +1,7 @@
 """What stops a gradient, told before anything runs: the same as differentiating comes upon."""
 
+import itertools
+
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
@@ -9,8 +11,9 @@ from onnxplain import Explainer
 from onnxplain.autodiff.differentiability import Obstacle, differentiability
 from onnxplain.autodiff.differentiate import differentiate
 from onnxplain.autodiff.prepare import prepare
-from onnxplain.errors import GradientError
+from onnxplain.errors import GradientError, OnnxplainError
 from onnxplain.graph.load import load
+from tools.gradients.cases import cases
 
 VECTOR = "float[N,3] x"
 STRANGE = Obstacle("strange", "com.example::Strange")
@@ -133,12 +136,38 @@ def test_what_is_inside_a_branch_is_seen():
 )
 def test_it_is_complete_exactly_where_differentiating_works(body):
     model = vectors(body)
+    assert is_complete(model, "y", "x") == works(model, "y", "x")
+
+
+@pytest.mark.slow
+def test_it_agrees_with_differentiating_on_every_node_test_of_onnx():
+    verdicts = []
+    for case in cases():
+        model = load(case.model)
+        sources, scores = (
+            [spec.name for spec in ends if spec.dtype.kind == "f"]
+            for ends in (model.inputs, model.outputs)
+        )
+        for score, source in itertools.product(scores, sources[:1]):
+            expected, told = works(model, score, source), is_complete(model, score, source)
+            verdicts.append((case.name, score, expected, told))
+    assert [verdict for verdict in verdicts if verdict[2] != verdict[3]] == []
+    assert {expected for *_, expected, _ in verdicts} == {True, False}
+    assert len(verdicts) > 1000
+
+
+def works(model, score, source):
     try:
-        differentiate(prepare(model), "y", ["x"])
-    except GradientError:
-        assert not differentiability(model, "y", "x").complete
-    else:
-        assert differentiability(model, "y", "x").complete
+        return bool(differentiate(prepare(model), score, [source]))
+    except OnnxplainError:
+        return False
+
+
+def is_complete(model, score, source):
+    try:
+        return differentiability(model, score, source).complete
+    except OnnxplainError:
+        return False
 
 
 def test_an_explainer_looks_from_the_logit_to_its_input():
