@@ -17,6 +17,7 @@ from onnx import NodeProto
 from onnx.defs import OpSchema
 
 import onnxplain.autodiff.rules  # noqa: F401 - enters the rules into the table
+from onnxplain.autodiff.prepare import fused
 from onnxplain.autodiff.prepare.rewrite import MICROSOFT, Rewrites
 from onnxplain.autodiff.registry import STANDARD, ZERO
 from onnxplain.autodiff.step import Step
@@ -52,6 +53,8 @@ def microsoft_table() -> str:
     for name in sorted(names):
         kind, where = _handling(MICROSOFT, name, None)
         rows.append(f"| {name} | {kind} | {where} |")
+    blocked = " and ".join(f"`{domain}`" for domain in sorted(fused._BLOCKED))
+    rows += ["", f"Operators of {blocked} are refused by name, with the remedy."]
     return "\n".join(rows) + "\n"
 
 
