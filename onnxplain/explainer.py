@@ -235,7 +235,7 @@ class Explainer:
                     parameters=configured.options(),
                     provenance=self._provenance(result.batching),
                     layer=None if result.layer is None else result.layer.tensor,
-                    diagnostics=result.maps.diagnostics,
+                    diagnostics=result.maps.about(i),
                     picture_path=path,
                     seen=placement.covered(),
                     sheet=None if sheet is None else contact_sheet(sheet),
@@ -293,7 +293,7 @@ class Explainer:
             method=configured.name,
             layer=None if layer is None else layer.tensor,
             parameters=configured.options(),
-            diagnostics={"samples": [dict(result.maps.diagnostics) for result in results]},
+            diagnostics={"samples": [result.maps.about(0) for result in results]},
         )
 
     def _attribute(

@@ -94,6 +94,8 @@ def explain_pictures(
         # The same class may have been asked for twice, as in "top1,282".
         for explanation in {e.target.name: e for e in found}.values():
             _deliver(explanation, name, saving, console)
+            for sentence in explanation.diagnostics.get("warnings", ()):
+                console.note(f"Warning: {picture}, {explanation.target.name}: {sentence}")
             ways[_way(explanation)] = None
     for way in ways:
         console.note(f"Ran on {way}.")

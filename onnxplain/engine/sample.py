@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -76,9 +77,9 @@ class Sample:
         (activation,) = channels_first(real, self.layer.layout)
         return np.asarray(activation)
 
-    def baseline(self, spec: BaselineSpec) -> FloatArray:
+    def baseline(self, spec: BaselineSpec, seed: int = 0) -> FloatArray:
         """See `Subject`."""
-        return make_baseline(spec, self._scene)
+        return make_baseline(spec, dataclasses.replace(self._scene, seed=seed))
 
     def scores_of(self, x: FloatArray) -> FloatArray:
         """See `Subject`."""

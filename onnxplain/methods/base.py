@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -77,8 +77,8 @@ class Subject(Protocol):
     def activation(self) -> FloatArray:
         """The activation at the layer, (channels, rows, columns)."""
 
-    def baseline(self, spec: BaselineSpec) -> FloatArray:
-        """What "absent" looks like, of the shape of `x`."""
+    def baseline(self, spec: BaselineSpec, seed: int = 0) -> FloatArray:
+        """What "absent" looks like, of the shape of `x`; `seed` is for a random one."""
 
     def scores_of(self, x: FloatArray) -> FloatArray:
         """Scores (targets,) of another sample of the shape of `x`."""
@@ -115,10 +115,19 @@ class Subject(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Maps:
-    """What a method computed: `values` is (targets, ...), signed and never rescaled."""
+    """What a method computed: `values` is (targets, ...), signed and never rescaled.
+
+    `diagnostics` hold for all targets, `each` has those of every single one. Sentences under
+    `warnings` say what to mind about a map.
+    """
 
     values: FloatArray
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
+    each: Sequence[Mapping[str, Any]] = ()
+
+    def about(self, target: int) -> dict[str, Any]:
+        """Everything that is told of one target's map."""
+        return {**self.diagnostics, **(self.each[target] if self.each else {})}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,8 +214,10 @@ def collect(batches: Iterable[Batch]) -> FloatArray:
     return np.concatenate([batch.scores for batch in batches])
 
 
-def rows_and_columns(method: str, subject: Subject) -> tuple[int, int]:
+def rows_and_columns(method: str, subject: Subject, instead: str = "occlusion") -> tuple[int, int]:
     """The input's axes of rows and columns.
+
+    `instead` is a method for inputs without.
 
     Raises:
         OptionError: the input is no picture.
@@ -214,7 +225,7 @@ def rows_and_columns(method: str, subject: Subject) -> tuple[int, int]:
     if len(subject.spatial) != 2:
         raise OptionError(
             f"{method} needs an input with rows and columns, and this one has the shape "
-            f"{subject.x.shape}: use occlusion."
+            f"{subject.x.shape}: use {instead}."
         )
     rows, columns = subject.spatial
     return rows, columns

@@ -55,7 +55,7 @@ class Linear:
     def activation(self) -> Array:
         return self.shown
 
-    def baseline(self, spec: Any) -> Array:
+    def baseline(self, spec: Any, seed: int = 0) -> Array:
         self._count("baseline")
         return self.absent
 
