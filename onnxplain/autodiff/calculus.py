@@ -26,7 +26,8 @@ class Calculus(Builder):
     `specs` are the inferred types and shapes by name: a dimension is an int where it is static, a
     str where it is only named, None where nothing is known. `value_of` gives a constant's value,
     None for others. `rules` are those of the walk; `needed` are the forward tensors whose gradient
-    somebody asks for, which matters where leaving others out spares work.
+    somebody asks for, which matters where leaving others out spares work; `carried` are those that
+    hold the score itself, before it was rounded or moved.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Calculus(Builder):
         super().__init__(gs.Graph(opset=opset), prefix)
         self.rules = rules
         self.needed: frozenset[str] = frozenset()
+        self.carried: frozenset[str] = frozenset()
         self._specs = specs
         self._value_of = value_of
         self._shapes: dict[str, gs.Tensor] = {}

@@ -42,6 +42,7 @@ def differentiate(
     specs = infer_specs(model.proto)
     g = Calculus(model.opset, specs, lambda name: constant_value(model, name), rules)
     seed = g.input("seed", _sizes(g, score))
+    g.carried = _carried(model, score)
     wiring = model.wiring
     between = wiring.descendants(wanted) & wiring.ancestors([score])
     nodes = [wiring.nodes[i] for i in sorted(between)]
@@ -54,6 +55,20 @@ def differentiate(
     shapes = {GRADIENT + name: g.dims(g.tensor(name)) for name in wanted}
     _declare(differentiated.proto.graph, {o.name: o for o in model.proto.graph.output}, shapes)
     return differentiated
+
+
+_CARRYING = frozenset(
+    "QuantizeLinear DequantizeLinear Cast "
+    "Identity Flatten Reshape Squeeze Unsqueeze Transpose".split()
+)
+
+
+def _carried(model: Model, score: str) -> frozenset[str]:
+    """The score tensor, and those that hold the same numbers before they are rounded or moved."""
+    found = [score]
+    while (node := model.wiring.producer(found[-1])) is not None and node.op_type in _CARRYING:
+        found.append(node.input[0])
+    return frozenset(found)
 
 
 def _sizes(g: Calculus, tensor: str) -> tuple[int | str, ...]:

@@ -18,10 +18,11 @@ F32 = np.float32
 
 
 def pair(shape: str, attributes: str = "", **constants: Array) -> ModelProto:
-    """QuantizeLinear, then DequantizeLinear."""
+    """QuantizeLinear, then DequantizeLinear, of what is not yet the score."""
     model = parser.parse_model(
         f"""<ir_version: 10, opset_import: ["": 21]> g (float{shape} x) => (float{shape} y)
-        {{ q = QuantizeLinear{attributes}(x, s, z) y = DequantizeLinear{attributes}(q, s, z) }}"""
+        {{ q = QuantizeLinear{attributes}(x, s, z) r = DequantizeLinear{attributes}(q, s, z)
+        n = Neg(r) y = Neg(n) }}"""
     )
     for name, value in constants.items():
         model.graph.initializer.append(numpy_helper.from_array(value, name))
@@ -125,6 +126,30 @@ def test_gradient_of_a_prepared_product(body: str) -> None:
     x, seed = normal(3, 8) / 4, normal(3, 5, seed=1)
     found = gradients(prepare(load(model)), {"x": x}, {"y": seed}, ["x"])
     np.testing.assert_allclose(found["x"], seed @ (WHOLE * F32(0.02)).T, rtol=1e-5, atol=1e-6)
+
+
+TAILS = {
+    "in one go": "y = DequantizeLinear(q, s, z)",
+    "again once it is flat": """p = DequantizeLinear(q, s, z) f = Flatten(p)
+        r = QuantizeLinear(f, s, z) y = DequantizeLinear(r, s, z)""",
+    "and left as integers": "y = Identity(q)",
+}
+
+
+@pytest.mark.parametrize("tail", TAILS)
+def test_score_beyond_its_range_has_the_gradient_of_what_is_rounded(tail: str) -> None:
+    """d/dx of 3x: the range of the score ends at 2.55, that of x lies further out."""
+    kind, slope = ("uint8", 3 / 0.01) if "integers" in tail else ("float", 3)
+    model = parser.parse_model(
+        f"""<ir_version: 10, opset_import: ["": 21]> g (float[1,2] x) => ({kind}[1,2] y)
+        <float s = {{0.01}}, uint8 z = {{0}}, float t = {{0.1}}, float three = {{3}}>
+        {{ a = QuantizeLinear(x, t, z) b = DequantizeLinear(a, t, z) c = Mul(b, three)
+        q = QuantizeLinear(c, s, z) {TAILS[tail]} }}"""
+    )
+    differentiated = differentiate(load(model), "y", ["x"])
+    run = onnxruntime_function(differentiated.proto)
+    (found,) = run({"x": np.array([[20, 26]], F32), SEED: np.ones((1, 2), F32)})
+    np.testing.assert_allclose(found, [[slope, 0]], rtol=1e-6)
 
 
 def test_with_respect_to_integers_inside() -> None:

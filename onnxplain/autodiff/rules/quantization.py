@@ -2,9 +2,10 @@
 
 Rounding counts as the identity, and what lies outside the representable range has no gradient, as
 in torch's fake_quantize (Jacob et al., "Quantization and Training of Neural Networks for Efficient
-Integer-Arithmetic-Only Inference", 2018). The gradient with respect to an integer tensor is that
-with respect to the integer as if it were a real number. Scales and zero points count as constants,
-also those that are computed from the data.
+Integer-Arithmetic-Only Inference", 2018). Only the score itself keeps its gradient there: that of
+the class that wins often lies beyond the range that a calibration has seen. The gradient with
+respect to an integer tensor is that with respect to the integer as if it were a real number. Scales
+and zero points count as constants, also those that are computed from the data.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ _LARGEST = {
 @vjp("QuantizeLinear", domain=_MICROSOFT)
 def quantize_linear(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
     scale, zero = (_spread(g, s, s.input(i)) for i in (1, 2))
+    if s.x.name in g.carried:
+        return g.Div(dy, scale)
     q = g.Div(s.x, scale)
     if zero is not None:
         q = g.Add(q, g.Cast(zero, to=TensorProto.FLOAT))
