@@ -71,7 +71,7 @@ def test_every_operator_of_onnx_is_listed_once():
         "| Round | zero |  |  |",
         "| RandomNormal | none | has no input |  |",
         "| StringConcat | none | takes no floats |  |",
-        "| OptionalGetElement | none | for optional values |  |",
+        "| OptionalHasElement | none | for optional values |  |",
     ],
 )
 def test_an_operator_is_listed_with_what_is_done_about_it(row):

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from gradcheck import normal
 from gradcheck.agreement import agreeing, operators
+from gradcheck.reference import agrees, float64_function
 from onnx import parser
 
 from onnxplain.autodiff.prepare import functions
@@ -59,6 +60,31 @@ def test_inside_a_branch(monkeypatch: pytest.MonkeyPatch) -> None:
         {"x": normal(2), "c": np.array(True)},
     )
     assert "HardSwish" not in operators(changed)
+
+
+NEWEST = {
+    "inputs left out": """<ir_version: 10, opset_import: ["": 27]>
+        g (float[1,3,4] q, float[1,3,4] k, float[1,3,4] v, float[1,3,4] d) => (float[1,3,4] y)
+        { y, state = LinearAttention<update_rule="gated", q_num_heads=2, kv_num_heads=2>
+              (q, k, v, , d) }""",
+    "another domain of ONNX": """<ir_version: 10, opset_import: ["": 26, "ai.onnx.preview": 1]>
+        g (float[1,2,3,4] q, float[1,2,3,4] k, float[1,2,3,4] v) => (float[1,2,3,4] y)
+        { y = ai.onnx.preview.FlexAttention(q, k, v) }""",
+}
+"""What ONNX Runtime does not have yet; the reference writes out bodies by itself."""
+
+
+@pytest.mark.parametrize("source", NEWEST.values(), ids=NEWEST)
+def test_newest(source: str) -> None:
+    model = load(parser.parse_model(source))
+    (operator,) = operators(model)
+    changed = expand_functions(model)
+    assert operator not in operators(changed)
+    shapes = {"FlexAttention": (1, 2, 3, 4), "LinearAttention": (1, 3, 4)}
+    shape = shapes[operator.split("::")[-1]]
+    feeds = {name: normal(*shape, seed=i) / 2 for i, name in enumerate("qkvd")}
+    expected = float64_function(model.proto)(feeds)
+    assert agrees(float64_function(changed.proto), feeds, expected)
 
 
 @pytest.mark.parametrize("call", ["Softmax(x)", "GreaterOrEqual(x, x)", "Range(one, x, one)"])

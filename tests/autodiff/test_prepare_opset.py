@@ -163,3 +163,11 @@ def test_a_newer_model_stays_as_it_is() -> None:
     )
     model = load(parser.parse_model(source))
     assert raise_opset(model) is model
+
+
+def test_a_model_of_other_domains_alone_gets_the_standard_operators() -> None:
+    """Its score is still refused, but for what it is made of."""
+    source = """<ir_version: 8, opset_import: ["ai.onnx.ml": 2]>
+        g (float[2,3] x) => (float[2,3] y) { y = ai.onnx.ml.Binarizer(x) }"""
+    raised = agreeing(source, raise_opset, {"x": normal(2, 3)})
+    assert raised.opset == 18

@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from gradcheck import check_gradient, distinct, gradients, normal, single_node, uniform
+from gradcheck.reference import onnxruntime_function
 from onnx import TensorProto, parser
 
+from onnxplain.autodiff.differentiate import SEED, differentiate
+from onnxplain.autodiff.prepare import prepare
 from onnxplain.errors import GradientError
+from onnxplain.graph.load import load
 from onnxplain.tensors import Array
 
 ANYWHERE = normal(2, 3, 4)
@@ -169,11 +173,25 @@ def test_cast_passes_gradients_between_floats_only() -> None:
     check_gradient(model, {"x": normal(2, 3)})
 
 
-def test_dropout_in_training_is_refused() -> None:
+def test_dropout_in_training_without_a_mask_is_refused() -> None:
     inputs = {"x": ANYWHERE, "ratio": np.array(0.5, np.float32), "training": np.array(True)}
     model = single_node("Dropout", inputs, constants=["ratio", "training"])
     with pytest.raises(GradientError, match=r"the_Dropout.*inference mode"):
         gradients(model, {"x": ANYWHERE}, {"y0": ANYWHERE}, ["x"])
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("ratio", [0.8, 0.0, None])
+def test_dropout_passes_on_what_it_kept(ratio: float | None, training: bool) -> None:
+    """The answer is x times what the gradient must be, in the same run."""
+    given = None if ratio is None else np.array(ratio, np.float32)
+    feeds = {"x": np.ones((20, 20), np.float32), "ratio": given, "training": np.array(training)}
+    model = prepare(load(single_node("Dropout", feeds, constants=["ratio"])))
+    proto = differentiate(model, "y0", ["x"], ["y0"]).proto
+    seed = np.full((20, 20), 3, np.float32)
+    y, dx = onnxruntime_function(proto)({**feeds, SEED: seed})
+    np.testing.assert_allclose(dx, 3 * y, rtol=1e-6)
+    assert (y == 0).any() == (training and ratio != 0)
 
 
 @pytest.mark.parametrize("op", ["Ceil", "Floor", "Round", "Sign"])

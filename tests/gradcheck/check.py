@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx
@@ -11,6 +11,7 @@ from onnx import ModelProto, TensorProto, helper, version_converter
 
 from gradcheck.reference import (
     Feeds,
+    Function,
     agrees,
     float64_function,
     onnxruntime_function,
@@ -102,18 +103,25 @@ def _gradients_or_zeros(
 
 
 def gradients(
-    model: Model | ModelProto, feeds: Feeds, seeds: Feeds, wanted: Sequence[str]
+    model: Model | ModelProto,
+    feeds: Feeds,
+    seeds: Feeds,
+    wanted: Sequence[str],
+    runtime: Callable[[ModelProto], Function] = onnxruntime_function,
 ) -> dict[str, Array]:
-    """Σ seeds · ∂outputs/∂wanted by the package, with the shapes and finiteness checked."""
+    """Σ seeds · ∂outputs/∂wanted by the package, with the shapes and finiteness checked.
+
+    `runtime` makes functions of models: of the model, and of that with the gradient.
+    """
     model = model if isinstance(model, Model) else load(_raised(model))
     outputs = [value.name for value in model.proto.graph.output]
     score, seed, head = _joined(model, seeds)
     differentiated = differentiate(head, score, wanted, outputs)
     if _is_standard(model.proto):
         onnx.checker.check_model(differentiated.proto)
-    answers = onnxruntime_function(differentiated.proto)({**feeds, SEED: seed})
+    answers = runtime(differentiated.proto)({**feeds, SEED: seed})
     found = dict(zip([v.name for v in differentiated.proto.graph.output], answers, strict=True))
-    for name, value in zip(outputs, onnxruntime_function(model.proto)(feeds), strict=True):
+    for name, value in zip(outputs, runtime(model.proto)(feeds), strict=True):
         np.testing.assert_array_equal(found[name], value, f"output {name!r} has changed")
     for name in wanted:
         gradient = found[GRADIENT + name]

@@ -18,12 +18,15 @@ from onnx import (
     numpy_helper,
 )
 from onnx.reference import ReferenceEvaluator
+from onnx.reference.ops.op_pad import Pad_18
 
+from onnxplain.graph.model import opset_of
 from onnxplain.tensors import Array
 
 Feeds = Mapping[str, Array]
 Function = Callable[[Feeds], list[Array]]
 
+_NARROW = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 _DTYPE_ATTRIBUTES = frozenset({"to", "dtype", "stash_type", "softmax_precision", "output_dtype"})
 
 
@@ -32,7 +35,7 @@ def onnxruntime_function(model: ModelProto) -> Function:
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
+    options.log_severity_level = 4
     session = ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
     names = {value.name for value in session.get_inputs()}
 
@@ -44,10 +47,32 @@ def onnxruntime_function(model: ModelProto) -> Function:
     return run
 
 
+class Pad(Pad_18):
+    """As ONNX has it, where a negative number takes elements away; numpy's does not."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        data: Array,
+        pads: Array,
+        constant_value: Array | None = None,
+        axes: Array | None = None,
+        mode: str | None = None,
+    ) -> tuple[Array]:
+        kept = [slice(None)] * data.ndim
+        chosen = range(data.ndim) if axes is None else axes
+        for axis, before, after in zip(chosen, *np.split(np.asarray(pads), 2), strict=True):
+            kept[axis] = slice(max(-before, 0), data.shape[axis] + min(after, 0))
+        added = np.maximum(pads, 0)
+        return super()._run(data[tuple(kept)], added, constant_value, axes, mode)
+
+
 def float64_function(model: ModelProto) -> Function:
-    """The model in onnx's reference implementation with every float32 turned into float64."""
+    """The model in onnx's reference implementation with every float turned into float64."""
     # Made at the first call, where the caller copes with operators that the reference lacks.
-    evaluator = functools.cache(lambda: ReferenceEvaluator(_doubled(model)))
+    kernels = [Pad] if opset_of(model) >= 18 else []
+    evaluator = functools.cache(lambda: ReferenceEvaluator(doubled(model), new_ops=kernels))
     names = {value.name for value in model.graph.input}
 
     def run(feeds: Feeds) -> list[Array]:
@@ -78,26 +103,31 @@ def slope(
 
 
 def agrees(function: Function, feeds: Feeds, expected: Sequence[Array]) -> bool:
-    """Whether the function can be run and gives these outputs, as float32 goes."""
+    """Whether the function can be run and gives these outputs, as their precision goes."""
     try:
         found = function(feeds)
     except Exception:
         return False  # an operator, or a form of it, that the reference does not have
     return all(
-        np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=1e-3, atol=1e-4, equal_nan=True)
+        np.shape(a) == np.shape(b) and np.allclose(a, b, _rtol(b), atol=1e-4, equal_nan=True)
         for a, b in zip(found, expected, strict=True)
     )
 
 
+def _rtol(value: Array) -> float:
+    return 1e-2 if value.dtype == np.float16 else 1e-3
+
+
 def _double(value: Array) -> Array:
-    return value.astype(np.float64) if value.dtype == np.float32 else value
+    return value.astype(np.float64) if value.dtype in (np.float16, np.float32) else value
 
 
-def _doubled(model: ModelProto) -> ModelProto:
-    doubled = ModelProto()
-    doubled.CopyFrom(model)
-    _double_graph(doubled.graph)
-    return doubled
+def doubled(model: ModelProto) -> ModelProto:
+    """The model with every float in it turned into float64."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    _double_graph(copy.graph)
+    return copy
 
 
 def _double_graph(graph: GraphProto) -> None:
@@ -106,6 +136,9 @@ def _double_graph(graph: GraphProto) -> None:
     for tensor in graph.initializer:
         _double_tensor(tensor)
     for node in graph.node:
+        if node.op_type == "ConstantOfShape" and not node.attribute:
+            zero = numpy_helper.from_array(np.zeros(1, np.float32))
+            node.attribute.append(helper.make_attribute("value", zero))
         for attribute in node.attribute:
             _double_attribute(node, attribute)
 
@@ -115,7 +148,7 @@ def _double_attribute(node: NodeProto, attribute: AttributeProto) -> None:
         _double_graph(attribute.g)
     elif attribute.type == AttributeProto.TENSOR:
         _double_tensor(attribute.t)
-    elif attribute.name in _DTYPE_ATTRIBUTES and attribute.i == TensorProto.FLOAT:
+    elif attribute.name in _DTYPE_ATTRIBUTES and attribute.i in _NARROW:
         attribute.i = TensorProto.DOUBLE
     elif node.op_type == "Constant" and attribute.name == "value_float":
         tensor = numpy_helper.from_array(np.array(attribute.f, np.float64))
@@ -127,11 +160,11 @@ def _double_type(kind: TypeProto) -> None:
         _double_type(kind.sequence_type.elem_type)
     elif kind.HasField("optional_type"):
         _double_type(kind.optional_type.elem_type)
-    elif kind.tensor_type.elem_type == TensorProto.FLOAT:
+    elif kind.tensor_type.elem_type in _NARROW:
         kind.tensor_type.elem_type = TensorProto.DOUBLE
 
 
 def _double_tensor(tensor: TensorProto) -> None:
-    if tensor.data_type == TensorProto.FLOAT:
+    if tensor.data_type in _NARROW:
         array = numpy_helper.to_array(tensor).astype(np.float64)
         tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))

@@ -11,8 +11,13 @@ import numpy as np
 import onnx
 from onnx import ModelProto
 
+from onnxplain.autodiff.prepare.rewrite import all_nodes
+
 _NEWEST_IR, _NEWEST_OPSET = 13, 26
 """What ONNX Runtime loads; newer models are declared older where that changes no operator."""
+
+_FIXED = frozenset({("Upsample", "scales"), ("RoiAlign", "rois"), ("MaxRoiPool", "rois")})
+"""Inputs that have no gradient but are older than ONNX's word on it, or as torchvision has it."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ def cases(pattern: str = "") -> Iterator[Case]:
         whole = models.get(name.split("_expanded")[0], case)
         names = [value.name for value in case.model.graph.input]
         feeds = dict(zip(names, map(_array, case.data_sets[0][0]), strict=False))
-        yield Case(name, whole.model.graph.node[0].op_type, _older(case.model), feeds)
+        yield Case(name, whole.model.graph.node[0].op_type, older(case.model), feeds)
 
 
 def _floats_both_ways(model: ModelProto) -> bool:
@@ -45,20 +50,21 @@ def _floats_both_ways(model: ModelProto) -> bool:
     return all(any(v.type.tensor_type.elem_type in floats for v in side) for side in sides)
 
 
-def _older(model: ModelProto) -> ModelProto:
-    older = ModelProto()
-    older.CopyFrom(model)
-    older.ir_version = min(model.ir_version, _NEWEST_IR)
-    for imported in older.opset_import:
+def older(model: ModelProto) -> ModelProto:
+    """The model as ONNX Runtime loads it, if it has no operator of a newer opset."""
+    lowered = ModelProto()
+    lowered.CopyFrom(model)
+    lowered.ir_version = min(model.ir_version, _NEWEST_IR)
+    for imported in lowered.opset_import:
         if imported.domain == "" and imported.version > _NEWEST_OPSET:
             schemas = [
                 onnx.defs.get_schema(node.op_type, imported.version)
-                for node in model.graph.node
+                for node in all_nodes(model.graph)
                 if node.domain == ""
             ]
             if all(schema.since_version <= _NEWEST_OPSET for schema in schemas):
                 imported.version = _NEWEST_OPSET
-    return older
+    return lowered
 
 
 def _array(value: Any) -> Any:
@@ -69,15 +75,14 @@ def _array(value: Any) -> Any:
 
 def parameters(model: ModelProto) -> frozenset[str]:
     """Inputs that ONNX says are not differentiable, such as the scales of a Resize."""
-    (opset,) = (one.version for one in model.opset_import if one.domain == "")
+    opsets = {one.domain: one.version for one in model.opset_import}
     fixed = onnx.defs.OpSchema.DifferentiationCategory.NonDifferentiable
     return frozenset(
         name
         for node in model.graph.node
         if node.domain == ""
         for name, formal in zip(
-            node.input, onnx.defs.get_schema(node.op_type, opset).inputs, strict=False
+            node.input, onnx.defs.get_schema(node.op_type, opsets[""]).inputs, strict=False
         )
-        if formal.differentiation_category == fixed
-        or (node.op_type, formal.name) == ("Upsample", "scales")  # older than these categories
+        if formal.differentiation_category == fixed or (node.op_type, formal.name) in _FIXED
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from onnx import ModelProto
 
 from onnxplain.autodiff.prepare.attention import undo_attention
+from onnxplain.autodiff.prepare.dropout import keep_masks
 from onnxplain.autodiff.prepare.float32 import to_float32
 from onnxplain.autodiff.prepare.fold import fold_constants
 from onnxplain.autodiff.prepare.functions import expand_functions
@@ -26,6 +27,7 @@ __all__ = ["prepare"]
 _PASSES = (
     to_float32,
     raise_opset,
+    keep_masks,
     undo_fusions,
     undo_attention,
     dequantize,

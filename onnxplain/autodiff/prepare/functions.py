@@ -26,16 +26,14 @@ def expand_functions(model: Model) -> Model:
 
     Those whose gradient is zero stay. Names of tensors stay.
     """
-    left: set[str] = set()
+    left: set[tuple[str, str]] = set()
     while (functions := _functions(model)) - left:
         left = functions  # should one not be replaced, it is not tried again
         proto = model.proto
         for op in sorted(functions):
             # The inliner gives up where a body depends on types and is asked for in a subgraph.
             with contextlib.suppress(RuntimeError):
-                proto = inline_selected_functions(
-                    _typed(proto), [("", op)], inline_schema_functions=True
-                )
+                proto = inline_selected_functions(_typed(proto), [op], inline_schema_functions=True)
         if proto is model.proto:
             break
         del proto.graph.value_info[:]
@@ -47,10 +45,12 @@ def expand_functions(model: Model) -> Model:
 def _typed(proto: ModelProto) -> ModelProto:
     """The model with types declared that the inliner asks for and does not infer.
 
-    They are those of initializers, and of what operators of other domains make: floats, probably.
+    They are those of initializers, of what operators of other domains make: floats, probably, and
+    of inputs that are left out, which it asks for as well.
     """
     typed = ModelProto()
     typed.CopyFrom(proto)
+    typed.graph.value_info.append(helper.make_tensor_value_info("", TensorProto.FLOAT, None))
     for tensor in proto.graph.initializer:
         value = helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
         typed.graph.value_info.append(value)
@@ -65,21 +65,22 @@ def _typed(proto: ModelProto) -> ModelProto:
     return typed
 
 
-def _functions(model: Model) -> set[str]:
-    """The operators of a model that are to be written out."""
+def _functions(model: Model) -> set[tuple[str, str]]:
+    """The operators of a model that are to be written out, by domain."""
+    opsets = {entry.domain: entry.version for entry in model.proto.opset_import}
+    steps = (Step(node, model.opset, gs.Variable) for node in all_nodes(model.proto.graph))
     return {
-        node.op_type
-        for node in all_nodes(model.proto.graph)
-        if node.domain in ("", "ai.onnx")
-        and node.op_type not in ZERO | _KEPT
-        and STANDARD.find(Step(node, model.opset, gs.Variable)) is None
-        and _has_body(node.op_type, model.opset)
+        (step.domain, step.op)
+        for step in steps
+        if (step.domain or step.op not in ZERO | _KEPT)
+        and STANDARD.find(step) is None
+        and _has_body(step.domain, step.op, opsets.get(step.domain, model.opset))
     }
 
 
-def _has_body(op: str, opset: int) -> bool:
+def _has_body(domain: str, op: str, opset: int) -> bool:
     try:
-        schema = onnx.defs.get_schema(op, opset)
+        schema = onnx.defs.get_schema(op, opset, domain)
     except onnx.defs.SchemaError:
         return False
     # The package's stubs lack both.

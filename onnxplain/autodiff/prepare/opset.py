@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import onnx_graphsurgeon as gs
-from onnx import ModelProto
+from onnx import ModelProto, helper
 
 from onnxplain.autodiff.prepare.rewrite import Rewriter, Rewrites, rewritten
 from onnxplain.autodiff.step import Step
@@ -35,6 +35,8 @@ def raise_opset(model: Model) -> Model:
     """
     if model.opset >= LOWEST:
         return model
+    if not model.opset:
+        return _with_standard_operators(model)
     if model.opset < _OLDEST:
         raise GradientError(
             f"The model has opset {model.opset}, and gradients need 7 or newer: convert it with "
@@ -45,6 +47,14 @@ def raise_opset(model: Model) -> Model:
     for entry in proto.opset_import:
         if entry.domain in ("", "ai.onnx"):
             entry.version = LOWEST
+    return replace(model, proto=proto)
+
+
+def _with_standard_operators(model: Model) -> Model:
+    """For a model of nothing but operators of other domains, such as ai.onnx.ml."""
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    proto.opset_import.append(helper.make_opsetid("", LOWEST))
     return replace(model, proto=proto)
 
 

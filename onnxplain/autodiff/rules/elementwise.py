@@ -56,19 +56,24 @@ vjp_table(
 )
 
 
-@vjp("Identity", "Cast", "CastLike")
+@vjp("Identity", "Cast", "CastLike", "OptionalGetElement")
 def identity(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
     return dy
 
 
 @vjp("Dropout")
 def dropout(g: Calculus, s: Step, dy: gs.Tensor, *_: gs.Tensor | None) -> gs.Tensor:
-    training = g.value(s.input(2))
-    if s.input(2) is None or (training is not None and not training.any()):
+    ratio, training = s.input(1), s.input(2)
+    known = g.value(training)
+    if training is None or (known is not None and not known.any()):
         return dy
-    raise GradientError(
-        f"The Dropout {s.node.name!r} draws at random: export the model in inference mode."
-    )
+    if len(s.node.output) < 2:
+        raise GradientError(
+            f"The Dropout {s.node.name!r} draws at random and keeps no mask of what it drew, and "
+            "drawn again it would differ: export the model in inference mode."
+        )
+    kept = g.where(s.outputs[1], g.Div(dy, g.Sub(F32(1), F32(0.5) if ratio is None else ratio)))
+    return g.Where(training, kept, dy)
 
 
 @vjp("Add", "Sum", broadcasts=True)
