@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from onnxplain.autodiff.step import Step
+
+Check = Callable[[Any, Sequence[Step]], None]
+"""`check(g, steps)`, before a walk over `steps`, raises GradientError where rules do not apply."""
 
 Rule = Callable[..., Any]
 """`rule(g, step, dy, ...)`: one dy per output of the node, None where nothing flows back.
@@ -27,10 +30,18 @@ class Entry:
 
 
 class Rules:
-    """Rules by (domain, operator); for an opset the latest that had begun by then."""
+    """Rules by (domain, operator); for an opset the latest that had begun by then.
 
-    def __init__(self, table: Mapping[tuple[str, str], list[Entry]] | None = None) -> None:
+    `check` is asked once for each differentiated model.
+    """
+
+    def __init__(
+        self,
+        table: Mapping[tuple[str, str], list[Entry]] | None = None,
+        check: Check = lambda g, steps: None,
+    ) -> None:
         self._table = {key: list(entries) for key, entries in (table or {}).items()}
+        self.check = check
 
     def add(self, domain: str, op: str, entry: Entry) -> None:
         """Enter a rule."""
@@ -42,9 +53,9 @@ class Rules:
         begun = [entry for entry in entries if entry.since <= step.opset]
         return max(begun, key=lambda entry: entry.since, default=None)
 
-    def replaced(self, rules: Mapping[str, Rule]) -> Rules:
-        """A copy in which operators of the default domain have other rules."""
-        changed = Rules(self._table)
+    def replaced(self, rules: Mapping[str, Rule], check: Check | None = None) -> Rules:
+        """A copy in which operators of the default domain have other rules, and maybe a check."""
+        changed = Rules(self._table, check or self.check)
         for op, rule in rules.items():
             changed._table["", op] = [Entry(rule, 1, broadcasts=False)]
         return changed

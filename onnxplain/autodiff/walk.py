@@ -9,7 +9,7 @@ import onnx_graphsurgeon as gs
 from onnx import NodeProto
 
 from onnxplain.autodiff.calculus import Calculus
-from onnxplain.autodiff.registry import STRAIGHT_THROUGH, ZERO
+from onnxplain.autodiff.registry import STANDARD, STRAIGHT_THROUGH, ZERO, Entry
 from onnxplain.autodiff.step import Step
 from onnxplain.errors import GradientError
 from onnxplain.graph.wiring import SIZE_READERS
@@ -27,6 +27,7 @@ def backpropagate(
             everywhere cut the score off from what is wanted.
     """
     walk = Walk(g, nodes, wanted)
+    g.rules.check(g, walk.steps)
     walk.add(score, seed)
     gradients = dict(zip(wanted, walk.run(), strict=True))
     missing = [name for name, gradient in gradients.items() if gradient is None]
@@ -40,12 +41,12 @@ class Walk:
 
     def __init__(self, g: Calculus, nodes: Sequence[NodeProto], wanted: Sequence[str]) -> None:
         self._g = g
-        self._steps = [Step(node, g.graph.opset, g.tensor) for node in nodes]
+        self.steps = [Step(node, g.graph.opset, g.tensor) for node in nodes]
         self._wanted = wanted
         self._contributions: dict[str, list[gs.Tensor]] = defaultdict(list)
         passed = (
             y.name
-            for step in self._steps
+            for step in self.steps
             for y in step.outputs
             if step.op in STRAIGHT_THROUGH or g.differentiable(y)
         )
@@ -61,13 +62,14 @@ class Walk:
         Raises:
             GradientError: an operator on the way has no rule.
         """
-        for step in reversed(self._steps):
+        for step in reversed(self.steps):
             dys = [self._arrived(y.name) for y in step.outputs]
             if all(dy is None for dy in dys):
                 continue
             if step.op in ZERO and not step.domain:
                 continue
-            for x, dx in zip(step.inputs, _apply(self._g, step, dys), strict=False):
+            dxs = _apply(self._g, self._g.rules.find(step), step, dys)
+            for x, dx in zip(step.inputs, dxs, strict=False):
                 if x is not None and dx is not None and x.name in self._g.needed:
                     self.add(x.name, dx)
         return [self._arrived(name) for name in self._wanted]
@@ -81,7 +83,7 @@ class Walk:
         """
         reached = set(missing)
         ends = []
-        for step in self._steps:
+        for step in self.steps:
             before = [x.name for x in step.inputs if x is not None and x.name in reached]
             if before:
                 reached.update(y.name for y in step.outputs)
@@ -101,8 +103,20 @@ class Walk:
         return parts[0] if parts else None
 
 
-def _apply(g: Calculus, step: Step, dys: Sequence[gs.Tensor | None]) -> Sequence[gs.Tensor | None]:
-    entry = g.rules.find(step)
+def standard_gradients(
+    g: Calculus, step: Step, dys: Sequence[gs.Tensor | None]
+) -> Sequence[gs.Tensor | None]:
+    """The true gradients of a node's inputs, for rules that replace the standard ones.
+
+    Raises:
+        GradientError: the operator has no rule.
+    """
+    return _apply(g, STANDARD.find(step), step, dys)
+
+
+def _apply(
+    g: Calculus, entry: Entry | None, step: Step, dys: Sequence[gs.Tensor | None]
+) -> Sequence[gs.Tensor | None]:
     if entry is None:
         raise GradientError(_no_rule(step))
     given = entry.rule(g, step, *dys)

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from onnxplain.autodiff.registry import STANDARD, Rules
 from onnxplain.methods.base import Maps, Method, Subject
 from onnxplain.tensors import FloatArray
 
@@ -69,7 +70,7 @@ class InputXGradient(InputGradientMethod):
         return Maps(subject.x * np.concatenate(list(here(subject))))
 
 
-def here(subject: Subject) -> Iterator[FloatArray]:
+def here(subject: Subject, rules: Rules = STANDARD) -> Iterator[FloatArray]:
     """The gradient of each target's score at the sample itself, (1, ...)."""
     for target in range(len(subject.scores)):
-        yield from (found.values for found in subject.gradients(target))
+        yield from (found.values for found in subject.gradients(target, rules=rules))

@@ -11,6 +11,7 @@ from onnxplain.graph.names import closest
 from onnxplain.methods.base import Method
 from onnxplain.methods.cam import CAM, EigenCAM, FeatureMaps
 from onnxplain.methods.gradient import Gradient, InputXGradient
+from onnxplain.methods.guided import Deconvnet, GuidedBackprop
 from onnxplain.methods.occlusion import Occlusion
 from onnxplain.methods.perturb_layer import AblationCAM, ReciproCAM
 from onnxplain.methods.rise import RISE
@@ -29,6 +30,8 @@ METHODS: dict[str, type[Method]] = {
         FeatureMaps,
         Gradient,
         InputXGradient,
+        GuidedBackprop,
+        Deconvnet,
     )
 }
 

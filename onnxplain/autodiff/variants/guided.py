@@ -1,0 +1,77 @@
+"""Rectifiers that let back through only what speaks for the score.
+
+A rectifier lets its input through above 0 and damps or removes it below: Relu, also written as Clip
+from 0 (ReLU6) or as the maximum of 0 and one other tensor, LeakyRelu, PRelu and ThresholdedRelu.
+Smooth units such as Elu, Gelu or Swish keep their derivative: the papers know only rectifiers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_graphsurgeon as gs
+
+import onnxplain.autodiff.rules  # noqa: F401 - enters the rules into the table
+from onnxplain.autodiff.calculus import Calculus
+from onnxplain.autodiff.registry import STANDARD, Rule
+from onnxplain.autodiff.step import Step
+from onnxplain.autodiff.walk import standard_gradients
+from onnxplain.errors import GradientError
+
+Gradients = Sequence[gs.Tensor | None]
+
+_RECTIFIERS = ("Relu", "Clip", "Max", "LeakyRelu", "PRelu", "ThresholdedRelu")
+"""Operators that are a rectifier, or may be one."""
+
+
+def _is_rectifier(g: Calculus, s: Step) -> bool:
+    if s.op == "Clip":
+        return _is_zero(g, s.input(1))
+    if s.op == "Max":
+        return len(s.inputs) == 2 and any(_is_zero(g, x) for x in s.inputs)
+    return s.op in _RECTIFIERS and not s.domain
+
+
+def _is_zero(g: Calculus, x: gs.Variable | None) -> bool:
+    value = g.value(x)
+    return value is not None and not value.any()
+
+
+def _guided(g: Calculus, s: Step, dy: gs.Tensor) -> Gradients:
+    """Pass what is positive where the unit is active."""
+    return standard_gradients(g, s, [g.Mul(g.Relu(dy), g.above(s.y))])
+
+
+def _deconvolved(g: Calculus, s: Step, dy: gs.Tensor) -> Gradients:
+    """Pass what is positive, whether or not the unit is active; a ceiling still stops it."""
+    passed = g.Relu(dy)
+    if s.op == "Clip" and s.input(2) is not None:
+        passed = g.where(g.Less(s.y, s.inputs[2]), passed)
+    if s.op == "Max":
+        return [None if _is_zero(g, x) else g.sum_to(passed, x, s.y) for x in s.inputs]
+    return [passed]
+
+
+def _at_rectifiers(rule: Rule) -> Rule:
+    def chosen(g: Calculus, s: Step, dy: gs.Tensor) -> Gradients:
+        replaced: Gradients = (
+            rule(g, s, dy) if _is_rectifier(g, s) else standard_gradients(g, s, [dy])
+        )
+        return replaced
+
+    return chosen
+
+
+def _check(g: Calculus, steps: Sequence[Step]) -> None:
+    if not any(_is_rectifier(g, step) for step in steps):
+        raise GradientError(
+            "The model has no rectifier such as Relu between the input and the score, so the map "
+            "would be the plain gradient: use gradient, smoothgrad or integrated_gradients."
+        )
+
+
+GUIDED = STANDARD.replaced(dict.fromkeys(_RECTIFIERS, _at_rectifiers(_guided)), _check)
+"""Guided backpropagation (Springenberg 2014): g where g > 0 and the unit is active."""
+
+DECONVNET = STANDARD.replaced(dict.fromkeys(_RECTIFIERS, _at_rectifiers(_deconvolved)), _check)
+"""Deconvnet (Zeiler 2013): g where g > 0; maxima send it back by their switches."""
