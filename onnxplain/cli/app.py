@@ -24,15 +24,43 @@ onnxplain run model.onnx cat.jpg -t 'tiger cat' -l /layer4/Relu_output_0 -f png,
 onnxplain run model.onnx cat.jpg --fit crop --resize 256 --scale 0.00392157 --mean 0.5 --std 0.5
 """
 
+_COMPARE_EXAMPLES = """
+[bold]Examples[/bold]
+
+onnxplain compare model.onnx cat.jpg
+
+onnxplain compare model.onnx photos/ -m gradcam,lrp,rise -t top3 --samples 2000
+"""
+
 _EXAMPLES = """
 [bold]Examples[/bold]
 
 onnxplain run model.onnx cat.jpg
 
+onnxplain compare model.onnx cat.jpg
+
 onnxplain inspect model.onnx
 """
 
 ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="An .onnx file.")]
+Images = Annotated[
+    list[str],
+    typer.Argument(metavar="IMAGE", help="Pictures, folders, or patterns in quotes."),
+]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target",
+        "-t",
+        rich_help_panel=EXPLAINED,
+        metavar="CLASS",
+        help="Index, label, top1 (the default), top5...; several between commas, or repeated.",
+    ),
+]
+BatchSize = Annotated[
+    int | None, typer.Option(metavar="COUNT", help="Samples per run; chosen by itself.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Say nothing but errors.")]
 AsJson = Annotated[
     bool, typer.Option("--json", metavar="", help="JSON on standard output, nothing else.")
 ]
@@ -71,10 +99,7 @@ def run(
     *,
     context: typer.Context,
     model: ModelPath,
-    images: Annotated[
-        list[str],
-        typer.Argument(metavar="IMAGE", help="Pictures, folders, or patterns in quotes."),
-    ],
+    images: Images,
     method: Annotated[
         str,
         typer.Option(
@@ -85,16 +110,7 @@ def run(
             help="See `onnxplain methods`.",
         ),
     ] = "scorecam",
-    target: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--target",
-            "-t",
-            rich_help_panel=EXPLAINED,
-            metavar="CLASS",
-            help="Index, label, top1 (the default), top5...; several between commas, or repeated.",
-        ),
-    ] = None,
+    target: Targets = None,
     aspect: Given,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the files go.")
@@ -111,13 +127,9 @@ def run(
     colormap: Annotated[
         str, typer.Option(metavar="NAME", help="Colours of the png: inferno, viridis, jet...")
     ] = "inferno",
-    batch_size: Annotated[
-        int | None, typer.Option(metavar="COUNT", help="Samples per run; chosen by itself.")
-    ] = None,
+    batch_size: BatchSize = None,
     json: AsJson = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", metavar="", help="Say nothing but errors.")
-    ] = False,
+    quiet: Quiet = False,
     debug: Debug = False,
     loading: Given,
     preprocess: Given,
@@ -136,6 +148,58 @@ def run(
         loading=loading | {"batch_size": batch_size},
         preprocess=preprocess,
         saving=Saving(out, [name.strip() for name in formats.split(",")], colormap),
+        console=Console(quiet=quiet, as_json=json),
+    )
+    raise typer.Exit(status)
+
+
+@app.command(epilog=_COMPARE_EXAMPLES)
+@takes(aspect=(ASPECT,), loading=(MODEL,), preprocess=(PREPROCESS,), options=(METHOD,))
+def compare(
+    *,
+    context: typer.Context,
+    model: ModelPath,
+    images: Images,
+    methods: Annotated[
+        str,
+        typer.Option(
+            "--methods",
+            "-m",
+            metavar="NAMES",
+            rich_help_panel=EXPLAINED,
+            help="Methods between commas, the columns; see `onnxplain methods`.",
+        ),
+    ] = "gradcam,scorecam,occlusion,integrated_gradients",
+    target: Targets = None,
+    aspect: Given,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the files go.")
+    ] = Path("onnxplain-out"),
+    colormap: Annotated[
+        str, typer.Option(metavar="NAME", help="Colours of the maps: inferno, viridis, jet...")
+    ] = "inferno",
+    batch_size: BatchSize = None,
+    json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+    loading: Given,
+    preprocess: Given,
+    options: Given,
+) -> None:
+    """Draw several methods side by side, a row for each target."""
+    context.obj["debug"] = debug
+    from onnxplain.cli.compare import compare_methods
+
+    status = compare_methods(
+        model,
+        images,
+        methods=[name.strip() for name in methods.split(",") if name.strip()],
+        targets=target or ["top1"],
+        options=aspect | options,
+        loading=loading | {"batch_size": batch_size},
+        preprocess=preprocess,
+        folder=out,
+        colormap=colormap,
         console=Console(quiet=quiet, as_json=json),
     )
     raise typer.Exit(status)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,27 +10,14 @@ from pathlib import Path
 from onnxplain.cli.console import Console, print_error
 from onnxplain.cli.flags import Given
 from onnxplain.cli.loading import method_options, open_model
-from onnxplain.errors import (
-    LayerError,
-    MapError,
-    ModelError,
-    OnnxplainError,
-    OptionError,
-    PictureError,
-)
-from onnxplain.explainer import Explainer
+from onnxplain.cli.pictures import errors_of_one_picture, find_sitters, note_guess, note_warnings
+from onnxplain.errors import PictureError
 from onnxplain.explanation import Explanation
-from onnxplain.formats import check_formats, unique_names
+from onnxplain.formats import check_formats
 from onnxplain.formats.names import file_stem
 from onnxplain.formats.write import check_folder
-from onnxplain.images.picture import MAX_PIXELS, find_pictures
-from onnxplain.images.preprocess import Preprocess
 from onnxplain.methods.registry import make_method
 from onnxplain.render import check_colormap
-
-_OPENCV = {"OPENCV_IO_MAX_IMAGE_PIXELS": str(MAX_PIXELS), "OPENCV_LOG_LEVEL": "SILENT"}
-"""Read when OpenCV is loaded, which then refuses larger files before it decodes them, and leaves it
-to us to say what is wrong with a file."""
 
 
 @dataclass(frozen=True)
@@ -71,50 +57,33 @@ def explain_pictures(
 
     A picture that cannot be read or explained is reported, and the others go on.
     """
-    for name, value in _OPENCV.items():
-        os.environ.setdefault(name, value)
     # Whatever can be wrong without the model is said before it is loaded.
     make_method(method, options)
     saving.check()
-    pictures = find_pictures(images)
+    sitters = find_sitters(images)
     explainer = open_model(model, loading, preprocess)
-    _note_guess(explainer.preprocess, model, console)
+    note_guess(explainer.preprocess, model, console)
     own = method_options(options, explainer)
     status = 0
     ways: dict[str, None] = {}
-    for picture, name, title in zip(pictures, *_names_and_titles(pictures), strict=True):
+    for sitter in sitters:
         try:
-            with console.progress(title) as report:
+            with console.progress(sitter.title) as report:
                 explainer.on_progress(report)
-                found = explainer.explain_each(picture, method, targets, **own)
-        except _errors_of_one_picture(explainer) as error:
-            print_error(str(error) if isinstance(error, PictureError) else f"{picture}: {error}")
+                found = explainer.explain_each(sitter.path, method, targets, **own)
+        except errors_of_one_picture(explainer) as error:
+            known = isinstance(error, PictureError)
+            print_error(str(error) if known else f"{sitter.path}: {error}")
             status = error.exit_status
             continue
         # The same class may have been asked for twice, as in "top1,282".
         for explanation in {e.target.name: e for e in found}.values():
-            _deliver(explanation, name, saving, console)
-            for sentence in explanation.diagnostics.get("warnings", ()):
-                console.note(f"Warning: {picture}, {explanation.target.name}: {sentence}")
+            _deliver(explanation, sitter.name, saving, console)
+            note_warnings(explanation, console)
             ways[_way(explanation)] = None
     for way in ways:
         console.note(f"Ran on {way}.")
     return status
-
-
-def _errors_of_one_picture(explainer: Explainer) -> tuple[type[OnnxplainError], ...]:
-    """Errors that the next picture need not meet; one of another size may suit the model better."""
-    own_size = explainer.preprocess.size is None
-    sized = (ModelError, LayerError, OptionError) if own_size else ()
-    return (PictureError, MapError, *sized)
-
-
-def _names_and_titles(pictures: Sequence[Path]) -> tuple[list[str], list[str]]:
-    """What to call each picture in the names of its files, and beside a progress bar."""
-    names = unique_names(picture.stem for picture in pictures)
-    if len(pictures) == 1:
-        return names, [pictures[0].name]
-    return names, [f"{p.name} ({i} of {len(pictures)})" for i, p in enumerate(pictures, start=1)]
 
 
 def _deliver(explanation: Explanation, name: str, saving: Saving, console: Console) -> None:
@@ -124,15 +93,6 @@ def _deliver(explanation: Explanation, name: str, saving: Saving, console: Conso
         console.result(_as_json(explanation, files))
     else:
         console.result(_as_line(explanation, _braced(files, file_stem(explanation, name))))
-
-
-def _note_guess(preprocess: Preprocess, model: Path, console: Console) -> None:
-    if preprocess.origin.startswith("guess"):
-        console.note(
-            f"Note: how {model.name} wants its pictures is a {preprocess.origin}. Settle it with "
-            "--fit, --resize, --channels, --scale, --mean and --std, or with a file "
-            f"{model.stem}.onnxplain.json beside the model."
-        )
 
 
 def _way(explanation: Explanation) -> str:

@@ -12,6 +12,8 @@ from onnxplain.autodiff.registry import STANDARD, Rules
 from onnxplain.methods.base import Maps, Method, Subject
 from onnxplain.tensors import FloatArray
 
+_PERCENTILE = 99
+
 
 @dataclass(frozen=True, kw_only=True)
 class InputGradientMethod(Method):
@@ -20,10 +22,9 @@ class InputGradientMethod(Method):
     needs_gradient: ClassVar[bool] = True
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
-        """The sum over the channels."""
+        """The sum over the channels, capped."""
         rest = tuple(i for i in range(values.ndim) if i + 1 not in spatial)
-        total: FloatArray = values.sum(axis=rest)
-        return total
+        return capped(values.sum(axis=rest))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +47,9 @@ class Gradient(InputGradientMethod):
         return Maps(np.concatenate(list(here(subject))))
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
-        """The largest absolute value over the channels."""
+        """The largest absolute value over the channels, capped."""
         rest = tuple(i for i in range(values.ndim) if i + 1 not in spatial)
-        largest: FloatArray = np.abs(values).max(axis=rest)
-        return largest
+        return capped(np.abs(values).max(axis=rest))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,3 +74,13 @@ def here(subject: Subject, rules: Rules = STANDARD) -> Iterator[FloatArray]:
     """The gradient of each target's score at the sample itself, (1, ...)."""
     for target in range(len(subject.scores)):
         yield from (found.values for found in subject.gradients(target, rules=rules))
+
+
+def capped(heat: FloatArray) -> FloatArray:
+    """A map of single pixels with its few largest magnitudes cut off at the 99th percentile.
+
+    A handful of pixels would else leave all others dark (Smilkov et al., "SmoothGrad: removing
+    noise by adding noise", 2017, section 3.1). Values themselves are never cut.
+    """
+    limit = np.percentile(np.abs(heat), _PERCENTILE)
+    return heat if limit == 0 else np.clip(heat, -limit, limit).astype(np.float32)

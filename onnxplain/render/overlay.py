@@ -64,20 +64,36 @@ def overlay(
     factor = max(1, round(_SHOWN_SIDE / max(height, width)))
     size = (width * factor, height * factor)
     shown = cv2.resize(picture, size, interpolation=cv2.INTER_NEAREST)
-    heat = cv2.resize(heatmap, size, interpolation=cv2.INTER_LINEAR)
-    colours = colormap_table(colormap)
-    blended = _blended(shown, heat, colours)
-    page = page_for(blended)
-    legend = []
-    if outlines := _outlines(heat):
-        _draw_outlines(blended, outlines, page)
-        legend.append((_outline_swatch(page), "outline: half of the range"))
+    page = page_for(shown)
+    blended, outlined = laid_over(shown, heatmap, page, colormap, seen)
+    legend = [(_outline_swatch(page), "outline: half of the range")] if outlined else []
+    if seen is not None and not seen.all():
+        legend.append((_hatched(_grey_swatch(page), page), "hatched: not seen by the model"))
+    bar = _colour_bar(colormap_table(colormap), page)
+    below = np.concatenate([bar, _scale_labels(scale, page)])
+    return frame(blended, caption, [below, *legend_strips(legend, page)], page)
+
+
+def laid_over(
+    shown: Array, heatmap: FloatArray, page: Page, colormap: str, seen: Array | None
+) -> tuple[Array, bool]:
+    """A photograph of any size with a heatmap over it, and whether there is an outline.
+
+    The heatmap, and what the model has `seen`, are enlarged to the photograph.
+    """
+    import cv2
+
+    size = shown.shape[1::-1]
+    shrinks = size[0] < heatmap.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    heat = cv2.resize(heatmap, size, interpolation=how)
+    blended = _blended(shown, heat, colormap_table(colormap))
+    outlines = _outlines(heat)
+    _draw_outlines(blended, outlines, page)
     if seen is not None and not seen.all():
         mask = cv2.resize(seen.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
         blended = np.where(mask[..., None], blended, _hatched(shown, page))
-        legend.append((_hatched(_grey_swatch(page), page), "hatched: not seen by the model"))
-    bar = np.concatenate([_colour_bar(colours, page), _scale_labels(scale, page)])
-    return frame(blended, caption, [bar, *legend_strips(legend, page)], page)
+    return blended, bool(outlines)
 
 
 def _blended(picture: Array, heat: FloatArray, colours: Array) -> Array:

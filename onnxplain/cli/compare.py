@@ -1,0 +1,141 @@
+"""`onnxplain compare`: several methods on the same pictures, side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from onnxplain.cli.console import Console, print_error
+from onnxplain.cli.flags import Given
+from onnxplain.cli.loading import method_options, open_model
+from onnxplain.cli.pictures import (
+    Sitter,
+    errors_of_one_picture,
+    find_sitters,
+    note_guess,
+    note_warnings,
+)
+from onnxplain.comparison import draw_comparison
+from onnxplain.errors import (
+    GradientError,
+    LayerError,
+    MapError,
+    OptionError,
+    PictureError,
+    TargetError,
+)
+from onnxplain.explainer import Explainer
+from onnxplain.explanation import Explanation
+from onnxplain.formats.encoding import encode_image
+from onnxplain.formats.write import check_folder, write_files
+from onnxplain.methods.registry import METHODS, make_method
+from onnxplain.render import check_colormap
+
+_REFUSALS = (GradientError, LayerError, MapError, OptionError, TargetError)
+"""Why one method has nothing to show for a picture while another has."""
+
+
+def compare_methods(
+    model: Path,
+    images: Sequence[str],
+    *,
+    methods: Sequence[str],
+    targets: Sequence[str],
+    options: Given,
+    loading: Given,
+    preprocess: Given,
+    folder: Path,
+    colormap: str,
+    console: Console,
+) -> int:
+    """Draw every picture's comparison and return the exit status.
+
+    A method that refuses a picture is reported and leaves its column empty.
+    """
+    own = {name: _own_options(name, options) for name in methods}
+    _check_used(options, own)
+    for name in methods:
+        make_method(name, own[name])
+    check_colormap(colormap)
+    check_folder(folder)
+    sitters = find_sitters(images)
+    explainer = open_model(model, loading, preprocess)
+    note_guess(explainer.preprocess, model, console)
+    read = {name: method_options(given, explainer) for name, given in own.items()}
+    status = 0
+    for sitter in sitters:
+        try:
+            found, refused = _explanations(explainer, sitter, read, targets, console)
+        except errors_of_one_picture(explainer) as error:
+            known = isinstance(error, PictureError)
+            print_error(str(error) if known else f"{sitter.path}: {error}")
+            status = error.exit_status
+            continue
+        if refused:
+            status = OptionError.exit_status
+        for explanation in found:
+            note_warnings(explanation, console)
+        if found:
+            drawn = encode_image(".png", draw_comparison(found, colormap, methods)[..., ::-1])
+            (file,) = write_files(folder, {f"{sitter.name}.compare.png": drawn})
+            console.result(_told(sitter, file, found, refused, console))
+    return status
+
+
+def _own_options(method: str, options: Given) -> Given:
+    """Those of the options that a method has."""
+    if method not in METHODS:
+        return {}
+    fields = {field.name for field in dataclasses.fields(METHODS[method])}
+    return {name: value for name, value in options.items() if name in fields}
+
+
+def _check_used(options: Given, own: dict[str, Given]) -> None:
+    used = {name for given in own.values() for name in given}
+    unused = [name for name in options if name not in used]
+    if unused and all(name in METHODS for name in own):
+        raise OptionError(f"None of {', '.join(own)} has an option {unused[0]!r}.")
+
+
+def _explanations(
+    explainer: Explainer,
+    sitter: Sitter,
+    options: dict[str, Given],
+    targets: Sequence[str],
+    console: Console,
+) -> tuple[list[Explanation], dict[str, str]]:
+    """Of every method, and the reason of each that refused."""
+    found: list[Explanation] = []
+    refused: dict[str, str] = {}
+    for method, own in options.items():
+        try:
+            with console.progress(f"{sitter.title}: {method}") as report:
+                explainer.on_progress(report)
+                found += explainer.explain_each(sitter.path, method, targets, **own)
+        except _REFUSALS as error:
+            print_error(f"{sitter.path}, {method}: {error}")
+            refused[method] = str(error)
+    return found, refused
+
+
+def _told(
+    sitter: Sitter,
+    file: Path,
+    found: Sequence[Explanation],
+    refused: dict[str, str],
+    console: Console,
+) -> str:
+    """The line that tells of a file."""
+    targets = list(dict.fromkeys(e.target.name for e in found))
+    if not console.as_json:
+        return f"{sitter.path}: {', '.join(targets)} -> {file}"
+    told = {
+        "picture": str(sitter.path),
+        "targets": targets,
+        "methods": list(dict.fromkeys(e.method for e in found)),
+        "refused": refused,
+        "file": str(file),
+    }
+    return json.dumps(told)
