@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from onnxplain.baselines import BASELINES, BaselineSpec
 from onnxplain.cli.flags import Given
 from onnxplain.errors import OptionError
 from onnxplain.explainer import Explainer
-from onnxplain.images.picture import read_picture
+from onnxplain.images.picture import find_pictures, read_picture
 from onnxplain.tensors import Array
 
 
@@ -33,6 +34,8 @@ def method_options(given: Given, explainer: Explainer) -> Given:
         OnnxplainError: a baseline is neither a name nor a file that can be read.
     """
     read = {name: _absent(given[name], explainer) for name in _BASELINES if name in given}
+    if "baselines" in given:
+        read["baselines"] = _samples(given["baselines"], explainer)
     return given | read
 
 
@@ -52,6 +55,16 @@ def _absent(text: str, explainer: Explainer) -> BaselineSpec:
     if path.suffix == ".npy":
         return read_array(path)
     return explainer.preprocess.apply(read_picture(path))[0]
+
+
+def _samples(patterns: Sequence[str], explainer: Explainer) -> Array:
+    """Pictures as the model takes them, (n, ...)."""
+    samples = [explainer.preprocess.apply(read_picture(p))[0] for p in find_pictures(patterns)]
+    if len({sample.shape for sample in samples}) > 1:
+        raise OptionError(
+            "The pictures of --baselines become inputs of different sizes: choose one with --size."
+        )
+    return np.concatenate(samples)
 
 
 def _read_input(text: str) -> tuple[str, Array]:

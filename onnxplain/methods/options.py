@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from onnxplain.baselines import BaselineSpec
+from onnxplain.tensors import Array
 
 ScoreKind = Literal["logit", "probability"]
 Sizes = int | tuple[int, ...] | None
 """Pixels: one number, one for each axis of rows and columns, or None for the method's own."""
+
+Quadrature = Literal[
+    "gauss-legendre", "riemann-left", "riemann-right", "riemann-middle", "riemann-trapezoid"
+]
+"""A rule for integrals."""
+
+Samples = Array | Sequence[str] | None
+"""Several samples as the model takes them, (n, ...); on the command line, pictures."""
 
 
 def option(declared: str, value: object) -> Any:
@@ -47,6 +56,25 @@ def _score(value: object) -> str:
     return str(value)
 
 
+def _quadrature(value: object) -> str:
+    if value not in get_args(Quadrature):
+        raise ValueError
+    return str(value)
+
+
+def _optional_number(value: Any) -> float | None:
+    return None if value is None else _number(value)
+
+
+def _samples(value: Any) -> Samples:
+    if value is None or (isinstance(value, list) and isinstance(value[0], str)):
+        return value
+    array = np.asarray(value, np.float32)
+    if array.ndim < 2 or not len(array):
+        raise ValueError
+    return array
+
+
 def _channel(value: Any) -> int | None:
     return None if value is None else operator.index(value)
 
@@ -73,8 +101,11 @@ _TYPES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "int": (operator.index, "a whole number"),
     "int | None": (_channel, "a whole number"),
     "float": (_number, "a number"),
+    "float | None": (_optional_number, "a number"),
     "str": (_text, "a name"),
     "ScoreKind": (_score, "'logit' or 'probability'"),
     "Sizes": (_sizes, "a number of pixels, or one for each axis, such as 32x48"),
+    "Quadrature": (_quadrature, f"one of {', '.join(get_args(Quadrature))}"),
+    "Samples": (_samples, "an array of several samples, (n, ...)"),
     "BaselineSpec": (_baseline, "a name, a number or an array"),
 }

@@ -9,13 +9,18 @@ from typing import Any
 from onnxplain.errors import OptionError
 from onnxplain.graph.names import closest
 from onnxplain.methods.base import Method
+from onnxplain.methods.blur import BlurIG
 from onnxplain.methods.cam import CAM, EigenCAM, FeatureMaps
+from onnxplain.methods.expected import ExpectedGradients
 from onnxplain.methods.gradient import Gradient, InputXGradient
 from onnxplain.methods.guided import Deconvnet, GuidedBackprop
+from onnxplain.methods.guided_ig import GuidedIG
+from onnxplain.methods.integrated import IntegratedGradients
 from onnxplain.methods.occlusion import Occlusion
 from onnxplain.methods.perturb_layer import AblationCAM, ReciproCAM
 from onnxplain.methods.rise import RISE
 from onnxplain.methods.scorecam import ScoreCAM
+from onnxplain.methods.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
 
 METHODS: dict[str, type[Method]] = {
     method.name: method
@@ -30,6 +35,13 @@ METHODS: dict[str, type[Method]] = {
         FeatureMaps,
         Gradient,
         InputXGradient,
+        SmoothGrad,
+        SmoothGradSquared,
+        VarGrad,
+        IntegratedGradients,
+        BlurIG,
+        GuidedIG,
+        ExpectedGradients,
         GuidedBackprop,
         Deconvnet,
     )

@@ -1,0 +1,83 @@
+"""Expected gradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from onnxplain.errors import OptionError
+from onnxplain.methods.base import Maps, Subject
+from onnxplain.methods.completeness import completeness
+from onnxplain.methods.gradient import InputGradientMethod
+from onnxplain.methods.options import Samples
+from onnxplain.methods.points import Given
+from onnxplain.tensors import FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedGradients(InputGradientMethod):
+    """E[(x − x') ⊙ g(x' + α (x − x'))]: x' is one of `baselines`, α uniform between 0 and 1.
+
+    `baselines` are samples as the model takes them, (n, ...); on the command line, pictures and
+    folders of them. `numpy.random.default_rng(seed)` draws which of them each of `samples` starts
+    from (integers(n)), then every α (random, in float32). The values add up to S(x) − mean S(x')
+    but for a `completeness_gap`, which chance leaves.
+
+    Erion et al., "Improving performance of deep learning models with axiomatic attribution priors
+    and expected gradients", Nature Machine Intelligence 2021.
+    """
+
+    name: ClassVar[str] = "expected_gradients"
+    summary: ClassVar[str] = "integrated gradients averaged over a set of baseline pictures"
+    paper: ClassVar[str] = "Erion 2021"
+    cost: ClassVar[str] = "1 + baselines + samples (200), each of these with a backward"
+
+    baselines: Samples = None
+    samples: int = 200
+    seed: int = 0
+
+    def maps(self, subject: Subject) -> Maps:
+        """See `Method`.
+
+        Raises:
+            OptionError: an option is out of its range, or the baselines do not fit the input.
+        """
+        if self.samples < 1 or self.seed < 0:
+            raise OptionError(f"{self.name} takes samples >= 1 and seed >= 0.")
+        x, starts = subject.x, self._starts(subject.x)
+        random = np.random.default_rng(self.seed)
+        drawn = random.integers(len(starts), size=self.samples)
+        shares = random.random((self.samples, *[1] * (x.ndim - 1)), np.float32)
+        points = Given(
+            self.samples,
+            lambda part: shares[part] * x + (1 - shares[part]) * starts[drawn[part]],
+        )
+        absent = np.mean([subject.scores_of(start[None]) for start in starts], axis=0)
+        maps, told = [], []
+        for target, change in enumerate(subject.scores - absent):
+            total = np.zeros(x.shape[1:])
+            for found in subject.gradients(target, points):
+                total += ((x - starts[drawn[found.part]]) * found.values).sum(0, np.float64)
+            maps.append(total / self.samples)
+            told.append(completeness(maps[-1], float(change), "take more samples"))
+        passes = self.samples * len(maps)
+        return Maps(
+            np.stack(maps).astype(np.float32),
+            {"forward_passes": 1 + len(starts) + passes, "backward_passes": passes},
+            told,
+        )
+
+    def _starts(self, x: FloatArray) -> FloatArray:
+        if not isinstance(self.baselines, np.ndarray):
+            raise OptionError(
+                f"{self.name} needs baselines: pictures on the command line (--baselines FOLDER), "
+                "an array of samples as the model takes them in Python."
+            )
+        if self.baselines.shape[1:] != x.shape[1:]:
+            raise OptionError(
+                f"The baselines have the shape {self.baselines.shape[1:]} each, and the model's "
+                f"input has {x.shape[1:]}."
+            )
+        return self.baselines

@@ -1,0 +1,168 @@
+"""Integrated gradients: the gradient along a path from a baseline to the sample."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from onnxplain.baselines import BaselineSpec
+from onnxplain.errors import OptionError
+from onnxplain.graph.masking import Share
+from onnxplain.methods.base import Maps, Subject
+from onnxplain.methods.completeness import completeness, gap
+from onnxplain.methods.gradient import InputGradientMethod
+from onnxplain.methods.options import Quadrature
+from onnxplain.methods.points import Blend, Points
+from onnxplain.methods.quadrature import nodes
+from onnxplain.tensors import Array, FloatArray
+
+MOST_STEPS = 3200
+"""`tolerance` doubles the steps no further than this."""
+
+
+class Path(Protocol):
+    """A curve γ through the input space, from the baseline at 0 to the sample at 1."""
+
+    @property
+    def start(self) -> FloatArray:
+        """γ(0)."""
+
+    def points(self, shares: Array) -> Points:
+        """γ at some numbers in [0, 1]."""
+
+    def speed(self, share: float) -> Array:
+        """∂γ/∂α at one of them, of the shape of `start`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Straight:
+    """γ(α) = x' + α (x − x'), made inside the graph, so that only α travels to the device."""
+
+    start: FloatArray
+    end: FloatArray
+
+    def points(self, shares: Array) -> Points:
+        """See `Path`."""
+        fed = shares.astype(np.float32).reshape(-1, *[1] * (self.start.ndim - 1))
+        return Blend(Share(), {"share": fed}, self.start)
+
+    def speed(self, share: float) -> Array:
+        """See `Path`."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathMethod(InputGradientMethod):
+    """∫ g(γ(α)) ⊙ ∂γ/∂α dα along a path that does not depend on the gradients."""
+
+    steps: int = 50
+    rule: Quadrature = "gauss-legendre"
+    tolerance: float | None = None
+
+    @abstractmethod
+    def paths(self, subject: Subject) -> Sequence[Path]:
+        """The paths to average over."""
+
+    def maps(self, subject: Subject) -> Maps:
+        """See `Method`.
+
+        Raises:
+            OptionError: an option is out of its range.
+        """
+        if self.steps < 1 + (self.rule == "riemann-trapezoid"):
+            raise OptionError(f"{self.name} takes steps >= 1, and >= 2 with riemann-trapezoid.")
+        if self.tolerance is not None and self.tolerance <= 0:
+            raise OptionError(
+                f"{self.name} takes a tolerance > 0, a share of the score's change such as 0.01."
+            )
+        paths = self.paths(subject)
+        starts = np.mean([subject.scores_of(path.start) for path in paths], axis=0)
+        found = [
+            self._until_complete(subject, target, paths, float(change))
+            for target, change in enumerate(subject.scores - starts)
+        ]
+        passes = sum(told.pop("passes") for _, told in found)
+        return Maps(
+            np.stack([values for values, _ in found]).astype(np.float32),
+            {"forward_passes": 1 + len(paths) + passes, "backward_passes": passes},
+            [told for _, told in found],
+        )
+
+    def _until_complete(
+        self, subject: Subject, target: int, paths: Sequence[Path], change: float
+    ) -> tuple[Array, dict[str, Any]]:
+        """One target's values, with more and more steps where a tolerance asks for them."""
+        allowed = np.inf if self.tolerance is None else self.tolerance * abs(change)
+        steps, passes = self.steps, 0
+        while True:
+            values = self._integral(subject, target, paths, steps)
+            passes += steps * len(paths)
+            missed = gap(values, change)
+            if abs(missed) <= allowed or 2 * steps > MOST_STEPS:
+                break
+            steps *= 2
+        told = {"steps": steps, "passes": passes} | completeness(values, change, _MORE_STEPS)
+        if abs(missed) > allowed:
+            told["warnings"] = [
+                f"With {steps} steps the completeness gap is still {missed:.3g}, and the tolerance "
+                f"allows {allowed:.3g}: loosen it, or try another baseline or score."
+            ]
+        return values, told
+
+    def _integral(self, subject: Subject, target: int, paths: Sequence[Path], steps: int) -> Array:
+        shares, weights = nodes(self.rule, steps)
+        total = np.zeros(subject.x.shape[1:])
+        for path in paths:
+            for found in subject.gradients(target, path.points(shares)):
+                looks = zip(shares[found.part], weights[found.part], found.values, strict=True)
+                for share, weight, gradient in looks:
+                    total += weight * gradient * path.speed(share)[0]
+        return total / len(paths)
+
+
+_MORE_STEPS = "take more steps, set a tolerance, or try another baseline"
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntegratedGradients(PathMethod):
+    """(x − x') ⊙ ∫ g(x' + α (x − x')) dα, with the gradient g from α = 0 to 1.
+
+    The values add up to S(x) − S(x') but for a `completeness_gap`, which is reported. `rule` is
+    gauss-legendre, or riemann-left, -right, -middle or -trapezoid, with `steps` looks each;
+    `tolerance` doubles them until the gap is no larger than this share of S(x) − S(x'). x' is the
+    `baseline`; with uniform, the mean over `trials` random ones, of seeds `seed`, `seed` + 1, ...
+
+    Sundararajan, Taly and Yan, "Axiomatic Attribution for Deep Networks", ICML 2017.
+    """
+
+    name: ClassVar[str] = "integrated_gradients"
+    summary: ClassVar[str] = "the gradient along the way from a baseline; adds up to the score"
+    paper: ClassVar[str] = "Sundararajan 2017"
+    cost: ClassVar[str] = "2 + steps (50), each with a backward"
+
+    baseline: BaselineSpec = "black"
+    trials: int = 1
+    seed: int = 0
+
+    def paths(self, subject: Subject) -> Sequence[Path]:
+        """Straight ones from every trial's baseline.
+
+        Raises:
+            OptionError: there are no trials, or several of a baseline that is not random.
+        """
+        if self.trials < 1 or self.seed < 0:
+            raise OptionError(f"{self.name} takes trials >= 1 and seed >= 0.")
+        random = isinstance(self.baseline, str) and self.baseline == "uniform"
+        if self.trials > 1 and not random:
+            raise OptionError(
+                "trials are averaged over random baselines, and this one is not: take the baseline "
+                "uniform, or one trial."
+            )
+        return [
+            Straight(subject.baseline(self.baseline, self.seed + trial), subject.x)
+            for trial in range(self.trials)
+        ]
