@@ -30,9 +30,10 @@ from onnxplain.tensors import FloatArray
 
 # The registry's torchvision is built for CUDA. Its Python models run on any torch once the two
 # operators exist for which it registers shape functions on import.
-_OPS = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+_OPS = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
 for _name in ("nms", "qnms"):
-    _OPS.define(f"{_name}(Tensor x) -> Tensor")  # type: ignore[no-untyped-call]
+    if not hasattr(torch.ops.torchvision, _name):
+        _OPS.define(f"{_name}(Tensor x) -> Tensor")  # type: ignore[no-untyped-call]
 
 from torchvision import models as zoo  # type: ignore[import-untyped] # noqa: E402
 
@@ -120,7 +121,11 @@ EXPORTERS = {"script": False, "dynamo": True}
 
 def network(family: str) -> nn.Module:
     """One family with random weights, the same at every call."""
-    build, size = FAMILIES[family]
+    return random_network(*FAMILIES[family])
+
+
+def random_network(build: Callable[[], nn.Module], size: int) -> nn.Module:
+    """What `build` makes, with the same random weights at every call."""
     torch.manual_seed(0)
     net = build()
     _calibrate(net, torch.randn(8, 3, size, size))

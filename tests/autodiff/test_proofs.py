@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from onnxplain.autodiff.differentiate import GRADIENT, differentiate
 from onnxplain.graph.surgery import with_outputs
 from tools.gradients.backend import verdicts
-from tools.gradients.ours import Subject, difference, session
+from tools.gradients.ours import Subject, answers, difference, one_by_one, run, session
 from tools.gradients.verdict import KINK, NO_RULE, PASSED, REFUSED, WRONG
 
 MODELS = ["efficientnet_lite0", "squeezenet1_1"]
@@ -14,7 +15,7 @@ FAST = "^test_(softmax_axis_0|layer_normalization_2d_axis1|gemm_all_attributes|b
 
 def test_the_score_of_a_shipped_model_climbs_along_its_gradient_as_steeply_as_it_says(request):
     subject = Subject(request.config.rootpath / "models" / "squeezenet1_1.onnx")
-    gradient, _ = subject.gradients()
+    gradient = subject.gradients(subject.picture)[subject.picture]
     opened = session(with_outputs(subject.original, [subject.score]))
     step = 1e-4 * np.linalg.norm(subject.x) / np.linalg.norm(gradient)
 
@@ -25,6 +26,30 @@ def test_the_score_of_a_shipped_model_climbs_along_its_gradient_as_steeply_as_it
 
     slope = (score(step) - score(-step)) / (2 * step)
     np.testing.assert_allclose(slope, np.sum(np.float64(gradient) ** 2), rtol=0.01)
+
+
+@pytest.fixture(params=MODELS)
+def three(request):
+    """A shipped model at three pictures, each for another class."""
+    return Subject(request.config.rootpath / "models" / f"{request.param}.onnx", batch=3)
+
+
+def test_gradients_in_a_batch_are_those_one_by_one(three):
+    assert len(set(three.seed.reshape(3, -1).argmax(axis=1))) == 3
+    opened = session(three.differentiated(three.picture, three.layer))
+    found, expected = answers(opened, three.feeds), one_by_one(opened, three.feeds)
+    for name in (GRADIENT + three.picture, GRADIENT + three.layer):
+        assert difference(found[name], expected[name])[0] < 1e-5
+        assert difference(expected[name][0], expected[name][1])[0] > 0.1
+
+
+def test_outputs_of_a_differentiated_model_are_those_of_the_model(three):
+    outputs = [value.name for value in three.original.proto.graph.output]
+    model = differentiate(three.prepared, three.score, [three.picture], outputs)
+    found = run(model, three.feeds)
+    expected = run(three.original, {three.picture: three.x})
+    for name in outputs:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -61,9 +86,22 @@ def test_shipped_models_agree_with_torch_in_float64(name, request):
     from tools.gradients.models import errors
 
     subject = Subject(request.config.rootpath / "models" / f"{name}.onnx")
-    (_, at_input), (at_layer, _) = errors(subject)
-    assert at_input < 1e-3  # by cosine: a few signs at ReLU may flip in float32
-    assert at_layer < 1e-4
+    found = errors(subject)
+    assert max(gap.float64[0] for gap in found.values()) < 1e-12
+    assert found[subject.picture].float32[1] < 1e-3  # by cosine: a few signs at ReLU may flip
+    assert found[subject.layer].float32[0] < 1e-4
+
+
+@pytest.mark.peers
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["QDQ int8", "QOperator int8", "weights in int8 (dynamic)"])
+def test_gradients_of_quantised_models_are_torch_s_straight_through_ones(form):
+    pytest.importorskip("torch")
+    from tools.gradients.forms import samples
+
+    for _, _, found, _ in samples([form]):
+        assert all(sample.gradient.any() for sample in found)
+        assert max(sample.apart() for sample in found) < 1e-12
 
 
 def test_difference_is_zero_for_the_same_direction_and_two_for_the_opposite():

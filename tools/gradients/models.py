@@ -5,43 +5,41 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from peers.modules import torch_module  # type: ignore[import-not-found]
 
 from onnxplain.graph.surgery import with_outputs
 from tools.gradients import torch_side
-from tools.gradients.ours import Subject, difference, session
-
-_MODELS = Path(__file__).parents[2] / "models"
+from tools.gradients.gaps import Gap, gaps
+from tools.gradients.ours import MODELS, Subject, session
 
 HEADER = (
-    "| model | by the picture | 1 - cosine | by the layer | 1 - cosine | input gradient / forward "
-    "| Grad-CAM / forward | file grows by |\n"
-    "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    "| model | by the picture | 1 - cosine | in float64 | by the layer | 1 - cosine | in float64 "
+    "| input gradient / forward | Grad-CAM / forward | file grows by |\n"
+    "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
 )
 
 
 def rows(rounds: int) -> Iterator[str]:
     """One row in Markdown per model; costs are medians of `rounds`, taken in turn."""
-    for path in sorted(_MODELS.glob("*.onnx")):
+    for path in sorted(MODELS.glob("*.onnx")):
         subject = Subject(path)
-        exact = [f"{value:.0e}" for pair in errors(subject) for value in pair]
+        found = errors(subject).values()
+        exact = [f"{v:.0e}" for gap in found for v in (*gap.float32, gap.float64[0])]
         costs = [f"{ratio:.2f}" for ratio in _ratios(subject, rounds)]
         added = len(subject.differentiated(subject.picture).proto.SerializeToString())
         growth = f"{added / path.stat().st_size - 1:.1%}"
         yield f"| {' | '.join([path.stem, *exact, *costs, growth])} |"
 
 
-def errors(subject: Subject) -> tuple[tuple[float, float], tuple[float, float]]:
-    """`difference` from torch in float64, by the picture and by the layer."""
-    at_input, at_layer = subject.gradients()
+def errors(subject: Subject) -> dict[str, Gap]:
+    """How far our gradients are from torch's in float64, by the picture and by the layer."""
     net = torch_module(subject.original.proto, output=subject.score)
-    values = subject.values[subject.layer]
-    _, by_input, by_layer = torch_side.gradients(net, subject.x, subject.seed, values)
-    if by_layer is None:
+    layer = {subject.layer: subject.values[subject.layer]}
+    exact = torch_side.gradients(net, subject.x, subject.seed, layer)
+    if subject.layer not in exact.layers:
         raise ValueError(f"torch computes nothing equal to {subject.layer!r}")
-    return difference(at_input, by_input), difference(at_layer, by_layer)
+    return gaps(subject, {subject.picture: exact.picture, **exact.layers})[0]
 
 
 def _ratios(subject: Subject, rounds: int) -> list[float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,39 +18,56 @@ from onnxplain.graph.model import Model
 from onnxplain.graph.surgery import with_outputs
 from onnxplain.tensors import Array, FloatArray
 
+MODELS = Path(__file__).parents[2] / "models"
+
 _SIZE = 224
 """Height and width where the model takes any."""
 
+_CANDIDATES = 6
+
 
 class Subject:
-    """A model file at one random picture, for one random class, with the layer CAM looks at."""
+    """A model file at random pictures, each for a random class, with layers of its grid.
 
-    def __init__(self, path: Path) -> None:
-        """Load and prepare the model; find its score and its layer."""
+    `layer` is the one that CAM looks at, near the end; `inner` are some in the middle, the middle
+    one first.
+    """
+
+    def __init__(self, path: Path, batch: int = 1, size: int = _SIZE) -> None:
+        """Load and prepare the model; find its score and its layers.
+
+        `batch` and `size` hold where the model takes any.
+        """
         explainer = Explainer(path, provider="cpu")
-        _, *sizes = explainer.input.shape or ()
-        dims = [1, *(size if isinstance(size, int) else _SIZE for size in sizes)]
+        any_size = [batch, 3, size, size]
+        dims = [
+            own if isinstance(own, int) else wanted
+            for own, wanted in zip(explainer.input.shape or (), any_size, strict=True)
+        ]
         self.x = np.random.default_rng(0).normal(size=dims).astype(np.float32)
         self.original = explainer.model
         self.picture = explainer.input.name
         self.score = explainer.score_tensor.logit
-        self.layer = explainer.layer("auto", self.x).tensor
+        self.layer = explainer.layer("auto", self.x[:1]).tensor
+        self.inner = _middle([layer.tensor for layer in explainer.layers(self.x[:1])])
         self.seconds, self.prepared = _timed(lambda: prepare(self.original))
 
     def differentiated(self, *wanted: str) -> Model:
-        """The model with the score, the layer, and the gradients of `wanted` as outputs."""
-        return differentiate(self.prepared, self.score, wanted, [self.score, self.layer])
+        """The model with its score and the gradients of `wanted` as outputs."""
+        return differentiate(self.prepared, self.score, wanted, [self.score])
 
     @functools.cached_property
     def values(self) -> dict[str, FloatArray]:
-        """The score and the layer, by name, as the model itself computes them."""
-        return run(with_outputs(self.original, [self.score, self.layer]), {self.picture: self.x})
+        """The score and the layers, by name, as the model itself computes them."""
+        names = dict.fromkeys([self.score, self.layer, *self.inner])
+        return run(with_outputs(self.original, list(names)), {self.picture: self.x})
 
     @functools.cached_property
     def seed(self) -> FloatArray:
-        """1 for the class, at every pixel where the model answers for pixels; else 0."""
+        """1 for each picture's class, at every pixel where the model answers for pixels; else 0."""
         seed = np.zeros_like(self.values[self.score])
-        seed[:, np.random.default_rng(1).integers(seed.shape[1])] = 1
+        classes = np.random.default_rng(1).integers(seed.shape[1], size=len(seed))
+        seed[np.arange(len(seed)), classes] = 1
         return seed
 
     @property
@@ -57,12 +75,17 @@ class Subject:
         """What a differentiated model is fed."""
         return {self.picture: self.x, SEED: self.seed}
 
-    def gradients(self) -> tuple[FloatArray, FloatArray]:
-        """Of the class's score by the picture and by the layer; `seconds` grows by the building."""
-        seconds, model = _timed(lambda: self.differentiated(self.picture, self.layer))
-        self.seconds += seconds
-        answers = run(model, self.feeds)
-        return answers[GRADIENT + self.picture], answers[GRADIENT + self.layer]
+    def gradients(self, *wanted: str) -> dict[str, FloatArray]:
+        """Of the classes' scores, by tensor; by default of the picture and of the layer."""
+        wanted = wanted or (self.picture, self.layer)
+        answers = run(self.differentiated(*wanted), self.feeds)
+        return {name: answers[GRADIENT + name] for name in wanted}
+
+
+def _middle(layers: Sequence[str]) -> list[str]:
+    """Some layers, those nearest to the middle first."""
+    places = sorted(range(len(layers)), key=lambda place: abs(place - len(layers) // 2))
+    return [layers[place] for place in places[:_CANDIDATES]]
 
 
 def session(model: Model) -> Any:
@@ -79,9 +102,20 @@ def session(model: Model) -> Any:
 
 def run(model: Model, feeds: dict[str, FloatArray]) -> dict[str, FloatArray]:
     """Outputs by name."""
-    opened = session(model)
+    return answers(session(model), feeds)
+
+
+def answers(opened: Any, feeds: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    """Outputs of a session by name."""
     names = [value.name for value in opened.get_outputs()]
     return dict(zip(names, opened.run(None, feeds), strict=True))
+
+
+def one_by_one(opened: Any, feeds: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    """The same, of samples that are run singly and put together."""
+    samples = range(len(next(iter(feeds.values()))))
+    single = [answers(opened, {k: v[i : i + 1] for k, v in feeds.items()}) for i in samples]
+    return {name: np.concatenate([one[name] for one in single]) for name in single[0]}
 
 
 def _timed(action: Any) -> tuple[float, Any]:

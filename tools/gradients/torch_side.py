@@ -1,13 +1,13 @@
 # mypy: disable-error-code="no-untyped-call"
-"""The same gradients by torch's autograd in float64."""
+"""The same gradients by torch's autograd."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -18,14 +18,22 @@ _SAME = 1e-3
 """How far apart, relative to the largest value, two computations of one tensor may be."""
 
 
-class _Results(TorchFunctionMode):
-    """Keeps what any function of torch returns, if it has the shape of one array."""
+@dataclass(frozen=True)
+class Answer:
+    """What torch finds: its output, and gradients by the picture and by layers that it knows."""
 
-    def __init__(self, like: FloatArray) -> None:
+    output: FloatArray
+    picture: FloatArray
+    layers: dict[str, FloatArray]
+
+
+class _Results(TorchFunctionMode):
+    """Keeps what functions of torch return with about the values of an array, and how far off."""
+
+    def __init__(self, arrays: Mapping[str, FloatArray]) -> None:
         super().__init__()
-        self._like = torch.from_numpy(like).double()
-        self._scale = float(self._like.abs().max())
-        self.kept: list[tuple[float, Tensor]] = []
+        self._wanted = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        self._kept: dict[str, list[tuple[float, Tensor]]] = {}
 
     def __torch_function__(
         self,
@@ -35,34 +43,54 @@ class _Results(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if isinstance(result, Tensor) and result.shape == self._like.shape and result.requires_grad:
+        if isinstance(result, Tensor) and result.requires_grad:
             with torch._C.DisableTorchFunction():
-                far = float((result.detach() - self._like).abs().max())
-            self.kept.append((far / self._scale, result))
+                for name, wanted in self._wanted.items():
+                    far = _distance(result.detach(), wanted)
+                    if far < _SAME:
+                        self._kept.setdefault(name, []).append((far, result))
+                        result = result.clone()  # what comes next may write into it
         return result
 
     @property
-    def first(self) -> Tensor | None:
-        """The first tensor that holds the values of the array."""
-        return next((tensor for far, tensor in self.kept if far < _SAME), None)
+    def kept(self) -> dict[str, Tensor]:
+        """By name the first tensor with these values.
+
+        Where a block adds little to its input, others come close as well.
+        """
+        return {
+            name: next(tensor for far, tensor in found if far <= 2 * min(far for far, _ in found))
+            for name, found in self._kept.items()
+        }
+
+
+def _distance(found: Tensor, wanted: Tensor) -> float:
+    if found.shape != wanted.shape:
+        return float("inf")
+    return float((found - wanted).abs().max() / wanted.abs().max())
 
 
 def gradients(
-    net: nn.Module, x: FloatArray, seed: FloatArray, layer: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray | None]:
-    """The output, and the gradient of Σ seed · output by `x` and by the tensor equal to `layer`.
+    net: nn.Module,
+    x: FloatArray,
+    seed: FloatArray,
+    layers: Mapping[str, FloatArray],
+    dtype: torch.dtype = torch.float64,
+) -> Answer:
+    """The output, and the gradients of Σ seed · output by `x` and by the tensors equal to `layers`.
 
-    ONNX's names say nothing about torch's tensors, so the layer is known by its values; None where
-    no function of torch returns them.
+    ONNX's names say nothing about torch's tensors, so layers are known by their values; those that
+    no function of torch returns are left out.
     """
-    double = copy.deepcopy(net).double().eval()
-    for module in double.modules():
-        if hasattr(module, "inplace"):
-            setattr(module, "inplace", False)  # noqa: B010 - nn.Module declares no such attribute
-    picture = torch.from_numpy(x).double().requires_grad_()
-    with _Results(layer) as results:
-        output = double(picture)
-    wanted = [picture] if results.first is None else [picture, results.first]
-    found = torch.autograd.grad((output * torch.from_numpy(seed)).sum(), wanted)
-    arrays = [np.asarray(tensor.numpy()) for tensor in found]
-    return output.detach().numpy(), arrays[0], arrays[1] if len(arrays) > 1 else None
+    cast = copy.deepcopy(net).to(dtype).eval()
+    picture = torch.from_numpy(x).to(dtype).requires_grad_()
+    with _Results(layers) as results:
+        output = cast(picture)
+    kept = results.kept
+    score = (output * torch.from_numpy(seed)).sum()
+    by_picture, *by_layers = torch.autograd.grad(score, [picture, *kept.values()])
+    return Answer(
+        output.detach().numpy(),
+        by_picture.numpy(),
+        {name: d.numpy() for name, d in zip(kept, by_layers, strict=True)},
+    )
