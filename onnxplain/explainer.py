@@ -234,7 +234,7 @@ class Explainer:
                     score_tensor=result.score_tensor,
                     parameters=configured.options(),
                     provenance=self._provenance(result.batching),
-                    layer=None if result.layer is None else result.layer.tensor,
+                    layer=result.layer_names,
                     diagnostics=result.maps.about(i),
                     picture_path=path,
                     seen=placement.covered(),
@@ -285,13 +285,12 @@ class Explainer:
         values = np.concatenate([result.maps.values for result in results])
         if not np.isfinite(values).all():
             raise MapError(f"The values of {configured.name} are not finite.")
-        layer = results[0].layer
         return Attribution(
             values=values,
             scores=np.concatenate([result.scores for result in results]),
             targets=tuple(_described(result.targets[0]) for result in results),
             method=configured.name,
-            layer=None if layer is None else layer.tensor,
+            layer=results[0].layer_names,
             parameters=configured.options(),
             diagnostics={"samples": [result.maps.about(0) for result in results]},
         )
@@ -309,8 +308,8 @@ class Explainer:
         self._runner.others = dict(self._others if others is None else others)
         anatomy = self._anatomy(x)
         reading = answer(self.score_tensor, method.score, anatomy.class_axis)
-        layer = method.look_at(anatomy)
-        wanted = [reading.tensor, *([] if layer is None else [layer.tensor])]
+        layers = method.look_at(anatomy)
+        wanted = [reading.tensor, *(layer.tensor for layer in layers)]
         found = self._runner.forward(x, wanted)
         # The last activation changes neither the shape nor the order of the scores.
         self._check_labels(found[0])
@@ -322,7 +321,6 @@ class Explainer:
                 f"{specs[0]!r} means {len(targets)} targets where one is explained: name one, or "
                 "use explain_each."
             )
-        activation = None if layer is None else (layer, found[1])
         sample = Sample(
             self._runner,
             self._scene(x),
@@ -330,7 +328,7 @@ class Explainer:
             targets,
             found[0],
             anatomy,
-            activation,
+            list(zip(layers, found[1:], strict=True)),
             self._derivatives,
         )
         if not np.isfinite(sample.scores).all():
@@ -338,7 +336,7 @@ class Explainer:
                 "The model's score for this picture is NaN or infinite: check the preprocessing."
             )
         maps = method.maps(sample)
-        return _Attributed(maps, targets, sample.scores, layer, reading.tensor, sample.how)
+        return _Attributed(maps, targets, sample.scores, layers, reading.tensor, sample.how)
 
     def _check_labels(self, answer: Array) -> None:
         """Refuse names of classes that the model does not have: then all of them may be shifted.
@@ -410,9 +408,14 @@ class _Attributed:
     maps: Maps
     targets: list[Target]
     scores: FloatArray
-    layer: Layer | None
+    layers: Sequence[Layer]
     score_tensor: str
     batching: str
+
+    @property
+    def layer_names(self) -> str | None:
+        """Tensors of the layers, with commas between them."""
+        return ",".join(layer.tensor for layer in self.layers) or None
 
 
 def _described(target: Target) -> ExplainedTarget:

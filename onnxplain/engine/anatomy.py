@@ -11,7 +11,14 @@ import numpy as np
 from onnxplain.engine.runner import Runner
 from onnxplain.errors import LayerError, ModelError
 from onnxplain.graph.classifier import Classifier, find_classifier
-from onnxplain.graph.layers import LAYOUTS, Layer, auto_layer, grid_layers, tensor_of
+from onnxplain.graph.layers import (
+    LAYOUTS,
+    Layer,
+    auto_layer,
+    grid_layers,
+    main_layers,
+    tensor_of,
+)
 from onnxplain.graph.layout import Layout, find_layouts, vanishing_grid
 from onnxplain.graph.model import Model
 from onnxplain.graph.names import closest
@@ -55,6 +62,11 @@ class ModelAnatomy:
     def layers(self) -> list[Layer]:
         """Every layer with a grid, in order."""
         return grid_layers(self._model, self.shapes, self._runner.spec.name, self._score)
+
+    @property
+    def main_layers(self) -> list[Layer]:
+        """See `methods.base.Anatomy`."""
+        return main_layers(self._model, self.layers)
 
     @functools.cached_property
     def _layouts(self) -> Mapping[str, Layout]:

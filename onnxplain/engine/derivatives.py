@@ -13,13 +13,14 @@ from onnxplain.autodiff.registry import Rules
 from onnxplain.engine.runner import Batching, Runner, fill
 from onnxplain.graph.batch import has_fixed_batch, with_batch
 from onnxplain.graph.builder import PREFIX
+from onnxplain.graph.layers import Layer
 from onnxplain.graph.masking import BASELINE, X, masked
 from onnxplain.graph.model import Model
-from onnxplain.graph.surgery import with_outputs
+from onnxplain.graph.surgery import head, side_inputs, with_outputs
 from onnxplain.methods.points import Blend, Points
 from onnxplain.runtime.batching import BatchSize, Fastest, Fixed, in_batches
 from onnxplain.runtime.session import Session
-from onnxplain.tensors import Array, FloatArray
+from onnxplain.tensors import Array, FloatArray, TensorSpec
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,14 @@ class Backward:
     value: Array
 
 
+@dataclass(frozen=True, eq=False)
+class BackwardAtLayers:
+    """What a run gave for the sample: values of the score tensor, and gradients by layers."""
+
+    answers: Array
+    gradients: Mapping[str, FloatArray]
+
+
 class Derivatives:
     """Differentiates a runner's model as it is asked to, once for each question."""
 
@@ -81,7 +90,7 @@ class Derivatives:
             GradientError: the score has no gradient by that tensor.
         """
         runner = self._runner
-        model, exact = self._batched(batching)
+        model, exact = self._one if points.count == 1 else self._batched(batching)
         source = _Source(runner, x, points, exact)
         outputs = list(dict.fromkeys([derivative.score, derivative.by]))
         gradient = GRADIENT + derivative.by
@@ -114,15 +123,64 @@ class Derivatives:
             rows = [result[: part.stop - part.start] for result in results]
             yield Backward(part, rows[0], rows[-1], rows[-2])
 
+    def at_layers(
+        self,
+        score: str,
+        activations: Mapping[Layer, Array],
+        x: Array,
+        seed: FloatArray,
+        rules: Rules,
+    ) -> BackwardAtLayers:
+        """The gradients at the sample `x`, (1, ...), by the activations of layers.
+
+        The layers are in order. Where all of the input's way to the score leads through the first
+        of them, only what lies behind is run, once for all of them.
+
+        Raises:
+            GradientError: the score has no gradient by one of them.
+        """
+        runner = self._runner
+        model, size = self._one
+        ready = self._ready(model)
+        tensors = [layer.tensor for layer in activations]
+        first, activation = next(iter(activations.items()))
+        alone = first.whole and activation.dtype.kind == "f"
+        if alone and not side_inputs(ready, first.tensor, [score]):
+            feeds = {first.tensor: fill(activation.astype(np.float32), size)}
+        else:
+            feeds = runner.feeds(model, x)
+
+        def differentiated() -> Model:
+            part = ready
+            if first.tensor in feeds:
+                spec = TensorSpec(first.tensor, np.dtype(np.float32), feeds[first.tensor].shape)
+                part = head(ready, {first.tensor: spec}, [score])
+            return differentiate(part, score, tensors, [score], rules)
+
+        shapes = ((name, value.shape) for name, value in feeds.items())
+        session = runner.session((model, score, *tensors, rules, *shapes), differentiated)
+        runner.runs += 1
+        wanted = [score, *(GRADIENT + name for name in tensors)]
+        found = session.run({**feeds, SEED: np.repeat(seed, size, axis=0)}, wanted)
+        answers, *gradients = (value[:1] for value in found)
+        return BackwardAtLayers(answers, dict(zip(tensors, gradients, strict=True)))
+
+    @property
+    def _one(self) -> tuple[Model, int]:
+        """The model as it takes one point, and the batch that it insists on."""
+        runner = self._runner
+        fixed = has_fixed_batch(runner.model.proto, runner.spec.name) or 1
+        return (runner.single if fixed == 1 else runner.model), fixed
+
     def _batched(self, batching: Callable[[], Batching]) -> tuple[Model, int | None]:
         """The model as it takes points, and the batch that it insists on.
 
         On a CPU several at once are no faster, and for batches of one shapes are known beforehand.
         """
         runner = self._runner
-        fixed = has_fixed_batch(runner.model.proto, runner.spec.name) or 1
+        model, fixed = self._one
         if fixed == 1 and (runner.batch_size or _FIRST[runner.device]) == 1:
-            return runner.single, 1
+            return model, 1
         found = batching()
         return found.model, found.exact
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,19 +13,17 @@ from onnxplain.autodiff.registry import STANDARD, Rules
 from onnxplain.baselines import BaselineSpec, Scene, make_baseline
 from onnxplain.engine.answers import Answer
 from onnxplain.engine.derivatives import Backward, Derivative, Derivatives, Seed
-from onnxplain.engine.runner import Batching, Part, Perturbation, Runner
-from onnxplain.errors import GradientError, LayerError, MapError
+from onnxplain.engine.runner import Part, Perturbation, Runner
+from onnxplain.engine.sample_layer import SampleLayer
+from onnxplain.errors import GradientError, MapError
 from onnxplain.graph.classifier import Classifier
-from onnxplain.graph.constants import quantization
 from onnxplain.graph.layers import Layer
-from onnxplain.graph.layout import Layout
 from onnxplain.graph.masking import MASK, Mask
-from onnxplain.graph.quantized import Quantization, rounds
-from onnxplain.graph.surgery import side_inputs
+from onnxplain.graph.quantized import rounds
 from onnxplain.methods.base import Anatomy, Batch, Gradients
 from onnxplain.methods.points import Given, Points
 from onnxplain.targets import Class, Target
-from onnxplain.tensors import Array, FloatArray, TensorSpec
+from onnxplain.tensors import Array, FloatArray
 
 _ROUNDING = 1e-3
 """Largest difference between two ways to compute answers in float32, in units of the largest."""
@@ -44,12 +43,12 @@ class Sample:
         targets: Sequence[Target],
         answers: Array,
         anatomy: Anatomy,
-        layer: tuple[Layer, Array] | None,
+        layers: Sequence[tuple[Layer, Array]],
         derivatives: Derivatives,
     ) -> None:
         """Describe the sample `scene.x`, for which the score tensor holds `answers`.
 
-        `layer` is the layer that the method looks at, and its activation for this sample.
+        `layers` are those that the method looks at, with their activations for this sample.
         """
         self.x = scene.x
         self.spatial = scene.spatial
@@ -61,21 +60,34 @@ class Sample:
         self._targets = targets
         self._anatomy = anatomy
         self._answers = answers
-        self._layer = layer
+        self._layers = [SampleLayer(runner, layer, raw) for layer, raw in layers]
+        self._place = 0
         self._derivatives = derivatives
+        # Shared by the copies that look at other layers.
+        self._batching = functools.cache(
+            lambda: runner.batching(self._model_input, [answer.tensor])
+        )
+        self._gradients_here = functools.cache(self._differentiate_here)
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """See `Subject`."""
+        return [seen.layer for seen in self._layers]
 
     @property
     def layer(self) -> Layer:
         """See `Subject`."""
-        assert self._layer is not None, "the method did not ask for a layer"
-        return self._layer[0]
+        return self._at.layer
+
+    def at(self, layer: Layer) -> Sample:
+        """See `Subject`."""
+        other = copy.copy(self)
+        other._place = self.layers.index(layer)
+        return other
 
     def activation(self) -> FloatArray:
         """See `Subject`."""
-        raw, quantised = self._raw_activation, self._quantization
-        real = raw if quantised is None else quantised.real(raw)
-        (activation,) = channels_first(real, self.layer.layout)
-        return np.asarray(activation)
+        return np.asarray(self._at.activation[0])
 
     def baseline(self, spec: BaselineSpec, seed: int = 0) -> FloatArray:
         """See `Subject`."""
@@ -96,15 +108,13 @@ class Sample:
         with_masks: bool = False,
     ) -> Iterator[Batch]:
         """See `Subject`."""
-        part = self._runner.whole(self.batching)
+        part = self._runner.whole(self._batching())
         return self._run(part, Perturbation(self.x, baseline, mask, feeds), with_masks)
 
     def perturbed_layer(self, mask: Mask, feeds: Mapping[str, Array]) -> Iterator[Batch]:
         """See `Subject`."""
-        activation = self._raw_activation.astype(np.float32)
-        nothing = 0 if self._quantization is None else self._quantization.zero
-        change = Perturbation(activation, np.full_like(activation, nothing), mask, feeds)
-        return self._run(self._head, change, with_masks=False)
+        head = self._at.head(self._batching(), self._model_input, self._answer.tensor)
+        return self._run(head, self._at.change(mask, feeds), with_masks=False)
 
     def gradients(
         self, target: int, points: Points | None = None, rules: Rules = STANDARD
@@ -117,17 +127,14 @@ class Sample:
         self, target: int, points: Points | None = None, rules: Rules = STANDARD
     ) -> Iterator[Gradients]:
         """See `Subject`."""
-        quantised = self._quantization
-        for run in self._backward(self.layer.tensor, target, points, rules):
-            value, gradient = run.value, run.gradient
-            if quantised is not None:  # the gradient is that by the integers
-                value, gradient = quantised.real(value), gradient / np.float32(quantised.scale)
-            yield Gradients(
-                run.part,
-                self._score(run.answers)[:, target],
-                channels_first(gradient, self.layer.layout),
-                channels_first(value, self.layer.layout),
-            )
+        at = self._at
+        if points is None:
+            slopes = at.slopes(self._gradients_here(target, rules)[at.layer.tensor])
+            yield Gradients(slice(0, 1), self.scores[[target]], slopes, at.activation)
+            return
+        for run in self._backward(at.layer.tensor, target, points, rules):
+            scores = self._score(run.answers)[:, target]
+            yield Gradients(run.part, scores, at.slopes(run.gradient), at.real(run.value))
 
     def classifier(self) -> Classifier:
         """See `Subject`."""
@@ -140,70 +147,48 @@ class Sample:
         placed = maps.reshape(len(maps), *shape[1:]).astype(np.float32)
         return np.ascontiguousarray(np.broadcast_to(placed, full))
 
-    @functools.cached_property
-    def batching(self) -> Batching:
-        """How samples of this shape are run."""
-        return self._runner.batching(self._model_input, [self._answer.tensor])
-
     @property
     def how(self) -> str:
         """How changed samples were run, in words; empty as long as none were."""
-        return self.batching.how if "batching" in vars(self) else ""
+        return self._batching().how if self._batching.cache_info().currsize else ""
+
+    @property
+    def _at(self) -> SampleLayer:
+        assert self._layers, "the method did not ask for a layer"
+        return self._layers[self._place]
 
     @property
     def _model_input(self) -> Array:
         return self.x.astype(self._runner.spec.dtype)
-
-    @property
-    def _raw_activation(self) -> Array:
-        assert self._layer is not None, "the method did not ask for a layer"
-        return self._layer[1]
-
-    @functools.cached_property
-    def _quantization(self) -> Quantization | None:
-        return quantization(self._runner.model, self.layer.tensor)
-
-    @functools.cached_property
-    def _head(self) -> Part:
-        """The part of the model behind the layer."""
-        model, tensor = self.batching.model, self.layer.tensor
-        raw = self._raw_activation
-        if raw.dtype.kind in "iu" and self._quantization is None:
-            raise LayerError(
-                f"The layer {tensor!r} holds integers, and nothing says what they stand for: "
-                "choose a float tensor, or a method that changes no activations, such as scorecam."
-            )
-        names = side_inputs(model, tensor, [self._answer.tensor])
-        sides = self._runner.tiled(model, self._model_input, names, 1)
-        spec = _spec(tensor, raw)
-        specs = {tensor: spec, **{name: _spec(name, value) for name, value in sides.items()}}
-        return Part(
-            self._runner.head(model, specs, [self._answer.tensor]),
-            spec,
-            lambda size: self._runner.tiled(model, self._model_input, names, size),
-            self.batching.exact,
-        )
 
     def _backward(
         self, by: str, target: int, points: Points | None, rules: Rules
     ) -> Iterator[Backward]:
         wanted = self._targets[target]
         derivative = Derivative(self._answer.tensor, by, rules)
-        constant = self._answer.seed_is_constant(wanted)
+        constant = points is None or self._answer.seed_is_constant(wanted)
         seed = Seed(
             self._answer.seed(self._answers, wanted) if constant else None,
             lambda values: self._answer.seed(values, wanted),
         )
         here = Given(1, lambda _: self.x) if points is None else points
-        for run in self._derivatives.run(derivative, self.x, here, seed, lambda: self.batching):
+        for run in self._derivatives.run(derivative, self.x, here, seed, self._batching):
             if points is None:
                 self._check_answers(run.answers)
-            if not np.isfinite(run.gradient).all():
-                raise MapError(
-                    f"The gradient by {by!r} is NaN or infinite: try another target or layer, a "
-                    "float32 version of the model, or a method without gradients, such as scorecam."
-                )
+            _check_finite(run.gradient, by)
             yield run
+
+    def _differentiate_here(self, target: int, rules: Rules) -> Mapping[str, FloatArray]:
+        """The gradients of a target by every layer that the method looks at, by tensor."""
+        seed = self._answer.seed(self._answers, self._targets[target])
+        activations = {seen.layer: seen.raw for seen in self._layers}
+        found = self._derivatives.at_layers(
+            self._answer.tensor, activations, self._model_input, seed, rules
+        )
+        self._check_answers(found.answers)
+        for tensor, gradient in found.gradients.items():
+            _check_finite(gradient, tensor)
+        return found.gradients
 
     def _check_answers(self, answers: Array) -> None:
         """What the graph was made into before it was differentiated must answer as the model does.
@@ -242,16 +227,10 @@ class Sample:
         return scores
 
 
-def channels_first(values: Array, layout: Layout) -> FloatArray:
-    """Values at a layer, (N, ...), as (N, channels, rows, columns), extra tokens dropped."""
-    axes = layout.axes
-    plain = np.moveaxis(values, axes.index("C"), 1)
-    if "T" in axes:
-        plain = plain[:, :, layout.prefix :].reshape(*plain.shape[:2], *layout.grid)
-    return np.ascontiguousarray(plain, np.float32)
-
-
-def _spec(name: str, value: Array) -> TensorSpec:
-    # Only the rank: so the same part serves pictures of every size, and batches that windows,
-    # heads or sizes were merged with.
-    return TensorSpec(name, value.dtype, (None,) * value.ndim)
+def _check_finite(gradient: FloatArray, by: str) -> None:
+    """Raise MapError for a gradient that is not."""
+    if not np.isfinite(gradient).all():
+        raise MapError(
+            f"The gradient by {by!r} is NaN or infinite: try another target or layer, a "
+            "float32 version of the model, or a method without gradients, such as scorecam."
+        )

@@ -108,12 +108,22 @@ def auto_layer(model: Model, layers: list[Layer]) -> Layer:
     Raises:
         LayerError: there is no layer with a grid.
     """
+    return main_layers(model, layers)[-1]
+
+
+def main_layers(model: Model, layers: list[Layer]) -> list[Layer]:
+    """The layers whose grid matters to the score and that all of the picture's way leads through.
+
+    Where there is no such layer, those whose grid matters.
+
+    Raises:
+        LayerError: there is none either.
+    """
     mattering = [layer for layer in layers if _matters(model, layer)]
-    whole = [layer for layer in mattering if layer.whole]
     if not mattering:
         blocked = any(node.domain == _BLOCKED for node in model.wiring.nodes)
         raise LayerError(_BLOCKED_CHANNELS if blocked else _NO_GRID)
-    return (whole or mattering)[-1]
+    return [layer for layer in mattering if layer.whole] or mattering
 
 
 def _matters(model: Model, layer: Layer) -> bool:

@@ -54,6 +54,10 @@ class Anatomy(Protocol):
     def layer(self, name: str) -> Layer:
         """The layer of that name; "auto" is the last one whose grid matters to the score."""
 
+    @property
+    def main_layers(self) -> Sequence[Layer]:
+        """The layers that matter and that all of the way to the score leads through, in order."""
+
     def classifier(self) -> Classifier:
         """The linear classifier behind a global pool."""
 
@@ -71,8 +75,15 @@ class Subject(Protocol):
     classes: tuple[int | None, ...]
 
     @property
+    def layers(self) -> Sequence[Layer]:
+        """The layers that the method asked to look at."""
+
+    @property
     def layer(self) -> Layer:
-        """The layer that the method was asked to look at."""
+        """The one that is looked at: the first, unless `at` chose another."""
+
+    def at(self, layer: Layer) -> Subject:
+        """The same sample, with another of the layers looked at."""
 
     def activation(self) -> FloatArray:
         """The activation at the layer, (channels, rows, columns)."""
@@ -170,9 +181,9 @@ class Method(ABC):
         `spatial` are the axes of rows and columns in the model's input.
         """
 
-    def look_at(self, anatomy: Anatomy) -> Layer | None:
-        """The layer whose activation the method needs."""
-        return None
+    def look_at(self, anatomy: Anatomy) -> Sequence[Layer]:
+        """The layers whose activations the method needs."""
+        return ()
 
     def sheet(self, values: FloatArray) -> FloatArray | None:
         """Maps (maps, rows, columns) to draw as a contact sheet in place of the heatmap."""
@@ -189,9 +200,9 @@ class LayerMethod(Method):
 
     layer: str = "auto"
 
-    def look_at(self, anatomy: Anatomy) -> Layer | None:
+    def look_at(self, anatomy: Anatomy) -> Sequence[Layer]:
         """The layer that the user named, or the last one with a grid."""
-        return anatomy.layer(self.layer)
+        return [anatomy.layer(self.layer)]
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
         """The values are such a map already."""

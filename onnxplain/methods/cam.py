@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,9 +29,9 @@ class CAM(Method):
     paper: ClassVar[str] = "Zhou 2016"
     cost: ClassVar[str] = "1"
 
-    def look_at(self, anatomy: Anatomy) -> Layer | None:
+    def look_at(self, anatomy: Anatomy) -> Sequence[Layer]:
         """The tensor that the global pool reads."""
-        return anatomy.layer(anatomy.classifier().layer)
+        return [anatomy.layer(anatomy.classifier().layer)]
 
     def maps(self, subject: Subject) -> Maps:
         """See `Method`.
@@ -48,7 +49,7 @@ class CAM(Method):
             raise LayerError(
                 f"CAM needs one weight for each channel, and here the linear layer reads "
                 f"{weights.shape[1]} values from {len(activation)} channels: the pool before it is "
-                "not global; use ablationcam or scorecam."
+                "not global; use gradcam, ablationcam or scorecam."
             )
         classes = [index for index in subject.classes if index is not None]
         if len(classes) < len(subject.classes):

@@ -101,7 +101,7 @@ class Probe(Method):
     inside: str = "yes"
 
     def look_at(self, anatomy: Any) -> Any:
-        return anatomy.layer(self.at_layer) if self.at_layer else None
+        return [anatomy.layer(self.at_layer)] if self.at_layer else []
 
     def maps(self, subject: Subject) -> Maps:
         shares = SHARES.reshape(-1, 1, 1, 1)
