@@ -18,6 +18,7 @@ from onnxplain.graph.load import load
 SIZES, KERNEL = [9, 8, 7], [3, 2, 2]
 POOLS: dict[str, tuple[str, dict[str, Any]]] = {
     "max": ("MaxPool", {}),
+    "max and its indices": ("MaxPool", {"outputs": 2}),
     "max and its column-major indices": ("MaxPool", {"outputs": 2, "storage_order": 1}),
     "mean of what is there": ("AveragePool", {}),
     "mean with padding": ("AveragePool", {"count_include_pad": 1}),
@@ -34,7 +35,7 @@ def grid() -> list[tuple[Any, ...]]:
     axes = product((1, 2, 3), POOLS, (False, True), (1, 2, 3), (1, 2), (0, 1), padding)
     for rank, pool, dynamic, stride, dilation, ceil_mode, pad in axes:
         same = pad.get("auto_pad", "").startswith("SAME")
-        if same and (dilation > 1 or ceil_mode):
+        if same and dilation > 1:
             continue
         form: dict[str, Any] = {"kernel_shape": KERNEL[:rank], "ceil_mode": ceil_mode, **pad}
         if "pads" in pad:
