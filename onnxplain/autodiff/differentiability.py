@@ -149,14 +149,10 @@ class _Forgiving(Rules):
                 return entry.rule(g, step, *dys)
             except GradientError as error:
                 reason = str(error)
-        self.missing[_name(step), step.op] = (step, reason)
+        self.missing[step.name, step.op] = (step, reason)
         return [next(dy for dy in dys if dy is not None)] * len(step.inputs)
 
 
 def _obstacle(step: Step, reason: str | None = None) -> Obstacle:
     op = f"{step.domain}::{step.op}" if step.domain else step.op
-    return Obstacle(_name(step), op, reason)
-
-
-def _name(step: Step) -> str:
-    return str(step.node.name or step.node.output[0])
+    return Obstacle(step.name, op, reason)

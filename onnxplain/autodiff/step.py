@@ -34,6 +34,11 @@ class Step:
         """Domain of the operator; "" for the default one."""
         return "" if self.node.domain == "ai.onnx" else str(self.node.domain)
 
+    @property
+    def name(self) -> str:
+        """What to call the node in a message: without a name of its own, by what it makes."""
+        return str(self.node.name or self.node.output[0])
+
     @functools.cached_property
     def inputs(self) -> list[gs.Variable | None]:
         """Inputs in order, None for one left out; then what subgraphs read from outside."""

@@ -132,7 +132,7 @@ def _apply(
 def _no_rule(step: Step) -> str:
     name = f"{step.domain}::{step.op}" if step.domain else step.op
     return (
-        f"The operator {name} of node {step.node.name!r} has no gradient here: explain a layer "
+        f"The operator {name} of node {step.name!r} has no gradient here: explain a layer "
         "behind it, or use a method without gradients, such as scorecam or occlusion."
     )
 
@@ -141,7 +141,7 @@ def _cut_off(score: str, missing: Sequence[str], cuts: Sequence[tuple[str, Step]
     wanted = ", ".join(map(repr, missing))
     if not cuts:
         return f"The score {score!r} does not depend on {wanted}: choose another layer."
-    by = ", ".join(f"{step.op} {step.node.name!r}" for _, step in cuts[:3])
+    by = ", ".join(f"{step.op} {step.name!r}" for _, step in cuts[:3])
     targets = [before for before, _ in cuts if before not in missing]
     instead = f"explain {targets[-1]!r}, the tensor before it, or " if targets else ""
     return (

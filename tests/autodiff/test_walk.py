@@ -130,6 +130,13 @@ def test_an_operator_without_a_rule_is_named_with_its_node():
         differentiate(graph, "y", ["x"])
 
 
+def test_a_node_without_a_name_goes_by_what_it_makes():
+    graph = model("a = Tanh(x) y = com.example.Strange(a)")
+    graph.proto.graph.node[1].name = ""
+    with pytest.raises(GradientError, match=r"com\.example::Strange of node 'y'"):
+        differentiate(graph, "y", ["x"])
+
+
 def test_an_operator_without_a_rule_off_the_way_does_not_matter():
     graph = model(
         "s = com.example.Strange(z) a = Mul(x, x) y = Add(a, s)",

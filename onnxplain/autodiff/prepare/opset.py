@@ -137,7 +137,7 @@ def _batch_normalization(g: Rewriter, s: Step) -> gs.Tensor | None:
         return None
     if not s.attr("spatial", 1):
         raise GradientError(
-            f"BatchNormalization {s.node.name!r} with spatial=0 has no form in opset 9 or newer: "
+            f"BatchNormalization {s.name!r} with spatial=0 has no form in opset 9 or newer: "
             "export the model again with a newer opset."
         )
     return g.BatchNormalization(*s.inputs, epsilon=s.attr("epsilon", 1e-5))
@@ -208,7 +208,7 @@ def _roi_align(g: Rewriter, s: Step) -> gs.Tensor | None:
 def _scan(g: Rewriter, s: Step) -> None:
     if s.opset < 9:
         raise GradientError(
-            f"Scan {s.node.name!r} has the form of opset 8, which no later one has: export the "
+            f"Scan {s.name!r} has the form of opset 8, which no later one has: export the "
             "model again with a newer opset."
         )
 

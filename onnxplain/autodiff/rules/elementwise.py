@@ -69,7 +69,7 @@ def dropout(g: Calculus, s: Step, dy: gs.Tensor, *_: gs.Tensor | None) -> gs.Ten
         return dy
     if len(s.node.output) < 2:
         raise GradientError(
-            f"The Dropout {s.node.name!r} draws at random and keeps no mask of what it drew, and "
+            f"The Dropout {s.name!r} draws at random and keeps no mask of what it drew, and "
             "drawn again it would differ: export the model in inference mode."
         )
     kept = g.where(s.outputs[1], g.Div(dy, g.Sub(F32(1), F32(0.5) if ratio is None else ratio)))

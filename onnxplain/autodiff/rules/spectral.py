@@ -70,7 +70,7 @@ def _axis(g: Calculus, s: Step) -> int:
     given = g.ints(s.inputs[2])
     if given is None:
         raise GradientError(
-            f"The axis of the DFT {s.node.name!r} is computed at run time, and its gradient needs "
+            f"The axis of the DFT {s.name!r} is computed at run time, and its gradient needs "
             "it: make it a constant, or use a method without gradients."
         )
     return g.axis(s.x, given[0])

@@ -99,7 +99,7 @@ def input_window(g: Calculus, s: Step, kernel: Sequence[int]) -> Window:
         return _with_pads(bare, s.attr("pads") if auto_pad == "NOTSET" else None)
     if (bare.dilations != 1).any():
         raise GradientError(
-            f"The {s.op} of node {s.node.name!r} has both auto_pad and dilations, which ONNX "
+            f"The {s.op} of node {s.name!r} has both auto_pad and dilations, which ONNX "
             "Runtime does not read as the standard does: write its padding as `pads`."
         )
     o, sizes = _sizes(g, s.x, bare.strides != 1)
