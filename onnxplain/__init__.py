@@ -5,21 +5,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from onnxplain.comparison import draw_comparison
     from onnxplain.explainer import Explainer
     from onnxplain.explanation import Attribution, Explanation
     from onnxplain.images.picture import read_picture
     from onnxplain.images.preprocess import Preprocess
+    from onnxplain.sanity import sanity_check
 
 __version__ = "0.1.0"
 
-__all__ = ["Attribution", "Explainer", "Explanation", "Preprocess", "__version__", "read_picture"]
+__all__ = [
+    "Attribution",
+    "Explainer",
+    "Explanation",
+    "Preprocess",
+    "__version__",
+    "draw_comparison",
+    "read_picture",
+    "sanity_check",
+]
 
 _HOMES = {
     "Explainer": "onnxplain.explainer",
     "Explanation": "onnxplain.explanation",
     "Attribution": "onnxplain.explanation",
     "Preprocess": "onnxplain.images.preprocess",
+    "draw_comparison": "onnxplain.comparison",
     "read_picture": "onnxplain.images.picture",
+    "sanity_check": "onnxplain.sanity",
 }
 
 

@@ -48,7 +48,7 @@ def _cell(explanation: Explanation) -> Cell:
     note = _cost(explanation.diagnostics)
     if explanation.sheet is not None:
         return Cell(drawn=explanation.sheet, note=note)
-    return Cell(heatmap=explanation.heatmap, note=note)
+    return Cell(explanation.heatmap, explanation.heatmap_range, note=note)
 
 
 def _cost(diagnostics: Mapping[str, object]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -120,6 +121,15 @@ class Explainer:
     def session_runs(self) -> int:
         """ONNX Runtime runs so far."""
         return self._runner.runs
+
+    def with_model(self, model: Model) -> Explainer:
+        """The same explainer of another model with the same inputs, layers and outputs."""
+        other = copy.copy(self)
+        other.model = model
+        other._runner = self._runner.with_model(model)
+        other._derivatives = Derivatives(other._runner)
+        other.__dict__.pop("_anatomies", None)
+        return other
 
     def on_progress(self, report: Progress) -> None:
         """Call `report(done, total)` as samples are run: perturbed pictures, cells, channels."""

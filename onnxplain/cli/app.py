@@ -61,6 +61,21 @@ BatchSize = Annotated[
     int | None, typer.Option(metavar="COUNT", help="Samples per run; chosen by itself.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Say nothing but errors.")]
+MethodName = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        "-m",
+        metavar="NAME",
+        rich_help_panel=EXPLAINED,
+        help="See `onnxplain methods`.",
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the files go.")]
+DEFAULT_OUT = Path("onnxplain-out")
+Colormap = Annotated[
+    str, typer.Option(metavar="NAME", help="Colours of the png: inferno, viridis, jet...")
+]
 AsJson = Annotated[
     bool, typer.Option("--json", metavar="", help="JSON on standard output, nothing else.")
 ]
@@ -100,21 +115,10 @@ def run(
     context: typer.Context,
     model: ModelPath,
     images: Images,
-    method: Annotated[
-        str,
-        typer.Option(
-            "--method",
-            "-m",
-            metavar="NAME",
-            rich_help_panel=EXPLAINED,
-            help="See `onnxplain methods`.",
-        ),
-    ] = "scorecam",
+    method: MethodName = "scorecam",
     target: Targets = None,
     aspect: Given,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the files go.")
-    ] = Path("onnxplain-out"),
+    out: Out = DEFAULT_OUT,
     formats: Annotated[
         str,
         typer.Option(
@@ -124,9 +128,7 @@ def run(
             help="npy, png, json, tiff, png16, yml: any of them between commas.",
         ),
     ] = "npy,png,json",
-    colormap: Annotated[
-        str, typer.Option(metavar="NAME", help="Colours of the png: inferno, viridis, jet...")
-    ] = "inferno",
+    colormap: Colormap = "inferno",
     batch_size: BatchSize = None,
     json: AsJson = False,
     quiet: Quiet = False,
@@ -172,12 +174,8 @@ def compare(
     ] = "gradcam,scorecam,occlusion,integrated_gradients",
     target: Targets = None,
     aspect: Given,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the files go.")
-    ] = Path("onnxplain-out"),
-    colormap: Annotated[
-        str, typer.Option(metavar="NAME", help="Colours of the maps: inferno, viridis, jet...")
-    ] = "inferno",
+    out: Out = DEFAULT_OUT,
+    colormap: Colormap = "inferno",
     batch_size: BatchSize = None,
     json: AsJson = False,
     quiet: Quiet = False,
@@ -203,6 +201,52 @@ def compare(
         console=Console(quiet=quiet, as_json=json),
     )
     raise typer.Exit(status)
+
+
+@app.command()
+@takes(aspect=(ASPECT,), loading=(MODEL,), preprocess=(PREPROCESS,), options=(METHOD,))
+def sanity(
+    *,
+    context: typer.Context,
+    model: ModelPath,
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="A picture.")],
+    method: MethodName = "gradcam",
+    target: Annotated[
+        str,
+        typer.Option(
+            "--target", "-t", rich_help_panel=EXPLAINED, metavar="CLASS", help="Index, label, top1."
+        ),
+    ] = "top1",
+    aspect: Given,
+    stages: Annotated[
+        int, typer.Option(metavar="COUNT", help="Models to look at, more and more of them random.")
+    ] = 6,
+    out: Out = DEFAULT_OUT,
+    colormap: Colormap = "inferno",
+    json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+    loading: Given,
+    preprocess: Given,
+    options: Given,
+) -> None:
+    """Check that a method's map depends on what the model has learnt (Adebayo 2018)."""
+    context.obj["debug"] = debug
+    from onnxplain.cli.sanity import check_method
+
+    check_method(
+        model,
+        image,
+        method=method,
+        target=target,
+        stages=stages,
+        options=aspect | options,
+        loading=loading,
+        preprocess=preprocess,
+        folder=out,
+        colormap=colormap,
+        console=Console(quiet=quiet, as_json=json),
+    )
 
 
 @app.command()

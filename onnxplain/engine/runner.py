@@ -92,12 +92,17 @@ class Runner:
         self.provider = ""
         self.runs = 0
         self.others = dict(others)
+        self._asked = provider
         self._providers = choose_providers(provider)
         self.batch_size = batch_size
         self._sessions: OrderedDict[Hashable, Session] = OrderedDict()
         self._batchings: dict[tuple[int, ...], Batching] = {}
         self._batch_sizes: dict[Hashable, BatchSize] = {}
         self._heads: dict[Hashable, Model] = {}
+
+    def with_model(self, model: Model) -> Runner:
+        """A runner of another model with the same inputs, on the same provider."""
+        return Runner(model, self.spec, self.others, self._asked, self.batch_size)
 
     @property
     def device(self) -> str:

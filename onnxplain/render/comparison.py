@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from onnxplain.render.colours import Colours
 from onnxplain.render.frame import FAINT_INK, INK, PAPER, Page
 from onnxplain.render.overlay import laid_over
-from onnxplain.render.text import Style, default_font, one_line, wrap
+from onnxplain.render.text import Font, Style, default_font, one_line, wrap
 from onnxplain.tensors import Array, FloatArray
 
 _CELL = 224  # px: the width of every picture
@@ -25,10 +27,11 @@ _NO_MAP = 240  # grey
 class Cell:
     """One map: a heatmap float32 (H, W) in 0 to 1, or a picture of its own uint8 (h, w, 3).
 
-    `note` is written below it.
+    `scale` are the raw values that heat 0 and 1 stand for; `note` is written below the map.
     """
 
     heatmap: FloatArray | None = None
+    scale: tuple[float, float] = (0.0, 1.0)
     drawn: Array | None = None
     note: str = ""
 
@@ -81,7 +84,7 @@ def _drawn(cell: Cell | None, photo: Array, colormap: str, seen: Array | None) -
     """A cell's picture, of the size of the photograph."""
     if cell is not None and cell.heatmap is not None:
         page = Page(width=_CELL, text=_SMALL.size)
-        return laid_over(photo, cell.heatmap, page, colormap, seen)[0]
+        return laid_over(photo, cell.heatmap, Colours(colormap, cell.scale), page, seen)[0]
     blank = np.full_like(photo, _NO_MAP)
     if cell is not None and cell.drawn is not None:
         height, width = cell.drawn.shape[:2]
@@ -105,16 +108,17 @@ def _above_text(picture: Array, title: str, note: str) -> Array:
 def _text(pieces: Sequence[tuple[str, Style]], lines: int) -> Array:
     """A strip with some lines of text; what does not fit is cut."""
     strip = np.full((lines * _LINE + _GAP, _CELL, 3), PAPER, np.uint8)
-    font = default_font()
-    written = [
-        (line, style)
-        for text, style in pieces
-        if text
-        for line in wrap(one_line(text), lambda t, s=style: font.width(t, s) <= _CELL, lines)
-    ]
-    for i, (line, style) in enumerate(written[:lines]):
-        font.draw(strip, line, 0, i * _LINE + style.size, style)
+    font, row = default_font(), 0
+    for text, style in pieces:
+        fits = functools.partial(_fits, font, style)
+        for line in wrap(one_line(text), fits, lines - row) if text and row < lines else ():
+            font.draw(strip, line, 0, row * _LINE + style.size, style)
+            row += 1
     return strip
+
+
+def _fits(font: Font, style: Style, line: str) -> bool:
+    return font.width(line, style) <= _CELL
 
 
 def _side_by_side(parts: Sequence[Array]) -> Array:

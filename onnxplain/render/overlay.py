@@ -1,15 +1,18 @@
 """A heatmap drawn over its picture.
 
-The photograph fades towards grey and dims where the heat is low, and takes on colour where it is
-high. In greyscale what stays dark was cold; an outline at half the range keeps the shape readable
+The photograph fades towards grey and dims where nothing speaks for or against the target, and takes
+on colour where something does. An outline at half of what speaks for it keeps the shape readable
 where a bright photograph would drown the colours.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from onnxplain.render.colormaps import DEFAULT_COLORMAP, colormap_table
+from onnxplain.render.colormaps import DEFAULT_COLORMAP
+from onnxplain.render.colours import Colours
 from onnxplain.render.frame import (
     Caption,
     Page,
@@ -22,11 +25,8 @@ from onnxplain.render.frame import (
 from onnxplain.tensors import Array, FloatArray
 
 _SHOWN_SIDE = 512  # px: smaller pictures are enlarged by a whole factor to about this
-_COLOUR_KEPT = 0.55  # of the photograph's own saturation
-_DIMMED_WHERE_COLD = 0.4
-_OPACITY_WHERE_HOT = 0.7
-_OUTLINE_AT = 0.5
 _SMALLEST_OUTLINE = 1e-3  # of the picture: speckle below this is left to the colours
+_LONGEST_OUTLINE = 10  # times width and height: a map of single pixels has no shape to outline
 # The two stripes of the hatching: a share of the photograph, and light added to show on black.
 _UNSEEN_STRIPES = ((0.24, 14), (0.34, 34))
 _MID_GREY = 128  # the photograph that a swatch stands for
@@ -65,17 +65,17 @@ def overlay(
     size = (width * factor, height * factor)
     shown = cv2.resize(picture, size, interpolation=cv2.INTER_NEAREST)
     page = page_for(shown)
-    blended, outlined = laid_over(shown, heatmap, page, colormap, seen)
-    legend = [(_outline_swatch(page), "outline: half of the range")] if outlined else []
+    colours = Colours(colormap, scale)
+    blended, outlined = laid_over(shown, heatmap, colours, page, seen)
+    legend = [(_outline_swatch(page), f"outline: {colours.half}")] if outlined else []
     if seen is not None and not seen.all():
         legend.append((_hatched(_grey_swatch(page), page), "hatched: not seen by the model"))
-    bar = _colour_bar(colormap_table(colormap), page)
-    below = np.concatenate([bar, _scale_labels(scale, page)])
+    below = np.concatenate([_colour_bar(colours, page), _scale_labels(colours, page)])
     return frame(blended, caption, [below, *legend_strips(legend, page)], page)
 
 
 def laid_over(
-    shown: Array, heatmap: FloatArray, page: Page, colormap: str, seen: Array | None
+    shown: Array, heatmap: FloatArray, colours: Colours, page: Page, seen: Array | None
 ) -> tuple[Array, bool]:
     """A photograph of any size with a heatmap over it, and whether there is an outline.
 
@@ -84,11 +84,10 @@ def laid_over(
     import cv2
 
     size = shown.shape[1::-1]
-    shrinks = size[0] < heatmap.shape[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    heat = cv2.resize(heatmap, size, interpolation=how)
-    blended = _blended(shown, heat, colormap_table(colormap))
-    outlines = _outlines(heat)
+    covered = heatmap if seen is None else np.where(seen, heatmap, np.float32(colours.zero))
+    heat = cv2.resize(_swollen(covered, size, colours.zero), size, interpolation=cv2.INTER_LINEAR)
+    blended = colours.blend(shown, heat)
+    outlines = _outlines(heat, colours.outline_at)
     _draw_outlines(blended, outlines, page)
     if seen is not None and not seen.all():
         mask = cv2.resize(seen.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
@@ -96,33 +95,27 @@ def laid_over(
     return blended, bool(outlines)
 
 
-def _blended(picture: Array, heat: FloatArray, colours: Array) -> Array:
-    """Mix photograph and colours by the heat."""
+def _swollen(heat: FloatArray, size: Sequence[int], zero: float) -> FloatArray:
+    """What stands out most around each pixel, so that single ones survive being made smaller."""
     import cv2
 
-    # 8.8 fixed point: floats would need twice the memory, and 12-megapixel pictures are common.
-    level = np.arange(256) / 255
-    opacity = _OPACITY_WHERE_HOT * level**0.8
-    photo_share = (1 - _DIMMED_WHERE_COLD * (1 - level)) * (1 - opacity)
-    photo_table = np.floor(256 * photo_share).astype(np.uint16)
-    colour_table = np.floor(256 * opacity[:, None] * colours).astype(np.uint16)
-
-    grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    muted = cv2.addWeighted(picture, _COLOUR_KEPT, grey, 1 - _COLOUR_KEPT, 0)
-    index = cv2.convertScaleAbs(heat, alpha=255)
-    mixed = muted.astype(np.uint16)
-    mixed *= photo_table[index][..., None]
-    mixed += colour_table[index]
-    mixed >>= 8
-    return np.asarray(mixed, np.uint8)
+    factor = heat.shape[1] // size[0]
+    if factor < 2:
+        return heat
+    around = np.ones((factor, factor), np.uint8)
+    most, least = cv2.dilate(heat, around), cv2.erode(heat, around)
+    stands_out: FloatArray = np.where(most - zero >= zero - least, most, least)
+    return stands_out
 
 
-def _outlines(heat: FloatArray) -> list[Array]:
-    """Trace where the heat passes half of its range, leaving out speckle."""
+def _outlines(heat: FloatArray, at: float) -> list[Array]:
+    """Trace where the heat passes a value, leaving out speckle, and maps that are all speckle."""
     import cv2
 
-    above = (heat >= _OUTLINE_AT).astype(np.uint8)
+    above = (heat >= at).astype(np.uint8)
     contours, _ = cv2.findContours(above, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    if sum(len(c) for c in contours) > _LONGEST_OUTLINE * sum(above.shape):
+        return []
     return [c for c in contours if cv2.contourArea(c) >= _SMALLEST_OUTLINE * above.size]
 
 
@@ -156,25 +149,25 @@ def _outline_swatch(page: Page) -> Array:
     return swatch
 
 
-def _colour_bar(colours: Array, page: Page) -> Array:
+def _colour_bar(colours: Colours, page: Page) -> Array:
     """Return the scale as it looks on a mid-grey photograph, marked where the outline is."""
     ramp = np.linspace(0, 1, page.width, dtype=np.float32)
     heat = np.repeat(ramp[None], page.text, axis=0)
-    bar = _blended(np.full((*heat.shape, 3), _MID_GREY, np.uint8), heat, colours)
-    mark = round(_OUTLINE_AT * page.width)
+    bar = colours.blend(np.full((*heat.shape, 3), _MID_GREY, np.uint8), heat)
+    mark = round(colours.outline_at * page.width)
     thin = max(1, page.text // 12)
     bar[:, mark - thin : mark + 2 * thin] = 0
     bar[:, mark : mark + thin] = 255
     return bar
 
 
-def _scale_labels(scale: tuple[float, float], page: Page) -> Array:
-    low, high = scale
+def _scale_labels(colours: Colours, page: Page) -> Array:
+    (low, high), at = colours.scale, colours.outline_at
     style = page.small
     strip = text_strip([f"{low:.3g}"], style, page)
-    middle, right = f"{low + _OUTLINE_AT * (high - low):.3g}", f"{high:.3g}"
+    middle, right = f"{low + at * (high - low):.3g}", f"{high:.3g}"
     baseline = baseline_in(style)
-    x = round(_OUTLINE_AT * page.width - page.font.width(middle, style) / 2)
+    x = round(at * page.width - page.font.width(middle, style) / 2)
     page.font.draw(strip, middle, x, baseline, style)
     page.font.draw(strip, right, page.width - page.font.width(right, style), baseline, style)
     return strip

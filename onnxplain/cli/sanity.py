@@ -1,0 +1,102 @@
+"""`onnxplain sanity`: does a map depend on what the model has learnt?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import typer
+
+from onnxplain.cli.console import Console
+from onnxplain.cli.flags import Given
+from onnxplain.cli.loading import method_options, open_model
+from onnxplain.cli.pictures import find_sitters, note_guess
+from onnxplain.cli.tables import print_table
+from onnxplain.errors import OptionError
+from onnxplain.formats.encoding import encode_image
+from onnxplain.formats.write import check_folder, write_files
+from onnxplain.methods.registry import make_method
+from onnxplain.render import check_colormap
+from onnxplain.sanity import SAME_ABOVE, SanityCheck, sanity_check
+
+
+def check_method(
+    model: Path,
+    image: str,
+    *,
+    method: str,
+    target: str,
+    stages: int,
+    options: Given,
+    loading: Given,
+    preprocess: Given,
+    folder: Path,
+    colormap: str,
+    console: Console,
+) -> None:
+    """Shuffle the model's weights stage by stage, and print and draw what becomes of the map."""
+    make_method(method, options)
+    check_colormap(colormap)
+    check_folder(folder)
+    sitters = find_sitters([image])
+    if len(sitters) > 1:
+        raise OptionError(f"{image} means {len(sitters)} pictures: the check takes one.")
+    explainer = open_model(model, loading, preprocess)
+    note_guess(explainer.preprocess, model, console)
+    own = method_options(options, explainer)
+    (sitter,) = sitters
+    found = sanity_check(explainer, sitter.path, method, target, stages=stages, **own)
+    drawn = encode_image(".png", found.draw(colormap)[..., ::-1])
+    (file,) = write_files(folder, {f"{sitter.name}.sanity.{method}.png": drawn})
+    if console.as_json:
+        console.result(_as_json(found, file))
+    else:
+        _print(found, file)
+
+
+def _print(found: SanityCheck, file: Path) -> None:
+    print_table(
+        ("layers shuffled", "down to", "rank correlation with the trained model's map"),
+        [
+            (
+                str(stage.layers),
+                stage.node,
+                f"no map: {stage.reason}"
+                if stage.correlation is None
+                else f"{stage.correlation:.2f}",
+            )
+            for stage in found.stages
+        ],
+    )
+    typer.echo(_verdict(found))
+    typer.echo(f"-> {file}")
+
+
+def _verdict(found: SanityCheck) -> str:
+    method = found.trained.method
+    if found.passed:
+        return f"The map of {method} changes with the model's weights, as it should."
+    return (
+        f"The map of {method} stays the same (above {SAME_ABOVE}) while layers forget what they "
+        "had learnt: it shows the picture more than the model."
+    )
+
+
+def _as_json(found: SanityCheck, file: Path) -> str:
+    return json.dumps(
+        {
+            "method": found.trained.method,
+            "target": found.trained.target.name,
+            "passed": found.passed,
+            "stages": [
+                {
+                    "layers": stage.layers,
+                    "node": stage.node,
+                    "correlation": stage.correlation,
+                    "reason": stage.reason,
+                }
+                for stage in found.stages
+            ],
+            "file": str(file),
+        }
+    )
