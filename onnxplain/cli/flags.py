@@ -27,7 +27,7 @@ class Flag:
         """The parameter of a typer command that stands for this flag."""
         option = typer.Option(
             None,
-            "--" + self.name.replace("_", "-"),
+            self._spelling,
             *self.short,
             metavar=self.metavar,
             help=self.help,
@@ -37,6 +37,11 @@ class Flag:
         return inspect.Parameter(
             self.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=self.kind
         )
+
+    @property
+    def _spelling(self) -> str:
+        name = self.name.replace("_", "-")
+        return f"--{name}/--no-{name}" if self.kind is bool else f"--{name}"
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ ASPECT = Table(
             "layer",
             str,
             "NAME",
-            "Node or tensor to look at; auto is the last with a grid.",
+            "Node or tensor to look at: auto is the last with a grid; several between commas; all.",
             ("-l",),
         ),
         Flag(
@@ -120,6 +125,11 @@ METHOD = Table(
         Flag("grid", int, "CELLS", "Cells on each side of a random mask."),
         Flag("keep", float, "SHARE", "Share of the cells that a random mask keeps."),
         Flag("seed", int, "NUMBER", "Seed of whatever is random."),
+        Flag("fuse", str, "HOW", "Fuse the maps of several layers by their mean or max."),
+        Flag("relu", bool, "", "Keep only what speaks for the target, in gradcam."),
+        Flag("counterfactual", bool, "", "Show what speaks against the target, in gradcam."),
+        Flag("only_channels", str, "INDICES", "The channels that count: 3,17."),
+        Flag("only_neurons", str, "CELLS", "The grid's cells that count: 2x3,2x4 (row x column)."),
         Flag("channel", int, "INDEX", "The one channel to show."),
     ),
 )

@@ -11,7 +11,8 @@ import numpy as np
 from onnxplain.errors import LayerError, TargetError
 from onnxplain.graph.layers import Layer
 from onnxplain.methods.base import Anatomy, LayerMethod, Maps, Method, Subject, weighted_sum
-from onnxplain.tensors import FloatArray
+from onnxplain.methods.layer_maps import LayerMapMethod
+from onnxplain.tensors import Array, FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class CAM(Method):
         classes = [index for index in subject.classes if index is not None]
         if len(classes) < len(subject.classes):
             raise TargetError(
-                "CAM explains classes only; use scorecam or occlusion for this target."
+                "CAM explains single outputs only; use gradcam or occlusion for this target."
             )
         return Maps(weighted_sum(weights[classes], activation), {"pooling": classifier.pooling})
 
@@ -64,7 +65,24 @@ class CAM(Method):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EigenCAM(LayerMethod):
+class RegressionActivationMap(CAM):
+    """Σ_k w_k A^k with the weights w of a regression's output; A is what the global pool reads.
+
+    The definition of cam, for a number that is no class: with global average pooling the map's mean
+    is the predicted number, less the bias, and its sign says which regions raise or lower it. The
+    target is the output's index, 0 where there is only one.
+
+    Wang and Yang, "Diabetic Retinopathy Detection via Deep Convolutional Networks for
+    Discriminative Localization and Visual Explanation", 2017.
+    """
+
+    name: ClassVar[str] = "regression_activation_map"
+    summary: ClassVar[str] = "cam for the output of a regression"
+    paper: ClassVar[str] = "Wang 2017"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EigenCAM(LayerMapMethod):
     """Projection of the activation on its first principal direction: A · v₁, A = U Σ Vᵀ.
 
     A is (rows · columns, channels), as it is, without centring. A singular vector has no sign of
@@ -79,16 +97,25 @@ class EigenCAM(LayerMethod):
     paper: ClassVar[str] = "Muhammad 2020"
     cost: ClassVar[str] = "1"
 
-    def maps(self, subject: Subject) -> Maps:
-        """See `Method`."""
-        activation = subject.activation()
-        cells = activation.reshape(len(activation), -1).T.astype(np.float64)
-        _, strengths, directions = np.linalg.svd(cells, full_matrices=False)
-        projected = (cells @ directions[0]).reshape(activation.shape[1:])
+    def map_at(self, subject: Subject) -> Maps:
+        """See `LayerMapMethod`."""
+        projected, share = principal(subject.activation())
         projected *= -1 if projected.sum() < 0 else 1
-        share = strengths[0] ** 2 / max(float((strengths**2).sum()), np.finfo(np.float64).tiny)
         values = np.repeat(projected[None].astype(np.float32), len(subject.scores), axis=0)
-        return Maps(values, {"explained_variance": float(share)})
+        return Maps(values, {"explained_variance": share})
+
+
+def principal(volume: Array) -> tuple[Array, float]:
+    """A volume (channels, rows, columns) projected on its first principal direction.
+
+    The map (rows, columns) has the sign that chance gave it; with it comes the direction's share
+    of the sum of squares.
+    """
+    cells = volume.reshape(len(volume), -1).T.astype(np.float64)
+    _, strengths, directions = np.linalg.svd(cells, full_matrices=False)
+    projected = (cells @ directions[0]).reshape(volume.shape[1:])
+    share = strengths[0] ** 2 / max(float((strengths**2).sum()), np.finfo(np.float64).tiny)
+    return projected, float(share)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,15 @@ Quadrature = Literal[
 ]
 """A rule for integrals."""
 
+Fuse = Literal["mean", "max"]
+"""How maps of several layers become one."""
+
+Indices = tuple[int, ...] | None
+"""Channels, or None for all."""
+
+Cells = tuple[tuple[int, int], ...] | None
+"""Cells of a grid as (row, column), or None for all."""
+
 Samples = Array | Sequence[str] | None
 """Several samples as the model takes them, (n, ...); on the command line, pictures."""
 
@@ -75,6 +84,34 @@ def _samples(value: Any) -> Samples:
     return array
 
 
+def _switch(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _fuse(value: object) -> str:
+    if value not in get_args(Fuse):
+        raise ValueError
+    return str(value)
+
+
+def _indices(value: Any) -> Indices:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        value = [int(index) for index in value.split(",")]
+    return tuple(map(operator.index, value)) if np.iterable(value) else (operator.index(value),)
+
+
+def _cells(value: Any) -> Cells:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        value = [map(int, cell.lower().split("x")) for cell in value.split(",")]
+    return tuple((operator.index(row), operator.index(column)) for row, column in value)
+
+
 def _channel(value: Any) -> int | None:
     return None if value is None else operator.index(value)
 
@@ -102,10 +139,14 @@ _TYPES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "int | None": (_channel, "a whole number"),
     "float": (_number, "a number"),
     "float | None": (_optional_number, "a number"),
+    "bool": (_switch, "true or false"),
     "str": (_text, "a name"),
     "ScoreKind": (_score, "'logit' or 'probability'"),
     "Sizes": (_sizes, "a number of pixels, or one for each axis, such as 32x48"),
     "Quadrature": (_quadrature, f"one of {', '.join(get_args(Quadrature))}"),
+    "Fuse": (_fuse, "'mean' or 'max'"),
+    "Indices": (_indices, "whole numbers, such as 3,17"),
+    "Cells": (_cells, "cells as row x column, such as 2x3,2x4"),
     "Samples": (_samples, "an array of several samples, (n, ...)"),
     "BaselineSpec": (_baseline, "a name, a number or an array"),
 }

@@ -9,11 +9,12 @@ import numpy as np
 
 from onnxplain.errors import LayerError, MapError
 from onnxplain.graph.masking import Erase, Keep, box_feeds
-from onnxplain.methods.base import LayerMethod, Maps, Subject, collect, relu, weighted_sum
+from onnxplain.methods.base import Maps, Subject, collect, relu, weighted_sum
+from onnxplain.methods.layer_maps import LayerMapMethod
 
 
 @dataclass(frozen=True, kw_only=True)
-class AblationCAM(LayerMethod):
+class AblationCAM(LayerMapMethod):
     """ReLU(Σ_k w_k A^k), w_k = (S − S_k) / S, S_k the score with channel k set to zero.
 
     Desai and Ramaswamy, "Ablation-CAM: Visual Explanations for Deep Convolutional Network via
@@ -25,8 +26,8 @@ class AblationCAM(LayerMethod):
     paper: ClassVar[str] = "Desai 2020"
     cost: ClassVar[str] = "1 + one head pass per channel"
 
-    def maps(self, subject: Subject) -> Maps:
-        """See `Method`.
+    def map_at(self, subject: Subject) -> Maps:
+        """See `LayerMapMethod`.
 
         Raises:
             MapError: the score is zero, so that a relative loss means nothing.
@@ -52,7 +53,7 @@ class AblationCAM(LayerMethod):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReciproCAM(LayerMethod):
+class ReciproCAM(LayerMapMethod):
     """The score when only one cell of the activation is kept and the others are zero.
 
     Byun and Lee, "Recipro-CAM: Fast gradient-free visual explanations for convolutional neural
@@ -64,8 +65,8 @@ class ReciproCAM(LayerMethod):
     paper: ClassVar[str] = "Byun 2022"
     cost: ClassVar[str] = "1 + one head pass per cell"
 
-    def maps(self, subject: Subject) -> Maps:
-        """See `Method`.
+    def map_at(self, subject: Subject) -> Maps:
+        """See `LayerMapMethod`.
 
         Raises:
             LayerError: the layer holds tokens, not rows and columns.

@@ -10,16 +10,26 @@ from onnxplain.errors import OptionError
 from onnxplain.graph.names import closest
 from onnxplain.methods.base import Method
 from onnxplain.methods.blur import BlurIG
-from onnxplain.methods.cam import CAM, EigenCAM, FeatureMaps
+from onnxplain.methods.cam import CAM, EigenCAM, FeatureMaps, RegressionActivationMap
 from onnxplain.methods.expected import ExpectedGradients
+from onnxplain.methods.gradcam import (
+    EigenGradCAM,
+    GradCAM,
+    GradCAMPlusPlus,
+    HiResCAM,
+    LayerCAM,
+    XGradCAM,
+)
 from onnxplain.methods.gradient import Gradient, InputXGradient
 from onnxplain.methods.guided import Deconvnet, GuidedBackprop
+from onnxplain.methods.guided_gradcam import GuidedGradCAM
 from onnxplain.methods.guided_ig import GuidedIG
 from onnxplain.methods.integrated import IntegratedGradients
 from onnxplain.methods.occlusion import Occlusion
 from onnxplain.methods.perturb_layer import AblationCAM, ReciproCAM
 from onnxplain.methods.rise import RISE
 from onnxplain.methods.scorecam import ScoreCAM
+from onnxplain.methods.smooth_gradcam import SmoothGradCAMPlusPlus
 from onnxplain.methods.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
 
 METHODS: dict[str, type[Method]] = {
@@ -44,6 +54,15 @@ METHODS: dict[str, type[Method]] = {
         ExpectedGradients,
         GuidedBackprop,
         Deconvnet,
+        GradCAM,
+        GradCAMPlusPlus,
+        SmoothGradCAMPlusPlus,
+        XGradCAM,
+        HiResCAM,
+        LayerCAM,
+        EigenGradCAM,
+        GuidedGradCAM,
+        RegressionActivationMap,
     )
 }
 

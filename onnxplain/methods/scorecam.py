@@ -10,7 +10,6 @@ import numpy as np
 from onnxplain.baselines import BaselineSpec
 from onnxplain.graph.masking import Upsampled
 from onnxplain.methods.base import (
-    LayerMethod,
     Maps,
     Subject,
     collect,
@@ -18,12 +17,13 @@ from onnxplain.methods.base import (
     rows_and_columns,
     weighted_sum,
 )
+from onnxplain.methods.layer_maps import LayerMapMethod
 from onnxplain.methods.numbers import softmax
 from onnxplain.methods.options import ScoreKind
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreCAM(LayerMethod):
+class ScoreCAM(LayerMapMethod):
     """ReLU(Σ_k w_k A^k), w = softmax(C), C_k = S(x' + H_k ⊙ (x − x')) − S(x').
 
     H_k is channel k of the activation, enlarged bilinearly to the input and scaled to [0, 1]; x' is
@@ -41,8 +41,8 @@ class ScoreCAM(LayerMethod):
     score: ScoreKind = "probability"
     baseline: BaselineSpec = "black"
 
-    def maps(self, subject: Subject) -> Maps:
-        """See `Method`.
+    def map_at(self, subject: Subject) -> Maps:
+        """See `LayerMapMethod`.
 
         Raises:
             OptionError: the input is no picture.

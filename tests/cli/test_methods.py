@@ -25,5 +25,5 @@ def test_table_has_one_line_for_each_method(cli):
     assert headings.split()[:3] == ["method", "shows", "layer"]
     assert [line.split()[0] for line in lines] == list(METHODS)
     (scorecam,) = (line for line in lines if line.startswith("scorecam"))
-    assert "layer=auto, baseline=black" in scorecam
+    assert "layer=auto, fuse=mean, baseline=black" in scorecam
     assert "Wang 2020" in scorecam

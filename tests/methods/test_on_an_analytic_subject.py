@@ -52,6 +52,14 @@ class Linear:
     def layer(self) -> Layer:
         return Layer("a", "a", "Relu", (1, 4, 2, 3), Layout("NCHW", (2, 3)), whole=True)
 
+    @property
+    def layers(self) -> list[Layer]:
+        return [self.layer]
+
+    def at(self, layer: Layer) -> "Linear":
+        assert layer == self.layer
+        return self
+
     def activation(self) -> Array:
         return self.shown
 
@@ -187,7 +195,7 @@ def test_cam_of_each_target_and_none_of_what_is_no_class() -> None:
     a = subject.shown
     assert_allclose(found, [2 * a[1] - a[3], a[0]], rtol=1e-6)
     assert subject.calls == {}
-    with pytest.raises(TargetError, match="explains classes only"):
+    with pytest.raises(TargetError, match="explains single outputs only; use gradcam"):
         explain(CAM(), classes=(1, None))
 
 

@@ -8,7 +8,7 @@ import sys
 from dataclasses import MISSING, fields
 from pathlib import Path
 
-from onnxplain.methods.base import LayerMethod, Method
+from onnxplain.methods.base import Method
 from onnxplain.methods.registry import METHODS
 from tools.docs import graphs, operators
 
@@ -45,7 +45,7 @@ def method_table() -> str:
     """One row for each method."""
     rows = ["| method | shows | forwards | looks at | paper |", "| --- | --- | --- | --- | --- |"]
     for name, method in METHODS.items():
-        looks_at = "a layer" if issubclass(method, LayerMethod) or name == "cam" else "the input"
+        looks_at = "a layer" if method.look_at is not Method.look_at else "the input"
         rows.append(
             f"| `{name}` | {method.summary} | {method.cost} | {looks_at} | {method.paper} |"
         )

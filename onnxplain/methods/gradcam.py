@@ -1,0 +1,190 @@
+"""Maps made of a layer's activations and the gradient of the score by them.
+
+In the formulas A^k is channel k of the activation, g^k the gradient of the score by it, and sums
+without a range run over the cells of the grid.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from onnxplain.methods.base import Maps, Subject
+from onnxplain.methods.cam import principal
+from onnxplain.methods.layer_maps import LayerMapMethod
+from onnxplain.tensors import Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientCAM(LayerMapMethod):
+    """A method that combines a layer's activation with one gradient by it."""
+
+    needs_gradient: ClassVar[bool] = True
+    cost: ClassVar[str] = "1 + one head pass with a backward"
+
+    @abstractmethod
+    def combine(self, g: Array, a: Array) -> Array:
+        """The map (rows, columns) of a gradient and an activation, (channels, rows, columns)."""
+
+    def map_at(self, subject: Subject) -> Maps:
+        """See `LayerMapMethod`."""
+        a = subject.activation().astype(np.float64)
+        values = [self.combine(g, a) for g in gradients(subject)]
+        return Maps(
+            np.stack(values).astype(np.float32),
+            {"forward_passes": 1, "backward_passes": len(values)},
+        )
+
+
+def gradients(subject: Subject) -> list[Array]:
+    """The gradient of each target by the activation, (channels, rows, columns), in float64."""
+    return [
+        found.values[0].astype(np.float64)
+        for target in range(len(subject.scores))
+        for found in subject.layer_gradients(target)
+    ]
+
+
+def weighted(weights: Array, a: Array) -> Array:
+    """Σ_k w_k A^k."""
+    return np.asarray(np.tensordot(weights, a, axes=1))
+
+
+def positive(values: Array) -> Array:
+    """ReLU."""
+    return np.asarray(np.maximum(values, 0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradCAM(GradientCAM):
+    """ReLU(Σ_k α_k A^k), α_k = the mean of g^k over the cells.
+
+    `counterfactual` takes −g: what speaks against the target. Without `relu` the map is signed.
+
+    Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
+    Localization", ICCV 2017.
+    """
+
+    name: ClassVar[str] = "gradcam"
+    summary: ClassVar[str] = "channels weighted by their mean gradient"
+    paper: ClassVar[str] = "Selvaraju 2017"
+
+    relu: bool = True
+    counterfactual: bool = False
+
+    def combine(self, g: Array, a: Array) -> Array:
+        """See the class."""
+        alpha = g.mean(axis=(1, 2)) * (-1 if self.counterfactual else 1)
+        values = weighted(alpha, a)
+        return positive(values) if self.relu else values
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradCAMPlusPlus(GradientCAM):
+    """ReLU(Σ_k w_k A^k), w_k = Σ α^k ReLU(g^k), α^k = (g^k)² / (2 (g^k)² + Σ A^k · (g^k)³).
+
+    These are the paper's derivatives of Y = exp(S), for a network whose only kinks are rectifiers:
+    the second is exp(S) g² and the third exp(S) g³, and exp(S) cancels in α. The paper's weights
+    hold it once more, one positive number for the whole map, which is left out here. Where g is 0,
+    so is α.
+
+    Chattopadhay et al., "Grad-CAM++: Generalized Gradient-based Visual Explanations for Deep
+    Convolutional Networks", WACV 2018.
+    """
+
+    name: ClassVar[str] = "gradcam++"
+    summary: ClassVar[str] = "channels weighted by their positive gradients, cell by cell"
+    paper: ClassVar[str] = "Chattopadhay 2018"
+
+    def combine(self, g: Array, a: Array) -> Array:
+        """See the class."""
+        weights = (pixel_weights(g**2, g**3, a) * positive(g)).sum(axis=(1, 2))
+        return positive(weighted(weights, a))
+
+
+def pixel_weights(second: Array, third: Array, a: Array) -> Array:
+    """α of Grad-CAM++ from the second and third powers of the gradient; 0 where they vanish."""
+    below = 2 * second + a.sum(axis=(1, 2), keepdims=True) * third
+    return np.asarray(np.divide(second, below, out=np.zeros_like(second), where=below != 0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class XGradCAM(GradientCAM):
+    """ReLU(Σ_k α_k A^k), α_k = Σ (A^k / Σ A^k) g^k: the gradient's mean, weighted by activation.
+
+    A channel whose activation adds up to 0 has no such mean, and α = 0.
+
+    Fu et al., "Axiom-based Grad-CAM: Towards Accurate Visualization and Explanation of CNNs",
+    BMVC 2020.
+    """
+
+    name: ClassVar[str] = "xgradcam"
+    summary: ClassVar[str] = "channels weighted by their gradient where they are active"
+    paper: ClassVar[str] = "Fu 2020"
+
+    def combine(self, g: Array, a: Array) -> Array:
+        """See the class."""
+        total = a.sum(axis=(1, 2))
+        product = (a * g).sum(axis=(1, 2))
+        alpha = np.divide(product, total, out=np.zeros_like(total), where=total != 0)
+        return positive(weighted(alpha, a))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HiResCAM(GradientCAM):
+    """Σ_k g^k ⊙ A^k, signed.
+
+    Where only pooling and one linear layer follow, the map's sum is the score, less the bias.
+
+    Draelos and Carin, "Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional
+    neural networks", 2020.
+    """
+
+    name: ClassVar[str] = "hirescam"
+    summary: ClassVar[str] = "the activation times its gradient, cell by cell"
+    paper: ClassVar[str] = "Draelos 2020"
+
+    def combine(self, g: Array, a: Array) -> Array:
+        """See the class."""
+        return np.asarray((g * a).sum(axis=0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerCAM(GradientCAM):
+    """ReLU(Σ_k ReLU(g^k) ⊙ A^k).
+
+    Jiang et al., "LayerCAM: Exploring Hierarchical Class Activation Maps for Localization", IEEE
+    TIP 2021.
+    """
+
+    name: ClassVar[str] = "layercam"
+    summary: ClassVar[str] = "the activation times its positive gradient; for early layers too"
+    paper: ClassVar[str] = "Jiang 2021"
+
+    def combine(self, g: Array, a: Array) -> Array:
+        """See the class."""
+        return positive((positive(g) * a).sum(axis=0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EigenGradCAM(GradientCAM):
+    """Projection of g ⊙ A on its first principal direction, without centring.
+
+    A singular vector has no sign of its own: it is chosen so that the map agrees with Σ_k g^k ⊙
+    A^k, and what is positive speaks for the target.
+
+    Gildenblat et al., pytorch-grad-cam, 2021, after Muhammad and Yeasin 2020.
+    """
+
+    name: ClassVar[str] = "eigengradcam"
+    summary: ClassVar[str] = "first principal component of activation times gradient"
+    paper: ClassVar[str] = "Gildenblat 2021"
+
+    def combine(self, g: Array, a: Array) -> Array:
+        """See the class."""
+        product = g * a
+        projected, _ = principal(product)
+        return projected if (projected * product.sum(axis=0)).sum() >= 0 else -projected

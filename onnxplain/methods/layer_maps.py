@@ -1,0 +1,81 @@
+"""Methods with a map for each of the layers that they look at."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxplain.errors import LayerError
+from onnxplain.graph.layers import Layer
+from onnxplain.images.geometry import upsample
+from onnxplain.methods.base import Anatomy, LayerMethod, Maps, Subject
+from onnxplain.methods.options import Fuse
+from onnxplain.tensors import FloatArray
+
+ALL = "all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerMapMethod(LayerMethod):
+    """A method with one map for each layer.
+
+    `layer` may name several layers, with commas between them, or "all": every layer that matters
+    and that all of the picture's way to the score leads through. The values are then (layers, rows,
+    columns), each map enlarged bilinearly to the largest grid and not rescaled. `fuse` says how
+    the heatmap is made of them: their mean or maximum, after each was scaled to [0, 1] by its own
+    least and largest value, as pytorch-grad-cam and torch-cam do.
+    """
+
+    fuse: Fuse = "mean"
+
+    @abstractmethod
+    def map_at(self, subject: Subject) -> Maps:
+        """The map on the grid of `subject.layer`, for all targets at once."""
+
+    def look_at(self, anatomy: Anatomy) -> Sequence[Layer]:
+        """The layers that the user named.
+
+        Raises:
+            LayerError: there is no such layer, or it has no grid.
+        """
+        if self.layer == ALL:
+            return anatomy.main_layers
+        names = [name.strip() for name in self.layer.split(",")]
+        if len(names) == 1 or "" in names:
+            return [anatomy.layer(self.layer)]
+        try:  # a name may hold a comma
+            return [anatomy.layer(self.layer)]
+        except LayerError:
+            return list({found.tensor: found for found in map(anatomy.layer, names)}.values())
+
+    def maps(self, subject: Subject) -> Maps:
+        """See `Method`."""
+        found = {layer.tensor: self.map_at(subject.at(layer)) for layer in subject.layers}
+        if len(found) == 1:
+            return next(iter(found.values()))
+        rows, columns = zip(*(maps.values.shape[1:] for maps in found.values()), strict=True)
+        largest = max(rows), max(columns)
+        values = np.stack([upsample(maps.values, largest) for maps in found.values()], axis=1)
+        return Maps(values, {"layers": {name: maps.diagnostics for name, maps in found.items()}})
+
+    def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
+        """The map, or those of several layers fused."""
+        if values.ndim == 2:
+            return values
+        least, largest = (pick(values, axis=(1, 2), keepdims=True) for pick in (np.min, np.max))
+        span = largest - least
+        scaled = (values - least) / np.where(span > 0, span, 1)
+        return np.asarray(_FUSE[self.fuse](scaled), np.float32)
+
+    def sheet(self, values: FloatArray) -> FloatArray | None:
+        """The map of every layer, where all were asked for."""
+        return values if self.layer == ALL and values.ndim == 3 else None
+
+
+_FUSE: Mapping[str, Callable[[FloatArray], FloatArray]] = {
+    "mean": lambda maps: maps.mean(axis=0),
+    "max": lambda maps: maps.max(axis=0),
+}
