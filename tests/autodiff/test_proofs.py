@@ -104,6 +104,18 @@ def test_gradients_of_quantised_models_are_torch_s_straight_through_ones(form):
         assert max(sample.apart() for sample in found) < 1e-12
 
 
+@pytest.mark.peers
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["resnet18", "unet"])
+def test_exports_are_exact_at_fixed_and_at_open_sizes(family, tmp_path):
+    pytest.importorskip("torch")
+    from tools.gradients.exports import EXACT, KINKS, rows
+
+    found = list(rows(tmp_path, [family]))
+    assert [row.shape[0] for row in found] == [1, 1, 3, 3]
+    assert {row.verdict for row in found} <= {EXACT, KINKS}
+
+
 def test_difference_is_zero_for_the_same_direction_and_two_for_the_opposite():
     x = np.array([1.0, -2.0, 3.0])
     np.testing.assert_allclose(difference(x, x), (0, 0), atol=1e-12)

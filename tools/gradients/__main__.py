@@ -88,8 +88,10 @@ def _onnx_ad(given: argparse.Namespace) -> Lines:
     from tools.gradients.ours import MODELS
     from tools.gradients.second_opinion import HEADER, rows
 
+    # Sizes that are open would be fixed for it anyway.
+    exports = [file for file in sorted(given.folder.glob("*.onnx")) if ".open" not in file.suffixes]
     yield HEADER
-    yield from rows([*sorted(MODELS.glob("*.onnx")), *sorted(given.folder.glob("*.onnx"))])
+    yield from rows([*sorted(MODELS.glob("*.onnx")), *exports])
 
 
 def _backend_options(command: argparse.ArgumentParser) -> None:
