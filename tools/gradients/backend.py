@@ -44,11 +44,7 @@ from tools.gradients.verdict import (
     WRONG,
     ZERO,
     Verdict,
-    listing,
-    summary,
 )
-
-__all__ = ["listing", "summary", "verdicts"]
 
 Feeds = Mapping[str, Array]
 Function = Callable[[Feeds], list[Array]]
