@@ -126,6 +126,39 @@ class Shifted:
         return g.Relu(g.Sub(np.float32(1), distance))
 
 
+@dataclass(frozen=True)
+class Along:
+    """One number for each place along an axis. Fed `along`, (B, places)."""
+
+    axis: int
+
+    def build(self, g: Builder, shape: Shape) -> gs.Variable:
+        """See `Mask`."""
+        along = g.input("along", ("batch", shape[self.axis]))
+        dims = [shape[i] if i == self.axis else 1 for i in range(len(shape))]
+        return g.Reshape(along, np.array([-1, *dims[1:]]))
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """One number for each segment of the places along `axes`. Fed `segments`, (B, count).
+
+    `labels` says in which segment each place is, as the bytes of int64 in row-major order, so that
+    masks over the same segments are equal.
+    """
+
+    axes: tuple[int, ...]
+    count: int
+    labels: bytes
+
+    def build(self, g: Builder, shape: Shape) -> gs.Variable:
+        """See `Mask`."""
+        segments = g.input("segments", ("batch", self.count))
+        places = g.Gather(segments, np.frombuffer(self.labels, np.int64), axis=1)
+        dims = [shape[i] if i in self.axes else 1 for i in range(len(shape))]
+        return g.Reshape(places, np.array([-1, *dims[1:]]))
+
+
 def box_feeds(rank: int, boxes: Mapping[int, tuple[Array, Array]]) -> dict[str, FloatArray]:
     """What `Keep` and `Erase` are fed: per axis, where each box starts and stops (exclusive)."""
     feeds = {}

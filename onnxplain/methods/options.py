@@ -32,6 +32,9 @@ Cells = tuple[tuple[int, int], ...] | None
 Samples = Array | Sequence[str] | None
 """Several samples as the model takes them, (n, ...); on the command line, pictures."""
 
+Segments = int | Array
+"""How many segments to look for, or which segment each place is in."""
+
 
 def option(declared: str, value: object) -> Any:
     """`value` as plain Python, an array apart.
@@ -127,6 +130,15 @@ def _sizes(value: Any) -> Sizes:
     return sizes[0] if len(sizes) == 1 else sizes
 
 
+def _segments(value: Any) -> Segments:
+    if np.ndim(value) == 0:
+        return operator.index(value)
+    labels = np.asarray(value)
+    if labels.dtype.kind not in "iu":
+        raise ValueError
+    return labels
+
+
 def _baseline(value: Any) -> BaselineSpec:
     if isinstance(value, str):
         return value
@@ -148,5 +160,6 @@ _TYPES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "Indices": (_indices, "whole numbers, such as 3,17"),
     "Cells": (_cells, "cells as row x column, such as 2x3,2x4"),
     "Samples": (_samples, "an array of several samples, (n, ...)"),
+    "Segments": (_segments, "a number of segments, or an array of whole numbers"),
     "BaselineSpec": (_baseline, "a name, a number or an array"),
 }

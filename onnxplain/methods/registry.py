@@ -31,6 +31,7 @@ from onnxplain.methods.rise import RISE
 from onnxplain.methods.scorecam import ScoreCAM
 from onnxplain.methods.smooth_gradcam import SmoothGradCAMPlusPlus
 from onnxplain.methods.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
+from onnxplain.methods.superpixels import LIME, KernelSHAP
 
 METHODS: dict[str, type[Method]] = {
     method.name: method
@@ -63,6 +64,8 @@ METHODS: dict[str, type[Method]] = {
         EigenGradCAM,
         GuidedGradCAM,
         RegressionActivationMap,
+        LIME,
+        KernelSHAP,
     )
 }
 

@@ -16,9 +16,11 @@ from onnxplain.graph.load import load
 from onnxplain.graph.masking import (
     BASELINE,
     MASK,
+    Along,
     Erase,
     Keep,
     Mask,
+    Segmented,
     Shifted,
     Upsampled,
     X,
@@ -86,11 +88,18 @@ def cases(axes: tuple[int, int], rank: int) -> dict[str, tuple[Mask, dict[str, A
         bilinear(GRID[i : i + 1], larger, (down + np.arange(ROWS), right + np.arange(COLUMNS)))[0]
         for i, (down, right) in enumerate(zip(*SHIFTS, strict=True))
     ]
+    labels = np.random.default_rng(3).integers(0, 4, (ROWS, COLUMNS))
+    segments = np.random.default_rng(4).random((5, 4), np.float32)
     return {
         "keep": (Keep(axes), feeds, inside(BOXES)),
         "erase": (Erase(axes), feeds, 1 - inside(BOXES)),
         "upsampled": (Upsampled(axes, (3, 4)), {"grid": GRID}, (enlarged - low) / (high - low)),
         "shifted": (Shifted(axes, (3, 4), larger), {"grid": GRID, **shifts}, np.stack(moved)),
+        "segmented": (
+            Segmented(axes, 4, labels.tobytes()),
+            {"segments": segments},
+            segments[:, labels],
+        ),
     }
 
 
@@ -140,6 +149,16 @@ def test_masks_blend_sample_and_baseline(kind: str, layout: str, type_: str) -> 
     np.testing.assert_allclose(
         samples.astype(np.float64), spread * x + (1 - spread) * baseline, atol=tolerance
     )
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_one_number_for_each_place_along_an_axis(axis: int) -> None:
+    x, baseline = noise(1, 4, 3), noise(1, 4, 3, seed=1)
+    along = np.random.default_rng(2).random((5, x.shape[axis]), np.float32)
+    weights = along[:, :, None] if axis == 1 else along[:, None]
+    model = identity(TensorProto.FLOAT, x.shape, 7)
+    samples, _ = apply(Along(axis), {"along": along}, x, baseline, model)
+    np.testing.assert_allclose(samples, weights * x + (1 - weights) * baseline, atol=1e-6)
 
 
 @pytest.mark.parametrize("opset", [7, 8, 9, 10, 11, 12, 13, 16, 18, 20, 22, 24, 26])

@@ -1,0 +1,93 @@
+"""Segments of an input: what methods that switch parts of it on and off switch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from types import ModuleType
+
+import numpy as np
+
+from onnxplain.errors import OptionError
+from onnxplain.graph.masking import Segmented
+from onnxplain.methods.base import Subject
+from onnxplain.methods.options import Segments
+from onnxplain.tensors import Array, FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """Segments 0, 1, ..., `count` − 1 of the places along `axes` of the input, as `labels`."""
+
+    axes: tuple[int, ...]
+    labels: Array
+    count: int
+
+    def scores(
+        self, subject: Subject, switches: FloatArray, baseline: FloatArray
+    ) -> Iterator[FloatArray]:
+        """Scores (b, targets) with the segments that `switches`, (n, count), leaves on."""
+        mask = Segmented(self.axes, self.count, self.labels.tobytes())
+        for batch in subject.perturbed(mask, {"segments": switches}, baseline):
+            yield batch.scores
+
+    def laid_out(self, subject: Subject, values: Array) -> FloatArray:
+        """Values (targets, count) at every place of their segment, in the shape of the input."""
+        return subject.spread(values[:, self.labels])
+
+
+def find_segments(method: str, subject: Subject, wanted: Segments) -> Segmentation:
+    """Segments of a sample: the user's own, or about as many as `wanted`.
+
+    Those of a picture are superpixels; other inputs are cut into runs of neighbours, which are
+    single values where there are no more of them.
+
+    Raises:
+        OptionError: `wanted` does not fit the input, or scikit-image is missing.
+    """
+    shape = tuple(subject.x.shape[axis] for axis in subject.spatial)
+    if not isinstance(wanted, int):
+        if wanted.shape != shape:
+            raise OptionError(
+                f"{method} takes segments of the shape {shape}, a whole number for each place of "
+                f"the model's input, and was given {wanted.shape}."
+            )
+        labels = wanted
+    elif wanted < 1:
+        raise OptionError(f"{method} takes segments >= 1, and was given {wanted}.")
+    elif subject.x.ndim == 4:
+        labels = _superpixels(method, subject, wanted)
+    else:
+        places = prod(shape)
+        labels = np.arange(places) * min(wanted, places) // places
+    numbers, labels = np.unique(labels, return_inverse=True)
+    return Segmentation(subject.spatial, labels.reshape(shape).astype(np.int64), len(numbers))
+
+
+def needed(module: str, method: str) -> ModuleType:
+    """A module of the extra `superpixels`.
+
+    Raises:
+        OptionError: it is not installed.
+    """
+    from importlib import import_module
+
+    try:
+        return import_module(module)
+    except ImportError:
+        raise OptionError(
+            f"{method} needs scikit-image and scikit-learn: pip install 'onnxplain[superpixels]', "
+            "or use occlusion or rise."
+        ) from None
+
+
+def _superpixels(method: str, subject: Subject, count: int) -> Array:
+    """SLIC superpixels (Achanta 2012), in the colours that the model sees."""
+    segmentation = needed("skimage.segmentation", method)
+    rows, columns = subject.spatial
+    planes = np.moveaxis(subject.x[0], (rows - 1, columns - 1), (0, 1))
+    span = max(float(np.ptp(planes)), np.finfo(np.float32).tiny)
+    picture = (planes - planes.min()) / span
+    found: Array = segmentation.slic(picture, n_segments=count, start_label=0, channel_axis=-1)
+    return found

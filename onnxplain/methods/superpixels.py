@@ -1,0 +1,167 @@
+"""Methods that switch segments of the input on and off, and fit a linear model to the scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import comb
+from typing import Any, ClassVar
+
+import numpy as np
+
+from onnxplain.baselines import BaselineSpec
+from onnxplain.errors import OptionError
+from onnxplain.methods.base import InputMethod, Maps, Subject
+from onnxplain.methods.options import ScoreKind, Segments
+from onnxplain.methods.segments import find_segments, needed
+from onnxplain.tensors import Array, FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentMethod(InputMethod):
+    """A method with one value for each segment, found by scikit-image or given by the user."""
+
+    segments: Segments = 50
+    samples: int = 1000
+    seed: int = 0
+    baseline: BaselineSpec = "black"
+
+    def _check(self) -> None:
+        if self.samples < 1 or self.seed < 0:
+            raise OptionError(f"{self.name} takes samples >= 1 and seed >= 0.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LIME(SegmentMethod):
+    """The slopes w of the ridge regression that minimises Σ_z π(z) (S(z) − w·z − b)² + r‖w‖².
+
+    z says which segments are left on, the others show the baseline. The first z leaves all on; in
+    the others `numpy.random.default_rng(seed)` keeps each with probability ½. π(z) =
+    exp(−D²/2σ²), with D = 1 − cos(z, 1), the cosine distance to all on, and σ = `kernel_width`. r
+    is `ridge`. `segments` is a number of SLIC superpixels, or an array (rows, columns) that says
+    which segment each pixel of the model's input is in. An input that is no picture is cut into
+    runs of neighbours instead, single values where there are enough segments.
+
+    Ribeiro, Singh and Guestrin, "'Why Should I Trust You?': Explaining the Predictions of Any
+    Classifier", KDD 2016.
+    """
+
+    name: ClassVar[str] = "lime"
+    summary: ClassVar[str] = "slopes of a local linear model over superpixels"
+    paper: ClassVar[str] = "Ribeiro 2016"
+    cost: ClassVar[str] = "1 + samples (1000)"
+
+    score: ScoreKind = "probability"
+    kernel_width: float = 0.25
+    ridge: float = 1.0
+
+    def maps(self, subject: Subject) -> Maps:
+        """See `Method`.
+
+        Raises:
+            OptionError: an option is out of its range, or scikit-learn is missing.
+        """
+        self._check()
+        if self.kernel_width <= 0 or self.ridge < 0:
+            raise OptionError("lime takes kernel_width > 0 and ridge >= 0.")
+        linear = needed("sklearn.linear_model", self.name)
+        found = find_segments(self.name, subject, self.segments)
+        kept = np.random.default_rng(self.seed).random((self.samples, found.count)) < 0.5
+        kept[0] = True
+        switches = kept.astype(np.float32)
+        baseline = subject.baseline(self.baseline)
+        scores = np.concatenate(list(found.scores(subject, switches, baseline)))
+        distance = 1 - np.sqrt(kept.mean(axis=1))
+        weights = np.exp(-(distance**2) / (2 * self.kernel_width**2))
+        fit = linear.Ridge(alpha=self.ridge).fit(kept, scores.astype(np.float64), weights)
+        slopes = fit.coef_.reshape(len(subject.scores), found.count)
+        explained = _explained(scores, fit.predict(kept).reshape(scores.shape), weights)
+        return Maps(
+            found.laid_out(subject, slopes),
+            {"forward_passes": 1 + self.samples, "segments": found.count},
+            each=[{"fit_r2": r2} for r2 in explained],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelSHAP(SegmentMethod):
+    """Shapley values φ of the segments: the weighted linear fit whose kernel makes them so.
+
+    Σ φ = S(x) − S(baseline), exactly. The fit minimises Σ_z π(z) (S(z) − S(baseline) − φ·z)² over
+    sets z of segments that are left on, with π(z) = (M − 1) / (C(M, |z|) |z| (M − |z|)) for M
+    segments. Where there are no more than `samples` sets besides the empty and the full one, all
+    are taken, and φ is exact; else `numpy.random.default_rng(seed)` draws half as many with
+    probabilities π, and the complement of each is taken too. `segments` is as in `lime`.
+
+    Lundberg and Lee, "A Unified Approach to Interpreting Model Predictions", NeurIPS 2017; the
+    complements after Covert and Lee, "Improving KernelSHAP", AISTATS 2021.
+    """
+
+    name: ClassVar[str] = "kernelshap"
+    summary: ClassVar[str] = "Shapley values of superpixels"
+    paper: ClassVar[str] = "Lundberg 2017"
+    cost: ClassVar[str] = "2 + samples (2048)"
+
+    samples: int = 2048
+
+    def maps(self, subject: Subject) -> Maps:
+        """See `Method`.
+
+        Raises:
+            OptionError: an option is out of its range, there are more segments than samples, or
+                scikit-learn is missing.
+        """
+        self._check()
+        linear = needed("sklearn.linear_model", self.name)
+        found = find_segments(self.name, subject, self.segments)
+        if self.samples < found.count:
+            raise OptionError(
+                f"kernelshap needs at least as many samples as segments, {found.count}, and was "
+                f"given {self.samples}."
+            )
+        baseline = subject.baseline(self.baseline)
+        absent = subject.scores_of(baseline).astype(np.float64)
+        total = subject.scores - absent
+        kept, weights = _coalitions(found.count, self.samples, self.seed)
+        shares = np.zeros((len(total), found.count))
+        if found.count > 1:
+            switches = kept.astype(np.float32)
+            scores = np.concatenate(list(found.scores(subject, switches, baseline))) - absent
+            # The last value is what the others leave of the total, which fixes their sum.
+            last = kept[:, -1:].astype(np.float64)
+            fit = linear.LinearRegression(fit_intercept=False).fit(
+                kept[:, :-1] - last, scores - last * total, weights
+            )
+            shares[:, :-1] = fit.coef_
+        shares[:, -1] = total - shares.sum(axis=1)
+        return Maps(
+            found.laid_out(subject, shares),
+            {
+                "forward_passes": 2 + len(kept),
+                "segments": found.count,
+                "exact": len(kept) == 2**found.count - 2,
+            },
+        )
+
+
+def _coalitions(count: int, samples: int, seed: int) -> tuple[Array, Array]:
+    """Sets of segments, neither empty nor full, as (n, count) bool, and the weight of each."""
+    sizes = np.arange(1, count)
+    if 2**count - 2 <= samples:
+        numbers = np.arange(1, 2**count - 1)
+        kept = (numbers[:, None] >> np.arange(count)) & 1 == 1
+        kernel = [0.0, *((count - 1) / (comb(count, int(s)) * s * (count - s)) for s in sizes)]
+        return kept, np.array(kernel)[kept.sum(axis=1)]
+    random = np.random.default_rng(seed)
+    chances = 1 / (sizes * (count - sizes))
+    drawn = random.choice(sizes, samples // 2, p=chances / chances.sum())
+    ranks = random.random((len(drawn), count)).argsort(axis=1).argsort(axis=1)
+    kept = ranks < drawn[:, None]
+    return np.concatenate([kept, ~kept]), np.ones(2 * len(kept))
+
+
+def _explained(scores: FloatArray, fitted: Any, weights: Array) -> list[float]:
+    """The share of each target's weighted variance that the fit explains."""
+    mean = np.average(scores, axis=0, weights=weights)
+    left = np.average((scores - fitted) ** 2, axis=0, weights=weights)
+    spread = np.average((scores - mean) ** 2, axis=0, weights=weights)
+    return [float(1 - a / b) if b else 0.0 for a, b in zip(left, spread, strict=True)]

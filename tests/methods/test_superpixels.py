@@ -1,0 +1,170 @@
+"""LIME and KernelSHAP against closed forms, enumeration and captum."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import combinations
+from math import factorial
+from typing import Any
+
+import numpy as np
+import pytest
+from methods.cases import CASES, Array, Case
+from numpy.testing import assert_allclose
+from tiny import noise, tiny
+
+from onnxplain import Explainer
+from onnxplain.errors import OptionError
+
+SIXTHS = np.kron(np.arange(6).reshape(2, 3), np.ones((10, 9), int))[:20, :26]
+WEIGHTS = noise(12, 2, seed=3)
+
+
+def linear() -> Explainer:
+    """Twelve numbers, two scores."""
+    return Explainer(
+        tiny("y = MatMul(x, w)", "float[N,12] x", "float[N,2] y", w=WEIGHTS), provider="cpu"
+    )
+
+
+def switched(case: Case, labels: Array, kind: str) -> Callable[[Array], float]:
+    """The score with the segments on that `z` names, black elsewhere."""
+    score = case.score(kind)
+    return lambda z: score(np.where(z[labels].astype(bool), case.x, case.black))
+
+
+def shapley(value: Callable[[Array], float], count: int) -> Array:
+    """By definition: each segment's gain, averaged over all orders."""
+    every = {}
+    for size in range(count + 1):
+        for members in combinations(range(count), size):
+            every[members] = value(np.isin(np.arange(count), members))
+    found = np.zeros(count)
+    for members, base in every.items():
+        share = (
+            factorial(len(members)) * factorial(count - len(members) - 1)
+            if len(members) < count
+            else 0
+        )
+        for i in set(range(count)) - set(members):
+            gain = every[tuple(sorted((*members, i)))] - base
+            found[i] += share * gain / factorial(count)
+    return found
+
+
+@pytest.mark.parametrize("samples", [4094, 200])
+def test_kernelshap_of_a_linear_model_is_exact_however_few_samples(samples: int) -> None:
+    x, absent = noise(1, 12), noise(12, seed=1)
+    found = linear().attribute(x, "kernelshap", 1, samples=samples, baseline=absent)
+    assert_allclose(found.values[0], WEIGHTS[:, 1] * (x[0] - absent), atol=1e-5)
+    assert found.diagnostics["samples"][0]["exact"] == (samples == 4094)
+
+
+@pytest.mark.parametrize("kind", ["logit", "probability"])
+def test_kernelshap_of_few_segments_is_the_shapley_value(kind: str) -> None:
+    case = CASES["net_r"]()
+    found = case.attribute("kernelshap", segments=SIXTHS, score=kind)
+    expected = shapley(switched(case, SIXTHS, kind), 6)
+    assert_allclose(found, np.broadcast_to(expected[SIXTHS], found.shape), atol=2e-5)
+
+
+def test_kernelshap_adds_up_and_tends_to_the_shapley_value() -> None:
+    case = CASES["net_r"]()
+    labels = np.arange(20 * 26).reshape(20, 26) * 10 // 520
+    expected = shapley(switched(case, labels, "logit"), 10)
+    found = case.attribute("kernelshap", segments=labels, samples=900)
+    each = np.array([found[0][labels == i][0] for i in range(10)])
+    assert_allclose(each.sum(), expected.sum(), rtol=1e-5)
+    assert 1e-6 < np.abs(each - expected).max() < 0.1 * np.abs(expected).max()
+
+
+def test_lime_of_a_linear_model_has_its_slopes_where_nothing_is_penalised() -> None:
+    x, absent = noise(1, 12), noise(12, seed=1)
+    found = linear().attribute(x, "lime", 1, score="logit", ridge=0, samples=300, baseline=absent)
+    assert_allclose(found.values[0], WEIGHTS[:, 1] * (x[0] - absent), atol=1e-4)
+    assert_allclose(found.diagnostics["samples"][0]["fit_r2"], 1, atol=1e-6)
+
+
+def test_lime_is_the_penalised_weighted_fit() -> None:
+    case = CASES["net_r"]()
+    kept = np.random.default_rng(5).random((40, 6)) < 0.5
+    kept[0] = True
+    scores = np.array([switched(case, SIXTHS, "probability")(z) for z in kept])
+    cosine = kept.sum(axis=1) / np.sqrt(np.maximum(kept.sum(axis=1), 1) * 6)
+    root = np.sqrt(np.exp(-((1 - cosine) ** 2) / (2 * 0.4**2)))[:, None]
+    design = root * np.c_[kept, np.ones(40)]
+    penalty = np.diag([0.5] * 6 + [0])
+    expected = np.linalg.solve(design.T @ design + penalty, design.T @ (root[:, 0] * scores))[:6]
+    options = {"segments": SIXTHS, "samples": 40, "seed": 5, "kernel_width": 0.4, "ridge": 0.5}
+    found = case.attribute("lime", **options)
+    assert_allclose(found, np.broadcast_to(expected[SIXTHS], found.shape), atol=1e-6)
+
+
+def test_superpixels_follow_the_colours() -> None:
+    explainer = Explainer(
+        tiny("p = GlobalAveragePool(x) y = Flatten(p)", "float[N,3,32,48] x"), provider="cpu"
+    )
+    picture = np.zeros((32, 48, 3), np.uint8)
+    picture[:, 20:] = (200, 30, 30)
+    found = explainer.explain(picture, "kernelshap", 0, segments=2)
+    assert found.diagnostics["exact"]
+    assert_allclose(found.values[:, :, :20], 0, atol=1e-6)
+    assert (found.values[:, :, 20:] > 0.1).all()
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "said"),
+    [
+        ("lime", {"segments": SIXTHS[:5]}, r"shape \(20, 26\)"),
+        ("lime", {"segments": 0}, "segments >= 1"),
+        ("lime", {"kernel_width": 0}, "kernel_width > 0"),
+        ("kernelshap", {"samples": 5, "segments": SIXTHS}, "as many samples as segments"),
+        ("kernelshap", {"samples": 0}, "samples >= 1"),
+        ("kernelshap", {"segments": 1.5}, "a number of segments"),
+    ],
+)
+def test_refused(method: str, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        CASES["net_r"]().attribute(method, **options)
+
+
+@pytest.mark.parametrize("module", ["skimage.segmentation", "sklearn.linear_model"])
+@pytest.mark.parametrize("method", ["lime", "kernelshap"])
+def test_a_missing_library_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, module: str, method: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(OptionError, match=r"onnxplain\[superpixels\]"):
+        CASES["net_r"]().attribute(method)
+
+
+def test_the_libraries_are_imported_only_when_they_are_used() -> None:
+    code = "import sys, onnxplain.methods.registry; print({'skimage', 'sklearn'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("name", ["efficientnet", "squeezenet"])
+def test_same_as_captum(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    from methods.parity import Sides
+    from peers.superpixels import peer_kernelshap, peer_lime
+
+    case = CASES[name]()
+    sides = Sides.of(case, "")
+    rows, columns = case.x.shape[2:]
+    labels = np.kron(np.arange(9).reshape(3, 3), np.ones((80, 80), int))[:rows, :columns]
+    torch.set_num_threads(1)
+    given = sides.logits, case.x, case.black, labels, case.index
+    ours = case.attribute("kernelshap", segments=labels, samples=510)
+    close(ours, peer_kernelshap(*given), 1e-5)
+    kept = np.random.default_rng(0).random((60, 9)) < 0.5
+    kept[0] = True
+    ours = case.attribute("lime", segments=labels, samples=60, score="logit")
+    close(ours, peer_lime(*given, kept), 1e-5)
+
+
+def close(found: Array, expected: Array, tolerance: float) -> None:
+    assert np.ptp(expected) > 1e-2 * np.abs(expected).max(), "the case shows nothing"
+    assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
