@@ -12,6 +12,7 @@ import onnxplain.autodiff.rules  # noqa: F401 - enters the rules into the table
 from onnxplain.autodiff.calculus import Calculus
 from onnxplain.autodiff.registry import STANDARD, Rules
 from onnxplain.autodiff.walk import backpropagate
+from onnxplain.errors import GradientError
 from onnxplain.graph.builder import PREFIX
 from onnxplain.graph.constants import constant_value
 from onnxplain.graph.model import Model
@@ -37,8 +38,12 @@ def differentiate(
     `wanted`. The original nodes and names stay as they are.
 
     Raises:
-        GradientError: see `walk.backpropagate`.
+        GradientError: see `walk.backpropagate`; or the model is differentiated already.
     """
+    if SEED in model.wiring.inputs:
+        raise GradientError(
+            "The model computes gradients already: differentiate the one that it was made from."
+        )
     specs = infer_specs(model.proto)
     g = Calculus(model.opset, specs, lambda name: constant_value(model, name), rules)
     seed = g.input("seed", _sizes(g, score))

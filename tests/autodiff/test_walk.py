@@ -184,3 +184,9 @@ def test_a_score_that_does_not_depend_on_the_tensor_says_so():
     graph = model("y = Mul(z, z)", inputs="float[N,3] x, float[N,3] z")
     with pytest.raises(GradientError, match="'y' does not depend on 'x'"):
         differentiate(graph, "y", ["x"])
+
+
+def test_a_model_that_computes_gradients_is_not_differentiated_again():
+    once = differentiate(model("y = Tanh(x)"), "y", ["x"], ["y"])
+    with pytest.raises(GradientError, match="computes gradients already"):
+        differentiate(once, "y", ["x"])
