@@ -17,11 +17,13 @@ def gap(values: Array, change: float) -> float:
     return float(values.sum(dtype=np.float64) - change)
 
 
-def completeness(values: Array, change: float, remedy: str) -> dict[str, Any]:
-    """Diagnostics of one target: the gap, and a warning with the remedy where it is large."""
+def completeness(
+    values: Array, change: float, remedy: str, allowed: float = LARGE
+) -> dict[str, Any]:
+    """Diagnostics of one target: the gap, and a warning with the remedy where it is too large."""
     missed = gap(values, change)
     found: dict[str, Any] = {"completeness_gap": missed}
-    if abs(missed) > LARGE * abs(change):
+    if abs(missed) > allowed * abs(change):
         found["warnings"] = [
             f"The values add up to {change + missed:.4g}, and the score changes by {change:.4g}: "
             f"{remedy}."

@@ -96,22 +96,22 @@ class PathMethod(InputGradientMethod):
         self, subject: Subject, target: int, paths: Sequence[Path], change: float
     ) -> tuple[Array, dict[str, Any]]:
         """One target's values, with more and more steps where a tolerance asks for them."""
-        allowed = np.inf if self.tolerance is None else self.tolerance * abs(change)
-        steps, passes = self.steps, 0
-        while True:
-            values = self._integral(subject, target, paths, steps)
-            passes += steps * len(paths)
-            missed = gap(values, change)
-            if abs(missed) <= allowed or 2 * steps > MOST_STEPS:
-                break
-            steps *= 2
-        told = {"steps": steps, "passes": passes} | completeness(values, change, _MORE_STEPS)
-        if abs(missed) > allowed:
-            told["warnings"] = [
-                f"With {steps} steps the completeness gap is still {missed:.3g}, and the tolerance "
-                f"allows {allowed:.3g}: loosen it, or try another baseline or score."
-            ]
-        return values, told
+        steps = self.steps
+        values = self._integral(subject, target, paths, steps)
+        passes = steps * len(paths)
+        if self.tolerance is None:
+            remedy = "take more steps, set a tolerance, or try another baseline"
+            told = completeness(values, change, remedy)
+        else:
+            while abs(gap(values, change)) > self.tolerance * abs(change) and (
+                2 * steps <= MOST_STEPS
+            ):
+                steps *= 2
+                values = self._integral(subject, target, paths, steps)
+                passes += steps * len(paths)
+            remedy = f"no more than {steps} steps are tried, so loosen the tolerance"
+            told = completeness(values, change, remedy, self.tolerance)
+        return values, {"steps": steps, "passes": passes} | told
 
     def _integral(self, subject: Subject, target: int, paths: Sequence[Path], steps: int) -> Array:
         shares, weights = nodes(self.rule, steps)
@@ -122,9 +122,6 @@ class PathMethod(InputGradientMethod):
                 for share, weight, gradient in looks:
                     total += weight * gradient * path.speed(share)[0]
         return total / len(paths)
-
-
-_MORE_STEPS = "take more steps, set a tolerance, or try another baseline"
 
 
 @dataclass(frozen=True, kw_only=True)

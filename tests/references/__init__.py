@@ -7,6 +7,7 @@ OpenCV, so agreement with any of them is evidence.
 resize        bilinear interpolation, both conventions
 perturbation  scorecam, occlusion, rise: maps that come from a changed input
 layer         cam, ablationcam, reciprocam, eigencam: maps that come from a layer's activation
+paths         integrated gradients along any path, and the path that guided_ig takes
 nets          tiny ONNX models whose answers are worked out by hand
 onnx_calls    the callables above, made from an ONNX model with onnx and onnxruntime alone
 """
