@@ -11,9 +11,11 @@ import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from onnxplain.autodiff.registry import Rules
+from onnxplain.autodiff.step import Step
 from onnxplain.errors import GradientError
 from onnxplain.graph.builder import PREFIX, Builder
 from onnxplain.graph.shapes import Dims
+from onnxplain.graph.twin import twin_name
 from onnxplain.tensors import Array, TensorSpec
 
 F32 = np.float32
@@ -27,7 +29,8 @@ class Calculus(Builder):
     str where it is only named, None where nothing is known. `value_of` gives a constant's value,
     None for others. `rules` are those of the walk; `needed` are the forward tensors whose gradient
     somebody asks for, which matters where leaving others out spares work; `carried` are those that
-    hold the score itself, before it was rounded or moved.
+    hold the score itself, before it was rounded or moved; `makers` are the steps of the walk by
+    the tensors that they make.
     """
 
     def __init__(
@@ -43,7 +46,8 @@ class Calculus(Builder):
         self.rules = rules
         self.needed: frozenset[str] = frozenset()
         self.carried: frozenset[str] = frozenset()
-        self._specs = specs
+        self.makers: Mapping[str, Step] = {}
+        self._specs = dict(specs)
         self._value_of = value_of
         self._shapes: dict[str, gs.Tensor] = {}
         self._tensors: dict[str, gs.Variable] = {}
@@ -61,6 +65,17 @@ class Calculus(Builder):
     def tensor(self, name: str) -> gs.Variable:
         """A tensor of the forward graph."""
         return self._tensors.setdefault(name, gs.Variable(name))
+
+    def twin(self, tensor: gs.Variable, twin: str) -> gs.Variable:
+        """The same tensor for the sample beside, see `graph.twin`; itself if it does not vary."""
+        name = twin_name(twin, tensor.name)
+        return self.tensor(name) if name in self._specs else tensor
+
+    def in_place_of(self, tensor: gs.Variable, made: gs.Variable) -> gs.Variable:
+        """`made`, from now on known to be of the type and shape of a forward tensor."""
+        if tensor.name in self._specs:
+            self._specs[made.name] = self._specs[tensor.name]
+        return made
 
     def dims(self, tensor: gs.Variable) -> Dims | None:
         """The dimensions of a forward tensor, None if not even the rank is known."""

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from onnxplain.autodiff.step import Step
+import onnx_graphsurgeon as gs
 
-Check = Callable[[Any, Sequence[Step]], None]
-"""`check(g, steps)`, before a walk over `steps`, raises GradientError where rules do not apply."""
+from onnxplain.autodiff.step import Step
+from onnxplain.graph.model import Model
 
 Rule = Callable[..., Any]
 """`rule(g, step, dy, ...)`: one dy per output of the node, None where nothing flows back.
@@ -29,19 +29,33 @@ class Entry:
     broadcasts: bool
 
 
-class Rules:
-    """Rules by (domain, operator); for an opset the latest that had begun by then.
+@dataclass(frozen=True)
+class Variant:
+    """What else is particular to a walk, beside its rules.
 
-    `check` is asked once for each differentiated model.
+    `prepare(model)` makes a model ready that is in the form all rules rely on. `check(g, steps)`,
+    before the walk over `steps`, raises GradientError where the rules do not apply. `start(g,
+    score, seed)` is what the walk sets out with at the tensor of scores.
     """
+
+    prepare: Callable[[Model], Model] = lambda model: model
+    check: Callable[[Any, Sequence[Step]], None] = lambda g, steps: None
+    start: Callable[[Any, gs.Variable, gs.Variable], gs.Tensor] = lambda g, score, seed: seed
+
+
+PLAIN = Variant()
+
+
+class Rules:
+    """Rules by (domain, operator); for an opset the latest that had begun by then."""
 
     def __init__(
         self,
         table: Mapping[tuple[str, str], list[Entry]] | None = None,
-        check: Check = lambda g, steps: None,
+        variant: Variant = PLAIN,
     ) -> None:
         self._table = {key: list(entries) for key, entries in (table or {}).items()}
-        self.check = check
+        self.variant = variant
 
     def add(self, domain: str, op: str, entry: Entry) -> None:
         """Enter a rule."""
@@ -53,9 +67,9 @@ class Rules:
         begun = [entry for entry in entries if entry.since <= step.opset]
         return max(begun, key=lambda entry: entry.since, default=None)
 
-    def replaced(self, rules: Mapping[str, Rule], check: Check | None = None) -> Rules:
-        """A copy in which operators of the default domain have other rules, and maybe a check."""
-        changed = Rules(self._table, check or self.check)
+    def replaced(self, rules: Mapping[str, Rule], variant: Variant = PLAIN) -> Rules:
+        """A copy in which operators of the default domain have other rules."""
+        changed = Rules(self._table, variant)
         for op, rule in rules.items():
             changed._table["", op] = [Entry(rule, 1, broadcasts=False)]
         return changed

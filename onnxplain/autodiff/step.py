@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import onnx_graphsurgeon as gs
@@ -23,6 +23,12 @@ class Step:
     node: NodeProto
     opset: int
     tensor: Callable[[str], gs.Variable]
+
+    def reading(self, others: Mapping[str, gs.Variable]) -> Step:
+        """The same node with other tensors in the place of some, by name."""
+        return replace(
+            self, tensor=lambda name: others[name] if name in others else self.tensor(name)
+        )
 
     @property
     def op(self) -> str:

@@ -27,8 +27,8 @@ def backpropagate(
             everywhere cut the score off from what is wanted.
     """
     walk = Walk(g, nodes, wanted)
-    g.rules.check(g, walk.steps)
-    walk.add(score, seed)
+    g.rules.variant.check(g, walk.steps)
+    walk.add(score, g.rules.variant.start(g, g.tensor(score), seed))
     gradients = dict(zip(wanted, walk.run(), strict=True))
     missing = [name for name, gradient in gradients.items() if gradient is None]
     if missing:
@@ -51,6 +51,7 @@ class Walk:
             if step.op in STRAIGHT_THROUGH or g.differentiable(y)
         )
         g.needed = frozenset([*wanted, *passed])
+        g.makers = {y.name: step for step in self.steps for y in step.outputs}
 
     def add(self, tensor: str, gradient: gs.Tensor) -> None:
         """Start from a tensor, or add to what has reached it so far."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,13 +11,15 @@ from onnxplain.autodiff.differentiate import GRADIENT, SEED, differentiate
 from onnxplain.autodiff.prepare import prepare
 from onnxplain.autodiff.registry import Rules
 from onnxplain.engine.runner import Batching, Runner, fill
+from onnxplain.errors import TargetError
 from onnxplain.graph.batch import has_fixed_batch, with_batch
 from onnxplain.graph.builder import PREFIX
 from onnxplain.graph.layers import Layer
 from onnxplain.graph.masking import BASELINE, X, masked
 from onnxplain.graph.model import Model
 from onnxplain.graph.surgery import head, side_inputs, with_outputs
-from onnxplain.methods.points import Blend, Points
+from onnxplain.graph.twin import twin_name, with_twin
+from onnxplain.methods.points import Beside, Blend, Points
 from onnxplain.runtime.batching import BatchSize, Fastest, Fixed, in_batches
 from onnxplain.runtime.session import Session
 from onnxplain.tensors import Array, FloatArray, TensorSpec
@@ -88,7 +90,13 @@ class Derivatives:
 
         Raises:
             GradientError: the score has no gradient by that tensor.
+            TargetError: the rules compare samples, and the target is not linear in the answers.
         """
+        if isinstance(points, Beside) and seed.constant is None:
+            raise TargetError(
+                "This method distributes a number that the graph itself computes: explain a class, "
+                "an element or a region of the model's own answer, or use integrated_gradients."
+            )
         runner = self._runner
         model, exact = self._one if points.count == 1 else self._batched(batching)
         source = _Source(runner, x, points, exact)
@@ -97,6 +105,7 @@ class Derivatives:
 
         def differentiated() -> Model:
             ready = source.entered(self._ready(model), outputs)
+            ready = derivative.rules.variant.prepare(ready)
             wanted = [derivative.by]
             return differentiate(ready, derivative.score, wanted, outputs, derivative.rules)
 
@@ -209,10 +218,12 @@ class _Source:
         self._x = x
         self._points = points
         self._exact = exact
-        self.form = (points.mask, x.shape) if isinstance(points, Blend) else None
+        self.form = _form(x, points)
 
     def entered(self, model: Model, outputs: Sequence[str]) -> Model:
         """The part of the model that leads to `outputs`, with the points' way into it."""
+        if isinstance(self._points, Beside):
+            return self._beside(model, self._points)
         if not isinstance(self._points, Blend):
             return model
         blended = masked(model, self._runner.spec, self._x.shape, self._points.mask, outputs)
@@ -231,4 +242,22 @@ class _Source:
             named = self._points.feeds.items()
             return {PREFIX + name: fill(array[part], size) for name, array in named}
         spec = self._runner.spec
-        return {spec.name: fill(self._points.make(part).astype(spec.dtype), size)}
+        if isinstance(self._points, Beside):
+            others = self._points.others.items()
+            samples = {twin_name(name, spec.name): other for name, other in others}
+            samples[spec.name] = self._x
+        else:
+            samples = {spec.name: self._points.make(part)}
+        return {name: fill(value.astype(spec.dtype), size) for name, value in samples.items()}
+
+    def _beside(self, model: Model, points: Beside) -> Model:
+        for name in points.others:
+            model = with_twin(model, name, self._runner.spec.name)
+        return model
+
+
+def _form(x: FloatArray, points: Points) -> Hashable:
+    """What tells models from one another that points enter in different ways."""
+    if isinstance(points, Blend):
+        return points.mask, x.shape
+    return tuple(points.others) if isinstance(points, Beside) else None

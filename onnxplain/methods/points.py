@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from onnxplain.graph.masking import Mask
 from onnxplain.tensors import Array, FloatArray
@@ -37,4 +38,15 @@ class Blend:
         return len(next(iter(self.feeds.values())))
 
 
-Points = Given | Blend
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """The sample itself, run beside others, (1, ...), that the rules compare it with by name.
+
+    See `graph.twin`; targets must be linear in the answers.
+    """
+
+    others: Mapping[str, FloatArray]
+    count: ClassVar[int] = 1
+
+
+Points = Given | Blend | Beside

@@ -11,6 +11,7 @@ from onnxplain.graph.names import closest
 from onnxplain.methods.base import Method
 from onnxplain.methods.blur import BlurIG
 from onnxplain.methods.cam import CAM, EigenCAM, FeatureMaps, RegressionActivationMap
+from onnxplain.methods.deeplift import DeepLIFT
 from onnxplain.methods.expected import ExpectedGradients
 from onnxplain.methods.gradcam import (
     EigenGradCAM,
@@ -66,6 +67,7 @@ METHODS: dict[str, type[Method]] = {
         RegressionActivationMap,
         LIME,
         KernelSHAP,
+        DeepLIFT,
     )
 }
 

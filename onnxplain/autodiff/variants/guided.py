@@ -13,7 +13,7 @@ import onnx_graphsurgeon as gs
 
 import onnxplain.autodiff.rules  # noqa: F401 - enters the rules into the table
 from onnxplain.autodiff.calculus import Calculus
-from onnxplain.autodiff.registry import STANDARD, Rule
+from onnxplain.autodiff.registry import STANDARD, Rule, Variant
 from onnxplain.autodiff.step import Step
 from onnxplain.autodiff.walk import standard_gradients
 from onnxplain.errors import GradientError
@@ -70,8 +70,10 @@ def _check(g: Calculus, steps: Sequence[Step]) -> None:
         )
 
 
-GUIDED = STANDARD.replaced(dict.fromkeys(_RECTIFIERS, _at_rectifiers(_guided)), _check)
+_VARIANT = Variant(check=_check)
+
+GUIDED = STANDARD.replaced(dict.fromkeys(_RECTIFIERS, _at_rectifiers(_guided)), _VARIANT)
 """Guided backpropagation (Springenberg 2014): g where g > 0 and the unit is active."""
 
-DECONVNET = STANDARD.replaced(dict.fromkeys(_RECTIFIERS, _at_rectifiers(_deconvolved)), _check)
+DECONVNET = STANDARD.replaced(dict.fromkeys(_RECTIFIERS, _at_rectifiers(_deconvolved)), _VARIANT)
 """Deconvnet (Zeiler 2013): g where g > 0; maxima send it back by their switches."""

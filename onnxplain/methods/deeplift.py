@@ -1,0 +1,56 @@
+"""DeepLIFT: what a sample's difference from a baseline contributes to the score's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from onnxplain.autodiff.variants.deeplift import DEEPLIFT
+from onnxplain.autodiff.variants.difference import BASELINE
+from onnxplain.baselines import BaselineSpec
+from onnxplain.methods.base import Maps, Subject
+from onnxplain.methods.completeness import completeness
+from onnxplain.methods.gradient import InputGradientMethod
+from onnxplain.methods.points import Beside
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepLIFT(InputGradientMethod):
+    """(x − x') ⊙ m, with multipliers m that follow the chain rule (Rescale rule).
+
+    A nonlinearity's multiplier is Δy/Δx, between the sample x and the `baseline` x'; maxima,
+    products of activations, softmax and normalisations have rules that keep the sum as well. So the
+    values add up to S(x) − S(x') but for rounding: `completeness_gap` says how well.
+
+    Shrikumar, Greenside and Kundaje, "Learning Important Features Through Propagating Activation
+    Differences", ICML 2017.
+    """
+
+    name: ClassVar[str] = "deeplift"
+    summary: ClassVar[str] = "what the difference from a baseline adds to the score, in one pass"
+    paper: ClassVar[str] = "Shrikumar 2017"
+    cost: ClassVar[str] = "3 + one backward"
+
+    baseline: BaselineSpec = "black"
+
+    def maps(self, subject: Subject) -> Maps:
+        """See `Method`."""
+        baseline = subject.baseline(self.baseline)
+        points = Beside({BASELINE: baseline})
+        found = [
+            next(iter(subject.gradients(target, points, DEEPLIFT))).values
+            for target in range(len(subject.scores))
+        ]
+        values = np.concatenate(found) * (subject.x - baseline)
+        changes = subject.scores - subject.scores_of(baseline)
+        passes = len(found)
+        return Maps(
+            values,
+            {"forward_passes": 2 + 2 * passes, "backward_passes": passes},
+            [
+                completeness(own, float(change), "an operator with steps has no multiplier")
+                for own, change in zip(values, changes, strict=True)
+            ],
+        )
