@@ -9,7 +9,9 @@ from pathlib import Path
 import onnx
 import pytest
 
+from onnxplain.methods.registry import METHODS
 from tools.docs import graphs, operators
+from tools.docs.families import FAMILIES
 from tools.docs.tables import PAGES, replaced
 
 ROOT = Path(__file__).parents[1]
@@ -48,6 +50,11 @@ def test_tables_and_diagrams_are_those_of_the_code(page, name):
     if name == "standard operators" and made_for and made_for[1] != onnx.__version__:
         pytest.skip(f"the list was made for onnx {made_for[1]}")
     assert replaced(shown, name, PAGES[page][name]()) == shown, "run `python -m tools.docs.tables`"
+
+
+def test_every_method_belongs_to_one_family():
+    named = [name for names in FAMILIES.values() for name in names]
+    assert sorted(named) == sorted(METHODS)
 
 
 def test_every_operator_of_onnx_is_listed_once():

@@ -5,7 +5,7 @@ Writes docs/images/gallery/<family>.jpg and the list of them in docs/gallery.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 import onnxplain
-from onnxplain.methods.registry import METHODS
 from onnxplain.tensors import Array
+from tools.docs.families import FAMILIES
 
 _ROOT = Path(__file__).parents[2]
 _MODELS = _ROOT / "models"
@@ -25,42 +25,18 @@ _PAGE = _ROOT / "docs" / "gallery.md"
 SHOWN = {"chelsea.png": ["top1"], "coffee_camera.png": ["espresso", "tripod"]}
 """Pictures, and the classes that they are explained for."""
 
-FAMILIES: Mapping[str, Sequence[str]] = {
-    "Class activation": ["cam", "gradcam", "gradcam++", "smooth_gradcam++", "xgradcam"],
-    "Class activation, cell by cell": ["hirescam", "layercam", "eigencam", "eigengradcam"],
-    "Class activation without gradients": ["scorecam", "ablationcam", "reciprocam"],
-    "Gradients": ["gradient", "input_x_gradient", "smoothgrad", "smoothgrad_squared", "vargrad"],
-    "Paths from a baseline": [
-        "integrated_gradients",
-        "blur_ig",
-        "guided_ig",
-        "expected_gradients",
-        "deeplift",
-    ],
-    "Propagation with other rules": ["guided_backprop", "deconvnet", "guided_gradcam", "lrp"],
-    "Perturbation": ["occlusion", "rise", "lime", "kernelshap"],
-}
-
 ELSEWHERE = {
-    "feature_maps": "draws a contact sheet",
-    "activation_maximization": "explains no picture",
-    "regression_activation_map": "explains a regression",
-    "attention_rollout": "needs a transformer",
-    "legrad": "needs a transformer",
-    "vit_reciprocam": "needs a transformer",
+    "Transformers": "explain no convolutional network",
+    "Layers and filters": "show what a layer answers to, not where one picture has it",
+    "Regression": "explains one number, not classes",
 }
-"""Methods that the shipped classifiers have no use for, and why."""
+"""Families that these pictures and this model have no use for, and why."""
 
 
 def main() -> None:
-    missing = (
-        set(METHODS) - set(ELSEWHERE) - {name for names in FAMILIES.values() for name in names}
-    )
-    if missing:
-        raise SystemExit(f"No family has {', '.join(sorted(missing))}.")
     _IMAGES.mkdir(parents=True, exist_ok=True)
     explainer = onnxplain.Explainer(_MODELS / "efficientnet_lite0.onnx")
-    for family, methods in FAMILIES.items():
+    for family, methods in _shown().items():
         path = _IMAGES / f"{_slug(family)}.jpg"
         tables = [
             _table(explainer, picture, targets, methods) for picture, targets in SHOWN.items()
@@ -69,6 +45,10 @@ def main() -> None:
         cv2.imwrite(str(path), drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
         print(path.relative_to(_ROOT))
     _PAGE.write_text(page(), encoding="utf-8")
+
+
+def _shown() -> dict[str, Sequence[str]]:
+    return {family: names for family, names in FAMILIES.items() if family not in ELSEWHERE}
 
 
 def _table(
@@ -97,9 +77,11 @@ def page() -> str:
     """The page that shows the drawings."""
     sections = "\n".join(
         f"## {family}\n\n![{', '.join(methods)}](images/gallery/{_slug(family)}.jpg)\n"
-        for family, methods in FAMILIES.items()
+        for family, methods in _shown().items()
     )
-    others = "\n".join(f"- `{name}` {why}." for name, why in ELSEWHERE.items() if name in METHODS)
+    others = "\n".join(
+        f"- {family} ({', '.join(FAMILIES[family])}) {why}." for family, why in ELSEWHERE.items()
+    )
     return f"""# Gallery
 
 Every method with its defaults on the same pictures and the shipped EfficientNet-Lite0, drawn by

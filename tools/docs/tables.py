@@ -11,6 +11,7 @@ from pathlib import Path
 from onnxplain.methods.base import Method
 from onnxplain.methods.registry import METHODS
 from tools.docs import graphs, operators
+from tools.docs.families import FAMILIES
 
 _ROOT = Path(__file__).parents[2]
 
@@ -52,6 +53,16 @@ def method_table() -> str:
     return "\n".join(rows) + "\n"
 
 
+def family_table() -> str:
+    """One row for each family."""
+    rows = ["| | methods |", "| --- | --- |"]
+    rows += [
+        f"| {family} | {', '.join(f'`{name}`' for name in names)} |"
+        for family, names in FAMILIES.items()
+    ]
+    return "\n".join(rows) + "\n"
+
+
 def definitions() -> str:
     """The docstring and the options of each method."""
     return "\n".join(_definition(name, method) for name, method in METHODS.items())
@@ -65,7 +76,7 @@ def _definition(name: str, method: type[Method]) -> str:
 
 
 PAGES = {
-    "README.md": {"methods": method_table},
+    "README.md": {"methods": family_table},
     "docs/methods.md": {"methods": method_table, "definitions": definitions},
     "docs/how-it-works.md": {
         "before": graphs.before,

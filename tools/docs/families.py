@@ -1,0 +1,25 @@
+"""Methods that belong together, for the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+FAMILIES: Mapping[str, Sequence[str]] = {
+    "Class activation": ["cam", "gradcam", "gradcam++", "smooth_gradcam++", "xgradcam"],
+    "Class activation, cell by cell": ["hirescam", "layercam", "eigencam", "eigengradcam"],
+    "Class activation without gradients": ["scorecam", "ablationcam", "reciprocam"],
+    "Gradients": ["gradient", "input_x_gradient", "smoothgrad", "smoothgrad_squared", "vargrad"],
+    "Paths from a baseline": [
+        "integrated_gradients",
+        "blur_ig",
+        "guided_ig",
+        "expected_gradients",
+        "deeplift",
+    ],
+    "Propagation with other rules": ["guided_backprop", "deconvnet", "guided_gradcam", "lrp"],
+    "Perturbation": ["occlusion", "rise", "lime", "kernelshap"],
+    "Transformers": ["attention_rollout", "legrad", "vit_reciprocam"],
+    "Layers and filters": ["feature_maps", "activation_maximization"],
+    "Regression": ["regression_activation_map"],
+}
+"""Every method once."""
