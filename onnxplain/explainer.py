@@ -244,11 +244,13 @@ class Explainer:
                     score_tensor=result.score_tensor,
                     parameters=configured.options(),
                     provenance=self._provenance(result.batching),
-                    layer=result.layer_names,
+                    layers=result.layer_names,
                     diagnostics=result.maps.about(i),
                     picture_path=path,
                     seen=placement.covered(),
-                    sheet=None if sheet is None else contact_sheet(sheet),
+                    sheet=None
+                    if sheet is None
+                    else contact_sheet(sheet, _names(result.layer_names)),
                 )
             )
         return explanations
@@ -300,7 +302,7 @@ class Explainer:
             scores=np.concatenate([result.scores for result in results]),
             targets=tuple(_described(result.targets[0]) for result in results),
             method=configured.name,
-            layer=results[0].layer_names,
+            layer=",".join(results[0].layer_names) or None,
             parameters=configured.options(),
             diagnostics={"samples": [result.maps.about(0) for result in results]},
         )
@@ -423,9 +425,14 @@ class _Attributed:
     batching: str
 
     @property
-    def layer_names(self) -> str | None:
-        """Tensors of the layers, with commas between them."""
-        return ",".join(layer.tensor for layer in self.layers) or None
+    def layer_names(self) -> tuple[str, ...]:
+        """Tensors of the layers."""
+        return tuple(layer.tensor for layer in self.layers)
+
+
+def _names(layers: Sequence[str]) -> Sequence[str]:
+    """Names of a sheet's maps: layers, or none where they are channels of one layer."""
+    return layers if len(layers) > 1 else ()
 
 
 def _described(target: Target) -> ExplainedTarget:

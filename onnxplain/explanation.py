@@ -17,6 +17,8 @@ from onnxplain.tensors import Array, FloatArray
 
 ScoreKind = Literal["logit", "probability"]
 
+_LAYERS_NAMED = 3
+
 
 @dataclass(frozen=True)
 class ExplainedTarget:
@@ -53,7 +55,8 @@ class Attribution:
         scores: float (N,), the explained score of each sample.
         targets: one per sample.
         method: its name.
-        layer: the tensor that was explained, or None for methods that explain the input.
+        layer: the tensor that was explained, several with commas between them, or None for methods
+            that explain the input.
         parameters: every option of the method after defaults.
         diagnostics: what the method reports about its own accuracy.
     """
@@ -121,7 +124,7 @@ class Explanation:
         score_tensor: the tensor that the score was read from.
         parameters: every option of the method after defaults.
         provenance: model, preprocessing, provider and versions.
-        layer: the tensor that was explained, or None for methods that explain the input.
+        layers: the tensors that were explained; none for methods that explain the input.
         diagnostics: what the method reports about its own accuracy.
         picture_path: the picture's file, or None for a picture that was given as an array.
         seen: bool (H, W), False where the model never saw the picture; None where it saw it all.
@@ -143,7 +146,7 @@ class Explanation:
     score_tensor: str
     parameters: Mapping[str, Any]
     provenance: Provenance
-    layer: str | None = None
+    layers: tuple[str, ...] = ()
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     picture_path: Path | None = None
     seen: Array | None = field(default=None, repr=False)
@@ -161,6 +164,17 @@ class Explanation:
                 f"The heatmap of {self.method} has values that are not finite or outside 0 to 1,"
                 " so it would mislead; try another layer or method."
             )
+
+    @property
+    def layer(self) -> str | None:
+        """Return the tensor that was explained, several with commas between them; or None."""
+        return ",".join(self.layers) or None
+
+    @property
+    def looked_at(self) -> str:
+        """Return the layer, or the number of layers where there are many, for reading."""
+        many = len(self.layers) > _LAYERS_NAMED
+        return f"{len(self.layers)} layers" if many else f"layer {self.layer}"
 
     @property
     def values_range(self) -> tuple[float, float]:

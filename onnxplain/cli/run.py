@@ -108,7 +108,7 @@ def _as_line(explanation: Explanation, files: str) -> str:
     facts = [
         f"{explanation.picture_path}: {named}",
         f"{explanation.score_kind} {explanation.score:.4g}",
-        *([f"layer {explanation.layer}"] if explanation.layer else []),
+        *([explanation.looked_at] if explanation.layers else []),
     ]
     return f"{', '.join(facts)} -> {files}"
 

@@ -74,6 +74,7 @@ class Derivatives:
         """Start with nothing differentiated."""
         self._runner = runner
         self._prepared: dict[Model, Model] = {}
+        self._enough: dict[tuple[Model, str, str], bool] = {}
         self._sizes: dict[tuple[Derivative, int | None], BatchSize] = {}
 
     def run(
@@ -153,8 +154,7 @@ class Derivatives:
         ready = self._ready(model)
         tensors = [layer.tensor for layer in activations]
         first, activation = next(iter(activations.items()))
-        alone = first.whole and activation.dtype.kind == "f"
-        if alone and not side_inputs(ready, first.tensor, [score]):
+        if activation.dtype.kind == "f" and self._is_enough(ready, first, score):
             feeds = {first.tensor: fill(activation.astype(np.float32), size)}
         else:
             feeds = runner.feeds(model, x)
@@ -173,6 +173,14 @@ class Derivatives:
         found = session.run({**feeds, SEED: np.repeat(seed, size, axis=0)}, wanted)
         answers, *gradients = (value[:1] for value in found)
         return BackwardAtLayers(answers, dict(zip(tensors, gradients, strict=True)))
+
+    def _is_enough(self, ready: Model, layer: Layer, score: str) -> bool:
+        """Whether the score follows from the layer's activation alone."""
+        key = ready, layer.tensor, score
+        if key not in self._enough:
+            sides = not layer.whole or side_inputs(ready, layer.tensor, [score])
+            self._enough[key] = not sides
+        return self._enough[key]
 
     @property
     def _one(self) -> tuple[Model, int]:

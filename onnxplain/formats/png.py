@@ -33,7 +33,7 @@ def draw(explanation: Explanation, colormap: str) -> Array:
 
 
 def _overlay_caption(explanation: Explanation) -> Caption:
-    layer = f" · layer {explanation.layer}" if explanation.layer else ""
+    layer = f" · {explanation.looked_at}" if explanation.layers else ""
     return Caption(
         title=explanation.target.title,
         score=f"{explanation.score_kind} {explanation.score:.4g}",
@@ -42,6 +42,10 @@ def _overlay_caption(explanation: Explanation) -> Caption:
 
 
 def _sheet_caption(explanation: Explanation) -> Caption:
+    if len(explanation.layers) > 1:
+        shown = f"{explanation.method} · {explanation.looked_at}, each on its own scale"
+        score = f"{explanation.score_kind} {explanation.score:.4g}"
+        return Caption(title=explanation.target.title, score=score, details=shown)
     *_, channels, height, width = explanation.values.shape
     size = f"{channels} channels of {height} × {width}, each on its own scale"
     title = explanation.layer or explanation.target.title

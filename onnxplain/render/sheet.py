@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,15 +23,16 @@ _CELL_WITH_INDEX = 30  # px: narrower cells have no room for a four-digit index
 _INDEX_INK = (104, 104, 110)
 
 
-def contact_sheet(maps: FloatArray) -> Array:
+def contact_sheet(maps: FloatArray, names: Sequence[str] = ()) -> Array:
     """Lay channels out on a near-square grid, each on its own scale from black to white.
 
     Small maps are enlarged by a whole factor with nearest neighbours, so that one cell of the
     map is one square; maps too large for the sheet are averaged down. A constant channel is
-    black. Indices are written below the cells where they are wide enough.
+    black. Indices are written below the cells where they are wide enough, or the ends of names.
 
     Args:
         maps: float (C, h, w).
+        names: one for each map, or none.
 
     Returns:
         uint8 RGB, about 2,048 pixels on its longer side at most, however many channels.
@@ -48,7 +50,7 @@ def contact_sheet(maps: FloatArray) -> Array:
         tile = grid.fitted(_to_bytes(pixels))
         canvas[top : top + grid.height, left : left + grid.width] = tile[..., None]
     if grid.index_strip:
-        _write_indices(canvas, grid, channels)
+        _write_below(canvas, grid, names or [str(channel) for channel in range(channels)])
     return canvas
 
 
@@ -114,8 +116,10 @@ def _to_bytes(pixels: FloatArray) -> Array:
     return np.asarray(np.rint(scaled), np.uint8)
 
 
-def _write_indices(canvas: Array, grid: _Grid, channels: int) -> None:
+def _write_below(canvas: Array, grid: _Grid, names: Sequence[str]) -> None:
     font, style = default_font(), Style(_INDEX_TEXT, _INDEX_INK)
-    for channel in range(channels):
+    for channel, name in enumerate(names):
         top, left = grid.corner(channel)
-        font.draw(canvas, str(channel), left + 2, top + grid.height + _INDEX_TEXT, style)
+        ends = (("…" if start else "") + name[start:] for start in range(len(name)))
+        shown = next((end for end in ends if font.width(end, style) <= grid.width - 4), "")
+        font.draw(canvas, shown, left + 2, top + grid.height + _INDEX_TEXT, style)

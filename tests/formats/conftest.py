@@ -30,7 +30,7 @@ def explanation() -> Explanation:
             provider="CPUExecutionProvider",
             versions={"onnxplain": "0.1.0"},
         ),
-        layer="/head/Conv",
+        layers=("/head/Conv",),
         diagnostics={"session_runs": 41},
         picture_path=Path("pictures/chelsea.png"),
     )

@@ -76,7 +76,7 @@ def test_yml_is_an_n_dimensional_matrix_of_one_channel_to_cplusplus(explanation,
 
 def test_yml_facts(explanation, tmp_path):
     target = ExplainedTarget.of_class(282, 'tiger "cat": 虎猫\n#1')
-    path = replace(explanation, target=target, layer="L" * 9000).save(tmp_path, ["yml"])[0]
+    path = replace(explanation, target=target, layers=("L" * 9000,)).save(tmp_path, ["yml"])[0]
     storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_READ)
     assert storage.getNode("target_label").string() == 'tiger "cat": 虎猫\n#1'
     assert storage.getNode("target_index").real() == 282
@@ -87,7 +87,7 @@ def test_yml_facts(explanation, tmp_path):
 
 
 def test_yml_leaves_out_what_is_missing(explanation, tmp_path):
-    path = saved(replace(explanation, layer=None), tmp_path, "yml")[".yml"]
+    path = saved(replace(explanation, layers=()), tmp_path, "yml")[".yml"]
     assert cv2.FileStorage(str(path), cv2.FILE_STORAGE_READ).getNode("layer").empty()
 
 
