@@ -6,7 +6,7 @@ Exports are full of arithmetic on shapes, most of which does not depend on the s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -152,9 +152,11 @@ class _Values:
                 self._clearer.add(name)
 
     def _measure(self, node: NodeProto) -> Array | None:
-        """The result of a node that asks for dimensions, if those that it asks for are static."""
+        """The result of a node that asks for dimensions or counts, if what it needs is known."""
         if node.op_type in ("Shape", "Size"):
             return self._dimensions(node)
+        if node.op_type == "Range":
+            return _counted([self._known.get(name) for name in node.input])
         if node.op_type in _PICKS and node.input[0] in self._shapes:
             chosen = [self._known.get(name) for name in node.input[1:]]
             if not any(value is None for value in chosen):
@@ -198,6 +200,19 @@ class _Values:
     def _is_small(self, name: str) -> bool:
         shape = _static(self._dims(name))
         return shape is not None and math.prod(shape) <= _LARGEST
+
+
+def _counted(bounds: Sequence[Array | None]) -> Array | None:
+    """A range, also of bounds that are vectors of one element, as in the body of AffineGrid.
+
+    ONNX Runtime takes those only where it does not know their shapes beforehand.
+    """
+    known = [bound.reshape(()) for bound in bounds if bound is not None and bound.size == 1]
+    if len(known) < len(bounds):
+        return None
+    start, limit, delta = known
+    count = max(math.ceil((limit - start) / delta), 0)
+    return np.asarray(start + delta * np.arange(count), start.dtype) if count <= _LARGEST else None
 
 
 def _clearest(one: Dims | None, other: Dims | None) -> Dims | None:
