@@ -126,6 +126,8 @@ METHOD = Table(
         Flag("segments", int, "COUNT", "Superpixels, roughly."),
         Flag("kernel_width", float, "NUMBER", "How far from the picture samples still count."),
         Flag("ridge", float, "NUMBER", "Penalty on the slopes of a fit."),
+        Flag("blocks", int, "COUNT", "Blocks of a transformer that count, the last ones."),
+        Flag("neighbours", bool, "", "Keep the tokens around a token too, in vit_reciprocam."),
         Flag("keep", float, "SHARE", "Share of the cells that a random mask keeps."),
         Flag("seed", int, "NUMBER", "Seed of whatever is random."),
         Flag("fuse", str, "HOW", "Fuse the maps of several layers by their mean or max."),

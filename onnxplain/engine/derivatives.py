@@ -183,6 +183,11 @@ class Derivatives:
         return self._enough[key]
 
     @property
+    def ready(self) -> Model:
+        """The model made ready for gradients, as it takes one point."""
+        return self._ready(self._one[0])
+
+    @property
     def _one(self) -> tuple[Model, int]:
         """The model as it takes one point, and the batch that it insists on."""
         runner = self._runner

@@ -15,12 +15,13 @@ from onnxplain.engine.answers import Answer
 from onnxplain.engine.derivatives import Backward, Derivative, Derivatives, Seed
 from onnxplain.engine.runner import Part, Perturbation, Runner
 from onnxplain.engine.sample_layer import SampleLayer
+from onnxplain.engine.tokens import Tokens
 from onnxplain.errors import GradientError, MapError
 from onnxplain.graph.classifier import Classifier
 from onnxplain.graph.layers import Layer
 from onnxplain.graph.masking import MASK, Mask
 from onnxplain.graph.quantized import rounds
-from onnxplain.methods.base import Anatomy, Batch, Gradients
+from onnxplain.methods.base import Anatomy, Attention, Batch, Gradients
 from onnxplain.methods.points import Given, Points
 from onnxplain.targets import Class, Target
 from onnxplain.tensors import Array, FloatArray
@@ -66,6 +67,9 @@ class Sample:
         # Shared by the copies that look at other layers.
         self._batching = functools.cache(
             lambda: runner.batching(self._model_input, [answer.tensor])
+        )
+        self._tokens = functools.cache(
+            lambda: Tokens(runner, derivatives.ready, self._model_input, answer.tensor)
         )
         self._gradients_here = functools.cache(self._differentiate_here)
 
@@ -135,6 +139,25 @@ class Sample:
         for run in self._backward(at.layer.tensor, target, points, rules):
             scores = self._score(run.answers)[:, target]
             yield Gradients(run.part, scores, at.slopes(run.gradient), at.real(run.value))
+
+    def attention(self) -> Attention:
+        """See `Subject`."""
+        tokens = self._tokens()
+        self._check_answers(tokens.answers)
+        return _attention(tokens, tokens.attention)
+
+    def attention_gradients(self, target: int) -> Attention:
+        """See `Subject`."""
+        wanted, tokens = self._targets[target], self._tokens()
+        self._check_answers(tokens.answers)
+        constant = self._answer.seed_is_constant(wanted)
+        found = tokens.gradients(
+            self._answer.seed(self._answers, wanted) if constant else None,
+            lambda values: self._answer.seed(values, wanted),
+        )
+        for name, gradient in zip(tokens.blocks.attention, found, strict=True):
+            _check_finite(gradient, name)
+        return _attention(tokens, found)
 
     def classifier(self) -> Classifier:
         """See `Subject`."""
@@ -225,6 +248,11 @@ class Sample:
                 "made: try another baseline or fill, or a float32 version of the model."
             )
         return scores
+
+
+def _attention(tokens: Tokens, values: Sequence[FloatArray]) -> Attention:
+    layout = tokens.blocks.layout
+    return Attention(values, layout.prefix, layout.grid, tokens.blocks.read)
 
 
 def _check_finite(gradient: FloatArray, by: str) -> None:

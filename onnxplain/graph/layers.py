@@ -119,14 +119,14 @@ def main_layers(model: Model, layers: list[Layer]) -> list[Layer]:
     Raises:
         LayerError: there is none either.
     """
-    mattering = [layer for layer in layers if _matters(model, layer)]
+    mattering = [layer for layer in layers if grid_matters(model, layer)]
     if not mattering:
         blocked = any(node.domain == _BLOCKED for node in model.wiring.nodes)
         raise LayerError(_BLOCKED_CHANNELS if blocked else _NO_GRID)
     return [layer for layer in mattering if layer.whole] or mattering
 
 
-def _matters(model: Model, layer: Layer) -> bool:
+def grid_matters(model: Model, layer: Layer) -> bool:
     """Whether cells other than the extra tokens are read by what follows the layer."""
     if "T" not in layer.layout.axes or not layer.layout.prefix:
         return True

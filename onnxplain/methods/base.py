@@ -48,6 +48,20 @@ class Gradients:
     activation: FloatArray | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """One array (heads, tokens, tokens) for each block of a transformer; rows ask, columns answer.
+
+    The first `prefix` tokens are extra ones, such as a class token, the others lie on a `grid` of
+    rows and columns. `read` are those that the score is read from.
+    """
+
+    values: Sequence[FloatArray]
+    prefix: int
+    grid: tuple[int, ...]
+    read: slice
+
+
 class Anatomy(Protocol):
     """What a method may ask about a model before anything is explained."""
 
@@ -116,6 +130,12 @@ class Subject(Protocol):
         self, target: int, points: Points | None = None, rules: Rules = STANDARD
     ) -> Iterator[Gradients]:
         """Gradients by the layer's activation, at the sample or at points near it."""
+
+    def attention(self) -> Attention:
+        """What each block of a transformer attends to."""
+
+    def attention_gradients(self, target: int) -> Attention:
+        """Gradients of each block's own score of a target by what the block attends to."""
 
     def classifier(self) -> Classifier:
         """The linear classifier behind a global pool."""

@@ -75,7 +75,7 @@ class ReciproCAM(LayerMapMethod):
         if "H" not in layout.axes:
             raise LayerError(
                 f"reciprocam needs a layer with rows and columns, and {subject.layer.tensor!r} "
-                "holds a transformer's tokens; use scorecam, or occlusion."
+                "holds a transformer's tokens; use vit_reciprocam, which is made for them."
             )
         rows, columns = layout.grid
         row, column = (i.ravel() for i in np.mgrid[:rows, :columns])

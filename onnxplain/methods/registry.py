@@ -33,6 +33,7 @@ from onnxplain.methods.scorecam import ScoreCAM
 from onnxplain.methods.smooth_gradcam import SmoothGradCAMPlusPlus
 from onnxplain.methods.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
 from onnxplain.methods.superpixels import LIME, KernelSHAP
+from onnxplain.methods.transformer import AttentionRollout, LeGrad, ViTReciproCAM
 
 METHODS: dict[str, type[Method]] = {
     method.name: method
@@ -68,6 +69,9 @@ METHODS: dict[str, type[Method]] = {
         LIME,
         KernelSHAP,
         DeepLIFT,
+        AttentionRollout,
+        LeGrad,
+        ViTReciproCAM,
     )
 }
 

@@ -1,0 +1,102 @@
+"""What a transformer attends to in one sample, and gradients of its blocks' scores by that."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from onnxplain.autodiff.differentiate import GRADIENT, SEED, differentiate
+from onnxplain.engine.runner import Runner
+from onnxplain.graph.model import Model
+from onnxplain.graph.shapes import infer_shapes
+from onnxplain.graph.surgery import with_outputs
+from onnxplain.graph.transformer import (
+    BLOCK_SCORES,
+    Transformer,
+    find_transformer,
+    with_block_scores,
+)
+from onnxplain.tensors import Array, FloatArray
+
+
+class Tokens:
+    """The blocks of a transformer, run on one sample."""
+
+    def __init__(self, runner: Runner, ready: Model, x: Array, score: str) -> None:
+        """`ready` is the model made ready for gradients; `x` is (1, ...), as it takes it."""
+        self._runner = runner
+        self._ready = ready
+        self._feeds = runner.feeds(ready, x)
+        self._score = score
+
+    @functools.cached_property
+    def blocks(self) -> Transformer:
+        """What was found in the graph.
+
+        Raises:
+            LayerError: no transformer that attends to all tokens of one grid.
+        """
+        shapes = infer_shapes(self._ready.proto, {n: x.shape for n, x in self._feeds.items()})
+        return find_transformer(self._ready, shapes, self._runner.spec.name, self._score)
+
+    @property
+    def answers(self) -> Array:
+        """Values of the score tensor, (1, ...)."""
+        return self._run[self._score][:1]
+
+    @property
+    def attention(self) -> list[FloatArray]:
+        """The attention of each block, (heads, tokens, tokens)."""
+        return [self._matrix(self._run[name]) for name in self.blocks.attention]
+
+    def gradients(
+        self, seed: FloatArray | None, seed_at: Callable[[Array], FloatArray]
+    ) -> list[FloatArray]:
+        """Gradients of each block's own score by its attention, (heads, tokens, tokens).
+
+        `seed` is (1, ...), the same for all scores, or None, where `seed_at` tells it from them.
+
+        Raises:
+            LayerError: the tokens behind a block are not known.
+            GradientError: an operator has no gradient.
+        """
+        runner, blocks = self._runner, self.blocks
+        key = (self._ready, BLOCK_SCORES, self._score, *blocks.attention)
+
+        @functools.cache
+        def scored() -> Model:
+            return with_block_scores(self._ready, blocks, self._score)
+
+        session = runner.session(
+            key, lambda: differentiate(scored(), BLOCK_SCORES, blocks.attention)
+        )
+        cut = [state.tensor for state in blocks.states[:-1] if state is not None]
+        feeds = {**self._feeds, **{name: self._run[name] for name in cut}}
+        if seed is None:
+            plain = runner.session((*key, "scores"), lambda: with_outputs(scored(), [BLOCK_SCORES]))
+            seeds = seed_at(plain.run(feeds, [BLOCK_SCORES])[0])
+        else:
+            batch = len(self._feeds[runner.spec.name])
+            seeds = np.repeat(seed, batch * len(blocks.attention), axis=0)
+        runner.runs += 1
+        names = [GRADIENT + name for name in blocks.attention]
+        return [self._matrix(found) for found in session.run({**feeds, SEED: seeds}, names)]
+
+    @functools.cached_property
+    def _run(self) -> Mapping[str, Array]:
+        blocks, runner = self.blocks, self._runner
+        states = (state.tensor for state in blocks.states if state is not None)
+        outputs = list(dict.fromkeys([self._score, *blocks.attention, *states]))
+        session = runner.session(
+            (self._ready, *outputs), lambda: with_outputs(self._ready, outputs)
+        )
+        runner.runs += 1
+        return dict(zip(outputs, session.run(self._feeds, outputs), strict=True))
+
+    def _matrix(self, value: Array) -> FloatArray:
+        """The first sample's, whether batch and heads are merged or not."""
+        batch, tokens = len(self._feeds[self._runner.spec.name]), self.blocks.tokens
+        matrix: FloatArray = value.reshape(batch, -1, tokens, tokens)[0].astype(np.float32)
+        return matrix

@@ -1,0 +1,158 @@
+"""Methods for transformers: what their tokens attend to, and what single tokens say alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from onnxplain.errors import LayerError, OptionError
+from onnxplain.graph.masking import Along
+from onnxplain.methods.base import (
+    Attention,
+    LayerMethod,
+    Maps,
+    Method,
+    Subject,
+    collect,
+    relu,
+)
+from onnxplain.methods.options import ScoreKind
+from onnxplain.tensors import FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionMethod(Method):
+    """A method whose map lies on the grid of a transformer's tokens."""
+
+    def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
+        """The values are such a map already."""
+        return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionRollout(AttentionMethod):
+    """The row of the class token in the product of (A_l + I) / 2 over all blocks l, last first.
+
+    A_l is the mean of a block's attention over its heads; I stands for the connection around it.
+    Where the score is read from several tokens, as after a mean over the grid, their rows are
+    averaged. No class is asked for, so every target gets the same map.
+
+    Abnar and Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020.
+    """
+
+    name: ClassVar[str] = "attention_rollout"
+    summary: ClassVar[str] = "attention followed through all blocks; knows no class"
+    paper: ClassVar[str] = "Abnar 2020"
+    cost: ClassVar[str] = "2"
+
+    def maps(self, subject: Subject) -> Maps:
+        """See `Method`.
+
+        Raises:
+            LayerError: the model is no transformer that attends to all tokens of one grid.
+        """
+        found = subject.attention()
+        flow = np.eye(found.values[0].shape[-1])
+        for heads in found.values:
+            block = heads.astype(np.float64).mean(axis=0) + np.eye(len(flow))
+            flow = (block / block.sum(axis=1, keepdims=True)) @ flow
+        row = flow[found.read].mean(axis=0)
+        values = np.repeat(_on_grid(found, row)[None], len(subject.scores), axis=0)
+        return Maps(values, {"forward_passes": 2, "blocks": len(found.values)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeGrad(AttentionMethod):
+    """The mean over blocks l, heads and asking tokens of ReLU(∂s_l/∂A_l).
+
+    s_l is the score that block l would have if it were the last one: the model's own head on the
+    mean of the tokens behind the block. A_l is the block's attention. `blocks` is how many count,
+    from the last one backwards; all by default.
+
+    Bousselham et al., "LeGrad: An Explainability Method for Vision Transformers via Feature
+    Formation Sensitivity", ICCV 2025.
+    """
+
+    name: ClassVar[str] = "legrad"
+    summary: ClassVar[str] = "how fast the score of each block changes with its attention"
+    paper: ClassVar[str] = "Bousselham 2024"
+    cost: ClassVar[str] = "2 + one backward"
+    needs_gradient: ClassVar[bool] = True
+
+    blocks: int | None = None
+
+    def maps(self, subject: Subject) -> Maps:
+        """See `Method`.
+
+        Raises:
+            LayerError: the model is no transformer that attends to all tokens of one grid.
+            OptionError: it has not so many blocks.
+        """
+        values, used = [], 0
+        for target in range(len(subject.scores)):
+            found = subject.attention_gradients(target)
+            depth = len(found.values)
+            used = depth if self.blocks is None else self.blocks
+            if not 1 <= used <= depth:
+                raise OptionError(f"legrad takes blocks from 1 to {depth}, and was given {used}.")
+            rows = [relu(block).mean(axis=(0, 1)) for block in found.values[depth - used :]]
+            values.append(_on_grid(found, np.mean(rows, axis=0)))
+        passes = {"forward_passes": 2, "backward_passes": len(values), "blocks": used}
+        return Maps(np.stack(values), passes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViTReciproCAM(LayerMethod):
+    """The score when only one patch token of the layer is kept, with the class token.
+
+    The other patch tokens are zero. With `neighbours` the eight around the kept one are too, all
+    weighted by the Gaussian [1, 2, 1]ᵀ[1, 2, 1] / 16.
+
+    Byun and Lee, "ViT-ReciproCAM: Gradient and Attention-Free Visual Explanations for Vision
+    Transformer", 2023.
+    """
+
+    name: ClassVar[str] = "vit_reciprocam"
+    summary: ClassVar[str] = "the score of each patch token with the class token"
+    paper: ClassVar[str] = "Byun 2022"
+    cost: ClassVar[str] = "1 + one head pass per token"
+
+    score: ScoreKind = "probability"
+    neighbours: bool = True
+
+    def maps(self, subject: Subject) -> Maps:
+        """See `Method`.
+
+        Raises:
+            LayerError: the layer does not hold tokens.
+        """
+        layout = subject.layer.layout
+        if "T" not in layout.axes:
+            raise LayerError(
+                f"vit_reciprocam needs a layer that holds a transformer's tokens, and "
+                f"{subject.layer.tensor!r} has rows and columns; use reciprocam."
+            )
+        rows, columns = layout.grid
+        near = (_near(size, self.neighbours) for size in (rows, columns))
+        cells = np.kron(*near)
+        kept = np.concatenate([np.ones((len(cells), layout.prefix)), cells], axis=1)
+        mask = Along(layout.axes.index("T"))
+        feeds = {"along": kept.astype(np.float32)}
+        scores = collect(subject.perturbed_layer(mask, feeds))
+        return Maps(scores.T.reshape(-1, rows, columns), {"head_passes": len(cells)})
+
+
+def _near(size: int, neighbours: bool) -> FloatArray:
+    """Weights of the places around each of `size` places in a row, (size, size)."""
+    if not neighbours:
+        return np.eye(size, dtype=np.float32)
+    distance = np.abs(np.subtract.outer(np.arange(size), np.arange(size)))
+    weights: FloatArray = np.maximum(0, 2 - distance).astype(np.float32) / 4
+    return weights
+
+
+def _on_grid(found: Attention, row: FloatArray) -> FloatArray:
+    """One number for each token as a map (rows, columns), the extra tokens dropped."""
+    return row[found.prefix :].reshape(found.grid).astype(np.float32)
