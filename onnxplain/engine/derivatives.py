@@ -143,8 +143,8 @@ class Derivatives:
     ) -> BackwardAtLayers:
         """The gradients at the sample `x`, (1, ...), by the activations of layers.
 
-        The layers are in order. Where all of the input's way to the score leads through the first
-        of them, only what lies behind is run, once for all of them.
+        Where all of the input's way to the score leads through the first layer of the graph, only
+        what lies behind it is run, once for all of them.
 
         Raises:
             GradientError: the score has no gradient by one of them.
@@ -153,7 +153,9 @@ class Derivatives:
         model, size = self._one
         ready = self._ready(model)
         tensors = [layer.tensor for layer in activations]
-        first, activation = next(iter(activations.items()))
+        position = runner.model.wiring.position
+        first = min(activations, key=lambda layer: position[layer.tensor])
+        activation = activations[first]
         if activation.dtype.kind == "f" and self._is_enough(ready, first, score):
             feeds = {first.tensor: fill(activation.astype(np.float32), size)}
         else:
@@ -178,8 +180,7 @@ class Derivatives:
         """Whether the score follows from the layer's activation alone."""
         key = ready, layer.tensor, score
         if key not in self._enough:
-            sides = not layer.whole or side_inputs(ready, layer.tensor, [score])
-            self._enough[key] = not sides
+            self._enough[key] = not side_inputs(ready, layer.tensor, [score])
         return self._enough[key]
 
     @property

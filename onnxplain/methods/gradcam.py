@@ -17,6 +17,9 @@ from onnxplain.methods.cam import principal
 from onnxplain.methods.layer_maps import LayerMapMethod
 from onnxplain.tensors import Array
 
+_ROUNDING = 1e-5
+"""What cancelling leaves of products in float32, in units of the sum of their sizes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GradientCAM(LayerMapMethod):
@@ -51,6 +54,12 @@ def gradients(subject: Subject) -> list[Array]:
 def weighted(weights: Array, a: Array) -> Array:
     """Σ_k w_k A^k."""
     return np.asarray(np.tensordot(weights, a, axes=1))
+
+
+def net(product: Array) -> Array:
+    """The sum over the channels, 0 where it is nothing but rounding."""
+    total = product.sum(axis=0)
+    return np.where(np.abs(total) > _ROUNDING * np.abs(product).sum(axis=0), total, 0)
 
 
 def positive(values: Array) -> Array:
@@ -137,7 +146,10 @@ class XGradCAM(GradientCAM):
 class HiResCAM(GradientCAM):
     """Σ_k g^k ⊙ A^k, signed.
 
-    Where only pooling and one linear layer follow, the map's sum is the score, less the bias.
+    Where only pooling and one linear layer follow, the map's sum is the score, less the bias. A
+    cell whose products cancel to rounding is 0: in front of a layer normalisation, as at the
+    default layer of most vision transformers, all do, for its answer does not depend on the length
+    of what it reads. Use layercam or gradcam there.
 
     Draelos and Carin, "Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional
     neural networks", 2020.
@@ -149,7 +161,7 @@ class HiResCAM(GradientCAM):
 
     def combine(self, g: Array, a: Array) -> Array:
         """See the class."""
-        return np.asarray((g * a).sum(axis=0))
+        return net(g * a)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,8 +185,9 @@ class LayerCAM(GradientCAM):
 class EigenGradCAM(GradientCAM):
     """Projection of g ⊙ A on its first principal direction, without centring.
 
-    A singular vector has no sign of its own: it is chosen so that the map agrees with Σ_k g^k ⊙
-    A^k, and what is positive speaks for the target.
+    A singular vector has no sign of its own: it is chosen so that the map agrees with hirescam, and
+    what is positive speaks for the target. Where hirescam is 0 everywhere, the map's sum is made
+    positive.
 
     Gildenblat et al., pytorch-grad-cam, 2021, after Muhammad and Yeasin 2020.
     """
@@ -187,4 +200,5 @@ class EigenGradCAM(GradientCAM):
         """See the class."""
         product = g * a
         projected, _ = principal(product)
-        return projected if (projected * product.sum(axis=0)).sum() >= 0 else -projected
+        agreement = (projected * net(product)).sum() or projected.sum()
+        return projected if agreement >= 0 else -projected

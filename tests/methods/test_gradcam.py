@@ -172,6 +172,26 @@ def test_a_layer_beside_another_way_takes_the_whole_model() -> None:
     assert_allclose(found, np.tensordot(weights["W"][:, 1] / 36, b, axes=1), atol=1e-6)
 
 
+def test_hirescam_is_nothing_in_front_of_a_layer_normalisation() -> None:
+    nodes = (
+        "a = Conv<strides=[2,2]>(x, K)  t = Transpose<perm=[0,2,3,1]>(a)"
+        "  n = LayerNormalization<axis=-1, epsilon=1e-9>(t, S)  h = Relu(n)"
+        "  p = ReduceMean<keepdims=0>(h, AXES)  y = MatMul(p, W)"
+    )
+    constants = {
+        "K": noise(16, 3, 2, 2),
+        "S": noise(16, seed=1),
+        "AXES": np.array([1, 2], np.int64),
+        "W": noise(16, 3, seed=2),
+    }
+    explainer = Explainer(tiny(nodes, "float[N,3,8,8] x", "float[N,3] y", opset=18, **constants))
+    x = noise(1, 3, 8, 8)
+    assert explainer.attribute(x, "layercam", 1, layer="t").values.any()
+    assert not explainer.attribute(x, "hirescam", 1, layer="t").values.any()
+    eigen = explainer.attribute(x, "eigengradcam", 1, layer="t").values
+    assert eigen.sum() > 0
+
+
 # --- what is run --------------------------------------------------------------------------------
 
 
@@ -190,20 +210,20 @@ def fed(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
 
 
 @pytest.mark.parametrize("score", ["logit", "probability"])
-@pytest.mark.parametrize("layer", ["relu2", "conv1,relu2"])
+@pytest.mark.parametrize("layer", ["relu2", "relu2,conv1"])
 def test_targets_share_the_forward_and_layers_the_run_behind_the_first(
     fed: list[set[str]], layer: str, score: str
 ) -> None:
     case = CASES["net_r"]()
     picture = np.random.default_rng(0).integers(0, 255, (20, 26, 3), np.uint8)
     case.explainer.explain_each(picture, "hirescam", [0, 1, 2], layer=layer, score=score)
-    head = {layer.split(",", maxsplit=1)[0], "onnxplain/seed"}
+    head = {layer.rsplit(",", maxsplit=1)[-1], "onnxplain/seed"}
     assert fed == [{"x"}, head, head, head]
 
 
 # --- several layers -----------------------------------------------------------------------------
 
-LAYERS = ("relu1", "conv2", "relu2")
+LAYERS = ("relu1", "relu2", "conv2")
 
 
 @pytest.mark.parametrize(
@@ -243,10 +263,12 @@ def test_all_layers_come_as_a_sheet() -> None:
 def test_a_sheet_of_layers_says_the_end_of_each_name() -> None:
     maps = np.zeros((4, 4, 4), np.float32)
     short, long = (contact_sheet(maps, [name, *"bcd"]) for name in ("a", "x" * 99 + "a"))
+    other = contact_sheet(maps, ["x" * 99 + "e", *"bcd"])
     indices = contact_sheet(maps)
     assert short.shape == long.shape == indices.shape
     assert not np.array_equal(short, indices)
     assert not np.array_equal(short, long)
+    assert not np.array_equal(long, other)
     half = short.shape[1] // 2
     assert np.array_equal(short[:, half:], long[:, half:]), "a name runs into the next cell"
 

@@ -1,0 +1,67 @@
+"""How far our Grad-CAM and its kin are from pytorch-grad-cam's, torch-cam's and captum's."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+from methods.cases import Array
+from methods.parity import Row, Sides
+from peers import exports
+from peers import gradcam as peers
+
+from onnxplain import Explainer
+
+UNDONE = {
+    "gradcam++": "1e-6 in the denominator",
+    "eigengradcam": "channels centred, sign left to chance",
+}
+
+
+def _like(values: Array, ours: Array, method: str) -> Array:
+    """EigenGradCAM's sign is left to chance there."""
+    turned = method == "eigengradcam" and (values * ours).sum() < 0
+    return -values if turned else values
+
+
+def rows(sides: Sides, index: int) -> Iterator[Row]:
+    """Every method and peer at the layer of a shipped model, for one class."""
+    case, at_layer = sides.case, sides.at_layer(sides.logits)
+
+    def ours(method: str, **options: str) -> Array:
+        found = case.explainer.attribute(case.x, method, index, **options)
+        return np.asarray(found.values[0])
+
+    for method in peers.PGC:
+        mine = ours(method, layer=sides.layer)
+        call = partial(peers.pytorch_grad_cam, method, *at_layer, case.x, index)
+        theirs = _like(call(), mine, method)
+        shipped = partial(_shipped, call, mine, method)
+        yield Row(method, "pytorch-grad-cam", mine, theirs, shipped, UNDONE.get(method, ""))
+    for method in ("gradcam", "xgradcam", "layercam"):
+        theirs = peers.torch_cam(method, *at_layer, case.x, index)
+        mine = ours(method, layer=sides.layer)
+        yield Row(method, "torch-cam", mine, theirs, lambda theirs=theirs: theirs)
+    # torch-cam's alpha of Grad-CAM++ is never divided: nothing of ours is to be compared with it.
+    if "squeezenet" in case.explainer.model.path.name:  # captum knows rectifiers as nn.ReLU only
+        theirs = peers.captum_guided_gradcam(*at_layer, case.x, index)[0]
+        mine = ours("guided_gradcam", layer=sides.layer)
+        yield Row("guided_gradcam", "captum", mine, theirs, lambda: theirs)
+
+
+def _shipped(call: "partial[Array]", ours: Array, method: str) -> Array:
+    return _like(call(as_shipped=True), ours, method)
+
+
+def export_rows(name: str, index: int) -> Iterator[Row]:
+    """Every method on an export, with the layer found by ours and named to theirs."""
+    net = exports.exported(name)
+    explainer = Explainer(net.model, provider="cpu")
+    for method in peers.PGC:
+        ours = np.asarray(explainer.attribute(net.x, method, index).values[0])
+        if not ours.any():
+            continue  # hirescam in front of a layer normalisation: theirs is rounding
+        arguments = (method, net.module, net.layer, net.x, index, net.reshape)
+        call = partial(peers.pytorch_grad_cam, *arguments)
+        theirs = _like(call(), ours, method)
+        shipped = partial(_shipped, call, ours, method)
+        yield Row(method, "pytorch-grad-cam", ours, theirs, shipped, UNDONE.get(method, ""))

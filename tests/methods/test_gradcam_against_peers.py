@@ -1,0 +1,47 @@
+"""Grad-CAM and its kin are those of the torch libraries, on the same weights, class by class.
+
+`tools/parity.py` prints the deviations that are bounded here.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+from methods.cases import CASES  # noqa: E402  (what follows imports torch)
+from methods.gradcam_parity import export_rows, rows  # noqa: E402
+from methods.parity import DEFAULT_LAYER, FEW_CHANNELS, Row, Sides  # noqa: E402
+from peers.exports import NETS  # noqa: E402
+
+pytestmark = pytest.mark.peers
+
+# Where activations are negative, alpha of Grad-CAM++ has poles: rounding alone changes its map.
+LAYERS = [
+    ("efficientnet", DEFAULT_LAYER["efficientnet"]),
+    ("squeezenet", FEW_CHANNELS["squeezenet"]),
+]
+
+
+def check(measured: Iterable[Row]) -> set[str]:
+    compared = set()
+    for row in measured:
+        assert np.ptp(row.theirs) > 1e-2 * np.abs(row.theirs).max(), "the case shows nothing"
+        assert row.deviation < 2e-5, (row.method, row.peer)
+        compared.add(row.method)
+    return compared
+
+
+@pytest.mark.parametrize(("model", "layer"), LAYERS)
+@pytest.mark.parametrize("index", [5, 967])
+def test_shipped_models(model: str, layer: str, index: int) -> None:
+    torch.set_num_threads(1)
+    compared = check(rows(Sides.of(CASES[model](), layer), index))
+    assert len(compared) == (7 if model == "squeezenet" else 6)
+
+
+@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("index", [0, 7])
+def test_exports(net: str, index: int) -> None:
+    torch.set_num_threads(1)
+    assert len(check(export_rows(net, index))) == (5 if net == "vit" else 6)

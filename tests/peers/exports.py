@@ -1,0 +1,86 @@
+# mypy: disable-error-code="import-untyped, no-untyped-call, no-any-return"
+"""torchvision networks with random weights, as torch modules and as ONNX exports of them."""
+
+import io
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import onnx
+import torch
+import torchvision.models as zoo
+from numpy.typing import NDArray
+
+Reshape = Callable[[torch.Tensor], torch.Tensor]
+
+
+def class_token_first(tokens: torch.Tensor) -> torch.Tensor:
+    """(N, 1 + h w, C) to (N, C, h, w)."""
+    side = round((tokens.shape[1] - 1) ** 0.5)
+    return tokens[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+
+
+def channels_last(grid: torch.Tensor) -> torch.Tensor:
+    """(N, h, w, C) to (N, C, h, w)."""
+    return grid.permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Net:
+    """How to make a network, the size of its pictures, and the layer that `auto` is."""
+
+    make: Callable[[], torch.nn.Module]
+    size: int
+    layer: Callable[[torch.nn.Module], torch.nn.Module]
+    reshape: Reshape | None = None
+
+
+NETS = {
+    "resnet18": Net(lambda: zoo.resnet18(num_classes=10), 96, lambda net: net.layer4[-1]),
+    # Behind the last attention patch tokens no longer reach the class token: the block before it.
+    "vit": Net(
+        lambda: zoo.VisionTransformer(96, 16, 4, 4, 64, 128, num_classes=10),
+        96,
+        lambda net: net.encoder.layers[-2],
+        class_token_first,
+    ),
+    "swin": Net(
+        lambda: zoo.SwinTransformer([4, 4], 24, [2, 2], [2, 4], [4, 4], num_classes=10),
+        64,
+        lambda net: net.norm,
+        channels_last,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A torch module, its export, the layer in it, and a sample."""
+
+    module: torch.nn.Module
+    model: onnx.ModelProto
+    layer: torch.nn.Module
+    reshape: Reshape | None
+    x: NDArray[np.float32]
+
+
+@cache
+def exported(name: str) -> Exported:
+    """A network of `NETS`. No weight is left at 0, as a transformer's classifier would be."""
+    net = NETS[name]
+    torch.manual_seed(0)
+    module = net.make()
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, parameter.mean().item(), 0.05 + parameter.std().item() / 2)
+    module.eval()
+    x = torch.randn(1, 3, net.size, net.size)
+    file = io.BytesIO()
+    names = {"input_names": ["image"], "output_names": ["logits"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the tracer: shapes are fixed here
+        torch.onnx.export(module, (x,), file, dynamo=False, opset_version=17, **names)
+    module.requires_grad_(False)
+    model = onnx.load_model_from_string(file.getvalue())
+    return Exported(module, model, net.layer(module), net.reshape, x.numpy())

@@ -1,0 +1,98 @@
+# mypy: disable-error-code="import-untyped, no-untyped-call, no-any-return"
+"""Grad-CAM and its kin in pytorch-grad-cam, torch-cam and captum, before maps are rescaled.
+
+Versions read and run: grad-cam 1.5.7 (`pytorch_grad_cam`), torchcam 0.5.0, captum 0.9.0.
+
+What each does differently:
+- pytorch-grad-cam adds 1e-6 to the denominator of Grad-CAM++, which is of the order of g² itself
+  behind a global pool. Alpha stays the same if activations are divided by a number and gradients
+  multiplied with it, so a large number makes the 1e-6 vanish.
+- pytorch-grad-cam centres the channels of EigenGradCAM, and leaves the sign to chance. A product
+  above its negative has nothing to centre.
+- torch-cam's Grad-CAM++ divides a copy (`alpha[mask].div_`): its alpha is g², never divided.
+- torch-cam's Smooth Grad-CAM++ takes the gradient of the last noisy copy in place of the mean, the
+  activation of the clean input, and weights the cubes with the activation before they are summed.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytorch_grad_cam as pgc
+import torch
+import torchcam.methods
+from captum.attr import GuidedGradCam
+from numpy.typing import NDArray
+from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
+
+Float32 = NDArray[np.float32]
+Reshape = Callable[[torch.Tensor], torch.Tensor]
+
+PGC = {
+    "gradcam": pgc.GradCAM,
+    "gradcam++": pgc.GradCAMPlusPlus,
+    "xgradcam": pgc.XGradCAM,
+    "hirescam": pgc.HiResCAM,
+    "layercam": pgc.LayerCAM,
+    "eigengradcam": pgc.EigenGradCAM,
+}
+TORCHCAM = {
+    "gradcam": torchcam.methods.GradCAM,
+    "gradcam++": torchcam.methods.GradCAMpp,
+    "xgradcam": torchcam.methods.XGradCAM,
+    "layercam": torchcam.methods.LayerCAM,
+}
+
+_LARGE = 1e5
+
+
+def pytorch_grad_cam(
+    method: str,
+    module: torch.nn.Module,
+    layer: torch.nn.Module,
+    x: Float32,
+    index: int,
+    reshape: Reshape | None = None,
+    *,
+    as_shipped: bool = False,
+) -> Float32:
+    """The map (h, w) of the output `index` at `layer`, signed where ours is.
+
+    `reshape` brings a layer's tokens to (N, C, h, w), as the library's users do for transformers.
+    """
+    cam = PGC[method](module, [layer], reshape_transform=reshape)
+    output = cam.activations_and_grads(torch.from_numpy(x).requires_grad_(True))
+    output[0, index].backward()
+    a, g = (
+        np.asarray(found[0].numpy(), np.float32)
+        for found in (cam.activations_and_grads.activations, cam.activations_and_grads.gradients)
+    )
+    cam.activations_and_grads.release()
+    if method == "eigengradcam" and not as_shipped:
+        twice = np.concatenate([g * a, -g * a], axis=2)
+        return get_2d_projection(twice)[0, : a.shape[2]]
+    if method == "gradcam++" and not as_shipped:
+        image = cam.get_cam_image(None, layer, None, a / _LARGE, g * _LARGE, False)
+    else:
+        image = cam.get_cam_image(None, layer, None, a, g, False)
+    signed = method in ("hirescam", "eigengradcam")
+    return np.asarray(image[0] if signed else np.maximum(image[0], 0), np.float32)
+
+
+def torch_cam(
+    method: str, module: torch.nn.Module, layer: torch.nn.Module, x: Float32, index: int
+) -> Float32:
+    """The map (h, w) of the output `index` at `layer`, after its ReLU, unscaled."""
+    extractor = TORCHCAM[method](module, layer)
+    with extractor:
+        scores = module(torch.from_numpy(x).requires_grad_(True))
+        (values,) = extractor(index, scores, normalized=False)
+    return np.asarray(values[0].detach().numpy(), np.float32)
+
+
+def captum_guided_gradcam(
+    module: torch.nn.Module, layer: torch.nn.Module, x: Float32, index: int
+) -> Float32:
+    """Guided Grad-CAM, the shape of `x`; by default captum enlarges to nearest neighbours."""
+    method = GuidedGradCam(module, layer)
+    found = method.attribute(torch.from_numpy(x), target=index, interpolate_mode="bilinear")
+    return np.asarray(found.detach().numpy(), np.float32)
