@@ -7,17 +7,24 @@ layer; --quick looks at an early one with few channels, as the tests do.
 
 The first difference is from the library with the deviation in the last column undone through its
 own hooks, the second from the library as it is shipped; both are the largest over the map, in
-units of the library's largest value.
+units of the library's largest value. Gradients are compared for two classes, of which the larger
+difference is printed; "Kinks" is how far the library is from itself when its inputs move by a
+millionth, which turns a few rectifiers.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from methods.gradient_parity import (  # type: ignore[import-not-found]
+    CLASSES,
+    gradient_rows,
+)
 from methods.parity import (  # type: ignore[import-not-found]
     DEFAULT_LAYER,
     FEW_CHANNELS,
@@ -25,12 +32,19 @@ from methods.parity import (  # type: ignore[import-not-found]
 )
 
 PACKAGES = ("grad-cam", "torchcam", "captum", "onnx2torch", "torch", "onnxruntime")
+NUMBERS = ("Difference", "As shipped", "Kinks")
+GRADIENT_HEADER = ("Model", "Method", "Peer", *NUMBERS, "What is undone")
 HEADER = ("Model", "Layer", "Method", "Peer", "Difference", "As shipped", "What is undone")
 
 
 def main() -> None:
-    layers = FEW_CHANNELS if "--quick" in sys.argv[1:] else DEFAULT_LAYER
     print(", ".join(f"{name} {version(name)}" for name in PACKAGES), end="\n\n")
+    print_maps(FEW_CHANNELS if "--quick" in sys.argv[1:] else DEFAULT_LAYER)
+    print()
+    print_gradients()
+
+
+def print_maps(layers: Mapping[str, str]) -> None:
     print_row(*HEADER)
     print_row(*["---"] * len(HEADER))
     for model, layer in layers.items():
@@ -38,6 +52,19 @@ def main() -> None:
             shown = layer if row.method != "occlusion" else "input"
             numbers = f"{row.deviation:.0e}", f"{row.deviation_as_shipped:.0e}"
             print_row(model, shown, row.method, row.peer, *numbers, row.undone)
+
+
+def print_gradients() -> None:
+    print_row(*GRADIENT_HEADER)
+    print_row(*["---"] * len(GRADIENT_HEADER))
+    for model, classes in CLASSES.items():
+        for found in zip(*(gradient_rows(model, index) for index in classes), strict=True):
+            figures = [
+                max(getattr(row, name) for row in found)
+                for name in ("deviation", "deviation_as_shipped", "kinks")
+            ]
+            numbers = (f"{figure:.0e}" for figure in figures)
+            print_row(model, found[0].method, found[0].peer, *numbers, found[0].undone)
 
 
 def print_row(*cells: str) -> None:

@@ -47,9 +47,13 @@ class Scales:
         sigma = self._sigma(share)
         return self._picture(self._widest * sigma * self._energy * self._damping(sigma))
 
+    def blurred(self, sigma: float) -> Array:
+        """The sample blurred with that sigma, in float64."""
+        return self._picture(self._damping(sigma))
+
     def _at(self, share: float) -> FloatArray:
-        blurred: FloatArray = self._picture(self._damping(self._sigma(share))).astype(np.float32)
-        return blurred
+        point: FloatArray = self.blurred(self._sigma(share)).astype(np.float32)
+        return point
 
     def _sigma(self, share: float) -> float:
         return self._widest * (1 - share)

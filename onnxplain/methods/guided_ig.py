@@ -59,7 +59,9 @@ class GuidedIG(InputGradientMethod):
         for target, change in enumerate(changes):
             values = self._walk(subject, target, start)
             maps.append(values)
-            told.append(completeness(values, float(change), "take more steps, or try another baseline"))
+            told.append(
+                completeness(values, float(change), "take more steps, or try another baseline")
+            )
         passes = self.steps * len(maps)
         return Maps(
             np.concatenate(maps).astype(np.float32),
