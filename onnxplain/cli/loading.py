@@ -39,7 +39,7 @@ def method_options(given: Given, explainer: Explainer) -> Given:
     return given | read
 
 
-_BASELINES = ("baseline", "fill")
+_BASELINES = ("baseline", "fill", "low", "high")
 
 
 def _absent(text: str, explainer: Explainer) -> BaselineSpec:

@@ -50,7 +50,7 @@ class DeepLIFT(InputGradientMethod):
             values,
             {"forward_passes": 2 + 2 * passes, "backward_passes": passes},
             [
-                completeness(own, float(change), "an operator with steps has no multiplier")
+                completeness(own, float(change), "try another baseline, or integrated_gradients")
                 for own, change in zip(values, changes, strict=True)
             ],
         )

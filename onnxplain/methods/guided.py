@@ -21,7 +21,8 @@ class _Rectified(InputGradientMethod):
 
     def maps(self, subject: Subject) -> Maps:
         """See `Method`."""
-        return Maps(np.concatenate(list(here(subject, self.rules))))
+        values = np.concatenate(list(here(subject, self.rules)))
+        return Maps(values, {"forward_passes": 1 + len(values), "backward_passes": len(values)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,8 @@ class GuidedBackprop(_Rectified):
 class Deconvnet(_Rectified):
     """The gradient with that of every rectifier replaced: g where g > 0, active or not.
 
-    Max pooling sends it to where the maximum came from. Rectifiers as in guided_backprop.
+    Max pooling sends it to where the maximum came from. Rectifiers as in guided_backprop. In a net
+    without max pooling hardly anything of the picture enters: use guided_backprop there.
 
     Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014.
     """

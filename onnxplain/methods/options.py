@@ -20,6 +20,20 @@ Quadrature = Literal[
 ]
 """A rule for integrals."""
 
+CompositeName = Literal[
+    "epsilon",
+    "gamma",
+    "zplus",
+    "alpha2beta1",
+    "zbox",
+    "epsilon_plus",
+    "epsilon_plus_flat",
+    "epsilon_alpha2beta1",
+    "epsilon_alpha2beta1_flat",
+    "epsilon_gamma_box",
+]
+"""Rules of LRP by type of layer."""
+
 Fuse = Literal["mean", "max"]
 """How maps of several layers become one."""
 
@@ -64,6 +78,12 @@ def _text(value: object) -> str:
 
 def _score(value: object) -> str:
     if value not in ("logit", "probability"):
+        raise ValueError
+    return str(value)
+
+
+def _composite(value: object) -> str:
+    if value not in get_args(CompositeName):
         raise ValueError
     return str(value)
 
@@ -156,6 +176,7 @@ _TYPES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "ScoreKind": (_score, "'logit' or 'probability'"),
     "Sizes": (_sizes, "a number of pixels, or one for each axis, such as 32x48"),
     "Quadrature": (_quadrature, f"one of {', '.join(get_args(Quadrature))}"),
+    "CompositeName": (_composite, f"one of {', '.join(get_args(CompositeName))}"),
     "Fuse": (_fuse, "'mean' or 'max'"),
     "Indices": (_indices, "whole numbers, such as 3,17"),
     "Cells": (_cells, "cells as row x column, such as 2x3,2x4"),

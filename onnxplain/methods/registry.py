@@ -26,6 +26,7 @@ from onnxplain.methods.guided import Deconvnet, GuidedBackprop
 from onnxplain.methods.guided_gradcam import GuidedGradCAM
 from onnxplain.methods.guided_ig import GuidedIG
 from onnxplain.methods.integrated import IntegratedGradients
+from onnxplain.methods.lrp import LRP
 from onnxplain.methods.occlusion import Occlusion
 from onnxplain.methods.perturb_layer import AblationCAM, ReciproCAM
 from onnxplain.methods.rise import RISE
@@ -72,6 +73,7 @@ METHODS: dict[str, type[Method]] = {
         AttentionRollout,
         LeGrad,
         ViTReciproCAM,
+        LRP,
     )
 }
 

@@ -1,0 +1,93 @@
+"""Layer-wise relevance propagation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from onnxplain.autodiff.variants.lrp import relevance
+from onnxplain.autodiff.variants.lrp_layers import HIGH, LOW
+from onnxplain.baselines import BaselineSpec
+from onnxplain.errors import OptionError
+from onnxplain.methods.base import Maps, Subject
+from onnxplain.methods.completeness import gap
+from onnxplain.methods.gradient import InputGradientMethod
+from onnxplain.methods.options import CompositeName
+from onnxplain.methods.points import Beside
+from onnxplain.tensors import FloatArray
+
+_BOXED = ("zbox", "epsilon_gamma_box")
+
+_MOST_ABSORBED = 1.1
+"""Biases may absorb all of a score, in units of which this is; more is a sum that got lost."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LRP(InputGradientMethod):
+    """The score, shared out from layer to layer among the inputs that each output adds up.
+
+    `composite` names one rule for all layers with weights: epsilon, gamma, zplus or alpha2beta1;
+    or rules by type, convolutions first: zbox (epsilon, with zᴮ at the input), epsilon_plus (zplus,
+    and epsilon for dense layers), epsilon_plus_flat (flat at the input), epsilon_alpha2beta1,
+    epsilon_alpha2beta1_flat, epsilon_gamma_box (gamma, epsilon, and zᴮ at the input, between `low`
+    and `high`). `epsilon` and `gamma` are the numbers in those rules.
+
+    Batch normalisation is merged into the layer before it. `relevance` is Σ values; biases, and
+    stabilisers, absorb the rest of the score, which `conservation_gap` tells.
+
+    Bach et al., "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise
+    Relevance Propagation", PLOS ONE 2015; Montavon et al., "Layer-Wise Relevance Propagation: An
+    Overview", 2019; softmax as in Achtibat et al., "AttnLRP", ICML 2024.
+    """
+
+    name: ClassVar[str] = "lrp"
+    summary: ClassVar[str] = "the score shared out from layer to layer, down to the input"
+    paper: ClassVar[str] = "Bach 2015, Montavon 2019"
+    cost: ClassVar[str] = "1 + one backward"
+
+    composite: CompositeName = "epsilon_plus_flat"
+    epsilon: float = 1e-6
+    gamma: float = 0.25
+    low: BaselineSpec = "black"
+    high: BaselineSpec = "white"
+
+    def maps(self, subject: Subject) -> Maps:
+        """See `Method`.
+
+        Raises:
+            OptionError: `epsilon` or `gamma` is negative.
+        """
+        if self.epsilon < 0 or self.gamma < 0:
+            raise OptionError("lrp takes an epsilon and a gamma that are not negative.")
+        rules = relevance(self.composite, self.epsilon, self.gamma)
+        points = Beside(self._box(subject))
+        found = [
+            next(iter(subject.gradients(target, points, rules))).values
+            for target in range(len(subject.scores))
+        ]
+        values = np.concatenate(found)
+        passes = len(found)
+        return Maps(
+            values,
+            {"forward_passes": 1 + passes, "backward_passes": passes},
+            [_conservation(*pair) for pair in zip(values, subject.scores, strict=True)],
+        )
+
+    def _box(self, subject: Subject) -> Mapping[str, FloatArray]:
+        if self.composite not in _BOXED:
+            return {}
+        return {LOW: subject.baseline(self.low), HIGH: subject.baseline(self.high)}
+
+
+def _conservation(values: FloatArray, score: float) -> dict[str, Any]:
+    total = float(values.sum(dtype=np.float64))
+    told: dict[str, Any] = {"relevance": total, "conservation_gap": gap(values, float(score))}
+    if abs(told["conservation_gap"]) > _MOST_ABSORBED * abs(score):
+        told["warnings"] = [
+            f"The relevances add up to {total:.4g}, and the score is {score:.4g}: choose another "
+            "composite, such as epsilon_plus_flat, or a larger epsilon."
+        ]
+    return told

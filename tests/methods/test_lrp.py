@@ -1,0 +1,289 @@
+"""LRP's rules against the papers' formulas, what it conserves, and what it takes for one layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from methods.cases import CASES as MODELS
+from onnx import ModelProto, numpy_helper
+from tiny import Array, noise, run, tiny
+
+from onnxplain import Explainer
+from onnxplain.errors import GradientError, OptionError, TargetError
+from onnxplain.targets import Similarity
+
+# The formulas, for one output neuron at a time: R_i = Σ_j (what i adds to j) / (what j gets) R_j.
+Rule = Callable[[Array, Array, Array], Array]
+"""`rule(x, w, b)`: of inputs (I,), weights (I, J) and biases (J,) the shares (I, J)."""
+LOW, HIGH, GAMMA = -2.0, 3.0, 0.25
+
+
+def plus(value: Array) -> Array:
+    return np.maximum(value, 0)
+
+
+def minus(value: Array) -> Array:
+    return np.minimum(value, 0)
+
+
+def share(z: Array, total: Array) -> Array:
+    """Of nothing, nothing."""
+    return np.divide(z, total, out=np.zeros_like(z), where=total != 0)
+
+
+def epsilon(x: Array, w: Array, b: Array) -> Array:
+    z = x[:, None] * w
+    return share(z, z.sum(0) + b)
+
+
+def zplus(x: Array, w: Array, b: Array) -> Array:
+    z = x[:, None] * w
+    return share(plus(z), plus(z).sum(0) + plus(b))
+
+
+def zminus(x: Array, w: Array, b: Array) -> Array:
+    z = x[:, None] * w
+    return share(minus(z), minus(z).sum(0) + minus(b))
+
+
+def alpha2beta1(x: Array, w: Array, b: Array) -> Array:
+    return 2 * zplus(x, w, b) - zminus(x, w, b)
+
+
+def gamma(x: Array, w: Array, b: Array) -> Array:
+    z = x[:, None] * w
+    favoured = np.where(z.sum(0) + b > 0, plus(z), minus(z))
+    added = np.where(z.sum(0) + b > 0, plus(b), minus(b))
+    more, bias = z + GAMMA * favoured, b + GAMMA * added
+    return share(more, more.sum(0) + bias)
+
+
+def zbox(x: Array, w: Array, b: Array) -> Array:
+    z = x[:, None] * w - LOW * plus(w) - HIGH * minus(w)
+    return z / z.sum(0)
+
+
+def flat(x: Array, w: Array, b: Array) -> Array:
+    return np.full(w.shape, 1 / len(x))
+
+
+X = noise(1, 6, seed=1)
+W1, B1, W2, B2 = noise(6, 5, seed=2), noise(5, seed=3), noise(5, 3, seed=4), noise(3, seed=5)
+DENSE: dict[str, tuple[Rule, Rule]] = {
+    "epsilon": (epsilon, epsilon),
+    "zplus": (zplus, zplus),
+    "alpha2beta1": (alpha2beta1, alpha2beta1),
+    "gamma": (gamma, gamma),
+    "zbox": (zbox, epsilon),
+    "epsilon_plus": (epsilon, epsilon),
+    "epsilon_plus_flat": (flat, epsilon),
+    "epsilon_alpha2beta1": (epsilon, epsilon),
+    "epsilon_alpha2beta1_flat": (flat, epsilon),
+    "epsilon_gamma_box": (zbox, epsilon),
+}
+GEMM = "a = Gemm(x, W1, B1)  h = Relu(a)  y = Gemm(h, W2, B2)"
+POINTWISE = (
+    "p = Reshape(x, PICTURE)  a = Conv(p, K1, B1)  h = Relu(a)  c = Conv(h, K2, B2)  y = Flatten(c)"
+)
+KERNELS = {"K1": W1.T[..., None, None], "K2": W2.T[..., None, None]}
+CONVOLUTIONS = DENSE | {
+    "epsilon_plus": (zplus, zplus),
+    "epsilon_plus_flat": (flat, zplus),
+    "epsilon_alpha2beta1": (alpha2beta1, alpha2beta1),
+    "epsilon_alpha2beta1_flat": (flat, alpha2beta1),
+    "epsilon_gamma_box": (zbox, gamma),
+}
+
+
+def by_formula(first: Rule, second: Rule, target: int) -> Array:
+    x, w1, b1, w2, b2 = (value.astype(np.float64) for value in (X[0], W1, B1, W2, B2))
+    hidden = plus(x @ w1 + b1)
+    score = np.zeros(3)
+    score[target] = (hidden @ w2 + b2)[target]
+    return first(x, w1, b1) @ (second(hidden, w2, b2) @ score)
+
+
+@pytest.mark.parametrize("target", [0, 1, 2])
+@pytest.mark.parametrize("composite", DENSE)
+@pytest.mark.parametrize("form", ["dense", "convolutions"])
+def test_the_papers_formulas(form: str, composite: str, target: int) -> None:
+    if form == "dense":
+        proto = tiny(GEMM, "float[N,6] x", "float[N,3] y", W1=W1, B1=B1, W2=W2, B2=B2)
+    else:
+        shape = {"PICTURE": np.array([-1, 6, 1, 1])}
+        weights = {**KERNELS, **shape, "B1": B1, "B2": B2}
+        proto = tiny(POINTWISE, "float[N,6] x", "float[N,3] y", **weights)
+    rules = (DENSE if form == "dense" else CONVOLUTIONS)[composite]
+    found = Explainer(proto).attribute(
+        X, "lrp", target, composite=composite, epsilon=0, gamma=GAMMA, low=LOW, high=HIGH
+    )
+    np.testing.assert_allclose(found.values[0], by_formula(*rules, target), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("target", range(5))
+def test_epsilon_damps(target: int) -> None:
+    proto = tiny("y = MatMul(x, W1)", "float[N,6] x", "float[N,5] y", W1=W1)
+    score = float((X @ W1)[0, target])
+    found = Explainer(proto).attribute(X, "lrp", target, composite="epsilon", epsilon=0.5)
+    damped = X[0] * W1[:, target] * score / (score + 0.5 * np.sign(score))
+    np.testing.assert_allclose(found.values[0], damped, rtol=1e-5)
+    told = found.diagnostics["samples"][0]
+    assert told["relevance"] == pytest.approx(damped.sum(), rel=1e-5)
+    assert told["conservation_gap"] == pytest.approx(damped.sum() - score, rel=1e-4)
+
+
+PICTURE = noise(1, 4, 6, 6, seed=6)
+WEIGHTS: dict[str, Array] = {
+    "KERNEL": noise(8, 4, 3, 3, seed=3),
+    "MORE": noise(8, 8, 3, 3, seed=5) / 4,
+    "DEEP": noise(8, 1, 3, 3, seed=7),
+    "UP": noise(8, 4, 2, 2, seed=8),
+    "SQUARE": noise(8, 8, seed=9),
+    "SCALE": np.abs(noise(8, seed=10)),
+    "NONE": np.zeros(8, np.float32),
+    "ROWS": np.array([0, 8, -1]),
+    "TOKEN": np.array([1]),
+    "LEVEL": np.float32(0.5),
+    "SIX": np.float32(6),
+}
+CONV = "a = Conv<pads=[1,1,1,1]>(x, KERNEL)  "
+TOKENS = CONV + "f = Reshape(a, ROWS)  t = Transpose<perm=[0,2,1]>(f)  "
+POOLED = "  p = GlobalAveragePool(h)  y = Flatten(p)"
+CONSERVED = {
+    "branches": CONV + "r = Relu(a)  c = Conv<pads=[1,1,1,1]>(r, MORE)  s = Add(c, r)  "
+    "h = Concat<axis=1>(s, r)" + POOLED,
+    "depthwise": CONV
+    + "r = Clip(a, LEVEL, SIX)  h = Conv<group=8,strides=[2,2]>(r, DEEP)"
+    + POOLED,
+    "pools": CONV + "m = MaxPool<kernel_shape=[3,3],strides=[2,2]>(a)  "
+    "h = AveragePool<kernel_shape=[2,2]>(m)" + POOLED,
+    "transposed": CONV
+    + "r = Relu(a)  u = ConvTranspose<strides=[2,2]>(r, UP)  h = Relu(u)"
+    + POOLED,
+    "gate": CONV + "g = GlobalAveragePool(a)  s = Sigmoid(g)  h = Mul(a, s)" + POOLED,
+    "swish": CONV + "s = Sigmoid(a)  h = Mul(a, s)" + POOLED,
+    "scaled": CONV + "b = Mul(a, LEVEL)  h = Div(b, SIX)" + POOLED,
+    "norm": TOKENS + "n = LayerNormalization(t, SCALE, NONE)  q = MatMul(n, SQUARE)  "
+    "y = ReduceMean<keepdims=0>(q, TOKEN)",
+    "products of tokens": TOKENS + "k = Transpose<perm=[0,2,1]>(t)  l = MatMul(t, k)  "
+    "v = MatMul(l, t)  y = ReduceMean<keepdims=0>(v, TOKEN)",
+}
+
+
+def model(nodes: str, size: str = "N,4,6,6") -> ModelProto:
+    used = {name: value for name, value in WEIGHTS.items() if name in nodes}
+    return tiny(nodes, f"float[{size}] x", "float[N,C] y", opset=18, **used)
+
+
+@pytest.mark.parametrize("composite", ["epsilon", "zplus", "gamma", "epsilon_plus_flat", "zbox"])
+@pytest.mark.parametrize("net", CONSERVED)
+def test_without_biases_the_score_is_conserved(net: str, composite: str) -> None:
+    proto = model(CONSERVED[net])
+    bounds = {"low": -3.0, "high": 3.0}
+    found = Explainer(proto).attribute(
+        PICTURE, "lrp", 2, composite=composite, epsilon=1e-9, **bounds
+    )
+    score = float(run(proto, {"x": PICTURE})[0][0, 2])
+    assert abs(score) > 1e-2, "the case shows nothing"
+    rounding = 1e-5 * float(np.abs(found.values).sum())
+    assert found.values.sum(dtype=np.float64) == pytest.approx(score, rel=1e-3, abs=rounding)
+
+
+@pytest.mark.parametrize("composite", ["zplus", "epsilon_plus_flat"])
+@pytest.mark.parametrize("name", ["efficientnet", "squeezenet"])
+def test_the_shipped_models_without_their_biases_conserve_the_score(
+    name: str, composite: str
+) -> None:
+    case = MODELS[name]()
+    bare = ModelProto()
+    bare.CopyFrom(case.model)
+    biases = {node.input[2] for node in bare.graph.node if len(node.input) == 3}
+    biases -= {node.input[2] for node in bare.graph.node if node.op_type == "Clip"}
+    for tensor in bare.graph.initializer:
+        if tensor.name in biases:
+            nothing = np.zeros(tensor.dims, np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(nothing, tensor.name))
+    found = Explainer(bare).attribute(case.x, "lrp", case.index, composite=composite)
+    told = found.diagnostics["samples"][0]
+    score = told["relevance"] - told["conservation_gap"]
+    assert abs(score) > 0.1, "the case shows nothing"
+    assert told["relevance"] == pytest.approx(score, rel=2e-2)
+
+
+MEAN, VARIANCE, SHIFT = noise(8, seed=11), np.abs(noise(8, seed=12)) + 1, noise(8, seed=13)
+GAIN = (WEIGHTS["SCALE"] / np.sqrt(VARIANCE + 1e-3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("layer", ["Conv", "Gemm"])
+def test_batch_normalisation_is_part_of_the_layer_before_it(layer: str) -> None:
+    bias = noise(8, seed=14)
+    head = "  h = Relu(n)  p = GlobalAveragePool(h)  y = Flatten(p)" if layer == "Conv" else ""
+    body = {
+        "Conv": "a = Conv(x, KERNEL, B)  ",
+        "Gemm": "f = Flatten(x)  a = Gemm<transB=1>(f, WIDE, B)  ",
+    }[layer]
+    norm = "n = BatchNormalization<epsilon=0.001>(a, SCALE, SHIFT, MEAN, VARIANCE)"
+    weights = {"KERNEL": WEIGHTS["KERNEL"], "WIDE": noise(8, 144, seed=15)}
+    name = "KERNEL" if layer == "Conv" else "WIDE"
+    w = weights[name]
+    statistics = {"SCALE": WEIGHTS["SCALE"], "SHIFT": SHIFT, "MEAN": MEAN, "VARIANCE": VARIANCE}
+    head = head or "  y = Relu(n)"
+    apart = tiny(
+        body + norm + head, "float[N,4,6,6] x", "float[N,8] y", B=bias, **{name: w}, **statistics
+    )
+    rows = GAIN.reshape(-1, *[1] * (w.ndim - 1))
+    one = {name: w * rows, "B": (bias - MEAN) * GAIN + SHIFT}
+    whole = tiny(body + "n = Identity(a)" + head, "float[N,4,6,6] x", "float[N,8] y", **one)
+    found, expected = (
+        Explainer(proto).attribute(PICTURE, "lrp", 1, composite="zplus").values
+        for proto in (apart, whole)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_scales_and_shifts_of_the_input_belong_to_it() -> None:
+    """Preprocessing inside of the model: bounds follow through it, and the mean takes no share."""
+    inner = "  a = Conv(s, KERNEL)  h = Relu(a)" + POOLED
+    plain = model("s = Identity(x)" + inner)
+    scaled = model("c = Sub(x, LEVEL)  d = Mul(c, SIX)  s = Neg(d)" + inner)
+    raw = 0.5 - PICTURE / 6
+    options = {"composite": "epsilon_gamma_box"}
+    expected = Explainer(plain).attribute(PICTURE, "lrp", 1, low=-4.0, high=4.0, **options)
+    found = Explainer(scaled).attribute(
+        raw.astype(np.float32), "lrp", 1, low=0.5 - 4 / 6, high=0.5 + 4 / 6, **options
+    )
+    largest = np.abs(expected.values).max()
+    np.testing.assert_allclose(found.values, expected.values, atol=1e-4 * largest)
+
+
+def test_softmax_shares_by_its_slope() -> None:
+    """x (R − y Σ R), with R = (0, y₁, 0): the score's own logit gets x₁ y₁ (1 − y₁)."""
+    x = np.array([[1.0, 2.0, -1.0]], np.float32)
+    proto = tiny("s = Softmax<axis=1>(x)  y = Identity(s)", "float[N,3] x", "float[N,3] y")
+    y = np.exp(x[0]) / np.exp(x[0]).sum()
+    expected = x[0] * y[1] * (np.array([0, 1, 0]) - y)
+    found = Explainer(proto).attribute(x, "lrp", 1, score="probability")
+    np.testing.assert_allclose(found.values[0], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("error", "match", "options", "nodes"),
+    [
+        (GradientError, r"LRN .* no rule in lrp: use integrated", {}, "h = LRN<size=3>(a)"),
+        (OptionError, r"not negative", {"epsilon": -1.0}, "h = Relu(a)"),
+        (
+            OptionError,
+            r"one of epsilon, gamma.* as composite",
+            {"composite": "best"},
+            "h = Relu(a)",
+        ),
+        (TargetError, r"a class, an element", {"target": Similarity(noise(8))}, "h = Relu(a)"),
+    ],
+)
+def test_refusals(error: type[Exception], match: str, options: dict[str, Any], nodes: str) -> None:
+    target = options.pop("target", 1)
+    with pytest.raises(error, match=match):
+        Explainer(model(CONV + nodes + POOLED)).attribute(PICTURE, "lrp", target, **options)
