@@ -15,12 +15,19 @@ millionth, which turns a few rectifiers.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from methods.cases import CASES  # type: ignore[import-not-found]
+from methods.gradcam_parity import (  # type: ignore[import-not-found]
+    export_rows,
+)
+from methods.gradcam_parity import (  # type: ignore[import-not-found]
+    rows as gradcam_rows,
+)
 from methods.gradient_parity import (  # type: ignore[import-not-found]
     CLASSES,
     gradient_rows,
@@ -28,8 +35,11 @@ from methods.gradient_parity import (  # type: ignore[import-not-found]
 from methods.parity import (  # type: ignore[import-not-found]
     DEFAULT_LAYER,
     FEW_CHANNELS,
+    Row,
+    Sides,
     rows,
 )
+from peers.exports import NETS  # type: ignore[import-not-found]
 
 PACKAGES = ("grad-cam", "torchcam", "captum", "onnx2torch", "torch", "onnxruntime")
 NUMBERS = ("Difference", "As shipped", "Kinks")
@@ -40,6 +50,8 @@ HEADER = ("Model", "Layer", "Method", "Peer", "Difference", "As shipped", "What 
 def main() -> None:
     print(", ".join(f"{name} {version(name)}" for name in PACKAGES), end="\n\n")
     print_maps(FEW_CHANNELS if "--quick" in sys.argv[1:] else DEFAULT_LAYER)
+    print()
+    print_gradcam()
     print()
     print_gradients()
 
@@ -52,6 +64,26 @@ def print_maps(layers: Mapping[str, str]) -> None:
             shown = layer if row.method != "occlusion" else "input"
             numbers = f"{row.deviation:.0e}", f"{row.deviation_as_shipped:.0e}"
             print_row(model, shown, row.method, row.peer, *numbers, row.undone)
+
+
+def print_gradcam() -> None:
+    """At default layers, the largest differences over classes."""
+    print_row(*(title for title in HEADER if title != "Layer"))
+    print_row(*["---"] * (len(HEADER) - 1))
+    for model, layer in DEFAULT_LAYER.items():
+        sides = Sides.of(CASES[model](), layer)
+        print_largest(model, [list(gradcam_rows(sides, index)) for index in CLASSES[model]])
+    for net in NETS:
+        print_largest(net, [list(export_rows(net, index)) for index in (0, 7)])
+
+
+def print_largest(model: str, classes: Sequence[Sequence[Row]]) -> None:
+    for found in zip(*classes, strict=True):
+        numbers = (
+            f"{max(getattr(row, name) for row in found):.0e}"
+            for name in ("deviation", "deviation_as_shipped")
+        )
+        print_row(model, found[0].method, found[0].peer, *numbers, found[0].undone)
 
 
 def print_gradients() -> None:
