@@ -21,13 +21,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from methods import gradcam_parity  # type: ignore[import-not-found]
 from methods.cases import CASES  # type: ignore[import-not-found]
-from methods.gradcam_parity import (  # type: ignore[import-not-found]
-    export_rows,
-)
-from methods.gradcam_parity import (  # type: ignore[import-not-found]
-    rows as gradcam_rows,
-)
 from methods.gradient_parity import (  # type: ignore[import-not-found]
     CLASSES,
     gradient_rows,
@@ -72,9 +67,9 @@ def print_gradcam() -> None:
     print_row(*["---"] * (len(HEADER) - 1))
     for model, layer in DEFAULT_LAYER.items():
         sides = Sides.of(CASES[model](), layer)
-        print_largest(model, [list(gradcam_rows(sides, index)) for index in CLASSES[model]])
+        print_largest(model, [list(gradcam_parity.rows(sides, index)) for index in CLASSES[model]])
     for net in NETS:
-        print_largest(net, [list(export_rows(net, index)) for index in (0, 7)])
+        print_largest(net, [list(gradcam_parity.export_rows(net, index)) for index in (0, 7)])
 
 
 def print_largest(model: str, classes: Sequence[Sequence[Row]]) -> None:
