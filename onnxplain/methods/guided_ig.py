@@ -102,7 +102,7 @@ class _Walk:
         """Go on until `progress` of the whole L1 distance is behind, where it is flattest first."""
         latest = min(progress + self._max_distance, 1.0)
         share = np.maximum(self.share, progress - self._max_distance)
-        while self._whole:
+        while True:
             missing = progress * self._whole - float((share * self._lengths).sum())
             if missing <= _ROUNDING * self._whole:
                 break

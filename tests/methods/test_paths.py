@@ -128,15 +128,16 @@ def test_guided_ig_is_the_papers_algorithm(fraction: float, max_distance: float)
 
 
 def test_guided_ig_takes_the_flat_feature_first() -> None:
-    """S = x₁ x₂ ... S = x₁² + 3 x₂ from 0 to (1, 1), free of the corridor: x₁ moves first.
+    """S = (1 + x₁) x₂ from (0, 0) to (1, 1), free of the corridor, one of two features at a time.
 
-    With one of two features at a time, x₁ (gradient 0, then below 3) arrives before x₂ starts: in
-    n steps its moves of 2/n count 2 x₁ where they begin, Σ_k (2/n)(4k/n) over k < n/2 = 1 − 2/n.
+    The gradient (x₂, 1 + x₁) is (0, 1) at first: x₁ goes all its way on flat ground and counts 0,
+    then x₂ counts 2. The straight line would give ½ and 1½, the other way round 1 and 1.
     """
     subject = of_two(
-        "q = Mul(x, x)  a = MatMul(q, A)  b = MatMul(x, B)  y = Add(a, b)",
+        "a = MatMul(x, A)  b = MatMul(x, B)  c = Add(a, ONE)  y = Mul(c, b)",
         A=np.array([[1], [0]], np.float32),
-        B=np.array([[0], [3]], np.float32),
+        B=np.array([[0], [1]], np.float32),
+        ONE=np.float32(1),
     )
     found = subject.attribute(
         np.ones((1, 2), np.float32),
@@ -147,11 +148,11 @@ def test_guided_ig_takes_the_flat_feature_first() -> None:
         fraction=0.5,
         max_distance=1.0,
     )
-    assert_allclose(found.values[0], [1 - 2 / 20, 3], rtol=1e-6)
+    assert_allclose(found.values[0], [0, 2], atol=1e-6)
     assert found.diagnostics["samples"][0] == {
         "forward_passes": 22,
         "backward_passes": 20,
-        "completeness_gap": pytest.approx(-0.1, abs=1e-6),
+        "completeness_gap": pytest.approx(0, abs=1e-6),
     }
 
 
