@@ -28,6 +28,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "eigencam": {},
     "feature_maps": {},
     "scorecam": {"baseline": "zeros"},
+    "layercam": {},
+    "smooth_gradcam++": {"samples": 2},
 }
 
 

@@ -192,6 +192,29 @@ def test_hirescam_is_nothing_in_front_of_a_layer_normalisation() -> None:
     assert eigen.sum() > 0
 
 
+FORMS = ("1,3,6,6", "3,3,6,6", "N,3,H,V")
+CONV = (
+    "a = Conv<pads=[1,1,1,1]>(x, K)  b = Relu(a)  p = GlobalAveragePool(b)"
+    "  f = Flatten(p)  y = MatMul(f, W)"
+)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("layer", ["b", "b,a"])
+@pytest.mark.parametrize("method", ["layercam", "smooth_gradcam++"])
+def test_whatever_batch_a_model_takes(method: str, layer: str, form: str) -> None:
+    weights = {"K": noise(4, 3, 3, 3), "W": noise(4, 3, seed=1)}
+    free, fixed = (
+        Explainer(tiny(CONV, f"float[{shape}] x", f"float[{shape[0]},3] y", **weights))
+        for shape in ("N,3,6,6", form)
+    )
+    options = {"layer": layer} | ({} if method == "layercam" else {"samples": 4})
+    found = fixed.attribute(noise(1, 3, 6, 6), method, 1, **options).values
+    expected = free.attribute(noise(1, 3, 6, 6), method, 1, **options).values
+    assert expected.any()
+    assert_allclose(found, expected, atol=1e-6)
+
+
 # --- what is run --------------------------------------------------------------------------------
 
 
