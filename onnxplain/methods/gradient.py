@@ -44,7 +44,8 @@ class Gradient(InputGradientMethod):
 
     def maps(self, subject: Subject) -> Maps:
         """See `Method`."""
-        return Maps(np.concatenate(list(here(subject))))
+        values = np.concatenate(list(here(subject)))
+        return Maps(values, passes_here(values))
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
         """The largest absolute value over the channels, capped."""
@@ -67,13 +68,19 @@ class InputXGradient(InputGradientMethod):
 
     def maps(self, subject: Subject) -> Maps:
         """See `Method`."""
-        return Maps(subject.x * np.concatenate(list(here(subject))))
+        values = subject.x * np.concatenate(list(here(subject)))
+        return Maps(values, passes_here(values))
 
 
 def here(subject: Subject, rules: Rules = STANDARD) -> Iterator[FloatArray]:
     """The gradient of each target's score at the sample itself, (1, ...)."""
     for target in range(len(subject.scores)):
         yield from (found.values for found in subject.gradients(target, rules=rules))
+
+
+def passes_here(values: FloatArray) -> dict[str, int]:
+    """What maps that `here` gave have cost: a forward for the scores, and both for each map."""
+    return {"forward_passes": 1 + len(values), "backward_passes": len(values)}
 
 
 def capped(heat: FloatArray) -> FloatArray:

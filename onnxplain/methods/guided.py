@@ -10,7 +10,7 @@ import numpy as np
 from onnxplain.autodiff.registry import Rules
 from onnxplain.autodiff.variants.guided import DECONVNET, GUIDED
 from onnxplain.methods.base import Maps, Subject
-from onnxplain.methods.gradient import InputGradientMethod, here
+from onnxplain.methods.gradient import InputGradientMethod, here, passes_here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class _Rectified(InputGradientMethod):
     def maps(self, subject: Subject) -> Maps:
         """See `Method`."""
         values = np.concatenate(list(here(subject, self.rules)))
-        return Maps(values, {"forward_passes": 1 + len(values), "backward_passes": len(values)})
+        return Maps(values, passes_here(values))
 
 
 @dataclass(frozen=True, kw_only=True)

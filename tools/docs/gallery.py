@@ -55,11 +55,9 @@ def _table(
     explainer: onnxplain.Explainer, picture: str, targets: Sequence[str], methods: Sequence[str]
 ) -> Array:
     found = [
-        explanation
+        explainer.explain(_PICTURES / picture, method, target, **_options(explainer, method))
         for method in methods
-        for explanation in explainer.explain_each(
-            _PICTURES / picture, method, targets, **_options(explainer, method)
-        )
+        for target in targets
     ]
     return onnxplain.draw_comparison(found, methods=methods)
 
