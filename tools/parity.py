@@ -34,11 +34,15 @@ from methods.parity import (  # type: ignore[import-not-found]
     Sides,
     rows,
 )
+from methods.propagation_parity import (  # type: ignore[import-not-found]
+    rows as propagation_rows,
+)
 from peers.exports import NETS  # type: ignore[import-not-found]
 
-PACKAGES = ("grad-cam", "torchcam", "captum", "onnx2torch", "torch", "onnxruntime")
+PACKAGES = ("zennit", "grad-cam", "torchcam", "captum", "onnx2torch", "torch", "onnxruntime")
 NUMBERS = ("Difference", "As shipped", "Kinks")
 GRADIENT_HEADER = ("Model", "Method", "Peer", *NUMBERS, "What is undone")
+PROPAGATION_HEADER = ("Model", "Method", "Peer", "Difference", "As shipped", "What is undone")
 HEADER = ("Model", "Layer", "Method", "Peer", "Difference", "As shipped", "What is undone")
 
 
@@ -49,6 +53,8 @@ def main() -> None:
     print_gradcam()
     print()
     print_gradients()
+    print()
+    print_propagation()
 
 
 def print_maps(layers: Mapping[str, str]) -> None:
@@ -92,6 +98,18 @@ def print_gradients() -> None:
             ]
             numbers = (f"{figure:.0e}" for figure in figures)
             print_row(model, found[0].method, found[0].peer, *numbers, found[0].undone)
+
+
+def print_propagation() -> None:
+    print_row(*PROPAGATION_HEADER)
+    print_row(*["---"] * len(PROPAGATION_HEADER))
+    for model, classes in CLASSES.items():
+        for found in zip(*(propagation_rows(model, index) for index in classes), strict=True):
+            own = max(row.deviation for row in found)
+            shipped = max(row.deviation_as_shipped for row in found)
+            first = found[0]
+            numbers = f"{own:.0e}", f"{shipped:.0e}"
+            print_row(model, first.method, first.peer, *numbers, first.undone)
 
 
 def print_row(*cells: str) -> None:

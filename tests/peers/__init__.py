@@ -4,6 +4,7 @@ torchvision_shim   makes torchvision importable beside a CPU build of torch
 modules            an ONNX model as a torch module, its layers found by ONNX names
 maps               the peers' raw maps and weights, with what each does differently
 gradcam            Grad-CAM and its kin
+propagation        guided backpropagation, deconvnet, DeepLIFT and LRP
 exports            torchvision networks with random weights, and their exports
 
 Importing any of them needs the `peers` extra: a test says `pytest.importorskip("torch")` first.

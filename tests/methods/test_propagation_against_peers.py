@@ -1,0 +1,48 @@
+"""Our methods with other rules are captum's and zennit's, on the same weights, class by class.
+
+`tools/parity.py` prints the deviations that are bounded here.
+"""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+if importlib.util.find_spec("zennit") is None:
+    pytest.skip("zennit is not installed", allow_module_level=True)
+from methods.propagation_parity import CLASSES, COMPOSITES, export_rows, rows  # noqa: E402
+
+pytestmark = [
+    pytest.mark.peers,
+    pytest.mark.filterwarnings("ignore"),  # captum's, of the hooks that it sets
+]
+
+METHODS = {
+    *("guided_backprop", "deconvnet", "deeplift", "lrp, epsilon by captum"),
+    *(f"lrp, {name}" for name in COMPOSITES),
+}
+CASES = [
+    *(pytest.param("net_r", index, 5e-6) for index in CLASSES["net_r"]),
+    pytest.param("squeezenet", CLASSES["squeezenet"][0], 1e-4, marks=pytest.mark.slow),
+    # Where what is added up nearly cancels, relevance is divided by rounding errors.
+    pytest.param("efficientnet", CLASSES["efficientnet"][0], 2e-3, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("model", "index", "tolerance"), CASES)
+def test_same_values(model: str, index: int, tolerance: float) -> None:
+    found = {row.method: row for row in rows(model, index)}
+    assert set(found) == METHODS - (
+        {"lrp, epsilon by captum"} if model == "efficientnet" else set()
+    )
+    for name, row in found.items():
+        assert np.ptp(row.theirs) > 1e-2 * np.abs(row.theirs).max(), "the case shows nothing"
+        assert row.deviation < tolerance, name
+
+
+@pytest.mark.parametrize("index", [3, 7])
+def test_same_values_on_an_export(index: int) -> None:
+    """A ResNet, whose normalisations the exporter merged, and zennit merges in its module."""
+    for row in export_rows(index):
+        assert row.deviation < 5e-4, row.method

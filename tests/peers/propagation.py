@@ -1,0 +1,208 @@
+# mypy: disable-error-code="import-untyped, no-untyped-call, no-any-return"
+"""Guided backpropagation, deconvnet and DeepLIFT of captum, and LRP of zennit and captum.
+
+Versions read and run: captum 0.9.0, zennit 0.5.1. `module` ends in logits; `x` and `baseline` are
+(1, C, H, W) float32. What these libraries do to a node they find by its torch class:
+
+- captum knows rectifiers as nn.ReLU only, and DeepLIFT's nonlinearities by a table that lacks
+  nn.ReLU6: what it does not know keeps its derivative.
+- captum's DeepLIFT gives what lies directly before a max pool the ordinary gradient (its hook on
+  the tensor between them has looked before the pool's hook replaced it), and where windows overlap,
+  `max_unpool` keeps one of their shares: its contributions then do not add up.
+- zennit passes relevance unchanged through what it does not know, sums of branches among them.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from unittest.mock import patch
+
+import captum.attr as captum
+import numpy as np
+import torch
+from captum.attr._core import deep_lift, lrp
+from captum.attr._utils.lrp_rules import EpsilonRule
+from numpy.typing import NDArray
+from onnx2torch.node_converters.binary_math_operations import OnnxBinaryMathOperation
+from onnx2torch.node_converters.global_average_pool import (
+    OnnxGlobalAveragePool,
+    OnnxGlobalAveragePoolWithKnownInputShape,
+)
+from onnx2torch.node_converters.pad import OnnxPadStatic
+from zennit import composites, rules
+from zennit.composites import LayerMapComposite, layer_map_base
+from zennit.layer import Sum
+from zennit.torchvision import ResNetCanonizer
+from zennit.types import Linear
+
+Float32 = NDArray[np.float32]
+Kinds = Mapping[type[Any], Callable[[Any], torch.nn.Module]]
+
+
+class Cap(torch.nn.Module):
+    """The ceiling of ReLU6."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.clamp(x, max=6)
+
+
+class Copy(torch.nn.Module):
+    """A tensor of its own."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 1
+
+
+class Joined(torch.nn.Module):
+    """A sum of two branches as zennit knows it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sum = Sum()
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return self.sum(torch.stack([a, b], -1))
+
+
+class Padded(torch.nn.Conv2d):
+    """A convolution with uneven padding, which torch takes for two modules."""
+
+    pad: torch.nn.Module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.pad(x))
+
+
+def replaced(module: torch.nn.Module, kinds: Kinds) -> torch.nn.Module:
+    """The module, changed: submodules of a class become what is made of them."""
+    for name, one in list(module.named_modules()):
+        for kind, make in kinds.items():
+            if type(one) is kind:
+                parent, _, own = name.rpartition(".")
+                setattr(module.get_submodule(parent), own, make(one))
+    return module
+
+
+def guided(module: torch.nn.Module, x: Float32, index: int, as_shipped: bool = False) -> Float32:
+    """Guided backpropagation of captum; ReLU6 is no rectifier there."""
+    return _rectified(captum.GuidedBackprop, module, x, index, as_shipped)
+
+
+def deconvnet(module: torch.nn.Module, x: Float32, index: int, as_shipped: bool = False) -> Float32:
+    """Deconvolution of captum; ReLU6 is no rectifier there."""
+    return _rectified(captum.Deconvolution, module, x, index, as_shipped)
+
+
+def _rectified(
+    method: type, module: torch.nn.Module, x: Float32, index: int, as_shipped: bool
+) -> Float32:
+    if not as_shipped:
+        two: Kinds = {torch.nn.ReLU6: lambda _: torch.nn.Sequential(torch.nn.ReLU(), Cap())}
+        module = replaced(module, two)
+    return method(module).attribute(_leaf(x), target=index).detach().numpy()
+
+
+def deeplift(
+    module: torch.nn.Module, x: Float32, baseline: Float32, index: int, as_shipped: bool = False
+) -> Float32:
+    """DeepLIFT of captum, with the Rescale rule."""
+
+    def run() -> Float32:
+        lifted = captum.DeepLift(module).attribute(
+            _leaf(x), torch.from_numpy(baseline), target=index
+        )
+        return lifted.detach().numpy()
+
+    if as_shipped:
+        return run()
+    copied: Kinds = {torch.nn.MaxPool2d: lambda pool: torch.nn.Sequential(Copy(), pool)}
+    replaced(module, copied)
+    known = patch.dict(deep_lift.SUPPORTED_NON_LINEAR, {torch.nn.ReLU6: deep_lift.nonlinear})
+    with known, patch("torch.nn.functional.max_unpool2d", _summing_unpool):
+        return run()
+
+
+def _summing_unpool(x: torch.Tensor, places: torch.Tensor, *form: Any) -> torch.Tensor:
+    size = torch.Size(form[-1])
+    flat = torch.zeros(size).flatten(2)
+    return flat.scatter_add(2, places.flatten(2), x.flatten(2)).reshape(size)
+
+
+def zennit(
+    module: torch.nn.Module, x: Float32, index: int, composite: str, low: Float32, high: Float32
+) -> Float32:
+    """LRP of zennit, with sums of branches and padding as it knows them."""
+    return _relevance(replaced(module, _KNOWN), x, index, _composite(composite, low, high))
+
+
+def zennit_resnet(module: torch.nn.Module, x: Float32, index: int, composite: str) -> Float32:
+    """LRP of zennit on torchvision's ResNet, as its own canonizer makes it known."""
+    made = _composite(composite, x, x)
+    made.canonizers = [ResNetCanonizer()]
+    return _relevance(module, x, index, made)
+
+
+def _relevance(
+    module: torch.nn.Module, x: Float32, index: int, composite: composites.Composite
+) -> Float32:
+    given = _leaf(x)
+    with composite.context(module) as hooked:
+        scores = hooked(given)
+        relevance = torch.zeros_like(scores).flatten(1)
+        relevance[0, index] = scores.flatten(1)[0, index].detach()
+        (found,) = torch.autograd.grad(scores, given, relevance.reshape(scores.shape))
+    return found.numpy()
+
+
+def captum_lrp(module: torch.nn.Module, x: Float32, index: int) -> Float32:
+    """LRP-ε of captum, with its ε of 1e-9; what it has no rule for gets that one, too."""
+    module = replaced(module, _KNOWN)
+    known = (*lrp.SUPPORTED_LAYERS_WITH_RULES, *lrp.SUPPORTED_NON_LINEAR_LAYERS, torch.nn.ReLU6)
+    for one in module.modules():
+        if not list(one.children()) and not isinstance(one, known):
+            one.rule = EpsilonRule()
+    with patch.object(lrp, "SUPPORTED_NON_LINEAR_LAYERS", [torch.nn.ReLU, torch.nn.ReLU6]):
+        return captum.LRP(module).attribute(_leaf(x), target=index).detach().numpy()
+
+
+def _padded(pair: torch.nn.Sequential) -> torch.nn.Module:
+    if not isinstance(pair[0], OnnxPadStatic):
+        return pair
+    pad, conv = pair
+    conv.__class__ = Padded
+    conv.pad = pad
+    return conv
+
+
+def _pooled(_: torch.nn.Module) -> torch.nn.Module:
+    return torch.nn.AdaptiveAvgPool2d(1)
+
+
+_KNOWN: Kinds = {
+    OnnxBinaryMathOperation: lambda _: Joined(),
+    OnnxGlobalAveragePool: _pooled,
+    OnnxGlobalAveragePoolWithKnownInputShape: _pooled,
+    torch.nn.Sequential: _padded,
+}
+
+
+def _composite(name: str, low: Float32, high: Float32) -> composites.Composite:
+    uniform = {
+        "epsilon": rules.Epsilon,
+        "gamma": rules.Gamma,
+        "zplus": rules.ZPlus,
+        "alpha2beta1": rules.AlphaBeta,
+    }
+    if name in uniform:
+        return LayerMapComposite([*layer_map_base(), (Linear, uniform[name]())])
+    if name == "epsilon_gamma_box":
+        return composites.EpsilonGammaBox(torch.from_numpy(low), torch.from_numpy(high))
+    return {
+        "epsilon_plus": composites.EpsilonPlus,
+        "epsilon_plus_flat": composites.EpsilonPlusFlat,
+        "epsilon_alpha2beta1": composites.EpsilonAlpha2Beta1,
+        "epsilon_alpha2beta1_flat": composites.EpsilonAlpha2Beta1Flat,
+    }[name]()
+
+
+def _leaf(x: Float32) -> torch.Tensor:
+    return torch.from_numpy(x).requires_grad_()
