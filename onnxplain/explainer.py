@@ -228,7 +228,7 @@ class Explainer:
         explanations = []
         for i, explained in enumerate(result.targets):
             values = result.maps.values[i]
-            sheet = configured.sheet(values)
+            sheet = self._sheet(configured, values, result.layer_names)
             heat = configured.heat(values, self._spatial(x))
             heatmap, heat_range = to_heatmap(heat, placement, configured.name)
             explanations.append(
@@ -238,7 +238,9 @@ class Explainer:
                     heatmap_range=heat_range,
                     picture=np.clip(np.rint(pixels), 0, 255).astype(np.uint8),
                     method=configured.name,
-                    target=_described(explained),
+                    target=ExplainedTarget(configured.shows)
+                    if configured.shows
+                    else _described(explained),
                     score=float(result.scores[i]),
                     score_kind=configured.score,
                     score_tensor=result.score_tensor,
@@ -248,12 +250,17 @@ class Explainer:
                     diagnostics=result.maps.about(i),
                     picture_path=path,
                     seen=placement.covered(),
-                    sheet=None
-                    if sheet is None
-                    else contact_sheet(sheet, _names(result.layer_names)),
+                    sheet=sheet,
                 )
             )
         return explanations
+
+    def _sheet(self, method: Method, values: FloatArray, layers: Sequence[str]) -> Array | None:
+        """What is drawn in place of the overlay, where it is not the heatmap."""
+        if method.makes_picture:
+            return np.rint(self.preprocess.inverse(values)).astype(np.uint8)
+        sheet = method.sheet(values)
+        return None if sheet is None else contact_sheet(sheet, _names(layers))
 
     def attribute(
         self,

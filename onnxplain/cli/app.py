@@ -21,6 +21,8 @@ onnxplain run model.onnx photos/ 'more/*.png' -m occlusion -t top3 -o maps
 
 onnxplain run model.onnx cat.jpg -t 'tiger cat' -l /layer4/Relu_output_0 -f png,tiff
 
+onnxplain run model.onnx -m activation_maximization -l /layer4/Relu_output_0 --channel 12
+
 onnxplain run model.onnx cat.jpg --fit crop --resize 256 --scale 0.00392157 --mean 0.5 --std 0.5
 """
 
@@ -46,6 +48,12 @@ ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="An .onnx file.
 Images = Annotated[
     list[str],
     typer.Argument(metavar="IMAGE", help="Pictures, folders, or patterns in quotes."),
+]
+MaybeImages = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="IMAGE", help="Pictures, folders, or patterns in quotes.", show_default=False
+    ),
 ]
 Targets = Annotated[
     list[str] | None,
@@ -114,7 +122,7 @@ def run(
     *,
     context: typer.Context,
     model: ModelPath,
-    images: Images,
+    images: MaybeImages = None,
     method: MethodName = "scorecam",
     target: Targets = None,
     aspect: Given,
@@ -143,7 +151,7 @@ def run(
 
     status = explain_pictures(
         model,
-        images,
+        images or [],
         method=method,
         targets=target or ["top1"],
         options=aspect | options,

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from onnxplain.cli.console import Console
 from onnxplain.errors import (
     LayerError,
@@ -21,6 +23,7 @@ from onnxplain.explanation import Explanation
 from onnxplain.formats import unique_names
 from onnxplain.images.picture import MAX_PIXELS, find_pictures
 from onnxplain.images.preprocess import Preprocess
+from onnxplain.tensors import Array
 
 _OPENCV = {"OPENCV_IO_MAX_IMAGE_PIXELS": str(MAX_PIXELS), "OPENCV_LOG_LEVEL": "SILENT"}
 """Read when OpenCV is loaded, which then refuses larger files before it decodes them, and leaves it
@@ -44,12 +47,24 @@ def find_sitters(images: Sequence[str]) -> list[Sitter]:
     """
     for name, value in _OPENCV.items():
         os.environ.setdefault(name, value)
+    if not images:
+        raise PictureError("No picture was given: name a file, a folder, or a pattern in quotes.")
     paths = find_pictures(images)
     names = unique_names(path.stem for path in paths)
     if len(paths) == 1:
         return [Sitter(paths[0], names[0], paths[0].name)]
     titles = [f"{path.name} ({i} of {len(paths)})" for i, path in enumerate(paths, start=1)]
     return [Sitter(*one) for one in zip(paths, names, titles, strict=True)]
+
+
+def no_sitter(model: Path) -> Sitter:
+    """The model itself, in place of a picture, for methods that make one."""
+    return Sitter(model, model.stem, model.name)
+
+
+def gray(explainer: Explainer) -> Array:
+    """A picture of nothing, of the model's size."""
+    return np.full((*(explainer.preprocess.size or (224, 224)), 3), 127.5, np.float32)
 
 
 def errors_of_one_picture(explainer: Explainer) -> tuple[type[OnnxplainError], ...]:

@@ -10,7 +10,14 @@ from pathlib import Path
 from onnxplain.cli.console import Console, print_error
 from onnxplain.cli.flags import Given
 from onnxplain.cli.loading import method_options, open_model
-from onnxplain.cli.pictures import errors_of_one_picture, find_sitters, note_guess, note_warnings
+from onnxplain.cli.pictures import (
+    errors_of_one_picture,
+    find_sitters,
+    gray,
+    no_sitter,
+    note_guess,
+    note_warnings,
+)
 from onnxplain.errors import PictureError
 from onnxplain.explanation import Explanation
 from onnxplain.formats import check_formats
@@ -58,9 +65,9 @@ def explain_pictures(
     A picture that cannot be read or explained is reported, and the others go on.
     """
     # Whatever can be wrong without the model is said before it is loaded.
-    make_method(method, options)
+    starts_from_none = make_method(method, options).makes_picture and not images
     saving.check()
-    sitters = find_sitters(images)
+    sitters = [no_sitter(model)] if starts_from_none else find_sitters(images)
     explainer = open_model(model, loading, preprocess)
     note_guess(explainer.preprocess, model, console)
     own = method_options(options, explainer)
@@ -70,7 +77,8 @@ def explain_pictures(
         try:
             with console.progress(sitter.title) as report:
                 explainer.on_progress(report)
-                found = explainer.explain_each(sitter.path, method, targets, **own)
+                picture = gray(explainer) if starts_from_none else sitter.path
+                found = explainer.explain_each(picture, method, targets, **own)
         except errors_of_one_picture(explainer) as error:
             known = isinstance(error, PictureError)
             print_error(str(error) if known else f"{sitter.path}: {error}")
@@ -106,7 +114,7 @@ def _as_line(explanation: Explanation, files: str) -> str:
     target = explanation.target
     named = target.name if target.index is None else f"{target.index} {target.label or ''}".strip()
     facts = [
-        f"{explanation.picture_path}: {named}",
+        f"{explanation.picture_path or 'no picture'}: {named}",
         f"{explanation.score_kind} {explanation.score:.4g}",
         *([explanation.looked_at] if explanation.layers else []),
     ]
@@ -126,7 +134,7 @@ def _as_json(explanation: Explanation, files: Sequence[Path]) -> str:
     target, provenance = explanation.target, explanation.provenance
     return json.dumps(
         {
-            "picture": str(explanation.picture_path),
+            "picture": None if explanation.picture_path is None else str(explanation.picture_path),
             "method": explanation.method,
             "layer": explanation.layer,
             "target": {"name": target.name, "index": target.index, "label": target.label},

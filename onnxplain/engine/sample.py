@@ -140,6 +140,17 @@ class Sample:
             scores = self._score(run.answers)[:, target]
             yield Gradients(run.part, scores, at.slopes(run.gradient), at.real(run.value))
 
+    def climb(self, channel: int, points: Points) -> Iterator[Gradients]:
+        """See `Subject`."""
+        at = self._at
+        seed = at.mean_of(channel)
+        derivative = Derivative(at.layer.tensor, self._runner.spec.name, STANDARD)
+        constant = Seed(seed, lambda _: seed)
+        for run in self._derivatives.run(derivative, self.x, points, constant, self._batching):
+            _check_finite(run.gradient, self._runner.spec.name)
+            means = at.real(run.answers)[:, channel].mean(axis=(1, 2))
+            yield Gradients(run.part, means, run.gradient)
+
     def attention(self) -> Attention:
         """See `Subject`."""
         tokens = self._tokens()

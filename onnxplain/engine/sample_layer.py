@@ -45,6 +45,17 @@ class SampleLayer:
             gradient = gradient / np.float32(quantised.scale)
         return channels_first(gradient, self.layer.layout)
 
+    def mean_of(self, channel: int) -> FloatArray:
+        """The derivative of the mean of a channel by the activation, (1, ...)."""
+        layout, shape = self.layer.layout, (1, *self.layer.shape[1:])
+        slopes = np.zeros(shape, np.float32)
+        planes = np.moveaxis(slopes, layout.axes.index("C"), 1)[:, channel]
+        quantised = self._quantization
+        scale = 1 if quantised is None else quantised.scale
+        # Extra tokens come first; a grid of rows and columns has none.
+        planes[:, layout.prefix :] = scale / np.prod(layout.grid)
+        return slopes
+
     def change(self, mask: Mask, feeds: Mapping[str, Array]) -> Perturbation:
         """The activation multiplied by each mask."""
         activation = self.raw.astype(np.float32)

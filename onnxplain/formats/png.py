@@ -46,6 +46,11 @@ def _sheet_caption(explanation: Explanation) -> Caption:
         shown = f"{explanation.method} · {explanation.looked_at}, each on its own scale"
         score = f"{explanation.score_kind} {explanation.score:.4g}"
         return Caption(title=explanation.target.title, score=score, details=shown)
+    if explanation.method == "activation_maximization":
+        layer = f" · {explanation.looked_at}" if explanation.layers else ""
+        start, end = (explanation.diagnostics[name] for name in ("at_start", "at_end"))
+        details = f"{explanation.method}{layer} · from {start:.4g} to {end:.4g}"
+        return Caption(title=explanation.target.title.replace("_", " "), score="", details=details)
     *_, channels, height, width = explanation.values.shape
     size = f"{channels} channels of {height} × {width}, each on its own scale"
     title = explanation.layer or explanation.target.title

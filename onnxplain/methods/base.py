@@ -131,6 +131,9 @@ class Subject(Protocol):
     ) -> Iterator[Gradients]:
         """Gradients by the layer's activation, at the sample or at points near it."""
 
+    def climb(self, channel: int, points: Points) -> Iterator[Gradients]:
+        """Gradients by the input of the mean of one of the layer's channels, and that mean."""
+
     def attention(self) -> Attention:
         """What each block of a transformer attends to."""
 
@@ -177,6 +180,8 @@ class Method(ABC):
     paper: ClassVar[str]
     cost: ClassVar[str]
     needs_gradient: ClassVar[bool] = False
+    makes_picture: ClassVar[bool] = False
+    """The values are a picture as the model takes it, which may start from none."""
 
     score: ScoreKind = "logit"
 
@@ -207,6 +212,11 @@ class Method(ABC):
 
     def sheet(self, values: FloatArray) -> FloatArray | None:
         """Maps (maps, rows, columns) to draw as a contact sheet in place of the heatmap."""
+        return None
+
+    @property
+    def shows(self) -> str | None:
+        """What a map shows in place of the target."""
         return None
 
     def options(self) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from onnxplain.methods.guided_gradcam import GuidedGradCAM
 from onnxplain.methods.guided_ig import GuidedIG
 from onnxplain.methods.integrated import IntegratedGradients
 from onnxplain.methods.lrp import LRP
+from onnxplain.methods.maximization import ActivationMaximization
 from onnxplain.methods.occlusion import Occlusion
 from onnxplain.methods.perturb_layer import AblationCAM, ReciproCAM
 from onnxplain.methods.rise import RISE
@@ -74,6 +75,7 @@ METHODS: dict[str, type[Method]] = {
         LeGrad,
         ViTReciproCAM,
         LRP,
+        ActivationMaximization,
     )
 }
 

@@ -121,7 +121,7 @@ class KernelSHAP(SegmentMethod):
         baseline = subject.baseline(self.baseline)
         absent = subject.scores_of(baseline).astype(np.float64)
         total = subject.scores - absent
-        kept, weights = _coalitions(found.count, self.samples, self.seed)
+        kept, weights = coalitions(found.count, self.samples, self.seed)
         shares = np.zeros((len(total), found.count))
         if found.count > 1:
             switches = kept.astype(np.float32)
@@ -143,7 +143,7 @@ class KernelSHAP(SegmentMethod):
         )
 
 
-def _coalitions(count: int, samples: int, seed: int) -> tuple[Array, Array]:
+def coalitions(count: int, samples: int, seed: int) -> tuple[Array, Array]:
     """Sets of segments, neither empty nor full, as (n, count) bool, and the weight of each."""
     sizes = np.arange(1, count)
     if 2**count - 2 <= samples:

@@ -15,6 +15,7 @@ from tiny import noise, tiny
 
 from onnxplain import Explainer
 from onnxplain.errors import OptionError
+from onnxplain.methods.superpixels import coalitions
 
 SIXTHS = np.kron(np.arange(6).reshape(2, 3), np.ones((10, 9), int))[:20, :26]
 WEIGHTS = noise(12, 2, seed=3)
@@ -76,6 +77,16 @@ def test_kernelshap_adds_up_and_tends_to_the_shapley_value() -> None:
     each = np.array([found[0][labels == i][0] for i in range(10)])
     assert_allclose(each.sum(), expected.sum(), rtol=1e-5)
     assert 1e-6 < np.abs(each - expected).max() < 0.1 * np.abs(expected).max()
+
+
+def test_drawn_sets_come_with_their_complements_in_the_proportions_of_the_kernel() -> None:
+    kept, weights = coalitions(30, 20_000, seed=1)
+    assert_allclose(kept.mean(axis=0), 0.5)
+    assert_allclose(weights, 1)
+    sizes = np.arange(1, 30)
+    expected = 1 / (sizes * (30 - sizes))
+    found = np.bincount(kept.sum(axis=1), minlength=30)[1:] / len(kept)
+    assert_allclose(found, expected / expected.sum(), atol=0.01)
 
 
 def test_lime_of_a_linear_model_has_its_slopes_where_nothing_is_penalised() -> None:

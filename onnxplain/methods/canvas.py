@@ -1,0 +1,124 @@
+"""A picture that is painted by gradient ascent: how its numbers are chosen, and moved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxplain.tensors import Array
+
+_COLOURS = np.array([[0.26, 0.09, 0.02], [0.27, 0.0, -0.05], [0.27, -0.09, 0.03]])
+"""How red, green and blue go together in photographs: a root of their covariance (Olah 2017)."""
+
+_CONTRAST = 0.25
+"""How strong a picture coefficients of size 1 make: steps then suit the sigmoid."""
+
+_CLEAR = 0.02
+"""A start keeps this distance from black and white, where the sigmoid is flat."""
+
+
+class Canvas:
+    """A picture (channels, rows, columns) between two colours, by its Fourier coefficients.
+
+    picture = low + (high − low) · sigmoid(M F⁻¹(c / f)), with the coefficients c, their frequency
+    f, and the colours M: a step of one size changes all frequencies alike, and no colour alone.
+    """
+
+    def __init__(self, start: Array, low: Array, high: Array) -> None:
+        """Start from a picture; `low` and `high` have its shape."""
+        channels, *self._size = start.shape
+        self._low, self._span = low.astype(np.float64), high.astype(np.float64) - low
+        rows, columns = self._size
+        frequency = np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None])
+        lowest = 1 / max(rows, columns)
+        self._scale = _CONTRAST * np.sqrt(rows * columns) / np.maximum(frequency, lowest)
+        self._colours = np.eye(channels)
+        if channels == len(_COLOURS):
+            self._colours = _COLOURS / np.linalg.norm(_COLOURS, axis=0).max()
+        share = np.clip((start - self._low) / self._span, _CLEAR, 1 - _CLEAR)
+        wave = np.tensordot(np.linalg.inv(self._colours), np.log(share / (1 - share)), axes=1)
+        self.coefficients: Array = np.fft.rfft2(wave) / self._scale
+
+    def picture(self) -> Array:
+        """The picture as it is."""
+        return self._low + self._span * self._share()
+
+    def gradient(self, by_picture: Array) -> Array:
+        """The gradient by the parts of the coefficients, from that by the picture."""
+        share = self._share()
+        by_wave = np.tensordot(
+            self._colours.T, by_picture * self._span * share * (1 - share), axes=1
+        )
+        rows, columns = self._size
+        # Half of the spectrum is stored: all but the columns that mirror themselves count twice.
+        twice = np.full(columns // 2 + 1, 2.0)
+        twice[0] = 1
+        if columns % 2 == 0:
+            twice[-1] = 1
+        found: Array = np.fft.rfft2(by_wave) * twice * self._scale / (rows * columns)
+        return found
+
+    def _share(self) -> Array:
+        wave = np.fft.irfft2(self.coefficients * self._scale, s=tuple(self._size))
+        share: Array = 1 / (1 + np.exp(-np.tensordot(self._colours, wave, axes=1)))
+        return share
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A picture seen a little moved and zoomed: bilinear, edges clamped."""
+
+    down: Array
+    across: Array
+
+    @classmethod
+    def drawn(
+        cls, size: tuple[int, int], jitter: int, zoom: float, random: np.random.Generator
+    ) -> View:
+        """One moved by up to `jitter` pixels along each axis, and zoomed by up to 1 ± `zoom`."""
+        factor = random.uniform(1 - zoom, 1 + zoom)
+        shifts = random.integers(-jitter, jitter + 1, 2)
+        down, across = (
+            _hats(length, shift, factor) for length, shift in zip(size, shifts, strict=True)
+        )
+        return cls(down, across)
+
+    def see(self, picture: Array) -> Array:
+        """What is seen of a picture."""
+        seen: Array = self.down @ picture @ self.across.T
+        return seen
+
+    def back(self, gradient: Array) -> Array:
+        """The gradient by the picture, from that by what is seen."""
+        found: Array = self.down.T @ gradient @ self.across
+        return found
+
+
+class Adam:
+    """Steps of gradient ascent of about one size (Kingma and Ba, ICLR 2015)."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._mean: Array | float = 0.0
+        self._square: Array | float = 0.0
+        self._count = 0
+
+    def step(self, gradient: Array) -> Array:
+        """How far to go; complex numbers are two reals each."""
+        real = gradient.view(np.float64)
+        self._count += 1
+        self._mean = 0.9 * self._mean + 0.1 * real
+        self._square = 0.999 * self._square + 0.001 * real**2
+        mean = self._mean / (1 - 0.9**self._count)
+        spread = np.sqrt(self._square / (1 - 0.999**self._count))
+        moved: Array = np.ascontiguousarray(self._rate * mean / (spread + 1e-8))
+        return moved.view(gradient.dtype)
+
+
+def _hats(length: int, shift: int, factor: float) -> Array:
+    """Weights of the pixels in a row for each pixel that is seen of it, (length, length)."""
+    middle = (length - 1) / 2
+    place = np.clip((np.arange(length) - middle) / factor + middle + shift, 0, length - 1)
+    hats: Array = np.maximum(0, 1 - np.abs(place[:, None] - np.arange(length)))
+    return hats

@@ -1,0 +1,144 @@
+"""Activation maximisation."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from onnxplain.errors import LayerError, OptionError
+from onnxplain.graph.layers import Layer
+from onnxplain.methods.base import Anatomy, Gradients, Maps, Method, Subject
+from onnxplain.methods.canvas import Adam, Canvas, View
+from onnxplain.methods.points import Given
+from onnxplain.tensors import Array, FloatArray
+
+_NOISE = 0.01
+
+Ascent = Callable[[Given], Iterator[Gradients]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivationMaximization(Method):
+    """A picture that a class, or a channel of a layer, answers to most: gradient ascent on it.
+
+    With `channel` the mean of that channel of `layer` grows, else the score of the target. The
+    picture is given by its Fourier coefficients in colours that photographs have, between black and
+    white; each of `steps` of Adam, of size `rate`, sees it moved by up to `jitter` pixels and
+    zoomed by up to 1 ± `zoom`, drawn from `numpy.random.default_rng(seed)`, as does a little noise
+    at the start. It starts from the sample: without a picture, from gray. The values are the
+    picture as the model takes it.
+
+    Erhan et al., "Visualizing Higher-Layer Features of a Deep Network", 2009; the coefficients and
+    the movements after Olah, Mordvintsev and Schubert, "Feature Visualization", Distill 2017.
+    """
+
+    name: ClassVar[str] = "activation_maximization"
+    summary: ClassVar[str] = "a picture that a class or a channel answers to most"
+    paper: ClassVar[str] = "Erhan 2009"
+    cost: ClassVar[str] = "1 + one and one backward per step (256)"
+    needs_gradient: ClassVar[bool] = True
+    makes_picture: ClassVar[bool] = True
+
+    layer: str = "auto"
+    channel: int | None = None
+    steps: int = 256
+    rate: float = 0.05
+    jitter: int = 8
+    zoom: float = 0.1
+    seed: int = 0
+
+    @property
+    def shows(self) -> str | None:
+        """The channel, which is shown whatever the target is."""
+        return None if self.channel is None else f"channel_{self.channel}"
+
+    def look_at(self, anatomy: Anatomy) -> Sequence[Layer]:
+        """The layer that the channel belongs to."""
+        if self.channel is None:
+            if self.layer != "auto":
+                raise OptionError(
+                    "activation_maximization shows one channel of a layer: name it with channel, "
+                    "or leave the layer out to show a class."
+                )
+            return ()
+        layer = anatomy.layer(self.layer)
+        if not 0 <= self.channel < layer.channels:
+            raise LayerError(
+                f"The layer {layer.tensor!r} has no channel {self.channel}: it has "
+                f"{layer.channels}, 0 to {layer.channels - 1}."
+            )
+        return [layer]
+
+    def maps(self, subject: Subject) -> Maps:
+        """See `Method`.
+
+        Raises:
+            OptionError: an option is out of its range, or the input is no picture.
+        """
+        if min(self.steps, self.rate) <= 0 or min(self.jitter, self.seed) < 0:
+            raise OptionError(f"{self.name} takes steps >= 1, rate > 0, jitter >= 0 and seed >= 0.")
+        if not 0 <= self.zoom < 1:
+            raise OptionError(f"{self.name} takes 0 <= zoom < 1, and was given {self.zoom}.")
+        try:
+            black, white = subject.baseline("black"), subject.baseline("white")
+        except OptionError:
+            raise OptionError(
+                f"{self.name} paints pictures, and this input of shape {subject.x.shape} is none: "
+                "use gradient."
+            ) from None
+        count = len(subject.scores)
+        if self.channel is not None:
+            ascent = functools.partial(subject.climb, self.channel)
+            return self._as_maps([self._painted(subject, black, white, ascent)] * count, 1)
+        ascents = (functools.partial(subject.gradients, target) for target in range(count))
+        painted = [self._painted(subject, black, white, ascent) for ascent in ascents]
+        return self._as_maps(painted, count)
+
+    def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
+        """The mean of the channels."""
+        rest = tuple(i for i in range(values.ndim) if i + 1 not in spatial)
+        mean: FloatArray = values.mean(axis=rest)
+        return mean
+
+    def _painted(
+        self, subject: Subject, black: FloatArray, white: FloatArray, ascent: Ascent
+    ) -> tuple[FloatArray, float, float]:
+        """The picture as the model takes it, and what was maximised at the start and at the end."""
+        axes = tuple(axis - 1 for axis in subject.spatial)
+
+        def planes(x: FloatArray) -> Array:
+            return np.moveaxis(x[0], axes, (1, 2))
+
+        def sample(picture: Array) -> FloatArray:
+            placed = np.moveaxis(picture, (1, 2), axes)[None]
+            return np.ascontiguousarray(placed, np.float32)
+
+        def found_at(picture: Array) -> tuple[float, Array]:
+            (found,) = ascent(Given(1, lambda _: sample(picture)))
+            return float(found.scores[0]), planes(found.values).astype(np.float64)
+
+        canvas = Canvas(planes(subject.x), planes(black), planes(white))
+        random = np.random.default_rng(self.seed)
+        before, _ = found_at(canvas.picture())
+        shape = (*canvas.coefficients.shape, 2)
+        canvas.coefficients += (_NOISE * random.normal(size=shape)).view(np.complex128)[..., 0]
+        size = (subject.x.shape[subject.spatial[0]], subject.x.shape[subject.spatial[1]])
+        adam = Adam(self.rate)
+        for _ in range(self.steps):
+            view = View.drawn(size, self.jitter, self.zoom, random)
+            _, slopes = found_at(view.see(canvas.picture()))
+            canvas.coefficients += adam.step(canvas.gradient(view.back(slopes)))
+        after, _ = found_at(canvas.picture())
+        return sample(canvas.picture())[0], before, after
+
+    def _as_maps(self, painted: Sequence[tuple[FloatArray, float, float]], runs: int) -> Maps:
+        passes = runs * (self.steps + 2)
+        return Maps(
+            np.stack([picture for picture, _, _ in painted]),
+            {"forward_passes": 1 + passes, "backward_passes": passes},
+            each=[{"at_start": before, "at_end": after} for _, before, after in painted],
+        )
