@@ -16,13 +16,22 @@ import numpy as np
 from methods.cases import CASES, Array, Case
 from methods.parity import Row, Sides
 from peers import gradients as peers
+from peers.exports import exported
 
+from onnxplain import Explainer
+from onnxplain.images.preprocess import Preprocess
 from onnxplain.methods.blur import Scales
 from onnxplain.methods.smoothgrad import noisy
 
 SAMPLES = 6
 STEPS = 12
-CLASSES = {"net_r": (3, 0), "squeezenet": (285, 100), "efficientnet": (967, 100)}
+CLASSES = {
+    "net_r": (3, 0),
+    "squeezenet": (285, 100),
+    "efficientnet": (967, 100),
+    "resnet18": (3, 0),
+    "vit": (3, 0),
+}
 """The answer, and another class."""
 
 AsType = Callable[[Array], Array]
@@ -66,12 +75,24 @@ class GradientRow(Row):
         return float(np.abs(self.ours - self.theirs).mean() / np.abs(self.theirs).mean())
 
 
+def both_sides(model: str) -> tuple[Case, Any]:
+    """A model of `CASES` or an export, and the torch module that ends in logits."""
+    if model in CASES:
+        sides = Sides.of(CASES[model](), "")
+        return sides.case, sides.logits
+    net = exported(model)
+    size = net.x.shape[2], net.x.shape[3]
+    settings = Preprocess(size=size, mean=(120, 110, 100), std=(50, 60, 70))
+    explainer = Explainer(net.model, preprocess=settings, provider="cpu")
+    return Case(net.model, explainer, net.x, 0, "image", "logits"), net.module
+
+
 def gradient_rows(model: str, index: int) -> Iterator[GradientRow]:
-    """Every method and peer for a class of a model of `CASES`."""
-    sides = Sides.of(CASES[model](), "")
-    for each in comparisons(sides.case, index):
-        ours = sides.case.explainer.attribute(sides.case.x, each.method, index, **each.options)
-        call = partial(each.call, sides.logits)
+    """Every method and peer for a class of a model."""
+    case, module = both_sides(model)
+    for each in comparisons(case, index):
+        ours = case.explainer.attribute(case.x, each.method, index, **each.options)
+        call = partial(each.call, module)
         yield GradientRow(
             each.name,
             each.library,

@@ -3,13 +3,24 @@
 `tools/parity.py` prints the deviations that are bounded here.
 """
 
+import functools
 import importlib.util
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
+from onnxplain import Explainer
+
 torch = pytest.importorskip("torch")
-from methods.gradient_parity import CLASSES, GradientRow, gradient_rows  # noqa: E402
+from methods.gradient_parity import (  # noqa: E402
+    CLASSES,
+    GradientRow,
+    both_sides,
+    gradient_rows,
+)
+from peers.exports import exported  # noqa: E402
 
 pytestmark = [
     pytest.mark.peers,
@@ -37,14 +48,20 @@ def measured(model: str, index: int) -> dict[str, GradientRow]:
 
 
 @pytest.mark.parametrize("index", CLASSES["net_r"])
-def test_same_values_where_no_kink_is_near(index: int) -> None:
-    for name, row in measured("net_r", index).items():
-        # saliency's derivative of the blur is a difference.
+@pytest.mark.parametrize("model", ["net_r", "vit"])
+def test_same_values_where_no_kink_is_near(model: str, index: int) -> None:
+    """A small net, and a transformer, which has no kinks at all."""
+    for name, row in measured(model, index).items():
+        # saliency's derivative of the blur is a difference; the blurred end has little to explain.
         assert row.deviation < (1e-3 if name == "blur_ig" else 5e-6), name
 
 
 @pytest.mark.parametrize(
-    "model", ["squeezenet", pytest.param("efficientnet", marks=pytest.mark.slow)]
+    "model",
+    [
+        "resnet18",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("squeezenet", "efficientnet")),
+    ],
 )
 def test_same_values_but_for_kinks(model: str) -> None:
     """A Relu that rounding turns changes a neighbourhood; guided_ig then takes another path."""
@@ -53,4 +70,37 @@ def test_same_values_but_for_kinks(model: str) -> None:
             assert row.deviation < 5e-6, name
         elif name != "guided_ig":
             assert row.deviation < 0.05, name
-            assert row.mean_deviation < 5e-3, name
+            assert row.mean_deviation < 2e-2, name
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vit"])
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("gradient", {}),
+        ("smoothgrad", {"samples": 3}),
+        ("integrated_gradients", {"steps": 4}),
+        ("blur_ig", {"steps": 4}),
+    ],
+)
+def test_implementation_invariance_of_two_exporters(
+    name: str, method: str, options: dict[str, Any]
+) -> None:
+    """The values depend on the function, not on the operators that torch writes it with."""
+    case, _ = both_sides(name)
+    other = Explainer(_by_the_other_exporter(name), preprocess=case.explainer.preprocess)
+    operators = [
+        {node.op_type for node in e.model.proto.graph.node} for e in (case.explainer, other)
+    ]
+    assert operators[0] != operators[1], "the case shows nothing"
+    expected = case.attribute(method, **options)
+    found = other.attribute(case.x, method, case.index, **options).values[0]
+    tolerance = 1e-5 if name == "vit" else 2e-2  # for rectifiers that rounding turns
+    assert np.abs(found - expected).max() < tolerance * np.abs(expected).max()
+
+
+@functools.cache
+def _by_the_other_exporter(name: str) -> onnx.ModelProto:
+    net = exported(name)
+    program = torch.onnx.export(net.module, (torch.from_numpy(net.x),), dynamo=True, verbose=False)
+    return program.model_proto
