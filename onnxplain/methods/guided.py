@@ -29,8 +29,9 @@ class _Rectified(InputGradientMethod):
 class GuidedBackprop(_Rectified):
     """The gradient with that of every rectifier replaced: g where g > 0 and the unit is active.
 
-    Rectifiers are Relu, ReLU6 (Clip from 0), LeakyRelu, PRelu and ThresholdedRelu. The map shows
-    edges more than it shows the class: it hardly changes with the target.
+    Rectifiers are Relu, ReLU6 (Clip from 0), LeakyRelu, PRelu and ThresholdedRelu, and quantisers
+    that a Relu was merged into. The map shows edges more than it shows the class: it hardly changes
+    with the target.
 
     Springenberg et al., "Striving for Simplicity: The All Convolutional Net", ICLR workshops 2015.
     """

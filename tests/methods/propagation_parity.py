@@ -1,6 +1,6 @@
 """How far our methods with other rules are from captum's and zennit's."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import get_args
 
@@ -40,7 +40,7 @@ def rows(model: str, index: int) -> Iterator[Row]:
         options = {"composite": composite, "low": low, "high": high}
         ours = _ours(case, "lrp", index, **options)
         theirs = peers.zennit(_module(case), case.x, index, composite, low, high)[0]
-        yield Row(f"lrp, {composite}", "zennit", ours, theirs, lambda theirs=theirs: theirs)
+        yield Row(f"lrp, {composite}", "zennit", ours, theirs, partial(np.asarray, theirs))
     if model != "efficientnet":  # captum's relevance grows without bounds where branches are added
         ours = _ours(case, "lrp", index, composite="epsilon", epsilon=1e-9)
         theirs = peers.captum_lrp(_module(case), case.x, index)[0]
@@ -55,7 +55,7 @@ def export_rows(index: int) -> Iterator[Row]:
         found = explainer.attribute(net.x, "lrp", index, composite=composite)
         theirs = peers.zennit_resnet(net.module, net.x, index, composite)[0]
         ours = np.asarray(found.values[0])
-        yield Row(f"lrp, {composite}", "zennit", ours, theirs, lambda theirs=theirs: theirs)
+        yield Row(f"lrp, {composite}", "zennit", ours, theirs, partial(np.asarray, theirs))
 
 
 def _module(case: Case) -> torch.nn.Module:
@@ -72,5 +72,5 @@ def _ours(case: Case, method: str, index: int, **options: object) -> Array:
     return np.asarray(case.explainer.attribute(case.x, method, index, **options).values[0])
 
 
-def _shipped(peer: "partial[Array]", case: Case, index: int) -> Array:
+def _shipped(peer: Callable[..., Array], case: Case, index: int) -> Array:
     return np.asarray(peer(_module(case), case.x, index, as_shipped=True)[0])

@@ -56,6 +56,32 @@ def test_deconvnet_passes_what_is_positive(rectifier: str) -> None:
     assert explained(f"{rectifier}  y = MatMul(r, WEIGHTS)", DECONVNET) == expected
 
 
+@pytest.mark.parametrize(
+    ("method", "expected"), [(GUIDED, [0, 0, 2, 0, 4, 0]), (DECONVNET, [5, 0, 2, 0, 4, 0])]
+)
+@pytest.mark.parametrize("kind", ["uint8", "int8"])
+def test_a_relu_that_was_merged_into_a_quantiser(
+    kind: str, method: str, expected: list[float]
+) -> None:
+    """Its range begins at 0, which counts as inside, and ends at 255/64: 7 lies beyond."""
+    nodes = "a = Add(x, ZERO)  q = QuantizeLinear(a, SCALE, LEAST)  "
+    nodes += "r = DequantizeLinear(q, SCALE, LEAST)  y = MatMul(r, WEIGHTS)"
+    scales = {"SCALE": np.float32(1 / 64), "LEAST": np.array(np.iinfo(kind).min, kind)}
+    used = {"ZERO": CONSTANTS["ZERO"], "WEIGHTS": W, **scales}
+    proto = tiny(nodes, "float[N,6] x", "float[N,1] y", **used)
+    assert Explainer(proto).attribute(X, method, 0).values.ravel().tolist() == expected
+
+
+def test_a_quantiser_that_represents_both_signs_is_no_rectifier() -> None:
+    nodes = "a = Add(x, ZERO)  q = QuantizeLinear(a, SCALE, MIDDLE)  "
+    nodes += "r = DequantizeLinear(q, SCALE, MIDDLE)  y = MatMul(r, WEIGHTS)"
+    scales = {"SCALE": np.float32(1 / 8), "MIDDLE": np.array(128, np.uint8)}
+    used = {"ZERO": CONSTANTS["ZERO"], "WEIGHTS": W, **scales}
+    proto = tiny(nodes, "float[N,6] x", "float[N,1] y", **used)
+    with pytest.raises(GradientError, match=r"no rectifier"):
+        Explainer(proto).attribute(X, GUIDED, 0)
+
+
 def test_a_clip_from_elsewhere_keeps_its_derivative() -> None:
     nodes = "c = Clip(x, BELOW, SIX)  r = Relu(c)  y = MatMul(r, WEIGHTS)"
     assert explained(nodes, DECONVNET) == [0, 0, 2, 0, 4, 0]

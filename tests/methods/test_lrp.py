@@ -147,6 +147,7 @@ WEIGHTS: dict[str, Array] = {
     "ROWS": np.array([0, 8, -1]),
     "TOKEN": np.array([1]),
     "LEVEL": np.float32(0.5),
+    "MIDDLE": np.array(128, np.uint8),
     "SIX": np.float32(6),
 }
 CONV = "a = Conv<pads=[1,1,1,1]>(x, KERNEL)  "
@@ -166,6 +167,8 @@ CONSERVED = {
     "gate": CONV + "g = GlobalAveragePool(a)  s = Sigmoid(g)  h = Mul(a, s)" + POOLED,
     "swish": CONV + "s = Sigmoid(a)  h = Mul(a, s)" + POOLED,
     "scaled": CONV + "b = Mul(a, LEVEL)  h = Div(b, SIX)" + POOLED,
+    "quantised": CONV + "q = QuantizeLinear(a, LEVEL, MIDDLE)  "
+    "d = DequantizeLinear(q, LEVEL, MIDDLE)  h = Relu(d)" + POOLED,
     "norm": TOKENS + "n = LayerNormalization(t, SCALE, NONE)  q = MatMul(n, SQUARE)  "
     "y = ReduceMean<keepdims=0>(q, TOKEN)",
     "products of tokens": TOKENS + "k = Transpose<perm=[0,2,1]>(t)  l = MatMul(t, k)  "

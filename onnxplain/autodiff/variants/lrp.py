@@ -2,7 +2,7 @@
 
 - Layers with constant weights share by the composite's rule for their type.
 - Other linear operators share in proportion to what each input adds.
-- Activations, and normalisations over axes, pass relevance on unchanged; so do factors.
+- Activations, rounding, and normalisations over axes pass relevance on unchanged; so do factors.
 - Of a product of two activations each takes half; of a quotient the numerator takes all.
 - Softmax follows its first-order expansion (AttnLRP), which keeps the sum only with its bias.
 - What moves values about moves relevance back; maxima give it to the winner.
@@ -156,7 +156,7 @@ _TABLE: Mapping[str, Rule] = {
     **dict.fromkeys(
         UNARY
         | {"Neg", "LayerNormalization", "RMSNormalization"}
-        | {"InstanceNormalization", "GroupNormalization"},
+        | {"InstanceNormalization", "GroupNormalization", "QuantizeLinear", "DequantizeLinear"},
         _passed,
     ),
     **dict.fromkeys(["Add", "Sub"], _sum),
