@@ -63,7 +63,8 @@ class Tokens:
             GradientError: an operator has no gradient.
         """
         runner, blocks = self._runner, self.blocks
-        key = (self._ready, BLOCK_SCORES, self._score, *blocks.attention)
+        sizes = tuple((name, value.shape) for name, value in self._feeds.items())
+        key = (self._ready, BLOCK_SCORES, self._score, sizes)
 
         @functools.cache
         def scored() -> Model:

@@ -121,11 +121,13 @@ def with_block_scores(model: Model, blocks: Transformer, score: str) -> Model:
     for block, state in enumerate(states):
         source = state.tensor if state.tensor == last else _made(state.tensor)
         prefix = f"{PREFIX}block_{block}/"
-        axis = state.layout.axes.index("T")
-        nodes.extend(_pooled(prefix, source, axis, last))
+        pool = f"{PREFIX}pool_{block}/"
+        nodes.extend(_pooled(pool, source, prefix + last))
         nodes.extend(_renamed(wiring.nodes[i], prefix, last, _behind(wiring, head)) for i in head)
-        axes = numpy_helper.from_array(np.array([axis]), prefix + "axis")
-        proto.graph.initializer.append(axes)
+        sizes = {"axis": [state.layout.axes.index("T")], "shape": state.shape}
+        proto.graph.initializer.extend(
+            numpy_helper.from_array(np.array(size), pool + name) for name, size in sizes.items()
+        )
     scores = [f"{PREFIX}block_{block}/{score}" for block in range(len(states))]
     nodes.append(helper.make_node("Concat", scores, [BLOCK_SCORES], BLOCK_SCORES, axis=0))
     cut = [
@@ -194,13 +196,12 @@ def _behind(wiring: Wiring, head: Sequence[int]) -> frozenset[str]:
     return frozenset(name for i in head for name in wiring.nodes[i].output if name)
 
 
-def _pooled(prefix: str, source: str, axis: int, last: str) -> list[NodeProto]:
+def _pooled(prefix: str, source: str, result: str) -> list[NodeProto]:
     """The mean over the tokens, in the place of each of them."""
-    shape, mean = prefix + "shape", prefix + "mean"
+    mean = prefix + "mean"
     return [
         helper.make_node("ReduceMean", [source, prefix + "axis"], [mean], mean, keepdims=1),
-        helper.make_node("Shape", [source], [shape], shape),
-        helper.make_node("Expand", [mean, shape], [prefix + last], prefix + last),
+        helper.make_node("Expand", [mean, prefix + "shape"], [result], result),
     ]
 
 

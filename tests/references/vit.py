@@ -73,7 +73,9 @@ class ViT:
         )
         mean = "ReduceMean <axes = [1], keepdims = 0> (last)"
         picked = "Gather <axis = 1> (last, zero)" if self.class_token else mean
-        end = f"last = LayerNormalization (z{BLOCKS}, g0, h0) c = {picked} y = MatMul (c, head)"
+        end = (
+            f"last = LayerNormalization (z{BLOCKS}, g0, h0) mean = {picked} y = MatMul (mean, head)"
+        )
         integers = {
             "columns": np.array([0, FEATURES, -1]),
             "apart": np.array([0, 0, HEADS, -1]),
