@@ -15,6 +15,9 @@ from onnxplain.methods.options import ScoreKind, Segments
 from onnxplain.methods.segments import find_segments, needed
 from onnxplain.tensors import Array, FloatArray
 
+_FITS = 0.5
+"""Share of the variance of the score below which a linear model tells little."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentMethod(InputMethod):
@@ -78,8 +81,19 @@ class LIME(SegmentMethod):
         return Maps(
             found.laid_out(subject, slopes),
             {"forward_passes": 1 + self.samples, "segments": found.count},
-            each=[{"fit_r2": r2} for r2 in explained],
+            each=[_fitted(r2) for r2 in explained],
         )
+
+
+def _fitted(r2: float) -> dict[str, Any]:
+    """How well the linear model fits, with a warning where it does not."""
+    if r2 >= _FITS:
+        return {"fit_r2": r2}
+    warning = (
+        f"The linear model explains {max(r2, 0):.0%} of how the score changes, so that its slopes "
+        "mean little: take more samples, fewer segments, or the logit as score."
+    )
+    return {"fit_r2": r2, "warnings": [warning]}
 
 
 @dataclass(frozen=True, kw_only=True)

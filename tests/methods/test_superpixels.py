@@ -111,6 +111,26 @@ def test_lime_is_the_penalised_weighted_fit() -> None:
     assert_allclose(found, np.broadcast_to(expected[SIXTHS], found.shape), atol=1e-6)
 
 
+def test_lime_warns_of_a_fit_that_is_none() -> None:
+    """Signs multiplied: each value changes the score as often up as down."""
+    model = tiny(
+        "a = Slice (x, zero, one, one) b = Slice (x, one, two, one) y = Mul (a, b)",
+        "float[N,2] x",
+        "float[N,1] y",
+        zero=np.array([0]),
+        one=np.array([1]),
+        two=np.array([2]),
+    )
+    explainer = Explainer(model, provider="cpu")
+    x, options = np.ones((1, 2), np.float32), {"score": "logit", "kernel_width": 9.0}
+    fits = explainer.attribute(x, "lime", 0, baseline="zeros", **options)
+    assert "warnings" not in fits.diagnostics["samples"][0]
+    odd = explainer.attribute(x, "lime", 0, baseline=-1.0, **options)
+    told = odd.diagnostics["samples"][0]
+    assert abs(told["fit_r2"]) < 0.1
+    assert "explains" in told["warnings"][0]
+
+
 def test_superpixels_follow_the_colours() -> None:
     explainer = Explainer(
         tiny("p = GlobalAveragePool(x) y = Flatten(p)", "float[N,3,32,48] x"), provider="cpu"
