@@ -262,6 +262,32 @@ def test_scales_and_shifts_of_the_input_belong_to_it() -> None:
     np.testing.assert_allclose(found.values, expected.values, atol=1e-4 * largest)
 
 
+def test_a_gate_takes_nothing() -> None:
+    """x₀ x₁ shares in halves; x₀ σ(x₁) gives all to the signal x₀."""
+    pair = "a = Slice(x, P0, P1, P1)  b = Slice(x, P1, P2, P1)  "
+    places = {f"P{n}": np.array([n]) for n in range(3)}
+    x = np.array([[2.0, 3.0]], np.float32)
+    for product, expected in (
+        ("y = Mul(a, b)", [3.0, 3.0]),
+        ("s = Sigmoid(b)  y = Mul(s, a)", [2 / (1 + np.exp(-3.0)), 0]),
+    ):
+        proto = tiny(pair + product, "float[N,2] x", "float[N,1] y", **places)
+        found = Explainer(proto).attribute(x, "lrp", 0).values[0]
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_layer_normalisation_is_linear_with_a_constant_divisor() -> None:
+    """x times the slope of Σ R/y y, where only the mean is subtracted: x − 2 = (−1, 0, 1)."""
+    x = np.array([[1.0, 2.0, 3.0]], np.float32)
+    weights = {"SCALE": np.ones(3, np.float32), "NONE": np.zeros(3, np.float32)}
+    nodes = "y = LayerNormalization<epsilon=0.0>(x, SCALE, NONE)"
+    proto = tiny(nodes, "float[N,3] x", "float[N,3] y", **weights)
+    rate = 1 / np.sqrt(2 / 3)
+    expected = x[0] * rate * np.array([-1 / 3, -1 / 3, 2 / 3])
+    found = Explainer(proto).attribute(x, "lrp", 2).values[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
 def test_softmax_shares_by_its_slope() -> None:
     """x (R − y Σ R), with R = (0, y₁, 0): the score's own logit gets x₁ y₁ (1 − y₁)."""
     x = np.array([[1.0, 2.0, -1.0]], np.float32)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxplain.autodiff.calculus import F32, Calculus
 from onnxplain.autodiff.registry import Rule
 from onnxplain.autodiff.step import Step
 from onnxplain.autodiff.variants.difference import twin
+from onnxplain.autodiff.variants.normal import normalisation
 
 _CLOSE = 1e-2
 """Differences of logarithms below which the mean is taken by its series."""
@@ -45,54 +45,25 @@ def _logarithmic_mean(g: Calculus, s: Step) -> gs.Tensor:
     return g.Where(far, g.Div(g.Sub(p, other), g.Where(far, d, F32(1))), series)
 
 
-def _layer_normalization(g: Calculus, s: Step, dy: gs.Tensor, *_: gs.Tensor | None) -> gs.Tensor:
-    return _normalised(g, s, g.Mul(dy, s.inputs[1]), _last_axes(g, s), centred=True)
-
-
-def _rms_normalization(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
-    return _normalised(g, s, g.Mul(dy, s.inputs[1]), _last_axes(g, s), centred=False)
-
-
-def _instance_normalization(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
-    rank = g.rank(s.x)
-    scale = g.Reshape(s.inputs[1], np.array([-1] + [1] * (rank - 2)))
-    return _normalised(g, s, g.Mul(dy, scale), range(2, rank), centred=True)
-
-
-def _last_axes(g: Calculus, s: Step) -> Sequence[int]:
-    return range(g.axis(s.x, s.attr("axis", -1)), g.rank(s.x))
-
-
-def _normalised(
-    g: Calculus, s: Step, dy: gs.Variable, axes: Sequence[int], *, centred: bool
-) -> gs.Tensor:
+def _normalised(g: Calculus, s: Step, dy: gs.Tensor, *_: gs.Tensor | None) -> gs.Tensor:
     """Of c r, with c = x - mean x, and r = 1/√(mean c² + ε).
 
     Δ(c r) = Δc (r + r')/2 + (c + c')/2 Δr, Δ(mean c²) = mean((c + c') Δc), and Δr is
     -(r r')² / (r + r') times that.
     """
-
-    def mean(x: gs.Variable) -> gs.Tensor:
-        return g.ReduceMean(x, np.array(axes), keepdims=1)
-
-    def parts(x: gs.Variable) -> tuple[gs.Tensor, gs.Tensor]:
-        c = g.Sub(x, mean(x)) if centred else x
-        variance = g.Add(mean(g.square(c)), F32(s.attr("epsilon", 1e-5)))
-        return c, g.Reciprocal(g.Sqrt(variance))
-
-    (c, r), (c_, r_) = parts(s.x), parts(twin(g, s.x))
-    middle = g.Mul(g.Add(c, c_), F32(0.5))
-    total = g.Add(r, r_)
-    fall = g.Div(g.square(g.Mul(r, r_)), total)
-    along = g.Mul(g.Mul(middle, F32(2)), g.Mul(fall, mean(g.Mul(dy, middle))))
-    dc = g.Sub(g.Mul(dy, g.Mul(total, F32(0.5))), along)
-    return g.Sub(dc, mean(dc)) if centred else dc
+    ours, theirs = normalisation(g, s, s.x), normalisation(g, s, twin(g, s.x))
+    dy = g.Mul(dy, ours.scale)
+    middle = g.Mul(g.Add(ours.centred, theirs.centred), F32(0.5))
+    total = g.Add(ours.rate, theirs.rate)
+    fall = g.Div(g.square(g.Mul(ours.rate, theirs.rate)), total)
+    along = g.Mul(g.Mul(middle, F32(2)), g.Mul(fall, ours.mean(g, g.Mul(dy, middle))))
+    return ours.centre(g, g.Sub(g.Mul(dy, g.Mul(total, F32(0.5))), along))
 
 
 NORMALISATIONS: Mapping[str, Rule] = {
     "Softmax": _softmax,
     "LogSoftmax": _log_softmax,
-    "LayerNormalization": _layer_normalization,
-    "RMSNormalization": _rms_normalization,
-    "InstanceNormalization": _instance_normalization,
+    "LayerNormalization": _normalised,
+    "RMSNormalization": _normalised,
+    "InstanceNormalization": _normalised,
 }

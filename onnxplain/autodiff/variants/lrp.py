@@ -2,8 +2,10 @@
 
 - Layers with constant weights share by the composite's rule for their type.
 - Other linear operators share in proportion to what each input adds.
-- Activations, rounding, and normalisations over axes pass relevance on unchanged; so do factors.
-- Of a product of two activations each takes half; of a quotient the numerator takes all.
+- Activations and rounding pass relevance on unchanged; so do factors.
+- Normalisations over axes are linear, with what they divide by as a constant.
+- Of a product of two activations each takes half, but a sigmoid that gates the other one takes
+  nothing; of a quotient the numerator takes all.
 - Softmax follows its first-order expansion (AttnLRP), which keeps the sum only with its bias.
 - What moves values about moves relevance back; maxima give it to the winner.
 """
@@ -31,6 +33,7 @@ from onnxplain.autodiff.variants.lrp_layers import (
     gamma_rule,
     stabilised,
 )
+from onnxplain.autodiff.variants.normal import normalisation
 from onnxplain.autodiff.variants.operators import EXTREMA, LINEAR, STRUCTURAL, UNARY, refusing
 from onnxplain.autodiff.walk import standard_gradients
 
@@ -132,11 +135,19 @@ def _sum(g: Calculus, s: Step, r: gs.Tensor) -> _Relevance:
 
 
 def _factors(g: Calculus, s: Step, r: gs.Tensor) -> _Relevance:
-    """In equal parts to the operands that vary."""
+    """In equal parts to the operands that vary, but for gates."""
     varying = [_varies(g, x) for x in s.inputs]
+    signals = [x for x in s.inputs if _varies(g, x) and not _is_gate(g, x)]
+    if len(signals) == 1:
+        return [g.sum_to(r, x, s.y) if x is signals[0] else None for x in s.inputs]
     part = g.Mul(r, F32(1 / sum(varying))) if sum(varying) > 1 else r
     both = zip(s.inputs, varying, strict=True)
     return [g.sum_to(part, x, s.y) if varies else None for x, varies in both]
+
+
+def _is_gate(g: Calculus, x: gs.Variable) -> bool:
+    step = g.makers.get(x.name)
+    return step is not None and step.op in ("Sigmoid", "HardSigmoid")
 
 
 def _quotient(g: Calculus, s: Step, r: gs.Tensor) -> _Relevance:
@@ -150,14 +161,21 @@ def _softmax(g: Calculus, s: Step, r: gs.Tensor) -> gs.Tensor:
     return g.Where(g.Equal(s.y, F32(0)), F32(0), g.Mul(s.x, left))
 
 
+def _of_normalisation(g: Calculus, s: Step, r: gs.Tensor, *_: gs.Tensor | None) -> gs.Tensor:
+    """In proportion to what each input adds, with what it is divided by as a constant."""
+    parts = normalisation(g, s, s.x)
+    share = g.Mul(g.Div(r, stabilised(g, s.y)), g.Mul(parts.scale, parts.rate))
+    return g.Mul(s.x, parts.centre(g, share))
+
+
 _TABLE: Mapping[str, Rule] = {
     **dict.fromkeys(LINEAR | {"Einsum"}, _by_share),
     **dict.fromkeys(STRUCTURAL | EXTREMA | {"Max", "Min", "Where"}, _moved),
     **dict.fromkeys(
-        UNARY
-        | {"Neg", "LayerNormalization", "RMSNormalization"}
-        | {"InstanceNormalization", "GroupNormalization", "QuantizeLinear", "DequantizeLinear"},
-        _passed,
+        UNARY | {"Neg", "GroupNormalization", "QuantizeLinear", "DequantizeLinear"}, _passed
+    ),
+    **dict.fromkeys(
+        ["LayerNormalization", "RMSNormalization", "InstanceNormalization"], _of_normalisation
     ),
     **dict.fromkeys(["Add", "Sub"], _sum),
     "Mul": _factors,
