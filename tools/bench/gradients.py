@@ -35,6 +35,8 @@ from onnxplain.tensors import FloatArray
 
 _MODELS = Path(__file__).parents[2] / "models"
 
+_IN_A_ROW = 10
+
 Feeds = dict[str, FloatArray]
 Run = Callable[[], object]
 
@@ -123,14 +125,14 @@ def _torch(path: Path, x: FloatArray, seed: FloatArray, threads: int) -> list[Ru
 
 
 def _in_turn(runs: Iterable[Run]) -> list[float]:
-    """Seconds of each, the best of five."""
-    best: dict[int, float] = {}
-    for _ in range(5):
-        for i, run in enumerate(runs):
-            began = time.perf_counter()
-            run()
-            best[i] = min(best.get(i, float("inf")), time.perf_counter() - began)
-    return list(best.values())
+    """Seconds of each, the best of some in a row: threads of the one before spin for a while."""
+    return [min(_seconds(run) for _ in range(_IN_A_ROW)) for run in runs]
+
+
+def _seconds(run: Run) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
 
 
 def _open(model: Model, threads: int) -> Any:
