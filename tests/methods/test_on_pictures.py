@@ -19,8 +19,6 @@ FAST: list[tuple[str, dict[str, Any]]] = [
 SLOW: list[tuple[str, dict[str, Any]]] = [
     ("occlusion", {}),
     ("rise", {"samples": 500}),
-    ("kernelshap", {}),
-    ("lime", {}),
     # With the probability, a softmax over a thousand channels weights them almost equally.
     ("scorecam", {"score": "logit"}),
 ]

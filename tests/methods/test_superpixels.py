@@ -1,5 +1,6 @@
 """LIME and KernelSHAP against closed forms, enumeration and captum."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from methods.cases import CASES, Array, Case
+from methods.cases import CASES, MODELS, Array, Case
 from numpy.testing import assert_allclose
 from tiny import noise, tiny
 
@@ -199,3 +200,24 @@ def test_same_as_captum(name: str) -> None:
 def close(found: Array, expected: Array, tolerance: float) -> None:
     assert np.ptp(expected) > 1e-2 * np.abs(expected).max(), "the case shows nothing"
     assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("picture", ["coffee_camera.png", "chelsea_camera.png"])
+@pytest.mark.parametrize("method", ["lime", "kernelshap"])
+def test_superpixels_of_the_object_speak_for_it(method: str, picture: str) -> None:
+    """Of two objects, each class's peak is on its own, and so is most of what is positive."""
+    facts = json.loads((MODELS / "pictures" / "pictures.json").read_text(encoding="utf-8"))
+    objects = facts[picture]["objects"]
+    explainer, path = CASES["squeezenet"]().explainer, MODELS / "pictures" / picture
+    classes = [item["classes"][0] for item in objects]
+    for item, found in zip(
+        objects, explainer.explain_each(path, method, classes, score="logit"), strict=True
+    ):
+        left, top, right, bottom = item["box"]
+        box = np.zeros(found.heatmap.shape, bool)
+        box[top:bottom, left:right] = True
+        low, high = found.heatmap_range
+        values = np.maximum(low + (high - low) * found.heatmap, 0)
+        assert box[np.unravel_index(found.heatmap.argmax(), box.shape)]
+        assert values[box].mean() > 1.5 * values[found.seen & ~box].mean()
