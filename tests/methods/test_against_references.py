@@ -346,7 +346,11 @@ def test_a_layer_is_called_by_its_node_or_its_tensor_and_auto_is_the_last_with_a
         ("rise", {"seed": -1}, "seed >= 0"),
         ("scorecam", {"score": "softmax"}, "'logit' or 'probability' as score, not 'softmax'"),
         ("scorecam", {"layer": 3}, "takes a name as layer"),
-        ("scorecam", {"samples": 3}, "no option 'samples'; its own are score, layer, fuse, baseline"),
+        (
+            "scorecam",
+            {"samples": 3},
+            "no option 'samples'; its own are score, layer, fuse, baseline",
+        ),
         ("score-cam", {}, "no method 'score-cam'.*scorecam"),
     ],
 )
