@@ -177,7 +177,9 @@ def test_the_libraries_are_imported_only_when_they_are_used() -> None:
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize("name", ["efficientnet", "squeezenet"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("efficientnet", marks=pytest.mark.slow), "squeezenet"]
+)
 def test_same_as_captum(name: str) -> None:
     torch = pytest.importorskip("torch")
     from methods.parity import Sides
