@@ -11,10 +11,11 @@ from tiny import noise, tiny
 
 from onnxplain import Explainer, sanity_check
 from onnxplain.cli.app import execute
+from onnxplain.cli.sanity import _verdict
 from onnxplain.errors import ModelError, OptionError
 from onnxplain.graph.load import load
 from onnxplain.graph.shuffle import Weighted, shuffled, weighted_layers
-from onnxplain.sanity import rank_correlation
+from onnxplain.sanity import SanityCheck, Stage, rank_correlation
 
 MODELS = Path(__file__).parents[1] / "models"
 CHELSEA = MODELS / "pictures" / "chelsea.png"
@@ -96,6 +97,28 @@ def test_a_model_without_weights_has_nothing_to_forget() -> None:
         sanity_check(explainer, picture, "occlusion")
     with pytest.raises(OptionError, match="at least one stage, not 0"):
         sanity_check(explainer, picture, "occlusion", stages=0)
+
+
+@pytest.mark.parametrize(
+    ("correlations", "words"),
+    [
+        ((0.9, 0.1, 0.1), "stays the same (above 0.7)"),
+        ((0.1, None, 0.8), "is like the trained model's again (above 0.7) with 3 shuffled"),
+        ((0.1, None, 0.2), "as it should"),
+    ],
+)
+def test_the_verdict_tells_a_map_that_stayed_from_one_that_came_back(
+    correlations: tuple[float | None, ...], words: str
+) -> None:
+    explainer = Explainer(
+        tiny("p = GlobalAveragePool(x)  y = Flatten(p)"), preprocess={"size": 8, "scale": 1 / 255}
+    )
+    picture = np.random.default_rng(0).integers(0, 255, (8, 8, 3)).astype(np.uint8)
+    trained = explainer.explain(picture, "input_x_gradient", 0)
+    stages = tuple(
+        Stage("node", depth, value, None) for depth, value in enumerate(correlations, start=1)
+    )
+    assert words in _verdict(SanityCheck(trained, stages))
 
 
 def test_the_command_prints_a_verdict_and_draws_the_maps(tmp_path, capfd) -> None:

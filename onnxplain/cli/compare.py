@@ -54,6 +54,8 @@ def compare_methods(
 
     A method that refuses a picture is reported and leaves its column empty.
     """
+    if not methods:
+        raise OptionError("Name the methods to compare, such as --methods gradcam,lrp.")
     own = {name: _own_options(name, options) for name in methods}
     _check_used(options, own)
     for name in methods:

@@ -12,7 +12,7 @@ import numpy as np
 
 from onnxplain.autodiff.registry import STANDARD, Rules
 from onnxplain.baselines import BaselineSpec
-from onnxplain.errors import OptionError
+from onnxplain.errors import LayerError, OptionError
 from onnxplain.graph.classifier import Classifier
 from onnxplain.graph.layers import Layer
 from onnxplain.graph.masking import Mask
@@ -232,7 +232,7 @@ class LayerMethod(Method):
 
     def look_at(self, anatomy: Anatomy) -> Sequence[Layer]:
         """The layer that the user named, or the last one with a grid."""
-        return [anatomy.layer(self.layer)]
+        return [one_layer(anatomy, self.layer, self.name)]
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
         """The values are such a map already."""
@@ -248,6 +248,22 @@ class InputMethod(Method):
         rest = tuple(i for i in range(values.ndim) if i + 1 not in spatial)
         shared: FloatArray = values.mean(axis=rest)
         return shared
+
+
+def one_layer(anatomy: Anatomy, name: str, method: str) -> Layer:
+    """The layer of that name, for a method that looks at one.
+
+    Raises:
+        LayerError: there is no such layer, or several were named.
+    """
+    try:
+        return anatomy.layer(name)
+    except LayerError:
+        if name == "all" or "," in name:
+            raise LayerError(
+                f"{method} looks at one layer, not at several, and was given {name!r}: name one."
+            ) from None
+        raise
 
 
 def collect(batches: Iterable[Batch]) -> FloatArray:

@@ -70,16 +70,26 @@ class LRP(InputGradientMethod):
         ]
         values = np.concatenate(found)
         passes = len(found)
-        return Maps(
-            values,
-            {"forward_passes": 1 + passes, "backward_passes": passes},
-            [_conservation(*pair) for pair in zip(values, subject.scores, strict=True)],
-        )
+        told = [_conservation(*pair) for pair in zip(values, subject.scores, strict=True)]
+        for shares, about in zip(values, told, strict=True):
+            if (
+                self.composite.endswith("flat")
+                and shares.size > 1
+                and np.ptp(shares) <= 1e-6 * abs(shares).max()
+            ):
+                about.setdefault("warnings", []).append(_ALL_THE_SAME)
+        return Maps(values, {"forward_passes": 1 + passes, "backward_passes": passes}, told)
 
     def _box(self, subject: Subject) -> Mapping[str, FloatArray]:
         if self.composite not in _BOXED:
             return {}
         return {LOW: subject.baseline(self.low), HIGH: subject.baseline(self.high)}
+
+
+_ALL_THE_SAME = (
+    "Every value of the input got the same share, as the flat rule at a dense layer gives it: "
+    "choose a composite without flat, such as epsilon."
+)
 
 
 def _conservation(values: FloatArray, score: float) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from onnxplain.errors import LayerError, OptionError
 from onnxplain.graph.layers import Layer
-from onnxplain.methods.base import Anatomy, Gradients, Maps, Method, Subject
+from onnxplain.methods.base import Anatomy, Gradients, Maps, Method, Subject, one_layer
 from onnxplain.methods.canvas import Adam, Canvas, View
 from onnxplain.methods.points import Given
 from onnxplain.tensors import Array, FloatArray
@@ -65,7 +65,7 @@ class ActivationMaximization(Method):
                     "or leave the layer out to show a class."
                 )
             return ()
-        layer = anatomy.layer(self.layer)
+        layer = one_layer(anatomy, self.layer, self.name)
         if not 0 <= self.channel < layer.channels:
             raise LayerError(
                 f"The layer {layer.tensor!r} has no channel {self.channel}: it has "

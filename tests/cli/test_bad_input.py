@@ -193,6 +193,16 @@ def test_a_layer_that_does_not_exist_or_has_no_grid(refused, model, picture, lay
     assert words in refused(model, picture, "-l", layer)
 
 
+@pytest.mark.parametrize("layer", ["all", "planes,planes"])
+@pytest.mark.parametrize(
+    "method", ["guided_gradcam", "feature_maps", "vit_reciprocam", "activation_maximization"]
+)
+def test_several_layers_for_a_method_that_looks_at_one(refused, model, picture, method, layer):
+    channel = ("--channel", "0") if method == "activation_maximization" else ()
+    said = refused(model, picture, "-m", method, "-l", layer, *channel)
+    assert f"{method} looks at one layer, not at several, and was given '{layer}'" in said
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

@@ -54,6 +54,7 @@ def test_each_method_gets_the_options_that_it_has(cli, model, picture):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["-m", ","], "Name the methods to compare"),
         (["-m", "cam,gradcan"], "There is no method 'gradcan'"),
         (["-m", "cam", "--samples", "8"], "None of cam has an option 'samples'."),
         (["-m", "cam", "--colormap", "no"], "no colormap 'no'"),

@@ -316,3 +316,13 @@ def test_refusals(error: type[Exception], match: str, options: dict[str, Any], n
     target = options.pop("target", 1)
     with pytest.raises(error, match=match):
         Explainer(model(CONV + nodes + POOLED)).attribute(PICTURE, "lrp", target, **options)
+
+
+@pytest.mark.parametrize("composite", ["epsilon_plus_flat", "epsilon"])
+def test_the_flat_rule_at_a_dense_layer_tells_nothing_and_says_so(composite: str) -> None:
+    net = tiny("y = MatMul(x, W)", "float[N,7] x", "float[N,2] y", W=noise(7, 2))
+    found = Explainer(net).attribute(noise(1, 7), "lrp", 0, composite=composite)
+    flat = composite.endswith("flat")
+    assert (np.ptp(found.values) < 1e-6) == flat
+    said = " ".join(found.diagnostics["samples"][0].get("warnings", []))
+    assert ("choose a composite without flat" in said) == flat
