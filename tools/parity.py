@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from methods import gradcam_parity  # type: ignore[import-not-found]
+from methods import gradcam_parity, parity, propagation_parity  # type: ignore[import-not-found]
 from methods.cases import CASES  # type: ignore[import-not-found]
 from methods.gradient_parity import (  # type: ignore[import-not-found]
     CLASSES,
@@ -33,9 +33,6 @@ from methods.parity import (  # type: ignore[import-not-found]
     Row,
     Sides,
     rows,
-)
-from methods.propagation_parity import (  # type: ignore[import-not-found]
-    rows as propagation_rows,
 )
 from peers.exports import NETS  # type: ignore[import-not-found]
 
@@ -62,13 +59,13 @@ def print_maps(layers: Mapping[str, str]) -> None:
     print_row(*["---"] * len(HEADER))
     for model, layer in layers.items():
         for row in rows(model, layer):
-            shown = layer if row.method != "occlusion" else "input"
+            shown = "input" if row.method in ("occlusion", "lime", "kernelshap") else layer
             numbers = f"{row.deviation:.0e}", f"{row.deviation_as_shipped:.0e}"
             print_row(model, shown, row.method, row.peer, *numbers, row.undone)
 
 
 def print_gradcam() -> None:
-    """At default layers, the largest differences over classes."""
+    """At default layers, the largest differences over classes; on exports, of maps as well."""
     print_row(*(title for title in HEADER if title != "Layer"))
     print_row(*["---"] * (len(HEADER) - 1))
     for model, layer in DEFAULT_LAYER.items():
@@ -76,6 +73,7 @@ def print_gradcam() -> None:
         print_largest(model, [list(gradcam_parity.rows(sides, index)) for index in CLASSES[model]])
     for net in NETS:
         print_largest(net, [list(gradcam_parity.export_rows(net, index)) for index in (0, 7)])
+        print_largest(net, [list(parity.export_rows(net, index)) for index in (3, 0)])
 
 
 def print_largest(model: str, classes: Sequence[Sequence[Row]]) -> None:
@@ -104,12 +102,8 @@ def print_propagation() -> None:
     print_row(*PROPAGATION_HEADER)
     print_row(*["---"] * len(PROPAGATION_HEADER))
     for model, classes in CLASSES.items():
-        for found in zip(*(propagation_rows(model, index) for index in classes), strict=True):
-            own = max(row.deviation for row in found)
-            shipped = max(row.deviation_as_shipped for row in found)
-            first = found[0]
-            numbers = f"{own:.0e}", f"{shipped:.0e}"
-            print_row(model, first.method, first.peer, *numbers, first.undone)
+        print_largest(model, [list(propagation_parity.rows(model, index)) for index in classes])
+    print_largest("resnet18", [list(propagation_parity.export_rows(index)) for index in (3, 0)])
 
 
 def print_row(*cells: str) -> None:

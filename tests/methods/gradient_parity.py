@@ -14,12 +14,10 @@ from typing import Any
 
 import numpy as np
 from methods.cases import CASES, Array, Case
-from methods.parity import Row, Sides
+from methods.parity import Row, Sides, export_case
 from peers import gradients as peers
 from peers.exports import exported
 
-from onnxplain import Explainer
-from onnxplain.images.preprocess import Preprocess
 from onnxplain.methods.blur import Scales
 from onnxplain.methods.smoothgrad import noisy
 
@@ -80,11 +78,7 @@ def both_sides(model: str) -> tuple[Case, Any]:
     if model in CASES:
         sides = Sides.of(CASES[model](), "")
         return sides.case, sides.logits
-    net = exported(model)
-    size = net.x.shape[2], net.x.shape[3]
-    settings = Preprocess(size=size, mean=(120, 110, 100), std=(50, 60, 70))
-    explainer = Explainer(net.model, preprocess=settings, provider="cpu")
-    return Case(net.model, explainer, net.x, 0, "image", "logits"), net.module
+    return export_case(model), exported(model).module
 
 
 def gradient_rows(model: str, index: int) -> Iterator[GradientRow]:

@@ -11,8 +11,11 @@ from functools import partial
 import numpy as np
 import torch
 from methods.cases import CASES, Array, Case
-from peers import maps, modules
+from peers import exports, maps, modules, superpixels
 from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
+
+from onnxplain import Explainer
+from onnxplain.images.preprocess import Preprocess
 
 FEW_CHANNELS = {"efficientnet": "blocks.0.0/project", "squeezenet": "fire2/squeeze1x1/relu"}
 DEFAULT_LAYER = {"efficientnet": "head/relu6", "squeezenet": "conv10/relu"}
@@ -46,12 +49,18 @@ def _deviation(ours: Array, theirs: Array) -> float:
 
 @dataclass(frozen=True)
 class Sides:
-    """A case, and its model as a torch module that ends in logits and one that ends as it does."""
+    """A case, and its model as a torch module that ends in logits and one that ends as it does.
+
+    `own` is the layer in a module that was not made from the ONNX file, and `reshape` brings its
+    output to (N, C, h, w).
+    """
 
     case: Case
     layer: str
     logits: torch.nn.Module
     whole: torch.nn.Module
+    own: torch.nn.Module | None = None
+    reshape: exports.Reshape | None = None
 
     @classmethod
     def of(cls, case: Case, layer: str) -> "Sides":
@@ -60,15 +69,31 @@ class Sides:
         whole = modules.torch_module(case.model)
         return cls(case, layer, modules.torch_module(case.model, logits), whole)
 
+    @classmethod
+    def of_export(cls, name: str, index: int) -> "Sides":
+        """An export of `peers.exports` and the module that it was made from."""
+        net = exports.exported(name)
+        case = export_case(name, index)
+        return cls(case, "auto", net.module, net.module, net.layer, net.reshape)
+
     def at_layer(self, module: torch.nn.Module) -> tuple[torch.nn.Module, torch.nn.Module]:
         """A module and the layer in it."""
-        return module, modules.layer(module, self.case.model, self.layer)
+        return module, self.own or modules.layer(module, self.case.model, self.layer)
 
     @property
     def probability(self) -> maps.Target:
         """The class's probability, from what `whole` outputs."""
         made = maps.element if self.case.probability else maps.probability
         return made(self.case.index)
+
+
+def export_case(name: str, index: int = 0) -> Case:
+    """An export of `peers.exports`, with the noise that it is explained on."""
+    net = exports.exported(name)
+    size = net.x.shape[2], net.x.shape[3]
+    settings = Preprocess(size=size, mean=(120, 110, 100), std=(50, 60, 70))
+    explainer = Explainer(net.model, preprocess=settings, provider="cpu")
+    return Case(net.model, explainer, net.x, index, "image", "logits")
 
 
 def scorecam(sides: Sides) -> Iterator[Row]:
@@ -79,7 +104,7 @@ def scorecam(sides: Sides) -> Iterator[Row]:
         ("pytorch-grad-cam", maps.peer_scorecam, "corners aligned when enlarging"),
         ("torch-cam", maps.peer_scorecam_torchcam, "scaled before enlarging"),
     ):
-        call = partial(peer, *arguments)
+        call = partial(peer, *arguments, reshape=sides.reshape)
         theirs, shipped = call().values, partial(_values, partial(call, as_shipped=True))
         yield Row("scorecam", name, ours, theirs, shipped, undone)
 
@@ -88,7 +113,8 @@ def ablationcam(sides: Sides) -> Iterator[Row]:
     """The layer must have one input, or the library as shipped cannot replace it."""
     ours = sides.case.attribute("ablationcam", layer=sides.layer)
     target = maps.element(sides.case.index)
-    call = partial(maps.peer_ablationcam, *sides.at_layer(sides.logits), sides.case.x, target)
+    arguments = (*sides.at_layer(sides.logits), sides.case.x, target)
+    call = partial(maps.peer_ablationcam, *arguments, reshape=sides.reshape)
     shipped = partial(_values, partial(call, as_shipped=True))
     undone = "less than -1e7 in place of 0 at layers without a 0"
     yield Row("ablationcam", "pytorch-grad-cam", ours, call().values, shipped, undone)
@@ -101,8 +127,8 @@ def _values(call: Callable[[], maps.WeightedMap]) -> Array:
 def eigencam(sides: Sides) -> Iterator[Row]:
     """The library centres each channel: an activation above its negative leaves nothing to do."""
     ours = sides.case.attribute("eigencam", layer=sides.layer)
-    at_layer = sides.at_layer(sides.whole)
-    shown = maps.activation(*at_layer, sides.case.x)
+    arguments = (*sides.at_layer(sides.whole), sides.case.x, sides.reshape)
+    shown = maps.activation(*arguments)
     twice = get_2d_projection(np.concatenate([shown, -shown], axis=1)[None])[0]
     theirs = _oriented(twice[: shown.shape[1]], ours)
     undone = "channels centred, sign left to chance"
@@ -111,7 +137,7 @@ def eigencam(sides: Sides) -> Iterator[Row]:
         "pytorch-grad-cam",
         ours,
         theirs,
-        lambda: _oriented(maps.peer_eigencam(*at_layer, sides.case.x), ours),
+        lambda: _oriented(maps.peer_eigencam(*arguments), ours),
         undone,
     )
 
@@ -123,20 +149,48 @@ def _oriented(theirs: Array, ours: Array) -> Array:
 def occlusion(sides: Sides) -> Iterator[Row]:
     """Windows that overlap, are not square, and do not divide the picture."""
     case = sides.case
-    ours = case.attribute("occlusion", window=(80, 70), stride=(60, 50))
+    rows, columns = case.x.shape[2:]
+    window, stride = (rows * 2 // 5, columns // 3), (rows // 4, columns // 5)
+    ours = case.attribute("occlusion", window=window, stride=stride)
     theirs = maps.peer_occlusion(
         sides.logits,
         case.x,
         maps.element(case.index),
-        window=(3, 80, 70),
-        stride=(3, 60, 50),
+        window=(3, *window),
+        stride=(3, *stride),
         fill=case.black,
     )
     yield Row("occlusion", "captum", ours, theirs, lambda: theirs)
 
 
+def of_superpixels(sides: Sides) -> Iterator[Row]:
+    """Six segments: the same 60 sets of them for `lime`, all sets for `kernelshap`."""
+    case = sides.case
+    height, width = case.x.shape[2:]
+    labels = (np.arange(height) * 2 // height * 3)[:, None] + np.arange(width) * 3 // width
+    given = sides.logits, case.x, case.black, labels, case.index
+    kept = np.random.default_rng(0).random((60, 6)) < 0.5
+    kept[0] = True
+    ours = case.attribute("lime", segments=labels, samples=60, score="logit")
+    theirs = superpixels.peer_lime(*given, kept)
+    yield Row("lime", "captum", ours, theirs, partial(np.asarray, theirs))
+    ours = case.attribute("kernelshap", segments=labels, samples=62)
+    theirs = superpixels.peer_kernelshap(*given)
+    yield Row("kernelshap", "captum", ours, theirs, partial(np.asarray, theirs))
+
+
+COMPARISONS = (scorecam, ablationcam, eigencam, occlusion, of_superpixels)
+
+
+def export_rows(name: str, index: int) -> Iterator[Row]:
+    """Every method and peer on an export, for one class."""
+    sides = Sides.of_export(name, index)
+    for compare in COMPARISONS:
+        yield from compare(sides)
+
+
 def rows(model: str, layer: str) -> Iterator[Row]:
     """Every method and peer on a model of `CASES`; `layer` is for methods that look at one."""
     sides = Sides.of(CASES[model](), layer)
-    for compare in (scorecam, ablationcam, eigencam, occlusion):
+    for compare in COMPARISONS:
         yield from compare(sides)

@@ -1,23 +1,24 @@
 """How far our methods with other rules are from captum's and zennit's."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from functools import partial
 from typing import get_args
 
 import numpy as np
 import torch
 from methods.cases import CASES, Array, Case
-from methods.parity import Row
+from methods.parity import Row, export_case
 from peers import exports, modules
 from peers import propagation as peers
 
-from onnxplain import Explainer
 from onnxplain.methods.options import CompositeName
 
 CLASSES = {"net_r": (3, 0), "squeezenet": (285, 100), "efficientnet": (967, 100)}
 """The answer, and another class."""
 
 RELU6 = "ReLU6 is no rectifier"
+EPS = "merged normalisations divide by sqrt(1 + eps)"
 DEEPLIFT = "overlapping pools, what lies before a pool, ReLU6"
 COMPOSITES = [name for name in get_args(CompositeName) if name != "zbox"]  # zennit has no such
 
@@ -26,20 +27,15 @@ def rows(model: str, index: int) -> Iterator[Row]:
     """Every method and peer for a class of a model of `CASES`, which have different baselines."""
     case = CASES[model]()
     torch.set_num_threads(1)
-    baseline = _baseline(case)
     for method, peer in (("guided_backprop", peers.guided), ("deconvnet", peers.deconvnet)):
         theirs = peer(_module(case), case.x, index)
-        shipped = partial(_shipped, peer, case, index)
+        shipped = partial(_first, partial(peer, _module(case), case.x, index, as_shipped=True))
         yield Row(method, "captum", _ours(case, method, index), theirs[0], shipped, RELU6)
-    ours = _ours(case, "deeplift", index, baseline=baseline)
-    theirs = peers.deeplift(_module(case), case.x, baseline, index)
-    lifted = partial(peers.deeplift, _module(case), case.x, baseline, index, as_shipped=True)
-    yield Row("deeplift", "captum", ours, theirs[0], lambda: lifted()[0], DEEPLIFT)
+    yield _deeplift(case, index)
     for composite in COMPOSITES:
-        low, high = np.full_like(case.x, -3), np.full_like(case.x, 3)
-        options = {"composite": composite, "low": low, "high": high}
-        ours = _ours(case, "lrp", index, **options)
-        theirs = peers.zennit(_module(case), case.x, index, composite, low, high)[0]
+        ends = _ends(case)
+        ours = _ours(case, "lrp", index, composite=composite, low=ends[0], high=ends[1])
+        theirs = peers.zennit(_module(case), case.x, index, composite, *ends)[0]
         yield Row(f"lrp, {composite}", "zennit", ours, theirs, partial(np.asarray, theirs))
     if model != "efficientnet":  # captum's relevance grows without bounds where branches are added
         ours = _ours(case, "lrp", index, composite="epsilon", epsilon=1e-9)
@@ -47,20 +43,45 @@ def rows(model: str, index: int) -> Iterator[Row]:
         yield Row("lrp, epsilon by captum", "captum", ours, theirs, lambda: theirs)
 
 
-def export_rows(index: int) -> Iterator[Row]:
-    """Composites on an exported ResNet and on the module it was made from."""
-    net = exports.exported("resnet18")
-    explainer = Explainer(net.model, provider="cpu")
-    for composite in ("epsilon_plus", "epsilon_plus_flat", "epsilon_alpha2beta1_flat"):
-        found = explainer.attribute(net.x, "lrp", index, composite=composite)
-        theirs = peers.zennit_resnet(net.module, net.x, index, composite)[0]
-        ours = np.asarray(found.values[0])
-        yield Row(f"lrp, {composite}", "zennit", ours, theirs, partial(np.asarray, theirs))
+def export_rows(index: int, composites: Sequence[str] = COMPOSITES) -> Iterator[Row]:
+    """Every method and peer on an exported ResNet and on the module it was made from.
+
+    captum's DeepLIFT refuses that module, which uses rectifiers twice, and gets the export as one.
+    A ViT has no rectifiers, and what captum and zennit know of it leaves its attention out.
+    """
+    case, net = export_case("resnet18"), exports.exported("resnet18")
+    for method, peer in (("guided_backprop", peers.guided), ("deconvnet", peers.deconvnet)):
+        theirs = peer(deepcopy(net.module), case.x, index)[0]
+        ours = _ours(case, method, index)
+        yield Row(method, "captum", ours, theirs, partial(np.asarray, theirs))
+    yield _deeplift(case, index)
+    for composite in composites:
+        ends = _ends(case)
+        ours = _ours(case, "lrp", index, composite=composite, low=ends[0], high=ends[1])
+        given = (case.x, index, composite, *ends)
+        theirs = peers.zennit_resnet(deepcopy(net.module), *given)[0]
+        call = partial(peers.zennit_resnet, deepcopy(net.module), *given, as_shipped=True)
+        shipped = partial(_first, call)
+        yield Row(f"lrp, {composite}", "zennit", ours, theirs, shipped, EPS)
 
 
 def _module(case: Case) -> torch.nn.Module:
     """Made anew, since the peers change it."""
     return modules.torch_module(case.model, "flatten" if case.probability else case.logit)
+
+
+def _deeplift(case: Case, index: int) -> Row:
+    baseline = _baseline(case)
+    ours = _ours(case, "deeplift", index, baseline=baseline)
+    given = case.x, baseline, index
+    theirs = peers.deeplift(_module(case), *given)[0]
+    shipped = partial(_first, partial(peers.deeplift, _module(case), *given, as_shipped=True))
+    return Row("deeplift", "captum", ours, theirs, shipped, DEEPLIFT)
+
+
+def _ends(case: Case) -> tuple[Array, Array]:
+    """The box of inputs, for the composite that has one."""
+    return np.full_like(case.x, -3), np.full_like(case.x, 3)
 
 
 def _baseline(case: Case) -> Array:
@@ -72,5 +93,5 @@ def _ours(case: Case, method: str, index: int, **options: object) -> Array:
     return np.asarray(case.explainer.attribute(case.x, method, index, **options).values[0])
 
 
-def _shipped(peer: Callable[..., Array], case: Case, index: int) -> Array:
-    return np.asarray(peer(_module(case), case.x, index, as_shipped=True)[0])
+def _first(call: Callable[[], Array]) -> Array:
+    return np.asarray(call()[0])

@@ -1,4 +1,4 @@
-"""LIME and KernelSHAP against closed forms, enumeration and captum."""
+"""LIME and KernelSHAP against closed forms and enumeration; see also `test_against_peers`."""
 
 import json
 import subprocess
@@ -174,34 +174,6 @@ def test_the_libraries_are_imported_only_when_they_are_used() -> None:
     code = "import sys, onnxplain.methods.registry; print({'skimage', 'sklearn'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
-
-
-@pytest.mark.peers
-@pytest.mark.parametrize(
-    "name", [pytest.param("efficientnet", marks=pytest.mark.slow), "squeezenet"]
-)
-def test_same_as_captum(name: str) -> None:
-    torch = pytest.importorskip("torch")
-    from methods.parity import Sides
-    from peers.superpixels import peer_kernelshap, peer_lime
-
-    case = CASES[name]()
-    sides = Sides.of(case, "")
-    rows, columns = case.x.shape[2:]
-    labels = np.kron(np.arange(9).reshape(3, 3), np.ones((80, 80), int))[:rows, :columns]
-    torch.set_num_threads(1)
-    given = sides.logits, case.x, case.black, labels, case.index
-    ours = case.attribute("kernelshap", segments=labels, samples=510)
-    close(ours, peer_kernelshap(*given), 1e-5)
-    kept = np.random.default_rng(0).random((60, 9)) < 0.5
-    kept[0] = True
-    ours = case.attribute("lime", segments=labels, samples=60, score="logit")
-    close(ours, peer_lime(*given, kept), 1e-5)
-
-
-def close(found: Array, expected: Array, tolerance: float) -> None:
-    assert np.ptp(expected) > 1e-2 * np.abs(expected).max(), "the case shows nothing"
-    assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
 
 @pytest.mark.slow

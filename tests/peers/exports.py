@@ -68,7 +68,11 @@ class Exported:
 
 @cache
 def exported(name: str) -> Exported:
-    """A network of `NETS`. No weight is left at 0, as a transformer's classifier would be."""
+    """A network of `NETS`.
+
+    No weight is left at 0, as a transformer's classifier would be; logits are about 1 apart, so
+    that probabilities tell something.
+    """
     net = NETS[name]
     torch.manual_seed(0)
     module = net.make()
@@ -76,6 +80,11 @@ def exported(name: str) -> Exported:
         torch.nn.init.normal_(parameter, parameter.mean().item(), 0.05 + parameter.std().item() / 2)
     module.eval()
     x = torch.randn(1, 3, net.size, net.size)
+    *_, head = (part for part in module.modules() if isinstance(part, torch.nn.Linear))
+    with torch.no_grad():
+        spread = module(x).std()
+        for parameter in head.parameters():
+            parameter.div_(spread)
     file = io.BytesIO()
     names = {"input_names": ["image"], "output_names": ["logits"]}
     with warnings.catch_warnings():

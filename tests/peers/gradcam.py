@@ -42,7 +42,7 @@ TORCHCAM = {
     "layercam": torchcam.methods.LayerCAM,
 }
 
-_LARGE = 1e5
+_LARGE = 1e8
 
 
 def pytorch_grad_cam(

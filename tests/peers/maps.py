@@ -27,10 +27,12 @@ import torchcam.methods
 from captum.attr import Occlusion
 from numpy.typing import NDArray
 from pytorch_grad_cam import AblationCAM, AblationLayer, ScoreCAM
+from pytorch_grad_cam.ablation_layer import AblationLayerVit
 from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 
 Float32 = NDArray[np.float32]
 Target = Callable[[torch.Tensor], torch.Tensor]
+Reshape = Callable[[torch.Tensor], torch.Tensor]
 
 
 def element(index: int) -> Target:
@@ -72,14 +74,20 @@ class Shifted(torch.nn.Module):
         return self.module(difference + self.baseline)
 
 
-def activation(module: torch.nn.Module, layer: torch.nn.Module, x: Float32) -> Float32:
-    """What `layer` outputs for `x`, without the batch axis: (C, h, w)."""
+def activation(
+    module: torch.nn.Module, layer: torch.nn.Module, x: Float32, reshape: Reshape | None = None
+) -> Float32:
+    """What `layer` outputs for `x`, without the batch axis: (C, h, w).
+
+    `reshape`, here and below, brings a layer whose channels come last to (N, C, h, w).
+    """
     seen: list[torch.Tensor] = []
     handle = layer.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
     with torch.no_grad():
         module(torch.from_numpy(x))
     handle.remove()
-    return np.asarray(seen[0][0].numpy(), np.float32)
+    (output,) = seen
+    return np.asarray((reshape(output) if reshape else output)[0].numpy(), np.float32)
 
 
 def peer_scorecam(
@@ -90,6 +98,7 @@ def peer_scorecam(
     target: Target,
     *,
     first: int | None = None,
+    reshape: Reshape | None = None,
     as_shipped: bool = False,
 ) -> WeightedMap:
     """Score-CAM of pytorch-grad-cam.
@@ -109,7 +118,7 @@ def peer_scorecam(
     - clips the map at 0, min-max scales it with 1e-7 added to the range, resizes it with OpenCV,
       then scales again: none of that is here.
     """
-    shown = activation(module, layer, x)[:first]
+    shown = activation(module, layer, x, reshape)[:first]
     resize: AbstractContextManager[object] = nullcontext()
     if not as_shipped:
         half_pixel = partial(torch.nn.Upsample, mode="bilinear", align_corners=False)
@@ -132,6 +141,7 @@ def peer_scorecam_torchcam(
     target: Target,
     *,
     first: int | None = None,
+    reshape: Reshape | None = None,
     as_shipped: bool = False,
 ) -> WeightedMap:
     """Score-CAM of torch-cam.
@@ -148,11 +158,11 @@ def peer_scorecam_torchcam(
       here, takes any score.
     - applies ReLU, then min-max with 1e-8 added (left out with `normalized=False`).
     """
-    shown = activation(module, layer, x)[:first]
+    shown = activation(module, layer, x, reshape)[:first]
     size = (x.shape[2], x.shape[3])
 
     def transform(value: torch.Tensor) -> torch.Tensor:
-        value = value[:, :first]
+        value = (reshape(value) if reshape else value)[:, :first]
         if as_shipped:
             return value
         return torch.nn.functional.interpolate(value, size, mode="bilinear", align_corners=False)
@@ -165,12 +175,20 @@ def peer_scorecam_torchcam(
     return WeightedMap(np.asarray(weights[0].numpy(), np.float32), shown)
 
 
-class ZeroAblation(AblationLayer):  # type: ignore[misc]
-    """Stands in for the target layer and zeroes one channel per sample, as the paper says."""
+class ZeroAblation(AblationLayerVit):  # type: ignore[misc]
+    """Stands in for the target layer and zeroes one channel per sample, as the paper says.
+
+    `axis` is that of the channels; tokens have no grid here, and all of them lose the channel.
+    """
+
+    def __init__(self, axis: int) -> None:
+        super().__init__()
+        self.axis = axis
 
     def __call__(self, *_inputs: torch.Tensor) -> torch.Tensor:
-        for sample, channel in enumerate(self.indices[: len(self.activations)]):
-            self.activations[sample, channel] = 0
+        by_channel = self.activations.movedim(self.axis, 1)
+        for sample, channel in enumerate(self.indices[: len(by_channel)]):
+            by_channel[sample, channel] = 0
         return self.activations
 
 
@@ -181,6 +199,7 @@ def peer_ablationcam(
     target: Target,
     *,
     first: int | None = None,
+    reshape: Reshape | None = None,
     as_shipped: bool = False,
 ) -> WeightedMap:
     """Ablation-CAM of pytorch-grad-cam; torch-cam and captum have none.
@@ -196,8 +215,9 @@ def peer_ablationcam(
     - puts the stand-in into the module and takes it out only if nothing fails in between.
     - clips and rescales the map as its Score-CAM does; not here.
     """
-    shown = activation(module, layer, x)[:first]
-    ablation = AblationLayer() if as_shipped else ZeroAblation()
+    shown = activation(module, layer, x, reshape)[:first]
+    shipped = AblationLayerVit if reshape else AblationLayer
+    ablation = shipped() if as_shipped else ZeroAblation(-1 if reshape else 1)
     with torch.no_grad():
         cam = AblationCAM(module, [layer], ablation_layer=ablation)
         weights = cam.get_cam_weights(torch.from_numpy(x), layer, [target], shown[None], None)
@@ -205,14 +225,16 @@ def peer_ablationcam(
     return WeightedMap(np.asarray(weights[0], np.float32), shown)
 
 
-def peer_eigencam(module: torch.nn.Module, layer: torch.nn.Module, x: Float32) -> Float32:
+def peer_eigencam(
+    module: torch.nn.Module, layer: torch.nn.Module, x: Float32, reshape: Reshape | None = None
+) -> Float32:
     """Eigen-CAM of pytorch-grad-cam, (h, w); torch-cam and captum have none.
 
     It subtracts each channel's mean over the cells before the SVD; the paper does not. The sign is
     whatever LAPACK returns, and the library then clips negative values: half of the map is lost,
     which half is chance. Compare with the centred reference, both oriented.
     """
-    return np.asarray(get_2d_projection(activation(module, layer, x)[None])[0], np.float32)
+    return np.asarray(get_2d_projection(activation(module, layer, x, reshape)[None])[0], np.float32)
 
 
 def peer_cam(

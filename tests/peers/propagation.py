@@ -29,6 +29,7 @@ from onnx2torch.node_converters.global_average_pool import (
 )
 from onnx2torch.node_converters.pad import OnnxPadStatic
 from zennit import composites, rules
+from zennit.canonizers import AttributeCanonizer
 from zennit.composites import LayerMapComposite, layer_map_base
 from zennit.layer import Sum
 from zennit.torchvision import ResNetCanonizer
@@ -134,10 +135,21 @@ def zennit(
     return _relevance(replaced(module, _KNOWN), x, index, _composite(composite, low, high))
 
 
-def zennit_resnet(module: torch.nn.Module, x: Float32, index: int, composite: str) -> Float32:
-    """LRP of zennit on torchvision's ResNet, as its own canonizer makes it known."""
-    made = _composite(composite, x, x)
-    made.canonizers = [ResNetCanonizer()]
+def zennit_resnet(
+    module: torch.nn.Module,
+    x: Float32,
+    index: int,
+    composite: str,
+    low: Float32,
+    high: Float32,
+    as_shipped: bool = False,
+) -> Float32:
+    """LRP of zennit on torchvision's ResNet, as its own canonizer makes it known.
+
+    A normalisation that it has merged still divides by sqrt(1 + eps) as shipped.
+    """
+    made = _composite(composite, low, high)
+    made.canonizers = [ResNetCanonizer()] if as_shipped else [ResNetCanonizer(), _WITHOUT_EPS]
     return _relevance(module, x, index, made)
 
 
@@ -177,6 +189,11 @@ def _pooled(_: torch.nn.Module) -> torch.nn.Module:
     return torch.nn.AdaptiveAvgPool2d(1)
 
 
+def _no_eps(_: str, module: torch.nn.Module) -> dict[str, float] | None:
+    return {"eps": 0.0} if isinstance(module, torch.nn.BatchNorm2d) else None
+
+
+_WITHOUT_EPS = AttributeCanonizer(_no_eps)
 _KNOWN: Kinds = {
     OnnxBinaryMathOperation: lambda _: Joined(),
     OnnxGlobalAveragePool: _pooled,
