@@ -50,7 +50,7 @@ class SanityCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether the map is another one as soon as the layers next to the score forget."""
+        """Whether the map is another one at every stage."""
         return all(s.correlation is None or s.correlation < SAME_ABOVE for s in self.stages)
 
     def draw(self, colormap: str = DEFAULT_COLORMAP) -> Array:
@@ -86,6 +86,7 @@ def sanity_check(
 
     Raises:
         ModelError: no layer with weights lies between the input and the score.
+        OptionError: the method draws no map of the picture.
         OnnxplainError: as `Explainer.explain`, for the trained model.
     """
     if stages < 1:
@@ -95,6 +96,11 @@ def sanity_check(
     if not layers:
         raise ModelError("No layer between the input and the score has weights to shuffle.")
     trained = explainer.explain(picture, method, target, **options)
+    if trained.sheet is not None:
+        raise OptionError(
+            f"{trained.method} draws no map of the picture that could depend on the model: check a "
+            "method that does, such as gradcam."
+        )
     kept = target if trained.target.index is None else Class(trained.target.index)
     depths = np.unique(np.linspace(1, len(layers), min(stages, len(layers))).round().astype(int))
     found = tuple(

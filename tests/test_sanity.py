@@ -88,6 +88,12 @@ def test_guided_backpropagation_does_not_forget_and_cam_does(method: str, passes
     np.testing.assert_array_equal(trained.values, found.trained.values)
 
 
+def test_a_sheet_is_no_map() -> None:
+    explainer = Explainer(MODELS / "squeezenet1_1.onnx", provider="cpu")
+    with pytest.raises(OptionError, match=r"feature_maps draws no map .* such as gradcam"):
+        sanity_check(explainer, CHELSEA, "feature_maps")
+
+
 def test_a_model_without_weights_has_nothing_to_forget() -> None:
     explainer = Explainer(
         tiny("p = GlobalAveragePool(x)  y = Flatten(p)"), preprocess={"size": 8, "scale": 1 / 255}

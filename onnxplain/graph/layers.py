@@ -22,7 +22,7 @@ LAYOUTS = ("NCHW", "NHWC", "NTC", "NCT")
 
 _NO_GRID = (
     "No layer on the way to the score has a spatial grid of more than one cell: choose a method "
-    "that needs no layer, such as occlusion or rise, or name a layer."
+    "that needs no layer, such as occlusion or integrated_gradients, or name a layer."
 )
 
 _BLOCKED = "com.microsoft.nchwc"
@@ -30,7 +30,7 @@ _BLOCKED = "com.microsoft.nchwc"
 _BLOCKED_CHANNELS = (
     "The model was saved by ONNX Runtime at its highest optimisation level, with channels in "
     "blocks for one kind of CPU, so that no layer can be read: save it at the level extended, or "
-    "choose a method that needs no layer, such as occlusion or rise."
+    "choose a method that needs no layer, such as occlusion or integrated_gradients."
 )
 
 
