@@ -220,7 +220,8 @@ def class_scores(answers: Array) -> FloatArray:
     if not _has_one_number_per_class(shape):
         raise TargetError(
             f"The model's answer has shape {shape} for each sample, not one number per class: "
-            "explain an element or a region of it with onnxplain.targets.Element or Mask."
+            f"explain one element of it by its index, as in --target {_middle(shape)}, or a region "
+            "with onnxplain.targets.Mask."
         )
     return answers.reshape(len(answers), -1).astype(np.float32)
 
@@ -272,6 +273,11 @@ def _is_label(text: str, labels: LabelBook | None) -> bool:
 
 def _has_one_number_per_class(shape: tuple[int, ...]) -> bool:
     return bool(shape) and sum(size > 1 for size in shape) <= 1
+
+
+def _middle(shape: tuple[int, ...]) -> str:
+    """The index of an element, for an example."""
+    return ",".join(str(size // 2) for size in shape)
 
 
 def _named(index: int, answer: Array, labels: LabelBook | None) -> Class:
