@@ -57,7 +57,13 @@ def test_axes_of_one_element_do_not_hide_the_classes(shape: tuple[int, ...]) -> 
         ("og", SCORES, LABELS, TargetError, r"fits 2 classes: 2 \(dog, hound\), 3 \(hot dog\)"),
         ("tigre cat", SCORES, LABELS, TargetError, r"close are 1 \(tiger cat\)"),
         ("top1", SCORES * np.nan, None, MapError, "not finite"),
-        (0, MAP, None, TargetError, r"shape \(3, 2, 4\).*not one number per class.*--target 1,1,2,.*Mask"),
+        (
+            0,
+            MAP,
+            None,
+            TargetError,
+            r"shape \(3, 2, 4\).*not one number per class.*--target 1,1,2,.*Mask",
+        ),
         ("1,2", MAP, None, TargetError, r"shape \(3, 2, 4\) has no element \(1, 2\)"),
     ],
 )
