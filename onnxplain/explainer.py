@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from onnxplain.autodiff.differentiability import Differentiability, differentiability
-from onnxplain.baselines import Scene
 from onnxplain.engine.anatomy import ModelAnatomy
 from onnxplain.engine.answers import answer
 from onnxplain.engine.arrays import others_for, sample_of, samples_for
@@ -20,6 +19,7 @@ from onnxplain.engine.derivatives import Derivatives
 from onnxplain.engine.heat import to_heatmap
 from onnxplain.engine.runner import Runner
 from onnxplain.engine.sample import Sample
+from onnxplain.engine.samples import Samples
 from onnxplain.errors import MapError, OptionError, PreprocessError, TargetError
 from onnxplain.explanation import (
     Attribution,
@@ -29,9 +29,8 @@ from onnxplain.explanation import (
     Provenance,
 )
 from onnxplain.graph.classifier import Classifier
-from onnxplain.graph.inputs import explained_input, is_picture, require_picture
+from onnxplain.graph.inputs import explained_input, require_picture
 from onnxplain.graph.layers import Layer
-from onnxplain.graph.layout import input_axes
 from onnxplain.graph.load import ModelSource, load
 from onnxplain.graph.model import Model
 from onnxplain.graph.score import find_score
@@ -96,6 +95,7 @@ class Explainer:
         self._given_labels = Path(labels) if isinstance(labels, str) else labels
         self._runner = Runner(self.model, self.input, self._others, provider, batch_size)
         self._derivatives = Derivatives(self._runner)
+        self._samples = Samples(self.model, self.input, lambda: self.preprocess)
 
     @functools.cached_property
     def preprocess(self) -> Preprocess:
@@ -140,7 +140,7 @@ class Explainer:
 
         `x` is a sample whose shape counts; by default one of the shape that pictures are given.
         """
-        return self._anatomy(self._noise() if x is None else x).layers
+        return self._anatomy(self._samples.noise() if x is None else x).layers
 
     def layer(self, name: str = "auto", x: Array | None = None) -> Layer:
         """The layer of that name; "auto" is the one that CAM methods look at by default.
@@ -148,7 +148,7 @@ class Explainer:
         Raises:
             LayerError: there is no such layer, or none with a grid.
         """
-        return self._anatomy(self._noise() if x is None else x).layer(name)
+        return self._anatomy(self._samples.noise() if x is None else x).layer(name)
 
     def classifier(self, x: Array | None = None) -> Classifier:
         """The linear layer behind a global pool, which `cam` reads.
@@ -156,7 +156,7 @@ class Explainer:
         Raises:
             LayerError: there is none.
         """
-        return self._anatomy(self._noise() if x is None else x).classifier()
+        return self._anatomy(self._samples.noise() if x is None else x).classifier()
 
     def differentiability(self) -> Differentiability:
         """What stands between the score and its gradient at the input, found without a run.
@@ -174,7 +174,7 @@ class Explainer:
         Found out by running `x`, one sample, and two others made from it, in a batch and one by
         one; by default a picture of noise.
         """
-        sample = self._noise() if x is None else x
+        sample = self._samples.noise() if x is None else x
         return self._runner.batching(sample, [self.score_tensor.probability]).how
 
     def explain(
@@ -229,7 +229,7 @@ class Explainer:
         for i, explained in enumerate(result.targets):
             values = result.maps.values[i]
             sheet = self._sheet(configured, values, result.layer_names)
-            heat = configured.heat(values, self._spatial(x))
+            heat = configured.heat(values, self._samples.spatial(x))
             heatmap, heat_range = to_heatmap(heat, placement, configured.name)
             explanations.append(
                 Explanation(
@@ -342,7 +342,7 @@ class Explainer:
             )
         sample = Sample(
             self._runner,
-            self._scene(x),
+            self._samples.scene(x),
             reading,
             targets,
             found[0],
@@ -380,34 +380,6 @@ class Explainer:
     @functools.cached_property
     def _anatomies(self) -> dict[tuple[int, ...], ModelAnatomy]:
         return {}
-
-    def _scene(self, x: Array) -> Scene:
-        axes = self._axes(x)
-        channels = axes.index("C") if axes else None
-        colours = self.preprocess if axes and is_picture(self.input) else None
-        return Scene(x.astype(np.float32), channels, self._spatial(x), colours)
-
-    def _spatial(self, x: Array) -> tuple[int, ...]:
-        """Axes of rows and columns, else every axis behind the batch."""
-        axes = self._axes(x)
-        return (axes.index("H"), axes.index("W")) if axes else tuple(range(1, x.ndim))
-
-    def _axes(self, x: Array) -> str:
-        """Axes of a sample of rank 4; empty for others."""
-        if x.ndim != 4:
-            return ""
-        if is_picture(self.input):
-            return self.preprocess.layout
-        return input_axes(self.model, self.input.name)
-
-    def _noise(self) -> Array:
-        """One sample of the shape that pictures are given, or that the input declares."""
-        random = np.random.default_rng(0)
-        if is_picture(self.input):
-            size = self.preprocess.size or (224, 224)
-            return self.preprocess.apply(255 * random.random((*size, 3), np.float32))[0]
-        shape = [d if isinstance(d, int) else 1 for d in self.input.shape or ()]
-        return random.random(shape, np.float32).astype(self.input.dtype)
 
     def _provenance(self, batching: str) -> Provenance:
         model = self.model
