@@ -24,18 +24,30 @@ GRADIENT = PREFIX + "gradient/"
 """The gradient with respect to a tensor is called this, followed by the tensor's name."""
 
 
+def seed_name(index: int) -> str:
+    """The input for one of several seeds, counted from 0; the first is `SEED`."""
+    return f"{SEED}_{index}" if index else SEED
+
+
+def gradient_name(tensor: str, index: int = 0) -> str:
+    """The output with the gradient by a tensor that one of several seeds asks for."""
+    return f"{PREFIX}gradient_{index}/{tensor}" if index else GRADIENT + tensor
+
+
 def differentiate(
     model: Model,
     score: str,
     wanted: Sequence[str],
     outputs: Sequence[str] = (),
     rules: Rules = STANDARD,
+    seeds: int = 1,
 ) -> Model:
     """The model with the gradients of Σ seed · score with respect to `wanted` as outputs.
 
     `SEED` becomes an input of the shape of the score tensor: one-hot rows ask for one class per
-    sample, a mask for a region. Outputs are `outputs`, then the gradients, in the order of
-    `wanted`. The original nodes and names stay as they are.
+    sample, a mask for a region. Several `seeds` share one forward pass; `seed_name` and
+    `gradient_name` call them. Outputs are `outputs`, then the gradients, in the order of `wanted`,
+    seed by seed. The original nodes and names stay as they are.
 
     Raises:
         GradientError: see `walk.backpropagate`; or the model is differentiated already.
@@ -46,18 +58,20 @@ def differentiate(
         )
     specs = infer_specs(model.proto)
     g = Calculus(model.opset, specs, lambda name: constant_value(model, name), rules)
-    seed = g.input("seed", _sizes(g, score))
     g.carried = _carried(model, score)
     wiring = model.wiring
     between = wiring.descendants(wanted) & wiring.ancestors([score])
     nodes = [wiring.nodes[i] for i in sorted(between)]
-    gradients = backpropagate(g, nodes, score, seed, wanted)
-    names = [GRADIENT + name for name in wanted]
-    for name, gradient in zip(names, gradients, strict=True):
-        g.graph.nodes.append(gs.Node("Identity", name, {}, [gradient], [gs.Variable(name)]))
+    shapes: dict[str, Dims | None] = {}
+    for index in range(seeds):
+        seed = g.input(seed_name(index).removeprefix(PREFIX), _sizes(g, score))
+        gradients = backpropagate(g, nodes, score, seed, wanted)
+        for tensor, gradient in zip(wanted, gradients, strict=True):
+            name = gradient_name(tensor, index)
+            g.graph.nodes.append(gs.Node("Identity", name, {}, [gradient], [gs.Variable(name)]))
+            shapes[name] = g.dims(g.tensor(tensor))
     added = gs.export_onnx(g.graph, do_type_check=False).graph
-    differentiated = with_outputs(appended(model, added), [*outputs, *names])
-    shapes = {GRADIENT + name: g.dims(g.tensor(name)) for name in wanted}
+    differentiated = with_outputs(appended(model, added), [*outputs, *shapes])
     _declare(differentiated.proto.graph, {o.name: o for o in model.proto.graph.output}, shapes)
     return differentiated
 

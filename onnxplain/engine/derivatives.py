@@ -4,43 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
-from onnxplain.autodiff.differentiate import GRADIENT, SEED, differentiate
+from onnxplain.autodiff.differentiate import differentiate, gradient_name, seed_name
 from onnxplain.autodiff.prepare import prepare
 from onnxplain.autodiff.registry import Rules
+from onnxplain.engine.entrance import Entrance
 from onnxplain.engine.runner import Batching, Runner, fill
 from onnxplain.errors import TargetError
-from onnxplain.graph.batch import has_fixed_batch, with_batch
-from onnxplain.graph.builder import PREFIX
+from onnxplain.graph.batch import has_fixed_batch
 from onnxplain.graph.layers import Layer
-from onnxplain.graph.masking import BASELINE, X, masked
 from onnxplain.graph.model import Model
 from onnxplain.graph.surgery import head, side_inputs, with_outputs
-from onnxplain.graph.twin import twin_name, with_twin
-from onnxplain.methods.points import Beside, Blend, Points
+from onnxplain.methods.points import TARGETS_AT_ONCE, Beside, Following, Points
 from onnxplain.runtime.batching import BatchSize, Fastest, Fixed, in_batches
-from onnxplain.runtime.session import Session
 from onnxplain.tensors import Array, FloatArray, TensorSpec
 
 
 @dataclass(frozen=True)
 class Derivative:
-    """What is differentiated by what: the tensor `score` by the tensor `by`, with these rules."""
+    """What is differentiated by what: the tensor `score` by the tensors `by`, with these rules."""
 
     score: str
-    by: str
+    by: tuple[str, ...]
     rules: Rules
 
 
 @dataclass(frozen=True, eq=False)
-class Seed:
-    """The derivative of each sample's number by its values of the score tensor.
+class Seeds:
+    """The derivatives of each sample's numbers by its values of the score tensor, one per target.
 
-    `constant`, (1, ...), where it is the same for all values; else None, and `at(values)` tells.
+    `constant`, (targets, 1, ...), where they are the same for all values; else None, and
+    `at(values)` tells, (targets, N, ...), for values of N samples.
     """
 
+    count: int
     constant: FloatArray | None
     at: Callable[[Array], FloatArray]
 
@@ -49,21 +49,13 @@ class Seed:
 class Backward:
     """What a run gave for the points in `part`.
 
-    `answers` are values of the score tensor; `gradient` and `value` are those of the tensor that it
-    was differentiated by.
+    `answers` are values of the score tensor, and `values` those of the tensors that it was
+    differentiated by, but for the input; `gradients` by them are (targets, points, ...).
     """
 
     part: slice
     answers: Array
-    gradient: FloatArray
-    value: Array
-
-
-@dataclass(frozen=True, eq=False)
-class BackwardAtLayers:
-    """What a run gave for the sample: values of the score tensor, and gradients by layers."""
-
-    answers: Array
+    values: Mapping[str, Array]
     gradients: Mapping[str, FloatArray]
 
 
@@ -75,17 +67,17 @@ class Derivatives:
         self._runner = runner
         self._prepared: dict[Model, Model] = {}
         self._enough: dict[tuple[Model, str, str], bool] = {}
-        self._sizes: dict[tuple[Derivative, int | None], BatchSize] = {}
+        self._sizes: dict[Hashable, BatchSize] = {}
 
     def run(
         self,
         derivative: Derivative,
         x: FloatArray,
         points: Points,
-        seed: Seed,
+        seeds: Seeds,
         batching: Callable[[], Batching],
     ) -> Iterator[Backward]:
-        """The gradient at each point near the sample `x`, (1, ...), in batches.
+        """The gradients at each point near the sample `x`, (1, ...), in batches.
 
         `batching` is asked only where the model is to take several points at once.
 
@@ -93,58 +85,57 @@ class Derivatives:
             GradientError: the score has no gradient by that tensor.
             TargetError: the rules compare samples, and the target is not linear in the answers.
         """
-        if isinstance(points, Beside) and seed.constant is None:
+        if isinstance(points, Beside) and seeds.constant is None:
             raise TargetError(
                 "This method distributes a number that the graph itself computes: explain a class, "
                 "an element or a region of the model's own answer, or use integrated_gradients."
             )
         runner = self._runner
-        model, exact = self._one if points.count == 1 else self._batched(batching)
-        source = _Source(runner, x, points, exact)
-        outputs = list(dict.fromkeys([derivative.score, derivative.by]))
-        gradient = GRADIENT + derivative.by
+        model, exact = self._takes(points, batching)
+        entrance = Entrance(runner, x, points, exact)
+        score, by = derivative.score, derivative.by
+        seen = [score, *(name for name in by if name not in (score, runner.spec.name))]
 
-        def differentiated() -> Model:
-            ready = source.entered(self._ready(model), outputs)
+        def differentiated(count: int) -> Model:
+            ready = entrance.entered(self._ready(model), [score, *by])
             ready = derivative.rules.variant.prepare(ready)
-            wanted = [derivative.by]
-            return differentiate(ready, derivative.score, wanted, outputs, derivative.rules)
+            return differentiate(ready, score, by, seen, derivative.rules, count)
 
         def plain() -> Model:
-            return with_outputs(source.entered(model, outputs), [derivative.score])
+            return with_outputs(entrance.entered(model, [score, *by]), [score])
 
-        key = (model, derivative, source.form)
-        session = runner.session(key, differentiated)
-        shared = source.shared(session)
+        graph = _Seeded(runner, (model, derivative, entrance.form), differentiated, seeds.count)
+        shared = entrance.shared(graph.session)
 
         def go(part: slice) -> list[Array]:
             size = exact or part.stop - part.start
-            feeds = {**shared, **runner.others_for(size), **source.feeds(part, size)}
-            if seed.constant is not None:
-                seeds = np.repeat(seed.constant, size, axis=0)
+            feeds = {**shared, **runner.others_for(size), **entrance.feeds(part, size)}
+            if seeds.constant is not None:
+                own = np.repeat(seeds.constant, size, axis=1)
             else:
-                scores = runner.session((model, derivative.score, source.form), plain)
-                seeds = seed.at(scores.run(feeds, [derivative.score])[0])
-            runner.runs += 1
-            return session.run({**feeds, SEED: seeds}, [*outputs, gradient])
+                scores = runner.session((model, score, entrance.form), plain)
+                own = seeds.at(scores.run(feeds, [score])[0])
+            return graph.run(feeds, own, seen, by)
 
-        size = self._sizes.setdefault((derivative, exact), self._batch_size(exact))
-        for part, results in in_batches(go, points.count, size, runner.progress):
-            rows = [result[: part.stop - part.start] for result in results]
-            yield Backward(part, rows[0], rows[-1], rows[-2])
+        for part, results in in_batches(
+            go, points.count, self._batch_size(graph, points, exact), runner.progress
+        ):
+            count = part.stop - part.start
+            values = dict(zip(seen, (value[:count] for value in results), strict=False))
+            gradients = (found[:, :count] for found in results[len(seen) :])
+            yield Backward(part, values[score], values, dict(zip(by, gradients, strict=True)))
 
     def at_layers(
         self,
         score: str,
         activations: Mapping[Layer, Array],
         x: Array,
-        seed: FloatArray,
-        rules: Rules,
-    ) -> BackwardAtLayers:
+        seeds: FloatArray,
+    ) -> Backward:
         """The gradients at the sample `x`, (1, ...), by the activations of layers.
 
-        Where all of the input's way to the score leads through the first layer of the graph, only
-        what lies behind it is run, once for all of them.
+        `seeds` are (targets, 1, ...). Where all of the input's way to the score leads through the
+        first layer of the graph, only what lies behind it is run, once for all of them.
 
         Raises:
             GradientError: the score has no gradient by one of them.
@@ -161,20 +152,18 @@ class Derivatives:
         else:
             feeds = runner.feeds(model, x)
 
-        def differentiated() -> Model:
+        def differentiated(count: int) -> Model:
             part = ready
             if first.tensor in feeds:
                 spec = TensorSpec(first.tensor, np.dtype(np.float32), feeds[first.tensor].shape)
                 part = head(ready, {first.tensor: spec}, [score])
-            return differentiate(part, score, tensors, [score], rules)
+            return differentiate(part, score, tensors, [score], seeds=count)
 
         shapes = ((name, value.shape) for name, value in feeds.items())
-        session = runner.session((model, score, *tensors, rules, *shapes), differentiated)
-        runner.runs += 1
-        wanted = [score, *(GRADIENT + name for name in tensors)]
-        found = session.run({**feeds, SEED: np.repeat(seed, size, axis=0)}, wanted)
-        answers, *gradients = (value[:1] for value in found)
-        return BackwardAtLayers(answers, dict(zip(tensors, gradients, strict=True)))
+        graph = _Seeded(runner, (model, score, *tensors, *shapes), differentiated, len(seeds))
+        answers, *found = graph.run(feeds, np.repeat(seeds, size, axis=1), [score], tensors)
+        gradients = {name: values[:, :1] for name, values in zip(tensors, found, strict=True)}
+        return Backward(slice(0, 1), answers[:1], {}, gradients)
 
     def _is_enough(self, ready: Model, layer: Layer, score: str) -> bool:
         """Whether the score follows from the layer's activation alone."""
@@ -195,21 +184,25 @@ class Derivatives:
         fixed = has_fixed_batch(runner.model.proto, runner.spec.name) or 1
         return (runner.single if fixed == 1 else runner.model), fixed
 
-    def _batched(self, batching: Callable[[], Batching]) -> tuple[Model, int | None]:
+    def _takes(self, points: Points, batching: Callable[[], Batching]) -> tuple[Model, int | None]:
         """The model as it takes points, and the batch that it insists on.
 
         On a CPU several at once are no faster, and for batches of one shapes are known beforehand.
         """
         runner = self._runner
         model, fixed = self._one
-        if fixed == 1 and (runner.batch_size or _FIRST[runner.device]) == 1:
-            return model, 1
+        in_turn = points.count == 1 or isinstance(points, Following)
+        if in_turn or (fixed == 1 and (runner.batch_size or _FIRST[runner.device]) == 1):
+            return model, fixed
         found = batching()
         return found.model, found.exact
 
-    def _batch_size(self, exact: int | None) -> BatchSize:
+    def _batch_size(self, graph: _Seeded, points: Points, exact: int | None) -> BatchSize:
+        if isinstance(points, Following):
+            return Fixed(1)
         size = exact or self._runner.batch_size
-        return Fastest(_LARGEST) if size is None else Fixed(size)
+        fresh = Fastest(_LARGEST) if size is None else Fixed(size)
+        return self._sizes.setdefault((*graph.key, exact), fresh)
 
     def _ready(self, model: Model) -> Model:
         if model not in self._prepared:
@@ -224,54 +217,36 @@ _LARGEST = 64
 """A backward pass keeps every activation."""
 
 
-class _Source:
-    """How points enter the graph: as they are, or blended inside of it."""
+class _Seeded:
+    """A differentiated model that serves several targets with each forward pass."""
 
-    def __init__(self, runner: Runner, x: FloatArray, points: Points, exact: int | None) -> None:
+    def __init__(
+        self, runner: Runner, key: tuple[Hashable, ...], build: Callable[[int], Model], targets: int
+    ) -> None:
+        """`build` makes the model for a number of targets; `key` tells it from others."""
+        groups = -(-targets // TARGETS_AT_ONCE)
+        self._size = -(-targets // groups)  # groups of one size need one graph only
         self._runner = runner
-        self._x = x
-        self._points = points
-        self._exact = exact
-        self.form = _form(x, points)
+        self.key = (*key, self._size)
+        self.session = runner.session(self.key, lambda: build(self._size))
 
-    def entered(self, model: Model, outputs: Sequence[str]) -> Model:
-        """The part of the model that leads to `outputs`, with the points' way into it."""
-        if isinstance(self._points, Beside):
-            return self._beside(model, self._points)
-        if not isinstance(self._points, Blend):
-            return model
-        blended = masked(model, self._runner.spec, self._x.shape, self._points.mask, outputs)
-        name = PREFIX + next(iter(self._points.feeds))
-        return blended if self._exact is None else with_batch(blended, name, self._exact)
-
-    def shared(self, session: Session) -> Mapping[str, object]:
-        """What stays on the device."""
-        if not isinstance(self._points, Blend):
-            return {}
-        return {X: session.place(self._x), BASELINE: session.place(self._points.baseline)}
-
-    def feeds(self, part: slice, size: int) -> dict[str, Array]:
-        """What is fed for some of the points, filled up to `size`."""
-        if isinstance(self._points, Blend):
-            named = self._points.feeds.items()
-            return {PREFIX + name: fill(array[part], size) for name, array in named}
-        spec = self._runner.spec
-        if isinstance(self._points, Beside):
-            others = self._points.others.items()
-            samples = {twin_name(name, spec.name): other for name, other in others}
-            samples[spec.name] = self._x
-        else:
-            samples = {spec.name: self._points.make(part)}
-        return {name: fill(value.astype(spec.dtype), size) for name, value in samples.items()}
-
-    def _beside(self, model: Model, points: Beside) -> Model:
-        for name in points.others:
-            model = with_twin(model, name, self._runner.spec.name)
-        return model
-
-
-def _form(x: FloatArray, points: Points) -> Hashable:
-    """What tells models from one another that points enter in different ways."""
-    if isinstance(points, Blend):
-        return points.mask, x.shape
-    return tuple(points.others) if isinstance(points, Beside) else None
+    def run(
+        self,
+        feeds: Mapping[str, object],
+        seeds: FloatArray,
+        seen: Sequence[str],
+        by: Sequence[str],
+    ) -> list[Array]:
+        """Values of the tensors `seen`, then the gradients by each of `by`, (targets, N, ...)."""
+        values: list[Array] = []
+        gradients: list[list[Array]] = []
+        for start in range(0, len(seeds), self._size):
+            group = fill(seeds[start : start + self._size], self._size)
+            asked = {seed_name(index): seed for index, seed in enumerate(group)}
+            wanted = len(seeds[start : start + self._size])
+            names = [[gradient_name(name, index) for name in by] for index in range(wanted)]
+            self._runner.runs += 1
+            found = self.session.run({**feeds, **asked}, [*seen, *chain(*names)])
+            values, rest = found[: len(seen)], found[len(seen) :]
+            gradients += [rest[i : i + len(by)] for i in range(0, len(rest), len(by))]
+        return [*values, *(np.stack(own) for own in zip(*gradients, strict=True))]

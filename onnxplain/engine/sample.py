@@ -12,7 +12,7 @@ import numpy as np
 from onnxplain.autodiff.registry import STANDARD, Rules
 from onnxplain.baselines import BaselineSpec, Scene, make_baseline
 from onnxplain.engine.answers import Answer
-from onnxplain.engine.derivatives import Backward, Derivative, Derivatives, Seed
+from onnxplain.engine.derivatives import Backward, Derivative, Derivatives, Seeds
 from onnxplain.engine.runner import Part, Perturbation, Runner
 from onnxplain.engine.sample_layer import SampleLayer
 from onnxplain.engine.tokens import Tokens
@@ -22,7 +22,7 @@ from onnxplain.graph.layers import Layer
 from onnxplain.graph.masking import MASK, Mask
 from onnxplain.graph.quantized import rounds
 from onnxplain.methods.base import Anatomy, Attention, Batch, Gradients
-from onnxplain.methods.points import Given, Points
+from onnxplain.methods.points import Beside, Given, Points
 from onnxplain.targets import Class, Target
 from onnxplain.tensors import Array, FloatArray
 
@@ -120,36 +120,49 @@ class Sample:
         head = self._at.head(self._batching(), self._model_input, self._answer.tensor)
         return self._run(head, self._at.change(mask, feeds), with_masks=False)
 
-    def gradients(
-        self, target: int, points: Points | None = None, rules: Rules = STANDARD
-    ) -> Iterator[Gradients]:
+    def gradient(
+        self, rules: Rules = STANDARD, beside: Mapping[str, FloatArray] | None = None
+    ) -> FloatArray:
         """See `Subject`."""
-        for run in self._backward(self._runner.spec.name, target, points, rules):
-            yield Gradients(run.part, self._score(run.answers)[:, target], run.gradient)
+        picture = self._runner.spec.name
+        if beside is None:
+            seeds = self._seeds(self._all, self._answers)
+            (run,) = self._backward([picture], Given(1, lambda _: self.x), rules, seeds)
+            self._check_answers(run.answers)
+        else:
+            (run,) = self._backward([picture], Beside(beside), rules, self._seeds(self._all))
+        return run.gradients[picture][:, 0]
 
-    def layer_gradients(
-        self, target: int, points: Points | None = None, rules: Rules = STANDARD
+    def gradients(
+        self, points: Points, targets: Sequence[int] | None = None
     ) -> Iterator[Gradients]:
         """See `Subject`."""
-        at = self._at
-        if points is None:
-            slopes = at.slopes(self._gradients_here(target, rules)[at.layer.tensor])
-            yield Gradients(slice(0, 1), self.scores[[target]], slopes, at.activation)
-            return
-        for run in self._backward(at.layer.tensor, target, points, rules):
-            scores = self._score(run.answers)[:, target]
-            yield Gradients(run.part, scores, at.slopes(run.gradient), at.real(run.value))
+        picture, which = self._runner.spec.name, self._all if targets is None else list(targets)
+        for run in self._backward([picture], points, STANDARD, self._seeds(which)):
+            scores = self._score(run.answers)[:, which].T
+            yield Gradients(run.part, scores, run.gradients[picture])
+
+    def layer_gradient(self) -> FloatArray:
+        """See `Subject`."""
+        return self._at.slopes(self._gradients_here()[self.layer.tensor][:, 0])
+
+    def layer_gradients(self, points: Points) -> Iterator[Sequence[Gradients]]:
+        """See `Subject`."""
+        tensors = [seen.layer.tensor for seen in self._layers]
+        for run in self._backward(tensors, points, STANDARD, self._seeds(self._all)):
+            scores = self._score(run.answers).T
+            yield [seen.gradients(run, scores) for seen in self._layers]
 
     def climb(self, channel: int, points: Points) -> Iterator[Gradients]:
         """See `Subject`."""
-        at = self._at
-        seed = at.mean_of(channel)
-        derivative = Derivative(at.layer.tensor, self._runner.spec.name, STANDARD)
-        constant = Seed(seed, lambda _: seed)
+        at, picture = self._at, self._runner.spec.name
+        seed = at.mean_of(channel)[None]
+        derivative = Derivative(at.layer.tensor, (picture,), STANDARD)
+        constant = Seeds(1, seed, lambda _: seed)
         for run in self._derivatives.run(derivative, self.x, points, constant, self._batching):
-            _check_finite(run.gradient, self._runner.spec.name)
+            _check_finite(run.gradients)
             means = at.real(run.answers)[:, channel].mean(axis=(1, 2))
-            yield Gradients(run.part, means, run.gradient)
+            yield Gradients(run.part, means[None], run.gradients[picture])
 
     def attention(self) -> Attention:
         """See `Subject`."""
@@ -166,8 +179,7 @@ class Sample:
             self._answer.seed(self._answers, wanted) if constant else None,
             lambda values: self._answer.seed(values, wanted),
         )
-        for name, gradient in zip(tokens.blocks.attention, found, strict=True):
-            _check_finite(gradient, name)
+        _check_finite(dict(zip(tokens.blocks.attention, found, strict=True)))
         return _attention(tokens, found)
 
     def classifier(self) -> Classifier:
@@ -195,33 +207,39 @@ class Sample:
     def _model_input(self) -> Array:
         return self.x.astype(self._runner.spec.dtype)
 
+    @property
+    def _all(self) -> list[int]:
+        return list(range(len(self._targets)))
+
+    def _seeds(self, which: Sequence[int], values: Array | None = None) -> Seeds:
+        """The derivatives of some targets by the score tensor, at `values` where they are known."""
+        wanted = [self._targets[i] for i in which]
+
+        def at(values: Array) -> FloatArray:
+            return np.stack([self._answer.seed(values, target) for target in wanted])
+
+        if values is None and all(map(self._answer.seed_is_constant, wanted)):
+            values = self._answers
+        return Seeds(len(wanted), None if values is None else at(values), at)
+
     def _backward(
-        self, by: str, target: int, points: Points | None, rules: Rules
+        self, by: Sequence[str], points: Points, rules: Rules, seeds: Seeds
     ) -> Iterator[Backward]:
-        wanted = self._targets[target]
-        derivative = Derivative(self._answer.tensor, by, rules)
-        constant = points is None or self._answer.seed_is_constant(wanted)
-        seed = Seed(
-            self._answer.seed(self._answers, wanted) if constant else None,
-            lambda values: self._answer.seed(values, wanted),
-        )
-        here = Given(1, lambda _: self.x) if points is None else points
-        for run in self._derivatives.run(derivative, self.x, here, seed, self._batching):
-            if points is None:
-                self._check_answers(run.answers)
-            _check_finite(run.gradient, by)
+        derivative = Derivative(self._answer.tensor, tuple(by), rules)
+        for run in self._derivatives.run(derivative, self.x, points, seeds, self._batching):
+            _check_finite(run.gradients)
             yield run
 
-    def _differentiate_here(self, target: int, rules: Rules) -> Mapping[str, FloatArray]:
-        """The gradients of a target by every layer that the method looks at, by tensor."""
-        seed = self._answer.seed(self._answers, self._targets[target])
+    def _differentiate_here(self) -> Mapping[str, FloatArray]:
+        """The gradients by every layer that the method looks at, (targets, 1, ...), by tensor."""
+        seeds = self._seeds(self._all, self._answers)
+        assert seeds.constant is not None
         activations = {seen.layer: seen.raw for seen in self._layers}
         found = self._derivatives.at_layers(
-            self._answer.tensor, activations, self._model_input, seed, rules
+            self._answer.tensor, activations, self._model_input, seeds.constant
         )
         self._check_answers(found.answers)
-        for tensor, gradient in found.gradients.items():
-            _check_finite(gradient, tensor)
+        _check_finite(found.gradients)
         return found.gradients
 
     def _check_answers(self, answers: Array) -> None:
@@ -266,10 +284,11 @@ def _attention(tokens: Tokens, values: Sequence[FloatArray]) -> Attention:
     return Attention(values, layout.prefix, layout.grid, tokens.blocks.read)
 
 
-def _check_finite(gradient: FloatArray, by: str) -> None:
-    """Raise MapError for a gradient that is not."""
-    if not np.isfinite(gradient).all():
-        raise MapError(
-            f"The gradient by {by!r} is NaN or infinite: try another target or layer, a "
-            "float32 version of the model, or a method without gradients, such as scorecam."
-        )
+def _check_finite(gradients: Mapping[str, FloatArray]) -> None:
+    """Raise MapError for one that is not."""
+    for by, gradient in gradients.items():
+        if not np.isfinite(gradient).all():
+            raise MapError(
+                f"The gradient by {by!r} is NaN or infinite: try another target or layer, a "
+                "float32 version of the model, or a method without gradients, such as scorecam."
+            )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from onnxplain.engine.derivatives import Backward
 from onnxplain.engine.runner import Batching, Part, Perturbation, Runner
 from onnxplain.errors import LayerError
 from onnxplain.graph.constants import quantization
@@ -15,6 +16,7 @@ from onnxplain.graph.layout import Layout
 from onnxplain.graph.masking import Mask
 from onnxplain.graph.quantized import Quantization
 from onnxplain.graph.surgery import side_inputs
+from onnxplain.methods.base import Gradients
 from onnxplain.tensors import Array, FloatArray, TensorSpec
 
 
@@ -44,6 +46,12 @@ class SampleLayer:
         if quantised is not None:  # it is that by the integers
             gradient = gradient / np.float32(quantised.scale)
         return channels_first(gradient, self.layer.layout)
+
+    def gradients(self, run: Backward, scores: FloatArray) -> Gradients:
+        """What a backward run found at the layer; `scores` are (targets, points)."""
+        tensor = self.layer.tensor
+        values = np.stack([self.slopes(own) for own in run.gradients[tensor]])
+        return Gradients(run.part, scores, values, self.real(run.values[tensor]))
 
     def mean_of(self, channel: int) -> FloatArray:
         """The derivative of the mean of a channel by the activation, (1, ...)."""

@@ -36,10 +36,11 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Gradients:
-    """Gradients of one target's score at some points.
+    """Gradients of targets' scores at some points.
 
-    `part` says which points; `scores` is (b,); `values` is (b, ...) of the shape of the input, or
-    (b, channels, rows, columns) at a layer, where `activation` has the same shape.
+    `part` says which points; `scores` is (targets, b); `values` is (targets, b, ...) of the shape
+    of the input, or (targets, b, channels, rows, columns) at a layer, where `activation` is (b,
+    channels, rows, columns).
     """
 
     part: slice
@@ -121,15 +122,24 @@ class Subject(Protocol):
     def perturbed_layer(self, mask: Mask, feeds: Mapping[str, Array]) -> Iterator[Batch]:
         """Scores with the layer's activation multiplied by each mask described by `feeds`."""
 
-    def gradients(
-        self, target: int, points: Points | None = None, rules: Rules = STANDARD
-    ) -> Iterator[Gradients]:
-        """Gradients of a target's score by the input, at the sample or at points near it."""
+    def gradient(
+        self, rules: Rules = STANDARD, beside: Mapping[str, FloatArray] | None = None
+    ) -> FloatArray:
+        """Gradients of the targets' scores by the input, at the sample, (targets, ...).
 
-    def layer_gradients(
-        self, target: int, points: Points | None = None, rules: Rules = STANDARD
+        `beside` are other samples, (1, ...), for rules that compare the sample with them.
+        """
+
+    def gradients(
+        self, points: Points, targets: Sequence[int] | None = None
     ) -> Iterator[Gradients]:
-        """Gradients by the layer's activation, at the sample or at points near it."""
+        """The same at points near the sample, for all targets or for some."""
+
+    def layer_gradient(self) -> FloatArray:
+        """Gradients by the layer's activation, (targets, channels, rows, columns)."""
+
+    def layer_gradients(self, points: Points) -> Iterator[Sequence[Gradients]]:
+        """The same at points near the sample, by every one of `layers`."""
 
     def climb(self, channel: int, points: Points) -> Iterator[Gradients]:
         """Gradients by the input of the mean of one of the layer's channels, and that mean."""

@@ -73,6 +73,12 @@ class View:
     across: Array
 
     @classmethod
+    def plain(cls, size: tuple[int, int]) -> View:
+        """The picture as it is."""
+        down, across = (_hats(length, 0, 1) for length in size)
+        return cls(down, across)
+
+    @classmethod
     def drawn(
         cls, size: tuple[int, int], jitter: int, zoom: float, random: np.random.Generator
     ) -> View:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from onnxplain.autodiff.variants.deeplift import DEEPLIFT
 from onnxplain.autodiff.variants.difference import BASELINE
 from onnxplain.baselines import BaselineSpec
 from onnxplain.methods.base import Maps, Subject
 from onnxplain.methods.completeness import completeness
 from onnxplain.methods.gradient import InputGradientMethod
-from onnxplain.methods.points import Beside
+from onnxplain.methods.points import passes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,17 +36,13 @@ class DeepLIFT(InputGradientMethod):
     def maps(self, subject: Subject) -> Maps:
         """See `Method`."""
         baseline = subject.baseline(self.baseline)
-        points = Beside({BASELINE: baseline})
-        found = [
-            next(iter(subject.gradients(target, points, DEEPLIFT))).values
-            for target in range(len(subject.scores))
-        ]
-        values = np.concatenate(found) * (subject.x - baseline)
+        values = subject.gradient(DEEPLIFT, {BASELINE: baseline}) * (subject.x - baseline)
         changes = subject.scores - subject.scores_of(baseline)
-        passes = len(found)
+        # The baseline runs forward along with the sample.
+        told = passes(2, len(values), before=2) | {"backward_passes": len(values)}
         return Maps(
             values,
-            {"forward_passes": 2 + 2 * passes, "backward_passes": passes},
+            told,
             [
                 completeness(own, float(change), "try another baseline, or integrated_gradients")
                 for own, change in zip(values, changes, strict=True)

@@ -12,7 +12,7 @@ from onnxplain.methods.base import Maps, Subject
 from onnxplain.methods.completeness import completeness
 from onnxplain.methods.gradient import InputGradientMethod
 from onnxplain.methods.options import Samples
-from onnxplain.methods.points import Given
+from onnxplain.methods.points import Given, passes
 from onnxplain.tensors import FloatArray
 
 
@@ -55,18 +55,17 @@ class ExpectedGradients(InputGradientMethod):
             lambda part: shares[part] * x + (1 - shares[part]) * starts[drawn[part]],
         )
         absent = np.mean([subject.scores_of(start[None]) for start in starts], axis=0)
-        maps, told = [], []
-        for target, change in enumerate(subject.scores - absent):
-            total = np.zeros(x.shape[1:])
-            for found in subject.gradients(target, points):
-                total += ((x - starts[drawn[found.part]]) * found.values).sum(0, np.float64)
-            maps.append(total / self.samples)
-            told.append(completeness(maps[-1], float(change), "take more samples"))
-        passes = self.samples * len(maps)
+        values = np.zeros((len(absent), *x.shape[1:]))
+        for found in subject.gradients(points):
+            way = x - starts[drawn[found.part]]
+            values += (way * found.values).sum(1, np.float64) / self.samples
         return Maps(
-            np.stack(maps).astype(np.float32),
-            {"forward_passes": 1 + len(starts) + passes, "backward_passes": passes},
-            told,
+            values.astype(np.float32),
+            passes(self.samples, len(values), before=1 + len(starts)),
+            [
+                completeness(own, float(change), "take more samples")
+                for own, change in zip(values, subject.scores - absent, strict=True)
+            ],
         )
 
     def _starts(self, x: FloatArray) -> FloatArray:

@@ -35,20 +35,11 @@ class GradientCAM(LayerMapMethod):
     def map_at(self, subject: Subject) -> Maps:
         """See `LayerMapMethod`."""
         a = subject.activation().astype(np.float64)
-        values = [self.combine(g, a) for g in gradients(subject)]
+        values = [self.combine(g, a) for g in subject.layer_gradient().astype(np.float64)]
         return Maps(
             np.stack(values).astype(np.float32),
             {"forward_passes": 1, "backward_passes": len(values)},
         )
-
-
-def gradients(subject: Subject) -> list[Array]:
-    """The gradient of each target by the activation, (channels, rows, columns), in float64."""
-    return [
-        found.values[0].astype(np.float64)
-        for target in range(len(subject.scores))
-        for found in subject.layer_gradients(target)
-    ]
 
 
 def weighted(weights: Array, a: Array) -> Array:

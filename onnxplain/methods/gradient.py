@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from onnxplain.autodiff.registry import STANDARD, Rules
 from onnxplain.methods.base import Maps, Method, Subject
+from onnxplain.methods.points import passes
 from onnxplain.tensors import FloatArray
 
 _PERCENTILE = 99
@@ -44,7 +43,7 @@ class Gradient(InputGradientMethod):
 
     def maps(self, subject: Subject) -> Maps:
         """See `Method`."""
-        values = np.concatenate(list(here(subject)))
+        values = subject.gradient()
         return Maps(values, passes_here(values))
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
@@ -68,19 +67,13 @@ class InputXGradient(InputGradientMethod):
 
     def maps(self, subject: Subject) -> Maps:
         """See `Method`."""
-        values = subject.x * np.concatenate(list(here(subject)))
+        values = subject.x * subject.gradient()
         return Maps(values, passes_here(values))
 
 
-def here(subject: Subject, rules: Rules = STANDARD) -> Iterator[FloatArray]:
-    """The gradient of each target's score at the sample itself, (1, ...)."""
-    for target in range(len(subject.scores)):
-        yield from (found.values for found in subject.gradients(target, rules=rules))
-
-
 def passes_here(values: FloatArray) -> dict[str, int]:
-    """What maps that `here` gave have cost: a forward for the scores, and both for each map."""
-    return {"forward_passes": 1 + len(values), "backward_passes": len(values)}
+    """What maps made of gradients at the sample have cost, the forward for the scores included."""
+    return passes(1, len(values), before=1)
 
 
 def capped(heat: FloatArray) -> FloatArray:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from onnxplain.autodiff.registry import Rules
 from onnxplain.autodiff.variants.guided import DECONVNET, GUIDED
 from onnxplain.methods.base import Maps, Subject
-from onnxplain.methods.gradient import InputGradientMethod, here, passes_here
+from onnxplain.methods.gradient import InputGradientMethod, passes_here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +19,7 @@ class _Rectified(InputGradientMethod):
 
     def maps(self, subject: Subject) -> Maps:
         """See `Method`."""
-        values = np.concatenate(list(here(subject, self.rules)))
+        values = subject.gradient(self.rules)
         return Maps(values, passes_here(values))
 
 

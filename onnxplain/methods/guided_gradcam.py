@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from onnxplain.autodiff.variants.guided import GUIDED
 from onnxplain.images.geometry import upsample
 from onnxplain.methods.base import LayerMethod, Maps, Subject, rows_and_columns
 from onnxplain.methods.gradcam import GradCAM
-from onnxplain.methods.gradient import InputGradientMethod, here
+from onnxplain.methods.gradient import InputGradientMethod
+from onnxplain.methods.points import passes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +37,7 @@ class GuidedGradCAM(InputGradientMethod, LayerMethod):
         rows, columns = rows_and_columns(self.name, subject, instead="gradcam")
         coarse = GradCAM(score=self.score).map_at(subject)
         size = subject.x.shape[rows], subject.x.shape[columns]
-        guided = np.concatenate(list(here(subject, GUIDED)))
-        backwards = 2 * len(guided)
-        return Maps(
-            subject.spread(upsample(coarse.values, size)) * guided,
-            {"forward_passes": 1 + len(guided), "backward_passes": backwards},
-        )
+        guided = subject.gradient(GUIDED)
+        told = passes(1, len(guided), before=1)
+        told["backward_passes"] += coarse.diagnostics["backward_passes"]
+        return Maps(subject.spread(upsample(coarse.values, size)) * guided, told)

@@ -12,8 +12,8 @@ from onnxplain.errors import OptionError
 from onnxplain.methods.base import Maps, Subject
 from onnxplain.methods.completeness import completeness
 from onnxplain.methods.gradient import InputGradientMethod
-from onnxplain.methods.points import Given
-from onnxplain.tensors import Array, FloatArray
+from onnxplain.methods.points import Following, passes
+from onnxplain.tensors import Array
 
 _ROUNDING = 1e-9
 """A distance that counts as none, in units of the whole way."""
@@ -55,18 +55,15 @@ class GuidedIG(InputGradientMethod):
             )
         start = subject.baseline(self.baseline)
         changes = subject.scores - subject.scores_of(start)
-        maps, told = [], []
-        for target, change in enumerate(changes):
-            values = self._walk(subject, target, start)
-            maps.append(values)
-            told.append(
-                completeness(values, float(change), "take more steps, or try another baseline")
-            )
-        passes = self.steps * len(maps)
+        maps = [self._walk(subject, target, start) for target in range(len(changes))]
+        # Every target has a path of its own.
         return Maps(
             np.concatenate(maps).astype(np.float32),
-            {"forward_passes": 2 + passes, "backward_passes": passes},
-            told,
+            passes(self.steps * len(maps), 1, before=2),
+            [
+                completeness(values, float(change), "take more steps, or try another baseline")
+                for values, change in zip(maps, changes, strict=True)
+            ],
         )
 
     def _walk(self, subject: Subject, target: int, start: Array) -> Array:
@@ -74,17 +71,13 @@ class GuidedIG(InputGradientMethod):
         way = subject.x.astype(np.float64) - start
         walk = _Walk(np.abs(way), self.fraction, self.max_distance)
         values = np.zeros_like(way)
-        for step in range(self.steps):
-            gradient = _gradient(subject, target, (start + walk.share * way).astype(np.float32))
+        points = Following(self.steps, lambda: (start + walk.share * way).astype(np.float32))
+        for found in subject.gradients(points, [target]):
+            (gradient,) = found.values
             before = walk.share
-            walk.go_to((step + 1) / self.steps, np.abs(gradient))
+            walk.go_to(found.part.stop / self.steps, np.abs(gradient))
             values += gradient * (walk.share - before) * way
         return values
-
-
-def _gradient(subject: Subject, target: int, point: FloatArray) -> FloatArray:
-    (found,) = subject.gradients(target, Given(1, lambda _: point))
-    return found.values
 
 
 class _Walk:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -16,7 +17,7 @@ from onnxplain.methods.base import Maps, Subject
 from onnxplain.methods.completeness import completeness, gap
 from onnxplain.methods.gradient import InputGradientMethod
 from onnxplain.methods.options import Quadrature
-from onnxplain.methods.points import Blend, Points
+from onnxplain.methods.points import Blend, Points, passes
 from onnxplain.methods.quadrature import nodes
 from onnxplain.tensors import Array, FloatArray
 
@@ -81,46 +82,45 @@ class PathMethod(InputGradientMethod):
             )
         paths = self.paths(subject)
         starts = np.mean([subject.scores_of(path.start) for path in paths], axis=0)
-        found = [
-            self._until_complete(subject, target, paths, float(change))
-            for target, change in enumerate(subject.scores - starts)
+        changes = subject.scores - starts
+        values = np.zeros((len(changes), *subject.x.shape[1:]))
+        took = np.zeros(len(changes), int)
+        spent = Counter(forward_passes=1 + len(paths))
+        open_ones, steps = list(range(len(changes))), self.steps
+        while open_ones and steps <= max(MOST_STEPS, self.steps):
+            values[open_ones] = self._integrals(subject, open_ones, paths, steps)
+            took[open_ones] = steps
+            spent.update(passes(steps * len(paths), len(open_ones), before=0))
+            open_ones = [i for i in open_ones if not self._is_complete(values[i], changes[i])]
+            steps *= 2
+        told = [
+            {"steps": int(steps)} | self._completeness(own, float(change), int(steps))
+            for own, change, steps in zip(values, changes, took, strict=True)
         ]
-        passes = sum(told.pop("passes") for _, told in found)
-        return Maps(
-            np.stack([values for values, _ in found]).astype(np.float32),
-            {"forward_passes": 1 + len(paths) + passes, "backward_passes": passes},
-            [told for _, told in found],
-        )
+        return Maps(values.astype(np.float32), dict(spent), told)
 
-    def _until_complete(
-        self, subject: Subject, target: int, paths: Sequence[Path], change: float
-    ) -> tuple[Array, dict[str, Any]]:
-        """One target's values, with more and more steps where a tolerance asks for them."""
-        steps = self.steps
-        values = self._integral(subject, target, paths, steps)
-        passes = steps * len(paths)
+    def _is_complete(self, values: Array, change: float) -> bool:
+        """Whether the values add up as well as they are to."""
+        return self.tolerance is None or abs(gap(values, change)) <= self.tolerance * abs(change)
+
+    def _completeness(self, values: Array, change: float, steps: int) -> dict[str, Any]:
         if self.tolerance is None:
             remedy = "take more steps, set a tolerance, or try another baseline"
-            told = completeness(values, change, remedy)
-        else:
-            while abs(gap(values, change)) > self.tolerance * abs(change) and (
-                2 * steps <= MOST_STEPS
-            ):
-                steps *= 2
-                values = self._integral(subject, target, paths, steps)
-                passes += steps * len(paths)
-            remedy = f"no more than {steps} steps are tried, so loosen the tolerance"
-            told = completeness(values, change, remedy, self.tolerance)
-        return values, {"steps": steps, "passes": passes} | told
+            return completeness(values, change, remedy)
+        remedy = f"no more than {steps} steps are tried, so loosen the tolerance"
+        return completeness(values, change, remedy, self.tolerance)
 
-    def _integral(self, subject: Subject, target: int, paths: Sequence[Path], steps: int) -> Array:
+    def _integrals(
+        self, subject: Subject, targets: Sequence[int], paths: Sequence[Path], steps: int
+    ) -> Array:
+        """∫ g(γ(α)) ⊙ ∂γ/∂α dα of some targets, averaged over the paths, (targets, ...)."""
         shares, weights = nodes(self.rule, steps)
-        total = np.zeros(subject.x.shape[1:])
+        total = np.zeros((len(targets), *subject.x.shape[1:]))
         for path in paths:
-            for found in subject.gradients(target, path.points(shares)):
-                looks = zip(shares[found.part], weights[found.part], found.values, strict=True)
-                for share, weight, gradient in looks:
-                    total += weight * gradient * path.speed(share)[0]
+            for found in subject.gradients(path.points(shares), targets):
+                looks = zip(shares[found.part], weights[found.part], strict=True)
+                for place, (share, weight) in enumerate(looks):
+                    total += weight * found.values[:, place] * path.speed(share)
         return total / len(paths)
 
 

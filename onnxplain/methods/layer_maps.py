@@ -19,7 +19,7 @@ ALL = "all"
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerMapMethod(LayerMethod):
+class LayerMapsMethod(LayerMethod):
     """A method with one map for each layer.
 
     `layer` may name several layers, with commas between them, or "all": every layer that matters
@@ -32,8 +32,8 @@ class LayerMapMethod(LayerMethod):
     fuse: Fuse = "mean"
 
     @abstractmethod
-    def map_at(self, subject: Subject) -> Maps:
-        """The map on the grid of `subject.layer`, for all targets at once."""
+    def maps_at(self, subject: Subject) -> Sequence[Maps]:
+        """The maps on the grids of all `subject.layers`, for all targets at once."""
 
     def look_at(self, anatomy: Anatomy) -> Sequence[Layer]:
         """The layers that the user named.
@@ -53,7 +53,8 @@ class LayerMapMethod(LayerMethod):
 
     def maps(self, subject: Subject) -> Maps:
         """See `Method`."""
-        found = {layer.tensor: self.map_at(subject.at(layer)) for layer in subject.layers}
+        names = (layer.tensor for layer in subject.layers)
+        found = dict(zip(names, self.maps_at(subject), strict=True))
         if len(found) == 1:
             return next(iter(found.values()))
         rows, columns = zip(*(maps.values.shape[1:] for maps in found.values()), strict=True)
@@ -73,6 +74,19 @@ class LayerMapMethod(LayerMethod):
     def sheet(self, values: FloatArray) -> FloatArray | None:
         """The map of every layer, where all were asked for."""
         return values if self.layer == ALL and values.ndim == 3 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerMapMethod(LayerMapsMethod):
+    """A method that makes the map of each layer by itself."""
+
+    @abstractmethod
+    def map_at(self, subject: Subject) -> Maps:
+        """The map on the grid of `subject.layer`, for all targets at once."""
+
+    def maps_at(self, subject: Subject) -> Sequence[Maps]:
+        """See `LayerMapsMethod`."""
+        return [self.map_at(subject.at(layer)) for layer in subject.layers]
 
 
 _FUSE: Mapping[str, Callable[[FloatArray], FloatArray]] = {

@@ -14,9 +14,8 @@ from onnxplain.baselines import BaselineSpec
 from onnxplain.errors import OptionError
 from onnxplain.methods.base import Maps, Subject
 from onnxplain.methods.completeness import gap
-from onnxplain.methods.gradient import InputGradientMethod
+from onnxplain.methods.gradient import InputGradientMethod, passes_here
 from onnxplain.methods.options import CompositeName
-from onnxplain.methods.points import Beside
 from onnxplain.tensors import FloatArray
 
 _BOXED = ("zbox", "epsilon_gamma_box")
@@ -63,13 +62,7 @@ class LRP(InputGradientMethod):
         if self.epsilon < 0 or self.gamma < 0:
             raise OptionError("lrp takes an epsilon and a gamma that are not negative.")
         rules = relevance(self.composite, self.epsilon, self.gamma)
-        points = Beside(self._box(subject))
-        found = [
-            next(iter(subject.gradients(target, points, rules))).values
-            for target in range(len(subject.scores))
-        ]
-        values = np.concatenate(found)
-        passes = len(found)
+        values = subject.gradient(rules, self._box(subject))
         told = [_conservation(*pair) for pair in zip(values, subject.scores, strict=True)]
         for shares, about in zip(values, told, strict=True):
             if (
@@ -78,7 +71,7 @@ class LRP(InputGradientMethod):
                 and np.ptp(shares) <= 1e-6 * abs(shares).max()
             ):
                 about.setdefault("warnings", []).append(_ALL_THE_SAME)
-        return Maps(values, {"forward_passes": 1 + passes, "backward_passes": passes}, told)
+        return Maps(values, passes_here(values), told)
 
     def _box(self, subject: Subject) -> Mapping[str, FloatArray]:
         if self.composite not in _BOXED:

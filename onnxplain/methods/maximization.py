@@ -13,12 +13,12 @@ from onnxplain.errors import LayerError, OptionError
 from onnxplain.graph.layers import Layer
 from onnxplain.methods.base import Anatomy, Gradients, Maps, Method, Subject, one_layer
 from onnxplain.methods.canvas import Adam, Canvas, View
-from onnxplain.methods.points import Given
+from onnxplain.methods.points import Following, passes
 from onnxplain.tensors import Array, FloatArray
 
 _NOISE = 0.01
 
-Ascent = Callable[[Given], Iterator[Gradients]]
+Ascent = Callable[[Following], Iterator[Gradients]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ class ActivationMaximization(Method):
         if self.channel is not None:
             ascent = functools.partial(subject.climb, self.channel)
             return self._as_maps([self._painted(subject, black, white, ascent)] * count, 1)
-        ascents = (functools.partial(subject.gradients, target) for target in range(count))
+        ascents = [functools.partial(subject.gradients, targets=[i]) for i in range(count)]
         painted = [self._painted(subject, black, white, ascent) for ascent in ascents]
         return self._as_maps(painted, count)
 
@@ -117,28 +117,26 @@ class ActivationMaximization(Method):
             placed = np.moveaxis(picture, (1, 2), axes)[None]
             return np.ascontiguousarray(placed, np.float32)
 
-        def found_at(picture: Array) -> tuple[float, Array]:
-            (found,) = ascent(Given(1, lambda _: sample(picture)))
-            return float(found.scores[0]), planes(found.values).astype(np.float64)
-
         canvas = Canvas(planes(subject.x), planes(black), planes(white))
         random = np.random.default_rng(self.seed)
-        before, _ = found_at(canvas.picture())
+        size = (subject.x.shape[subject.spatial[0]], subject.x.shape[subject.spatial[1]])
+        view = View.plain(size)
+        found = ascent(Following(self.steps + 2, lambda: sample(view.see(canvas.picture()))))
+        before = float(next(found).scores[0, 0])
         shape = (*canvas.coefficients.shape, 2)
         canvas.coefficients += (_NOISE * random.normal(size=shape)).view(np.complex128)[..., 0]
-        size = (subject.x.shape[subject.spatial[0]], subject.x.shape[subject.spatial[1]])
         adam = Adam(self.rate)
         for _ in range(self.steps):
             view = View.drawn(size, self.jitter, self.zoom, random)
-            _, slopes = found_at(view.see(canvas.picture()))
+            slopes = planes(next(found).values[0]).astype(np.float64)
             canvas.coefficients += adam.step(canvas.gradient(view.back(slopes)))
-        after, _ = found_at(canvas.picture())
+        view = View.plain(size)
+        after = float(next(found).scores[0, 0])
         return sample(canvas.picture())[0], before, after
 
     def _as_maps(self, painted: Sequence[tuple[FloatArray, float, float]], runs: int) -> Maps:
-        passes = runs * (self.steps + 2)
         return Maps(
             np.stack([picture for picture, _, _ in painted]),
-            {"forward_passes": 1 + passes, "backward_passes": passes},
+            passes(runs * (self.steps + 2), 1, before=1),
             each=[{"at_start": before, "at_end": after} for _, before, after in painted],
         )

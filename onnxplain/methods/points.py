@@ -49,4 +49,24 @@ class Beside:
     count: ClassVar[int] = 1
 
 
-Points = Given | Blend | Beside
+@dataclass(frozen=True, eq=False)
+class Following:
+    """`count` points of which each depends on what was found at the one before.
+
+    `make()` gives the next one, (1, ...), after that was seen.
+    """
+
+    count: int
+    make: Callable[[], FloatArray]
+
+
+Points = Given | Blend | Beside | Following
+
+TARGETS_AT_ONCE = 8
+"""How many targets one forward pass serves; with more, the graph and its memory grow too large."""
+
+
+def passes(points: int, targets: int, before: int) -> dict[str, int]:
+    """The passes that gradients of some targets at some points take, with the forwards `before`."""
+    forwards = before + points * -(-targets // TARGETS_AT_ONCE)
+    return {"forward_passes": forwards, "backward_passes": points * targets}

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from onnxplain.errors import LayerError, OptionError
-from onnxplain.methods.base import Maps, Subject
+from onnxplain.methods.base import Gradients, Maps, Subject
 from onnxplain.methods.gradcam import pixel_weights, positive, weighted
-from onnxplain.methods.layer_maps import LayerMapMethod
+from onnxplain.methods.layer_maps import LayerMapsMethod
 from onnxplain.methods.options import Cells, Indices
-from onnxplain.methods.points import Points
+from onnxplain.methods.points import passes
 from onnxplain.methods.smoothgrad import noisy
-from onnxplain.tensors import Array
+from onnxplain.tensors import Array, FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)
-class SmoothGradCAMPlusPlus(LayerMapMethod):
+class SmoothGradCAMPlusPlus(LayerMapsMethod):
     """Grad-CAM++ with A, g, g² and g³ averaged over noisy copies of the sample.
 
     ReLU(Σ_k w_k Ā^k), w_k = Σ α^k ReLU(ḡ^k), α^k = D₂^k / (2 D₂^k + Σ Ā^k · D₃^k), where D₂ and D₃
@@ -43,27 +44,23 @@ class SmoothGradCAMPlusPlus(LayerMapMethod):
     only_channels: Indices = None
     only_neurons: Cells = None
 
-    def map_at(self, subject: Subject) -> Maps:
-        """See `LayerMapMethod`.
+    def maps_at(self, subject: Subject) -> Sequence[Maps]:
+        """See `LayerMapsMethod`.
 
         Raises:
-            LayerError: the layer has no such channel or neuron.
+            LayerError: a layer has no such channel or neuron.
             OptionError: an option is out of its range.
         """
         if self.noise < 0 or self.samples < 1 or self.seed < 0:
             raise OptionError(f"{self.name} takes noise >= 0, samples >= 1 and seed >= 0.")
-        chosen = self._chosen(subject)
+        chosen = [self._chosen(subject.at(layer)) for layer in subject.layers]
         points = noisy(subject.x, self.noise, self.samples, self.seed)
-        values = []
-        for target in range(len(subject.scores)):
-            a, first, second, third = _means(subject, target, points)
-            weights = pixel_weights(second, third, a) * positive(first) * chosen
-            values.append(positive(weighted(weights.sum(axis=(1, 2)), a)))
-        passes = len(values) * self.samples
-        return Maps(
-            np.stack(values).astype(np.float32),
-            {"forward_passes": 1 + passes, "backward_passes": passes},
-        )
+        means = [_Means() for _ in chosen]
+        for layers in subject.layer_gradients(points):
+            for seen, found in zip(means, layers, strict=True):
+                seen.add(found)
+        told = passes(self.samples, len(subject.scores), before=1)
+        return [Maps(_map(*pair), told) for pair in zip(means, chosen, strict=True)]
 
     def _chosen(self, subject: Subject) -> Array:
         """1 where a neuron of a channel counts, else 0."""
@@ -83,11 +80,35 @@ class SmoothGradCAMPlusPlus(LayerMapMethod):
         return channel[:, None, None] * neuron
 
 
-def _means(subject: Subject, target: int, points: Points) -> tuple[Array, ...]:
-    """Of the activation, and of the first three powers of the gradient by it."""
-    totals = np.zeros((4, *subject.activation().shape))
-    for found in subject.layer_gradients(target, points):
+class _Means:
+    """Of the activation, (channels, rows, columns), and of the powers of gradients by it.
+
+    `powers` are the first three, each (targets, channels, rows, columns).
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing seen."""
+        self._count = 0
+        self.activation: Array = np.zeros(())
+        self.powers: list[Array] = [np.zeros(())] * 3
+
+    def add(self, found: Gradients) -> None:
+        """See some more noisy copies."""
         assert found.activation is not None
         a, g = found.activation.astype(np.float64), found.values.astype(np.float64)
-        totals += [values.sum(axis=0) for values in (a, g, g**2, g**3)]
-    return tuple(totals / points.count)
+        before, self._count = self._count, self._count + len(a)
+        self.activation = (before * self.activation + a.sum(axis=0)) / self._count
+        self.powers = [
+            (before * mean + (g**power).sum(axis=1)) / self._count
+            for power, mean in enumerate(self.powers, 1)
+        ]
+
+
+def _map(means: _Means, chosen: Array) -> FloatArray:
+    """The maps of all targets at one layer, (targets, rows, columns)."""
+    a = means.activation
+    maps = []
+    for first, second, third in zip(*means.powers, strict=True):
+        weights = pixel_weights(second, third, a) * positive(first) * chosen
+        maps.append(positive(weighted(weights.sum(axis=(1, 2)), a)))
+    return np.stack(maps).astype(np.float32)

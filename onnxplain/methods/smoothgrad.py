@@ -11,7 +11,7 @@ import numpy as np
 from onnxplain.errors import OptionError
 from onnxplain.methods.base import Maps, Subject
 from onnxplain.methods.gradient import Gradient, InputGradientMethod
-from onnxplain.methods.points import Given
+from onnxplain.methods.points import Given, passes
 from onnxplain.tensors import Array, FloatArray
 
 
@@ -67,18 +67,12 @@ class NoiseMethod(InputGradientMethod):
         if self.noise < 0 or self.samples < 1 or self.seed < 0:
             raise OptionError(f"{self.name} takes noise >= 0, samples >= 1 and seed >= 0.")
         points = noisy(subject.x, self.noise, self.samples, self.seed)
-        maps = []
-        for target in range(len(subject.scores)):
-            seen = Moments()
-            for found in subject.gradients(target, points):
-                for gradient in found.values:
-                    seen.add(gradient)
-            maps.append(self.statistic(seen))
-        passes = len(maps) * self.samples
-        return Maps(
-            np.stack(maps).astype(np.float32),
-            {"forward_passes": 1 + passes, "backward_passes": passes},
-        )
+        seen = Moments()
+        for found in subject.gradients(points):
+            for gradients in found.values.swapaxes(0, 1):
+                seen.add(gradients)
+        values = self.statistic(seen).astype(np.float32)
+        return Maps(values, passes(self.samples, len(values), before=1))
 
 
 def noisy(x: FloatArray, noise: float, samples: int, seed: int) -> Given:

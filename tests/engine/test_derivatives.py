@@ -110,12 +110,14 @@ class Probe(Method):
             if self.inside
             else Given(len(SHARES), lambda part: shares[part] * X + (1 - shares[part]) * BASELINE)
         )
-        asked = subject.layer_gradients if self.at_layer else subject.gradients
-        found = list(asked(0, points))
-        scores = np.concatenate([one.scores for one in found])
+        if self.at_layer:
+            found = [own for (own,) in subject.layer_gradients(points)]
+        else:
+            found = list(subject.gradients(points))
+        scores = np.concatenate([one.scores[0] for one in found])
         return Maps(
-            np.concatenate([one.values for one in found])[None],
-            {"scores": scores, "batches": [len(one.scores) for one in found]},
+            np.concatenate([one.values for one in found], axis=1),
+            {"scores": scores, "batches": [one.scores.shape[1] for one in found]},
         )
 
     def heat(self, values: Any, spatial: Any) -> Any:

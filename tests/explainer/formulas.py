@@ -51,5 +51,21 @@ NET_R_SHAPES = {
 }
 """Every method, and the shape of its values for net R."""
 
-OPTIONS: dict[str, dict[str, Any]] = {"rise": {"samples": 30}}
+OF_GRADIENTS = (
+    "gradient input_x_gradient smoothgrad smoothgrad_squared vargrad integrated_gradients blur_ig "
+    "expected_gradients guided_backprop deconvnet deeplift lrp gradcam gradcam++ xgradcam hirescam "
+    "layercam eigengradcam smooth_gradcam++ guided_gradcam"
+).split()
+"""Methods with gradients whose targets share all passes but the backward one."""
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "rise": {"samples": 30},
+    "smoothgrad": {"samples": 3},
+    "smoothgrad_squared": {"samples": 3},
+    "vargrad": {"samples": 3},
+    "smooth_gradcam++": {"samples": 3},
+    "integrated_gradients": {"steps": 4},
+    "blur_ig": {"steps": 4, "max_sigma": 4.0},
+    "expected_gradients": {"samples": 3, "baselines": noise(2, 3, 20, 26)},
+}
 """What keeps a method short."""

@@ -234,14 +234,29 @@ def fed(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
 
 @pytest.mark.parametrize("score", ["logit", "probability"])
 @pytest.mark.parametrize("layer", ["relu2", "relu2,conv1"])
-def test_targets_share_the_forward_and_layers_the_run_behind_the_first(
+def test_targets_share_the_forward_and_with_layers_the_run_behind_the_first(
     fed: list[set[str]], layer: str, score: str
 ) -> None:
     case = CASES["net_r"]()
     picture = np.random.default_rng(0).integers(0, 255, (20, 26, 3), np.uint8)
     case.explainer.explain_each(picture, "hirescam", [0, 1, 2], layer=layer, score=score)
-    head = {layer.rsplit(",", maxsplit=1)[-1], "onnxplain/seed"}
-    assert fed == [{"x"}, head, head, head]
+    seeds = {"onnxplain/seed", "onnxplain/seed_1", "onnxplain/seed_2"}
+    assert fed == [{"x"}, seeds | {layer.rsplit(",", maxsplit=1)[-1]}]
+
+
+def test_noisy_copies_are_run_once_for_all_layers_and_targets(fed: list[set[str]]) -> None:
+    case = CASES["net_r"]()
+    picture = np.random.default_rng(0).integers(0, 255, (20, 26, 3), np.uint8)
+    options = {"samples": 2, "layer": "relu2,conv1"}
+    together = case.explainer.explain_each(picture, "smooth_gradcam++", [0, 1], **options)
+    copies = {"x", "onnxplain/seed", "onnxplain/seed_1"}
+    assert fed == [{"x"}, copies, copies]
+    for target, found in enumerate(together):
+        for layer, values in zip(("relu2", "conv1"), found.values, strict=True):
+            options["layer"] = layer
+            alone = case.explainer.explain(picture, "smooth_gradcam++", target, **options).values
+            alone = upsample_half_pixel(alone.astype(np.float64), values.shape)
+            assert_allclose(values, alone, rtol=1e-4, atol=1e-6 * np.abs(values).max())
 
 
 # --- several layers -----------------------------------------------------------------------------
