@@ -6,20 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from onnxplain.errors import ModelError
+from onnxplain.graph.activations import Kind, last_activation
 from onnxplain.graph.constants import quantization
 from onnxplain.graph.model import Model
 from onnxplain.graph.names import closest
 from onnxplain.graph.quantized import Quantization
 
-Activation = Literal["softmax", "logsoftmax", "sigmoid", "none"]
+Activation = Kind | Literal["none"]
 
-_ACTIVATIONS: dict[str, Activation] = {
-    "Softmax": "softmax",
-    "LogSoftmax": "logsoftmax",
-    "Sigmoid": "sigmoid",
-    "QLinearSoftmax": "softmax",
-    "QLinearSigmoid": "sigmoid",
-}
 _TRANSPARENT = frozenset(
     "Identity Cast Dropout Flatten Reshape Squeeze Unsqueeze "
     "QuantizeLinear DequantizeLinear".split()
@@ -54,9 +48,8 @@ def find_score(model: Model, output: str | None = None) -> ScoreTensor:
         raise ModelError(f"The model has no output {name!r}{closest(name, names)}.")
     tensor = name
     while (node := model.wiring.producer(tensor)) is not None:
-        if node.op_type in _ACTIVATIONS:
-            logit = node.input[0]
-            return ScoreTensor(name, logit, _ACTIVATIONS[node.op_type], quantization(model, logit))
+        if (found := last_activation(model, tensor)) is not None:
+            return ScoreTensor(name, found.logit, found.kind, quantization(model, found.logit))
         if node.op_type not in _TRANSPARENT:
             break
         tensor = node.input[0]

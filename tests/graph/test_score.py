@@ -29,13 +29,25 @@ SHAPES = {
     "s4": np.array([0, 1, 1, 3]),
     "s5": np.array([0, 3, 1, 1]),
     "axes": np.array([2, 3]),
+    "last": np.array([-1]),
 }
 NINE, THIRTEEN = [9, 11, 12, 13, 17], [13, 17]
 QUANTISE = "q = QuantizeLinear(z, scale, zero)"
 BACK = "(q, scale, zero, out_scale, out_zero)  y = DequantizeLinear(a, out_scale, out_zero)"
 
 # name: (nodes from the logits `z` to `y`; the tensor of logits; the activation; opsets)
+EXP = "a = Exp(z)  b = ReduceSum<keepdims=1>(a, last)"
+SHIFTED = "m = ReduceMax<axes=[1]>(z)  d = Sub(z, m)  a = Exp(d)  b = ReduceSum(a, last)"
+ONE = "one = Constant<value_float=1.0>()  a = Neg(z)  b = Exp(a)"
 ENDINGS = {
+    "softmax written out": (EXP + "y = Div(a, b)", "z", "softmax", THIRTEEN),
+    "softmax written out, kept in range": (SHIFTED + "y = Div(a, b)", "z", "softmax", THIRTEEN),
+    "log of a softmax": ("a = Softmax(z)  y = Log(a)", "z", "softmax", NINE),
+    "log-softmax written out": (EXP + "c = Log(b)  y = Sub(z, c)", "z", "softmax", THIRTEEN),
+    "log-softmax in range": (SHIFTED + "c = Log(b)  y = Sub(d, c)", "z", "softmax", THIRTEEN),
+    "z less its norm": ("c = ReduceLogSumExp<axes=[1]>(z)  y = Sub(z, c)", "z", "softmax", NINE),
+    "sigmoid written out": (ONE + "c = Add(one, b)  y = Div(one, c)", "z", "sigmoid", THIRTEEN),
+    "its reciprocal": (ONE + "c = Add(b, one)  y = Reciprocal(c)", "z", "sigmoid", THIRTEEN),
     "logits": ("y = Identity(z)", "y", "softmax", NINE),
     "logits behind a singleton": ("y = Reshape(z, s4)", "y", "softmax", NINE),
     "logits as 1x1 maps": ("y = Reshape(z, s5)", "y", "softmax", NINE),
@@ -140,6 +152,21 @@ def test_a_model_that_only_decides() -> None:
     proto = ending("label = ArgMax<axis=1>(z)", outputs="int64 label")
     with pytest.raises(ModelError, match=r"label \(int64\).*no score"):
         find_score(load(proto))
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        "a = Exp(z)  b = ReduceSum(z, last)  y = Div(a, b)",
+        "a = Exp(z)  n = Neg(z)  e = Exp(n)  b = ReduceSum(e, last)  y = Div(a, b)",
+        "n = Neg(z)  c = ReduceLogSumExp<axes=[1]>(n)  y = Sub(z, c)",
+        "two = Constant<value_float=2.0>()  a = Neg(z)  b = Exp(a)  c = Add(two, b)"
+        "y = Reciprocal(c)",
+        "a = Sigmoid(z)  y = Log(a)",
+    ],
+)
+def test_what_only_looks_like_an_activation(nodes: str) -> None:
+    assert find_score(load(ending(nodes))).logit == "y"
 
 
 def test_a_softmax_inside_the_model_is_not_its_last() -> None:
