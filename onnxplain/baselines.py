@@ -26,8 +26,8 @@ class Colours(Protocol):
 class Scene:
     """A sample that a baseline is made for.
 
-    `x` is (1, ...); `channels` is its channel axis and `spatial` its axes of rows and columns.
-    `colours` is None where the input is no picture.
+    `x` is (1, ...); `channels` is its channel axis, None where that is not known, and `spatial` its
+    axes of rows and columns, or of time. `colours` is None where the input is no picture.
     """
 
     x: FloatArray
@@ -86,13 +86,14 @@ def _blur(scene: Scene) -> FloatArray:
     """Gaussian blur, sigma a tenth of the longer side: no object's outline survives it."""
     from onnxplain.images.opencv import cv2
 
-    if len(scene.spatial) != 2:
-        raise OptionError("The baseline blur needs a picture: choose zeros or mean.")
-    planes = np.moveaxis(scene.x[0], [axis - 1 for axis in scene.spatial], [0, 1])
-    sigma = 0.1 * max(planes.shape[:2])
-    blurred = cv2.GaussianBlur(planes, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
-    blurred = blurred.reshape(planes.shape)
-    placed: FloatArray = np.moveaxis(blurred, [0, 1], [axis - 1 for axis in scene.spatial])[None]
+    if scene.channels is None or len(scene.spatial) > 2:
+        raise OptionError("The baseline blur needs a picture or a signal: choose zeros or mean.")
+    axes, front = [axis - 1 for axis in scene.spatial], list(range(len(scene.spatial)))
+    planes = np.moveaxis(scene.x[0], axes, front)
+    sigma = 0.1 * max(planes.shape[i] for i in front)
+    picture = planes.reshape(planes.shape[0], -1, planes.shape[-1])  # a signal is one column
+    blurred = cv2.GaussianBlur(picture, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+    placed: FloatArray = np.moveaxis(blurred.reshape(planes.shape), front, axes)[None]
     return placed
 
 

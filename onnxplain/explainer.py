@@ -5,22 +5,18 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from onnxplain.autodiff.differentiability import Differentiability, differentiability
-from onnxplain.engine.anatomy import ModelAnatomy
-from onnxplain.engine.answers import answer
 from onnxplain.engine.arrays import others_for, sample_of, samples_for
-from onnxplain.engine.derivatives import Derivatives
-from onnxplain.engine.heat import to_heatmap
+from onnxplain.engine.explained import Attributed, ExplainedModel, Question
+from onnxplain.engine.heat import nothing_shown, to_heatmap
 from onnxplain.engine.runner import Runner
-from onnxplain.engine.sample import Sample
 from onnxplain.engine.samples import Samples
-from onnxplain.errors import MapError, OptionError, PreprocessError, TargetError
+from onnxplain.errors import MapError, OptionError, TargetError
 from onnxplain.explanation import (
     Attribution,
     ExplainedTarget,
@@ -34,15 +30,17 @@ from onnxplain.graph.layers import Layer
 from onnxplain.graph.load import ModelSource, load
 from onnxplain.graph.model import Model
 from onnxplain.graph.score import find_score
+from onnxplain.images.geometry import Placement
 from onnxplain.images.labels import Labels, find_labels
 from onnxplain.images.picture import as_picture, read_picture
 from onnxplain.images.preprocess import Preprocess
 from onnxplain.images.sources import check_fits, find_preprocess
-from onnxplain.methods.base import Maps, Method
+from onnxplain.methods.base import Method
+from onnxplain.methods.gradient import Gradient
 from onnxplain.methods.registry import make_method
 from onnxplain.render.sheet import contact_sheet
 from onnxplain.runtime.batching import Progress
-from onnxplain.targets import Class, Target, TargetSpec, as_list, resolve
+from onnxplain.targets import Target, TargetSpec, as_list
 from onnxplain.tensors import Array, FloatArray, TensorSpec
 from onnxplain.versions import versions
 
@@ -94,8 +92,8 @@ class Explainer:
         self._given_preprocess = preprocess
         self._given_labels = Path(labels) if isinstance(labels, str) else labels
         self._runner = Runner(self.model, self.input, self._others, provider, batch_size)
-        self._derivatives = Derivatives(self._runner)
         self._samples = Samples(self.model, self.input, lambda: self.preprocess)
+        self._explained = self._explained_by(self._runner)
 
     @functools.cached_property
     def preprocess(self) -> Preprocess:
@@ -127,8 +125,7 @@ class Explainer:
         other = copy.copy(self)
         other.model = model
         other._runner = self._runner.with_model(model)
-        other._derivatives = Derivatives(other._runner)
-        other.__dict__.pop("_anatomies", None)
+        other._explained = self._explained_by(other._runner)
         return other
 
     def on_progress(self, report: Progress) -> None:
@@ -140,7 +137,7 @@ class Explainer:
 
         `x` is a sample whose shape counts; by default one of the shape that pictures are given.
         """
-        return self._anatomy(self._samples.noise() if x is None else x).layers
+        return self._explained.anatomy(x).layers
 
     def layer(self, name: str = "auto", x: Array | None = None) -> Layer:
         """The layer of that name; "auto" is the one that CAM methods look at by default.
@@ -148,7 +145,7 @@ class Explainer:
         Raises:
             LayerError: there is no such layer, or none with a grid.
         """
-        return self._anatomy(self._samples.noise() if x is None else x).layer(name)
+        return self._explained.anatomy(x).layer(name)
 
     def classifier(self, x: Array | None = None) -> Classifier:
         """The linear layer behind a global pool, which `cam` reads.
@@ -156,7 +153,7 @@ class Explainer:
         Raises:
             LayerError: there is none.
         """
-        return self._anatomy(self._samples.noise() if x is None else x).classifier()
+        return self._explained.anatomy(x).classifier()
 
     def differentiability(self) -> Differentiability:
         """What stands between the score and its gradient at the input, found without a run.
@@ -213,6 +210,26 @@ class Explainer:
         """
         return self._explain(picture, make_method(method, options), as_list(target))
 
+    def targets(
+        self,
+        picture: Picture,
+        target: TargetSpec | Sequence[TargetSpec] = "top1",
+    ) -> list[Target]:
+        """What `target` means for one picture, as objects of `onnxplain.targets`.
+
+        A region of a segmenter that is predicted in one picture can so be explained again with
+        another model, or in a changed picture.
+
+        Raises:
+            OnnxplainError: as in `explain`.
+        """
+        pixels = read_picture(Path(picture)) if isinstance(picture, str | Path) else None
+        x, placement = self.preprocess.apply(
+            as_picture(np.asarray(picture)) if pixels is None else pixels
+        )
+        asked = Question(x, Gradient(), as_list(target), self._others, placement)
+        return self._explained.targets(asked)
+
     def _explain(
         self,
         picture: Picture,
@@ -224,36 +241,54 @@ class Explainer:
         path = Path(picture) if isinstance(picture, str | Path) else None
         pixels = read_picture(path) if path is not None else as_picture(np.asarray(picture))
         x, placement = self.preprocess.apply(pixels)
-        result = self._attribute(x, configured, specs, single=single)
-        explanations = []
-        for i, explained in enumerate(result.targets):
-            values = result.maps.values[i]
-            sheet = self._sheet(configured, values, result.layer_names)
-            heat = configured.heat(values, self._samples.spatial(x))
-            heatmap, heat_range = to_heatmap(heat, placement, configured.name)
-            explanations.append(
-                Explanation(
-                    values=values,
-                    heatmap=heatmap,
-                    heatmap_range=heat_range,
-                    picture=np.clip(np.rint(pixels), 0, 255).astype(np.uint8),
-                    method=configured.name,
-                    target=ExplainedTarget(configured.shows)
-                    if configured.shows
-                    else _described(explained),
-                    score=float(result.scores[i]),
-                    score_kind=configured.score,
-                    score_tensor=result.score_tensor,
-                    parameters=configured.options(),
-                    provenance=self._provenance(result.batching),
-                    layers=result.layer_names,
-                    diagnostics=result.maps.about(i),
-                    picture_path=path,
-                    seen=placement.covered(),
-                    sheet=sheet,
-                )
-            )
-        return explanations
+        asked = Question(x, configured, specs, self._others, placement, single)
+        result = self._explained.explain(asked)
+        return [
+            self._explanation(i, asked, result, placement, pixels, path)
+            for i in range(len(result.targets))
+        ]
+
+    def _explanation(
+        self,
+        i: int,
+        asked: Question,
+        result: Attributed,
+        placement: Placement,
+        pixels: FloatArray,
+        path: Path | None,
+    ) -> Explanation:
+        """The explanation of target `i`, on the picture's own `pixels`."""
+        method, values = asked.method, result.maps.values[i]
+        heat = method.heat(values, self._samples.spatial(asked.x))
+        heatmap, heat_range = to_heatmap(heat, placement, method.name)
+        return Explanation(
+            values=values,
+            heatmap=heatmap,
+            heatmap_range=heat_range,
+            picture=np.clip(np.rint(pixels), 0, 255).astype(np.uint8),
+            method=method.name,
+            target=ExplainedTarget(method.shows)
+            if method.shows
+            else ExplainedTarget.of(result.targets[i]),
+            score=float(result.scores[i]),
+            score_kind=method.score,
+            score_tensor=result.score_tensor,
+            parameters=method.options(),
+            provenance=self._provenance(result.batching),
+            layers=result.layer_names,
+            diagnostics=result.maps.about(i),
+            picture_path=path,
+            seen=placement.covered(),
+            sheet=self._sheet(method, values, result.layer_names),
+        )
+
+    def _with_warning(
+        self, about: dict[str, Any], method: Method, values: FloatArray, samples: Array
+    ) -> dict[str, Any]:
+        """What is told of a map, with a warning where it is the same everywhere."""
+        heat = method.heat(values, self._samples.spatial(samples))
+        nothing = nothing_shown(heat, method.name)
+        return about | {"warnings": [*about.get("warnings", ()), nothing]} if nothing else about
 
     def _sheet(self, method: Method, values: FloatArray, layers: Sequence[str]) -> Array | None:
         """What is drawn in place of the overlay, where it is not the heatmap."""
@@ -295,91 +330,33 @@ class Explainer:
         specs = as_list(target, count)
         if len(specs) != count:
             raise TargetError(f"There are {len(specs)} targets for {count} samples.")
-        results = [
-            self._attribute(
-                samples[i : i + 1], configured, [specs[i]], sample_of(others, i, count), single=True
+        results = []
+        for i in range(count):
+            x1, others1 = samples[i : i + 1], sample_of(others, i, count)
+            asked = Question(
+                x1, configured, [specs[i]], others1, self._samples.placement(x1), single=True
             )
-            for i in range(count)
-        ]
+            results.append(self._explained.explain(asked))
         values = np.concatenate([result.maps.values for result in results])
         if not np.isfinite(values).all():
             raise MapError(f"The values of {configured.name} are not finite.")
         return Attribution(
             values=values,
             scores=np.concatenate([result.scores for result in results]),
-            targets=tuple(_described(result.targets[0]) for result in results),
+            targets=tuple(ExplainedTarget.of(result.targets[0]) for result in results),
             method=configured.name,
             layer=",".join(results[0].layer_names) or None,
             parameters=configured.options(),
-            diagnostics={"samples": [result.maps.about(0) for result in results]},
+            diagnostics={
+                "samples": [
+                    self._with_warning(result.maps.about(0), configured, one, samples)
+                    for result, one in zip(results, values, strict=True)
+                ]
+            },
         )
 
-    def _attribute(
-        self,
-        x: Array,
-        method: Method,
-        specs: Sequence[TargetSpec],
-        others: Mapping[str, Array] | None = None,
-        *,
-        single: bool = False,
-    ) -> _Attributed:
-        """Explain one sample, (1, ...), in the model's own type."""
-        self._runner.others = dict(self._others if others is None else others)
-        anatomy = self._anatomy(x)
-        reading = answer(self.score_tensor, method.score, anatomy.class_axis)
-        layers = method.look_at(anatomy)
-        wanted = [reading.tensor, *(layer.tensor for layer in layers)]
-        found = self._runner.forward(x, wanted)
-        # The last activation changes neither the shape nor the order of the scores.
-        self._check_labels(found[0])
-        targets = [t for spec in specs for t in resolve(spec, found[0], self.labels)]
-        if not targets:
-            raise TargetError("There are no targets: name a class, or 'top1'.")
-        if single and len(targets) > 1:
-            raise TargetError(
-                f"{specs[0]!r} means {len(targets)} targets where one is explained: name one, or "
-                "use explain_each."
-            )
-        sample = Sample(
-            self._runner,
-            self._samples.scene(x),
-            reading,
-            targets,
-            found[0],
-            anatomy,
-            list(zip(layers, found[1:], strict=True)),
-            self._derivatives,
-        )
-        if not np.isfinite(sample.scores).all():
-            raise MapError(
-                "The model's score for this picture is NaN or infinite: check the preprocessing."
-            )
-        maps = method.maps(sample)
-        return _Attributed(maps, targets, sample.scores, layers, reading.tensor, sample.how)
-
-    def _check_labels(self, answer: Array) -> None:
-        """Refuse names of classes that the model does not have: then all of them may be shifted.
-
-        Raises:
-            PreprocessError: there are more names than classes.
-        """
-        classes = answer[0].size
-        one_each = classes == max(answer.shape[1:], default=1) > 1
-        if self.labels is not None and one_each and self.labels.last >= classes:
-            raise PreprocessError(
-                f"The labels ({self.labels.origin}) go up to class {self.labels.last}, and the "
-                f"model's last class is {classes - 1}: give the labels that belong to it."
-            )
-
-    def _anatomy(self, x: Array) -> ModelAnatomy:
-        key = x.shape
-        if key not in self._anatomies:
-            self._anatomies[key] = ModelAnatomy(self._runner, x, self.score_tensor.logit)
-        return self._anatomies[key]
-
-    @functools.cached_property
-    def _anatomies(self) -> dict[tuple[int, ...], ModelAnatomy]:
-        return {}
+    def _explained_by(self, runner: Runner) -> ExplainedModel:
+        return ExplainedModel(runner, self._samples, self.score_tensor, lambda: self.labels)
 
     def _provenance(self, batching: str) -> Provenance:
         model = self.model
@@ -394,27 +371,6 @@ class Explainer:
         return Provenance(facts, settings, self.provider, versions(), batching)
 
 
-@dataclass(frozen=True, eq=False)
-class _Attributed:
-    maps: Maps
-    targets: list[Target]
-    scores: FloatArray
-    layers: Sequence[Layer]
-    score_tensor: str
-    batching: str
-
-    @property
-    def layer_names(self) -> tuple[str, ...]:
-        """Tensors of the layers."""
-        return tuple(layer.tensor for layer in self.layers)
-
-
 def _names(layers: Sequence[str]) -> Sequence[str]:
     """Names of a sheet's maps: layers, or none where they are channels of one layer."""
     return layers if len(layers) > 1 else ()
-
-
-def _described(target: Target) -> ExplainedTarget:
-    if isinstance(target, Class):
-        return ExplainedTarget.of_class(target.index, target.label)
-    return ExplainedTarget(target.name)

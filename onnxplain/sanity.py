@@ -6,19 +6,19 @@ layer, from the score down. A map that stays the same shows edges of the picture
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from onnxplain.errors import MapError, ModelError, OptionError
+from onnxplain.errors import MapError, ModelError, OptionError, TargetError
 from onnxplain.explainer import Explainer, Picture
 from onnxplain.explanation import Explanation
 from onnxplain.graph.shuffle import Weighted, shuffled, weighted_layers
 from onnxplain.methods.base import Method
+from onnxplain.methods.registry import make_method
 from onnxplain.render import DEFAULT_COLORMAP, Cell, TargetRow, comparison
-from onnxplain.targets import Class, TargetSpec
+from onnxplain.targets import TargetSpec
 from onnxplain.tensors import Array
 
 SAME_ABOVE = 0.7
@@ -95,19 +95,33 @@ def sanity_check(
     layers = weighted_layers(explainer.model, explainer.input.name, score)
     if not layers:
         raise ModelError("No layer between the input and the score has weights to shuffle.")
-    trained = explainer.explain(picture, method, target, **options)
+    configured = make_method(method, options)
+    kept = _kept(explainer, picture, configured, target)
+    trained = explainer.explain(picture, configured, kept)
     if trained.sheet is not None:
         raise OptionError(
             f"{trained.method} draws no map of the picture that could depend on the model: check a "
             "method that does, such as gradcam."
         )
-    kept = target if trained.target.index is None else Class(trained.target.index)
     depths = np.unique(np.linspace(1, len(layers), min(stages, len(layers))).round().astype(int))
     found = tuple(
-        _stage(explainer, trained, layers[:depth], shuffle_seed, (picture, method, kept), options)
+        _stage(explainer, trained, layers[:depth], shuffle_seed, (picture, configured, kept))
         for depth in depths
     )
     return SanityCheck(trained, found)
+
+
+def _kept(explainer: Explainer, picture: Picture, method: Method, target: TargetSpec) -> TargetSpec:
+    """The target that the trained model is explained for: also a region stays where it is."""
+    if not method.needs_target:
+        return target
+    found = explainer.targets(picture, target)
+    if len(found) > 1:
+        raise TargetError(
+            f"{target!r} means {len(found)} targets, and the check takes one: name a class, or "
+            "take top1."
+        )
+    return found[0]
 
 
 def _stage(
@@ -115,13 +129,12 @@ def _stage(
     trained: Explanation,
     layers: list[Weighted],
     seed: int,
-    question: tuple[Picture, str | Method, TargetSpec],
-    options: Mapping[str, Any],
+    question: tuple[Picture, Method, TargetSpec],
 ) -> Stage:
     weights = {name for layer in layers for name in layer.weights}
     forgetful = explainer.with_model(shuffled(explainer.model, weights, seed))
     try:
-        explanation = forgetful.explain(*question, **options)
+        explanation = forgetful.explain(*question)
     except MapError as error:
         return Stage(layers[-1].node, len(layers), None, None, str(error))
     seen = np.ones(trained.heatmap.shape, bool) if trained.seen is None else trained.seen

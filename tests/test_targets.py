@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from onnxplain.errors import MapError, TargetError
 from onnxplain.images.labels import Labels
-from onnxplain.targets import Class, Element, Mask, Similarity, Target, as_list, resolve
+from onnxplain.targets import Answered, Class, Element, Mask, Similarity, Target, as_list, resolve
 
 SCORES = np.array([[0.1, 0.7, 0.1, 0.5]], np.float32)
 LABELS = Labels({0: "cat", 1: "tiger cat", 2: "dog, hound", 3: "hot dog"}, "test")
@@ -34,14 +34,14 @@ MAP = np.arange(2 * 3 * 4, dtype=np.float32).reshape(1, 3, 2, 4)
     ],
 )
 def test_a_word_or_a_number_means_classes(spec: Any, indices: list[int]) -> None:
-    found = resolve(spec, SCORES, LABELS)
+    found = resolve(spec, Answered(SCORES, LABELS))
     assert found == [Class(i, LABELS.names[i]) for i in indices]
     assert_array_equal([t.score(SCORES)[0] for t in found], SCORES[0, indices])
 
 
 @pytest.mark.parametrize("shape", [(1, 4), (1, 4, 1, 1), (1, 1, 1, 4), (1, 1, 4)])
 def test_axes_of_one_element_do_not_hide_the_classes(shape: tuple[int, ...]) -> None:
-    (found,) = resolve("top1", SCORES.reshape(shape), None)
+    (found,) = resolve("top1", Answered(SCORES.reshape(shape)))
     assert found == Class(1)
     assert_array_equal(found.score(SCORES.reshape(shape)), SCORES[:, 1])
 
@@ -71,13 +71,13 @@ def test_a_target_that_is_none(
     spec: Any, answer: Any, labels: Labels | None, error: type[Exception], sentence: str
 ) -> None:
     with pytest.raises(error, match=sentence):
-        for target in resolve(spec, answer, labels):
+        for target in resolve(spec, Answered(answer, labels)):
             target.score(answer)
 
 
 def test_indices_between_commas_are_one_element_of_a_map_and_classes_of_a_classifier() -> None:
-    assert resolve("2,1,3", MAP, None) == [Element((2, 1, 3))]
-    assert resolve("2,1,3", SCORES, None) == [Class(2), Class(1), Class(3)]
+    assert resolve("2,1,3", Answered(MAP)) == [Element((2, 1, 3))]
+    assert resolve("2,1,3", Answered(SCORES)) == [Class(2), Class(1), Class(3)]
 
 
 def test_element() -> None:

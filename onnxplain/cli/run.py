@@ -136,8 +136,8 @@ def _as_json(explanation: Explanation, files: Sequence[Path]) -> str:
         {
             "picture": None if explanation.picture_path is None else str(explanation.picture_path),
             "method": explanation.method,
-            "layer": explanation.layer,
-            "target": {"name": target.name, "index": target.index, "label": target.label},
+            "layers": explanation.layers,
+            "target": target.to_dict(),
             "score": {
                 "kind": explanation.score_kind,
                 "value": explanation.score,

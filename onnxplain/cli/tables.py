@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -13,10 +14,17 @@ _UNLIMITED = 100_000
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print to standard output: wrapped on a terminal, one line a row where a program reads."""
+    """Print to standard output: wrapped on a terminal, one line a row where a program reads.
+
+    No line ends in spaces.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
-    Console(width=None if sys.stdout.isatty() else _UNLIMITED).print(table)
+    console = Console(width=None if sys.stdout.isatty() else _UNLIMITED)
+    with console.capture() as printed:
+        console.print(table)
+    lines = [line.rstrip() for line in printed.get().splitlines()]
+    typer.echo("\n".join(lines))

@@ -20,12 +20,18 @@ from onnxplain.graph.layers import (
     tensor_of,
 )
 from onnxplain.graph.layout import Layout, find_layouts, vanishing_grid
+from onnxplain.graph.map_answers import before_classifier, coarsest_layer
 from onnxplain.graph.model import Model
 from onnxplain.graph.names import closest
 from onnxplain.graph.shapes import Shape, infer_shapes
 from onnxplain.tensors import Array
 
-_DENSE = ("NCHW", "NHWC")
+_WITH_LAYERS = "Use gradcam, ablationcam or scorecam, which need neither."
+
+_WITHOUT = (
+    "Use integrated_gradients or occlusion, which look at no layer (with baseline or fill zeros "
+    "where the input is no picture)."
+)
 
 
 class ModelAnatomy:
@@ -66,7 +72,7 @@ class ModelAnatomy:
     @property
     def main_layers(self) -> list[Layer]:
         """See `methods.base.Anatomy`."""
-        return main_layers(self._model, self.layers)
+        return main_layers(self._model, self._before_classifier)
 
     @functools.cached_property
     def _layouts(self) -> Mapping[str, Layout]:
@@ -79,7 +85,8 @@ class ModelAnatomy:
             LayerError: there is no such layer, it has no grid, or it does not lead to the score.
         """
         if name == "auto":
-            return auto_layer(self._model, self.layers)
+            choose = coarsest_layer if self._answers_a_map else auto_layer
+            return choose(self._model, self._before_classifier)
         tensor = tensor_of(self._model, name)
         found = next((layer for layer in self.layers if layer.tensor == tensor), None)
         if found is not None:
@@ -87,16 +94,35 @@ class ModelAnatomy:
         raise LayerError(f"The layer {name!r} {self._why_not(tensor)}{self._others(name)}.")
 
     def classifier(self) -> Classifier:
-        """See `methods.base.Anatomy`."""
-        return find_classifier(self._model, self.shapes, self._score)
+        """See `methods.base.Anatomy`.
+
+        Raises:
+            LayerError: there is none; the message names methods that the model allows.
+        """
+        try:
+            return find_classifier(self._model, self.shapes, self._score)
+        except LayerError as error:
+            raise LayerError(f"{error} {_WITH_LAYERS if self.layers else _WITHOUT}") from None
 
     def class_axis(self, tensor: str) -> int | None:
         """The axis of the classes in an answer with rows and columns; None where it is not known.
 
-        An answer of another rank may hold anything, such as the boxes of a detector.
+        An answer without may hold anything, such as the boxes of a detector.
         """
         layout = self._layouts.get(tensor)
-        return layout.axes.index("C") if layout and layout.axes in _DENSE else None
+        return layout.axes.index("C") if layout and "T" not in layout.axes else None
+
+    @property
+    def _answers_a_map(self) -> bool:
+        layout = self._layouts.get(self._score)
+        return self.class_axis(self._score) is not None and prod(layout.grid if layout else ()) > 1
+
+    @functools.cached_property
+    def _before_classifier(self) -> list[Layer]:
+        """The layers, without those that hold the answer's own map."""
+        if not self._answers_a_map:
+            return self.layers
+        return before_classifier(self._model, self.layers, self._score)
 
     def _check_size(self) -> None:
         """Nothing is left of a grid that is smaller than a window: ONNX Runtime may even crash."""

@@ -13,7 +13,7 @@ from onnxplain.graph.quantized import Quantization
 from onnxplain.graph.score import Activation, ScoreTensor
 from onnxplain.methods.numbers import sigmoid, softmax
 from onnxplain.methods.options import ScoreKind
-from onnxplain.targets import Class, Element, Mask, Similarity, SmoothTarget, Target
+from onnxplain.targets import Class, Element, Mask, Region, Similarity, SmoothTarget, Target
 from onnxplain.tensors import Array, FloatArray
 
 ClassAxis = Callable[[str], int | None]
@@ -57,7 +57,7 @@ class Answer:
 
     def seed_is_constant(self, target: Target) -> bool:
         """Whether the seed is the same for all values."""
-        return self.finish.back is None and isinstance(target, Class | Element | Mask)
+        return self.finish.back is None and isinstance(target, Class | Element | Mask | Region)
 
     def scores(self, values: Array, targets: Sequence[Target]) -> FloatArray:
         """The number of each target, (samples, targets), from values of the tensor.
@@ -120,7 +120,7 @@ def _normalised(class_axis: Callable[[], int | None]) -> Finish:
 
 
 def _normal_axis(array: Array, class_axis: Callable[[], int | None]) -> int | None:
-    """The axis over which probabilities add up to 1; None where there is only one number.
+    """The axis over which probabilities add up to 1; None where there is only one class.
 
     Raises:
         TargetError: several axes hold several numbers, and none is known to be that of the classes,
@@ -131,6 +131,8 @@ def _normal_axis(array: Array, class_axis: Callable[[], int | None]) -> int | No
     # The one axis that holds several numbers, as in (N, 1, 1, classes).
     several = [axis for axis in range(1, array.ndim) if array.shape[axis] > 1]
     axis = several[0] if len(several) == 1 else class_axis()
+    if axis is not None and array.shape[axis] == 1:
+        return None  # a map of one class
     if axis is None:
         raise TargetError(
             f"The model's answer of shape {array.shape[1:]} has no axis that is known to hold the "

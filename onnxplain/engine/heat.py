@@ -30,12 +30,21 @@ def to_heatmap(
         )
     picture = placement.to_picture(upsample(heat, placement.model))
     seen = placement.covered()
+    nothing = nothing_shown(picture[seen], method)
+    if nothing:
+        raise MapError(nothing)
     low, high = float(picture[seen].min()), float(picture[seen].max())
-    if high - low <= _ROUNDING * max(abs(high), abs(low)):
-        raise MapError(
-            f"The map of {method} is the same everywhere ({high:.3g}), so it shows nothing: "
-            "perhaps nothing here changes the score, or nothing speaks for the target; try another "
-            "target, layer or method."
-        )
     scaled = np.clip((picture - low) / (high - low), 0, 1)
     return np.where(seen, scaled, 0).astype(np.float32), (low, high)
+
+
+def nothing_shown(heat: FloatArray, method: str) -> str:
+    """What to say of a map that is the same everywhere; nothing of others."""
+    low, high = float(heat.min()), float(heat.max())
+    if heat.size == 1 or high - low > _ROUNDING * max(abs(high), abs(low)):
+        return ""
+    return (
+        f"The map of {method} is the same everywhere ({high:.3g}), so it shows nothing: "
+        "perhaps nothing here changes the score, or nothing speaks for the target; try another "
+        "target, layer or method."
+    )

@@ -53,6 +53,7 @@ class Sample:
         """
         self.x = scene.x
         self.spatial = scene.spatial
+        self.smooth = scene.channels is not None
         self.scores = answer.scores(answers, targets)[0]
         self.classes = tuple(t.index if isinstance(t, Class) else None for t in targets)
         self._runner = runner

@@ -10,6 +10,7 @@ from onnxplain.baselines import Scene
 from onnxplain.graph.inputs import is_picture
 from onnxplain.graph.layout import input_axes
 from onnxplain.graph.model import Model
+from onnxplain.images.geometry import Placement
 from onnxplain.images.preprocess import Preprocess
 from onnxplain.tensors import Array, TensorSpec
 
@@ -31,13 +32,22 @@ class Samples:
         """A sample, (1, ...), as baselines are made for it."""
         axes = self._axes(x)
         channels = axes.index("C") if axes else None
-        colours = self._preprocess() if axes and is_picture(self._spec) else None
+        colours = self._preprocess() if is_picture(self._spec) and x.ndim == 4 else None
         return Scene(x.astype(np.float32), channels, self.spatial(x), colours)
 
     def spatial(self, x: Array) -> tuple[int, ...]:
-        """Axes of rows and columns, else every axis behind the batch."""
+        """Axes along which neighbours belong together, else every axis behind the batch."""
         axes = self._axes(x)
-        return (axes.index("H"), axes.index("W")) if axes else tuple(range(1, x.ndim))
+        known = tuple(i for i, axis in enumerate(axes) if axis in "DHW")
+        return known or tuple(range(1, x.ndim))
+
+    def placement(self, x: Array) -> Placement | None:
+        """The sample itself, taken as the picture that it was made from."""
+        axes = self.spatial(x)
+        if not self._axes(x) or len(axes) != 2:
+            return None
+        size = x.shape[axes[0]], x.shape[axes[1]]
+        return Placement.stretch(size, size)
 
     def noise(self) -> Array:
         """One sample of the shape that pictures are given, or that the input declares."""
@@ -50,9 +60,7 @@ class Samples:
         return random.random(shape, np.float32).astype(self._spec.dtype)
 
     def _axes(self, x: Array) -> str:
-        """Axes of a sample of rank 4; empty for others."""
-        if x.ndim != 4:
-            return ""
-        if is_picture(self._spec):
+        """Axes of a sample, such as "NCHW" or "NCW"; empty where they are not known."""
+        if is_picture(self._spec) and x.ndim == 4:
             return self._preprocess().layout
-        return input_axes(self._model, self._spec.name)
+        return input_axes(self._model, self._spec.name, x.ndim)

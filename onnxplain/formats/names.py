@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+import zlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ _RESERVED_ON_WINDOWS = frozenset(
 _PICTURE_BYTES = 120
 _METHOD_BYTES = 40
 _TARGET_BYTES = 60
+_LABEL_BYTES = 16  # of a class whose name a region follows
 
 
 def file_stem(explanation: Explanation, picture_name: str | None = None) -> str:
@@ -41,6 +43,20 @@ def target_name(index: int, label: str | None) -> str:
     first = (label or "").split(",")[0]
     words = "".join(c if c.isalnum() or c in "-+" else " " for c in first).split()
     return "_".join([str(index), *words])
+
+
+def region_name(index: int, label: str | None, where: str) -> str:
+    """Return a region's short name, such as "15_person@box_10,20,64,48".
+
+    A name that must be changed to be one of a file, as that of a mask in a folder, ends in a
+    checksum of what it was: two masks of one name in two folders stay apart.
+    """
+    short = target_name(index, label and safe_name(label, _LABEL_BYTES))
+    name = f"{short}@{where}".replace(":", "_")
+    if safe_name(name, _TARGET_BYTES) == name:
+        return name
+    checksum = f"~{zlib.crc32(where.encode(errors='surrogateescape')):08x}"
+    return safe_name(name, _TARGET_BYTES - len(checksum)) + checksum
 
 
 def safe_name(name: str, max_bytes: int = _PICTURE_BYTES) -> str:

@@ -47,7 +47,7 @@ _TRANSPARENT = frozenset(
 
 _REFUSAL = (
     "CAM needs global average or max pooling followed by one linear layer before the score, and "
-    "here {found}; use gradcam, ablationcam or scorecam, which need neither."
+    "here {found}."
 )
 
 

@@ -22,7 +22,8 @@ LAYOUTS = ("NCHW", "NHWC", "NTC", "NCT")
 
 _NO_GRID = (
     "No layer on the way to the score has a spatial grid of more than one cell: choose a method "
-    "that needs no layer, such as occlusion or integrated_gradients, or name a layer."
+    "that needs no layer, such as occlusion or integrated_gradients (with fill or baseline zeros "
+    "where the input is no picture)."
 )
 
 _BLOCKED = "com.microsoft.nchwc"
@@ -119,11 +120,21 @@ def main_layers(model: Model, layers: list[Layer]) -> list[Layer]:
     Raises:
         LayerError: there is none either.
     """
+    mattering = mattering_layers(model, layers)
+    return [layer for layer in mattering if layer.whole] or mattering
+
+
+def mattering_layers(model: Model, layers: list[Layer]) -> list[Layer]:
+    """The layers whose grid matters to the score.
+
+    Raises:
+        LayerError: there is none.
+    """
     mattering = [layer for layer in layers if grid_matters(model, layer)]
     if not mattering:
         blocked = any(node.domain == _BLOCKED for node in model.wiring.nodes)
         raise LayerError(_BLOCKED_CHANNELS if blocked else _NO_GRID)
-    return [layer for layer in mattering if layer.whole] or mattering
+    return mattering
 
 
 def grid_matters(model: Model, layer: Layer) -> bool:

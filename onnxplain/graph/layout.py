@@ -87,14 +87,37 @@ def vanishing_grid(model: Model, shapes: Mapping[str, Shape]) -> NodeProto | Non
     return None
 
 
-def input_axes(model: Model, name: str) -> str:
-    """Axes of an input of rank 4: "NHWC" where the model moves the channels first, else "NCHW"."""
-    readers = (model.wiring.nodes[index] for index in model.wiring.readers.get(name, ()))
-    moved = any(
-        node.op_type == "Transpose" and attributes(node).get("perm") == [0, 3, 1, 2]
-        for node in readers
-    )
-    return "NHWC" if moved else "NCHW"
+def input_axes(model: Model, name: str, rank: int) -> str:
+    """Axes of an input, such as "NCHW", "NWC" or "NCW"; empty where they are not known.
+
+    They are those of the convolution, or other operator with channels first, that reads the input,
+    perhaps behind operators that keep each axis. What is of rank 4 is taken for "NCHW" where
+    nothing else is known.
+    """
+    if rank - 2 not in _SPATIAL:
+        return ""
+    plain = "NC" + _SPATIAL[rank - 2]
+    to_channels_first = [0, rank - 1, *range(1, rank - 1)]
+    stack, seen = [name], {name}
+    while stack:
+        for index in model.wiring.readers.get(stack.pop(), ()):
+            node = model.wiring.nodes[index]
+            if node.domain not in _DOMAINS:
+                continue
+            if node.op_type == "Transpose" and attributes(node).get("perm") == to_channels_first:
+                return f"N{plain[2:]}C"
+            if node.op_type in _CHANNELS_FIRST and not attributes(node).get("channels_last"):
+                return plain
+            if node.op_type in _KEEPING and node.output[0] not in seen:
+                seen.add(node.output[0])
+                stack.append(node.output[0])
+    return plain if rank == 4 else ""
+
+
+_KEEPING = frozenset(
+    "Add Sub Mul Div Cast Clip Identity Relu Pad QuantizeLinear DequantizeLinear".split()
+)
+"""Operators that prepare an input and keep each of its axes."""
 
 
 def _layout_after(

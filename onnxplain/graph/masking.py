@@ -96,24 +96,24 @@ class Upsampled:
 
 @dataclass(frozen=True)
 class Shifted:
-    """A small random grid enlarged bilinearly to `size`, of which a part is cut out.
+    """A small random grid enlarged linearly along `axes` to `size`, of which a part is cut out.
 
-    Fed `grid`, (B, rows, columns), and `shift_<axis>`, (B, 1, 1), the offset of the part in pixels.
+    Fed `grid`, (B, *grid), and `shift_<axis>`, (B, 1, 1), the offset of the part in pixels.
     """
 
-    axes: tuple[int, int]
-    grid: tuple[int, int]
-    size: tuple[int, int]
+    axes: tuple[int, ...]
+    grid: tuple[int, ...]
+    size: tuple[int, ...]
 
     def build(self, g: Builder, shape: Shape) -> gs.Variable:
         """See `Mask`."""
-        grid = g.input("grid", ("batch", *self.grid))
-        down, across = (
-            self._interpolation(g, axis, shape[axis], cells, size)
-            for axis, cells, size in zip(self.axes, self.grid, self.size, strict=True)
-        )
-        across = g.Transpose(across, perm=[0, 2, 1])
-        return _spread(g, g.MatMul(down, g.MatMul(grid, across)), self.axes, shape)
+        large = g.input("grid", ("batch", *self.grid))
+        for axis, cells, size in zip(self.axes, self.grid, self.size, strict=True):
+            # What is enlarged goes last, so that after all axes they are in their order again.
+            rows = g.Reshape(large, np.array([0, cells, -1]))
+            enlarged = g.MatMul(self._interpolation(g, axis, shape[axis], cells, size), rows)
+            large = g.Transpose(enlarged, perm=[0, 2, 1])
+        return _spread(g, large, self.axes, shape)
 
     @staticmethod
     def _interpolation(g: Builder, axis: int, length: int, cells: int, size: int) -> gs.Variable:
@@ -224,7 +224,7 @@ def _peak(g: Builder, maps: gs.Variable) -> gs.Variable:
     return g.GlobalMaxPool(planes)
 
 
-def _spread(g: Builder, maps: gs.Variable, axes: tuple[int, int], shape: Shape) -> gs.Variable:
+def _spread(g: Builder, maps: gs.Variable, axes: tuple[int, ...], shape: Shape) -> gs.Variable:
     """Give (B, rows, columns) the rank of the tensor, with its rows and columns at `axes`."""
     dims = [shape[i] if i in axes else 1 for i in range(len(shape))]
     return g.Reshape(maps, np.array([-1, *dims[1:]]))

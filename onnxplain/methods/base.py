@@ -80,12 +80,15 @@ class Anatomy(Protocol):
 class Subject(Protocol):
     """One sample and its targets, as a method sees them.
 
-    `x` is (1, ...) float32, as the model takes it; `spatial` are its axes of rows and columns, or
-    every axis behind the batch where the input is no picture; `scores` is (targets,).
+    `x` is (1, ...) float32, as the model takes it; `spatial` are its axes of rows and columns of a
+    picture, or of time of a signal. Where neighbours along an axis need not belong together, as in
+    a row of features, it is not `smooth`, and `spatial` is every axis behind the batch; `scores` is
+    (targets,).
     """
 
     x: FloatArray
     spatial: tuple[int, ...]
+    smooth: bool
     scores: FloatArray
     classes: tuple[int | None, ...]
 
@@ -205,6 +208,11 @@ class Method(ABC):
                     f"{self.name} takes {error} as {f.name}, not {given!r}."
                 ) from None
 
+    @property
+    def needs_target(self) -> bool:
+        """Whether the map depends on what is explained; else models without classes will do."""
+        return True
+
     @abstractmethod
     def maps(self, subject: Subject) -> Maps:
         """Explain one sample, for all of its targets at once."""
@@ -281,7 +289,9 @@ def collect(batches: Iterable[Batch]) -> FloatArray:
     return np.concatenate([batch.scores for batch in batches])
 
 
-def rows_and_columns(method: str, subject: Subject, instead: str = "occlusion") -> tuple[int, int]:
+def rows_and_columns(
+    method: str, subject: Subject, instead: str = "occlusion with fill zeros"
+) -> tuple[int, int]:
     """The input's axes of rows and columns.
 
     `instead` is a method for inputs without.
@@ -289,7 +299,7 @@ def rows_and_columns(method: str, subject: Subject, instead: str = "occlusion") 
     Raises:
         OptionError: the input is no picture.
     """
-    if len(subject.spatial) != 2:
+    if not subject.smooth or len(subject.spatial) != 2:
         raise OptionError(
             f"{method} needs an input with rows and columns, and this one has the shape "
             f"{subject.x.shape}: use {instead}."

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from onnxplain.errors import OptionError
-from onnxplain.methods.base import Subject, rows_and_columns
+from onnxplain.methods.base import Subject
 from onnxplain.methods.integrated import Path, PathMethod
 from onnxplain.methods.points import Given, Points
 from onnxplain.tensors import Array, FloatArray
@@ -103,9 +103,13 @@ class BlurIG(PathMethod):
         """The one from the blurred sample.
 
         Raises:
-            OptionError: the blur is not positive, or the input is no picture.
+            OptionError: the blur is not positive, or the input has no neighbours to blur.
         """
         if self.max_sigma <= 0:
             raise OptionError(f"{self.name} takes max_sigma > 0, in pixels.")
-        axes = rows_and_columns(self.name, subject, instead="integrated_gradients")
-        return [Scales(subject.x, axes, self.max_sigma)]
+        if not subject.smooth:
+            raise OptionError(
+                f"{self.name} blurs pictures and signals, and this input of shape "
+                f"{subject.x.shape} is neither: use integrated_gradients with the baseline zeros."
+            )
+        return [Scales(subject.x, subject.spatial, self.max_sigma)]

@@ -55,7 +55,7 @@ class CAM(Method):
         classes = [index for index in subject.classes if index is not None]
         if len(classes) < len(subject.classes):
             raise TargetError(
-                "CAM explains single outputs only; use gradcam or occlusion for this target."
+                "CAM explains single outputs only: use gradcam or occlusion for this target."
             )
         return Maps(weighted_sum(weights[classes], activation), {"pooling": classifier.pooling})
 
@@ -97,6 +97,11 @@ class EigenCAM(LayerMapMethod):
     paper: ClassVar[str] = "Muhammad 2020"
     cost: ClassVar[str] = "1"
 
+    @property
+    def needs_target(self) -> bool:
+        """None: the map is the same for all."""
+        return False
+
     def map_at(self, subject: Subject) -> Maps:
         """See `LayerMapMethod`."""
         projected, share = principal(subject.activation())
@@ -134,6 +139,11 @@ class FeatureMaps(LayerMethod):
     cost: ClassVar[str] = "1"
 
     channel: int | None = None
+
+    @property
+    def needs_target(self) -> bool:
+        """None: the map is the same for all."""
+        return False
 
     def maps(self, subject: Subject) -> Maps:
         """See `Method`.

@@ -52,6 +52,11 @@ class ActivationMaximization(Method):
     seed: int = 0
 
     @property
+    def needs_target(self) -> bool:
+        """A class, unless a channel is shown."""
+        return self.channel is None
+
+    @property
     def shows(self) -> str | None:
         """The channel, which is shown whatever the target is."""
         return None if self.channel is None else f"channel_{self.channel}"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar
 
 import numpy as np
 
 from onnxplain.baselines import BaselineSpec
 from onnxplain.errors import OptionError
-from onnxplain.graph.masking import Shifted
-from onnxplain.methods.base import InputMethod, Maps, Subject, rows_and_columns
+from onnxplain.graph.masking import Mask, Segmented, Shifted
+from onnxplain.graph.shapes import Shape
+from onnxplain.methods.base import InputMethod, Maps, Subject
 from onnxplain.methods.options import ScoreKind
+from onnxplain.tensors import FloatArray
 
 _ROUNDING = 1e-6
 
@@ -23,6 +26,8 @@ class RISE(InputMethod):
     A mask is a `grid` × `grid` picture of ones (with probability p = `keep`) and zeros, enlarged
     bilinearly to one cell more than the input, and cut out at a random offset. x' is the baseline.
     `numpy.random.default_rng(seed)` draws all grids, then all offsets of rows, then of columns.
+    A signal has masks of `grid` cells in a row; where the input has no axes along which neighbours
+    belong together, such as a row of features, each element is kept or not by itself.
     A score that no mask changes is its own expectation: the map is that score everywhere.
 
     Petsiuk, Das and Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models",
@@ -45,35 +50,41 @@ class RISE(InputMethod):
         """See `Method`.
 
         Raises:
-            OptionError: an option is out of its range, or the input is no picture.
+            OptionError: an option is out of its range.
         """
-        axes = rows_and_columns(self.name, subject)
         if min(self.samples, self.grid) < 1 or not 0 < self.keep <= 1 or self.seed < 0:
             raise OptionError("rise takes samples >= 1, grid >= 1, 0 < keep <= 1 and seed >= 0.")
-        rows, columns = (subject.x.shape[axis] for axis in axes)
-        cells = -(-rows // self.grid), -(-columns // self.grid)
-        random = np.random.default_rng(self.seed)
-        grids = random.random((self.samples, self.grid, self.grid)) < self.keep
-        feeds = {"grid": grids.astype(np.float32)}
-        for axis, cell in zip(axes, cells, strict=True):
-            shifts = random.integers(0, cell, (self.samples, 1, 1))
-            feeds[f"shift_{axis}"] = shifts.astype(np.float32)
-        mask = Shifted(
-            axes,
-            (self.grid, self.grid),
-            ((self.grid + 1) * cells[0], (self.grid + 1) * cells[1]),
-        )
-        total = np.zeros((len(subject.scores), rows, columns), np.float64)
+        shape = tuple(subject.x.shape[axis] for axis in subject.spatial)
+        mask, feeds = (self._patches if subject.smooth else self._elements)(subject.spatial, shape)
+        total = np.zeros((len(subject.scores), *shape), np.float64)
         least, most = np.full((2, len(subject.scores)), subject.scores)
         baseline = subject.baseline(self.baseline)
         for batch in subject.perturbed(mask, feeds, baseline, with_masks=True):
             assert batch.masks is not None
-            planes = batch.masks.reshape(-1, rows * columns)
+            planes = batch.masks.reshape(len(batch.masks), -1)
             total += (batch.scores.T @ planes).reshape(total.shape)
             least = np.minimum(least, batch.scores.min(axis=0))
             most = np.maximum(most, batch.scores.max(axis=0))
         values = total / (self.samples * self.keep)
         # What is left of a score that no mask changes is how often chance kept each pixel.
         unchanged = most - least <= _ROUNDING * np.abs(most)
-        values[unchanged] = subject.scores[unchanged, None, None]
+        values[unchanged] = subject.scores[unchanged].reshape(-1, *[1] * len(shape))
         return Maps(subject.spread(values), {"forward_passes": 1 + self.samples})
+
+    def _patches(self, axes: Shape, shape: Shape) -> tuple[Mask, dict[str, FloatArray]]:
+        """Grids enlarged smoothly, and shifted."""
+        random, cells = np.random.default_rng(self.seed), [-(-size // self.grid) for size in shape]
+        grids = random.random((self.samples, *[self.grid] * len(shape))) < self.keep
+        feeds = {"grid": grids.astype(np.float32)}
+        for axis, cell in zip(axes, cells, strict=True):
+            shifts = random.integers(0, cell, (self.samples, 1, 1))
+            feeds[f"shift_{axis}"] = shifts.astype(np.float32)
+        sizes = tuple((self.grid + 1) * cell for cell in cells)
+        return Shifted(axes, (self.grid,) * len(shape), sizes), feeds
+
+    def _elements(self, axes: Shape, shape: Shape) -> tuple[Mask, dict[str, FloatArray]]:
+        """Each element by itself."""
+        count = prod(shape)
+        kept = np.random.default_rng(self.seed).random((self.samples, count)) < self.keep
+        labels = np.arange(count, dtype=np.int64)
+        return Segmented(axes, count, labels.tobytes()), {"segments": kept.astype(np.float32)}

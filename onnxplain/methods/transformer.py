@@ -47,6 +47,11 @@ class AttentionRollout(AttentionMethod):
     paper: ClassVar[str] = "Abnar 2020"
     cost: ClassVar[str] = "2"
 
+    @property
+    def needs_target(self) -> bool:
+        """None: the map is the same for all."""
+        return False
+
     def maps(self, subject: Subject) -> Maps:
         """See `Method`.
 

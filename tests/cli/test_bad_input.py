@@ -166,7 +166,7 @@ def test_a_picture_of_30_000_by_30_000_is_refused_before_it_is_decoded(shell, mo
         ("green snail", "No class is called 'green snail'"),
         ("green snail", "close are 1 (green snake)"),
         ("0,zebra", "No class is called 'zebra'"),
-        (",", "No class is called ''"),
+        (",", "The target '' cannot be read"),
     ],
 )
 def test_a_class_that_does_not_exist_or_is_not_plain(refused, model, picture, target, words):

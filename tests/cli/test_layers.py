@@ -46,7 +46,7 @@ def test_layers_between_commas(cli, picture, tmp_path):
     values, manifest = saved(tmp_path)
     assert "layer conv,relu ->" in said
     assert values.shape == (2, 8, 8)
-    assert manifest["layer"] == "conv,relu"
+    assert manifest["layers"] == ["conv", "relu"]
     assert manifest["parameters"]["fuse"] == "max"
     assert manifest["parameters"]["relu"] is False
     assert values.min() < 0
@@ -61,6 +61,6 @@ def test_what_speaks_against_a_target(cli, picture, tmp_path):
 def test_all_layers_are_drawn_as_a_sheet(cli, picture, tmp_path):
     said = run(cli, two_layers(tmp_path), picture, "-l", "all", "--no-relu", "-f", "png,json,npy")
     values, manifest = saved(tmp_path)
-    assert manifest["layer"] == "conv,relu"
+    assert manifest["layers"] == ["conv", "relu"]
     assert values.shape == (2, 8, 8)
     assert "layer conv,relu" in said

@@ -55,8 +55,13 @@ def test_json_is_all_there_is_on_standard_output(cli, model, paint):
     assert found[0] == {
         "picture": str(pictures[0]),
         "method": "reciprocam",
-        "layer": "planes",
-        "target": {"name": "0_red_fox", "index": 0, "label": "red fox, Vulpes vulpes"},
+        "layers": ["planes"],
+        "target": {
+            "name": "0_red_fox",
+            "index": 0,
+            "label": "red fox, Vulpes vulpes",
+            "region": None,
+        },
         "score": {"kind": "logit", "value": SHARE, "tensor": "y"},
         "provider": "CPUExecutionProvider",
         "batching": "in batches",

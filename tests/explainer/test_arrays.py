@@ -62,8 +62,8 @@ def test_pictures_of_many_bands(shape: str, axis: int) -> None:
 
 def test_methods_for_pictures_refuse_what_has_no_rows_and_columns() -> None:
     explainer = Explainer(linear("7", noise(2, 7)))
-    with pytest.raises(OptionError, match=r"rise needs an input with rows and columns.*\(1, 7\)"):
-        explainer.attribute(noise(1, 7), "rise", 0, baseline="zeros")
+    with pytest.raises(OptionError, match=r"blur_ig blurs pictures and signals.*\(1, 7\)"):
+        explainer.attribute(noise(1, 7), "blur_ig", 0)
     with pytest.raises(LayerError, match=r"No layer .* spatial grid.*such as occlusion"):
         explainer.attribute(noise(1, 7), "scorecam", 0)
 

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from onnxplain.errors import MapError, TargetError
+from onnxplain.errors import TargetError
 from onnxplain.tensors import Array, FloatArray
-
-
-class LabelBook(Protocol):
-    """Names of classes, and classes by name. `last` is the highest index that has a name."""
-
-    @property
-    def last(self) -> int:
-        """The highest index that has a name."""
-
-    def name(self, index: int) -> str | None:
-        """The label of a class; None where it has none."""
-
-    def find(self, text: str) -> int:
-        """The class that a label means; TargetError if none or several."""
 
 
 @runtime_checkable
@@ -149,6 +133,70 @@ class Mask:
 
 
 @dataclass(frozen=True, eq=False)
+class Region:
+    """The mean score of a class over some cells of a map of scores, as segmenters answer.
+
+    `cells` is bool, of the shape of the map's rows and columns, and `axis` the axis of the classes
+    in the answer (N, ...): 1, or -1 where they come last. `where` says in words which cells these
+    are. They stay the same whatever the answer is, so that the gradient is constant.
+
+    Vinogradova, Dibrov and Myers, "Towards Interpretable Semantic Segmentation via
+    Gradient-weighted Class Activation Mapping", AAAI 2020, with the mean for their sum.
+
+    Raises:
+        TargetError: there is no cell.
+    """
+
+    index: int
+    cells: Array
+    axis: int = 1
+    label: str | None = None
+    where: str = "region"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cells", np.asarray(self.cells, bool))
+        if not self.cells.any():
+            raise TargetError(f"The region {self.where!r} holds no cell of the answer's map.")
+
+    @property
+    def name(self) -> str:
+        """Index, label, and which cells, as in `15 person@predicted`."""
+        return f"{self.index if self.label is None else f'{self.index} {self.label}'}@{self.where}"
+
+    @property
+    def pixels(self) -> int:
+        """Number of cells."""
+        return int(self.cells.sum())
+
+    def score(self, answers: Array) -> FloatArray:
+        """The mean for each sample.
+
+        Raises:
+            TargetError: the answer has no such class, or its map has another shape.
+        """
+        shape = answers.shape[1:]
+        maps = np.moveaxis(answers, self.axis, 1) if len(shape) > 1 else answers
+        if maps.shape[2:] != self.cells.shape:
+            raise TargetError(
+                f"The region has the shape {self.cells.shape}, and the answer {shape} with its "
+                f"classes on axis {self.axis}: make it of the shape of the answer's other axes."
+            )
+        if not 0 <= self.index < maps.shape[1]:
+            raise TargetError(
+                f"There is no class {self.index}: the model has {maps.shape[1]} classes, "
+                f"0 to {maps.shape[1] - 1}."
+            )
+        mean: FloatArray = maps[:, self.index][:, self.cells].mean(axis=1, dtype=np.float64)
+        return mean.astype(np.float32)
+
+    def gradient(self, answers: Array) -> FloatArray:
+        """1 / pixels at the cells of the class, 0 elsewhere."""
+        slopes = np.zeros(answers.shape, np.float32)
+        np.moveaxis(slopes, self.axis, 1)[:, self.index, self.cells] = 1 / self.pixels
+        return slopes
+
+
+@dataclass(frozen=True, eq=False)
 class Similarity:
     """Cosine of the angle between the answer and a reference embedding."""
 
@@ -191,23 +239,15 @@ class Similarity:
         return rows / lengths, lengths
 
 
-TargetSpec = int | np.integer[Any] | str | Target
+@dataclass(frozen=True)
+class NoClass:
+    """Nothing in particular, for methods whose map is the same for all targets."""
 
+    name: str = "no_class"
 
-def as_list(given: TargetSpec | Iterable[TargetSpec], count: int = 1) -> list[TargetSpec]:
-    """One target `count` times, or several as they are.
-
-    Raises:
-        TargetError: it is neither.
-    """
-    if isinstance(given, int | np.integer | str | Target):
-        return [given] * count
-    if isinstance(given, Iterable):
-        return list(given)
-    raise TargetError(
-        f"{given!r} is no target: give a class index, a label, 'top1', or an object of "
-        "onnxplain.targets."
-    )
+    def score(self, answers: Array) -> FloatArray:
+        """NaN: there is no number."""
+        return np.full(len(answers), np.nan, np.float32)
 
 
 def class_scores(answers: Array) -> FloatArray:
@@ -217,82 +257,20 @@ def class_scores(answers: Array) -> FloatArray:
         TargetError: there is more than one number per class.
     """
     shape = answers.shape[1:]
-    if not _has_one_number_per_class(shape):
+    if not is_one_number_per_class(shape):
         raise TargetError(
             f"The model's answer has shape {shape} for each sample, not one number per class: "
-            f"explain one element of it by its index, as in --target {_middle(shape)}, or a region "
-            "with onnxplain.targets.Mask."
+            f"explain one element of it by its index, as in --target {middle(shape)}, or a "
+            "weighted sum with onnxplain.targets.Mask."
         )
     return answers.reshape(len(answers), -1).astype(np.float32)
 
 
-def resolve(spec: TargetSpec, answer: Array, labels: LabelBook | None) -> list[Target]:
-    """The targets that `spec` means for one sample's answer, (1, ...).
-
-    `spec` is a target, a class index, a label, "top1", "top5", or several of these between commas.
-    A label may hold commas itself: what is called so as a whole stays whole. Where the answer is
-    not one number per class, indices between commas are those of one element.
-
-    Raises:
-        TargetError: no class, or more than one, is called that.
-        MapError: the scores are not finite, so that there is no top class.
-    """
-    if isinstance(spec, Target):
-        return [spec]
-    text = str(spec).strip(" ,")
-    top = re.fullmatch(r"top(\d+)", text)
-    if top:
-        return [_named(i, answer, labels) for i in _top(int(top[1]), answer)]
-    if re.fullmatch(r"-?\d+", text):
-        return [_named(int(text), answer, labels)]
-    if "," in text and not _is_label(text, labels):
-        if _ELEMENT.fullmatch(text) and not _has_one_number_per_class(answer.shape[1:]):
-            return [Element(tuple(map(int, text.split(","))))]
-        return [target for piece in text.split(",") for target in resolve(piece, answer, labels)]
-    if labels is None:
-        raise TargetError(
-            f"The target {text!r} is no class index and this model has no labels: give the index, "
-            "or the names with --labels FILE."
-        )
-    return [_named(labels.find(text), answer, labels)]
-
-
-_ELEMENT = re.compile(r"-?\d+(\s*,\s*-?\d+)+")
-
-
-def _is_label(text: str, labels: LabelBook | None) -> bool:
-    """Whether a class is called `text`, commas and all."""
-    if labels is None:
-        return False
-    try:
-        labels.find(text)
-    except TargetError:
-        return False
-    return True
-
-
-def _has_one_number_per_class(shape: tuple[int, ...]) -> bool:
+def is_one_number_per_class(shape: tuple[int, ...]) -> bool:
+    """Whether at most one axis of an answer, (...) without the batch, holds several numbers."""
     return bool(shape) and sum(size > 1 for size in shape) <= 1
 
 
-def _middle(shape: tuple[int, ...]) -> str:
+def middle(shape: tuple[int, ...]) -> str:
     """The index of an element, for an example."""
     return ",".join(str(size // 2) for size in shape)
-
-
-def _named(index: int, answer: Array, labels: LabelBook | None) -> Class:
-    target = Class(index, labels.name(index) if labels is not None else None)
-    target.score(answer)
-    return target
-
-
-def _top(count: int, answer: Array) -> Sequence[int]:
-    scores = class_scores(answer)[0]
-    if not np.isfinite(scores).all():
-        raise MapError(
-            "The model's scores for this picture are not finite (NaN or infinite): check the "
-            "preprocessing, or the model's numeric type."
-        )
-    if not 1 <= count <= scores.size:
-        raise TargetError(f"There is no top{count}: the model has {scores.size} classes.")
-    return [int(i) for i in np.argsort(-scores, kind="stable")[:count]]

@@ -1,0 +1,163 @@
+"""A model and what is known about it, asked to explain samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxplain.engine.anatomy import ModelAnatomy
+from onnxplain.engine.answers import Answer, answer
+from onnxplain.engine.derivatives import Derivatives
+from onnxplain.engine.runner import Runner
+from onnxplain.engine.sample import Sample
+from onnxplain.engine.samples import Samples
+from onnxplain.errors import MapError, TargetError
+from onnxplain.graph.layers import Layer
+from onnxplain.graph.score import ScoreTensor
+from onnxplain.images.geometry import Placement
+from onnxplain.images.labels import Labels
+from onnxplain.methods.base import Maps, Method
+from onnxplain.methods.options import ScoreKind
+from onnxplain.targets import Answered, NoClass, Target, TargetSpec, resolve
+from onnxplain.targets.kinds import is_one_number_per_class
+from onnxplain.targets.specs import asks_for_the_top
+from onnxplain.tensors import Array, FloatArray
+
+_THRESHOLD: Mapping[ScoreKind, float] = {"logit": 0, "probability": 0.5}
+"""Where a model of one class predicts it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One sample, (1, ...), in the model's own type, and what is asked about it.
+
+    `placement` says how a picture became the sample; None where none did.
+    """
+
+    x: Array
+    method: Method
+    targets: Sequence[TargetSpec]
+    others: Mapping[str, Array]
+    placement: Placement | None = None
+    single: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Attributed:
+    """What a method computed for one sample, for all of its targets."""
+
+    maps: Maps
+    targets: list[Target]
+    scores: FloatArray
+    layers: Sequence[Layer]
+    score_tensor: str
+    batching: str
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Tensors of the layers."""
+        return tuple(layer.tensor for layer in self.layers)
+
+
+class ExplainedModel:
+    """Keeps what was found out about the model for samples of each shape.
+
+    `labels` is asked when a target is resolved.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        samples: Samples,
+        score: ScoreTensor,
+        labels: Callable[[], Labels | None],
+    ) -> None:
+        self._runner = runner
+        self._samples = samples
+        self._score = score
+        self._labels = labels
+        self._derivatives = Derivatives(runner)
+        self._anatomies: dict[tuple[int, ...], ModelAnatomy] = {}
+
+    def anatomy(self, x: Array | None = None) -> ModelAnatomy:
+        """The model's layers for samples of the shape of `x`, by default that of pictures."""
+        sample = self._samples.noise() if x is None else x
+        key = sample.shape
+        if key not in self._anatomies:
+            self._anatomies[key] = ModelAnatomy(self._runner, sample, self._score.logit)
+        return self._anatomies[key]
+
+    def targets(self, asked: Question) -> list[Target]:
+        """What the targets of a question mean for its sample."""
+        self._runner.others = dict(asked.others)
+        reading = self._reading(asked)
+        (values,) = self._runner.forward(asked.x, [reading.tensor])
+        return self._resolved(asked, reading, values)
+
+    def explain(self, asked: Question) -> Attributed:
+        """Explain a sample."""
+        self._runner.others = dict(asked.others)
+        anatomy, method = self.anatomy(asked.x), asked.method
+        reading = self._reading(asked)
+        layers = method.look_at(anatomy)
+        wanted = [reading.tensor, *(layer.tensor for layer in layers)]
+        found = self._runner.forward(asked.x, wanted)
+        targets = self._resolved(asked, reading, found[0])
+        sample = Sample(
+            self._runner,
+            self._samples.scene(asked.x),
+            reading,
+            targets,
+            found[0],
+            anatomy,
+            list(zip(layers, found[1:], strict=True)),
+            self._derivatives,
+        )
+        if method.needs_target and not np.isfinite(sample.scores).all():
+            raise MapError(
+                "The model's score for this picture is NaN or infinite: check the preprocessing."
+            )
+        maps = method.maps(sample)
+        return Attributed(maps, targets, sample.scores, layers, reading.tensor, sample.how)
+
+    def _reading(self, asked: Question) -> Answer:
+        axis = self._class_axis(self.anatomy(asked.x))
+        return answer(self._score, asked.method.score, axis)
+
+    def _class_axis(self, anatomy: ModelAnatomy) -> Callable[[str], int | None]:
+        """The axis of the classes in a map of scores, by the graph or else by the labels."""
+
+        def axis(tensor: str) -> int | None:
+            found, labels = anatomy.class_axis(tensor), self._labels()
+            shape = anatomy.shapes.get(tensor, ())
+            if found is not None or labels is None or len(shape) != 4:
+                return found
+            fitting = [i for i in (1, 3) if shape[i] == labels.last + 1]
+            return fitting[0] if len(fitting) == 1 else None
+
+        return axis
+
+    def _resolved(self, asked: Question, reading: Answer, values: Array) -> list[Target]:
+        flat = is_one_number_per_class(values.shape[1:])
+        axis = None if flat else self._class_axis(self.anatomy(asked.x))(reading.tensor)
+        answered = Answered(
+            reading.finish.forth(values) if flat or axis is not None else values,
+            self._labels(),
+            axis,
+            _THRESHOLD[asked.method.score],
+            asked.placement,
+        )
+        specs = asked.targets
+        if not (asked.method.needs_target or answered.has_classes):
+            specs = [NoClass() if asks_for_the_top(spec) else spec for spec in specs]
+        targets = [target for spec in specs for target in resolve(spec, answered)]
+        if not targets:
+            raise TargetError("There are no targets: name a class, or 'top1'.")
+        if asked.single and len(targets) > 1:
+            raise TargetError(
+                f"{specs[0]!r} means {len(targets)} targets where one is explained: name one, or "
+                "use explain_each."
+            )
+        return targets

@@ -1,0 +1,112 @@
+"""Where in a map of scores: regions of the picture, laid on the grid of the answer."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from onnxplain.errors import PictureError, TargetError
+from onnxplain.images.geometry import Placement, Size
+from onnxplain.images.picture import read_picture
+from onnxplain.tensors import Array
+
+_BOX = re.compile(r"box:(-?\d+),(-?\d+),(\d+),(\d+)")
+_POINT = re.compile(r"(\d+),(\d+)")
+
+FORMS = "all, predicted, X,Y, box:X,Y,WIDTH,HEIGHT, or a picture of a mask"
+"""How a place is written."""
+
+
+def place(text: str, placement: Placement | None, grid: Size) -> Array:
+    """The cells (rows, columns) of an answer's map that a place in the picture covers.
+
+    `text` is a box or a point in pixels of the picture, x to the right and y downwards, or the file
+    of a mask of the picture's size, in which every pixel counts that is not black. A cell is
+    covered where the pixel under its centre is; a place that lies between all centres is that of
+    the cells that hold it.
+
+    Raises:
+        TargetError: there is no such place, or nothing of it in what the model sees.
+        PictureError: the mask cannot be read.
+    """
+    if placement is None or len(grid) != 2:
+        raise TargetError(
+            f"The place {text!r} needs a picture and an answer with rows and columns: use all or "
+            "predicted."
+        )
+    picture = _in_picture(text, placement.picture)
+    height, width = placement.picture
+    if not picture.any():
+        raise TargetError(
+            f"The place {text!r} holds no pixel of the picture, which has {width} x {height}."
+        )
+    cells = _under_centres(picture, placement, grid)
+    if not cells.any():
+        cells = _holding(picture, placement, grid)
+    if not cells.any():
+        raise TargetError(
+            f"The place {text!r} lies where preprocessing crops the picture, so that the model "
+            "sees nothing of it: choose another, or --fit letterbox."
+        )
+    return cells
+
+
+def _in_picture(text: str, size: Size) -> Array:
+    """Mask (H, W) of the picture."""
+    box, point = _BOX.fullmatch(text), _POINT.fullmatch(text)
+    if box is None and point is None:
+        return _from_file(text, size)
+    x, y, width, height = map(int, box.groups() if box else (*point.groups(), 1, 1))  # type: ignore[union-attr]
+    mask = np.zeros(size, bool)
+    mask[max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)] = True
+    return mask
+
+
+def _from_file(text: str, size: Size) -> Array:
+    path = Path(text)
+    if not path.is_file():
+        raise TargetError(f"There is no place {text!r} and no such file: a place is {FORMS}.")
+    try:
+        mask = np.asarray(read_picture(path)).any(axis=2)
+    except PictureError as error:
+        raise TargetError(f"The mask cannot be used: {error}") from None
+    if mask.shape != size:
+        raise TargetError(
+            f"The mask {text} has {mask.shape[1]} x {mask.shape[0]} pixels, and the picture "
+            f"{size[1]} x {size[0]}: they must be the same."
+        )
+    return mask
+
+
+def _under_centres(picture: Array, placement: Placement, grid: Size) -> Array:
+    rows, columns = (
+        ((np.arange(cells) + 0.5) * model / cells - offset) / scale
+        for cells, model, offset, scale in zip(
+            grid, placement.model, placement.offset, placement.scale, strict=True
+        )
+    )
+    row, column = (np.floor(i).astype(int) for i in (rows, columns))
+    height, width = picture.shape
+    inside = np.outer((row >= 0) & (row < height), (column >= 0) & (column < width))
+    under = picture[np.ix_(row.clip(0, height - 1), column.clip(0, width - 1))]
+    return np.asarray(under & inside)
+
+
+def _holding(picture: Array, placement: Placement, grid: Size) -> Array:
+    found = np.zeros(grid, bool)
+    places = [
+        np.floor(((pixels + 0.5) * scale + offset) * cells / model).astype(int)
+        for pixels, cells, model, offset, scale in zip(
+            np.nonzero(picture),
+            grid,
+            placement.model,
+            placement.offset,
+            placement.scale,
+            strict=True,
+        )
+    ]
+    inside = np.all([(p >= 0) & (p < n) for p, n in zip(places, grid, strict=True)], axis=0)
+    found[tuple(p[inside] for p in places)] = True
+    return found

@@ -1,0 +1,282 @@
+"""From what a user calls a target to the targets that it means for one sample."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from onnxplain.errors import MapError, PreprocessError, TargetError
+from onnxplain.images.geometry import Placement
+from onnxplain.targets.kinds import (
+    Class,
+    Element,
+    Region,
+    Target,
+    class_scores,
+    is_one_number_per_class,
+)
+from onnxplain.targets.places import FORMS, place
+from onnxplain.tensors import Array, FloatArray
+
+PREDICTED = "predicted"
+ALL = "all"
+
+
+class LabelBook(Protocol):
+    """Names of classes, and classes by name. `last` is the highest index that has a name."""
+
+    @property
+    def origin(self) -> str:
+        """Where the names come from, in words."""
+
+    @property
+    def last(self) -> int:
+        """The highest index that has a name."""
+
+    def name(self, index: int) -> str | None:
+        """The label of a class; None where it has none."""
+
+    def find(self, text: str) -> int:
+        """The class that a label means; TargetError if none or several."""
+
+
+TargetSpec = int | np.integer[Any] | str | Target
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """A model's answer to one sample, and what is known about it.
+
+    `values` is (1, ...), as scores are read from it. `classes` is the axis of the classes where
+    the answer is a map of scores, with a number for each class in each cell, else None. The only
+    class of a map is predicted where its score is above `threshold`. `placement` says how the
+    picture became the sample; None where that has no rows and columns.
+
+    Raises:
+        PreprocessError: there are names of classes that the model does not have: then all of them
+            may be shifted.
+    """
+
+    values: Array
+    labels: LabelBook | None = None
+    classes: int | None = None
+    threshold: float = 0
+    placement: Placement | None = None
+
+    def __post_init__(self) -> None:
+        count = self._class_count
+        if self.labels is not None and count > 1 and self.labels.last >= count:
+            raise PreprocessError(
+                f"The labels ({self.labels.origin}) go up to class {self.labels.last}, and the "
+                f"model's last class is {count - 1}: give the labels that belong to it."
+            )
+
+    @property
+    def _class_count(self) -> int:
+        """Number of classes; 0 where it is not known."""
+        shape = self.values.shape[1:]
+        if self.classes is not None:
+            return int(self.values.shape[self.classes])
+        return int(self.values[0].size) if is_one_number_per_class(shape) else 0
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether it is known which numbers belong to a class."""
+        return self._class_count > 0
+
+    def label(self, index: int) -> str | None:
+        """The name of a class; None where it has none."""
+        return None if self.labels is None else self.labels.name(index)
+
+    def called(self, index: int) -> str:
+        """A class in words."""
+        label = self.label(index)
+        return str(index) if label is None else f"{index} ({label})"
+
+    @property
+    def maps(self) -> FloatArray:
+        """The map of each class, (classes, rows, columns)."""
+        assert self.classes is not None, "the answer is no map of scores"
+        found: FloatArray = np.moveaxis(self.values, self.classes, 1)[0].astype(np.float32)
+        if not np.isfinite(found).all():
+            raise _not_finite()
+        return found
+
+    def predicted(self) -> Array:
+        """The class of each cell, (rows, columns), -1 where the only class is not predicted."""
+        maps = self.maps
+        found = maps.argmax(axis=0) if len(maps) > 1 else (maps[0] > self.threshold) - 1
+        return np.asarray(found)
+
+
+def as_list(given: TargetSpec | Iterable[TargetSpec], count: int = 1) -> list[TargetSpec]:
+    """One target `count` times, or several as they are.
+
+    Raises:
+        TargetError: it is neither.
+    """
+    if isinstance(given, int | np.integer | str | Target):
+        return [given] * count
+    if isinstance(given, Iterable):
+        return list(given)
+    raise TargetError(
+        f"{given!r} is no target: give a class index, a label, 'top1', or an object of "
+        "onnxplain.targets."
+    )
+
+
+def asks_for_the_top(spec: TargetSpec) -> bool:
+    """Whether no class in particular is meant, but those that the model finds."""
+    return isinstance(spec, str) and _TOP.fullmatch(spec.strip()) is not None
+
+
+def resolve(spec: TargetSpec, answered: Answered) -> list[Target]:
+    """The targets that `spec` means for one sample.
+
+    `spec` is a target, a class index, a label, "top1", "top5", or several of these between commas.
+    A label may hold commas itself: what is called so as a whole stays whole. Where the answer is
+    a map of scores, a class is explained where it is predicted, or at the places that follow it
+    behind "@", see `places.place`; several "@" mean what they have in common. Where the answer is
+    not one number per class, as many indices between commas as it has axes are those of one
+    element.
+
+    Raises:
+        TargetError: no class, or more than one, is called that, or it is found nowhere.
+        MapError: the scores are not finite, so that there is no top class.
+    """
+    if isinstance(spec, Target):
+        return [spec]
+    text, shape = str(spec).strip(" ,"), answered.values.shape[1:]
+    if _is_label(text, answered.labels):
+        return _meant(text, [], answered)
+    indices = _INDICES.fullmatch(text)
+    if indices and not is_one_number_per_class(shape):
+        index = tuple(map(int, text.split(",")))
+        if len(index) == len(shape) or answered.classes is None:
+            return [Element(index)]
+    if not _LIST.fullmatch(text):
+        raise TargetError(
+            f"The target {text!r} cannot be read: it is a class or top1, for a segmenter with a "
+            f"place behind an @ ({FORMS})."
+        )
+    pieces = [match[0].strip() for match in _PIECE.finditer(text)]
+    return [t for piece in pieces for t in _meant(*_parted(piece), answered)]
+
+
+_PLACE = r"box:-?\d+,-?\d+,\d+,\d+|\d+,\d+|[^,@]+"
+_PIECE = re.compile(rf"[^,@]+(?:@(?:{_PLACE}))*")
+_LIST = re.compile(rf"{_PIECE.pattern}(?:,+\s*{_PIECE.pattern})*")
+_INDICES = re.compile(r"-?\d+(\s*,\s*-?\d+)+")
+_TOP = re.compile(r"top(\d+)")
+
+
+def _parted(piece: str) -> tuple[str, list[str]]:
+    """A class and its places."""
+    what, *places = piece.split("@")
+    return what.strip(), places
+
+
+def _meant(what: str, places: Sequence[str], answered: Answered) -> list[Target]:
+    if answered.classes is None:
+        if places:
+            raise TargetError(
+                f"{what}@{'@'.join(places)} names a place, and only a segmenter's answer, a score "
+                f"for each class in each cell, has places: this one has the shape "
+                f"{answered.values.shape[1:]}."
+            )
+        return [_class(i, answered) for i in _indices(what, answered)]
+    return _regions(what, places or [PREDICTED], answered)
+
+
+def _indices(what: str, answered: Answered) -> Sequence[int]:
+    """Classes by index, by name or by rank."""
+    top = _TOP.fullmatch(what)
+    return _top(int(top[1]), answered) if top else [_index(what, answered)]
+
+
+def _index(what: str, answered: Answered) -> int:
+    if re.fullmatch(r"-?\d+", what):
+        return int(what)
+    if answered.labels is None:
+        raise TargetError(
+            f"The target {what!r} is no class index and this model has no labels: give the index, "
+            "or the names with --labels FILE."
+        )
+    return answered.labels.find(what)
+
+
+def _is_label(text: str, labels: LabelBook | None) -> bool:
+    """Whether a class is called `text`, commas and all."""
+    if labels is None or not re.search("[,@]", text):
+        return False
+    try:
+        labels.find(text)
+    except TargetError:
+        return False
+    return True
+
+
+def _class(index: int, answered: Answered) -> Class:
+    target = Class(index, answered.label(index))
+    target.score(answered.values)
+    return target
+
+
+def _top(count: int, answered: Answered) -> Sequence[int]:
+    scores = class_scores(answered.values)[0]
+    if not np.isfinite(scores).all():
+        raise _not_finite()
+    if not 1 <= count <= scores.size:
+        raise TargetError(f"There is no top{count}: the model has {scores.size} classes.")
+    return [int(i) for i in np.argsort(-scores, kind="stable")[:count]]
+
+
+def _regions(what: str, places: Sequence[str], answered: Answered) -> list[Target]:
+    """A class, or those with the largest predicted areas, at places of a map."""
+    predicted, axis = answered.predicted(), answered.classes
+    assert axis is not None, "the answer is no map of scores"
+    here = np.ones(predicted.shape, bool)
+    for text in places:
+        if text not in (ALL, PREDICTED):
+            here &= place(text, answered.placement, predicted.shape)
+    where = "@".join(places)
+    top = _TOP.fullmatch(what)
+    areas = np.bincount(predicted[here & (predicted >= 0)], minlength=len(answered.maps))
+    largest = [int(i) for i in np.argsort(-areas, kind="stable") if areas[i]]
+    found: list[Target] = []
+    for index in largest[: int(top[1])] if top else [_index(what, answered)]:
+        if not 0 <= index < len(areas):
+            raise TargetError(
+                f"There is no class {index}: the model has {len(areas)} classes, "
+                f"0 to {len(areas) - 1}."
+            )
+        cells = here & (predicted == index) if PREDICTED in places else here
+        if not cells.any():
+            raise TargetError(_nowhere(index, where, largest, answered))
+        found.append(Region(index, cells, axis, answered.label(index), where))
+    if not found:
+        raise TargetError(
+            f"There is no {what}: no class is predicted there; name one and a place, as in 0@all."
+        )
+    return found
+
+
+def _nowhere(index: int, where: str, largest: Sequence[int], answered: Answered) -> str:
+    there = "" if where == PREDICTED else f" at {where}"
+    listed = ", ".join(map(answered.called, largest[:5]))
+    others = f"what is predicted is {listed}; " if largest else ""
+    return (
+        f"Class {answered.called(index)} is predicted nowhere in this picture{there}: {others}"
+        f"explain it over the whole picture with {index}@all."
+    )
+
+
+def _not_finite() -> MapError:
+    return MapError(
+        "The model's scores for this picture are not finite (NaN or infinite): check the "
+        "preprocessing, or the model's numeric type."
+    )
