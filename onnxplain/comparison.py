@@ -41,7 +41,7 @@ def draw_comparison(
 def _row(by_method: Mapping[str, Explanation], columns: Sequence[str]) -> TargetRow:
     first = next(iter(by_method.values()))
     cells = [_cell(by_method[name]) if name in by_method else None for name in columns]
-    return TargetRow(first.target.title, f"{first.score_kind} {first.score:.4g}", cells)
+    return TargetRow(first.target.title, first.scored, cells)
 
 
 def _cell(explanation: Explanation) -> Cell:

@@ -216,6 +216,11 @@ class Explanation:
         return f"{len(self.layers)} layers" if many else f"layer {self.layer}"
 
     @property
+    def scored(self) -> str:
+        """Return kind and value of the score for reading; nothing where no class was asked for."""
+        return "" if np.isnan(self.score) else f"{self.score_kind} {self.score:.4g}"
+
+    @property
     def values_range(self) -> tuple[float, float]:
         """Return the smallest and the largest raw value."""
         return float(np.min(self.values)), float(np.max(self.values))

@@ -59,7 +59,7 @@ class SanityCheck:
         columns = ["trained", *(f"{stage.layers} shuffled" for stage in self.stages)]
         first = Cell(trained.heatmap, trained.heatmap_range, note=trained.method)
         cells = [first, *map(_cell, self.stages)]
-        row = TargetRow(trained.target.title, f"{trained.score_kind} {trained.score:.4g}", cells)
+        row = TargetRow(trained.target.title, trained.scored, cells)
         return comparison(trained.picture, columns, [row], colormap, trained.seen)
 
 

@@ -21,6 +21,7 @@ from onnxplain.cli.pictures import (
 from onnxplain.errors import PictureError
 from onnxplain.explanation import Explanation
 from onnxplain.formats import check_formats
+from onnxplain.formats.manifest import plain
 from onnxplain.formats.names import file_stem
 from onnxplain.formats.write import check_folder
 from onnxplain.methods.registry import make_method
@@ -113,12 +114,14 @@ def _as_line(explanation: Explanation, files: str) -> str:
     """The picture, what was explained, and its files."""
     target = explanation.target
     named = target.name if target.index is None else f"{target.index} {target.label or ''}".strip()
+    if target.region is not None:
+        named += f" @ {target.region.where}, {target.region.pixels} pixels"
     facts = [
         f"{explanation.picture_path or 'no picture'}: {named}",
-        f"{explanation.score_kind} {explanation.score:.4g}",
-        *([explanation.looked_at] if explanation.layers else []),
+        explanation.scored,
+        explanation.looked_at if explanation.layers else "",
     ]
-    return f"{', '.join(facts)} -> {files}"
+    return f"{', '.join(filter(None, facts))} -> {files}"
 
 
 def _braced(files: Sequence[Path], stem: str) -> str:
@@ -140,7 +143,7 @@ def _as_json(explanation: Explanation, files: Sequence[Path]) -> str:
             "target": target.to_dict(),
             "score": {
                 "kind": explanation.score_kind,
-                "value": explanation.score,
+                "value": plain(explanation.score),
                 "tensor": explanation.score_tensor,
             },
             "provider": provenance.provider,

@@ -36,7 +36,7 @@ def _overlay_caption(explanation: Explanation) -> Caption:
     layer = f" · {explanation.looked_at}" if explanation.layers else ""
     return Caption(
         title=explanation.target.title,
-        score=f"{explanation.score_kind} {explanation.score:.4g}",
+        score=explanation.scored,
         details=explanation.method + layer,
     )
 
@@ -44,8 +44,7 @@ def _overlay_caption(explanation: Explanation) -> Caption:
 def _sheet_caption(explanation: Explanation) -> Caption:
     if len(explanation.layers) > 1:
         shown = f"{explanation.method} · {explanation.looked_at}, each on its own scale"
-        score = f"{explanation.score_kind} {explanation.score:.4g}"
-        return Caption(title=explanation.target.title, score=score, details=shown)
+        return Caption(title=explanation.target.title, score=explanation.scored, details=shown)
     if explanation.method == "activation_maximization":
         layer = f" · {explanation.looked_at}" if explanation.layers else ""
         start, end = (explanation.diagnostics[name] for name in ("at_start", "at_end"))

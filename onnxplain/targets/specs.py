@@ -182,6 +182,7 @@ def _parted(piece: str) -> tuple[str, list[str]]:
 
 def _meant(what: str, places: Sequence[str], answered: Answered) -> list[Target]:
     if answered.classes is None:
+        class_scores(answered.values)
         if places:
             raise TargetError(
                 f"{what}@{'@'.join(places)} names a place, and only a segmenter's answer, a score "

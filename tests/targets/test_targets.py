@@ -62,7 +62,7 @@ def test_axes_of_one_element_do_not_hide_the_classes(shape: tuple[int, ...]) -> 
             MAP,
             None,
             TargetError,
-            r"shape \(3, 2, 4\).*not one number per class.*--target 1,1,2,.*Mask",
+            r"shape \(3, 2, 4\).*--labels.*--target 1,1,2,.*Mask",
         ),
         ("1,2", MAP, None, TargetError, r"shape \(3, 2, 4\) has no element \(1, 2\)"),
     ],
