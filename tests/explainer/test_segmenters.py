@@ -104,7 +104,8 @@ def bent() -> Explainer:
 WIDE = noise_picture(32, 48)
 TILES = np.arange(16)[:, None] // 8 * 3 + np.arange(24) // 8
 SHORT: dict[str, dict[str, Any]] = {
-    "rise": {"samples": 20}, "lime": {"samples": 60, "segments": TILES}, "kernelshap": {"segments": TILES},
+    "rise": {"samples": 20}, "lime": {"samples": 60, "segments": TILES},
+    "kernelshap": {"segments": TILES},
     "expected_gradients": {"baselines": noise(2, 3, 16, 24), "samples": 4},
     "activation_maximization": {"steps": 2}, "guided_ig": {"steps": 5},
 }  # fmt: skip
@@ -147,7 +148,7 @@ def test_several_regions_have_files_of_their_own(tmp_path: Path) -> None:
     places = ["all", "predicted", "1,1", "2,1", "box:1,1,2,3", *map(str, masks)]
     index = explainer().targets(PICTURE)[0].index
     targets = [f"{index}@{place}" for place in places]
-    found = explainer().explain_each(PICTURE, "gradient", targets)
+    found = explainer().explain_each(PICTURE, "occlusion", targets, window=1, fill="zeros")
     files = [path for e in found for path in e.save(tmp_path / "out", "json")]
     assert len(set(files)) == len(places)
     told = [json.loads(file.read_text())["target"] for file in files]
@@ -155,10 +156,8 @@ def test_several_regions_have_files_of_their_own(tmp_path: Path) -> None:
     assert [one["region"]["pixels"] for one in told][2:] == [1, 1, 6, 6, 6]
     assert {one["index"] for one in told} == {index}
     assert all(one["region"]["grid"] == [6, 8] for one in told)
-    assert (
-        files[4].name
-        == f"picture.gradient.{found[0].target.name.removesuffix('all')}box_1,1,2,3.json"
-    )
+    name = found[0].target.name.removesuffix("all")
+    assert files[4].name == f"picture.occlusion.{name}box_1,1,2,3.json"
     columns = [np.flatnonzero(e.values[0].any(axis=0)) for e in found[-2:]]
     assert [list(c) for c in columns] == [[0], [1]]
 
