@@ -7,6 +7,7 @@ from math import prod
 
 from onnx import NodeProto
 
+from onnxplain.errors import LayerError
 from onnxplain.graph.layers import Layer, mattering_layers
 from onnxplain.graph.model import Model
 from onnxplain.graph.wiring import attributes, reads
@@ -29,6 +30,9 @@ def before_classifier(model: Model, layers: Sequence[Layer], score: str) -> list
 
     The classifier is what comes first, on each way back from the score, of all that has weights. A
     transposed convolution that keeps the number of channels only enlarges.
+
+    Raises:
+        LayerError: there is none.
     """
     wiring = model.wiring
     stack, answer = [score], {score}
@@ -40,7 +44,13 @@ def before_classifier(model: Model, layers: Sequence[Layer], score: str) -> list
         new = [name for name in reads(node) if name not in answer]
         answer.update(new)
         stack.extend(new)
-    return [layer for layer in layers if layer.tensor not in answer]
+    before = [layer for layer in layers if layer.tensor not in answer]
+    if layers and not before:
+        raise LayerError(
+            "Every layer with a grid holds the map of scores already: choose a method that needs no "
+            f"layer, such as occlusion or integrated_gradients, or name {layers[-1].tensor!r}."
+        )
+    return before
 
 
 def coarsest_layer(model: Model, layers: list[Layer]) -> Layer:

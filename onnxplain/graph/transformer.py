@@ -29,7 +29,10 @@ BLOCK_SCORES = PREFIX + "block_scores"
 _ELEMENTWISE = frozenset("Add Sub Mul Div Where Cast Identity Dropout Clip".split())
 """Operators that may stand between a softmax and the product with the values."""
 
-_INSTEAD = "use gradcam, or layercam, which ask for a layer with a grid only"
+_INSTEAD = (
+    "use gradcam or layercam, which ask for a layer with a grid only, or integrated_gradients, which "
+    "asks for none"
+)
 
 
 @dataclass(frozen=True)
