@@ -62,7 +62,8 @@ Targets = Annotated[
         "-t",
         rich_help_panel=EXPLAINED,
         metavar="CLASS",
-        help="Index, label, top1 (the default), top5...; several between commas, or repeated.",
+        help="Index, label, top1 (the default), top5...; several between commas, or repeated. For a "
+        "segmenter with a place: 15@all, 15@X,Y, 15@box:X,Y,W,H, 15@mask.png; else where predicted.",
     ),
 ]
 BatchSize = Annotated[

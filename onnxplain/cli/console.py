@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import typer
 
+from onnxplain.cli.flags import SWITCHES
 from onnxplain.errors import OnnxplainError
 
 Report = Callable[[int, int], None]
@@ -91,4 +93,7 @@ _USAGE_ERRORS = typer.BadParameter.__bases__
 def _usage(error: Any) -> str:
     command = error.ctx.command_path if error.ctx else "onnxplain"
     message = error.format_message()
+    switch = re.search(r"Option '--(no-)?(\S+)' does not take a value", message)
+    if switch and switch[2].replace("-", "_") in SWITCHES:
+        return f"--{switch[2]} takes no value: write --{switch[2]} or --no-{switch[2]}."
     return f"{message}{'' if message.endswith(('.', '?')) else '.'} See `{command} --help`."

@@ -148,6 +148,10 @@ METHOD = Table(
 )
 
 
+SWITCHES = tuple(flag.name for table in (METHOD,) for flag in table.flags if flag.kind is bool)
+"""Flags without a value: `--name` and `--no-name`."""
+
+
 def takes(**tables: tuple[Table, ...]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Replace parameters of a typer command by the flags of tables.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from onnxplain.cli.console import Console
+from onnxplain.cli.flags import SWITCHES
 from onnxplain.errors import (
     LayerError,
     MapError,
@@ -28,6 +29,9 @@ from onnxplain.tensors import Array
 _OPENCV = {"OPENCV_IO_MAX_IMAGE_PIXELS": str(MAX_PIXELS), "OPENCV_LOG_LEVEL": "SILENT"}
 """Read when OpenCV is loaded, which then refuses larger files before it decodes them, and leaves it
 to us to say what is wrong with a file."""
+
+
+_TRUTHS = frozenset({"true", "false", "yes", "no", "on", "off"})
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,12 @@ def find_sitters(images: Sequence[str]) -> list[Sitter]:
         os.environ.setdefault(name, value)
     if not images:
         raise PictureError("No picture was given: name a file, a folder, or a pattern in quotes.")
+    stray = next((one for one in images if one.lower() in _TRUTHS and not Path(one).exists()), None)
+    if stray:
+        raise PictureError(
+            f"{stray} is no picture: a switch takes no value, so write --relu or --no-relu, for "
+            f"example; the switches are {', '.join(SWITCHES)}."
+        )
     paths = find_pictures(images)
     names = unique_names(path.stem for path in paths)
     if len(paths) == 1:

@@ -47,8 +47,8 @@ def before_classifier(model: Model, layers: Sequence[Layer], score: str) -> list
     before = [layer for layer in layers if layer.tensor not in answer]
     if layers and not before:
         raise LayerError(
-            "Every layer with a grid holds the map of scores already: choose a method that needs no "
-            f"layer, such as occlusion or integrated_gradients, or name {layers[-1].tensor!r}."
+            "Every layer with a grid holds the map of scores already: choose a method that needs "
+            f"no layer, such as occlusion or integrated_gradients, or name {layers[-1].tensor!r}."
         )
     return before
 

@@ -30,8 +30,8 @@ _ELEMENTWISE = frozenset("Add Sub Mul Div Where Cast Identity Dropout Clip".spli
 """Operators that may stand between a softmax and the product with the values."""
 
 _INSTEAD = (
-    "use gradcam or layercam, which ask for a layer with a grid only, or integrated_gradients, which "
-    "asks for none"
+    "use gradcam or layercam, which ask for a layer with a grid only, or integrated_gradients, "
+    "which asks for none"
 )
 
 

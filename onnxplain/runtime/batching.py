@@ -28,6 +28,9 @@ class BatchSize(Protocol):
     def shrink(self) -> None:
         """Learn that a run of `size` samples did not fit in memory."""
 
+    def answered(self, size: int) -> None:
+        """Learn how many bytes a run gives for each sample."""
+
 
 class Fixed:
     """The batch size that the user or the model prescribes; halved only when memory runs out."""
@@ -41,6 +44,13 @@ class Fixed:
     def shrink(self) -> None:
         """See `BatchSize`."""
         self.size = max(1, self.size // 2)
+
+    def answered(self, size: int) -> None:
+        """See `BatchSize`."""
+
+
+_LARGEST_RESULT = 2**28
+"""Bytes. Maps of a thousand classes would fill the memory before a batch is slow."""
 
 
 class Fastest:
@@ -82,6 +92,11 @@ class Fastest:
         self.size = min(self._best[1], self._limit)
         self._settled = True
 
+    def answered(self, size: int) -> None:
+        """See `BatchSize`."""
+        self._limit = min(self._limit, max(1, _LARGEST_RESULT // max(1, size)))
+        self.size = min(self.size, self._limit)
+
     def _settle(self) -> None:
         self.size = self._best[1]
         self._settled = True
@@ -115,6 +130,7 @@ def in_batches(
             batch.shrink()
             continue
         batch.finished(size, time.perf_counter() - began)
+        batch.answered(sum(result.nbytes for result in results) // size)
         progress(part.stop, total)
         yield part, results
         start = part.stop

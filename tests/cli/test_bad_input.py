@@ -296,3 +296,9 @@ def test_a_folder_that_cannot_be_one_is_refused_before_the_work(cli, model, pict
     outcome = cli("run", model, picture, "-m", "rise", "--samples", 10**9, "-o", folder)
     assert outcome.status == 1
     assert words in outcome.sentence
+
+
+@pytest.mark.parametrize("value", [["--relu", "false"], ["--relu", "true"], ["--relu=false"]])
+def test_a_switch_takes_no_value(refused, model, picture, value):
+    sentence = refused(model, picture, "-m", "gradcam", *value)
+    assert "write --relu or --no-relu" in sentence

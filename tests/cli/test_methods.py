@@ -27,3 +27,10 @@ def test_table_has_one_line_for_each_method(cli):
     (scorecam,) = (line for line in lines if line.startswith("scorecam"))
     assert "layer=auto, fuse=mean, baseline=black" in scorecam
     assert "Wang 2020" in scorecam
+
+
+def test_no_line_of_a_table_is_padded(cli, model):
+    for arguments in (["methods"], ["inspect", model]):
+        lines = cli(*arguments).out.splitlines()
+        assert len(lines) > 5
+        assert all(line == line.rstrip() for line in lines)

@@ -254,3 +254,18 @@ def test_one_picture_too_small_for_the_model_does_not_stop_the_others(cli, build
     assert outcome.status == 2
     assert [json.loads(line)["picture"] for line in outcome.out.splitlines()] == [str(last)]
     assert outcome.err.startswith("Error: dot.png: No layer on the way")
+
+
+def test_regions_of_a_segmenter(cli, build, picture):
+    """A class's score in a pixel is that pixel's colour."""
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], "conv")]
+    segmenter = build(nodes, output=("N", 3, 8, 8))
+    arguments = ["run", segmenter, picture, "-m", "occlusion", "--window", "1"]
+    targets = ["-t", "red fox", "-t", "top1@4,2,0@box:3,0,2,8"]
+    told = [one["target"] for one in explained(cli(*arguments, *targets, "--json"))]
+    places = ["predicted", "4,2", "box:3,0,2,8"]
+    assert [one["region"]["where"] for one in told] == places
+    assert [one["region"]["pixels"] for one in told] == [64, 1, 16]
+    assert [one["name"] for one in told][2] == "0_red_fox@box_3,0,2,8"
+    line = cli(*arguments, "-t", "0@box:3,0,2,8").out  # three of its pixels are red
+    assert "0 red fox, Vulpes vulpes @ box:3,0,2,8, 16 pixels, logit 0.1875 -> " in line

@@ -109,8 +109,8 @@ def test_rise_keeps_each_feature_by_itself(shape: tuple[int, ...]) -> None:
         ("blur_ig", "use integrated_gradients with the baseline zeros",
          {"integrated_gradients": {"baseline": "zeros"}}),
         ("activation_maximization", "use gradient", {"gradient": {}}),
-        ("attention_rollout", r"or integrated_gradients, which asks for none", {"integrated_gradients":
-         {"baseline": "zeros"}}),
+        ("attention_rollout", r"or integrated_gradients, which asks for none",
+         {"integrated_gradients": {"baseline": "zeros"}}),
     ],
 )  # fmt: skip
 def test_what_refuses_a_row_of_features_names_what_does_not(

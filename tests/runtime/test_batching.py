@@ -115,3 +115,18 @@ def test_progress_is_told_before_and_after_each_run() -> None:
     device = Device(5)
     list(in_batches(device.run, 5, Fixed(2), lambda done, total: told.append((done, total))))
     assert told == [(0, 5), (2, 5), (4, 5), (5, 5)]
+
+
+def test_large_results_keep_batches_small() -> None:
+    """Results of 100 MiB for each sample: two fit in the quarter of a GiB that a batch may give."""
+
+    def run(part: slice) -> list[Array]:
+        sizes.append(part.stop - part.start)
+        return [np.broadcast_to(np.float32(0), (sizes[-1], 25 * 2**20))]
+
+    sizes: list[int] = []
+    batch = Fastest(64)
+    for _ in in_batches(run, 40, batch):
+        batch._best = (float("inf"), batch.size)  # every size is the fastest so far
+    assert max(sizes) == 2
+    assert sum(sizes) == 40
