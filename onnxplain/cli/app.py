@@ -62,8 +62,8 @@ Targets = Annotated[
         "-t",
         rich_help_panel=EXPLAINED,
         metavar="CLASS",
-        help="Index, label, top1 (the default), top5...; several between commas, or repeated. For a "
-        "segmenter with a place: 15@all, 15@X,Y, 15@box:X,Y,W,H, 15@mask.png; else where predicted.",
+        help="Index, label, top1 (the default), top5...; several between commas, or repeated. A "
+        "segmenter's where it is predicted, or 15@all, 15@X,Y, 15@box:X,Y,W,H, 15@mask.png.",
     ),
 ]
 BatchSize = Annotated[

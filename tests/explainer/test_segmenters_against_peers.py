@@ -8,7 +8,6 @@ import onnx
 import pytest
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("pytorch_grad_cam")
 from peers.gradcam import PGC  # noqa: E402  (imports torch)
 from pytorch_grad_cam.utils.model_targets import SemanticSegmentationTarget  # noqa: E402
 
