@@ -88,7 +88,7 @@ def test_arrays_broadcast(given: Any) -> None:
         ("grey", NCHW, "no baseline 'grey': choose black, white"),
         (np.zeros((1, 4, 5, 7)), NCHW, r"shape \(1, 4, 5, 7\), the model's input \(1, 3, 5, 7\)"),
         *[(name, TABLE, "no picture.*zeros or mean") for name in ("black", "white", "gray")],
-        ("blur", TABLE, "needs a picture: choose zeros or mean"),
+        ("blur", TABLE, "needs a picture or a signal: choose zeros"),
     ],
 )
 def test_what_does_not_fit_is_refused(spec: Any, scene: Scene, sentence: str) -> None:

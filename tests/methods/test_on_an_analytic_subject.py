@@ -39,7 +39,7 @@ class Linear:
         self.x = RANDOM.normal(size=(1, 3, 6, 8)).astype(np.float32)
         self.shown = RANDOM.normal(size=(4, 2, 3)).astype(np.float32)
         self.absent = RANDOM.normal(size=self.x.shape).astype(np.float32)
-        self.spatial = (2, 3)
+        self.spatial, self.smooth = (2, 3), True
         self.classes: tuple[int | None, ...] = (1, 0)
         self.calls: dict[str, int] = {}
         self.at_input = True
@@ -195,7 +195,7 @@ def test_cam_of_each_target_and_none_of_what_is_no_class() -> None:
     a = subject.shown
     assert_allclose(found, [2 * a[1] - a[3], a[0]], rtol=1e-6)
     assert subject.calls == {}
-    with pytest.raises(TargetError, match="explains single outputs only; use gradcam"):
+    with pytest.raises(TargetError, match="explains single outputs only: use gradcam"):
         explain(CAM(), classes=(1, None))
 
 

@@ -90,9 +90,9 @@ def test_blur_ig_doubles_its_steps_as_well() -> None:
     assert abs(found.values.sum() - change) <= 1.1e-2 * abs(change)
 
 
-def test_blur_ig_refuses_what_has_no_rows_and_columns() -> None:
+def test_blur_ig_refuses_what_has_no_neighbours() -> None:
     plain = of_two("y = MatMul(x, W)", W=np.ones((2, 1), np.float32))
-    with pytest.raises(OptionError, match=r"needs an input with rows.*use integrated_gradients"):
+    with pytest.raises(OptionError, match=r"pictures and signals.*use integrated_gradients"):
         plain.attribute(np.ones((1, 2), np.float32), "blur_ig", 0)
     with pytest.raises(OptionError, match="max_sigma > 0"):
         explainer(LINEAR, W).attribute(X, "blur_ig", 0, max_sigma=0)
