@@ -66,7 +66,7 @@ def find_layouts(model: Model, shapes: Mapping[str, Shape], picture: str) -> dic
     layouts: dict[str, Layout] = {}
     for index in sorted(depends):
         node = wiring.nodes[index]
-        for name in node.output if node.op_type in _PARTS else node.output[:1]:
+        for name in node.output if node.op_type in _SEVERAL else node.output[:1]:
             shape = shapes.get(name)
             if shape is None:
                 continue
@@ -197,7 +197,7 @@ def _concat(
     if "T" not in known.axes or known.axes[axis] != "T":
         return _same_axes([known], shape)
     before = 0
-    for name in node.input:
+    for name in node.input[_QUANTIZED_LIST] if node.op_type == "QLinearConcat" else node.input:
         part = shapes.get(name)
         if part is None:
             return None
@@ -212,7 +212,7 @@ def _matmul(
 ) -> Layout | None:
     """A linear layer on the last axis keeps the tokens; a product of two activations mixes them."""
     first = node.input[0]
-    second = shapes.get(node.input[1], ())
+    second = shapes.get(node.input[_SECOND_FACTOR.get(node.op_type, 1)], ())
     linear = known.axes.endswith("C") and len(second) == 2 and shapes.get(first) is not None
     return _same_axes([known], shape) if linear else None
 
@@ -230,6 +230,14 @@ def _part(
 
 _PARTS = frozenset({"Slice", "Split"})
 
+_SEVERAL = _PARTS | {"SkipLayerNormalization", "SkipSimplifiedLayerNormalization"}
+"""Operators with more than one result that has a layout."""
+
+_QUANTIZED_LIST = slice(2, None, 3)
+"""What QLinearConcat joins, each with its scale and zero point; those of the result come first."""
+
+_SECOND_FACTOR = {"QLinearMatMul": 3}
+
 _SLICE_INPUTS_WITH_STEPS = 5
 
 
@@ -240,7 +248,12 @@ _SPECIAL: dict[str, Rule] = {
     "Reshape": _reshape,
     "Flatten": _reshape,
     "Concat": _concat,
-    "MatMul": _matmul,
+    "QLinearConcat": _concat,
+    **dict.fromkeys(
+        "MatMul FusedMatMul QLinearMatMul MatMulInteger MatMulIntegerToFloat "
+        "DynamicQuantizeMatMul".split(),
+        _matmul,
+    ),
     "Slice": _part,
     "Split": _part,
 }

@@ -16,7 +16,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnxplain.errors import LayerError
 from onnxplain.graph.builder import PREFIX
-from onnxplain.graph.layers import Layer, grid_layers, grid_matters
+from onnxplain.graph.layers import Layer, grid_layers
 from onnxplain.graph.layout import Layout
 from onnxplain.graph.model import Model
 from onnxplain.graph.shapes import Shape
@@ -86,7 +86,7 @@ def find_transformer(
         )
     states = _states(wiring, same, attention, score)
     layout = same[-1].layout
-    grid = grid_matters(model, same[-1])
+    grid = same[-1].matters
     read = slice(layout.prefix, None) if grid or not layout.prefix else slice(0, layout.prefix)
     return Transformer(attention, states, layout, read)
 
