@@ -66,7 +66,7 @@ def find_layouts(model: Model, shapes: Mapping[str, Shape], picture: str) -> dic
     layouts: dict[str, Layout] = {}
     for index in sorted(depends):
         node = wiring.nodes[index]
-        for name in node.output if node.op_type in _SEVERAL else node.output[:1]:
+        for name in node.output if node.op_type in _PARTS else node.output[:1]:
             shape = shapes.get(name)
             if shape is None:
                 continue
@@ -229,9 +229,6 @@ def _part(
 
 
 _PARTS = frozenset({"Slice", "Split"})
-
-_SEVERAL = _PARTS | {"SkipLayerNormalization", "SkipSimplifiedLayerNormalization"}
-"""Operators with more than one result that has a layout."""
 
 _QUANTIZED_LIST = slice(2, None, 3)
 """What QLinearConcat joins, each with its scale and zero point; those of the result come first."""

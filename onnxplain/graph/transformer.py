@@ -16,21 +16,17 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnxplain.errors import LayerError
 from onnxplain.graph.builder import PREFIX
-from onnxplain.graph.layers import Layer, grid_layers
+from onnxplain.graph.layers import Layer, grid_layers, tokens_read
 from onnxplain.graph.layout import Layout
 from onnxplain.graph.model import Model
+from onnxplain.graph.reach import read_elements
 from onnxplain.graph.shapes import Shape
 from onnxplain.graph.surgery import extract
-from onnxplain.graph.wiring import Wiring
+from onnxplain.graph.weighing import Weighing, find_weighings
+from onnxplain.graph.wiring import SIZE_READERS, Wiring
 
 BLOCK_SCORES = PREFIX + "block_scores"
 """What `with_block_scores` adds: the scores of each block, one block after the other."""
-
-_ELEMENTWISE = frozenset("Add Sub Mul Div Where Cast Identity Dropout Clip".split())
-"""Operators that may stand between a softmax and the product with the values."""
-
-_INSTEAD = "use gradcam, or layercam, which ask for a layer with a grid only"
-
 
 @dataclass(frozen=True)
 class Transformer:
@@ -38,14 +34,16 @@ class Transformer:
 
     `attention` are tensors (batch, heads, tokens, tokens), or with batch and heads merged; rows ask
     and columns answer. `states` are the tokens behind each block, as far as they are found.
-    `layout` tells how tokens lie on the grid. `read` are the tokens that the score is read from:
-    the extra ones, such as a class token, or the grid's.
+    `layout` tells how tokens lie on the grid. `read` are the places of the tokens that the score is
+    read from behind the last block, and `pool` is the attention (..., rows, tokens) that weighs
+    them, if there is one.
     """
 
     attention: tuple[str, ...]
     states: tuple[Layer | None, ...]
     layout: Layout
-    read: slice
+    read: tuple[int, ...]
+    pool: str | None = None
 
     @property
     def tokens(self) -> int:
@@ -61,34 +59,87 @@ def find_transformer(
     Raises:
         LayerError: there are none, or not all of them attend to all tokens of one grid.
     """
-    wiring = model.wiring
-    way = wiring.between(picture, score)
-    found = [matrix for index in way if (matrix := _weighing(wiring, shapes, index))]
-    attention = tuple(dict.fromkeys(found))
-    if not attention:
-        raise LayerError(
-            "No attention matrix was found between the picture and the score, neither a softmax "
-            f"that weighs tokens nor a fused operator: {_INSTEAD}."
-        )
-    layers = [
+    weighings = find_weighings(model, shapes, picture, score)
+    layers = grid_layers(model, shapes, picture, score)
+    pool = None
+    if len(weighings) > 1 and _pools(model.wiring, weighings[-1], score):
+        *weighings, pool = weighings
+    last = max((model.wiring.position[w.tensor] for w in weighings), default=0)
+    sizes = {weighing.columns for weighing in weighings}
+    same = [
         layer
-        for layer in grid_layers(model, shapes, picture, score)
-        if set(layer.layout.axes) == set("NTC")
+        for layer in layers
+        if set(layer.layout.axes) == set("NTC") and {_tokens(layer)} == sizes
     ]
-    sizes = {shapes[matrix][-1] for matrix in attention}
-    batch = shapes[picture][0]
-    merged = any(len(shapes[m]) == 4 and shapes[m][0] != batch for m in attention)
-    same = [layer for layer in layers if {_tokens(layer)} == sizes]
-    if merged or not same:
-        raise LayerError(
-            "The attention of this model does not run over all tokens of one grid, as in models "
-            f"with windows, stages or several scales, so that it cannot be followed: {_INSTEAD}."
-        )
-    states = _states(wiring, same, attention, score)
-    layout = same[-1].layout
-    grid = same[-1].matters
-    read = slice(layout.prefix, None) if grid or not layout.prefix else slice(0, layout.prefix)
-    return Transformer(attention, states, layout, read)
+    obstacle = _obstacle(weighings, shapes[picture][0])
+    if not obstacle and not (same and model.wiring.position[same[-1].tensor] > last):
+        obstacle = _NO_TOKENS.format(" and ".join(map(str, sorted(sizes))))
+    if obstacle:
+        raise LayerError(f"{obstacle}: {_instead(layers)}.")
+    attention = [weighing.tensor for weighing in weighings]
+    mask = read_elements(model, shapes, score)[same[-1].tensor]
+    return Transformer(
+        tuple(attention),
+        _states(model.wiring, same, attention, score),
+        same[-1].layout,
+        tuple(np.flatnonzero(tokens_read(same[-1].layout, mask)).tolist()),
+        pool and pool.tensor,
+    )
+
+
+_NO_ATTENTION = (
+    "No attention matrix was found between the picture and the score, neither a softmax that "
+    "weighs tokens nor a fused operator"
+)
+_NO_TOKENS = (
+    "The attention of this model runs over {} tokens or channels, and no layer behind it holds as "
+    "many tokens of one grid, as with windows, stages or attention between channels"
+)
+
+
+def _obstacle(weighings: Sequence[Weighing], batch: int) -> str:
+    """Why what tokens attend to cannot be followed; empty where it can."""
+    if not weighings:
+        return _NO_ATTENTION
+    for weighing in weighings:
+        name, rows, columns = weighing.tensor, weighing.rows, weighing.columns
+        if weighing.mixed:
+            return (
+                f"The heads of this model talk with each other: {name!r} adds up the softmaxes of "
+                "several heads with weights of any sign, and what weighs the values is no share "
+                "of attention that could be followed"
+            )
+        if len(weighing.shape) > _RANK or (len(weighing.shape) == _RANK and weighing.shape[0] != batch):
+            return (
+                f"The attention of this model runs within windows: {name!r} has the shape "
+                f"{weighing.shape}, so that no token attends to all of the picture"
+            )
+        if rows != columns:
+            return (
+                f"Not every token of this model attends to all others: at {name!r} {rows} ask "
+                f"{columns}, as with stages, pooled keys or a class token that attends alone"
+            )
+    return ""
+
+
+_RANK = 4  # (batch, heads, rows, columns)
+
+
+def _instead(layers: Sequence[Layer]) -> str:
+    if any(layer.matters for layer in layers):
+        return "use gradcam, or layercam, which ask for a layer with a grid only"
+    return "use occlusion or integrated_gradients, which ask for no layer"
+
+
+def _pools(wiring: Wiring, weighing: Weighing, score: str) -> bool:
+    """Whether few ask all tokens, and nothing but their answers goes on to the score."""
+    if weighing.rows >= weighing.columns:
+        return False
+    behind = wiring.descendants([weighing.tensor])
+    own = {weighing.tensor, *(name for i in behind for name in wiring.nodes[i].output)}
+    others = {n for i in wiring.descendants(wiring.inputs) for n in wiring.nodes[i].output} - own
+    product, *further = sorted(behind & wiring.ancestors([score], without=SIZE_READERS))
+    return not any(others & set(wiring.nodes[i].input) for i in further)
 
 
 def with_block_scores(model: Model, blocks: Transformer, score: str) -> Model:
@@ -139,27 +190,6 @@ def with_block_scores(model: Model, blocks: Transformer, score: str) -> Model:
     return replace(model, proto=extract(proto, outputs, inputs))
 
 
-def _weighing(wiring: Wiring, shapes: Mapping[str, Shape], index: int) -> str | None:
-    """What a softmax becomes that multiplies values, where it is square; else None."""
-    node = wiring.nodes[index]
-    if node.op_type != "Softmax":
-        return None
-    tensor = str(node.output[0])
-    shape = shapes.get(tensor, ())
-    if len(shape) not in (3, 4) or shape[-1] != shape[-2]:
-        return None
-    while True:
-        readers = [wiring.nodes[i] for i in wiring.readers.get(tensor, ())]
-        if any(n.op_type == "MatMul" and n.input[0] == tensor for n in readers):
-            return tensor
-        same = [
-            n for n in readers if n.op_type in _ELEMENTWISE and shapes.get(n.output[0]) == shape
-        ]
-        if not same:
-            return None
-        tensor = str(same[-1].output[0])
-
-
 def _tokens(layer: Layer) -> int:
     return layer.shape[layer.layout.axes.index("T")]
 
@@ -178,14 +208,17 @@ def _states(
 
 
 def _is_residual(wiring: Wiring, tensor: str) -> bool:
-    """Whether a tensor is the sum of two that are both computed from an input."""
+    """Whether a tensor is the sum of two or more that are computed from an input."""
     node = wiring.producer(tensor)
-    if node is None or node.op_type != "Add":
+    if node is None or node.op_type not in ("Add", "Sum"):
         return False
     made = (wiring.ancestors([name]) for name in node.input)
-    return all(
-        any(set(wiring.nodes[i].input) & set(wiring.inputs) for i in nodes) for nodes in made
-    )
+    computed = [
+        nodes
+        for nodes in made
+        if any(set(wiring.nodes[i].input) & set(wiring.inputs) for i in nodes)
+    ]
+    return len(computed) > 1
 
 
 def _made(name: str) -> str:

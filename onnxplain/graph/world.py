@@ -25,6 +25,7 @@ _STAND_INS: dict[tuple[str, str], tuple[str, slice]] = {
     ("", "GreaterOrEqual"): ("Greater", _FIRST_TWO),
     ("", "LessOrEqual"): ("Less", _FIRST_TWO),
     ("", "GroupNormalization"): ("Identity", _FIRST),
+    ("", "LayerNormalization"): ("Identity", _FIRST),  # ONNX Runtime has it before opset 17 too
     ("", "MeanVarianceNormalization"): ("Identity", _FIRST),
     **{
         ("com.microsoft", name): stand_in

@@ -54,13 +54,14 @@ class Attention:
     """One array (heads, tokens, tokens) for each block of a transformer; rows ask, columns answer.
 
     The first `prefix` tokens are extra ones, such as a class token, the others lie on a `grid` of
-    rows and columns. `read` are those that the score is read from.
+    rows and columns. `read` says how much each of them weighs (tokens,) where the score is read
+    from them, 1 in all.
     """
 
     values: Sequence[FloatArray]
     prefix: int
     grid: tuple[int, ...]
-    read: slice
+    read: FloatArray
 
 
 class Anatomy(Protocol):

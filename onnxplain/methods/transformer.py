@@ -37,7 +37,8 @@ class AttentionRollout(AttentionMethod):
 
     A_l is the mean of a block's attention over its heads; I stands for the connection around it.
     Where the score is read from several tokens, as after a mean over the grid, their rows are
-    averaged. No class is asked for, so every target gets the same map.
+    averaged, weighted by the attention that pools them if there is one. No class is asked for, so
+    every target gets the same map.
 
     Abnar and Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020.
     """
@@ -58,7 +59,7 @@ class AttentionRollout(AttentionMethod):
         for heads in found.values:
             block = heads.astype(np.float64).mean(axis=0) + np.eye(len(flow))
             flow = (block / block.sum(axis=1, keepdims=True)) @ flow
-        row = flow[found.read].mean(axis=0)
+        row = found.read @ flow
         values = np.repeat(_on_grid(found, row)[None], len(subject.scores), axis=0)
         return Maps(values, {"forward_passes": 2, "blocks": len(found.values)})
 
