@@ -230,7 +230,9 @@ class Explainer:
             values = result.maps.values[i]
             sheet = self._sheet(configured, values, result.layer_names)
             heat = configured.heat(values, self._samples.spatial(x))
-            heatmap, heat_range = to_heatmap(heat, placement, configured.name)
+            told = result.maps.about(i)
+            warnings = told.get("warnings", ())
+            heatmap, heat_range = to_heatmap(heat, placement, configured.name, warnings)
             explanations.append(
                 Explanation(
                     values=values,
@@ -247,7 +249,7 @@ class Explainer:
                     parameters=configured.options(),
                     provenance=self._provenance(result.batching),
                     layers=result.layer_names,
-                    diagnostics=result.maps.about(i),
+                    diagnostics=told,
                     picture_path=path,
                     seen=placement.covered(),
                     sheet=sheet,

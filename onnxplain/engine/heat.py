@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from onnxplain.errors import MapError
@@ -12,13 +14,19 @@ _ROUNDING = 1e-6
 """What enlarging leaves of a constant, in units of that constant: a few float32 roundings."""
 
 
+_PERHAPS = (
+    "Perhaps nothing here changes the score, or nothing speaks for the target; try another target, "
+    "layer or method."
+)
+
+
 def to_heatmap(
-    heat: FloatArray, placement: Placement, method: str
+    heat: FloatArray, placement: Placement, method: str, warnings: Sequence[str] = ()
 ) -> tuple[FloatArray, tuple[float, float]]:
     """A map (rows, columns) as a heatmap (H, W) in [0, 1], and the values that 0 and 1 stand for.
 
     The map is enlarged to the model's input, laid back on the picture's own pixels, and scaled over
-    those that the model saw; the others are 0.
+    those that the model saw; the others are 0. `warnings` are what the method itself says of it.
 
     Raises:
         MapError: the map is not finite, or the same everywhere.
@@ -34,8 +42,11 @@ def to_heatmap(
     if high - low <= _ROUNDING * max(abs(high), abs(low)):
         raise MapError(
             f"The map of {method} is the same everywhere ({high:.3g}), so it shows nothing: "
-            "perhaps nothing here changes the score, or nothing speaks for the target; try another "
-            "target, layer or method."
+            f"{_within(' '.join(warnings) or _PERHAPS)}"
         )
     scaled = np.clip((picture - low) / (high - low), 0, 1)
     return np.where(seen, scaled, 0).astype(np.float32), (low, high)
+
+
+def _within(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
