@@ -92,9 +92,7 @@ def _elementwise(*places: int) -> Rule:
 
     def rule(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask]:
         count = range(len(node.input))
-        return {
-            i: _shrunk(outputs[0], walk.shape(node, i)) for i in places or count if i in count
-        }
+        return {i: _shrunk(outputs[0], walk.shape(node, i)) for i in places or count if i in count}
 
     return rule
 

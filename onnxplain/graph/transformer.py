@@ -28,6 +28,7 @@ from onnxplain.graph.wiring import SIZE_READERS, Wiring
 BLOCK_SCORES = PREFIX + "block_scores"
 """What `with_block_scores` adds: the scores of each block, one block after the other."""
 
+
 @dataclass(frozen=True)
 class Transformer:
     """Blocks of self-attention over all of a picture's tokens, in order.
@@ -109,7 +110,9 @@ def _obstacle(weighings: Sequence[Weighing], batch: int) -> str:
                 "several heads with weights of any sign, and what weighs the values is no share "
                 "of attention that could be followed"
             )
-        if len(weighing.shape) > _RANK or (len(weighing.shape) == _RANK and weighing.shape[0] != batch):
+        if len(weighing.shape) > _RANK or (
+            len(weighing.shape) == _RANK and weighing.shape[0] != batch
+        ):
             return (
                 f"The attention of this model runs within windows: {name!r} has the shape "
                 f"{weighing.shape}, so that no token attends to all of the picture"
