@@ -150,6 +150,11 @@ class Explainer:
         """
         return self._anatomy(self._samples.noise() if x is None else x).layer(name)
 
+    def doubt(self, x: Array | None = None) -> str:
+        """What to mind about the layer that "auto" is, in a sentence; empty where it is nothing."""
+        anatomy = self._anatomy(self._samples.noise() if x is None else x)
+        return anatomy.doubt(anatomy.layer("auto"))
+
     def classifier(self, x: Array | None = None) -> Classifier:
         """The linear layer behind a global pool, which `cam` reads.
 
@@ -356,7 +361,8 @@ class Explainer:
             raise MapError(
                 "The model's score for this picture is NaN or infinite: check the preprocessing."
             )
-        maps = method.maps(sample)
+        chosen = getattr(method, "layer", None) == "auto"
+        maps = method.maps(sample).warned(anatomy.doubt(layers[0]) if chosen else "")
         return _Attributed(maps, targets, sample.scores, layers, reading.tensor, sample.how)
 
     def _check_labels(self, answer: Array) -> None:

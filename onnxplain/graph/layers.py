@@ -12,7 +12,7 @@ from onnxplain.graph.model import Model
 from onnxplain.graph.names import closest
 from onnxplain.graph.reach import Mask, read_elements
 from onnxplain.graph.shapes import Shape
-from onnxplain.graph.wiring import reads
+from onnxplain.graph.wiring import Wiring, reads
 
 LAYOUTS = ("NCHW", "NHWC", "NTC", "NCT")
 """Layouts of activations that have a map: grids of rows and columns, and tokens on such a grid."""
@@ -139,6 +139,35 @@ def tokens_read(layout: Layout, mask: Mask) -> Mask:
     """Which tokens are read, the extra ones first, (tokens,)."""
     others = tuple(i for i, axis in enumerate(layout.axes) if axis != "T")
     return mask.any(axis=others)
+
+
+def is_residual(wiring: Wiring, tensor: str) -> bool:
+    """Whether a tensor is the sum of two or more that are computed from an input."""
+    node = wiring.producer(tensor)
+    if node is None or node.op_type not in ("Add", "Sum", "QLinearAdd"):
+        return False
+    made = (wiring.ancestors([name]) for name in node.input if name)
+    inputs = set(wiring.inputs)
+    return sum(any(inputs & set(wiring.nodes[i].input) for i in nodes) for nodes in made) > 1
+
+
+def unplaced_sums(
+    model: Model, shapes: Mapping[str, Shape], layouts: Mapping[str, Layout], picture: str, score: str
+) -> list[str]:
+    """Sums around a block that all of the picture's way leads through, and that have no grid.
+
+    They hold tokens or cells whose place in the picture cannot be told.
+    """
+    wiring = model.wiring
+    whole = _bottlenecks(model, picture, score)
+    return [
+        tensor
+        for tensor in wiring.tensors_between(picture, score)
+        if tensor in whole
+        and tensor not in layouts
+        and prod(sorted(shapes.get(tensor, ())[1:])[:-1]) > 1
+        and is_residual(wiring, tensor)
+    ]
 
 
 def _bottlenecks(model: Model, picture: str, score: str) -> set[str]:

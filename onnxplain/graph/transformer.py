@@ -16,7 +16,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnxplain.errors import LayerError
 from onnxplain.graph.builder import PREFIX
-from onnxplain.graph.layers import Layer, grid_layers, tokens_read
+from onnxplain.graph.layers import Layer, grid_layers, is_residual, tokens_read
 from onnxplain.graph.layout import Layout
 from onnxplain.graph.model import Model
 from onnxplain.graph.reach import read_elements
@@ -201,27 +201,13 @@ def _states(
     wiring: Wiring, layers: Sequence[Layer], attention: Sequence[str], score: str
 ) -> tuple[Layer | None, ...]:
     """The last sum behind each attention that all of the way to the score leads through."""
-    sums = [layer for layer in layers if layer.whole and _is_residual(wiring, layer.tensor)]
+    sums = [layer for layer in layers if layer.whole and is_residual(wiring, layer.tensor)]
     ends = [*(wiring.position[name] for name in attention), wiring.position[score]]
     between = (
         [layer for layer in sums if start < wiring.position[layer.tensor] < end]
         for start, end in pairwise(ends)
     )
     return tuple(found[-1] if found else None for found in between)
-
-
-def _is_residual(wiring: Wiring, tensor: str) -> bool:
-    """Whether a tensor is the sum of two or more that are computed from an input."""
-    node = wiring.producer(tensor)
-    if node is None or node.op_type not in ("Add", "Sum"):
-        return False
-    made = (wiring.ancestors([name]) for name in node.input)
-    computed = [
-        nodes
-        for nodes in made
-        if any(set(wiring.nodes[i].input) & set(wiring.inputs) for i in nodes)
-    ]
-    return len(computed) > 1
 
 
 def _made(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -173,6 +173,14 @@ class Maps:
     def about(self, target: int) -> dict[str, Any]:
         """Everything that is told of one target's map."""
         return {**self.diagnostics, **(self.each[target] if self.each else {})}
+
+    def warned(self, sentence: str) -> Maps:
+        """The same, with one more warning for every target; an empty one is none."""
+        if not sentence:
+            return self
+        told = [self.about(target) for target in range(len(self.values))]
+        each = [one | {"warnings": [*one.get("warnings", ()), sentence]} for one in told]
+        return replace(self, each=each)
 
 
 @dataclass(frozen=True, kw_only=True)
