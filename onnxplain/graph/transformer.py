@@ -149,7 +149,8 @@ def with_block_scores(model: Model, blocks: Transformer, score: str) -> Model:
     """The model with the score that each block would have if it were the last one.
 
     What lies behind the last block reads the mean of a block's tokens, in the place of each of
-    them. The results are joined along the first axis as `BLOCK_SCORES`. Each block but the first
+    them, and rounds nothing: where it is quantised, its ranges were measured for the last block's
+    tokens, and would cut off those of others, and their gradients. The results are joined along the first axis as `BLOCK_SCORES`. Each block but the first
     reads the state before it from an input of that name, so that its score depends on no attention
     but its own.
 
@@ -177,7 +178,9 @@ def with_block_scores(model: Model, blocks: Transformer, score: str) -> Model:
         prefix = f"{PREFIX}block_{block}/"
         pool = f"{PREFIX}pool_{block}/"
         nodes.extend(_pooled(pool, source, prefix + last))
-        nodes.extend(_renamed(wiring.nodes[i], prefix, last, _behind(wiring, head)) for i in head)
+        nodes.extend(
+            _renamed(_unrounded(wiring, i), prefix, last, _behind(wiring, head)) for i in head
+        )
         sizes = {"axis": [state.layout.axes.index("T")], "shape": state.shape}
         proto.graph.initializer.extend(
             numpy_helper.from_array(np.array(size), pool + name) for name, size in sizes.items()
@@ -225,6 +228,18 @@ def _pooled(prefix: str, source: str, result: str) -> list[NodeProto]:
         helper.make_node("ReduceMean", [source, prefix + "axis"], [mean], mean, keepdims=1),
         helper.make_node("Expand", [mean, prefix + "shape"], [result], result),
     ]
+
+
+def _unrounded(wiring: Wiring, index: int) -> NodeProto:
+    """A node, without the rounding and the limits of a quantisation that is undone at once."""
+    node = wiring.nodes[index]
+    maker = wiring.producer(node.input[0]) if node.op_type == "DequantizeLinear" else node
+    if maker is None or maker.op_type != "QuantizeLinear":
+        return node
+    readers = (wiring.nodes[i] for i in wiring.readers.get(maker.output[0], ()))
+    if any(reader.op_type != "DequantizeLinear" for reader in readers):
+        return node
+    return helper.make_node("Identity", node.input[:1], node.output, node.name)
 
 
 def _renamed(node: NodeProto, prefix: str, last: str, behind: frozenset[str]) -> NodeProto:
