@@ -67,10 +67,13 @@ def find_transformer(
         *weighings, pool = weighings
     last = max((model.wiring.position[w.tensor] for w in weighings), default=0)
     sizes = {weighing.columns for weighing in weighings}
+    read = read_elements(model, shapes, score)
     same = [
         layer
         for layer in layers
-        if set(layer.layout.axes) == set("NTC") and {_tokens(layer)} == sizes
+        if set(layer.layout.axes) == set("NTC")
+        and {_tokens(layer)} == sizes
+        and layer.tensor in read
     ]
     obstacle = _obstacle(weighings, shapes[picture][0])
     if not obstacle and not (same and model.wiring.position[same[-1].tensor] > last):
@@ -78,12 +81,11 @@ def find_transformer(
     if obstacle:
         raise LayerError(f"{obstacle}: {_instead(layers)}.")
     attention = [weighing.tensor for weighing in weighings]
-    mask = read_elements(model, shapes, score)[same[-1].tensor]
     return Transformer(
         tuple(attention),
         _states(model.wiring, same, attention, score),
         same[-1].layout,
-        tuple(np.flatnonzero(tokens_read(same[-1].layout, mask)).tolist()),
+        tuple(np.flatnonzero(tokens_read(same[-1].layout, read[same[-1].tensor])).tolist()),
         pool and pool.tensor,
     )
 
@@ -141,8 +143,9 @@ def _pools(wiring: Wiring, weighing: Weighing, score: str) -> bool:
     behind = wiring.descendants([weighing.tensor])
     own = {weighing.tensor, *(name for i in behind for name in wiring.nodes[i].output)}
     others = {n for i in wiring.descendants(wiring.inputs) for n in wiring.nodes[i].output} - own
-    product, *further = sorted(behind & wiring.ancestors([score], without=SIZE_READERS))
-    return not any(others & set(wiring.nodes[i].input) for i in further)
+    way = sorted(behind & wiring.ancestors([score], without=SIZE_READERS))
+    product = next((i for i in way if wiring.nodes[i].op_type == "MatMul"), len(wiring.nodes))
+    return not any(others & set(wiring.nodes[i].input) for i in way if i > product)
 
 
 def with_block_scores(model: Model, blocks: Transformer, score: str) -> Model:
@@ -150,9 +153,9 @@ def with_block_scores(model: Model, blocks: Transformer, score: str) -> Model:
 
     What lies behind the last block reads the mean of a block's tokens, in the place of each of
     them, and rounds nothing: where it is quantised, its ranges were measured for the last block's
-    tokens, and would cut off those of others, and their gradients. The results are joined along the first axis as `BLOCK_SCORES`. Each block but the first
-    reads the state before it from an input of that name, so that its score depends on no attention
-    but its own.
+    tokens, and would cut off those of others, and their gradients. The results are joined along the
+    first axis as `BLOCK_SCORES`. Each block but the first reads the state before it from an input
+    of that name, so that its score depends on no attention but its own.
 
     Raises:
         LayerError: the tokens behind a block are not known.
