@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
+
 from onnxplain.errors import LayerError
 from onnxplain.graph.layout import Layout, find_layouts
 from onnxplain.graph.model import Model
@@ -138,7 +140,7 @@ def _grid_is_read(layout: Layout, mask: Mask | None) -> bool:
 def tokens_read(layout: Layout, mask: Mask) -> Mask:
     """Which tokens are read, the extra ones first, (tokens,)."""
     others = tuple(i for i, axis in enumerate(layout.axes) if axis != "T")
-    return mask.any(axis=others)
+    return np.asarray(mask.any(axis=others))
 
 
 def is_residual(wiring: Wiring, tensor: str) -> bool:
@@ -152,7 +154,11 @@ def is_residual(wiring: Wiring, tensor: str) -> bool:
 
 
 def unplaced_sums(
-    model: Model, shapes: Mapping[str, Shape], layouts: Mapping[str, Layout], picture: str, score: str
+    model: Model,
+    shapes: Mapping[str, Shape],
+    layouts: Mapping[str, Layout],
+    picture: str,
+    score: str,
 ) -> list[str]:
     """Sums around a block that all of the picture's way leads through, and that have no grid.
 

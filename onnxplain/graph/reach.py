@@ -107,7 +107,7 @@ def _along_last(*places: int) -> Rule:
         axis = int(attributes(node).get("axis", 1 if flattens else -1)) % len(shape)
         axes = (axis,) if softmax and not flattens else tuple(range(axis, len(shape)))
         # The mean and the deviation, where they are given out, are those of the same rows.
-        rows = np.logical_or.reduce([o.any(axis=axes, keepdims=True) for o in outputs])
+        rows = np.logical_or.reduce([_any(mask, axes) for mask in outputs])
         mask = np.broadcast_to(rows, shape)
         return dict.fromkeys(places, mask)
 
@@ -130,8 +130,8 @@ def _product(a: int, b: int, c: int | None = None) -> Rule:
         attrs, left, right = attributes(node), walk.shape(node, a), walk.shape(node, b)
         if min(len(left), len(right)) < 2 or attrs.get("transBatchA") or attrs.get("transBatchB"):
             return None
-        rows = outputs[0].any(axis=-1, keepdims=True)
-        columns = outputs[0].any(axis=-2, keepdims=True)
+        rows = _any(outputs[0], (-1,))
+        columns = _any(outputs[0], (-2,))
         if attrs.get("transA"):
             rows = rows.swapaxes(-1, -2)
         if attrs.get("transB"):
@@ -183,7 +183,7 @@ def _run(model: Model, node: NodeProto, feeds: Mapping[str, Array]) -> list[Arra
     graph.output.extend(ValueInfoProto(name=name) for name in node.output if name)
     proto = ModelProto(ir_version=8, graph=graph, opset_import=model.proto.opset_import)
     try:
-        return ReferenceEvaluator(proto).run(None, dict(feeds))
+        return list(ReferenceEvaluator(proto).run(None, dict(feeds)))
     except Exception:
         return None  # an old form, or one that the evaluator lacks
 
@@ -192,8 +192,12 @@ def _shrunk(mask: Mask, shape: Shape) -> Mask:
     """The mask of what was stretched from a shape to that of the mask."""
     before = (1,) * (mask.ndim - len(shape)) + shape
     stretched = tuple(i for i, size in enumerate(before) if size == 1)
-    narrow = mask.any(axis=stretched, keepdims=True)
-    return np.broadcast_to(narrow, before).reshape(shape)
+    return np.broadcast_to(_any(mask, stretched), before).reshape(shape)
+
+
+def _any(mask: Mask, axes: tuple[int, ...]) -> Mask:
+    """Whether any along some axes is read, at a length of 1."""
+    return np.asarray(mask.any(axis=axes, keepdims=True))
 
 
 _UNARY = (

@@ -86,7 +86,7 @@ def find_transformer(
         _states(model.wiring, same, attention, score),
         same[-1].layout,
         tuple(np.flatnonzero(tokens_read(same[-1].layout, read[same[-1].tensor])).tolist()),
-        pool and pool.tensor,
+        None if pool is None else pool.tensor,
     )
 
 

@@ -53,11 +53,11 @@ class GradientCAM(LayerMapMethod):
         a = subject.activation().astype(np.float64)
         slopes = subject.layer_gradient().astype(np.float64)
         values = np.stack([self.combine(g, a) for g in slopes]).astype(np.float32)
-        return Maps(
-            values,
-            {"forward_passes": 1, "backward_passes": len(values)},
-            [{} if v.any() else {"warnings": [self.why_zero(g)]} for g, v in zip(slopes, values)],
-        )
+        told = [
+            {} if found.any() else {"warnings": [self.why_zero(g)]}
+            for g, found in zip(slopes, values, strict=True)
+        ]
+        return Maps(values, {"forward_passes": 1, "backward_passes": len(values)}, told)
 
     def why_zero(self, g: Array) -> str:
         """Why the map of a gradient is 0 everywhere, and what to do."""

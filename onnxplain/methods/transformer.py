@@ -19,7 +19,7 @@ from onnxplain.methods.base import (
     relu,
 )
 from onnxplain.methods.options import ScoreKind
-from onnxplain.tensors import FloatArray
+from onnxplain.tensors import Array, FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class AttentionRollout(AttentionMethod):
         for heads in found.values:
             block = heads.astype(np.float64).mean(axis=0) + np.eye(len(flow))
             flow = (block / block.sum(axis=1, keepdims=True)) @ flow
-        row = found.read @ flow
+        row = np.asarray(found.read @ flow)
         values = np.repeat(_on_grid(found, row)[None], len(subject.scores), axis=0)
         return Maps(values, {"forward_passes": 2, "blocks": len(found.values)})
 
@@ -154,6 +154,6 @@ def _near(size: int, neighbours: bool) -> FloatArray:
     return weights
 
 
-def _on_grid(found: Attention, row: FloatArray) -> FloatArray:
+def _on_grid(found: Attention, row: Array) -> FloatArray:
     """One number for each token as a map (rows, columns), the extra tokens dropped."""
     return row[found.prefix :].reshape(found.grid).astype(np.float32)

@@ -43,7 +43,8 @@ CASES = {
     "d = MatMul(g, back)  s = Add(x, d)" + PICK.format("s"),
     "rows of a matrix": "r = Reshape(x, rows)  h = Gemm(r, w, six)  z = Reshape(h, tokens)"
     "" + PICK.format("z"),
-    "a turned weight": "r = Reshape(x, rows)  h = Gemm<transB=1>(r, flipped)  z = Reshape(h, tokens)"
+    "a turned weight": "r = Reshape(x, rows)  h = Gemm<transB=1>(r, flipped)"
+    "z = Reshape(h, tokens)"
     "" + PICK.format("z"),
     "heads, apart and joined": "h = Reshape(x, heads)  t = Transpose<perm=[0,2,1,3]>(h)"
     "e = Exp(t)  b = Transpose<perm=[0,2,1,3]>(e)  z = Reshape(b, joined)" + PICK.format("z"),
@@ -55,9 +56,8 @@ CASES = {
     "a slice": "p = Slice(x, one, three, one)  y = Exp(p)",
     "parts": "p, r = Split<axis=2, num_outputs=2>(x)  q = Squeeze(p, zero)"
     "u = Unsqueeze(q, zero)  y = Neg(u)",
-    "joined with others": "c = Concat<axis=1>(grid, x)  i = Slice(c, three, seven, one)  y = Neg(i)",
-    "a mean over some tokens": "p = Slice(x, one, three, one)"
-    "y = ReduceMean<keepdims=0>(p, one)",
+    "joined with others": "c = Concat<axis=1>(grid, x)  i = Slice(c, three, seven, one)y = Neg(i)",
+    "a mean over some tokens": "p = Slice(x, one, three, one)y = ReduceMean<keepdims=0>(p, one)",
     "a mean in the place of each": "m = ReduceMean(x, one)  d = Sub(x, m)" + PICK.format("d"),
     "stretched": "p = Gather<axis=1>(x, first)  u = Unsqueeze(p, one)  b = Expand(u, wide)"
     "y = Mul(b, grid)",
@@ -107,7 +107,7 @@ def test_what_is_read_is_what_the_score_changes_with(name: str) -> None:
 
 
 def test_the_step_of_a_dynamic_quantisation_is_no_way_through() -> None:
-    """Every element has a say in it, and an eighth of a bit of it is not what a score is made of."""
+    """Every element has a say in it, and a score is not made of that."""
     proto = build(
         "q, s, z = DynamicQuantizeLinear(x)  d = DequantizeLinear(q, s, z)" + PICK.format("d")
     )
@@ -118,8 +118,12 @@ def test_the_step_of_a_dynamic_quantisation_is_no_way_through() -> None:
 
 
 def test_what_nothing_reads_is_left_out() -> None:
-    model = load(build("a = Exp(x)  b = Shape(a)  c = Gather(b, first)  f = Cast<to=1>(c)"
-                       "g = Gather<axis=1>(x, first)  y = Mul(g, f)"))
+    model = load(
+        build(
+            "a = Exp(x)  b = Shape(a)  c = Gather(b, first)  f = Cast<to=1>(c)"
+            "g = Gather<axis=1>(x, first)  y = Mul(g, f)"
+        )
+    )
     found = read_elements(model, infer_shapes(model.proto, {"x": TOKENS.shape}), "y")
     assert "a" not in found
     assert found["x"][:, 0].all()
