@@ -18,8 +18,8 @@ from onnxplain.methods.layer_maps import LayerMapMethod
 from onnxplain.tensors import Array
 
 _NO_GRADIENT = (
-    "The gradient of the target by this layer is 0 in every cell, so that nothing in it changes the "
-    "score; try another layer or target."
+    "The gradient of the target by this layer is 0 in every cell, so that nothing in it changes "
+    "the score; try another layer or target."
 )
 
 _NOTHING_FOR = (

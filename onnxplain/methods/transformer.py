@@ -70,7 +70,8 @@ class LeGrad(AttentionMethod):
 
     s_l is the score that block l would have if it were the last one: the model's own head on the
     mean of the tokens behind the block. A_l is the block's attention. `blocks` is how many count,
-    from the last one backwards; all by default.
+    from the last one backwards; all by default. The head of a quantised model rounds nothing here,
+    for its ranges were measured behind the last block.
 
     Bousselham et al., "LeGrad: An Explainability Method for Vision Transformers via Feature
     Formation Sensitivity", ICCV 2025.

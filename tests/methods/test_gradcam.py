@@ -348,7 +348,7 @@ NOTHING = {
     "hirescam": (
         NORMALISED,
         0,
-        "in every cell.*cancel.*layer normalisation.*use layercam or gradcam",
+        "in every cell.*cancel.*layer norm.*use layercam or gradcam",
     ),
     "layercam": (AGAINST, 1, "nothing in this layer speaks for the target"),
     "gradcam": (AGAINST, 1, "nothing in this layer speaks for the target.*gradcam without relu"),
