@@ -87,7 +87,7 @@ def grid_layers(model: Model, shapes: Mapping[str, Shape], picture: str, score: 
     wiring = model.wiring
     layouts = find_layouts(model, shapes, picture)
     whole = _bottlenecks(model, picture, score)
-    read = read_elements(model, shapes, score)
+    read = read_elements(model, shapes, picture, score)
     layers = []
     for tensor in wiring.tensors_between(picture, score):
         layout = layouts.get(tensor)

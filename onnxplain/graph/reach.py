@@ -34,11 +34,13 @@ _SOFTMAX_OF_ONE_AXIS = 13
 """The opset from which Softmax runs over one axis; before, over that and all behind it."""
 
 
-def read_elements(model: Model, shapes: Mapping[str, Shape], score: str) -> dict[str, Mask]:
-    """Masks over the tensors that `score` is computed from; others are not read at all."""
+def read_elements(
+    model: Model, shapes: Mapping[str, Shape], picture: str, score: str
+) -> dict[str, Mask]:
+    """Masks over the tensors between `picture` and `score`; others are not read at all."""
     walk = _Walk(model, shapes)
     walk.add(score, None)
-    for index in sorted(model.wiring.ancestors([score], without=SIZE_READERS), reverse=True):
+    for index in reversed(model.wiring.between(picture, score)):
         walk.visit(model.wiring.nodes[index])
     return walk.masks
 
@@ -50,24 +52,28 @@ class _Walk:
         self.model = model
         self.shapes = shapes
         self.masks: dict[str, Mask] = {}
+        self.whole: set[str] = set()
 
     def add(self, name: str, mask: Mask | None) -> None:
         """Some elements of a tensor are read, or with None all of them."""
-        if name in self.model.wiring.constants:
+        if name in self.model.wiring.constants or name in self.whole:
             return
         shape = self.shapes.get(name)
-        if mask is None or shape is None:
+        read = True if mask is None or shape is None else mask | self.masks.get(name, np.False_)
+        if np.all(read):
+            self.whole.add(name)
             self.masks[name] = np.broadcast_to(np.True_, shape or ())
-        elif mask.any():
-            self.masks[name] = mask | self.masks.get(name, np.False_)
+        elif np.any(read):
+            self.masks[name] = np.asarray(read)
 
     def visit(self, node: NodeProto) -> None:
         """Pass what is read of a node's outputs on to its inputs."""
         if not any(name in self.masks for name in node.output) or node.op_type in SIZE_READERS:
             return
         found = None
+        selects = node.op_type in _SELECTING or not self.whole.issuperset(filter(None, node.output))
         known = all(name in self.shapes for name in (node.input[0], *node.output) if name)
-        if node.domain in _DOMAINS and node.op_type in _RULES and known:
+        if selects and node.domain in _DOMAINS and node.op_type in _RULES and known:
             outputs = [self.mask(name) for name in node.output if name]
             found = _RULES[node.op_type](self, node, outputs)
         if found is None:
@@ -199,6 +205,9 @@ def _any(mask: Mask, axes: tuple[int, ...]) -> Mask:
     """Whether any along some axes is read, at a length of 1."""
     return np.asarray(mask.any(axis=axes, keepdims=True))
 
+
+_SELECTING = frozenset({"Gather", "Slice"})
+"""Operators of which all may be read, and yet not all of what they read themselves."""
 
 _UNARY = (
     "Abs Cast CastLike Ceil Celu Clip Dropout Elu Erf Exp Floor Gelu HardSigmoid HardSwish "

@@ -67,7 +67,7 @@ def find_transformer(
         *weighings, pool = weighings
     last = max((model.wiring.position[w.tensor] for w in weighings), default=0)
     sizes = {weighing.columns for weighing in weighings}
-    read = read_elements(model, shapes, score)
+    read = read_elements(model, shapes, picture, score)
     same = [
         layer
         for layer in layers

@@ -98,7 +98,7 @@ def changes(proto: ModelProto) -> np.ndarray:
 def test_what_is_read_is_what_the_score_changes_with(name: str) -> None:
     proto = build(CASES[name])
     model = load(proto)
-    found = read_elements(model, infer_shapes(model.proto, {"x": TOKENS.shape}), "y")["x"]
+    found = read_elements(model, infer_shapes(model.proto, {"x": TOKENS.shape}), "x", "y")["x"]
     expected = changes(build(CASES[name]))
     if name in SUPERSETS:
         assert found[expected].all()
@@ -112,7 +112,7 @@ def test_the_step_of_a_dynamic_quantisation_is_no_way_through() -> None:
         "q, s, z = DynamicQuantizeLinear(x)  d = DequantizeLinear(q, s, z)" + PICK.format("d")
     )
     model = load(proto)
-    found = read_elements(model, infer_shapes(model.proto, {"x": TOKENS.shape}), "y")["x"]
+    found = read_elements(model, infer_shapes(model.proto, {"x": TOKENS.shape}), "x", "y")["x"]
     assert found[:, 0].all()
     assert not found[:, 1:].any()
 
@@ -124,6 +124,6 @@ def test_what_nothing_reads_is_left_out() -> None:
             "g = Gather<axis=1>(x, first)  y = Mul(g, f)"
         )
     )
-    found = read_elements(model, infer_shapes(model.proto, {"x": TOKENS.shape}), "y")
+    found = read_elements(model, infer_shapes(model.proto, {"x": TOKENS.shape}), "x", "y")
     assert "a" not in found
     assert found["x"][:, 0].all()
