@@ -110,7 +110,8 @@ def _layout_after(
     if _is_channels_first(node, shape):
         return Layout("NC" + _SPATIAL[len(shape) - 2], shape[2:])
     special = _SPECIAL.get(node.op_type)
-    known = [layouts[name] for name in node.input if name in layouts]
+    inputs = node.input[:1] if special is _matmul else node.input  # rows are the first factor's
+    known = [layouts[name] for name in inputs if name in layouts]
     if not known:
         return None
     if special is not None:

@@ -149,3 +149,12 @@ def test_auto_says_that_later_tokens_have_no_known_place(last: str, doubted: boo
         found = explainer.attribute(X, "layercam", 0, **options)
         said = found.diagnostics["samples"][0].get("warnings", [])
         assert [s for s in said if "early stage" in s] == [explainer.doubt(X)] * warned
+
+
+def test_tokens_of_no_known_place_before_the_layer_are_no_doubt() -> None:
+    body = SHUFFLED.partition("f = ")[0] + (
+        "g = Reshape(s, cells)  c = Conv(g, point)  f = GlobalAveragePool(c)  y = Flatten(f)"
+    )
+    more = {"cells": np.array([1, 4, 4, 4]), "point": noise(4, 4, 1, 1)}
+    explainer = Explainer(tiny(body, "float[1,3,8,8] x", **SHUFFLE, **more))
+    assert (explainer.layer(x=X).tensor, explainer.doubt(X)) == ("c", "")

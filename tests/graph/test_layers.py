@@ -11,6 +11,7 @@ from tiny import PICTURE, noise, run, tiny
 
 from onnxplain.errors import LayerError
 from onnxplain.graph.layers import Layer, auto_layer, grid_layers, tensor_of
+from onnxplain.graph.layout import find_layouts
 from onnxplain.graph.load import load
 from onnxplain.graph.score import find_score
 from onnxplain.graph.shapes import infer_shapes
@@ -42,6 +43,7 @@ WEIGHTS = {
     "FEWROWS": np.array([4, 4]),
     "FEWHEADS": np.array([1, 4, 2, 2]),
     "ALLHEADS": np.array([1, 16, 2, 2]),
+    "MIXER": noise(1, 2, 16, 16),
     "FOURS": np.array([4, 4]),
     "SPATIAL": np.array([2, 3]),
     "ONES": np.array([1, 1]),
@@ -173,7 +175,7 @@ AUTO = {
     # Every second token of every second row asks all of them: the answers lie on the coarser grid.
     "a coarser grid of tokens that ask": (
         TOKENS + "g = Reshape(n, CELLS)  u = Slice(g, ZEROS, ENDS, ROWS, TWOS)"
-        "t = Reshape(u, FEW)  i = MatMul(t, SQUARE)" + HEADS + "j = Add(i, z)  k = Relu(j)"
+        "t = Reshape(u, FEW)  i = MatMul(t, SQUARE)" + HEADS + "j = MatMul(z, SQUARE)  k = Relu(j)"
         "" + MEAN.format("1", "k"),
         ("k", "NTC", (2, 2), 0),
         ONE,
@@ -320,3 +322,12 @@ def test_names() -> None:
     for name in ("", "x", "KERNEL"):
         with pytest.raises(LayerError, match="no layer"):
             tensor_of(model, name)
+
+
+def test_rows_of_a_product_are_those_of_its_first_factor() -> None:
+    """A mixer lays tokens anew: what its weights make of them has no place that is known."""
+    mixed = "h = Reshape(n, ALLHEADS)  v = Transpose<perm=[0,2,1,3]>(h)  o = MatMul(MIXER, v)"
+    model = load(build(TOKENS + mixed + "y = ReduceMean<axes=[1,3], keepdims=0>(o)"))
+    layouts = find_layouts(model, infer_shapes(model.proto, {"x": (1, 3, 8, 8)}), "x")
+    assert layouts["v"].axes == "NGTC"
+    assert "o" not in layouts
