@@ -361,7 +361,7 @@ class Explainer:
             raise MapError(
                 "The model's score for this picture is NaN or infinite: check the preprocessing."
             )
-        chosen = getattr(method, "layer", None) == "auto"
+        chosen = bool(layers) and getattr(method, "layer", None) == "auto"
         maps = method.maps(sample).warned(anatomy.doubt(layers[0]) if chosen else "")
         return _Attributed(maps, targets, sample.scores, layers, reading.tensor, sample.how)
 
