@@ -147,6 +147,11 @@ class Explainer:
         """
         return self._explained.anatomy(x).layer(name)
 
+    def doubt(self, x: Array | None = None) -> str:
+        """What to mind about the layer that "auto" is, in a sentence; empty where it is nothing."""
+        anatomy = self._explained.anatomy(x)
+        return anatomy.doubt(anatomy.layer("auto"))
+
     def classifier(self, x: Array | None = None) -> Classifier:
         """The linear layer behind a global pool, which `cam` reads.
 
@@ -258,9 +263,10 @@ class Explainer:
         path: Path | None,
     ) -> Explanation:
         """The explanation of target `i`, on the picture's own `pixels`."""
-        method, values = asked.method, result.maps.values[i]
+        method, values, told = asked.method, result.maps.values[i], result.maps.about(i)
         heat = method.heat(values, self._samples.spatial(asked.x))
-        heatmap, heat_range = to_heatmap(heat, placement, method.name)
+        warnings = told.get("warnings", ())
+        heatmap, heat_range = to_heatmap(heat, placement, method.name, warnings)
         return Explanation(
             values=values,
             heatmap=heatmap,
@@ -276,7 +282,7 @@ class Explainer:
             parameters=method.options(),
             provenance=self._provenance(result.batching),
             layers=result.layer_names,
-            diagnostics=result.maps.about(i),
+            diagnostics=told,
             picture_path=path,
             seen=placement.covered(),
             sheet=self._sheet(method, values, result.layer_names),
@@ -287,8 +293,9 @@ class Explainer:
     ) -> dict[str, Any]:
         """What is told of a map, with a warning where it is the same everywhere."""
         heat = method.heat(values, self._samples.spatial(samples))
-        nothing = nothing_shown(heat, method.name)
-        return about | {"warnings": [*about.get("warnings", ()), nothing]} if nothing else about
+        warnings = about.get("warnings", [])
+        nothing = nothing_shown(heat, method.name, warnings)
+        return about | {"warnings": [nothing]} if nothing else about
 
     def _sheet(self, method: Method, values: FloatArray, layers: Sequence[str]) -> Array | None:
         """What is drawn in place of the overlay, where it is not the heatmap."""

@@ -140,6 +140,7 @@ def _layer_facts(explainer: Explainer, *, all_layers: bool) -> list[Facts]:
             "channels": layer.channels,
             "grid": list(layer.grid),
             "auto": layer.tensor == auto,
+            "doubt": explainer.doubt() if layer.tensor == auto else "",
         }
         for layer in chosen
     ]
@@ -172,6 +173,8 @@ def _print(facts: Facts) -> None:
             for layer in layers
         ],
     )
+    for doubt in filter(None, (layer["doubt"] for layer in layers)):
+        typer.echo(f"\n{doubt}")
 
 
 def _lines(facts: Facts) -> Iterator[tuple[str, str]]:

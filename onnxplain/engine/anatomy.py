@@ -18,6 +18,7 @@ from onnxplain.graph.layers import (
     grid_layers,
     main_layers,
     tensor_of,
+    unplaced_sums,
 )
 from onnxplain.graph.layout import Layout, find_layouts, vanishing_grid
 from onnxplain.graph.map_answers import before_classifier, coarsest_layer
@@ -92,6 +93,24 @@ class ModelAnatomy:
         if found is not None:
             return found
         raise LayerError(f"The layer {name!r} {self._why_not(tensor)}{self._others(name)}.")
+
+    def doubt(self, layer: Layer) -> str:
+        """What to mind about the layer that was chosen by itself; empty where it is nothing."""
+        position = self._model.wiring.position
+        later = [name for name in self._unplaced if position[name] > position[layer.tensor]]
+        if not later:
+            return ""
+        return (
+            f"Behind the layer {layer.tensor!r}, which was chosen by itself, are {len(later)} more "
+            f"with tokens whose place in the picture cannot be told, the last {later[-1]!r}: the "
+            "map shows an early stage; use occlusion or integrated_gradients, which ask for no "
+            "layer."
+        )
+
+    @functools.cached_property
+    def _unplaced(self) -> list[str]:
+        picture = self._runner.spec.name
+        return unplaced_sums(self._model, self.shapes, self._layouts, picture, self._score)
 
     def classifier(self) -> Classifier:
         """See `methods.base.Anatomy`.

@@ -119,7 +119,8 @@ class ExplainedModel:
             raise MapError(
                 "The model's score for this picture is NaN or infinite: check the preprocessing."
             )
-        maps = method.maps(sample)
+        chosen = getattr(method, "layer", None) == "auto"
+        maps = method.maps(sample).warned(anatomy.doubt(layers[0]) if chosen and layers else "")
         return Attributed(maps, targets, sample.scores, layers, reading.tensor, sample.how)
 
     def _reading(self, asked: Question) -> Answer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from onnxplain.errors import MapError
@@ -12,13 +14,19 @@ _ROUNDING = 1e-6
 """What enlarging leaves of a constant, in units of that constant: a few float32 roundings."""
 
 
+_PERHAPS = (
+    "Perhaps nothing here changes the score, or nothing speaks for the target; try another target, "
+    "layer or method."
+)
+
+
 def to_heatmap(
-    heat: FloatArray, placement: Placement, method: str
+    heat: FloatArray, placement: Placement, method: str, warnings: Sequence[str] = ()
 ) -> tuple[FloatArray, tuple[float, float]]:
     """A map (rows, columns) as a heatmap (H, W) in [0, 1], and the values that 0 and 1 stand for.
 
     The map is enlarged to the model's input, laid back on the picture's own pixels, and scaled over
-    those that the model saw; the others are 0.
+    those that the model saw; the others are 0. `warnings` are what the method itself says of it.
 
     Raises:
         MapError: the map is not finite, or the same everywhere.
@@ -30,7 +38,7 @@ def to_heatmap(
         )
     picture = placement.to_picture(upsample(heat, placement.model))
     seen = placement.covered()
-    nothing = nothing_shown(picture[seen], method)
+    nothing = nothing_shown(picture[seen], method, warnings)
     if nothing:
         raise MapError(nothing)
     low, high = float(picture[seen].min()), float(picture[seen].max())
@@ -38,13 +46,16 @@ def to_heatmap(
     return np.where(seen, scaled, 0).astype(np.float32), (low, high)
 
 
-def nothing_shown(heat: FloatArray, method: str) -> str:
-    """What to say of a map that is the same everywhere; nothing of others."""
+def nothing_shown(heat: FloatArray, method: str, warnings: Sequence[str] = ()) -> str:
+    """What to say of a map that is the same everywhere; nothing of others.
+
+    `warnings` are what the method itself says of it.
+    """
     low, high = float(heat.min()), float(heat.max())
     if heat.size == 1 or high - low > _ROUNDING * max(abs(high), abs(low)):
         return ""
+    why = " ".join(warnings) or _PERHAPS
     return (
         f"The map of {method} is the same everywhere ({high:.3g}), so it shows nothing: "
-        "perhaps nothing here changes the score, or nothing speaks for the target; try another "
-        "target, layer or method."
+        f"{why[:1].lower()}{why[1:]}"
     )

@@ -282,7 +282,7 @@ class Sample:
 
 def _attention(tokens: Tokens, values: Sequence[FloatArray]) -> Attention:
     layout = tokens.blocks.layout
-    return Attention(values, layout.prefix, layout.grid, tokens.blocks.read)
+    return Attention(values, layout.prefix, layout.grid, tokens.read)
 
 
 def _check_finite(gradients: Mapping[str, FloatArray]) -> None:

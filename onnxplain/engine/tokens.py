@@ -51,6 +51,18 @@ class Tokens:
         """The attention of each block, (heads, tokens, tokens)."""
         return [self._matrix(self._run[name]) for name in self.blocks.attention]
 
+    @property
+    def read(self) -> FloatArray:
+        """How much each token weighs where the score is read from them, (tokens,), 1 in all."""
+        blocks = self.blocks
+        if blocks.pool is not None:
+            pool = self._run[blocks.pool]
+            rows = pool.reshape(len(self._feeds[self._runner.spec.name]), -1, pool.shape[-1])[0]
+            return np.asarray(rows.mean(axis=0), np.float32)
+        weights = np.zeros(blocks.tokens, np.float32)
+        weights[list(blocks.read)] = 1 / len(blocks.read)
+        return weights
+
     def gradients(
         self, seed: FloatArray | None, seed_at: Callable[[Array], FloatArray]
     ) -> list[FloatArray]:
@@ -89,7 +101,8 @@ class Tokens:
     def _run(self) -> Mapping[str, Array]:
         blocks, runner = self.blocks, self._runner
         states = (state.tensor for state in blocks.states if state is not None)
-        outputs = list(dict.fromkeys([self._score, *blocks.attention, *states]))
+        pool = [] if blocks.pool is None else [blocks.pool]
+        outputs = list(dict.fromkeys([self._score, *blocks.attention, *states, *pool]))
         session = runner.session(
             (self._ready, *outputs), lambda: with_outputs(self._ready, outputs)
         )

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
-from onnx import NodeProto
+import numpy as np
 
 from onnxplain.errors import LayerError
-from onnxplain.graph.constants import constant_value
 from onnxplain.graph.layout import Layout, find_layouts
 from onnxplain.graph.model import Model
 from onnxplain.graph.names import closest
+from onnxplain.graph.reach import Mask, read_elements
 from onnxplain.graph.shapes import Shape
-from onnxplain.graph.wiring import SIZE_READERS, attributes, reads
+from onnxplain.graph.wiring import Wiring, reads
 
 LAYOUTS = ("NCHW", "NHWC", "NTC", "NCT")
 """Layouts of activations that have a map: grids of rows and columns, and tokens on such a grid."""
@@ -41,7 +41,8 @@ class Layer:
 
     `tensor` names it in the graph, `node` the node that makes it (its operator is `op`);
     `shape` holds for the smallest batch that the model takes; `whole` says that all of the
-    picture's way to the score leads through it.
+    picture's way to the score leads through it, and `matters` that the score reads cells of its
+    grid, and not only extra tokens.
     """
 
     tensor: str
@@ -50,6 +51,7 @@ class Layer:
     shape: Shape
     layout: Layout
     whole: bool
+    matters: bool = True
 
     @property
     def grid(self) -> Shape:
@@ -86,6 +88,7 @@ def grid_layers(model: Model, shapes: Mapping[str, Shape], picture: str, score: 
     wiring = model.wiring
     layouts = find_layouts(model, shapes, picture)
     whole = _bottlenecks(model, picture, score)
+    read = read_elements(model, shapes, picture, score)
     layers = []
     for tensor in wiring.tensors_between(picture, score):
         layout = layouts.get(tensor)
@@ -94,8 +97,9 @@ def grid_layers(model: Model, shapes: Mapping[str, Shape], picture: str, score: 
         if shapes[tensor][0] != shapes[picture][0]:
             continue  # parts of the picture, such as windows, were merged into the batch
         node = wiring.nodes[wiring.position[tensor]]
+        matters = _grid_is_read(layout, read.get(tensor))
         layers.append(
-            Layer(tensor, node.name, node.op_type, shapes[tensor], layout, tensor in whole)
+            Layer(tensor, node.name, node.op_type, shapes[tensor], layout, tensor in whole, matters)
         )
     return [layer for layer in layers if layer.tensor != score]
 
@@ -130,64 +134,57 @@ def mattering_layers(model: Model, layers: list[Layer]) -> list[Layer]:
     Raises:
         LayerError: there is none.
     """
-    mattering = [layer for layer in layers if grid_matters(model, layer)]
+    mattering = [layer for layer in layers if layer.matters]
     if not mattering:
         blocked = any(node.domain == _BLOCKED for node in model.wiring.nodes)
         raise LayerError(_BLOCKED_CHANNELS if blocked else _NO_GRID)
     return mattering
 
 
-def grid_matters(model: Model, layer: Layer) -> bool:
-    """Whether cells other than the extra tokens are read by what follows the layer."""
-    if "T" not in layer.layout.axes or not layer.layout.prefix:
-        return True
+def _grid_is_read(layout: Layout, mask: Mask | None) -> bool:
+    """Whether anything but extra tokens is read of a tensor."""
+    if mask is None or "T" not in layout.axes:
+        return mask is not None
+    return bool(tokens_read(layout, mask)[layout.prefix :].any())
+
+
+def tokens_read(layout: Layout, mask: Mask) -> Mask:
+    """Which tokens are read, the extra ones first, (tokens,)."""
+    others = tuple(i for i, axis in enumerate(layout.axes) if axis != "T")
+    return np.asarray(mask.any(axis=others))
+
+
+def is_residual(wiring: Wiring, tensor: str) -> bool:
+    """Whether a tensor is the sum of two or more that are computed from an input."""
+    node = wiring.producer(tensor)
+    if node is None or node.op_type not in ("Add", "Sum", "QLinearAdd"):
+        return False
+    made = (wiring.ancestors([name]) for name in node.input if name)
+    inputs = set(wiring.inputs)
+    return sum(any(inputs & set(wiring.nodes[i].input) for i in nodes) for nodes in made) > 1
+
+
+def unplaced_sums(
+    model: Model,
+    shapes: Mapping[str, Shape],
+    layouts: Mapping[str, Layout],
+    picture: str,
+    score: str,
+) -> list[str]:
+    """Sums around a block that all of the picture's way leads through, and that have no grid.
+
+    They hold tokens or cells whose place in the picture cannot be told.
+    """
     wiring = model.wiring
-    behind = wiring.descendants([layer.tensor])
-    from_layer = {layer.tensor, *(name for i in behind for name in wiring.nodes[i].output)}
-    stack, seen = [layer.tensor], {layer.tensor}
-    while stack:
-        for index in wiring.readers.get(stack.pop(), ()):
-            node = wiring.nodes[index]
-            if node.op_type in SIZE_READERS or _takes_only_prefix(model, layer, node):
-                continue
-            if not _treats_tokens_alone(node, from_layer):
-                return True
-            new = [name for name in node.output if name and name not in seen]
-            seen.update(new)
-            stack.extend(new)
-    return False
-
-
-_TOKEN_WISE = frozenset(
-    "LayerNormalization Add Sub Mul Div Pow Sqrt Erf Gelu Tanh Sigmoid Relu Identity Cast "
-    "ReduceMean Dropout QuantizeLinear DequantizeLinear Neg Reciprocal HardSwish HardSigmoid "
-    "Clip".split()
-)
-
-
-def _treats_tokens_alone(node: NodeProto, from_layer: set[str]) -> bool:
-    """A product with a weight treats each token alone; one of two activations mixes tokens."""
-    if node.op_type == "MatMul":
-        return node.input[1] not in from_layer
-    return node.op_type in _TOKEN_WISE
-
-
-def _takes_only_prefix(model: Model, layer: Layer, node: NodeProto) -> bool:
-    """Whether a node picks the class token (or other extra tokens) and drops the grid."""
-    axis, rank = layer.layout.axes.index("T"), len(layer.shape)
-    if node.op_type == "Gather":
-        chosen = constant_value(model, node.input[1])
-        along = attributes(node).get("axis", 0)
-    elif node.op_type == "Slice" and len(node.input) > 3:
-        chosen = constant_value(model, node.input[2])
-        axes = constant_value(model, node.input[3])
-        along = int(axes[0]) if axes is not None and axes.size == 1 else None
-        chosen = None if chosen is None else chosen - 1
-    else:
-        return False
-    if chosen is None or along not in (axis, axis - rank):
-        return False
-    return bool(((chosen >= 0) & (chosen < layer.layout.prefix)).all())
+    whole = _bottlenecks(model, picture, score)
+    return [
+        tensor
+        for tensor in wiring.tensors_between(picture, score)
+        if tensor in whole
+        and tensor not in layouts
+        and prod(sorted(shapes.get(tensor, ())[1:])[:-1]) > 1
+        and is_residual(wiring, tensor)
+    ]
 
 
 def _bottlenecks(model: Model, picture: str, score: str) -> set[str]:

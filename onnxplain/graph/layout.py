@@ -2,7 +2,8 @@
 
 ONNX names no axes, but its convolutions and pools fix them (N, C, spatial...), and most operators
 keep or permute them. Axes are letters: "NCHW" after a convolution, "NHWC" after a Transpose,
-"NTC" once rows and columns were flattened into tokens.
+"NTC" once rows and columns were flattened into tokens. R stands for samples and tokens in one axis,
+G for heads, each with channels of its own, and K for keys.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from math import prod
 
 from onnx import NodeProto
 
-from onnxplain.graph.constants import reduced_axes
+from onnxplain.graph.constants import constant_value, reduced_axes
 from onnxplain.graph.model import Model
 from onnxplain.graph.shapes import Shape
 from onnxplain.graph.wiring import attributes
@@ -70,7 +71,7 @@ def find_layouts(model: Model, shapes: Mapping[str, Shape], picture: str) -> dic
             shape = shapes.get(name)
             if shape is None:
                 continue
-            layout = _layout_after(node, shape, shapes, layouts)
+            layout = _layout_after(model, node, shape, shapes, layouts)
             if layout is None and node.op_type not in _PARTS:
                 layout = _layout_read(model, name, shape)
             if layout is not None and len(layout.axes) == len(shape):
@@ -121,6 +122,7 @@ _KEEPING = frozenset(
 
 
 def _layout_after(
+    model: Model,
     node: NodeProto,
     shape: Shape,
     shapes: Mapping[str, Shape],
@@ -131,11 +133,12 @@ def _layout_after(
     if _is_channels_first(node, shape):
         return Layout("NC" + _SPATIAL[len(shape) - 2], shape[2:])
     special = _SPECIAL.get(node.op_type)
-    known = [layouts[name] for name in node.input if name in layouts]
+    inputs = node.input[:1] if special is _matmul else node.input  # rows are the first factor's
+    known = [layouts[name] for name in inputs if name in layouts]
     if not known:
         return None
     if special is not None:
-        return special(node, known[0], shape, shapes)
+        return special(model, node, known[0], shape, shapes)
     if node.op_type in _SHUFFLING:
         return None
     return _same_axes(known, shape)
@@ -178,6 +181,8 @@ def _resized(layout: Layout, shape: Shape) -> Layout | None:
 
     Extra tokens may have been dropped.
     """
+    if "R" in layout.axes:
+        return layout
     if "T" in layout.axes:
         extra = shape[layout.axes.index("T")] - prod(layout.grid)
         return replace(layout, prefix=extra) if extra in (layout.prefix, 0) else None
@@ -185,14 +190,16 @@ def _resized(layout: Layout, shape: Shape) -> Layout | None:
     return Layout(layout.axes, tuple(spatial))
 
 
-def _transpose(node: NodeProto, known: Layout, shape: Shape, shapes: Mapping[str, Shape]) -> Layout:
+def _transpose(
+    model: Model, node: NodeProto, known: Layout, shape: Shape, shapes: Mapping[str, Shape]
+) -> Layout:
     order = attributes(node).get("perm") or list(range(len(shape)))[::-1]
     assert isinstance(order, list)
     return known.permuted(order)
 
 
 def _reshape(
-    node: NodeProto, known: Layout, shape: Shape, shapes: Mapping[str, Shape]
+    model: Model, node: NodeProto, known: Layout, shape: Shape, shapes: Mapping[str, Shape]
 ) -> Layout | None:
     before = shapes.get(node.input[0])
     if before is None:
@@ -200,6 +207,13 @@ def _reshape(
     if before == shape:
         return known
     cells, bare = prod(known.grid), not known.prefix
+    if known.axes in _FORMS:
+        tokens = known.prefix + cells
+        samples = before[0] // tokens if known.axes.startswith("R") else before[0]
+        channels = prod(before) // (samples * tokens)
+        for axes, form in _FORMS.items():
+            if shape == form(samples, tokens, channels, shape):
+                return replace(known, axes=axes)
     for axes, result, possible, expected in (
         ("NCHW", "NCT", bare, (*before[:2], cells)),
         ("NHWC", "NTC", bare, (before[0], cells, before[-1])),
@@ -211,8 +225,22 @@ def _reshape(
     return None
 
 
+_FORMS: dict[str, Callable[[int, int, int, Shape], Shape]] = {
+    "NTC": lambda n, t, c, shape: (n, t, c),
+    "RC": lambda n, t, c, shape: (n * t, c),
+    "NTGC": lambda n, t, c, shape: (n, t, *_parted(c, shape)),
+    "RGC": lambda n, t, c, shape: (n * t, *_parted(c, shape)),
+}
+"""Shapes that tokens are given: n samples of t tokens with c channels, alone or among heads."""
+
+
+def _parted(channels: int, shape: Shape) -> Shape:
+    """The last two axes where they are the channels, parted among heads."""
+    return shape[-2:] if prod(shape[-2:]) == channels else ()
+
+
 def _concat(
-    node: NodeProto, known: Layout, shape: Shape, shapes: Mapping[str, Shape]
+    model: Model, node: NodeProto, known: Layout, shape: Shape, shapes: Mapping[str, Shape]
 ) -> Layout | None:
     """Class and register tokens are joined before the grid's own."""
     axis = attributes(node)["axis"]
@@ -220,7 +248,7 @@ def _concat(
     if "T" not in known.axes or known.axes[axis] != "T":
         return _same_axes([known], shape)
     before = 0
-    for name in node.input:
+    for name in node.input[_QUANTIZED_LIST] if node.op_type == "QLinearConcat" else node.input:
         part = shapes.get(name)
         if part is None:
             return None
@@ -231,39 +259,71 @@ def _concat(
 
 
 def _matmul(
-    node: NodeProto, known: Layout, shape: Shape, shapes: Mapping[str, Shape]
+    model: Model, node: NodeProto, known: Layout, shape: Shape, shapes: Mapping[str, Shape]
 ) -> Layout | None:
-    """A linear layer on the last axis keeps the tokens; a product of two activations mixes them."""
-    first = node.input[0]
-    second = shapes.get(node.input[1], ())
-    linear = known.axes.endswith("C") and len(second) == 2 and shapes.get(first) is not None
+    """A linear layer on the last axis keeps the tokens, and so does each step of attention.
+
+    What the keys say to each token lies where the token does.
+    """
+    first, second = node.input[0], shapes.get(node.input[_SECOND_FACTOR.get(node.op_type, 1)], ())
+    if shapes.get(first) is None:
+        return None
+    if known.axes in _ATTENDED and len(second) == len(known.axes):
+        return replace(known, axes=_ATTENDED[known.axes])
+    linear = known.axes.endswith("C") and len(second) == 2
     return _same_axes([known], shape) if linear else None
 
 
 def _part(
-    node: NodeProto, known: Layout, shape: Shape, shapes: Mapping[str, Shape]
+    model: Model, node: NodeProto, known: Layout, shape: Shape, shapes: Mapping[str, Shape]
 ) -> Layout | None:
     """A slice of the channels keeps the grid, and so does every n-th cell; a crop moves it."""
     layout = _same_axes([known], shape)
-    if layout is None or layout.grid == known.grid:
+    before = shapes.get(node.input[0])
+    if layout is None or layout.grid == known.grid or before is None:
         return layout
-    every_nth = all(size % new == 0 for size, new in zip(known.grid, layout.grid, strict=True))
-    return layout if every_nth and len(node.input) == _SLICE_INPUTS_WITH_STEPS else None
+    return layout if node.op_type == "Slice" and _is_every_nth(model, node, before) else None
+
+
+def _is_every_nth(model: Model, node: NodeProto, before: Shape) -> bool:
+    """Whether a Slice goes from one end of each of its axes to the other."""
+    if len(node.input) < _SLICE_INPUTS_WITH_STEPS:
+        return False
+    starts, ends, axes, steps = (constant_value(model, name) for name in node.input[1:])
+    if starts is None or ends is None or axes is None or steps is None:
+        return False
+    return all(
+        0 <= start < step and end > before[axis] - step
+        for start, end, axis, step in zip(starts, ends, axes, steps, strict=True)
+    )
 
 
 _PARTS = frozenset({"Slice", "Split"})
 
+_QUANTIZED_LIST = slice(2, None, 3)
+"""What QLinearConcat joins, each with its scale and zero point; those of the result come first."""
+
+_SECOND_FACTOR = {"QLinearMatMul": 3}
+
+_ATTENDED = {"NGTC": "NGTK", "NGTK": "NGTC"}
+"""Queries by keys, and the answer by values."""
+
 _SLICE_INPUTS_WITH_STEPS = 5
 
 
-Rule = Callable[[NodeProto, Layout, Shape, Mapping[str, Shape]], Layout | None]
+Rule = Callable[[Model, NodeProto, Layout, Shape, Mapping[str, Shape]], Layout | None]
 
 _SPECIAL: dict[str, Rule] = {
     "Transpose": _transpose,
     "Reshape": _reshape,
     "Flatten": _reshape,
     "Concat": _concat,
-    "MatMul": _matmul,
+    "QLinearConcat": _concat,
+    **dict.fromkeys(
+        "MatMul FusedMatMul QLinearMatMul MatMulInteger MatMulIntegerToFloat "
+        "DynamicQuantizeMatMul".split(),
+        _matmul,
+    ),
     "Slice": _part,
     "Split": _part,
 }

@@ -1,4 +1,4 @@
-"""Small rewrites, none of which changes an answer, that give every file the same shape."""
+"""Small rewrites, none of which changes what is computed, that give every file the same shape."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from onnxplain.graph.wiring import attributes, reads
 
 
 def normalize(proto: ModelProto) -> ModelProto:
-    """Inline local functions, lift constants to initializers, list only true inputs, sort nodes.
+    """Inline functions, lift constants, part fused sums, list only true inputs, sort nodes.
 
     Metadata, names of tensors and the outputs are kept. The argument may be changed in place.
     """
     if proto.functions:
         proto = inline_local_functions(proto)
     _lift_constants(proto)
+    _split_skips(proto)
     _drop_initializers_from_inputs(proto)
     _sort_nodes(proto)
     # Below IR 4 an initializer that is no input is invalid.
@@ -59,6 +60,37 @@ def _constant_tensor(node: NodeProto) -> TensorProto | None:
             array = np.asarray(values[name], dtype=dtype)
             return numpy_helper.from_array(array, node.output[0])
     return None
+
+
+def _split_skips(proto: ModelProto) -> None:
+    """Part a fused sum and normalisation where the sum is read too.
+
+    The sum is what all of a transformer's way leads through; fused, no tensor is.
+    """
+    kept: list[NodeProto] = []
+    for node in proto.graph.node:
+        fused = node.op_type == "SkipLayerNormalization" and node.domain == "com.microsoft"
+        kept.extend(_parted(node) if fused and any(node.output[3:]) else [node])
+    if len(kept) > len(proto.graph.node):
+        del proto.graph.node[:]
+        proto.graph.node.extend(kept)
+
+
+def _parted(node: NodeProto) -> list[NodeProto]:
+    x, skip, gamma, beta, bias = [*node.input, "", ""][:5]
+    *normalised, total = node.output
+    first = f"{total}/without_bias" if bias else total
+    epsilon = attributes(node).get("epsilon", 1e-12)
+    added = [helper.make_node("Add", [x, skip], [first], first)]
+    if bias:
+        added.append(helper.make_node("Add", [first, bias], [total], total))
+    scale = [total, gamma, beta] if beta else [total, gamma]
+    while not normalised[-1]:
+        normalised.pop()
+    return [
+        *added,
+        helper.make_node("LayerNormalization", scale, normalised, node.name, epsilon=epsilon),
+    ]
 
 
 def _drop_initializers_from_inputs(proto: ModelProto) -> None:

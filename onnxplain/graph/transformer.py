@@ -16,23 +16,17 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnxplain.errors import LayerError
 from onnxplain.graph.builder import PREFIX
-from onnxplain.graph.layers import Layer, grid_layers, grid_matters
+from onnxplain.graph.layers import Layer, grid_layers, is_residual, tokens_read
 from onnxplain.graph.layout import Layout
 from onnxplain.graph.model import Model
+from onnxplain.graph.reach import read_elements
 from onnxplain.graph.shapes import Shape
 from onnxplain.graph.surgery import extract
-from onnxplain.graph.wiring import Wiring
+from onnxplain.graph.weighing import Weighing, find_weighings
+from onnxplain.graph.wiring import SIZE_READERS, Wiring
 
 BLOCK_SCORES = PREFIX + "block_scores"
 """What `with_block_scores` adds: the scores of each block, one block after the other."""
-
-_ELEMENTWISE = frozenset("Add Sub Mul Div Where Cast Identity Dropout Clip".split())
-"""Operators that may stand between a softmax and the product with the values."""
-
-_INSTEAD = (
-    "use gradcam or layercam, which ask for a layer with a grid only, or integrated_gradients, "
-    "which asks for none"
-)
 
 
 @dataclass(frozen=True)
@@ -41,14 +35,16 @@ class Transformer:
 
     `attention` are tensors (batch, heads, tokens, tokens), or with batch and heads merged; rows ask
     and columns answer. `states` are the tokens behind each block, as far as they are found.
-    `layout` tells how tokens lie on the grid. `read` are the tokens that the score is read from:
-    the extra ones, such as a class token, or the grid's.
+    `layout` tells how tokens lie on the grid. `read` are the places of the tokens that the score is
+    read from behind the last block, and `pool` is the attention (..., rows, tokens) that weighs
+    them, if there is one.
     """
 
     attention: tuple[str, ...]
     states: tuple[Layer | None, ...]
     layout: Layout
-    read: slice
+    read: tuple[int, ...]
+    pool: str | None = None
 
     @property
     def tokens(self) -> int:
@@ -64,43 +60,102 @@ def find_transformer(
     Raises:
         LayerError: there are none, or not all of them attend to all tokens of one grid.
     """
-    wiring = model.wiring
-    way = wiring.between(picture, score)
-    found = [matrix for index in way if (matrix := _weighing(wiring, shapes, index))]
-    attention = tuple(dict.fromkeys(found))
-    if not attention:
-        raise LayerError(
-            "No attention matrix was found between the picture and the score, neither a softmax "
-            f"that weighs tokens nor a fused operator: {_INSTEAD}."
-        )
-    layers = [
+    weighings = find_weighings(model, shapes, picture, score)
+    layers = grid_layers(model, shapes, picture, score)
+    pool = None
+    if len(weighings) > 1 and _pools(model.wiring, weighings[-1], score):
+        *weighings, pool = weighings
+    last = max((model.wiring.position[w.tensor] for w in weighings), default=0)
+    sizes = {weighing.columns for weighing in weighings}
+    read = read_elements(model, shapes, picture, score)
+    same = [
         layer
-        for layer in grid_layers(model, shapes, picture, score)
+        for layer in layers
         if set(layer.layout.axes) == set("NTC")
+        and {_tokens(layer)} == sizes
+        and layer.tensor in read
     ]
-    sizes = {shapes[matrix][-1] for matrix in attention}
-    batch = shapes[picture][0]
-    merged = any(len(shapes[m]) == 4 and shapes[m][0] != batch for m in attention)
-    same = [layer for layer in layers if {_tokens(layer)} == sizes]
-    if merged or not same:
-        raise LayerError(
-            "The attention of this model does not run over all tokens of one grid, as in models "
-            f"with windows, stages or several scales, so that it cannot be followed: {_INSTEAD}."
-        )
-    states = _states(wiring, same, attention, score)
-    layout = same[-1].layout
-    grid = grid_matters(model, same[-1])
-    read = slice(layout.prefix, None) if grid or not layout.prefix else slice(0, layout.prefix)
-    return Transformer(attention, states, layout, read)
+    obstacle = _obstacle(weighings, shapes[picture][0])
+    if not obstacle and not (same and model.wiring.position[same[-1].tensor] > last):
+        obstacle = _NO_TOKENS.format(" and ".join(map(str, sorted(sizes))))
+    if obstacle:
+        raise LayerError(f"{obstacle}: {_instead(layers)}.")
+    attention = [weighing.tensor for weighing in weighings]
+    return Transformer(
+        tuple(attention),
+        _states(model.wiring, same, attention, score),
+        same[-1].layout,
+        tuple(np.flatnonzero(tokens_read(same[-1].layout, read[same[-1].tensor])).tolist()),
+        None if pool is None else pool.tensor,
+    )
+
+
+_NO_ATTENTION = (
+    "No attention matrix was found between the picture and the score, neither a softmax that "
+    "weighs tokens nor a fused operator"
+)
+_NO_TOKENS = (
+    "The attention of this model runs over {} tokens or channels, and no layer behind it holds as "
+    "many tokens of one grid, as with windows, stages or attention between channels"
+)
+
+
+def _obstacle(weighings: Sequence[Weighing], batch: int) -> str:
+    """Why what tokens attend to cannot be followed; empty where it can."""
+    if not weighings:
+        return _NO_ATTENTION
+    for weighing in weighings:
+        name, rows, columns = weighing.tensor, weighing.rows, weighing.columns
+        if weighing.mixed:
+            return (
+                f"The heads of this model talk with each other: {name!r} adds up the softmaxes of "
+                "several heads with weights of any sign, and what weighs the values is no share "
+                "of attention that could be followed"
+            )
+        if len(weighing.shape) > _RANK or (
+            len(weighing.shape) == _RANK and weighing.shape[0] != batch
+        ):
+            return (
+                f"The attention of this model runs within windows: {name!r} has the shape "
+                f"{weighing.shape}, so that no token attends to all of the picture"
+            )
+        if rows != columns:
+            return (
+                f"Not every token of this model attends to all others: at {name!r} {rows} ask "
+                f"{columns}, as with stages, pooled keys or a class token that attends alone"
+            )
+    return ""
+
+
+_RANK = 4  # (batch, heads, rows, columns)
+
+
+def _instead(layers: Sequence[Layer]) -> str:
+    if any(layer.matters for layer in layers):
+        return "use gradcam, or layercam, which ask for a layer with a grid only"
+    return "use occlusion or integrated_gradients, which ask for no layer"
+
+
+def _pools(wiring: Wiring, weighing: Weighing, score: str) -> bool:
+    """Whether few ask all tokens, and nothing but their answers goes on to the score."""
+    if weighing.rows >= weighing.columns:
+        return False
+    behind = wiring.descendants([weighing.tensor])
+    own = {weighing.tensor, *(name for i in behind for name in wiring.nodes[i].output)}
+    others = {n for i in wiring.descendants(wiring.inputs) for n in wiring.nodes[i].output} - own
+    way = sorted(behind & wiring.ancestors([score], without=SIZE_READERS))
+    product = next((i for i in way if wiring.nodes[i].op_type == "MatMul"), len(wiring.nodes))
+    return not any(others & set(wiring.nodes[i].input) for i in way if i > product)
 
 
 def with_block_scores(model: Model, blocks: Transformer, score: str) -> Model:
     """The model with the score that each block would have if it were the last one.
 
     What lies behind the last block reads the mean of a block's tokens, in the place of each of
-    them. The results are joined along the first axis as `BLOCK_SCORES`. Each block but the first
-    reads the state before it from an input of that name, so that its score depends on no attention
-    but its own.
+    them, and rounds nothing: where it is quantised, its ranges were measured for the last block's
+    tokens, and would cut off those of others, and their gradients. The results are joined along the
+    first axis as `BLOCK_SCORES`. Each block but the first reads the state before it from an input
+    of that name, so that its score depends on no attention but its own.
 
     Raises:
         LayerError: the tokens behind a block are not known.
@@ -126,7 +181,9 @@ def with_block_scores(model: Model, blocks: Transformer, score: str) -> Model:
         prefix = f"{PREFIX}block_{block}/"
         pool = f"{PREFIX}pool_{block}/"
         nodes.extend(_pooled(pool, source, prefix + last))
-        nodes.extend(_renamed(wiring.nodes[i], prefix, last, _behind(wiring, head)) for i in head)
+        nodes.extend(
+            _renamed(_unrounded(wiring, i), prefix, last, _behind(wiring, head)) for i in head
+        )
         sizes = {"axis": [state.layout.axes.index("T")], "shape": state.shape}
         proto.graph.initializer.extend(
             numpy_helper.from_array(np.array(size), pool + name) for name, size in sizes.items()
@@ -142,27 +199,6 @@ def with_block_scores(model: Model, blocks: Transformer, score: str) -> Model:
     return replace(model, proto=extract(proto, outputs, inputs))
 
 
-def _weighing(wiring: Wiring, shapes: Mapping[str, Shape], index: int) -> str | None:
-    """What a softmax becomes that multiplies values, where it is square; else None."""
-    node = wiring.nodes[index]
-    if node.op_type != "Softmax":
-        return None
-    tensor = str(node.output[0])
-    shape = shapes.get(tensor, ())
-    if len(shape) not in (3, 4) or shape[-1] != shape[-2]:
-        return None
-    while True:
-        readers = [wiring.nodes[i] for i in wiring.readers.get(tensor, ())]
-        if any(n.op_type == "MatMul" and n.input[0] == tensor for n in readers):
-            return tensor
-        same = [
-            n for n in readers if n.op_type in _ELEMENTWISE and shapes.get(n.output[0]) == shape
-        ]
-        if not same:
-            return None
-        tensor = str(same[-1].output[0])
-
-
 def _tokens(layer: Layer) -> int:
     return layer.shape[layer.layout.axes.index("T")]
 
@@ -171,24 +207,13 @@ def _states(
     wiring: Wiring, layers: Sequence[Layer], attention: Sequence[str], score: str
 ) -> tuple[Layer | None, ...]:
     """The last sum behind each attention that all of the way to the score leads through."""
-    sums = [layer for layer in layers if layer.whole and _is_residual(wiring, layer.tensor)]
+    sums = [layer for layer in layers if layer.whole and is_residual(wiring, layer.tensor)]
     ends = [*(wiring.position[name] for name in attention), wiring.position[score]]
     between = (
         [layer for layer in sums if start < wiring.position[layer.tensor] < end]
         for start, end in pairwise(ends)
     )
     return tuple(found[-1] if found else None for found in between)
-
-
-def _is_residual(wiring: Wiring, tensor: str) -> bool:
-    """Whether a tensor is the sum of two that are both computed from an input."""
-    node = wiring.producer(tensor)
-    if node is None or node.op_type != "Add":
-        return False
-    made = (wiring.ancestors([name]) for name in node.input)
-    return all(
-        any(set(wiring.nodes[i].input) & set(wiring.inputs) for i in nodes) for nodes in made
-    )
 
 
 def _made(name: str) -> str:
@@ -206,6 +231,18 @@ def _pooled(prefix: str, source: str, result: str) -> list[NodeProto]:
         helper.make_node("ReduceMean", [source, prefix + "axis"], [mean], mean, keepdims=1),
         helper.make_node("Expand", [mean, prefix + "shape"], [result], result),
     ]
+
+
+def _unrounded(wiring: Wiring, index: int) -> NodeProto:
+    """A node, without the rounding and the limits of a quantisation that is undone at once."""
+    node = wiring.nodes[index]
+    maker = wiring.producer(node.input[0]) if node.op_type == "DequantizeLinear" else node
+    if maker is None or maker.op_type != "QuantizeLinear":
+        return node
+    readers = (wiring.nodes[i] for i in wiring.readers.get(maker.output[0], ()))
+    if any(reader.op_type != "DequantizeLinear" for reader in readers):
+        return node
+    return helper.make_node("Identity", node.input[:1], node.output, node.name)
 
 
 def _renamed(node: NodeProto, prefix: str, last: str, behind: frozenset[str]) -> NodeProto:

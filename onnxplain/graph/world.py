@@ -25,6 +25,7 @@ _STAND_INS: dict[tuple[str, str], tuple[str, slice]] = {
     ("", "GreaterOrEqual"): ("Greater", _FIRST_TWO),
     ("", "LessOrEqual"): ("Less", _FIRST_TWO),
     ("", "GroupNormalization"): ("Identity", _FIRST),
+    ("", "LayerNormalization"): ("Identity", _FIRST),
     ("", "MeanVarianceNormalization"): ("Identity", _FIRST),
     **{
         ("com.microsoft", name): stand_in
@@ -50,13 +51,17 @@ _STAND_INS: dict[tuple[str, str], tuple[str, slice]] = {
 }
 
 
+_KNOWN_FROM = {"LayerNormalization": 17}
+"""Opsets from which ONNX itself has an operator; ONNX Runtime has it in older models too."""
+
+
 def stand_in(node: NodeProto, opset: int) -> NodeProto:
     """A node with a shape function, whose first output has the shape of that of `node`.
 
     Most often it is `node` itself.
     """
     entry = _STAND_INS.get((_domain(node.domain), node.op_type))
-    if entry is None:
+    if entry is None or opset >= _KNOWN_FROM.get(node.op_type, math.inf):
         return node
     op_type, inputs = entry
     schema = onnx.defs.get_schema(op_type, opset)

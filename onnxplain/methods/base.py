@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -54,13 +54,14 @@ class Attention:
     """One array (heads, tokens, tokens) for each block of a transformer; rows ask, columns answer.
 
     The first `prefix` tokens are extra ones, such as a class token, the others lie on a `grid` of
-    rows and columns. `read` are those that the score is read from.
+    rows and columns. `read` says how much each of them weighs (tokens,) where the score is read
+    from them, 1 in all.
     """
 
     values: Sequence[FloatArray]
     prefix: int
     grid: tuple[int, ...]
-    read: slice
+    read: FloatArray
 
 
 class Anatomy(Protocol):
@@ -175,6 +176,14 @@ class Maps:
     def about(self, target: int) -> dict[str, Any]:
         """Everything that is told of one target's map."""
         return {**self.diagnostics, **(self.each[target] if self.each else {})}
+
+    def warned(self, sentence: str) -> Maps:
+        """The same, with one more warning for every target; an empty one is none."""
+        if not sentence:
+            return self
+        told = [self.about(target) for target in range(len(self.values))]
+        each = [one | {"warnings": [*one.get("warnings", ()), sentence]} for one in told]
+        return replace(self, each=each)
 
 
 @dataclass(frozen=True, kw_only=True)

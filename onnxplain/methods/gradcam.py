@@ -17,6 +17,22 @@ from onnxplain.methods.cam import principal
 from onnxplain.methods.layer_maps import LayerMapMethod
 from onnxplain.tensors import Array
 
+_NO_GRADIENT = (
+    "The gradient of the target by this layer is 0 in every cell, so that nothing in it changes "
+    "the score; try another layer or target."
+)
+
+_NOTHING_FOR = (
+    "Nothing in this layer speaks for the target, and what speaks against it counts as 0; try "
+    "another layer or target, or gradcam without relu."
+)
+
+_CANCELLED = (
+    "In every cell the products of activation and gradient cancel, as they do in front of a layer "
+    "normalisation, whose answer does not depend on the length of what it reads; use layercam or "
+    "gradcam."
+)
+
 _ROUNDING = 1e-5
 """What cancelling leaves of products in float32, in units of the sum of their sizes."""
 
@@ -35,11 +51,17 @@ class GradientCAM(LayerMapMethod):
     def map_at(self, subject: Subject) -> Maps:
         """See `LayerMapMethod`."""
         a = subject.activation().astype(np.float64)
-        values = [self.combine(g, a) for g in subject.layer_gradient().astype(np.float64)]
-        return Maps(
-            np.stack(values).astype(np.float32),
-            {"forward_passes": 1, "backward_passes": len(values)},
-        )
+        slopes = subject.layer_gradient().astype(np.float64)
+        values = np.stack([self.combine(g, a) for g in slopes]).astype(np.float32)
+        told = [
+            {} if found.any() else {"warnings": [self.why_zero(g)]}
+            for g, found in zip(slopes, values, strict=True)
+        ]
+        return Maps(values, {"forward_passes": 1, "backward_passes": len(values)}, told)
+
+    def why_zero(self, g: Array) -> str:
+        """Why the map of a gradient is 0 everywhere, and what to do."""
+        return _NOTHING_FOR if g.any() else _NO_GRADIENT
 
 
 def weighted(weights: Array, a: Array) -> Array:
@@ -153,6 +175,10 @@ class HiResCAM(GradientCAM):
     def combine(self, g: Array, a: Array) -> Array:
         """See the class."""
         return net(g * a)
+
+    def why_zero(self, g: Array) -> str:
+        """See `GradientCAM`."""
+        return _CANCELLED if g.any() else _NO_GRADIENT
 
 
 @dataclass(frozen=True, kw_only=True)

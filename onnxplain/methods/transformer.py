@@ -19,7 +19,7 @@ from onnxplain.methods.base import (
     relu,
 )
 from onnxplain.methods.options import ScoreKind
-from onnxplain.tensors import FloatArray
+from onnxplain.tensors import Array, FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,8 @@ class AttentionRollout(AttentionMethod):
 
     A_l is the mean of a block's attention over its heads; I stands for the connection around it.
     Where the score is read from several tokens, as after a mean over the grid, their rows are
-    averaged. No class is asked for, so every target gets the same map.
+    averaged, weighted by the attention that pools them if there is one. No class is asked for, so
+    every target gets the same map.
 
     Abnar and Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020.
     """
@@ -63,7 +64,7 @@ class AttentionRollout(AttentionMethod):
         for heads in found.values:
             block = heads.astype(np.float64).mean(axis=0) + np.eye(len(flow))
             flow = (block / block.sum(axis=1, keepdims=True)) @ flow
-        row = flow[found.read].mean(axis=0)
+        row = np.asarray(found.read @ flow)
         values = np.repeat(_on_grid(found, row)[None], len(subject.scores), axis=0)
         return Maps(values, {"forward_passes": 2, "blocks": len(found.values)})
 
@@ -74,7 +75,8 @@ class LeGrad(AttentionMethod):
 
     s_l is the score that block l would have if it were the last one: the model's own head on the
     mean of the tokens behind the block. A_l is the block's attention. `blocks` is how many count,
-    from the last one backwards; all by default.
+    from the last one backwards; all by default. The head of a quantised model rounds nothing here,
+    for its ranges were measured behind the last block.
 
     Bousselham et al., "LeGrad: An Explainability Method for Vision Transformers via Feature
     Formation Sensitivity", ICCV 2025.
@@ -158,6 +160,6 @@ def _near(size: int, neighbours: bool) -> FloatArray:
     return weights
 
 
-def _on_grid(found: Attention, row: FloatArray) -> FloatArray:
+def _on_grid(found: Attention, row: Array) -> FloatArray:
     """One number for each token as a map (rows, columns), the extra tokens dropped."""
     return row[found.prefix :].reshape(found.grid).astype(np.float32)

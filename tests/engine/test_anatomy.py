@@ -124,3 +124,37 @@ def test_the_smallest_picture_that_squeezenet_takes() -> None:
     assert explainer.attribute(noise(1, 3, 17, 17), "occlusion", **options).values.any()
     with pytest.raises(ModelError, match="MaxPool 'pool5' leaves nothing of it"):
         explainer.attribute(noise(1, 3, 16, 16), "occlusion", **options)
+
+
+# Four tokens by four: laid in another order, they have a place that the graph does not tell.
+SHUFFLED = (
+    "a = Conv<strides=[2,2]>(x, k)  b = Relu(a)  p = Reshape(b, apart)"
+    "q = Transpose<perm=[0,3,5,2,4,1]>(p)  t = Reshape(q, tokens)  h = MatMul(t, w)  j = Tanh(h)"
+    "s = Add(t, j)  f = ReduceMean<axes=[1], keepdims=0>({})  y = MatMul(f, w)"
+)
+SHUFFLE = {
+    "k": noise(4, 3, 2, 2),
+    "w": noise(4, 4),
+    "apart": np.array([1, 4, 2, 2, 2, 2]),
+    "tokens": np.array([1, 16, 4]),
+}
+
+
+@pytest.mark.parametrize(("last", "doubted"), [("s", True), ("t", False)])
+def test_auto_says_that_later_tokens_have_no_known_place(last: str, doubted: bool) -> None:
+    explainer = Explainer(tiny(SHUFFLED.format(last), "float[1,3,8,8] x", **SHUFFLE))
+    assert explainer.layer(x=X).tensor == "b"
+    assert ("'s': the map shows an early stage" in explainer.doubt(X)) == doubted
+    for options, warned in (({}, doubted), ({"layer": "b"}, False)):
+        found = explainer.attribute(X, "layercam", 0, **options)
+        said = found.diagnostics["samples"][0].get("warnings", [])
+        assert [s for s in said if "early stage" in s] == [explainer.doubt(X)] * warned
+
+
+def test_tokens_of_no_known_place_before_the_layer_are_no_doubt() -> None:
+    body = SHUFFLED.partition("f = ")[0] + (
+        "g = Reshape(s, cells)  c = Conv(g, point)  f = GlobalAveragePool(c)  y = Flatten(f)"
+    )
+    more = {"cells": np.array([1, 4, 4, 4]), "point": noise(4, 4, 1, 1)}
+    explainer = Explainer(tiny(body, "float[1,3,8,8] x", **SHUFFLE, **more))
+    assert (explainer.layer(x=X).tensor, explainer.doubt(X)) == ("c", "")

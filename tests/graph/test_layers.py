@@ -11,6 +11,7 @@ from tiny import PICTURE, noise, run, tiny
 
 from onnxplain.errors import LayerError
 from onnxplain.graph.layers import Layer, auto_layer, grid_layers, tensor_of
+from onnxplain.graph.layout import find_layouts
 from onnxplain.graph.load import load
 from onnxplain.graph.score import find_score
 from onnxplain.graph.shapes import infer_shapes
@@ -34,6 +35,16 @@ WEIGHTS = {
     "GRID": np.array([0, 4, 4, 4]),
     "WINDOWS": np.array([16, 4, 2, 2]),
     "WHOLE": np.array([1, 4, 8, 8]),
+    "FLAT": np.array([17, 4]),
+    "BACK": np.array([1, 17, 4]),
+    "CELLS": np.array([1, 4, 4, 4]),
+    "ROWS": np.array([1, 2]),
+    "FEW": np.array([1, 4, 4]),
+    "FEWROWS": np.array([4, 4]),
+    "FEWHEADS": np.array([1, 4, 2, 2]),
+    "ALLHEADS": np.array([1, 16, 2, 2]),
+    "MIXER": noise(1, 2, 16, 16),
+    "FOURS": np.array([4, 4]),
     "SPATIAL": np.array([2, 3]),
     "ONES": np.array([1, 1]),
     "TWOS": np.array([2, 2]),
@@ -52,6 +63,13 @@ ATTENTION = (
 )
 MLP = "{o}h = MatMul({i}, SQUARE)  {o}g = Relu({o}h)  {o} = Add({i}, {o}g)"
 BLOCK = ATTENTION.format(i="t0", o="t1") + MLP.format(i="t1", o="t2")
+# Two heads with two channels each, one of them by way of rows, as exports of batch normalisations.
+HEADS = (
+    "qr = Reshape(i, FEWROWS)  qh = Reshape(qr, FEWHEADS)  qt = Transpose<perm=[0,2,1,3]>(qh)"
+    "kh = Reshape(n, ALLHEADS)  kt = Transpose<perm=[0,2,3,1]>(kh)  w = MatMul(qt, kt)"
+    "p = Softmax<axis=-1>(w)  vt = Transpose<perm=[0,2,1,3]>(kh)  o = MatMul(p, vt)"
+    "ot = Transpose<perm=[0,2,1,3]>(o)  z = Reshape(ot, FEW)"
+)
 MEAN = "q = ReduceMean<axes=[{}], keepdims=0>({})  y = MatMul(q, CLASSES)"
 
 # name: (nodes; the layer, its axes, its grid and the extra tokens; inputs)
@@ -147,6 +165,27 @@ AUTO = {
         ("t1", "NTC", (4, 4), 0),
         ONE,
     ),
+    "a class token behind layers on rows": (
+        TOKENS + EXTRA + BLOCK + ATTENTION.format(i="t2", o="t3") + ""
+        "rows = Reshape(t3, FLAT)  h = Gemm(rows, SQUARE)  g = Reshape(h, BACK)  t4 = Add(t3, g)"
+        "l = Gather<axis=1>(t4, INDEX)  y = MatMul(l, CLASSES)",
+        ("t2", "NTC", (4, 4), 1),
+        ONE,
+    ),
+    # Every second token of every second row asks all of them: the answers lie on the coarser grid.
+    "a coarser grid of tokens that ask": (
+        TOKENS + "g = Reshape(n, CELLS)  u = Slice(g, ZEROS, ENDS, ROWS, TWOS)"
+        "t = Reshape(u, FEW)  i = MatMul(t, SQUARE)" + HEADS + "j = MatMul(z, SQUARE)  k = Relu(j)"
+        "" + MEAN.format("1", "k"),
+        ("k", "NTC", (2, 2), 0),
+        ONE,
+    ),
+    "a coarser grid of an odd one": (
+        "a = Conv<strides=[2,2]>(x, PATCH)  n = Transpose<perm=[0,2,3,1]>(a)"
+        "u = Slice(n, ZEROS, ENDS, ROWS, TWOS)  t = Reshape(u, FEW)" + MEAN.format("1", "t"),
+        ("t", "NTC", (2, 2), 0),
+        "float[1,3,6,6] x",
+    ),
 }
 
 
@@ -222,11 +261,21 @@ def test_a_layer_is_whole_where_nothing_flows_around_it() -> None:
     [
         ("s = Slice(b, ZEROS, ENDS, SPATIAL, TWOS)", (4, 4)),
         ("s = Slice(b, ONES, ENDS, SPATIAL, ONES)", None),
+        ("s = Slice(b, ZEROS, FOURS, SPATIAL, ONES)", None),
+        ("s = Slice(b, ZEROS, FOURS, SPATIAL, TWOS)", None),
         ("s, rest = Split<axis=1, num_outputs=2>(b)", (8, 8)),
         ("rest, s = Split<axis=1, num_outputs=2>(b)", (8, 8)),
         ("s, rest = Split<axis=2, num_outputs=2>(b)", None),
     ],
-    ids=["every second cell", "a crop", "first channels", "last channels", "the upper half"],
+    ids=[
+        "every second cell",
+        "a crop",
+        "a quarter",
+        "every second cell of a quarter",
+        "first channels",
+        "last channels",
+        "the upper half",
+    ],
 )
 def test_parts(part: str, grid: tuple[int, int] | None) -> None:
     """A crop is no grid over the whole picture; every second cell, or channel, is one."""
@@ -273,3 +322,12 @@ def test_names() -> None:
     for name in ("", "x", "KERNEL"):
         with pytest.raises(LayerError, match="no layer"):
             tensor_of(model, name)
+
+
+def test_rows_of_a_product_are_those_of_its_first_factor() -> None:
+    """A mixer lays tokens anew: what its weights make of them has no place that is known."""
+    mixed = "h = Reshape(n, ALLHEADS)  v = Transpose<perm=[0,2,1,3]>(h)  o = MatMul(MIXER, v)"
+    model = load(build(TOKENS + mixed + "y = ReduceMean<axes=[1,3], keepdims=0>(o)"))
+    layouts = find_layouts(model, infer_shapes(model.proto, {"x": (1, 3, 8, 8)}), "x")
+    assert layouts["v"].axes == "NGTC"
+    assert "o" not in layouts

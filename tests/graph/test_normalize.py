@@ -104,3 +104,31 @@ def test_constants_become_initializers() -> None:
     model = load(MODELS["Constant value_ints"])
     assert [node.op_type for node in model.wiring.nodes] == ["Reshape"]
     assert model.wiring.constants["c"].data_type == TensorProto.INT64
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("opset", [15, 17])
+def test_a_fused_sum_that_is_read_is_parted_from_its_normalisation(bias: bool, opset: int) -> None:
+    more = ", b" if bias else ""
+    body = f"""
+      s = Tanh(x)
+      n, none, inverse, t = com.microsoft.SkipLayerNormalization<epsilon = 0.01> (x, s, c, c{more})
+      y = Add(n, t)
+    """
+    proto = tiny(
+        body, "float[1,2,4] x", "float y", opset=opset, domains=["com.microsoft"], c=W, b=W
+    )
+    x = noise(1, 2, 4)
+    model = load(proto)
+    assert [node.op_type for node in model.proto.graph.node].count("SkipLayerNormalization") == 0
+    np.testing.assert_allclose(
+        run(model.proto, {"x": x})[0], run(proto, {"x": x})[0], rtol=1e-5, atol=1e-6
+    )
+    total = run(with_outputs(model, ["t"]).proto, {"x": x})[0]
+    np.testing.assert_allclose(total, x + np.tanh(x) + (W if bias else 0), rtol=1e-6)
+
+
+def test_a_fused_sum_that_nobody_reads_stays() -> None:
+    body = "y = com.microsoft.SkipLayerNormalization(x, x, c)"
+    proto = tiny(body, "float[1,2,4] x", "float y", domains=["com.microsoft"], c=W)
+    assert [node.op_type for node in load(proto).proto.graph.node] == ["SkipLayerNormalization"]

@@ -1,5 +1,6 @@
 """Grad-CAM and its kin: answers by hand, the papers' formulas, and what a run costs."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from scipy.special import softmax
 from tiny import noise, tiny
 
 from onnxplain import Explainer
-from onnxplain.errors import LayerError, OptionError
+from onnxplain.errors import LayerError, MapError, OptionError
 from onnxplain.render.sheet import contact_sheet
 from onnxplain.runtime.session import Session
 
@@ -333,3 +334,52 @@ def test_what_a_layer_does_not_have_is_named() -> None:
         case.attribute("gradcam", relu="no")
     with pytest.raises(OptionError, match="gradcam takes 'mean' or 'max' as fuse"):
         case.attribute("gradcam", fuse="sum")
+
+
+# A layer normalisation behind the layer b.
+NORMALISED = (
+    "b = Conv(x, K)  t = Transpose<perm=[0,2,3,1]>(b)"
+    "n = LayerNormalization<epsilon=1e-12>(t, ONES)"
+    "q = ReduceMean<axes=[1,2], keepdims=0>(n)  y = MatMul(q, W)"
+)
+AGAINST = "a = Conv(x, K)  b = Relu(a)  q = GlobalAveragePool(b)  f = Flatten(q)  y = MatMul(f, W)"
+UNREAD = AGAINST.replace("f, W", "g, W").replace("y =", "g = Mul(f, NONE)  y =")
+NOTHING = {
+    "hirescam": (
+        NORMALISED,
+        0,
+        "in every cell.*cancel.*layer norm.*use layercam or gradcam",
+    ),
+    "layercam": (AGAINST, 1, "nothing in this layer speaks for the target"),
+    "gradcam": (AGAINST, 1, "nothing in this layer speaks for the target.*gradcam without relu"),
+    "gradcam++": (UNREAD, 0, "the gradient of the target by this layer is 0 in every cell"),
+}
+
+
+@pytest.mark.parametrize("method", NOTHING)
+def test_a_map_of_zeros_says_why_and_what_works_there(method: str) -> None:
+    body, target, reason = NOTHING[method]
+    proto = tiny(
+        body,
+        "float[N,3,6,6] x",
+        "float[N,2] y",
+        K=noise(4, 3, 3, 3),
+        ONES=np.ones(4, np.float32),
+        NONE=np.zeros(4, np.float32),
+        W=np.abs(noise(4, 2, seed=1)) * np.array([1, -1], np.float32),
+    )
+    explainer = Explainer(proto, preprocess={"layout": "NCHW"}, provider="cpu")
+    picture = np.random.default_rng(0).integers(0, 255, (6, 6, 3), np.uint8)
+    with pytest.raises(
+        MapError, match=f"of {re.escape(method)} is the same everywhere.*: {reason}"
+    ):
+        explainer.explain(picture, method, target, layer="b")
+    found = explainer.attribute(noise(1, 3, 6, 6), method, target, layer="b")
+    assert not found.values.any()
+    (sentence,) = found.diagnostics["samples"][0]["warnings"]
+    assert sentence[0].isupper()
+    if method == "hirescam":
+        for other in ("layercam", "gradcam"):
+            assert explainer.explain(picture, other, target, layer="b").values.any()
+    if method == "gradcam":
+        assert explainer.explain(picture, method, target, layer="b", relu=False).values.any()

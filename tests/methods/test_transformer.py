@@ -7,10 +7,11 @@ import pytest
 from numpy.testing import assert_allclose
 from references.vit import BLOCKS, GRID, PICTURE, ViT, legrad, rollout
 from scipy.special import softmax
-from tiny import noise, tiny
+from tiny import noise, run, tiny
 
 from onnxplain import Explainer
 from onnxplain.errors import LayerError, OptionError
+from onnxplain.graph.surgery import with_outputs
 
 FORMS = [(True, False), (False, False), (True, True)]
 
@@ -92,6 +93,129 @@ def windows() -> Explainer:
       p = GlobalAveragePool (b) y = Flatten (p)
     """
     return Explainer(tiny(body, "float[1,3,8,8] x", "float[1,3] y"), provider="cpu")
+
+
+# Patches of 2 x 2, sixteen tokens n (1, 16, 4), and an attention of two heads over them: w.
+PATCHES = (
+    "a = Conv<strides=[2,2]>(x, PATCH)  r = Reshape(a, ROW)  n = Transpose<perm=[0,2,1]>(r)"
+    "h = Reshape(n, HEADS)  q = Transpose<perm=[0,2,1,3]>(h)  k = Transpose<perm=[0,2,3,1]>(h)"
+    "s = MatMul(q, k)  w = Softmax<axis=-1>(s)"
+)
+ANSWER = "o = MatMul({}, q)  u = Transpose<perm=[0,2,1,3]>(o)  z = Reshape(u, BACK)  t = Add(n, z)"
+MEAN = "m = ReduceMean<axes=[1], keepdims=0>({})  y = MatMul(m, CLASSES)"
+# A token that is no part of the picture asks all of them, as in a class-attention or pooling layer.
+ASKED = (
+    "kt = Transpose<perm=[0,2,1]>(t)  ps = MatMul(PROBE, kt)  p = Softmax<axis=-1>(ps)"
+    "c = MatMul(p, t)"
+)
+TALKING = (
+    "wt = Transpose<perm=[0,2,3,1]>(w)  wm = MatMul(wt, TALK)  wb = Add(wm, BIAS)"
+    "ww = Transpose<perm=[0,3,1,2]>(wb)"
+)
+NOT_FOLLOWED = {
+    "talking heads": (PATCHES + TALKING + ANSWER.format("ww") + MEAN.format("t"), "heads.*talk"),
+    "heads mixed by a convolution": (
+        PATCHES + "ww = Conv(w, MIX)" + ANSWER.format("ww") + MEAN.format("t"),
+        "heads.*talk",
+    ),
+    "pooled keys": (
+        PATCHES.replace(
+            "k = Transpose<perm=[0,2,3,1]>(h)", "k = Transpose<perm=[0,2,3,1]>(j)"
+        ).replace("q = T", "j = Slice(h, ZERO, END, ONE, STEP)  q = T")
+        + "v = Transpose<perm=[0,2,1,3]>(j)"
+        + ANSWER.format("w").replace("w, q", "w, v")
+        + MEAN.format("t"),
+        "16 ask 4",
+    ),
+    "windows": (
+        PATCHES.replace("HEADS", "WINDOWS") + ANSWER.format("w") + MEAN.format("t"),
+        "within windows.*4, 2, 4, 4",
+    ),
+    "a class token that attends alone": (
+        PATCHES + ANSWER.format("w") + ASKED + "d = Concat<axis=1>(c, t)" + MEAN.format("d"),
+        "1 ask 16",
+    ),
+    "attention between channels": (
+        PATCHES.replace("MatMul(q, k)", "MatMul(k, q)")
+        + "o = MatMul(w, k)  u = Transpose<perm=[0,3,1,2]>(o)  z = Reshape(u, BACK)  t = Add(n, z)"
+        + MEAN.format("t"),
+        "2 tokens or channels.*channels",
+    ),
+}
+
+
+def attentive(body: str) -> Explainer:
+    constants = {
+        "PATCH": noise(4, 3, 2, 2, seed=1),
+        "CLASSES": noise(4, 3, seed=2),
+        "TALK": noise(2, 2, seed=3),
+        "BIAS": noise(2, seed=4),
+        "MIX": noise(2, 2, 1, 1, seed=5),
+        "PROBE": noise(1, 1, 4, seed=6),
+        "ROW": np.array([1, 4, 16]),
+        "HEADS": np.array([1, 16, 2, 2]),
+        "WINDOWS": np.array([4, 4, 2, 2]),
+        "BACK": np.array([1, 16, 4]),
+        "EXTRA": noise(1, 2, 4, seed=7),
+        "MORE": np.array([1, 18, 2, 2]),
+        "EIGHTEEN": np.array([1, 18, 4]),
+        "FIRST": np.array(0),
+        "ZERO": np.array([0]),
+        "ONE": np.array([1]),
+        "END": np.array([99]),
+        "STEP": np.array([4]),
+    }
+    proto = tiny(body, "float[1,3,8,8] x", "float[1,3] y", **constants)
+    return Explainer(proto, preprocess={"layout": "NCHW"}, provider="cpu")
+
+
+@pytest.mark.parametrize("name", NOT_FOLLOWED)
+def test_why_attention_cannot_be_followed_and_what_works_there(name: str) -> None:
+    body, reason = NOT_FOLLOWED[name]
+    explainer = attentive(body)
+    for method in ("attention_rollout", "legrad"):
+        with pytest.raises(LayerError, match=f"{reason}.*gradcam, or layercam"):
+            explainer.attribute(noise(1, 3, 8, 8), method, 0)
+    for method in ("gradcam", "layercam"):
+        values = explainer.attribute(noise(1, 3, 8, 8), method, 0, layer="t").values
+        assert values.shape == (1, 4, 4)
+
+
+def test_attention_turned_and_multiplied_from_the_right() -> None:
+    turned = (
+        "wt = Transpose<perm=[0,1,3,2]>(w)  v = Transpose<perm=[0,2,3,1]>(h)  o = MatMul(v, wt)"
+        "u = Transpose<perm=[0,3,1,2]>(o)  z = Reshape(u, BACK)  t = Add(n, z)"
+    )
+    x = noise(1, 3, 8, 8)
+    for method in ("attention_rollout", "legrad"):
+        plain, other = (
+            attentive(PATCHES + answer + MEAN.format("t")).attribute(x, method, 0).values
+            for answer in (ANSWER.format("w"), turned)
+        )
+        assert np.ptp(plain) > 0
+        assert_allclose(other, plain, rtol=1e-5)
+
+
+def test_only_the_tokens_that_the_score_reads_count() -> None:
+    """Behind the class token a register, which attends as the others do and then is dropped."""
+    more = "n0 = Concat<axis=1>(EXTRA, e)  h = Reshape(n0, MORE)  q = Transpose<perm=[0,2,1,3]>(h)"
+    patches = PATCHES.replace("n = T", "e = T").replace(
+        "h = Reshape(n, HEADS)  q = Transpose<perm=[0,2,1,3]>(h)", more
+    )
+    answer = ANSWER.format("w").replace("Add(n, z)", "Add(n0, z)").replace("BACK", "EIGHTEEN")
+    explainer = attentive(patches + answer + "c = Gather<axis=1>(t, FIRST)  y = MatMul(c, CLASSES)")
+    x = noise(1, 3, 8, 8)
+    found = explainer.attribute(x, "attention_rollout", 0).values[0]
+    (w,) = run(with_outputs(explainer.model, ["w"]).proto, {"x": x})
+    assert_allclose(found.ravel(), rollout([w[0].astype(float)])[0, 2:], rtol=1e-5)
+
+
+def test_tokens_that_attention_pools_are_weighted_by_it() -> None:
+    body = PATCHES + ANSWER.format("w") + ASKED + "f = Squeeze(c, ONE)  y = MatMul(f, CLASSES)"
+    explainer, x = attentive(body), noise(1, 3, 8, 8)
+    found = explainer.attribute(x, "attention_rollout", 0).values[0]
+    w, p = run(with_outputs(explainer.model, ["w", "p"]).proto, {"x": x})
+    assert_allclose(found.ravel(), p[0, 0].astype(float) @ rollout([w[0].astype(float)]), rtol=1e-5)
 
 
 @pytest.mark.parametrize("method", ["attention_rollout", "legrad"])

@@ -39,6 +39,7 @@ _PLAIN = """
   b{i} = MatMul (w{i}, vh{i}) c{i} = Transpose <perm = [0, 2, 1, 3]> (b{i})
   a{i} = Reshape (c{i}, whole)
 """
+_PACKED = "a{i} = com.microsoft.Attention <num_heads = 2> (n{i}, wqkv{i}, nothing)"
 _FUSED = "a{i} = com.microsoft.MultiHeadAttention <num_heads = 2> (q{i}, k{i}, v{i})"
 
 
@@ -64,10 +65,13 @@ class ViT:
     def tokens(self) -> int:
         return GRID[0] * GRID[1] + self.class_token
 
-    def onnx(self, *, fused: bool = False) -> ModelProto:
-        """The model, its attention in plain operators or in one of ONNX Runtime's own."""
+    def onnx(self, *, fused: bool = False, packed: bool = False) -> ModelProto:
+        """The model, its attention in plain operators or in one of ONNX Runtime's own.
+
+        The one that is `packed` projects the tokens too.
+        """
         joined = "Concat <axis = 1> (first, t)" if self.class_token else "Identity (t)"
-        attended = _FUSED if fused else _PLAIN
+        attended = _PACKED if packed else _FUSED if fused else _PLAIN
         blocks = "".join(
             _BLOCK.format(i=i, next=i + 1, attended=attended.format(i=i)) for i in range(BLOCKS)
         )
@@ -76,19 +80,24 @@ class ViT:
         end = (
             f"last = LayerNormalization (z{BLOCKS}, g0, h0) mean = {picked} y = MatMul (mean, head)"
         )
-        integers = {
+        constants = {
             "columns": np.array([0, FEATURES, -1]),
             "apart": np.array([0, 0, HEADS, -1]),
             "whole": np.array([0, 0, FEATURES]),
             "zero": np.array(0),
         }
+        if packed:
+            constants["nothing"] = np.zeros(3 * FEATURES, np.float32)
+            for i in range(BLOCKS):
+                parts = [self.weights[f"{name}{i}"] for name in ("wq", "wk", "wv")]
+                constants[f"wqkv{i}"] = np.concatenate(parts, axis=1)
         return tiny(
             _STEM.format(joined=joined) + blocks + end,
             "float[1,3,8,12] x",
             f"float[1,{CLASSES}] y",
             domains=["com.microsoft"],
             scale=np.float32(0.5),
-            **integers,
+            **constants,
             **self.weights,
         )
 

@@ -1,0 +1,158 @@
+"""A transformer in int8, and as ONNX Runtime saves it, against float64 numpy on its weights."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from numpy.testing import assert_allclose
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantFormat,
+    QuantType,
+    quantize_dynamic,
+    quantize_static,
+)
+from references.vit import BLOCKS, GRID, PICTURE, ViT, legrad, rollout
+from tiny import noise, run
+
+from onnxplain import Explainer
+from onnxplain.autodiff.prepare import prepare
+from onnxplain.graph.load import load
+from onnxplain.graph.shapes import infer_shapes
+from onnxplain.graph.surgery import with_outputs
+from onnxplain.graph.transformer import find_transformer
+
+NET = ViT()
+TARGET = 2
+INNER = slice(1, None)  # the class token is no part of the picture
+
+
+class Pictures(CalibrationDataReader):  # type: ignore[misc]
+    """What the ranges are measured on."""
+
+    def __init__(self) -> None:
+        drawn = [PICTURE, *(noise(*PICTURE.shape, seed=seed) for seed in range(20, 28))]
+        self._feeds = iter([{"x": picture} for picture in drawn])
+
+    def get_next(self) -> Any:
+        return next(self._feeds, None)
+
+
+def static(form: str, *, per_channel: bool = False) -> Callable[[Path, Path], None]:
+    def write(source: Path, path: Path) -> None:
+        quantize_static(
+            source,
+            path,
+            Pictures(),
+            quant_format=QuantFormat[form],
+            per_channel=per_channel,
+            weight_type=QuantType.QInt8,
+            activation_type=QuantType.QUInt8,
+        )
+
+    return write
+
+
+def dynamic(source: Path, path: Path) -> None:
+    # What follows a fused operator has no type that the quantiser could infer.
+    quantize_dynamic(source, path, extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT})
+
+
+def optimised(source: Path, path: Path) -> None:
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(path)
+    ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+PLAIN, FUSED, PACKED = {}, {"fused": True}, {"packed": True}
+
+# name: (the attention it is made from, how, an operator that must be there, how far maps may be)
+FORMS: dict[str, tuple[dict[str, bool], list[Callable[[Path, Path], None]], str, float]] = {
+    "QDQ": (PLAIN, [static("QDQ")], "DequantizeLinear", 0.06),
+    "QDQ by channel": (PLAIN, [static("QDQ", per_channel=True)], "DequantizeLinear", 0.06),
+    "QOperator": (PLAIN, [static("QOperator")], "QLinearSoftmax", 0.06),
+    "QOperator by channel": (
+        PLAIN,
+        [static("QOperator", per_channel=True)],
+        "QLinearMatMul",
+        0.06,
+    ),
+    "dynamic": (PLAIN, [dynamic], "MatMulInteger", 0.03),
+    "around a fused operator": (FUSED, [static("QDQ")], "MultiHeadAttention", 0.06),
+    "a quantised fused operator": (PACKED, [dynamic], "QAttention", 0.03),
+    "QDQ, optimised": (PLAIN, [static("QDQ"), optimised], "QLinearAdd", 0.06),
+    "float, optimised": (PLAIN, [optimised], "SkipLayerNormalization", 1e-4),
+}
+
+
+@functools.cache
+def model(name: str, folder: Path) -> onnx.ModelProto:
+    kind, steps, expected, _ = FORMS[name]
+    path = folder / "model.onnx"
+    onnx.save(NET.onnx(**kind), path)
+    for count, step in enumerate(steps):
+        step(path, folder / f"{count}.onnx")
+        path = folder / f"{count}.onnx"
+    proto = onnx.load(path)
+    assert expected in {node.op_type for node in proto.graph.node}
+    return proto
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    return functools.cache(lambda name: tmp_path_factory.mktemp("form"))
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("method", ["attention_rollout", "legrad"])
+def test_the_map_is_that_of_the_float_weights(
+    name: str, method: str, folder: Callable[[str], Path]
+) -> None:
+    explainer = Explainer(model(name, folder(name)), preprocess={"layout": "NCHW"}, provider="cpu")
+    found = explainer.attribute(PICTURE, method, TARGET).values[0]
+    if method == "legrad":
+        expected = legrad(NET, PICTURE, TARGET)[INNER].reshape(GRID)
+    else:
+        expected = rollout(matrices())[0][INNER].reshape(GRID)
+    assert np.ptp(expected) > 0.3 * expected.max()
+    assert_allclose(found, expected, atol=FORMS[name][-1] * expected.max())
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_what_is_read_as_attention_is_shares_of_one(
+    name: str, folder: Callable[[str], Path]
+) -> None:
+    """The reals that integers stand for; a share of 1/255 may be lost or won at each rounding."""
+    ready = prepare(load(model(name, folder(name))))
+    shapes = infer_shapes(ready.proto, {"x": PICTURE.shape})
+    found = find_transformer(ready, shapes, "x", "y")
+    assert (len(found.attention), found.read, found.layout.prefix) == (BLOCKS, (0,), 1)
+    values = run(with_outputs(ready, found.attention).proto, {"x": PICTURE})
+    for value, expected in zip(values, matrices(), strict=True):
+        assert_allclose(value.sum(axis=-1), 1, atol=NET.tokens / 2 / 255 + 1e-6)
+        assert_allclose(value[0], expected, atol=0.06)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_auto_is_the_state_before_the_last_attention(
+    name: str, folder: Callable[[str], Path]
+) -> None:
+    """Behind it only the class token is read, and a map of the others would be flat."""
+    explainer = Explainer(model(name, folder(name)), preprocess={"layout": "NCHW"}, provider="cpu")
+    layer = explainer.layer("auto", PICTURE)
+    assert layer.tensor.split("_")[0] == f"z{BLOCKS - 1}"
+    assert layer.whole
+
+
+@functools.cache
+def matrices() -> list[Any]:
+    return [NET.attention(z, block) for block, z in enumerate(NET.states(PICTURE)[:-1])]
