@@ -101,8 +101,9 @@ def print_gradients() -> None:
 def print_propagation() -> None:
     print_row(*PROPAGATION_HEADER)
     print_row(*["---"] * len(PROPAGATION_HEADER))
-    for model, classes in CLASSES.items():
-        print_largest(model, [list(propagation_parity.rows(model, index)) for index in classes])
+    for model in [name for name in CLASSES if name in CASES]:
+        found = [list(propagation_parity.rows(model, index)) for index in CLASSES[model]]
+        print_largest(model, found)
     print_largest("resnet18", [list(propagation_parity.export_rows(index)) for index in (3, 0)])
 
 
