@@ -104,7 +104,7 @@ class Derivatives:
         def plain() -> Model:
             return with_outputs(entrance.entered(model, [score, *by]), [score])
 
-        graph = _Seeded(runner, (model, derivative, entrance.form), differentiated, seeds.count)
+        graph = Seeded(runner, (model, derivative, entrance.form), differentiated, seeds.count)
         shared = entrance.shared(graph.session)
 
         def go(part: slice) -> list[Array]:
@@ -160,7 +160,7 @@ class Derivatives:
             return differentiate(part, score, tensors, [score], seeds=count)
 
         shapes = ((name, value.shape) for name, value in feeds.items())
-        graph = _Seeded(runner, (model, score, *tensors, *shapes), differentiated, len(seeds))
+        graph = Seeded(runner, (model, score, *tensors, *shapes), differentiated, len(seeds))
         answers, *found = graph.run(feeds, np.repeat(seeds, size, axis=1), [score], tensors)
         gradients = {name: values[:, :1] for name, values in zip(tensors, found, strict=True)}
         return Backward(slice(0, 1), answers[:1], {}, gradients)
@@ -197,7 +197,7 @@ class Derivatives:
         found = batching()
         return found.model, found.exact
 
-    def _batch_size(self, graph: _Seeded, points: Points, exact: int | None) -> BatchSize:
+    def _batch_size(self, graph: Seeded, points: Points, exact: int | None) -> BatchSize:
         if isinstance(points, Following):
             return Fixed(1)
         size = exact or self._runner.batch_size
@@ -217,7 +217,7 @@ _LARGEST = 64
 """A backward pass keeps every activation."""
 
 
-class _Seeded:
+class Seeded:
     """A differentiated model that serves several targets with each forward pass."""
 
     def __init__(

@@ -171,15 +171,11 @@ class Sample:
         self._check_answers(tokens.answers)
         return _attention(tokens, tokens.attention)
 
-    def attention_gradients(self, target: int) -> Attention:
+    def attention_gradients(self) -> Attention:
         """See `Subject`."""
-        wanted, tokens = self._targets[target], self._tokens()
+        tokens = self._tokens()
         self._check_answers(tokens.answers)
-        constant = self._answer.seed_is_constant(wanted)
-        found = tokens.gradients(
-            self._answer.seed(self._answers, wanted) if constant else None,
-            lambda values: self._answer.seed(values, wanted),
-        )
+        found = tokens.gradients(self._seeds(self._all))
         _check_finite(dict(zip(tokens.blocks.attention, found, strict=True)))
         return _attention(tokens, found)
 

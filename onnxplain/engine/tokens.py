@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
-from onnxplain.autodiff.differentiate import GRADIENT, SEED, differentiate
+from onnxplain.autodiff.differentiate import differentiate
+from onnxplain.engine.derivatives import Seeded, Seeds
 from onnxplain.engine.runner import Runner
 from onnxplain.graph.model import Model
 from onnxplain.graph.shapes import infer_shapes
@@ -63,12 +64,8 @@ class Tokens:
         weights[list(blocks.read)] = 1 / len(blocks.read)
         return weights
 
-    def gradients(
-        self, seed: FloatArray | None, seed_at: Callable[[Array], FloatArray]
-    ) -> list[FloatArray]:
-        """Gradients of each block's own score by its attention, (heads, tokens, tokens).
-
-        `seed` is (1, ...), the same for all scores, or None, where `seed_at` tells it from them.
+    def gradients(self, seeds: Seeds) -> list[FloatArray]:
+        """Gradients of each block's own scores by its attention, (targets, heads, tokens, tokens).
 
         Raises:
             LayerError: the tokens behind a block are not known.
@@ -82,20 +79,20 @@ class Tokens:
         def scored() -> Model:
             return with_block_scores(self._ready, blocks, self._score)
 
-        session = runner.session(
-            key, lambda: differentiate(scored(), BLOCK_SCORES, blocks.attention)
-        )
+        def differentiated(count: int) -> Model:
+            return differentiate(scored(), BLOCK_SCORES, blocks.attention, seeds=count)
+
+        graph = Seeded(runner, key, differentiated, seeds.count)
         cut = [state.tensor for state in blocks.states[:-1] if state is not None]
         feeds = {**self._feeds, **{name: self._run[name] for name in cut}}
-        if seed is None:
+        if seeds.constant is None:
             plain = runner.session((*key, "scores"), lambda: with_outputs(scored(), [BLOCK_SCORES]))
-            seeds = seed_at(plain.run(feeds, [BLOCK_SCORES])[0])
+            own = seeds.at(plain.run(feeds, [BLOCK_SCORES])[0])
         else:
             batch = len(self._feeds[runner.spec.name])
-            seeds = np.repeat(seed, batch * len(blocks.attention), axis=0)
-        runner.runs += 1
-        names = [GRADIENT + name for name in blocks.attention]
-        return [self._matrix(found) for found in session.run({**feeds, SEED: seeds}, names)]
+            own = np.repeat(seeds.constant, batch * len(blocks.attention), axis=1)
+        found = graph.run(feeds, own, [], blocks.attention)
+        return [np.stack([self._matrix(value) for value in block]) for block in found]
 
     @functools.cached_property
     def _run(self) -> Mapping[str, Array]:

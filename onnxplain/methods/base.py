@@ -151,8 +151,11 @@ class Subject(Protocol):
     def attention(self) -> Attention:
         """What each block of a transformer attends to."""
 
-    def attention_gradients(self, target: int) -> Attention:
-        """Gradients of each block's own score of a target by what the block attends to."""
+    def attention_gradients(self) -> Attention:
+        """Gradients of each block's own scores by what it attends to.
+
+        Each is (targets, heads, tokens, tokens).
+        """
 
     def classifier(self) -> Classifier:
         """The linear classifier behind a global pool."""

@@ -19,6 +19,7 @@ from onnxplain.methods.base import (
     relu,
 )
 from onnxplain.methods.options import ScoreKind
+from onnxplain.methods.points import passes
 from onnxplain.tensors import Array, FloatArray
 
 
@@ -85,7 +86,7 @@ class LeGrad(AttentionMethod):
     name: ClassVar[str] = "legrad"
     summary: ClassVar[str] = "how fast the score of each block changes with its attention"
     paper: ClassVar[str] = "Bousselham 2024"
-    cost: ClassVar[str] = "2 + one backward"
+    cost: ClassVar[str] = "3 + one backward"
     needs_gradient: ClassVar[bool] = True
 
     blocks: int | None = None
@@ -97,17 +98,15 @@ class LeGrad(AttentionMethod):
             LayerError: the model is no transformer that attends to all tokens of one grid.
             OptionError: it has not so many blocks.
         """
-        values, used = [], 0
-        for target in range(len(subject.scores)):
-            found = subject.attention_gradients(target)
-            depth = len(found.values)
-            used = depth if self.blocks is None else self.blocks
-            if not 1 <= used <= depth:
-                raise OptionError(f"legrad takes blocks from 1 to {depth}, and was given {used}.")
-            rows = [relu(block).mean(axis=(0, 1)) for block in found.values[depth - used :]]
-            values.append(_on_grid(found, np.mean(rows, axis=0)))
-        passes = {"forward_passes": 2, "backward_passes": len(values), "blocks": used}
-        return Maps(np.stack(values), passes)
+        found = subject.attention_gradients()
+        depth = len(found.values)
+        used = depth if self.blocks is None else self.blocks
+        if not 1 <= used <= depth:
+            raise OptionError(f"legrad takes blocks from 1 to {depth}, and was given {used}.")
+        rows = [relu(block).mean(axis=(1, 2)) for block in found.values[depth - used :]]
+        values = [_on_grid(found, row) for row in np.mean(rows, axis=0)]
+        told = passes(1, len(values), before=2)
+        return Maps(np.stack(values), {**told, "blocks": used})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,6 +51,21 @@ def test_legrad_of_a_probability_takes_each_blocks_own() -> None:
     assert_allclose(found, expected, atol=1e-4 * expected.max())
 
 
+@pytest.mark.parametrize("score", ["logit", "probability"])
+def test_legrad_of_several_targets_takes_one_pass(score: str) -> None:
+    net, classes = ViT(), [1, 3]
+    explainer = Explainer(net.onnx(), preprocess={"layout": "NCHW", "size": (8, 12)})
+    picture = np.random.default_rng(0).integers(0, 255, (8, 12, 3), np.uint8)
+    x, _ = explainer.preprocess.apply(picture)
+    link = {"link": softmax} if score == "probability" else {}
+    before = explainer.session_runs
+    found = explainer.explain_each(picture, "legrad", classes, score=score)
+    assert explainer.session_runs - before == 3
+    for one, index in zip(found, classes, strict=True):
+        expected = on_grid(net, legrad(net, x, index, **link))
+        assert_allclose(one.values, expected, atol=1e-4 * expected.max())
+
+
 @pytest.mark.parametrize("class_token", [True, False])
 @pytest.mark.parametrize("neighbours", [True, False])
 def test_vit_reciprocam(class_token: bool, neighbours: bool) -> None:
