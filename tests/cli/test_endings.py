@@ -11,6 +11,7 @@ from onnxplain.cli import pictures as pictures_module
 INTERRUPT = """
 import os, signal
 from onnxplain.runtime.session import Session
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job
 run = Session.run
 def interrupted(self, *arguments):
     if self.runs == 20:

@@ -109,7 +109,7 @@ def test_rise_keeps_each_feature_by_itself(shape: tuple[int, ...]) -> None:
         ("blur_ig", "use integrated_gradients with the baseline zeros",
          {"integrated_gradients": {"baseline": "zeros"}}),
         ("activation_maximization", "use gradient", {"gradient": {}}),
-        ("attention_rollout", r"or integrated_gradients, which asks for none",
+        ("attention_rollout", "use occlusion or integrated_gradients, which ask for no layer",
          {"integrated_gradients": {"baseline": "zeros"}}),
     ],
 )  # fmt: skip
