@@ -12,6 +12,7 @@ from onnxplain.errors import LayerError
 from onnxplain.graph.layout import Layout, find_layouts
 from onnxplain.graph.model import Model
 from onnxplain.graph.names import closest
+from onnxplain.graph.normalised import normalised
 from onnxplain.graph.reach import Mask, read_elements
 from onnxplain.graph.shapes import Shape
 from onnxplain.graph.wiring import Wiring, reads
@@ -108,12 +109,21 @@ def auto_layer(model: Model, layers: list[Layer]) -> Layer:
     """The last layer whose grid still matters to the score.
 
     Layers that all of the picture's way leads through come first. Behind a transformer's last
-    attention the patch tokens no longer reach the class token: a token grid counts before it only.
+    attention the patch tokens no longer reach the class token: a token grid counts before it only,
+    and where that attention reads the tokens normalised, it is the normalised ones that count. In
+    front of a normalisation a token that is scaled says the same as before, so that its activations
+    and gradients are at right angles, and methods that multiply them see nothing.
 
     Raises:
         LayerError: there is no layer with a grid.
     """
-    return main_layers(model, layers)[-1]
+    chosen = main_layers(model, layers)[-1]
+    if "T" not in chosen.layout.axes:
+        return chosen
+    same = normalised(model.wiring, chosen.tensor)
+    return [
+        one for one in layers if one.tensor in same and one.shape == chosen.shape and one.matters
+    ][-1]
 
 
 def main_layers(model: Model, layers: list[Layer]) -> list[Layer]:

@@ -160,9 +160,9 @@ class HiResCAM(GradientCAM):
     """Σ_k g^k ⊙ A^k, signed.
 
     Where only pooling and one linear layer follow, the map's sum is the score, less the bias. A
-    cell whose products cancel to rounding is 0: in front of a layer normalisation, as at the
-    default layer of most vision transformers, all do, for its answer does not depend on the length
-    of what it reads. Use layercam or gradcam there.
+    cell whose products cancel to rounding is 0: in front of a layer normalisation all do, for its
+    answer does not depend on the length of what it reads. The default layer of a vision transformer
+    lies behind it.
 
     Draelos and Carin, "Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional
     neural networks", 2020.

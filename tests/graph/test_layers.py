@@ -25,6 +25,10 @@ WEIGHTS = {
     "TOKEN": noise(1, 1, 4),
     "PLACES": noise(1, 17, 4),
     "SCALE": np.ones(1, np.float32),
+    "GAIN": noise(4),
+    "SHIFT": noise(4),
+    "TINY": np.array([1e-6], np.float32),
+    "SQUARED": np.array([2], np.float32),
     "INDEX": np.array(0),
     "YES": np.array(True),
     "LAST": np.array([-1]),
@@ -213,6 +217,37 @@ def test_auto(name: str) -> None:
     assert (layer.tensor, layer.layout.axes, layer.grid) == (tensor, axes, grid)
     assert (layer.layout.prefix, layer.channels) == (prefix, 4)
     assert layer.whole
+
+
+CLASS_TOKEN = "l = Gather<axis=1>({}, INDEX)  y = MatMul(l, CLASSES)"
+READS_NORMALISED = (
+    "k = Transpose<perm=[0,2,1]>(z)  w = MatMul(z, k)  s = Softmax<axis=-1>(w)  v = MatMul(s, z)"
+    "t1 = Add(t0, v)"
+)
+JOINED = "t = Concat<axis=1>(TOKEN, n)  "
+NORM = EXTRA + "  z = LayerNormalization(t0, GAIN, SHIFT)"
+NORMALISED = {
+    "one operator": NORM + READS_NORMALISED + CLASS_TOKEN.format("t1"),
+    "written out": EXTRA + "  m = ReduceMean<axes=[-1]>(t0)  c = Sub(t0, m)  p = Pow(c, SQUARED)"
+    "d = ReduceMean<axes=[-1]>(p)  e = Add(d, TINY)  g = Sqrt(e)  h = Div(c, g)  i = Mul(h, GAIN)"
+    "z = Add(i, SHIFT)" + READS_NORMALISED + CLASS_TOKEN.format("t1"),
+    "fused with the sum": JOINED + "z, o1, o2, t0 = com.microsoft.SkipLayerNormalization"
+    "(t, PLACES, GAIN, SHIFT)" + READS_NORMALISED + CLASS_TOKEN.format("t1"),
+    # What the layers of each token read beside the attention never reaches the class token.
+    "layers beside the attention": NORM + READS_NORMALISED + ""
+    "u = LayerNormalization(t0, SHIFT, GAIN)  h = MatMul(u, SQUARE)  t2 = Add(t1, h)"
+    "" + CLASS_TOKEN.format("t2"),
+}
+
+
+@pytest.mark.parametrize("name", NORMALISED)
+def test_auto_is_what_the_last_attention_reads(name: str) -> None:
+    """Not the sum in front of its normalisation, which says nothing about how long a token is."""
+    proto = build(TOKENS + NORMALISED[name])
+    layer = auto_layer(load(proto), layers_of(proto))
+    assert (layer.tensor, layer.layout.axes, layer.grid, layer.layout.prefix) == (
+        ("z", "NTC", (4, 4), 1)
+    )
 
 
 @pytest.mark.parametrize("name", AUTO)

@@ -88,10 +88,10 @@ def test_vit_reciprocam(class_token: bool, neighbours: bool) -> None:
     assert_allclose(found, expected, rtol=1e-4)
 
 
-def test_vit_reciprocam_looks_before_the_last_attention_by_default() -> None:
+def test_vit_reciprocam_looks_at_what_the_last_attention_reads_by_default() -> None:
     net = ViT()
     found = explained(net, "vit_reciprocam")
-    assert_allclose(found, explained(net, "vit_reciprocam", layer=f"z{BLOCKS - 1}"))
+    assert_allclose(found, explained(net, "vit_reciprocam", layer=f"n{BLOCKS - 1}"))
 
 
 def convolutional() -> Explainer:

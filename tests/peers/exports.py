@@ -39,11 +39,11 @@ class Net:
 
 NETS = {
     "resnet18": Net(lambda: zoo.resnet18(num_classes=10), 96, lambda net: net.layer4[-1]),
-    # Behind the last attention patch tokens no longer reach the class token: the block before it.
+    # Behind the last attention patch tokens no longer reach the class token.
     "vit": Net(
         lambda: zoo.VisionTransformer(96, 16, 4, 4, 64, 128, num_classes=10),
         96,
-        lambda net: net.encoder.layers[-2],
+        lambda net: net.encoder.layers[-1].ln_1,
         class_token_first,
     ),
     "swin": Net(
