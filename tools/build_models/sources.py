@@ -66,6 +66,18 @@ SCIKIT_IMAGE = Package(
         "--python-version=3.11",
     ),
 )
+SCIKIT_LEARN = Package(
+    "scikit-learn",
+    "1.9.1",
+    "scikit_learn-1.9.1-cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl",
+    "52a0703bbc07ad27f560fa63fa68e4c54dd735bfbbf65b4dd3c225dc7547b6df",
+    platform=(
+        "--only-binary=:all:",
+        "--platform=manylinux_2_28_x86_64",
+        "--implementation=cp",
+        "--python-version=3.11",
+    ),
+)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ Writes docs/images/gallery/<family>.jpg and the list of them in docs/gallery.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,84 +19,138 @@ from tools.docs.families import FAMILIES
 
 _ROOT = Path(__file__).parents[2]
 _MODELS = _ROOT / "models"
-_PICTURES = _MODELS / "pictures"
 _IMAGES = _ROOT / "docs" / "images" / "gallery"
 _PAGE = _ROOT / "docs" / "gallery.md"
 
-SHOWN = {"chelsea.png": ["top1"], "coffee_camera.png": ["espresso", "tripod"]}
-"""Pictures, and the classes that they are explained for."""
-
-ELSEWHERE = {
-    "Transformers": "explain no convolutional network",
+_NO_PLACES = {
     "Layers and filters": "show what a layer answers to, not where one picture has it",
     "Regression": "explains one number, not classes",
 }
-"""Families that these pictures and this model have no use for, and why."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A model, the pictures in a folder that it is shown on, and the classes to explain there.
+
+    `elsewhere` are families that this model and its pictures have no use for, and why; `refused`
+    are single methods.
+    """
+
+    model: str
+    folder: str
+    pictures: Mapping[str, Sequence[str]]
+    elsewhere: Mapping[str, str]
+    refused: frozenset[str] = frozenset()
+    prefix: str = ""
+
+    @property
+    def families(self) -> Mapping[str, Sequence[str]]:
+        """Methods to draw, by family."""
+        return {
+            family: [name for name in names if name not in self.refused]
+            for family, names in FAMILIES.items()
+            if family not in self.elsewhere
+        }
+
+    def image(self, family: str) -> str:
+        """The drawing of a family, below the folder of drawings."""
+        slug = family.lower().replace(",", "").replace(" ", "-")
+        return f"{self.prefix}{slug}.jpg"
+
+    def sections(self, heading: str) -> str:
+        """The drawings as Markdown."""
+        return "\n".join(
+            f"{heading} {family}\n\n![{', '.join(methods)}](images/gallery/{self.image(family)})\n"
+            for family, methods in self.families.items()
+        )
+
+
+CONVOLUTIONAL = Shown(
+    "efficientnet_lite0.onnx",
+    "pictures",
+    {"chelsea.png": ["top1"], "coffee_camera.png": ["espresso", "tripod"]},
+    {"Transformers": "explain no convolutional network", **_NO_PLACES},
+)
+TRANSFORMER = Shown(
+    "digit_vit.onnx",
+    "scenes",
+    {"two.png": ["top1"], "six_two.png": ["six", "two"]},
+    _NO_PLACES,
+    refused=frozenset(["cam", "reciprocam"]),
+    prefix="transformer-",
+)
 
 
 def main() -> None:
     _IMAGES.mkdir(parents=True, exist_ok=True)
-    explainer = onnxplain.Explainer(_MODELS / "efficientnet_lite0.onnx")
-    for family, methods in _shown().items():
-        path = _IMAGES / f"{_slug(family)}.jpg"
-        tables = [
-            _table(explainer, picture, targets, methods) for picture, targets in SHOWN.items()
-        ]
-        drawn = np.concatenate(tables)
-        cv2.imwrite(str(path), drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])
-        print(path.relative_to(_ROOT))
+    for shown in (CONVOLUTIONAL, TRANSFORMER):
+        draw(shown)
     _PAGE.write_text(page(), encoding="utf-8")
 
 
-def _shown() -> dict[str, Sequence[str]]:
-    return {family: names for family, names in FAMILIES.items() if family not in ELSEWHERE}
+def draw(shown: Shown) -> None:
+    """Write the drawings of one model."""
+    explainer = onnxplain.Explainer(_MODELS / shown.model)
+    for family, methods in shown.families.items():
+        tables = [
+            _table(explainer, _MODELS / shown.folder / picture, targets, methods)
+            for picture, targets in shown.pictures.items()
+        ]
+        path = _IMAGES / shown.image(family)
+        drawn = np.concatenate(tables)[..., ::-1]
+        cv2.imwrite(str(path), drawn, [cv2.IMWRITE_JPEG_QUALITY, 90])
+        print(path.relative_to(_ROOT))
 
 
 def _table(
-    explainer: onnxplain.Explainer, picture: str, targets: Sequence[str], methods: Sequence[str]
+    explainer: onnxplain.Explainer, picture: Path, targets: Sequence[str], methods: Sequence[str]
 ) -> Array:
     found = [
-        explainer.explain(_PICTURES / picture, method, target, **_options(explainer, method))
+        explainer.explain(picture, method, target, **_options(explainer, method, picture.parent))
         for method in methods
         for target in targets
     ]
     return onnxplain.draw_comparison(found, methods=methods)
 
 
-def _options(explainer: onnxplain.Explainer, method: str) -> dict[str, Any]:
+def _options(explainer: onnxplain.Explainer, method: str, folder: Path) -> dict[str, Any]:
     """What a method cannot do without."""
     if method != "expected_gradients":
         return {}
-    files = sorted(_PICTURES.glob("*.png"))
+    files = sorted(folder.glob("*.png"))
     read = [explainer.preprocess.apply(onnxplain.read_picture(file))[0] for file in files]
     return {"baselines": np.concatenate(read)}
 
 
 def page() -> str:
     """The page that shows the drawings."""
-    sections = "\n".join(
-        f"## {family}\n\n![{', '.join(methods)}](images/gallery/{_slug(family)}.jpg)\n"
-        for family, methods in _shown().items()
-    )
     others = "\n".join(
-        f"- {family} ({', '.join(FAMILIES[family])}) {why}." for family, why in ELSEWHERE.items()
+        f"- {family} ({', '.join(FAMILIES[family])}) {why}." for family, why in _NO_PLACES.items()
     )
     return f"""# Gallery
 
-Every method with its defaults on the same pictures and the shipped EfficientNet-Lite0, drawn by
-`python -m tools.docs.gallery`. Below each map is what it cost in forward and backward passes.
-Warm colours speak for the class, blue ones against it, and where nothing does there is the bare
-photograph.
+Every method with its defaults on the same pictures, drawn by `python -m tools.docs.gallery`. Below
+each map is what it cost in forward and backward passes. Warm colours speak for the class, blue ones
+against it, and where nothing does there is the bare photograph.
 
-{sections}
-Not here:
+## A convolutional network
+
+The shipped EfficientNet-Lite0.
+
+{CONVOLUTIONAL.sections("###")}
+## A transformer
+
+The shipped digit ViT, a small example: four blocks, a class token, 8 x 8 patches. It names the
+digit on a faded photograph among marks that are none. How often each method points at the digit is
+[measured](methods.md#on-a-transformer).
+
+{TRANSFORMER.sections("###")}
+## Not here
 
 {others}
+- `cam` and `reciprocam` refuse a transformer: it has no global pooling, and tokens in place of
+  rows and columns.
 """
-
-
-def _slug(family: str) -> str:
-    return family.lower().replace(",", "").replace(" ", "-")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,188 @@
+"""How often each method points at the object: `python -m tools.pointing --cache FOLDER`.
+
+Draws scenes that the shipped vision transformer never saw, in which the box of every digit is
+known, and explains the transformer's answer by every method that applies. Prints, as Markdown:
+
+- points: how often the hottest pixel lies in the digit's box (the pointing game of Zhang et al.,
+  "Top-down Neural Attention by Excitation Backprop", 2016); equally hot pixels count as one.
+- inside: the share of the heat that lies in the box, on average; heat is what is positive, or what
+  exceeds the least value of a map without negative ones.
+- own digit: in scenes of two digits, how often a map is hotter somewhere on the digit that it is
+  for than anywhere on the other one. Half is chance.
+
+Only scenes that the model answers rightly count: a map of a wrong answer need not show the digit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import onnxplain
+from onnxplain.errors import OnnxplainError
+from onnxplain.tensors import Array, FloatArray
+from tools.build_models.pictures import Box
+from tools.build_models.scenes import ONE, TWO, Material, Recipe, Scene, draw, material
+from tools.docs.families import FAMILIES
+
+MODEL = Path(__file__).parents[1] / "models" / "digit_vit.onnx"
+SHOW_NO_PLACE = ("feature_maps", "activation_maximization", "regression_activation_map")
+
+VARIANTS: Mapping[str, Sequence[Mapping[str, Any]]] = {
+    "scorecam": [{"score": "logit"}],
+    "legrad": [{"blocks": 1}, {"blocks": 2}],
+    "vit_reciprocam": [{"neighbours": False}],
+}
+"""Options worth a line of their own, besides the defaults."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was measured of one method; shares of 1, and seconds for each map."""
+
+    name: str
+    points: float
+    inside: float
+    own: float
+    seconds: float
+
+
+def scenes(
+    rng: np.random.Generator, explainer: onnxplain.Explainer, source: Material, recipe: Recipe
+) -> Iterator[Scene]:
+    """Scenes without end of which the model knows every digit."""
+    while True:
+        scene = draw(rng, source, recipe)
+        best = explainer.explain_each(scene.pixels, "gradient", f"top{len(scene.digits)}")
+        if {one.target.index for one in best} == {digit for digit, _ in scene.digits}:
+            yield scene
+
+
+def inside(heat: FloatArray, box: Box) -> FloatArray:
+    """The part of a heat map (rows, columns) in the box."""
+    left, top, right, bottom = box
+    return heat[top:bottom, left:right]
+
+
+def points(heat: FloatArray, box: Box) -> float:
+    """The share of the hottest pixels that lies in the box."""
+    hottest = heat == heat.max()
+    return float(inside(hottest, box).sum() / hottest.sum())
+
+
+def share(heat: FloatArray, box: Box) -> float:
+    """The share of the heat in the box; 0 where there is none."""
+    positive = np.maximum(heat - max(heat.min(), 0), 0)
+    return float(inside(positive, box).sum() / max(positive.sum(), 1e-30))
+
+
+def raw_heat(found: onnxplain.Explanation) -> FloatArray:
+    """The heat in the method's own units, with its sign."""
+    low, high = found.heatmap_range
+    return found.heatmap * (high - low) + low
+
+
+def judge(
+    explainer: onnxplain.Explainer,
+    name: str,
+    method: str,
+    options: Mapping[str, Any],
+    singles: Sequence[Scene],
+    pairs: Sequence[Scene],
+) -> Judgement:
+    """Measure one method on scenes of one digit and of two."""
+    started = time.perf_counter()
+    first = []
+    for scene in singles:
+        ((digit, box),) = scene.digits
+        heat = raw_heat(explainer.explain(scene.pixels, method, digit, **options))
+        first.append((points(heat, box), share(heat, box)))
+    seconds = (time.perf_counter() - started) / len(singles)
+    own = []
+    for scene in pairs:
+        classes, boxes = zip(*scene.digits, strict=True)
+        maps = explainer.explain_each(scene.pixels, method, classes, **options)
+        for found, mine, other in zip(maps, boxes, reversed(boxes), strict=True):
+            heat = raw_heat(found)
+            own.append(_hotter(inside(heat, mine).max(), inside(heat, other).max()))
+    hits, shares = np.mean(first, axis=0)
+    return Judgement(name, float(hits), float(shares), float(np.mean(own)), seconds)
+
+
+def _hotter(mine: float, other: float) -> float:
+    return 0.5 if mine == other else float(mine > other)
+
+
+def baselines(singles: Sequence[Scene]) -> list[Judgement]:
+    """A map of noise, and one that is hottest in the middle whatever the picture."""
+    rng = np.random.default_rng(0)
+    side = len(singles[0].pixels)
+    middle = np.minimum(np.arange(side), np.arange(side)[::-1]).astype(np.float32)
+    maps = {
+        "noise": lambda: rng.random((side, side)),
+        "the picture's middle": lambda: np.minimum.outer(middle, middle),
+    }
+    found = []
+    for name, make in maps.items():
+        boxes = [scene.digits[0][1] for scene in singles]
+        each = [(points(heat, box), share(heat, box)) for box in boxes for heat in [make()]]
+        hits, shares = np.mean(each, axis=0)
+        found.append(Judgement(name, float(hits), float(shares), 0.5, 0.0))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("methods", nargs="*", help="methods (default: all that apply)")
+    parser.add_argument("--cache", type=Path, required=True, help="keep downloads here")
+    parser.add_argument("--scenes", type=int, default=100, help="of each kind (default: 100)")
+    parser.add_argument("--model", type=Path, default=MODEL)
+    options = parser.parse_args()
+    explainer = onnxplain.Explainer(options.model, provider="cpu")
+    source, rng = material(options.cache, unseen=True), np.random.default_rng(2)
+    kinds = [scenes(rng, explainer, source, recipe) for recipe in (ONE, TWO)]
+    singles, pairs = ([next(kind) for _ in range(options.scenes)] for kind in kinds)
+    print("| map | points | inside | own digit | seconds |\n| --- | ---: | ---: | ---: | ---: |")
+    for one in baselines(singles):
+        print_row(one)
+    for name, method, given in cases(explainer, source, options.methods):
+        try:
+            print_row(judge(explainer, name, method, given, singles, pairs))
+        except OnnxplainError as error:
+            print(f"{name}: {error}", flush=True)
+
+
+def cases(
+    explainer: onnxplain.Explainer, source: Material, methods: Sequence[str]
+) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """What to judge: a name, the method and its options."""
+    every = [name for family in FAMILIES.values() for name in family if name not in SHOW_NO_PLACE]
+    for method in methods or every:
+        needed: dict[str, Any] = {}
+        if method == "expected_gradients":
+            needed["baselines"] = backgrounds(explainer, source)
+        for given in ({}, *VARIANTS.get(method, ())):
+            shown = ", ".join(f"{key}={value}" for key, value in given.items())
+            yield f"`{method}`" + (f" {shown}" if shown else ""), method, needed | dict(given)
+
+
+def backgrounds(explainer: onnxplain.Explainer, source: Material) -> Array:
+    """Scenes without a digit or a mark, prepared for the model."""
+    rng = np.random.default_rng(3)
+    bare = [draw(rng, source, Recipe(digits=0, marks=0)) for _ in range(20)]
+    return np.concatenate([explainer.preprocess.apply(scene.pixels)[0] for scene in bare])
+
+
+def print_row(one: Judgement) -> None:
+    shares = " | ".join(f"{value:.0%}" for value in (one.points, one.inside, one.own))
+    print(f"| {one.name} | {shares} | {one.seconds:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
