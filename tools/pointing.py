@@ -17,15 +17,16 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import onnxplain
-from onnxplain.errors import OnnxplainError
+from onnxplain.errors import MapError, OnnxplainError
 from onnxplain.tensors import Array, FloatArray
 from tools.build_models.pictures import Box
 from tools.build_models.scenes import ONE, TWO, Material, Recipe, Scene, draw, material
@@ -82,8 +83,12 @@ def share(heat: FloatArray, box: Box) -> float:
     return float(inside(positive, box).sum() / max(positive.sum(), 1e-30))
 
 
-def raw_heat(found: onnxplain.Explanation) -> FloatArray:
-    """The heat in the method's own units, with its sign."""
+def heat_of(explain: Callable[[], onnxplain.Explanation], shape: tuple[int, ...]) -> FloatArray:
+    """The heat in the method's own units, with its sign; 0 where the method finds nothing."""
+    try:
+        found = explain()
+    except MapError:
+        return np.zeros(shape, np.float32)
     low, high = found.heatmap_range
     return found.heatmap * (high - low) + low
 
@@ -97,19 +102,22 @@ def judge(
     pairs: Sequence[Scene],
 ) -> Judgement:
     """Measure one method on scenes of one digit and of two."""
+
+    def heat_for(scene: Scene, digit: int) -> FloatArray:
+        explain = partial(explainer.explain, scene.pixels, method, digit, **options)
+        return heat_of(explain, scene.pixels.shape[:2])
+
     started = time.perf_counter()
     first = []
     for scene in singles:
         ((digit, box),) = scene.digits
-        heat = raw_heat(explainer.explain(scene.pixels, method, digit, **options))
+        heat = heat_for(scene, digit)
         first.append((points(heat, box), share(heat, box)))
     seconds = (time.perf_counter() - started) / len(singles)
     own = []
     for scene in pairs:
-        classes, boxes = zip(*scene.digits, strict=True)
-        maps = explainer.explain_each(scene.pixels, method, classes, **options)
-        for found, mine, other in zip(maps, boxes, reversed(boxes), strict=True):
-            heat = raw_heat(found)
+        for (digit, mine), (_, other) in zip(scene.digits, reversed(scene.digits), strict=True):
+            heat = heat_for(scene, digit)
             own.append(_hotter(inside(heat, mine).max(), inside(heat, other).max()))
     hits, shares = np.mean(first, axis=0)
     return Judgement(name, float(hits), float(shares), float(np.mean(own)), seconds)
@@ -124,21 +132,20 @@ def baselines(singles: Sequence[Scene]) -> list[Judgement]:
     rng = np.random.default_rng(0)
     side = len(singles[0].pixels)
     middle = np.minimum(np.arange(side), np.arange(side)[::-1]).astype(np.float32)
-    maps = {
-        "noise": lambda: rng.random((side, side)),
-        "the picture's middle": lambda: np.minimum.outer(middle, middle),
-    }
+    central = np.minimum(middle[:, None], middle)
+    noise = [rng.random((side, side), np.float32) for _ in singles]
     found = []
-    for name, make in maps.items():
+    for name, maps in {"noise": noise, "the picture's middle": [central] * len(noise)}.items():
         boxes = [scene.digits[0][1] for scene in singles]
-        each = [(points(heat, box), share(heat, box)) for box in boxes for heat in [make()]]
+        pairs = zip(maps, boxes, strict=True)
+        each = [(points(heat, box), share(heat, box)) for heat, box in pairs]
         hits, shares = np.mean(each, axis=0)
         found.append(Judgement(name, float(hits), float(shares), 0.5, 0.0))
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("methods", nargs="*", help="methods (default: all that apply)")
     parser.add_argument("--cache", type=Path, required=True, help="keep downloads here")
     parser.add_argument("--scenes", type=int, default=100, help="of each kind (default: 100)")
@@ -176,7 +183,9 @@ def backgrounds(explainer: onnxplain.Explainer, source: Material) -> Array:
     """Scenes without a digit or a mark, prepared for the model."""
     rng = np.random.default_rng(3)
     bare = [draw(rng, source, Recipe(digits=0, marks=0)) for _ in range(20)]
-    return np.concatenate([explainer.preprocess.apply(scene.pixels)[0] for scene in bare])
+    return np.concatenate(
+        [explainer.preprocess.apply(scene.pixels.astype(np.float32))[0] for scene in bare]
+    )
 
 
 def print_row(one: Judgement) -> None:

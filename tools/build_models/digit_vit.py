@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-call"
 """Trains the small vision transformer that ships: `python -m tools.build_models.digit_vit --help`.
 
 A ViT (Dosovitskiy et al., 2021, arXiv:2010.11929) with a convolutional stem in place of the patch
@@ -78,7 +79,8 @@ class Block(nn.Module):
         query, key, value = heads.unbind(0)
         scale = (WIDTH // HEADS) ** -0.5
         weights = (query * scale @ key.transpose(-2, -1)).softmax(-1)
-        return (weights @ value).transpose(1, 2).reshape(-1, tokens, WIDTH)
+        joined: Tensor = (weights @ value).transpose(1, 2).reshape(-1, tokens, WIDTH)
+        return joined
 
 
 class DigitViT(nn.Module):

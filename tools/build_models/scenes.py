@@ -120,7 +120,8 @@ def _sizes(photo: Pixels) -> tuple[Floats, ...]:
 def _shrunk(photo: Pixels, factor: int) -> Floats:
     height, width = (length // factor for length in photo.shape[:2])
     whole = photo[: height * factor, : width * factor].astype(np.int64)
-    return whole.reshape(height, factor, width, factor, 3).sum((1, 3)) / factor**2
+    small: Floats = whole.reshape(height, factor, width, factor, 3).sum((1, 3)) / factor**2
+    return small
 
 
 def smooth(ink: Floats) -> Floats:
@@ -128,7 +129,8 @@ def smooth(ink: Floats) -> Floats:
     padded = np.pad(ink / 16, ((0, 0), (2, 2), (2, 2)))
     fine = _upsampler(padded.shape[-1], UPSAMPLED)
     wide = np.einsum("ij,njk,lk->nil", fine, padded, fine)
-    return np.clip((wide - 0.35) / 0.25, 0, 1)
+    edged: Floats = np.clip((wide - 0.35) / 0.25, 0, 1)
+    return edged
 
 
 def _upsampler(side: int, factor: int) -> Floats:
@@ -171,15 +173,16 @@ def _background(
     rng: np.random.Generator, photos: Sequence[Sequence[Floats]], contrast: float
 ) -> Floats:
     """A crop of a photograph in other colours."""
-    sizes = photos[rng.integers(len(photos))]
-    photo = sizes[rng.integers(len(sizes))]
+    sizes = photos[int(rng.integers(len(photos)))]
+    photo = sizes[int(rng.integers(len(sizes)))]
     top, left = (int(rng.integers(length - SIDE + 1)) for length in photo.shape[:2])
     crop = photo[top : top + SIDE, left : left + SIDE]
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
     coloured = crop[..., rng.permutation(3)] * rng.uniform(0.7, 1.2, 3) + rng.uniform(-25, 25)
     plain = coloured.mean((0, 1))
-    return np.clip(plain + contrast * (coloured - plain), 0, 255)
+    faded: Floats = np.clip(plain + contrast * (coloured - plain), 0, 255)
+    return faded
 
 
 def _mark(rng: np.random.Generator) -> Floats:
@@ -196,7 +199,8 @@ def _mark(rng: np.random.Generator) -> Floats:
             share = np.clip(share, 0, 1)
             nearest = start[:, None, None] + share * along[:, None, None]
             ink |= (x - nearest[0]) ** 2 + (y - nearest[1]) ** 2 < width**2
-    return ink.reshape(GLYPH, 4, GLYPH, 4).sum((1, 3)).astype(np.float64)
+    counted: Floats = ink.reshape(GLYPH, 4, GLYPH, 4).sum((1, 3)).astype(np.float64)
+    return counted
 
 
 def _turned(rng: np.random.Generator, glyph: Floats, size: float) -> Floats:
