@@ -39,8 +39,10 @@ def sides_of(model: str) -> list[Sides]:
 @pytest.mark.parametrize(("model", "compare"), COMPARED)
 def test_same_map(model: str, compare: Callable[[Sides], Iterator[Row]]) -> None:
     torch.set_num_threads(1)
-    # The ResNet's scores are small differences of large sums.
-    tolerance = 1e-4 if model == "resnet18" else 1e-5
+    # The ResNet's scores are small differences of large sums, and so is what the ViT's lose with a
+    # channel that only its last block reads.
+    loose = model == "resnet18" or (model, compare) == ("vit", parity.ablationcam)
+    tolerance = 1e-4 if loose else 1e-5
     found = [row for sides in sides_of(model) for row in compare(sides)]
     assert found
     for row in found:

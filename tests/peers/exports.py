@@ -29,12 +29,17 @@ def channels_last(grid: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Net:
-    """How to make a network, the size of its pictures, and the layer that `auto` is."""
+    """How to make a network, the size of its pictures, and the layer that `auto` is.
+
+    `gains` is how far those of layer normalisations spread around 1: behind one whose gains are all
+    1, the channels of a token add up to nothing.
+    """
 
     make: Callable[[], torch.nn.Module]
     size: int
     layer: Callable[[torch.nn.Module], torch.nn.Module]
     reshape: Reshape | None = None
+    gains: float | None = None
 
 
 NETS = {
@@ -45,6 +50,7 @@ NETS = {
         96,
         lambda net: net.encoder.layers[-1].ln_1,
         class_token_first,
+        gains=0.5,
     ),
     "swin": Net(
         lambda: zoo.SwinTransformer([4, 4], 24, [2, 2], [2, 4], [4, 4], num_classes=10),
@@ -78,6 +84,9 @@ def exported(name: str) -> Exported:
     module = net.make()
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, parameter.mean().item(), 0.05 + parameter.std().item() / 2)
+    for part in module.modules():
+        if net.gains and isinstance(part, torch.nn.LayerNorm):
+            torch.nn.init.normal_(part.weight, 1, net.gains)
     module.eval()
     x = torch.randn(1, 3, net.size, net.size)
     *_, head = (part for part in module.modules() if isinstance(part, torch.nn.Linear))
