@@ -143,14 +143,11 @@ def test_what_is_read_as_attention_is_shares_of_one(
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_auto_is_the_state_before_the_last_attention(
-    name: str, folder: Callable[[str], Path]
-) -> None:
+def test_auto_is_what_the_last_attention_reads(name: str, folder: Callable[[str], Path]) -> None:
     """Behind it only the class token is read, and a map of the others would be flat."""
     explainer = Explainer(model(name, folder(name)), preprocess={"layout": "NCHW"}, provider="cpu")
     layer = explainer.layer("auto", PICTURE)
-    assert layer.tensor.split("_")[0] == f"z{BLOCKS - 1}"
-    assert layer.whole
+    assert layer.tensor.split("_")[0] == f"n{BLOCKS - 1}"
 
 
 @functools.cache
