@@ -277,7 +277,7 @@ class Explainer:
             if method.shows
             else ExplainedTarget.of(result.targets[i]),
             score=float(result.scores[i]),
-            score_kind=method.score,
+            score_kind=result.kinds[i],
             score_tensor=result.score_tensor,
             parameters=method.options(),
             provenance=self._provenance(result.batching),

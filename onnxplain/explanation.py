@@ -159,7 +159,8 @@ class Explanation:
         method: its name.
         target: what was explained.
         score: the target's score for this picture.
-        score_kind: whether the score is a logit or a probability.
+        score_kind: what the score is: a logit, a probability, a similarity, or the only output of
+            a model without an activation, which may be anything.
         score_tensor: the tensor that the score was read from.
         parameters: every option of the method after defaults.
         provenance: model, preprocessing, provider and versions.
@@ -181,7 +182,7 @@ class Explanation:
     method: str
     target: ExplainedTarget
     score: float
-    score_kind: ScoreKind
+    score_kind: str
     score_tensor: str
     parameters: Mapping[str, Any]
     provenance: Provenance

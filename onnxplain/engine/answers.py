@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,19 +25,60 @@ class Finish:
     """What remains to be done to a tensor's values, and the same backwards.
 
     `back(values, dy)` is the derivative of Σ dy · forth(values) by the values; None where `forth`
-    only changes the type.
+    only changes the type. `added` says that it is an activation that the model does not have.
     """
 
     forth: Callable[[Array], Array]
     back: Callable[[Array, FloatArray], FloatArray] | None = None
+    added: bool = False
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The tensor that holds a kind of score, and what remains to be done to it."""
+    """The tensor that holds a kind of score, and what remains to be done to it.
+
+    `activation` is the model's own last one. `raw` says that none was found, though the values
+    are probabilities; `single` that there is only one value.
+    """
 
     tensor: str
     finish: Finish
+    kind: ScoreKind
+    activation: Activation
+    raw: bool = False
+    single: bool = False
+
+    def settled(self, values: Array) -> Answer:
+        """How to read scores now that `values` of the tensor are known, those of one sample.
+
+        Where no activation was found, one number may be anything, such as a length or a price, and
+        stays as it is; so do numbers that are probabilities already.
+        """
+        if self.activation != "none":
+            return self
+        raw, single = _are_probabilities(values), values.size == 1
+        finish = _AS_IT_IS if self.finish.added and (raw or single) else self.finish
+        return replace(self, finish=finish, raw=raw, single=single)
+
+    @property
+    def warning(self) -> str:
+        """What to mind about scores that are read so; empty where it is nothing."""
+        return _RAW if self.raw and self.kind == "probability" else ""
+
+    def threshold(self, scores: Array, classes: int) -> float | None:
+        """Above which score a class counts as predicted; None where the one with the largest does.
+
+        `scores` are those of one sample, and `classes` their axis.
+        """
+        if scores.shape[classes] > 1 and self.activation != "sigmoid":
+            return None
+        return 0.5 if self.raw or self.kind == "probability" else 0.0
+
+    def called(self, target: Target) -> str:
+        """What kind of number the score of a target is."""
+        if isinstance(target, Similarity):
+            return "similarity"
+        return "output" if self.activation == "none" and self.single else self.kind
 
     def seed(self, values: Array, target: Target) -> FloatArray:
         """The derivative of each sample's score by its values of the tensor, (N, ...).
@@ -75,16 +116,18 @@ def answer(score: ScoreTensor, kind: ScoreKind, class_axis: ClassAxis) -> Answer
     """How to read scores of a kind.
 
     A model's own last activation is used where it has one; where it ends in logits, probabilities
-    are the softmax of them, or the sigmoid where there is only one. `class_axis` is asked where an
+    are the softmax of them, or the sigmoid in a map of one class. `class_axis` is asked where an
     answer has rows and columns too.
     """
     if kind == "logit":
         quantised = score.quantization
-        return Answer(score.logit, _AS_IT_IS if quantised is None else _real(quantised))
+        finish = _AS_IT_IS if quantised is None else _real(quantised)
+        return Answer(score.logit, finish, kind, score.activation)
     if score.activation == "none":
-        axis = functools.partial(class_axis, score.probability)
-        return Answer(score.probability, _normalised(axis))
-    return Answer(score.probability, _PROBABILITY[score.activation])
+        finish = _normalised(functools.partial(class_axis, score.probability))
+    else:
+        finish = _PROBABILITY[score.activation]
+    return Answer(score.probability, finish, kind, score.activation)
 
 
 def _as_float(array: Array) -> Array:
@@ -116,7 +159,23 @@ def _normalised(class_axis: Callable[[], int | None]) -> Finish:
         )
         return slope
 
-    return Finish(forth, back)
+    return Finish(forth, back, added=True)
+
+
+_SUM = 1e-3
+"""How far probabilities may be from adding up to 1, by rounding."""
+
+_RAW = (
+    "No softmax or sigmoid was found at the end of the model, and its answers lie between 0 and 1: "
+    "they are taken for probabilities as they are."
+)
+
+
+def _are_probabilities(values: Array) -> bool:
+    """Whether numbers look like it: between 0 and 1, and two of them adding up to 1."""
+    if not values.size > 1 or not ((values >= 0) & (values <= 1)).all():
+        return False
+    return values.size > 2 or abs(float(values.sum()) - 1) <= _SUM
 
 
 def _normal_axis(array: Array, class_axis: Callable[[], int | None]) -> int | None:

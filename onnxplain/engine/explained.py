@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,14 +19,10 @@ from onnxplain.graph.score import ScoreTensor
 from onnxplain.images.geometry import Placement
 from onnxplain.images.labels import Labels
 from onnxplain.methods.base import Maps, Method
-from onnxplain.methods.options import ScoreKind
 from onnxplain.targets import Answered, NoClass, Target, TargetSpec, resolve
 from onnxplain.targets.kinds import is_one_number_per_class
 from onnxplain.targets.specs import asks_for_the_top
 from onnxplain.tensors import Array, FloatArray
-
-_THRESHOLD: Mapping[ScoreKind, float] = {"logit": 0, "probability": 0.5}
-"""Where a model of one class predicts it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +47,7 @@ class Attributed:
     maps: Maps
     targets: list[Target]
     scores: FloatArray
+    kinds: Sequence[str]
     layers: Sequence[Layer]
     score_tensor: str
     batching: str
@@ -79,12 +76,13 @@ class ExplainedModel:
         self._score = score
         self._labels = labels
         self._derivatives = Derivatives(runner)
-        self._anatomies: dict[tuple[int, ...], ModelAnatomy] = {}
+        self._anatomies: dict[Hashable, ModelAnatomy] = {}
 
     def anatomy(self, x: Array | None = None) -> ModelAnatomy:
         """The model's layers for samples of the shape of `x`, by default that of pictures."""
         sample = self._samples.noise() if x is None else x
-        key = sample.shape
+        others = {name: value.shape for name, value in self._runner.others.items()}
+        key = sample.shape, *sorted(others.items())
         if key not in self._anatomies:
             self._anatomies[key] = ModelAnatomy(self._runner, sample, self._score.logit)
         return self._anatomies[key]
@@ -94,7 +92,7 @@ class ExplainedModel:
         self._runner.others = dict(asked.others)
         reading = self._reading(asked)
         (values,) = self._runner.forward(asked.x, [reading.tensor])
-        return self._resolved(asked, reading, values)
+        return self._resolved(asked, reading.settled(values), values)
 
     def explain(self, asked: Question) -> Attributed:
         """Explain a sample."""
@@ -104,6 +102,7 @@ class ExplainedModel:
         layers = method.look_at(anatomy)
         wanted = [reading.tensor, *(layer.tensor for layer in layers)]
         found = self._runner.forward(asked.x, wanted)
+        reading = reading.settled(found[0])
         targets = self._resolved(asked, reading, found[0])
         sample = Sample(
             self._runner,
@@ -119,9 +118,11 @@ class ExplainedModel:
             raise MapError(
                 "The model's score for this picture is NaN or infinite: check the preprocessing."
             )
-        chosen = getattr(method, "layer", None) == "auto"
-        maps = method.maps(sample).warned(anatomy.doubt(layers[0]) if chosen and layers else "")
-        return Attributed(maps, targets, sample.scores, layers, reading.tensor, sample.how)
+        maps = method.maps(sample)
+        maps = maps.warned(anatomy.doubt(layers[0]) if method.finds_layer else "")
+        maps = maps.warned(reading.warning if method.needs_target else "")
+        kinds = tuple(reading.called(target) for target in targets)
+        return Attributed(maps, targets, sample.scores, kinds, layers, reading.tensor, sample.how)
 
     def _reading(self, asked: Question) -> Answer:
         axis = self._class_axis(self.anatomy(asked.x))
@@ -143,13 +144,9 @@ class ExplainedModel:
     def _resolved(self, asked: Question, reading: Answer, values: Array) -> list[Target]:
         flat = is_one_number_per_class(values.shape[1:])
         axis = None if flat else self._class_axis(self.anatomy(asked.x))(reading.tensor)
-        answered = Answered(
-            reading.finish.forth(values) if flat or axis is not None else values,
-            self._labels(),
-            axis,
-            _THRESHOLD[asked.method.score],
-            asked.placement,
-        )
+        scores = reading.finish.forth(values) if flat or axis is not None else values
+        threshold = None if axis is None else reading.threshold(scores, axis)
+        answered = Answered(scores, self._labels(), axis, threshold, asked.placement)
         specs = asked.targets
         if not (asked.method.needs_target or answered.has_classes):
             specs = [NoClass() if asks_for_the_top(spec) else spec for spec in specs]

@@ -96,7 +96,7 @@ class Runner:
         self._providers = choose_providers(provider)
         self.batch_size = batch_size
         self._sessions: OrderedDict[Hashable, Session] = OrderedDict()
-        self._batchings: dict[tuple[int, ...], Batching] = {}
+        self._batchings: dict[Hashable, Batching] = {}
         self._batch_sizes: dict[Hashable, BatchSize] = {}
         self._heads: dict[Hashable, Model] = {}
 
@@ -125,7 +125,7 @@ class Runner:
 
     def batching(self, x: Array, tensors: Sequence[str]) -> Batching:
         """How the model takes samples of this shape, proved on `x` and two samples made from it."""
-        key = x.shape
+        key = x.shape, *sorted((name, value.shape) for name, value in self.others.items())
         if key not in self._batchings:
             self._batchings[key] = self._prove_batching(x, tensors)
         return self._batchings[key]

@@ -41,10 +41,27 @@ _OPERATORS: dict[str, Kind] = {
 
 
 def _quotient(model: Model, node: NodeProto) -> Activated | None:
-    """A softmax, exp(z) / Σ exp(z), or a sigmoid, 1 / (1 + exp(−z))."""
+    """A softmax, exp(z) / Σ exp(z), or a sigmoid, 1 / (1 + exp(−z)) or exp(z) / (1 + exp(z))."""
     above, below = node.input
-    if _is_one(model, above):
+    if _is(model, above, 1):
         return _reciprocal(model, below)
+    logit = _inside(model, above, "Exp")
+    if logit is not None and _added_to_one(model, below) == above:
+        return Activated("sigmoid", logit)
+    return _share(model, above, below)
+
+
+def _product(model: Model, node: NodeProto) -> Activated | None:
+    """A softmax, exp(z) · (1 / Σ exp(z))."""
+    for above, inverse in (tuple(node.input), tuple(node.input)[::-1]):
+        below = _inside(model, inverse, "Reciprocal")
+        if below is not None:
+            return _share(model, above, below)
+    return None
+
+
+def _share(model: Model, above: str, below: str) -> Activated | None:
+    """A softmax, from exp(z) and Σ exp(z)."""
     exponentials = _inside(model, above, "Exp")
     if exponentials is None or _inside(model, below, "ReduceSum") != above:
         return None
@@ -68,20 +85,44 @@ def _logarithm(model: Model, node: NodeProto) -> Activated | None:
     return Activated("logsoftmax", found.logit)
 
 
+def _exponential(model: Model, node: NodeProto) -> Activated | None:
+    """The exponential of a log-softmax."""
+    found = last_activation(model, node.input[0])
+    if found is None or found.kind != "logsoftmax":
+        return None
+    return Activated("softmax", found.logit)
+
+
 def _reciprocal(model: Model, below: str) -> Activated | None:
     """A sigmoid, 1 / (1 + exp(−z)), from what is below the 1."""
-    node = model.wiring.producer(below)
+    logit = _negated(model, _inside(model, _added_to_one(model, below), "Exp"))
+    return None if logit is None else Activated("sigmoid", logit)
+
+
+def _added_to_one(model: Model, tensor: str) -> str | None:
+    """What a tensor is one more than."""
+    node = model.wiring.producer(tensor)
     if node is None or node.op_type != "Add":
         return None
-    others = [name for name in node.input if not _is_one(model, name)]
-    logit = _inside(model, _inside(model, others[0], "Exp"), "Neg") if len(others) == 1 else None
-    return None if logit is None else Activated("sigmoid", logit)
+    others = [name for name in node.input if not _is(model, name, 1)]
+    return others[0] if len(others) == 1 else None
+
+
+def _negated(model: Model, tensor: str | None) -> str | None:
+    """What a tensor is the negative of."""
+    node = None if tensor is None else model.wiring.producer(tensor)
+    if node is None or node.op_type != "Mul":
+        return _inside(model, tensor, "Neg")
+    others = [name for name in node.input if not _is(model, name, -1)]
+    return others[0] if len(others) == 1 else None
 
 
 _WRITTEN_OUT: dict[str, Callable[[Model, NodeProto], Activated | None]] = {
     "Div": _quotient,
+    "Mul": _product,
     "Sub": _difference,
     "Log": _logarithm,
+    "Exp": _exponential,
     "Reciprocal": lambda model, node: _reciprocal(model, node.input[0]),
 }
 
@@ -101,6 +142,6 @@ def _unshifted(model: Model, tensor: str) -> str:
     return z if _inside(model, largest, "ReduceMax") == z else tensor
 
 
-def _is_one(model: Model, tensor: str) -> bool:
+def _is(model: Model, tensor: str, number: int) -> bool:
     value = constant_value(model, tensor)
-    return value is not None and bool((value == 1).all())
+    return value is not None and bool((value == number).all())

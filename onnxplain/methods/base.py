@@ -225,6 +225,11 @@ class Method(ABC):
         """Whether the map depends on what is explained; else models without classes will do."""
         return True
 
+    @property
+    def finds_layer(self) -> bool:
+        """Whether the layer is chosen by itself."""
+        return False
+
     @abstractmethod
     def maps(self, subject: Subject) -> Maps:
         """Explain one sample, for all of its targets at once."""
@@ -259,6 +264,11 @@ class LayerMethod(Method):
     """A method whose map lies on a layer's grid. `layer` is a node, a tensor, or "auto"."""
 
     layer: str = "auto"
+
+    @property
+    def finds_layer(self) -> bool:
+        """Unless the user named one."""
+        return self.layer == "auto"
 
     def look_at(self, anatomy: Anatomy) -> Sequence[Layer]:
         """The layer that the user named, or the last one with a grid."""

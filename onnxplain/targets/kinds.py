@@ -258,11 +258,16 @@ def class_scores(answers: Array) -> FloatArray:
     """
     shape = answers.shape[1:]
     if not is_one_number_per_class(shape):
-        labelled = "give --labels with a name for each class, or " if len(shape) == 3 else ""
+        maps = (
+            "a class of a segmenter is a target such as '1@all', with --labels where its classes "
+            "are not recognised; else "
+            if len(shape) == 3
+            else ""
+        )
         raise TargetError(
-            f"The model's answer has shape {shape} for each sample, and nothing tells which of its "
-            f"numbers belong to a class: {labelled}explain one element by its index, as in "
-            f"--target {middle(shape)}, or a weighted sum with onnxplain.targets.Mask."
+            f"The model's answer has shape {shape} for each sample, not one number for each class: "
+            f"{maps}explain one element by its index, as in --target {middle(shape)}, or a "
+            "weighted sum with onnxplain.targets.Mask."
         )
     return answers.reshape(len(answers), -1).astype(np.float32)
 

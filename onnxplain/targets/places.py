@@ -15,6 +15,8 @@ from onnxplain.tensors import Array
 _BOX = re.compile(r"box:(-?\d+),(-?\d+),(\d+),(\d+)")
 _POINT = re.compile(r"(\d+),(\d+)")
 
+ALL = "all"
+
 FORMS = "all, predicted, X,Y, box:X,Y,WIDTH,HEIGHT, or a picture of a mask"
 """How a place is written."""
 
@@ -22,8 +24,8 @@ FORMS = "all, predicted, X,Y, box:X,Y,WIDTH,HEIGHT, or a picture of a mask"
 def place(text: str, placement: Placement | None, grid: Size) -> Array:
     """The cells (rows, columns) of an answer's map that a place in the picture covers.
 
-    `text` is a box or a point in pixels of the picture, x to the right and y downwards, or the file
-    of a mask of the picture's size, in which every pixel counts that is not black. A cell is
+    `text` is "all" of the picture, a box or a point in its pixels, x to the right and y downwards,
+    or the file of a mask of its size, in which every pixel counts that is not black. A cell is
     covered where the pixel under its centre is; a place that lies between all centres is that of
     the cells that hold it.
 
@@ -55,6 +57,8 @@ def place(text: str, placement: Placement | None, grid: Size) -> Array:
 
 def _in_picture(text: str, size: Size) -> Array:
     """Mask (H, W) of the picture."""
+    if text == ALL:
+        return np.ones(size, bool)
     box, point = _BOX.fullmatch(text), _POINT.fullmatch(text)
     if box is None and point is None:
         return _from_file(text, size)
@@ -66,6 +70,8 @@ def _in_picture(text: str, size: Size) -> Array:
 
 def _from_file(text: str, size: Size) -> Array:
     path = Path(text)
+    if text.startswith("box:"):
+        raise TargetError(f"A box is box:X,Y,WIDTH,HEIGHT in pixels, and this is {text!r}.")
     if not path.is_file():
         raise TargetError(f"There is no place {text!r} and no such file: a place is {FORMS}.")
     try:
@@ -77,6 +83,8 @@ def _from_file(text: str, size: Size) -> Array:
             f"The mask {text} has {mask.shape[1]} x {mask.shape[0]} pixels, and the picture "
             f"{size[1]} x {size[0]}: they must be the same."
         )
+    if not mask.any():
+        raise TargetError(f"The mask {text} is black everywhere: white is what counts.")
     return mask
 
 

@@ -19,11 +19,10 @@ from onnxplain.targets.kinds import (
     class_scores,
     is_one_number_per_class,
 )
-from onnxplain.targets.places import FORMS, place
+from onnxplain.targets.places import ALL, FORMS, place
 from onnxplain.tensors import Array, FloatArray
 
 PREDICTED = "predicted"
-ALL = "all"
 
 
 class LabelBook(Protocol):
@@ -52,9 +51,9 @@ class Answered:
     """A model's answer to one sample, and what is known about it.
 
     `values` is (1, ...), as scores are read from it. `classes` is the axis of the classes where
-    the answer is a map of scores, with a number for each class in each cell, else None. The only
-    class of a map is predicted where its score is above `threshold`. `placement` says how the
-    picture became the sample; None where that has no rows and columns.
+    the answer is a map of scores, with a number for each class in each cell, else None. Such a
+    class is predicted where its score is above `threshold`, or with None where it is the largest.
+    `placement` says how the picture became the sample; None where that has no rows and columns.
 
     Raises:
         PreprocessError: there are names of classes that the model does not have: then all of them
@@ -64,7 +63,7 @@ class Answered:
     values: Array
     labels: LabelBook | None = None
     classes: int | None = None
-    threshold: float = 0
+    threshold: float | None = None
     placement: Placement | None = None
 
     def __post_init__(self) -> None:
@@ -107,10 +106,18 @@ class Answered:
         return found
 
     def predicted(self) -> Array:
-        """The class of each cell, (rows, columns), -1 where the only class is not predicted."""
+        """Where each class is predicted, (classes, rows, columns)."""
         maps = self.maps
-        found = maps.argmax(axis=0) if len(maps) > 1 else (maps[0] > self.threshold) - 1
-        return np.asarray(found)
+        if self.threshold is not None:
+            return np.asarray(maps > self.threshold)
+        return np.asarray(maps.argmax(axis=0) == np.arange(len(maps))[:, None, None])
+
+    def seen(self) -> Array:
+        """The cells that hold something of the picture, (rows, columns): no padding around it."""
+        grid = self.maps.shape[1:]
+        if self.placement is None:
+            return np.ones(grid, bool)
+        return place(ALL, self.placement, grid)
 
 
 def as_list(given: TargetSpec | Iterable[TargetSpec], count: int = 1) -> list[TargetSpec]:
@@ -151,13 +158,15 @@ def resolve(spec: TargetSpec, answered: Answered) -> list[Target]:
     if isinstance(spec, Target):
         return [spec]
     text, shape = str(spec).strip(" ,"), answered.values.shape[1:]
-    if _is_label(text, answered.labels):
-        return _meant(text, [], answered)
+    labelled = _label_first(text, answered.labels)
+    if labelled is not None:
+        return _meant(*labelled, answered)
     indices = _INDICES.fullmatch(text)
     if indices and not is_one_number_per_class(shape):
         index = tuple(map(int, text.split(",")))
         if len(index) == len(shape) or answered.classes is None:
             return [Element(index)]
+    text = re.sub(r"\s*([,@])\s*", r"\1", text)
     if not _LIST.fullmatch(text):
         raise TargetError(
             f"The target {text!r} cannot be read: it is a class or top1, for a segmenter with a "
@@ -167,11 +176,22 @@ def resolve(spec: TargetSpec, answered: Answered) -> list[Target]:
     return [t for piece in pieces for t in _meant(*_parted(piece), answered)]
 
 
-_PLACE = r"box:-?\d+,-?\d+,\d+,\d+|\d+,\d+|[^,@]+"
+_PLACE = r"box:-?\d+,-?\d+,\d+,\d+|\d+,\d+|(?!\d+,\d)[^,@]+"  # one reading only: no guesses
 _PIECE = re.compile(rf"[^,@]+(?:@(?:{_PLACE}))*")
 _LIST = re.compile(rf"{_PIECE.pattern}(?:,+\s*{_PIECE.pattern})*")
 _INDICES = re.compile(r"-?\d+(\s*,\s*-?\d+)+")
 _TOP = re.compile(r"top(\d+)")
+
+
+def _label_first(text: str, labels: LabelBook | None) -> tuple[str, list[str]] | None:
+    """A label that holds commas or "@" itself, and its places; None where there is none."""
+    pieces = text.split("@")
+    for count in range(len(pieces), 0, -1):
+        label = "@".join(pieces[:count]).strip()
+        places = [re.sub(r"\s*,\s*", ",", piece.strip()) for piece in pieces[count:]]
+        if _is_label(label, labels) and all(re.fullmatch(_PLACE, place) for place in places):
+            return label, places
+    return None
 
 
 def _parted(piece: str) -> tuple[str, list[str]]:
@@ -240,22 +260,16 @@ def _regions(what: str, places: Sequence[str], answered: Answered) -> list[Targe
     """A class, or those with the largest predicted areas, at places of a map."""
     predicted, axis = answered.predicted(), answered.classes
     assert axis is not None, "the answer is no map of scores"
-    here = np.ones(predicted.shape, bool)
+    here = answered.seen()
     for text in places:
         if text not in (ALL, PREDICTED):
-            here &= place(text, answered.placement, predicted.shape)
+            here &= place(text, answered.placement, here.shape)
     where = "@".join(places)
-    top = _TOP.fullmatch(what)
-    areas = np.bincount(predicted[here & (predicted >= 0)], minlength=len(answered.maps))
+    areas = (predicted & here).sum(axis=(1, 2))
     largest = [int(i) for i in np.argsort(-areas, kind="stable") if areas[i]]
     found: list[Target] = []
-    for index in largest[: int(top[1])] if top else [_index(what, answered)]:
-        if not 0 <= index < len(areas):
-            raise TargetError(
-                f"There is no class {index}: the model has {len(areas)} classes, "
-                f"0 to {len(areas) - 1}."
-            )
-        cells = here & (predicted == index) if PREDICTED in places else here
+    for index in _wanted(what, largest, answered):
+        cells = here & predicted[index] if PREDICTED in places else here
         if not cells.any():
             raise TargetError(_nowhere(index, where, largest, answered))
         found.append(Region(index, cells, axis, answered.label(index), where))
@@ -264,6 +278,20 @@ def _regions(what: str, places: Sequence[str], answered: Answered) -> list[Targe
             f"There is no {what}: no class is predicted there; name one and a place, as in 0@all."
         )
     return found
+
+
+def _wanted(what: str, largest: Sequence[int], answered: Answered) -> Sequence[int]:
+    """Classes of a map by index, by name or by the rank of their areas."""
+    top, count = _TOP.fullmatch(what), len(answered.maps)
+    if top and int(top[1]):
+        return largest[: int(top[1])]
+    if top:
+        raise TargetError(f"There is no {what}: count from top1.")
+    index = _index(what, answered)
+    if not 0 <= index < count:
+        listed = "one class, 0" if count == 1 else f"{count} classes, 0 to {count - 1}"
+        raise TargetError(f"There is no class {index}: the model has {listed}.")
+    return [index]
 
 
 def _nowhere(index: int, where: str, largest: Sequence[int], answered: Answered) -> str:

@@ -165,3 +165,14 @@ ZEROS: dict[str, dict[str, str]] = {
     "occlusion": {"fill": "zeros"},
     "rise": {"baseline": "zeros"},
 }
+
+
+def test_another_input_of_another_size_makes_other_layers() -> None:
+    text = """g (float[1,3,4,4] x, float[1,P,4,4] more) => (float[1,C] y)
+        { n = Concat<axis=1>(x, more) y = ReduceMean<axes=[2,3], keepdims=0>(n) }"""
+    explainer = Explainer(model(text), explain_input="x", inputs={"more": noise(1, 1, 4, 4)})
+    for channels in (1, 3):
+        fed = {"x": noise(1, 3, 4, 4), "more": noise(1, channels, 4, 4)}
+        found = explainer.attribute(fed, "feature_maps", layer="n").values
+        assert found.shape == (1, 3 + channels, 4, 4)
+        assert explainer.layer("n", fed["x"]).channels == 3 + channels

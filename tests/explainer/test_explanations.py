@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from explainer.formulas import NET_R_SHAPES, OPTIONS, linear, model, noise_picture
+from explainer.formulas import AS_IT_IS, NET_R_SHAPES, OPTIONS, linear, model, noise, noise_picture
 from numpy.testing import assert_allclose, assert_array_equal
 from onnx import numpy_helper
+from scipy.special import expit, softmax
 
 from onnxplain import Explainer
 from onnxplain.errors import TargetError
@@ -98,7 +99,7 @@ def detector() -> Explainer:
 
 
 def test_boxes_and_scores_of_a_detector_are_no_probabilities() -> None:
-    x = np.ones((1, 3, 2, 4), np.float32)
+    x = np.full((1, 3, 2, 4), 7, np.float32)
     with pytest.raises(TargetError, match=r"shape \(3, 8\) has no axis .* --score logit"):
         detector().attribute(x, "occlusion", Element((1, 1)), score="probability", fill="zeros")
 
@@ -110,7 +111,33 @@ def test_an_embedding_of_any_shape_needs_no_probabilities() -> None:
     assert_allclose(found.scores, 1, rtol=1e-6)
 
 
-def test_probability_of_a_single_logit_is_its_sigmoid() -> None:
+def test_a_single_output_may_be_anything_and_stays_as_it_is() -> None:
     explainer = Explainer(linear("4", [[1, 0, 0, 0]]))
     found = explainer.attribute(np.ones((1, 4)), "occlusion", score="probability", fill="zeros")
-    assert_allclose(found.scores, 1 / (1 + np.exp(-2)), rtol=1e-6)
+    assert_allclose(found.scores, 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("end", ["Softmax<axis=1>(z)", "Sigmoid(z)"])
+def test_probabilities_behind_something_that_is_not_known_are_not_squashed_again(end: str) -> None:
+    text = f"g (float[N,4] x) => (float[N,3] y) {{ z = MatMul(x, w) p = {end} y = Abs(p) }}"
+    explainer = Explainer(model(text, w=noise(4, 3)))
+    found = explainer.attribute(
+        noise(1, 4, seed=1), "occlusion", 2, score="probability", fill="zeros"
+    )
+    z = noise(1, 4, seed=1).astype(np.float64) @ noise(4, 3)
+    expected = softmax(z, 1) if end.startswith("Softmax") else expit(z)
+    assert_allclose(found.scores, expected[:, 2], rtol=1e-5)
+    (warning,) = found.diagnostics["samples"][0]["warnings"]
+    assert "taken for probabilities as they are" in warning
+
+
+def test_a_score_is_called_what_it_is(net_r: Explainer) -> None:
+    angle = net_r.explain(PICTURE, "occlusion", Similarity(np.ones(5)), window=8)
+    assert angle.score_kind == "similarity"
+    text = """g (float[N,3,8,8] x) => (float[N,1] y)
+        { s = ReduceMean<axes=[2,3], keepdims=0>(x) y = MatMul(s, w) }"""
+    weights = np.full((3, 1), 40, np.float32)
+    explainer = Explainer(model(text, w=weights), preprocess=AS_IT_IS | {"layout": "NCHW"})
+    found = explainer.explain(PICTURE, "rise", samples=8)
+    assert found.score_kind == "output"
+    assert found.score > 1

@@ -47,6 +47,21 @@ ENDINGS = {
     "log-softmax in range": (SHIFTED + "c = Log(b)  y = Sub(d, c)", "z", "softmax", THIRTEEN),
     "z less its norm": ("c = ReduceLogSumExp<axes=[1]>(z)  y = Sub(z, c)", "z", "softmax", NINE),
     "sigmoid written out": (ONE + "c = Add(one, b)  y = Div(one, c)", "z", "sigmoid", THIRTEEN),
+    "times -1": (
+        "one = Constant<value_float=1.0>()  m = Neg(one)  a = Mul(z, m)  b = Exp(a)"
+        "c = Add(one, b)  y = Div(one, c)",
+        "z",
+        "sigmoid",
+        THIRTEEN,
+    ),
+    "e / (1 + e)": (
+        "one = Constant<value_float=1.0>()  b = Exp(z)  c = Add(one, b)  y = Div(b, c)",
+        "z",
+        "sigmoid",
+        THIRTEEN,
+    ),
+    "times the reciprocal": (EXP + "c = Reciprocal(b)  y = Mul(c, a)", "z", "softmax", THIRTEEN),
+    "exp of a log-softmax": ("a = LogSoftmax(z)  y = Exp(a)", "z", "softmax", NINE),
     "its reciprocal": (ONE + "c = Add(b, one)  y = Reciprocal(c)", "z", "sigmoid", THIRTEEN),
     "logits": ("y = Identity(z)", "y", "softmax", NINE),
     "logits behind a singleton": ("y = Reshape(z, s4)", "y", "softmax", NINE),
@@ -163,6 +178,8 @@ def test_a_model_that_only_decides() -> None:
         "two = Constant<value_float=2.0>()  a = Neg(z)  b = Exp(a)  c = Add(two, b)"
         "y = Reciprocal(c)",
         "a = Sigmoid(z)  y = Log(a)",
+        "a = Exp(z)  n = Neg(z)  e = Exp(n)  b = ReduceSum(e, last)  c = Reciprocal(b)"
+        "y = Mul(a, c)",
     ],
 )
 def test_what_only_looks_like_an_activation(nodes: str) -> None:

@@ -17,7 +17,7 @@ SCORES = np.random.default_rng(0).normal(size=(1, 4, 3, 4)).astype(np.float32)
 np.put_along_axis(SCORES[0], TOP[None], 5 + TOP[None].astype(np.float32), axis=0)
 LABELS = Labels({0: "wall", 1: "cat", 2: "dog, hound", 3: "x@home"}, "test")
 SAME = Placement.stretch((3, 4), (3, 4))
-MAPS = Answered(SCORES, LABELS, 1, 0, SAME)
+MAPS = Answered(SCORES, LABELS, 1, None, SAME)
 
 
 def where(target: Target) -> list[tuple[int, ...]]:
@@ -29,7 +29,7 @@ def where(target: Target) -> list[tuple[int, ...]]:
 @pytest.mark.parametrize("spec", [2, "2", "hound", "2@predicted", "top1"])
 def test_a_class_is_where_it_is_predicted(spec: Any, axis: int) -> None:
     answer = np.moveaxis(SCORES, 1, axis)
-    (found,) = resolve(spec, Answered(answer, LABELS, axis, 0, SAME))
+    (found,) = resolve(spec, Answered(answer, LABELS, axis, None, SAME))
     assert isinstance(found, Region)
     assert (found.index, found.label, found.pixels) == (2, "dog, hound", 6)
     assert_array_equal(found.cells, TOP == 2)
@@ -81,6 +81,37 @@ def test_the_only_class_is_predicted_above_the_threshold(threshold: float) -> No
         resolve("0", Answered(scores - 9, None, 1, threshold))
 
 
+def test_classes_that_do_not_exclude_each_other_are_predicted_above_the_threshold() -> None:
+    scores = np.array([[[3, 0.1]], [[2, -1]]], np.float32)[None]
+    first, second = resolve("top2", Answered(scores, None, 1, 0))
+    assert (where(first), where(second)) == ([(0, 0), (0, 1)], [(0, 0)])
+
+
+def test_padding_is_no_part_of_a_region() -> None:
+    # A picture of 2 x 2 in the middle columns of a square of 4 x 4.
+    placement = Placement.letterbox((4, 2), (4, 4))
+    scores = np.zeros((1, 2, 4, 4), np.float32)
+    scores[0, 1, :, 0] = 1
+    answered = Answered(scores, None, 1, None, placement)
+    (everywhere,) = resolve("1@all", answered)
+    assert where(everywhere) == [(r, c) for r in range(4) for c in (1, 2)]
+    assert [t.index for t in resolve("top2", answered) if isinstance(t, Region)] == [0]
+    with pytest.raises(TargetError, match="predicted nowhere"):
+        resolve("1", answered)
+
+
+@pytest.mark.parametrize("spec", ["dog, hound@3,0", "dog, hound @ 3 , 0", "hound@ 3, 0"])
+def test_a_label_with_a_comma_and_a_place(spec: str) -> None:
+    (found,) = resolve(spec, MAPS)
+    assert isinstance(found, Region)
+    assert (found.index, where(found)) == (2, [(0, 3)])
+
+
+def test_many_places_and_a_slip_are_refused_at_once() -> None:
+    with pytest.raises(TargetError, match="cannot be read"):
+        resolve("0@1,2" + ",0@1,2" * 60 + ",@,", MAPS)
+
+
 @pytest.mark.parametrize(
     ("spec", "answered", "error", "sentence"),
     [
@@ -89,6 +120,7 @@ def test_the_only_class_is_predicted_above_the_threshold(threshold: float) -> No
         ("cat@3,0@predicted", MAPS, TargetError, r"Class 1 \(cat\) is predicted nowhere.*3,0"),
         (4, MAPS, TargetError, "no class 4: the model has 4 classes, 0 to 3"),
         ("-1@all", MAPS, TargetError, "no class -1"),
+        ("1@all", Answered(SCORES[:, :1], None, 1, 0, SAME), TargetError, "has one class, 0"),
         ("bird", MAPS, TargetError, "No class is called 'bird'"),
         ("cat@", MAPS, TargetError, r"'cat@' cannot be read: it is a class or top1.*behind an @"),
         ("top0", MAPS, TargetError, "no top0"),
