@@ -27,6 +27,9 @@ from onnxplain.graph.names import closest
 from onnxplain.graph.shapes import Shape, infer_shapes
 from onnxplain.tensors import Array
 
+_MAP = frozenset("NCDHW")
+"""Axes of an answer with rows and columns."""
+
 _WITH_LAYERS = "Use gradcam, ablationcam or scorecam, which need neither."
 
 _WITHOUT = (
@@ -129,7 +132,7 @@ class ModelAnatomy:
         An answer without may hold anything, such as the boxes of a detector.
         """
         layout = self._layouts.get(tensor)
-        return layout.axes.index("C") if layout and "T" not in layout.axes else None
+        return layout.axes.index("C") if layout and _MAP.issuperset(layout.axes) else None
 
     @property
     def _answers_a_map(self) -> bool:

@@ -182,7 +182,8 @@ def _resized(layout: Layout, shape: Shape) -> Layout | None:
     Extra tokens may have been dropped.
     """
     if "R" in layout.axes:
-        return layout
+        rows = shape[layout.axes.index("R")]
+        return None if rows % (layout.prefix + prod(layout.grid)) else layout
     if "T" in layout.axes:
         extra = shape[layout.axes.index("T")] - prod(layout.grid)
         return replace(layout, prefix=extra) if extra in (layout.prefix, 0) else None

@@ -158,3 +158,38 @@ def test_tokens_of_no_known_place_before_the_layer_are_no_doubt() -> None:
     more = {"cells": np.array([1, 4, 4, 4]), "point": noise(4, 4, 1, 1)}
     explainer = Explainer(tiny(body, "float[1,3,8,8] x", **SHUFFLE, **more))
     assert (explainer.layer(x=X).tensor, explainer.doubt(X)) == ("c", "")
+
+
+# Rows of features, (tokens, channels), turn into an answer without rows and columns.
+ROWS = (
+    "a = Conv<strides=[2,2]>(x, k)  b = Relu(a)  aside = MaxPool<kernel_shape=[2,2],strides=[2,2]>"
+    "(b)  m = GlobalAveragePool(aside)  j = Mul(b, m)  r = Reshape(j, nct)"
+    "t = Transpose<perm=[0,2,1]>(r)  e = Reshape(t, rows)  h = MatMul(e, w)"
+)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["p = ReduceMean<axes=[0], keepdims=1>(h)  y = Gemm(p, w)", "y = Gemm(h, w)"],
+    ids=["the mean of all rows", "the rows themselves"],
+)
+def test_rows_of_tokens_are_no_map_of_scores(answer: str) -> None:
+    proto = tiny(
+        ROWS + answer,
+        "float[1,3,8,8] x",
+        k=noise(4, 3, 2, 2),
+        w=noise(4, 4),
+        nct=np.array([1, 4, 16]),
+        rows=np.array([16, 4]),
+    )
+    found = anatomy(proto)
+    assert [layer.grid for layer in found.layers] == [
+        (4, 4),
+        (4, 4),
+        (2, 2),
+        (4, 4),
+        (4, 4),
+        (4, 4),
+    ]
+    assert found.class_axis("y") is None
+    assert found.layer("auto").tensor == "t"

@@ -44,6 +44,7 @@ WEIGHTS = {
     "CELLS": np.array([1, 4, 4, 4]),
     "ROWS": np.array([1, 2]),
     "FEW": np.array([1, 4, 4]),
+    "ALLROWS": np.array([16, 4]),
     "FEWROWS": np.array([4, 4]),
     "FEWHEADS": np.array([1, 4, 2, 2]),
     "ALLHEADS": np.array([1, 16, 2, 2]),
@@ -366,3 +367,20 @@ def test_rows_of_a_product_are_those_of_its_first_factor() -> None:
     layouts = find_layouts(model, infer_shapes(model.proto, {"x": (1, 3, 8, 8)}), "x")
     assert layouts["v"].axes == "NGTC"
     assert "o" not in layouts
+
+
+@pytest.mark.parametrize(
+    ("nodes", "axes"),
+    [
+        ("rows = Reshape(n, ALLROWS)  i = Relu(rows)", "RC"),
+        ("rows = Reshape(n, ALLROWS)  i = ReduceMean<axes=[0], keepdims=1>(rows)", None),
+    ],
+)
+def test_rows_are_those_of_tokens_as_long_as_there_are_as_many(
+    nodes: str, axes: str | None
+) -> None:
+    proto = build(TOKENS + nodes + "  y = Gemm(i, CLASSES)")
+    model = load(proto)
+    layouts = find_layouts(model, infer_shapes(model.proto, {"x": (1, 3, 8, 8)}), "x")
+    assert layouts["rows"].axes == "RC"
+    assert [layouts[t].axes if t in layouts else None for t in ("i", "y")] == [axes, axes]
