@@ -108,8 +108,9 @@ def _passed(node: NodeProto, place: _Place, shapes: Mapping[str, Shape]) -> Iter
     if node.op_type in _KEEPING and after == shapes[place.tensor]:
         plain = not (place.moved or place.turned)
         yield _Place(name, name if plain else place.matrix, place.mixed, place.moved, place.turned)
-    elif node.op_type == "Reshape" and after[-2:] == before[-2:] and not place.moved:
-        yield _Place(name, name if not place.turned else place.matrix, place.mixed)
+    elif node.op_type == "Reshape" and after[-2:] == shapes[place.tensor][-2:] and not place.moved:
+        matrix = place.matrix if place.turned else name
+        yield _Place(name, matrix, place.mixed, turned=place.turned)
     elif node.op_type == "Transpose":
         order = list(attributes(node).get("perm", range(len(after))[::-1]))
         last = len(order) - 1
