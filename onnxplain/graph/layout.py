@@ -243,7 +243,7 @@ def _parted(channels: int, shape: Shape) -> Shape:
 def _concat(
     model: Model, node: NodeProto, known: Layout, shape: Shape, shapes: Mapping[str, Shape]
 ) -> Layout | None:
-    """Class and register tokens are joined before the grid's own."""
+    """Class and register tokens are joined before the grid's own; behind it no layout has any."""
     axis = attributes(node)["axis"]
     assert isinstance(axis, int)
     if "T" not in known.axes or known.axes[axis] != "T":
@@ -254,7 +254,9 @@ def _concat(
         if part is None:
             return None
         if part[axis] >= known.prefix + prod(known.grid):
-            return Layout(known.axes, known.grid, known.prefix + before)
+            prefix = known.prefix + before
+            fits = prefix + prod(known.grid) == shape[axis]
+            return replace(known, prefix=prefix) if fits else None
         before += part[axis]
     return None
 

@@ -384,3 +384,14 @@ def test_rows_are_those_of_tokens_as_long_as_there_are_as_many(
     layouts = find_layouts(model, infer_shapes(model.proto, {"x": (1, 3, 8, 8)}), "x")
     assert layouts["rows"].axes == "RC"
     assert [layouts[t].axes if t in layouts else None for t in ("i", "y")] == [axes, axes]
+
+
+@pytest.mark.parametrize(
+    ("joined", "prefix"),
+    [("TOKEN, n", 1), ("TOKEN, TOKEN, n", 2), ("n, TOKEN", None), ("TOKEN, n, TOKEN", None)],
+)
+def test_extra_tokens_are_those_before_the_grid(joined: str, prefix: int | None) -> None:
+    proto = build(TOKENS + f"i = Concat<axis=1>({joined})" + MEAN.format("1", "i"))
+    found = {layer.tensor: layer.layout.prefix for layer in layers_of(proto)}
+    assert found.get("i") == prefix
+    assert found["n"] == 0
