@@ -15,8 +15,8 @@ SOFTMAX = "u = MatMul(x, k)  a = Softmax<axis=-1>(u)  b = Transpose<perm=[0,2,1]
 AGAIN = "r = Reshape(b, shape)"
 PRODUCTS = {
     # The columns of b v are sums over those that ask, each with shares of another's.
-    "from the left": (SOFTMAX + "y = MatMul(b, x)", []),
-    "from the left, shaped anew": (SOFTMAX + AGAIN + "y = MatMul(r, x)", []),
+    "from the left": (SOFTMAX + "y = MatMul(b, e)", []),
+    "from the left, shaped anew": (SOFTMAX + AGAIN + "y = MatMul(r, e)", []),
     "from the right": (SOFTMAX + "v = Transpose<perm=[0,2,1]>(g) y = MatMul(v, b)", ["a"]),
     "from the right, shaped anew": (
         SOFTMAX + AGAIN + "v = Transpose<perm=[0,2,1]>(g) y = MatMul(v, r)",
@@ -29,8 +29,8 @@ PRODUCTS = {
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_a_matrix_that_is_turned_weighs_from_the_right(name: str, rows: int) -> None:
     nodes, expected = PRODUCTS[name]
-    # Values of the four that are asked, computed from the picture.
-    body = "g = Slice(x, zero, four, one)" + nodes
+    # Values of each that asks, and of the four that are asked.
+    body = "e = Exp(x)  g = Slice(e, zero, four, one)" + nodes
     constants = {
         "k": np.ones((3, 4), np.float32),
         "shape": np.array([1, 4, rows]),
