@@ -8,6 +8,7 @@ from math import prod
 from onnx import NodeProto
 
 from onnxplain.errors import LayerError
+from onnxplain.graph.constants import constant_value
 from onnxplain.graph.layers import Layer, mattering_layers
 from onnxplain.graph.model import Model
 from onnxplain.graph.wiring import attributes, reads
@@ -69,10 +70,10 @@ def coarsest_layer(model: Model, layers: list[Layer]) -> Layer:
 
 
 def _enlarges(model: Model, node: NodeProto) -> bool:
-    weights = model.wiring.constants.get(node.input[1])
-    if node.op_type != "ConvTranspose" or weights is None:
+    weights = constant_value(model, node.input[1]) if node.op_type == "ConvTranspose" else None
+    if weights is None:
         return False
-    return bool(weights.dims[0] == weights.dims[1] * attributes(node).get("group", 1))
+    return bool(weights.shape[0] == weights.shape[1] * attributes(node).get("group", 1))
 
 
 def _is_context(model: Model, layer: Layer, grids: dict[str, tuple[int, ...]]) -> bool:

@@ -18,6 +18,8 @@ WEIGHTS = {
     "CLASSES": noise(2, 4, 1, 1),
     "WIDE": noise(2, 8, 1, 1),
     "LEARNT": noise(2, 2, 2, 2),
+    "WHOLE": np.full((2, 2, 2, 2), 3, np.int8),
+    "STEP": np.array(0.1, np.float32),
     "FOUR": noise(4, 4, 2, 2),
     "NONE": np.zeros(0, np.float32),
     "TWICE": np.array([1, 1, 2, 2], np.float32),
@@ -40,6 +42,9 @@ AUTO = {
     "a learnt enlargement of the scores": (
         f"{BACKBONE} s = Conv(d, CLASSES) t = ConvTranspose<strides=[2,2]>(s, LEARNT) "
         "y = ConvTranspose<strides=[2,2]>(t, LEARNT)", "d"),
+    "a learnt enlargement with quantised weights": (
+        f"{BACKBONE} s = Conv(d, CLASSES) LEARNT = DequantizeLinear(WHOLE, STEP) "
+        "y = ConvTranspose<strides=[2,2]>(s, LEARNT)", "d"),
     "a bias and a softmax behind": (
         f"{BACKBONE} s = Conv(d, CLASSES) t = Mul(s, HALVED) u = Add(t, HALVED) "
         "y = Softmax<axis=1>(u)", "d"),
@@ -65,7 +70,7 @@ def segmenter(nodes: str) -> ModelProto:
         nodes,
         "float[N,3,48,48] x",
         "float[N,A,B,C] y",
-        **{k: v for k, v in WEIGHTS.items() if k in nodes},
+        **{k: v for k, v in WEIGHTS.items() if k in nodes and f"{k} =" not in nodes},
         **({"HALVED": np.full((1, 2, 1, 1), 0.5, np.float32)} if "HALVED" in nodes else {}),
     )
 
