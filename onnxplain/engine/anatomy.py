@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 
 import numpy as np
@@ -25,10 +25,14 @@ from onnxplain.graph.map_answers import before_classifier, coarsest_layer
 from onnxplain.graph.model import Model
 from onnxplain.graph.names import closest
 from onnxplain.graph.shapes import Shape, infer_shapes
+from onnxplain.images.labels import Labels
 from onnxplain.tensors import Array
 
 _MAP = frozenset("NCDHW")
 """Axes of an answer with rows and columns."""
+
+_PICTURE_RANK, _CHANNELS = 4, (1, 3)
+"""An answer like a picture: its number of axes, and those that may hold one entry per class."""
 
 _WITH_LAYERS = "Use gradcam, ablationcam or scorecam, which need neither."
 
@@ -41,8 +45,12 @@ _WITHOUT = (
 class ModelAnatomy:
     """Answers what a method may ask about the model before anything is explained."""
 
-    def __init__(self, runner: Runner, x: Array, score: str) -> None:
+    def __init__(
+        self, runner: Runner, x: Array, score: str, labels: Callable[[], Labels | None]
+    ) -> None:
         """Look at the model as it handles `x`, (1, ...), on the way to the tensor `score`.
+
+        `labels` are asked for where the graph does not tell which axis holds the classes.
 
         Raises:
             ModelError: `x` is too small for the model.
@@ -50,6 +58,7 @@ class ModelAnatomy:
         self._runner = runner
         self._x = x
         self._score = score
+        self._labels = labels
         if not all(isinstance(dim, int) for dim in (runner.spec.shape or (None, None))[1:]):
             self._check_size()
 
@@ -129,15 +138,21 @@ class ModelAnatomy:
     def class_axis(self, tensor: str) -> int | None:
         """The axis of the classes in an answer with rows and columns; None where it is not known.
 
-        An answer without may hold anything, such as the boxes of a detector.
+        The graph tells, or else the number of labels, where it fits one of the axes that hold the
+        channels of a picture. An answer without rows and columns may hold anything, such as the
+        boxes of a detector.
         """
-        layout = self._layouts.get(tensor)
-        return layout.axes.index("C") if layout and _MAP.issuperset(layout.axes) else None
+        layout, shape = self._layouts.get(tensor), self.shapes.get(tensor, ())
+        if layout is not None and _MAP.issuperset(layout.axes):
+            return layout.axes.index("C")
+        labels = self._labels() if len(shape) == _PICTURE_RANK else None
+        fitting = [i for i in _CHANNELS if labels and shape[i] == labels.last + 1]
+        return fitting[0] if len(fitting) == 1 else None
 
     @property
     def _answers_a_map(self) -> bool:
-        layout = self._layouts.get(self._score)
-        return self.class_axis(self._score) is not None and prod(layout.grid if layout else ()) > 1
+        axis, shape = self.class_axis(self._score), self.shapes.get(self._score, ())
+        return axis is not None and prod(shape[1:]) > shape[axis]
 
     @functools.cached_property
     def _before_classifier(self) -> list[Layer]:

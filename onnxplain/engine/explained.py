@@ -61,7 +61,7 @@ class Attributed:
 class ExplainedModel:
     """Keeps what was found out about the model for samples of each shape.
 
-    `labels` is asked when a target is resolved.
+    `labels` is asked when a target is resolved, or where nothing else tells an answer's classes.
     """
 
     def __init__(
@@ -84,7 +84,9 @@ class ExplainedModel:
         others = {name: value.shape for name, value in self._runner.others.items()}
         key = sample.shape, *sorted(others.items())
         if key not in self._anatomies:
-            self._anatomies[key] = ModelAnatomy(self._runner, sample, self._score.logit)
+            self._anatomies[key] = ModelAnatomy(
+                self._runner, sample, self._score.logit, self._labels
+            )
         return self._anatomies[key]
 
     def targets(self, asked: Question) -> list[Target]:
@@ -129,17 +131,7 @@ class ExplainedModel:
         return answer(self._score, asked.method.score, axis)
 
     def _class_axis(self, anatomy: ModelAnatomy) -> Callable[[str], int | None]:
-        """The axis of the classes in a map of scores, by the graph or else by the labels."""
-
-        def axis(tensor: str) -> int | None:
-            found, labels = anatomy.class_axis(tensor), self._labels()
-            shape = anatomy.shapes.get(tensor, ())
-            if found is not None or labels is None or len(shape) != 4:
-                return found
-            fitting = [i for i in (1, 3) if shape[i] == labels.last + 1]
-            return fitting[0] if len(fitting) == 1 else None
-
-        return axis
+        return anatomy.class_axis
 
     def _resolved(self, asked: Question, reading: Answer, values: Array) -> list[Target]:
         flat = is_one_number_per_class(values.shape[1:])

@@ -21,7 +21,7 @@ X = noise(1, 3, 8, 8)
 
 def anatomy(proto: ModelProto, x: np.ndarray = X) -> ModelAnatomy:
     explainer = Explainer(proto, provider="cpu")
-    return ModelAnatomy(explainer._runner, x, explainer.score_tensor.logit)
+    return ModelAnatomy(explainer._runner, x, explainer.score_tensor.logit, lambda: None)
 
 
 def test_shapes_are_inferred_without_a_run() -> None:

@@ -183,6 +183,17 @@ def test_without_labels_an_answer_may_not_tell_its_classes() -> None:
     assert_allclose(found.scores, PER_PIXEL[:, 2, 3, 4], rtol=1e-5)
 
 
+def test_labels_that_fit_two_axes_tell_nothing() -> None:
+    """Four classes, and four columns."""
+    made = model(f"g (float[N,3,12,4] x) => {FORMS['labels']}".replace("6,8", "12,4"), flat=MIX)
+    made.graph.initializer.extend([shape_of(-1, 4, 12, 4)])
+    square = Explainer(made, preprocess=AS_IT_IS, labels=["sky", "cat", "dog", "road"])
+    x = np.ascontiguousarray(X.reshape(1, 3, 12, 4))
+    for target in ("cat", "top1", "cat@all"):
+        with pytest.raises(TargetError, match=r"\(4, 12, 4\)"):
+            square.attribute(x, "occlusion", target, window=1)
+
+
 def test_sanity_keeps_the_region_and_takes_one(capsys: Any) -> None:
     checked = sanity_check(bent(), WIDE, "gradient", "top1", stages=2)
     assert len({stage.explanation.target for stage in checked.stages if stage.explanation}) == 1

@@ -16,6 +16,8 @@ WEIGHTS = {
     "DEEPER": noise(4, 8, 3, 3),
     "POINT": noise(4, 4, 1, 1),
     "CLASSES": noise(2, 4, 1, 1),
+    "DEEPEST": noise(3, 4, 1, 1),
+    "ORDER": np.array([2, 0, 1]),
     "WIDE": noise(2, 8, 1, 1),
     "LEARNT": noise(2, 2, 2, 2),
     "WHOLE": np.full((2, 2, 2, 2), 3, np.int8),
@@ -98,3 +100,16 @@ def test_a_single_convolution_has_no_layer_but_its_scores() -> None:
     explainer = Explainer(segmenter("s = Conv(x, STEM) y = Relu(s)"))
     with pytest.raises(LayerError, match=r"map of scores already.*occlusion.*or name 's'"):
         explainer.layer("auto", noise(1, 3, 48, 48))
+
+
+# Their order changed, only the labels tell where the classes are.
+CHOSEN = (
+    f'{BACKBONE} s = Conv(d, DEEPEST) u = Resize<mode="linear">(s, NONE, FOURFOLD) '
+    "y = Gather<axis=1>(u, ORDER)"
+)
+
+
+@pytest.mark.parametrize(("labels", "layer"), [(["sky", "cat", "dog"], "d"), (["sky", "cat"], "u")])
+def test_the_labels_tell_that_an_answer_is_a_map(labels: list[str], layer: str) -> None:
+    explainer = Explainer(segmenter(CHOSEN), labels=labels)
+    assert explainer.layer("auto", noise(1, 3, 48, 48)).tensor == layer
