@@ -36,6 +36,8 @@ class Layout:
 _DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})
 """Operators of other domains may mean anything by the same name."""
 
+_PICTURE_RANK = 4
+
 _SPATIAL = {1: "W", 2: "HW", 3: "DHW"}
 
 _CHANNELS_FIRST = frozenset(
@@ -92,27 +94,34 @@ def input_axes(model: Model, name: str, rank: int) -> str:
     """Axes of an input, such as "NCHW", "NWC" or "NCW"; empty where they are not known.
 
     They are those of the convolution, or other operator with channels first, that reads the input,
-    perhaps behind operators that keep each axis. What is of rank 4 is taken for "NCHW" where
-    nothing else is known.
+    perhaps behind operators that keep each axis, or a Transpose that moves the last one to the
+    front. Of rank 4 that alone tells where the channels are, and without it "NCHW" is assumed;
+    of rank 3 attention turns its keys alike.
     """
     if rank - 2 not in _SPATIAL:
         return ""
-    plain = "NC" + _SPATIAL[rank - 2]
+    plain, last = f"NC{_SPATIAL[rank - 2]}", f"N{_SPATIAL[rank - 2]}C"
     to_channels_first = [0, rank - 1, *range(1, rank - 1)]
-    stack, seen = [name], {name}
+    stack, seen = [(name, plain)], {name}
     while stack:
-        for index in model.wiring.readers.get(stack.pop(), ()):
+        tensor, axes = stack.pop()
+        for index in model.wiring.readers.get(tensor, ()):
             node = model.wiring.nodes[index]
             if node.domain not in _DOMAINS:
                 continue
-            if node.op_type == "Transpose" and attributes(node).get("perm") == to_channels_first:
-                return f"N{plain[2:]}C"
             if node.op_type in _CHANNELS_FIRST and not attributes(node).get("channels_last"):
-                return plain
-            if node.op_type in _KEEPING and node.output[0] not in seen:
+                return axes
+            moves = axes == plain and _is_transpose(node, to_channels_first)
+            if moves and rank == _PICTURE_RANK:
+                return last
+            if (moves or node.op_type in _KEEPING) and node.output[0] not in seen:
                 seen.add(node.output[0])
-                stack.append(node.output[0])
-    return plain if rank == 4 else ""
+                stack.append((node.output[0], last if moves else axes))
+    return plain if rank == _PICTURE_RANK else ""
+
+
+def _is_transpose(node: NodeProto, order: list[int]) -> bool:
+    return node.op_type == "Transpose" and attributes(node).get("perm") == order
 
 
 _KEEPING = frozenset(
