@@ -132,3 +132,35 @@ def test_a_fused_sum_that_nobody_reads_stays() -> None:
     body = "y = com.microsoft.SkipLayerNormalization(x, x, c)"
     proto = tiny(body, "float[1,2,4] x", "float y", domains=["com.microsoft"], c=W)
     assert [node.op_type for node in load(proto).proto.graph.node] == ["SkipLayerNormalization"]
+
+
+def test_the_epsilon_of_a_fused_normalisation_is_its_own() -> None:
+    """Of numbers this small the one of LayerNormalization would be most of the deviation."""
+    body = """
+      n, none, inverse, t = com.microsoft.SkipLayerNormalization(x, x, c)
+      y = Add(n, t)
+    """
+    proto = tiny(body, "float[1,2,4] x", "float y", domains=["com.microsoft"], c=W)
+    x = 1e-4 * noise(1, 2, 4)
+    total = 2 * x.astype(np.float64)
+    centred = total - total.mean(axis=-1, keepdims=True)
+    expected = total + W * centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-12)
+    for model in (proto, load(proto).proto):
+        np.testing.assert_allclose(run(model, {"x": x})[0], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_fused_sum_that_alone_is_read_needs_no_normalisation(bias: bool) -> None:
+    node = helper.make_node(
+        "SkipLayerNormalization",
+        ["x", "x", "c", "c", *["c"] * bias],
+        ["", "", "", "s"],
+        domain="com.microsoft",
+    )
+    proto = tiny("y = Relu(s)", "float[1,2,4] x", "float y", domains=["com.microsoft"], c=W)
+    proto.graph.node.insert(0, node)
+    model = load(proto).proto
+    assert {node.op_type for node in model.graph.node} == {"Add", "Relu"}
+    x = noise(1, 2, 4)
+    expected = np.maximum(2 * x + W * bias, 0)
+    np.testing.assert_allclose(run(model, {"x": x})[0], expected, rtol=1e-6)
