@@ -69,6 +69,8 @@ CASES = {
     "d = DequantizeLinear(p, step, middle)" + PICK.format("d"),
     "a fused sum and normalisation": "s = com.microsoft.SkipLayerNormalization(x, grid, four)"
     "" + PICK.format("s"),
+    "the second term of a fused sum": "s = com.microsoft.SkipLayerNormalization(grid, x, four)"
+    "" + PICK.format("s"),
     "a fused product": "k = com.microsoft.FusedMatMul<transB=1>(grid, x)" + PICK.format("k"),
     "an operator that is not known": "c = CumSum(x, one1)" + PICK.format("c"),
 }
@@ -76,11 +78,11 @@ SUPERSETS = {"an operator that is not known", "chosen"}
 """Where more is taken to be read than is: of which side is chosen, nothing is known."""
 
 
-def build(body: str) -> ModelProto:
+def build(body: str, opset: int = 18) -> ModelProto:
     read = body.replace("(", " ").replace(")", " ").replace(",", " ").split()
     constants = {**WEIGHTS, "seven": np.array([7]), "one1": np.array(1)}
     used = {name: value for name, value in constants.items() if name in read}
-    return tiny(body, "float[1,5,4] x", "float y", opset=18, domains=["com.microsoft"], **used)
+    return tiny(body, "float[1,5,4] x", "float y", opset=opset, domains=["com.microsoft"], **used)
 
 
 def changes(proto: ModelProto) -> np.ndarray:
@@ -104,6 +106,15 @@ def test_what_is_read_is_what_the_score_changes_with(name: str) -> None:
         assert found[expected].all()
     else:
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("opset", [11, 13])
+@pytest.mark.parametrize("axis", ["", "<axis=1>", "<axis=2>", "<axis=-2>"])
+def test_an_old_softmax_runs_over_all_axes_from_one_on(axis: str, opset: int) -> None:
+    proto = build(f"s = Softmax{axis}(x)  y = Gather<axis=1>(s, first)", opset)
+    model = load(proto)
+    found = read_elements(model, infer_shapes(model.proto, {"x": TOKENS.shape}), "x", "y")["x"]
+    np.testing.assert_array_equal(found, changes(proto))
 
 
 def test_the_step_of_a_dynamic_quantisation_is_no_way_through() -> None:
