@@ -127,15 +127,11 @@ class ExplainedModel:
         return Attributed(maps, targets, sample.scores, kinds, layers, reading.tensor, sample.how)
 
     def _reading(self, asked: Question) -> Answer:
-        axis = self._class_axis(self.anatomy(asked.x))
-        return answer(self._score, asked.method.score, axis)
-
-    def _class_axis(self, anatomy: ModelAnatomy) -> Callable[[str], int | None]:
-        return anatomy.class_axis
+        return answer(self._score, asked.method.score, self.anatomy(asked.x).class_axis)
 
     def _resolved(self, asked: Question, reading: Answer, values: Array) -> list[Target]:
         flat = is_one_number_per_class(values.shape[1:])
-        axis = None if flat else self._class_axis(self.anatomy(asked.x))(reading.tensor)
+        axis = None if flat else self.anatomy(asked.x).class_axis(reading.tensor)
         scores = reading.finish.forth(values) if flat or axis is not None else values
         threshold = None if axis is None else reading.threshold(scores, axis)
         answered = Answered(scores, self._labels(), axis, threshold, asked.placement)
