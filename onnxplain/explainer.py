@@ -30,6 +30,7 @@ from onnxplain.graph.layers import Layer
 from onnxplain.graph.load import ModelSource, load
 from onnxplain.graph.model import Model
 from onnxplain.graph.score import find_score
+from onnxplain.graph.surgery import answering
 from onnxplain.images.geometry import Placement
 from onnxplain.images.labels import Labels, find_labels
 from onnxplain.images.picture import as_picture, read_picture
@@ -77,14 +78,16 @@ class Explainer:
             batch_size: samples per run; chosen by itself by default.
             inputs: values of the model's other inputs, by name.
             explain_input: name of the input to explain, where that is not plain.
-            output: name of the output that holds the scores; the first float output by default.
+            output: name of the tensor that holds the scores, an output or an inner one, behind
+                which the model is cut off; the first float output by default.
 
         Raises:
             ModelError: the model cannot be loaded, or ONNX Runtime refuses it.
             ProviderError: the provider cannot be had.
             PreprocessError: preprocessing or labels are malformed or do not fit the model.
         """
-        self.model: Model = load(model)
+        loaded = load(model)
+        self.model: Model = loaded if output is None else answering(loaded, output)
         self.input: TensorSpec = explained_input(self.model, inputs or {}, explain_input)
         self._other_inputs = [spec for spec in self.model.inputs if spec != self.input]
         self._others = others_for(self._other_inputs, inputs or {})
@@ -200,7 +203,7 @@ class Explainer:
         """
         configured = make_method(method, options)
         (found,) = self._explain(picture, configured, as_list(target), single=True)
-        return found
+        return _or_raise(found)
 
     def explain_each(
         self,
@@ -211,8 +214,19 @@ class Explainer:
     ) -> list[Explanation]:
         """Explain one picture for several targets, which share the work that they can share.
 
-        Arguments and errors are those of `explain`; `target` may also be "top5" or a sequence.
+        Arguments and errors are those of `explain`; `target` may also be "top5" or a sequence. One
+        target whose map shows nothing is an error of all; `try_each` gives the others.
         """
+        return [_or_raise(found) for found in self.try_each(picture, method, target, **options)]
+
+    def try_each(
+        self,
+        picture: Picture,
+        method: str | Method = "scorecam",
+        target: TargetSpec | Sequence[TargetSpec] = "top5",
+        **options: Any,
+    ) -> list[Explanation | MapError]:
+        """As `explain_each`, with the error in place of each target whose map shows nothing."""
         return self._explain(picture, make_method(method, options), as_list(target))
 
     def targets(
@@ -242,16 +256,19 @@ class Explainer:
         specs: Sequence[TargetSpec],
         *,
         single: bool = False,
-    ) -> list[Explanation]:
+    ) -> list[Explanation | MapError]:
         path = Path(picture) if isinstance(picture, str | Path) else None
         pixels = read_picture(path) if path is not None else as_picture(np.asarray(picture))
         x, placement = self.preprocess.apply(pixels)
         asked = Question(x, configured, specs, self._others, placement, single)
         result = self._explained.explain(asked)
-        return [
-            self._explanation(i, asked, result, placement, pixels, path)
-            for i in range(len(result.targets))
-        ]
+        found: list[Explanation | MapError] = []
+        for i in range(len(result.targets)):
+            try:
+                found.append(self._explanation(i, asked, result, placement, pixels, path))
+            except MapError as error:
+                found.append(error)
+        return found
 
     def _explanation(
         self,
@@ -262,20 +279,24 @@ class Explainer:
         pixels: FloatArray,
         path: Path | None,
     ) -> Explanation:
-        """The explanation of target `i`, on the picture's own `pixels`."""
+        """The explanation of target `i`, on the picture's own `pixels`.
+
+        Raises:
+            MapError: its map shows nothing.
+        """
         method, values, told = asked.method, result.maps.values[i], result.maps.about(i)
         heat = method.heat(values, self._samples.spatial(asked.x))
-        warnings = told.get("warnings", ())
-        heatmap, heat_range = to_heatmap(heat, placement, method.name, warnings)
+        shown = method.shows
+        target = ExplainedTarget(shown) if shown else ExplainedTarget.of(result.targets[i])
+        named = f"{method.name} for {target.name}"
+        heatmap, heat_range = to_heatmap(heat, placement, named, told.get("warnings", ()))
         return Explanation(
             values=values,
             heatmap=heatmap,
             heatmap_range=heat_range,
             picture=np.clip(np.rint(pixels), 0, 255).astype(np.uint8),
             method=method.name,
-            target=ExplainedTarget(method.shows)
-            if method.shows
-            else ExplainedTarget.of(result.targets[i]),
+            target=target,
             score=float(result.scores[i]),
             score_kind=result.kinds[i],
             score_tensor=result.score_tensor,
@@ -376,6 +397,12 @@ class Explainer:
         )
         settings = self.preprocess.to_dict()
         return Provenance(facts, settings, self.provider, versions(), batching)
+
+
+def _or_raise(found: Explanation | MapError) -> Explanation:
+    if isinstance(found, MapError):
+        raise found
+    return found
 
 
 def _names(layers: Sequence[str]) -> Sequence[str]:

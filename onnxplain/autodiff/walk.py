@@ -144,7 +144,7 @@ def _cut_off(score: str, missing: Sequence[str], cuts: Sequence[tuple[str, Step]
         return f"The score {score!r} does not depend on {wanted}: choose another layer."
     by = ", ".join(f"{step.op} {step.name!r}" for _, step in cuts[:3])
     targets = [before for before, _ in cuts if before not in missing]
-    instead = f"explain {targets[-1]!r}, the tensor before it, or " if targets else ""
+    instead = f"explain {targets[-1]!r}, the tensor before it, as output, or " if targets else ""
     return (
         f"The score {score!r} is cut off from {wanted} by {by}, whose gradient is zero everywhere: "
         f"{instead}use a method without gradients."

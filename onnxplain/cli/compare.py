@@ -16,6 +16,7 @@ from onnxplain.cli.pictures import (
     find_sitters,
     note_guess,
     note_warnings,
+    told_apart,
 )
 from onnxplain.comparison import draw_comparison
 from onnxplain.errors import (
@@ -108,17 +109,26 @@ def _explanations(
     targets: Sequence[str],
     console: Console,
 ) -> tuple[list[Explanation], dict[str, str]]:
-    """Of every method, and the reason of each that refused."""
+    """Of every method, and the reason of each that refused.
+
+    Raises nothing for a target whose map shows nothing while another's does: that is a warning.
+    """
     found: list[Explanation] = []
     refused: dict[str, str] = {}
     for method, own in options.items():
         try:
             with console.progress(f"{sitter.title}: {method}") as report:
                 explainer.on_progress(report)
-                found += explainer.explain_each(sitter.path, method, targets, **own)
+                shown, empty = told_apart(explainer.try_each(sitter.path, method, targets, **own))
+            if not shown:
+                raise empty[0]
         except _REFUSALS as error:
             print_error(f"{sitter.path}, {method}: {error}")
             refused[method] = str(error)
+            continue
+        found += shown
+        for error in empty:
+            console.note(f"Warning: {sitter.path}, {method}: {error}")
     return found, refused
 
 

@@ -77,7 +77,7 @@ MODEL = Table(
             "provider", str, "NAME", "auto, cpu, cuda, tensorrt, openvino, or ONNX Runtime's name."
         ),
         Flag(
-            "output", str, "NAME", "Output that holds the scores; the first float one by default."
+            "output", str, "NAME", "Output or inner tensor with the scores; the first float output."
         ),
         Flag("explain", str, "NAME", "Input to explain, where it is not plain."),
         Flag("input", list[str], "NAME=FILE.npy", "Value of another input; may be repeated."),

@@ -242,7 +242,7 @@ def _gradient_text(gradients: Facts) -> str:
     target = gradients["target"]
     cuts = list(_grouped(gradients["cut_off_by"]))
     if cuts:
-        instead = f": explain {target!r} instead" if target else ""
+        instead = f": explain {target!r} instead, with --output" if target else ""
         said.append(f"zero everywhere behind {', '.join(cuts)}{instead}")
     elif target is None:
         said.append("the score does not depend on the input")

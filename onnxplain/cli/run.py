@@ -17,6 +17,7 @@ from onnxplain.cli.pictures import (
     no_sitter,
     note_guess,
     note_warnings,
+    told_apart,
 )
 from onnxplain.errors import PictureError
 from onnxplain.explanation import Explanation
@@ -63,7 +64,8 @@ def explain_pictures(
 ) -> int:
     """Explain every picture and return the exit status.
 
-    A picture that cannot be read or explained is reported, and the others go on.
+    A picture that cannot be read or explained is reported, and the others go on; so is a target
+    whose map shows nothing.
     """
     # Whatever can be wrong without the model is said before it is loaded.
     starts_from_none = make_method(method, options).makes_picture and not images
@@ -79,17 +81,21 @@ def explain_pictures(
             with console.progress(sitter.title) as report:
                 explainer.on_progress(report)
                 picture = gray(explainer) if starts_from_none else sitter.path
-                found = explainer.explain_each(picture, method, targets, **own)
+                found = explainer.try_each(picture, method, targets, **own)
         except errors_of_one_picture(explainer) as error:
             known = isinstance(error, PictureError)
             print_error(str(error) if known else f"{sitter.path}: {error}")
             status = error.exit_status
             continue
         # The same class may have been asked for twice, as in "top1,282".
-        for explanation in {e.target.name: e for e in found}.values():
+        shown, empty = told_apart(found)
+        for explanation in {e.target.name: e for e in shown}.values():
             _deliver(explanation, sitter.name, saving, console)
             note_warnings(explanation, console)
             ways[_way(explanation)] = None
+        for error in empty:
+            print_error(f"{sitter.path}: {error}")
+            status = error.exit_status
     for way in ways:
         console.note(f"Ran on {way}.")
     return status

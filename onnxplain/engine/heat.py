@@ -21,24 +21,25 @@ _PERHAPS = (
 
 
 def to_heatmap(
-    heat: FloatArray, placement: Placement, method: str, warnings: Sequence[str] = ()
+    heat: FloatArray, placement: Placement, of: str, warnings: Sequence[str] = ()
 ) -> tuple[FloatArray, tuple[float, float]]:
     """A map (rows, columns) as a heatmap (H, W) in [0, 1], and the values that 0 and 1 stand for.
 
     The map is enlarged to the model's input, laid back on the picture's own pixels, and scaled over
-    those that the model saw; the others are 0. `warnings` are what the method itself says of it.
+    those that the model saw; the others are 0. `of` names the method and the target, and `warnings`
+    are what the method itself says of it.
 
     Raises:
         MapError: the map is not finite, or the same everywhere.
     """
     if not np.isfinite(heat).all():
         raise MapError(
-            f"The map of {method} is not finite (NaN or infinite values), so it means nothing: try "
+            f"The map of {of} is not finite (NaN or infinite values), so it means nothing: try "
             "another layer, another baseline, or a float32 version of the model."
         )
     picture = placement.to_picture(upsample(heat, placement.model))
     seen = placement.covered()
-    nothing = nothing_shown(picture[seen], method, warnings)
+    nothing = nothing_shown(picture[seen], of, warnings)
     if nothing:
         raise MapError(nothing)
     low, high = float(picture[seen].min()), float(picture[seen].max())
@@ -46,16 +47,16 @@ def to_heatmap(
     return np.where(seen, scaled, 0).astype(np.float32), (low, high)
 
 
-def nothing_shown(heat: FloatArray, method: str, warnings: Sequence[str] = ()) -> str:
+def nothing_shown(heat: FloatArray, of: str, warnings: Sequence[str] = ()) -> str:
     """What to say of a map that is the same everywhere; nothing of others.
 
-    `warnings` are what the method itself says of it.
+    `of` names the method, and `warnings` are what it says of the map itself.
     """
     low, high = float(heat.min()), float(heat.max())
     if heat.size == 1 or high - low > _ROUNDING * max(abs(high), abs(low)):
         return ""
     why = " ".join(warnings) or _PERHAPS
     return (
-        f"The map of {method} is the same everywhere ({high:.3g}), so it shows nothing: "
+        f"The map of {of} is the same everywhere ({high:.3g}), so it shows nothing: "
         f"{why[:1].lower()}{why[1:]}"
     )

@@ -11,6 +11,8 @@ from onnx import GraphProto, ModelProto, ValueInfoProto, helper
 
 from onnxplain.errors import ModelError
 from onnxplain.graph.model import Model
+from onnxplain.graph.names import closest
+from onnxplain.graph.shapes import infer_specs
 from onnxplain.graph.wiring import Wiring, all_names, reads
 from onnxplain.tensors import TensorSpec
 
@@ -76,6 +78,26 @@ def appended(model: Model, added: GraphProto) -> Model:
 def with_outputs(model: Model, tensors: Iterable[str]) -> Model:
     """The part of the model that computes `tensors`, which become its outputs, in that order."""
     return replace(model, proto=extract(model.proto, tensors, model.proto.graph.input))
+
+
+def answering(model: Model, tensor: str) -> Model:
+    """The model if `tensor` is one of its outputs, else the part whose only output it is.
+
+    Raises:
+        ModelError: there is no such tensor; the message lists close ones.
+    """
+    outputs = [spec.name for spec in model.outputs]
+    if tensor in outputs:
+        return model
+    if tensor not in model.wiring.position:
+        close = closest(tensor, [*outputs, *model.wiring.tensors()])
+        raise ModelError(f"The model has no output or inner tensor {tensor!r}{close}.")
+    part = with_outputs(model, [tensor])
+    spec = infer_specs(part.proto)[tensor]
+    if spec.dtype != object:
+        kind = helper.np_dtype_to_tensor_dtype(spec.dtype)
+        part.proto.graph.output[0].CopyFrom(helper.make_tensor_value_info(tensor, kind, spec.shape))
+    return part
 
 
 def side_inputs(model: Model, layer: str, scores: Iterable[str]) -> list[str]:

@@ -218,7 +218,8 @@ def test_several_layers_for_a_method_that_looks_at_one(refused, model, picture, 
         (["-f", "npy,bmp"], "There is no format 'bmp'; choose from npy, png"),
         (["--colormap", "rainbow"], "There is no colormap 'rainbow'; choose one of inferno"),
         (["--provider", "abacus"], "has no provider 'abacus' (it has"),
-        (["--output", "z"], "The model has no output 'z' (there is y)."),
+        (["--output", "z"], "no output or inner tensor 'z' (there is y, planes, pooled)."),
+        (["--output", "poled"], "no output or inner tensor 'poled' (did you mean pooled?)."),
         (["--explain", "z"], "The model has no input 'z' (there is x)."),
         (["--labels", "gone.txt"], "gone.txt does not exist."),
         (["--input", "z"], "--input takes NAME=FILE.npy, not 'z'."),
@@ -254,7 +255,10 @@ def test_scores_that_are_not_numbers(refused, build, picture, flags):
 @pytest.mark.parametrize("method", ["cam", "occlusion", "scorecam"])
 def test_a_map_that_is_the_same_everywhere(refused, model, paint, method):
     black = paint("black.png", slice(0))
-    assert "is the same everywhere (0), so it shows nothing" in refused(model, black, "-m", method)
+    assert (
+        f"map of {method} for 0_red_fox is the same everywhere (0), so it shows nothing"
+        in refused(model, black, "-m", method)
+    )
 
 
 def test_no_onnx_runtime(shell, model, picture):

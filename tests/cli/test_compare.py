@@ -7,10 +7,10 @@ import pytest
 GAP, CELL = 10, 224
 
 
-def cells(path, columns):
-    """Every column of a comparison's first row, without the heading."""
+def cells(path, columns, row=0):
+    """Every column of a row of a comparison, without the heading."""
     drawn = cv2.imread(str(path))[..., ::-1].astype(int)
-    top = GAP + 29
+    top = GAP + 29 + row * (CELL + 48)
     return [drawn[top : top + CELL, GAP + i * (CELL + GAP) :][:, :CELL] for i in range(columns)]
 
 
@@ -43,6 +43,18 @@ def test_a_method_that_refuses_leaves_its_column_empty_and_the_others_go_on(
     _, cam, empty, occlusion = cells(tmp_path / told["file"], 4)
     assert np.ptp(empty) == 0
     assert min(np.ptp(cam), np.ptp(occlusion)) > 100
+
+
+def test_a_target_with_nothing_to_show_leaves_its_cell_empty(cli, model, picture, tmp_path):
+    """Green is nowhere: `cam` has no map of it, while `feature_maps` are those of any class."""
+    outcome = cli("compare", model, picture, "-m", "cam,feature_maps", "-t", "0,1,1", "-o", "maps")
+    assert outcome.status == 0, outcome.err
+    assert outcome.out == f"{picture}: 0_red_fox, 1_green_snake -> maps/red.compare.png\n"
+    sentence = f"Warning: {picture}, cam: The map of cam for 1_green_snake is the same everywhere"
+    assert [line.startswith(sentence) for line in outcome.err.splitlines()] == [True]
+    drawn = tmp_path / "maps/red.compare.png"
+    assert [np.ptp(cell) > 100 for cell in cells(drawn, 3)] == [True, True, True]
+    assert [np.ptp(cell) > 100 for cell in cells(drawn, 3, row=1)] == [True, False, True]
 
 
 def test_each_method_gets_the_options_that_it_has(cli, model, picture):

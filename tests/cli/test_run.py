@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import subprocess
@@ -177,6 +178,25 @@ def test_other_inputs_labels_output_and_input_by_name(cli, build, picture, tmp_p
     assert found["score"] == {"kind": "logit", "value": 3 * SHARE, "tensor": "louder"}
 
 
+def test_an_inner_tensor_as_output(cli, build, picture):
+    """What the model rounds in the end: the logits 12/64, 0 and 0, all 0 behind the rounding."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["planes"], "conv"),
+        helper.make_node("GlobalAveragePool", ["planes"], ["pooled"], "pool"),
+        helper.make_node("Flatten", ["pooled"], ["flat"], "flatten"),
+        helper.make_node("Round", ["flat"], ["y"], "round"),
+    ]
+    path = build(nodes)
+    asked = ("run", path, picture, "-m", "input_x_gradient", "-t", "0")
+    assert "explain 'flat', the tensor before it, as output" in cli(*asked).sentence
+    (found,) = explained(cli(*asked, "--output", "flat", "--json"))
+    assert found["score"] == {"kind": "logit", "value": SHARE, "tensor": "flat"}
+    np.testing.assert_allclose(np.load(found["files"][0])[0], SQUARE / 64)
+    told = json.loads(Path(found["files"][-1]).read_text())["model"]
+    assert told["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert told["path"] == str(path)
+
+
 def test_a_guess_is_announced_once_with_the_flags_that_settle_it(cli, build, paint):
     path = build(sidecar=False)
     outcome = cli("run", path, paint("one.png"), paint("two.png", slice(0, 2)), "-m", "cam")
@@ -242,7 +262,24 @@ def test_one_bad_picture_does_not_stop_the_others(cli, model, paint, tmp_path):
     ]
     broken, black, _ = outcome.err.splitlines()
     assert broken.startswith("Error: broken.png is not a picture")
-    assert black.startswith("Error: black.png: The map of cam is the same everywhere")
+    assert black.startswith("Error: black.png: The map of cam for 0_red_fox is the same")
+
+
+def test_one_target_with_nothing_to_show_does_not_stop_the_others(cli, model, paint):
+    """The picture is red, so that only the first class has a map."""
+    pictures = [paint("one.png"), paint("two.png", slice(0, 2))]
+    outcome = cli("run", model, *pictures, "-m", "cam", "-t", "top3,1", "--json")
+    assert outcome.status == 2
+    told = [json.loads(line) for line in outcome.out.splitlines()]
+    assert [one["picture"] for one in told] == [str(path) for path in pictures]
+    assert [one["target"]["index"] for one in told] == [0, 0]
+    assert all(Path(file).exists() for one in told for file in one["files"])
+    *errors, _ = outcome.err.splitlines()
+    assert [error.split(" is the same everywhere (0)")[0] for error in errors] == [
+        f"Error: {path}: The map of cam for {target}"
+        for path in pictures
+        for target in ("1_green_snake", "2_red_wolf")
+    ]
 
 
 def test_one_picture_too_small_for_the_model_does_not_stop_the_others(cli, build, paint, tmp_path):

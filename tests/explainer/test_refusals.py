@@ -1,12 +1,14 @@
 """What cannot be explained is an error that says why."""
 
+import re
+
 import numpy as np
 import pytest
 from explainer.formulas import AS_IT_IS, OPTIONS, linear, model, noise, noise_picture
 from numpy.testing import assert_allclose, assert_array_equal
 from references import nets
 
-from onnxplain import Explainer
+from onnxplain import Explainer, Explanation
 from onnxplain.errors import (
     LayerError,
     MapError,
@@ -25,7 +27,7 @@ def test_a_score_cut_off_from_the_picture() -> None:
     made = model(text, k=noise(2, 3, 1, 1), nothing=[0], bias=[1, 2])
     explainer = Explainer(made, preprocess=AS_IT_IS)
     for method in ("occlusion", "rise", "ablationcam", "reciprocam"):
-        with pytest.raises(MapError, match=f"{method} is the same everywhere"):
+        with pytest.raises(MapError, match=f"{method} for 0 is the same everywhere"):
             explainer.explain(PICTURE, method, 0, **OPTIONS.get(method, {}))
 
 
@@ -33,7 +35,7 @@ def test_a_score_that_no_path_from_the_picture_reaches() -> None:
     text = """g (float[N,3,8,8] x) => (float[1,2] y, float[N,3,8,8] z)
         { y = Add(bias, bias) z = Relu(x) }"""
     explainer = Explainer(model(text, bias=[[1, 2]]), preprocess=AS_IT_IS)
-    with pytest.raises(MapError, match="occlusion is the same everywhere"):
+    with pytest.raises(MapError, match="occlusion for 0 is the same everywhere"):
         explainer.explain(PICTURE, "occlusion", 0)
     with pytest.raises(LayerError, match="No layer on the way to the score"):
         explainer.explain(PICTURE, "scorecam", 0)
@@ -65,11 +67,26 @@ def test_a_model_that_answers_nan_only_when_something_is_covered() -> None:
 def test_a_constant_map_is_an_error_of_the_picture_but_values_of_the_array() -> None:
     explainer = Explainer(linear("3,8,8", np.ones((2, 192))), preprocess=AS_IT_IS)
     grey = np.full((8, 8, 3), 77, np.uint8)
-    with pytest.raises(MapError, match=r"occlusion is the same everywhere \(231\)"):
+    with pytest.raises(MapError, match=r"occlusion for 0 is the same everywhere \(231\)"):
         explainer.explain(grey, "occlusion", 0, window=1, stride=1)
     x = np.full((1, 3, 8, 8), 77, np.float32)
     found = explainer.attribute(x, "occlusion", 0, window=1, stride=1)
     assert_allclose(found.values, np.full((1, 3, 8, 8), 231), rtol=1e-3)
+
+
+def test_the_targets_that_have_a_map_can_be_had_without_the_one_that_has_none() -> None:
+    weights = np.concatenate([np.zeros(192), noise(192)]).reshape(2, 192)
+    explainer = Explainer(linear("3,8,8", weights), preprocess=AS_IT_IS)
+    asked = PICTURE, "occlusion", [1, 0, 1]
+    sentence = r"The map of occlusion for 0 is the same everywhere \(0\)"
+    first, none, last = explainer.try_each(*asked)
+    assert isinstance(first, Explanation)
+    assert isinstance(last, Explanation)
+    assert isinstance(none, MapError)
+    assert re.match(sentence, str(none))
+    assert_array_equal(first.values, explainer.explain(PICTURE, "occlusion", 1).values)
+    with pytest.raises(MapError, match=sentence):
+        explainer.explain_each(*asked)
 
 
 def test_unknown_methods_and_options(net_r: Explainer) -> None:

@@ -11,7 +11,7 @@ from tiny import Array, noise, run, tiny
 from onnxplain.errors import ModelError
 from onnxplain.graph.load import load
 from onnxplain.graph.masking import Keep, box_feeds, masked
-from onnxplain.graph.surgery import extract, head, side_inputs, with_outputs
+from onnxplain.graph.surgery import answering, extract, head, side_inputs, with_outputs
 from onnxplain.runtime.session import Session
 from onnxplain.tensors import TensorSpec
 
@@ -61,6 +61,19 @@ def test_subgraphs_keep_what_they_read(name: str, sign: int) -> None:
     (expected,) = run(body(name), {"x": x})
     (got,) = Session(with_outputs(load(body(name)), ["y"]), CPU).run({"x": x}, ["y"])
     np.testing.assert_array_equal(got, expected)
+
+
+def test_an_inner_tensor_becomes_the_only_output_with_its_type_and_shape() -> None:
+    model = load(tiny("i = ArgMax(x) r = Relu(x) y = Neg(r)", ROW))
+    part = answering(model, "r")
+    assert part.outputs == (TensorSpec("r", np.dtype(np.float32), ("N", 4)),)
+    assert (part.sha256, part.path) == (model.sha256, model.path)
+    (got,) = Session(part, CPU).run({"x": X})
+    np.testing.assert_array_equal(got, np.maximum(X, 0))
+    assert answering(model, "y") is model
+    for name in ("R", "x"):
+        with pytest.raises(ModelError, match=f"no output or inner tensor '{name}' .*r"):
+            answering(model, name)
 
 
 def test_a_body_that_reads_the_masked_input_reads_the_masked_one() -> None:
