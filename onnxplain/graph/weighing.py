@@ -93,10 +93,29 @@ def _weighs(node: NodeProto, place: _Place, varying: set[str]) -> bool:
 
     That is also what a product from the right by the matrix turned is.
     """
-    if node.op_type != "MatMul" or place.moved:
+    if place.moved:
         return False
+    if node.op_type == "Einsum":
+        return _sums_columns(node, place, varying)
     side = 1 if place.turned else 0
-    return node.input[side] == place.tensor and node.input[1 - side] in varying
+    return (
+        node.op_type == "MatMul"
+        and node.input[side] == place.tensor
+        and node.input[1 - side] in varying
+    )
+
+
+def _sums_columns(node: NodeProto, place: _Place, varying: set[str]) -> bool:
+    """Whether an Einsum of two adds up over the matrix's columns and keeps its rows."""
+    equation = attributes(node)["equation"].decode().replace(" ", "")
+    terms, arrow, result = equation.partition("->")
+    operands = dict(zip(node.input, terms.split(","), strict=True))
+    row, column = operands.pop(place.tensor)[-2:][:: -1 if place.turned else 1]
+    return (
+        row in result
+        and column not in result
+        and any(name in varying and column in axes for name, axes in operands.items())
+    )
 
 
 def _passed(node: NodeProto, place: _Place, shapes: Mapping[str, Shape]) -> Iterator[_Place]:

@@ -117,6 +117,7 @@ PATCHES = (
     "s = MatMul(q, k)  w = Softmax<axis=-1>(s)"
 )
 ANSWER = "o = MatMul({}, q)  u = Transpose<perm=[0,2,1,3]>(o)  z = Reshape(u, BACK)  t = Add(n, z)"
+SUMMED = ANSWER.format("w").replace("MatMul", 'Einsum<equation="bhij, bhjd -> bhid">')
 MEAN = "m = ReduceMean<axes=[1], keepdims=0>({})  y = MatMul(m, CLASSES)"
 # A token that is no part of the picture asks all of them, as in a class-attention or pooling layer.
 ASKED = (
@@ -144,6 +145,10 @@ NOT_FOLLOWED = {
     ),
     "windows": (
         PATCHES.replace("HEADS", "WINDOWS") + ANSWER.format("w") + MEAN.format("t"),
+        "within windows.*4, 2, 4, 4",
+    ),
+    "windows summed by Einsum": (
+        PATCHES.replace("HEADS", "WINDOWS") + SUMMED + MEAN.format("t"),
         "within windows.*4, 2, 4, 4",
     ),
     "a class token that attends alone": (
@@ -196,11 +201,18 @@ def test_why_attention_cannot_be_followed_and_what_works_there(name: str) -> Non
         assert values.shape == (1, 4, 4)
 
 
-def test_attention_turned_and_multiplied_from_the_right() -> None:
-    turned = (
+@pytest.mark.parametrize(
+    "turned",
+    [
         "wt = Transpose<perm=[0,1,3,2]>(w)  v = Transpose<perm=[0,2,3,1]>(h)  o = MatMul(v, wt)"
-        "u = Transpose<perm=[0,3,1,2]>(o)  z = Reshape(u, BACK)  t = Add(n, z)"
-    )
+        "u = Transpose<perm=[0,3,1,2]>(o)  z = Reshape(u, BACK)  t = Add(n, z)",
+        SUMMED,
+        "wt = Transpose<perm=[0,1,3,2]>(w)"
+        + SUMMED.replace("bhij", "bhji").replace("(w, q)", "(wt, q)"),
+    ],
+    ids=["MatMul from the right", "Einsum", "Einsum of the matrix turned"],
+)
+def test_attention_turned_or_summed_in_other_words(turned: str) -> None:
     x = noise(1, 3, 8, 8)
     for method in ("attention_rollout", "legrad"):
         plain, other = (
