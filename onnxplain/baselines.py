@@ -62,8 +62,8 @@ def _plain(value: float) -> Callable[[Scene], FloatArray]:
     def make(scene: Scene) -> FloatArray:
         if scene.colours is None or scene.channels is None:
             raise OptionError(
-                "This input is no picture, so it has no black, gray or white: choose the baseline "
-                "zeros or mean, or give an array."
+                "This input is no picture, so it has no black, gray or white: choose zeros or "
+                "mean, or give an array."
             )
         shape = [1] * scene.x.ndim
         shape[scene.channels] = -1
@@ -87,7 +87,7 @@ def _blur(scene: Scene) -> FloatArray:
     from onnxplain.images.opencv import cv2
 
     if scene.channels is None or len(scene.spatial) > 2:
-        raise OptionError("The baseline blur needs a picture or a signal: choose zeros or mean.")
+        raise OptionError("A blur needs a picture or a signal: choose zeros or mean.")
     axes, front = [axis - 1 for axis in scene.spatial], list(range(len(scene.spatial)))
     planes = np.moveaxis(scene.x[0], axes, front)
     sigma = 0.1 * max(planes.shape[i] for i in front)

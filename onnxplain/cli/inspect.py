@@ -158,7 +158,9 @@ def _print(facts: Facts) -> None:
     typer.echo()
     layers = facts["layers"]
     if not layers or "problem" in layers:
-        typer.echo(layers["problem"] if layers else "No layer has a grid of more than one cell.")
+        typer.echo(
+            layers["problem"] if layers else "No layer has rows and columns of more than one cell."
+        )
         return
     print_table(
         ("layer", "op", "channels", "grid", ""),

@@ -104,7 +104,10 @@ class ModelAnatomy:
         found = next((layer for layer in self.layers if layer.tensor == tensor), None)
         if found is not None:
             return found
-        raise LayerError(f"The layer {name!r} {self._why_not(tensor)}{self._others(name)}.")
+        instead = "" if self.layers else f" {_WITHOUT}"
+        raise LayerError(
+            f"The layer {name!r} {self._why_not(tensor)}{self._others(name)}.{instead}"
+        )
 
     def doubt(self, layer: Layer) -> str:
         """What to mind about the layer that was chosen by itself; empty where it is nothing."""

@@ -118,7 +118,8 @@ class ExplainedModel:
         )
         if method.needs_target and not np.isfinite(sample.scores).all():
             raise MapError(
-                "The model's score for this picture is NaN or infinite: check the preprocessing."
+                "The model's score for this input is NaN or infinite: check its values, and the "
+                "preprocessing if it is a picture."
             )
         maps = method.maps(sample)
         maps = maps.warned(anatomy.doubt(layers[0]) if method.finds_layer else "")

@@ -108,7 +108,7 @@ def _weighs(node: NodeProto, place: _Place, varying: set[str]) -> bool:
 def _sums_columns(node: NodeProto, place: _Place, varying: set[str]) -> bool:
     """Whether an Einsum of two adds up over the matrix's columns and keeps its rows."""
     equation = attributes(node)["equation"].decode().replace(" ", "")
-    terms, arrow, result = equation.partition("->")
+    terms, _, result = equation.partition("->")
     operands = dict(zip(node.input, terms.split(","), strict=True))
     row, column = operands.pop(place.tensor)[-2:][:: -1 if place.turned else 1]
     return (

@@ -22,11 +22,11 @@ ALL = "all"
 class LayerMapsMethod(LayerMethod):
     """A method with one map for each layer.
 
-    `layer` may name several layers, with commas between them, or "all": every layer that matters
-    and that all of the picture's way to the score leads through. The values are then (layers, rows,
-    columns), each map enlarged bilinearly to the largest grid and not rescaled. `fuse` says how
-    the heatmap is made of them: their mean or maximum, after each was scaled to [0, 1] by its own
-    least and largest value, as pytorch-grad-cam and torch-cam do.
+    `layer` may name several layers, with commas between them or as a list, or "all": every layer
+    that matters and that all of the picture's way to the score leads through. The values are then
+    (layers, rows, columns), each map enlarged bilinearly to the largest grid and not rescaled.
+    `fuse` says how the heatmap is made of them: their mean or maximum, after each was scaled to
+    [0, 1] by its own least and largest value, as pytorch-grad-cam and torch-cam do.
     """
 
     fuse: Fuse = "mean"
@@ -39,7 +39,7 @@ class LayerMapsMethod(LayerMethod):
         """The layers that the user named.
 
         Raises:
-            LayerError: there is no such layer, or it has no grid.
+            LayerError: there is no such layer, it has no grid, or "all" is one of several names.
         """
         if self.layer == ALL:
             return anatomy.main_layers
@@ -49,6 +49,11 @@ class LayerMapsMethod(LayerMethod):
         try:  # a name may hold a comma
             return [anatomy.layer(self.layer)]
         except LayerError:
+            if ALL in names:
+                raise LayerError(
+                    f"The name {ALL!r} stands alone, and was given among others, {self.layer!r}: "
+                    "name single layers, or all of them."
+                ) from None
             return list({found.tensor: found for found in map(anatomy.layer, names)}.values())
 
     def maps(self, subject: Subject) -> Maps:

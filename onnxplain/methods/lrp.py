@@ -63,7 +63,10 @@ class LRP(InputGradientMethod):
             raise OptionError("lrp takes an epsilon and a gamma that are not negative.")
         rules = relevance(self.composite, self.epsilon, self.gamma)
         values = subject.gradient(rules, self._box(subject))
-        told = [_conservation(*pair) for pair in zip(values, subject.scores, strict=True)]
+        told = [
+            _conservation(shares, float(score), self.composite)
+            for shares, score in zip(values, subject.scores, strict=True)
+        ]
         for shares, about in zip(values, told, strict=True):
             if (
                 self.composite.endswith("flat")
@@ -85,12 +88,13 @@ _ALL_THE_SAME = (
 )
 
 
-def _conservation(values: FloatArray, score: float) -> dict[str, Any]:
+def _conservation(values: FloatArray, score: float, composite: CompositeName) -> dict[str, Any]:
     total = float(values.sum(dtype=np.float64))
-    told: dict[str, Any] = {"relevance": total, "conservation_gap": gap(values, float(score))}
+    told: dict[str, Any] = {"relevance": total, "conservation_gap": gap(values, score)}
     if abs(told["conservation_gap"]) > _MOST_ABSORBED * abs(score):
+        other = "zplus" if composite == "epsilon_plus_flat" else "epsilon_plus_flat"
         told["warnings"] = [
             f"The relevances add up to {total:.4g}, and the score is {score:.4g}: choose another "
-            "composite, such as epsilon_plus_flat, or a larger epsilon."
+            f"composite, such as {other}, or a larger epsilon."
         ]
     return told

@@ -71,6 +71,8 @@ def _number(value: Any) -> float:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(value)
     if not isinstance(value, str):
         raise TypeError
     return value

@@ -24,6 +24,11 @@ class Segmentation:
     labels: Array
     count: int
 
+    @property
+    def doubt(self) -> str:
+        """What to mind about the segments; empty where it is nothing."""
+        return "" if self.count > 1 else _ONE_SEGMENT
+
     def scores(
         self, subject: Subject, switches: FloatArray, baseline: FloatArray
     ) -> Iterator[FloatArray]:
@@ -35,6 +40,12 @@ class Segmentation:
     def laid_out(self, subject: Subject, values: Array) -> FloatArray:
         """Values (targets, count) at every place of their segment, in the shape of the input."""
         return subject.spread(values[:, self.labels])
+
+
+_ONE_SEGMENT = (
+    "The whole input fell into one segment, which has one value: ask for more segments, such as "
+    "200 (--segments 200)."
+)
 
 
 def find_segments(method: str, subject: Subject, wanted: Segments) -> Segmentation:

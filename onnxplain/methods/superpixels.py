@@ -81,15 +81,15 @@ class LIME(SegmentMethod):
         return Maps(
             found.laid_out(subject, slopes),
             {"forward_passes": 1 + self.samples, "segments": found.count},
-            each=[_fitted(r2) for r2 in explained],
+            each=[_fitted(r2, found.doubt) for r2 in explained],
         )
 
 
-def _fitted(r2: float) -> dict[str, Any]:
-    """How well the linear model fits, with a warning where it does not."""
-    if r2 >= _FITS:
+def _fitted(r2: float, doubt: str) -> dict[str, Any]:
+    """How well the linear model fits, with a warning where it does not, or the `doubt` there is."""
+    if r2 >= _FITS and not doubt:
         return {"fit_r2": r2}
-    warning = (
+    warning = doubt or (
         f"The linear model explains {max(r2, 0):.0%} of how the score changes, so that its slopes "
         "mean little: take more samples, fewer segments, or the logit as score."
     )
@@ -154,7 +154,7 @@ class KernelSHAP(SegmentMethod):
                 "segments": found.count,
                 "exact": len(kept) == 2**found.count - 2,
             },
-        )
+        ).warned(found.doubt)
 
 
 def coalitions(count: int, samples: int, seed: int) -> tuple[Array, Array]:

@@ -122,7 +122,7 @@ def test_what_cannot_be_had_is_a_sentence_in_its_place(cli, build):
     assert (found["labels"], found["layers"]) == (None, [])
     text = cli("inspect", path).out
     assert "none: give them with --labels FILE" in text
-    assert "No layer has a grid of more than one cell." in text
+    assert "No layer has rows and columns of more than one cell." in text
 
 
 def test_a_model_that_onnx_runtime_refuses_is_shown_as_far_as_it_can_be(cli, build):

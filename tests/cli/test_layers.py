@@ -3,7 +3,11 @@
 import json
 
 import numpy as np
+import pytest
 from onnx import TensorProto, helper, numpy_helper, save
+
+from onnxplain import Explainer
+from onnxplain.errors import LayerError, OptionError
 
 
 def two_layers(tmp_path):
@@ -50,6 +54,26 @@ def test_layers_between_commas(cli, picture, tmp_path):
     assert manifest["parameters"]["fuse"] == "max"
     assert manifest["parameters"]["relu"] is False
     assert values.min() < 0
+
+
+def test_a_list_of_layers_is_what_stands_between_commas(picture, tmp_path):
+    explainer = Explainer(two_layers(tmp_path))
+    for method in ("gradcam", "eigencam"):
+        found = explainer.explain(picture, method, 1, layer=["conv", "relu"])
+        same = explainer.explain(picture, method, 1, layer="conv,relu")
+        assert found.layers == ("conv", "relu")
+        np.testing.assert_array_equal(found.values, same.values)
+    with pytest.raises(LayerError, match=r"feature_maps looks at one layer.*'conv,relu'"):
+        explainer.explain(picture, "feature_maps", 1, layer=("conv", "relu"))
+    with pytest.raises(OptionError, match="takes a name as layer"):
+        explainer.explain(picture, "gradcam", 1, layer=["conv", 1])
+
+
+@pytest.mark.parametrize("layers", ["all,conv", "conv, all"])
+def test_all_is_no_name_among_others(cli, picture, tmp_path, layers):
+    outcome = cli("run", two_layers(tmp_path), picture, "-m", "gradcam", "-l", layers)
+    assert outcome.status == 2
+    assert f"The name 'all' stands alone, and was given among others, '{layers}'" in outcome.err
 
 
 def test_what_speaks_against_a_target(cli, picture, tmp_path):

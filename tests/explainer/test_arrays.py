@@ -64,7 +64,7 @@ def test_methods_for_pictures_refuse_what_has_no_rows_and_columns() -> None:
     explainer = Explainer(linear("7", noise(2, 7)))
     with pytest.raises(OptionError, match=r"blur_ig blurs pictures and signals.*\(1, 7\)"):
         explainer.attribute(noise(1, 7), "blur_ig", 0)
-    with pytest.raises(LayerError, match=r"No layer .* spatial grid.*such as occlusion"):
+    with pytest.raises(LayerError, match=r"No layer .* rows and columns.*such as occlusion"):
         explainer.attribute(noise(1, 7), "scorecam", 0)
 
 
@@ -108,7 +108,7 @@ def test_other_inputs_are_given_per_sample_or_for_all() -> None:
         (noise(1, 3, 20, 25), ModelError, "invalid dimensions"),
         ({"y": noise(1, 3, 20, 26)}, OptionError, "no value for the input 'x'"),
         ({"x": noise(1, 3, 20, 26), "z": noise(1)}, OptionError, "no input 'z'"),
-        (noise(1, 3, 20, 26) * np.nan, MapError, "NaN or infinite"),
+        (noise(1, 3, 20, 26) * np.nan, MapError, "for this input is NaN or infinite"),
     ],
 )
 def test_arrays_that_do_not_fit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from tiny import Array, noise, run, tiny
 
 from onnxplain import Explainer
 from onnxplain.errors import GradientError, OptionError, TargetError
+from onnxplain.methods.lrp import LRP
 from onnxplain.targets import Similarity
 
 # The formulas, for one output neuron at a time: R_i = Σ_j (what i adds to j) / (what j gets) R_j.
@@ -326,3 +328,20 @@ def test_the_flat_rule_at_a_dense_layer_tells_nothing_and_says_so(composite: str
     assert (np.ptp(found.values) < 1e-6) == flat
     said = " ".join(found.diagnostics["samples"][0].get("warnings", []))
     assert ("choose a composite without flat" in said) == flat
+
+
+@pytest.mark.parametrize(
+    ("composite", "other"),
+    [("epsilon", "epsilon_plus_flat"), ("epsilon_plus_flat", "zplus"), ("zplus", "epsilon_plus_")],
+)
+def test_what_gets_lost_is_blamed_on_another_composite_than_the_one_that_runs(
+    composite: str, other: str
+) -> None:
+    leaky = SimpleNamespace(
+        scores=np.ones(1), gradient=lambda rules, beside: np.arange(6.0).reshape(1, 1, 6)
+    )
+    (told,) = LRP(composite=composite).maps(leaky).each  # type: ignore[arg-type]
+    (sentence,) = told["warnings"]
+    assert (
+        f"add up to 15, and the score is 1: choose another composite, such as {other}" in sentence
+    )

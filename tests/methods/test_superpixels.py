@@ -54,6 +54,19 @@ def shapley(value: Callable[[Array], float], count: int) -> Array:
     return found
 
 
+@pytest.mark.parametrize("method", ["kernelshap", "lime"])
+def test_a_single_segment_is_why_its_map_is_the_same_everywhere(method: str) -> None:
+    """Also where the linear model does not fit: fewer segments than one would not help."""
+    for x in (noise(1, 12), noise(1, 12, seed=9) * 0.001):
+        told = linear().attribute(x, method, 1, segments=1, samples=9, baseline="zeros").diagnostics
+        (sentence,) = told["samples"][0]["warnings"]
+        assert "the same everywhere" in sentence
+        assert sentence.endswith(
+            "shows nothing: the whole input fell into one segment, which has one value: ask for "
+            "more segments, such as 200 (--segments 200)."
+        )
+
+
 @pytest.mark.parametrize("samples", [4094, 200])
 def test_kernelshap_of_a_linear_model_is_exact_however_few_samples(samples: int) -> None:
     x, absent = noise(1, 12), noise(12, seed=1)
