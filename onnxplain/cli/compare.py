@@ -127,8 +127,8 @@ def _explanations(
             refused[method] = str(error)
             continue
         found += shown
-        for error in empty:
-            console.note(f"Warning: {sitter.path}, {method}: {error}")
+        for nothing in empty:
+            console.note(f"Warning: {sitter.path}, {method}: {nothing}")
     return found, refused
 
 

@@ -93,9 +93,9 @@ def explain_pictures(
             _deliver(explanation, sitter.name, saving, console)
             note_warnings(explanation, console)
             ways[_way(explanation)] = None
-        for error in empty:
-            print_error(f"{sitter.path}: {error}")
-            status = error.exit_status
+        for nothing in empty:
+            print_error(f"{sitter.path}: {nothing}")
+            status = nothing.exit_status
     for way in ways:
         console.note(f"Ran on {way}.")
     return status
