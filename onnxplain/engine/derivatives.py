@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import product
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from onnxplain.graph.batch import has_fixed_batch
 from onnxplain.graph.layers import Layer
 from onnxplain.graph.model import Model
 from onnxplain.graph.surgery import head, side_inputs, with_outputs
-from onnxplain.methods.points import TARGETS_AT_ONCE, Beside, Following, Points
+from onnxplain.methods.points import Beside, Following, Points, seats
 from onnxplain.runtime.batching import BatchSize, Fastest, Fixed, in_batches
 from onnxplain.tensors import Array, FloatArray, TensorSpec
 
@@ -44,19 +44,26 @@ class Seeds:
     constant: FloatArray | None
     at: Callable[[Array], FloatArray]
 
+    @property
+    def forwards(self) -> int:
+        """Forward passes for one point: where the seeds depend on its answers, one tells these."""
+        return 1 if self.constant is not None else 2
+
 
 @dataclass(frozen=True, eq=False)
 class Backward:
     """What a run gave for the points in `part`.
 
     `answers` are values of the score tensor, and `values` those of the tensors that it was
-    differentiated by, but for the input; `gradients` by them are (targets, points, ...).
+    differentiated by, but for the input; `gradients` by them are (points, ...) for each target.
+    Each point took so many `forwards`.
     """
 
     part: slice
     answers: Array
     values: Mapping[str, Array]
-    gradients: Mapping[str, FloatArray]
+    gradients: Mapping[str, Sequence[FloatArray]]
+    forwards: int
 
 
 class Derivatives:
@@ -68,6 +75,7 @@ class Derivatives:
         self._prepared: dict[Model, Model] = {}
         self._enough: dict[tuple[Model, str, str], bool] = {}
         self._sizes: dict[Hashable, BatchSize] = {}
+        self._proved: set[str] = set()
 
     def run(
         self,
@@ -78,6 +86,9 @@ class Derivatives:
         batching: Callable[[], Batching],
     ) -> Iterator[Backward]:
         """The gradients at each point near the sample `x`, (1, ...), in batches.
+
+        The seeds are of targets that go `together`: with more, the graph and its answers would
+        grow too large.
 
         `batching` is asked only where the model is to take several points at once.
 
@@ -114,6 +125,7 @@ class Derivatives:
                 own = np.repeat(seeds.constant, size, axis=1)
             else:
                 scores = runner.session((model, score, entrance.form), plain)
+                runner.runs += 1
                 own = seeds.at(scores.run(feeds, [score])[0])
             return graph.run(feeds, own, seen, by)
 
@@ -122,8 +134,8 @@ class Derivatives:
         ):
             count = part.stop - part.start
             values = dict(zip(seen, (value[:count] for value in results), strict=False))
-            gradients = (found[:, :count] for found in results[len(seen) :])
-            yield Backward(part, values[score], values, dict(zip(by, gradients, strict=True)))
+            gradients = _by_tensor(by, (found[:count] for found in results[len(seen) :]))
+            yield Backward(part, values[score], values, gradients, seeds.forwards)
 
     def at_layers(
         self,
@@ -162,8 +174,19 @@ class Derivatives:
         shapes = ((name, value.shape) for name, value in feeds.items())
         graph = Seeded(runner, (model, score, *tensors, *shapes), differentiated, len(seeds))
         answers, *found = graph.run(feeds, np.repeat(seeds, size, axis=1), [score], tensors)
-        gradients = {name: values[:, :1] for name, values in zip(tensors, found, strict=True)}
-        return Backward(slice(0, 1), answers[:1], {}, gradients)
+        gradients = _by_tensor(tensors, (values[:1] for values in found))
+        return Backward(slice(0, 1), answers[:1], {}, gradients, 1)
+
+    def unproved(self, score: str, x: Array) -> Iterator[Array]:
+        """What the model made ready answers to the sample `x`, (1, ...), unless it is `proved`."""
+        if score not in self._proved:
+            self._runner.runs += 1
+            # A session of its own, not to be kept.
+            yield self._runner.with_model(self.ready).forward(x, [score])[0]
+
+    def proved(self, score: str) -> None:
+        """Take note that the model made ready answers as the model does."""
+        self._proved.add(score)
 
     def _is_enough(self, ready: Model, layer: Layer, score: str) -> bool:
         """Whether the score follows from the layer's activation alone."""
@@ -218,14 +241,13 @@ _LARGEST = 64
 
 
 class Seeded:
-    """A differentiated model that serves several targets with each forward pass."""
+    """A differentiated model that serves several targets with one forward pass."""
 
     def __init__(
         self, runner: Runner, key: tuple[Hashable, ...], build: Callable[[int], Model], targets: int
     ) -> None:
         """`build` makes the model for a number of targets; `key` tells it from others."""
-        groups = -(-targets // TARGETS_AT_ONCE)
-        self._size = -(-targets // groups)  # groups of one size need one graph only
+        self._size = seats(targets)
         self._runner = runner
         self.key = (*key, self._size)
         self.session = runner.session(self.key, lambda: build(self._size))
@@ -237,16 +259,14 @@ class Seeded:
         seen: Sequence[str],
         by: Sequence[str],
     ) -> list[Array]:
-        """Values of the tensors `seen`, then the gradients by each of `by`, (targets, N, ...)."""
-        values: list[Array] = []
-        gradients: list[list[Array]] = []
-        for start in range(0, len(seeds), self._size):
-            group = fill(seeds[start : start + self._size], self._size)
-            asked = {seed_name(index): seed for index, seed in enumerate(group)}
-            wanted = len(seeds[start : start + self._size])
-            names = [[gradient_name(name, index) for name in by] for index in range(wanted)]
-            self._runner.runs += 1
-            found = self.session.run({**feeds, **asked}, [*seen, *chain(*names)])
-            values, rest = found[: len(seen)], found[len(seen) :]
-            gradients += [rest[i : i + len(by)] for i in range(0, len(rest), len(by))]
-        return [*values, *(np.stack(own) for own in zip(*gradients, strict=True))]
+        """Values of the tensors `seen`, then the gradients by each of `by`, target by target."""
+        asked = {seed_name(i): seed for i, seed in enumerate(fill(seeds, self._size))}
+        gradients = [gradient_name(name, i) for i, name in product(range(len(seeds)), by)]
+        self._runner.runs += 1
+        return self.session.run({**feeds, **asked}, [*seen, *gradients])
+
+
+def _by_tensor(by: Sequence[str], gradients: Iterable[Array]) -> dict[str, list[FloatArray]]:
+    """Gradients that come target by target, by what they were taken by."""
+    found = list(gradients)
+    return {name: found[place :: len(by)] for place, name in enumerate(by)}

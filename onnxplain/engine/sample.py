@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from onnxplain.autodiff.registry import STANDARD, Rules
 from onnxplain.baselines import BaselineSpec, Scene, make_baseline
 from onnxplain.engine.answers import Answer
 from onnxplain.engine.derivatives import Backward, Derivative, Derivatives, Seeds
-from onnxplain.engine.runner import Part, Perturbation, Runner
+from onnxplain.engine.runner import Batching, Part, Perturbation, Runner
 from onnxplain.engine.sample_layer import SampleLayer
 from onnxplain.engine.tokens import Tokens
 from onnxplain.errors import GradientError, MapError
@@ -22,7 +22,7 @@ from onnxplain.graph.layers import Layer
 from onnxplain.graph.masking import MASK, Mask
 from onnxplain.graph.quantized import rounds
 from onnxplain.methods.base import Anatomy, Attention, Batch, Gradients
-from onnxplain.methods.points import Beside, Given, Points
+from onnxplain.methods.points import Beside, Given, Points, together
 from onnxplain.targets import Class, Target
 from onnxplain.tensors import Array, FloatArray
 
@@ -31,6 +31,19 @@ _ROUNDING = 1e-3
 
 _QUANTUM = 0.1
 """The same where numbers are rounded to float16 or to integers on the way."""
+
+
+@dataclass(eq=False)
+class _Found:
+    """What a sample has found out when it was first asked, shared by its copies at other layers.
+
+    `slopes` by every layer are those of `targets`.
+    """
+
+    batching: Batching | None = None
+    tokens: Tokens | None = None
+    targets: Sequence[int] = ()
+    slopes: Mapping[str, Sequence[FloatArray]] = field(default_factory=dict)
 
 
 class Sample:
@@ -65,14 +78,7 @@ class Sample:
         self._layers = [SampleLayer(runner, layer, raw) for layer, raw in layers]
         self._place = 0
         self._derivatives = derivatives
-        # Shared by the copies that look at other layers.
-        self._batching = functools.cache(
-            lambda: runner.batching(self._model_input, [answer.tensor])
-        )
-        self._tokens = functools.cache(
-            lambda: Tokens(runner, derivatives.ready, self._model_input, answer.tensor)
-        )
-        self._gradients_here = functools.cache(self._differentiate_here)
+        self._found = _Found()
 
     @property
     def layers(self) -> Sequence[Layer]:
@@ -126,33 +132,43 @@ class Sample:
     ) -> FloatArray:
         """See `Subject`."""
         picture = self._runner.spec.name
-        if beside is None:
-            seeds = self._seeds(self._all, self._answers)
-            (run,) = self._backward([picture], Given(1, lambda _: self.x), rules, seeds)
-            self._check_answers(run.answers)
-        else:
-            (run,) = self._backward([picture], Beside(beside), rules, self._seeds(self._all))
-        return run.gradients[picture][:, 0]
+        found: list[FloatArray] = []
+        for some in together(len(self._targets)):
+            if beside is None:
+                seeds = self._seeds(some, self._answers)
+                (run,) = self._backward([picture], Given(1, lambda _: self.x), rules, seeds)
+                self._check_answers(run.answers)
+            else:
+                (run,) = self._backward([picture], Beside(beside), rules, self._seeds(some))
+            found += run.gradients[picture]
+        return np.concatenate(found)
 
-    def gradients(
-        self, points: Points, targets: Sequence[int] | None = None
-    ) -> Iterator[Gradients]:
+    def gradients(self, points: Points, targets: Sequence[int]) -> Iterator[Gradients]:
         """See `Subject`."""
-        picture, which = self._runner.spec.name, self._all if targets is None else list(targets)
-        for run in self._backward([picture], points, STANDARD, self._seeds(which)):
-            scores = self._score(run.answers)[:, which].T
-            yield Gradients(run.part, scores, run.gradients[picture])
+        self._check_graph()
+        picture = self._runner.spec.name
+        for run in self._backward([picture], points, STANDARD, self._seeds(targets)):
+            scores = self._score(run.answers)[:, targets].T
+            yield Gradients(
+                run.part, scores, np.stack(run.gradients[picture]), forwards=run.forwards
+            )
 
-    def layer_gradient(self) -> FloatArray:
+    def layer_gradient(self, targets: Sequence[int]) -> FloatArray:
         """See `Subject`."""
-        return self._at.slopes(self._gradients_here()[self.layer.tensor][:, 0])
+        found = self._found
+        if found.targets != targets:
+            found.targets, found.slopes = targets, self._differentiate_here(targets)
+        return self._at.slopes(np.concatenate(found.slopes[self.layer.tensor]))
 
-    def layer_gradients(self, points: Points) -> Iterator[Sequence[Gradients]]:
+    def layer_gradients(
+        self, points: Points, targets: Sequence[int]
+    ) -> Iterator[Iterator[Gradients]]:
         """See `Subject`."""
+        self._check_graph()
         tensors = [seen.layer.tensor for seen in self._layers]
-        for run in self._backward(tensors, points, STANDARD, self._seeds(self._all)):
-            scores = self._score(run.answers).T
-            yield [seen.gradients(run, scores) for seen in self._layers]
+        for run in self._backward(tensors, points, STANDARD, self._seeds(targets)):
+            scores = self._score(run.answers)[:, targets].T
+            yield (seen.gradients(run, scores) for seen in self._layers)
 
     def climb(self, channel: int, points: Points) -> Iterator[Gradients]:
         """See `Subject`."""
@@ -163,7 +179,7 @@ class Sample:
         for run in self._derivatives.run(derivative, self.x, points, constant, self._batching):
             _check_finite(run.gradients)
             means = at.real(run.answers)[:, channel].mean(axis=(1, 2))
-            yield Gradients(run.part, means[None], run.gradients[picture])
+            yield Gradients(run.part, means[None], np.stack(run.gradients[picture]))
 
     def attention(self) -> Attention:
         """See `Subject`."""
@@ -175,9 +191,11 @@ class Sample:
         """See `Subject`."""
         tokens = self._tokens()
         self._check_answers(tokens.answers)
-        found = tokens.gradients(self._seeds(self._all))
+        seeds = [self._seeds(some) for some in together(len(self._targets))]
+        groups = map(tokens.gradients, seeds)
+        found = [np.concatenate(parts) for parts in zip(*groups, strict=True)]
         _check_finite(dict(zip(tokens.blocks.attention, found, strict=True)))
-        return _attention(tokens, found)
+        return _attention(tokens, found, max(own.forwards for own in seeds))
 
     def classifier(self) -> Classifier:
         """See `Subject`."""
@@ -193,7 +211,7 @@ class Sample:
     @property
     def how(self) -> str:
         """How changed samples were run, in words; empty as long as none were."""
-        return self._batching().how if self._batching.cache_info().currsize else ""
+        return "" if self._found.batching is None else self._found.batching.how
 
     @property
     def _at(self) -> SampleLayer:
@@ -204,9 +222,17 @@ class Sample:
     def _model_input(self) -> Array:
         return self.x.astype(self._runner.spec.dtype)
 
-    @property
-    def _all(self) -> list[int]:
-        return list(range(len(self._targets)))
+    def _batching(self) -> Batching:
+        found = self._found
+        if found.batching is None:
+            found.batching = self._runner.batching(self._model_input, [self._answer.tensor])
+        return found.batching
+
+    def _tokens(self) -> Tokens:
+        if self._found.tokens is None:
+            ready, score = self._derivatives.ready, self._answer.tensor
+            self._found.tokens = Tokens(self._runner, ready, self._model_input, score)
+        return self._found.tokens
 
     def _seeds(self, which: Sequence[int], values: Array | None = None) -> Seeds:
         """The derivatives of some targets by the score tensor, at `values` where they are known."""
@@ -227,9 +253,9 @@ class Sample:
             _check_finite(run.gradients)
             yield run
 
-    def _differentiate_here(self) -> Mapping[str, FloatArray]:
-        """The gradients by every layer that the method looks at, (targets, 1, ...), by tensor."""
-        seeds = self._seeds(self._all, self._answers)
+    def _differentiate_here(self, targets: Sequence[int]) -> Mapping[str, Sequence[FloatArray]]:
+        """The gradients by every layer that the method looks at, (1, ...) for each target."""
+        seeds = self._seeds(targets, self._answers)
         assert seeds.constant is not None
         activations = {seen.layer: seen.raw for seen in self._layers}
         found = self._derivatives.at_layers(
@@ -238,6 +264,11 @@ class Sample:
         self._check_answers(found.answers)
         _check_finite(found.gradients)
         return found.gradients
+
+    def _check_graph(self) -> None:
+        """See `_check_answers`; once for a model, where no answer at the sample comes by itself."""
+        for answers in self._derivatives.unproved(self._answer.tensor, self._model_input):
+            self._check_answers(answers)
 
     def _check_answers(self, answers: Array) -> None:
         """What the graph was made into before it was differentiated must answer as the model does.
@@ -254,6 +285,7 @@ class Sample:
                 "the model, so its gradients would be those of another model: use a method "
                 "without gradients, such as scorecam."
             )
+        self._derivatives.proved(self._answer.tensor)
 
     def _run(self, part: Part, change: Perturbation, with_masks: bool) -> Iterator[Batch]:
         outputs = [self._answer.tensor, *([MASK] if with_masks else [])]
@@ -276,15 +308,15 @@ class Sample:
         return scores
 
 
-def _attention(tokens: Tokens, values: Sequence[FloatArray]) -> Attention:
+def _attention(tokens: Tokens, values: Sequence[FloatArray], forwards: int = 0) -> Attention:
     layout = tokens.blocks.layout
-    return Attention(values, layout.prefix, layout.grid, tokens.read)
+    return Attention(values, layout.prefix, layout.grid, tokens.read, forwards)
 
 
-def _check_finite(gradients: Mapping[str, FloatArray]) -> None:
+def _check_finite(gradients: Mapping[str, Iterable[FloatArray]]) -> None:
     """Raise MapError for one that is not."""
-    for by, gradient in gradients.items():
-        if not np.isfinite(gradient).all():
+    for by, found in gradients.items():
+        if not all(np.isfinite(gradient).all() for gradient in found):
             raise MapError(
                 f"The gradient by {by!r} is NaN or infinite: try another target or layer, a "
                 "float32 version of the model, or a method without gradients, such as scorecam."

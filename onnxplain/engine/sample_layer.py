@@ -51,7 +51,7 @@ class SampleLayer:
         """What a backward run found at the layer; `scores` are (targets, points)."""
         tensor = self.layer.tensor
         values = np.stack([self.slopes(own) for own in run.gradients[tensor]])
-        return Gradients(run.part, scores, values, self.real(run.values[tensor]))
+        return Gradients(run.part, scores, values, self.real(run.values[tensor]), run.forwards)
 
     def mean_of(self, channel: int) -> FloatArray:
         """The derivative of the mean of a channel by the activation, (1, ...)."""

@@ -87,12 +87,14 @@ class Tokens:
         feeds = {**self._feeds, **{name: self._run[name] for name in cut}}
         if seeds.constant is None:
             plain = runner.session((*key, "scores"), lambda: with_outputs(scored(), [BLOCK_SCORES]))
+            runner.runs += 1
             own = seeds.at(plain.run(feeds, [BLOCK_SCORES])[0])
         else:
             batch = len(self._feeds[runner.spec.name])
             own = np.repeat(seeds.constant, batch * len(blocks.attention), axis=1)
-        found = graph.run(feeds, own, [], blocks.attention)
-        return [np.stack([self._matrix(value) for value in block]) for block in found]
+        found = [self._matrix(value) for value in graph.run(feeds, own, [], blocks.attention)]
+        depth = len(blocks.attention)
+        return [np.stack(found[block::depth]) for block in range(depth)]
 
     @functools.cached_property
     def _run(self) -> Mapping[str, Array]:

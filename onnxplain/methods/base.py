@@ -17,7 +17,7 @@ from onnxplain.graph.classifier import Classifier
 from onnxplain.graph.layers import Layer
 from onnxplain.graph.masking import Mask
 from onnxplain.methods.options import ScoreKind, option
-from onnxplain.methods.points import Points
+from onnxplain.methods.points import Points, passes
 from onnxplain.tensors import Array, FloatArray
 
 
@@ -40,13 +40,21 @@ class Gradients:
 
     `part` says which points; `scores` is (targets, b); `values` is (targets, b, ...) of the shape
     of the input, or (targets, b, channels, rows, columns) at a layer, where `activation` is (b,
-    channels, rows, columns).
+    channels, rows, columns). Each point took so many `forwards`: one more than the backward pass
+    needs where a target's derivative depends on the answer.
     """
 
     part: slice
     scores: FloatArray
     values: FloatArray
     activation: FloatArray | None = None
+    forwards: int = 1
+
+    @property
+    def passes(self) -> dict[str, int]:
+        """What these gradients have cost."""
+        targets, points = self.scores.shape
+        return passes(points, targets, forwards=self.forwards)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,13 +63,14 @@ class Attention:
 
     The first `prefix` tokens are extra ones, such as a class token, the others lie on a `grid` of
     rows and columns. `read` says how much each of them weighs (tokens,) where the score is read
-    from them, 1 in all.
+    from them, 1 in all. Gradients took so many `forwards` for each group of targets.
     """
 
     values: Sequence[FloatArray]
     prefix: int
     grid: tuple[int, ...]
     read: FloatArray
+    forwards: int = 0
 
 
 class Anatomy(Protocol):
@@ -134,16 +143,19 @@ class Subject(Protocol):
         `beside` are other samples, (1, ...), for rules that compare the sample with them.
         """
 
-    def gradients(
-        self, points: Points, targets: Sequence[int] | None = None
-    ) -> Iterator[Gradients]:
-        """The same at points near the sample, for all targets or for some."""
+    def gradients(self, points: Points, targets: Sequence[int]) -> Iterator[Gradients]:
+        """The same at points near the sample, for targets that go `together`."""
 
-    def layer_gradient(self) -> FloatArray:
-        """Gradients by the layer's activation, (targets, channels, rows, columns)."""
+    def layer_gradient(self, targets: Sequence[int]) -> FloatArray:
+        """Gradients by the layer's activation, (targets, channels, rows, columns).
 
-    def layer_gradients(self, points: Points) -> Iterator[Sequence[Gradients]]:
-        """The same at points near the sample, by every one of `layers`."""
+        Those by all layers are kept until other `targets`, which go `together`, are asked for.
+        """
+
+    def layer_gradients(
+        self, points: Points, targets: Sequence[int]
+    ) -> Iterator[Iterator[Gradients]]:
+        """The same at points near the sample, by every one of `layers`, one after the other."""
 
     def climb(self, channel: int, points: Points) -> Iterator[Gradients]:
         """Gradients by the input of the mean of one of the layer's channels, and that mean."""

@@ -39,7 +39,7 @@ class DeepLIFT(InputGradientMethod):
         values = subject.gradient(DEEPLIFT, {BASELINE: baseline}) * (subject.x - baseline)
         changes = subject.scores - subject.scores_of(baseline)
         # The baseline runs forward along with the sample.
-        told = passes(2, len(values), before=2) | {"backward_passes": len(values)}
+        told = passes(1, len(values), before=2, forwards=2)
         return Maps(
             values,
             told,

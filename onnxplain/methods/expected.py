@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +13,7 @@ from onnxplain.methods.base import Maps, Subject
 from onnxplain.methods.completeness import completeness
 from onnxplain.methods.gradient import InputGradientMethod
 from onnxplain.methods.options import Samples
-from onnxplain.methods.points import Given, passes
+from onnxplain.methods.points import Given, together
 from onnxplain.tensors import FloatArray
 
 
@@ -56,12 +57,15 @@ class ExpectedGradients(InputGradientMethod):
         )
         absent = np.mean([subject.scores_of(start[None]) for start in starts], axis=0)
         values = np.zeros((len(absent), *x.shape[1:]))
-        for found in subject.gradients(points):
-            way = x - starts[drawn[found.part]]
-            values += (way * found.values).sum(1, np.float64) / self.samples
+        spent = Counter(forward_passes=1 + len(starts))
+        for some in together(len(values)):
+            for found in subject.gradients(points, some):
+                spent.update(found.passes)
+                way = x - starts[drawn[found.part]]
+                values[some] += (way * found.values).sum(1, np.float64) / self.samples
         return Maps(
             values.astype(np.float32),
-            passes(self.samples, len(values), before=1 + len(starts)),
+            dict(spent),
             [
                 completeness(own, float(change), "take more samples")
                 for own, change in zip(values, subject.scores - absent, strict=True)

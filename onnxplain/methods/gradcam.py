@@ -7,15 +7,18 @@ without a range run over the cells of the grid.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from itertools import chain
+from typing import Any, ClassVar
 
 import numpy as np
 
 from onnxplain.methods.base import Maps, Subject
 from onnxplain.methods.cam import principal
-from onnxplain.methods.layer_maps import LayerMapMethod
-from onnxplain.tensors import Array
+from onnxplain.methods.layer_maps import LayerMaps, LayerMapsMethod
+from onnxplain.methods.points import passes, together
+from onnxplain.tensors import Array, FloatArray
 
 _NO_GRADIENT = (
     "The gradient of the target by this layer is 0 in every cell, so that nothing in it changes "
@@ -25,6 +28,20 @@ _NO_GRADIENT = (
 _NOTHING_FOR = (
     "Nothing in this layer speaks for the target, and what speaks against it counts as 0; try "
     "another layer or target, or gradcam without relu."
+)
+
+_NO_ACTIVATION = (
+    "Every activation of this layer is 0, so that there is nothing to weight; try another layer."
+)
+
+_NOTHING_AGAINST = (
+    "Nothing in this layer speaks against the target, and what speaks for it counts as 0; try "
+    "another layer or target, or gradcam without counterfactual."
+)
+
+_NO_MEAN = (
+    "The channels, weighted by their mean gradients, cancel in every cell; try another layer, or "
+    "layercam, which weights every cell by its own gradient."
 )
 
 _CANCELLED = (
@@ -38,7 +55,7 @@ _ROUNDING = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientCAM(LayerMapMethod):
+class GradientCAM(LayerMapsMethod):
     """A method that combines a layer's activation with one gradient by it."""
 
     needs_gradient: ClassVar[bool] = True
@@ -48,20 +65,41 @@ class GradientCAM(LayerMapMethod):
     def combine(self, g: Array, a: Array) -> Array:
         """The map (rows, columns) of a gradient and an activation, (channels, rows, columns)."""
 
-    def map_at(self, subject: Subject) -> Maps:
-        """See `LayerMapMethod`."""
-        a = subject.activation().astype(np.float64)
-        slopes = subject.layer_gradient().astype(np.float64)
-        values = np.stack([self.combine(g, a) for g in slopes]).astype(np.float32)
-        told = [
-            {} if found.any() else {"warnings": [self.why_zero(g)]}
-            for g, found in zip(slopes, values, strict=True)
+    def maps_at(self, subject: Subject) -> LayerMaps:
+        """See `LayerMapsMethod`."""
+        count = len(subject.scores)
+        # One group after the other: gradients of all targets by many layers would fill the memory.
+        groups = [
+            [self._maps(subject.at(layer), some) for layer in subject.layers]
+            for some in together(count)
         ]
-        return Maps(values, {"forward_passes": 1, "backward_passes": len(values)}, told)
+        maps = []
+        for parts in zip(*groups, strict=True):
+            values, told = zip(*chain.from_iterable(parts), strict=True)
+            maps.append(Maps(np.stack(values), each=told))
+        return LayerMaps(maps, passes(1, count) | {"forward_passes": 1})
 
-    def why_zero(self, g: Array) -> str:
-        """Why the map of a gradient is 0 everywhere, and what to do."""
-        return _NOTHING_FOR if g.any() else _NO_GRADIENT
+    def _maps(
+        self, subject: Subject, targets: Sequence[int]
+    ) -> list[tuple[FloatArray, dict[str, Any]]]:
+        """The maps of some targets at one layer, and what is told of each."""
+        a, found = subject.activation().astype(np.float64), []
+        for slopes in subject.layer_gradient(targets):
+            g = slopes.astype(np.float64)
+            values = self.combine(g, a).astype(np.float32)
+            found.append((values, {} if values.any() else {"warnings": [self.why_zero(g, a)]}))
+        return found
+
+    def why_zero(self, g: Array, a: Array) -> str:
+        """Why the map of a gradient and an activation is 0 everywhere, and what to do."""
+        if not g.any():
+            return _NO_GRADIENT
+        return self.nothing if a.any() else _NO_ACTIVATION
+
+    @property
+    def nothing(self) -> str:
+        """Why, where neither is 0 everywhere."""
+        return _NOTHING_FOR
 
 
 def weighted(weights: Array, a: Array) -> Array:
@@ -102,6 +140,13 @@ class GradCAM(GradientCAM):
         alpha = g.mean(axis=(1, 2)) * (-1 if self.counterfactual else 1)
         values = weighted(alpha, a)
         return positive(values) if self.relu else values
+
+    @property
+    def nothing(self) -> str:
+        """See `GradientCAM`."""
+        if not self.relu:
+            return _NO_MEAN
+        return _NOTHING_AGAINST if self.counterfactual else _NOTHING_FOR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,9 +221,10 @@ class HiResCAM(GradientCAM):
         """See the class."""
         return net(g * a)
 
-    def why_zero(self, g: Array) -> str:
+    @property
+    def nothing(self) -> str:
         """See `GradientCAM`."""
-        return _CANCELLED if g.any() else _NO_GRADIENT
+        return _CANCELLED
 
 
 @dataclass(frozen=True, kw_only=True)

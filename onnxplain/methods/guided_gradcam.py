@@ -35,9 +35,9 @@ class GuidedGradCAM(InputGradientMethod, LayerMethod):
             OptionError: the input is no picture.
         """
         rows, columns = rows_and_columns(self.name, subject, instead="gradcam")
-        coarse = GradCAM(score=self.score).map_at(subject)
+        coarse = GradCAM(score=self.score).maps(subject)
         size = subject.x.shape[rows], subject.x.shape[columns]
         guided = subject.gradient(GUIDED)
         told = passes(1, len(guided), before=1)
         told["backward_passes"] += coarse.diagnostics["backward_passes"]
-        return Maps(subject.spread(upsample(coarse.values, size)) * guided, told)
+        return Maps(subject.spread(upsample(coarse.values, size)) * guided, told, coarse.each)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +13,7 @@ from onnxplain.errors import OptionError
 from onnxplain.methods.base import Maps, Subject
 from onnxplain.methods.completeness import completeness
 from onnxplain.methods.gradient import InputGradientMethod
-from onnxplain.methods.points import Following, passes
+from onnxplain.methods.points import Following
 from onnxplain.tensors import Array
 
 _ROUNDING = 1e-9
@@ -55,24 +56,26 @@ class GuidedIG(InputGradientMethod):
             )
         start = subject.baseline(self.baseline)
         changes = subject.scores - subject.scores_of(start)
-        maps = [self._walk(subject, target, start) for target in range(len(changes))]
+        spent = Counter(forward_passes=2)
+        maps = [self._walk(subject, target, start, spent) for target in range(len(changes))]
         # Every target has a path of its own.
         return Maps(
             np.concatenate(maps).astype(np.float32),
-            passes(self.steps * len(maps), 1, before=2),
+            dict(spent),
             [
                 completeness(values, float(change), "take more steps, or try another baseline")
                 for values, change in zip(maps, changes, strict=True)
             ],
         )
 
-    def _walk(self, subject: Subject, target: int, start: Array) -> Array:
-        """The values of one target, (1, ...)."""
+    def _walk(self, subject: Subject, target: int, start: Array, spent: Counter[str]) -> Array:
+        """The values of one target, (1, ...); the passes that it takes are added to `spent`."""
         way = subject.x.astype(np.float64) - start
         walk = _Walk(np.abs(way), self.fraction, self.max_distance)
         values = np.zeros_like(way)
         points = Following(self.steps, lambda: (start + walk.share * way).astype(np.float32))
         for found in subject.gradients(points, [target]):
+            spent.update(found.passes)
             (gradient,) = found.values
             before = walk.share
             walk.go_to(found.part.stop / self.steps, np.abs(gradient))

@@ -17,7 +17,7 @@ from onnxplain.methods.base import Maps, Subject
 from onnxplain.methods.completeness import completeness, gap
 from onnxplain.methods.gradient import InputGradientMethod
 from onnxplain.methods.options import Quadrature
-from onnxplain.methods.points import Blend, Points, passes
+from onnxplain.methods.points import Blend, Points, together
 from onnxplain.methods.quadrature import nodes
 from onnxplain.tensors import Array, FloatArray
 
@@ -88,9 +88,10 @@ class PathMethod(InputGradientMethod):
         spent = Counter(forward_passes=1 + len(paths))
         open_ones, steps = list(range(len(changes))), self.steps
         while open_ones and steps <= max(MOST_STEPS, self.steps):
-            values[open_ones] = self._integrals(subject, open_ones, paths, steps)
+            for group in together(len(open_ones)):
+                some = [open_ones[i] for i in group]
+                values[some] = self._integrals(subject, some, paths, steps, spent)
             took[open_ones] = steps
-            spent.update(passes(steps * len(paths), len(open_ones), before=0))
             open_ones = [i for i in open_ones if not self._is_complete(values[i], changes[i])]
             steps *= 2
         told = [
@@ -111,13 +112,22 @@ class PathMethod(InputGradientMethod):
         return completeness(values, change, remedy, self.tolerance)
 
     def _integrals(
-        self, subject: Subject, targets: Sequence[int], paths: Sequence[Path], steps: int
+        self,
+        subject: Subject,
+        targets: Sequence[int],
+        paths: Sequence[Path],
+        steps: int,
+        spent: Counter[str],
     ) -> Array:
-        """∫ g(γ(α)) ⊙ ∂γ/∂α dα of some targets, averaged over the paths, (targets, ...)."""
+        """∫ g(γ(α)) ⊙ ∂γ/∂α dα of some targets, averaged over the paths, (targets, ...).
+
+        The passes that it takes are added to `spent`.
+        """
         shares, weights = nodes(self.rule, steps)
         total = np.zeros((len(targets), *subject.x.shape[1:]))
         for path in paths:
             for found in subject.gradients(path.points(shares), targets):
+                spent.update(found.passes)
                 looks = zip(shares[found.part], weights[found.part], strict=True)
                 for place, (share, weight) in enumerate(looks):
                     total += weight * found.values[:, place] * path.speed(share)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,14 @@ from onnxplain.methods.options import Fuse
 from onnxplain.tensors import FloatArray
 
 ALL = "all"
+
+
+@dataclass(frozen=True, eq=False)
+class LayerMaps:
+    """The maps of all layers, and the diagnostics that hold for them all, told once."""
+
+    maps: Sequence[Maps]
+    shared: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +41,7 @@ class LayerMapsMethod(LayerMethod):
     fuse: Fuse = "mean"
 
     @abstractmethod
-    def maps_at(self, subject: Subject) -> Sequence[Maps]:
+    def maps_at(self, subject: Subject) -> LayerMaps:
         """The maps on the grids of all `subject.layers`, for all targets at once."""
 
     def look_at(self, anatomy: Anatomy) -> Sequence[Layer]:
@@ -58,14 +67,19 @@ class LayerMapsMethod(LayerMethod):
 
     def maps(self, subject: Subject) -> Maps:
         """See `Method`."""
-        names = (layer.tensor for layer in subject.layers)
-        found = dict(zip(names, self.maps_at(subject), strict=True))
-        if len(found) == 1:
-            return next(iter(found.values()))
-        rows, columns = zip(*(maps.values.shape[1:] for maps in found.values()), strict=True)
+        found = self.maps_at(subject)
+        if len(found.maps) == 1:
+            (maps,) = found.maps
+            return Maps(maps.values, {**maps.diagnostics, **found.shared}, maps.each)
+        names = [layer.tensor for layer in subject.layers]
+        rows, columns = zip(*(maps.values.shape[1:] for maps in found.maps), strict=True)
         largest = max(rows), max(columns)
-        values = np.stack([upsample(maps.values, largest) for maps in found.values()], axis=1)
-        return Maps(values, {"layers": {name: maps.diagnostics for name, maps in found.items()}})
+        values = np.stack([upsample(maps.values, largest) for maps in found.maps], axis=1)
+        each = [
+            _told(names, [maps.about(target) for maps in found.maps])
+            for target in range(len(values))
+        ]
+        return Maps(values, found.shared, each)
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
         """The map, or those of several layers fused."""
@@ -89,9 +103,20 @@ class LayerMapMethod(LayerMapsMethod):
     def map_at(self, subject: Subject) -> Maps:
         """The map on the grid of `subject.layer`, for all targets at once."""
 
-    def maps_at(self, subject: Subject) -> Sequence[Maps]:
+    def maps_at(self, subject: Subject) -> LayerMaps:
         """See `LayerMapsMethod`."""
-        return [self.map_at(subject.at(layer)) for layer in subject.layers]
+        return LayerMaps([self.map_at(subject.at(layer)) for layer in subject.layers])
+
+
+def _told(names: Sequence[str], layers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What is told of one target's maps; warnings say which layer they are about."""
+    warnings = [
+        f"At {name!r}: {sentence}"
+        for name, layer in zip(names, layers, strict=True)
+        for sentence in layer.pop("warnings", ())
+    ]
+    told: dict[str, Any] = {"layers": dict(zip(names, layers, strict=True))}
+    return {**told, "warnings": warnings} if warnings else told
 
 
 _FUSE: Mapping[str, Callable[[FloatArray], FloatArray]] = {

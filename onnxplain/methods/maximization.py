@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,7 +14,7 @@ from onnxplain.errors import LayerError, OptionError
 from onnxplain.graph.layers import Layer
 from onnxplain.methods.base import Anatomy, Gradients, Maps, Method, Subject, one_layer
 from onnxplain.methods.canvas import Adam, Canvas, View
-from onnxplain.methods.points import Following, passes
+from onnxplain.methods.points import Following
 from onnxplain.tensors import Array, FloatArray
 
 _NOISE = 0.01
@@ -95,13 +96,20 @@ class ActivationMaximization(Method):
                 f"{self.name} paints pictures, and this input of shape {subject.x.shape} is none: "
                 "use gradient."
             ) from None
-        count = len(subject.scores)
+        count, spent = len(subject.scores), Counter(forward_passes=1)
         if self.channel is not None:
-            ascent = functools.partial(subject.climb, self.channel)
-            return self._as_maps([self._painted(subject, black, white, ascent)] * count, 1)
-        ascents = [functools.partial(subject.gradients, targets=[i]) for i in range(count)]
-        painted = [self._painted(subject, black, white, ascent) for ascent in ascents]
-        return self._as_maps(painted, count)
+            ascent = _counted(functools.partial(subject.climb, self.channel), spent)
+            painted = [self._painted(subject, black, white, ascent)] * count
+        else:
+            ascents = [functools.partial(subject.gradients, targets=[i]) for i in range(count)]
+            painted = [
+                self._painted(subject, black, white, _counted(ascent, spent)) for ascent in ascents
+            ]
+        return Maps(
+            np.stack([picture for picture, _, _ in painted]),
+            dict(spent),
+            each=[{"at_start": before, "at_end": after} for _, before, after in painted],
+        )
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
         """The mean of the channels."""
@@ -139,9 +147,13 @@ class ActivationMaximization(Method):
         after = float(next(found).scores[0, 0])
         return sample(canvas.picture())[0], before, after
 
-    def _as_maps(self, painted: Sequence[tuple[FloatArray, float, float]], runs: int) -> Maps:
-        return Maps(
-            np.stack([picture for picture, _, _ in painted]),
-            passes(runs * (self.steps + 2), 1, before=1),
-            each=[{"at_start": before, "at_end": after} for _, before, after in painted],
-        )
+
+def _counted(ascent: Ascent, spent: Counter[str]) -> Ascent:
+    """The same, adding the passes of each point to `spent`."""
+
+    def found(points: Following) -> Iterator[Gradients]:
+        for one in ascent(points):
+            spent.update(one.passes)
+            yield one
+
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -66,7 +66,28 @@ TARGETS_AT_ONCE = 8
 """How many targets one forward pass serves; with more, the graph and its memory grow too large."""
 
 
-def passes(points: int, targets: int, before: int) -> dict[str, int]:
-    """The passes that gradients of some targets at some points take, with the forwards `before`."""
-    forwards = before + points * -(-targets // TARGETS_AT_ONCE)
-    return {"forward_passes": forwards, "backward_passes": points * targets}
+def together(targets: int, most: int = TARGETS_AT_ONCE) -> Iterator[Sequence[int]]:
+    """The numbers of `targets`, in groups that share their forward passes."""
+    for start in range(0, targets, most):
+        yield range(start, min(start + most, targets))
+
+
+def seats(targets: int) -> int:
+    """Seeds of the graph that serves a group of targets: 1, 2, 4 or 8.
+
+    A graph for every number would be a session for every number; a seat that is left over is run
+    for nothing.
+    """
+    return 1 << (targets - 1).bit_length()
+
+
+def passes(points: int, targets: int, before: int = 0, forwards: int = 1) -> dict[str, int]:
+    """The passes that gradients of some targets at some points take, with the forwards `before`.
+
+    `forwards` are those of one point for a group of targets.
+    """
+    groups = [len(group) for group in together(targets)]
+    return {
+        "forward_passes": before + forwards * points * len(groups),
+        "backward_passes": points * sum(map(seats, groups)),
+    }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,11 +12,17 @@ import numpy as np
 from onnxplain.errors import LayerError, OptionError
 from onnxplain.methods.base import Gradients, Maps, Subject
 from onnxplain.methods.gradcam import pixel_weights, positive, weighted
-from onnxplain.methods.layer_maps import LayerMapsMethod
+from onnxplain.methods.layer_maps import LayerMaps, LayerMapsMethod
 from onnxplain.methods.options import Cells, Indices
-from onnxplain.methods.points import passes
+from onnxplain.methods.points import TARGETS_AT_ONCE, together
 from onnxplain.methods.smoothgrad import noisy
 from onnxplain.tensors import Array, FloatArray
+
+_BYTES = 24
+"""What a neuron keeps for one target: three sums in float64."""
+
+_LARGEST = 2**28
+"""Bytes that the sums may take: with many layers, fewer targets share a forward pass."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +51,7 @@ class SmoothGradCAMPlusPlus(LayerMapsMethod):
     only_channels: Indices = None
     only_neurons: Cells = None
 
-    def maps_at(self, subject: Subject) -> Sequence[Maps]:
+    def maps_at(self, subject: Subject) -> LayerMaps:
         """See `LayerMapsMethod`.
 
         Raises:
@@ -55,12 +62,19 @@ class SmoothGradCAMPlusPlus(LayerMapsMethod):
             raise OptionError(f"{self.name} takes noise >= 0, samples >= 1 and seed >= 0.")
         chosen = [self._chosen(subject.at(layer)) for layer in subject.layers]
         points = noisy(subject.x, self.noise, self.samples, self.seed)
-        means = [_Means() for _ in chosen]
-        for layers in subject.layer_gradients(points):
-            for seen, found in zip(means, layers, strict=True):
-                seen.add(found)
-        told = passes(self.samples, len(subject.scores), before=1)
-        return [Maps(_map(*pair), told) for pair in zip(means, chosen, strict=True)]
+        neurons = sum(own.size for own in chosen)
+        most = max(1, min(TARGETS_AT_ONCE, _LARGEST // (_BYTES * neurons)))
+        spent = Counter(forward_passes=1)
+        groups = []
+        for some in together(len(subject.scores), most):
+            means = [_Means(len(some), own.shape) for own in chosen]
+            for layers in subject.layer_gradients(points, some):
+                for seen, found in zip(means, layers, strict=True):
+                    seen.add(found)
+                spent.update(found.passes)
+            groups.append([_map(*pair) for pair in zip(means, chosen, strict=True)])
+        maps = [np.concatenate(parts) for parts in zip(*groups, strict=True)]
+        return LayerMaps([Maps(values) for values in maps], dict(spent))
 
     def _chosen(self, subject: Subject) -> Array:
         """1 where a neuron of a channel counts, else 0."""
@@ -83,32 +97,43 @@ class SmoothGradCAMPlusPlus(LayerMapsMethod):
 class _Means:
     """Of the activation, (channels, rows, columns), and of the powers of gradients by it.
 
-    `powers` are the first three, each (targets, channels, rows, columns).
+    `powers` are the first three, (3, targets, channels, rows, columns).
     """
 
-    def __init__(self) -> None:
-        """Start with nothing seen."""
+    def __init__(self, targets: int, shape: tuple[int, ...]) -> None:
+        """Start with nothing seen at a layer of this shape."""
         self._count = 0
-        self.activation: Array = np.zeros(())
-        self.powers: list[Array] = [np.zeros(())] * 3
+        self._activation = np.zeros(shape)
+        self._powers = np.zeros((3, targets, *shape))
 
     def add(self, found: Gradients) -> None:
         """See some more noisy copies."""
         assert found.activation is not None
-        a, g = found.activation.astype(np.float64), found.values.astype(np.float64)
-        before, self._count = self._count, self._count + len(a)
-        self.activation = (before * self.activation + a.sum(axis=0)) / self._count
-        self.powers = [
-            (before * mean + (g**power).sum(axis=1)) / self._count
-            for power, mean in enumerate(self.powers, 1)
-        ]
+        self._count += len(found.activation)
+        self._activation += found.activation.sum(axis=0, dtype=np.float64)
+        for sums, slopes in zip(self._powers.swapaxes(0, 1), found.values, strict=True):
+            for slope in slopes:
+                power = slope.astype(np.float64)
+                for index in range(len(sums)):
+                    sums[index] += power
+                    power *= slope
+
+    @property
+    def activation(self) -> Array:
+        """The mean of the activation."""
+        return self._activation / self._count
+
+    @property
+    def powers(self) -> Iterator[Array]:
+        """The means of the first three powers, (3, channels, rows, columns), for each target."""
+        return (sums / self._count for sums in self._powers.swapaxes(0, 1))
 
 
 def _map(means: _Means, chosen: Array) -> FloatArray:
     """The maps of all targets at one layer, (targets, rows, columns)."""
     a = means.activation
     maps = []
-    for first, second, third in zip(*means.powers, strict=True):
+    for first, second, third in means.powers:
         weights = pixel_weights(second, third, a) * positive(first) * chosen
         maps.append(positive(weighted(weights.sum(axis=(1, 2)), a)))
     return np.stack(maps).astype(np.float32)

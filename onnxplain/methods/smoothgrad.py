@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +12,7 @@ import numpy as np
 from onnxplain.errors import OptionError
 from onnxplain.methods.base import Maps, Subject
 from onnxplain.methods.gradient import Gradient, InputGradientMethod
-from onnxplain.methods.points import Given, passes
+from onnxplain.methods.points import Given, together
 from onnxplain.tensors import Array, FloatArray
 
 
@@ -67,12 +68,17 @@ class NoiseMethod(InputGradientMethod):
         if self.noise < 0 or self.samples < 1 or self.seed < 0:
             raise OptionError(f"{self.name} takes noise >= 0, samples >= 1 and seed >= 0.")
         points = noisy(subject.x, self.noise, self.samples, self.seed)
-        seen = Moments()
-        for found in subject.gradients(points):
-            for gradients in found.values.swapaxes(0, 1):
-                seen.add(gradients)
-        values = self.statistic(seen).astype(np.float32)
-        return Maps(values, passes(self.samples, len(values), before=1))
+        spent = Counter(forward_passes=1)
+        values = []
+        # One group after the other: moments of all targets at once would fill the memory.
+        for some in together(len(subject.scores)):
+            seen = Moments()
+            for found in subject.gradients(points, some):
+                spent.update(found.passes)
+                for gradients in found.values.swapaxes(0, 1):
+                    seen.add(gradients)
+            values.append(self.statistic(seen).astype(np.float32))
+        return Maps(np.concatenate(values), dict(spent))
 
 
 def noisy(x: FloatArray, noise: float, samples: int, seed: int) -> Given:

@@ -105,7 +105,7 @@ class LeGrad(AttentionMethod):
             raise OptionError(f"legrad takes blocks from 1 to {depth}, and was given {used}.")
         rows = [relu(block).mean(axis=(1, 2)) for block in found.values[depth - used :]]
         values = [_on_grid(found, row) for row in np.mean(rows, axis=0)]
-        told = passes(1, len(values), before=2)
+        told = passes(1, len(values), before=2, forwards=found.forwards)
         return Maps(np.stack(values), {**told, "blocks": used})
 
 

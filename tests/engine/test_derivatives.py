@@ -111,9 +111,9 @@ class Probe(Method):
             else Given(len(SHARES), lambda part: shares[part] * X + (1 - shares[part]) * BASELINE)
         )
         if self.at_layer:
-            found = [own for (own,) in subject.layer_gradients(points)]
+            found = [own for (own,) in subject.layer_gradients(points, [0])]
         else:
-            found = list(subject.gradients(points))
+            found = list(subject.gradients(points, [0]))
         scores = np.concatenate([one.scores[0] for one in found])
         return Maps(
             np.concatenate([one.values for one in found], axis=1),

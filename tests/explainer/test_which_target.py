@@ -19,6 +19,7 @@ from references import nets
 
 from onnxplain import Explainer
 from onnxplain.errors import TargetError
+from onnxplain.runtime.session import Session
 from onnxplain.targets import Element, Mask, Similarity
 
 PICTURE = noise_picture()
@@ -53,15 +54,49 @@ def test_targets_share_the_work_and_get_what_they_get_alone(net_r: Explainer, me
         assert difference > 0.01 * np.abs(together[0].values).max()
 
 
+@pytest.mark.parametrize("score", ["logit", "probability"])
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("gradient", {}),
+        ("smoothgrad", {"samples": 4}),
+        ("smooth_gradcam++", {"samples": 4, "layer": "conv2"}),
+        ("gradcam", {"layer": "conv2", "relu": False}),
+        ("integrated_gradients", {"steps": 4}),
+        ("expected_gradients", {"samples": 4, "baselines": noise(2, 3, 20, 26)}),
+    ],
+)
 def test_more_targets_than_share_a_pass_get_what_they_get_alone(
-    monkeypatch: pytest.MonkeyPatch,
+    method: str, options: dict[str, Any], score: str
 ) -> None:
-    monkeypatch.setattr("onnxplain.engine.derivatives.TARGETS_AT_ONCE", 2)
-    net_r = Explainer(nets.net_r(), preprocess=AS_IT_IS, batch_size=3)
-    together = net_r.explain_each(PICTURE, "smoothgrad", range(5), samples=4)
-    for target, shared in enumerate(together):
-        alone = net_r.explain(PICTURE, "smoothgrad", target, samples=4)
-        assert_allclose(shared.values, alone.values, rtol=1e-4, atol=1e-6)
+    net_r = Explainer(nets.net_r(), preprocess={"size": (20, 26), "scale": 1 / 255})
+    targets, options = [*range(5), *range(5), 2], {"score": score, **options}
+    alone = [net_r.explain(PICTURE, method, target, **options).values for target in range(5)]
+    before = net_r.session_runs
+    together = net_r.explain_each(PICTURE, method, targets, **options)
+    for target, found in zip(targets, together, strict=True):
+        assert_allclose(found.values, alone[target], rtol=1e-4, atol=1e-6)
+    told = together[0].diagnostics
+    head = method == "gradcam"  # what lies behind the layer is no forward pass
+    assert told["forward_passes"] + 2 * head == net_r.session_runs - before
+    # Eight of them, and three with a seat left over.
+    points = {"gradient": 1, "gradcam": 1}.get(method, 4)
+    assert told["backward_passes"] == (8 + 4) * points
+
+
+def test_sessions_do_not_grow_with_the_numbers_of_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    initialise = Session.__init__
+
+    def counted(self: Session, *arguments: Any) -> None:
+        opened.append(self)
+        initialise(self, *arguments)
+
+    monkeypatch.setattr(Session, "__init__", counted)
+    explainer = Explainer(linear("3,4,4", noise(10, 48)), preprocess={"size": (4, 4)})
+    for count in (*range(1, 10), *range(1, 10)):
+        explainer.explain_each(PICTURE, "gradient", f"top{count}")
+    assert len(opened) == 1 + 4  # the model's own, and graphs with 1, 2, 4 and 8 seeds
 
 
 def test_top_targets_come_in_order(net_r: Explainer) -> None:
