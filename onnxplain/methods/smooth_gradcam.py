@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -67,12 +67,9 @@ class SmoothGradCAMPlusPlus(LayerMapsMethod):
         spent = Counter(forward_passes=1)
         groups = []
         for some in together(len(subject.scores), most):
-            means = [_Means(len(some), own.shape) for own in chosen]
-            for layers in subject.layer_gradients(points, some):
-                for seen, found in zip(means, layers, strict=True):
-                    seen.add(found)
-                spent.update(found.passes)
+            means = _averaged(subject.layer_gradients(points, some), len(some), chosen, spent)
             groups.append([_map(*pair) for pair in zip(means, chosen, strict=True)])
+            del means  # before those of the next group are made
         maps = [np.concatenate(parts) for parts in zip(*groups, strict=True)]
         return LayerMaps([Maps(values) for values in maps], dict(spent))
 
@@ -127,6 +124,21 @@ class _Means:
     def powers(self) -> Iterator[Array]:
         """The means of the first three powers, (3, channels, rows, columns), for each target."""
         return (sums / self._count for sums in self._powers.swapaxes(0, 1))
+
+
+def _averaged(
+    batches: Iterator[Iterator[Gradients]],
+    targets: int,
+    chosen: Sequence[Array],
+    spent: Counter[str],
+) -> list[_Means]:
+    """The means at every layer; the passes that they take are added to `spent`."""
+    means = [_Means(targets, own.shape) for own in chosen]
+    for layers in batches:
+        for seen, found in zip(means, layers, strict=True):
+            seen.add(found)
+        spent.update(found.passes)
+    return means
 
 
 def _map(means: _Means, chosen: Array) -> FloatArray:
