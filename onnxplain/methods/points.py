@@ -66,6 +66,9 @@ TARGETS_AT_ONCE = 8
 """How many targets one forward pass serves; with more, the graph and its memory grow too large."""
 
 
+_SEATS = (1, 2, 3, 5, TARGETS_AT_ONCE)
+
+
 def together(targets: int, most: int = TARGETS_AT_ONCE) -> Iterator[Sequence[int]]:
     """The numbers of `targets`, in groups that share their forward passes."""
     for start in range(0, targets, most):
@@ -73,12 +76,12 @@ def together(targets: int, most: int = TARGETS_AT_ONCE) -> Iterator[Sequence[int
 
 
 def seats(targets: int) -> int:
-    """Seeds of the graph that serves a group of targets: 1, 2, 4 or 8.
+    """Seeds of the graph that serves a group of targets: 1, 2, 3, 5 or 8.
 
     A graph for every number would be a session for every number; a seat that is left over is run
-    for nothing.
+    for nothing, so that the common top3 and top5 have graphs of their own.
     """
-    return 1 << (targets - 1).bit_length()
+    return next(size for size in _SEATS if size >= targets)
 
 
 def passes(points: int, targets: int, before: int = 0, forwards: int = 1) -> dict[str, int]:
