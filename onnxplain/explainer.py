@@ -297,7 +297,7 @@ class Explainer:
             picture=np.clip(np.rint(pixels), 0, 255).astype(np.uint8),
             method=method.name,
             target=target,
-            score=float(result.scores[i]),
+            score=float("nan") if shown else float(result.scores[i]),
             score_kind=result.kinds[i],
             score_tensor=result.score_tensor,
             parameters=method.options(),

@@ -158,7 +158,7 @@ class Explanation:
         picture: uint8 (H, W, 3), RGB, the original picture.
         method: its name.
         target: what was explained.
-        score: the target's score for this picture.
+        score: the target's score for this picture; NaN where no target was asked for.
         score_kind: what the score is: a logit, a probability, a similarity, or the only output of
             a model without an activation, which may be anything.
         score_tensor: the tensor that the score was read from.

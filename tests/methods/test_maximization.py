@@ -47,6 +47,7 @@ def test_a_channel_of_a_layer_whatever_the_target(channel: int) -> None:
     gray = np.full((16, 20, 3), 127.5)
     found = explainer.explain(gray, "activation_maximization", (channel + 1) % 3, **options)
     assert found.target.name == f"channel_{channel}"
+    assert np.isnan(found.score)  # that of a class would mislead
     low, high = (colours().preprocess.colour(*3 * [v])[:, None, None] for v in (0, 255))
     shares = ((found.values - low) / (high - low)).mean(axis=(1, 2))
     assert shares[channel] > 0.3 + max(np.delete(shares, channel))
