@@ -25,7 +25,7 @@ from onnxplain.tensors import Array, FloatArray
 from tools.gradients import straight_through
 from tools.gradients.deployed import FORMS
 from tools.gradients.float64 import run_in_float64
-from tools.gradients.ours import MODELS, difference, run
+from tools.gradients.ours import CONVOLUTIONAL, MODELS, difference, run
 
 EXPLAINED = ("chelsea.png", "coffee.png", "rocket.jpg")
 """Pictures to differentiate at; the others are what is calibrated with."""
@@ -50,7 +50,7 @@ def rows() -> Iterator[str]:
 def samples(forms: Iterable[str]) -> Iterator[tuple[str, str, list[Sample], list[Sample]]]:
     """Model, form, the form at each picture, and the model as it is for the same classes."""
     logging.getLogger().setLevel(logging.ERROR)  # ONNX Runtime's quantiser says a lot
-    for path in sorted(MODELS.glob("*.onnx")):
+    for path in CONVOLUTIONAL:
         explainer = Explainer(path, provider="cpu")
         pictures = {
             file.name: explainer.preprocess.apply(read_picture(file))[0]

@@ -11,7 +11,7 @@ from peers.modules import torch_module  # type: ignore[import-not-found]
 from onnxplain.graph.surgery import with_outputs
 from tools.gradients import torch_side
 from tools.gradients.gaps import Gap, gaps
-from tools.gradients.ours import MODELS, Subject, session
+from tools.gradients.ours import CONVOLUTIONAL, Subject, session
 
 HEADER = (
     "| model | by the picture | 1 - cosine | in float64 | by the layer | 1 - cosine | in float64 "
@@ -22,7 +22,7 @@ HEADER = (
 
 def rows(rounds: int) -> Iterator[str]:
     """One row in Markdown per model; costs are medians of `rounds`, taken in turn."""
-    for path in sorted(MODELS.glob("*.onnx")):
+    for path in CONVOLUTIONAL:
         subject = Subject(path)
         found = errors(subject).values()
         exact = [f"{v:.0e}" for gap in found for v in (*gap.float32, gap.float64[0])]

@@ -20,6 +20,9 @@ from onnxplain.tensors import Array, FloatArray
 
 MODELS = Path(__file__).parents[2] / "models"
 
+CONVOLUTIONAL = [MODELS / f"{name}.onnx" for name in ("efficientnet_lite0", "squeezenet1_1")]
+"""The shipped models whose operators torch is given for a second opinion; exports have others."""
+
 _SIZE = 224
 """Height and width where the model takes any."""
 
