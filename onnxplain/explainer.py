@@ -242,10 +242,7 @@ class Explainer:
         Raises:
             OnnxplainError: as in `explain`.
         """
-        pixels = read_picture(Path(picture)) if isinstance(picture, str | Path) else None
-        x, placement = self.preprocess.apply(
-            as_picture(np.asarray(picture)) if pixels is None else pixels
-        )
+        x, placement = self.preprocess.apply(_pixels(picture))
         asked = Question(x, Gradient(), as_list(target), self._others, placement)
         return self._explained.targets(asked)
 
@@ -258,7 +255,7 @@ class Explainer:
         single: bool = False,
     ) -> list[Explanation | MapError]:
         path = Path(picture) if isinstance(picture, str | Path) else None
-        pixels = read_picture(path) if path is not None else as_picture(np.asarray(picture))
+        pixels = _pixels(picture)
         x, placement = self.preprocess.apply(pixels)
         asked = Question(x, configured, specs, self._others, placement, single)
         result = self._explained.explain(asked)
@@ -397,6 +394,13 @@ class Explainer:
         )
         settings = self.preprocess.to_dict()
         return Provenance(facts, settings, self.provider, versions(), batching)
+
+
+def _pixels(picture: Picture) -> FloatArray:
+    """A file or an array as pixels in 0 to 255."""
+    if isinstance(picture, str | Path):
+        return read_picture(Path(picture))
+    return as_picture(np.asarray(picture))
 
 
 def _or_raise(found: Explanation | MapError) -> Explanation:
