@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from onnxplain.comparison import draw_comparison
     from onnxplain.explainer import Explainer
-    from onnxplain.explanation import Attribution, Explanation
     from onnxplain.images.picture import read_picture
     from onnxplain.images.preprocess import Preprocess
-    from onnxplain.sanity import sanity_check
+    from onnxplain.metrics.sanity import sanity_check
+    from onnxplain.results.comparison import draw_comparison
+    from onnxplain.results.explanation import Attribution, Explanation
 
 __version__ = "0.1.0"
 
@@ -27,12 +27,12 @@ __all__ = [
 
 _HOMES = {
     "Explainer": "onnxplain.explainer",
-    "Explanation": "onnxplain.explanation",
-    "Attribution": "onnxplain.explanation",
+    "Explanation": "onnxplain.results.explanation",
+    "Attribution": "onnxplain.results.explanation",
     "Preprocess": "onnxplain.images.preprocess",
-    "draw_comparison": "onnxplain.comparison",
+    "draw_comparison": "onnxplain.results.comparison",
     "read_picture": "onnxplain.images.picture",
-    "sanity_check": "onnxplain.sanity",
+    "sanity_check": "onnxplain.metrics.sanity",
 }
 
 

@@ -10,27 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from onnxplain.analysis.classifier import Classifier
+from onnxplain.analysis.inputs import explained_input, require_picture
+from onnxplain.analysis.layers import Layer
+from onnxplain.analysis.score import find_score
 from onnxplain.autodiff.differentiability import Differentiability, differentiability
-from onnxplain.engine.arrays import others_for, sample_of, samples_for
-from onnxplain.engine.explained import Attributed, ExplainedModel, Question
-from onnxplain.engine.heat import nothing_shown, to_heatmap
-from onnxplain.engine.runner import Runner
-from onnxplain.engine.samples import Samples
 from onnxplain.errors import MapError, OptionError, TargetError
-from onnxplain.explanation import (
-    Attribution,
-    ExplainedTarget,
-    Explanation,
-    ModelFacts,
-    Provenance,
-)
-from onnxplain.graph.classifier import Classifier
-from onnxplain.graph.inputs import explained_input, require_picture
-from onnxplain.graph.layers import Layer
-from onnxplain.graph.load import ModelSource, load
-from onnxplain.graph.model import Model
-from onnxplain.graph.score import find_score
-from onnxplain.graph.surgery import answering
+from onnxplain.execution.arrays import others_for, sample_of, samples_for
+from onnxplain.execution.explained import Attributed, ExplainedModel, Question
+from onnxplain.execution.heat import nothing_shown, to_heatmap
+from onnxplain.execution.runner import Runner
+from onnxplain.execution.samples import Samples
 from onnxplain.images.geometry import Placement
 from onnxplain.images.labels import Labels, find_labels
 from onnxplain.images.picture import as_picture, read_picture
@@ -39,10 +29,20 @@ from onnxplain.images.sources import check_fits, find_preprocess
 from onnxplain.methods.base import Method
 from onnxplain.methods.gradient import Gradient
 from onnxplain.methods.registry import make_method
-from onnxplain.render.sheet import contact_sheet
+from onnxplain.model.load import ModelSource, load
+from onnxplain.model.model import Model
+from onnxplain.results.explanation import (
+    Attribution,
+    ExplainedTarget,
+    Explanation,
+    ModelFacts,
+    Provenance,
+)
+from onnxplain.results.render.sheet import contact_sheet
 from onnxplain.runtime.batching import Progress
 from onnxplain.targets import Target, TargetSpec, as_list
 from onnxplain.tensors import Array, FloatArray, TensorSpec
+from onnxplain.transforms.extract import answering
 from onnxplain.versions import versions
 
 Picture = str | Path | Array

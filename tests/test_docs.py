@@ -71,9 +71,9 @@ def test_every_operator_of_onnx_is_listed_once():
         "| Add | rule | [elementwise](../onnxplain/autodiff/rules/elementwise.py) |"
         " differentiable |",
         "| If | rule | [control_flow](../onnxplain/autodiff/rules/control_flow.py) |  |",
-        "| LSTM | rewritten | [recurrent](../onnxplain/autodiff/prepare/recurrent.py) |"
+        "| LSTM | rewritten | [recurrent](../onnxplain/autodiff/lowering/recurrent.py) |"
         " differentiable |",
-        "| Upsample | rewritten | [opset](../onnxplain/autodiff/prepare/opset.py) |  |",
+        "| Upsample | rewritten | [opset](../onnxplain/autodiff/lowering/opset.py) |  |",
         "| CenterCropPad | body |  | differentiable |",
         "| Round | zero |  |  |",
         "| RandomNormal | none | has no input |  |",
@@ -88,8 +88,10 @@ def test_an_operator_is_listed_with_what_is_done_about_it(row):
 def test_operators_of_onnx_runtime_are_read_from_rules_and_passes():
     rows = operators.microsoft_table().splitlines()
     assert "| Inverse | rule | [linear](../onnxplain/autodiff/rules/linear.py) |" in rows
-    assert "| FusedConv | rewritten | [fused](../onnxplain/autodiff/prepare/fused.py) |" in rows
-    assert "| QGemm | rewritten | [quantized](../onnxplain/autodiff/prepare/quantized.py) |" in rows
+    assert "| FusedConv | rewritten | [fused](../onnxplain/autodiff/lowering/fused.py) |" in rows
+    assert (
+        "| QGemm | rewritten | [quantized](../onnxplain/autodiff/lowering/quantized.py) |" in rows
+    )
 
 
 def test_the_diagram_holds_the_nodes_and_the_edges_of_the_graph():

@@ -25,8 +25,8 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
-from onnxplain.graph.rebatch import make_batch_dynamic
 from onnxplain.tensors import FloatArray
+from onnxplain.transforms.dynamic_batch import make_batch_dynamic
 
 # The registry's torchvision is built for CUDA. Its Python models run on any torch once the two
 # operators exist for which it registers shape functions on import.

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 import onnx_graphsurgeon as gs
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from onnxplain.autodiff.calculus import Calculus
+from onnxplain.autodiff.gradient_builder import GradientBuilder
 from onnxplain.autodiff.walk import Walk
-from onnxplain.graph.constants import constant_value
-from onnxplain.graph.model import Model
-from onnxplain.graph.shapes import infer_specs
-from onnxplain.graph.wiring import captured, subgraphs
+from onnxplain.model.constants import constant_value
+from onnxplain.model.graph_index import captured, subgraphs
+from onnxplain.model.model import Model
+from onnxplain.model.shapes import infer_specs
 from onnxplain.tensors import Array, TensorSpec
 
 
@@ -23,7 +23,7 @@ class Body:
     """
 
     def __init__(
-        self, outer: Calculus, graph: GraphProto, inputs: Iterable[TensorSpec] = ()
+        self, outer: GradientBuilder, graph: GraphProto, inputs: Iterable[TensorSpec] = ()
     ) -> None:
         """Take the subgraph in, with the types and shapes of its inputs."""
         outside = dict.fromkeys(captured(graph))

@@ -9,16 +9,16 @@ from typing import Any
 import onnx_graphsurgeon as gs
 
 import onnxplain.autodiff.rules  # noqa: F401 - enters the rules into the table
-from onnxplain.autodiff.calculus import Calculus
-from onnxplain.autodiff.prepare import prepare
-from onnxplain.autodiff.registry import STANDARD, Entry, Rules
-from onnxplain.autodiff.step import Step
+from onnxplain.autodiff.gradient_builder import GradientBuilder
+from onnxplain.autodiff.lowering import prepare
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.table import STANDARD, Entry, Rules
 from onnxplain.autodiff.walk import Walk
 from onnxplain.errors import GradientError
-from onnxplain.graph.constants import constant_value
-from onnxplain.graph.model import Model
-from onnxplain.graph.shapes import infer_specs
-from onnxplain.graph.wiring import reads
+from onnxplain.model.constants import constant_value
+from onnxplain.model.graph_index import reads
+from onnxplain.model.model import Model
+from onnxplain.model.shapes import infer_specs
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def differentiability(model: Model, score: str, source: str) -> Differentiabilit
     """
     survey = _Survey(model, source)
     target: str | None = score if survey.depends(score) else None
-    cuts: list[Step] = []
+    cuts: list[NodeView] = []
     while target is not None and (found := survey.cuts(target)):
         cuts = [*(step for _, step in found), *cuts]
         before = [survey.known(tensor) for tensor, _ in found]
@@ -90,7 +90,7 @@ class _Survey:
         self._source = source
         self._wiring = prepared.wiring
         self._rules = _Forgiving()
-        self._g = Calculus(
+        self._g = GradientBuilder(
             prepared.opset,
             infer_specs(prepared.proto),
             lambda name: constant_value(prepared, name),
@@ -105,11 +105,11 @@ class _Survey:
         """Whether a tensor depends on the source."""
         return tensor in self._dependent
 
-    def missing(self) -> list[tuple[Step, str | None]]:
+    def missing(self) -> list[tuple[NodeView, str | None]]:
         """Nodes whose operator has no rule, or one that refuses, and then why; in order."""
         return list(self._rules.missing.values())[::-1]
 
-    def cuts(self, score: str) -> list[tuple[str, Step]]:
+    def cuts(self, score: str) -> list[tuple[str, NodeView]]:
         """The steps that end the ways of the gradient, with what they read; none if it arrives."""
         between = self._behind & self._wiring.ancestors([score])
         walk = Walk(self._g, [self._wiring.nodes[i] for i in sorted(between)], [self._source])
@@ -132,16 +132,16 @@ class _Forgiving(Rules):
 
     def __init__(self) -> None:
         super().__init__()
-        self.missing: dict[tuple[str, str], tuple[Step, str | None]] = {}
+        self.missing: dict[tuple[str, str], tuple[NodeView, str | None]] = {}
 
-    def find(self, step: Step) -> Entry:
+    def find(self, step: NodeView) -> Entry:
         """A rule for any node."""
         entry = STANDARD.find(step)
         rule = functools.partial(self._gradients, entry)
         return Entry(rule, 1, broadcasts=entry is not None and entry.broadcasts)
 
     def _gradients(
-        self, entry: Entry | None, g: Calculus, step: Step, *dys: gs.Tensor | None
+        self, entry: Entry | None, g: GradientBuilder, step: NodeView, *dys: gs.Tensor | None
     ) -> Any:
         reason = None
         if entry is not None:
@@ -153,6 +153,6 @@ class _Forgiving(Rules):
         return [next(dy for dy in dys if dy is not None)] * len(step.inputs)
 
 
-def _obstacle(step: Step, reason: str | None = None) -> Obstacle:
+def _obstacle(step: NodeView, reason: str | None = None) -> Obstacle:
     op = f"{step.domain}::{step.op}" if step.domain else step.op
     return Obstacle(step.name, op, reason)

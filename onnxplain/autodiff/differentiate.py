@@ -9,15 +9,15 @@ import onnx_graphsurgeon as gs
 from onnx import GraphProto, TensorProto, ValueInfoProto, helper
 
 import onnxplain.autodiff.rules  # noqa: F401 - enters the rules into the table
-from onnxplain.autodiff.calculus import Calculus
-from onnxplain.autodiff.registry import STANDARD, Rules
+from onnxplain.autodiff.gradient_builder import GradientBuilder
+from onnxplain.autodiff.table import STANDARD, Rules
 from onnxplain.autodiff.walk import backpropagate
 from onnxplain.errors import GradientError
-from onnxplain.graph.builder import PREFIX
-from onnxplain.graph.constants import constant_value
-from onnxplain.graph.model import Model
-from onnxplain.graph.shapes import Dims, infer_specs
-from onnxplain.graph.surgery import appended, with_outputs
+from onnxplain.model.constants import constant_value
+from onnxplain.model.model import Model
+from onnxplain.model.shapes import Dims, infer_specs
+from onnxplain.transforms.builder import PREFIX
+from onnxplain.transforms.extract import appended, with_outputs
 
 SEED = PREFIX + "seed"
 GRADIENT = PREFIX + "gradient/"
@@ -40,14 +40,15 @@ def differentiate(
     wanted: Sequence[str],
     outputs: Sequence[str] = (),
     rules: Rules = STANDARD,
-    seeds: int = 1,
+    seeds: int | Sequence[str] = 1,
 ) -> Model:
     """The model with the gradients of Σ seed · score with respect to `wanted` as outputs.
 
-    `SEED` becomes an input of the shape of the score tensor: one-hot rows ask for one class per
-    sample, a mask for a region. Several `seeds` share one forward pass; `seed_name` and
-    `gradient_name` call them. Outputs are `outputs`, then the gradients, in the order of `wanted`,
-    seed by seed. The original nodes and names stay as they are.
+    Seeds have the shape of the score tensor: one-hot rows ask for one class per sample, a mask for
+    a region. `seeds` names tensors of the model that hold them; with a number, `SEED` and others
+    that `seed_name` calls become inputs. Several share one forward pass. Outputs are `outputs`,
+    then the gradients, see `gradient_name`, in the order of `wanted`, seed by seed. The original
+    nodes and names stay as they are.
 
     Raises:
         GradientError: see `walk.backpropagate`; or the model is differentiated already.
@@ -57,14 +58,17 @@ def differentiate(
             "The model computes gradients already: differentiate the one that it was made from."
         )
     specs = infer_specs(model.proto)
-    g = Calculus(model.opset, specs, lambda name: constant_value(model, name), rules)
+    g = GradientBuilder(model.opset, specs, lambda name: constant_value(model, name), rules)
     g.carried = _carried(model, score)
     wiring = model.wiring
     between = wiring.descendants(wanted) & wiring.ancestors([score])
     nodes = [wiring.nodes[i] for i in sorted(between)]
     shapes: dict[str, Dims | None] = {}
-    for index in range(seeds):
-        seed = g.input(seed_name(index).removeprefix(PREFIX), _sizes(g, score))
+    for index in range(seeds if isinstance(seeds, int) else len(seeds)):
+        if isinstance(seeds, int):
+            seed = g.input(seed_name(index).removeprefix(PREFIX), _sizes(g, score))
+        else:
+            seed = g.tensor(seeds[index])
         gradients = backpropagate(g, nodes, score, seed, wanted)
         for tensor, gradient in zip(wanted, gradients, strict=True):
             name = gradient_name(tensor, index)
@@ -90,7 +94,7 @@ def _carried(model: Model, score: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _sizes(g: Calculus, tensor: str) -> tuple[int | str, ...]:
+def _sizes(g: GradientBuilder, tensor: str) -> tuple[int | str, ...]:
     """Of an input of the same shape; batch and classes are told where they are known.
 
     ONNX Runtime keeps convolutions in its blocked layout only where it sees that batches agree. The

@@ -8,15 +8,19 @@ from collections.abc import Iterable, Sequence
 import onnx_graphsurgeon as gs
 from onnx import NodeProto
 
-from onnxplain.autodiff.calculus import Calculus
-from onnxplain.autodiff.registry import STANDARD, STRAIGHT_THROUGH, ZERO, Entry
-from onnxplain.autodiff.step import Step
+from onnxplain.autodiff.gradient_builder import GradientBuilder
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.table import STANDARD, STRAIGHT_THROUGH, ZERO, Entry
 from onnxplain.errors import GradientError
-from onnxplain.graph.wiring import SIZE_READERS
+from onnxplain.model.graph_index import SIZE_READERS
 
 
 def backpropagate(
-    g: Calculus, nodes: Sequence[NodeProto], score: str, seed: gs.Variable, wanted: Sequence[str]
+    g: GradientBuilder,
+    nodes: Sequence[NodeProto],
+    score: str,
+    seed: gs.Variable,
+    wanted: Sequence[str],
 ) -> list[gs.Tensor]:
     """Append the nodes that compute Σ seed · ∂score/∂w for every w of `wanted`.
 
@@ -39,9 +43,11 @@ def backpropagate(
 class Walk:
     """One walk over `nodes`, those between what is wanted and what it starts from, in order."""
 
-    def __init__(self, g: Calculus, nodes: Sequence[NodeProto], wanted: Sequence[str]) -> None:
+    def __init__(
+        self, g: GradientBuilder, nodes: Sequence[NodeProto], wanted: Sequence[str]
+    ) -> None:
         self._g = g
-        self.steps = [Step(node, g.graph.opset, g.tensor) for node in nodes]
+        self.steps = [NodeView(node, g.graph.opset, g.tensor) for node in nodes]
         self._wanted = wanted
         self._contributions: dict[str, list[gs.Tensor]] = defaultdict(list)
         passed = (
@@ -75,7 +81,7 @@ class Walk:
                     self.add(x.name, dx)
         return [self._arrived(name) for name in self._wanted]
 
-    def cuts(self, missing: Iterable[str]) -> list[tuple[str, Step]]:
+    def cuts(self, missing: Iterable[str]) -> list[tuple[str, NodeView]]:
         """After a run that did not reach `missing`, the steps that end the ways there, in order.
 
         With each comes a tensor before it, the last one that has a gradient. A way ends where
@@ -105,7 +111,7 @@ class Walk:
 
 
 def standard_gradients(
-    g: Calculus, step: Step, dys: Sequence[gs.Tensor | None]
+    g: GradientBuilder, step: NodeView, dys: Sequence[gs.Tensor | None]
 ) -> Sequence[gs.Tensor | None]:
     """The true gradients of a node's inputs, for rules that replace the standard ones.
 
@@ -116,7 +122,7 @@ def standard_gradients(
 
 
 def _apply(
-    g: Calculus, entry: Entry | None, step: Step, dys: Sequence[gs.Tensor | None]
+    g: GradientBuilder, entry: Entry | None, step: NodeView, dys: Sequence[gs.Tensor | None]
 ) -> Sequence[gs.Tensor | None]:
     if entry is None:
         raise GradientError(_no_rule(step))
@@ -130,7 +136,7 @@ def _apply(
     ]
 
 
-def _no_rule(step: Step) -> str:
+def _no_rule(step: NodeView) -> str:
     name = f"{step.domain}::{step.op}" if step.domain else step.op
     return (
         f"The operator {name} of node {step.name!r} has no gradient here: explain a layer "
@@ -138,7 +144,7 @@ def _no_rule(step: Step) -> str:
     )
 
 
-def _cut_off(score: str, missing: Sequence[str], cuts: Sequence[tuple[str, Step]]) -> str:
+def _cut_off(score: str, missing: Sequence[str], cuts: Sequence[tuple[str, NodeView]]) -> str:
     wanted = ", ".join(map(repr, missing))
     if not cuts:
         return f"The score {score!r} does not depend on {wanted}: choose another layer."

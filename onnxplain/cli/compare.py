@@ -18,7 +18,6 @@ from onnxplain.cli.pictures import (
     note_warnings,
     told_apart,
 )
-from onnxplain.comparison import draw_comparison
 from onnxplain.errors import (
     GradientError,
     LayerError,
@@ -28,11 +27,12 @@ from onnxplain.errors import (
     TargetError,
 )
 from onnxplain.explainer import Explainer
-from onnxplain.explanation import Explanation
-from onnxplain.formats.encoding import encode_image
-from onnxplain.formats.write import check_folder, write_files
 from onnxplain.methods.registry import METHODS, make_method
-from onnxplain.render import check_colormap
+from onnxplain.results.comparison import draw_comparison
+from onnxplain.results.explanation import Explanation
+from onnxplain.results.formats.encoding import encode_image
+from onnxplain.results.formats.write import check_folder, write_files
+from onnxplain.results.render import check_colormap
 
 _REFUSALS = (GradientError, LayerError, MapError, OptionError, TargetError)
 """Why one method has nothing to show for a picture while another has."""

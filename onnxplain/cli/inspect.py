@@ -10,13 +10,13 @@ from typing import Any
 
 import typer
 
+from onnxplain.analysis.batch_axis import has_fixed_batch
+from onnxplain.analysis.layers import Layer
 from onnxplain.cli.flags import Given
 from onnxplain.cli.loading import open_model
 from onnxplain.cli.tables import print_table
 from onnxplain.errors import LayerError, OnnxplainError
 from onnxplain.explainer import Explainer
-from onnxplain.graph.batch import has_fixed_batch
-from onnxplain.graph.layers import Layer
 from onnxplain.tensors import TensorSpec
 
 Facts = dict[str, Any]

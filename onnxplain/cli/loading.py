@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from onnxplain.baselines import BASELINES, BaselineSpec
 from onnxplain.cli.flags import Given
 from onnxplain.errors import OptionError
+from onnxplain.execution.baselines import BASELINES, BaselineSpec
 from onnxplain.explainer import Explainer
 from onnxplain.images.picture import find_pictures, read_picture
 from onnxplain.tensors import Array

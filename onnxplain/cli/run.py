@@ -20,13 +20,13 @@ from onnxplain.cli.pictures import (
     told_apart,
 )
 from onnxplain.errors import PictureError
-from onnxplain.explanation import Explanation
-from onnxplain.formats import check_formats
-from onnxplain.formats.manifest import plain
-from onnxplain.formats.names import file_stem
-from onnxplain.formats.write import check_folder
 from onnxplain.methods.registry import make_method
-from onnxplain.render import check_colormap
+from onnxplain.results.explanation import Explanation
+from onnxplain.results.formats import check_formats
+from onnxplain.results.formats.manifest import plain
+from onnxplain.results.formats.names import file_stem
+from onnxplain.results.formats.write import check_folder
+from onnxplain.results.render import check_colormap
 
 
 @dataclass(frozen=True)

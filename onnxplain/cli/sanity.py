@@ -13,11 +13,11 @@ from onnxplain.cli.loading import method_options, open_model
 from onnxplain.cli.pictures import find_sitters, note_guess
 from onnxplain.cli.tables import print_table
 from onnxplain.errors import OptionError
-from onnxplain.formats.encoding import encode_image
-from onnxplain.formats.write import check_folder, write_files
 from onnxplain.methods.registry import make_method
-from onnxplain.render import check_colormap
-from onnxplain.sanity import SAME_ABOVE, SanityCheck, sanity_check
+from onnxplain.metrics.sanity import SAME_ABOVE, SanityCheck, sanity_check
+from onnxplain.results.formats.encoding import encode_image
+from onnxplain.results.formats.write import check_folder, write_files
+from onnxplain.results.render import check_colormap
 
 
 def check_method(

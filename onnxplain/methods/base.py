@@ -10,15 +10,15 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from onnxplain.autodiff.registry import STANDARD, Rules
-from onnxplain.baselines import BaselineSpec
+from onnxplain.analysis.classifier import Classifier
+from onnxplain.analysis.layers import Layer
+from onnxplain.autodiff.table import STANDARD, Rules
 from onnxplain.errors import LayerError, OptionError
-from onnxplain.graph.classifier import Classifier
-from onnxplain.graph.layers import Layer
-from onnxplain.graph.masking import Mask
+from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.methods.options import ScoreKind, option
 from onnxplain.methods.points import Points, passes
 from onnxplain.tensors import Array, FloatArray
+from onnxplain.transforms.masks import Mask
 
 
 @dataclass(frozen=True, eq=False)

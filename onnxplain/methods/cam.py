@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from onnxplain.analysis.layers import Layer
 from onnxplain.errors import LayerError, TargetError
-from onnxplain.graph.layers import Layer
 from onnxplain.methods.base import Anatomy, LayerMethod, Maps, Method, Subject, weighted_sum
 from onnxplain.methods.layer_maps import LayerMapMethod
 from onnxplain.tensors import Array, FloatArray

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from onnxplain.autodiff.variants.deeplift import DEEPLIFT
-from onnxplain.autodiff.variants.difference import BASELINE
-from onnxplain.baselines import BaselineSpec
+from onnxplain.autodiff.propagation.deeplift import DEEPLIFT
+from onnxplain.autodiff.propagation.difference import BASELINE
+from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.methods.base import Maps, Subject
 from onnxplain.methods.completeness import completeness
 from onnxplain.methods.gradient import InputGradientMethod

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from onnxplain.autodiff.registry import Rules
-from onnxplain.autodiff.variants.guided import DECONVNET, GUIDED
+from onnxplain.autodiff.propagation.guided import DECONVNET, GUIDED
+from onnxplain.autodiff.table import Rules
 from onnxplain.methods.base import Maps, Subject
 from onnxplain.methods.gradient import InputGradientMethod, passes_here
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from onnxplain.autodiff.variants.guided import GUIDED
+from onnxplain.autodiff.propagation.guided import GUIDED
 from onnxplain.images.geometry import upsample
 from onnxplain.methods.base import LayerMethod, Maps, Subject, rows_and_columns
 from onnxplain.methods.gradcam import GradCAM

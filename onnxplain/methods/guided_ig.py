@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from onnxplain.baselines import BaselineSpec
 from onnxplain.errors import OptionError
+from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.methods.base import Maps, Subject
 from onnxplain.methods.completeness import completeness
 from onnxplain.methods.gradient import InputGradientMethod

@@ -10,9 +10,8 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from onnxplain.baselines import BaselineSpec
 from onnxplain.errors import OptionError
-from onnxplain.graph.masking import Share
+from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.methods.base import Maps, Subject
 from onnxplain.methods.completeness import completeness, gap
 from onnxplain.methods.gradient import InputGradientMethod
@@ -20,6 +19,7 @@ from onnxplain.methods.options import Quadrature
 from onnxplain.methods.points import Blend, Points, together
 from onnxplain.methods.quadrature import nodes
 from onnxplain.tensors import Array, FloatArray
+from onnxplain.transforms.masks import Share
 
 MOST_STEPS = 3200
 """`tolerance` doubles the steps no further than this."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from onnxplain.analysis.layers import Layer
 from onnxplain.errors import LayerError
-from onnxplain.graph.layers import Layer
 from onnxplain.images.geometry import upsample
 from onnxplain.methods.base import Anatomy, LayerMethod, Maps, Subject
 from onnxplain.methods.options import Fuse

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from onnxplain.autodiff.variants.lrp import relevance
-from onnxplain.autodiff.variants.lrp_layers import HIGH, LOW
-from onnxplain.baselines import BaselineSpec
+from onnxplain.autodiff.propagation.lrp import relevance
+from onnxplain.autodiff.propagation.lrp_layers import HIGH, LOW
 from onnxplain.errors import OptionError
+from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.methods.base import Maps, Subject
 from onnxplain.methods.completeness import gap
 from onnxplain.methods.gradient import InputGradientMethod, passes_here

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from onnxplain.analysis.layers import Layer
 from onnxplain.errors import LayerError, OptionError
-from onnxplain.graph.layers import Layer
 from onnxplain.methods.base import Anatomy, Gradients, Maps, Method, Subject, one_layer
 from onnxplain.methods.canvas import Adam, Canvas, View
 from onnxplain.methods.points import Following

@@ -8,12 +8,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from onnxplain.baselines import BaselineSpec
 from onnxplain.errors import OptionError
-from onnxplain.graph.masking import Erase, box_feeds
+from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.methods.base import InputMethod, Maps, Subject
 from onnxplain.methods.options import Sizes
 from onnxplain.tensors import Array
+from onnxplain.transforms.masks import Erase, box_feeds
 
 
 @dataclass(frozen=True, kw_only=True)

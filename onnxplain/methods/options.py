@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from onnxplain.baselines import BaselineSpec
+from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.tensors import Array
 
 ScoreKind = Literal["logit", "probability"]

@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from onnxplain.errors import LayerError, MapError
-from onnxplain.graph.masking import Erase, Keep, box_feeds
 from onnxplain.methods.base import Maps, Subject, collect, relu, weighted_sum
 from onnxplain.methods.layer_maps import LayerMapMethod
+from onnxplain.transforms.masks import Erase, Keep, box_feeds
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from onnxplain.graph.masking import Mask
 from onnxplain.tensors import Array, FloatArray
+from onnxplain.transforms.masks import Mask
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from onnxplain.errors import OptionError
-from onnxplain.graph.names import closest
 from onnxplain.methods.base import Method
 from onnxplain.methods.blur import BlurIG
 from onnxplain.methods.cam import CAM, EigenCAM, FeatureMaps, RegressionActivationMap
@@ -36,6 +35,7 @@ from onnxplain.methods.smooth_gradcam import SmoothGradCAMPlusPlus
 from onnxplain.methods.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
 from onnxplain.methods.superpixels import LIME, KernelSHAP
 from onnxplain.methods.transformer import AttentionRollout, LeGrad, ViTReciproCAM
+from onnxplain.suggestions import closest
 
 METHODS: dict[str, type[Method]] = {
     method.name: method

@@ -8,13 +8,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from onnxplain.baselines import BaselineSpec
 from onnxplain.errors import OptionError
-from onnxplain.graph.masking import Mask, Segmented, Shifted
-from onnxplain.graph.shapes import Shape
+from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.methods.base import InputMethod, Maps, Subject
 from onnxplain.methods.options import ScoreKind
+from onnxplain.model.shapes import Shape
 from onnxplain.tensors import FloatArray
+from onnxplain.transforms.masks import Mask, Segmented, Shifted
 
 _ROUNDING = 1e-6
 

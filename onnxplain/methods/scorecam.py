@@ -7,8 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from onnxplain.baselines import BaselineSpec
-from onnxplain.graph.masking import Upsampled
+from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.methods.base import (
     Maps,
     Subject,
@@ -20,6 +19,7 @@ from onnxplain.methods.base import (
 from onnxplain.methods.layer_maps import LayerMapMethod
 from onnxplain.methods.numbers import softmax
 from onnxplain.methods.options import ScoreKind
+from onnxplain.transforms.masks import Upsampled
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,10 @@ from types import ModuleType
 import numpy as np
 
 from onnxplain.errors import OptionError
-from onnxplain.graph.masking import Segmented
 from onnxplain.methods.base import Subject
 from onnxplain.methods.options import Segments
 from onnxplain.tensors import Array, FloatArray
+from onnxplain.transforms.masks import Segmented
 
 
 @dataclass(frozen=True, eq=False)

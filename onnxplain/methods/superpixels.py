@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from onnxplain.baselines import BaselineSpec
 from onnxplain.errors import OptionError
+from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.methods.base import InputMethod, Maps, Subject
 from onnxplain.methods.options import ScoreKind, Segments
 from onnxplain.methods.segments import find_segments, needed

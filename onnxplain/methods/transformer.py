@@ -8,7 +8,6 @@ from typing import ClassVar
 import numpy as np
 
 from onnxplain.errors import LayerError, OptionError
-from onnxplain.graph.masking import Along
 from onnxplain.methods.base import (
     Attention,
     LayerMethod,
@@ -21,6 +20,7 @@ from onnxplain.methods.base import (
 from onnxplain.methods.options import ScoreKind
 from onnxplain.methods.points import passes
 from onnxplain.tensors import Array, FloatArray
+from onnxplain.transforms.masks import Along
 
 
 @dataclass(frozen=True, kw_only=True)

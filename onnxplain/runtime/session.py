@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from onnxplain.errors import ModelError, ProviderError
-from onnxplain.graph.model import Model
+from onnxplain.model.model import Model
 from onnxplain.runtime.ort import onnxruntime
 from onnxplain.runtime.providers import device_of
 from onnxplain.tensors import Array

@@ -10,9 +10,9 @@ from tiny import tiny
 from onnxplain import Explainer
 from onnxplain.autodiff.differentiability import Obstacle, differentiability
 from onnxplain.autodiff.differentiate import differentiate
-from onnxplain.autodiff.prepare import prepare
+from onnxplain.autodiff.lowering import prepare
 from onnxplain.errors import GradientError, OnnxplainError
-from onnxplain.graph.load import load
+from onnxplain.model.load import load
 from tools.gradients.cases import cases
 
 VECTOR = "float[N,3] x"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from onnxplain.autodiff.differentiate import GRADIENT, differentiate
-from onnxplain.graph.surgery import with_outputs
+from onnxplain.transforms.extract import with_outputs
 from tools.gradients.backend import verdicts
 from tools.gradients.ours import Subject, answers, difference, one_by_one, run, session
 from tools.gradients.verdict import KINK, NO_RULE, PASSED, REFUSED, WRONG

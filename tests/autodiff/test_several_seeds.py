@@ -11,10 +11,10 @@ from onnxplain.autodiff.differentiate import (
     gradient_name,
     seed_name,
 )
-from onnxplain.autodiff.prepare import prepare
-from onnxplain.autodiff.registry import STANDARD
-from onnxplain.autodiff.variants.guided import GUIDED
-from onnxplain.graph.load import load
+from onnxplain.autodiff.lowering import prepare
+from onnxplain.autodiff.propagation.guided import GUIDED
+from onnxplain.autodiff.table import STANDARD
+from onnxplain.model.load import load
 
 CONVOLUTIONS = """
     a = Conv<pads=[1,1,1,1]>(x, K)  b = Relu(a)  c = MaxPool<kernel_shape=[2,2], strides=[2,2]>(b)

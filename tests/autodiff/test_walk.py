@@ -7,9 +7,9 @@ import pytest
 from onnx import parser
 
 from onnxplain.autodiff.differentiate import GRADIENT, SEED, differentiate
-from onnxplain.autodiff.registry import STANDARD
+from onnxplain.autodiff.table import STANDARD
 from onnxplain.errors import GradientError
-from onnxplain.graph.load import load
+from onnxplain.model.load import load
 
 
 def model(body, inputs="float[N,3] x", output="float[N,3] y", weights=""):

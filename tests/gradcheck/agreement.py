@@ -8,9 +8,9 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, parser
 
 from gradcheck.reference import Feeds, onnxruntime_function
-from onnxplain.graph.load import load
-from onnxplain.graph.model import Model
-from onnxplain.graph.wiring import subgraphs
+from onnxplain.model.graph_index import subgraphs
+from onnxplain.model.load import load
+from onnxplain.model.model import Model
 
 
 def agreeing(

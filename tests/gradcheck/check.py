@@ -19,8 +19,8 @@ from gradcheck.reference import (
 )
 from onnxplain.autodiff.differentiate import GRADIENT, SEED, differentiate
 from onnxplain.errors import GradientError
-from onnxplain.graph.load import load
-from onnxplain.graph.model import Model, opset_of
+from onnxplain.model.load import load
+from onnxplain.model.model import Model, opset_of
 from onnxplain.tensors import Array
 
 _LOWEST_OPSET = 18

@@ -9,7 +9,7 @@ import numpy as np
 from onnx import ModelProto, ValueInfoProto, helper, numpy_helper
 from onnx.helper import np_dtype_to_tensor_dtype
 
-from onnxplain.graph.shapes import infer_specs
+from onnxplain.model.shapes import infer_specs
 from onnxplain.tensors import Array
 
 

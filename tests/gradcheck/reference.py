@@ -20,7 +20,7 @@ from onnx import (
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.ops.op_pad import Pad_18
 
-from onnxplain.graph.model import opset_of
+from onnxplain.model.model import opset_of
 from onnxplain.tensors import Array
 
 Feeds = Mapping[str, Array]

@@ -16,7 +16,7 @@ from tiny import noise, tiny
 
 from onnxplain import Explainer
 from onnxplain.errors import LayerError, MapError, OptionError
-from onnxplain.render.sheet import contact_sheet
+from onnxplain.results.render.sheet import contact_sheet
 from onnxplain.runtime.session import Session
 
 # --- net T --------------------------------------------------------------------------------------

@@ -11,12 +11,12 @@ from numpy.testing import assert_allclose
 from references.paths import along, straight
 from tiny import noise
 
-from onnxplain.baselines import BASELINES
 from onnxplain.errors import OptionError
-from onnxplain.graph.builder import PREFIX
+from onnxplain.execution.baselines import BASELINES
 from onnxplain.methods import integrated
 from onnxplain.methods.quadrature import nodes
 from onnxplain.runtime.session import Session
+from onnxplain.transforms.builder import PREFIX
 
 X, ABSENT, W = noise(1, 3, 6, 5), noise(1, 3, 6, 5, seed=2), noise(3, 6, 5, seed=1)
 RULES = ["gauss-legendre", *(f"riemann-{n}" for n in ("left", "right", "middle", "trapezoid"))]

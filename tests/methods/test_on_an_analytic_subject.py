@@ -11,17 +11,17 @@ from references.perturbation import scorecam as reference_scorecam
 from references.perturbation import scorecam_mask
 from references.resize import upsample_half_pixel
 
+from onnxplain.analysis.classifier import Classifier
+from onnxplain.analysis.layers import Layer
+from onnxplain.analysis.layout import Layout
 from onnxplain.errors import MapError, TargetError
-from onnxplain.graph.classifier import Classifier
-from onnxplain.graph.layers import Layer
-from onnxplain.graph.layout import Layout
-from onnxplain.graph.masking import Erase, Keep, Mask, Shifted, Upsampled
 from onnxplain.methods.base import Batch, Method, Subject
 from onnxplain.methods.cam import CAM, EigenCAM, FeatureMaps
 from onnxplain.methods.occlusion import Occlusion
 from onnxplain.methods.perturb_layer import AblationCAM, ReciproCAM
 from onnxplain.methods.rise import RISE
 from onnxplain.methods.scorecam import ScoreCAM
+from onnxplain.transforms.masks import Erase, Keep, Mask, Shifted, Upsampled
 
 Array = np.ndarray[Any, np.dtype[Any]]
 RANDOM = np.random.default_rng(0)

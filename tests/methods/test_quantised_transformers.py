@@ -23,11 +23,11 @@ from references.vit import BLOCKS, GRID, PICTURE, ViT, legrad, rollout
 from tiny import noise, run
 
 from onnxplain import Explainer
-from onnxplain.autodiff.prepare import prepare
-from onnxplain.graph.load import load
-from onnxplain.graph.shapes import infer_shapes
-from onnxplain.graph.surgery import with_outputs
-from onnxplain.graph.transformer import find_transformer
+from onnxplain.analysis.transformer import find_transformer
+from onnxplain.autodiff.lowering import prepare
+from onnxplain.model.load import load
+from onnxplain.model.shapes import infer_shapes
+from onnxplain.transforms.extract import with_outputs
 
 NET = ViT()
 TARGET = 2

@@ -11,7 +11,7 @@ from tiny import noise, run, tiny
 
 from onnxplain import Explainer
 from onnxplain.errors import LayerError, OptionError
-from onnxplain.graph.surgery import with_outputs
+from onnxplain.transforms.extract import with_outputs
 
 FORMS = [(True, False), (False, False), (True, True)]
 

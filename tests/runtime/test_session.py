@@ -11,7 +11,7 @@ from onnx import ModelProto
 from tiny import noise, tiny
 
 from onnxplain.errors import ModelError, ProviderError
-from onnxplain.graph.load import load
+from onnxplain.model.load import load
 from onnxplain.runtime.session import OutOfMemoryError, Session
 
 CPU = ["CPUExecutionProvider"]

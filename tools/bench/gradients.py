@@ -25,13 +25,13 @@ import onnxruntime as ort
 
 import onnxplain
 from onnxplain.autodiff.differentiate import SEED, differentiate
-from onnxplain.autodiff.prepare import prepare
-from onnxplain.autodiff.registry import STANDARD
+from onnxplain.autodiff.lowering import prepare
 from onnxplain.autodiff.rules.convolution import SPARING
-from onnxplain.graph.batch import with_batch
-from onnxplain.graph.model import Model
-from onnxplain.graph.surgery import with_outputs
+from onnxplain.autodiff.table import STANDARD
+from onnxplain.model.model import Model
 from onnxplain.tensors import FloatArray
+from onnxplain.transforms.extract import with_outputs
+from onnxplain.transforms.fixed_batch import with_batch
 
 _MODELS = Path(__file__).parents[2] / "models"
 

@@ -8,15 +8,15 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from onnx import ModelProto, NodeProto, numpy_helper, parser
 
-from onnxplain.autodiff.calculus import Calculus
 from onnxplain.autodiff.differentiate import differentiate
-from onnxplain.autodiff.prepare import prepare
-from onnxplain.autodiff.registry import STANDARD, Entry, Rules
-from onnxplain.autodiff.step import Step
-from onnxplain.graph.builder import PREFIX
-from onnxplain.graph.load import load
-from onnxplain.graph.model import Model
-from onnxplain.graph.wiring import Wiring
+from onnxplain.autodiff.gradient_builder import GradientBuilder
+from onnxplain.autodiff.lowering import prepare
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.table import STANDARD, Entry, Rules
+from onnxplain.model.graph_index import Wiring
+from onnxplain.model.load import load
+from onnxplain.model.model import Model
+from onnxplain.transforms.builder import PREFIX
 
 _NET = """
 <ir_version: 8, opset_import: ["" : 18]>
@@ -140,14 +140,14 @@ class _Recording(Rules):
         super().__init__()
         self.written: list[tuple[NodeProto, list[str]]] = []
 
-    def find(self, step: Step) -> Entry | None:
+    def find(self, step: NodeView) -> Entry | None:
         """As by the standard rules."""
         entry = STANDARD.find(step)
         if entry is None:
             return None
         return Entry(functools.partial(self._write, entry), entry.since, entry.broadcasts)
 
-    def _write(self, entry: Entry, g: Calculus, step: Step, *dys: object) -> object:
+    def _write(self, entry: Entry, g: GradientBuilder, step: NodeView, *dys: object) -> object:
         start = len(g.graph.nodes)
         given = entry.rule(g, step, *dys)
         self.written.append((step.node, [node.name for node in g.graph.nodes[start:]]))

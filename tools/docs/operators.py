@@ -17,12 +17,12 @@ from onnx import NodeProto
 from onnx.defs import OpSchema
 
 import onnxplain.autodiff.rules  # noqa: F401 - enters the rules into the table
-from onnxplain.autodiff.prepare import fused
-from onnxplain.autodiff.prepare.rewrite import MICROSOFT, Rewrites
-from onnxplain.autodiff.registry import STANDARD, ZERO
-from onnxplain.autodiff.step import Step
+from onnxplain.autodiff.lowering import fused
+from onnxplain.autodiff.lowering.rewrite import MICROSOFT, Rewrites
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.table import STANDARD, ZERO
 
-_PASSES = importlib.import_module("onnxplain.autodiff.prepare")
+_PASSES = importlib.import_module("onnxplain.autodiff.lowering")
 _ROOT = Path(__file__).parents[2]
 _NEWEST = onnx.defs.onnx_opset_version()
 _KINDS = _RULE, _REWRITTEN, _BODY, _ZERO, _NONE = "rule", "rewritten", "body", "zero", "none"
@@ -79,7 +79,7 @@ def _summary(handled: dict[str, Handling]) -> str:
 def _handling(domain: str, op: str, schema: OpSchema | None) -> Handling:
     if not domain and op in ZERO:
         return Handling(_ZERO)
-    entry = STANDARD.find(Step(NodeProto(op_type=op, domain=domain), _NEWEST, gs.Variable))
+    entry = STANDARD.find(NodeView(NodeProto(op_type=op, domain=domain), _NEWEST, gs.Variable))
     if entry is not None:
         return Handling(_RULE, _link(entry.rule.__module__))
     if (domain, op) in _rewrites():

@@ -21,12 +21,12 @@ from gradcheck.reference import (  # type: ignore[import-not-found]
 )
 from onnx import ModelProto, numpy_helper
 
-from onnxplain.autodiff.prepare import prepare
+from onnxplain.autodiff.lowering import prepare
 from onnxplain.errors import GradientError
-from onnxplain.graph.load import load
-from onnxplain.graph.model import Model
-from onnxplain.graph.surgery import with_outputs
+from onnxplain.model.load import load
+from onnxplain.model.model import Model
 from onnxplain.tensors import Array
+from onnxplain.transforms.extract import with_outputs
 from tools.gradients.cases import cases, older, parameters
 from tools.gradients.verdict import (
     BESIDE,

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto
 
-from onnxplain.autodiff.prepare.rewrite import all_nodes
+from onnxplain.autodiff.lowering.rewrite import all_nodes
 
 _NEWEST_IR, _NEWEST_OPSET = 13, 26
 """What ONNX Runtime loads; newer models are declared older where that changes no operator."""

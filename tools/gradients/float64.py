@@ -17,11 +17,11 @@ from gradcheck.reference import doubled  # type: ignore[import-not-found]
 from onnx import NodeProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from onnxplain.graph.constants import constant_value
-from onnxplain.graph.model import Model
-from onnxplain.graph.surgery import with_outputs
-from onnxplain.graph.wiring import attributes
+from onnxplain.model.constants import constant_value
+from onnxplain.model.graph_index import attributes
+from onnxplain.model.model import Model
 from onnxplain.tensors import Array, FloatArray
+from onnxplain.transforms.extract import with_outputs
 from tools.gradients.kernels import KERNELS, maxima
 from tools.gradients.ours import run
 

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
+from onnxplain.analysis.score import find_score
 from onnxplain.autodiff.differentiate import GRADIENT, SEED, differentiate
-from onnxplain.autodiff.prepare import prepare
+from onnxplain.autodiff.lowering import prepare
 from onnxplain.explainer import Explainer
-from onnxplain.graph.load import load
-from onnxplain.graph.model import Model
-from onnxplain.graph.score import find_score
 from onnxplain.images.picture import read_picture
+from onnxplain.model.load import load
+from onnxplain.model.model import Model
 from onnxplain.tensors import Array, FloatArray
 from tools.gradients import straight_through
 from tools.gradients.deployed import FORMS

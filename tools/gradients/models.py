@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from peers.modules import torch_module  # type: ignore[import-not-found]
 
-from onnxplain.graph.surgery import with_outputs
+from onnxplain.transforms.extract import with_outputs
 from tools.gradients import torch_side
 from tools.gradients.gaps import Gap, gaps
 from tools.gradients.ours import CONVOLUTIONAL, Subject, session

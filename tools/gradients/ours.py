@@ -12,11 +12,11 @@ import numpy as np
 import onnxruntime as ort
 
 from onnxplain.autodiff.differentiate import GRADIENT, SEED, differentiate
-from onnxplain.autodiff.prepare import prepare
+from onnxplain.autodiff.lowering import prepare
 from onnxplain.explainer import Explainer
-from onnxplain.graph.model import Model
-from onnxplain.graph.surgery import with_outputs
+from onnxplain.model.model import Model
 from onnxplain.tensors import Array, FloatArray
+from onnxplain.transforms.extract import with_outputs
 
 MODELS = Path(__file__).parents[2] / "models"
 

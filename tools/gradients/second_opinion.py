@@ -11,9 +11,9 @@ from pathlib import Path
 
 import onnx
 
-from onnxplain.graph.load import load
-from onnxplain.graph.surgery import with_outputs
+from onnxplain.model.load import load
 from onnxplain.tensors import FloatArray
+from onnxplain.transforms.extract import with_outputs
 from tools.gradients.ours import Subject, difference, run
 
 HEADER = (

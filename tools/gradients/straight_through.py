@@ -17,8 +17,8 @@ from onnx import NodeProto, TensorProto, numpy_helper
 from torch import Tensor
 from torch.nn import functional
 
-from onnxplain.graph.model import Model
-from onnxplain.graph.wiring import attributes
+from onnxplain.model.graph_index import attributes
+from onnxplain.model.model import Model
 from onnxplain.tensors import FloatArray
 
 Attributes = Mapping[str, Any]

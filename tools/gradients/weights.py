@@ -17,7 +17,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from onnxplain.graph.model import Model
+from onnxplain.model.model import Model
 from onnxplain.tensors import Array, FloatArray
 
 _SAME = 1e-4

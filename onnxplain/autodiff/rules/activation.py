@@ -9,9 +9,9 @@ from math import pi, sqrt
 
 import onnx_graphsurgeon as gs
 
-from onnxplain.autodiff.calculus import F32, Calculus
-from onnxplain.autodiff.registry import vjp, vjp_table, zero_gradient
-from onnxplain.autodiff.step import Step
+from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.table import vjp, vjp_table, zero_gradient
 
 _SELU_ALPHA = 1.67326319217681884765625
 _SELU_GAMMA = 1.05070102214813232421875
@@ -29,56 +29,56 @@ vjp_table(
 
 
 @vjp("LeakyRelu")
-def leaky_relu(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def leaky_relu(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     alpha = s.attr("alpha", 0.01)
     return g.Where(g.Greater(s.x, F32(0)), dy, g.Mul(dy, F32(alpha)))
 
 
 @vjp("PRelu", broadcasts=True)
-def prelu(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
+def prelu(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
     x, slope = s.inputs
     positive = g.Greater(x, F32(0))
     return g.Where(positive, dy, g.Mul(dy, slope)), g.Where(positive, F32(0), g.Mul(dy, x))
 
 
 @vjp("ThresholdedRelu")
-def thresholded_relu(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def thresholded_relu(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     return g.where(g.Greater(s.x, F32(s.attr("alpha", 1.0))), dy)
 
 
 @vjp("Shrink")
-def shrink(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def shrink(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     return g.where(g.Greater(g.Abs(s.x), F32(s.attr("lambd", 0.5))), dy)
 
 
 @vjp("Elu")
-def elu(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def elu(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     alpha = s.attr("alpha", 1.0)  # below 0: y = α (eˣ - 1), y' = α eˣ = y + α
     return g.Mul(dy, g.Where(g.Greater(s.x, F32(0)), F32(1), g.Add(s.y, F32(alpha))))
 
 
 @vjp("Celu")
-def celu(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def celu(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     alpha = s.attr("alpha", 1.0)  # below 0: y = α (exp(x/α) - 1), y' = y/α + 1
     below = g.Add(g.Mul(s.y, F32(1 / alpha)), F32(1))
     return g.Mul(dy, g.Where(g.Greater(s.x, F32(0)), F32(1), below))
 
 
 @vjp("Selu")
-def selu(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def selu(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     alpha, gamma = s.attr("alpha", _SELU_ALPHA), s.attr("gamma", _SELU_GAMMA)
     below = g.Add(s.y, F32(alpha * gamma))
     return g.Mul(dy, g.Where(g.Greater(s.x, F32(0)), F32(gamma), below))
 
 
 @vjp("HardSigmoid")
-def hard_sigmoid(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def hard_sigmoid(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     inside = g.Mul(g.above(s.y), g.below(s.y, 1))
     return g.Mul(dy, g.Mul(inside, F32(s.attr("alpha", 0.2))))
 
 
 @vjp("HardSwish")
-def hard_swish(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def hard_swish(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     x = s.x  # y = x h with h = x/6 + 1/2, kept between 0 and 1; y' = h + x h'
     inside = g.Mul(g.above(x, -3), g.below(x, 3))
     h = g.HardSigmoid(x, alpha=1 / 6, beta=0.5)
@@ -86,33 +86,33 @@ def hard_swish(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
 
 
 @vjp("Swish")
-def swish(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def swish(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     alpha = F32(s.attr("alpha", 1.0))
     gate = g.Sigmoid(g.Mul(s.x, alpha))  # y = x σ(αx), y' = σ + α y (1 - σ)
     return g.Mul(dy, g.Add(gate, g.Mul(g.Mul(s.y, alpha), g.complement(gate))))
 
 
 @vjp("Mish")
-def mish(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def mish(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     t = g.Tanh(g.Softplus(s.x))  # y = x t, y' = t + x (1 - t²) σ(x)
     bend = g.Mul(g.Mul(s.x, g.Sigmoid(s.x)), g.complement(g.square(t)))
     return g.Mul(dy, g.Add(t, bend))
 
 
 @vjp("Gelu")
-def gelu(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def gelu(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     slope = {"none": _gelu_slope, "tanh": _tanh_gelu_slope}[s.attr("approximate", "none")]
     return g.Mul(dy, slope(g, s.x))
 
 
-def _gelu_slope(g: Calculus, x: gs.Variable) -> gs.Tensor:
+def _gelu_slope(g: GradientBuilder, x: gs.Variable) -> gs.Tensor:
     """Φ(x) + x φ(x), with the normal distribution Φ and its density φ."""
     cumulative = g.Mul(F32(0.5), g.Add(F32(1), g.Erf(g.Mul(x, F32(1 / sqrt(2))))))
     density = g.Mul(F32(1 / sqrt(2 * pi)), g.Exp(g.Mul(F32(-0.5), g.square(x))))
     return g.Add(cumulative, g.Mul(x, density))
 
 
-def _tanh_gelu_slope(g: Calculus, x: gs.Variable) -> gs.Tensor:
+def _tanh_gelu_slope(g: GradientBuilder, x: gs.Variable) -> gs.Tensor:
     """(1 + t)/2 + x (1 - t²)/2 u', with t = tanh u and u = √(2/π) (x + 0.044715 x³)."""
     scale, cubic = sqrt(2 / pi), 0.044715
     x2 = g.square(x)
@@ -123,12 +123,12 @@ def _tanh_gelu_slope(g: Calculus, x: gs.Variable) -> gs.Tensor:
 
 
 @vjp("Softmax", since=13)
-def softmax(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def softmax(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     total = g.sum(g.Mul(s.y, dy), [s.attr("axis", -1)])  # dx = y (dy - Σ y dy)
     return g.Mul(s.y, g.Sub(dy, total))
 
 
 @vjp("LogSoftmax", since=13)
-def log_softmax(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def log_softmax(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     total = g.sum(dy, [s.attr("axis", -1)])  # dx = dy - eʸ Σ dy
     return g.Sub(dy, g.Mul(g.Exp(s.y), total))

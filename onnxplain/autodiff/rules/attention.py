@@ -13,10 +13,10 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from onnxplain.autodiff.calculus import F32, Calculus
-from onnxplain.autodiff.placing import Size, arange, minus, pad, size, vector
-from onnxplain.autodiff.registry import vjp
-from onnxplain.autodiff.step import Step
+from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.scatter import Size, arange, minus, pad, size, vector
+from onnxplain.autodiff.table import vjp
 
 _NEVER = F32(-np.inf)
 _SWAP = [0, 2, 1, 3]
@@ -26,7 +26,7 @@ _SWAP = [0, 2, 1, 3]
 class Heads:
     """The heads of a node, and tensors of theirs: (batch, heads, tokens, features) unless said."""
 
-    g: Calculus
+    g: GradientBuilder
     of_queries: Size
     of_keys: Size
     joined: bool
@@ -59,7 +59,7 @@ class Heads:
 
 @vjp("Attention")
 def attention(
-    g: Calculus, s: Step, dy: gs.Tensor | None, *more: gs.Tensor | None
+    g: GradientBuilder, s: NodeView, dy: gs.Tensor | None, *more: gs.Tensor | None
 ) -> tuple[gs.Tensor | None, ...]:
     """With S = cap(scale q kᵀ) + bias, P = softmax(S) and y = P v: dS = P (dP - Σ P dP)."""
     d_keys, d_values, d_scores = (*more, None, None, None)[:3]
@@ -98,13 +98,13 @@ def attention(
     return *dxs, _to_mask(g, s, heads, d_biased), *d_past
 
 
-def _heads(g: Calculus, s: Step) -> Heads:
+def _heads(g: GradientBuilder, s: NodeView) -> Heads:
     if g.rank(s.x) == 3:
         return Heads(g, s.attrs["q_num_heads"], s.attrs["kv_num_heads"], joined=True)
     return Heads(g, size(g, s.x, 1), size(g, s.inputs[1], 1), joined=False)
 
 
-def _scale(g: Calculus, s: Step, heads: Heads) -> gs.Tensor:
+def _scale(g: GradientBuilder, s: NodeView, heads: Heads) -> gs.Tensor:
     if s.attr("scale"):
         return F32(s.attrs["scale"])
     features = size(g, s.x, -1)
@@ -114,15 +114,15 @@ def _scale(g: Calculus, s: Step, heads: Heads) -> gs.Tensor:
     return g.Reciprocal(g.Sqrt(g.Cast(width, to=TensorProto.FLOAT)))
 
 
-def _flipped(g: Calculus, x: gs.Tensor) -> gs.Tensor:
+def _flipped(g: GradientBuilder, x: gs.Tensor) -> gs.Tensor:
     return g.Transpose(x, perm=[0, 1, 3, 2])
 
 
-def _sum(g: Calculus, a: gs.Tensor, b: gs.Tensor | None) -> gs.Tensor:
+def _sum(g: GradientBuilder, a: gs.Tensor, b: gs.Tensor | None) -> gs.Tensor:
     return a if b is None else g.Add(a, b)
 
 
-def _capped(g: Calculus, s: Step, raw: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor | None]:
+def _capped(g: GradientBuilder, s: NodeView, raw: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor | None]:
     """The scores with the soft cap, and its derivative."""
     cap = s.attr("softcap", 0.0)
     if not cap:
@@ -131,7 +131,7 @@ def _capped(g: Calculus, s: Step, raw: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor 
     return g.Mul(ratio, F32(cap)), g.Sub(F32(1), g.square(ratio))
 
 
-def _probabilities(g: Calculus, s: Step, scores: gs.Tensor) -> gs.Tensor:
+def _probabilities(g: GradientBuilder, s: NodeView, scores: gs.Tensor) -> gs.Tensor:
     biased = _biased(g, s, scores)
     p = g.Softmax(biased, axis=-1)
     if biased is scores:
@@ -140,7 +140,7 @@ def _probabilities(g: Calculus, s: Step, scores: gs.Tensor) -> gs.Tensor:
     return g.Where(nowhere, F32(0), p)
 
 
-def _biased(g: Calculus, s: Step, scores: gs.Tensor) -> gs.Tensor:
+def _biased(g: GradientBuilder, s: NodeView, scores: gs.Tensor) -> gs.Tensor:
     """Masked scores; a mask for fewer keys than there are forbids the others."""
     forbidden = _forbidden(g, s, scores)
     if forbidden is not None:
@@ -155,13 +155,13 @@ def _biased(g: Calculus, s: Step, scores: gs.Tensor) -> gs.Tensor:
     return g.Add(scores, bias)
 
 
-def _may_be_short(g: Calculus, s: Step) -> bool:
+def _may_be_short(g: GradientBuilder, s: NodeView) -> bool:
     keys, masked = size(g, s.inputs[1], -2), size(g, s.inputs[3], -1)
     static = isinstance(keys, int) and isinstance(masked, int) and s.input(4) is None
     return s.opset >= 24 and not (static and keys == masked)
 
 
-def _forbidden(g: Calculus, s: Step, scores: gs.Tensor) -> gs.Tensor | None:
+def _forbidden(g: GradientBuilder, s: NodeView, scores: gs.Tensor) -> gs.Tensor | None:
     """Which keys a query may not attend to for where they stand; None if it may to all."""
     filled = s.input(6)
     queries, keys = (g.Shape(scores, start=axis, end=axis + 1) for axis in (2, 3))
@@ -184,7 +184,7 @@ def _forbidden(g: Calculus, s: Step, scores: gs.Tensor) -> gs.Tensor | None:
     return _any(g, found)
 
 
-def _any(g: Calculus, conditions: list[gs.Tensor]) -> gs.Tensor | None:
+def _any(g: GradientBuilder, conditions: list[gs.Tensor]) -> gs.Tensor | None:
     if not conditions:
         return None
     first, *others = conditions
@@ -193,7 +193,9 @@ def _any(g: Calculus, conditions: list[gs.Tensor]) -> gs.Tensor | None:
     return first
 
 
-def _to_mask(g: Calculus, s: Step, heads: Heads, d_biased: gs.Tensor) -> gs.Tensor | None:
+def _to_mask(
+    g: GradientBuilder, s: NodeView, heads: Heads, d_biased: gs.Tensor
+) -> gs.Tensor | None:
     """Of the mask that is added: what reaches the scores, without the keys that it leaves out."""
     mask = s.input(3)
     if mask is None or not g.differentiable(mask):

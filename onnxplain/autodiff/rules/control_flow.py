@@ -18,9 +18,9 @@ import onnx_graphsurgeon as gs
 from onnx import GraphProto, ValueInfoProto, helper, numpy_helper
 
 from onnxplain.autodiff.body import Body
-from onnxplain.autodiff.calculus import Calculus
-from onnxplain.autodiff.registry import vjp
-from onnxplain.autodiff.step import Step
+from onnxplain.autodiff.gradient_builder import GradientBuilder
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.table import vjp
 from onnxplain.errors import GradientError
 from onnxplain.tensors import TensorSpec
 
@@ -49,7 +49,7 @@ class Stack(NamedTuple):
 
 
 @vjp("If")
-def branch(g: Calculus, s: Step, *dys: gs.Tensor | None) -> list[gs.Tensor | None]:
+def branch(g: GradientBuilder, s: NodeView, *dys: gs.Tensor | None) -> list[gs.Tensor | None]:
     (condition,), outside = _cut(s.inputs, 1)
     wanted = _needed(g, outside)
     bodies, gradients = {}, []
@@ -70,7 +70,7 @@ def branch(g: Calculus, s: Step, *dys: gs.Tensor | None) -> list[gs.Tensor | Non
 
 
 @vjp("Scan")
-def scan(g: Calculus, s: Step, *dys: gs.Tensor | None) -> list[gs.Tensor | None]:
+def scan(g: GradientBuilder, s: NodeView, *dys: gs.Tensor | None) -> list[gs.Tensor | None]:
     graph, count = s.attrs["body"], len(s.node.input) - s.attrs["num_scan_inputs"]
     inputs, outside = _cut(s.inputs, len(s.node.input))
     (initial, elements), (before, parts) = (_cut(x, count) for x in (inputs, _names(graph.input)))
@@ -91,7 +91,7 @@ def scan(g: Calculus, s: Step, *dys: gs.Tensor | None) -> list[gs.Tensor | None]
 
 
 @vjp("Loop")
-def loop(g: Calculus, s: Step, *dys: gs.Tensor | None) -> list[gs.Tensor | None]:
+def loop(g: GradientBuilder, s: NodeView, *dys: gs.Tensor | None) -> list[gs.Tensor | None]:
     inputs, outside = _cut(s.inputs, len(s.node.input))
     initial, graph = inputs[2:], GraphProto()
     graph.CopyFrom(s.attrs["body"])
@@ -113,7 +113,7 @@ def loop(g: Calculus, s: Step, *dys: gs.Tensor | None) -> list[gs.Tensor | None]
 
 
 def _back(
-    g: Calculus,
+    g: GradientBuilder,
     body: Body,
     states: Sequence[State],
     read: Sequence[Stack],
@@ -157,7 +157,7 @@ def _back(
     return {name: gradients[name] for name in reached}
 
 
-def _saving(g: Calculus, graph: GraphProto, kept: int, names: Sequence[str]) -> GraphProto:
+def _saving(g: GradientBuilder, graph: GraphProto, kept: int, names: Sequence[str]) -> GraphProto:
     """A body that makes, beside its first results, copies of what it starts from."""
     saving = GraphProto()
     saving.CopyFrom(graph)
@@ -170,7 +170,7 @@ def _saving(g: Calculus, graph: GraphProto, kept: int, names: Sequence[str]) -> 
 
 
 def _states(
-    g: Calculus,
+    g: GradientBuilder,
     before: Sequence[str],
     after: Sequence[str],
     initial: Sequence[gs.Variable],
@@ -185,7 +185,7 @@ def _states(
 
 
 def _stacks(
-    s: Step, kind: str, names: Sequence[str], values: Sequence[gs.Tensor | None]
+    s: NodeView, kind: str, names: Sequence[str], values: Sequence[gs.Tensor | None]
 ) -> list[Stack]:
     """What a Scan reads or makes, without what is missing."""
     axes, directions = (s.attr(f"{kind}_{what}") for what in ("axes", "directions"))
@@ -204,7 +204,7 @@ def _places(kind: str, stacks: Sequence[Stack]) -> dict[str, list[int]]:
     }
 
 
-def _renamed(g: Calculus, x: gs.Variable, name: str, axis: int | None = None) -> TensorSpec:
+def _renamed(g: GradientBuilder, x: gs.Variable, name: str, axis: int | None = None) -> TensorSpec:
     """What is known of a tensor, for the body, where the axis of a stack is gone."""
     spec = g.spec(x)
     if spec is None or spec.dtype.kind == "O":
@@ -220,7 +220,7 @@ def _renamed(g: Calculus, x: gs.Variable, name: str, axis: int | None = None) ->
     return replace(spec, name=name, shape=dims)
 
 
-def _needed(g: Calculus, outside: Sequence[gs.Variable]) -> list[str]:
+def _needed(g: GradientBuilder, outside: Sequence[gs.Variable]) -> list[str]:
     return [x.name for x in outside if x.name in g.needed]
 
 

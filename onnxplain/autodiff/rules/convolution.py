@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.autodiff.calculus import Calculus
-from onnxplain.autodiff.registry import Rule, vjp
+from onnxplain.autodiff.gradient_builder import GradientBuilder
+from onnxplain.autodiff.node_view import NodeView
 from onnxplain.autodiff.rules.window import (
     Window,
     crop,
@@ -19,12 +19,12 @@ from onnxplain.autodiff.rules.window import (
     spatial_shape,
     spread,
 )
-from onnxplain.autodiff.step import Step
+from onnxplain.autodiff.table import Rule, vjp
 from onnxplain.errors import GradientError
 
 
 @vjp("Conv")
-def conv(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
+def conv(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
     win = input_window(g, s, kernel_shape(g, s))
     if not win.static or (win.margins < 0).any():
         return conv_by_own_weights(g, s, dy)
@@ -40,7 +40,7 @@ def conv(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
     return dx, weights(g, s, s.x, dy, win), bias(g, dy, win)
 
 
-def _by_turned_weights(g: Calculus, s: Step, dy: gs.Variable, win: Window) -> gs.Tensor:
+def _by_turned_weights(g: GradientBuilder, s: NodeView, dy: gs.Variable, win: Window) -> gs.Tensor:
     """The gradient of the input, with `dy` at every place where a window could begin."""
     return g.Conv(
         dy,
@@ -51,13 +51,13 @@ def _by_turned_weights(g: Calculus, s: Step, dy: gs.Variable, win: Window) -> gs
     )
 
 
-def _depthwise(g: Calculus, s: Step) -> bool:
+def _depthwise(g: GradientBuilder, s: NodeView) -> bool:
     """Whether each channel is convolved by itself."""
     group = s.attr("group", 1)
     return group > 1 and (g.dims(s.inputs[1]) or ())[:2] == (group, 1)
 
 
-def conv_by_own_weights(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
+def conv_by_own_weights(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
     """The same without a turned copy of the weights, which is faster where strides are 1."""
     win = input_window(g, s, kernel_shape(g, s))
     dx = spread(g, dy, s.inputs[1], win, s, s.attr("group", 1))
@@ -72,14 +72,14 @@ Slower, most of all where convolutions are depthwise.
 
 
 @vjp("ConvTranspose")
-def conv_transpose(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
+def conv_transpose(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
     dy, win = padded(g, dy, output_window(g, s, kernel_shape(g, s)))
     form = {**win.form, "pads": win.pads.tolist(), "group": s.attr("group", 1)}
     dx = g.Conv(dy, s.inputs[1], **form)
     return dx, weights(g, s, dy, s.x, win), bias(g, dy, win)
 
 
-def kernel_shape(g: Calculus, s: Step) -> list[int]:
+def kernel_shape(g: GradientBuilder, s: NodeView) -> list[int]:
     """The spatial sizes of the weights.
 
     Raises:
@@ -95,7 +95,7 @@ def kernel_shape(g: Calculus, s: Step) -> list[int]:
     return kernel
 
 
-def turned(g: Calculus, s: Step, win: Window) -> gs.Tensor:
+def turned(g: GradientBuilder, s: NodeView, win: Window) -> gs.Tensor:
     """The weights (M, C/group, *k) as (C, M/group, *k), each kernel turned by 180 degrees.
 
     Nodes rather than a new constant: the file stays small, and ONNX Runtime folds them.
@@ -117,7 +117,9 @@ def turned(g: Calculus, s: Step, win: Window) -> gs.Tensor:
     return g.Slice(swapped, back, back * np.iinfo(np.int64).max, axes, back)
 
 
-def weights(g: Calculus, s: Step, outer: gs.Variable, inner: gs.Variable, win: Window) -> gs.Tensor:
+def weights(
+    g: GradientBuilder, s: NodeView, outer: gs.Variable, inner: gs.Variable, win: Window
+) -> gs.Tensor:
     """The gradient of the weights: `outer` convolved with `inner`, batch and channels swapped.
 
     `outer` is where the windows are laid, `inner` what belongs to each of them: the input and the
@@ -145,5 +147,5 @@ def weights(g: Calculus, s: Step, outer: gs.Variable, inner: gs.Variable, win: W
     return g.Transpose(dw, perm=swap)
 
 
-def bias(g: Calculus, dy: gs.Variable, win: Window) -> gs.Tensor:
+def bias(g: GradientBuilder, dy: gs.Variable, win: Window) -> gs.Tensor:
     return g.sum(dy, [0, *win.axes.tolist()], keepdims=False)

@@ -8,16 +8,16 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from onnxplain.autodiff.calculus import F32, Calculus
-from onnxplain.autodiff.registry import vjp
+from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
+from onnxplain.autodiff.node_view import NodeView
 from onnxplain.autodiff.rules.convolution import bias, kernel_shape
 from onnxplain.autodiff.rules.sampling import Samples, Taps
 from onnxplain.autodiff.rules.window import Window, input_window, spatial_shape
-from onnxplain.autodiff.step import Step
+from onnxplain.autodiff.table import vjp
 
 
 @vjp("DeformConv", since=19)
-def deform_conv(g: Calculus, s: Step, dy: gs.Tensor) -> list[gs.Tensor | None]:
+def deform_conv(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> list[gs.Tensor | None]:
     """Samples times a mask are columns; weights times columns are the output.
 
     With D offset groups, G groups, a kernel of K elements and P places where it lies, columns are
@@ -57,7 +57,7 @@ def deform_conv(g: Calculus, s: Step, dy: gs.Tensor) -> list[gs.Tensor | None]:
     ]
 
 
-def _samples(g: Calculus, s: Step, win: Window, batches: gs.Tensor) -> Samples:
+def _samples(g: GradientBuilder, s: NodeView, win: Window, batches: gs.Tensor) -> Samples:
     """What the kernels see before the mask, each offset group as a batch of its own."""
     x, offset = s.inputs[0], s.inputs[2]
     area, count = spatial_shape(g, offset), win.kernel.prod(keepdims=True)

@@ -11,11 +11,11 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from onnxplain.autodiff.calculus import F32, Calculus
-from onnxplain.autodiff.placing import size, vector
-from onnxplain.autodiff.registry import vjp
+from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
+from onnxplain.autodiff.node_view import NodeView
 from onnxplain.autodiff.rules.linear import identity
-from onnxplain.autodiff.step import Step
+from onnxplain.autodiff.scatter import size, vector
+from onnxplain.autodiff.table import vjp
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Equation:
 
 
 @vjp("Einsum")
-def einsum(g: Calculus, s: Step, dy: gs.Tensor) -> list[gs.Tensor]:
+def einsum(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> list[gs.Tensor]:
     ranks = [g.rank(x) for x in s.inputs]
     equation = _read(s.attrs["equation"].replace(" ", ""), ranks)
     return [_operand(g, s, dy, equation, i) for i in range(len(s.inputs))]
@@ -51,7 +51,9 @@ def _read(text: str, ranks: list[int]) -> Equation:
     return Equation(spelled, output.replace("...", batch), unused)
 
 
-def _operand(g: Calculus, s: Step, dy: gs.Tensor, equation: Equation, i: int) -> gs.Tensor:
+def _operand(
+    g: GradientBuilder, s: NodeView, dy: gs.Tensor, equation: Equation, i: int
+) -> gs.Tensor:
     """The output and the other operands, summed to the letters of operand `i`.
 
     A letter that no other has, or perhaps with size 1, needs ones to spread over; one that the
@@ -86,7 +88,7 @@ def _operand(g: Calculus, s: Step, dy: gs.Tensor, equation: Equation, i: int) ->
 
 
 def _sizes(
-    g: Calculus, operands: Sequence[tuple[gs.Variable, str]]
+    g: GradientBuilder, operands: Sequence[tuple[gs.Variable, str]]
 ) -> dict[str, set[int | str | None]]:
     """The sizes that each letter has in some operands."""
     sizes = defaultdict(set)
@@ -103,6 +105,6 @@ def _spreads(own: int | str | None, others: set[int | str | None]) -> bool:
     )
 
 
-def _dim(g: Calculus, x: gs.Variable, axis: int) -> int | str | None:
+def _dim(g: GradientBuilder, x: gs.Variable, axis: int) -> int | str | None:
     dims = g.dims(x)
     return None if dims is None else dims[axis]

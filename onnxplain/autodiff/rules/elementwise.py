@@ -13,9 +13,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from onnxplain.autodiff.calculus import F32, Calculus
-from onnxplain.autodiff.registry import vjp, vjp_table, zero_gradient
-from onnxplain.autodiff.step import Step
+from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.table import vjp, vjp_table, zero_gradient
 from onnxplain.errors import GradientError
 
 zero_gradient(
@@ -26,7 +26,7 @@ zero_gradient(
 )
 
 
-def inverse_sqrt(g: Calculus, x: gs.Variable) -> gs.Tensor:
+def inverse_sqrt(g: GradientBuilder, x: gs.Variable) -> gs.Tensor:
     """1 / √x, and 0 where x is 0."""
     return g.inverse(g.Sqrt(x))
 
@@ -57,12 +57,12 @@ vjp_table(
 
 
 @vjp("Identity", "Cast", "CastLike", "OptionalGetElement")
-def identity(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def identity(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     return dy
 
 
 @vjp("Dropout")
-def dropout(g: Calculus, s: Step, dy: gs.Tensor, *_: gs.Tensor | None) -> gs.Tensor:
+def dropout(g: GradientBuilder, s: NodeView, dy: gs.Tensor, *_: gs.Tensor | None) -> gs.Tensor:
     ratio, training = s.input(1), s.input(2)
     known = g.value(training)
     if training is None or (known is not None and not known.any()):
@@ -77,43 +77,43 @@ def dropout(g: Calculus, s: Step, dy: gs.Tensor, *_: gs.Tensor | None) -> gs.Ten
 
 
 @vjp("Add", "Sum", broadcasts=True)
-def add(g: Calculus, s: Step, dy: gs.Tensor) -> list[gs.Tensor]:
+def add(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> list[gs.Tensor]:
     return [dy for _ in s.inputs]
 
 
 @vjp("Mean", broadcasts=True)
-def mean(g: Calculus, s: Step, dy: gs.Tensor) -> list[gs.Tensor]:
+def mean(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> list[gs.Tensor]:
     share = g.Mul(dy, F32(1 / len(s.inputs)))
     return [share for _ in s.inputs]
 
 
 @vjp("Sub", broadcasts=True)
-def sub(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
+def sub(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
     return dy, g.Neg(dy)
 
 
 @vjp("Mul", broadcasts=True)
-def mul(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
+def mul(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
     a, b = s.inputs
     return g.Mul(dy, b), g.Mul(dy, a)
 
 
 @vjp("Div", broadcasts=True)
-def div(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
+def div(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
     b = s.inputs[1]  # da = dy / b, db = -dy y / b
     da = g.Div(dy, b)
     return da, g.Neg(g.Mul(da, s.y))
 
 
 @vjp("Mod", broadcasts=True)
-def mod(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
+def mod(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
     a, b = s.inputs  # y = a - q b with a whole q, however the quotient was rounded
     quotient = g.Round(g.Div(g.Sub(a, s.y), b))
     return dy, g.Neg(g.Mul(dy, quotient))
 
 
 @vjp("Pow", broadcasts=True)
-def power(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
+def power(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
     a, exponent = s.inputs
     value = g.value(exponent)
     if value is not None and np.all(value == 2):
@@ -128,7 +128,7 @@ def power(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
 
 
 @vjp("Max", "Min", broadcasts=True)
-def extremum(g: Calculus, s: Step, dy: gs.Tensor) -> list[gs.Tensor]:
+def extremum(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> list[gs.Tensor]:
     """Equal extrema share the gradient evenly."""
     reached = [g.indicator(g.Equal(x, s.y)) for x in s.inputs]
     share = g.Div(dy, g.Sum(*reached))
@@ -136,13 +136,13 @@ def extremum(g: Calculus, s: Step, dy: gs.Tensor) -> list[gs.Tensor]:
 
 
 @vjp("Where", broadcasts=True)
-def where(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[None, gs.Tensor, gs.Tensor]:
+def where(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[None, gs.Tensor, gs.Tensor]:
     condition = s.inputs[0]
     return None, g.Where(condition, dy, F32(0)), g.Where(condition, F32(0), dy)
 
 
 @vjp("Clip", broadcasts=True)
-def clip(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor | None, ...]:
+def clip(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor | None, ...]:
     """At a limit itself the gradient of x is 0, as that of Relu is at 0."""
     low, high = s.input(1), s.input(2)
     inside = [

@@ -11,8 +11,9 @@ from collections.abc import Callable
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.autodiff.calculus import F32, Calculus
-from onnxplain.autodiff.placing import (
+from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.scatter import (
     arange,
     minus,
     pad,
@@ -22,8 +23,7 @@ from onnxplain.autodiff.placing import (
     size,
     vector,
 )
-from onnxplain.autodiff.registry import vjp
-from onnxplain.autodiff.step import Step
+from onnxplain.autodiff.table import vjp
 from onnxplain.tensors import Array
 
 _MOST_REPEATS = 8
@@ -31,7 +31,7 @@ _MOST_REPEATS = 8
 
 
 @vjp("Gather")
-def gather(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def gather(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     """A run of indices is padded with zeros; others are gathered back, or else added up."""
     x, indices = s.inputs
     axis, length = g.axis(x, s.attr("axis", 0)), size(g, x, s.attr("axis", 0))
@@ -58,7 +58,7 @@ def _repeats(indices: Array) -> int:
 
 
 def _gathered_back(
-    g: Calculus, s: Step, dy: gs.Tensor, indices: Array, axis: int, length: int
+    g: GradientBuilder, s: NodeView, dy: gs.Tensor, indices: Array, axis: int, length: int
 ) -> gs.Tensor:
     """To each element the slice that was first taken from it, plus the second one, and so on.
 
@@ -75,7 +75,9 @@ def _gathered_back(
     return g.Sum(*parts) if len(parts) > 1 else parts[0]
 
 
-def _in_a_row(g: Calculus, s: Step, dy: gs.Tensor, axis: int, indices: Array) -> gs.Tensor:
+def _in_a_row(
+    g: GradientBuilder, s: NodeView, dy: gs.Tensor, axis: int, indices: Array
+) -> gs.Tensor:
     """The axes of the indices in `dy` as one axis."""
     if indices.ndim == 0:
         return g.Unsqueeze(dy, np.array([axis]))
@@ -86,8 +88,8 @@ def _in_a_row(g: Calculus, s: Step, dy: gs.Tensor, axis: int, indices: Array) ->
 
 
 def _pad_run(
-    g: Calculus,
-    s: Step,
+    g: GradientBuilder,
+    s: NodeView,
     dy: gs.Tensor,
     first: int,
     count: int,
@@ -100,13 +102,13 @@ def _pad_run(
 
 
 @vjp("GatherElements")
-def gather_elements(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def gather_elements(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     axis = s.attr("axis", 0)
     return g.ScatterElements(g.zeros_like(s.x), s.inputs[1], dy, axis=axis, reduction="add")
 
 
 @vjp("GatherND")
-def gather_nd(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def gather_nd(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     taken = g.GatherND(positions(g, s.x), s.inputs[1], **s.attrs)
     return scatter_positions(g, dy, taken, s.x)
 
@@ -116,7 +118,7 @@ Take = Callable[[gs.Tensor], gs.Tensor]
 
 
 @vjp("ScatterElements")
-def scatter_elements(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
+def scatter_elements(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
     indices, axis = s.inputs[1], s.attr("axis", 0)
 
     def put(into: gs.Tensor, values: gs.Tensor, reduction: str) -> gs.Tensor:
@@ -129,7 +131,7 @@ def scatter_elements(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ..
 
 
 @vjp("ScatterND")
-def scatter_nd(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
+def scatter_nd(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
     indices = s.inputs[1]
 
     def put(into: gs.Tensor, values: gs.Tensor, reduction: str) -> gs.Tensor:
@@ -146,19 +148,19 @@ def scatter_nd(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
 
 
 def _replaced(
-    g: Calculus, s: Step, dy: gs.Tensor, put: Put, take: Take
+    g: GradientBuilder, s: NodeView, dy: gs.Tensor, put: Put, take: Take
 ) -> tuple[gs.Tensor | None, ...]:
     return put(dy, g.zeros_like(s.inputs[2]), "none"), None, take(dy)
 
 
 def _added(
-    g: Calculus, s: Step, dy: gs.Tensor, put: Put, take: Take
+    g: GradientBuilder, s: NodeView, dy: gs.Tensor, put: Put, take: Take
 ) -> tuple[gs.Tensor | None, ...]:
     return dy, None, take(dy)
 
 
 def _multiplied(
-    g: Calculus, s: Step, dy: gs.Tensor, put: Put, take: Take
+    g: GradientBuilder, s: NodeView, dy: gs.Tensor, put: Put, take: Take
 ) -> tuple[gs.Tensor | None, ...]:
     """The product of the other factors: y / update, or that of those that are not 0."""
     data, _, updates = s.inputs
@@ -173,7 +175,7 @@ def _multiplied(
 
 
 def _extremum(
-    g: Calculus, s: Step, dy: gs.Tensor, put: Put, take: Take
+    g: GradientBuilder, s: NodeView, dy: gs.Tensor, put: Put, take: Take
 ) -> tuple[gs.Tensor | None, ...]:
     data, _, updates = s.inputs
     by_data = g.indicator(g.Equal(data, s.y))
@@ -192,7 +194,7 @@ _SCATTERED = {
 
 
 @vjp("TensorScatter")
-def tensor_scatter(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
+def tensor_scatter(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
     """The cache's gradient with zeros written over it, and what they are written over."""
     past, update = s.inputs[:2]
     axis = g.axis(update, s.attr("axis", -2))
@@ -206,7 +208,7 @@ def tensor_scatter(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]
 
 
 @vjp("Compress")
-def compress(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def compress(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     x, condition = s.inputs
     taken = g.Reshape(g.NonZero(condition), np.array([-1]))
     axis = s.attr("axis")
@@ -216,12 +218,12 @@ def compress(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
 
 
 @vjp("TopK")
-def top_k(g: Calculus, s: Step, dy: gs.Tensor, _: None) -> gs.Tensor:
+def top_k(g: GradientBuilder, s: NodeView, dy: gs.Tensor, _: None) -> gs.Tensor:
     return g.ScatterElements(g.zeros_like(s.x), s.outputs[1], dy, axis=s.attr("axis", -1))
 
 
 @vjp("OneHot")
-def one_hot(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor | None, ...]:
+def one_hot(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor | None, ...]:
     """The values are (off, on): each is what all its elements sum to."""
     on = g.OneHot(*s.inputs[:2], np.array([0, 1], np.float32), axis=s.attr("axis", -1))
     d_on = g.ReduceSum(g.Mul(dy, on), keepdims=0)
@@ -231,7 +233,7 @@ def one_hot(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor | None, ...]
 
 
 @vjp("Range")
-def range_(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor | None, ...]:
+def range_(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor | None, ...]:
     """Of start + i delta; the limit only decides how many there are."""
     steps = g.Sub(g.CumSum(g.Expand(F32(1), g.shape(s.y)), np.array(0)), F32(1))
     return g.ReduceSum(dy, keepdims=0), None, g.ReduceSum(g.Mul(dy, steps), keepdims=0)

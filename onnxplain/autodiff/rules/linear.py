@@ -7,14 +7,14 @@ import math
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.autodiff.calculus import F32, Calculus
-from onnxplain.autodiff.placing import Size, arange, size, vector
-from onnxplain.autodiff.registry import vjp
-from onnxplain.autodiff.step import Step
+from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.scatter import Size, arange, size, vector
+from onnxplain.autodiff.table import vjp
 
 
 @vjp("MatMul")
-def matmul(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
+def matmul(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
     """A vector is a matrix of one row (on the left) or one column (on the right)."""
     a, b = s.inputs
     row, column = g.rank(a) == 1, g.rank(b) == 1
@@ -33,13 +33,13 @@ def matmul(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
     return _over_batch(g, s, da, a), _over_batch(g, s, db, b)
 
 
-def _transposed(g: Calculus, x: gs.Tensor, rank: int) -> gs.Tensor:
+def _transposed(g: GradientBuilder, x: gs.Tensor, rank: int) -> gs.Tensor:
     """Its last two axes exchanged; vectors have become matrices before."""
     axes = list(range(max(rank, 2)))
     return g.Transpose(x, perm=[*axes[:-2], axes[-1], axes[-2]])
 
 
-def _shared_weight(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def _shared_weight(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     """One matrix for a whole batch: all rows of the batch in one product."""
     a, b = s.inputs
     rows, products = (
@@ -48,7 +48,7 @@ def _shared_weight(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
     return g.Gemm(rows, products, transA=1)
 
 
-def _over_batch(g: Calculus, s: Step, dx: gs.Tensor, x: gs.Variable) -> gs.Tensor:
+def _over_batch(g: GradientBuilder, s: NodeView, dx: gs.Tensor, x: gs.Variable) -> gs.Tensor:
     """Summed over the axes before the matrix along which `x` was repeated."""
     own, y = g.dims(x), g.dims(s.y)
     assert own is not None  # its rank is known
@@ -59,7 +59,7 @@ def _over_batch(g: Calculus, s: Step, dx: gs.Tensor, x: gs.Variable) -> gs.Tenso
 
 
 @vjp("Gemm")
-def gemm(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
+def gemm(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
     a, b = s.inputs[:2]
     alpha, ta, tb = s.attr("alpha", 1.0), s.attr("transA", 0), s.attr("transB", 0)
     da = (
@@ -79,7 +79,7 @@ def gemm(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
     return da, db, g.sum_to(scaled, s.inputs[2], s.y)
 
 
-def identity(g: Calculus, n: Size) -> gs.Tensor:
+def identity(g: GradientBuilder, n: Size) -> gs.Tensor:
     """The n by n identity matrix as booleans."""
     if isinstance(n, int):
         return np.eye(n, dtype=bool)
@@ -88,7 +88,7 @@ def identity(g: Calculus, n: Size) -> gs.Tensor:
 
 
 @vjp("Det")
-def det(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def det(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     """Cofactors: the determinant with row i replaced by unit vector j. Right where it is 0, too."""
     unit = identity(g, size(g, s.x, -1))
     row, vector_ = g.Unsqueeze(unit, np.array([1, 3])), g.Unsqueeze(unit, np.array([0, 2]))
@@ -97,13 +97,13 @@ def det(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
 
 
 @vjp("Inverse", domain="com.microsoft")
-def inverse(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def inverse(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     turned = _transposed(g, s.y, g.rank(s.x))
     return g.Neg(g.MatMul(g.MatMul(turned, dy), turned))  # dx = -yᵀ dy yᵀ
 
 
 @vjp("Col2Im")
-def col2im(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def col2im(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     """The blocks of the picture again: a convolution with one kernel per element of a block."""
     image, block = s.inputs[1:3]
     one = np.array([1], np.int64)

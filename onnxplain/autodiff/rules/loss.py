@@ -6,21 +6,21 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from onnxplain.autodiff.calculus import F32, Calculus
-from onnxplain.autodiff.registry import vjp
-from onnxplain.autodiff.step import Step
+from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.table import vjp
 from onnxplain.tensors import Array
 
 
 @vjp("NegativeLogLikelihoodLoss")
-def nll_loss(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, None, gs.Tensor]:
+def nll_loss(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, None, gs.Tensor]:
     dlog, dweights = _of_log_probabilities(g, s, s.x, dy)
     return dlog, None, dweights
 
 
 @vjp("SoftmaxCrossEntropyLoss")
 def cross_entropy(
-    g: Calculus, s: Step, dy: gs.Tensor | None, dlog: gs.Tensor | None = None
+    g: GradientBuilder, s: NodeView, dy: gs.Tensor | None, dlog: gs.Tensor | None = None
 ) -> tuple[gs.Tensor, None, gs.Tensor | None]:
     """Through log-probabilities, which are the second output, and from there to the scores."""
     log = g.LogSoftmax(s.x, axis=1)
@@ -30,7 +30,7 @@ def cross_entropy(
 
 
 def _of_log_probabilities(
-    g: Calculus, s: Step, log: gs.Variable, dy: gs.Variable
+    g: GradientBuilder, s: NodeView, log: gs.Variable, dy: gs.Variable
 ) -> tuple[gs.Tensor, gs.Tensor]:
     """The gradients of log-probabilities of (N, C, d1, ...) and of class weights of (C,)."""
     beside = np.array([-1] + [1] * (g.rank(s.x) - 2))
@@ -46,7 +46,7 @@ def _of_log_probabilities(
     return g.Neg(g.Mul(dy, gain)), dweights
 
 
-def _targets(g: Calculus, s: Step, beside: Array) -> gs.Tensor:
+def _targets(g: GradientBuilder, s: NodeView, beside: Array) -> gs.Tensor:
     """(N, C, d1, ...): whether a place is that of the target class, and it is not ignored."""
     target = g.Unsqueeze(g.Cast(s.inputs[1], to=TensorProto.INT64), np.array([1]))
     classes = g.Range(np.int64(0), g.Squeeze(g.dim(s.x, 1), np.array([0])), np.int64(1))

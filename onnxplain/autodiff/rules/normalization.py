@@ -13,9 +13,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from onnxplain.autodiff.calculus import F32, Calculus
-from onnxplain.autodiff.registry import vjp
-from onnxplain.autodiff.step import Step
+from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.table import vjp
 
 
 @dataclass(frozen=True)
@@ -26,52 +26,54 @@ class Standardised:
     rate: gs.Variable
     axes: Sequence[int]
 
-    def gradient(self, g: Calculus, dx: gs.Variable) -> gs.Tensor:
+    def gradient(self, g: GradientBuilder, dx: gs.Variable) -> gs.Tensor:
         """From the gradient of x̂ to that of x."""
         along = g.Mul(self.x, _mean(g, g.Mul(self.x, dx), self.axes))
         return g.Mul(self.rate, g.Sub(g.Sub(dx, _mean(g, dx, self.axes)), along))
 
 
-def _standardise(g: Calculus, x: gs.Variable, axes: Sequence[int], epsilon: float) -> Standardised:
+def _standardise(
+    g: GradientBuilder, x: gs.Variable, axes: Sequence[int], epsilon: float
+) -> Standardised:
     centred = g.Sub(x, _mean(g, x, axes))
     rate = _rate(g, _mean(g, g.square(centred), axes), epsilon)
     return Standardised(g.Mul(centred, rate), rate, axes)
 
 
-def _count(g: Calculus, s: Step, hat: Standardised) -> gs.Tensor:
+def _count(g: GradientBuilder, s: NodeView, hat: Standardised) -> gs.Tensor:
     """How many elements share a mean, as float32."""
     return g.Cast(g.Div(g.Size(s.x), g.Size(hat.rate)), to=TensorProto.FLOAT)
 
 
-def _mean(g: Calculus, x: gs.Variable, axes: Sequence[int]) -> gs.Tensor:
+def _mean(g: GradientBuilder, x: gs.Variable, axes: Sequence[int]) -> gs.Tensor:
     return g.ReduceMean(x, np.array(axes), keepdims=1)
 
 
-def _rate(g: Calculus, variance: gs.Variable, epsilon: float) -> gs.Tensor:
+def _rate(g: GradientBuilder, variance: gs.Variable, epsilon: float) -> gs.Tensor:
     return g.Reciprocal(g.Sqrt(g.Add(variance, F32(epsilon))))
 
 
-def _epsilon(s: Step) -> float:
+def _epsilon(s: NodeView) -> float:
     return float(s.attr("epsilon", 1e-5))
 
 
-def _per_channel(g: Calculus, s: Step, values: gs.Variable) -> gs.Tensor:
+def _per_channel(g: GradientBuilder, s: NodeView, values: gs.Variable) -> gs.Tensor:
     """Values of the shape (C,), shaped to broadcast to x of (N, C, ...)."""
     return g.Reshape(values, np.array([-1] + [1] * (g.rank(s.x) - 2)))
 
 
-def _channel_sum(g: Calculus, s: Step, x: gs.Variable) -> gs.Tensor:
+def _channel_sum(g: GradientBuilder, s: NodeView, x: gs.Variable) -> gs.Tensor:
     """The sums of each channel of (N, C, ...), of the shape (C,)."""
     return g.sum(x, _all_but_channels(g, s), keepdims=False)
 
 
-def _all_but_channels(g: Calculus, s: Step) -> list[int]:
+def _all_but_channels(g: GradientBuilder, s: NodeView) -> list[int]:
     return [axis for axis in range(g.rank(s.x)) if axis != 1]
 
 
 @vjp("BatchNormalization")
 def batch_normalization(
-    g: Calculus, s: Step, dy: gs.Tensor | None, *dstatistics: gs.Tensor | None
+    g: GradientBuilder, s: NodeView, dy: gs.Tensor | None, *dstatistics: gs.Tensor | None
 ) -> tuple[gs.Tensor | None, ...]:
     if s.attr("training_mode", 0):
         return _training_batch_normalization(g, s, dy, *dstatistics)
@@ -86,8 +88,8 @@ def batch_normalization(
 
 
 def _training_batch_normalization(
-    g: Calculus,
-    s: Step,
+    g: GradientBuilder,
+    s: NodeView,
     dy: gs.Tensor | None,
     dmean: gs.Tensor | None = None,
     dvariance: gs.Tensor | None = None,
@@ -111,14 +113,14 @@ def _training_batch_normalization(
 
 
 @vjp("InstanceNormalization")
-def instance_normalization(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
+def instance_normalization(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
     hat = _standardise(g, s.x, range(2, g.rank(s.x)), _epsilon(s))
     dx = hat.gradient(g, g.Mul(dy, _per_channel(g, s, s.inputs[1])))
     return dx, _channel_sum(g, s, g.Mul(dy, hat.x)), _channel_sum(g, s, dy)
 
 
 @vjp("GroupNormalization", since=18)
-def group_normalization_18(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
+def group_normalization_18(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
     """Scale and bias are per group."""
     hat, by_group = _groups(g, s), _grouped(g, s, dy)
     dx = hat.gradient(g, g.Mul(by_group, g.Unsqueeze(s.inputs[1], [1])))
@@ -127,7 +129,7 @@ def group_normalization_18(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tens
 
 
 @vjp("GroupNormalization", since=21)
-def group_normalization(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
+def group_normalization(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
     """Scale and bias are per channel."""
     hat = _groups(g, s)
     dx = hat.gradient(g, _grouped(g, s, g.Mul(dy, _per_channel(g, s, s.inputs[1]))))
@@ -135,19 +137,19 @@ def group_normalization(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor,
     return g.like(dx, s.x), dscale, _channel_sum(g, s, dy)
 
 
-def _groups(g: Calculus, s: Step) -> Standardised:
+def _groups(g: GradientBuilder, s: NodeView) -> Standardised:
     return _standardise(g, _grouped(g, s, s.x), [2], _epsilon(s))
 
 
-def _grouped(g: Calculus, s: Step, x: gs.Variable) -> gs.Tensor:
+def _grouped(g: GradientBuilder, s: NodeView, x: gs.Variable) -> gs.Tensor:
     """(N, C, ...) as (N, groups, elements)."""
     return g.Reshape(x, np.array([0, s.attr("num_groups"), -1]))
 
 
 @vjp("LayerNormalization")
 def layer_normalization(
-    g: Calculus,
-    s: Step,
+    g: GradientBuilder,
+    s: NodeView,
     dy: gs.Tensor | None,
     dmean: gs.Tensor | None = None,
     drate: gs.Tensor | None = None,
@@ -168,7 +170,9 @@ def layer_normalization(
 
 
 @vjp("RMSNormalization")
-def rms_normalization(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
+def rms_normalization(
+    g: GradientBuilder, s: NodeView, dy: gs.Tensor
+) -> tuple[gs.Tensor, gs.Tensor]:
     axes = _trailing_axes(g, s)  # x̂ = r x, dx = r (dx̂ - x̂ mean(x̂ dx̂))
     rate = _rate(g, _mean(g, g.square(s.x), axes), _epsilon(s))
     hat, dhat = g.Mul(s.x, rate), g.Mul(dy, s.inputs[1])
@@ -176,18 +180,18 @@ def rms_normalization(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, g
     return g.Mul(rate, g.Sub(dhat, along)), g.sum_to(g.Mul(dy, hat), s.inputs[1], s.y)
 
 
-def _trailing_axes(g: Calculus, s: Step) -> range:
+def _trailing_axes(g: GradientBuilder, s: NodeView) -> range:
     return range(g.axis(s.x, s.attr("axis", -1)), g.rank(s.x))
 
 
 @vjp("MeanVarianceNormalization")
-def mean_variance_normalization(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def mean_variance_normalization(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     # The operator divides by √variance + 1e-9.
     return _standardise(g, s.x, s.attr("axes", [0, 2, 3]), 1e-18).gradient(g, dy)
 
 
 @vjp("LpNormalization")
-def lp_normalization(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def lp_normalization(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     """Where all elements are 0, the gradient is 0."""
     axes = np.array([s.attr("axis", -1)])  # dx = (dy - ‖x‖' Σ y dy) / ‖x‖
     total = g.ReduceSum(g.Mul(s.y, dy), axes)
@@ -199,7 +203,7 @@ def lp_normalization(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
 
 
 @vjp("LRN")
-def lrn(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def lrn(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     """For y = x b^-β with b = bias + α mean x², the mean over the channels around each."""
     alpha, beta = s.attr("alpha", 1e-4), s.attr("beta", 0.75)
     before, after = (s.attr("size") - 1) // 2, s.attr("size") // 2
@@ -211,7 +215,7 @@ def lrn(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
 
 
 def _channel_window_mean(
-    g: Calculus, s: Step, x: gs.Variable, before: int, after: int
+    g: GradientBuilder, s: NodeView, x: gs.Variable, before: int, after: int
 ) -> gs.Tensor:
     """The mean over windows of channels; beyond the first and the last there are zeros."""
     rows = g.Unsqueeze(g.Reshape(x, np.array([0, 0, -1])), [1])

@@ -13,8 +13,8 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from onnxplain.autodiff.calculus import F32, Calculus
-from onnxplain.autodiff.registry import vjp
+from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
+from onnxplain.autodiff.node_view import NodeView
 from onnxplain.autodiff.rules.window import (
     Known,
     Window,
@@ -27,7 +27,7 @@ from onnxplain.autodiff.rules.window import (
     spatial_shape,
     spread,
 )
-from onnxplain.autodiff.step import Step
+from onnxplain.autodiff.table import vjp
 from onnxplain.tensors import FloatArray
 
 FLAT = np.array([-1])
@@ -36,7 +36,9 @@ LOWEST = np.finfo(np.float32).min
 
 
 @vjp("MaxPool")
-def max_pool(g: Calculus, s: Step, dy: gs.Tensor | None, *_: gs.Tensor | None) -> gs.Tensor | None:
+def max_pool(
+    g: GradientBuilder, s: NodeView, dy: gs.Tensor | None, *_: gs.Tensor | None
+) -> gs.Tensor | None:
     if dy is None:
         return None
     if len(s.node.output) > 1 and s.node.output[1] and not s.attr("storage_order", 0):
@@ -47,7 +49,9 @@ def max_pool(g: Calculus, s: Step, dy: gs.Tensor | None, *_: gs.Tensor | None) -
     return _from_indices(g, s, dy, g.many("MaxPool", 2, s.x, **{**s.attrs, "storage_order": 0})[1])
 
 
-def _from_indices(g: Calculus, s: Step, dy: gs.Variable, indices: gs.Variable) -> gs.Tensor:
+def _from_indices(
+    g: GradientBuilder, s: NodeView, dy: gs.Variable, indices: gs.Variable
+) -> gs.Tensor:
     """To where in the flattened input each maximum comes from."""
     padding = any(s.attr("pads", [])) or s.attr("auto_pad", "NOTSET") != "NOTSET"
     if padding and max(s.attr("dilations", [1])) > 1:
@@ -67,13 +71,13 @@ def _splits(win: Window) -> bool:
     return bool(gapless.all() and win.kernel.sum() <= _MOST_TAPS)
 
 
-def _misjudged(g: Calculus, s: Step, win: Window) -> bool:
+def _misjudged(g: GradientBuilder, s: NodeView, win: Window) -> bool:
     """Whether the inferred sizes, which ONNX Runtime holds constants against, are wrong."""
     inferred, count = known_sizes(g, s.y), known_positions(g, s, win)
     return inferred is not None and count is not None and bool((inferred != count).any())
 
 
-def _from_lines(g: Calculus, s: Step, dy: gs.Variable, win: Window) -> gs.Tensor:
+def _from_lines(g: GradientBuilder, s: NodeView, dy: gs.Variable, win: Window) -> gs.Tensor:
     """Through maxima along one axis each: the last one first, so that the first row wins a tie.
 
     Several times faster than indices, for which ONNX Runtime takes a branch at each element.
@@ -95,7 +99,13 @@ def _only(win: Window, axis: int) -> dict[str, list[int]]:
 
 
 def _along_axis(
-    g: Calculus, s: Step, x: gs.Variable, y: gs.Variable, dy: gs.Variable, win: Window, axis: int
+    g: GradientBuilder,
+    s: NodeView,
+    x: gs.Variable,
+    y: gs.Variable,
+    dy: gs.Variable,
+    win: Window,
+    axis: int,
 ) -> gs.Tensor:
     """The gradient of the maxima `y` of lines of `x`: each tap takes what those before it leave.
 
@@ -124,7 +134,7 @@ def _along_axis(
     return g.Slice(woven, before, o.Add(size, before), at)
 
 
-def _extent(g: Calculus, s: Step, win: Window, axis: int) -> tuple[Any, Any, Any]:
+def _extent(g: GradientBuilder, s: NodeView, win: Window, axis: int) -> tuple[Any, Any, Any]:
     """The size of an axis, the number of windows along it, and what to reckon with them."""
     sizes, count = known_sizes(g, s.x), known_positions(g, s, win)
     if sizes is not None and count is not None:
@@ -132,7 +142,7 @@ def _extent(g: Calculus, s: Step, win: Window, axis: int) -> tuple[Any, Any, Any
     return g, g.dim(s.x, 2 + axis), g.Shape(s.y, start=2 + axis, end=3 + axis)
 
 
-def _woven(g: Calculus, lanes: Sequence[gs.Tensor], axis: int) -> gs.Tensor:
+def _woven(g: GradientBuilder, lanes: Sequence[gs.Tensor], axis: int) -> gs.Tensor:
     """One element of each lane in turn."""
     if len(lanes) == 1:
         return lanes[0]
@@ -142,30 +152,30 @@ def _woven(g: Calculus, lanes: Sequence[gs.Tensor], axis: int) -> gs.Tensor:
 
 
 @vjp("MaxUnpool")
-def max_unpool(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def max_unpool(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     return g.Gather(g.Reshape(dy, FLAT), s.inputs[1], axis=0)
 
 
 @vjp("AveragePool")
-def average_pool(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def average_pool(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     win = input_window(g, s, s.attr("kernel_shape"))
     if not _even(g, s, win):
         dy = g.Mul(dy, _weight(g, s, win))
     return spread_mean(g, s, dy, win)
 
 
-def _even(g: Calculus, s: Step, win: Window) -> bool:
+def _even(g: GradientBuilder, s: NodeView, win: Window) -> bool:
     """Whether every window is divided by the size of the kernel."""
     counts_all = s.attr("count_include_pad", 0) == 1 and not _overhangs(g, s, win)
     return counts_all or _whole(g, s, win)
 
 
-def _whole(g: Calculus, s: Step, win: Window) -> bool:
+def _whole(g: GradientBuilder, s: NodeView, win: Window) -> bool:
     """Whether every window lies within the input."""
     return win.static and not win.pads.any() and not _overhangs(g, s, win)
 
 
-def _overhangs(g: Calculus, s: Step, win: Window) -> bool:
+def _overhangs(g: GradientBuilder, s: NodeView, win: Window) -> bool:
     """Whether the last windows may reach beyond the padded input."""
     if not s.attr("ceil_mode", 0) or win.dense:
         return False
@@ -175,7 +185,7 @@ def _overhangs(g: Calculus, s: Step, win: Window) -> bool:
     return bool(((sizes + win.before + win.after - win.spans) % win.strides).any())
 
 
-def _weight(g: Calculus, s: Step, win: Window) -> gs.Tensor:
+def _weight(g: GradientBuilder, s: NodeView, win: Window) -> gs.Tensor:
     """The size of the kernel over what each window is divided by, (1, 1, *positions).
 
     From ones: the node's own average, over one that divides by the size of the kernel.
@@ -190,7 +200,7 @@ def _weight(g: Calculus, s: Step, win: Window) -> gs.Tensor:
     return g.Div(g.AveragePool(ones, **s.attrs), g.Max(mean, least))
 
 
-def spread_mean(g: Calculus, s: Step, dy: gs.Variable, win: Window) -> gs.Tensor:
+def spread_mean(g: GradientBuilder, s: NodeView, dy: gs.Variable, win: Window) -> gs.Tensor:
     """To each element of a window, dy over the size of the kernel."""
     compact = (win.dilations == 1).all()
     if compact and win.dense:
@@ -203,7 +213,7 @@ def spread_mean(g: Calculus, s: Step, dy: gs.Variable, win: Window) -> gs.Tensor
     return g.like(summed, s.x)
 
 
-def _shared(g: Calculus, s: Step, dy: gs.Variable, win: Window) -> gs.Tensor:
+def _shared(g: GradientBuilder, s: NodeView, dy: gs.Variable, win: Window) -> gs.Tensor:
     """The same where windows lie side by side, and something may be left over behind them."""
     shares = repeated(g, g.Mul(dy, mean_kernel(win).ravel()[0]), win.kernel.tolist())
     sizes = known_sizes(g, s.x)
@@ -213,7 +223,7 @@ def _shared(g: Calculus, s: Step, dy: gs.Variable, win: Window) -> gs.Tensor:
     return g.Pad(shares, g.Concat(np.zeros(4 + len(win.kernel), np.int64), rest, axis=0))
 
 
-def repeated(g: Calculus, x: gs.Variable, factors: Sequence[int]) -> gs.Tensor:
+def repeated(g: GradientBuilder, x: gs.Variable, factors: Sequence[int]) -> gs.Tensor:
     """Each element of `x`, as often along each spatial axis as `factors` says."""
     return g.Resize(
         x,
@@ -231,13 +241,13 @@ def mean_kernel(win: Window) -> FloatArray:
     return np.full((1, 1, *win.kernel), 1 / size, np.float32)
 
 
-def ones_like_picture(g: Calculus, x: gs.Variable) -> gs.Tensor:
+def ones_like_picture(g: GradientBuilder, x: gs.Variable) -> gs.Tensor:
     """Ones of the spatial shape of `x`, for one sample and one channel."""
     return g.Expand(F32(1), g.Concat(np.array([1, 1]), spatial_shape(g, x), axis=0))
 
 
 @vjp("LpPool")
-def lp_pool(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def lp_pool(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     win = input_window(g, s, s.attr("kernel_shape"))
     count = F32(math.prod(win.kernel.tolist()))
     p = s.attr("p", 2)
@@ -245,17 +255,17 @@ def lp_pool(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
 
 
 @vjp("GlobalLpPool")
-def global_lp_pool(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def global_lp_pool(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     p = s.attr("p", 2)
     return g.Mul(norm_part(g, s, dy, p), power(g, s, p))
 
 
-def norm_part(g: Calculus, s: Step, dy: gs.Variable, p: int) -> gs.Tensor:
+def norm_part(g: GradientBuilder, s: NodeView, dy: gs.Variable, p: int) -> gs.Tensor:
     """The quotient dy / y**(p-1); 0 where the norm is 0."""
     return dy if p == 1 else g.Mul(dy, g.Pow(g.inverse(s.y), F32(p - 1)))
 
 
-def power(g: Calculus, s: Step, p: int) -> gs.Tensor:
+def power(g: GradientBuilder, s: NodeView, p: int) -> gs.Tensor:
     """sign(x) |x|**(p-1)."""
     if p == 2:
         return s.x
@@ -263,14 +273,14 @@ def power(g: Calculus, s: Step, p: int) -> gs.Tensor:
 
 
 @vjp("GlobalAveragePool")
-def global_average_pool(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def global_average_pool(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     count = g.Cast(g.ReduceProd(spatial_shape(g, s.x)), to=TensorProto.FLOAT)
     # Multiplying by a small map repeats dy faster than Expand does.
     return g.Mul(dy, g.Div(ones_like_picture(g, s.x), count))
 
 
 @vjp("GlobalMaxPool")
-def global_max_pool(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def global_max_pool(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     rows = np.array([0, 0, -1])
     flat = g.Reshape(s.x, rows)
     places = g.Range(np.array(0), g.ReduceProd(spatial_shape(g, s.x), keepdims=0), np.array(1))

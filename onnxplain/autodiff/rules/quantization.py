@@ -17,9 +17,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from onnxplain.autodiff.calculus import F32, Calculus
-from onnxplain.autodiff.registry import vjp
-from onnxplain.autodiff.step import Step
+from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.table import vjp
 
 _MICROSOFT = "com.microsoft"
 
@@ -35,7 +35,7 @@ _LARGEST = {
 
 @vjp("QuantizeLinear")
 @vjp("QuantizeLinear", domain=_MICROSOFT)
-def quantize_linear(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def quantize_linear(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     scale, zero = (_spread(g, s, s.input(i)) for i in (1, 2))
     if s.x.name in g.carried:
         return g.Div(dy, scale)
@@ -49,13 +49,13 @@ def quantize_linear(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
 
 @vjp("DequantizeLinear")
 @vjp("DequantizeLinear", domain=_MICROSOFT)
-def dequantize_linear(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def dequantize_linear(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     return g.Mul(dy, _spread(g, s, s.inputs[1]))
 
 
 @vjp("DynamicQuantizeLinear")
 def dynamic_quantize_linear(
-    g: Calculus, s: Step, dy: gs.Tensor | None, *_: gs.Tensor | None
+    g: GradientBuilder, s: NodeView, dy: gs.Tensor | None, *_: gs.Tensor | None
 ) -> gs.Tensor | None:
     return None if dy is None else g.Div(dy, s.outputs[1])  # its range holds all of x
 
@@ -70,7 +70,7 @@ def _range(dtype: np.dtype[Any]) -> tuple[float, float]:
     return low - 0.5, low + 2**bits - 0.5  # halves are rounded to even
 
 
-def _spread(g: Calculus, s: Step, values: gs.Variable | None) -> gs.Tensor | None:
+def _spread(g: GradientBuilder, s: NodeView, values: gs.Variable | None) -> gs.Tensor | None:
     """Scales or zero points in a shape that broadcasts to that of x.
 
     They hold for all of x, by index of an axis, or by block of neighbours along it.

@@ -12,13 +12,13 @@ from typing import Any
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from onnxplain.autodiff.calculus import F32, Calculus
-from onnxplain.autodiff.registry import vjp, vjp_table
-from onnxplain.autodiff.step import Step
-from onnxplain.graph.builder import Operator
+from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.table import vjp, vjp_table
+from onnxplain.transforms.builder import Operator
 
 
-def kept(g: Calculus, s: Step, reduced: gs.Variable) -> gs.Tensor:
+def kept(g: GradientBuilder, s: NodeView, reduced: gs.Variable) -> gs.Tensor:
     """`reduced`, of the shape of the output, with the axes that are reduced as 1."""
     axes = s.input(1)
     if s.attr("keepdims", 1) or axes is None:
@@ -26,18 +26,18 @@ def kept(g: Calculus, s: Step, reduced: gs.Variable) -> gs.Tensor:
     return g.Unsqueeze(reduced, axes)
 
 
-def spread(g: Calculus, s: Step, reduced: gs.Variable) -> gs.Tensor:
+def spread(g: GradientBuilder, s: NodeView, reduced: gs.Variable) -> gs.Tensor:
     """`reduced`, of the shape of the output, repeated to the shape of the input."""
     return g.Expand(kept(g, s, reduced), g.shape(s.x))
 
 
-def over_axes(reduce: Operator, s: Step, x: gs.Variable) -> gs.Tensor:
+def over_axes(reduce: Operator, s: NodeView, x: gs.Variable) -> gs.Tensor:
     """A reduction over the axes of the node, which stay as 1."""
     axes = gs.Variable.empty() if s.input(1) is None else s.input(1)
     return reduce(x, axes, keepdims=1, noop_with_empty_axes=s.attr("noop_with_empty_axes", 0))
 
 
-def count(g: Calculus, s: Step) -> Any:
+def count(g: GradientBuilder, s: NodeView) -> Any:
     """The number of elements that become one, as float32."""
     dims = g.dims(s.x)
     axes = [] if s.input(1) is None else g.ints(s.input(1))
@@ -62,18 +62,18 @@ vjp_table(
 
 
 @vjp("ReduceLogSumExp")
-def reduce_log_sum_exp(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def reduce_log_sum_exp(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     return g.Mul(kept(g, s, dy), g.Exp(g.Sub(s.x, kept(g, s, s.y))))
 
 
 @vjp("ReduceMax", "ReduceMin")
-def reduce_extremum(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def reduce_extremum(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     reached = g.indicator(g.Equal(s.x, kept(g, s, s.y)))
     return g.Mul(reached, g.Div(kept(g, s, dy), over_axes(g.ReduceSum, s, reached)))
 
 
 @vjp("ReduceProd")
-def reduce_prod(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def reduce_prod(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     """The product of the others is y / x; for the only 0 it is that of all that are not 0."""
     zero = g.Equal(s.x, F32(0))
     nonzero = over_axes(g.ReduceProd, s, g.Where(zero, F32(1), s.x))
@@ -83,12 +83,12 @@ def reduce_prod(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
 
 
 @vjp("CumSum")
-def cum_sum(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def cum_sum(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     return _from_later(g, s, dy)
 
 
 @vjp("CumProd")
-def cum_prod(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def cum_prod(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     """As for ReduceProd, with each of the products that an element enters."""
     zero = g.Equal(s.x, F32(0))
     nonzero = g.CumProd(g.Where(zero, F32(1), s.x), s.inputs[1], **s.attrs)
@@ -98,7 +98,7 @@ def cum_prod(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
     return g.Where(zero, through_zero, g.Div(_from_later(g, s, g.Mul(dy, s.y)), s.x))
 
 
-def _from_later(g: Calculus, s: Step, dy: gs.Variable) -> gs.Tensor:
+def _from_later(g: GradientBuilder, s: NodeView, dy: gs.Variable) -> gs.Tensor:
     """The sum of what reaches all outputs that an element enters."""
     exclusive, reverse = s.attr("exclusive", 0), s.attr("reverse", 0)
     return g.CumSum(dy, s.inputs[1], exclusive=exclusive, reverse=1 - reverse)

@@ -11,10 +11,10 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from onnxplain.autodiff.calculus import F32, Calculus
-from onnxplain.autodiff.registry import vjp
-from onnxplain.autodiff.step import Step
-from onnxplain.graph.builder import Operator
+from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.table import vjp
+from onnxplain.transforms.builder import Operator
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Points:
 
 
 @vjp("RoiAlign")
-def roi_align(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def roi_align(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     regions = g.Concat(s.inputs[1], np.array([[0, 0, 1, 1]], np.float32), axis=0)
     batch = g.Concat(s.inputs[2], np.array([0]), axis=0)
     rows, columns = (_samples(g, s, regions, axis) for axis in (0, 1))
@@ -43,19 +43,19 @@ def roi_align(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
 
 
 @vjp("MaxRoiPool")
-def max_roi_pool(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def max_roi_pool(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     regions = g.Concat(s.inputs[1], np.array([[0, 0, 0, 1, 1]], np.float32), axis=0)
     batch = g.Cast(g.Gather(regions, np.array(0), axis=1), to=TensorProto.INT64)
     rows, columns = (_elements(g, s, regions, axis) for axis in (0, 1))
     return _from_maxima(g, s, _with_idle_row(g, dy), batch, rows, columns)
 
 
-def _with_idle_row(g: Calculus, dy: gs.Variable) -> gs.Tensor:
+def _with_idle_row(g: GradientBuilder, dy: gs.Variable) -> gs.Tensor:
     """The gradient with that of one more region, 0: most operators cannot do with no region."""
     return g.Pad(dy, np.array([0, 0, 0, 0, 1, 0, 0, 0]))
 
 
-def _samples(g: Calculus, s: Step, regions: gs.Variable, axis: int) -> Points:
+def _samples(g: GradientBuilder, s: NodeView, regions: gs.Variable, axis: int) -> Points:
     """Where RoiAlign samples an axis; weights make the mean of a bin."""
     bins = s.attr(("output_height", "output_width")[axis], 1)
     half_pixel = s.attr("coordinate_transformation_mode", "half_pixel") == "half_pixel"
@@ -80,7 +80,7 @@ def _samples(g: Calculus, s: Step, regions: gs.Variable, axis: int) -> Points:
     return Points(g.Min(g.Max(place, F32(0)), g.Sub(size, F32(1))), weight, used)
 
 
-def _elements(g: Calculus, s: Step, regions: gs.Variable, axis: int) -> Points:
+def _elements(g: GradientBuilder, s: NodeView, regions: gs.Variable, axis: int) -> Points:
     """The elements of each bin of MaxRoiPool along an axis."""
     bins = s.attr("pooled_shape")[axis]
     begin, end = (
@@ -100,18 +100,18 @@ def _elements(g: Calculus, s: Step, regions: gs.Variable, axis: int) -> Points:
     return Points(g.Cast(inside, to=TensorProto.INT64), g.indicator(used), used)
 
 
-def _bound(g: Calculus, s: Step, regions: gs.Variable, column: int) -> gs.Tensor:
+def _bound(g: GradientBuilder, s: NodeView, regions: gs.Variable, column: int) -> gs.Tensor:
     """One side of each region, (R, 1, 1), in elements of the picture."""
     side = g.Unsqueeze(g.Gather(regions, np.array([column]), axis=1), np.array([2]))
     return g.Mul(side, F32(s.attr("spatial_scale", 1.0)))
 
 
-def _numbers(g: Calculus, counts: gs.Variable) -> gs.Tensor:
+def _numbers(g: GradientBuilder, counts: gs.Variable) -> gs.Tensor:
     """0, 1, 2 ... up to the largest count."""
     return g.Range(F32(0), g.ReduceMax(counts, keepdims=0), F32(1))
 
 
-def _corners(g: Calculus, size: gs.Tensor, points: Points) -> Points:
+def _corners(g: GradientBuilder, size: gs.Tensor, points: Points) -> Points:
     """The two elements around each place, and their shares in it."""
     low = g.Floor(points.place)
     share = g.Sub(points.place, low)
@@ -126,7 +126,12 @@ def _corners(g: Calculus, size: gs.Tensor, points: Points) -> Points:
 
 
 def _from_averages(
-    g: Calculus, s: Step, dy: gs.Variable, batch: gs.Variable, rows: Points, columns: Points
+    g: GradientBuilder,
+    s: NodeView,
+    dy: gs.Variable,
+    batch: gs.Variable,
+    rows: Points,
+    columns: Points,
 ) -> gs.Tensor:
     """A matrix per axis, from picture to bins, transposed; over all regions at once for rows."""
     pictures, channels, height, width = (g.dim(s.x, axis) for axis in range(4))
@@ -147,7 +152,7 @@ def _from_averages(
     return g.Transpose(g.Reshape(g.MatMul(down, wide), summed), perm=[0, 2, 1, 3])
 
 
-def _matrix(g: Calculus, size: gs.Tensor, points: Points) -> gs.Tensor:
+def _matrix(g: GradientBuilder, size: gs.Tensor, points: Points) -> gs.Tensor:
     """The weight of each element of an axis in each bin, by interpolation: (R, bins, size)."""
     number = g.Cast(g.Range(np.array(0), g.Squeeze(size), np.array(1)), to=TensorProto.FLOAT)
     distance = g.Abs(g.Sub(g.Unsqueeze(points.place, np.array([3])), number))
@@ -157,7 +162,12 @@ def _matrix(g: Calculus, size: gs.Tensor, points: Points) -> gs.Tensor:
 
 
 def _from_maxima(
-    g: Calculus, s: Step, dy: gs.Variable, batch: gs.Variable, rows: Points, columns: Points
+    g: GradientBuilder,
+    s: NodeView,
+    dy: gs.Variable,
+    batch: gs.Variable,
+    rows: Points,
+    columns: Points,
 ) -> gs.Tensor:
     """To the element whose product with its weight is the largest that a bin compares."""
     pictures, channels, height, width = (g.dim(s.x, axis) for axis in range(4))
@@ -182,7 +192,9 @@ def _from_maxima(
     return g.Transpose(g.Reshape(summed, shape), perm=[1, 0, 2, 3])
 
 
-def _pairs(g: Calculus, combine: Operator, rows: gs.Variable, columns: gs.Variable) -> gs.Tensor:
+def _pairs(
+    g: GradientBuilder, combine: Operator, rows: gs.Variable, columns: gs.Variable
+) -> gs.Tensor:
     """(R, bins, a) with (R, bins, b): (R, rows of bins, columns of bins, a b)."""
     down = g.Unsqueeze(rows, np.array([2, 4]))
     across = g.Unsqueeze(columns, np.array([1, 3]))

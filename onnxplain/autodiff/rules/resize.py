@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.autodiff.calculus import F32, Calculus
-from onnxplain.autodiff.registry import vjp
-from onnxplain.autodiff.step import Step
+from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.table import vjp
 
 _REPEATING = {
     ("asymmetric", "floor"),
@@ -29,7 +29,7 @@ _REPEATING = {
 
 
 @vjp("Resize")
-def resize(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def resize(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     axes = [g.axis(s.x, axis) for axis in s.attr("axes", range(g.rank(s.x)))]
     scales = [_scale(g, s, place, axis) for place, axis in enumerate(axes)]
     factors = _factors(g, s, axes, scales)
@@ -43,7 +43,7 @@ def resize(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
     return dy
 
 
-def _scale(g: Calculus, s: Step, place: int, axis: int) -> float | None:
+def _scale(g: GradientBuilder, s: NodeView, place: int, axis: int) -> float | None:
     """The scale of an axis, None where it is not known or not all there is to know."""
     if _crops(s) or _keeps_aspect(s):
         return None
@@ -56,7 +56,9 @@ def _scale(g: Calculus, s: Step, place: int, axis: int) -> float | None:
     return 1.0 if before is not None and before == after else None
 
 
-def _factors(g: Calculus, s: Step, axes: list[int], scales: list[float | None]) -> list[int]:
+def _factors(
+    g: GradientBuilder, s: NodeView, axes: list[int], scales: list[float | None]
+) -> list[int]:
     """How often the spatial axes repeat each element, if that is what the node does; else empty."""
     coordinates = s.attr("coordinate_transformation_mode", "half_pixel")
     rounding = s.attr("nearest_mode", "round_prefer_floor")
@@ -71,14 +73,14 @@ def _factors(g: Calculus, s: Step, axes: list[int], scales: list[float | None]) 
     return spatial if repeats and batch == channels == 1 and max(spatial, default=1) > 1 else []
 
 
-def _matrix_of_axis(g: Calculus, s: Step, place: int, axes: list[int]) -> gs.Tensor:
+def _matrix_of_axis(g: GradientBuilder, s: NodeView, place: int, axes: list[int]) -> gs.Tensor:
     """What the node does along one axis: (size before, size after)."""
     rows = g.Unsqueeze(_identity(g, g.dim(s.x, axes[place])), np.array([0, 1]))
     resized = _rerun(g, s, rows, [place], axes=[3], keep_aspect_ratio_policy="stretch")
     return g.Squeeze(resized, np.array([0, 1]))
 
 
-def _matrix_of_axes(g: Calculus, s: Step, place: int, axes: list[int]) -> gs.Tensor:
+def _matrix_of_axes(g: GradientBuilder, s: NodeView, place: int, axes: list[int]) -> gs.Tensor:
     """The same where the scale of one axis depends on the sizes of all: with all of them."""
     sizes = [g.dim(s.x, axis) for axis in axes]
     others = np.delete(np.arange(len(axes)), place) + 2
@@ -90,7 +92,9 @@ def _matrix_of_axes(g: Calculus, s: Step, place: int, axes: list[int]) -> gs.Ten
     return g.Squeeze(row, np.sort([0, *others]))
 
 
-def _rerun(g: Calculus, s: Step, x: gs.Variable, places: list[int], **changed: Any) -> gs.Tensor:
+def _rerun(
+    g: GradientBuilder, s: NodeView, x: gs.Variable, places: list[int], **changed: Any
+) -> gs.Tensor:
     """The node with another input, and what it is told about the axes at `places`."""
     roi, scales, sizes = (gs.Variable.empty() for _ in range(3))
     if _crops(s):
@@ -103,12 +107,14 @@ def _rerun(g: Calculus, s: Step, x: gs.Variable, places: list[int], **changed: A
     return g.Resize(x, roi, scales, sizes, **{**s.attrs, "extrapolation_value": 0.0, **changed})
 
 
-def _identity(g: Calculus, size: gs.Tensor) -> gs.Tensor:
+def _identity(g: GradientBuilder, size: gs.Tensor) -> gs.Tensor:
     places = g.Range(np.array(0), g.Squeeze(size), np.array(1))
     return g.indicator(g.Equal(g.Unsqueeze(places, np.array([1])), places))
 
 
-def _applied(g: Calculus, dy: gs.Variable, matrix: gs.Variable, axis: int, rank: int) -> gs.Tensor:
+def _applied(
+    g: GradientBuilder, dy: gs.Variable, matrix: gs.Variable, axis: int, rank: int
+) -> gs.Tensor:
     """The matrix times `dy`, along one axis."""
     if axis == rank - 2:
         return g.MatMul(matrix, dy)
@@ -120,14 +126,14 @@ def _applied(g: Calculus, dy: gs.Variable, matrix: gs.Variable, axis: int, rank:
     return g.Transpose(g.MatMul(g.Transpose(dy, perm=swap), turned), perm=swap)
 
 
-def _crops(s: Step) -> bool:
+def _crops(s: NodeView) -> bool:
     return bool(s.attr("coordinate_transformation_mode") == "tf_crop_and_resize")
 
 
-def _keeps_aspect(s: Step) -> bool:
+def _keeps_aspect(s: NodeView) -> bool:
     return bool(s.attr("keep_aspect_ratio_policy", "stretch") != "stretch")
 
 
-def _by_sizes(g: Calculus, s: Step) -> bool:
+def _by_sizes(g: GradientBuilder, s: NodeView) -> bool:
     """Whether there are sizes; an empty tensor stands for none."""
     return s.input(3) is not None and g.ints(s.input(3)) != []

@@ -15,10 +15,10 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from onnxplain.autodiff.calculus import F32, Calculus
-from onnxplain.autodiff.registry import vjp
-from onnxplain.autodiff.step import Step
-from onnxplain.graph.builder import Operator
+from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.table import vjp
+from onnxplain.transforms.builder import Operator
 
 _A = -0.75
 _WEIGHTS: dict[str, list[list[float]]] = {
@@ -46,7 +46,7 @@ class Taps:
     slope: gs.Tensor
 
     @classmethod
-    def at(cls, g: Calculus, places: gs.Variable, mode: str) -> Taps:
+    def at(cls, g: GradientBuilder, places: gs.Variable, mode: str) -> Taps:
         """The taps around places (N, samples) on an axis without ends."""
         weights = np.array(_WEIGHTS[mode], np.float32)
         order = np.arange(len(weights), dtype=np.float32)
@@ -57,7 +57,7 @@ class Taps:
         index = g.Add(g.Unsqueeze(g.Cast(near, to=TensorProto.INT64), np.array([2])), offsets)
         return cls(index, g.MatMul(powers, weights), g.MatMul(powers, slopes))
 
-    def padded(self, g: Calculus, size: gs.Tensor, padding: str, align: bool) -> Taps:
+    def padded(self, g: GradientBuilder, size: gs.Tensor, padding: str, align: bool) -> Taps:
         """The same on an axis of `size` elements."""
         if padding == "reflection":  # about the centres of the outermost elements, or their edges
             period = g.Sub(g.Mul(size, np.array([2])), np.array([2 if align else 0]))
@@ -78,7 +78,7 @@ class Samples:
     """
 
     def __init__(
-        self, g: Calculus, x: gs.Variable, sizes: Sequence[gs.Tensor], axes: Sequence[Taps]
+        self, g: GradientBuilder, x: gs.Variable, sizes: Sequence[gs.Tensor], axes: Sequence[Taps]
     ) -> None:
         """Join the taps of all axes: (N, samples, every combination)."""
         self._g, self._x, self._axes = g, x, axes
@@ -134,7 +134,7 @@ class Samples:
 
 
 @vjp("GridSample")
-def grid_sample(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
+def grid_sample(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
     x, grid = s.inputs
     rank = g.rank(x) - 2
     mode, padding = s.attr("mode", "linear"), s.attr("padding_mode", "zeros")
@@ -159,7 +159,7 @@ def grid_sample(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tens
 
 
 @vjp("AffineGrid")
-def affine_grid(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def affine_grid(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     theta, size = s.inputs
     rank = g.rank(s.y) - 2
     # The grid of the identity holds the coordinates that theta maps.

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.autodiff.calculus import Calculus
-from onnxplain.autodiff.placing import (
+from onnxplain.autodiff.gradient_builder import GradientBuilder
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.scatter import (
     minus,
     pad,
     positions,
@@ -17,8 +18,7 @@ from onnxplain.autodiff.placing import (
     size,
     times,
 )
-from onnxplain.autodiff.registry import vjp
-from onnxplain.autodiff.step import Step
+from onnxplain.autodiff.table import vjp
 from onnxplain.tensors import Array
 
 
@@ -32,7 +32,7 @@ class Span(NamedTuple):
 
 
 @vjp("Slice")
-def slice_(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def slice_(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     """Zeros between and around; what only the run can tell is found by slicing the positions."""
     spans = _spans(g, s)
     if spans is None:
@@ -42,7 +42,7 @@ def slice_(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
     return pad(g, spread, g.rank(s.x), dict(_around(g, s, span) for span in spans))
 
 
-def _spans(g: Calculus, s: Step) -> list[Span] | None:
+def _spans(g: GradientBuilder, s: NodeView) -> list[Span] | None:
     """What is taken, None where the lowest index is not known."""
     starts, axes, steps = (g.ints(s.input(i)) for i in (1, 3, 4))
     if starts is None or (axes is None and s.input(3)) or (steps is None and s.input(4)):
@@ -57,7 +57,7 @@ def _spans(g: Calculus, s: Step) -> list[Span] | None:
     return sorted(known) if len(known) == len(spans) else None
 
 
-def _span(g: Calculus, s: Step, axis: int, start: int, step: int) -> Span | None:
+def _span(g: GradientBuilder, s: NodeView, axis: int, start: int, step: int) -> Span | None:
     length, count = size(g, s.x, axis), size(g, s.y, axis)
     if isinstance(length, int):
         start = slice(start, None, step).indices(length)[0]
@@ -70,7 +70,7 @@ def _span(g: Calculus, s: Step, axis: int, start: int, step: int) -> Span | None
     return None
 
 
-def _forwards(g: Calculus, dy: gs.Tensor, spans: list[Span]) -> gs.Tensor:
+def _forwards(g: GradientBuilder, dy: gs.Tensor, spans: list[Span]) -> gs.Tensor:
     axes = np.array([span.axis for span in spans if span.backwards], np.int64)
     if not axes.size:
         return dy
@@ -78,7 +78,7 @@ def _forwards(g: Calculus, dy: gs.Tensor, spans: list[Span]) -> gs.Tensor:
     return g.Slice(dy, last, beyond, axes, step)
 
 
-def _spread(g: Calculus, s: Step, dy: gs.Tensor, strided: list[Span]) -> gs.Tensor:
+def _spread(g: GradientBuilder, s: NodeView, dy: gs.Tensor, strided: list[Span]) -> gs.Tensor:
     """Zeros between: each element becomes a run of `step`, in which it stands at begin % step."""
     if not strided:
         return dy
@@ -94,7 +94,7 @@ def _spread(g: Calculus, s: Step, dy: gs.Tensor, strided: list[Span]) -> gs.Tens
     return g.Reshape(padded, g.Mul(g.shape(s.y), factors))
 
 
-def _around(g: Calculus, s: Step, span: Span) -> tuple[int, tuple[int, int | gs.Tensor]]:
+def _around(g: GradientBuilder, s: NodeView, span: Span) -> tuple[int, tuple[int, int | gs.Tensor]]:
     """Zeros before and after the runs; the last run may reach beyond the end."""
     before = span.begin // span.step * span.step
     covered = times(g, size(g, s.y, span.axis), span.step)
@@ -102,7 +102,7 @@ def _around(g: Calculus, s: Step, span: Span) -> tuple[int, tuple[int, int | gs.
 
 
 @vjp("Pad")
-def pad_(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
+def pad_(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
     mode, amounts = s.attr("mode", "constant"), g.ints(s.inputs[1])
     if mode == "constant":
         return _crop(g, s, dy)
@@ -117,7 +117,7 @@ def pad_(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
     return (dy,)
 
 
-def _crop(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
+def _crop(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
     """What a negative number of zeros took away gets none; the rest is the padding value's."""
     amounts = g.value(s.inputs[1])
     negative = g.Neg(s.inputs[1]) if amounts is None else np.negative(amounts)
@@ -137,7 +137,12 @@ _BORDERS: dict[str, Callable[[int, int], tuple[Array, Array]]] = {
 
 
 def _fold(
-    g: Calculus, s: Step, dy: gs.Tensor, axis: int, borders: tuple[Array, Array], before: int
+    g: GradientBuilder,
+    s: NodeView,
+    dy: gs.Tensor,
+    axis: int,
+    borders: tuple[Array, Array],
+    before: int,
 ) -> gs.Tensor:
     """The borders along an axis added to the elements that they repeat."""
     after = len(borders[1])

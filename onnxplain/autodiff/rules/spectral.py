@@ -10,8 +10,9 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from onnxplain.autodiff.calculus import F32, Calculus
-from onnxplain.autodiff.placing import (
+from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.scatter import (
     Size,
     arange,
     minus,
@@ -22,15 +23,14 @@ from onnxplain.autodiff.placing import (
     times,
     vector,
 )
-from onnxplain.autodiff.registry import vjp, zero_gradient
-from onnxplain.autodiff.step import Step
+from onnxplain.autodiff.table import vjp, zero_gradient
 from onnxplain.errors import GradientError
 
 zero_gradient("BlackmanWindow HammingWindow HannWindow MelWeightMatrix".split())
 
 
 @vjp("DFT")
-def dft(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
+def dft(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     axis, inverse = _axis(g, s), s.attr("inverse", 0)
     if s.attr("onesided", 0) and inverse:
         length = size(g, s.y, axis)
@@ -43,7 +43,7 @@ def dft(g: Calculus, s: Step, dy: gs.Tensor) -> gs.Tensor:
 
 
 @vjp("STFT")
-def stft(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor | None, ...]:
+def stft(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor | None, ...]:
     """Each frame transformed back, windowed, and added where it was cut out."""
     signal, step, window, frame_length = (s.input(i) for i in range(4))
     if frame_length is not None:
@@ -61,7 +61,7 @@ def stft(g: Calculus, s: Step, dy: gs.Tensor) -> tuple[gs.Tensor | None, ...]:
     return d_signal, None, g.sum(g.Mul(frames, cut), [0, 1, 3], keepdims=False)
 
 
-def _axis(g: Calculus, s: Step) -> int:
+def _axis(g: GradientBuilder, s: NodeView) -> int:
     """An attribute before opset 20, an input from there on."""
     if s.opset < 20:
         return g.axis(s.x, s.attr("axis", 1))
@@ -76,20 +76,20 @@ def _axis(g: Calculus, s: Step) -> int:
     return g.axis(s.x, given[0])
 
 
-def _length(g: Calculus, given: gs.Variable) -> Size:
+def _length(g: GradientBuilder, given: gs.Variable) -> Size:
     known = g.ints(given)
     if known is not None:
         return known[0]
     return g.Cast(g.Reshape(given, np.array([1])), to=TensorProto.INT64)
 
 
-def _bins(g: Calculus, length: Size) -> Size:
+def _bins(g: GradientBuilder, length: Size) -> Size:
     """How many frequencies of a real signal are not the conjugates of others."""
     return length // 2 + 1 if isinstance(length, int) else g.Add(g.Div(length, 2), 1)
 
 
 def _transform(
-    g: Calculus, x: gs.Tensor, axis: int, length: Size, inverse: int = 0, onesided: int = 0
+    g: GradientBuilder, x: gs.Tensor, axis: int, length: Size, inverse: int = 0, onesided: int = 0
 ) -> gs.Tensor:
     """The DFT of `length`, for which zeros are put behind `x`."""
     dft_length = scalar(g, length)
@@ -100,7 +100,7 @@ def _transform(
 
 
 def _adjoint(
-    g: Calculus, dy: gs.Tensor, axis: int, length: Size, parts: Size, inverse: int
+    g: GradientBuilder, dy: gs.Tensor, axis: int, length: Size, parts: Size, inverse: int
 ) -> gs.Tensor:
     """The transpose of a DFT whose input has `parts`: real, or real and imaginary."""
     dx = _transform(g, dy, axis, length, inverse=1 - inverse)
@@ -109,7 +109,9 @@ def _adjoint(
     return g.Div(dx, n) if inverse else g.Mul(dx, n)
 
 
-def _irfft_adjoint(g: Calculus, s: Step, dy: gs.Tensor, axis: int, length: Size) -> gs.Tensor:
+def _irfft_adjoint(
+    g: GradientBuilder, s: NodeView, dy: gs.Tensor, axis: int, length: Size
+) -> gs.Tensor:
     """Frequencies that stand for their conjugates as well count twice."""
     dx = _transform(g, dy, axis, length, onesided=1)
     index = arange(g, _bins(g, length))
@@ -118,5 +120,5 @@ def _irfft_adjoint(g: Calculus, s: Step, dy: gs.Tensor, axis: int, length: Size)
     return g.Mul(dx, g.Reshape(weight, [-1] + [1] * (g.rank(s.x) - 1 - axis)))
 
 
-def _as_float(g: Calculus, length: Size) -> gs.Tensor:
+def _as_float(g: GradientBuilder, length: Size) -> gs.Tensor:
     return F32(length) if isinstance(length, int) else g.Cast(length, to=TensorProto.FLOAT)

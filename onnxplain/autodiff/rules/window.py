@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.autodiff.calculus import Calculus
-from onnxplain.autodiff.step import Step
+from onnxplain.autodiff.gradient_builder import GradientBuilder
+from onnxplain.autodiff.node_view import NodeView
 from onnxplain.errors import GradientError
 from onnxplain.tensors import Array
 
@@ -87,7 +87,7 @@ class Window:
         return bool((self.strides == 1).all())
 
 
-def input_window(g: Calculus, s: Step, kernel: Sequence[int]) -> Window:
+def input_window(g: GradientBuilder, s: NodeView, kernel: Sequence[int]) -> Window:
     """The windows of a convolution or a pool over its input.
 
     Raises:
@@ -109,7 +109,7 @@ def input_window(g: Calculus, s: Step, kernel: Sequence[int]) -> Window:
     return _halved(o, bare, total, larger_after=auto_pad == "SAME_UPPER")
 
 
-def output_window(g: Calculus, s: Step, kernel: Sequence[int]) -> Window:
+def output_window(g: GradientBuilder, s: NodeView, kernel: Sequence[int]) -> Window:
     """The windows of a transposed convolution over its output."""
     bare = _bare(s, kernel)
     auto_pad = s.attr("auto_pad", "NOTSET")
@@ -126,7 +126,7 @@ def output_window(g: Calculus, s: Step, kernel: Sequence[int]) -> Window:
     return _halved(o, bare, total, larger_after=auto_pad == "SAME_UPPER")
 
 
-def spatial_shape(g: Calculus, x: gs.Variable) -> gs.Tensor:
+def spatial_shape(g: GradientBuilder, x: gs.Variable) -> gs.Tensor:
     """The sizes behind batch and channels, int64."""
     known = known_sizes(g, x)
     if known is not None:
@@ -134,14 +134,14 @@ def spatial_shape(g: Calculus, x: gs.Variable) -> gs.Tensor:
     return g.Slice(g.shape(x), np.array([2]), np.array([np.iinfo(np.int64).max]))
 
 
-def known_sizes(g: Calculus, x: gs.Variable) -> Ints | None:
+def known_sizes(g: GradientBuilder, x: gs.Variable) -> Ints | None:
     """The same where all of them are static, else None."""
     sizes = (g.dims(x) or (None,) * 3)[2:]
     known = [size for size in sizes if isinstance(size, int)]
     return np.array(known) if len(known) == len(sizes) else None
 
 
-def known_positions(g: Calculus, s: Step, win: Window) -> Ints | None:
+def known_positions(g: GradientBuilder, s: NodeView, win: Window) -> Ints | None:
     """The number of windows along each axis of a convolution's or pool's input, None if unknown.
 
     As ONNX Runtime counts them: windows that `ceil_mode` adds must not begin behind the input,
@@ -157,13 +157,13 @@ def known_positions(g: Calculus, s: Step, win: Window) -> Ints | None:
     return np.asarray(last + (last * win.strides < sizes + win.before))
 
 
-def positions(g: Calculus, s: Step, win: Window) -> gs.Tensor:
+def positions(g: GradientBuilder, s: NodeView, win: Window) -> gs.Tensor:
     """The same as an int64 tensor, known beforehand or not."""
     known = known_positions(g, s, win)
     return g.Shape(s.y, start=2) if known is None else g.constant(known)
 
 
-def padded(g: Calculus, x: gs.Variable, win: Window) -> tuple[gs.Tensor, Window]:
+def padded(g: GradientBuilder, x: gs.Variable, win: Window) -> tuple[gs.Tensor, Window]:
     """The same windows over a tensor that is padded beforehand, if a node could not pad it."""
     if win.static:
         return x, win
@@ -172,13 +172,18 @@ def padded(g: Calculus, x: gs.Variable, win: Window) -> tuple[gs.Tensor, Window]
     return g.Pad(x, pads), replace(win, before=0 * win.kernel, after=0 * win.kernel)
 
 
-def crop(g: Calculus, x: gs.Variable, before: Any, shape: Any, win: Window) -> gs.Tensor:
+def crop(g: GradientBuilder, x: gs.Variable, before: Any, shape: Any, win: Window) -> gs.Tensor:
     """The part of `x` that begins at `before` and has the spatial shape `shape`."""
     return g.Slice(x, before, g.Add(before, shape), win.axes)
 
 
 def spread(
-    g: Calculus, dy: gs.Variable, weights: gs.Variable, win: Window, s: Step, group: int = 1
+    g: GradientBuilder,
+    dy: gs.Variable,
+    weights: gs.Variable,
+    win: Window,
+    s: NodeView,
+    group: int = 1,
 ) -> gs.Tensor:
     """The weights times `dy`, laid at each window and added up: of the size of the input of `s`.
 
@@ -194,7 +199,7 @@ def spread(
     return crop(g, whole, before, spatial_shape(g, s.x), win)
 
 
-def spaced(g: Calculus, s: Step, dy: gs.Variable, win: Window) -> tuple[gs.Tensor, bool]:
+def spaced(g: GradientBuilder, s: NodeView, dy: gs.Variable, win: Window) -> tuple[gs.Tensor, bool]:
     """`dy` at every place where a window could begin, with zeros where none does.
 
     Where that number is not known beforehand, which the answer tells, zeros may follow that are too
@@ -214,7 +219,7 @@ def spaced(g: Calculus, s: Step, dy: gs.Variable, win: Window) -> tuple[gs.Tenso
     ), known
 
 
-def _ends(g: Calculus, s: Step, win: Window) -> tuple[Any, Ints | None, Ints]:
+def _ends(g: GradientBuilder, s: NodeView, win: Window) -> tuple[Any, Ints | None, Ints]:
     """Padding before and after, as far as windows reach, and what the last window leaves of it.
 
     What is after is None where the sizes are known only at run time.
@@ -229,7 +234,7 @@ def _ends(g: Calculus, s: Step, win: Window) -> tuple[Any, Ints | None, Ints]:
     return win.before, win.after + np.maximum(-left, 0), np.maximum(left, 0)
 
 
-def _bare(s: Step, kernel: Sequence[int]) -> Window:
+def _bare(s: NodeView, kernel: Sequence[int]) -> Window:
     ones, none = np.ones(len(kernel), np.int64), np.zeros(len(kernel), np.int64)
     strides, dilations = (np.array(s.attr(name, ones)) for name in ("strides", "dilations"))
     return Window(np.array(kernel), strides, dilations, none, none)
@@ -250,7 +255,7 @@ def _halved(o: Any, win: Window, total: Any, larger_after: bool) -> Window:
     return replace(win, before=before, after=after)
 
 
-def _sizes(g: Calculus, x: gs.Variable, needed: Ints) -> tuple[Any, Any]:
+def _sizes(g: GradientBuilder, x: gs.Variable, needed: Ints) -> tuple[Any, Any]:
     """The spatial sizes of `x`, known beforehand where they are needed, and what reckons with them.
 
     That is the graph itself where they are not known.

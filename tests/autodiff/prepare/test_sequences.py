@@ -9,9 +9,9 @@ from gradcheck.reference import onnxruntime_function
 from onnx import ModelProto, parser
 
 from onnxplain.autodiff.differentiate import differentiate
-from onnxplain.autodiff.prepare.sequences import undo_sequences
+from onnxplain.autodiff.lowering.sequences import undo_sequences
 from onnxplain.errors import GradientError
-from onnxplain.graph.load import load
+from onnxplain.model.load import load
 
 WEIGHTS = (
     "<int64 zero={0}, int64 one={1}, int64 two={2}, int64 four={4}, int64 last={-1}, "

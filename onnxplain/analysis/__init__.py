@@ -1,0 +1,1 @@
+"""What kind of model this is: inputs, answers, layers, attention, score, batch axis."""

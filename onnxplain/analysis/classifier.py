@@ -1,0 +1,149 @@
+"""The linear classifier behind a global pool, which class activation mapping reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from onnx import NodeProto
+
+from onnxplain.errors import LayerError
+from onnxplain.model.constants import constant_value, reduced_axes
+from onnxplain.model.graph_index import attributes
+from onnxplain.model.model import Model
+from onnxplain.model.quantization import dequantized
+from onnxplain.model.shapes import Shape
+from onnxplain.tensors import FloatArray
+
+Pooling = Literal["average", "max"]
+
+_POOLS: dict[str, Pooling] = {
+    "GlobalAveragePool": "average",
+    "QLinearGlobalAveragePool": "average",
+    "ReduceMean": "average",
+    "AveragePool": "average",
+    "QLinearAveragePool": "average",
+    "GlobalMaxPool": "max",
+    "ReduceMax": "max",
+    "MaxPool": "max",
+}
+
+_LINEAR = {
+    "Gemm": "Gemm",
+    "MatMul": "MatMul",
+    "Conv": "Conv",
+    "QGemm": "Gemm",
+    "QLinearMatMul": "MatMul",
+    "QLinearConv": "Conv",
+}
+"""Linear layers; the quantised ones read their weights, scales and zero points as inputs 3 to 5."""
+
+_TRANSPARENT = frozenset(
+    "Identity Cast Dropout Flatten Reshape Squeeze Unsqueeze QuantizeLinear DequantizeLinear "
+    "Transpose".split()
+)
+
+_REFUSAL = (
+    "CAM needs global average or max pooling followed by one linear layer before the score, and "
+    "here {found}."
+)
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """score = weights · pool(activation at `layer`) + bias; `weights` is (classes, channels).
+
+    `weights` is None where the pooled channels are the scores themselves, as in fully convolutional
+    classifiers.
+    """
+
+    layer: str
+    pooling: Pooling
+    weights: FloatArray | None
+
+
+def find_classifier(model: Model, shapes: Mapping[str, Shape], score: str) -> Classifier:
+    """Walk back from the score tensor to the pool.
+
+    Raises:
+        LayerError: there is no global pool, or something other than a linear layer lies between it
+            and the score.
+    """
+    weights: FloatArray | None = None
+    tensor = score
+    while (node := model.wiring.producer(tensor)) is not None:
+        op = node.op_type
+        if op in _POOLS:
+            if not _is_global(model, node, shapes.get(node.input[0], ())):
+                found = f"{_called(node)} covers only a part of the grid at a time"
+                raise LayerError(_REFUSAL.format(found=found))
+            return Classifier(node.input[0], _POOLS[op], weights)
+        if op in _TRANSPARENT:
+            tensor = node.input[0]
+            continue
+        if op == "Add" and (data := _without_bias(model, node)) is not None:
+            tensor = data
+            continue
+        matrix = _weights(model, node)
+        if matrix is None or weights is not None:
+            found = "a second linear layer" if matrix is not None else _called(node)
+            raise LayerError(_REFUSAL.format(found=f"{found} stands between them"))
+        weights = matrix
+        tensor = node.input[0]
+    raise LayerError(_REFUSAL.format(found="there is no such pool"))
+
+
+def _called(node: NodeProto) -> str:
+    return f"{node.op_type} {node.name or node.output[0]!r}"
+
+
+def _is_global(model: Model, pool: NodeProto, shape: Shape) -> bool:
+    """Whether a pool takes all rows and columns of a tensor of that shape at once."""
+    if "Global" in pool.op_type:
+        return True
+    if pool.op_type in ("ReduceMean", "ReduceMax"):
+        # Grids (N, C, H, W) and (N, H, W, C), tokens (N, C, T) and (N, T, C).
+        spatial = ([2, 3], [1, 2]) if len(shape) == 4 else ([2], [1])
+        return sorted(reduced_axes(model, pool, len(shape)) or ()) in spatial
+    given = attributes(pool)
+    return tuple(given["kernel_shape"]) == shape[2:] and not any(given.get("pads", ()))
+
+
+def _without_bias(model: Model, node: NodeProto) -> str | None:
+    """The data input of an Add whose other input is constant."""
+    for data, bias in (node.input, reversed(node.input)):
+        if constant_value(model, bias) is not None:
+            return str(data)
+    return None
+
+
+def _weights(model: Model, node: NodeProto) -> FloatArray | None:
+    """The matrix (classes, channels) of a linear layer; None for anything else."""
+    kind = _LINEAR.get(node.op_type)
+    if kind is None:
+        return None
+    given = attributes(node)
+    matrix = _operand(model, node, kind, axis=0 if kind == "Conv" or given.get("transB") else 1)
+    if matrix is None:
+        return None
+    if kind == "Conv":
+        pointwise = set(matrix.shape[2:]) <= {1} and given.get("group", 1) == 1
+        return matrix.reshape(matrix.shape[:2]) if pointwise else None
+    if matrix.ndim != 2 or given.get("transA", 0):
+        return None
+    alpha = np.float32(given.get("alpha", 1.0))
+    return alpha * (matrix if given.get("transB", 0) else matrix.T)
+
+
+def _operand(model: Model, node: NodeProto, kind: str, axis: int) -> FloatArray | None:
+    """The constant that a linear layer multiplies with; `axis` is that of its classes."""
+    if node.op_type == kind:
+        value = constant_value(model, node.input[1])
+        return None if value is None else value.astype(np.float32)
+    weights = [constant_value(model, name) for name in node.input[3:6]]
+    integers, scale, zero = weights
+    if integers is None or scale is None or zero is None:
+        return None
+    return dequantized(integers, scale, zero, axis)

@@ -1,0 +1,68 @@
+"""Which of a model's inputs is the one to explain."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from onnxplain.errors import ModelError
+from onnxplain.model.model import Model
+from onnxplain.suggestions import closest
+from onnxplain.tensors import TensorSpec
+
+
+def explained_input(model: Model, given: Collection[str], name: str | None = None) -> TensorSpec:
+    """The input called `name`, or the only one whose value was not `given`.
+
+    Where several are left, the only one that looks like a picture is taken.
+
+    Raises:
+        ModelError: there is no such input, or more than one could be meant.
+    """
+    specs = {spec.name: spec for spec in model.inputs}
+    for asked in (*given, *([name] if name is not None else [])):
+        if asked not in specs:
+            raise ModelError(f"The model has no input {asked!r}{closest(asked, specs)}.")
+    if name is not None:
+        return specs[name]
+    left = [spec for spec in model.inputs if spec.name not in given]
+    pictures = [spec for spec in left if is_picture(spec)]
+    for choice in (left, pictures):
+        if len(choice) == 1:
+            return choice[0]
+    listed = ", ".join(f"{spec.name} {_shape(spec)}" for spec in left) or "none"
+    raise ModelError(
+        f"It is not clear which input to explain (open: {listed}): name the others' values with "
+        "--input NAME=FILE.npy, or the one to explain with --explain NAME."
+    )
+
+
+def require_picture(spec: TensorSpec) -> None:
+    """Check that a picture fits an input.
+
+    Raises:
+        ModelError: the input is no batch of pictures.
+    """
+    if not is_picture(spec):
+        raise ModelError(
+            f"The input {spec.name!r} takes {_shape(spec)} {spec.dtype}, which is no picture "
+            "(N, channels, height, width) or (N, height, width, channels): explain an array "
+            "with Explainer.attribute instead."
+        )
+
+
+def is_picture(spec: TensorSpec) -> bool:
+    """Rank 4 (or undeclared), numbers, and 1 or 3 channels last, or first as far as declared."""
+    if spec.dtype.kind not in "fiu" and spec.dtype.name != "bfloat16":
+        return False
+    if spec.shape is None:
+        return True
+    if len(spec.shape) != 4:
+        return False
+    first, last = spec.shape[1], spec.shape[3]
+    return last in (1, 3) or first in (1, 3) or not isinstance(first, int)
+
+
+def _shape(spec: TensorSpec) -> str:
+    if spec.shape is None:
+        return "an undeclared shape"
+    return "(" + ", ".join("?" if d is None else str(d) for d in spec.shape) + ")"

@@ -1,0 +1,225 @@
+"""Layers worth explaining: tensors with a spatial grid on the way from the picture to the score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from onnxplain.analysis.layout import Layout, find_layouts
+from onnxplain.analysis.liveness import Mask, read_elements
+from onnxplain.analysis.normalized_copies import normalised
+from onnxplain.errors import LayerError
+from onnxplain.model.graph_index import Wiring, reads
+from onnxplain.model.model import Model
+from onnxplain.model.shapes import Shape
+from onnxplain.suggestions import closest
+
+LAYOUTS = ("NCHW", "NHWC", "NTC", "NCT")
+"""Layouts of activations that have a map: grids of rows and columns, and tokens on such a grid."""
+
+
+_NO_GRID = (
+    "No layer on the way to the score has rows and columns of more than one cell: choose a method "
+    "that needs no layer, such as occlusion or integrated_gradients (with fill or baseline zeros "
+    "where the input is no picture)."
+)
+
+_BLOCKED = "com.microsoft.nchwc"
+
+_BLOCKED_CHANNELS = (
+    "The model was saved by ONNX Runtime at its highest optimisation level, with channels in "
+    "blocks for one kind of CPU, so that no layer can be read: save it at the level extended, or "
+    "choose a method that needs no layer, such as occlusion or integrated_gradients."
+)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """An activation with a grid.
+
+    `tensor` names it in the graph, `node` the node that makes it (its operator is `op`);
+    `shape` holds for the smallest batch that the model takes; `whole` says that all of the
+    picture's way to the score leads through it, and `matters` that the score reads cells of its
+    grid, and not only extra tokens.
+    """
+
+    tensor: str
+    node: str
+    op: str
+    shape: Shape
+    layout: Layout
+    whole: bool
+    matters: bool = True
+
+    @property
+    def grid(self) -> Shape:
+        """Rows and columns."""
+        return self.layout.grid
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return self.shape[self.layout.axes.index("C")]
+
+
+def tensor_of(model: Model, name: str) -> str:
+    """The tensor that a user means by a node's or a tensor's name.
+
+    Raises:
+        LayerError: there is no such name; the message lists close ones.
+    """
+    wiring = model.wiring
+    if name in wiring.position:
+        return name
+    for node in wiring.nodes:
+        if name and node.name == name:
+            return str(node.output[0])
+    known = [*(node.name for node in wiring.nodes if node.name), *wiring.tensors()]
+    raise LayerError(
+        f"The model has no layer {name!r}{closest(name, known)}; "
+        "`onnxplain inspect` lists the layers worth explaining."
+    )
+
+
+def grid_layers(model: Model, shapes: Mapping[str, Shape], picture: str, score: str) -> list[Layer]:
+    """All tensors with a grid of more than one cell between `picture` and `score`, in order."""
+    wiring = model.wiring
+    layouts = find_layouts(model, shapes, picture)
+    whole = _bottlenecks(model, picture, score)
+    read = read_elements(model, shapes, picture, score)
+    layers = []
+    for tensor in wiring.tensors_between(picture, score):
+        layout = layouts.get(tensor)
+        if layout is None or layout.axes not in LAYOUTS or prod(layout.grid) <= 1:
+            continue
+        if shapes[tensor][0] != shapes[picture][0]:
+            continue  # parts of the picture, such as windows, were merged into the batch
+        node = wiring.nodes[wiring.position[tensor]]
+        matters = _grid_is_read(layout, read.get(tensor))
+        layers.append(
+            Layer(tensor, node.name, node.op_type, shapes[tensor], layout, tensor in whole, matters)
+        )
+    return [layer for layer in layers if layer.tensor != score]
+
+
+def auto_layer(model: Model, layers: list[Layer]) -> Layer:
+    """The last layer whose grid still matters to the score.
+
+    Layers that all of the picture's way leads through come first. Behind a transformer's last
+    attention the patch tokens no longer reach the class token: a token grid counts before it only,
+    and where that attention reads the tokens normalised, it is the normalised ones that count. In
+    front of a normalisation a token that is scaled says the same as before, so that its activations
+    and gradients are at right angles, and methods that multiply them see nothing.
+
+    Raises:
+        LayerError: there is no layer with a grid.
+    """
+    chosen = main_layers(model, layers)[-1]
+    if "T" not in chosen.layout.axes:
+        return chosen
+    same = normalised(model.wiring, chosen.tensor)
+    return [
+        one for one in layers if one.tensor in same and one.shape == chosen.shape and one.matters
+    ][-1]
+
+
+def main_layers(model: Model, layers: list[Layer]) -> list[Layer]:
+    """The layers whose grid matters to the score and that all of the picture's way leads through.
+
+    Where there is no such layer, those whose grid matters.
+
+    Raises:
+        LayerError: there is none either.
+    """
+    mattering = mattering_layers(model, layers)
+    return [layer for layer in mattering if layer.whole] or mattering
+
+
+def mattering_layers(model: Model, layers: list[Layer]) -> list[Layer]:
+    """The layers whose grid matters to the score.
+
+    Raises:
+        LayerError: there is none.
+    """
+    mattering = [layer for layer in layers if layer.matters]
+    if not mattering:
+        blocked = any(node.domain == _BLOCKED for node in model.wiring.nodes)
+        raise LayerError(_BLOCKED_CHANNELS if blocked else _NO_GRID)
+    return mattering
+
+
+def _grid_is_read(layout: Layout, mask: Mask | None) -> bool:
+    """Whether anything but extra tokens is read of a tensor."""
+    if mask is None or "T" not in layout.axes:
+        return mask is not None
+    return bool(tokens_read(layout, mask)[layout.prefix :].any())
+
+
+def tokens_read(layout: Layout, mask: Mask) -> Mask:
+    """Which tokens are read, the extra ones first, (tokens,)."""
+    others = tuple(i for i, axis in enumerate(layout.axes) if axis != "T")
+    return np.asarray(mask.any(axis=others))
+
+
+def is_residual(wiring: Wiring, tensor: str) -> bool:
+    """Whether a tensor is the sum of two or more that are computed from an input."""
+    node = wiring.producer(tensor)
+    if node is None or node.op_type not in ("Add", "Sum", "QLinearAdd"):
+        return False
+    made = (wiring.ancestors([name]) for name in node.input if name)
+    inputs = set(wiring.inputs)
+    return sum(any(inputs & set(wiring.nodes[i].input) for i in nodes) for nodes in made) > 1
+
+
+def unplaced_sums(
+    model: Model,
+    shapes: Mapping[str, Shape],
+    layouts: Mapping[str, Layout],
+    picture: str,
+    score: str,
+) -> list[str]:
+    """Sums around a block that all of the picture's way leads through, and that have no grid.
+
+    They hold tokens or cells whose place in the picture cannot be told.
+    """
+    wiring = model.wiring
+    whole = _bottlenecks(model, picture, score)
+    return [
+        tensor
+        for tensor in wiring.tensors_between(picture, score)
+        if tensor in whole
+        and tensor not in layouts
+        and prod(sorted(shapes.get(tensor, ())[1:])[:-1]) > 1
+        and is_residual(wiring, tensor)
+    ]
+
+
+def _bottlenecks(model: Model, picture: str, score: str) -> set[str]:
+    """Tensors that every way from the picture to the score leads through.
+
+    Nodes are visited in order while counting the tensors still to be read: where only one is
+    left, everything behind depends on the picture through it alone.
+    """
+    wiring = model.wiring
+    way = wiring.between(picture, score)
+    on_way = set(way)
+    to_read = {
+        name: sum(i in on_way for i in wiring.readers.get(name, ()))
+        for name in [picture, *(n for i in way for n in wiring.nodes[i].output if n)]
+    }
+    live = {picture}
+    found = set()
+    for index in way:
+        node = wiring.nodes[index]
+        for name in dict.fromkeys(reads(node)):
+            if name in live:
+                to_read[name] -= 1
+                if not to_read[name]:
+                    live.discard(name)
+        live.update(name for name in node.output if to_read.get(name))
+        if len(live) == 1:
+            found.update(live)
+    return found

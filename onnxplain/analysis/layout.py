@@ -1,0 +1,341 @@
+"""Which axis of each tensor is the batch, the channels, the rows, the columns, or the tokens.
+
+ONNX names no axes, but its convolutions and pools fix them (N, C, spatial...), and most operators
+keep or permute them. Axes are letters: "NCHW" after a convolution, "NHWC" after a Transpose,
+"NTC" once rows and columns were flattened into tokens. R stands for samples and tokens in one axis,
+G for heads, each with channels of its own, and K for keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from math import prod
+
+from onnx import NodeProto
+
+from onnxplain.model.constants import constant_value, reduced_axes
+from onnxplain.model.graph_index import attributes
+from onnxplain.model.model import Model
+from onnxplain.model.shapes import Shape
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Axes of a tensor, and for tokens the grid (rows, columns) and the extra tokens before it."""
+
+    axes: str
+    grid: Shape
+    prefix: int = 0
+
+    def permuted(self, order: list[int]) -> Layout:
+        """The layout after a Transpose."""
+        return Layout("".join(self.axes[i] for i in order), self.grid, self.prefix)
+
+
+_DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})
+"""Operators of other domains may mean anything by the same name."""
+
+_PICTURE_RANK = 4
+
+_SPATIAL = {1: "W", 2: "HW", 3: "DHW"}
+
+_CHANNELS_FIRST = frozenset(
+    "Conv ConvTranspose QLinearConv ConvInteger FusedConv MaxPool AveragePool LpPool "
+    "QLinearAveragePool QLinearGlobalAveragePool GlobalAveragePool GlobalMaxPool "
+    "BatchNormalization InstanceNormalization GroupNormalization LRN DepthToSpace SpaceToDepth "
+    "MaxUnpool DeformConv Upsample".split()
+)
+"""Operators whose result is (N, C, spatial...) by definition."""
+
+_POOLED: dict[frozenset[int] | None, str] = {
+    frozenset({2, 3}): "NCHW",
+    frozenset({1, 2}): "NHWC",
+}
+"""Axes that a reduction to one number per channel runs over, and the layout of what it reads."""
+
+_SHUFFLING = frozenset(
+    "Reshape Flatten Gather GatherElements GatherND Scatter ScatterElements ScatterND Einsum "
+    "Expand Tile Squeeze Unsqueeze ReverseSequence Loop If Scan LSTM GRU RNN TopK Compress "
+    "NonZero NonMaxSuppression OneHot Shape Size Attention MultiHeadAttention RoiAlign".split()
+)
+"""Operators after which an axis need not mean what it meant before."""
+
+
+def find_layouts(model: Model, shapes: Mapping[str, Shape], picture: str) -> dict[str, Layout]:
+    """Layouts of the tensors computed from the input `picture`, as far as they can be told."""
+    wiring = model.wiring
+    depends = wiring.descendants([picture])
+    layouts: dict[str, Layout] = {}
+    for index in sorted(depends):
+        node = wiring.nodes[index]
+        for name in node.output if node.op_type in _PARTS else node.output[:1]:
+            shape = shapes.get(name)
+            if shape is None:
+                continue
+            layout = _layout_after(model, node, shape, shapes, layouts)
+            if layout is None and node.op_type not in _PARTS:
+                layout = _layout_read(model, name, shape)
+            if layout is not None and len(layout.axes) == len(shape):
+                layouts[name] = layout
+    return layouts
+
+
+def vanishing_grid(model: Model, shapes: Mapping[str, Shape]) -> NodeProto | None:
+    """The first convolution or pool whose result has no rows or no columns, if there is one."""
+    for node in model.wiring.nodes:
+        shape = shapes.get(node.output[0])
+        if shape is not None and _is_channels_first(node, shape) and min(shape[2:]) < 1:
+            return node
+    return None
+
+
+def input_axes(model: Model, name: str, rank: int) -> str:
+    """Axes of an input, such as "NCHW", "NWC" or "NCW"; empty where they are not known.
+
+    They are those of the convolution, or other operator with channels first, that reads the input,
+    perhaps behind operators that keep each axis, or a Transpose that moves the last one to the
+    front. Of rank 4 that alone tells where the channels are, and without it "NCHW" is assumed;
+    of rank 3 attention turns its keys alike.
+    """
+    if rank - 2 not in _SPATIAL:
+        return ""
+    plain, last = f"NC{_SPATIAL[rank - 2]}", f"N{_SPATIAL[rank - 2]}C"
+    to_channels_first = [0, rank - 1, *range(1, rank - 1)]
+    stack, seen = [(name, plain)], {name}
+    while stack:
+        tensor, axes = stack.pop()
+        for index in model.wiring.readers.get(tensor, ()):
+            node = model.wiring.nodes[index]
+            if node.domain not in _DOMAINS:
+                continue
+            if node.op_type in _CHANNELS_FIRST and not attributes(node).get("channels_last"):
+                return axes
+            moves = axes == plain and _is_transpose(node, to_channels_first)
+            if moves and rank == _PICTURE_RANK:
+                return last
+            if (moves or node.op_type in _KEEPING) and node.output[0] not in seen:
+                seen.add(node.output[0])
+                stack.append((node.output[0], last if moves else axes))
+    return plain if rank == _PICTURE_RANK else ""
+
+
+def _is_transpose(node: NodeProto, order: list[int]) -> bool:
+    return node.op_type == "Transpose" and attributes(node).get("perm") == order
+
+
+_KEEPING = frozenset(
+    "Add Sub Mul Div Cast Clip Identity Relu Pad QuantizeLinear DequantizeLinear".split()
+)
+"""Operators that prepare an input and keep each of its axes."""
+
+
+def _layout_after(
+    model: Model,
+    node: NodeProto,
+    shape: Shape,
+    shapes: Mapping[str, Shape],
+    layouts: Mapping[str, Layout],
+) -> Layout | None:
+    if node.domain not in _DOMAINS:
+        return None
+    if _is_channels_first(node, shape):
+        return Layout("NC" + _SPATIAL[len(shape) - 2], shape[2:])
+    special = _SPECIAL.get(node.op_type)
+    inputs = node.input[:1] if special is _matmul else node.input  # rows are the first factor's
+    known = [layouts[name] for name in inputs if name in layouts]
+    if not known:
+        return None
+    if special is not None:
+        return special(model, node, known[0], shape, shapes)
+    if node.op_type in _SHUFFLING:
+        return None
+    return _same_axes(known, shape)
+
+
+def _layout_read(model: Model, name: str, shape: Shape) -> Layout | None:
+    """The layout that a reader takes a tensor to have: a convolution, or a pool by any name."""
+    for index in model.wiring.readers.get(name, ()):
+        node = model.wiring.nodes[index]
+        if node.domain not in _DOMAINS:
+            continue
+        if _is_channels_first(node, shape):
+            return Layout("NC" + _SPATIAL[len(shape) - 2], shape[2:])
+        if node.op_type in ("ReduceMean", "ReduceMax") and len(shape) == 4:
+            axes = _POOLED.get(reduced_axes(model, node, len(shape)))
+            if axes is not None:
+                return Layout(axes, shape[axes.index("H") : axes.index("W") + 1])
+    return None
+
+
+def _is_channels_first(node: NodeProto, shape: Shape) -> bool:
+    """Whether a tensor of that shape that a node makes, or reads as data, is (N, C, spatial...)."""
+    return (
+        node.op_type in _CHANNELS_FIRST
+        and len(shape) - 2 in _SPATIAL
+        and not attributes(node).get("channels_last")
+    )
+
+
+def _same_axes(known: list[Layout], shape: Shape) -> Layout | None:
+    """Elementwise operators and others that keep the meaning of each axis."""
+    for layout in known:
+        if len(layout.axes) == len(shape):
+            return _resized(layout, shape)
+    return None
+
+
+def _resized(layout: Layout, shape: Shape) -> Layout | None:
+    """The same axes with the sizes of `shape`; None where tokens no longer fill their grid.
+
+    Extra tokens may have been dropped.
+    """
+    if "R" in layout.axes:
+        rows = shape[layout.axes.index("R")]
+        return None if rows % (layout.prefix + prod(layout.grid)) else layout
+    if "T" in layout.axes:
+        extra = shape[layout.axes.index("T")] - prod(layout.grid)
+        return replace(layout, prefix=extra) if extra in (layout.prefix, 0) else None
+    spatial = [shape[i] for i, axis in enumerate(layout.axes) if axis in "DHW"]
+    return Layout(layout.axes, tuple(spatial))
+
+
+def _transpose(
+    model: Model, node: NodeProto, known: Layout, shape: Shape, shapes: Mapping[str, Shape]
+) -> Layout:
+    order = attributes(node).get("perm") or list(range(len(shape)))[::-1]
+    assert isinstance(order, list)
+    return known.permuted(order)
+
+
+def _reshape(
+    model: Model, node: NodeProto, known: Layout, shape: Shape, shapes: Mapping[str, Shape]
+) -> Layout | None:
+    before = shapes.get(node.input[0])
+    if before is None:
+        return None
+    if before == shape:
+        return known
+    cells, bare = prod(known.grid), not known.prefix
+    if known.axes in _FORMS:
+        tokens = known.prefix + cells
+        samples = before[0] // tokens if known.axes.startswith("R") else before[0]
+        channels = prod(before) // (samples * tokens)
+        for axes, form in _FORMS.items():
+            if shape == form(samples, tokens, channels, shape):
+                return replace(known, axes=axes)
+    for axes, result, possible, expected in (
+        ("NCHW", "NCT", bare, (*before[:2], cells)),
+        ("NHWC", "NTC", bare, (before[0], cells, before[-1])),
+        ("NTC", "NHWC", bare, (before[0], *known.grid, before[-1])),
+        ("NCT", "NCHW", bare, (*before[:2], *known.grid)),
+    ):
+        if known.axes == axes and possible and shape == expected:
+            return Layout(result, known.grid)
+    return None
+
+
+_FORMS: dict[str, Callable[[int, int, int, Shape], Shape]] = {
+    "NTC": lambda n, t, c, shape: (n, t, c),
+    "RC": lambda n, t, c, shape: (n * t, c),
+    "NTGC": lambda n, t, c, shape: (n, t, *_parted(c, shape)),
+    "RGC": lambda n, t, c, shape: (n * t, *_parted(c, shape)),
+}
+"""Shapes that tokens are given: n samples of t tokens with c channels, alone or among heads."""
+
+
+def _parted(channels: int, shape: Shape) -> Shape:
+    """The last two axes where they are the channels, parted among heads."""
+    return shape[-2:] if prod(shape[-2:]) == channels else ()
+
+
+def _concat(
+    model: Model, node: NodeProto, known: Layout, shape: Shape, shapes: Mapping[str, Shape]
+) -> Layout | None:
+    """Class and register tokens are joined before the grid's own; behind it no layout has any."""
+    axis = attributes(node)["axis"]
+    assert isinstance(axis, int)
+    if "T" not in known.axes or known.axes[axis] != "T":
+        return _same_axes([known], shape)
+    before = 0
+    for name in node.input[_QUANTIZED_LIST] if node.op_type == "QLinearConcat" else node.input:
+        part = shapes.get(name)
+        if part is None:
+            return None
+        if part[axis] >= known.prefix + prod(known.grid):
+            prefix = known.prefix + before
+            fits = prefix + prod(known.grid) == shape[axis]
+            return replace(known, prefix=prefix) if fits else None
+        before += part[axis]
+    return None
+
+
+def _matmul(
+    model: Model, node: NodeProto, known: Layout, shape: Shape, shapes: Mapping[str, Shape]
+) -> Layout | None:
+    """A linear layer on the last axis keeps the tokens, and so does each step of attention.
+
+    What the keys say to each token lies where the token does.
+    """
+    first, second = node.input[0], shapes.get(node.input[_SECOND_FACTOR.get(node.op_type, 1)], ())
+    if shapes.get(first) is None:
+        return None
+    if known.axes in _ATTENDED and len(second) == len(known.axes):
+        return replace(known, axes=_ATTENDED[known.axes])
+    linear = known.axes.endswith("C") and len(second) == 2
+    return _same_axes([known], shape) if linear else None
+
+
+def _part(
+    model: Model, node: NodeProto, known: Layout, shape: Shape, shapes: Mapping[str, Shape]
+) -> Layout | None:
+    """A slice of the channels keeps the grid, and so does every n-th cell; a crop moves it."""
+    layout = _same_axes([known], shape)
+    before = shapes.get(node.input[0])
+    if layout is None or layout.grid == known.grid or before is None:
+        return layout
+    return layout if node.op_type == "Slice" and _is_every_nth(model, node, before) else None
+
+
+def _is_every_nth(model: Model, node: NodeProto, before: Shape) -> bool:
+    """Whether a Slice goes from one end of each of its axes to the other."""
+    if len(node.input) < _SLICE_INPUTS_WITH_STEPS:
+        return False
+    starts, ends, axes, steps = (constant_value(model, name) for name in node.input[1:])
+    if starts is None or ends is None or axes is None or steps is None:
+        return False
+    return all(
+        0 <= start < step and end > before[axis] - step
+        for start, end, axis, step in zip(starts, ends, axes, steps, strict=True)
+    )
+
+
+_PARTS = frozenset({"Slice", "Split"})
+
+_QUANTIZED_LIST = slice(2, None, 3)
+"""What QLinearConcat joins, each with its scale and zero point; those of the result come first."""
+
+_SECOND_FACTOR = {"QLinearMatMul": 3}
+
+_ATTENDED = {"NGTC": "NGTK", "NGTK": "NGTC"}
+"""Queries by keys, and the answer by values."""
+
+_SLICE_INPUTS_WITH_STEPS = 5
+
+
+Rule = Callable[[Model, NodeProto, Layout, Shape, Mapping[str, Shape]], Layout | None]
+
+_SPECIAL: dict[str, Rule] = {
+    "Transpose": _transpose,
+    "Reshape": _reshape,
+    "Flatten": _reshape,
+    "Concat": _concat,
+    "QLinearConcat": _concat,
+    **dict.fromkeys(
+        "MatMul FusedMatMul QLinearMatMul MatMulInteger MatMulIntegerToFloat "
+        "DynamicQuantizeMatMul".split(),
+        _matmul,
+    ),
+    "Slice": _part,
+    "Split": _part,
+}

@@ -1,0 +1,28 @@
+"""Which tensors hold another one normalised, however an exporter wrote that."""
+
+from __future__ import annotations
+
+from onnxplain.model.graph_index import Wiring
+
+_NORMALISING = frozenset(
+    "LayerNormalization SimplifiedLayerNormalization RMSNormalization SkipLayerNormalization "
+    "SkipSimplifiedLayerNormalization ReduceMean Sub Pow Mul Add Sqrt Div Reciprocal Cast "
+    "QuantizeLinear DequantizeLinear".split()
+)
+
+
+def normalised(wiring: Wiring, tensor: str) -> set[str]:
+    """What is made of `tensor` and constants alone on the way through a normalisation.
+
+    A node that makes several results, as SkipLayerNormalization makes the sum and what it becomes,
+    makes all of them of one.
+    """
+    node = wiring.producer(tensor)
+    found = {tensor} if node is None else {name for name in node.output if name}
+    behind = wiring.descendants(wiring.inputs)
+    vary = {name for index in behind for name in wiring.nodes[index].output}
+    for index in sorted(wiring.descendants(found)):
+        node = wiring.nodes[index]
+        if node.op_type in _NORMALISING and vary & set(node.input) <= found:
+            found.update(name for name in node.output if name)
+    return found

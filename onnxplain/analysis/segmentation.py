@@ -1,0 +1,83 @@
+"""Layers of a model whose answer is itself a map, such as a segmenter's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from onnx import NodeProto
+
+from onnxplain.analysis.layers import Layer, mattering_layers
+from onnxplain.errors import LayerError
+from onnxplain.model.constants import constant_value
+from onnxplain.model.graph_index import attributes, reads
+from onnxplain.model.model import Model
+
+_WEIGHTED = frozenset(
+    "Conv ConvTranspose QLinearConv ConvInteger FusedConv Gemm QGemm MatMul QLinearMatMul "
+    "MatMulInteger".split()
+)
+
+_POOLS = frozenset(
+    "AveragePool MaxPool LpPool QLinearAveragePool GlobalAveragePool GlobalMaxPool".split()
+)
+
+_CONTEXT = 4
+"""A pool that shrinks a grid by more than this sums up its context; a backbone goes by 2 or so."""
+
+
+def before_classifier(model: Model, layers: Sequence[Layer], score: str) -> list[Layer]:
+    """The layers that are not yet the map of scores, enlarged or not.
+
+    The classifier is what comes first, on each way back from the score, of all that has weights. A
+    transposed convolution that keeps the number of channels only enlarges.
+
+    Raises:
+        LayerError: there is none.
+    """
+    wiring = model.wiring
+    stack, answer = [score], {score}
+    while stack:
+        tensor = stack.pop()
+        node = wiring.producer(tensor)
+        if node is None or (node.op_type in _WEIGHTED and not _enlarges(model, node)):
+            continue
+        new = [name for name in reads(node) if name not in answer]
+        answer.update(new)
+        stack.extend(new)
+    before = [layer for layer in layers if layer.tensor not in answer]
+    if layers and not before:
+        raise LayerError(
+            "Every layer with a grid holds the map of scores already: choose a method that needs "
+            f"no layer, such as occlusion or integrated_gradients, or name {layers[-1].tensor!r}."
+        )
+    return before
+
+
+def coarsest_layer(model: Model, layers: list[Layer]) -> Layer:
+    """The last layer of the coarsest grid: the end of a backbone, the bottleneck of a U-Net.
+
+    Grids of pools that only sum up the context of each place, as in pyramid pooling, do not count.
+
+    Raises:
+        LayerError: there is no layer with a grid.
+    """
+    found = mattering_layers(model, layers)
+    first = {layer.grid: layer for layer in reversed(found)}
+    grids = {layer.tensor: layer.grid for layer in found}
+    plain = [layer for layer in found if not _is_context(model, first[layer.grid], grids)] or found
+    return min(reversed(plain), key=lambda layer: prod(layer.grid))
+
+
+def _enlarges(model: Model, node: NodeProto) -> bool:
+    weights = constant_value(model, node.input[1]) if node.op_type == "ConvTranspose" else None
+    if weights is None:
+        return False
+    return bool(weights.shape[0] == weights.shape[1] * attributes(node).get("group", 1))
+
+
+def _is_context(model: Model, layer: Layer, grids: dict[str, tuple[int, ...]]) -> bool:
+    """Whether a layer, the first of its grid, comes of a pool over much of a larger grid."""
+    node = model.wiring.nodes[model.wiring.position[layer.tensor]]
+    before = grids.get(node.input[0]) if node.op_type in _POOLS else None
+    return before is not None and before[0] > _CONTEXT * layer.grid[0]

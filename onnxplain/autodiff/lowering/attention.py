@@ -1,0 +1,121 @@
+"""The attention operators of ONNX Runtime, in standard ONNX.
+
+Definitions: docs/ContribOperators.md of ONNX Runtime. An operator stays as it is where it remembers
+earlier calls, rotates keys, packs tensors, or takes lengths as a mask.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from onnx import TensorProto
+
+from onnxplain.autodiff.lowering.rewrite import MICROSOFT, Rewriter, Rewrites, rewritten
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.model.model import Model
+
+F32 = np.float32
+_MASKED = -10000.0
+"""What is added to the score of a pair that must not attend, unless an attribute says otherwise."""
+
+_RULES = Rewrites()
+
+
+def undo_attention(model: Model) -> Model:
+    """The model with Attention, QAttention and MultiHeadAttention replaced by what they fuse."""
+    return rewritten(model, _RULES)
+
+
+@_RULES.of("Attention", domain=MICROSOFT)
+def _attention(g: Rewriter, s: NodeView) -> gs.Tensor | None:
+    x, weights, bias, mask, past, added = (s.input(i) for i in range(6))
+    sizes = _projections(g, s, weights)
+    if past is not None or sizes is None or not _is_understood(g, s, mask):
+        return None
+    return _attended(g, s, _projected(g, x, weights, bias, sizes), mask, added)
+
+
+@_RULES.of("QAttention", domain=MICROSOFT)
+def _quantized_attention(g: Rewriter, s: NodeView) -> gs.Tensor | None:
+    x, weights, bias, x_scale, w_scale, mask, x_zero, w_zero, past = (s.input(i) for i in range(9))
+    sizes = _projections(g, s, weights)
+    if past is not None or sizes is None or not _is_understood(g, s, mask):
+        return None
+    x = g.DequantizeLinear(x, x_scale, x_zero)
+    weights = g.DequantizeLinear(weights, w_scale, w_zero, axis=1)
+    return _attended(g, s, _projected(g, x, weights, bias, sizes), mask, None)
+
+
+@_RULES.of("MultiHeadAttention", domain=MICROSOFT)
+def _multi_head_attention(g: Rewriter, s: NodeView) -> gs.Tensor | None:
+    *qkv, bias, mask, added, past, _ = (s.input(i) for i in range(8))
+    sizes = [_last_size(g, x) for x in qkv if x is not None and g.rank(x) == 3]
+    if past is not None or len(sizes) < 3 or None in sizes or not _is_understood(g, s, mask):
+        return None
+    if bias is not None:
+        biases = g.many("Split", 3, bias, np.array(sizes), axis=0)
+        qkv = [g.Add(x, b) for x, b in zip(qkv, biases, strict=True)]
+    return _attended(g, s, qkv, mask, added)
+
+
+def _is_understood(g: Rewriter, s: NodeView, mask: gs.Tensor | None) -> bool:
+    """Whether a mask says for each key, or each pair, if it counts, and nothing else is asked."""
+    plain = not s.attr("do_rotary", 0) and not any(s.node.output[1:])
+    return plain and (mask is None or g.rank(mask) in (2, 3))
+
+
+def _last_size(g: Rewriter, x: gs.Tensor) -> int | None:
+    spec = g.spec(x)
+    size = spec.shape[-1] if spec is not None and spec.shape else None
+    return size if isinstance(size, int) else None
+
+
+def _projections(g: Rewriter, s: NodeView, weights: gs.Tensor) -> list[int] | None:
+    """How many features queries, keys and values have."""
+    size = _last_size(g, weights)
+    given: list[int] | None = s.attr("qkv_hidden_sizes")
+    return given or (None if size is None else [size // 3] * 3)
+
+
+def _projected(
+    g: Rewriter, x: gs.Tensor, weights: gs.Tensor, bias: gs.Tensor | None, sizes: list[int]
+) -> list[gs.Tensor]:
+    """Queries, keys and values, (batch, tokens, features) each."""
+    product = g.MatMul(x, weights)
+    product = product if bias is None else g.Add(product, bias)
+    return list(g.many("Split", 3, product, np.array(sizes), axis=-1))
+
+
+def _attended(
+    g: Rewriter,
+    s: NodeView,
+    qkv: list[gs.Tensor],
+    mask: gs.Tensor | None,
+    added: gs.Tensor | None,
+) -> gs.Tensor:
+    """softmax(q kᵀ scale + mask + added) v, for each head, joined to (batch, tokens, features)."""
+    apart = np.array([0, 0, s.attr("num_heads"), -1])
+    q, k, v = (g.Transpose(g.Reshape(x, apart), perm=[0, 2, 1, 3]) for x in qkv)
+    scores = g.Mul(g.MatMul(q, g.Transpose(k, perm=[0, 1, 3, 2])), _scale(g, s, q))
+    filtered = F32(s.attr("mask_filter_value", _MASKED))
+    if mask is not None:
+        pairs = g.Unsqueeze(mask, np.array([1, 2] if g.rank(mask) == 2 else [1]))
+        counts = g.Cast(pairs, to=TensorProto.BOOL)
+        scores = g.Add(scores, g.Where(counts, F32(0), filtered))
+    if s.attr("unidirectional", 0):
+        every = g.Expand(F32(1), g.Shape(scores, start=-2))
+        earlier = g.Cast(g.Trilu(every, upper=0), to=TensorProto.BOOL)
+        scores = g.Where(earlier, scores, filtered)
+    if added is not None:
+        scores = g.Add(scores, added)
+    heads = g.MatMul(g.Softmax(scores, axis=-1), v)
+    return g.Reshape(g.Transpose(heads, perm=[0, 2, 1, 3]), np.array([0, 0, -1]))
+
+
+def _scale(g: Rewriter, s: NodeView, q: gs.Tensor) -> gs.Tensor:
+    """One over the root of a head's features, unless an attribute gives it."""
+    given = s.attr("scale", 0.0)
+    if given:
+        return g.constant(F32(given))
+    features = g.Cast(g.Shape(q, start=-1), to=TensorProto.FLOAT)
+    return g.Reciprocal(g.Sqrt(features))

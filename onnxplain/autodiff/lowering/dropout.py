@@ -1,0 +1,27 @@
+"""Dropout of models that are still in training mode, with the mask that its gradient needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_graphsurgeon as gs
+
+from onnxplain.autodiff.lowering.rewrite import Rewriter, Rewrites, rewritten
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.model.model import Model
+
+_RULES = Rewrites()
+
+
+def keep_masks(model: Model) -> Model:
+    """The model in which every Dropout that may draw gives its mask: drawn again, it differs."""
+    return rewritten(model, _RULES)
+
+
+@_RULES.of("Dropout")
+def _dropout(g: Rewriter, s: NodeView) -> Sequence[gs.Tensor] | None:
+    training = g.value(s.input(2))
+    inactive = s.input(2) is None or (training is not None and not training.any())
+    if inactive or len(s.node.output) > 1:
+        return None
+    return g.many("Dropout", 2, *s.inputs, **s.attrs)[:1]

@@ -1,0 +1,122 @@
+"""float16, bfloat16 and float64 models, computed in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    TypeProto,
+    ValueInfoProto,
+    helper,
+    numpy_helper,
+)
+
+from onnxplain.autodiff.lowering.renaming import rename
+from onnxplain.autodiff.lowering.weights import is_small
+from onnxplain.model.model import Model
+from onnxplain.transforms.builder import PREFIX
+
+_OTHERS = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE})
+_TYPE_ATTRIBUTES = frozenset(
+    "to dtype stash_type precision softmax_precision output_dtype output_datatype".split()
+)
+"""Attributes, of whichever operator, whose value is an element type."""
+
+
+def to_float32(model: Model) -> Model:
+    """The model with all that is float16, bfloat16 or float64 inside it made float32.
+
+    Inputs and outputs keep their names and types: a Cast stands beside each, and inside, the
+    tensor goes by another name. So does a large weight, which is not read: a Cast has its name.
+    """
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    graph = proto.graph
+    borders = {v.name: _other_type(v) for v in (*graph.input, *graph.output)}
+    inner = {name: f"{PREFIX}float32/{name}" for name, other in borders.items() if other}
+    rename(graph.node, inner)
+    _widen(graph)
+    inputs, outputs = (
+        [v.name for v in values if v.name in inner] for values in (graph.input, graph.output)
+    )
+    entering = [_cast(name, inner[name], TensorProto.FLOAT) for name in inputs]
+    leaving = [_cast(inner[name], name, borders[name]) for name in outputs]
+    _set_nodes(graph, [*entering, *graph.node, *leaving])
+    return replace(model, proto=proto)
+
+
+def _widen(graph: GraphProto) -> None:
+    """Make everything float32 in a graph, except for the types of its inputs and outputs."""
+    for value in graph.value_info:
+        _widen_type(value.type)
+    for node in graph.node:
+        for attribute in node.attribute:
+            _widen_attribute(attribute)
+    _set_nodes(graph, [*_widen_weights(graph.initializer), *graph.node])
+
+
+def _widen_weights(weights: Iterable[TensorProto]) -> list[NodeProto]:
+    """Convert the small ones in place; return Casts for the large ones, which get other names."""
+    casts = []
+    for tensor in weights:
+        if tensor.data_type not in _OTHERS:
+            continue
+        if is_small(tensor):
+            _widen_tensor(tensor)
+        else:
+            name = tensor.name
+            tensor.name = f"{PREFIX}stored/{name}"
+            casts.append(_cast(tensor.name, name, TensorProto.FLOAT))
+    return casts
+
+
+def _widen_attribute(attribute: AttributeProto) -> None:
+    if attribute.name in _TYPE_ATTRIBUTES and attribute.i in _OTHERS:
+        attribute.i = TensorProto.FLOAT
+    elif attribute.HasField("t"):
+        _widen_tensor(attribute.t)
+    elif attribute.HasField("tp"):
+        _widen_type(attribute.tp)
+    for body in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+        for value in (*body.input, *body.output):
+            _widen_type(value.type)
+        _widen(body)
+
+
+def _widen_tensor(tensor: TensorProto) -> None:
+    if tensor.data_type in _OTHERS:
+        with np.errstate(over="ignore"):
+            array = numpy_helper.to_array(tensor).astype(np.float32)
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+
+
+def _widen_type(kind: TypeProto) -> None:
+    if kind.HasField("sequence_type"):
+        _widen_type(kind.sequence_type.elem_type)
+    elif kind.HasField("optional_type"):
+        _widen_type(kind.optional_type.elem_type)
+    elif kind.tensor_type.elem_type in _OTHERS:
+        kind.tensor_type.elem_type = TensorProto.FLOAT
+
+
+def _other_type(value: ValueInfoProto) -> int:
+    """The element type of a tensor if it is one to convert, else 0."""
+    kind = value.type.tensor_type.elem_type
+    return kind if kind in _OTHERS else 0
+
+
+def _cast(source: str, result: str, to: int) -> NodeProto:
+    return helper.make_node("Cast", [source], [result], name=f"{PREFIX}cast/{result}", to=to)
+
+
+def _set_nodes(graph: GraphProto, nodes: Iterable[NodeProto]) -> None:
+    kept = list(nodes)
+    del graph.node[:]
+    graph.node.extend(kept)

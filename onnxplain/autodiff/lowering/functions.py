@@ -1,0 +1,88 @@
+"""Operators that ONNX defines by others, written out where they have no rule of their own."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+
+import onnx
+import onnx_graphsurgeon as gs
+from onnx import ModelProto, TensorProto, helper
+from onnx.inliner import inline_selected_functions
+
+import onnxplain.autodiff.rules  # noqa: F401 - enters the rules into the table
+from onnxplain.autodiff.lowering.rewrite import all_nodes
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.table import STANDARD, ZERO
+from onnxplain.model.model import Model
+from onnxplain.model.normalize import normalize
+
+# Its body is a Loop, and nobody differentiates with respect to where a range starts.
+_KEPT = frozenset({"Range"})
+
+
+def expand_functions(model: Model) -> Model:
+    """The model with each operator that has a body in ONNX, but no rule, replaced by its body.
+
+    Those whose gradient is zero stay. Names of tensors stay.
+    """
+    left: set[tuple[str, str]] = set()
+    while (functions := _functions(model)) - left:
+        left = functions  # should one not be replaced, it is not tried again
+        proto = model.proto
+        for op in sorted(functions):
+            # The inliner gives up where a body depends on types and is asked for in a subgraph.
+            with contextlib.suppress(RuntimeError):
+                proto = inline_selected_functions(_typed(proto), [op], inline_schema_functions=True)
+        if proto is model.proto:
+            break
+        del proto.graph.value_info[:]
+        proto.graph.value_info.extend(model.proto.graph.value_info)
+        model = replace(model, proto=normalize(proto))
+    return model
+
+
+def _typed(proto: ModelProto) -> ModelProto:
+    """The model with types declared that the inliner asks for and does not infer.
+
+    They are those of initializers, of what operators of other domains make: floats, probably, and
+    of inputs that are left out, which it asks for as well.
+    """
+    typed = ModelProto()
+    typed.CopyFrom(proto)
+    typed.graph.value_info.append(helper.make_tensor_value_info("", TensorProto.FLOAT, None))
+    for tensor in proto.graph.initializer:
+        value = helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        typed.graph.value_info.append(value)
+    declared = {value.name for value in (*typed.graph.value_info, *typed.graph.output)}
+    for node in proto.graph.node:
+        if node.domain not in ("", "ai.onnx"):
+            typed.graph.value_info.extend(
+                helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+                for name in node.output
+                if name not in declared
+            )
+    return typed
+
+
+def _functions(model: Model) -> set[tuple[str, str]]:
+    """The operators of a model that are to be written out, by domain."""
+    opsets = {entry.domain: entry.version for entry in model.proto.opset_import}
+    steps = (NodeView(node, model.opset, gs.Variable) for node in all_nodes(model.proto.graph))
+    return {
+        (step.domain, step.op)
+        for step in steps
+        if (step.domain or step.op not in ZERO | _KEPT)
+        and STANDARD.find(step) is None
+        and _has_body(step.domain, step.op, opsets.get(step.domain, model.opset))
+    }
+
+
+def _has_body(domain: str, op: str, opset: int) -> bool:
+    try:
+        schema = onnx.defs.get_schema(op, opset, domain)
+    except onnx.defs.SchemaError:
+        return False
+    # The package's stubs lack both.
+    names = ("has_function", "has_context_dependent_function")
+    return any(getattr(schema, name) for name in names)

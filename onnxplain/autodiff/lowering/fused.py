@@ -1,0 +1,223 @@
+"""Fusions that ONNX Runtime saves in a model, in standard ONNX.
+
+Definitions: docs/ContribOperators.md of ONNX Runtime. Attention has a file of its own, and so have
+operators on quantised tensors.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnxplain.autodiff.lowering.rewrite import MICROSOFT, Rewriter, Rewrites, all_nodes, rewritten
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.errors import GradientError
+from onnxplain.model.model import Model
+
+F32 = np.float32
+
+_BLOCKED = frozenset(["com.microsoft.nchwc", "com.ms.internal.nhwc"])
+"""Domains of operators on tensors and weights laid out for one processor."""
+
+_RULES = Rewrites()
+
+
+def undo_fusions(model: Model) -> Model:
+    """The model with the fused float operators of ONNX Runtime replaced by what they fuse.
+
+    Raises:
+        GradientError: the model was saved for one processor only.
+    """
+    for node in all_nodes(model.proto.graph):
+        if node.domain in _BLOCKED:
+            raise GradientError(
+                f"The operator {node.domain}::{node.op_type} of node {node.name!r} works on "
+                "weights laid out for one kind of processor: save the optimised model at level "
+                "ORT_ENABLE_EXTENDED or lower, or explain the model it was made from."
+            )
+    while (plainer := rewritten(model, _RULES)) is not model:
+        model = plainer
+    return model
+
+
+_ACTIVATIONS: dict[str, tuple[str, ...]] = {
+    "Relu": (),
+    "Sigmoid": (),
+    "Tanh": (),
+    "Softsign": (),
+    "Softplus": (),
+    "Selu": ("alpha", "gamma"),
+    "Elu": ("alpha",),
+    "LeakyRelu": ("alpha",),
+    "ThresholdedRelu": ("alpha",),
+    "HardSigmoid": ("alpha", "beta"),
+}
+"""Activations that are fused, and the attributes that their parameters become."""
+
+
+def _activated(g: Rewriter, op: str, x: gs.Tensor, parameters: list[float]) -> gs.Tensor:
+    if not op:
+        return x
+    if op == "Clip":
+        return g.Clip(x, *(F32(p) for p in parameters))
+    names = _ACTIVATIONS[op]
+    return g.many(op, 1, x, **dict(zip(names, parameters, strict=False)))[0]
+
+
+def _without(s: NodeView, *names: str) -> dict[str, object]:
+    """The attributes of a step, except for those that start with a name."""
+    return {name: value for name, value in s.attrs.items() if not name.startswith(names)}
+
+
+@_RULES.of("FusedConv", domain=MICROSOFT)
+def _fused_conv(g: Rewriter, s: NodeView) -> gs.Tensor:
+    y = g.Conv(*s.inputs[:3], **_without(s, "activation"))
+    added = s.input(3)
+    y = y if added is None else g.Add(y, added)
+    return _activated(g, s.attr("activation", ""), y, s.attr("activation_params", []))
+
+
+@_RULES.of("NhwcConv", "NhwcFusedConv", domain=MICROSOFT)
+def _nhwc_conv(g: Rewriter, s: NodeView) -> gs.Tensor:
+    """Channels last; NhwcConv has them last in its weights too."""
+    x, w = (g.Transpose(t, perm=[0, 3, 1, 2]) for t in s.inputs[:2])
+    w = s.inputs[1] if s.op == "NhwcFusedConv" else w
+    y = g.Conv(x, w, s.input(2), **_without(s, "activation"))
+    y = g.Transpose(y, perm=[0, 2, 3, 1])
+    added = s.input(3)
+    y = y if added is None else g.Add(y, added)
+    return _activated(g, s.attr("activation", ""), y, s.attr("activation_params", []))
+
+
+@_RULES.of("ConvTransposeWithDynamicPads", domain=MICROSOFT)
+def _conv_transpose(g: Rewriter, s: NodeView) -> gs.Tensor | None:
+    pads = g.value(s.inputs[2])
+    if pads is None:
+        return None
+    return g.ConvTranspose(s.x, s.inputs[1], s.input(3), **s.attrs, pads=pads.tolist())
+
+
+@_RULES.of("FusedGemm", domain=MICROSOFT)
+def _fused_gemm(g: Rewriter, s: NodeView) -> gs.Tensor:
+    y = g.Gemm(*s.inputs, **_without(s, "activation"))
+    op = s.attr("activation", "")
+    names = (f"activation_{name}" for name in _ACTIVATIONS.get(op, ()))
+    return _activated(g, op, y, [s.attr(name) for name in names if name in s.attrs])
+
+
+@_RULES.of("FusedMatMul", "TransposeMatMul", domain=MICROSOFT)
+def _fused_matmul(g: Rewriter, s: NodeView) -> gs.Tensor | None:
+    a, b = (_operand(g, s, i, side) for i, side in enumerate("AB"))
+    if a is None or b is None:
+        return None
+    alpha = s.attr("alpha", 1.0)
+    y = g.MatMul(a, b)
+    return y if alpha == 1 else g.Mul(y, F32(alpha))
+
+
+def _operand(g: Rewriter, s: NodeView, index: int, side: str) -> gs.Tensor | None:
+    """A factor as MatMul wants it; None where that takes its rank, and it is not known.
+
+    transBatch has the first axis moved behind the others but the last, which makes it a row.
+    """
+    x = s.inputs[index]
+    flip, rotate = s.attr(f"trans{side}", 0), s.attr(f"transBatch{side}", 0)
+    if not flip and not rotate:
+        return x
+    rank = g.rank(x)
+    if rank is None:
+        return None
+    if rank == 1:
+        return x
+    axes = list(range(rank))
+    if rotate:
+        axes = [*axes[1:-1], axes[0], axes[-1]]
+    if flip:
+        axes[-2:] = axes[:-3:-1]
+    return g.Transpose(x, perm=axes)
+
+
+@_RULES.of("Gelu", "BiasGelu", domain=MICROSOFT)
+def _gelu(g: Rewriter, s: NodeView) -> gs.Tensor:
+    return _gelu_of(g, g.Add(*s.inputs) if s.op == "BiasGelu" else s.x)
+
+
+def _gelu_of(g: Rewriter, x: gs.Tensor) -> gs.Tensor:
+    if g.graph.opset >= 20:
+        return g.Gelu(x)
+    return g.Mul(g.Mul(x, F32(0.5)), g.Add(g.Erf(g.Mul(x, F32(1 / sqrt(2)))), F32(1)))
+
+
+@_RULES.of("FastGelu", domain=MICROSOFT)
+def _fast_gelu(g: Rewriter, s: NodeView) -> gs.Tensor:
+    x = s.x if s.input(1) is None else g.Add(*s.inputs)
+    if g.graph.opset >= 20:
+        return g.Gelu(x, approximate="tanh")
+    scale, cubic = sqrt(2 / np.pi), 0.044715  # x (1 + tanh(scale (x + cubic x³))) / 2
+    inner = g.Mul(x, g.Add(F32(scale), g.Mul(F32(scale * cubic), g.Mul(x, x))))
+    return g.Mul(g.Mul(x, F32(0.5)), g.Add(g.Tanh(inner), F32(1)))
+
+
+@_RULES.of("QuickGelu", domain=MICROSOFT)
+def _quick_gelu(g: Rewriter, s: NodeView) -> gs.Tensor:
+    alpha = s.attr("alpha", 1.702)
+    return g.Mul(s.x, g.Sigmoid(s.x if alpha == 1 else g.Mul(s.x, F32(alpha))))
+
+
+@_RULES.of("BiasSplitGelu", domain=MICROSOFT)
+def _bias_split_gelu(g: Rewriter, s: NodeView) -> gs.Tensor:
+    left, right = g.many("Split", 2, g.Add(*s.inputs), axis=-1, num_outputs=2)
+    return g.Mul(left, _gelu_of(g, right))
+
+
+@_RULES.of("BiasAdd", domain=MICROSOFT)
+def _bias_add(g: Rewriter, s: NodeView) -> gs.Tensor:
+    return g.Sum(*s.inputs)
+
+
+@_RULES.of("BiasSoftmax", domain=MICROSOFT)
+def _bias_softmax(g: Rewriter, s: NodeView) -> gs.Tensor | None:
+    """Only over the last axis, as in attention."""
+    rank = g.rank(s.x)
+    if rank is None or s.attr("axis", 1) not in (-1, rank - 1):
+        return None
+    return g.Softmax(g.Add(*s.inputs), axis=-1)
+
+
+@_RULES.of("SkipLayerNormalization", domain=MICROSOFT)
+def _skip_layer_normalization(g: Rewriter, s: NodeView) -> list[gs.Tensor | None]:
+    x, skip, gamma, beta, bias = (s.input(i) for i in range(5))
+    total = g.Sum(*(t for t in (x, skip, bias) if t is not None))
+    epsilon = s.attr("epsilon", 1e-12)
+    if not any(s.node.output[1:3]):
+        return [g.LayerNormalization(total, gamma, beta, epsilon=epsilon), None, None, total]
+    return [*g.many("LayerNormalization", 3, total, gamma, beta, epsilon=epsilon), total]
+
+
+@_RULES.of("SimplifiedLayerNormalization")
+def _simplified_layer_normalization(g: Rewriter, s: NodeView) -> list[gs.Tensor] | None:
+    axis = s.attr("axis", -1)
+    end = 0 if axis < 0 else g.rank(s.x)
+    if end is None:
+        return None
+    axes = range(axis, end)
+    return _rms_normalized(g, s.x, s.inputs[1], [*axes], s.attr("epsilon", 1e-5))
+
+
+@_RULES.of("SkipSimplifiedLayerNormalization", domain=MICROSOFT)
+def _skip_simplified_layer_normalization(g: Rewriter, s: NodeView) -> list[gs.Tensor | None]:
+    x, skip, gamma, bias = (s.input(i) for i in range(4))
+    total = g.Sum(*(t for t in (x, skip, bias) if t is not None))
+    y, inverse = _rms_normalized(g, total, gamma, [-1], s.attr("epsilon", 1e-12))
+    return [y, None, inverse, total]
+
+
+def _rms_normalized(
+    g: Rewriter, x: gs.Tensor, scale: gs.Tensor, axes: list[int], epsilon: float
+) -> list[gs.Tensor]:
+    """X over its root mean square times a scale, and one over the root."""
+    square = g.ReduceMean(g.Mul(x, x), np.array(axes))
+    inverse = g.Reciprocal(g.Sqrt(g.Add(square, F32(epsilon))))
+    return [g.Mul(g.Mul(x, inverse), scale), inverse]

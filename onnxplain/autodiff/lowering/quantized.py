@@ -1,0 +1,242 @@
+"""Operators on quantised tensors, as dequantise, compute in float32, quantise.
+
+That is the form in which a gradient passes straight through the rounding. Results can differ by one
+step of the quantisation, where a value lies on the edge between two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from onnx import TensorProto
+
+from onnxplain.autodiff.lowering.rewrite import MICROSOFT, Rewriter, Rewrites, rewritten
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.model.model import Model
+from onnxplain.tensors import Array
+
+_RULES = Rewrites()
+_MOVES = Rewrites()
+
+
+def dequantize(model: Model) -> Model:
+    """The model with integers that stand for reals only between quantising and dequantising.
+
+    Every operator on them computes in float32 instead, those that only move integers about
+    included. MatMulInteger and ConvInteger give their whole numbers in float32 where nothing but a
+    Cast reads them. Types of inner tensors are no longer declared.
+    """
+    dequantized = rewritten(rewritten(model, _RULES), _MOVES)
+    if dequantized is not model:
+        del dequantized.proto.graph.value_info[:]
+    return dequantized
+
+
+class Quantized(NamedTuple):
+    """Integers, and what they stand for."""
+
+    q: gs.Tensor
+    scale: gs.Tensor
+    zero: gs.Tensor | None
+
+    def real(self, g: Rewriter, axis: int = 1) -> gs.Variable:
+        """The reals; scale and zero point may hold by index of an axis."""
+        return g.DequantizeLinear(*self, axis=axis)
+
+
+def _operands(s: NodeView, start: int = 0) -> list[Quantized]:
+    """The inputs of a step from one on, in threes; the last may be shorter."""
+    return [Quantized(*(s.input(i + k) for k in range(3))) for i in range(start, len(s.inputs), 3)]
+
+
+def _attributes(s: NodeView, *dropped: str) -> dict[str, Any]:
+    return {name: value for name, value in s.attrs.items() if name not in dropped}
+
+
+def _by_planes(
+    g: Rewriter, s: NodeView, x: gs.Tensor, rank: int, compute: Callable[[gs.Tensor], gs.Tensor]
+) -> gs.Tensor:
+    """What is computed of x, whose channels come last if `channels_last` says so."""
+    if not s.attr("channels_last", 0):
+        return compute(x)
+    first = g.Transpose(x, perm=[0, rank - 1, *range(1, rank - 1)])
+    return g.Transpose(compute(first), perm=[0, *range(2, rank), 1])
+
+
+@_RULES.of("QuantizeLinear", "DequantizeLinear", domain=MICROSOFT)
+def _standard(g: Rewriter, s: NodeView) -> gs.Tensor | None:
+    """Where standard ONNX has the types: before opset 21 those of 8 bits, and int32."""
+    spec = g.spec(s.y if s.op == "QuantizeLinear" else s.x)
+    if s.opset < 21 and (spec is None or spec.dtype.name not in ("uint8", "int8", "int32")):
+        return None
+    return g.many(s.op, 1, *s.inputs, **s.attrs)[0]
+
+
+@_RULES.of("QLinearConv")
+@_RULES.of("QLinearConv", domain=MICROSOFT)
+def _conv(g: Rewriter, s: NodeView) -> gs.Tensor | None:
+    x, w, (y_scale, y_zero, bias) = _operands(s)
+    rank = g.rank(w.q)
+    if rank is None:
+        return None
+    b = None if bias is None else g.DequantizeLinear(bias, g.Mul(x.scale, w.scale), axis=0)
+    weights, attrs = w.real(g, axis=0), _attributes(s, "channels_last")
+    y = _by_planes(g, s, x.real(g), rank, lambda t: g.Conv(t, weights, b, **attrs))
+    return g.QuantizeLinear(y, y_scale, y_zero)
+
+
+@_RULES.of("QLinearMatMul")
+def _matmul(g: Rewriter, s: NodeView) -> gs.Tensor:
+    a, b, (y_scale, y_zero, *_) = _operands(s)
+    return g.QuantizeLinear(g.MatMul(a.real(g, axis=-2), b.real(g, axis=-1)), y_scale, y_zero)
+
+
+@_RULES.of("QGemm", domain=MICROSOFT)
+def _gemm(g: Rewriter, s: NodeView) -> gs.Tensor:
+    a, b = _operands(s)[:2]
+    bias, y_scale, y_zero = (s.input(i) for i in (6, 7, 8))
+    c = None
+    if bias is not None:  # its scale is alpha times that of the product, and alpha is in Gemm too
+        scale = g.Mul(a.scale, b.scale)
+        c = g.DequantizeLinear(bias, g.Mul(scale, np.float32(s.attr("alpha", 1.0))), axis=-1)
+    y = g.Gemm(a.real(g), b.real(g, axis=0 if s.attr("transB", 0) else 1), c, **s.attrs)
+    return y if y_scale is None else g.QuantizeLinear(y, y_scale, y_zero)
+
+
+_BINARY = {"QLinearAdd": "Add", "QLinearMul": "Mul"}
+_UNARY = {
+    "QLinearLeakyRelu": "LeakyRelu",
+    "QLinearSigmoid": "Sigmoid",
+    "QLinearAveragePool": "AveragePool",
+    "QLinearGlobalAveragePool": "GlobalAveragePool",
+}
+
+
+@_RULES.of(*_BINARY, domain=MICROSOFT)
+def _binary(g: Rewriter, s: NodeView) -> gs.Tensor:
+    a, b, (y_scale, y_zero, *_) = _operands(s)
+    return g.QuantizeLinear(g.many(_BINARY[s.op], 1, a.real(g), b.real(g))[0], y_scale, y_zero)
+
+
+@_RULES.of(*_UNARY, domain=MICROSOFT)
+def _unary(g: Rewriter, s: NodeView) -> gs.Tensor | None:
+    x, y_scale, y_zero = Quantized(*s.inputs[:3]), s.inputs[3], s.input(4)
+    rank = g.rank(x.q) or len(s.attr("kernel_shape", [])) + 2
+    attrs = _attributes(s, "channels_last")
+    y = _by_planes(g, s, x.real(g), rank, lambda t: g.many(_UNARY[s.op], 1, t, **attrs)[0])
+    return g.QuantizeLinear(y, y_scale, y_zero)
+
+
+@_RULES.of("QLinearSoftmax", domain=MICROSOFT)
+def _softmax(g: Rewriter, s: NodeView) -> gs.Tensor:
+    x = Quantized(*s.inputs[:3]).real(g)
+    axis = s.attr("axis", -1)
+    if s.attr("opset", 13) >= 13:
+        y = g.Softmax(x, axis=axis)
+    else:
+        y = g.Reshape(g.Softmax(g.Flatten(x, axis=axis), axis=-1), g.Shape(x))
+    return g.QuantizeLinear(y, s.inputs[3], s.input(4))
+
+
+@_RULES.of("QLinearConcat", domain=MICROSOFT)
+def _concat(g: Rewriter, s: NodeView) -> gs.Tensor:
+    parts = (part.real(g) for part in _operands(s, start=2))
+    return g.QuantizeLinear(g.Concat(*parts, axis=s.attr("axis")), *s.inputs[:2])
+
+
+@_RULES.of("QLinearWhere", domain=MICROSOFT)
+def _where(g: Rewriter, s: NodeView) -> gs.Tensor:
+    a, b, (y_scale, y_zero, *_) = _operands(s, start=1)
+    return g.QuantizeLinear(g.Where(s.x, a.real(g), b.real(g)), y_scale, y_zero)
+
+
+@_RULES.of("MatMulIntegerToFloat", domain=MICROSOFT)
+def _matmul_to_float(g: Rewriter, s: NodeView) -> gs.Tensor:
+    a, b, a_scale, b_scale, a_zero, b_zero, bias = (s.input(i) for i in range(7))
+    left = Quantized(a, a_scale, a_zero).real(g, axis=-2)
+    y = g.MatMul(left, Quantized(b, b_scale, b_zero).real(g, axis=-1))
+    return y if bias is None else g.Add(y, bias)
+
+
+@_RULES.of("DynamicQuantizeMatMul", domain=MICROSOFT)
+def _dynamic_matmul(g: Rewriter, s: NodeView) -> gs.Tensor:
+    a, b, b_scale, b_zero, bias = (s.input(i) for i in range(5))
+    left = Quantized(*g.many("DynamicQuantizeLinear", 3, a)).real(g)
+    y = g.MatMul(left, Quantized(b, b_scale, b_zero).real(g, axis=-1))
+    return y if bias is None else g.Add(y, bias)
+
+
+@_RULES.of("MatMulInteger", "ConvInteger")
+def _whole(g: Rewriter, s: NodeView) -> gs.Tensor | None:
+    """Products of whole numbers, exact in float32 up to 2²⁴."""
+    axes = {"MatMulInteger": (-2, -1), "ConvInteger": (1, 0)}[s.op]
+    shifted = []
+    for i, axis in enumerate(axes):
+        ones = _ones_like(g, s.input(2 + i))
+        if ones is None:
+            return None
+        shifted.append((s.inputs[i], ones, s.input(2 + i), axis))
+    reals = (g.DequantizeLinear(*operand, axis=axis) for *operand, axis in shifted)
+    y = g.many(s.op.removesuffix("Integer"), 1, *reals, **s.attrs)[0]
+    readers = g.readers(s.y)
+    if readers and all(node.op_type == "Cast" for node in readers) and not g.is_output(s.y):
+        return y
+    return g.Cast(y, to=TensorProto.INT32)
+
+
+def _ones_like(g: Rewriter, zero: gs.Tensor | None) -> Array | None:
+    """A scale of 1 for a zero point, which may hold by index of an axis; None if it is unknown."""
+    if zero is None:
+        return np.ones((), np.float32)
+    spec = g.spec(zero)
+    dims = None if spec is None else spec.shape
+    sizes = [d for d in dims or () if isinstance(d, int)]
+    return None if dims is None or len(sizes) < len(dims) else np.ones(sizes, np.float32)
+
+
+@_MOVES.of(
+    *"DepthToSpace Expand Flatten Gather GatherElements GatherND Identity MaxPool Reshape Resize "
+    "Slice SpaceToDepth Split Squeeze Tile Transpose Unsqueeze".split()
+)
+def _move(g: Rewriter, s: NodeView) -> list[gs.Tensor] | None:
+    """Integers that are only moved about, or compared with each other, and keep their meaning."""
+    meaning = _meaning(g, s.x.name)
+    if meaning is None or (s.op == "MaxPool" and len(s.node.output) > 1):
+        return None
+    reals = g.many(
+        s.op, len(s.outputs), g.DequantizeLinear(s.x, *meaning), *s.inputs[1:], **s.attrs
+    )
+    return [g.QuantizeLinear(y, *meaning) for y in reals]
+
+
+@_MOVES.of("Pad")
+def _pad(g: Rewriter, s: NodeView) -> gs.Tensor | None:
+    """The same, with a value of its own, by default the integer 0."""
+    meaning = _meaning(g, s.x.name)
+    if meaning is None:
+        return None
+    scale, zero = meaning
+    if s.input(2) is not None:
+        value = g.DequantizeLinear(s.input(2), scale, zero)
+    elif zero is not None:
+        value = g.Neg(g.Mul(g.Cast(zero, to=TensorProto.FLOAT), scale))
+    else:
+        value = None
+    real = g.Pad(g.DequantizeLinear(s.x, *meaning), s.inputs[1], value, s.input(3), **s.attrs)
+    return g.QuantizeLinear(real, *meaning)
+
+
+def _meaning(g: Rewriter, integers: str) -> tuple[gs.Tensor, gs.Tensor | None] | None:
+    """The scale and zero point that integers were quantised with, all of them with the same."""
+    node = g.producer(integers)
+    while node is not None and ("", node.op_type) in _MOVES:
+        node = g.producer(node.input[0])
+    if node is None or node.op_type != "QuantizeLinear":
+        return None
+    scale, zero = (g.tensor(name) if name else None for name in [*node.input[1:], ""][:2])
+    spec = g.spec(scale)
+    single = spec is not None and spec.shape in ((), (1,))
+    return (scale, zero) if single else None

@@ -1,0 +1,186 @@
+"""Replacing nodes, one for one, by others that compute the same."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections import UserDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import onnx_graphsurgeon as gs
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
+
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.model.graph_index import all_names, subgraphs
+from onnxplain.model.model import Model, spec_of
+from onnxplain.model.shapes import infer_specs
+from onnxplain.tensors import Array, TensorSpec
+from onnxplain.transforms.builder import PREFIX, Builder
+
+MICROSOFT = "com.microsoft"
+"""Domain of ONNX Runtime's own operators."""
+
+Rewrite = Callable[["Rewriter", NodeView], gs.Tensor | Sequence[gs.Tensor | None] | None]
+"""`rule(g, step)` adds nodes to `g` and returns what takes the place of the step's outputs.
+
+None stands for an output that nobody reads in inference; trailing ones may be left out. None for
+all of them, without a node added, leaves the step as it is.
+"""
+
+
+class Rewrites(UserDict[tuple[str, str], Rewrite]):
+    """Rules by (domain, operator)."""
+
+    def of(self, *ops: str, domain: str = "") -> Callable[[Rewrite], Rewrite]:
+        """Enter the decorated function as the rule of `ops`."""
+
+        def enter(rule: Rewrite) -> Rewrite:
+            self.update({(domain, op): rule for op in ops})
+            return rule
+
+        return enter
+
+
+class Rewriter(Builder):
+    """Writes the nodes that replace others, and tells what is known about a model's tensors."""
+
+    def __init__(self, model: Model) -> None:
+        """Start with nothing added."""
+        super().__init__(gs.Graph(opset=model.opset), PREFIX + "prepare/")
+        self._taken |= all_names(model.proto.graph)
+        self._model = model
+        self._declared = {v.name: v for v in model.proto.graph.value_info}
+        self._tensors: dict[str, gs.Variable] = {}
+
+    def tensor(self, name: str) -> gs.Variable:
+        """A tensor of the model."""
+        return self._tensors.setdefault(name, gs.Variable(name))
+
+    def many(self, op: str, count: int, *inputs: Any, **attributes: Any) -> list[gs.Variable]:
+        """Add one node and return its `count` outputs; inputs that are None are left out."""
+        present = itertools.dropwhile(lambda tensor: tensor is None, reversed(inputs))
+        given = [gs.Variable.empty() if t is None else t for t in reversed(list(present))]
+        return super().many(op, count, *given, **attributes)
+
+    def spec(self, tensor: gs.Tensor) -> TensorSpec | None:
+        """Element type and shape of a tensor of the model, as far as they can be told.
+
+        They are inferred, or as declared behind operators that say nothing about their results.
+        """
+        found = self._specs.get(tensor.name)
+        if (found is None or found.shape is None) and tensor.name in self._declared:
+            return spec_of(self._declared[tensor.name])
+        return found
+
+    def rank(self, tensor: gs.Tensor) -> int | None:
+        """Number of axes of a tensor of the model."""
+        spec = self.spec(tensor)
+        return None if spec is None or spec.shape is None else len(spec.shape)
+
+    def value(self, tensor: gs.Tensor | None) -> Array | None:
+        """The value of a weight that is kept in the model itself."""
+        found = None if tensor is None else self._model.wiring.constants.get(tensor.name)
+        if found is None or found.data_location == TensorProto.EXTERNAL:
+            return None
+        return numpy_helper.to_array(found)
+
+    def producer(self, name: str) -> NodeProto | None:
+        """The node of the model's own graph that makes a tensor."""
+        return self._model.wiring.producer(name)
+
+    def readers(self, tensor: gs.Tensor) -> list[NodeProto]:
+        """The nodes of the model's own graph that read a tensor."""
+        wiring = self._model.wiring
+        return [wiring.nodes[i] for i in wiring.readers.get(tensor.name, ())]
+
+    def is_output(self, tensor: gs.Tensor) -> bool:
+        """Whether the model answers with a tensor."""
+        return tensor.name in self._model.wiring.outputs
+
+    @functools.cached_property
+    def _specs(self) -> dict[str, TensorSpec]:
+        return infer_specs(self._model.proto)
+
+    def replace(self, step: NodeView, rule: Rewrite) -> bool:
+        """Add what the rule writes, under the names of the step's outputs; False if nothing."""
+        start = len(self.graph.nodes)
+        written = rule(self, step)
+        if written is None:
+            return False
+        results = [written] if isinstance(written, gs.Tensor) else written
+        nodes = self.graph.nodes[start:]
+        own = {id(tensor): node for node in nodes for tensor in node.outputs}
+        for index, (name, result) in enumerate(zip(step.node.output, results, strict=False)):
+            if not name or result is None:
+                continue
+            maker = own.pop(id(result), None)
+            if maker is None:  # a tensor of the model, or one that has taken a name already
+                result = self.Identity(result)  # noqa: PLW2901
+                maker = self.graph.nodes[-1]
+            result.name, self._tensors[name] = name, result
+            if index == 0 and step.node.name:
+                maker.name = step.node.name
+        return True
+
+
+def rewritten(model: Model, rules: Rewrites) -> Model:
+    """The model with every node that has a rule replaced, inside subgraphs too.
+
+    Names of inputs, outputs and all tensors that are still there stay. Constants that rules write
+    become initializers. Where nothing is replaced, it is the model itself.
+    """
+    if not any(_key(node) in rules for node in all_nodes(model.proto.graph)):
+        return model
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    g = Rewriter(model)
+    plans = list(_plans(g, proto.graph, model.opset, rules))
+    if not g.graph.nodes:
+        return model
+    written = gs.export_onnx(g.graph, do_type_check=False).graph
+    nodes = list(written.node)
+    for graph, plan in plans:
+        entries = [entry for place in plan for entry in _at(place, nodes)]
+        del graph.node[:]
+        graph.node.extend(entries)
+    proto.graph.initializer.extend(written.initializer)
+    return replace(model, proto=proto)
+
+
+def all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    """Every node of a graph, inside subgraphs too."""
+    for node in graph.node:
+        yield node
+        for body in subgraphs(node):
+            yield from all_nodes(body)
+
+
+Plan = list[NodeProto | slice]
+"""The nodes of a graph in order: those that stay, and ranges of what was written instead."""
+
+
+def _plans(
+    g: Rewriter, graph: GraphProto, opset: int, rules: Rewrites
+) -> Iterator[tuple[GraphProto, Plan]]:
+    """Inner graphs before outer ones, whose nodes hold copies of them."""
+    plan: Plan = []
+    for node in graph.node:
+        for body in subgraphs(node):
+            yield from _plans(g, body, opset, rules)
+        rule = rules.get(_key(node))
+        start = len(g.graph.nodes)
+        if rule is not None and g.replace(NodeView(node, opset, g.tensor), rule):
+            plan.append(slice(start, len(g.graph.nodes)))
+        else:
+            plan.append(node)
+    yield graph, plan
+
+
+def _at(place: NodeProto | slice, written: Sequence[NodeProto]) -> Sequence[NodeProto]:
+    return written[place] if isinstance(place, slice) else [place]
+
+
+def _key(node: NodeProto) -> tuple[str, str]:
+    return "" if node.domain == "ai.onnx" else node.domain, node.op_type

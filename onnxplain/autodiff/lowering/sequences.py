@@ -1,0 +1,115 @@
+"""Sequences of a known number of tensors, as these tensors.
+
+Scripted models split and join with sequences what others split and join with Split and Concat.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnxplain.autodiff.lowering.rewrite import Rewriter, Rewrites, rewritten
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.model.model import Model
+
+Known = dict[str, list[gs.Tensor]]
+"""The elements of each sequence, as far as their number is known."""
+
+
+def undo_sequences(model: Model) -> Model:
+    """The model in which nothing reads a sequence whose elements can be told without running it.
+
+    Those are sequences that are made of given tensors, or by splitting an axis of static size,
+    and read at constant positions. Others, as those that a loop makes, stay.
+    """
+    known: Known = {}
+    rules = {("", op): functools.partial(rule, known) for op, rule in _RULES.items()}
+    return rewritten(model, Rewrites(rules))
+
+
+def _construct(known: Known, g: Rewriter, s: NodeView) -> None:
+    known[s.node.output[0]] = [g.tensor(name) for name in s.node.input]
+
+
+def _insert(known: Known, g: Rewriter, s: NodeView) -> None:
+    elements = known.get(s.node.input[0])
+    position = len(elements or []) if s.input(2) is None else _int(g, s.input(2))
+    if elements is not None and position is not None:
+        known[s.node.output[0]] = [*elements]
+        known[s.node.output[0]].insert(position, s.inputs[1])
+
+
+def _erase(known: Known, g: Rewriter, s: NodeView) -> None:
+    elements = known.get(s.node.input[0])
+    position = -1 if s.input(1) is None else _int(g, s.input(1))
+    if elements is not None and position is not None:
+        known[s.node.output[0]] = [*elements]
+        del known[s.node.output[0]][position]
+
+
+def _alias(known: Known, g: Rewriter, s: NodeView) -> None:
+    if s.node.input[0] in known:
+        known[s.node.output[0]] = known[s.node.input[0]]
+
+
+def _split(known: Known, g: Rewriter, s: NodeView) -> gs.Tensor | None:
+    axis, sizes = s.attr("axis", 0), _sizes(g, s)
+    if sizes is None:
+        return None
+    parts = g.many("Split", len(sizes), s.x, np.array(sizes, np.int64), axis=axis)
+    if s.input(1) is None and not s.attr("keepdims", 1):
+        parts = [g.Squeeze(part, np.array([axis])) for part in parts]
+    known[s.node.output[0]] = parts
+    return g.SequenceConstruct(*parts)
+
+
+def _sizes(g: Rewriter, s: NodeView) -> list[int] | None:
+    """Of the parts along the axis: as given, or equal with a smaller last one."""
+    spec, given = g.spec(s.x), g.value(s.input(1))
+    if given is not None and given.ndim:
+        return [int(size) for size in given]
+    whole = spec.shape[s.attr("axis", 0)] if spec is not None and spec.shape else None
+    if not isinstance(whole, int) or (given is None and s.input(1) is not None):
+        return None
+    size = 1 if given is None else int(given)
+    return [min(size, whole - start) for start in range(0, whole, size)]
+
+
+def _at(known: Known, g: Rewriter, s: NodeView) -> gs.Tensor | None:
+    elements, position = known.get(s.node.input[0]), _int(g, s.inputs[1])
+    return None if elements is None or position is None else elements[position]
+
+
+def _length(known: Known, g: Rewriter, s: NodeView) -> gs.Tensor | None:
+    elements = known.get(s.node.input[0])
+    return None if elements is None else g.constant(np.array(len(elements), np.int64))
+
+
+def _concat(known: Known, g: Rewriter, s: NodeView) -> gs.Tensor | None:
+    elements, axis = known.get(s.node.input[0]), s.attrs["axis"]
+    if not elements:
+        return None
+    if s.attr("new_axis", 0):
+        elements = [g.Unsqueeze(element, np.array([axis])) for element in elements]
+    return g.Concat(*elements, axis=axis)
+
+
+def _int(g: Rewriter, tensor: gs.Tensor | None) -> int | None:
+    value = g.value(tensor)
+    return None if value is None else int(value.item())
+
+
+_RULES: dict[str, Callable[[Known, Rewriter, NodeView], gs.Tensor | None]] = {
+    "ConcatFromSequence": _concat,
+    "Identity": _alias,
+    "SequenceAt": _at,
+    "SequenceConstruct": _construct,
+    "SequenceEmpty": _construct,
+    "SequenceErase": _erase,
+    "SequenceInsert": _insert,
+    "SequenceLength": _length,
+    "SplitToSequence": _split,
+}

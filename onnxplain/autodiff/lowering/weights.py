@@ -1,0 +1,65 @@
+"""Keeping large weights out of the way while a graph is rewritten."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from onnx import GraphProto, ModelProto, TensorProto
+
+from onnxplain.model.model import Model
+from onnxplain.transforms.extract import fields
+
+LARGEST_VALUE = 4096
+"""Elements up to which a tensor's value may matter to a rewrite: a shape, axes, a scale."""
+
+_DETACHED = "onnxplain detached weight "
+
+
+def is_small(tensor: TensorProto) -> bool:
+    """Whether a weight is kept in the model itself and has a value that a rewrite may look at."""
+    return tensor.data_location != TensorProto.EXTERNAL and math.prod(tensor.dims) <= LARGEST_VALUE
+
+
+def detached(model: Model) -> tuple[Model, list[TensorProto]]:
+    """The model with a stub for each large weight, declared as external, and those weights.
+
+    So no pass reads or copies them, and a model of any size can be serialised.
+    """
+    proto = ModelProto(**fields(model.proto, without=["graph"]))
+    graph = GraphProto(**fields(model.proto.graph, without=["initializer"]))
+    weights: list[TensorProto] = []
+    for tensor in model.proto.graph.initializer:
+        if is_small(tensor):
+            graph.initializer.append(tensor)
+        else:
+            graph.initializer.append(_stub(tensor, len(weights)))
+            weights.append(tensor)
+    proto.graph.CopyFrom(graph)
+    return replace(model, proto=proto), weights
+
+
+def attached(model: Model, weights: Sequence[TensorProto]) -> Model:
+    """The model with its stubs replaced, under their names, by the weights they stand for."""
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    for tensor in proto.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.value.startswith(_DETACHED):
+                name = tensor.name
+                tensor.CopyFrom(weights[int(entry.value.removeprefix(_DETACHED))])
+                tensor.name = name
+                break
+    return replace(model, proto=proto)
+
+
+def _stub(tensor: TensorProto, number: int) -> TensorProto:
+    stub = TensorProto(
+        name=tensor.name,
+        dims=tensor.dims,
+        data_type=tensor.data_type,
+        data_location=TensorProto.EXTERNAL,
+    )
+    stub.external_data.add(key="location", value=f"{_DETACHED}{number}")
+    return stub

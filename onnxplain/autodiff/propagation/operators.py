@@ -1,0 +1,51 @@
+"""Operators by what they do to values, and the refusal of those that a table leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
+from typing import Any
+
+from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.table import ZERO
+from onnxplain.errors import GradientError
+
+STRUCTURAL = frozenset(
+    "Identity Cast CastLike Dropout Reshape Flatten Squeeze Unsqueeze Transpose Concat Split Slice "
+    "Gather GatherElements GatherND Expand Tile Pad DepthToSpace SpaceToDepth Trilu".split()
+)
+"""They move values about, and repeat them or leave some out."""
+
+LINEAR = frozenset(
+    "Add Sub Sum Mean Neg ReduceSum ReduceMean AveragePool GlobalAveragePool Resize CumSum "
+    "BatchNormalization".split()
+)
+"""Linear in all inputs that vary, up to a constant."""
+
+EXTREMA = frozenset(["MaxPool", "GlobalMaxPool", "ReduceMax", "ReduceMin"])
+"""One value of many."""
+
+UNARY = frozenset(
+    "Abs Acos Acosh Asin Asinh Atan Atanh Celu Clip Cos Cosh Elu Erf Exp Gelu HardSigmoid "
+    "HardSwish LeakyRelu Log Mish PRelu Pow Reciprocal Relu Selu Shrink Sigmoid Sin Sinh Softplus "
+    "Softsign Sqrt Swish Tan Tanh ThresholdedRelu".split()
+)
+"""Functions of each value alone; others of their inputs seldom vary."""
+
+
+def refusing(
+    method: str, known: Container[str], instead: str
+) -> Callable[[Any, Sequence[NodeView]], None]:
+    """A check that refuses operators by name that are not among those that are known."""
+
+    def check(g: Any, steps: Sequence[NodeView]) -> None:
+        for step in steps:
+            if step.domain or (step.op not in known and step.op not in ZERO):
+                raise refusal(method, step, "has no rule", instead)
+
+    return check
+
+
+def refusal(method: str, step: NodeView, why: str, instead: str) -> GradientError:
+    """The error of a node that a method cannot go through."""
+    name = f"{step.domain}::{step.op}" if step.domain else step.op
+    return GradientError(f"The {name} {step.node.name!r} {why} in {method}: use {instead}.")

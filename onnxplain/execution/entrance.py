@@ -1,0 +1,70 @@
+"""How points near a sample enter the graph that is differentiated."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+
+from onnxplain.execution.runner import Runner, fill
+from onnxplain.methods.points import Beside, Blend, Following, Points
+from onnxplain.model.model import Model
+from onnxplain.runtime.session import Session
+from onnxplain.tensors import Array, FloatArray
+from onnxplain.transforms.builder import PREFIX
+from onnxplain.transforms.fixed_batch import with_batch
+from onnxplain.transforms.masks import BASELINE, X, masked
+from onnxplain.transforms.paired import twin_name, with_twin
+
+
+class Entrance:
+    """How points enter the graph: as they are, or blended inside of it."""
+
+    def __init__(self, runner: Runner, x: FloatArray, points: Points, exact: int | None) -> None:
+        self._runner = runner
+        self._x = x
+        self._points = points
+        self._exact = exact
+        self.form = _form(x, points)
+
+    def entered(self, model: Model, outputs: Sequence[str]) -> Model:
+        """The part of the model that leads to `outputs`, with the points' way into it."""
+        if isinstance(self._points, Beside):
+            return self._beside(model, self._points)
+        if not isinstance(self._points, Blend):
+            return model
+        blended = masked(model, self._runner.spec, self._x.shape, self._points.mask, outputs)
+        name = PREFIX + next(iter(self._points.feeds))
+        return blended if self._exact is None else with_batch(blended, name, self._exact)
+
+    def shared(self, session: Session) -> Mapping[str, object]:
+        """What stays on the device."""
+        if not isinstance(self._points, Blend):
+            return {}
+        return {X: session.place(self._x), BASELINE: session.place(self._points.baseline)}
+
+    def feeds(self, part: slice, size: int) -> dict[str, Array]:
+        """What is fed for some of the points, filled up to `size`."""
+        if isinstance(self._points, Blend):
+            named = self._points.feeds.items()
+            return {PREFIX + name: fill(array[part], size) for name, array in named}
+        spec = self._runner.spec
+        if isinstance(self._points, Beside):
+            others = self._points.others.items()
+            samples = {twin_name(name, spec.name): other for name, other in others}
+            samples[spec.name] = self._x
+        elif isinstance(self._points, Following):
+            samples = {spec.name: self._points.make()}
+        else:
+            samples = {spec.name: self._points.make(part)}
+        return {name: fill(value.astype(spec.dtype), size) for name, value in samples.items()}
+
+    def _beside(self, model: Model, points: Beside) -> Model:
+        for name in points.others:
+            model = with_twin(model, name, self._runner.spec.name)
+        return model
+
+
+def _form(x: FloatArray, points: Points) -> Hashable:
+    """What tells models from one another that points enter in different ways."""
+    if isinstance(points, Blend):
+        return points.mask, x.shape
+    return tuple(points.others) if isinstance(points, Beside) else None

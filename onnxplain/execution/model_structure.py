@@ -1,0 +1,187 @@
+"""The layers of a model, for samples of one shape."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from math import prod
+
+import numpy as np
+
+from onnxplain.analysis.classifier import Classifier, find_classifier
+from onnxplain.analysis.layers import (
+    LAYOUTS,
+    Layer,
+    auto_layer,
+    grid_layers,
+    main_layers,
+    tensor_of,
+    unplaced_sums,
+)
+from onnxplain.analysis.layout import Layout, find_layouts, vanishing_grid
+from onnxplain.analysis.segmentation import before_classifier, coarsest_layer
+from onnxplain.errors import LayerError, ModelError
+from onnxplain.execution.runner import Runner
+from onnxplain.images.labels import Labels
+from onnxplain.model.model import Model
+from onnxplain.model.shapes import Shape, infer_shapes
+from onnxplain.suggestions import closest
+from onnxplain.tensors import Array
+
+_MAP = frozenset("NCDHW")
+"""Axes of an answer with rows and columns."""
+
+_PICTURE_RANK, _CHANNELS = 4, (1, 3)
+"""An answer like a picture: its number of axes, and those that may hold one entry per class."""
+
+_WITH_LAYERS = "Use gradcam, ablationcam or scorecam, which need neither."
+
+_WITHOUT = (
+    "Use integrated_gradients or occlusion, which look at no layer (with baseline or fill zeros "
+    "where the input is no picture)."
+)
+
+
+class ModelAnatomy:
+    """Answers what a method may ask about the model before anything is explained."""
+
+    def __init__(
+        self, runner: Runner, x: Array, score: str, labels: Callable[[], Labels | None]
+    ) -> None:
+        """Look at the model as it handles `x`, (1, ...), on the way to the tensor `score`.
+
+        `labels` are asked for where the graph does not tell which axis holds the classes.
+
+        Raises:
+            ModelError: `x` is too small for the model.
+        """
+        self._runner = runner
+        self._x = x
+        self._score = score
+        self._labels = labels
+        if not all(isinstance(dim, int) for dim in (runner.spec.shape or (None, None))[1:]):
+            self._check_size()
+
+    @property
+    def _model(self) -> Model:
+        return self._runner.model
+
+    @functools.cached_property
+    def shapes(self) -> Mapping[str, Shape]:
+        """Shape of every tensor: inferred, or where that fails read off a run."""
+        fed = self._runner.feeds(self._model, self._x)
+        known = infer_shapes(self._model.proto, {name: x.shape for name, x in fed.items()})
+        tensors = self._model.wiring.tensors_between(self._runner.spec.name, self._score)
+        unknown = [name for name in tensors if name not in known]
+        read = self._runner.tiled(self._model, self._x, unknown, 1)
+        arrays = {name: value for name, value in read.items() if isinstance(value, np.ndarray)}
+        return known | {name: value.shape for name, value in arrays.items()}
+
+    @functools.cached_property
+    def layers(self) -> list[Layer]:
+        """Every layer with a grid, in order."""
+        return grid_layers(self._model, self.shapes, self._runner.spec.name, self._score)
+
+    @property
+    def main_layers(self) -> list[Layer]:
+        """See `methods.base.Anatomy`."""
+        return main_layers(self._model, self._before_classifier)
+
+    @functools.cached_property
+    def _layouts(self) -> Mapping[str, Layout]:
+        return find_layouts(self._model, self.shapes, self._runner.spec.name)
+
+    def layer(self, name: str) -> Layer:
+        """See `methods.base.Anatomy`.
+
+        Raises:
+            LayerError: there is no such layer, it has no grid, or it does not lead to the score.
+        """
+        if name == "auto":
+            choose = coarsest_layer if self._answers_a_map else auto_layer
+            return choose(self._model, self._before_classifier)
+        tensor = tensor_of(self._model, name)
+        found = next((layer for layer in self.layers if layer.tensor == tensor), None)
+        if found is not None:
+            return found
+        instead = "" if self.layers else f" {_WITHOUT}"
+        raise LayerError(
+            f"The layer {name!r} {self._why_not(tensor)}{self._others(name)}.{instead}"
+        )
+
+    def doubt(self, layer: Layer) -> str:
+        """What to mind about the layer that was chosen by itself; empty where it is nothing."""
+        position = self._model.wiring.position
+        later = [name for name in self._unplaced if position[name] > position[layer.tensor]]
+        if not later:
+            return ""
+        return (
+            f"Behind the layer {layer.tensor!r}, which was chosen by itself, are {len(later)} more "
+            f"with tokens whose place in the picture cannot be told, the last {later[-1]!r}: the "
+            "map shows an early stage; use occlusion or integrated_gradients, which ask for no "
+            "layer."
+        )
+
+    @functools.cached_property
+    def _unplaced(self) -> list[str]:
+        picture = self._runner.spec.name
+        return unplaced_sums(self._model, self.shapes, self._layouts, picture, self._score)
+
+    def classifier(self) -> Classifier:
+        """See `methods.base.Anatomy`.
+
+        Raises:
+            LayerError: there is none; the message names methods that the model allows.
+        """
+        try:
+            return find_classifier(self._model, self.shapes, self._score)
+        except LayerError as error:
+            raise LayerError(f"{error} {_WITH_LAYERS if self.layers else _WITHOUT}") from None
+
+    def class_axis(self, tensor: str) -> int | None:
+        """The axis of the classes in an answer with rows and columns; None where it is not known.
+
+        The graph tells, or else the number of labels, where it fits one of the axes that hold the
+        channels of a picture. An answer without rows and columns may hold anything, such as the
+        boxes of a detector.
+        """
+        layout, shape = self._layouts.get(tensor), self.shapes.get(tensor, ())
+        if layout is not None and _MAP.issuperset(layout.axes):
+            return layout.axes.index("C")
+        labels = self._labels() if len(shape) == _PICTURE_RANK else None
+        fitting = [i for i in _CHANNELS if labels and shape[i] == labels.last + 1]
+        return fitting[0] if len(fitting) == 1 else None
+
+    @property
+    def _answers_a_map(self) -> bool:
+        axis, shape = self.class_axis(self._score), self.shapes.get(self._score, ())
+        return axis is not None and prod(shape[1:]) > shape[axis]
+
+    @functools.cached_property
+    def _before_classifier(self) -> list[Layer]:
+        """The layers, without those that hold the answer's own map."""
+        if not self._answers_a_map:
+            return self.layers
+        return before_classifier(self._model, self.layers, self._score)
+
+    def _check_size(self) -> None:
+        """Nothing is left of a grid that is smaller than a window: ONNX Runtime may even crash."""
+        node = vanishing_grid(self._model, self.shapes)
+        if node is not None:
+            raise ModelError(
+                f"An input of shape {self._x.shape} is too small for this model: {node.op_type} "
+                f"{node.name or node.output[0]!r} leaves nothing of it; give a larger one."
+            )
+
+    def _why_not(self, tensor: str) -> str:
+        picture = self._runner.spec.name
+        if tensor not in self._model.wiring.tensors_between(picture, self._score):
+            return "does not lie between the picture and the score"
+        shape = self.shapes.get(tensor, "no shape")
+        layout = self._layouts.get(tensor)
+        if layout is not None and layout.axes in LAYOUTS and prod(layout.grid) <= 1:
+            return f"has no spatial grid of more than one cell: its shape is {shape}"
+        return f"has no rows and columns that can be told from its shape {shape}"
+
+    def _others(self, name: str) -> str:
+        return closest(name, [layer.tensor for layer in reversed(self.layers)])

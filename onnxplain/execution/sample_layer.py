@@ -1,0 +1,113 @@
+"""One layer's activation for one sample, and what is read from it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+
+import numpy as np
+
+from onnxplain.analysis.layers import Layer
+from onnxplain.analysis.layout import Layout
+from onnxplain.errors import LayerError
+from onnxplain.execution.derivatives import Backward
+from onnxplain.execution.runner import Batching, Part, Perturbation, Runner
+from onnxplain.methods.base import Gradients
+from onnxplain.model.constants import quantization
+from onnxplain.model.quantization import Quantization
+from onnxplain.tensors import Array, FloatArray, TensorSpec
+from onnxplain.transforms.extract import side_inputs
+from onnxplain.transforms.masks import Mask
+
+
+class SampleLayer:
+    """A layer and its activation."""
+
+    def __init__(self, runner: Runner, layer: Layer, raw: Array) -> None:
+        """`raw` is the activation as the model computes it, (1, ...)."""
+        self._runner = runner
+        self.layer = layer
+        self.raw = raw
+
+    @functools.cached_property
+    def activation(self) -> FloatArray:
+        """The activation as real numbers, (1, channels, rows, columns)."""
+        return self.real(self.raw)
+
+    def real(self, raw: Array) -> FloatArray:
+        """Values that the layer takes, (N, ...), as (N, channels, rows, columns)."""
+        quantised = self._quantization
+        values = raw if quantised is None else quantised.real(raw)
+        return channels_first(values, self.layer.layout)
+
+    def slopes(self, gradient: FloatArray) -> FloatArray:
+        """Gradients by the layer, (N, ...), as (N, channels, rows, columns)."""
+        quantised = self._quantization
+        if quantised is not None:  # it is that by the integers
+            gradient = gradient / np.float32(quantised.scale)
+        return channels_first(gradient, self.layer.layout)
+
+    def gradients(self, run: Backward, scores: FloatArray) -> Gradients:
+        """What a backward run found at the layer; `scores` are (targets, points)."""
+        tensor = self.layer.tensor
+        values = np.stack([self.slopes(own) for own in run.gradients[tensor]])
+        return Gradients(run.part, scores, values, self.real(run.values[tensor]), run.forwards)
+
+    def mean_of(self, channel: int) -> FloatArray:
+        """The derivative of the mean of a channel by the activation, (1, ...)."""
+        layout, shape = self.layer.layout, (1, *self.layer.shape[1:])
+        slopes = np.zeros(shape, np.float32)
+        planes = np.moveaxis(slopes, layout.axes.index("C"), 1)[:, channel]
+        quantised = self._quantization
+        scale = 1 if quantised is None else quantised.scale
+        # Extra tokens come first; a grid of rows and columns has none.
+        planes[:, layout.prefix :] = scale / np.prod(layout.grid)
+        return slopes
+
+    def change(self, mask: Mask, feeds: Mapping[str, Array]) -> Perturbation:
+        """The activation multiplied by each mask."""
+        activation = self.raw.astype(np.float32)
+        nothing = 0 if self._quantization is None else self._quantization.zero
+        return Perturbation(activation, np.full_like(activation, nothing), mask, feeds)
+
+    def head(self, batching: Batching, x: Array, score: str) -> Part:
+        """The part of the model behind the layer; `x` is the sample.
+
+        Raises:
+            LayerError: the layer holds integers of which nothing says what they stand for.
+        """
+        model, tensor = batching.model, self.layer.tensor
+        if self.raw.dtype.kind in "iu" and self._quantization is None:
+            raise LayerError(
+                f"The layer {tensor!r} holds integers, and nothing says what they stand for: "
+                "choose a float tensor, or a method that changes no activations, such as scorecam."
+            )
+        names = side_inputs(model, tensor, [score])
+        sides = self._runner.tiled(model, x, names, 1)
+        spec = _spec(tensor, self.raw)
+        specs = {tensor: spec, **{name: _spec(name, value) for name, value in sides.items()}}
+        return Part(
+            self._runner.head(model, specs, [score]),
+            spec,
+            lambda size: self._runner.tiled(model, x, names, size),
+            batching.exact,
+        )
+
+    @functools.cached_property
+    def _quantization(self) -> Quantization | None:
+        return quantization(self._runner.model, self.layer.tensor)
+
+
+def channels_first(values: Array, layout: Layout) -> FloatArray:
+    """Values at a layer, (N, ...), as (N, channels, rows, columns), extra tokens dropped."""
+    axes = layout.axes
+    plain = np.moveaxis(values, axes.index("C"), 1)
+    if "T" in axes:
+        plain = plain[:, :, layout.prefix :].reshape(*plain.shape[:2], *layout.grid)
+    return np.ascontiguousarray(plain, np.float32)
+
+
+def _spec(name: str, value: Array) -> TensorSpec:
+    # Only the rank: so the same part serves pictures of every size, and batches that windows,
+    # heads or sizes were merged with.
+    return TensorSpec(name, value.dtype, (None,) * value.ndim)

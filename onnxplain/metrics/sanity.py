@@ -1,0 +1,161 @@
+"""Whether a map depends on what the model has learnt.
+
+Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018: weights are made random layer after
+layer, from the score down. A map that stays the same shows edges of the picture, not the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onnxplain.errors import MapError, ModelError, OptionError, TargetError
+from onnxplain.explainer import Explainer, Picture
+from onnxplain.methods.base import Method
+from onnxplain.methods.registry import make_method
+from onnxplain.results.explanation import Explanation
+from onnxplain.results.render import DEFAULT_COLORMAP, Cell, TargetRow, comparison
+from onnxplain.targets import TargetSpec
+from onnxplain.tensors import Array
+from onnxplain.transforms.randomization import Weighted, shuffled, weighted_layers
+
+SAME_ABOVE = 0.7
+"""A map whose rank correlation with the trained model's is above this counts as the same."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """The map with the weights of `layers` layers shuffled, down to the node `node`.
+
+    `correlation` is Spearman's with the map of the trained model, over the picture's pixels that
+    the model saw. It and `explanation` are None where a map could not be made, as where it is the
+    same everywhere; `reason` then says why.
+    """
+
+    node: str
+    layers: int
+    correlation: float | None
+    explanation: Explanation | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class SanityCheck:
+    """The trained model's map, and how it changes as the model forgets."""
+
+    trained: Explanation
+    stages: tuple[Stage, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the map is another one at every stage."""
+        return all(s.correlation is None or s.correlation < SAME_ABOVE for s in self.stages)
+
+    def draw(self, colormap: str = DEFAULT_COLORMAP) -> Array:
+        """Return the maps in a row, the trained model's first: uint8 (h, w, 3), RGB."""
+        trained = self.trained
+        columns = ["trained", *(f"{stage.layers} shuffled" for stage in self.stages)]
+        first = Cell(trained.heatmap, trained.heatmap_range, note=trained.method)
+        cells = [first, *map(_cell, self.stages)]
+        row = TargetRow(trained.target.title, trained.scored, cells)
+        return comparison(trained.picture, columns, [row], colormap, trained.seen)
+
+
+def sanity_check(
+    explainer: Explainer,
+    picture: Picture,
+    method: str | Method = "gradcam",
+    target: TargetSpec = "top1",
+    *,
+    stages: int = 6,
+    shuffle_seed: int = 0,
+    **options: Any,
+) -> SanityCheck:
+    """Explain a picture as the model's weights are shuffled from the score down.
+
+    Args:
+        explainer: of the trained model, which stays as it is.
+        picture: as for `Explainer.explain`.
+        method: as for `Explainer.explain`.
+        target: the class that the trained model is explained for; it is kept for all stages.
+        stages: how many models in between are looked at, evenly over the layers with weights.
+        shuffle_seed: for another order of the weights.
+        options: the method's own.
+
+    Raises:
+        ModelError: no layer with weights lies between the input and the score.
+        OptionError: the method draws no map of the picture.
+        OnnxplainError: as `Explainer.explain`, for the trained model.
+    """
+    if stages < 1:
+        raise OptionError(f"The check needs at least one stage, not {stages}.")
+    score = explainer.score_tensor.logit
+    layers = weighted_layers(explainer.model, explainer.input.name, score)
+    if not layers:
+        raise ModelError("No layer between the input and the score has weights to shuffle.")
+    configured = make_method(method, options)
+    kept = _kept(explainer, picture, configured, target)
+    trained = explainer.explain(picture, configured, kept)
+    if trained.sheet is not None:
+        raise OptionError(
+            f"{trained.method} draws no map of the picture that could depend on the model: check a "
+            "method that does, such as gradcam."
+        )
+    depths = np.unique(np.linspace(1, len(layers), min(stages, len(layers))).round().astype(int))
+    found = tuple(
+        _stage(explainer, trained, layers[:depth], shuffle_seed, (picture, configured, kept))
+        for depth in depths
+    )
+    return SanityCheck(trained, found)
+
+
+def _kept(explainer: Explainer, picture: Picture, method: Method, target: TargetSpec) -> TargetSpec:
+    """The target that the trained model is explained for: also a region stays where it is."""
+    if not method.needs_target:
+        return target
+    found = explainer.targets(picture, target)
+    if len(found) > 1:
+        raise TargetError(
+            f"{target!r} means {len(found)} targets, and the check takes one: name a class, or "
+            "take top1."
+        )
+    return found[0]
+
+
+def _stage(
+    explainer: Explainer,
+    trained: Explanation,
+    layers: list[Weighted],
+    seed: int,
+    question: tuple[Picture, Method, TargetSpec],
+) -> Stage:
+    weights = {name for layer in layers for name in layer.weights}
+    forgetful = explainer.with_model(shuffled(explainer.model, weights, seed))
+    try:
+        explanation = forgetful.explain(*question)
+    except MapError as error:
+        return Stage(layers[-1].node, len(layers), None, None, str(error))
+    seen = np.ones(trained.heatmap.shape, bool) if trained.seen is None else trained.seen
+    correlation = rank_correlation(trained.heatmap[seen], explanation.heatmap[seen])
+    return Stage(layers[-1].node, len(layers), correlation, explanation)
+
+
+def _cell(stage: Stage) -> Cell | None:
+    if stage.explanation is None:
+        return None
+    note = f"rank correlation {stage.correlation:.2f}"
+    return Cell(stage.explanation.heatmap, stage.explanation.heatmap_range, note=note)
+
+
+def rank_correlation(a: Array, b: Array) -> float:
+    """Spearman's: the correlation of ranks, equal values sharing the mean of theirs."""
+    return float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])
+
+
+def _ranks(values: Array) -> Array:
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    shared: Array = last - (counts - 1) / 2
+    return shared[places.ravel()]

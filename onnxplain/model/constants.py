@@ -1,0 +1,88 @@
+"""Values that a graph fixes by itself: weights, and what is computed from weights alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from onnxplain.model.graph_index import attributes
+from onnxplain.model.model import Model
+from onnxplain.model.quantization import (
+    DequantizeLinear,
+    MicrosoftDequantizeLinear,
+    Quantization,
+    operand,
+)
+
+_DEQUANTIZE = [DequantizeLinear, MicrosoftDequantizeLinear]
+
+
+def constant_value(model: Model, tensor: str) -> NDArray[Any] | None:
+    """The value of a tensor that depends on no input; None if it does depend on one.
+
+    Transposed, cast, dequantised or otherwise derived weights are computed node by node.
+    """
+    wiring = model.wiring
+    if tensor in wiring.constants:
+        return _read(model, tensor)
+    steps = sorted(wiring.ancestors([tensor]))
+    nodes = [wiring.nodes[i] for i in steps]
+    if not nodes or any(
+        name not in wiring.constants and name not in wiring.position
+        for node in nodes
+        for name in node.input
+        if name
+    ):
+        return None
+    feeds = {
+        name: _read(model, name)
+        for node in nodes
+        for name in node.input
+        if name in wiring.constants
+    }
+    graph = GraphProto(name="constant")
+    graph.node.extend(nodes)
+    graph.input.extend(ValueInfoProto(name=name) for name in feeds)
+    graph.output.append(ValueInfoProto(name=tensor))
+    proto = ModelProto(ir_version=8, graph=graph)
+    proto.opset_import.extend(model.proto.opset_import)
+    try:
+        (value,) = ReferenceEvaluator(proto, new_ops=_DEQUANTIZE).run(None, feeds)
+    except Exception:
+        # An operator the evaluator lacks, such as a contrib one: not a constant we can read.
+        return None
+    return np.asarray(value)
+
+
+def quantization(model: Model, tensor: str) -> Quantization | None:
+    """What the integers of a tensor stand for; None where no reader says so, as of a float."""
+    for index in model.wiring.readers.get(tensor, ()):
+        names = operand(model.wiring.nodes[index], tensor)
+        if names is None:
+            continue
+        scale, zero = (constant_value(model, name) if name else np.zeros(1) for name in names)
+        if scale is not None and zero is not None and scale.size == zero.size == 1:
+            return Quantization(float(scale.item()), float(zero.item()))
+    return None
+
+
+def reduced_axes(model: Model, node: NodeProto, rank: int) -> frozenset[int] | None:
+    """The axes that a reduction of a tensor of that rank runs over; None where they are computed.
+
+    Axes were an attribute before they became an input (ReduceSum in opset 13, others in 18).
+    """
+    axes = attributes(node).get("axes")
+    if axes is None and len(node.input) > 1 and node.input[1]:
+        axes = constant_value(model, node.input[1])
+        if axes is None:
+            return None
+    chosen = range(rank) if axes is None or not len(axes) else axes
+    return frozenset(int(axis) % rank for axis in chosen)
+
+
+def _read(model: Model, name: str) -> NDArray[Any]:
+    return numpy_helper.to_array(model.wiring.constants[name], base_dir=str(model.folder or ""))

@@ -1,0 +1,124 @@
+"""Weights kept beside the model file, checked before anyone reads them."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from onnx import ModelProto, TensorProto, numpy_helper
+from onnx.external_data_helper import ExternalDataInfo, set_external_data, uses_external_data
+
+from onnxplain.errors import ModelError
+from onnxplain.model.graph_index import subgraphs
+
+PROTOBUF_LIMIT = 2**31 - 2**24
+"""Bytes of weights above which a ModelProto cannot be serialised (2 GiB, less room for nodes)."""
+
+
+def weights(proto: ModelProto) -> Iterator[TensorProto]:
+    """Every initializer and constant, in subgraphs too."""
+    graphs = [proto.graph]
+    while graphs:
+        graph = graphs.pop()
+        yield from graph.initializer
+        for node in graph.node:
+            yield from (a.t for a in node.attribute if a.HasField("t"))
+            graphs.extend(subgraphs(node))
+    for function in proto.functions:
+        for node in function.node:
+            yield from (a.t for a in node.attribute if a.HasField("t"))
+
+
+def locate_external_data(proto: ModelProto, path: Path | None) -> Path | None:
+    """Find the folder of the external weights of a model read from `path`; None if it has none.
+
+    Locations are changed in place to be what they are in that folder. It is the model's own, or,
+    where the model is a symbolic link as in caches of downloads, that of the file it points to.
+
+    Raises:
+        ModelError: a file is missing or too short, or lies outside the model's folder; the last is
+            refused because a model file must not be able to read other files of the machine.
+    """
+    homes = set()
+    for tensor in weights(proto):
+        if not uses_external_data(tensor):
+            continue
+        try:
+            info = ExternalDataInfo(tensor)
+            if path is None:
+                raise ModelError(
+                    f"Weight {tensor.name!r} is in the external file {info.location!r}, which "
+                    "cannot be found for a model given as bytes or ModelProto: give the path of "
+                    "the model, or load it with its external data."
+                )
+            home, file = _locate(tensor.name, info, path)
+        except ValueError as error:
+            raise ModelError(
+                f"The place of the external weight {tensor.name!r} makes no sense ({error}): "
+                "export the model again."
+            ) from None
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = file.relative_to(home).as_posix()
+        homes.add(home)
+    if len(homes) > 1:
+        raise ModelError(
+            f"The external weights lie in {' and '.join(sorted(map(str, homes)))}: put them all "
+            "beside the model."
+        )
+    return homes.pop() if homes else None
+
+
+def _locate(name: str, info: ExternalDataInfo, path: Path) -> tuple[Path, Path]:
+    """The folder that a weight may lie in, and its file there."""
+    given, real = path.absolute().parent, path.resolve().parent
+    file = next((f for f in (given / info.location, real / info.location) if f.is_file()), None)
+    target = (file or given / info.location).resolve()
+    home = next((f for f in (given.resolve(), real) if target.is_relative_to(f)), None)
+    if home is None:
+        raise ModelError(
+            f"Weight {name!r} points to {info.location!r}, outside the model's folder: refused, "
+            "because a model must not read other files of this machine."
+        )
+    if file is None:
+        raise ModelError(
+            f"The external weights {info.location!r} are missing: put that file beside the model, "
+            f"in {given}."
+        )
+    end, size = (info.offset or 0) + (info.length or 0), file.stat().st_size
+    if end > size:
+        raise ModelError(
+            f"The external weights {file} are truncated: weight {name!r} ends at byte {end:,} of "
+            f"{size:,}; copy the file again."
+        )
+    return home, target
+
+
+def _as_raw(tensor: TensorProto) -> TensorProto:
+    """The same weight as bytes in a row, rather than as a list of numbers."""
+    return numpy_helper.from_array(numpy_helper.to_array(tensor))
+
+
+def spill_large_weights(proto: ModelProto) -> Path | None:
+    """Move the weights of a model above 2 GB, in place, to a temporary folder; else do nothing.
+
+    The folder is removed when the process ends.
+    """
+    large = [t for t in weights(proto) if t.ByteSize() > 1024 and t.data_type != TensorProto.STRING]
+    if sum(tensor.ByteSize() for tensor in large) < PROTOBUF_LIMIT:
+        return None
+    folder = Path(tempfile.mkdtemp(prefix="onnxplain-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with (folder / "weights").open("wb") as file:
+        for tensor in large:
+            data = (tensor if tensor.HasField("raw_data") else _as_raw(tensor)).raw_data
+            spilled = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+            spilled.raw_data = b""  # what onnx asks of a tensor whose data is to be external
+            set_external_data(spilled, "weights", file.tell(), len(data))
+            spilled.ClearField("raw_data")
+            tensor.CopyFrom(spilled)
+            file.write(data)
+    return folder

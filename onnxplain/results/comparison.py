@@ -1,0 +1,61 @@
+"""Explanations of one picture, drawn side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from onnxplain.errors import MapError
+from onnxplain.results.explanation import Explanation
+from onnxplain.results.render import DEFAULT_COLORMAP, Cell, TargetRow, comparison
+from onnxplain.tensors import Array
+
+
+def draw_comparison(
+    explanations: Iterable[Explanation],
+    colormap: str = DEFAULT_COLORMAP,
+    methods: Sequence[str] = (),
+) -> Array:
+    """Draw methods in columns and targets in rows: uint8 (h, w, 3), RGB.
+
+    Args:
+        explanations: of one picture, in any order.
+        colormap: one of `onnxplain.results.render.COLORMAPS`.
+        methods: the columns in order; those that have nothing to show stay empty. By default, the
+            methods of the explanations in the order in which they come.
+
+    Raises:
+        MapError: there is no explanation, or they are of several pictures.
+        OptionError: no such colormap.
+    """
+    found = list(explanations)
+    if not found or any(e.picture.shape != found[0].picture.shape for e in found):
+        raise MapError("A comparison needs explanations of one picture: give at least one.")
+    columns = list(methods or dict.fromkeys(e.method for e in found))
+    table: dict[str, dict[str, Explanation]] = {}
+    for explanation in found:
+        table.setdefault(explanation.target.name, {})[explanation.method] = explanation
+    rows = [_row(by_method, columns) for by_method in table.values()]
+    return comparison(found[0].picture, columns, rows, colormap, found[0].seen)
+
+
+def _row(by_method: Mapping[str, Explanation], columns: Sequence[str]) -> TargetRow:
+    first = next(iter(by_method.values()))
+    cells = [_cell(by_method[name]) if name in by_method else None for name in columns]
+    return TargetRow(first.target.title, first.scored, cells)
+
+
+def _cell(explanation: Explanation) -> Cell:
+    note = _cost(explanation.diagnostics)
+    if explanation.sheet is not None:
+        return Cell(drawn=explanation.sheet, note=note)
+    return Cell(explanation.heatmap, explanation.heatmap_range, note=note)
+
+
+def _cost(diagnostics: Mapping[str, object]) -> str:
+    """What was run, as far as the method tells."""
+    counts = {
+        "forward": diagnostics.get("forward_passes"),
+        "backward": diagnostics.get("backward_passes"),
+    }
+    told = [f"{n} {name}{'' if n == 1 else 's'}" for name, n in counts.items() if n]
+    return ", ".join(told) or "1 forward"

@@ -1,0 +1,69 @@
+"""The files of an explanation, one small module per format.
+
+A format is a row in `FORMATS`: it turns an explanation into bytes. Writing them, whole or not at
+all, is done in one place for all formats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onnxplain.errors import OptionError
+from onnxplain.results.formats import manifest, npy, png, png16, tiff, yml
+from onnxplain.results.formats.encoding import Format, Request
+from onnxplain.results.formats.names import file_stem, unique_names
+from onnxplain.results.formats.write import write_files
+from onnxplain.results.render import check_colormap
+
+if TYPE_CHECKING:
+    from onnxplain.results.explanation import Explanation
+
+__all__ = [
+    "DEFAULT_FORMATS",
+    "FORMATS",
+    "Format",
+    "check_formats",
+    "save_explanation",
+    "unique_names",
+]
+
+# In the order of writing: the manifest lists the other files, so it comes last.
+FORMATS: dict[str, Format] = {
+    "npy": Format("raw values and heatmap, float32 NumPy arrays", npy.encode),
+    "png": Format("the heatmap drawn over the picture", png.encode),
+    "tiff": Format("the heatmap, float32 TIFF", tiff.encode),
+    "png16": Format("the heatmap, 16-bit grey PNG", png16.encode),
+    "yml": Format("raw values, heatmap and key facts, OpenCV FileStorage", yml.encode),
+    "json": Format("manifest: what was computed, how, and with what", manifest.encode),
+}
+
+DEFAULT_FORMATS = ("npy", "png", "json")
+
+
+def check_formats(names: Iterable[str]) -> None:
+    """Raise OptionError unless every name is a format."""
+    for name in names:
+        if name not in FORMATS:
+            known = ", ".join(FORMATS)
+            raise OptionError(f"There is no format {name!r}; choose from {known}.")
+
+
+def save_explanation(
+    explanation: Explanation,
+    folder: Path,
+    formats: Sequence[str],
+    colormap: str,
+    picture_name: str | None = None,
+) -> list[Path]:
+    """Write an explanation's files; see `Explanation.save`."""
+    check_formats(formats)
+    check_colormap(colormap)
+    stem = file_stem(explanation, picture_name)
+    files: dict[str, bytes] = {}
+    for name, each in FORMATS.items():
+        if name in formats:
+            encoded = each.encode(explanation, Request(colormap, files))
+            files.update({stem + ending: data for ending, data in encoded.items()})
+    return write_files(folder, files)

@@ -1,0 +1,104 @@
+"""The manifest: what was computed, how, with what, and which files hold it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from onnxplain.results.formats.encoding import Request
+from onnxplain.tensors import Array
+
+if TYPE_CHECKING:
+    from onnxplain.results.explanation import Explanation
+
+MANIFEST_VERSION = 1
+
+_CONVENTIONS = {
+    "values": "float32, C order, signed, as the method's formula gives them, never rescaled",
+    "heatmap": "float32 from 0 to 1 on the pixels of the original picture, top row first;"
+    " 0 and 1 stand for the two ends of heatmap.range",
+    "resizing": "bilinear with half-pixel centres",
+    "score": "logit: the tensor before a final Softmax, LogSoftmax or Sigmoid;"
+    " probability: behind it",
+    "numbers": "null stands for a number that is not finite",
+}
+_LARGEST_LIST = 64  # elements of an array that are written out; a larger one is summarised
+
+
+def encode(explanation: Explanation, request: Request) -> dict[str, bytes]:
+    """Return strict JSON in UTF-8: no NaN, no infinity."""
+    text = json.dumps(
+        plain(_content(explanation, request.files)), indent=2, ensure_ascii=False, allow_nan=False
+    )
+    # A path that is not valid UTF-8 holds lone surrogates, whose Python escape is JSON's as well.
+    return {".json": f"{text}\n".encode(errors="backslashreplace")}
+
+
+def _content(explanation: Explanation, files: Mapping[str, bytes]) -> dict[str, Any]:
+    provenance, target = explanation.provenance, explanation.target
+    model = provenance.model
+    height, width = explanation.picture.shape[:2]
+    return {
+        "onnxplain": {"manifest": MANIFEST_VERSION},
+        "model": {
+            "path": model.path,
+            "sha256": model.sha256,
+            "opset": model.opset,
+            "input": model.input_name,
+            "outputs": model.output_names,
+        },
+        "picture": {"path": explanation.picture_path, "width": width, "height": height},
+        "preprocess": provenance.preprocess,
+        "method": explanation.method,
+        "layers": explanation.layers,
+        "target": target.to_dict(),
+        "score": {
+            "kind": explanation.score_kind,
+            "value": explanation.score,
+            "tensor": explanation.score_tensor,
+        },
+        "parameters": explanation.parameters,
+        "diagnostics": explanation.diagnostics,
+        "values": {"shape": explanation.values.shape, "range": explanation.values_range},
+        "heatmap": {"shape": explanation.heatmap.shape, "range": explanation.heatmap_range},
+        "provider": provenance.provider,
+        "batching": provenance.batching,
+        "versions": provenance.versions,
+        "conventions": _CONVENTIONS,
+        "files": [
+            {"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            for name, data in files.items()
+        ],
+    }
+
+
+def plain(value: Any) -> Any:
+    """Return the nearest thing that strict JSON can say.
+
+    Numbers that are not finite become null, a large array its shape, type and hash, and anything
+    without a counterpart its text.
+    """
+    match value:
+        case None | bool() | int() | float() | str():
+            return None if isinstance(value, float) and not math.isfinite(value) else value
+        case np.ndarray() if value.size > _LARGEST_LIST:
+            return _summary(value)
+        case np.ndarray() | np.generic():
+            return plain(value.tolist())
+        case Mapping():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case _:
+            return str(value)
+
+
+def _summary(array: Array) -> dict[str, Any]:
+    data = np.ascontiguousarray(array)
+    digest = hashlib.sha256(data.tobytes()).hexdigest()
+    return {"shape": list(data.shape), "dtype": str(data.dtype), "sha256": digest}

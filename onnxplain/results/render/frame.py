@@ -1,0 +1,152 @@
+"""The white frame around a picture: caption above, whatever explains the colours below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from onnxplain.results.render.text import Colour, Font, Style, default_font, one_line, wrap
+from onnxplain.tensors import Array
+
+INK: Colour = (28, 28, 30)
+FAINT_INK: Colour = (104, 104, 110)
+PAPER = 255
+
+_MIN_TEXT = 15  # px: below this, letters blur
+_MAX_TITLE_LINES = 2
+_MAX_DETAIL_LINES = 2
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What is written above a picture.
+
+    Attributes:
+        title: the name of what is explained, in bold.
+        score: beside the title where there is room, below it otherwise; may be empty.
+        details: the small print: method, layer.
+    """
+
+    title: str
+    score: str
+    details: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """The measures that a frame is built from, all in pixels.
+
+    Attributes:
+        width: of the space between the margins.
+        text: em height of the main text; everything else is in proportion.
+    """
+
+    width: int
+    text: int
+    font: Font = field(default_factory=default_font)
+
+    @property
+    def margin(self) -> int:
+        """Return the white space at every edge."""
+        return max(8, round(0.8 * self.text))
+
+    @property
+    def title(self) -> Style:
+        """Return the style of the title."""
+        return Style(self.text, INK, bold=True)
+
+    @property
+    def score(self) -> Style:
+        """Return the style of the score."""
+        return Style(self.text, INK)
+
+    @property
+    def small(self) -> Style:
+        """Return the style of the small print."""
+        return Style(max(_MIN_TEXT - 2, round(0.8 * self.text)), FAINT_INK)
+
+
+def page_for(image: Array) -> Page:
+    """Choose the measures for an image: text in proportion, and room for a short caption."""
+    height, width = image.shape[:2]
+    text = max(_MIN_TEXT, round(0.022 * min(width, 2 * height)))
+    return Page(width=max(width, 20 * text), text=text)
+
+
+def frame(image: Array, caption: Caption, below: Sequence[Array], page: Page) -> Array:
+    """Put an image on a white page, its caption above it and the given strips below.
+
+    The image is copied as it is, centred if the page is wider. Strips must be `page.width` wide.
+    """
+    gap = _blank(page.margin // 2, page)
+    rows = [gap, gap]
+    for part in (_header(caption, page), _centred(image, page), *below):
+        rows += [part, gap]
+    rows.append(gap)
+    column = np.concatenate(rows)
+    edge = ((0, 0), (page.margin, page.margin), (0, 0))
+    return np.pad(column, edge, constant_values=PAPER)
+
+
+def _header(caption: Caption, page: Page) -> Array:
+    title, score, details = map(one_line, (caption.title, caption.score, caption.details))
+    score_width = page.font.width(score, page.score)
+    if page.font.width(title, page.title) + 2 * page.text + score_width <= page.width:
+        top = text_strip([title], page.title, page)
+        x = page.width - score_width
+        page.font.draw(top, score, x, baseline_in(page.title), page.score)
+        strips = [top]
+    else:
+        strips = [
+            _wrapped_strip(title, page.title, page, _MAX_TITLE_LINES),
+            _wrapped_strip(score, page.score, page, 1),
+        ]
+    strips.append(_wrapped_strip(details, page.small, page, _MAX_DETAIL_LINES))
+    return np.concatenate(strips)
+
+
+def _wrapped_strip(text: str, style: Style, page: Page, max_lines: int) -> Array:
+    lines = wrap(text, lambda line: page.font.width(line, style) <= page.width, max_lines)
+    return text_strip(lines, style, page)
+
+
+def text_strip(lines: Sequence[str], style: Style, page: Page) -> Array:
+    """Return a white strip of `page.width` with these lines on it, flush left."""
+    strip = _blank(len(lines) * _line_height(style), page)
+    for row, line in enumerate(lines):
+        page.font.draw(strip, line, 0, row * _line_height(style) + baseline_in(style), style)
+    return strip
+
+
+def legend_strips(entries: Sequence[tuple[Array, str]], page: Page) -> list[Array]:
+    """Return a strip for each pair of a swatch (no higher than a line) and its meaning."""
+    strips = []
+    for swatch, meaning in entries:
+        height, width = swatch.shape[:2]
+        strip = _blank(max(height, _line_height(page.small)), page)
+        top = (strip.shape[0] - height) // 2
+        strip[top : top + height, :width] = swatch
+        baseline = round(strip.shape[0] / 2 + 0.35 * page.small.size)
+        page.font.draw(strip, meaning, width + page.text // 2, baseline, page.small)
+        strips.append(strip)
+    return strips
+
+
+def _line_height(style: Style) -> int:
+    return round(1.4 * style.size)
+
+
+def baseline_in(style: Style) -> int:
+    """Return how far the baseline is below the top of a line."""
+    return round(1.05 * style.size)
+
+
+def _blank(height: int, page: Page) -> Array:
+    return np.full((height, page.width, 3), PAPER, np.uint8)
+
+
+def _centred(image: Array, page: Page) -> Array:
+    spare = page.width - image.shape[1]
+    return np.pad(image, ((0, 0), (spare // 2, spare - spare // 2), (0, 0)), constant_values=PAPER)

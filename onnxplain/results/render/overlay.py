@@ -1,0 +1,173 @@
+"""A heatmap drawn over its picture.
+
+The photograph fades towards grey and dims where nothing speaks for or against the target, and takes
+on colour where something does. An outline at half of what speaks for it keeps the shape readable
+where a bright photograph would drown the colours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from onnxplain.results.render.colormaps import DEFAULT_COLORMAP
+from onnxplain.results.render.colours import Colours
+from onnxplain.results.render.frame import (
+    Caption,
+    Page,
+    baseline_in,
+    frame,
+    legend_strips,
+    page_for,
+    text_strip,
+)
+from onnxplain.tensors import Array, FloatArray
+
+_SHOWN_SIDE = 512  # px: smaller pictures are enlarged by a whole factor to about this
+_SMALLEST_OUTLINE = 1e-3  # of the picture: speckle below this is left to the colours
+_LONGEST_OUTLINE = 10  # times width and height: a map of single pixels has no shape to outline
+# The two stripes of the hatching: a share of the photograph, and light added to show on black.
+_UNSEEN_STRIPES = ((0.24, 14), (0.34, 34))
+_MID_GREY = 128  # the photograph that a swatch stands for
+
+
+def overlay(
+    picture: Array,
+    heatmap: FloatArray,
+    caption: Caption,
+    scale: tuple[float, float],
+    *,
+    colormap: str = DEFAULT_COLORMAP,
+    seen: Array | None = None,
+) -> Array:
+    """Draw a heatmap over its picture, with a caption above and a colour bar below.
+
+    Args:
+        picture: uint8 (H, W, 3), RGB.
+        heatmap: float32 (H, W), 0 to 1.
+        caption: what to write above.
+        scale: the raw values that heat 0 and 1 stand for, written at the colour bar.
+        colormap: one of `onnxplain.results.render.COLORMAPS`.
+        seen: bool (H, W), False where the model never saw the picture (cropped away); hatched.
+
+    Returns:
+        uint8 RGB, larger than the picture by its frame. A small picture is enlarged by a whole
+        factor, so that the text beside it can be read.
+
+    Raises:
+        OptionError: no such colormap.
+    """
+    import cv2
+
+    height, width = picture.shape[:2]
+    factor = max(1, round(_SHOWN_SIDE / max(height, width)))
+    size = (width * factor, height * factor)
+    shown = cv2.resize(picture, size, interpolation=cv2.INTER_NEAREST)
+    page = page_for(shown)
+    colours = Colours(colormap, scale)
+    blended, outlined = laid_over(shown, heatmap, colours, page, seen)
+    legend = [(_outline_swatch(page), f"outline: {colours.half}")] if outlined else []
+    if seen is not None and not seen.all():
+        legend.append((_hatched(_grey_swatch(page), page), "hatched: not seen by the model"))
+    below = np.concatenate([_colour_bar(colours, page), _scale_labels(colours, page)])
+    return frame(blended, caption, [below, *legend_strips(legend, page)], page)
+
+
+def laid_over(
+    shown: Array, heatmap: FloatArray, colours: Colours, page: Page, seen: Array | None
+) -> tuple[Array, bool]:
+    """A photograph of any size with a heatmap over it, and whether there is an outline.
+
+    The heatmap, and what the model has `seen`, are enlarged to the photograph.
+    """
+    import cv2
+
+    size = shown.shape[1::-1]
+    covered = heatmap if seen is None else np.where(seen, heatmap, np.float32(colours.zero))
+    heat = cv2.resize(_swollen(covered, size, colours.zero), size, interpolation=cv2.INTER_LINEAR)
+    blended = colours.blend(shown, heat)
+    outlines = _outlines(heat, colours.outline_at)
+    _draw_outlines(blended, outlines, page)
+    if seen is not None and not seen.all():
+        mask = cv2.resize(seen.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+        blended = np.where(mask[..., None], blended, _hatched(shown, page))
+    return blended, bool(outlines)
+
+
+def _swollen(heat: FloatArray, size: Sequence[int], zero: float) -> FloatArray:
+    """What stands out most around each pixel, so that single ones survive being made smaller."""
+    import cv2
+
+    factor = heat.shape[1] // size[0]
+    if factor < 2:
+        return heat
+    around = np.ones((factor, factor), np.uint8)
+    most, least = cv2.dilate(heat, around), cv2.erode(heat, around)
+    stands_out: FloatArray = np.where(most - zero >= zero - least, most, least)
+    return stands_out
+
+
+def _outlines(heat: FloatArray, at: float) -> list[Array]:
+    """Trace where the heat passes a value, leaving out speckle, and maps that are all speckle."""
+    import cv2
+
+    above = (heat >= at).astype(np.uint8)
+    contours, _ = cv2.findContours(above, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    if sum(len(c) for c in contours) > _LONGEST_OUTLINE * sum(above.shape):
+        return []
+    return [c for c in contours if cv2.contourArea(c) >= _SMALLEST_OUTLINE * above.size]
+
+
+def _draw_outlines(image: Array, outlines: list[Array], page: Page) -> None:
+    import cv2
+
+    thin = max(1, page.text // 14)
+    for colour, thickness in (((0, 0, 0), 3 * thin), ((255, 255, 255), thin)):
+        cv2.drawContours(image, outlines, -1, colour, thickness, cv2.LINE_AA)
+
+
+def _hatched(picture: Array, page: Page) -> Array:
+    """Return the photograph dark and grey under diagonal stripes."""
+    import cv2
+
+    grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    dark, light = (cv2.convertScaleAbs(grey, alpha=a, beta=b) for a, b in _UNSEEN_STRIPES)
+    rows, columns = np.ogrid[: picture.shape[0], : picture.shape[1]]
+    in_stripe = (rows + columns) // (page.text // 2) % 2 > 0
+    return np.asarray(np.where(in_stripe[..., None], dark, light))
+
+
+def _grey_swatch(page: Page) -> Array:
+    return np.full((page.text, 2 * page.text, 3), _MID_GREY, np.uint8)
+
+
+def _outline_swatch(page: Page) -> Array:
+    swatch = _grey_swatch(page)
+    ends = np.array([(0, page.text // 2), (2 * page.text, page.text // 2)])
+    _draw_outlines(swatch, [ends[:, None]], page)
+    return swatch
+
+
+def _colour_bar(colours: Colours, page: Page) -> Array:
+    """Return the scale as it looks on a mid-grey photograph, marked where the outline is."""
+    ramp = np.linspace(0, 1, page.width, dtype=np.float32)
+    heat = np.repeat(ramp[None], page.text, axis=0)
+    bar = colours.blend(np.full((*heat.shape, 3), _MID_GREY, np.uint8), heat)
+    mark = round(colours.outline_at * page.width)
+    thin = max(1, page.text // 12)
+    bar[:, mark - thin : mark + 2 * thin] = 0
+    bar[:, mark : mark + thin] = 255
+    return bar
+
+
+def _scale_labels(colours: Colours, page: Page) -> Array:
+    (low, high), at = colours.scale, colours.outline_at
+    style = page.small
+    strip = text_strip([f"{low:.3g}"], style, page)
+    middle, right = f"{low + at * (high - low):.3g}", f"{high:.3g}"
+    baseline = baseline_in(style)
+    x = round(at * page.width - page.font.width(middle, style) / 2)
+    page.font.draw(strip, middle, x, baseline, style)
+    page.font.draw(strip, right, page.width - page.font.width(right, style), baseline, style)
+    return strip

@@ -1,0 +1,1 @@
+"""Graph stages: each takes a model and returns a model."""

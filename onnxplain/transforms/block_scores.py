@@ -1,0 +1,109 @@
+"""The score that each block of a transformer would have if it were the last one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from onnxplain.analysis.transformer import Transformer
+from onnxplain.errors import LayerError
+from onnxplain.model.graph_index import Wiring
+from onnxplain.model.model import Model
+from onnxplain.transforms.builder import PREFIX
+from onnxplain.transforms.extract import extract
+
+BLOCK_SCORES = PREFIX + "block_scores"
+"""What `with_block_scores` adds: the scores of each block, one block after the other."""
+
+
+def with_block_scores(model: Model, blocks: Transformer, score: str) -> Model:
+    """The model with the score that each block would have if it were the last one.
+
+    What lies behind the last block reads the mean of a block's tokens, in the place of each of
+    them, and rounds nothing: where it is quantised, its ranges were measured for the last block's
+    tokens, and would cut off those of others, and their gradients. The results are joined along the
+    first axis as `BLOCK_SCORES`. Each block but the first reads the state before it from an input
+    of that name, so that its score depends on no attention but its own.
+
+    Raises:
+        LayerError: the tokens behind a block are not known.
+    """
+    states = [state for state in blocks.states if state is not None]
+    if len(states) < len(blocks.states):
+        raise LayerError(
+            "The tokens behind each block of this transformer cannot be told from the graph, so "
+            "no block has a score of its own: use attention_rollout or gradcam."
+        )
+    wiring = model.wiring
+    last = states[-1].tensor
+    head = sorted(wiring.descendants([last]) & wiring.ancestors([score]))
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    nodes = proto.graph.node
+    inner = [state.tensor for state in states[:-1]]
+    for name in inner:
+        made = nodes[wiring.position[name]]
+        made.output[list(made.output).index(name)] = _made(name)
+    for block, state in enumerate(states):
+        source = state.tensor if state.tensor == last else _made(state.tensor)
+        prefix = f"{PREFIX}block_{block}/"
+        pool = f"{PREFIX}pool_{block}/"
+        nodes.extend(_pooled(pool, source, prefix + last))
+        nodes.extend(
+            _renamed(_unrounded(wiring, i), prefix, last, _behind(wiring, head)) for i in head
+        )
+        sizes = {"axis": [state.layout.axes.index("T")], "shape": state.shape}
+        proto.graph.initializer.extend(
+            numpy_helper.from_array(np.array(size), pool + name) for name, size in sizes.items()
+        )
+    scores = [f"{PREFIX}block_{block}/{score}" for block in range(len(states))]
+    nodes.append(helper.make_node("Concat", scores, [BLOCK_SCORES], BLOCK_SCORES, axis=0))
+    cut = [
+        helper.make_tensor_value_info(state.tensor, TensorProto.FLOAT, state.shape)
+        for state in states[:-1]
+    ]
+    inputs = [*proto.graph.input, *cut]
+    outputs = [BLOCK_SCORES, *blocks.attention]
+    return replace(model, proto=extract(proto, outputs, inputs))
+
+
+def _made(name: str) -> str:
+    return f"{PREFIX}made/{name}"
+
+
+def _behind(wiring: Wiring, head: Sequence[int]) -> frozenset[str]:
+    return frozenset(name for i in head for name in wiring.nodes[i].output if name)
+
+
+def _pooled(prefix: str, source: str, result: str) -> list[NodeProto]:
+    """The mean over the tokens, in the place of each of them."""
+    mean = prefix + "mean"
+    return [
+        helper.make_node("ReduceMean", [source, prefix + "axis"], [mean], mean, keepdims=1),
+        helper.make_node("Expand", [mean, prefix + "shape"], [result], result),
+    ]
+
+
+def _unrounded(wiring: Wiring, index: int) -> NodeProto:
+    """A node, without the rounding and the limits of a quantisation that is undone at once."""
+    node = wiring.nodes[index]
+    maker = wiring.producer(node.input[0]) if node.op_type == "DequantizeLinear" else node
+    if maker is None or maker.op_type != "QuantizeLinear":
+        return node
+    readers = (wiring.nodes[i] for i in wiring.readers.get(maker.output[0], ()))
+    if any(reader.op_type != "DequantizeLinear" for reader in readers):
+        return node
+    return helper.make_node("Identity", node.input[:1], node.output, node.name)
+
+
+def _renamed(node: NodeProto, prefix: str, last: str, behind: frozenset[str]) -> NodeProto:
+    """A copy of a node behind the last block, which reads and makes tensors of its own."""
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    copy.name = node.name and prefix + node.name  # two nodes may not share a name
+    for names in (copy.input, copy.output):
+        names[:] = [prefix + n if n == last or n in behind else n for n in names]
+    return copy

@@ -1,0 +1,107 @@
+"""Adding nodes to a graph while its nodes are visited in order."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from onnx import ModelProto, NodeProto, helper, numpy_helper
+
+from onnxplain.analysis.batch_axis import Growth
+from onnxplain.model.graph_index import all_names, reads
+from onnxplain.transforms.builder import PREFIX
+
+_LOWEST_IR_VERSION = 4  # before it, every initializer must be an input too
+
+
+class Editor:
+    """What a rule may do: ask how tensors grow, add nodes before its own, and give it inputs.
+
+    Equal constants and equal nodes are added once. Tensors go by their names.
+    """
+
+    def __init__(self, model: ModelProto, growth: Growth, picture: str) -> None:
+        self.growth = growth
+        self._model = model
+        self._picture = picture
+        self._taken = all_names(model.graph)
+        self._position = 0
+        self._added: list[tuple[int, NodeProto]] = []
+        self._known: dict[object, str] = {}
+        self._replaced: set[str] = set()
+
+    def move_to(self, position: int) -> None:
+        """Nodes added from now on come before the node at `position`."""
+        self._position = position
+
+    def constant(self, value: ArrayLike) -> str:
+        """A constant; numbers become int64, arrays keep their type."""
+        array = value if isinstance(value, np.ndarray) else np.asarray(value, np.int64)
+        key = (array.dtype, array.shape, array.tobytes())
+        if key not in self._known:
+            tensor = numpy_helper.from_array(array, self._new_name("constant"))
+            self._model.graph.initializer.append(tensor)
+            self.growth.add_constant(tensor)
+            self._known[key] = tensor.name
+        return self._known[key]
+
+    def add(self, op_type: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """The output of a new node."""
+        key = (op_type, *inputs, *attributes.items())
+        if key not in self._known:
+            name = self._new_name(op_type.lower())
+            node = helper.make_node(op_type, inputs, [name], name=name, **attributes)
+            self.growth.visit(node)
+            self._added.append((self._position, node))
+            self._known[key] = name
+        return self._known[key]
+
+    def size(self, tensor: str, axis: int) -> str:
+        """A vector of one element: a dimension of `tensor`."""
+        return self.add("Gather", [self.add("Shape", [tensor]), self.constant([axis])], axis=0)
+
+    def repeated(self, tensor: str, rank: int, axis: int) -> str:
+        """A tensor of that rank laid behind itself along `axis`, once for every sample."""
+        ones = self.constant([1] * rank)
+        repeats = self.with_element(ones, rank, axis, self.size(self._picture, 0))
+        return self.add("Tile", [tensor, repeats])
+
+    def with_element(self, vector: str, length: int, index: int, element: str) -> str:
+        """A copy of a vector of `length` that has another element, itself a vector, at `index`."""
+        before, after = list(range(index)), list(range(index + 1, length))
+        parts = [self._pick(vector, before)] if before else []
+        parts.append(element)
+        parts += [self._pick(vector, after)] if after else []
+        return self.add("Concat", parts, axis=0)
+
+    def replace_input(self, node: NodeProto, index: int, name: str) -> None:
+        """Let a node read another tensor."""
+        self._replaced.add(node.input[index])
+        node.input[index] = name
+
+    def finish(self) -> None:
+        """Put the added nodes in place, and drop the constants that nobody reads any longer."""
+        graph = self._model.graph
+        for position, node in reversed(self._added):
+            graph.node.insert(position, node)
+        unread = self._replaced - {name for node in graph.node for name in reads(node)}
+        unread -= {value.name for value in itertools.chain(graph.input, graph.output)}
+        for index in reversed(range(len(graph.initializer))):
+            if graph.initializer[index].name in unread:
+                del graph.initializer[index]
+        self._model.ir_version = max(self._model.ir_version, _LOWEST_IR_VERSION)
+
+    def _pick(self, vector: str, indices: list[int]) -> str:
+        value = self.growth.fixed_value(vector)
+        if value is not None:
+            return self.constant(value[indices])
+        return self.add("Gather", [vector, self.constant(indices)], axis=0)
+
+    def _new_name(self, stem: str) -> str:
+        candidates = (f"{PREFIX}{stem}_{count}" for count in itertools.count())
+        name = next(name for name in candidates if name not in self._taken)
+        self._taken.add(name)
+        return name

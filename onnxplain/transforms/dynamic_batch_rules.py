@@ -1,0 +1,236 @@
+"""How each operator that assumes a batch of 1 is made to take any.
+
+A rule sees a node before anything is known of its result. It edits the node and adds nodes before
+it, or leaves it alone where it does not understand. For one sample, the graph does after a rule
+exactly what it did before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from onnx import NodeProto, helper
+
+from onnxplain.analysis.batch_axis import MANY, Batch, batch_axis
+from onnxplain.model.graph_index import attributes
+from onnxplain.model.shape_inference import Dims
+from onnxplain.tensors import Array
+from onnxplain.transforms.dynamic_batch_editor import Editor
+
+Rule = Callable[[Editor, NodeProto, Batch], None]
+"""Edits a node whose first input carries the batch."""
+
+Alignment = Callable[[NodeProto, int, int, Dims], int | None]
+"""The axis at which a constant input meets the batch, if it must be repeated there.
+
+Called with the node, the input's number, the batch's axis, and the constant's shape. Both axes are
+counted from the right, from -1.
+"""
+
+
+def rewrite(editor: Editor, node: NodeProto) -> None:
+    """Make a node take any batch if it assumes a batch of 1 and it is understood how."""
+    if node.domain not in ("", "ai.onnx", "com.microsoft") or not node.input:
+        return
+    batch = editor.growth.batch(node.input[0])
+    if node.op_type in _RULES and batch is not None:
+        _RULES[node.op_type](editor, node, batch)
+    elif node.op_type in _ALIGNMENTS:
+        _repeat_constants(editor, node, _ALIGNMENTS[node.op_type])
+
+
+def _reshape(editor: Editor, node: NodeProto, batch: Batch) -> None:
+    """Let the target shape hold -1 where the batch belongs; 0 where -1 is taken."""
+    growth, target = editor.growth, node.input[1]
+    wanted, dims = growth.one.value(target), growth.one.shape_of_result(node)
+    if wanted is None or dims is None or 0 in dims:
+        return
+    written = batch_axis(dims, growth.many.shape_of_result(node))
+    axis = _axis_for_batch(batch, dims, written)
+    if axis is None or axis == written:
+        return
+    # A graph that allows no other size, whatever it declares, has no shape there.
+    resized = growth.resized.shape_of_result(node) or dims
+    others = [i for i in range(len(dims)) if i != axis]
+    if all(dims[i] == resized[i] for i in others):
+        shape = editor.constant([-1 if i == axis else dim for i, dim in enumerate(dims)])
+    elif all(wanted[i] != -1 for i in others):
+        shape = editor.with_element(target, len(dims), axis, editor.constant([-1]))
+    elif axis == batch.axis and dims[axis] == batch.size:
+        shape = editor.with_element(target, len(dims), axis, editor.constant([0]))
+        _drop_attribute(node, "allowzero")
+    else:
+        return
+    editor.replace_input(node, 1, shape)
+
+
+def _axis_for_batch(batch: Batch, dims: Dims, written: int | None) -> int | None:
+    """The axis that takes the batch when its tensor is given other dimensions.
+
+    Elements keep their order, so the batch has as many elements outside it as before. Where that
+    leaves a choice, these come first: a dimension of 1 kept for it, the axis that takes it as the
+    node is written, any but the last (features), the axis that it was on.
+    """
+    candidates: list[tuple[tuple[bool, ...], int]] = []
+    leading = 1
+    for axis, dim in enumerate(dims):
+        leads = leading == batch.outside
+        blocks, rest = divmod(batch.outside, leading)
+        if leads or (rest == 0 and dim % blocks == 0):
+            own, inner = leads and dim == 1, axis < len(dims) - 1
+            candidates.append(((own, axis == written, inner, axis == batch.axis), -axis))
+        leading *= dim
+    return -max(candidates)[1] if candidates else None
+
+
+def _flatten(editor: Editor, node: NodeProto, batch: Batch) -> None:
+    """Keep a leading batch of 1 out of what is flattened."""
+    axis = attributes(node).get("axis", 1) % (len(batch.dims) + 1)
+    if axis <= batch.axis and all(dim == 1 for dim in batch.dims[: batch.axis + 1]):
+        _set_attribute(node, "axis", batch.axis + 1)
+
+
+def _expand(editor: Editor, node: NodeProto, batch: Batch) -> None:
+    """Let the target shape hold 1 for the batch: expanding to 1 keeps what is there."""
+    target = node.input[1]
+    one, many = editor.growth.one.value(target), editor.growth.many.value(target)
+    if one is None or many is None:
+        return
+    axis = len(one) - len(batch.dims) + batch.axis
+    if axis >= 0 and one[axis] == many[axis] == batch.size != 1:
+        shape = editor.with_element(target, len(one), axis, editor.constant([1]))
+        editor.replace_input(node, 1, shape)
+
+
+def _resize(editor: Editor, node: NodeProto, batch: Batch) -> None:
+    """Read the batch from the data where `sizes` states it."""
+    data, sizes = node.input[0], node.input[3] if len(node.input) > 3 else ""
+    one, many = editor.growth.one.value(sizes), editor.growth.many.value(sizes)
+    if one is None or many is None or len(one) != len(batch.dims):
+        return
+    if one[batch.axis] == many[batch.axis] == batch.size:
+        samples = editor.size(data, batch.axis)
+        vector = editor.with_element(sizes, len(batch.dims), batch.axis, samples)
+        editor.replace_input(node, 3, vector)
+
+
+def _slice(editor: Editor, node: NodeProto, batch: Batch) -> None:
+    """Take the batch to its end where all of one sample was taken."""
+    bounds = _slice_bounds(editor, node)
+    if bounds is None:
+        return
+    starts, ends, axes, steps = bounds
+    from_start = (steps == 1) & ((starts == 0) | (starts <= -batch.size))
+    stated = (batch.size <= ends) & (ends < batch.size * MANY)
+    baked = (axes % len(batch.dims) == batch.axis) & from_start & stated
+    if not baked.any():
+        return
+    ends = np.where(baked, np.iinfo(ends.dtype).max, ends)
+    if len(node.input) == 1:
+        _set_attribute(node, "ends", ends.tolist())
+    else:
+        editor.replace_input(node, 2, editor.constant(ends))
+
+
+def _slice_bounds(editor: Editor, node: NodeProto) -> tuple[Array, Array, Array, Array] | None:
+    """Starts, ends, axes and steps of a Slice, attributes before opset 10, inputs since."""
+    given = {name: np.asarray(value) for name, value in attributes(node).items()}
+    names = ("starts", "ends", "axes", "steps")
+    for name, tensor in zip(names, node.input[1:], strict=False):
+        value = editor.growth.fixed_value(tensor)
+        if value is not None:
+            given[name] = value
+        elif tensor:
+            return None
+    starts, ends = given["starts"], given["ends"]
+    return starts, ends, given.get("axes", np.arange(len(starts))), given.get("steps", 0 * ends + 1)
+
+
+def _gather(editor: Editor, node: NodeProto, batch: Batch) -> None:
+    """Pick the same elements from every sample's part of the dimension that holds the batch."""
+    growth, (data, indices) = editor.growth, node.input
+    axis = attributes(node).get("axis", 0) % len(batch.dims)
+    picked = growth.one.shape(indices)
+    if axis != batch.axis or batch.outer != 1 or not growth.is_constant(indices) or not picked:
+        return
+    fixed = growth.resized.shape(data) == batch.dims and growth.resized.shape(indices) == picked
+    if not fixed or picked[0] != 1:
+        return
+    by_sample = editor.constant([*batch.dims[:axis], -1, *batch.dims[axis:]])
+    editor.replace_input(node, 0, editor.add("Reshape", [data, by_sample]))
+    editor.replace_input(node, 1, editor.add("Reshape", [indices, editor.constant(picked[1:])]))
+    _set_attribute(node, "axis", axis + 1)
+
+
+def _set_attribute(node: NodeProto, name: str, value: int | list[int]) -> None:
+    _drop_attribute(node, name)
+    node.attribute.append(helper.make_attribute(name, value))
+
+
+def _drop_attribute(node: NodeProto, name: str) -> None:
+    for index in reversed(range(len(node.attribute))):
+        if node.attribute[index].name == name:
+            del node.attribute[index]
+
+
+def _repeat_constants(editor: Editor, node: NodeProto, align: Alignment) -> None:
+    """Repeat constants that stand beside the batch once for every sample."""
+    growth = editor.growth
+    batch = next(filter(None, map(growth.batch, node.input)), None)
+    if batch is None or batch.outer != 1:
+        return
+    for index, name in enumerate(node.input):
+        dims = growth.one.shape(name)
+        if not growth.is_constant(name) or not dims:
+            continue
+        axis = align(node, index, batch.axis - len(batch.dims), dims)
+        if axis is not None and -axis <= len(dims) and dims[axis] == batch.size:
+            repeated = editor.repeated(name, len(dims), axis % len(dims))
+            editor.replace_input(node, index, repeated)
+
+
+def _broadcast(node: NodeProto, index: int, axis: int, dims: Dims) -> int | None:
+    return axis if -axis <= len(dims) and dims[axis] > 1 else None
+
+
+def _stack_of_matrices(node: NodeProto, index: int, axis: int, dims: Dims) -> int | None:
+    return _broadcast(node, index, axis, dims) if axis < -2 else None
+
+
+def _across(node: NodeProto, index: int, axis: int, dims: Dims) -> int | None:
+    """Of an op that works along an axis of its own."""
+    own = attributes(node).get("axis", 0)
+    return axis if axis % len(dims) != own % len(dims) else None
+
+
+def _same_axis(node: NodeProto, index: int, axis: int, dims: Dims) -> int | None:
+    return axis
+
+
+def _recurrent_state(node: NodeProto, index: int, axis: int, dims: Dims) -> int | None:
+    """Of an RNN: the lengths (input 4) and the initial states (inputs 5 and 6)."""
+    return {4: -1, 5: axis, 6: axis}.get(index)
+
+
+_RULES: dict[str, Rule] = {
+    "Reshape": _reshape,
+    "Flatten": _flatten,
+    "Expand": _expand,
+    "Resize": _resize,
+    "Slice": _slice,
+    "Gather": _gather,
+}
+
+_BROADCASTING = (
+    "Add And BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual "
+    "Max Mean Min Mod Mul Or PRelu Pow QLinearAdd QLinearMul Sub Sum Where Xor"
+).split()
+
+_ALIGNMENTS: dict[str, Alignment] = {
+    **dict.fromkeys(_BROADCASTING, _broadcast),
+    "MatMul": _stack_of_matrices,
+    **dict.fromkeys(["Concat", "GatherElements", "QLinearConcat", "ScatterElements"], _across),
+    "GridSample": _same_axis,
+    **dict.fromkeys(["RNN", "LSTM", "GRU"], _recurrent_state),
+}

@@ -1,0 +1,147 @@
+"""Cutting and joining graphs: exposing inner tensors, and the part of a model behind a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from google.protobuf.message import Message
+from onnx import GraphProto, ModelProto, ValueInfoProto, helper
+
+from onnxplain.errors import ModelError
+from onnxplain.model.graph_index import Wiring, all_names, reads
+from onnxplain.model.model import Model
+from onnxplain.model.shapes import infer_specs
+from onnxplain.suggestions import closest
+from onnxplain.tensors import TensorSpec
+
+_CONTENTS = frozenset(
+    "node initializer sparse_initializer input output value_info quantization_annotation".split()
+)
+
+
+def extract(
+    model: ModelProto,
+    outputs: Iterable[str],
+    inputs: Iterable[ValueInfoProto],
+    before: GraphProto | None = None,
+) -> ModelProto:
+    """The part of `model` that computes `outputs` from `inputs`.
+
+    `inputs` may be inner tensors: nothing is kept of what lies before them. Those that are not
+    read are left out. The nodes of `before` come first; its outputs are read by their names.
+
+    Weights are copied as they are, references to external data included, and so are metadata,
+    documentation and quantisation annotations. Declared types and shapes of inner tensors and
+    outputs are not: a stale one makes ONNX Runtime refuse the model.
+
+    Raises:
+        ModelError: `before` makes a tensor that the model has already.
+    """
+    inputs, outputs = list(inputs), list(dict.fromkeys(outputs))
+    before = GraphProto() if before is None else before
+    _check_names(model.graph, before, replaced=_names(model.graph.input) - _names(inputs))
+    wiring = Wiring(ModelProto(graph=GraphProto(node=[*before.node, *model.graph.node])))
+    kept = wiring.ancestors(outputs, stop=_names(inputs))
+    nodes = [wiring.nodes[i] for i in sorted(kept)]
+    read = {name for node in nodes for name in reads(node)}.union(outputs)
+
+    part = ModelProto(**fields(model, without=("graph", "training_info")))
+    graph = part.graph
+    graph.MergeFrom(GraphProto(**fields(model.graph, without=_CONTENTS)))
+    graph.node.extend(nodes)
+    graph.input.extend(value for value in inputs if value.name in read)
+    graph.output.extend(ValueInfoProto(name=name) for name in outputs)
+    graph.initializer.extend(
+        t for t in (*before.initializer, *model.graph.initializer) if t.name in read
+    )
+    graph.sparse_initializer.extend(
+        t for t in model.graph.sparse_initializer if t.values.name in read
+    )
+    graph.quantization_annotation.extend(
+        note for note in model.graph.quantization_annotation if note.tensor_name in read
+    )
+    return part
+
+
+def appended(model: Model, added: GraphProto) -> Model:
+    """The model with more nodes behind its own; `added` may bring inputs and weights."""
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    proto.graph.node.extend(added.node)
+    proto.graph.initializer.extend(added.initializer)
+    proto.graph.input.extend(added.input)
+    return replace(model, proto=proto)
+
+
+def with_outputs(model: Model, tensors: Iterable[str]) -> Model:
+    """The part of the model that computes `tensors`, which become its outputs, in that order."""
+    return replace(model, proto=extract(model.proto, tensors, model.proto.graph.input))
+
+
+def answering(model: Model, tensor: str) -> Model:
+    """The model if `tensor` is one of its outputs, else the part whose only output it is.
+
+    Raises:
+        ModelError: there is no such tensor; the message lists close ones.
+    """
+    outputs = [spec.name for spec in model.outputs]
+    if tensor in outputs:
+        return model
+    if tensor not in model.wiring.position:
+        close = closest(tensor, [*outputs, *model.wiring.tensors()])
+        raise ModelError(f"The model has no output or inner tensor {tensor!r}{close}.")
+    part = with_outputs(model, [tensor])
+    spec = infer_specs(part.proto)[tensor]
+    if spec.dtype != object:
+        kind = helper.np_dtype_to_tensor_dtype(spec.dtype)
+        part.proto.graph.output[0].CopyFrom(helper.make_tensor_value_info(tensor, kind, spec.shape))
+    return part
+
+
+def side_inputs(model: Model, layer: str, scores: Iterable[str]) -> list[str]:
+    """Tensors, other than `layer` and constants, that the part behind the layer reads."""
+    wiring = model.wiring
+    behind = wiring.descendants([layer]) & wiring.ancestors(scores)
+    made = {name for i in behind for name in wiring.nodes[i].output}
+    depends_on_input = {
+        name for i in wiring.descendants(wiring.inputs) for name in wiring.nodes[i].output
+    } | set(wiring.inputs)
+    read = (name for i in sorted(behind) for name in reads(wiring.nodes[i]))
+    return [
+        name
+        for name in dict.fromkeys(read)
+        if name != layer and name not in made and name in depends_on_input
+    ]
+
+
+def head(model: Model, specs: Mapping[str, TensorSpec], scores: Iterable[str]) -> Model:
+    """The part of the model that computes `scores` from the tensors in `specs`.
+
+    `specs` gives the element type and shape of the layer and of every side input, which become the
+    inputs of the new model in that order; their first dimension is the batch.
+    """
+    inputs = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(spec.dtype), spec.shape)
+        for name, spec in specs.items()
+    ]
+    return replace(model, proto=extract(model.proto, scores, inputs))
+
+
+def _check_names(graph: GraphProto, added: GraphProto, replaced: frozenset[str]) -> None:
+    clash = (all_names(added) & all_names(graph)) - replaced
+    if clash:
+        raise ModelError(
+            f"The model has a tensor or node called {min(clash)!r}, a name that onnxplain needs "
+            "for itself: rename it."
+        )
+
+
+def _names(values: Iterable[ValueInfoProto]) -> frozenset[str]:
+    return frozenset(value.name for value in values)
+
+
+def fields(message: Message, without: Collection[str]) -> Mapping[str, Any]:
+    """The fields that are set, by name."""
+    return {f.name: value for f, value in message.ListFields() if f.name not in without}

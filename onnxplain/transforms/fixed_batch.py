@@ -1,0 +1,28 @@
+"""A model for batches of one size alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from onnx import ModelProto
+
+from onnxplain.model.model import Model
+
+
+def with_batch(model: Model, input_name: str, size: int) -> Model:
+    """The model for batches of `size` samples alone, which ONNX Runtime lays out better.
+
+    `input_name` is the input whose first axis is the batch; where that axis has a name, so has
+    every other axis of the same name.
+    """
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    shapes = {value.name: value.type.tensor_type.shape for value in proto.graph.input}
+    if not shapes[input_name].dim:
+        return model
+    first = shapes[input_name].dim[0]
+    batch = first.dim_param
+    for dim in (dim for shape in shapes.values() for dim in shape.dim):
+        if dim is first or (batch and dim.dim_param == batch):
+            dim.dim_value = size
+    return replace(model, proto=proto)

@@ -1,0 +1,230 @@
+"""Perturbed inputs made inside the graph, so that only a few numbers per sample reach the device.
+
+A masked model reads one sample `x`, one `baseline` of the same shape, and whatever describes a
+batch of masks; it computes `mask * x + (1 - mask) * baseline` and runs the rest of the model on
+the result. The sum is written this way, and not as `baseline + mask * (x - baseline)`, because it
+is exact where the mask is 0 or 1.
+
+Every mask is written with operators that exist since opset 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnxplain.model.model import Model
+from onnxplain.model.shapes import Shape
+from onnxplain.tensors import Array, FloatArray, TensorSpec
+from onnxplain.transforms.builder import PREFIX, Builder
+from onnxplain.transforms.extract import extract
+
+X = PREFIX + "x"
+BASELINE = PREFIX + "baseline"
+MASK = PREFIX + "mask"
+
+
+class Mask(Protocol):
+    """How a batch of masks for a tensor of a known shape follows from the arrays it is fed."""
+
+    def build(self, g: Builder, shape: Shape) -> gs.Variable:
+        """Declare the inputs and return a float mask that broadcasts to (B, *shape[1:])."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """The same number everywhere. Fed `share`, (B, 1, ...)."""
+
+    def build(self, g: Builder, shape: Shape) -> gs.Variable:
+        """See `Mask`."""
+        return g.input("share", ("batch", *[1] * (len(shape) - 1)))
+
+
+@dataclass(frozen=True)
+class Keep:
+    """1 inside a box, 0 outside. Fed `start_<axis>` and `stop_<axis>`, (B, 1, ...), per axis."""
+
+    axes: tuple[int, ...]
+
+    def build(self, g: Builder, shape: Shape) -> gs.Variable:
+        """See `Mask`."""
+        return g.Cast(_inside(g, self.axes, shape), to=np.float32)
+
+
+@dataclass(frozen=True)
+class Erase:
+    """0 inside a box, 1 outside. Fed as `Keep`."""
+
+    axes: tuple[int, ...]
+
+    def build(self, g: Builder, shape: Shape) -> gs.Variable:
+        """See `Mask`."""
+        return g.Cast(g.Not(_inside(g, self.axes, shape)), to=np.float32)
+
+
+@dataclass(frozen=True)
+class Upsampled:
+    """A small map enlarged bilinearly over `axes` (rows, columns), then scaled to [0, 1].
+
+    Fed `grid`, (B, rows, columns), no map of which may be constant. Half-pixel centres, edges
+    clamped.
+    """
+
+    axes: tuple[int, int]
+    grid: tuple[int, int]
+
+    def build(self, g: Builder, shape: Shape) -> gs.Variable:
+        """See `Mask`."""
+        grid = g.input("grid", ("batch", *self.grid))
+        down, across = (
+            interpolation(shape[axis], size)
+            for axis, size in zip(self.axes, self.grid, strict=True)
+        )
+        large = g.MatMul(down, g.MatMul(grid, across.T))
+        # GlobalMaxPool has looked the same since opset 1; ReduceMax and ReduceMin have not.
+        high = _peak(g, large)
+        low = g.Neg(_peak(g, g.Neg(large)))
+        # A grid finer than the input can become constant: then the mask is 0, not 0 / 0.
+        span = g.Add(g.Sub(high, low), np.finfo(np.float32).tiny)
+        scaled = g.Div(g.Sub(large, low), span)
+        return _spread(g, scaled, self.axes, shape)
+
+
+@dataclass(frozen=True)
+class Shifted:
+    """A small random grid enlarged linearly along `axes` to `size`, of which a part is cut out.
+
+    Fed `grid`, (B, *grid), and `shift_<axis>`, (B, 1, 1), the offset of the part in pixels.
+    """
+
+    axes: tuple[int, ...]
+    grid: tuple[int, ...]
+    size: tuple[int, ...]
+
+    def build(self, g: Builder, shape: Shape) -> gs.Variable:
+        """See `Mask`."""
+        large = g.input("grid", ("batch", *self.grid))
+        for axis, cells, size in zip(self.axes, self.grid, self.size, strict=True):
+            # What is enlarged goes last, so that after all axes they are in their order again.
+            rows = g.Reshape(large, np.array([0, cells, -1]))
+            enlarged = g.MatMul(self._interpolation(g, axis, shape[axis], cells, size), rows)
+            large = g.Transpose(enlarged, perm=[0, 2, 1])
+        return _spread(g, large, self.axes, shape)
+
+    @staticmethod
+    def _interpolation(g: Builder, axis: int, length: int, cells: int, size: int) -> gs.Variable:
+        """Hat functions around the cells, (B, length, cells), at positions moved by the shift."""
+        shift = g.input(f"shift_{axis}", ("batch", 1, 1))
+        pixels = (np.arange(length, dtype=np.float32) + 0.5).reshape(1, -1, 1)
+        place = g.Sub(g.Mul(g.Add(shift, pixels), np.float32(cells / size)), np.float32(0.5))
+        clamped = g.Sub(g.Relu(place), g.Relu(g.Sub(place, np.float32(cells - 1))))
+        distance = g.Abs(g.Sub(clamped, np.arange(cells, dtype=np.float32)))
+        return g.Relu(g.Sub(np.float32(1), distance))
+
+
+@dataclass(frozen=True)
+class Along:
+    """One number for each place along an axis. Fed `along`, (B, places)."""
+
+    axis: int
+
+    def build(self, g: Builder, shape: Shape) -> gs.Variable:
+        """See `Mask`."""
+        along = g.input("along", ("batch", shape[self.axis]))
+        dims = [shape[i] if i == self.axis else 1 for i in range(len(shape))]
+        return g.Reshape(along, np.array([-1, *dims[1:]]))
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """One number for each segment of the places along `axes`. Fed `segments`, (B, count).
+
+    `labels` says in which segment each place is, as the bytes of int64 in row-major order, so that
+    masks over the same segments are equal.
+    """
+
+    axes: tuple[int, ...]
+    count: int
+    labels: bytes
+
+    def build(self, g: Builder, shape: Shape) -> gs.Variable:
+        """See `Mask`."""
+        segments = g.input("segments", ("batch", self.count))
+        places = g.Gather(segments, np.frombuffer(self.labels, np.int64), axis=1)
+        dims = [shape[i] if i in self.axes else 1 for i in range(len(shape))]
+        return g.Reshape(places, np.array([-1, *dims[1:]]))
+
+
+def box_feeds(rank: int, boxes: Mapping[int, tuple[Array, Array]]) -> dict[str, FloatArray]:
+    """What `Keep` and `Erase` are fed: per axis, where each box starts and stops (exclusive)."""
+    feeds = {}
+    for axis, ends in boxes.items():
+        for end, places in zip(("start", "stop"), ends, strict=True):
+            feeds[f"{end}_{axis}"] = places.astype(np.float32).reshape(-1, *[1] * (rank - 1))
+    return feeds
+
+
+def interpolation(length: int, cells: int) -> FloatArray:
+    """Bilinear enlargement of `cells` values to `length`, as a matrix (length, cells)."""
+    place = np.clip((np.arange(length) + 0.5) * cells / length - 0.5, 0, cells - 1)
+    hats: FloatArray = np.maximum(0, 1 - np.abs(place[:, None] - np.arange(cells))).astype(
+        np.float32
+    )
+    return hats
+
+
+def masked(
+    model: Model, spec: TensorSpec, shape: Shape, mask: Mask, outputs: Iterable[str]
+) -> Model:
+    """The model with its input `spec` replaced by a masked sample, and other `outputs`.
+
+    `MASK` names the mask itself among them. `shape` is that of one sample, (1, ...). The batch of
+    masks becomes the batch of the model, so the rest of the graph must take any batch, or be fed
+    one mask at a time.
+    """
+    graph = gs.Graph(opset=model.opset)
+    g = Builder(graph, MASK + "/")
+    x, baseline = g.input("x", shape), g.input("baseline", shape)
+    weight = mask.build(g, shape)
+    blend = g.Add(g.Mul(weight, x), g.Mul(g.Sub(np.float32(1), weight), baseline))
+    if spec.dtype.kind in "iu":
+        blend = g.Floor(g.Add(blend, np.float32(0.5)))
+    for op, attributes, source, name in (
+        ("Cast", {"to": spec.dtype.type}, blend, spec.name),
+        ("Identity", {}, weight, MASK),
+    ):
+        node = gs.Node(op, f"{MASK}/{op.lower()}", attributes, [source], [gs.Variable(name)])
+        graph.nodes.append(node)
+    others = [value for value in model.proto.graph.input if value.name != spec.name]
+    perturbation = gs.export_onnx(graph, do_type_check=False).graph
+    inputs = [*others, *perturbation.input]
+    return replace(model, proto=extract(model.proto, outputs, inputs, perturbation))
+
+
+def _inside(g: Builder, axes: tuple[int, ...], shape: Shape) -> gs.Variable:
+    inside = None
+    for axis in axes:
+        ones = (1,) * (len(shape) - 1)
+        start, stop = (g.input(f"{end}_{axis}", ("batch", *ones)) for end in ("start", "stop"))
+        centres = np.arange(shape[axis], dtype=np.float32) + 0.5
+        centres = centres.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+        here = g.And(g.Greater(centres, start), g.Less(centres, stop))
+        inside = here if inside is None else g.And(inside, here)
+    assert inside is not None, "a box needs at least one axis"
+    return inside
+
+
+def _peak(g: Builder, maps: gs.Variable) -> gs.Variable:
+    """Maximum of each map, (B, 1, 1)."""
+    planes = g.Reshape(maps, np.array([0, 1, -1]))
+    return g.GlobalMaxPool(planes)
+
+
+def _spread(g: Builder, maps: gs.Variable, axes: tuple[int, ...], shape: Shape) -> gs.Variable:
+    """Give (B, rows, columns) the rank of the tensor, with its rows and columns at `axes`."""
+    dims = [shape[i] if i in axes else 1 for i in range(len(shape))]
+    return g.Reshape(maps, np.array([-1, *dims[1:]]))

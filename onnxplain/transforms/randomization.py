@@ -1,0 +1,84 @@
+"""Models with the weights of some layers shuffled, so that what they had learnt is gone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+import numpy as np
+from onnx import ModelProto, TensorProto, numpy_helper
+
+from onnxplain.model.graph_index import reads
+from onnxplain.model.model import Model
+from onnxplain.transforms.extract import fields
+
+_FEWEST = 16
+"""A weight with fewer elements is a scale, a padding or the like."""
+
+_WEIGHT_TYPES = frozenset(
+    {
+        TensorProto.FLOAT,
+        TensorProto.FLOAT16,
+        TensorProto.BFLOAT16,
+        TensorProto.DOUBLE,
+        TensorProto.INT8,
+        TensorProto.UINT8,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A layer with weights of its own: the node that reads them first, and their names."""
+
+    node: str
+    weights: tuple[str, ...]
+
+
+def weighted_layers(model: Model, source: str, score: str) -> list[Weighted]:
+    """Layers with weights of two or more axes between `source` and `score`, the score's first."""
+    wiring = model.wiring
+    kinds = {t.name for t in model.proto.graph.initializer if _is_weight(t)}
+    # A weight may be dequantised or transposed before it is used.
+    between = wiring.descendants([source]) & wiring.ancestors([score])
+    layers = []
+    taken: set[str] = set()
+    for i in sorted(between):
+        node = wiring.nodes[i]
+        own = {name for name in reads(node) if name in kinds}
+        for name in reads(node):
+            made = wiring.ancestors([name]) - between
+            own |= {w for j in made for w in wiring.nodes[j].input if w in kinds}
+        fresh = tuple(sorted(own - taken))
+        taken |= own
+        if fresh:
+            layers.append(Weighted(node.name or node.output[0], fresh))
+    return layers[::-1]
+
+
+def shuffled(model: Model, weights: Collection[str], seed: int) -> Model:
+    """The model with the elements of each of these weights in a random order.
+
+    So every weight keeps its distribution, and activations about their size. Weights kept as
+    external data are read into the model.
+    """
+    proto = ModelProto(**fields(model.proto, without=["graph"]))
+    proto.graph.CopyFrom(model.proto.graph)
+    for tensor in proto.graph.initializer:
+        if tensor.name in weights:
+            tensor.CopyFrom(_shuffled(tensor, model, seed))
+    return replace(model, proto=proto)
+
+
+def _is_weight(tensor: TensorProto) -> bool:
+    several = len(tensor.dims) >= 2 and math.prod(tensor.dims) >= _FEWEST
+    return several and tensor.data_type in _WEIGHT_TYPES
+
+
+def _shuffled(tensor: TensorProto, model: Model, seed: int) -> TensorProto:
+    folder = "" if model.folder is None else str(model.folder)
+    array = numpy_helper.to_array(tensor, folder)
+    own = np.random.default_rng([seed, *tensor.name.encode()])
+    mixed = own.permutation(array.ravel()).reshape(array.shape)
+    return numpy_helper.from_array(np.ascontiguousarray(mixed), tensor.name)

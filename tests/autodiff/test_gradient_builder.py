@@ -1,0 +1,45 @@
+"""What rules write with, where ONNX Runtime's arithmetic decides."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_graphsurgeon as gs
+import onnxruntime as ort
+import pytest
+
+from onnxplain.autodiff.gradient_builder import GradientBuilder
+from onnxplain.autodiff.table import STANDARD
+from onnxplain.tensors import Array
+
+LIMITS = [0.0, 6.0, -3.0, 1.0, 0.1, -0.3, 1e-30, 255.0, 1e6, float(np.finfo(np.float32).max)]
+
+
+def neighbours(limit: float) -> Array:
+    """The limit, the next numbers on both sides, and far ones, repeated."""
+    at = np.float32(limit)
+    with np.errstate(over="ignore"):  # there is nothing above the largest number but infinity
+        near = [at, *(np.nextafter(at, np.float32(way)) for way in (-np.inf, np.inf))]
+    far = [0, 1e-20, -1e-20, 5, -5, 1e30, -1e30, np.inf, -np.inf]
+    values = np.array([*near, *far] * 3, np.float32)
+    return values[(values == 0) | (np.abs(values) >= np.finfo(np.float32).tiny)]
+
+
+def steps(x: Array, limit: float) -> list[Array]:
+    """`above` and `below` in ONNX Runtime."""
+    g = GradientBuilder(20, {}, lambda _: None, STANDARD)
+    source = gs.Variable("x", np.float32, list(x.shape))
+    results = [g.above(source, limit), g.below(source, limit)]
+    for result in results:
+        result.dtype = np.float32
+    g.graph.inputs, g.graph.outputs = [source], results
+    proto = gs.export_onnx(g.graph, ir_version=9)
+    session = ort.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    return list(session.run(None, {"x": x}))
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_a_step_lies_between_a_limit_and_the_next_number(limit: float) -> None:
+    x, at = neighbours(limit), np.float32(limit)
+    above, below = steps(x, limit)
+    np.testing.assert_array_equal(above, (x > at).astype(np.float32))
+    np.testing.assert_array_equal(below, (x < at).astype(np.float32))

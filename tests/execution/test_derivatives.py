@@ -1,0 +1,181 @@
+"""Gradients through the engine: every target, every way to take points, and what is refused.
+
+Expected values are central differences of plain ONNX Runtime runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from onnx import ModelProto
+from tiny import Array, noise, run, tiny
+
+from onnxplain import Explainer
+from onnxplain.errors import GradientError, TargetError
+from onnxplain.execution import derivatives
+from onnxplain.methods.base import Maps, Method, Subject
+from onnxplain.methods.points import Blend, Given
+from onnxplain.targets import Element, Mask, Similarity
+from onnxplain.transforms.masks import Share
+
+X = noise(1, 3, 6, 6)
+BASELINE = noise(1, 3, 6, 6, seed=5)
+SHARES = np.linspace(0, 1, 7, dtype=np.float32)
+WEIGHTS = {
+    "KERNEL": noise(4, 3, 3, 3),
+    "CLASSES": noise(4, 3, seed=1),
+}
+# Smooth all the way: a difference across a kink would be no slope.
+BODY = "a = Conv<pads=[1,1,1,1]>(x, KERNEL)  b = Tanh(a)  p = GlobalAveragePool(b)  f = Flatten(p)"
+LOGITS = BODY + "  y = MatMul(f, CLASSES)"
+SOFTMAX = BODY + "  z = MatMul(f, CLASSES)  y = Softmax<axis=1>(z)"
+MAP = "y = Conv<pads=[1,1,1,1]>(x, KERNEL)"
+
+
+def build(nodes: str = LOGITS, x: str = "N,3,6,6", y: str = "N,3") -> ModelProto:
+    used = {name: value for name, value in WEIGHTS.items() if name in nodes}
+    return tiny(nodes, f"float[{x}] x", f"float[{y}] y", **used)
+
+
+def slopes(score: Callable[[Array], float], x: Array = X, step: float = 1e-2) -> Array:
+    """Central differences of the fourth order at every element."""
+    found = np.zeros(x.size)
+    for i in range(x.size):
+        unit = np.zeros(x.size, np.float32)
+        unit[i] = step
+        e = unit.reshape(x.shape)
+        near, far = score(x + e) - score(x - e), score(x + 2 * e) - score(x - 2 * e)
+        found[i] = (8 * near - far) / (12 * step)
+    return found.reshape(x.shape)
+
+
+def softmax(z: Array) -> Array:
+    e = np.exp(z - z.max())
+    return e / e.sum()
+
+
+def answer(proto: ModelProto, x: Array) -> Array:
+    return run(proto, {"x": x.astype(np.float32)})[0].astype(np.float64)
+
+
+REFERENCE = noise(3, seed=9)
+WHOLE = noise(4, 6, 6, seed=3)
+CASES: dict[str, tuple[str, Any, str, Callable[[Array], float]]] = {
+    "a class's logit": (LOGITS, 1, "logit", lambda y: y[0, 1]),
+    "its probability": (LOGITS, 1, "probability", lambda y: softmax(y[0])[1]),
+    "a softmax in the model": (SOFTMAX, 2, "probability", lambda y: y[0, 2]),
+    "the logit before it": (SOFTMAX, 2, "logit", lambda y: np.log(y[0, 2])),
+    "an element": (LOGITS, Element((-1,)), "logit", lambda y: y[0, 2]),
+    "a region": (MAP, Mask(WHOLE), "logit", lambda y: float((y[0] * WHOLE).sum())),
+    "a similarity": (
+        LOGITS,
+        Similarity(REFERENCE),
+        "logit",
+        lambda y: y[0] @ REFERENCE / np.linalg.norm(y) / np.linalg.norm(REFERENCE),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_gradient_of_every_target(case: str) -> None:
+    nodes, target, score, number = CASES[case]
+    proto = build(nodes, y="N,4,6,6" if nodes == MAP else "N,3")
+    found = Explainer(proto).attribute(X, "gradient", target, score=score).values
+    expected = slopes(lambda x: number(answer(proto, x)))
+    if case == "the logit before it":  # the logarithm of its probability, less a normaliser
+        logits = build(LOGITS)
+        expected = slopes(lambda x: answer(logits, x)[0, 2])
+    np.testing.assert_allclose(found, expected, atol=3e-4 * np.abs(expected).max())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe(Method):
+    """Gradients of the first target at points between a baseline and the sample."""
+
+    name: ClassVar[str] = "probe"
+    at_layer: str = ""
+    inside: str = "yes"
+
+    def look_at(self, anatomy: Any) -> Any:
+        return [anatomy.layer(self.at_layer)] if self.at_layer else []
+
+    def maps(self, subject: Subject) -> Maps:
+        shares = SHARES.reshape(-1, 1, 1, 1)
+        points = (
+            Blend(Share(), {"share": shares}, BASELINE)
+            if self.inside
+            else Given(len(SHARES), lambda part: shares[part] * X + (1 - shares[part]) * BASELINE)
+        )
+        if self.at_layer:
+            found = [own for (own,) in subject.layer_gradients(points, [0])]
+        else:
+            found = list(subject.gradients(points, [0]))
+        scores = np.concatenate([one.scores[0] for one in found])
+        return Maps(
+            np.concatenate([one.values for one in found], axis=1),
+            {"scores": scores, "batches": [one.scores.shape[1] for one in found]},
+        )
+
+    def heat(self, values: Any, spatial: Any) -> Any:
+        return values[0, 0]
+
+
+FORMS = {
+    "any batch": "N,3,6,6",
+    "a batch of one": "1,3,6,6",
+    "a batch of three": "3,3,6,6",
+}
+
+
+@pytest.mark.parametrize("inside", ["yes", ""])
+@pytest.mark.parametrize("batch_size", [None, 3])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("at_layer", ["", "b"])
+def test_points_in_batches_are_points_one_by_one(
+    form: str, batch_size: int | None, inside: str, at_layer: str
+) -> None:
+    first = FORMS[form].split(",")[0]
+    proto = build(x=FORMS[form], y=f"{first},3")
+    explainer = Explainer(proto, batch_size=batch_size)
+    attribution = explainer.attribute(X, Probe(inside=inside, at_layer=at_layer), 1)
+    found, told = attribution.values[0], attribution.diagnostics["samples"][0]
+
+    free = build()
+    points = [np.float32(a) * X + np.float32(1 - a) * BASELINE for a in SHARES]
+    scores = [answer(free, point)[0, 1] for point in points]
+    np.testing.assert_allclose(told["scores"], scores, rtol=1e-4)
+    if at_layer:
+        # y = mean of b over rows and columns, times the weights.
+        expected = np.broadcast_to(WEIGHTS["CLASSES"][:, 1].reshape(-1, 1, 1) / 36, (4, 6, 6))
+        np.testing.assert_allclose(found, np.stack([expected] * len(SHARES)), rtol=1e-5)
+    else:
+        for one, point in zip(found[::3], points[::3], strict=True):
+            expected = slopes(lambda x: answer(free, x)[0, 1], point)[0]
+            np.testing.assert_allclose(one, expected, atol=3e-4 * np.abs(expected).max())
+    largest = 3 if batch_size == 3 or form == "a batch of three" else 1
+    assert max(told["batches"]) == largest
+
+
+class OnlyScore:
+    name = "own"
+
+    def score(self, answers: Array) -> Array:
+        return answers[:, 0].astype(np.float32)
+
+
+def test_a_target_without_a_gradient_is_refused() -> None:
+    with pytest.raises(TargetError, match=r"'own' has no method `gradient`.*scorecam"):
+        Explainer(build()).attribute(X, "gradient", OnlyScore())
+
+
+def test_a_graph_that_no_longer_answers_as_the_model_does_is_not_differentiated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = Explainer(build(LOGITS.replace("Tanh", "Sigmoid"))).model
+    monkeypatch.setattr(derivatives, "prepare", lambda model: other)
+    with pytest.raises(GradientError, match="away from the model"):
+        Explainer(build()).attribute(X, "gradient", 1)
