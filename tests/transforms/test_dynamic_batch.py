@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from graph.rebatch_cases import BAKED, FREE, HOPELESS, OPEN
+from transforms.batch_cases import BAKED, FREE, HOPELESS, OPEN
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper, parser
 
 from onnxplain.tensors import Array
