@@ -63,6 +63,10 @@ class Classifier:
     pooling: Pooling
     weights: FloatArray | None
 
+    def matrix(self, channels: int) -> FloatArray:
+        """The weights, (classes, channels), also where the pooled channels are the scores."""
+        return np.eye(channels, dtype=np.float32) if self.weights is None else self.weights
+
 
 def find_classifier(model: Model, shapes: Mapping[str, Shape], score: str) -> Classifier:
     """Walk back from the score tensor to the pool.

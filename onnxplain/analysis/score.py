@@ -14,6 +14,9 @@ from onnxplain.suggestions import closest
 
 Activation = Kind | Literal["none"]
 
+ScoreKind = Literal["logit", "probability"]
+"""What is explained: numbers before a last activation, or after it."""
+
 _TRANSPARENT = frozenset(
     "Identity Cast Dropout Flatten Reshape Squeeze Unsqueeze "
     "QuantizeLinear DequantizeLinear".split()

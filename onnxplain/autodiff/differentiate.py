@@ -40,15 +40,14 @@ def differentiate(
     wanted: Sequence[str],
     outputs: Sequence[str] = (),
     rules: Rules = STANDARD,
-    seeds: int | Sequence[str] = 1,
+    seeds: int = 1,
 ) -> Model:
     """The model with the gradients of Σ seed · score with respect to `wanted` as outputs.
 
-    Seeds have the shape of the score tensor: one-hot rows ask for one class per sample, a mask for
-    a region. `seeds` names tensors of the model that hold them; with a number, `SEED` and others
-    that `seed_name` calls become inputs. Several share one forward pass. Outputs are `outputs`,
-    then the gradients, see `gradient_name`, in the order of `wanted`, seed by seed. The original
-    nodes and names stay as they are.
+    `SEED` becomes an input of the shape of the score tensor: one-hot rows ask for one class per
+    sample, a mask for a region. Several `seeds` share one forward pass; `seed_name` and
+    `gradient_name` call them. Outputs are `outputs`, then the gradients, in the order of `wanted`,
+    seed by seed. The original nodes and names stay as they are.
 
     Raises:
         GradientError: see `walk.backpropagate`; or the model is differentiated already.
@@ -57,27 +56,65 @@ def differentiate(
         raise GradientError(
             "The model computes gradients already: differentiate the one that it was made from."
         )
+    g = _builder(model, score, rules, PREFIX + "grad/")
+    fed = [
+        g.input(seed_name(index).removeprefix(PREFIX), _sizes(g, score)) for index in range(seeds)
+    ]
+    shapes = _write(g, model, score, wanted, fed)
+    added = gs.export_onnx(g.graph, do_type_check=False).graph
+    differentiated = with_outputs(appended(model, added), [*outputs, *shapes])
+    _declare(differentiated.proto.graph, {o.name: o for o in model.proto.graph.output}, shapes)
+    return differentiated
+
+
+def with_gradients(
+    model: Model,
+    score: str,
+    wanted: Sequence[str],
+    seeds: Sequence[str],
+    rules: Rules = STANDARD,
+    prefix: str = PREFIX + "grad/",
+) -> Model:
+    """The model with tensors more: the gradients of Σ seed · score with respect to `wanted`.
+
+    `seeds` are tensors of the model, of the shape of the score tensor; `gradient_name` says what a
+    gradient is called, by the place of its seed. Names of other new nodes start with `prefix`. The
+    outputs stay as they are.
+
+    Raises:
+        GradientError: see `walk.backpropagate`.
+    """
+    g = _builder(model, score, rules, prefix)
+    _write(g, model, score, wanted, [g.tensor(name) for name in seeds])
+    return appended(model, gs.export_onnx(g.graph, do_type_check=False).graph)
+
+
+def _builder(model: Model, score: str, rules: Rules, prefix: str) -> GradientBuilder:
     specs = infer_specs(model.proto)
-    g = GradientBuilder(model.opset, specs, lambda name: constant_value(model, name), rules)
+    g = GradientBuilder(model.opset, specs, lambda name: constant_value(model, name), rules, prefix)
     g.carried = _carried(model, score)
+    return g
+
+
+def _write(
+    g: GradientBuilder,
+    model: Model,
+    score: str,
+    wanted: Sequence[str],
+    seeds: Sequence[gs.Variable],
+) -> dict[str, Dims | None]:
+    """Write the walks of all seeds; the dimensions of the gradients, by their names."""
     wiring = model.wiring
     between = wiring.descendants(wanted) & wiring.ancestors([score])
     nodes = [wiring.nodes[i] for i in sorted(between)]
     shapes: dict[str, Dims | None] = {}
-    for index in range(seeds if isinstance(seeds, int) else len(seeds)):
-        if isinstance(seeds, int):
-            seed = g.input(seed_name(index).removeprefix(PREFIX), _sizes(g, score))
-        else:
-            seed = g.tensor(seeds[index])
+    for index, seed in enumerate(seeds):
         gradients = backpropagate(g, nodes, score, seed, wanted)
         for tensor, gradient in zip(wanted, gradients, strict=True):
             name = gradient_name(tensor, index)
             g.graph.nodes.append(gs.Node("Identity", name, {}, [gradient], [gs.Variable(name)]))
             shapes[name] = g.dims(g.tensor(tensor))
-    added = gs.export_onnx(g.graph, do_type_check=False).graph
-    differentiated = with_outputs(appended(model, added), [*outputs, *shapes])
-    _declare(differentiated.proto.graph, {o.name: o for o in model.proto.graph.output}, shapes)
-    return differentiated
+    return shapes
 
 
 _CARRYING = frozenset(

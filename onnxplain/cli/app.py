@@ -148,7 +148,8 @@ def run(
 ) -> None:
     """Explain pictures: save what the method computed, a heatmap, an overlay and a manifest."""
     context.obj["debug"] = debug
-    from onnxplain.cli.run import Saving, explain_pictures
+    from onnxplain.cli.run import explain_pictures
+    from onnxplain.jobs.job import Saving
 
     status = explain_pictures(
         model,

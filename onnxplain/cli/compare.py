@@ -11,22 +11,21 @@ from onnxplain.cli.console import Console, print_error
 from onnxplain.cli.flags import Given
 from onnxplain.cli.loading import method_options, open_model
 from onnxplain.cli.pictures import (
-    Sitter,
-    errors_of_one_picture,
-    find_sitters,
+    find_images,
     note_guess,
     note_warnings,
-    told_apart,
+    print_picture_error,
 )
 from onnxplain.errors import (
     GradientError,
     LayerError,
     MapError,
     OptionError,
-    PictureError,
     TargetError,
 )
 from onnxplain.explainer import Explainer
+from onnxplain.jobs.inputs import InputImage
+from onnxplain.jobs.job import errors_of_one_picture, told_apart
 from onnxplain.methods.registry import METHODS, make_method
 from onnxplain.results.comparison import draw_comparison
 from onnxplain.results.explanation import Explanation
@@ -63,17 +62,16 @@ def compare_methods(
         make_method(name, own[name])
     check_colormap(colormap)
     check_folder(folder)
-    sitters = find_sitters(images)
+    inputs = find_images(images)
     explainer = open_model(model, loading, preprocess)
     note_guess(explainer.preprocess, model, console)
     read = {name: method_options(given, explainer) for name, given in own.items()}
     status = 0
-    for sitter in sitters:
+    for image in inputs:
         try:
-            found, refused = _explanations(explainer, sitter, read, targets, console)
+            found, refused = _explanations(explainer, image, read, targets, console)
         except errors_of_one_picture(explainer) as error:
-            known = isinstance(error, PictureError)
-            print_error(str(error) if known else f"{sitter.path}: {error}")
+            print_picture_error(error, image)
             status = error.exit_status
             continue
         if refused:
@@ -82,8 +80,8 @@ def compare_methods(
             note_warnings(explanation, console)
         if found:
             drawn = encode_image(".png", draw_comparison(found, colormap, methods)[..., ::-1])
-            (file,) = write_files(folder, {f"{sitter.name}.compare.png": drawn})
-            console.result(_told(sitter, file, found, refused, console))
+            (file,) = write_files(folder, {f"{image.name}.compare.png": drawn})
+            console.result(_told(image, file, found, refused, console))
     return status
 
 
@@ -104,7 +102,7 @@ def _check_used(options: Given, own: dict[str, Given]) -> None:
 
 def _explanations(
     explainer: Explainer,
-    sitter: Sitter,
+    image: InputImage,
     options: dict[str, Given],
     targets: Sequence[str],
     console: Console,
@@ -117,23 +115,23 @@ def _explanations(
     refused: dict[str, str] = {}
     for method, own in options.items():
         try:
-            with console.progress(f"{sitter.title}: {method}") as report:
+            with console.progress(f"{image.title}: {method}") as report:
                 explainer.on_progress(report)
-                shown, empty = told_apart(explainer.try_each(sitter.path, method, targets, **own))
+                shown, empty = told_apart(explainer.try_each(image.path, method, targets, **own))
             if not shown:
                 raise empty[0]
         except _REFUSALS as error:
-            print_error(f"{sitter.path}, {method}: {error}")
+            print_error(f"{image.path}, {method}: {error}")
             refused[method] = str(error)
             continue
         found += shown
         for nothing in empty:
-            console.note(f"Warning: {sitter.path}, {method}: {nothing}")
+            console.note(f"Warning: {image.path}, {method}: {nothing}")
     return found, refused
 
 
 def _told(
-    sitter: Sitter,
+    image: InputImage,
     file: Path,
     found: Sequence[Explanation],
     refused: dict[str, str],
@@ -142,9 +140,9 @@ def _told(
     """The line that tells of a file."""
     targets = list(dict.fromkeys(e.target.name for e in found))
     if not console.as_json:
-        return f"{sitter.path}: {', '.join(targets)} -> {file}"
+        return f"{image.path}: {', '.join(targets)} -> {file}"
     told = {
-        "picture": str(sitter.path),
+        "picture": str(image.path),
         "targets": targets,
         "methods": list(dict.fromkeys(e.method for e in found)),
         "refused": refused,

@@ -1,29 +1,21 @@
-"""The pictures of a command line: finding them, naming them, and what may be wrong with one."""
+"""The pictures of a command line, and what is said of them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from onnxplain.cli.console import Console
+from onnxplain.cli.console import Console, print_error
 from onnxplain.cli.flags import SWITCHES
-from onnxplain.errors import (
-    LayerError,
-    MapError,
-    ModelError,
-    OnnxplainError,
-    OptionError,
-    PictureError,
-)
+from onnxplain.errors import OnnxplainError, PictureError
 from onnxplain.explainer import Explainer
-from onnxplain.images.picture import MAX_PIXELS, find_pictures
+from onnxplain.images.picture import MAX_PIXELS
 from onnxplain.images.preprocess import Preprocess
+from onnxplain.jobs.inputs import InputImage, find_inputs
 from onnxplain.results.explanation import Explanation
-from onnxplain.results.formats import unique_names
 from onnxplain.tensors import Array
 
 _OPENCV = {"OPENCV_IO_MAX_IMAGE_PIXELS": str(MAX_PIXELS), "OPENCV_LOG_LEVEL": "SILENT"}
@@ -34,16 +26,7 @@ to us to say what is wrong with a file."""
 _TRUTHS = frozenset({"true", "false", "yes", "no", "on", "off"})
 
 
-@dataclass(frozen=True)
-class Sitter:
-    """A picture's file, what to call it in names of files, and beside a progress bar."""
-
-    path: Path
-    name: str
-    title: str
-
-
-def find_sitters(images: Sequence[str]) -> list[Sitter]:
+def find_images(images: Sequence[str]) -> list[InputImage]:
     """Every picture that a command line means.
 
     Raises:
@@ -51,25 +34,13 @@ def find_sitters(images: Sequence[str]) -> list[Sitter]:
     """
     for name, value in _OPENCV.items():
         os.environ.setdefault(name, value)
-    if not images:
-        raise PictureError("No picture was given: name a file, a folder, or a pattern in quotes.")
     stray = next((one for one in images if one.lower() in _TRUTHS and not Path(one).exists()), None)
     if stray:
         raise PictureError(
             f"{stray} is no picture: a switch takes no value, so write --relu or --no-relu, for "
             f"example; the switches are {', '.join(SWITCHES)}."
         )
-    paths = find_pictures(images)
-    names = unique_names(path.stem for path in paths)
-    if len(paths) == 1:
-        return [Sitter(paths[0], names[0], paths[0].name)]
-    titles = [f"{path.name} ({i} of {len(paths)})" for i, path in enumerate(paths, start=1)]
-    return [Sitter(*one) for one in zip(paths, names, titles, strict=True)]
-
-
-def no_sitter(model: Path) -> Sitter:
-    """The model itself, in place of a picture, for methods that make one."""
-    return Sitter(model, model.stem, model.name)
+    return find_inputs(images)
 
 
 def gray(explainer: Explainer) -> Array:
@@ -77,19 +48,10 @@ def gray(explainer: Explainer) -> Array:
     return np.full((*(explainer.preprocess.size or (224, 224)), 3), 127.5, np.float32)
 
 
-def errors_of_one_picture(explainer: Explainer) -> tuple[type[OnnxplainError], ...]:
-    """Errors that the next picture need not meet; one of another size may suit the model better."""
-    own_size = explainer.preprocess.size is None
-    sized = (ModelError, LayerError, OptionError) if own_size else ()
-    return (PictureError, MapError, *sized)
-
-
-def told_apart(
-    found: Sequence[Explanation | MapError],
-) -> tuple[list[Explanation], list[MapError]]:
-    """The explanations, and what is said of targets without, once for each."""
-    errors = {str(one): one for one in found if isinstance(one, MapError)}
-    return [one for one in found if isinstance(one, Explanation)], list(errors.values())
+def print_picture_error(error: OnnxplainError, image: InputImage) -> None:
+    """Say what is wrong with a picture, and which it is."""
+    known = isinstance(error, PictureError)
+    print_error(str(error) if known else f"{image.path}: {error}")
 
 
 def note_guess(preprocess: Preprocess, model: Path, console: Console) -> None:

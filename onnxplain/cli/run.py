@@ -4,50 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from onnxplain.cli.console import Console, print_error
 from onnxplain.cli.flags import Given
 from onnxplain.cli.loading import method_options, open_model
 from onnxplain.cli.pictures import (
-    errors_of_one_picture,
-    find_sitters,
+    find_images,
     gray,
-    no_sitter,
     note_guess,
     note_warnings,
-    told_apart,
+    print_picture_error,
 )
-from onnxplain.errors import PictureError
+from onnxplain.jobs.inputs import model_as_input
+from onnxplain.jobs.job import Job, Outcome, Saving
 from onnxplain.methods.registry import make_method
 from onnxplain.results.explanation import Explanation
-from onnxplain.results.formats import check_formats
 from onnxplain.results.formats.manifest import plain
 from onnxplain.results.formats.names import file_stem
-from onnxplain.results.formats.write import check_folder
-from onnxplain.results.render import check_colormap
-
-
-@dataclass(frozen=True)
-class Saving:
-    """Where explanations go, and as what."""
-
-    folder: Path
-    formats: Sequence[str]
-    colormap: str
-
-    def check(self) -> None:
-        """Raise OnnxplainError for what would else fail only when there is something to save."""
-        check_formats(self.formats)
-        check_colormap(self.colormap)
-        check_folder(self.folder)
-
-    def save(self, explanation: Explanation, name: str) -> list[Path]:
-        """Write one explanation's files; `name` stands for the picture in their names."""
-        return explanation.save(
-            self.folder, self.formats, colormap=self.colormap, picture_name=name
-        )
 
 
 def explain_pictures(
@@ -70,44 +44,55 @@ def explain_pictures(
     # Whatever can be wrong without the model is said before it is loaded.
     starts_from_none = make_method(method, options).makes_picture and not images
     saving.check()
-    sitters = [no_sitter(model)] if starts_from_none else find_sitters(images)
+    inputs = [model_as_input(model)] if starts_from_none else find_images(images)
     explainer = open_model(model, loading, preprocess)
     note_guess(explainer.preprocess, model, console)
     own = method_options(options, explainer)
-    status = 0
-    ways: dict[str, None] = {}
-    for sitter in sitters:
-        try:
-            with console.progress(sitter.title) as report:
-                explainer.on_progress(report)
-                picture = gray(explainer) if starts_from_none else sitter.path
-                found = explainer.try_each(picture, method, targets, **own)
-        except errors_of_one_picture(explainer) as error:
-            known = isinstance(error, PictureError)
-            print_error(str(error) if known else f"{sitter.path}: {error}")
-            status = error.exit_status
-            continue
-        # The same class may have been asked for twice, as in "top1,282".
-        shown, empty = told_apart(found)
-        for explanation in {e.target.name: e for e in shown}.values():
-            _deliver(explanation, sitter.name, saving, console)
-            note_warnings(explanation, console)
-            ways[_way(explanation)] = None
-        for nothing in empty:
-            print_error(f"{sitter.path}: {nothing}")
-            status = nothing.exit_status
-    for way in ways:
+    start = gray(explainer) if starts_from_none else None
+    job = Job(explainer, method, targets, saving, own, start)
+    with console.progress(inputs[0].title if len(inputs) == 1 else "pictures") as report:
+        if len(inputs) == 1:
+            explainer.on_progress(report)
+        told = _Told(console)
+        for done, outcome in enumerate(job.run(inputs), start=1):
+            told.add(outcome)
+            if len(inputs) > 1:
+                report(done, len(inputs))
+    for way in told.ways:
         console.note(f"Ran on {way}.")
-    return status
+    return told.status
 
 
-def _deliver(explanation: Explanation, name: str, saving: Saving, console: Console) -> None:
-    """Save an explanation, and print the line that tells of it."""
-    files = saving.save(explanation, name)
+class _Told:
+    """Tells of pictures as they are done.
+
+    `status` is the exit status, `ways` how the model was run.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.status = 0
+        self.ways: dict[str, None] = {}
+        self._console = console
+
+    def add(self, outcome: Outcome) -> None:
+        """One more picture is done."""
+        for explanation, files in outcome.saved:
+            self._console.result(_result(explanation, files, outcome.image.name, self._console))
+            note_warnings(explanation, self._console)
+            self.ways[_way(explanation)] = None
+        for nothing in outcome.empty:
+            print_error(f"{outcome.image.path}: {nothing}")
+            self.status = nothing.exit_status
+        if outcome.error is not None:
+            print_picture_error(outcome.error, outcome.image)
+            self.status = outcome.error.exit_status
+
+
+def _result(explanation: Explanation, files: Sequence[Path], name: str, console: Console) -> str:
+    """The line that tells of an explanation's files."""
     if console.as_json:
-        console.result(_as_json(explanation, files))
-    else:
-        console.result(_as_line(explanation, _braced(files, file_stem(explanation, name))))
+        return _as_json(explanation, files)
+    return _as_line(explanation, _braced(files, file_stem(explanation, name)))
 
 
 def _way(explanation: Explanation) -> str:

@@ -10,7 +10,7 @@ import typer
 from onnxplain.cli.console import Console
 from onnxplain.cli.flags import Given
 from onnxplain.cli.loading import method_options, open_model
-from onnxplain.cli.pictures import find_sitters, note_guess
+from onnxplain.cli.pictures import find_images, note_guess
 from onnxplain.cli.tables import print_table
 from onnxplain.errors import OptionError
 from onnxplain.methods.registry import make_method
@@ -38,16 +38,16 @@ def check_method(
     make_method(method, options)
     check_colormap(colormap)
     check_folder(folder)
-    sitters = find_sitters([image])
-    if len(sitters) > 1:
-        raise OptionError(f"{image} means {len(sitters)} pictures: the check takes one.")
+    inputs = find_images([image])
+    if len(inputs) > 1:
+        raise OptionError(f"{image} means {len(inputs)} pictures: the check takes one.")
     explainer = open_model(model, loading, preprocess)
     note_guess(explainer.preprocess, model, console)
     own = method_options(options, explainer)
-    (sitter,) = sitters
-    found = sanity_check(explainer, sitter.path, method, target, stages=stages, **own)
+    (picture,) = inputs
+    found = sanity_check(explainer, picture.path, method, target, stages=stages, **own)
     drawn = encode_image(".png", found.draw(colormap)[..., ::-1])
-    (file,) = write_files(folder, {f"{sitter.name}.sanity.{method}.png": drawn})
+    (file,) = write_files(folder, {f"{picture.name}.sanity.{method}.png": drawn})
     if console.as_json:
         console.result(_as_json(found, file))
     else:

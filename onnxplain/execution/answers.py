@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
 
 import numpy as np
 
-from onnxplain.analysis.score import Activation, ScoreTensor
+from onnxplain.analysis.score import Activation, ScoreKind, ScoreTensor
 from onnxplain.errors import TargetError
-from onnxplain.methods.numbers import sigmoid, softmax
-from onnxplain.methods.options import ScoreKind
+from onnxplain.formulas.namespace import Namespace
+from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.model.quantization import Quantization
-from onnxplain.targets import Class, Element, Mask, Region, Similarity, SmoothTarget, Target
+from onnxplain.model.shapes import Shape
+from onnxplain.targets import Target
 from onnxplain.tensors import Array, FloatArray
 
 ClassAxis = Callable[[str], int | None]
@@ -21,34 +23,77 @@ ClassAxis = Callable[[str], int | None]
 
 
 @dataclass(frozen=True)
-class Finish:
-    """What remains to be done to a tensor's values, and the same backwards.
-
-    `back(values, dy)` is the derivative of Σ dy · forth(values) by the values; None where `forth`
-    only changes the type. `added` says that it is an activation that the model does not have.
-    """
-
-    forth: Callable[[Array], Array]
-    back: Callable[[Array, FloatArray], FloatArray] | None = None
-    added: bool = False
-
-
-@dataclass(frozen=True)
-class Answer:
+class Reading:
     """The tensor that holds a kind of score, and what remains to be done to it.
 
-    `activation` is the model's own last one. `raw` says that none was found, though the values
-    are probabilities; `single` that there is only one value.
+    `activation` is the model's own last one. Where it has none, `adds` says that probabilities are
+    the softmax of the tensor along `axis`, or with None the sigmoid of each element; the model
+    itself computes no such numbers, and `problem` says why that cannot be done. `quantization` is
+    what integers of the tensor stand for. `raw` says that no activation was found, though the
+    values are probabilities; `single` that there is only one value.
     """
 
     tensor: str
-    finish: Finish
     kind: ScoreKind
     activation: Activation
+    adds: bool = False
+    axis: int | None = None
+    problem: str = ""
+    quantization: Quantization | None = None
     raw: bool = False
     single: bool = False
 
-    def settled(self, values: Array) -> Answer:
+    @property
+    def key(self) -> Hashable:
+        """What graphs that read scores differ in."""
+        return self.tensor, self._is_logarithm, self.adds, self.axis, self.quantization
+
+    def numbers(self, xp: Namespace, values: Any) -> Any:
+        """The scores, from float values of the tensor.
+
+        Raises:
+            TargetError: they are probabilities, and no axis is known to hold the classes.
+        """
+        if self._is_logarithm:
+            return xp.exp(values)
+        if not self.adds:
+            return values
+        if self.problem:
+            raise TargetError(self.problem)
+        return xp.sigmoid(values) if self.axis is None else xp.softmax(values, axis=self.axis)
+
+    def score(self, xp: Namespace, target: Target, values: Any, **parameters: Any) -> Any:
+        """The number of a target for each sample, (N,), from values of the tensor as floats."""
+        quantised = self.quantization
+        real = values if quantised is None else (values - quantised.zero) * quantised.scale
+        read = real if target.own_kind else self.numbers(xp, real)
+        return target.formula(xp, read, **parameters)
+
+    def real(self, values: Array) -> FloatArray:
+        """Values of the tensor as float32."""
+        if self.quantization is not None:
+            return self.quantization.real(values)
+        return values.astype(np.float32, copy=False)
+
+    def answers(self, values: Array) -> FloatArray:
+        """The scores, float32, from values of the tensor in its own type."""
+        real = self.real(values)
+        wide = real.astype(np.float64) if self.adds else real
+        found: FloatArray = self.numbers(NUMPY, wide).astype(np.float32, copy=False)
+        return found
+
+    def scores(self, values: Array, targets: Sequence[Target]) -> FloatArray:
+        """The number of each target, float32 (samples, targets), from values of the tensor."""
+        own_kind = [target.own_kind is not None for target in targets]
+        real = self.real(values)
+        answers = real if all(own_kind) else self.answers(values)
+        columns = [
+            target.score(real if own else answers)
+            for target, own in zip(targets, own_kind, strict=True)
+        ]
+        return np.stack(columns, axis=1).astype(np.float32, copy=False)
+
+    def settled(self, values: Array) -> Reading:
         """How to read scores now that `values` of the tensor are known, those of one sample.
 
         Where no activation was found, one number may be anything, such as a length or a price, and
@@ -57,8 +102,12 @@ class Answer:
         if self.activation != "none":
             return self
         raw, single = _are_probabilities(values), values.size == 1
-        finish = _AS_IT_IS if self.finish.added and (raw or single) else self.finish
-        return replace(self, finish=finish, raw=raw, single=single)
+        return replace(self, adds=self.adds and not (raw or single), raw=raw, single=single)
+
+    @property
+    def needs_values(self) -> bool:
+        """Whether `settled` may change what is computed."""
+        return self.adds
 
     @property
     def warning(self) -> str:
@@ -76,90 +125,32 @@ class Answer:
 
     def called(self, target: Target) -> str:
         """What kind of number the score of a target is."""
-        if isinstance(target, Similarity):
-            return "similarity"
-        return "output" if self.activation == "none" and self.single else self.kind
+        own = "output" if self.activation == "none" and self.single else self.kind
+        return target.own_kind or own
 
-    def seed(self, values: Array, target: Target) -> FloatArray:
-        """The derivative of each sample's score by its values of the tensor, (N, ...).
+    @property
+    def is_plain(self) -> bool:
+        """Whether scores are linear in the tensor."""
+        return not (self.adds or self._is_logarithm)
 
-        Raises:
-            TargetError: the target is one of the user's own that gives no gradient.
-        """
-        if not isinstance(target, SmoothTarget):
-            raise TargetError(
-                f"The target {target.name!r} has no method `gradient`, which methods with "
-                "gradients need: use scorecam or occlusion, or give it one."
-            )
-        raw = _as_float(values)
-        if self.finish.back is None or isinstance(target, Similarity):
-            return target.gradient(raw)
-        return self.finish.back(raw, target.gradient(self.finish.forth(values)))
-
-    def seed_is_constant(self, target: Target) -> bool:
-        """Whether the seed is the same for all values."""
-        return self.finish.back is None and isinstance(target, Class | Element | Mask | Region)
-
-    def scores(self, values: Array, targets: Sequence[Target]) -> FloatArray:
-        """The number of each target, (samples, targets), from values of the tensor.
-
-        An embedding has no probabilities: similarities are taken with the tensor as it is.
-        """
-        raw = _as_float(values)
-        embedding = all(isinstance(t, Similarity) for t in targets)
-        finished = raw if embedding else self.finish.forth(values)
-        columns = [t.score(raw if isinstance(t, Similarity) else finished) for t in targets]
-        return np.stack(columns, axis=1).astype(np.float32, copy=False)
+    @property
+    def _is_logarithm(self) -> bool:
+        return self.kind == "probability" and self.activation == "logsoftmax"
 
 
-def answer(score: ScoreTensor, kind: ScoreKind, class_axis: ClassAxis) -> Answer:
-    """How to read scores of a kind.
+def read(score: ScoreTensor, kind: ScoreKind, class_axis: ClassAxis, shape: Shape) -> Reading:
+    """How to read scores of a kind; `shape` is that of the answer to one sample, (1, ...).
 
     A model's own last activation is used where it has one; where it ends in logits, probabilities
     are the softmax of them, or the sigmoid in a map of one class. `class_axis` is asked where an
     answer has rows and columns too.
     """
     if kind == "logit":
-        quantised = score.quantization
-        finish = _AS_IT_IS if quantised is None else _real(quantised)
-        return Answer(score.logit, finish, kind, score.activation)
-    if score.activation == "none":
-        finish = _normalised(functools.partial(class_axis, score.probability))
-    else:
-        finish = _PROBABILITY[score.activation]
-    return Answer(score.probability, finish, kind, score.activation)
-
-
-def _as_float(array: Array) -> Array:
-    return array.astype(np.float32)
-
-
-def _exp(array: Array) -> Array:
-    return np.exp(array.astype(np.float32))
-
-
-_AS_IT_IS = Finish(_as_float)
-
-
-def _real(quantised: Quantization) -> Finish:
-    return Finish(quantised.real, lambda _, dy: dy * np.float32(quantised.scale))
-
-
-def _normalised(class_axis: Callable[[], int | None]) -> Finish:
-    """Probabilities from logits."""
-
-    def forth(array: Array) -> Array:
-        axis = _normal_axis(array, class_axis)
-        return sigmoid(array) if axis is None else softmax(array, axis=axis)
-
-    def back(array: Array, dy: FloatArray) -> FloatArray:
-        p, axis = forth(array), _normal_axis(array, class_axis)
-        slope: FloatArray = (
-            dy * p * (1 - p) if axis is None else p * (dy - (p * dy).sum(axis, keepdims=True))
-        )
-        return slope
-
-    return Finish(forth, back, added=True)
+        return Reading(score.logit, kind, score.activation, quantization=score.quantization)
+    if score.activation != "none":
+        return Reading(score.probability, kind, score.activation)
+    axis, problem = _normal_axis(shape, lambda: class_axis(score.probability))
+    return Reading(score.probability, kind, score.activation, True, axis, problem)
 
 
 _SUM = 1e-3
@@ -178,30 +169,20 @@ def _are_probabilities(values: Array) -> bool:
     return values.size > 2 or abs(float(values.sum()) - 1) <= _SUM
 
 
-def _normal_axis(array: Array, class_axis: Callable[[], int | None]) -> int | None:
-    """The axis over which probabilities add up to 1; None where there is only one class.
+def _normal_axis(shape: Shape, class_axis: Callable[[], int | None]) -> tuple[int | None, str]:
+    """The axis over which probabilities add up to 1, and a sentence where it is not known.
 
-    Raises:
-        TargetError: several axes hold several numbers, and none is known to be that of the classes,
-            as in the answer of a detector, which has boxes beside its scores.
+    The axis is None where there is only one class. It is not known where several axes hold several
+    numbers, as in the answer of a detector, which has boxes beside its scores.
     """
-    if array[0].size == 1:
-        return None
+    if prod(shape[1:]) == 1:
+        return None, ""
     # The one axis that holds several numbers, as in (N, 1, 1, classes).
-    several = [axis for axis in range(1, array.ndim) if array.shape[axis] > 1]
+    several = [axis for axis in range(1, len(shape)) if shape[axis] > 1]
     axis = several[0] if len(several) == 1 else class_axis()
-    if axis is not None and array.shape[axis] == 1:
-        return None  # a map of one class
     if axis is None:
-        raise TargetError(
-            f"The model's answer of shape {array.shape[1:]} has no axis that is known to hold the "
+        return None, (
+            f"The model's answer of shape {shape[1:]} has no axis that is known to hold the "
             "classes, so there are no probabilities: explain it as it is, with --score logit."
         )
-    return axis
-
-
-_PROBABILITY: dict[Activation, Finish] = {
-    "softmax": _AS_IT_IS,
-    "sigmoid": _AS_IT_IS,
-    "logsoftmax": Finish(_exp, lambda array, dy: dy * _exp(array)),
-}
+    return (None if shape[axis] == 1 else axis), ""  # None in a map of one class

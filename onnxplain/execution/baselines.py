@@ -36,6 +36,18 @@ class Scene:
     colours: Colours | None
     seed: int = 0
 
+    @property
+    def planes(self) -> tuple[int, ...] | None:
+        """The order of the axes that makes (N, channels, rows, columns); None for no picture."""
+        if self.channels is None or len(self.spatial) != 2 or self.x.ndim != 4:
+            return None
+        return (0, self.channels, *self.spatial)
+
+    @property
+    def smooth(self) -> bool:
+        """Whether neighbours along the spatial axes belong together."""
+        return self.channels is not None
+
 
 def make_baseline(spec: BaselineSpec, scene: Scene) -> FloatArray:
     """The baseline that `spec` names, of the shape of `scene.x`.

@@ -1,69 +1,60 @@
-"""Gradients of a model's score in ONNX Runtime, at many points near one sample."""
+"""Gradients of a model's scores in ONNX Runtime, at many points near one sample."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 
 from onnxplain.analysis.batch_axis import has_fixed_batch
-from onnxplain.analysis.layers import Layer
-from onnxplain.autodiff.differentiate import differentiate, gradient_name, seed_name
+from onnxplain.autodiff.differentiate import gradient_name, with_gradients
 from onnxplain.autodiff.lowering import prepare
-from onnxplain.autodiff.table import Rules
-from onnxplain.errors import TargetError
+from onnxplain.errors import GradientError
 from onnxplain.execution.entrance import Entrance
-from onnxplain.execution.runner import Batching, Runner, fill
-from onnxplain.methods.points import Beside, Following, Points, seats
+from onnxplain.execution.points import Following, Points
+from onnxplain.execution.runner import Batching, Runner
+from onnxplain.execution.scoring import Scored, seed_tensor, with_seeds
 from onnxplain.model.model import Model
+from onnxplain.model.quantization import rounds
+from onnxplain.recent import Recent
 from onnxplain.runtime.batching import BatchSize, Fastest, Fixed, in_batches
-from onnxplain.tensors import Array, FloatArray, TensorSpec
-from onnxplain.transforms.extract import head, side_inputs, with_outputs
+from onnxplain.tensors import Array, FloatArray
+from onnxplain.transforms.extract import with_outputs
 
+_ROUNDING = 1e-3
+"""Largest difference between two ways to compute answers in float32, in units of the largest."""
 
-@dataclass(frozen=True)
-class Derivative:
-    """What is differentiated by what: the tensor `score` by the tensors `by`, with these rules."""
-
-    score: str
-    by: tuple[str, ...]
-    rules: Rules
+_QUANTUM = 0.1
+"""The same where numbers are rounded to float16 or to integers on the way."""
 
 
 @dataclass(frozen=True, eq=False)
-class Seeds:
-    """The derivatives of each sample's numbers by its values of the score tensor, one per target.
+class Asked:
+    """Gradients of the scores of targets by the tensors `by`."""
 
-    `constant`, (targets, 1, ...), where they are the same for all values; else None, and
-    `at(values)` tells, (targets, N, ...), for values of N samples.
-    """
-
-    count: int
-    constant: FloatArray | None
-    at: Callable[[Array], FloatArray]
+    scored: Scored
+    by: tuple[str, ...] = ()
 
     @property
-    def forwards(self) -> int:
-        """Forward passes for one point: where the seeds depend on its answers, one tells these."""
-        return 1 if self.constant is not None else 2
+    def key(self) -> Hashable:
+        """What graphs differ in."""
+        return self.scored.key, self.by
 
 
 @dataclass(frozen=True, eq=False)
 class Backward:
     """What a run gave for the points in `part`.
 
-    `answers` are values of the score tensor, and `values` those of the tensors that it was
+    `answers` are values of the answer tensor, and `values` those of the tensors that it was
     differentiated by, but for the input; `gradients` by them are (points, ...) for each target.
-    Each point took so many `forwards`.
     """
 
     part: slice
     answers: Array
     values: Mapping[str, Array]
     gradients: Mapping[str, Sequence[FloatArray]]
-    forwards: int
 
 
 class Derivatives:
@@ -72,133 +63,97 @@ class Derivatives:
     def __init__(self, runner: Runner) -> None:
         """Start with nothing differentiated."""
         self._runner = runner
-        self._prepared: dict[Model, Model] = {}
-        self._enough: dict[tuple[Model, str, str], bool] = {}
-        self._sizes: dict[Hashable, BatchSize] = {}
+        self._lowered: Recent[Model] = Recent(_MODELS_KEPT)
+        self._sizes: Recent[BatchSize] = Recent(_SIZES_KEPT)
         self._proved: set[str] = set()
 
     def run(
-        self,
-        derivative: Derivative,
-        x: FloatArray,
-        points: Points,
-        seeds: Seeds,
-        batching: Callable[[], Batching],
+        self, asked: Asked, x: FloatArray, points: Points, batching: Callable[[], Batching]
     ) -> Iterator[Backward]:
         """The gradients at each point near the sample `x`, (1, ...), in batches.
-
-        The seeds are of targets that go `together`: with more, the graph and its answers would
-        grow too large.
 
         `batching` is asked only where the model is to take several points at once.
 
         Raises:
-            GradientError: the score has no gradient by that tensor.
-            TargetError: the rules compare samples, and the target is not linear in the answers.
+            GradientError: the score has no gradient by one of the tensors.
         """
-        if isinstance(points, Beside) and seeds.constant is None:
-            raise TargetError(
-                "This method distributes a number that the graph itself computes: explain a class, "
-                "an element or a region of the model's own answer, or use integrated_gradients."
-            )
-        runner = self._runner
+        runner, answer = self._runner, asked.scored.reading.tensor
         model, exact = self._takes(points, batching)
         entrance = Entrance(runner, x, points, exact)
-        score, by = derivative.score, derivative.by
-        seen = [score, *(name for name in by if name not in (score, runner.spec.name))]
+        inner = [name for name in asked.by if name not in (answer, runner.spec.name)]
+        places = range(asked.scored.count)
+        gradients = [gradient_name(name, t) for t, name in product(places, asked.by)]
+        outputs = list(dict.fromkeys([answer, *inner]))
 
-        def differentiated(count: int) -> Model:
-            ready = entrance.entered(self._ready(model), [score, *by])
-            ready = derivative.rules.variant.prepare(ready)
-            return differentiate(ready, score, by, seen, derivative.rules, count)
+        def differentiated() -> Model:
+            ready = entrance.entered(self.lowered(model), [answer, *asked.by])
+            seeded = with_seeds(ready, asked.scored, exact)
+            seeds = [seed_tensor(t) for t in places]
+            found = with_gradients(seeded, answer, asked.by, seeds)
+            return with_outputs(found, [*outputs, *gradients])
 
-        def plain() -> Model:
-            return with_outputs(entrance.entered(model, [score, *by]), [score])
-
-        graph = Seeded(runner, (model, derivative, entrance.form), differentiated, seeds.count)
-        shared = entrance.shared(graph.session)
+        key = (model, asked.key, entrance.form)
+        session = runner.session(key, differentiated)
+        shared = entrance.shared(session)
 
         def go(part: slice) -> list[Array]:
             size = exact or part.stop - part.start
-            feeds = {**shared, **runner.others_for(size), **entrance.feeds(part, size)}
-            if seeds.constant is not None:
-                own = np.repeat(seeds.constant, size, axis=1)
-            else:
-                scores = runner.session((model, score, entrance.form), plain)
-                runner.runs += 1
-                own = seeds.at(scores.run(feeds, [score])[0])
-            return graph.run(feeds, own, seen, by)
+            own = asked.scored.feeds(size=size)
+            feeds = {**shared, **runner.others_for(size), **entrance.feeds(part, size), **own}
+            runner.runs += 1
+            return session.run(feeds, [*outputs, *gradients])
 
-        for part, results in in_batches(
-            go, points.count, self._batch_size(graph, points, exact), runner.progress
-        ):
+        sizes = self._batch_size(key, points, exact)
+        for part, results in in_batches(go, points.count, sizes, runner.progress):
             count = part.stop - part.start
-            values = dict(zip(seen, (value[:count] for value in results), strict=False))
-            gradients = _by_tensor(by, (found[:count] for found in results[len(seen) :]))
-            yield Backward(part, values[score], values, gradients, seeds.forwards)
+            values = dict(zip(outputs, (v[:count] for v in results), strict=False))
+            found = [v[:count] for v in results[len(outputs) :]]
+            by_tensor = {
+                name: found[place : len(asked.scored.targets) * len(asked.by) : len(asked.by)]
+                for place, name in enumerate(asked.by)
+            }
+            yield Backward(part, values[answer], values, by_tensor)
 
-    def at_layers(
-        self,
-        score: str,
-        activations: Mapping[Layer, Array],
-        x: Array,
-        seeds: FloatArray,
-    ) -> Backward:
-        """The gradients at the sample `x`, (1, ...), by the activations of layers.
+    def prove(self, answer: str, x: Array, expected: Array) -> None:
+        """Check, once for a model, that what is differentiated answers as the model does.
 
-        `seeds` are (targets, 1, ...). Where all of the input's way to the score leads through the
-        first layer of the graph, only what lies behind it is run, once for all of them.
+        `expected` is what the model itself answers to the sample `x`, (1, ...).
 
         Raises:
-            GradientError: the score has no gradient by one of them.
+            GradientError: it does not.
         """
-        runner = self._runner
-        model, size = self._one
-        ready = self._ready(model)
-        tensors = [layer.tensor for layer in activations]
-        position = runner.model.wiring.position
-        first = min(activations, key=lambda layer: position[layer.tensor])
-        activation = activations[first]
-        if activation.dtype.kind == "f" and self._is_enough(ready, first, score):
-            feeds = {first.tensor: fill(activation.astype(np.float32), size)}
-        else:
-            feeds = runner.feeds(model, x)
-
-        def differentiated(count: int) -> Model:
-            part = ready
-            if first.tensor in feeds:
-                spec = TensorSpec(first.tensor, np.dtype(np.float32), feeds[first.tensor].shape)
-                part = head(ready, {first.tensor: spec}, [score])
-            return differentiate(part, score, tensors, [score], seeds=count)
-
-        shapes = ((name, value.shape) for name, value in feeds.items())
-        graph = Seeded(runner, (model, score, *tensors, *shapes), differentiated, len(seeds))
-        answers, *found = graph.run(feeds, np.repeat(seeds, size, axis=1), [score], tensors)
-        gradients = _by_tensor(tensors, (values[:1] for values in found))
-        return Backward(slice(0, 1), answers[:1], {}, gradients, 1)
-
-    def unproved(self, score: str, x: Array) -> Iterator[Array]:
-        """What the model made ready answers to the sample `x`, (1, ...), unless it is `proved`."""
-        if score not in self._proved:
+        if answer not in self._proved:
             self._runner.runs += 1
             # A session of its own, not to be kept.
-            yield self._runner.with_model(self.ready).forward(x, [score])[0]
+            lowered = self._runner.with_model(self.lowered(self._one[0]))
+            lowered.others = dict(self._runner.others)
+            self.compare(answer, lowered.forward(x, [answer])[0], expected)
 
-    def proved(self, score: str) -> None:
-        """Take note that the model made ready answers as the model does."""
-        self._proved.add(score)
+    def compare(self, answer: str, found: Array, expected: Array) -> None:
+        """The same, for an answer of the lowered model that is known already."""
+        wide = expected.astype(np.float64)
+        tolerance = _QUANTUM if rounds(self._runner.model.proto) else _ROUNDING
+        difference = np.abs(found - wide).max()
+        if difference > tolerance * max(float(np.abs(wide).max()), 1e-6):
+            raise GradientError(
+                f"The graph that was made ready for gradients answers {difference:.2g} away from "
+                "the model, so its gradients would be those of another model: use a method "
+                "without gradients, such as scorecam."
+            )
+        self._proved.add(answer)
 
-    def _is_enough(self, ready: Model, layer: Layer, score: str) -> bool:
-        """Whether the score follows from the layer's activation alone."""
-        key = ready, layer.tensor, score
-        if key not in self._enough:
-            self._enough[key] = not side_inputs(ready, layer.tensor, [score])
-        return self._enough[key]
+    def is_proved(self, answer: str) -> bool:
+        """Whether the lowered model is known to answer as the model does."""
+        return answer in self._proved
 
     @property
     def ready(self) -> Model:
         """The model made ready for gradients, as it takes one point."""
-        return self._ready(self._one[0])
+        return self.lowered(self._one[0])
+
+    def lowered(self, model: Model) -> Model:
+        """A model in the form that rules are written for, made once."""
+        return self._lowered.get(model, lambda: prepare(model))
 
     @property
     def _one(self) -> tuple[Model, int]:
@@ -220,53 +175,22 @@ class Derivatives:
         found = batching()
         return found.model, found.exact
 
-    def _batch_size(self, graph: Seeded, points: Points, exact: int | None) -> BatchSize:
+    def _batch_size(self, key: Hashable, points: Points, exact: int | None) -> BatchSize:
         if isinstance(points, Following):
             return Fixed(1)
         size = exact or self._runner.batch_size
-        fresh = Fastest(_LARGEST) if size is None else Fixed(size)
-        return self._sizes.setdefault((*graph.key, exact), fresh)
+        return self._sizes.get(
+            (key, exact), lambda: Fastest(_LARGEST) if size is None else Fixed(size)
+        )
 
-    def _ready(self, model: Model) -> Model:
-        if model not in self._prepared:
-            self._prepared[model] = prepare(model)
-        return self._prepared[model]
 
+_MODELS_KEPT = 4
+"""The model for one sample, and for several."""
+
+_SIZES_KEPT = 64
 
 _FIRST: Mapping[str, int] = {"cpu": 1, "cuda": 2}
 """Points in the first batch where the user names no number."""
 
 _LARGEST = 64
 """A backward pass keeps every activation."""
-
-
-class Seeded:
-    """A differentiated model that serves several targets with one forward pass."""
-
-    def __init__(
-        self, runner: Runner, key: tuple[Hashable, ...], build: Callable[[int], Model], targets: int
-    ) -> None:
-        """`build` makes the model for a number of targets; `key` tells it from others."""
-        self._size = seats(targets)
-        self._runner = runner
-        self.key = (*key, self._size)
-        self.session = runner.session(self.key, lambda: build(self._size))
-
-    def run(
-        self,
-        feeds: Mapping[str, object],
-        seeds: FloatArray,
-        seen: Sequence[str],
-        by: Sequence[str],
-    ) -> list[Array]:
-        """Values of the tensors `seen`, then the gradients by each of `by`, target by target."""
-        asked = {seed_name(i): seed for i, seed in enumerate(fill(seeds, self._size))}
-        gradients = [gradient_name(name, i) for i, name in product(range(len(seeds)), by)]
-        self._runner.runs += 1
-        return self.session.run({**feeds, **asked}, [*seen, *gradients])
-
-
-def _by_tensor(by: Sequence[str], gradients: Iterable[Array]) -> dict[str, list[FloatArray]]:
-    """Gradients that come target by target, by what they were taken by."""
-    found = list(gradients)
-    return {name: found[place :: len(by)] for place, name in enumerate(by)}

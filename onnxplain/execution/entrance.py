@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 
+from onnxplain.execution.points import Blend, Following, Points
 from onnxplain.execution.runner import Runner, fill
-from onnxplain.methods.points import Beside, Blend, Following, Points
 from onnxplain.model.model import Model
 from onnxplain.runtime.session import Session
 from onnxplain.tensors import Array, FloatArray
 from onnxplain.transforms.builder import PREFIX
 from onnxplain.transforms.fixed_batch import with_batch
 from onnxplain.transforms.masks import BASELINE, X, masked
-from onnxplain.transforms.paired import twin_name, with_twin
 
 
 class Entrance:
@@ -27,8 +26,6 @@ class Entrance:
 
     def entered(self, model: Model, outputs: Sequence[str]) -> Model:
         """The part of the model that leads to `outputs`, with the points' way into it."""
-        if isinstance(self._points, Beside):
-            return self._beside(model, self._points)
         if not isinstance(self._points, Blend):
             return model
         blended = masked(model, self._runner.spec, self._x.shape, self._points.mask, outputs)
@@ -47,24 +44,15 @@ class Entrance:
             named = self._points.feeds.items()
             return {PREFIX + name: fill(array[part], size) for name, array in named}
         spec = self._runner.spec
-        if isinstance(self._points, Beside):
-            others = self._points.others.items()
-            samples = {twin_name(name, spec.name): other for name, other in others}
-            samples[spec.name] = self._x
-        elif isinstance(self._points, Following):
+        if isinstance(self._points, Following):
             samples = {spec.name: self._points.make()}
         else:
             samples = {spec.name: self._points.make(part)}
         return {name: fill(value.astype(spec.dtype), size) for name, value in samples.items()}
-
-    def _beside(self, model: Model, points: Beside) -> Model:
-        for name in points.others:
-            model = with_twin(model, name, self._runner.spec.name)
-        return model
 
 
 def _form(x: FloatArray, points: Points) -> Hashable:
     """What tells models from one another that points enter in different ways."""
     if isinstance(points, Blend):
         return points.mask, x.shape
-    return tuple(points.others) if isinstance(points, Beside) else None
+    return None

@@ -59,6 +59,7 @@ class ModelAnatomy:
         self._x = x
         self._score = score
         self._labels = labels
+        self._chosen: dict[str, Layer] = {}
         if not all(isinstance(dim, int) for dim in (runner.spec.shape or (None, None))[1:]):
             self._check_size()
 
@@ -84,7 +85,7 @@ class ModelAnatomy:
 
     @property
     def main_layers(self) -> list[Layer]:
-        """See `methods.base.Anatomy`."""
+        """See `subject.Anatomy`."""
         return main_layers(self._model, self._before_classifier)
 
     @functools.cached_property
@@ -92,11 +93,16 @@ class ModelAnatomy:
         return find_layouts(self._model, self.shapes, self._runner.spec.name)
 
     def layer(self, name: str) -> Layer:
-        """See `methods.base.Anatomy`.
+        """See `subject.Anatomy`.
 
         Raises:
             LayerError: there is no such layer, it has no grid, or it does not lead to the score.
         """
+        if name not in self._chosen:
+            self._chosen[name] = self._layer(name)
+        return self._chosen[name]
+
+    def _layer(self, name: str) -> Layer:
         if name == "auto":
             choose = coarsest_layer if self._answers_a_map else auto_layer
             return choose(self._model, self._before_classifier)
@@ -128,11 +134,15 @@ class ModelAnatomy:
         return unplaced_sums(self._model, self.shapes, self._layouts, picture, self._score)
 
     def classifier(self) -> Classifier:
-        """See `methods.base.Anatomy`.
+        """See `Anatomy`.
 
         Raises:
             LayerError: there is none; the message names methods that the model allows.
         """
+        return self._classifier
+
+    @functools.cached_property
+    def _classifier(self) -> Classifier:
         try:
             return find_classifier(self._model, self.shapes, self._score)
         except LayerError as error:

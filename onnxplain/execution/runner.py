@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +11,7 @@ import numpy as np
 from onnxplain.analysis.batch_axis import has_fixed_batch
 from onnxplain.errors import ModelError, OptionError
 from onnxplain.model.model import Model
+from onnxplain.recent import Recent
 from onnxplain.runtime.batching import BatchSize, Fastest, Fixed, Progress, in_batches, silent
 from onnxplain.runtime.providers import choose_providers, device_of
 from onnxplain.runtime.session import Session
@@ -24,6 +24,9 @@ from onnxplain.transforms.masks import BASELINE, Mask, X, masked
 
 _SESSIONS_KEPT = 8
 """A session holds a copy of the weights; pictures of many sizes would pile them up."""
+
+_SHAPES_KEPT = 64
+"""What is known of samples of one shape is small, but shapes may be many."""
 
 _LARGEST_BATCH = {"cpu": 64, "cuda": 256}
 
@@ -96,10 +99,10 @@ class Runner:
         self._asked = provider
         self._providers = choose_providers(provider)
         self.batch_size = batch_size
-        self._sessions: OrderedDict[Hashable, Session] = OrderedDict()
-        self._batchings: dict[Hashable, Batching] = {}
-        self._batch_sizes: dict[Hashable, BatchSize] = {}
-        self._heads: dict[Hashable, Model] = {}
+        self._sessions: Recent[Session] = Recent(_SESSIONS_KEPT)
+        self._batchings: Recent[Batching] = Recent(_SHAPES_KEPT)
+        self._batch_sizes: Recent[BatchSize] = Recent(_SHAPES_KEPT)
+        self._heads: Recent[Model] = Recent(_SESSIONS_KEPT)
 
     def with_model(self, model: Model) -> Runner:
         """A runner of another model with the same inputs, on the same provider."""
@@ -127,9 +130,7 @@ class Runner:
     def batching(self, x: Array, tensors: Sequence[str]) -> Batching:
         """How the model takes samples of this shape, proved on `x` and two samples made from it."""
         key = x.shape, *sorted((name, value.shape) for name, value in self.others.items())
-        if key not in self._batchings:
-            self._batchings[key] = self._prove_batching(x, tensors)
-        return self._batchings[key]
+        return self._batchings.get(key, lambda: self._prove_batching(x, tensors))
 
     def whole(self, batching: Batching) -> Part:
         """All of the model, perturbed at the input to explain."""
@@ -138,9 +139,7 @@ class Runner:
     def head(self, model: Model, specs: Mapping[str, TensorSpec], scores: Sequence[str]) -> Model:
         """The part of `model` that computes `scores` from the tensors in `specs`, cut out once."""
         key = (model, *((name, spec.dtype, spec.shape) for name, spec in specs.items()), *scores)
-        if key not in self._heads:
-            self._heads[key] = head(model, specs, scores)
-        return self._heads[key]
+        return self._heads.get(key, lambda: head(model, specs, scores))
 
     def tiled(self, model: Model, x: Array, tensors: Sequence[str], size: int) -> dict[str, Array]:
         """Values of `tensors` for a batch of `size` copies of `x`."""
@@ -173,7 +172,7 @@ class Runner:
             results = session.run({**fixed, **sides(size), **own}, outputs)
             return [result[:wanted] for result in results]
 
-        batch = self._batch_sizes.setdefault(key, self._batch_size_for(part.exact, session.device))
+        batch = self._batch_sizes.get(key, lambda: self._batch_size_for(part.exact, session.device))
         yield from in_batches(run, change.count, batch, self.progress)
 
     def _prove_batching(self, x: Array, tensors: Sequence[str]) -> Batching:
@@ -234,21 +233,26 @@ class Runner:
 
     def _session_with(self, model: Model, tensors: Sequence[str]) -> Session:
         """A session of the model that can answer with `tensors`."""
-        for key, session in self._sessions.items():
-            if key == (model, *session.outputs) and set(tensors) <= set(session.outputs):
-                return session
+
+        def answers(key: Hashable, session: Session) -> bool:
+            whole = key == (model, *session.outputs)
+            return whole and set(tensors) <= set(session.outputs)
+
+        open_one = self._sessions.find(answers)
+        if open_one is not None:
+            return open_one
         wanted = tuple(dict.fromkeys(tensors))
         return self.session((model, *wanted), lambda: with_outputs(model, wanted))
 
     def session(self, key: Hashable, build: Callable[[], Model]) -> Session:
         """The session that is kept under `key`, opened on `build()` where there is none."""
-        if key not in self._sessions:
-            while len(self._sessions) >= _SESSIONS_KEPT:
-                self._sessions.popitem(last=False)
-            self._sessions[key] = Session(build(), self._providers)
-            self.provider = self._sessions[key].provider
-        self._sessions.move_to_end(key)
-        return self._sessions[key]
+
+        def opened() -> Session:
+            session = Session(build(), self._providers)
+            self.provider = session.provider
+            return session
+
+        return self._sessions.get(key, opened)
 
     def _batch_size_for(self, exact: int | None, device: str) -> BatchSize:
         size = exact or self.batch_size

@@ -10,14 +10,17 @@ import numpy as np
 from onnxplain.analysis.layers import Layer
 from onnxplain.analysis.layout import Layout
 from onnxplain.errors import LayerError
+from onnxplain.execution.answers import Reading
 from onnxplain.execution.derivatives import Backward
 from onnxplain.execution.runner import Batching, Part, Perturbation, Runner
-from onnxplain.methods.base import Gradients
+from onnxplain.execution.scoring import Scored
+from onnxplain.execution.subject import Gradients
 from onnxplain.model.constants import quantization
 from onnxplain.model.quantization import Quantization
+from onnxplain.targets import Mask
 from onnxplain.tensors import Array, FloatArray, TensorSpec
+from onnxplain.transforms import masks
 from onnxplain.transforms.extract import side_inputs
-from onnxplain.transforms.masks import Mask
 
 
 class SampleLayer:
@@ -51,20 +54,19 @@ class SampleLayer:
         """What a backward run found at the layer; `scores` are (targets, points)."""
         tensor = self.layer.tensor
         values = np.stack([self.slopes(own) for own in run.gradients[tensor]])
-        return Gradients(run.part, scores, values, self.real(run.values[tensor]), run.forwards)
+        return Gradients(run.part, scores, values, self.real(run.values[tensor]))
 
-    def mean_of(self, channel: int) -> FloatArray:
-        """The derivative of the mean of a channel by the activation, (1, ...)."""
+    def channel(self, channel: int) -> Scored:
+        """The mean of a channel, as the score of a target."""
         layout, shape = self.layer.layout, (1, *self.layer.shape[1:])
-        slopes = np.zeros(shape, np.float32)
-        planes = np.moveaxis(slopes, layout.axes.index("C"), 1)[:, channel]
-        quantised = self._quantization
-        scale = 1 if quantised is None else quantised.scale
+        weights = np.zeros(shape, np.float32)
+        planes = np.moveaxis(weights, layout.axes.index("C"), 1)[:, channel]
         # Extra tokens come first; a grid of rows and columns has none.
-        planes[:, layout.prefix :] = scale / np.prod(layout.grid)
-        return slopes
+        planes[:, layout.prefix :] = 1 / np.prod(layout.grid)
+        reading = Reading(self.layer.tensor, "logit", "none", quantization=self._quantization)
+        return Scored(reading, shape, [Mask(weights[0], f"channel {channel}")])
 
-    def change(self, mask: Mask, feeds: Mapping[str, Array]) -> Perturbation:
+    def change(self, mask: masks.Mask, feeds: Mapping[str, Array]) -> Perturbation:
         """The activation multiplied by each mask."""
         activation = self.raw.astype(np.float32)
         nothing = 0 if self._quantization is None else self._quantization.zero

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 
 from onnxplain.analysis.transformer import Transformer, find_transformer
-from onnxplain.autodiff.differentiate import differentiate
-from onnxplain.execution.derivatives import Seeded, Seeds
+from onnxplain.autodiff.differentiate import gradient_name, with_gradients
 from onnxplain.execution.runner import Runner
+from onnxplain.execution.scoring import Scored, seed_tensor, with_seeds
 from onnxplain.model.model import Model
 from onnxplain.model.shapes import infer_shapes
 from onnxplain.tensors import Array, FloatArray
@@ -60,36 +62,37 @@ class Tokens:
         weights[list(blocks.read)] = 1 / len(blocks.read)
         return weights
 
-    def gradients(self, seeds: Seeds) -> list[FloatArray]:
+    def gradients(self, asked: Scored) -> list[FloatArray]:
         """Gradients of each block's own scores by its attention, (targets, heads, tokens, tokens).
 
         Raises:
-            LayerError: the tokens behind a block are not known.
+            LayerError: the tokens after a block are not known.
             GradientError: an operator has no gradient.
         """
-        runner, blocks = self._runner, self.blocks
+        runner, blocks, depth = self._runner, self.blocks, len(self.blocks.attention)
+        reading = replace(asked.reading, tensor=BLOCK_SCORES)
+        scored = replace(asked, reading=reading)
+        gradients = [
+            gradient_name(name, t) for t, name in product(range(scored.count), blocks.attention)
+        ]
+
+        def differentiated() -> Model:
+            with_scores = with_block_scores(self._ready, blocks, self._score)
+            seeded = with_seeds(with_scores, scored, None)
+            seeds = [seed_tensor(t) for t in range(scored.count)]
+            found = with_gradients(seeded, BLOCK_SCORES, blocks.attention, seeds)
+            return with_outputs(found, gradients)
+
         sizes = tuple((name, value.shape) for name, value in self._feeds.items())
-        key = (self._ready, BLOCK_SCORES, self._score, sizes)
-
-        @functools.cache
-        def scored() -> Model:
-            return with_block_scores(self._ready, blocks, self._score)
-
-        def differentiated(count: int) -> Model:
-            return differentiate(scored(), BLOCK_SCORES, blocks.attention, seeds=count)
-
-        graph = Seeded(runner, key, differentiated, seeds.count)
+        session = runner.session((self._ready, scored.key, self._score, sizes), differentiated)
         cut = [state.tensor for state in blocks.states[:-1] if state is not None]
-        feeds = {**self._feeds, **{name: self._run[name] for name in cut}}
-        if seeds.constant is None:
-            plain = runner.session((*key, "scores"), lambda: with_outputs(scored(), [BLOCK_SCORES]))
-            runner.runs += 1
-            own = seeds.at(plain.run(feeds, [BLOCK_SCORES])[0])
-        else:
-            batch = len(self._feeds[runner.spec.name])
-            own = np.repeat(seeds.constant, batch * len(blocks.attention), axis=1)
-        found = [self._matrix(value) for value in graph.run(feeds, own, [], blocks.attention)]
-        depth = len(blocks.attention)
+        rows = len(self._feeds[runner.spec.name]) * depth
+        own = scored.feeds(size=rows)
+        runner.runs += 1
+        values = session.run(
+            {**self._feeds, **{name: self._run[name] for name in cut}, **own}, gradients
+        )
+        found = [self._matrix(value) for value in values[: len(asked.targets) * depth]]
         return [np.stack(found[block::depth]) for block in range(depth)]
 
     @functools.cached_property

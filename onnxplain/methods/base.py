@@ -1,179 +1,25 @@
-"""What a method is, and what it may ask about the sample it explains."""
+"""What a method is: what it wants of a sample, and a formula."""
 
 from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
-from onnxplain.analysis.classifier import Classifier
 from onnxplain.analysis.layers import Layer
-from onnxplain.autodiff.table import STANDARD, Rules
+from onnxplain.analysis.score import ScoreKind
 from onnxplain.errors import LayerError, OptionError
-from onnxplain.execution.baselines import BaselineSpec
-from onnxplain.methods.options import ScoreKind, option
-from onnxplain.methods.points import Points, passes
-from onnxplain.tensors import Array, FloatArray
-from onnxplain.transforms.masks import Mask
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Scores of some perturbed samples.
-
-    `part` says which samples; `scores` is (b, targets); `masks`, where asked for, is what each
-    sample was multiplied with.
-    """
-
-    part: slice
-    scores: FloatArray
-    masks: FloatArray | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Gradients:
-    """Gradients of targets' scores at some points.
-
-    `part` says which points; `scores` is (targets, b); `values` is (targets, b, ...) of the shape
-    of the input, or (targets, b, channels, rows, columns) at a layer, where `activation` is (b,
-    channels, rows, columns). Each point took so many `forwards`: one more than the backward pass
-    needs where a target's derivative depends on the answer.
-    """
-
-    part: slice
-    scores: FloatArray
-    values: FloatArray
-    activation: FloatArray | None = None
-    forwards: int = 1
-
-    @property
-    def passes(self) -> dict[str, int]:
-        """What these gradients have cost."""
-        targets, points = self.scores.shape
-        return passes(points, targets, forwards=self.forwards)
-
-
-@dataclass(frozen=True, eq=False)
-class Attention:
-    """One array (heads, tokens, tokens) for each block of a transformer; rows ask, columns answer.
-
-    The first `prefix` tokens are extra ones, such as a class token, the others lie on a `grid` of
-    rows and columns. `read` says how much each of them weighs (tokens,) where the score is read
-    from them, 1 in all. Gradients took so many `forwards` for each group of targets.
-    """
-
-    values: Sequence[FloatArray]
-    prefix: int
-    grid: tuple[int, ...]
-    read: FloatArray
-    forwards: int = 0
-
-
-class Anatomy(Protocol):
-    """What a method may ask about a model before anything is explained."""
-
-    def layer(self, name: str) -> Layer:
-        """The layer of that name; "auto" is the last one whose grid matters to the score."""
-
-    @property
-    def main_layers(self) -> Sequence[Layer]:
-        """The layers that matter and that all of the way to the score leads through, in order."""
-
-    def classifier(self) -> Classifier:
-        """The linear classifier behind a global pool."""
-
-
-class Subject(Protocol):
-    """One sample and its targets, as a method sees them.
-
-    `x` is (1, ...) float32, as the model takes it; `spatial` are its axes of rows and columns of a
-    picture, or of time of a signal. Where neighbours along an axis need not belong together, as in
-    a row of features, it is not `smooth`, and `spatial` is every axis behind the batch; `scores` is
-    (targets,).
-    """
-
-    x: FloatArray
-    spatial: tuple[int, ...]
-    smooth: bool
-    scores: FloatArray
-    classes: tuple[int | None, ...]
-
-    @property
-    def layers(self) -> Sequence[Layer]:
-        """The layers that the method asked to look at."""
-
-    @property
-    def layer(self) -> Layer:
-        """The one that is looked at: the first, unless `at` chose another."""
-
-    def at(self, layer: Layer) -> Subject:
-        """The same sample, with another of the layers looked at."""
-
-    def activation(self) -> FloatArray:
-        """The activation at the layer, (channels, rows, columns)."""
-
-    def baseline(self, spec: BaselineSpec, seed: int = 0) -> FloatArray:
-        """What "absent" looks like, of the shape of `x`; `seed` is for a random one."""
-
-    def scores_of(self, x: FloatArray) -> FloatArray:
-        """Scores (targets,) of another sample of the shape of `x`."""
-
-    def perturbed(
-        self,
-        mask: Mask,
-        feeds: Mapping[str, Array],
-        baseline: FloatArray,
-        *,
-        with_masks: bool = False,
-    ) -> Iterator[Batch]:
-        """Scores of `mask * x + (1 - mask) * baseline`, for each mask described by `feeds`."""
-
-    def perturbed_layer(self, mask: Mask, feeds: Mapping[str, Array]) -> Iterator[Batch]:
-        """Scores with the layer's activation multiplied by each mask described by `feeds`."""
-
-    def gradient(
-        self, rules: Rules = STANDARD, beside: Mapping[str, FloatArray] | None = None
-    ) -> FloatArray:
-        """Gradients of the targets' scores by the input, at the sample, (targets, ...).
-
-        `beside` are other samples, (1, ...), for rules that compare the sample with them.
-        """
-
-    def gradients(self, points: Points, targets: Sequence[int]) -> Iterator[Gradients]:
-        """The same at points near the sample, for targets that go `together`."""
-
-    def layer_gradient(self, targets: Sequence[int]) -> FloatArray:
-        """Gradients by the layer's activation, (targets, channels, rows, columns).
-
-        Those by all layers are kept until other `targets`, which go `together`, are asked for.
-        """
-
-    def layer_gradients(
-        self, points: Points, targets: Sequence[int]
-    ) -> Iterator[Iterator[Gradients]]:
-        """The same at points near the sample, by every one of `layers`, one after the other."""
-
-    def climb(self, channel: int, points: Points) -> Iterator[Gradients]:
-        """Gradients by the input of the mean of one of the layer's channels, and that mean."""
-
-    def attention(self) -> Attention:
-        """What each block of a transformer attends to."""
-
-    def attention_gradients(self) -> Attention:
-        """Gradients of each block's own scores by what it attends to.
-
-        Each is (targets, heads, tokens, tokens).
-        """
-
-    def classifier(self) -> Classifier:
-        """The linear classifier behind a global pool."""
-
-    def spread(self, maps: Array) -> FloatArray:
-        """Maps over the spatial axes, (targets, rows, columns), in the shape of the input."""
+from onnxplain.execution.baselines import BaselineSpec, Scene
+from onnxplain.execution.points import passes
+from onnxplain.execution.subject import Anatomy, Batch, Subject
+from onnxplain.execution.wants import ClassWeights, Want
+from onnxplain.formulas.namespace import Namespace
+from onnxplain.methods.options import option
+from onnxplain.tensors import FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,9 +88,12 @@ class Method(ABC):
         """Whether the layer is chosen by itself."""
         return False
 
-    @abstractmethod
-    def maps(self, subject: Subject) -> Maps:
-        """Explain one sample, for all of its targets at once."""
+    def check(self, scene: Scene) -> None:  # noqa: B027 - most need no more
+        """Check the options, and that the method can explain such a sample.
+
+        Raises:
+            OptionError: an option is out of its range, or does not fit the sample.
+        """
 
     @abstractmethod
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
@@ -269,6 +118,105 @@ class Method(ABC):
     def options(self) -> dict[str, Any]:
         """Every option with its value."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+
+@dataclass(frozen=True, eq=False)
+class Computed:
+    """What a finished graph computed for one sample.
+
+    `values` and `reports` hold one entry for each layer: the maps (targets, ...), and numbers about
+    them by name, (targets,) each.
+    """
+
+    values: Sequence[FloatArray]
+    reports: Sequence[Mapping[str, FloatArray]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SinglePassMethod(Method):
+    """A method whose map is a formula of tensors that one pass through the model gives.
+
+    It runs as one graph for a batch of samples, of which only maps leave the device.
+    """
+
+    needs_sizes: ClassVar[bool] = False
+    """Whether the formula's nodes depend on the size of the sample."""
+
+    distributes: ClassVar[bool] = False
+    """Whether the map shares out a number that the graph itself computes: targets are linear."""
+
+    runs_beside: ClassVar[int] = 1
+    """Samples that run forward together: the sample, and others that it is compared with."""
+
+    @property
+    @abstractmethod
+    def wants(self) -> Sequence[Want]:
+        """What `map` and `report` are given, in this order."""
+
+    @abstractmethod
+    def map(self, xp: Namespace, *wanted: Any, **_: Any) -> Any:
+        """The formula: the map of one target at one layer, (N, ...)."""
+
+    def report(self, xp: Namespace, *wanted: Any) -> Mapping[str, Any]:
+        """Numbers about the map that are computed with it, (N,) each, by name."""
+        return {}
+
+    def told(self, values: FloatArray, score: float, report: Mapping[str, float]) -> dict[str, Any]:
+        """Diagnostics of one target's map, and sentences under "warnings"."""
+        return {}
+
+    def facts(self, anatomy: Anatomy) -> dict[str, Any]:
+        """Diagnostics that hold for all maps of the model."""
+        return {}
+
+    @property
+    def reads_classifier(self) -> bool:
+        """Whether the formula reads the weights of the linear classifier."""
+        return ClassWeights() in self.wants
+
+    @property
+    def references(self) -> Mapping[str, BaselineSpec]:
+        """The samples that the explained one is compared with, by the names in `wants`."""
+        return {}
+
+    def collected(
+        self, computed: Computed, scores: FloatArray, layers: Sequence[Layer], anatomy: Anatomy
+    ) -> Maps:
+        """The maps of one sample, with what is told of them; `scores` are (targets,)."""
+        maps = [
+            Maps(values, self.facts(anatomy), self._each(values, report, scores))
+            for values, report in zip(computed.values, computed.reports, strict=True)
+        ]
+        return self.joined(maps, layers, self._passes(len(scores)))
+
+    def joined(self, maps: Sequence[Maps], layers: Sequence[Layer], shared: Passes) -> Maps:
+        """One result made of the maps at each layer; `shared` holds for all of them."""
+        (only,) = maps
+        return Maps(only.values, {**only.diagnostics, **shared}, only.each)
+
+    def _each(
+        self, values: FloatArray, report: Mapping[str, FloatArray], scores: FloatArray
+    ) -> list[dict[str, Any]]:
+        return [
+            self.told(own, float(score), {name: float(all_[t]) for name, all_ in report.items()})
+            for t, (own, score) in enumerate(zip(values, scores, strict=True))
+        ]
+
+    def _passes(self, targets: int) -> Passes:
+        return passes(1, targets, forwards=self.runs_beside) if self.needs_gradient else {}
+
+
+Passes = Mapping[str, int]
+"""Forward and backward passes of the whole model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampledMethod(Method):
+    """A method that asks about many samples made from the one that is explained."""
+
+    @abstractmethod
+    def maps(self, subject: Subject) -> Maps:
+        """Explain one sample, for all of its targets at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -324,7 +272,7 @@ def collect(batches: Iterable[Batch]) -> FloatArray:
 
 
 def rows_and_columns(
-    method: str, subject: Subject, instead: str = "occlusion with fill zeros"
+    method: str, scene: Scene | Subject, instead: str = "occlusion with fill zeros"
 ) -> tuple[int, int]:
     """The input's axes of rows and columns.
 
@@ -333,12 +281,12 @@ def rows_and_columns(
     Raises:
         OptionError: the input is no picture.
     """
-    if not subject.smooth or len(subject.spatial) != 2:
+    if not scene.smooth or len(scene.spatial) != 2:
         raise OptionError(
             f"{method} needs an input with rows and columns, and this one has the shape "
-            f"{subject.x.shape}: use {instead}."
+            f"{scene.x.shape}: use {instead}."
         )
-    rows, columns = subject.spatial
+    rows, columns = scene.spatial
     return rows, columns
 
 

@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 
 from onnxplain.errors import OptionError
-from onnxplain.methods.base import Subject
+from onnxplain.execution.points import Given, Points
+from onnxplain.execution.subject import Subject
 from onnxplain.methods.integrated import Path, PathMethod
-from onnxplain.methods.points import Given, Points
 from onnxplain.tensors import Array, FloatArray
 
 

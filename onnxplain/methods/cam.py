@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from onnxplain.analysis.layers import Layer
-from onnxplain.errors import LayerError, TargetError
-from onnxplain.methods.base import Anatomy, LayerMethod, Maps, Method, Subject, weighted_sum
-from onnxplain.methods.layer_maps import LayerMapMethod
-from onnxplain.tensors import Array, FloatArray
+from onnxplain.errors import LayerError
+from onnxplain.execution.subject import Anatomy
+from onnxplain.execution.wants import Activation, ClassWeights, Want
+from onnxplain.formulas.namespace import Namespace, weighted
+from onnxplain.methods.base import LayerMethod, SinglePassMethod
+from onnxplain.methods.layer_maps import LayerMapsMethod
+from onnxplain.tensors import FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)
-class CAM(Method):
+class CAM(SinglePassMethod):
     """Σ_k w_k A^k with the classifier's own weights w; A is what the global pool reads.
 
     With global average pooling the map's mean is the class's logit, less its bias.
@@ -31,33 +34,33 @@ class CAM(Method):
     cost: ClassVar[str] = "1"
 
     def look_at(self, anatomy: Anatomy) -> Sequence[Layer]:
-        """The tensor that the global pool reads."""
-        return [anatomy.layer(anatomy.classifier().layer)]
-
-    def maps(self, subject: Subject) -> Maps:
-        """See `Method`.
+        """The tensor that the global pool reads.
 
         Raises:
-            LayerError: the weights do not fit the pooled channels.
-            TargetError: a target is no class.
+            LayerError: there is no such pool, or the weights do not fit the pooled channels.
         """
-        classifier = subject.classifier()
-        activation = subject.activation()
-        weights = classifier.weights
-        if weights is None:
-            weights = np.eye(len(activation), dtype=np.float32)
-        if weights.shape[1] != len(activation):
+        classifier = anatomy.classifier()
+        layer, weights = anatomy.layer(classifier.layer), classifier.weights
+        if weights is not None and weights.shape[1] != layer.channels:
             raise LayerError(
                 f"CAM needs one weight for each channel, and here the linear layer reads "
-                f"{weights.shape[1]} values from {len(activation)} channels: the pool before it is "
+                f"{weights.shape[1]} values from {layer.channels} channels: the pool before it is "
                 "not global; use gradcam, ablationcam or scorecam."
             )
-        classes = [index for index in subject.classes if index is not None]
-        if len(classes) < len(subject.classes):
-            raise TargetError(
-                "CAM explains single outputs only: use gradcam or occlusion for this target."
-            )
-        return Maps(weighted_sum(weights[classes], activation), {"pooling": classifier.pooling})
+        return [layer]
+
+    @property
+    def wants(self) -> Sequence[Want]:
+        """See `SinglePassMethod`."""
+        return ClassWeights(), Activation()
+
+    def map(self, xp: Namespace, w: Any, a: Any) -> Any:
+        """See the class."""
+        return weighted(xp, w, a)
+
+    def facts(self, anatomy: Anatomy) -> dict[str, Any]:
+        """How the activation is pooled."""
+        return {"pooling": anatomy.classifier().pooling}
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
         """The values are a map already."""
@@ -82,7 +85,7 @@ class RegressionActivationMap(CAM):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EigenCAM(LayerMapMethod):
+class EigenCAM(LayerMapsMethod, SinglePassMethod):
     """Projection of the activation on its first principal direction: A · v₁, A = U Σ Vᵀ.
 
     A is (rows · columns, channels), as it is, without centring. A singular vector has no sign of
@@ -96,35 +99,35 @@ class EigenCAM(LayerMapMethod):
     summary: ClassVar[str] = "first principal component of the activations; knows no class"
     paper: ClassVar[str] = "Muhammad 2020"
     cost: ClassVar[str] = "1"
+    needs_sizes: ClassVar[bool] = True
 
     @property
     def needs_target(self) -> bool:
         """None: the map is the same for all."""
         return False
 
-    def map_at(self, subject: Subject) -> Maps:
-        """See `LayerMapMethod`."""
-        projected, share = principal(subject.activation())
-        projected *= -1 if projected.sum() < 0 else 1
-        values = np.repeat(projected[None].astype(np.float32), len(subject.scores), axis=0)
-        return Maps(values, {"explained_variance": share})
+    @property
+    def wants(self) -> Sequence[Want]:
+        """See `SinglePassMethod`."""
+        return (Activation(),)
 
+    def map(self, xp: Namespace, a: Any) -> Any:
+        """See the class."""
+        projected, _ = xp.principal(a)
+        negative = xp.sum(projected, axis=(-2, -1), keepdims=True) < 0
+        return xp.where(negative, -projected, projected)
 
-def principal(volume: Array) -> tuple[Array, float]:
-    """A volume (channels, rows, columns) projected on its first principal direction.
+    def report(self, xp: Namespace, *wanted: Any) -> Mapping[str, Any]:
+        """The direction's share of the sum of squares."""
+        return {"explained_variance": xp.principal(*wanted)[1]}
 
-    The map (rows, columns) has the sign that chance gave it; with it comes the direction's share
-    of the sum of squares.
-    """
-    cells = volume.reshape(len(volume), -1).T.astype(np.float64)
-    _, strengths, directions = np.linalg.svd(cells, full_matrices=False)
-    projected = (cells @ directions[0]).reshape(volume.shape[1:])
-    share = strengths[0] ** 2 / max(float((strengths**2).sum()), np.finfo(np.float64).tiny)
-    return projected, float(share)
+    def told(self, values: FloatArray, score: float, report: Mapping[str, float]) -> dict[str, Any]:
+        """See `SinglePassMethod`."""
+        return dict(report)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureMaps(LayerMethod):
+class FeatureMaps(LayerMethod, SinglePassMethod):
     """The activations themselves, (channels, rows, columns): what each filter answers to.
 
     Drawn as a contact sheet, each channel scaled to 0 to 255. The heatmap is their mean, or the one
@@ -145,19 +148,24 @@ class FeatureMaps(LayerMethod):
         """None: the map is the same for all."""
         return False
 
-    def maps(self, subject: Subject) -> Maps:
-        """See `Method`.
+    def look_at(self, anatomy: Anatomy) -> Sequence[Layer]:
+        """The layer that the user named, or the last one with a grid.
 
         Raises:
-            LayerError: the layer has no such channel.
+            LayerError: there is no such layer, or it has no such channel.
         """
-        activation = subject.activation()
-        if self.channel is not None and not 0 <= self.channel < len(activation):
-            raise LayerError(
-                f"The layer {subject.layer.tensor!r} has no channel {self.channel}: it has "
-                f"{len(activation)}, 0 to {len(activation) - 1}."
-            )
-        return Maps(np.repeat(activation[None], len(subject.scores), axis=0))
+        (layer,) = super().look_at(anatomy)
+        check_channel(layer, self.channel)
+        return [layer]
+
+    @property
+    def wants(self) -> Sequence[Want]:
+        """See `SinglePassMethod`."""
+        return (Activation(),)
+
+    def map(self, xp: Namespace, a: Any) -> Any:
+        """The activation."""
+        return a
 
     def sheet(self, values: FloatArray) -> FloatArray | None:
         """Every channel, or the chosen one."""
@@ -169,3 +177,16 @@ class FeatureMaps(LayerMethod):
             return np.asarray(values[self.channel])
         mean: FloatArray = values.mean(axis=0)
         return mean
+
+
+def check_channel(layer: Layer, channel: int | None) -> None:
+    """Check that a layer has a channel.
+
+    Raises:
+        LayerError: it has not.
+    """
+    if channel is not None and not 0 <= channel < layer.channels:
+        raise LayerError(
+            f"The layer {layer.tensor!r} has no channel {channel}: it has {layer.channels}, "
+            f"0 to {layer.channels - 1}."
+        )

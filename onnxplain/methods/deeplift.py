@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from onnxplain.autodiff.propagation.deeplift import DEEPLIFT
 from onnxplain.autodiff.propagation.difference import BASELINE
 from onnxplain.execution.baselines import BaselineSpec
-from onnxplain.methods.base import Maps, Subject
+from onnxplain.execution.wants import Input, InputGradient, Reference, ReferenceScore, Want
+from onnxplain.formulas.namespace import Namespace
+from onnxplain.methods.base import SinglePassMethod
 from onnxplain.methods.completeness import completeness
 from onnxplain.methods.gradient import InputGradientMethod
-from onnxplain.methods.points import passes
+from onnxplain.tensors import FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeepLIFT(InputGradientMethod):
+class DeepLIFT(InputGradientMethod, SinglePassMethod):
     """(x − x') ⊙ m, with multipliers m that follow the chain rule (Rescale rule).
 
     A nonlinearity's multiplier is Δy/Δx, between the sample x and the `baseline` x'; maxima,
@@ -29,22 +32,32 @@ class DeepLIFT(InputGradientMethod):
     name: ClassVar[str] = "deeplift"
     summary: ClassVar[str] = "what the difference from a baseline adds to the score, in one pass"
     paper: ClassVar[str] = "Shrikumar 2017"
-    cost: ClassVar[str] = "3 + one backward"
+    cost: ClassVar[str] = "2 with a backward"
+    distributes: ClassVar[bool] = True
+    runs_beside: ClassVar[int] = 2
 
     baseline: BaselineSpec = "black"
 
-    def maps(self, subject: Subject) -> Maps:
-        """See `Method`."""
-        baseline = subject.baseline(self.baseline)
-        values = subject.gradient(DEEPLIFT, {BASELINE: baseline}) * (subject.x - baseline)
-        changes = subject.scores - subject.scores_of(baseline)
-        # The baseline runs forward along with the sample.
-        told = passes(1, len(values), before=2, forwards=2)
-        return Maps(
-            values,
-            told,
-            [
-                completeness(own, float(change), "try another baseline, or integrated_gradients")
-                for own, change in zip(values, changes, strict=True)
-            ],
-        )
+    @property
+    def references(self) -> Mapping[str, BaselineSpec]:
+        """See `SinglePassMethod`."""
+        return {BASELINE: self.baseline}
+
+    @property
+    def wants(self) -> Sequence[Want]:
+        """See `SinglePassMethod`."""
+        multipliers = InputGradient(DEEPLIFT, (BASELINE,))
+        return Input(), Reference(BASELINE), multipliers, ReferenceScore(BASELINE)
+
+    def map(self, xp: Namespace, x: Any, baseline: Any, m: Any, absent: Any) -> Any:
+        """See the class."""
+        return m * (x - baseline)
+
+    def report(self, xp: Namespace, *wanted: Any) -> Mapping[str, Any]:
+        """The score of the baseline."""
+        return {"absent": wanted[-1]}
+
+    def told(self, values: FloatArray, score: float, report: Mapping[str, float]) -> dict[str, Any]:
+        """See `SinglePassMethod`."""
+        remedy = "try another baseline, or integrated_gradients"
+        return completeness(values, score - report["absent"], remedy)

@@ -9,16 +9,17 @@ from typing import ClassVar
 import numpy as np
 
 from onnxplain.errors import OptionError
-from onnxplain.methods.base import Maps, Subject
+from onnxplain.execution.points import Given, target_chunks
+from onnxplain.execution.subject import Subject
+from onnxplain.methods.base import Maps, SampledMethod
 from onnxplain.methods.completeness import completeness
 from onnxplain.methods.gradient import InputGradientMethod
 from onnxplain.methods.options import Samples
-from onnxplain.methods.points import Given, together
 from onnxplain.tensors import FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExpectedGradients(InputGradientMethod):
+class ExpectedGradients(InputGradientMethod, SampledMethod):
     """E[(x − x') ⊙ g(x' + α (x − x'))]: x' is one of `baselines`, α uniform between 0 and 1.
 
     `baselines` are samples as the model takes them, (n, ...); on the command line, pictures and
@@ -58,7 +59,7 @@ class ExpectedGradients(InputGradientMethod):
         absent = np.mean([subject.scores_of(start[None]) for start in starts], axis=0)
         values = np.zeros((len(absent), *x.shape[1:]))
         spent = Counter(forward_passes=1 + len(starts))
-        for some in together(len(values)):
+        for some in target_chunks(len(values)):
             for found in subject.gradients(points, some):
                 spent.update(found.passes)
                 way = x - starts[drawn[found.part]]

@@ -6,19 +6,15 @@ without a range run over the cells of the grid.
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, ClassVar
 
-import numpy as np
-
-from onnxplain.methods.base import Maps, Subject
-from onnxplain.methods.cam import principal
-from onnxplain.methods.layer_maps import LayerMaps, LayerMapsMethod
-from onnxplain.methods.points import passes, together
-from onnxplain.tensors import Array, FloatArray
+from onnxplain.execution.wants import Activation, LayerGradient, Want
+from onnxplain.formulas.namespace import Namespace, largest, quotient, relu, weighted
+from onnxplain.methods.base import SinglePassMethod
+from onnxplain.methods.layer_maps import LayerMapsMethod
+from onnxplain.tensors import FloatArray
 
 _NO_GRADIENT = (
     "The gradient of the target by this layer is 0 in every cell, so that nothing in it changes "
@@ -53,48 +49,36 @@ _CANCELLED = (
 _ROUNDING = 1e-5
 """What cancelling leaves of products in float32, in units of the sum of their sizes."""
 
+CELLS = (-2, -1)
+VOLUME = (-3, -2, -1)
+
 
 @dataclass(frozen=True, kw_only=True)
-class GradientCAM(LayerMapsMethod):
-    """A method that combines a layer's activation with one gradient by it."""
+class GradientCAM(LayerMapsMethod, SinglePassMethod):
+    """A method that combines a layer's activation `a` with the gradient `g` by it."""
 
     needs_gradient: ClassVar[bool] = True
-    cost: ClassVar[str] = "1 + one head pass with a backward"
+    cost: ClassVar[str] = "1 with a backward to the layer"
 
-    @abstractmethod
-    def combine(self, g: Array, a: Array) -> Array:
-        """The map (rows, columns) of a gradient and an activation, (channels, rows, columns)."""
+    @property
+    def wants(self) -> Sequence[Want]:
+        """See `SinglePassMethod`."""
+        return Activation(), LayerGradient()
 
-    def maps_at(self, subject: Subject) -> LayerMaps:
-        """See `LayerMapsMethod`."""
-        count = len(subject.scores)
-        # One group after the other: gradients of all targets by many layers would fill the memory.
-        groups = [
-            [self._maps(subject.at(layer), some) for layer in subject.layers]
-            for some in together(count)
-        ]
-        maps = []
-        for parts in zip(*groups, strict=True):
-            values, told = zip(*chain.from_iterable(parts), strict=True)
-            maps.append(Maps(np.stack(values), each=told))
-        return LayerMaps(maps, passes(1, count) | {"forward_passes": 1})
+    def report(self, xp: Namespace, *wanted: Any) -> Mapping[str, Any]:
+        """The largest activation and gradient, which tell why a map is 0 everywhere."""
+        a, g, *_ = wanted
+        return {"activation": largest(xp, a, VOLUME), "gradient": largest(xp, g, VOLUME)}
 
-    def _maps(
-        self, subject: Subject, targets: Sequence[int]
-    ) -> list[tuple[FloatArray, dict[str, Any]]]:
-        """The maps of some targets at one layer, and what is told of each."""
-        a, found = subject.activation().astype(np.float64), []
-        for slopes in subject.layer_gradient(targets):
-            g = slopes.astype(np.float64)
-            values = self.combine(g, a).astype(np.float32)
-            found.append((values, {} if values.any() else {"warnings": [self.why_zero(g, a)]}))
-        return found
+    def told(self, values: FloatArray, score: float, report: Mapping[str, float]) -> dict[str, Any]:
+        """See `SinglePassMethod`."""
+        return {} if values.any() else {"warnings": [self.why_zero(report)]}
 
-    def why_zero(self, g: Array, a: Array) -> str:
-        """Why the map of a gradient and an activation is 0 everywhere, and what to do."""
-        if not g.any():
+    def why_zero(self, report: Mapping[str, float]) -> str:
+        """Why a map is 0 everywhere, and what to do."""
+        if not report["gradient"]:
             return _NO_GRADIENT
-        return self.nothing if a.any() else _NO_ACTIVATION
+        return self.nothing if report["activation"] else _NO_ACTIVATION
 
     @property
     def nothing(self) -> str:
@@ -102,20 +86,15 @@ class GradientCAM(LayerMapsMethod):
         return _NOTHING_FOR
 
 
-def weighted(weights: Array, a: Array) -> Array:
-    """Σ_k w_k A^k."""
-    return np.asarray(np.tensordot(weights, a, axes=1))
+def mean_weighted(xp: Namespace, a: Any, g: Any) -> Any:
+    """Σ_k α_k A^k, with the means α_k of g^k over the cells."""
+    return weighted(xp, xp.mean(g, axis=CELLS, keepdims=True), a)
 
 
-def net(product: Array) -> Array:
+def net(xp: Namespace, product: Any) -> Any:
     """The sum over the channels, 0 where it is nothing but rounding."""
-    total = product.sum(axis=0)
-    return np.where(np.abs(total) > _ROUNDING * np.abs(product).sum(axis=0), total, 0)
-
-
-def positive(values: Array) -> Array:
-    """ReLU."""
-    return np.asarray(np.maximum(values, 0))
+    total, sizes = xp.sum(product, axis=-3), xp.sum(xp.abs(product), axis=-3)
+    return xp.where(xp.abs(total) > sizes * _ROUNDING, total, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,11 +114,10 @@ class GradCAM(GradientCAM):
     relu: bool = True
     counterfactual: bool = False
 
-    def combine(self, g: Array, a: Array) -> Array:
+    def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""
-        alpha = g.mean(axis=(1, 2)) * (-1 if self.counterfactual else 1)
-        values = weighted(alpha, a)
-        return positive(values) if self.relu else values
+        values = mean_weighted(xp, a, -g if self.counterfactual else g)
+        return relu(xp, values) if self.relu else values
 
     @property
     def nothing(self) -> str:
@@ -166,16 +144,15 @@ class GradCAMPlusPlus(GradientCAM):
     summary: ClassVar[str] = "channels weighted by their positive gradients, cell by cell"
     paper: ClassVar[str] = "Chattopadhay 2018"
 
-    def combine(self, g: Array, a: Array) -> Array:
+    def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""
-        weights = (pixel_weights(g**2, g**3, a) * positive(g)).sum(axis=(1, 2))
-        return positive(weighted(weights, a))
+        weights = pixel_weights(xp, g**2, g**3, a) * relu(xp, g)
+        return relu(xp, weighted(xp, xp.sum(weights, axis=CELLS, keepdims=True), a))
 
 
-def pixel_weights(second: Array, third: Array, a: Array) -> Array:
+def pixel_weights(xp: Namespace, second: Any, third: Any, a: Any) -> Any:
     """α of Grad-CAM++ from the second and third powers of the gradient; 0 where they vanish."""
-    below = 2 * second + a.sum(axis=(1, 2), keepdims=True) * third
-    return np.asarray(np.divide(second, below, out=np.zeros_like(second), where=below != 0))
+    return quotient(xp, second, 2 * second + xp.sum(a, axis=CELLS, keepdims=True) * third)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,12 +169,11 @@ class XGradCAM(GradientCAM):
     summary: ClassVar[str] = "channels weighted by their gradient where they are active"
     paper: ClassVar[str] = "Fu 2020"
 
-    def combine(self, g: Array, a: Array) -> Array:
+    def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""
-        total = a.sum(axis=(1, 2))
-        product = (a * g).sum(axis=(1, 2))
-        alpha = np.divide(product, total, out=np.zeros_like(total), where=total != 0)
-        return positive(weighted(alpha, a))
+        total = xp.sum(a, axis=CELLS, keepdims=True)
+        product = xp.sum(a * g, axis=CELLS, keepdims=True)
+        return relu(xp, weighted(xp, quotient(xp, product, total), a))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,9 +181,9 @@ class HiResCAM(GradientCAM):
     """Σ_k g^k ⊙ A^k, signed.
 
     Where only pooling and one linear layer follow, the map's sum is the score, less the bias. A
-    cell whose products cancel to rounding is 0: in front of a layer normalisation all do, for its
+    cell whose products cancel to rounding is 0: before a layer normalisation all do, for its
     answer does not depend on the length of what it reads. The default layer of a vision transformer
-    lies behind it.
+    comes after it.
 
     Draelos and Carin, "Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional
     neural networks", 2020.
@@ -217,9 +193,9 @@ class HiResCAM(GradientCAM):
     summary: ClassVar[str] = "the activation times its gradient, cell by cell"
     paper: ClassVar[str] = "Draelos 2020"
 
-    def combine(self, g: Array, a: Array) -> Array:
+    def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""
-        return net(g * a)
+        return net(xp, g * a)
 
     @property
     def nothing(self) -> str:
@@ -239,9 +215,9 @@ class LayerCAM(GradientCAM):
     summary: ClassVar[str] = "the activation times its positive gradient; for early layers too"
     paper: ClassVar[str] = "Jiang 2021"
 
-    def combine(self, g: Array, a: Array) -> Array:
+    def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""
-        return positive((positive(g) * a).sum(axis=0))
+        return relu(xp, weighted(xp, relu(xp, g), a))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,10 +234,13 @@ class EigenGradCAM(GradientCAM):
     name: ClassVar[str] = "eigengradcam"
     summary: ClassVar[str] = "first principal component of activation times gradient"
     paper: ClassVar[str] = "Gildenblat 2021"
+    needs_sizes: ClassVar[bool] = True
 
-    def combine(self, g: Array, a: Array) -> Array:
+    def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""
         product = g * a
-        projected, _ = principal(product)
-        agreement = (projected * net(product)).sum() or projected.sum()
-        return projected if agreement >= 0 else -projected
+        projected, _ = xp.principal(product)
+        agreement = xp.sum(projected * net(xp, product), axis=CELLS, keepdims=True)
+        total = xp.sum(projected, axis=CELLS, keepdims=True)
+        sign = xp.where(agreement == 0, total, agreement)
+        return xp.where(sign < 0, -projected, projected)

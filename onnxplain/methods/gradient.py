@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from onnxplain.methods.base import Maps, Method, Subject
-from onnxplain.methods.points import passes
+from onnxplain.execution.wants import Input, InputGradient, Want
+from onnxplain.formulas.namespace import Namespace
+from onnxplain.methods.base import Method, SinglePassMethod
 from onnxplain.tensors import FloatArray
 
 _PERCENTILE = 99
@@ -27,7 +29,17 @@ class InputGradientMethod(Method):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gradient(InputGradientMethod):
+class MagnitudeMethod(InputGradientMethod):
+    """A method of which the sizes of the values are shown, whatever their sign."""
+
+    def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
+        """The largest absolute value over the channels, capped."""
+        rest = tuple(i for i in range(values.ndim) if i + 1 not in spatial)
+        return capped(np.abs(values).max(axis=rest))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gradient(MagnitudeMethod, SinglePassMethod):
     """∂S/∂x, also called saliency map.
 
     The heatmap is the largest absolute value over the channels, as in the paper.
@@ -39,21 +51,20 @@ class Gradient(InputGradientMethod):
     name: ClassVar[str] = "gradient"
     summary: ClassVar[str] = "how fast the score changes with each input value"
     paper: ClassVar[str] = "Simonyan 2013"
-    cost: ClassVar[str] = "1 + one backward"
+    cost: ClassVar[str] = "1 with a backward"
 
-    def maps(self, subject: Subject) -> Maps:
-        """See `Method`."""
-        values = subject.gradient()
-        return Maps(values, passes_here(values))
+    @property
+    def wants(self) -> Sequence[Want]:
+        """See `SinglePassMethod`."""
+        return (InputGradient(),)
 
-    def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
-        """The largest absolute value over the channels, capped."""
-        rest = tuple(i for i in range(values.ndim) if i + 1 not in spatial)
-        return capped(np.abs(values).max(axis=rest))
+    def map(self, xp: Namespace, g: Any) -> Any:
+        """The gradient."""
+        return g
 
 
 @dataclass(frozen=True, kw_only=True)
-class InputXGradient(InputGradientMethod):
+class InputXGradient(InputGradientMethod, SinglePassMethod):
     """x ⊙ ∂S/∂x.
 
     Shrikumar et al., "Not Just a Black Box: Learning Important Features Through Propagating
@@ -63,17 +74,16 @@ class InputXGradient(InputGradientMethod):
     name: ClassVar[str] = "input_x_gradient"
     summary: ClassVar[str] = "the input times its gradient"
     paper: ClassVar[str] = "Shrikumar 2016"
-    cost: ClassVar[str] = "1 + one backward"
+    cost: ClassVar[str] = "1 with a backward"
 
-    def maps(self, subject: Subject) -> Maps:
-        """See `Method`."""
-        values = subject.x * subject.gradient()
-        return Maps(values, passes_here(values))
+    @property
+    def wants(self) -> Sequence[Want]:
+        """See `SinglePassMethod`."""
+        return Input(), InputGradient()
 
-
-def passes_here(values: FloatArray) -> dict[str, int]:
-    """What maps made of gradients at the sample have cost, the forward for the scores included."""
-    return passes(1, len(values), before=1)
+    def map(self, xp: Namespace, x: Any, g: Any) -> Any:
+        """See the class."""
+        return x * g
 
 
 def capped(heat: FloatArray) -> FloatArray:

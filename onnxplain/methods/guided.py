@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from onnxplain.autodiff.propagation.guided import DECONVNET, GUIDED
 from onnxplain.autodiff.table import Rules
-from onnxplain.methods.base import Maps, Subject
-from onnxplain.methods.gradient import InputGradientMethod, passes_here
+from onnxplain.execution.wants import InputGradient, Want
+from onnxplain.formulas.namespace import Namespace
+from onnxplain.methods.base import SinglePassMethod
+from onnxplain.methods.gradient import InputGradientMethod
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Rectified(InputGradientMethod):
+class _Rectified(InputGradientMethod, SinglePassMethod):
     """A gradient by other rules."""
 
     rules: ClassVar[Rules]
+    cost: ClassVar[str] = "1 with a backward"
 
-    def maps(self, subject: Subject) -> Maps:
-        """See `Method`."""
-        values = subject.gradient(self.rules)
-        return Maps(values, passes_here(values))
+    @property
+    def wants(self) -> Sequence[Want]:
+        """See `SinglePassMethod`."""
+        return (InputGradient(self.rules),)
+
+    def map(self, xp: Namespace, g: Any) -> Any:
+        """The gradient by these rules."""
+        return g
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +45,6 @@ class GuidedBackprop(_Rectified):
     name: ClassVar[str] = "guided_backprop"
     summary: ClassVar[str] = "the gradient along active units that speak for the score"
     paper: ClassVar[str] = "Springenberg 2014"
-    cost: ClassVar[str] = "1 + one backward"
     rules: ClassVar[Rules] = GUIDED
 
 
@@ -54,5 +61,4 @@ class Deconvnet(_Rectified):
     name: ClassVar[str] = "deconvnet"
     summary: ClassVar[str] = "the score sent back through rectifiers, whatever the picture"
     paper: ClassVar[str] = "Zeiler 2013"
-    cost: ClassVar[str] = "1 + one backward"
     rules: ClassVar[Rules] = DECONVNET

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from onnxplain.autodiff.propagation.guided import GUIDED
-from onnxplain.images.geometry import upsample
-from onnxplain.methods.base import LayerMethod, Maps, Subject, rows_and_columns
-from onnxplain.methods.gradcam import GradCAM
+from onnxplain.execution.baselines import Scene
+from onnxplain.execution.wants import Activation, InputGradient, LayerGradient, Want
+from onnxplain.formulas.namespace import Namespace, interpolation_sizes, relu
+from onnxplain.methods.base import LayerMethod, SinglePassMethod, rows_and_columns
+from onnxplain.methods.gradcam import CELLS, GradCAM
 from onnxplain.methods.gradient import InputGradientMethod
-from onnxplain.methods.points import passes
+from onnxplain.tensors import FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)
-class GuidedGradCAM(InputGradientMethod, LayerMethod):
+class GuidedGradCAM(InputGradientMethod, LayerMethod, SinglePassMethod):
     """Grad-CAM, enlarged bilinearly to the input, times guided backpropagation.
 
     Where the class is comes from gradcam, what is seen there from guided_backprop.
@@ -26,18 +29,30 @@ class GuidedGradCAM(InputGradientMethod, LayerMethod):
     name: ClassVar[str] = "guided_gradcam"
     summary: ClassVar[str] = "guided backpropagation where gradcam is high"
     paper: ClassVar[str] = "Selvaraju 2017"
-    cost: ClassVar[str] = "2 + one backward"
+    cost: ClassVar[str] = "1 with a backward"
+    needs_sizes: ClassVar[bool] = True
 
-    def maps(self, subject: Subject) -> Maps:
-        """See `Method`.
+    def check(self, scene: Scene) -> None:
+        """See `Method`."""
+        rows_and_columns(self.name, scene, instead="gradcam")
 
-        Raises:
-            OptionError: the input is no picture.
-        """
-        rows, columns = rows_and_columns(self.name, subject, instead="gradcam")
-        coarse = GradCAM(score=self.score).maps(subject)
-        size = subject.x.shape[rows], subject.x.shape[columns]
-        guided = subject.gradient(GUIDED)
-        told = passes(1, len(guided), before=1)
-        told["backward_passes"] += coarse.diagnostics["backward_passes"]
-        return Maps(subject.spread(upsample(coarse.values, size)) * guided, told, coarse.each)
+    @property
+    def wants(self) -> Sequence[Want]:
+        """See `SinglePassMethod`."""
+        return Activation(), LayerGradient(), InputGradient(GUIDED, planes=True)
+
+    def map(self, xp: Namespace, a: Any, g: Any, guided: Any) -> Any:
+        """See the class."""
+        alpha = xp.mean(g, axis=CELLS, keepdims=True)
+        coarse = relu(xp, xp.sum(alpha * a, axis=-3, keepdims=True))
+        return xp.resize(coarse, interpolation_sizes(guided.shape)) * guided
+
+    def report(self, xp: Namespace, *wanted: Any) -> Mapping[str, Any]:
+        """What tells why the map of gradcam is 0 everywhere, and its largest value."""
+        a, g, _ = wanted
+        coarse = GradCAM().map(xp, a, g)
+        return {**GradCAM().report(xp, a, g), "coarse": xp.max(coarse, axis=CELLS)}
+
+    def told(self, values: FloatArray, score: float, report: Mapping[str, float]) -> dict[str, Any]:
+        """See `SinglePassMethod`."""
+        return {} if report["coarse"] else {"warnings": [GradCAM().why_zero(report)]}

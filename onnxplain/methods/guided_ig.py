@@ -10,10 +10,11 @@ import numpy as np
 
 from onnxplain.errors import OptionError
 from onnxplain.execution.baselines import BaselineSpec
-from onnxplain.methods.base import Maps, Subject
+from onnxplain.execution.points import Following
+from onnxplain.execution.subject import Subject
+from onnxplain.methods.base import Maps, SampledMethod
 from onnxplain.methods.completeness import completeness
 from onnxplain.methods.gradient import InputGradientMethod
-from onnxplain.methods.points import Following
 from onnxplain.tensors import Array
 
 _ROUNDING = 1e-9
@@ -21,7 +22,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
-class GuidedIG(InputGradientMethod):
+class GuidedIG(InputGradientMethod, SampledMethod):
     """Integrated gradients along the path that moves where the gradient is smallest first.
 
     Each of `steps` brings the point nearer to the sample, by the same L1 distance. It moves those

@@ -12,11 +12,12 @@ import numpy as np
 
 from onnxplain.errors import OptionError
 from onnxplain.execution.baselines import BaselineSpec
-from onnxplain.methods.base import Maps, Subject
+from onnxplain.execution.points import Blend, Points, target_chunks
+from onnxplain.execution.subject import Subject
+from onnxplain.methods.base import Maps, SampledMethod
 from onnxplain.methods.completeness import completeness, gap
 from onnxplain.methods.gradient import InputGradientMethod
 from onnxplain.methods.options import Quadrature
-from onnxplain.methods.points import Blend, Points, together
 from onnxplain.methods.quadrature import nodes
 from onnxplain.tensors import Array, FloatArray
 from onnxplain.transforms.masks import Share
@@ -57,7 +58,7 @@ class Straight:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PathMethod(InputGradientMethod):
+class PathMethod(InputGradientMethod, SampledMethod):
     """∫ g(γ(α)) ⊙ ∂γ/∂α dα along a path that does not depend on the gradients."""
 
     steps: int = 50
@@ -88,7 +89,7 @@ class PathMethod(InputGradientMethod):
         spent = Counter(forward_passes=1 + len(paths))
         open_ones, steps = list(range(len(changes))), self.steps
         while open_ones and steps <= max(MOST_STEPS, self.steps):
-            for group in together(len(open_ones)):
+            for group in target_chunks(len(open_ones)):
                 some = [open_ones[i] for i in group]
                 values[some] = self._integrals(subject, some, paths, steps, spent)
             took[open_ones] = steps

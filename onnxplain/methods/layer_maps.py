@@ -4,27 +4,20 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from onnxplain.analysis.layers import Layer
 from onnxplain.errors import LayerError
+from onnxplain.execution.subject import Anatomy, Subject
 from onnxplain.images.geometry import upsample
-from onnxplain.methods.base import Anatomy, LayerMethod, Maps, Subject
+from onnxplain.methods.base import LayerMethod, Maps, SampledMethod
 from onnxplain.methods.options import Fuse
 from onnxplain.tensors import FloatArray
 
 ALL = "all"
-
-
-@dataclass(frozen=True, eq=False)
-class LayerMaps:
-    """The maps of all layers, and the diagnostics that hold for them all, told once."""
-
-    maps: Sequence[Maps]
-    shared: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +32,6 @@ class LayerMapsMethod(LayerMethod):
     """
 
     fuse: Fuse = "mean"
-
-    @abstractmethod
-    def maps_at(self, subject: Subject) -> LayerMaps:
-        """The maps on the grids of all `subject.layers`, for all targets at once."""
 
     def look_at(self, anatomy: Anatomy) -> Sequence[Layer]:
         """The layers that the user named.
@@ -65,21 +54,19 @@ class LayerMapsMethod(LayerMethod):
                 ) from None
             return list({found.tensor: found for found in map(anatomy.layer, names)}.values())
 
-    def maps(self, subject: Subject) -> Maps:
-        """See `Method`."""
-        found = self.maps_at(subject)
-        if len(found.maps) == 1:
-            (maps,) = found.maps
-            return Maps(maps.values, {**maps.diagnostics, **found.shared}, maps.each)
-        names = [layer.tensor for layer in subject.layers]
-        rows, columns = zip(*(maps.values.shape[1:] for maps in found.maps), strict=True)
+    def joined(
+        self, maps: Sequence[Maps], layers: Sequence[Layer], shared: Mapping[str, Any]
+    ) -> Maps:
+        """One result made of the maps at each layer; `shared` diagnostics are told once."""
+        if len(maps) == 1:
+            (only,) = maps
+            return Maps(only.values, {**only.diagnostics, **shared}, only.each)
+        names = [layer.tensor for layer in layers]
+        rows, columns = zip(*(one.values.shape[1:] for one in maps), strict=True)
         largest = max(rows), max(columns)
-        values = np.stack([upsample(maps.values, largest) for maps in found.maps], axis=1)
-        each = [
-            _told(names, [maps.about(target) for maps in found.maps])
-            for target in range(len(values))
-        ]
-        return Maps(values, found.shared, each)
+        values = np.stack([upsample(one.values, largest) for one in maps], axis=1)
+        each = [_told(names, [one.about(target) for one in maps]) for target in range(len(values))]
+        return Maps(values, shared, each)
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
         """The map, or those of several layers fused."""
@@ -96,16 +83,17 @@ class LayerMapsMethod(LayerMethod):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerMapMethod(LayerMapsMethod):
-    """A method that makes the map of each layer by itself."""
+class SampledLayerMethod(LayerMapsMethod, SampledMethod):
+    """A method that makes the map of each layer from changed samples, one layer after the other."""
 
     @abstractmethod
     def map_at(self, subject: Subject) -> Maps:
         """The map on the grid of `subject.layer`, for all targets at once."""
 
-    def maps_at(self, subject: Subject) -> LayerMaps:
-        """See `LayerMapsMethod`."""
-        return LayerMaps([self.map_at(subject.at(layer)) for layer in subject.layers])
+    def maps(self, subject: Subject) -> Maps:
+        """See `SampledMethod`."""
+        maps = [self.map_at(subject.at(layer)) for layer in subject.layers]
+        return self.joined(maps, subject.layers, {})
 
 
 def _told(names: Sequence[str], layers: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,10 +11,12 @@ import numpy as np
 from onnxplain.autodiff.propagation.lrp import relevance
 from onnxplain.autodiff.propagation.lrp_layers import HIGH, LOW
 from onnxplain.errors import OptionError
-from onnxplain.execution.baselines import BaselineSpec
-from onnxplain.methods.base import Maps, Subject
+from onnxplain.execution.baselines import BaselineSpec, Scene
+from onnxplain.execution.wants import InputGradient, Want
+from onnxplain.formulas.namespace import Namespace
+from onnxplain.methods.base import SinglePassMethod
 from onnxplain.methods.completeness import gap
-from onnxplain.methods.gradient import InputGradientMethod, passes_here
+from onnxplain.methods.gradient import InputGradientMethod
 from onnxplain.methods.options import CompositeName
 from onnxplain.tensors import FloatArray
 
@@ -25,7 +27,7 @@ _MOST_ABSORBED = 1.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class LRP(InputGradientMethod):
+class LRP(InputGradientMethod, SinglePassMethod):
     """The score, shared out from layer to layer among the inputs that each output adds up.
 
     `composite` names one rule for all layers with weights: epsilon, gamma, zplus or alpha2beta1;
@@ -45,7 +47,8 @@ class LRP(InputGradientMethod):
     name: ClassVar[str] = "lrp"
     summary: ClassVar[str] = "the score shared out from layer to layer, down to the input"
     paper: ClassVar[str] = "Bach 2015, Montavon 2019"
-    cost: ClassVar[str] = "1 + one backward"
+    cost: ClassVar[str] = "1 with a backward"
+    distributes: ClassVar[bool] = True
 
     composite: CompositeName = "epsilon_plus_flat"
     epsilon: float = 1e-6
@@ -53,7 +56,7 @@ class LRP(InputGradientMethod):
     low: BaselineSpec = "black"
     high: BaselineSpec = "white"
 
-    def maps(self, subject: Subject) -> Maps:
+    def check(self, scene: Scene) -> None:
         """See `Method`.
 
         Raises:
@@ -61,25 +64,29 @@ class LRP(InputGradientMethod):
         """
         if self.epsilon < 0 or self.gamma < 0:
             raise OptionError("lrp takes an epsilon and a gamma that are not negative.")
-        rules = relevance(self.composite, self.epsilon, self.gamma)
-        values = subject.gradient(rules, self._box(subject))
-        told = [
-            _conservation(shares, float(score), self.composite)
-            for shares, score in zip(values, subject.scores, strict=True)
-        ]
-        for shares, about in zip(values, told, strict=True):
-            if (
-                self.composite.endswith("flat")
-                and shares.size > 1
-                and np.ptp(shares) <= 1e-6 * abs(shares).max()
-            ):
-                about.setdefault("warnings", []).append(_ALL_THE_SAME)
-        return Maps(values, passes_here(values), told)
 
-    def _box(self, subject: Subject) -> Mapping[str, FloatArray]:
-        if self.composite not in _BOXED:
-            return {}
-        return {LOW: subject.baseline(self.low), HIGH: subject.baseline(self.high)}
+    @property
+    def references(self) -> Mapping[str, BaselineSpec]:
+        """See `SinglePassMethod`: the bounds of the input, for rules that read them."""
+        return {LOW: self.low, HIGH: self.high} if self.composite in _BOXED else {}
+
+    @property
+    def wants(self) -> Sequence[Want]:
+        """See `SinglePassMethod`."""
+        rules = relevance(self.composite, self.epsilon, self.gamma)
+        return (InputGradient(rules, tuple(self.references)),)
+
+    def map(self, xp: Namespace, r: Any) -> Any:
+        """The relevance of the input."""
+        return r
+
+    def told(self, values: FloatArray, score: float, report: Mapping[str, float]) -> dict[str, Any]:
+        """See `SinglePassMethod`."""
+        told = _conservation(values, score, self.composite)
+        flat = self.composite.endswith("flat") and values.size > 1
+        if flat and np.ptp(values) <= 1e-6 * abs(values).max():
+            told.setdefault("warnings", []).append(_ALL_THE_SAME)
+        return told
 
 
 _ALL_THE_SAME = (

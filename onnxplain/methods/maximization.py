@@ -12,9 +12,10 @@ import numpy as np
 
 from onnxplain.analysis.layers import Layer
 from onnxplain.errors import LayerError, OptionError
-from onnxplain.methods.base import Anatomy, Gradients, Maps, Method, Subject, one_layer
+from onnxplain.execution.points import Following
+from onnxplain.execution.subject import Anatomy, Gradients, Subject
+from onnxplain.methods.base import Maps, SampledMethod, one_layer
 from onnxplain.methods.canvas import Adam, Canvas, View
-from onnxplain.methods.points import Following
 from onnxplain.tensors import Array, FloatArray
 
 _NOISE = 0.01
@@ -23,7 +24,7 @@ Ascent = Callable[[Following], Iterator[Gradients]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ActivationMaximization(Method):
+class ActivationMaximization(SampledMethod):
     """A picture that a class, or a channel of a layer, answers to most: gradient ascent on it.
 
     With `channel` the mean of that channel of `layer` grows, else the score of the target. The

@@ -10,14 +10,15 @@ import numpy as np
 
 from onnxplain.errors import OptionError
 from onnxplain.execution.baselines import BaselineSpec
-from onnxplain.methods.base import InputMethod, Maps, Subject
+from onnxplain.execution.subject import Subject
+from onnxplain.methods.base import InputMethod, Maps, SampledMethod
 from onnxplain.methods.options import Sizes
 from onnxplain.tensors import Array
 from onnxplain.transforms.masks import Erase, box_feeds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Occlusion(InputMethod):
+class Occlusion(InputMethod, SampledMethod):
     """S(x) − S(x with a window filled), averaged over the windows that cover each pixel.
 
     `window` and `stride` are pixels of the model's input, one number or one for each axis of rows

@@ -11,7 +11,6 @@ import numpy as np
 from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.tensors import Array
 
-ScoreKind = Literal["logit", "probability"]
 Sizes = int | tuple[int, ...] | None
 """Pixels: one number, one for each axis of rows and columns, or None for the method's own."""
 

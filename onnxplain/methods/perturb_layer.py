@@ -8,13 +8,14 @@ from typing import ClassVar
 import numpy as np
 
 from onnxplain.errors import LayerError, MapError
-from onnxplain.methods.base import Maps, Subject, collect, relu, weighted_sum
-from onnxplain.methods.layer_maps import LayerMapMethod
+from onnxplain.execution.subject import Subject
+from onnxplain.methods.base import Maps, collect, relu, weighted_sum
+from onnxplain.methods.layer_maps import SampledLayerMethod
 from onnxplain.transforms.masks import Erase, Keep, box_feeds
 
 
 @dataclass(frozen=True, kw_only=True)
-class AblationCAM(LayerMapMethod):
+class AblationCAM(SampledLayerMethod):
     """ReLU(Σ_k w_k A^k), w_k = (S − S_k) / S, S_k the score with channel k set to zero.
 
     Desai and Ramaswamy, "Ablation-CAM: Visual Explanations for Deep Convolutional Network via
@@ -27,7 +28,7 @@ class AblationCAM(LayerMapMethod):
     cost: ClassVar[str] = "1 + one head pass per channel"
 
     def map_at(self, subject: Subject) -> Maps:
-        """See `LayerMapMethod`.
+        """See `SampledLayerMethod`.
 
         Raises:
             MapError: the score is zero, so that a relative loss means nothing.
@@ -53,7 +54,7 @@ class AblationCAM(LayerMapMethod):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReciproCAM(LayerMapMethod):
+class ReciproCAM(SampledLayerMethod):
     """The score when only one cell of the activation is kept and the others are zero.
 
     Byun and Lee, "Recipro-CAM: Fast gradient-free visual explanations for convolutional neural
@@ -66,7 +67,7 @@ class ReciproCAM(LayerMapMethod):
     cost: ClassVar[str] = "1 + one head pass per cell"
 
     def map_at(self, subject: Subject) -> Maps:
-        """See `LayerMapMethod`.
+        """See `SampledLayerMethod`.
 
         Raises:
             LayerError: the layer holds tokens, not rows and columns.

@@ -12,6 +12,7 @@ from onnxplain.methods.blur import BlurIG
 from onnxplain.methods.cam import CAM, EigenCAM, FeatureMaps, RegressionActivationMap
 from onnxplain.methods.deeplift import DeepLIFT
 from onnxplain.methods.expected import ExpectedGradients
+from onnxplain.methods.fullgrad import FullGrad
 from onnxplain.methods.gradcam import (
     EigenGradCAM,
     GradCAM,
@@ -67,6 +68,7 @@ METHODS: dict[str, type[Method]] = {
         LayerCAM,
         EigenGradCAM,
         GuidedGradCAM,
+        FullGrad,
         RegressionActivationMap,
         LIME,
         KernelSHAP,

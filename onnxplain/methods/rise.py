@@ -8,10 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from onnxplain.analysis.score import ScoreKind
 from onnxplain.errors import OptionError
 from onnxplain.execution.baselines import BaselineSpec
-from onnxplain.methods.base import InputMethod, Maps, Subject
-from onnxplain.methods.options import ScoreKind
+from onnxplain.execution.subject import Subject
+from onnxplain.methods.base import InputMethod, Maps, SampledMethod
 from onnxplain.model.shapes import Shape
 from onnxplain.tensors import FloatArray
 from onnxplain.transforms.masks import Mask, Segmented, Shifted
@@ -20,7 +21,7 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class RISE(InputMethod):
+class RISE(InputMethod, SampledMethod):
     """Σ_i S(x' + M_i ⊙ (x − x')) M_i / (n p), over n random masks M_i.
 
     A mask is a `grid` × `grid` picture of ones (with probability p = `keep`) and zeros, enlarged

@@ -7,23 +7,17 @@ from typing import ClassVar
 
 import numpy as np
 
+from onnxplain.analysis.score import ScoreKind
 from onnxplain.execution.baselines import BaselineSpec
-from onnxplain.methods.base import (
-    Maps,
-    Subject,
-    collect,
-    relu,
-    rows_and_columns,
-    weighted_sum,
-)
-from onnxplain.methods.layer_maps import LayerMapMethod
+from onnxplain.execution.subject import Subject
+from onnxplain.methods.base import Maps, collect, relu, rows_and_columns, weighted_sum
+from onnxplain.methods.layer_maps import SampledLayerMethod
 from onnxplain.methods.numbers import softmax
-from onnxplain.methods.options import ScoreKind
 from onnxplain.transforms.masks import Upsampled
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreCAM(LayerMapMethod):
+class ScoreCAM(SampledLayerMethod):
     """ReLU(Σ_k w_k A^k), w = softmax(C), C_k = S(x' + H_k ⊙ (x − x')) − S(x').
 
     H_k is channel k of the activation, enlarged bilinearly to the input and scaled to [0, 1]; x' is
@@ -42,7 +36,7 @@ class ScoreCAM(LayerMapMethod):
     baseline: BaselineSpec = "black"
 
     def map_at(self, subject: Subject) -> Maps:
-        """See `LayerMapMethod`.
+        """See `SampledLayerMethod`.
 
         Raises:
             OptionError: the input is no picture.

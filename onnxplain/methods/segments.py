@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 
 from onnxplain.errors import OptionError
-from onnxplain.methods.base import Subject
+from onnxplain.execution.subject import Subject
 from onnxplain.methods.options import Segments
 from onnxplain.tensors import Array, FloatArray
 from onnxplain.transforms.masks import Segmented

@@ -10,11 +10,14 @@ from typing import ClassVar
 import numpy as np
 
 from onnxplain.errors import LayerError, OptionError
-from onnxplain.methods.base import Gradients, Maps, Subject
-from onnxplain.methods.gradcam import pixel_weights, positive, weighted
-from onnxplain.methods.layer_maps import LayerMaps, LayerMapsMethod
+from onnxplain.execution.points import TARGETS_AT_ONCE, target_chunks
+from onnxplain.execution.subject import Gradients, Subject
+from onnxplain.formulas.namespace import relu, weighted
+from onnxplain.formulas.numpy_namespace import NUMPY
+from onnxplain.methods.base import Maps, SampledMethod
+from onnxplain.methods.gradcam import CELLS, pixel_weights
+from onnxplain.methods.layer_maps import LayerMapsMethod
 from onnxplain.methods.options import Cells, Indices
-from onnxplain.methods.points import TARGETS_AT_ONCE, together
 from onnxplain.methods.smoothgrad import noisy
 from onnxplain.tensors import Array, FloatArray
 
@@ -26,7 +29,7 @@ _LARGEST = 2**28
 
 
 @dataclass(frozen=True, kw_only=True)
-class SmoothGradCAMPlusPlus(LayerMapsMethod):
+class SmoothGradCAMPlusPlus(LayerMapsMethod, SampledMethod):
     """Grad-CAM++ with A, g, g² and g³ averaged over noisy copies of the sample.
 
     ReLU(Σ_k w_k Ā^k), w_k = Σ α^k ReLU(ḡ^k), α^k = D₂^k / (2 D₂^k + Σ Ā^k · D₃^k), where D₂ and D₃
@@ -51,8 +54,8 @@ class SmoothGradCAMPlusPlus(LayerMapsMethod):
     only_channels: Indices = None
     only_neurons: Cells = None
 
-    def maps_at(self, subject: Subject) -> LayerMaps:
-        """See `LayerMapsMethod`.
+    def maps(self, subject: Subject) -> Maps:
+        """See `SampledMethod`.
 
         Raises:
             LayerError: a layer has no such channel or neuron.
@@ -66,12 +69,12 @@ class SmoothGradCAMPlusPlus(LayerMapsMethod):
         most = max(1, min(TARGETS_AT_ONCE, _LARGEST // (_BYTES * neurons)))
         spent = Counter(forward_passes=1)
         groups = []
-        for some in together(len(subject.scores), most):
+        for some in target_chunks(len(subject.scores), most):
             means = _averaged(subject.layer_gradients(points, some), len(some), chosen, spent)
             groups.append([_map(*pair) for pair in zip(means, chosen, strict=True)])
             del means  # before those of the next group are made
         maps = [np.concatenate(parts) for parts in zip(*groups, strict=True)]
-        return LayerMaps([Maps(values) for values in maps], dict(spent))
+        return self.joined([Maps(values) for values in maps], subject.layers, dict(spent))
 
     def _chosen(self, subject: Subject) -> Array:
         """1 where a neuron of a channel counts, else 0."""
@@ -146,6 +149,7 @@ def _map(means: _Means, chosen: Array) -> FloatArray:
     a = means.activation
     maps = []
     for first, second, third in means.powers:
-        weights = pixel_weights(second, third, a) * positive(first) * chosen
-        maps.append(positive(weighted(weights.sum(axis=(1, 2)), a)))
+        weights = pixel_weights(NUMPY, second, third, a) * relu(NUMPY, first) * chosen
+        means = weights.sum(axis=CELLS, keepdims=True)
+        maps.append(relu(NUMPY, weighted(NUMPY, means, a)))
     return np.stack(maps).astype(np.float32)

@@ -10,9 +10,10 @@ from typing import ClassVar
 import numpy as np
 
 from onnxplain.errors import OptionError
-from onnxplain.methods.base import Maps, Subject
-from onnxplain.methods.gradient import Gradient, InputGradientMethod
-from onnxplain.methods.points import Given, together
+from onnxplain.execution.points import Given, target_chunks
+from onnxplain.execution.subject import Subject
+from onnxplain.methods.base import Maps, SampledMethod
+from onnxplain.methods.gradient import InputGradientMethod, MagnitudeMethod
 from onnxplain.tensors import Array, FloatArray
 
 
@@ -46,7 +47,7 @@ class Moments:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoiseMethod(InputGradientMethod):
+class NoiseMethod(InputGradientMethod, SampledMethod):
     """A method that looks at gradients at noisy copies of the sample."""
 
     cost: ClassVar[str] = "1 + samples (50), each with a backward"
@@ -71,7 +72,7 @@ class NoiseMethod(InputGradientMethod):
         spent = Counter(forward_passes=1)
         values = []
         # One group after the other: moments of all targets at once would fill the memory.
-        for some in together(len(subject.scores)):
+        for some in target_chunks(len(subject.scores)):
             seen = Moments()
             for found in subject.gradients(points, some):
                 spent.update(found.passes)
@@ -99,7 +100,7 @@ def noisy(x: FloatArray, noise: float, samples: int, seed: int) -> Given:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SmoothGrad(NoiseMethod, Gradient):
+class SmoothGrad(MagnitudeMethod, NoiseMethod):
     """The mean of ∂S/∂x over noisy copies of the sample.
 
     The noise is Gaussian, with sigma = `noise` · (max x − min x); `numpy.random.default_rng((seed,

@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from onnxplain.analysis.score import ScoreKind
 from onnxplain.errors import OptionError
 from onnxplain.execution.baselines import BaselineSpec
-from onnxplain.methods.base import InputMethod, Maps, Subject
-from onnxplain.methods.options import ScoreKind, Segments
+from onnxplain.execution.subject import Subject
+from onnxplain.methods.base import InputMethod, Maps, SampledMethod
+from onnxplain.methods.options import Segments
 from onnxplain.methods.segments import find_segments, needed
 from onnxplain.tensors import Array, FloatArray
 
@@ -20,7 +22,7 @@ _FITS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentMethod(InputMethod):
+class SegmentMethod(InputMethod, SampledMethod):
     """A method with one value for each segment, found by scikit-image or given by the user."""
 
     segments: Segments = 50

@@ -7,24 +7,17 @@ from typing import ClassVar
 
 import numpy as np
 
+from onnxplain.analysis.score import ScoreKind
 from onnxplain.errors import LayerError, OptionError
-from onnxplain.methods.base import (
-    Attention,
-    LayerMethod,
-    Maps,
-    Method,
-    Subject,
-    collect,
-    relu,
-)
-from onnxplain.methods.options import ScoreKind
-from onnxplain.methods.points import passes
+from onnxplain.execution.points import passes
+from onnxplain.execution.subject import Attention, Subject
+from onnxplain.methods.base import LayerMethod, Maps, SampledMethod, collect, relu
 from onnxplain.tensors import Array, FloatArray
 from onnxplain.transforms.masks import Along
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttentionMethod(Method):
+class AttentionMethod(SampledMethod):
     """A method whose map lies on the grid of a transformer's tokens."""
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
@@ -105,12 +98,12 @@ class LeGrad(AttentionMethod):
             raise OptionError(f"legrad takes blocks from 1 to {depth}, and was given {used}.")
         rows = [relu(block).mean(axis=(1, 2)) for block in found.values[depth - used :]]
         values = [_on_grid(found, row) for row in np.mean(rows, axis=0)]
-        told = passes(1, len(values), before=2, forwards=found.forwards)
+        told = passes(1, len(values), before=2)
         return Maps(np.stack(values), {**told, "blocks": used})
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViTReciproCAM(LayerMethod):
+class ViTReciproCAM(LayerMethod, SampledMethod):
     """The score when only one patch token of the layer is kept, with the class token.
 
     The other patch tokens are zero. With `neighbours` the eight around the kept one are too, all

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,77 +11,13 @@ import numpy as np
 
 from onnxplain.errors import MapError
 from onnxplain.results.formats import DEFAULT_FORMATS, png, save_explanation
-from onnxplain.results.formats.names import region_name, target_name
 from onnxplain.results.render import DEFAULT_COLORMAP
-from onnxplain.targets import Class, Region, Target
+from onnxplain.targets.described import ExplainedTarget
 from onnxplain.tensors import Array, FloatArray
 
 ScoreKind = Literal["logit", "probability"]
 
 _LAYERS_NAMED = 3
-
-
-@dataclass(frozen=True)
-class ExplainedRegion:
-    """Where in a segmenter's answer a class was explained.
-
-    Attributes:
-        where: in words, such as "predicted" or "box:10,20,64,48".
-        pixels: how many cells of the answer's map these are.
-        grid: rows and columns of that map.
-    """
-
-    where: str
-    pixels: int
-    grid: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class ExplainedTarget:
-    """What was explained.
-
-    Attributes:
-        name: how it is called on screen and in file names, such as "282_tiger_cat".
-        index: the class, or None where the target is not a class.
-        label: the class's full label, or None where the model comes without labels.
-        region: where a segmenter's class was explained; None for other targets.
-    """
-
-    name: str
-    index: int | None = None
-    label: str | None = None
-    region: ExplainedRegion | None = None
-
-    @classmethod
-    def of(cls, target: Target) -> ExplainedTarget:
-        """Return the description of an object of `onnxplain.targets`."""
-        if isinstance(target, Class):
-            return cls.of_class(target.index, target.label)
-        if not isinstance(target, Region):
-            return cls(target.name)
-        region = ExplainedRegion(target.where, target.pixels, target.cells.shape)
-        return cls(
-            region_name(target.index, target.label, target.where),
-            target.index,
-            target.label,
-            region,
-        )
-
-    @classmethod
-    def of_class(cls, index: int, label: str | None = None) -> ExplainedTarget:
-        """Return the target for a class, named after its index and its label."""
-        return cls(target_name(index, label), index, label)
-
-    @property
-    def title(self) -> str:
-        """Return the label, or the name where there is none, and the region."""
-        if self.region is None:
-            return self.label or self.name
-        return f"{self.label or self.index} @ {self.region.where}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all of it in JSON types."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, eq=False)

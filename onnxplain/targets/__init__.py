@@ -7,7 +7,6 @@ from onnxplain.targets.kinds import (
     NoClass,
     Region,
     Similarity,
-    SmoothTarget,
     Target,
 )
 from onnxplain.targets.specs import Answered, LabelBook, TargetSpec, as_list, resolve
@@ -21,7 +20,6 @@ __all__ = [
     "NoClass",
     "Region",
     "Similarity",
-    "SmoothTarget",
     "Target",
     "TargetSpec",
     "as_list",

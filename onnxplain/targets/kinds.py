@@ -1,107 +1,159 @@
-"""What is being explained: one number per sample, read off the model's answer."""
+"""What is explained: one number per sample, read off the model's answer."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import numpy as np
 
 from onnxplain.errors import TargetError
+from onnxplain.formulas.namespace import Namespace
+from onnxplain.formulas.numpy_namespace import NUMPY
+from onnxplain.targets.described import ExplainedRegion, ExplainedTarget, region_name
 from onnxplain.tensors import Array, FloatArray
 
 
-@runtime_checkable
-class Target(Protocol):
-    """A number to explain. `name` is what files and reports call it."""
+class Target(ABC):
+    """A number to explain.
+
+    Write a frozen dataclass with a `name` and a `formula`, which may be explained by every method:
+    numpy runs the formula, and methods with gradients write it as nodes and differentiate it.
+    """
+
+    linear: ClassVar[bool] = False
+    """Whether the number is linear in the answer: methods that distribute it need that."""
+
+    own_kind: ClassVar[str | None] = None
+    """What kind of number it is, for targets that read the tensor of scores as it is.
+
+    None for targets that read logits or probabilities, as the method's `score` says.
+    """
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """Short, for files and reports."""
 
+    @abstractmethod
+    def formula(self, xp: Namespace, answer: Any, **parameters: Any) -> Any:
+        """The number of each sample, (N,), from answers (N, ...) and `parameters`, (N, ...)."""
+
+    def parameters(self, shape: tuple[int, ...]) -> Mapping[str, Array]:
+        """What differs between targets that share a formula, without the batch axis.
+
+        `shape` is that of one sample's answer. Numbers are float32, places int64.
+        """
+        return {}
+
+    def check(self, shape: tuple[int, ...]) -> None:  # noqa: B027 - any may fit
+        """Check that the target fits an answer of that shape, the batch axis left out.
+
+        Raises:
+            TargetError: it does not.
+        """
+
+    def family(self, shape: tuple[int, ...]) -> Hashable:
+        """Targets whose families are equal differ in their parameters alone."""
+        given = self.parameters(shape)
+        shapes = ((name, array.shape) for name, array in given.items())
+        return (type(self), *shapes) if given else self
+
     def score(self, answers: Array) -> FloatArray:
-        """The number for each sample, (N,), from the model's answers, (N, ...)."""
+        """The number of each sample, float32 (N,), from the model's answers, (N, ...).
 
+        Raises:
+            TargetError: the target does not fit answers of that shape.
+        """
+        shape = answers.shape[1:]
+        self.check(shape)
+        given = {
+            name: np.broadcast_to(value, (len(answers), *value.shape))
+            for name, value in self.parameters(shape).items()
+        }
+        found = np.asarray(self.formula(NUMPY, answers, **given))
+        return found.astype(np.float32, copy=False)
 
-@runtime_checkable
-class SmoothTarget(Target, Protocol):
-    """A target that methods with gradients can explain too."""
-
-    def gradient(self, answers: Array) -> FloatArray:
-        """The derivative of each sample's number by its answer, (N, ...) like `answers`."""
+    @property
+    def described(self) -> ExplainedTarget:
+        """How files, captions and reports call it."""
+        return ExplainedTarget(self.name)
 
 
 @dataclass(frozen=True)
-class Class:
-    """The score of one class of a classifier, whose answer is one number per class."""
+class Class(Target):
+    """The score of one class of a classifier, whose answer is one number per class.
+
+    An index of −1 is the class with the largest score, −2 the one after it, and so on: only while
+    it is not known yet which class that is.
+    """
 
     index: int
     label: str | None = None
+    linear: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
         """Index and label."""
         return str(self.index) if self.label is None else f"{self.index} {self.label}"
 
-    def score(self, answers: Array) -> FloatArray:
-        """Column `index` of the scores.
+    def parameters(self, shape: tuple[int, ...]) -> Mapping[str, Array]:
+        """See `Target`."""
+        return {"code": np.array(self.index, np.int64)}
 
-        Raises:
-            TargetError: the answer is not one number per class, or has no such class.
-        """
-        rows = class_scores(answers)
-        if not 0 <= self.index < rows.shape[1]:
+    def formula(self, xp: Namespace, answer: Any, **parameters: Any) -> Any:
+        """The element at the index."""
+        rows = xp.flatten(answer)
+        return xp.take(rows, xp.ranked(rows, parameters["code"]))
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """See `Target`: the answer is one number per class, and has such a class."""
+        count = class_count(shape)
+        if not 0 <= self.index < count:
             raise TargetError(
-                f"There is no class {self.index}: the model has {rows.shape[1]} classes, "
-                f"0 to {rows.shape[1] - 1}."
+                f"There is no class {self.index}: the model has {count} classes, 0 to {count - 1}."
             )
-        return rows[:, self.index]
 
-    def gradient(self, answers: Array) -> FloatArray:
-        """1 for the class, 0 for all others."""
-        slopes = np.zeros(answers.shape, np.float32)
-        slopes.reshape(len(answers), -1)[:, self.index] = 1
-        return slopes
+    @property
+    def described(self) -> ExplainedTarget:
+        """See `Target`."""
+        return ExplainedTarget.of_class(self.index, self.label)
 
 
 @dataclass(frozen=True)
-class Element:
-    """One element of the answer, by its index behind the batch axis."""
+class Element(Target):
+    """One element of the answer, by its index after the batch axis."""
 
     index: tuple[int, ...]
+    linear: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
         """The index, as in `element 3,10,10`."""
         return "element " + ",".join(map(str, self.index))
 
-    def score(self, answers: Array) -> FloatArray:
-        """The element of each sample.
+    def parameters(self, shape: tuple[int, ...]) -> Mapping[str, Array]:
+        """See `Target`."""
+        place = tuple(i % size for i, size in zip(self.index, shape, strict=True))
+        return {"place": np.array(np.ravel_multi_index(place, shape), np.int64)}
 
-        Raises:
-            TargetError: the answer has no such element.
-        """
-        shape = answers.shape[1:]
+    def formula(self, xp: Namespace, answer: Any, **parameters: Any) -> Any:
+        """The element at the index."""
+        return xp.take(xp.flatten(answer), parameters["place"])
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """See `Target`: the answer has such an element."""
         inside = len(self.index) == len(shape) and all(
             -size <= i < size for i, size in zip(self.index, shape, strict=True)
         )
         if not inside:
             raise TargetError(f"The answer of shape {shape} has no element {self.index}.")
-        return np.asarray(answers[self._place], np.float32)
-
-    def gradient(self, answers: Array) -> FloatArray:
-        """1 for the element, 0 for all others."""
-        slopes = np.zeros(answers.shape, np.float32)
-        slopes[self._place] = 1
-        return slopes
-
-    @property
-    def _place(self) -> tuple[slice | int, ...]:
-        return (slice(None), *self.index)
 
 
 @dataclass(frozen=True, eq=False)
-class Mask:
+class Mask(Target):
     """A weighted sum of the answer: a region of a segmentation map, a set of classes, ...
 
     `weights` has the shape of one sample's answer. For "class 3 inside this region, on average",
@@ -110,35 +162,32 @@ class Mask:
 
     weights: FloatArray
     name: str = "mask"
+    linear: ClassVar[bool] = True
 
-    def score(self, answers: Array) -> FloatArray:
-        """The weighted sum for each sample.
+    def parameters(self, shape: tuple[int, ...]) -> Mapping[str, Array]:
+        """See `Target`."""
+        return {"weights": np.asarray(self.weights, np.float32)}
 
-        Raises:
-            TargetError: the weights do not have the answer's shape.
-        """
-        if self.weights.shape != answers.shape[1:]:
+    def formula(self, xp: Namespace, answer: Any, **parameters: Any) -> Any:
+        """The weighted sum."""
+        return xp.sum(xp.flatten(parameters["weights"]) * xp.flatten(answer), axis=-1)
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """See `Target`: the weights have the answer's shape."""
+        if self.weights.shape != shape:
             raise TargetError(
-                f"The mask has shape {self.weights.shape}, the answer {answers.shape[1:]}: they "
-                "must be the same."
+                f"The mask has shape {self.weights.shape}, the answer {shape}: they must be the "
+                "same."
             )
-        axes = tuple(range(1, answers.ndim))
-        product: FloatArray = (answers.astype(np.float32) * self.weights).sum(axis=axes)
-        return product
-
-    def gradient(self, answers: Array) -> FloatArray:
-        """The weights."""
-        slopes: FloatArray = np.broadcast_to(self.weights, answers.shape).astype(np.float32)
-        return slopes
 
 
 @dataclass(frozen=True, eq=False)
-class Region:
+class Region(Target):
     """The mean score of a class over some cells of a map of scores, as segmenters answer.
 
     `cells` is bool, of the shape of the map's rows and columns, and `axis` the axis of the classes
     in the answer (N, ...): 1, or -1 where they come last. `where` says in words which cells these
-    are. They stay the same whatever the answer is, so that the gradient is constant.
+    are. They stay the same whatever the answer is.
 
     Vinogradova, Dibrov and Myers, "Towards Interpretable Semantic Segmentation via
     Gradient-weighted Class Activation Mapping", AAAI 2020, with the mean for their sum.
@@ -152,6 +201,7 @@ class Region:
     axis: int = 1
     label: str | None = None
     where: str = "region"
+    linear: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cells", np.asarray(self.cells, bool))
@@ -168,40 +218,48 @@ class Region:
         """Number of cells."""
         return int(self.cells.sum())
 
-    def score(self, answers: Array) -> FloatArray:
-        """The mean for each sample.
+    def parameters(self, shape: tuple[int, ...]) -> Mapping[str, Array]:
+        """See `Target`."""
+        weights = np.zeros((1, *shape), np.float32)
+        np.moveaxis(weights, self.axis, 1)[:, self.index, self.cells] = 1 / self.pixels
+        return {"weights": weights[0]}
 
-        Raises:
-            TargetError: the answer has no such class, or its map has another shape.
-        """
-        shape = answers.shape[1:]
-        maps = np.moveaxis(answers, self.axis, 1) if len(shape) > 1 else answers
-        if maps.shape[2:] != self.cells.shape:
+    def formula(self, xp: Namespace, answer: Any, **parameters: Any) -> Any:
+        """The mean over the cells."""
+        return xp.sum(xp.flatten(parameters["weights"]) * xp.flatten(answer), axis=-1)
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """See `Target`: the answer has such a class, and its map this shape."""
+        classes, *grid = np.moveaxis(np.empty((0, *shape)), self.axis, 1).shape[1:]
+        if tuple(grid) != self.cells.shape:
             raise TargetError(
                 f"The region has the shape {self.cells.shape}, and the answer {shape} with its "
                 f"classes on axis {self.axis}: make it of the shape of the answer's other axes."
             )
-        if not 0 <= self.index < maps.shape[1]:
+        if not 0 <= self.index < classes:
             raise TargetError(
-                f"There is no class {self.index}: the model has {maps.shape[1]} classes, "
-                f"0 to {maps.shape[1] - 1}."
+                f"There is no class {self.index}: the model has {classes} classes, "
+                f"0 to {classes - 1}."
             )
-        mean: FloatArray = maps[:, self.index][:, self.cells].mean(axis=1, dtype=np.float64)
-        return mean.astype(np.float32)
 
-    def gradient(self, answers: Array) -> FloatArray:
-        """1 / pixels at the cells of the class, 0 elsewhere."""
-        slopes = np.zeros(answers.shape, np.float32)
-        np.moveaxis(slopes, self.axis, 1)[:, self.index, self.cells] = 1 / self.pixels
-        return slopes
+    @property
+    def described(self) -> ExplainedTarget:
+        """See `Target`."""
+        region = ExplainedRegion(self.where, self.pixels, self.cells.shape)
+        name = region_name(self.index, self.label, self.where)
+        return ExplainedTarget(name, self.index, self.label, region)
 
 
 @dataclass(frozen=True, eq=False)
-class Similarity:
-    """Cosine of the angle between the answer and a reference embedding."""
+class Similarity(Target):
+    """Cosine of the angle between the answer and a reference embedding.
+
+    An embedding has no probabilities: the tensor is read as it is.
+    """
 
     reference: FloatArray
     name: str = "similarity"
+    own_kind: ClassVar[str | None] = "similarity"
     _unit: FloatArray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -211,52 +269,41 @@ class Similarity:
             raise TargetError("The reference embedding is zero or not finite.")
         object.__setattr__(self, "_unit", flat / np.float32(length))
 
-    def score(self, answers: Array) -> FloatArray:
-        """The cosine for each sample.
+    def parameters(self, shape: tuple[int, ...]) -> Mapping[str, Array]:
+        """See `Target`."""
+        return {"unit": self._unit}
 
-        Raises:
-            TargetError: the reference does not have the answer's size.
-        """
-        units, _ = self._directions(answers)
-        cosine: FloatArray = units @ self._unit
-        return cosine
+    def formula(self, xp: Namespace, answer: Any, **parameters: Any) -> Any:
+        """A · u / |a|, with the reference's direction u."""
+        rows = xp.flatten(answer)
+        length = xp.sqrt(xp.sum(rows * rows, axis=-1))
+        shortest = float(np.finfo(np.float32).tiny)
+        return xp.sum(rows * parameters["unit"], axis=-1) / xp.maximum(length, shortest)
 
-    def gradient(self, answers: Array) -> FloatArray:
-        """(u − cos · a/|a|) / |a|, with the reference's direction u."""
-        units, lengths = self._directions(answers)
-        slopes = (self._unit - (units @ self._unit)[:, None] * units) / lengths
-        return slopes.reshape(answers.shape).astype(np.float32, copy=False)
-
-    def _directions(self, answers: Array) -> tuple[FloatArray, FloatArray]:
-        """Each answer as a unit vector, (N, size), and its length, (N, 1)."""
-        rows = answers.reshape(len(answers), -1).astype(np.float32)
-        if rows.shape[1] != self._unit.size:
-            raise TargetError(
-                f"The reference has {self._unit.size} elements, the answer {rows.shape[1]}."
-            )
-        norms = np.linalg.norm(rows, axis=1, keepdims=True).astype(np.float32)
-        lengths = np.maximum(norms, np.finfo(np.float32).tiny)
-        return rows / lengths, lengths
+    def check(self, shape: tuple[int, ...]) -> None:
+        """See `Target`: the reference has the answer's size."""
+        size = int(np.prod(shape))
+        if size != self._unit.size:
+            raise TargetError(f"The reference has {self._unit.size} elements, the answer {size}.")
 
 
 @dataclass(frozen=True)
-class NoClass:
+class NoClass(Target):
     """Nothing in particular, for methods whose map is the same for all targets."""
 
     name: str = "no_class"
 
-    def score(self, answers: Array) -> FloatArray:
+    def formula(self, xp: Namespace, answer: Any, **parameters: Any) -> Any:
         """NaN: there is no number."""
-        return np.full(len(answers), np.nan, np.float32)
+        return xp.sum(xp.flatten(answer) * 0, axis=-1) + float("nan")
 
 
-def class_scores(answers: Array) -> FloatArray:
-    """The answers as (N, classes).
+def class_count(shape: tuple[int, ...]) -> int:
+    """How many classes an answer of that shape has, the batch axis left out.
 
     Raises:
         TargetError: there is more than one number per class.
     """
-    shape = answers.shape[1:]
     if not is_one_number_per_class(shape):
         maps = (
             "a class of a segmenter is a target such as '1@all', with --labels where its classes "
@@ -269,7 +316,7 @@ def class_scores(answers: Array) -> FloatArray:
             f"{maps}explain one element by its index, as in --target {middle(shape)}, or a "
             "weighted sum with onnxplain.targets.Mask."
         )
-    return answers.reshape(len(answers), -1).astype(np.float32)
+    return int(np.prod(shape))
 
 
 def is_one_number_per_class(shape: tuple[int, ...]) -> bool:

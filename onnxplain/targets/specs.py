@@ -16,7 +16,7 @@ from onnxplain.targets.kinds import (
     Element,
     Region,
     Target,
-    class_scores,
+    class_count,
     is_one_number_per_class,
 )
 from onnxplain.targets.places import ALL, FORMS, place
@@ -105,6 +105,19 @@ class Answered:
             raise _not_finite()
         return found
 
+    def top(self, count: int) -> Sequence[int]:
+        """The classes with the largest scores, the largest first.
+
+        Raises:
+            MapError: the scores are not finite, so that there is no such class.
+            TargetError: the answer is not one number per class, or holds fewer classes.
+        """
+        _check_count(count, self.values.shape[1:])
+        scores = self.values[0].ravel().astype(np.float32)
+        if not np.isfinite(scores).all():
+            raise _not_finite()
+        return [int(i) for i in np.argsort(-scores, kind="stable")[:count]]
+
     def predicted(self) -> Array:
         """Where each class is predicted, (classes, rows, columns)."""
         maps = self.maps
@@ -118,6 +131,15 @@ class Answered:
         if self.placement is None:
             return np.ones(grid, bool)
         return place(ALL, self.placement, grid)
+
+
+class Unanswered(Answered):
+    """The same, as long as only the shape of the answer is known: one number per class."""
+
+    def top(self, count: int) -> Sequence[int]:
+        """Codes for those classes, see `Class`."""
+        _check_count(count, self.values.shape[1:])
+        return [-1 - rank for rank in range(count)]
 
 
 def as_list(given: TargetSpec | Iterable[TargetSpec], count: int = 1) -> list[TargetSpec]:
@@ -155,9 +177,11 @@ def resolve(spec: TargetSpec, answered: Answered) -> list[Target]:
         TargetError: no class, or more than one, is called that, or it is found nowhere.
         MapError: the scores are not finite, so that there is no top class.
     """
+    shape = answered.values.shape[1:]
     if isinstance(spec, Target):
+        spec.check(shape)
         return [spec]
-    text, shape = str(spec).strip(" ,"), answered.values.shape[1:]
+    text = str(spec).strip(" ,")
     labelled = _label_first(text, answered.labels)
     if labelled is not None:
         return _meant(*labelled, answered)
@@ -202,21 +226,18 @@ def _parted(piece: str) -> tuple[str, list[str]]:
 
 def _meant(what: str, places: Sequence[str], answered: Answered) -> list[Target]:
     if answered.classes is None:
-        class_scores(answered.values)
+        class_count(answered.values.shape[1:])
         if places:
             raise TargetError(
                 f"{what}@{'@'.join(places)} names a place, and only a segmenter's answer, a score "
                 f"for each class in each cell, has places: this one has the shape "
                 f"{answered.values.shape[1:]}."
             )
-        return [_class(i, answered) for i in _indices(what, answered)]
+        top = _TOP.fullmatch(what)
+        if top:
+            return [Class(i, answered.label(i)) for i in answered.top(int(top[1]))]
+        return [_class(_index(what, answered), answered)]
     return _regions(what, places or [PREDICTED], answered)
-
-
-def _indices(what: str, answered: Answered) -> Sequence[int]:
-    """Classes by index, by name or by rank."""
-    top = _TOP.fullmatch(what)
-    return _top(int(top[1]), answered) if top else [_index(what, answered)]
 
 
 def _index(what: str, answered: Answered) -> int:
@@ -243,17 +264,14 @@ def _is_label(text: str, labels: LabelBook | None) -> bool:
 
 def _class(index: int, answered: Answered) -> Class:
     target = Class(index, answered.label(index))
-    target.score(answered.values)
+    target.check(answered.values.shape[1:])
     return target
 
 
-def _top(count: int, answered: Answered) -> Sequence[int]:
-    scores = class_scores(answered.values)[0]
-    if not np.isfinite(scores).all():
-        raise _not_finite()
-    if not 1 <= count <= scores.size:
-        raise TargetError(f"There is no top{count}: the model has {scores.size} classes.")
-    return [int(i) for i in np.argsort(-scores, kind="stable")[:count]]
+def _check_count(count: int, shape: tuple[int, ...]) -> None:
+    classes = class_count(shape)
+    if not 1 <= count <= classes:
+        raise TargetError(f"There is no top{count}: the model has {classes} classes.")
 
 
 def _regions(what: str, places: Sequence[str], answered: Answered) -> list[Target]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import onnx_graphsurgeon as gs
+from numpy.typing import DTypeLike
 
 PREFIX = "onnxplain/"
 """Names of everything that is added to a graph start with this."""
@@ -46,9 +48,11 @@ class Builder:
         self.graph.nodes.append(gs.Node(op, name, attributes, tensors, outputs))
         return outputs
 
-    def input(self, name: str, shape: tuple[int | str, ...]) -> gs.Variable:
-        """A new float32 input of the graph, named under the prefix."""
-        variable = gs.Variable(PREFIX + name, np.float32, list(shape))
+    def input(
+        self, name: str, shape: Sequence[int | str], dtype: DTypeLike = np.float32
+    ) -> gs.Variable:
+        """A new input of the graph, named under the prefix that all additions share."""
+        variable = gs.Variable(PREFIX + name, np.dtype(dtype), list(shape))
         self.graph.inputs.append(variable)
         return variable
 

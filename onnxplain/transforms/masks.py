@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from onnxplain.interpolation import interpolation
 from onnxplain.model.model import Model
 from onnxplain.model.shapes import Shape
 from onnxplain.tensors import Array, FloatArray, TensorSpec
@@ -166,15 +167,6 @@ def box_feeds(rank: int, boxes: Mapping[int, tuple[Array, Array]]) -> dict[str, 
         for end, places in zip(("start", "stop"), ends, strict=True):
             feeds[f"{end}_{axis}"] = places.astype(np.float32).reshape(-1, *[1] * (rank - 1))
     return feeds
-
-
-def interpolation(length: int, cells: int) -> FloatArray:
-    """Bilinear enlargement of `cells` values to `length`, as a matrix (length, cells)."""
-    place = np.clip((np.arange(length) + 0.5) * cells / length - 0.5, 0, cells - 1)
-    hats: FloatArray = np.maximum(0, 1 - np.abs(place[:, None] - np.arange(cells))).astype(
-        np.float32
-    )
-    return hats
 
 
 def masked(

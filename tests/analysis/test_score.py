@@ -12,7 +12,7 @@ from tiny import Array, noise, run, tiny
 
 from onnxplain.analysis.score import find_score
 from onnxplain.errors import ModelError
-from onnxplain.execution.answers import answer
+from onnxplain.execution.answers import read
 from onnxplain.model.load import load
 from onnxplain.transforms.extract import with_outputs
 
@@ -117,8 +117,9 @@ def test_logits_and_probabilities(name: str, opset: int) -> None:
     tolerance = 0.013 if "quantize" in nodes.lower() else 1e-5
     probabilities = {"softmax": softmax(LOGITS, 1), "sigmoid": expit(LOGITS)}[kind]
     for asked, expected in (("logit", LOGITS), ("probability", probabilities)):
-        reading = answer(score, asked, lambda _: None)  # type: ignore[arg-type]
-        got = reading.finish.forth(fetch(proto, reading.tensor)).reshape(2, 3)
+        found = fetch(proto, read(score, asked, lambda _: None, (1,)).tensor)  # type: ignore[arg-type]
+        reading = read(score, asked, lambda _: None, found[:1].shape)  # type: ignore[arg-type]
+        got = reading.answers(found).reshape(2, 3)
         np.testing.assert_allclose(got, expected, atol=tolerance)
         assert got.dtype == np.float32
 
@@ -143,9 +144,9 @@ def fetch(proto: ModelProto, tensor: str) -> Array:
 @pytest.mark.parametrize("nodes", ["y = Identity(z)", "y = Sigmoid(z)"])
 def test_one_number_is_the_logit_of_a_yes(nodes: str) -> None:
     proto = tiny("z = Neg(x) " + nodes, "float[N,1] x")
-    reading = answer(find_score(load(proto)), "probability", lambda _: None)
+    reading = read(find_score(load(proto)), "probability", lambda _: None, (1, 1))
     x = noise(5, 1)
-    got = reading.finish.forth(run(proto, {"x": x}, [reading.tensor])[0])
+    got = reading.answers(run(proto, {"x": x}, [reading.tensor])[0])
     np.testing.assert_allclose(got, expit(-x), rtol=1e-5)
 
 

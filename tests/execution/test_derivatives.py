@@ -15,11 +15,13 @@ from onnx import ModelProto
 from tiny import Array, noise, run, tiny
 
 from onnxplain import Explainer
-from onnxplain.errors import GradientError, TargetError
+from onnxplain.errors import GradientError
 from onnxplain.execution import derivatives
-from onnxplain.methods.base import Maps, Method, Subject
-from onnxplain.methods.points import Blend, Given
-from onnxplain.targets import Element, Mask, Similarity
+from onnxplain.execution.points import Blend, Given
+from onnxplain.execution.subject import Subject
+from onnxplain.formulas.namespace import Namespace
+from onnxplain.methods.base import Maps, SampledMethod
+from onnxplain.targets import Element, Mask, Similarity, Target
 from onnxplain.transforms.masks import Share
 
 X = noise(1, 3, 6, 6)
@@ -93,7 +95,7 @@ def test_the_gradient_of_every_target(case: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probe(Method):
+class Probe(SampledMethod):
     """Gradients of the first target at points between a baseline and the sample."""
 
     name: ClassVar[str] = "probe"
@@ -160,16 +162,29 @@ def test_points_in_batches_are_points_one_by_one(
     assert max(told["batches"]) == largest
 
 
-class OnlyScore:
-    name = "own"
+@dataclass(frozen=True)
+class Margin(Target):
+    """How far the first score is above the second, squared."""
 
-    def score(self, answers: Array) -> Array:
-        return answers[:, 0].astype(np.float32)
+    name: str = "margin"
+
+    def formula(self, xp: Namespace, answer: Any, **parameters: Any) -> Any:
+        first, second = (
+            xp.sum(answer * np.array(one, np.float32), axis=-1) for one in ([1, 0, 0], [0, 1, 0])
+        )
+        return (first - second) ** 2
 
 
-def test_a_target_without_a_gradient_is_refused() -> None:
-    with pytest.raises(TargetError, match=r"'own' has no method `gradient`.*scorecam"):
-        Explainer(build()).attribute(X, "gradient", OnlyScore())
+@pytest.mark.parametrize("method", ["gradient", "integrated_gradients", "gradcam"])
+def test_a_target_of_the_users_own_is_a_formula(method: str) -> None:
+    proto = build(LOGITS)
+    options = {"baseline": "zeros", "steps": 1} if method == "integrated_gradients" else {}
+    found = Explainer(proto).attribute(X, method, Margin(), **options)
+    scores = answer(proto, X)[0]
+    np.testing.assert_allclose(found.scores, (scores[0] - scores[1]) ** 2, rtol=1e-5)
+    if method == "gradient":
+        expected = slopes(lambda x: np.subtract(*answer(proto, x)[0, :2]) ** 2)
+        np.testing.assert_allclose(found.values, expected, atol=3e-4 * np.abs(expected).max())
 
 
 def test_a_graph_that_no_longer_answers_as_the_model_does_is_not_differentiated(

@@ -13,8 +13,9 @@ from tiny import noise, tiny
 
 from onnxplain import Explainer
 from onnxplain.errors import GradientError
-from onnxplain.execution import derivatives, explained
+from onnxplain.execution import derivatives
 from onnxplain.execution.sample import Sample
+from onnxplain.explainer import requests
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
 SETTINGS = {"size": (8, 8), "scale": 1 / 255, "layout": "NCHW"}
@@ -39,13 +40,17 @@ def samples(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Sample]]:
         seen.append(weakref.ref(sample))
         return sample
 
-    monkeypatch.setattr(explained, "Sample", made)
+    monkeypatch.setattr(requests, "Sample", made)
     return seen
 
 
 @pytest.mark.parametrize(
     ("method", "options"),
-    [("layercam", {"layer": "a,b"}), ("occlusion", {}), ("smoothgrad", {"samples": 2})],
+    [
+        ("smooth_gradcam++", {"layer": "a,b", "samples": 2}),
+        ("occlusion", {}),
+        ("smoothgrad", {"samples": 2}),
+    ],
 )
 def test_a_sample_is_gone_when_it_is_explained(
     samples: list[weakref.ref[Sample]], method: str, options: dict[str, Any]
@@ -117,7 +122,7 @@ def test_forward_passes_are_those_that_were_run(
     before = explainer.session_runs
     told = explainer.explain(PICTURE, method, 0, score=score, **options).diagnostics
     assert told["forward_passes"] == explainer.session_runs - before
-    assert told["forward_passes"] > (20 if score == "probability" else 10)
+    assert 10 < told["forward_passes"] < 20  # the graph itself finds the seeds of a probability
     assert told["backward_passes"] == 10
 
 

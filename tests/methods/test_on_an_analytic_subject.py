@@ -11,11 +11,12 @@ from references.perturbation import scorecam as reference_scorecam
 from references.perturbation import scorecam_mask
 from references.resize import upsample_half_pixel
 
-from onnxplain.analysis.classifier import Classifier
 from onnxplain.analysis.layers import Layer
 from onnxplain.analysis.layout import Layout
-from onnxplain.errors import MapError, TargetError
-from onnxplain.methods.base import Batch, Method, Subject
+from onnxplain.errors import MapError
+from onnxplain.execution.subject import Batch, Subject
+from onnxplain.formulas.numpy_namespace import NUMPY
+from onnxplain.methods.base import SampledMethod
 from onnxplain.methods.cam import CAM, EigenCAM, FeatureMaps
 from onnxplain.methods.occlusion import Occlusion
 from onnxplain.methods.perturb_layer import AblationCAM, ReciproCAM
@@ -40,7 +41,6 @@ class Linear:
         self.shown = RANDOM.normal(size=(4, 2, 3)).astype(np.float32)
         self.absent = RANDOM.normal(size=self.x.shape).astype(np.float32)
         self.spatial, self.smooth = (2, 3), True
-        self.classes: tuple[int | None, ...] = (1, 0)
         self.calls: dict[str, int] = {}
         self.at_input = True
 
@@ -83,9 +83,6 @@ class Linear:
         masks = self._masks(mask, feeds, (1, *self.shown.shape))
         for part in self._parts(len(masks)):
             yield Batch(part, self._scores(masks[part] * self.shown))
-
-    def classifier(self) -> Classifier:
-        return Classifier("a", "average", np.array([[1, 0, 0, 0], [0, 2, 0, -1]], np.float32))
 
     def spread(self, maps: Array) -> Array:
         return np.repeat(maps[:, None], 3, axis=1).astype(np.float32)
@@ -137,7 +134,7 @@ MASKS: dict[type, Callable[..., Array]] = {
 }
 
 
-def explain(method: Method, **changes: Any) -> tuple[Array, Linear]:
+def explain(method: SampledMethod, **changes: Any) -> tuple[Array, Linear]:
     subject = Linear()
     for name, value in changes.items():
         setattr(subject, name, value)
@@ -190,30 +187,28 @@ def test_reciprocam_of_a_linear_head() -> None:
     assert subject.calls == {"samples": 2 * 3}
 
 
-def test_cam_of_each_target_and_none_of_what_is_no_class() -> None:
-    found, subject = explain(CAM())
-    a = subject.shown
-    assert_allclose(found, [2 * a[1] - a[3], a[0]], rtol=1e-6)
-    assert subject.calls == {}
-    with pytest.raises(TargetError, match="explains single outputs only: use gradcam"):
-        explain(CAM(), classes=(1, None))
+def test_cam_weights_channels_by_the_rows_of_the_classes() -> None:
+    a = RANDOM.normal(size=(2, 4, 2, 3)).astype(np.float32)
+    rows = np.array([[0, 2, 0, -1], [1, 0, 0, 0]], np.float32)[:, :, None, None]
+    found = CAM().map(NUMPY, rows, a)
+    assert_allclose(found, [2 * a[0, 1] - a[0, 3], a[1, 0]], rtol=1e-6)
 
 
-def test_eigencam_is_positive_on_the_whole_and_the_same_for_all_targets() -> None:
+def test_eigencam_is_positive_on_the_whole() -> None:
     pattern = np.array([[1.0, -2, -3], [-1, 0, -1]])
-    shown = (np.array([3, 0, -4, 0])[:, None, None] * pattern).astype(np.float32)
-    found, _ = explain(EigenCAM(), shown=shown)
-    assert_allclose(found, [-5 * pattern] * 2, atol=1e-5)
+    shown = np.array([3, 0, -4, 0])[:, None, None] * pattern
+    assert_allclose(EigenCAM().map(NUMPY, shown[None]), [-5 * pattern], atol=1e-5)
+    assert_allclose(EigenCAM().report(NUMPY, shown[None])["explained_variance"], [1])
 
 
 def test_feature_maps_are_the_activation_and_their_heat_is_one_channel_or_the_mean() -> None:
-    found, subject = explain(FeatureMaps())
-    assert_allclose(found, [subject.shown] * 2)
-    assert_allclose(FeatureMaps().heat(found[0], (2, 3)), subject.shown.mean(axis=0))
-    assert_allclose(FeatureMaps(channel=2).heat(found[0], (2, 3)), subject.shown[2])
-    sheet = FeatureMaps(channel=2).sheet(found[0])
+    shown = RANDOM.normal(size=(4, 2, 3)).astype(np.float32)
+    assert_allclose(FeatureMaps().map(NUMPY, shown[None]), [shown])
+    assert_allclose(FeatureMaps().heat(shown, (2, 3)), shown.mean(axis=0))
+    assert_allclose(FeatureMaps(channel=2).heat(shown, (2, 3)), shown[2])
+    sheet = FeatureMaps(channel=2).sheet(shown)
     assert sheet is not None
-    assert_allclose(sheet, subject.shown[2:3])
+    assert_allclose(sheet, shown[2:3])
 
 
 def test_rise_weights_each_mask_by_its_score() -> None:

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from onnxplain.errors import MapError
-from onnxplain.results.explanation import ExplainedTarget, Explanation, ModelFacts, Provenance
+from onnxplain.results.explanation import Explanation, ModelFacts, Provenance
+from onnxplain.targets.described import ExplainedTarget
 
 
 def make(heatmap, picture_shape=(4, 6, 3), **changes):

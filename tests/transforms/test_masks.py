@@ -11,6 +11,7 @@ from onnx import ModelProto, TensorProto, helper
 from scipy.ndimage import map_coordinates
 from tiny import Array, noise
 
+from onnxplain.interpolation import interpolation
 from onnxplain.model.load import load
 from onnxplain.runtime.session import Session
 from onnxplain.transforms.builder import Builder
@@ -26,7 +27,6 @@ from onnxplain.transforms.masks import (
     Upsampled,
     X,
     box_feeds,
-    interpolation,
     masked,
 )
 

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import unicodedata
-import zlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
+
+from onnxplain.file_names import safe_name
+from onnxplain.targets.described import LONGEST_TARGET
 
 if TYPE_CHECKING:
     from onnxplain.results.explanation import Explanation
 
-_UNSAFE = frozenset('<>:"/\\|?*')
-_RESERVED_ON_WINDOWS = frozenset(
-    ["con", "prn", "aux", "nul"]
-    + [f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)]
-)
 # Together with the dots and the longest ending they stay below the usual limit of 255 bytes.
-_PICTURE_BYTES = 120
 _METHOD_BYTES = 40
-_TARGET_BYTES = 60
-_LABEL_BYTES = 16  # of a class whose name a region follows
 
 
 def file_stem(explanation: Explanation, picture_name: str | None = None) -> str:
@@ -28,56 +21,11 @@ def file_stem(explanation: Explanation, picture_name: str | None = None) -> str:
     picture = picture_name or (path.stem if path else "picture")
     return ".".join(
         [
-            safe_name(picture, _PICTURE_BYTES),
+            safe_name(picture),
             safe_name(explanation.method, _METHOD_BYTES),
-            safe_name(explanation.target.name, _TARGET_BYTES),
+            safe_name(explanation.target.name, LONGEST_TARGET),
         ]
     )
-
-
-def target_name(index: int, label: str | None) -> str:
-    """Return a class's short name, such as "282_tiger_cat".
-
-    Of a label that lists synonyms ("tabby, tabby cat") only the first is used.
-    """
-    first = (label or "").split(",")[0]
-    words = "".join(c if c.isalnum() or c in "-+" else " " for c in first).split()
-    return "_".join([str(index), *words])
-
-
-def region_name(index: int, label: str | None, where: str) -> str:
-    """Return a region's short name, such as "15_person@box_10,20,64,48".
-
-    A name that must be changed to be one of a file, as that of a mask in a folder, ends in a
-    checksum of what it was: two masks of one name in two folders stay apart.
-    """
-    short = target_name(index, label and safe_name(label, _LABEL_BYTES))
-    name = f"{short}@{where}".replace(":", "_")
-    if safe_name(name, _TARGET_BYTES) == name:
-        return name
-    checksum = f"~{zlib.crc32(where.encode(errors='surrogateescape')):08x}"
-    return safe_name(name, _TARGET_BYTES - len(checksum)) + checksum
-
-
-def safe_name(name: str, max_bytes: int = _PICTURE_BYTES) -> str:
-    """Make a name one that every operating system takes as part of a file name.
-
-    Characters that some system refuses, or that nobody can see, become "_"; so does a leading dot,
-    which would hide the file. The name is cut to `max_bytes` bytes of UTF-8.
-    """
-    composed = unicodedata.normalize("NFC", name)
-    safe = "".join("_" if _is_unsafe(c) else c for c in composed)
-    safe = safe.encode()[:max_bytes].decode(errors="ignore").strip()
-    if safe.startswith("."):
-        safe = "_" + safe[1:]
-    if safe.split(".")[0].lower() in _RESERVED_ON_WINDOWS:
-        safe = "_" + safe
-    return safe or "_"
-
-
-def _is_unsafe(character: str) -> bool:
-    # The categories C*: control and format characters, lone surrogates, unassigned.
-    return character in _UNSAFE or unicodedata.category(character).startswith("C")
 
 
 def unique_names(names: Iterable[str]) -> list[str]:

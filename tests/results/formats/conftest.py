@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxplain.results.explanation import ExplainedTarget, Explanation, ModelFacts, Provenance
+from onnxplain.results.explanation import Explanation, ModelFacts, Provenance
+from onnxplain.targets.described import ExplainedTarget
 
 
 @pytest.fixture

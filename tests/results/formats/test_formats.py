@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from onnxplain.errors import OptionError
-from onnxplain.results.explanation import ExplainedTarget
 from onnxplain.results.formats import DEFAULT_FORMATS, FORMATS
 from onnxplain.results.formats.manifest import plain
+from onnxplain.targets.described import ExplainedTarget
 
 STEM = "chelsea.scorecam.282_tiger_cat"
 

@@ -3,8 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from onnxplain.results.explanation import ExplainedTarget
-from onnxplain.results.formats.names import file_stem, safe_name, target_name, unique_names
+from onnxplain.file_names import safe_name
+from onnxplain.results.formats.names import file_stem, unique_names
+from onnxplain.targets.described import ExplainedTarget, target_name
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from onnxplain.tensors import Array, FloatArray
 from onnxplain.transforms.masks import Mask
@@ -39,17 +38,6 @@ class Blend:
 
 
 @dataclass(frozen=True, eq=False)
-class Beside:
-    """The sample itself, run beside others, (1, ...), that the rules compare it with by name.
-
-    See `graph.twin`; targets must be linear in the answers.
-    """
-
-    others: Mapping[str, FloatArray]
-    count: ClassVar[int] = 1
-
-
-@dataclass(frozen=True, eq=False)
 class Following:
     """`count` points of which each depends on what was found at the one before.
 
@@ -60,28 +48,27 @@ class Following:
     make: Callable[[], FloatArray]
 
 
-Points = Given | Blend | Beside | Following
+Points = Given | Blend | Following
 
-TARGETS_AT_ONCE = 8
+PADDED = (1, 2, 3, 5, 8)
+"""Numbers of targets that graphs are made for: a session for every number would be too many.
+
+Unused targets are copies of the last. So the common top3 and top5 have graphs of their own.
+"""
+
+TARGETS_AT_ONCE = PADDED[-1]
 """How many targets one forward pass serves; with more, the graph and its memory grow too large."""
 
 
-_SEATS = (1, 2, 3, 5, TARGETS_AT_ONCE)
+def padded_count(targets: int) -> int:
+    """How many targets the graph computes that serves so many."""
+    return next(size for size in PADDED if size >= targets)
 
 
-def together(targets: int, most: int = TARGETS_AT_ONCE) -> Iterator[Sequence[int]]:
+def target_chunks(targets: int, most: int = TARGETS_AT_ONCE) -> Iterator[Sequence[int]]:
     """The numbers of `targets`, in groups that share their forward passes."""
     for start in range(0, targets, most):
         yield range(start, min(start + most, targets))
-
-
-def seats(targets: int) -> int:
-    """Seeds of the graph that serves a group of targets: 1, 2, 3, 5 or 8.
-
-    A graph for every number would be a session for every number; a seat that is left over is run
-    for nothing, so that the common top3 and top5 have graphs of their own.
-    """
-    return next(size for size in _SEATS if size >= targets)
 
 
 def passes(points: int, targets: int, before: int = 0, forwards: int = 1) -> dict[str, int]:
@@ -89,8 +76,8 @@ def passes(points: int, targets: int, before: int = 0, forwards: int = 1) -> dic
 
     `forwards` are those of one point for a group of targets.
     """
-    groups = [len(group) for group in together(targets)]
+    groups = [len(group) for group in target_chunks(targets)]
     return {
         "forward_passes": before + forwards * points * len(groups),
-        "backward_passes": points * sum(map(seats, groups)),
+        "backward_passes": points * sum(map(padded_count, groups)),
     }

@@ -17,10 +17,10 @@ from onnxplain.analysis.score import find_score
 from onnxplain.autodiff.differentiability import Differentiability, differentiability
 from onnxplain.errors import MapError, OptionError, TargetError
 from onnxplain.execution.arrays import others_for, sample_of, samples_for
-from onnxplain.execution.explained import Attributed, ExplainedModel, Question
-from onnxplain.execution.heat import nothing_shown, to_heatmap
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.samples import Samples
+from onnxplain.explainer.heat import nothing_shown, to_heatmap
+from onnxplain.explainer.requests import ExplainedModel, Request, Result
 from onnxplain.images.geometry import Placement
 from onnxplain.images.labels import Labels, find_labels
 from onnxplain.images.picture import as_picture, read_picture
@@ -33,7 +33,6 @@ from onnxplain.model.load import ModelSource, load
 from onnxplain.model.model import Model
 from onnxplain.results.explanation import (
     Attribution,
-    ExplainedTarget,
     Explanation,
     ModelFacts,
     Provenance,
@@ -41,6 +40,7 @@ from onnxplain.results.explanation import (
 from onnxplain.results.render.sheet import contact_sheet
 from onnxplain.runtime.batching import Progress
 from onnxplain.targets import Target, TargetSpec, as_list
+from onnxplain.targets.described import ExplainedTarget
 from onnxplain.tensors import Array, FloatArray, TensorSpec
 from onnxplain.transforms.extract import answering
 from onnxplain.versions import versions
@@ -243,7 +243,7 @@ class Explainer:
             OnnxplainError: as in `explain`.
         """
         x, placement = self.preprocess.apply(_pixels(picture))
-        asked = Question(x, Gradient(), as_list(target), self._others, placement)
+        asked = Request(x, Gradient(), as_list(target), self._others, placement)
         return self._explained.targets(asked)
 
     def _explain(
@@ -257,7 +257,7 @@ class Explainer:
         path = Path(picture) if isinstance(picture, str | Path) else None
         pixels = _pixels(picture)
         x, placement = self.preprocess.apply(pixels)
-        asked = Question(x, configured, specs, self._others, placement, single)
+        asked = Request(x, configured, specs, self._others, placement, single)
         result = self._explained.explain(asked)
         found: list[Explanation | MapError] = []
         for i in range(len(result.targets)):
@@ -270,8 +270,8 @@ class Explainer:
     def _explanation(
         self,
         i: int,
-        asked: Question,
-        result: Attributed,
+        asked: Request,
+        result: Result,
         placement: Placement,
         pixels: FloatArray,
         path: Path | None,
@@ -284,7 +284,7 @@ class Explainer:
         method, values, told = asked.method, result.maps.values[i], result.maps.about(i)
         heat = method.heat(values, self._samples.spatial(asked.x))
         shown = method.shows
-        target = ExplainedTarget(shown) if shown else ExplainedTarget.of(result.targets[i])
+        target = ExplainedTarget(shown) if shown else result.targets[i].described
         named = f"{method.name} for {target.name}"
         heatmap, heat_range = to_heatmap(heat, placement, named, told.get("warnings", ()))
         return Explanation(
@@ -358,7 +358,7 @@ class Explainer:
         results = []
         for i in range(count):
             x1, others1 = samples[i : i + 1], sample_of(others, i, count)
-            asked = Question(
+            asked = Request(
                 x1, configured, [specs[i]], others1, self._samples.placement(x1), single=True
             )
             results.append(self._explained.explain(asked))
@@ -368,7 +368,7 @@ class Explainer:
         return Attribution(
             values=values,
             scores=np.concatenate([result.scores for result in results]),
-            targets=tuple(ExplainedTarget.of(result.targets[0]) for result in results),
+            targets=tuple(result.targets[0].described for result in results),
             method=configured.name,
             layer=",".join(results[0].layer_names) or None,
             parameters=configured.options(),

@@ -1,0 +1,106 @@
+"""What a formula may want of a sample and of its targets.
+
+A want is a description; `execution.finished` says how each becomes tensors of a graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from onnxplain.autodiff.table import STANDARD, Rules
+
+
+@dataclass(frozen=True)
+class Want:
+    """Something that a formula reads.
+
+    `per_target` says that every target has one of its own, `at_layer` that every layer has.
+    """
+
+    per_target: ClassVar[bool] = False
+    at_layer: ClassVar[bool] = False
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Names of other samples that it depends on."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Activation(Want):
+    """The layer's activation as real numbers, (N, channels, rows, columns)."""
+
+    at_layer: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class LayerGradient(Want):
+    """The gradient of the score by the layer's activation, (N, channels, rows, columns)."""
+
+    per_target: ClassVar[bool] = True
+    at_layer: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Input(Want):
+    """The sample itself, in the shape of the model's input, float32.
+
+    With `planes`, a picture (N, channels, rows, columns), wherever the model has its channels.
+    """
+
+    planes: bool = False
+
+
+@dataclass(frozen=True)
+class Reference(Want):
+    """Another sample, of the shape of the input, that a method compares the sample with."""
+
+    name: str
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """See `Want`."""
+        return (self.name,)
+
+
+@dataclass(frozen=True)
+class InputGradient(Want):
+    """The gradient of the score by the input, by some rules; `planes` as for `Input`.
+
+    `compared` are the names of the other samples that the rules read.
+    """
+
+    rules: Rules = STANDARD
+    compared: tuple[str, ...] = ()
+    planes: bool = False
+    per_target: ClassVar[bool] = True
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """See `Want`."""
+        return self.compared
+
+
+@dataclass(frozen=True)
+class ReferenceScore(Reference):
+    """The score of a reference, (N,)."""
+
+    per_target: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class ClassWeights(Want):
+    """The linear classifier's weights for the target's class, (N, channels, 1, 1)."""
+
+    per_target: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class BiasGradients(Want):
+    """Each bias of the model times the gradient of the score where it is added.
+
+    A list of arrays (N, channels, rows, columns), from the input to the score.
+    """
+
+    per_target: ClassVar[bool] = True

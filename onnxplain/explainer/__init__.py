@@ -1,0 +1,5 @@
+"""The public entry: a model that can be asked where it looked."""
+
+from onnxplain.explainer.explainer import Explainer, Picture
+
+__all__ = ["Explainer", "Picture"]

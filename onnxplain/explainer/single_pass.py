@@ -1,0 +1,238 @@
+"""Running the finished graphs of methods that need one pass through the model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxplain.analysis.batch_axis import has_fixed_batch
+from onnxplain.analysis.layers import Layer
+from onnxplain.errors import MapError, TargetError
+from onnxplain.execution.baselines import Scene, make_baseline
+from onnxplain.execution.derivatives import Derivatives
+from onnxplain.execution.finished import Plan, finish, reference_name, report_name, value_name
+from onnxplain.execution.runner import Runner, fill
+from onnxplain.execution.scoring import Scored
+from onnxplain.methods.base import Computed, SinglePassMethod
+from onnxplain.recent import Recent
+from onnxplain.runtime.batching import BatchSize, Fastest, Fixed, in_batches, silent
+from onnxplain.runtime.session import Session
+from onnxplain.targets import Target
+from onnxplain.tensors import Array, FloatArray
+
+_FEW: Mapping[str, int] = {"cpu": 16, "cuda": 2}
+"""Samples below which each is run alone."""
+
+_SIZES_KEPT = 64
+
+_LARGEST = 64
+"""A backward pass keeps every activation."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """What one pass is to compute: the maps of a method for samples of one shape.
+
+    `scored` holds the targets of one sample, as a pattern for those of the others.
+    `class_weights` are those of the classifier, where the method reads them.
+    """
+
+    method: SinglePassMethod
+    scored: Scored
+    layers: Sequence[Layer]
+    class_weights: FloatArray | None = None
+
+
+Job = tuple[Scene, Sequence[Target]]
+"""A sample and its targets."""
+
+Run = tuple[Array, Computed | MapError]
+"""The answer to a sample, (1, ...), and its maps, or why there are none."""
+
+
+class SinglePass:
+    """Finished graphs of one model, opened once for each kind of question."""
+
+    def __init__(self, runner: Runner, derivatives: Derivatives) -> None:
+        """Start with no graph."""
+        self._runner = runner
+        self._derivatives = derivatives
+        self._sizes: Recent[BatchSize] = Recent(_SIZES_KEPT)
+
+    def run_many(self, asked: Pass, jobs: Sequence[Job]) -> Iterator[Run]:
+        """Compute the maps of samples, in batches of the size that is fastest.
+
+        The jobs must be of the shape and of the families of targets of `asked`.
+
+        Raises:
+            GradientError: an operator on the way has no gradient, or the graph that was made ready
+                for gradients does not answer as the model does.
+            TargetError: the method shares out a number that is linear in the answer, and a target
+                is not, or the method explains classes only.
+        """
+        _check_linear(asked)
+
+        def go(part: slice) -> list[Array]:
+            answers, computed = self._run(asked, jobs[part])
+            found.extend(zip(answers, computed, strict=True))
+            return [answers]
+
+        found: deque[Run] = deque()
+        size = self._batch_size(asked, jobs)
+        for part, _ in in_batches(go, len(jobs), size, silent):
+            for _ in range(part.start, part.stop):
+                answer, computed = found.popleft()
+                yield answer[None], computed
+
+    def _run(self, asked: Pass, jobs: Sequence[Job]) -> tuple[Array, list[Computed | MapError]]:
+        """The answers (N, ...) to a batch of samples, and their maps."""
+        runner = self._runner
+        scenes, targets = [scene for scene, _ in jobs], [own for _, own in jobs]
+        samples = np.concatenate([scene.x for scene in scenes]).astype(runner.spec.dtype)
+        plan = self._plan(asked, scenes[0], samples)
+        session = runner.session(_key(plan, asked.method), lambda: finish(plan))
+        size = plan.batch or len(samples)
+        feeds = {
+            runner.spec.name: fill(samples, size),
+            **runner.others_for(size),
+            **{name: fill(v, size) for name, v in self._references(plan, asked, scenes).items()},
+            **{name: fill(v, size) for name, v in asked.scored.feeds(targets).items()},
+        }
+        runner.runs += 1
+        found = dict(zip(session.outputs, session.run(feeds), strict=True))
+        answers = found[plan.answer][: len(samples)]
+        self._prove(plan.answer, samples[:1], answers[:1])
+        computed = [
+            _computed(session, found, i, len(own), plan, asked) for i, own in enumerate(targets)
+        ]
+        return answers, computed
+
+    def _plan(self, asked: Pass, scene: Scene, samples: Array) -> Plan:
+        runner = self._runner
+        fixed = has_fixed_batch(runner.model.proto, runner.spec.name) or 1
+        batch: int | None = fixed
+        model = runner.single if fixed == 1 else runner.model
+        if fixed == 1 and len(samples) > 1:
+            found = runner.batching(samples[:1], [asked.scored.reading.tensor])
+            model, batch = found.model, found.exact
+        return Plan(
+            model=model,
+            lowered=self._derivatives.lowered(model),
+            spec=runner.spec,
+            shape=scene.x.shape,
+            planes=scene.planes,
+            scored=asked.scored,
+            formula=asked.method,
+            layers=asked.layers,
+            batch=batch,
+            class_weights=asked.class_weights,
+        )
+
+    def _batch_size(self, asked: Pass, jobs: Sequence[Job]) -> BatchSize:
+        """How many samples go into one run.
+
+        A graph for several samples is a second session, which pays where there are many.
+        """
+        runner = self._runner
+        fixed = has_fixed_batch(runner.model.proto, runner.spec.name)
+        if fixed is not None and fixed > 1:
+            return Fixed(fixed)
+        if runner.batch_size == 1 or (
+            runner.batch_size is None and len(jobs) < _FEW[runner.device]
+        ):
+            return Fixed(1)
+        x = jobs[0][0].x.astype(runner.spec.dtype)
+        if runner.batching(x, [asked.scored.reading.tensor]).exact == 1:
+            return Fixed(1)
+        if runner.batch_size is not None:
+            return Fixed(runner.batch_size)
+        key = type(asked.method), asked.scored.key, jobs[0][0].x.shape
+        return self._sizes.get(key, lambda: Fastest(_LARGEST))
+
+    def _references(
+        self, plan: Plan, asked: Pass, scenes: Sequence[Scene]
+    ) -> Mapping[str, FloatArray]:
+        dtype = plan.spec.dtype
+        return {
+            reference_name(plan, name): np.concatenate(
+                [make_baseline(spec, scene) for scene in scenes]
+            ).astype(dtype)
+            for name, spec in asked.method.references.items()
+        }
+
+    def _prove(self, answer: str, x: Array, found: Array) -> None:
+        """Check once that the graph answers as the model does."""
+        if not self._derivatives.is_proved(answer):
+            (expected,) = self._runner.forward(x, [answer])
+            self._derivatives.compare(answer, found, expected)
+
+
+def _check_linear(asked: Pass) -> None:
+    """Check that rules which share out a number start from one that the model computes."""
+    if not asked.method.distributes:
+        return
+    reading = asked.scored.reading
+    if not (reading.is_plain and all(target.linear for target in asked.scored.targets)):
+        raise TargetError(
+            "This method distributes a number that the graph itself computes: explain a class, "
+            "an element or a region of the model's own answer, or use integrated_gradients."
+        )
+
+
+def _key(plan: Plan, method: SinglePassMethod) -> Hashable:
+    """What finished graphs differ in."""
+    sized = method.needs_sizes or any("T" in layer.layout.axes for layer in plan.layers)
+    options = tuple(
+        (field.name, value)
+        for field in dataclasses.fields(method)
+        if isinstance(value := getattr(method, field.name), str | int | float | None)
+    )
+    return (
+        plan.model,
+        type(method),
+        options,
+        plan.scored.key,
+        tuple(layer.tensor for layer in plan.layers),
+        plan.batch,
+        plan.shape if sized else len(plan.shape),
+        plan.cut,
+    )
+
+
+def _computed(
+    session: Session,
+    found: Mapping[str, Array],
+    sample: int,
+    targets: int,
+    plan: Plan,
+    asked: Pass,
+) -> Computed | MapError:
+    """What was computed for one sample of the batch, or why it means nothing."""
+    prefix = report_name("", 0, 0)
+    names = [name.removeprefix(prefix) for name in session.outputs if name.startswith(prefix)]
+    values = [
+        np.stack([found[value_name(layer, t)][sample] for t in range(targets)]).astype(np.float32)
+        for layer in plan.places
+    ]
+    if not all(np.isfinite(value).all() for value in values):
+        return MapError(_not_finite(asked, plan))
+    reports = [
+        {
+            name: np.stack([found[report_name(name, layer, t)][sample] for t in range(targets)])
+            for name in names
+        }
+        for layer in plan.places
+    ]
+    return Computed(values, reports)
+
+
+def _not_finite(asked: Pass, plan: Plan) -> str:
+    by = asked.layers[0].tensor if asked.layers else plan.spec.name
+    return (
+        f"The gradient by {by!r} is NaN or infinite: try another target or layer, a "
+        "float32 version of the model, or a method without gradients, such as scorecam."
+    )

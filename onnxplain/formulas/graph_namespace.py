@@ -1,0 +1,267 @@
+"""The array namespace that writes a formula as nodes of a graph of opset 18 or newer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_graphsurgeon as gs
+
+from onnxplain.formulas.namespace import Axes, interpolation_sizes
+from onnxplain.interpolation import interpolation
+from onnxplain.transforms.builder import Builder
+
+Dims = tuple[int | None, ...]
+
+_SQUARINGS = 10
+"""Powers of a Gram matrix: its 1024th leaves of a second direction, 1 % weaker, 3e-5."""
+
+_TINY = float(np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True, eq=False)
+class GraphArray:  # noqa: PLW1641 - equality is a node, so that there is no hash
+    """A tensor of the graph that `g` adds nodes to. `dims` are its sizes, None where not known."""
+
+    g: Builder
+    tensor: gs.Variable
+    dims: Dims
+
+    __array_ufunc__ = None
+    """Leave products with arrays of numpy to the operators here."""
+
+    @property
+    def shape(self) -> Dims:
+        """The sizes, as an array of numpy tells them."""
+        return self.dims
+
+    def __add__(self, other: Any) -> GraphArray:
+        return self._with("Add", other)
+
+    __radd__ = __add__
+
+    def __mul__(self, other: Any) -> GraphArray:
+        return self._with("Mul", other)
+
+    __rmul__ = __mul__
+
+    def __sub__(self, other: Any) -> GraphArray:
+        return self._with("Sub", other)
+
+    def __rsub__(self, other: Any) -> GraphArray:
+        return self._with("Sub", other, reverse=True)
+
+    def __truediv__(self, other: Any) -> GraphArray:
+        return self._with("Div", other)
+
+    def __rtruediv__(self, other: Any) -> GraphArray:
+        return self._with("Div", other, reverse=True)
+
+    def __pow__(self, power: int) -> GraphArray:
+        """A whole power, as products."""
+        product = self
+        for _ in range(1, power):
+            product = product * self
+        return product
+
+    def __neg__(self) -> GraphArray:
+        return self.made("Neg")
+
+    def __gt__(self, other: Any) -> GraphArray:
+        return self._with("Greater", other)
+
+    def __ge__(self, other: Any) -> GraphArray:
+        return self._with("GreaterOrEqual", other)
+
+    def __lt__(self, other: Any) -> GraphArray:
+        return self._with("Less", other)
+
+    def __eq__(self, other: object) -> GraphArray:  # type: ignore[override]
+        return self._with("Equal", other)
+
+    def made(
+        self, op: str, *others: Any, dims: Dims | None = None, **attributes: Any
+    ) -> GraphArray:
+        """What an operator makes of the array; of the same sizes, unless others are told."""
+        tensor = getattr(self.g, op)(self.tensor, *others, **attributes)
+        return GraphArray(self.g, tensor, self.dims if dims is None else dims)
+
+    def _with(self, op: str, other: Any, reverse: bool = False) -> GraphArray:
+        right = other if isinstance(other, GraphArray) else None
+        pair = [self.tensor, right.tensor if right else _constant(other)]
+        dims = broadcast(self.dims, right.dims) if right else self.dims
+        tensor = getattr(self.g, op)(*(pair[::-1] if reverse else pair))
+        return GraphArray(self.g, tensor, dims)
+
+
+class GraphNamespace:
+    """See `Namespace`."""
+
+    def __init__(self, g: Builder, ranks: int = 1) -> None:
+        """Write nodes with `g`; `ranked` counts down to as many `ranks`."""
+        self.builder = g
+        self._ranks = ranks
+
+    def array(self, tensor: gs.Variable, dims: Sequence[int | str | None]) -> GraphArray:
+        """A tensor of the graph as an array."""
+        return GraphArray(
+            self.builder, tensor, tuple(d if isinstance(d, int) else None for d in dims)
+        )
+
+    def sum(self, a: GraphArray, axis: Axes, keepdims: bool = False) -> GraphArray:
+        """See `Namespace`."""
+        return _reduced("ReduceSum", a, axis, keepdims)
+
+    def mean(self, a: GraphArray, axis: Axes, keepdims: bool = False) -> GraphArray:
+        """See `Namespace`."""
+        return _reduced("ReduceMean", a, axis, keepdims)
+
+    def max(self, a: GraphArray, axis: Axes, keepdims: bool = False) -> GraphArray:
+        """See `Namespace`."""
+        return _reduced("ReduceMax", a, axis, keepdims)
+
+    def min(self, a: GraphArray, axis: Axes, keepdims: bool = False) -> GraphArray:
+        """See `Namespace`."""
+        return _reduced("ReduceMin", a, axis, keepdims)
+
+    def abs(self, a: GraphArray) -> GraphArray:
+        """See `Namespace`."""
+        return a.made("Abs")
+
+    def sqrt(self, a: GraphArray) -> GraphArray:
+        """See `Namespace`."""
+        return a.made("Sqrt")
+
+    def exp(self, a: GraphArray) -> GraphArray:
+        """See `Namespace`."""
+        return a.made("Exp")
+
+    def sigmoid(self, a: GraphArray) -> GraphArray:
+        """See `Namespace`."""
+        return a.made("Sigmoid")
+
+    def softmax(self, a: GraphArray, axis: int) -> GraphArray:
+        """See `Namespace`."""
+        return a.made("Softmax", axis=axis)
+
+    def maximum(self, a: GraphArray, b: Any) -> GraphArray:
+        """See `Namespace`."""
+        if isinstance(b, float) and b == 0:
+            return a.made("Relu")
+        return a.made("Max", _tensor(b), dims=_common(a, b))
+
+    def where(self, condition: GraphArray, a: Any, b: Any) -> GraphArray:
+        """See `Namespace`."""
+        dims = condition.dims
+        for one in (a, b):
+            dims = broadcast(dims, one.dims) if isinstance(one, GraphArray) else dims
+        return condition.made("Where", _tensor(a), _tensor(b), dims=dims)
+
+    def matmul(self, a: GraphArray, b: GraphArray) -> GraphArray:
+        """See `Namespace`."""
+        dims = (*broadcast(a.dims[:-2], b.dims[:-2]), a.dims[-2], b.dims[-1])
+        return a.made("MatMul", b.tensor, dims=dims)
+
+    def flatten(self, a: GraphArray) -> GraphArray:
+        """See `Namespace`."""
+        inner = a.dims[1:]
+        known = [size for size in inner if size is not None]
+        elements = int(np.prod(known)) if len(known) == len(inner) else None
+        return a.made("Flatten", axis=1, dims=(a.dims[0], elements))
+
+    def take(self, a: GraphArray, index: GraphArray) -> GraphArray:
+        """See `Namespace`."""
+        column = self.builder.Unsqueeze(index.tensor, np.array([1]))
+        found = self.builder.GatherElements(a.tensor, column, axis=1)
+        return GraphArray(self.builder, self.builder.Squeeze(found, np.array([1])), a.dims[:1])
+
+    def ranked(self, a: GraphArray, codes: GraphArray) -> GraphArray:
+        """See `Namespace`."""
+        g = self.builder
+        ranks = self._ranks if a.dims[-1] is None else min(self._ranks, a.dims[-1])
+        if ranks == 1:
+            places = g.ArgMax(a.tensor, axis=1, keepdims=0)
+        else:
+            _, order = g.many("TopK", 2, a.tensor, np.array([ranks]), axis=1)
+            rank = g.Max(g.Sub(np.array(-1), codes.tensor), np.array(0))
+            column = g.GatherElements(order, g.Unsqueeze(rank, np.array([1])), axis=1)
+            places = g.Squeeze(column, np.array([1]))
+        chosen = g.Where(g.Less(codes.tensor, np.array(0)), places, codes.tensor)
+        return GraphArray(g, chosen, codes.dims)
+
+    def resize(self, a: GraphArray, size: tuple[int, int]) -> GraphArray:
+        """See `Namespace`; as two matrix products, which other runtimes read too."""
+        down, across = (
+            interpolation(new, old)
+            for new, old in zip(size, interpolation_sizes(a.dims), strict=True)
+        )
+        tensor = self.builder.MatMul(down, self.builder.MatMul(a.tensor, across.T))
+        return GraphArray(self.builder, tensor, (*a.dims[:-2], *size))
+
+    def principal(self, a: GraphArray) -> tuple[GraphArray, GraphArray]:
+        """See `Namespace`; by powers of the smaller Gram matrix of channels or cells."""
+        g, (*outer, channels, rows, columns) = self.builder, a.dims
+        assert rows is not None, "the number of rows is not known"
+        assert columns is not None, "the number of columns is not known"
+        cells = rows * columns
+        volume = g.Reshape(a.tensor, np.array([0, 0, cells]))
+        turned = g.Transpose(volume, perm=[0, 2, 1])
+        small = channels is not None and channels < cells
+        gram = g.MatMul(volume, turned) if small else g.MatMul(turned, volume)
+        trace = g.ReduceSum(g.Mul(a.tensor, a.tensor), np.array([1, 2, 3]), keepdims=0)
+        power = gram
+        for _ in range(_SQUARINGS):
+            power = g.Div(power, g.Add(_peak(g, power), np.float32(_TINY)))
+            power = g.MatMul(power, power)
+        # Every row of the power is a multiple of the direction; the one with the largest norm
+        # is the farthest from rounding.
+        norms = g.ReduceSumSquare(power, np.array([2]), keepdims=0)
+        place = g.Unsqueeze(g.ArgMax(norms, axis=1, keepdims=1), np.array([2]))
+        pick = g.Cast(g.Equal(g.Range(np.array(0), _size(g, norms), np.array(1)), place), to=1)
+        row = g.MatMul(pick, power)
+        direction = row if small else g.MatMul(row, turned)
+        length = g.Sqrt(g.ReduceSumSquare(direction, np.array([2]), keepdims=1))
+        unit = g.Div(direction, g.Add(length, np.float32(_TINY)))
+        projected = g.MatMul(unit, volume)
+        strength = g.ReduceSumSquare(projected, np.array([1, 2]), keepdims=0)
+        share = g.Div(strength, g.Add(trace, np.float32(_TINY)))
+        maps = g.Reshape(projected, np.array([-1, rows, columns]))
+        batch = tuple(outer)
+        return GraphArray(g, maps, (*batch, rows, columns)), GraphArray(g, share, batch)
+
+
+def broadcast(a: Dims, b: Dims) -> Dims:
+    """The sizes of two arrays together; None where one that is not known decides."""
+    length = max(len(a), len(b))
+    pairs = zip((1,) * (length - len(a)) + a, (1,) * (length - len(b)) + b, strict=True)
+    return tuple(x if y == 1 else y if x == 1 or x is None else x for x, y in pairs)
+
+
+def _common(a: GraphArray, b: Any) -> Dims:
+    return broadcast(a.dims, b.dims) if isinstance(b, GraphArray) else a.dims
+
+
+def _reduced(op: str, a: GraphArray, axis: Axes, keepdims: bool) -> GraphArray:
+    axes = (axis,) if isinstance(axis, int) else axis
+    gone = {one % len(a.dims) for one in axes}
+    kept = tuple(1 if i in gone else size for i, size in enumerate(a.dims))
+    dims = kept if keepdims else tuple(size for i, size in enumerate(kept) if i not in gone)
+    return a.made(op, np.array(axes), dims=dims, keepdims=int(keepdims))
+
+
+def _constant(value: Any) -> Any:
+    return np.float32(value) if isinstance(value, int | float) else value
+
+
+def _tensor(value: Any) -> Any:
+    return value.tensor if isinstance(value, GraphArray) else _constant(value)
+
+
+def _peak(g: Builder, matrices: gs.Variable) -> gs.Variable:
+    return g.ReduceMax(g.Abs(matrices), np.array([1, 2]), keepdims=1)
+
+
+def _size(g: Builder, rows: gs.Variable) -> gs.Variable:
+    return g.Squeeze(g.Shape(rows, start=1, end=2))

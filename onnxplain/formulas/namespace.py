@@ -1,0 +1,100 @@
+"""The array namespace `xp` that formulas are written over, and functions made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+Axes = int | tuple[int, ...]
+
+
+class Namespace(Protocol):
+    """Functions of arrays; axes are negative, and `a` is an array of the namespace."""
+
+    def sum(self, a: Any, axis: Axes, keepdims: bool = False) -> Any:
+        """Sum over axes."""
+
+    def mean(self, a: Any, axis: Axes, keepdims: bool = False) -> Any:
+        """Mean over axes."""
+
+    def max(self, a: Any, axis: Axes, keepdims: bool = False) -> Any:
+        """Largest value over axes."""
+
+    def min(self, a: Any, axis: Axes, keepdims: bool = False) -> Any:
+        """Smallest value over axes."""
+
+    def abs(self, a: Any) -> Any:
+        """Absolute values."""
+
+    def sqrt(self, a: Any) -> Any:
+        """Square roots."""
+
+    def exp(self, a: Any) -> Any:
+        """Exponentials."""
+
+    def sigmoid(self, a: Any) -> Any:
+        """1 / (1 + exp(−a))."""
+
+    def softmax(self, a: Any, axis: int) -> Any:
+        """exp(a) / Σ exp(a) along one axis."""
+
+    def maximum(self, a: Any, b: Any) -> Any:
+        """The larger of two values, elementwise."""
+
+    def where(self, condition: Any, a: Any, b: Any) -> Any:
+        """`a` where a condition holds, else `b`."""
+
+    def matmul(self, a: Any, b: Any) -> Any:
+        """Matrix products over the last two axes."""
+
+    def flatten(self, a: Any) -> Any:
+        """Each sample as one row, (N, ...) to (N, elements)."""
+
+    def take(self, a: Any, index: Any) -> Any:
+        """One element of each row, (N,) from (N, elements) and int64 (N,)."""
+
+    def ranked(self, a: Any, codes: Any) -> Any:
+        """Places in the rows of `a`, (N,), that `codes`, int64 (N,), mean.
+
+        A code of 0 or more is a place itself; −1 is that of the largest element, −2 of the one
+        after it, and so on.
+        """
+
+    def resize(self, a: Any, size: tuple[int, int]) -> Any:
+        """Bilinear over the last two axes, half-pixel centres, edges clamped."""
+
+    def principal(self, a: Any) -> tuple[Any, Any]:
+        """Each volume (..., channels, rows, columns) projected on its first principal direction.
+
+        No mean is taken away first. The map (..., rows, columns) has the sign that chance gave it;
+        with it comes the direction's share of the sum of squares, (...).
+        """
+
+
+def relu(xp: Namespace, a: Any) -> Any:
+    """Negative values set to zero."""
+    return xp.maximum(a, 0.0)
+
+
+def weighted(xp: Namespace, weights: Any, a: Any) -> Any:
+    """Σ_k w_k A^k, (..., rows, columns): `weights` are (..., channels, 1, 1)."""
+    return xp.sum(weights * a, axis=-3)
+
+
+def quotient(xp: Namespace, a: Any, b: Any) -> Any:
+    """A / b, and 0 where b is 0."""
+    zero = b == 0
+    return xp.where(zero, 0.0, a / xp.where(zero, 1.0, b))
+
+
+def largest(xp: Namespace, a: Any, axis: Axes) -> Any:
+    """The largest absolute value over axes."""
+    return xp.max(xp.abs(a), axis=axis)
+
+
+def interpolation_sizes(shape: Sequence[int | None]) -> tuple[int, int]:
+    """The last two sizes of an array, which must be known."""
+    rows, columns = shape[-2:]
+    assert isinstance(rows, int), "the number of rows is not known"
+    assert isinstance(columns, int), "the number of columns is not known"
+    return rows, columns

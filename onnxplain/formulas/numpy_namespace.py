@@ -1,0 +1,92 @@
+"""The array namespace of numpy: in float64 where it is given float64."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onnxplain.formulas.namespace import Axes
+from onnxplain.interpolation import interpolation
+from onnxplain.tensors import Array
+
+
+class NumpyNamespace:
+    """See `Namespace`."""
+
+    abs = staticmethod(np.abs)
+    sqrt = staticmethod(np.sqrt)
+    exp = staticmethod(np.exp)
+    maximum = staticmethod(np.maximum)
+    where = staticmethod(np.where)
+    matmul = staticmethod(np.matmul)
+
+    @staticmethod
+    def sum(a: Array, axis: Axes, keepdims: bool = False) -> Array:
+        """See `Namespace`."""
+        return np.asarray(a.sum(axis=axis, keepdims=keepdims))
+
+    @staticmethod
+    def mean(a: Array, axis: Axes, keepdims: bool = False) -> Array:
+        """See `Namespace`."""
+        return np.asarray(a.mean(axis=axis, keepdims=keepdims))
+
+    @staticmethod
+    def max(a: Array, axis: Axes, keepdims: bool = False) -> Array:
+        """See `Namespace`."""
+        return np.asarray(a.max(axis=axis, keepdims=keepdims))
+
+    @staticmethod
+    def min(a: Array, axis: Axes, keepdims: bool = False) -> Array:
+        """See `Namespace`."""
+        return np.asarray(a.min(axis=axis, keepdims=keepdims))
+
+    @staticmethod
+    def sigmoid(a: Array) -> Array:
+        """See `Namespace`; without overflow."""
+        small = np.exp(-np.abs(a))
+        return np.asarray(np.where(a >= 0, 1, small) / (1 + small))
+
+    @staticmethod
+    def softmax(a: Array, axis: int) -> Array:
+        """See `Namespace`."""
+        powers = np.exp(a - a.max(axis=axis, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=axis, keepdims=True))
+
+    @staticmethod
+    def flatten(a: Array) -> Array:
+        """See `Namespace`."""
+        return a.reshape(len(a), -1)
+
+    @staticmethod
+    def take(a: Array, index: Array) -> Array:
+        """See `Namespace`."""
+        return np.asarray(a[np.arange(len(a)), index])
+
+    @staticmethod
+    def ranked(a: Array, codes: Array) -> Array:
+        """See `Namespace`; of equal elements the first counts as the larger."""
+        if (codes >= 0).all():
+            return codes
+        order = np.argsort(-a, axis=-1, kind="stable")
+        places = order[np.arange(len(a)), np.maximum(-1 - codes, 0)]
+        return np.where(codes < 0, places, codes)
+
+    @staticmethod
+    def resize(a: Array, size: tuple[int, int]) -> Array:
+        """See `Namespace`."""
+        down, across = (
+            interpolation(new, old).astype(a.dtype)
+            for new, old in zip(size, a.shape[-2:], strict=True)
+        )
+        return np.asarray(down @ a @ across.T)
+
+    @staticmethod
+    def principal(a: Array) -> tuple[Array, Array]:
+        """See `Namespace`."""
+        cells = a.reshape(*a.shape[:-2], -1).swapaxes(-1, -2)
+        _, strengths, directions = np.linalg.svd(cells, full_matrices=False)
+        projected = (cells @ directions[..., 0, :, None]).reshape(*a.shape[:-3], *a.shape[-2:])
+        total = np.maximum((strengths**2).sum(axis=-1), np.finfo(a.dtype).tiny)
+        return projected, np.asarray(strengths[..., 0] ** 2 / total)
+
+
+NUMPY = NumpyNamespace()

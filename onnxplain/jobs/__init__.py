@@ -1,0 +1,1 @@
+"""Many inputs: batches, worker threads, and what becomes of an error."""

@@ -1,0 +1,41 @@
+"""The pictures of a job: finding them, and naming their files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnxplain.errors import PictureError
+from onnxplain.images.picture import find_pictures
+from onnxplain.results.formats import unique_names
+
+
+@dataclass(frozen=True)
+class InputImage:
+    """A picture's file, what to call it in names of files, and beside a progress bar."""
+
+    path: Path
+    name: str
+    title: str
+
+
+def find_inputs(images: Sequence[str]) -> list[InputImage]:
+    """Every picture that files, folders and patterns mean.
+
+    Raises:
+        PictureError: there is no such file, or none that fits a pattern.
+    """
+    if not images:
+        raise PictureError("No picture was given: name a file, a folder, or a pattern in quotes.")
+    paths = find_pictures(images)
+    names = unique_names(path.stem for path in paths)
+    if len(paths) == 1:
+        return [InputImage(paths[0], names[0], paths[0].name)]
+    titles = [f"{path.name} ({i} of {len(paths)})" for i, path in enumerate(paths, start=1)]
+    return [InputImage(*one) for one in zip(paths, names, titles, strict=True)]
+
+
+def model_as_input(model: Path) -> InputImage:
+    """The model itself, in place of a picture, for methods that make one."""
+    return InputImage(model, model.stem, model.name)

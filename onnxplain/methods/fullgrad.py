@@ -1,0 +1,59 @@
+"""Full gradients: what the input and every bias add to the score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from onnxplain.execution.baselines import Scene
+from onnxplain.execution.wants import BiasGradients, Input, InputGradient, Want
+from onnxplain.formulas.namespace import Namespace, interpolation_sizes
+from onnxplain.methods.base import SinglePassMethod, rows_and_columns
+from onnxplain.tensors import FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullGrad(SinglePassMethod):
+    """Σ ψ(x ⊙ g) + Σ_l Σ_k ψ(b_k^l g_k^l), with each bias b of a convolution or normalisation.
+
+    g^l is the gradient by the sum that the bias is added to, ψ takes absolute values, scales each
+    channel to [0, 1], and enlarges it bilinearly to the input. In a network of rectifiers and
+    linear layers x ⊙ g and b g, with the biases of all layers, add up to the score.
+
+    Srinivas and Fleuret, "Full-Gradient Representation for Neural Network Visualization", NeurIPS
+    2019.
+    """
+
+    name: ClassVar[str] = "fullgrad"
+    summary: ClassVar[str] = "what the input and every bias add to the score"
+    paper: ClassVar[str] = "Srinivas 2019"
+    cost: ClassVar[str] = "1 with a backward"
+    needs_gradient: ClassVar[bool] = True
+    needs_sizes: ClassVar[bool] = True
+
+    def check(self, scene: Scene) -> None:
+        """See `Method`."""
+        rows_and_columns(self.name, scene, instead="input_x_gradient")
+
+    @property
+    def wants(self) -> Sequence[Want]:
+        """See `SinglePassMethod`."""
+        return Input(planes=True), InputGradient(planes=True), BiasGradients()
+
+    def map(self, xp: Namespace, x: Any, g: Any, biases: Sequence[Any]) -> Any:
+        """See the class."""
+        size = interpolation_sizes(x.shape)
+        terms = [_scaled(xp, term) for term in (x * g, *biases)]
+        return sum((xp.resize(term, size) for term in terms[1:]), start=terms[0])
+
+    def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
+        """The values are a map already."""
+        return values
+
+
+def _scaled(xp: Namespace, term: Any) -> Any:
+    """The channels of a term, each scaled to [0, 1], added up: (N, rows, columns)."""
+    sizes = xp.abs(term)
+    above = sizes - xp.min(sizes, axis=(-2, -1), keepdims=True)
+    return xp.sum(above / (xp.max(above, axis=(-2, -1), keepdims=True) + 1e-7), axis=-3)

@@ -1,0 +1,86 @@
+"""How a target is called on screen, in file names and in manifests."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from onnxplain.file_names import safe_name
+
+LONGEST_TARGET = 60
+"""Bytes of a target's part in the name of a file."""
+
+_LABEL_BYTES = 16  # of a class whose name a region follows
+
+
+@dataclass(frozen=True)
+class ExplainedRegion:
+    """Where in a segmenter's answer a class was explained.
+
+    Attributes:
+        where: in words, such as "predicted" or "box:10,20,64,48".
+        pixels: how many cells of the answer's map these are.
+        grid: rows and columns of that map.
+    """
+
+    where: str
+    pixels: int
+    grid: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ExplainedTarget:
+    """What was explained.
+
+    Attributes:
+        name: how it is called on screen and in file names, such as "282_tiger_cat".
+        index: the class, or None where the target is not a class.
+        label: the class's full label, or None where the model comes without labels.
+        region: where a segmenter's class was explained; None for other targets.
+    """
+
+    name: str
+    index: int | None = None
+    label: str | None = None
+    region: ExplainedRegion | None = None
+
+    @classmethod
+    def of_class(cls, index: int, label: str | None = None) -> ExplainedTarget:
+        """Return the target for a class, named after its index and its label."""
+        return cls(target_name(index, label), index, label)
+
+    @property
+    def title(self) -> str:
+        """Return the label, or the name where there is none, and the region."""
+        if self.region is None:
+            return self.label or self.name
+        return f"{self.label or self.index} @ {self.region.where}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it in JSON types."""
+        return asdict(self)
+
+
+def target_name(index: int, label: str | None) -> str:
+    """Return a class's short name, such as "282_tiger_cat".
+
+    Of a label that lists synonyms ("tabby, tabby cat") only the first is used.
+    """
+    first = (label or "").split(",")[0]
+    words = "".join(c if c.isalnum() or c in "-+" else " " for c in first).split()
+    return "_".join([str(index), *words])
+
+
+def region_name(index: int, label: str | None, where: str) -> str:
+    """Return a region's short name, such as "15_person@box_10,20,64,48".
+
+    A name that must be changed to be one of a file, as that of a mask in a folder, ends in a
+    checksum of what it was: two masks of one name in two folders stay apart.
+    """
+    short = target_name(index, label and safe_name(label, _LABEL_BYTES))
+    name = f"{short}@{where}".replace(":", "_")
+    if safe_name(name, LONGEST_TARGET) == name:
+        return name
+    checksum = f"~{zlib.crc32(where.encode(errors='surrogateescape')):08x}"
+    return safe_name(name, LONGEST_TARGET - len(checksum)) + checksum
