@@ -23,7 +23,7 @@ from onnxplain.execution.runner import Runner
 from onnxplain.execution.samples import Samples
 from onnxplain.images.geometry import Placement
 from onnxplain.images.labels import Labels, find_labels
-from onnxplain.images.picture import as_picture, read_picture
+from onnxplain.images.picture import as_pixels, as_uint8, read_pixels
 from onnxplain.images.preprocess import Preprocess
 from onnxplain.images.sources import check_fits, find_preprocess
 from onnxplain.methods.base import Method
@@ -273,7 +273,7 @@ class Explainer:
         asked: Question,
         result: Attributed,
         placement: Placement,
-        pixels: FloatArray,
+        pixels: Array,
         path: Path | None,
     ) -> Explanation:
         """The explanation of target `i`, on the picture's own `pixels`.
@@ -291,7 +291,7 @@ class Explainer:
             values=values,
             heatmap=heatmap,
             heatmap_range=heat_range,
-            picture=np.clip(np.rint(pixels), 0, 255).astype(np.uint8),
+            picture=as_uint8(pixels),
             method=method.name,
             target=target,
             score=float("nan") if shown else float(result.scores[i]),
@@ -396,11 +396,11 @@ class Explainer:
         return Provenance(facts, settings, self.provider, versions(), batching)
 
 
-def _pixels(picture: Picture) -> FloatArray:
+def _pixels(picture: Picture) -> Array:
     """A file or an array as pixels in 0 to 255."""
     if isinstance(picture, str | Path):
-        return read_picture(Path(picture))
-    return as_picture(np.asarray(picture))
+        return read_pixels(Path(picture))
+    return as_pixels(np.asarray(picture))
 
 
 def _or_raise(found: Explanation | MapError) -> Explanation:
