@@ -111,20 +111,36 @@ class Placement:
         """
         if heat.shape != self.model:
             raise ValueError(f"expected a map of shape {self.model}, got {heat.shape}")
-        shown = heat[self.window(0), self.window(1)]
+        return self.on_canvas(self.on_seen(heat))
+
+    def on_seen(self, grid: Array) -> FloatArray:
+        """Lay a map of any size back on the pixels in `seen`.
+
+        The same as `to_picture(upsample(grid, model))` there, without the maps in between.
+        """
+        rows, columns = (_back(self, axis, size) for axis, size in enumerate(grid.shape))
+        return columns.apply(rows.apply(grid, 0), 1)
+
+    def on_canvas(self, seen: FloatArray) -> FloatArray:
+        """A map of the pixels in `seen` as one of the picture, with 0 for the other pixels."""
         canvas = np.zeros(self.picture, np.float32)
-        canvas[self.seen(0), self.seen(1)] = self._back(1).apply(self._back(0).apply(shown, 0), 1)
+        canvas[self.seen(0), self.seen(1)] = seen
         return canvas
 
-    def _back(self, axis: int) -> resample.Taps:
-        """From the pixels in `window` to the picture's pixels in `seen`."""
-        window, seen = self.window(axis), self.seen(axis)
-        size = window.stop - window.start
-        edges = np.arange(seen.start, seen.stop + 1) * self.scale[axis]
-        edges += self.offset[axis] - window.start
-        if self.resized[axis] > self.picture[axis]:
-            return resample.area(size, edges)
-        return resample.linear(size, (edges[:-1] + edges[1:]) / 2)
+
+@functools.lru_cache(maxsize=64)
+def _back(placement: Placement, axis: int, grid: int) -> resample.Taps:
+    """From the cells of a grid over the model's input to the picture's pixels in `seen`."""
+    window, seen = placement.window(axis), placement.seen(axis)
+    size, model = window.stop - window.start, placement.model[axis]
+    edges = np.arange(seen.start, seen.stop + 1) * placement.scale[axis]
+    edges += placement.offset[axis] - window.start
+    if placement.resized[axis] > placement.picture[axis]:
+        from_window = resample.area(size, edges)
+    else:
+        from_window = resample.linear(size, (edges[:-1] + edges[1:]) / 2)
+    centres = (np.arange(window.start, window.stop) + 0.5) * grid / model
+    return from_window.after(resample.linear(grid, centres))
 
 
 def short_side_to(picture: Size, short: int) -> Size:

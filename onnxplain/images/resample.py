@@ -69,6 +69,26 @@ class Taps:
         low, stop = int(first[0]), int(first[-1]) + self.weights.shape[1]
         return Taps(first - low, self.weights[out]), slice(low, stop)
 
+    def after(self, inner: Taps) -> Taps:
+        """These taps on the output pixels of `inner`, as taps on the source of `inner`.
+
+        Source pixels that no output pixel reads with a weight other than 0 are in no tap.
+        """
+        pixels = self.first[:, None] + np.arange(self.weights.shape[1])
+        source = inner.first[pixels][..., None] + np.arange(inner.weights.shape[1])
+        weights = self.weights[..., None].astype(np.float64) * inner.weights[pixels]
+        row, tap, step = np.nonzero(weights)
+        read = source[row, tap, step]
+        low = np.full(len(self.first), read.max())
+        high = np.zeros_like(low)
+        np.minimum.at(low, row, read)
+        np.maximum.at(high, row, read)
+        taps = int((high - low).max()) + 1
+        first = np.minimum(low, read.max() + 1 - taps)
+        merged = np.zeros((len(first), taps))
+        np.add.at(merged, (row, read - first[row]), weights[row, tap, step])
+        return Taps(first, merged.astype(np.float32))
+
     def apply(self, array: Array, axis: int) -> FloatArray:
         """Resample `array` along `axis`, its first or another; the result has n_out pixels there.
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from references.resize import upsample_half_pixel
 
 from onnxplain.errors import PictureError
 from onnxplain.images import geometry
@@ -172,6 +173,20 @@ def test_the_corners_of_what_was_shown_hold_its_corner_values(placement):
     np.testing.assert_allclose(share, share[0, 0], rtol=1e-5)
     if max(placement.scale) <= 1:
         assert share[0, 0] == pytest.approx(1, abs=1e-6)
+
+
+@EACH_PLACEMENT
+@pytest.mark.parametrize("grid", [(1, 1), (7, 7), (3, 50), (70, 9)])
+def test_a_grid_is_laid_back_as_through_the_models_input(placement, grid):
+    heat = RANDOM.standard_normal(grid).astype(np.float32)
+    in_float64 = upsample_half_pixel(heat.astype(np.float64), placement.model)
+
+    laid_back = placement.on_seen(heat)
+
+    seen = placement.seen(0), placement.seen(1)
+    np.testing.assert_allclose(laid_back, placement.to_picture(in_float64)[seen], atol=2e-6)
+    np.testing.assert_array_equal(placement.on_canvas(laid_back)[seen], laid_back)
+    assert not placement.on_canvas(laid_back)[~placement.covered()].any()
 
 
 def test_a_map_of_another_size_is_a_mistake():
