@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
-from onnxplain.results.render.colormaps import colormap_table
+from onnxplain.results.render.colormaps import COLORMAPS, colormap_table
 from onnxplain.tensors import Array, FloatArray
 
 _COLOUR_KEPT = 0.55  # of the photograph's own saturation
@@ -13,6 +15,9 @@ _OPACITY_WHERE_HOT = 0.7
 
 # What speaks against the target, from little to much: it gets lighter as the warm colours do.
 _COLD_STOPS = ((0, (0, 0, 8)), (85, (18, 62, 138)), (170, (64, 156, 224)), (255, (214, 240, 255)))
+
+
+_BAND = 1 << 16  # pixels: what is worked on at a time, so that it stays in the cache
 
 
 class Colours:
@@ -28,7 +33,7 @@ class Colours:
         self.signed = low < 0 < high
         self.zero = -low / (high - low) if self.signed else 0.0
         self.outline_at = (1 + self.zero) / 2
-        self._table = np.concatenate([_cold()[:0:-1], colormap_table(colormap)])
+        self._colormap = colormap
 
     @property
     def half(self) -> str:
@@ -37,24 +42,44 @@ class Colours:
 
     def blend(self, picture: Array, heat: FloatArray) -> Array:
         """Mix photograph and colours, by how far the heat is from what stands for 0."""
-        import cv2
+        mixed = np.empty_like(picture)
+        rows = max(1, _BAND // picture.shape[1])
+        for start in range(0, len(picture), rows):
+            band = slice(start, start + rows)
+            mixed[band] = self._blended(picture[band], heat[band])
+        return mixed
 
-        # 8.8 fixed point: floats would need twice the memory, and 12-megapixel pictures are common.
-        level = np.abs(np.arange(-255, 256)) / 255
-        opacity = _OPACITY_WHERE_HOT * level**0.8
-        photo_share = (1 - _DIMMED_WHERE_COLD * (1 - level)) * (1 - opacity)
-        photo_table = np.floor(256 * photo_share).astype(np.uint16)
-        colour_table = np.floor(256 * opacity[:, None] * self._table).astype(np.uint16)
+    def _blended(self, picture: Array, heat: FloatArray) -> Array:
+        import cv2
 
         grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         muted = cv2.addWeighted(picture, _COLOUR_KEPT, grey, 1 - _COLOUR_KEPT, 0)
         reach = max(self.zero, 1 - self.zero)
-        index = np.rint((heat - self.zero) * (255 / reach)).astype(np.int16) + 255
-        mixed = muted.astype(np.uint16)
-        mixed *= photo_table[index][..., None]
-        mixed += colour_table[index]
-        mixed >>= 8
-        return np.asarray(mixed, np.uint8)
+        index = np.rint((heat - self.zero) * (255 / reach)).astype(np.intp) + 255
+        photo_share, *colours = (
+            table.take(index, mode="clip") for table in _mixing_tables(self._colormap)
+        )
+        planes = []
+        for plane, colour in zip(cv2.split(muted), colours, strict=True):
+            photo = plane * photo_share
+            photo += colour
+            photo >>= 8
+            planes.append(photo.astype(np.uint8))
+        return np.asarray(cv2.merge(planes))
+
+
+@functools.lru_cache(maxsize=len(COLORMAPS))
+def _mixing_tables(colormap: str) -> tuple[Array, ...]:
+    """The photograph's share, and red, green and blue to add, from coldest to hottest.
+
+    8.8 fixed point in uint16 (511,): floats would need twice the memory.
+    """
+    level = np.abs(np.arange(-255, 256)) / 255
+    opacity = _OPACITY_WHERE_HOT * level**0.8
+    photo_share = (1 - _DIMMED_WHERE_COLD * (1 - level)) * (1 - opacity)
+    colours = np.concatenate([_cold()[:0:-1], colormap_table(colormap)])
+    tables = np.floor(256 * np.vstack([photo_share, opacity * colours.T])).astype(np.uint16)
+    return tuple(tables)
 
 
 def _cold() -> Array:
