@@ -23,7 +23,7 @@ from onnxplain.explainer import Explainer
 from onnxplain.images.picture import MAX_PIXELS, find_pictures
 from onnxplain.images.preprocess import Preprocess
 from onnxplain.results.explanation import Explanation
-from onnxplain.results.formats import unique_names
+from onnxplain.results.names import unique_names
 from onnxplain.tensors import Array
 
 _OPENCV = {"OPENCV_IO_MAX_IMAGE_PIXELS": str(MAX_PIXELS), "OPENCV_LOG_LEVEL": "SILENT"}

@@ -24,7 +24,7 @@ from onnxplain.methods.registry import make_method
 from onnxplain.results.explanation import Explanation
 from onnxplain.results.formats import check_formats
 from onnxplain.results.formats.manifest import plain
-from onnxplain.results.formats.names import file_stem
+from onnxplain.results.formats.stem import file_stem
 from onnxplain.results.formats.write import check_folder
 from onnxplain.results.render import check_colormap
 

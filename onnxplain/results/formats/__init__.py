@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from onnxplain.errors import OptionError
+from onnxplain.results.data import ExplanationData
 from onnxplain.results.formats import manifest, npy, png, png16, tiff, yml
 from onnxplain.results.formats.encoding import Format, Request
-from onnxplain.results.formats.names import file_stem, unique_names
+from onnxplain.results.formats.stem import file_stem
 from onnxplain.results.formats.write import write_files
 from onnxplain.results.render import check_colormap
-
-if TYPE_CHECKING:
-    from onnxplain.results.explanation import Explanation
 
 __all__ = [
     "DEFAULT_FORMATS",
@@ -26,7 +23,6 @@ __all__ = [
     "Format",
     "check_formats",
     "save_explanation",
-    "unique_names",
 ]
 
 # In the order of writing: the manifest lists the other files, so it comes last.
@@ -51,13 +47,13 @@ def check_formats(names: Iterable[str]) -> None:
 
 
 def save_explanation(
-    explanation: Explanation,
+    explanation: ExplanationData,
     folder: Path,
     formats: Sequence[str],
     colormap: str,
     picture_name: str | None = None,
 ) -> list[Path]:
-    """Write an explanation's files; see `Explanation.save`."""
+    """Write an explanation's files; see `onnxplain.Explanation.save`."""
     check_formats(formats)
     check_colormap(colormap)
     stem = file_stem(explanation, picture_name)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnxplain.results.data import ExplanationData
 from onnxplain.results.formats.encoding import Request
 from onnxplain.tensors import FloatArray
 
-if TYPE_CHECKING:
-    from onnxplain.results.explanation import Explanation
 
-
-def encode(explanation: Explanation, request: Request) -> dict[str, bytes]:
+def encode(explanation: ExplanationData, request: Request) -> dict[str, bytes]:
     """Return both arrays as float32 in C order."""
     return {
         ".npy": _npy(explanation.values),

@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 
 from onnxplain.results.explanation import ExplainedTarget
-from onnxplain.results.formats.names import file_stem, safe_name, target_name, unique_names
+from onnxplain.results.formats.stem import file_stem
+from onnxplain.results.names import safe_name, target_name, unique_names
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,6 @@ from __future__ import annotations
 import unicodedata
 import zlib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from onnxplain.results.explanation import Explanation
 
 _UNSAFE = frozenset('<>:"/\\|?*')
 _RESERVED_ON_WINDOWS = frozenset(
@@ -16,23 +12,10 @@ _RESERVED_ON_WINDOWS = frozenset(
     + [f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)]
 )
 # Together with the dots and the longest ending they stay below the usual limit of 255 bytes.
-_PICTURE_BYTES = 120
-_METHOD_BYTES = 40
-_TARGET_BYTES = 60
+PICTURE_BYTES = 120
+METHOD_BYTES = 40
+TARGET_BYTES = 60
 _LABEL_BYTES = 16  # of a class whose name a region follows
-
-
-def file_stem(explanation: Explanation, picture_name: str | None = None) -> str:
-    """Return `<picture>.<method>.<target>`, what the names of all its files begin with."""
-    path = explanation.picture_path
-    picture = picture_name or (path.stem if path else "picture")
-    return ".".join(
-        [
-            safe_name(picture, _PICTURE_BYTES),
-            safe_name(explanation.method, _METHOD_BYTES),
-            safe_name(explanation.target.name, _TARGET_BYTES),
-        ]
-    )
 
 
 def target_name(index: int, label: str | None) -> str:
@@ -53,13 +36,13 @@ def region_name(index: int, label: str | None, where: str) -> str:
     """
     short = target_name(index, label and safe_name(label, _LABEL_BYTES))
     name = f"{short}@{where}".replace(":", "_")
-    if safe_name(name, _TARGET_BYTES) == name:
+    if safe_name(name, TARGET_BYTES) == name:
         return name
     checksum = f"~{zlib.crc32(where.encode(errors='surrogateescape')):08x}"
-    return safe_name(name, _TARGET_BYTES - len(checksum)) + checksum
+    return safe_name(name, TARGET_BYTES - len(checksum)) + checksum
 
 
-def safe_name(name: str, max_bytes: int = _PICTURE_BYTES) -> str:
+def safe_name(name: str, max_bytes: int = PICTURE_BYTES) -> str:
     """Make a name one that every operating system takes as part of a file name.
 
     Characters that some system refuses, or that nobody can see, become "_"; so does a leading dot,
