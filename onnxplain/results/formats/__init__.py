@@ -27,7 +27,8 @@ __all__ = [
 
 # In the order of writing: the manifest lists the other files, so it comes last.
 FORMATS: dict[str, Format] = {
-    "npy": Format("raw values and heatmap, float32 NumPy arrays", npy.encode),
+    "npy": Format("raw values, float32 NumPy array", npy.encode_values),
+    "heatmap": Format("the heatmap, float32 NumPy array", npy.encode_heatmap),
     "png": Format("the heatmap drawn over the picture", png.encode),
     "tiff": Format("the heatmap, float32 TIFF", tiff.encode),
     "png16": Format("the heatmap, 16-bit grey PNG", png16.encode),
@@ -35,7 +36,7 @@ FORMATS: dict[str, Format] = {
     "json": Format("manifest: what was computed, how, and with what", manifest.encode),
 }
 
-DEFAULT_FORMATS = ("npy", "png", "json")
+DEFAULT_FORMATS = ("npy", "heatmap", "png", "json")
 
 
 def check_formats(names: Iterable[str]) -> None:

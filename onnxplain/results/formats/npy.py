@@ -1,4 +1,4 @@
-"""Raw values and heatmap as NumPy arrays, for exact work afterwards."""
+"""Raw values, or the heatmap, as a NumPy array for exact work afterwards."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from onnxplain.results.formats.encoding import Request
 from onnxplain.tensors import FloatArray
 
 
-def encode(explanation: ExplanationData, request: Request) -> dict[str, bytes]:
-    """Return both arrays as float32 in C order."""
-    return {
-        ".npy": _npy(explanation.values),
-        ".heatmap.npy": _npy(explanation.heatmap),
-    }
+def encode_values(explanation: ExplanationData, request: Request) -> dict[str, bytes]:
+    """Return the raw values as float32 in C order."""
+    return {".npy": _npy(explanation.values)}
+
+
+def encode_heatmap(explanation: ExplanationData, request: Request) -> dict[str, bytes]:
+    """Return the heatmap as float32 in C order."""
+    return {".heatmap.npy": _npy(explanation.heatmap)}
 
 
 def _npy(array: FloatArray) -> bytes:
