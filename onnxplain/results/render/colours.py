@@ -52,34 +52,38 @@ class Colours:
     def _blended(self, picture: Array, heat: FloatArray) -> Array:
         import cv2
 
-        grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-        muted = cv2.addWeighted(picture, _COLOUR_KEPT, grey, 1 - _COLOUR_KEPT, 0)
-        reach = max(self.zero, 1 - self.zero)
-        index = np.rint((heat - self.zero) * (255 / reach)).astype(np.intp) + 255
-        photo_share, *colours = (
-            table.take(index, mode="clip") for table in _mixing_tables(self._colormap)
-        )
+        per_level = 255 / max(self.zero, 1 - self.zero)
+        level = cv2.convertScaleAbs(heat, alpha=per_level, beta=-self.zero * per_level)
+        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        photo_share, warm, cold = _mixing_tables(self._colormap)
+        share, below = cv2.LUT(level, photo_share), (heat < self.zero).view(np.uint8)
         planes = []
-        for plane, colour in zip(cv2.split(muted), colours, strict=True):
-            photo = plane * photo_share
-            photo += colour
-            photo >>= 8
-            planes.append(photo.astype(np.uint8))
+        for channel, plane in enumerate(cv2.split(picture)):
+            colour = cv2.LUT(level, warm[channel])
+            if self.signed:
+                cv2.copyTo(cv2.LUT(level, cold[channel]), below, colour)
+            mixed = cv2.addWeighted(plane, _COLOUR_KEPT, grey, 1 - _COLOUR_KEPT, 0) * share
+            mixed += colour
+            mixed >>= 8
+            planes.append(mixed.astype(np.uint8))
         return np.asarray(cv2.merge(planes))
 
 
 @functools.lru_cache(maxsize=len(COLORMAPS))
-def _mixing_tables(colormap: str) -> tuple[Array, ...]:
-    """The photograph's share, and red, green and blue to add, from coldest to hottest.
+def _mixing_tables(colormap: str) -> tuple[Array, Array, Array]:
+    """By how far the heat is from 0: the photograph's share (256,), and colours (3, 256) to add.
 
-    8.8 fixed point in uint16 (511,): floats would need twice the memory.
+    Warm colours, then cold ones. 8.8 fixed point in uint16: floats would need twice the memory.
     """
-    level = np.abs(np.arange(-255, 256)) / 255
+    level = np.arange(256) / 255
     opacity = _OPACITY_WHERE_HOT * level**0.8
     photo_share = (1 - _DIMMED_WHERE_COLD * (1 - level)) * (1 - opacity)
-    colours = np.concatenate([_cold()[:0:-1], colormap_table(colormap)])
-    tables = np.floor(256 * np.vstack([photo_share, opacity * colours.T])).astype(np.uint16)
-    return tuple(tables)
+    warm, cold = (opacity * table.T for table in (colormap_table(colormap), _cold()))
+    return _fixed_point(photo_share), _fixed_point(warm), _fixed_point(cold)
+
+
+def _fixed_point(shares: Array) -> Array:
+    return np.asarray(np.floor(256 * shares), np.uint16)
 
 
 def _cold() -> Array:
