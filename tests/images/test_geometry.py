@@ -253,6 +253,19 @@ def test_antialiased_filters_are_pillows(interpolation, pillow, size):
     np.testing.assert_allclose(placed, expected, atol=1e-3)
 
 
+def test_a_part_of_a_wide_picture_is_pillows():
+    """So wide that the products which resize it are taken in pieces."""
+    picture = RANDOM.integers(0, 256, (48, 3000, 3), np.uint8)
+    placement = Placement.crop((48, 3000), (20, 1300), 24)
+    planes = [Image.fromarray(plane.astype(np.float32)) for plane in np.moveaxis(picture, 2, 0)]
+    resized = [plane.resize((1500, 24), Image.Resampling.BILINEAR) for plane in planes]
+    expected = np.stack([plane.crop((100, 2, 1400, 22)) for plane in resized], axis=2)
+
+    placed = resize_and_place(picture, placement, "antialias-bilinear", 0)
+
+    np.testing.assert_allclose(placed, expected, atol=1e-3)
+
+
 def test_every_interpolation_keeps_a_constant():
     picture = np.full((17, 29, 3), 200, np.float32)
     for interpolation in geometry.INTERPOLATIONS:
