@@ -29,7 +29,7 @@ from onnxplain.jobs.job import errors_of_one_picture, told_apart
 from onnxplain.methods.registry import METHODS, make_method
 from onnxplain.results.comparison import draw_comparison
 from onnxplain.results.explanation import Explanation
-from onnxplain.results.formats.encoding import encode_image
+from onnxplain.results.formats.png_file import encode_png
 from onnxplain.results.formats.write import check_folder, write_files
 from onnxplain.results.render import check_colormap
 
@@ -79,7 +79,7 @@ def compare_methods(
         for explanation in found:
             note_warnings(explanation, console)
         if found:
-            drawn = encode_image(".png", draw_comparison(found, colormap, methods)[..., ::-1])
+            drawn = encode_png(draw_comparison(found, colormap, methods))
             (file,) = write_files(folder, {f"{image.name}.compare.png": drawn})
             console.result(_told(image, file, found, refused, console))
     return status

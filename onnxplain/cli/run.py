@@ -21,7 +21,7 @@ from onnxplain.jobs.job import Job, Outcome, Saving
 from onnxplain.methods.registry import make_method
 from onnxplain.results.explanation import Explanation
 from onnxplain.results.formats.manifest import plain
-from onnxplain.results.formats.names import file_stem
+from onnxplain.results.formats.stem import file_stem
 
 
 def explain_pictures(

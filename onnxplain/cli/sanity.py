@@ -15,7 +15,7 @@ from onnxplain.cli.tables import print_table
 from onnxplain.errors import OptionError
 from onnxplain.methods.registry import make_method
 from onnxplain.metrics.sanity import SAME_ABOVE, SanityCheck, sanity_check
-from onnxplain.results.formats.encoding import encode_image
+from onnxplain.results.formats.png_file import encode_png
 from onnxplain.results.formats.write import check_folder, write_files
 from onnxplain.results.render import check_colormap
 
@@ -46,7 +46,7 @@ def check_method(
     own = method_options(options, explainer)
     (picture,) = inputs
     found = sanity_check(explainer, picture.path, method, target, stages=stages, **own)
-    drawn = encode_image(".png", found.draw(colormap)[..., ::-1])
+    drawn = encode_png(found.draw(colormap))
     (file,) = write_files(folder, {f"{picture.name}.sanity.{method}.png": drawn})
     if console.as_json:
         console.result(_as_json(found, file))

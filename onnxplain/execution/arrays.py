@@ -42,12 +42,15 @@ def others_for(specs: Iterable[TensorSpec], given: Mapping[str, Array]) -> dict[
     return {name: _typed(known[name], np.asarray(value)) for name, value in given.items()}
 
 
-def sample_of(values: Mapping[str, Array], index: int, count: int) -> dict[str, Array]:
-    """What belongs to one of `count` samples: its part of arrays that hold `count`, else all."""
-    return {
-        name: value[index : index + 1] if value.ndim and len(value) == count else value
-        for name, value in values.items()
-    }
+def samples_of(values: Mapping[str, Array], count: int) -> list[Mapping[str, Array]]:
+    """What belongs to each of `count` samples: its part of arrays that hold `count`, else all."""
+    own = {name for name, value in values.items() if value.ndim and len(value) == count > 1}
+    if not own:
+        return [values] * count
+    return [
+        {name: value[i : i + 1] if name in own else value for name, value in values.items()}
+        for i in range(count)
+    ]
 
 
 def _typed(spec: TensorSpec, array: Array) -> Array:

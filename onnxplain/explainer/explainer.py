@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,15 +15,15 @@ from onnxplain.analysis.inputs import explained_input, require_picture
 from onnxplain.analysis.layers import Layer
 from onnxplain.analysis.score import find_score
 from onnxplain.autodiff.differentiability import Differentiability, differentiability
-from onnxplain.errors import MapError, OptionError, TargetError
-from onnxplain.execution.arrays import others_for, sample_of, samples_for
+from onnxplain.errors import MapError, OnnxplainError, OptionError, TargetError
+from onnxplain.execution.arrays import others_for, samples_for, samples_of
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.samples import Samples
-from onnxplain.explainer.heat import nothing_shown, to_heatmap
-from onnxplain.explainer.requests import ExplainedModel, Request, Result
-from onnxplain.images.geometry import Placement
+from onnxplain.explainer.heat import nothing_shown
+from onnxplain.explainer.picture import Explaining, Picture, TakenPicture, take
+from onnxplain.explainer.pipeline import chunks, pipeline
+from onnxplain.explainer.requests import ExplainedModel, Request, Result, attempted
 from onnxplain.images.labels import Labels, find_labels
-from onnxplain.images.picture import as_picture, read_picture
 from onnxplain.images.preprocess import Preprocess
 from onnxplain.images.sources import check_fits, find_preprocess
 from onnxplain.methods.base import Method
@@ -37,15 +37,16 @@ from onnxplain.results.explanation import (
     ModelFacts,
     Provenance,
 )
-from onnxplain.results.render.sheet import contact_sheet
 from onnxplain.runtime.batching import Progress
 from onnxplain.targets import Target, TargetSpec, as_list
-from onnxplain.targets.described import ExplainedTarget
 from onnxplain.tensors import Array, FloatArray, TensorSpec
 from onnxplain.transforms.extract import answering
 from onnxplain.versions import versions
 
-Picture = str | Path | Array
+Given = TypeVar("Given")
+
+_CHUNK = 32
+"""Pictures that are prepared before the model runs on them."""
 
 
 class Explainer:
@@ -86,6 +87,16 @@ class Explainer:
             ProviderError: the provider cannot be had.
             PreprocessError: preprocessing or labels are malformed or do not fit the model.
         """
+        self._arguments = {
+            "model": model,
+            "provider": provider,
+            "preprocess": preprocess,
+            "labels": labels,
+            "batch_size": batch_size,
+            "inputs": inputs,
+            "explain_input": explain_input,
+            "output": output,
+        }
         loaded = load(model)
         self.model: Model = loaded if output is None else answering(loaded, output)
         self.input: TensorSpec = explained_input(self.model, inputs or {}, explain_input)
@@ -97,6 +108,10 @@ class Explainer:
         self._runner = Runner(self.model, self.input, self._others, provider, batch_size)
         self._samples = Samples(self.model, self.input, lambda: self.preprocess)
         self._explained = self._explained_by(self._runner)
+
+    def __reduce__(self) -> tuple[Callable[[dict[str, Any]], Explainer], tuple[dict[str, Any]]]:
+        """Pickled as what it was made from: sessions are opened anew."""
+        return _made, (self._arguments,)
 
     @functools.cached_property
     def preprocess(self) -> Preprocess:
@@ -201,9 +216,9 @@ class Explainer:
         Raises:
             OnnxplainError: one of its kinds, with a sentence that says what to do.
         """
-        configured = make_method(method, options)
-        (found,) = self._explain(picture, configured, as_list(target), single=True)
-        return _or_raise(found)
+        found = self._explain([picture], make_method(method, options), as_list(target), single=True)
+        (explanation,) = _or_raise(next(found))
+        return _or_raise(explanation)
 
     def explain_each(
         self,
@@ -227,7 +242,34 @@ class Explainer:
         **options: Any,
     ) -> list[Explanation | MapError]:
         """As `explain_each`, with the error in place of each target whose map shows nothing."""
-        return self._explain(picture, make_method(method, options), as_list(target))
+        return _or_raise(next(self._explain([picture], make_method(method, options), target)))
+
+    def explain_many(
+        self,
+        pictures: Iterable[Picture],
+        method: str | Method = "scorecam",
+        target: TargetSpec | Sequence[TargetSpec] = "top1",
+        **options: Any,
+    ) -> Iterator[Explanation]:
+        """Explain many pictures, one after the other, in order.
+
+        Pictures are read and prepared, and maps laid on their pixels, on worker threads, while the
+        model runs; methods of one pass run in batches of the size that is fastest. No more than a
+        few dozen pictures are held at a time. Arguments and errors are those of `explain_each`; an
+        error is raised when its picture's turn comes. `try_many` goes on after one.
+        """
+        for found in self.try_many(pictures, method, target, **options):
+            yield from map(_or_raise, _or_raise(found))
+
+    def try_many(
+        self,
+        pictures: Iterable[Picture],
+        method: str | Method = "scorecam",
+        target: TargetSpec | Sequence[TargetSpec] = "top1",
+        **options: Any,
+    ) -> Iterator[list[Explanation | MapError] | OnnxplainError]:
+        """What `try_each` gives for each picture, or the error that it raises, in order."""
+        return self._explain(pictures, make_method(method, options), target)
 
     def targets(
         self,
@@ -242,69 +284,49 @@ class Explainer:
         Raises:
             OnnxplainError: as in `explain`.
         """
-        x, placement = self.preprocess.apply(_pixels(picture))
-        asked = Request(x, Gradient(), as_list(target), self._others, placement)
+        taken = take(picture, self.preprocess)
+        specs = as_list(target)
+        asked = Request(taken.x, Gradient(), specs, self._others, taken.placement)
         return self._explained.targets(asked)
 
     def _explain(
         self,
-        picture: Picture,
-        configured: Method,
-        specs: Sequence[TargetSpec],
+        pictures: Iterable[Picture],
+        method: Method,
+        target: TargetSpec | Sequence[TargetSpec],
         *,
         single: bool = False,
-    ) -> list[Explanation | MapError]:
-        path = Path(picture) if isinstance(picture, str | Path) else None
-        pixels = _pixels(picture)
-        x, placement = self.preprocess.apply(pixels)
-        asked = Request(x, configured, specs, self._others, placement, single)
-        result = self._explained.explain(asked)
-        found: list[Explanation | MapError] = []
-        for i in range(len(result.targets)):
-            try:
-                found.append(self._explanation(i, asked, result, placement, pixels, path))
-            except MapError as error:
-                found.append(error)
-        return found
+    ) -> Iterator[list[Explanation | MapError] | OnnxplainError]:
+        """What is found in each picture, in order, or the error that it has."""
+        specs, preprocess = as_list(target), self.preprocess
+        explaining = Explaining(method, self._samples, preprocess, self._provenance)
 
-    def _explanation(
-        self,
-        i: int,
-        asked: Request,
-        result: Result,
-        placement: Placement,
-        pixels: FloatArray,
-        path: Path | None,
-    ) -> Explanation:
-        """The explanation of target `i`, on the picture's own `pixels`.
+        def taken(picture: Picture) -> TakenPicture | OnnxplainError:
+            return attempted(take, picture, preprocess)
 
-        Raises:
-            MapError: its map shows nothing.
-        """
-        method, values, told = asked.method, result.maps.values[i], result.maps.about(i)
-        heat = method.heat(values, self._samples.spatial(asked.x))
-        shown = method.shows
-        target = ExplainedTarget(shown) if shown else result.targets[i].described
-        named = f"{method.name} for {target.name}"
-        heatmap, heat_range = to_heatmap(heat, placement, named, told.get("warnings", ()))
-        return Explanation(
-            values=values,
-            heatmap=heatmap,
-            heatmap_range=heat_range,
-            picture=np.clip(np.rint(pixels), 0, 255).astype(np.uint8),
-            method=method.name,
-            target=target,
-            score=float("nan") if shown else float(result.scores[i]),
-            score_kind=result.kinds[i],
-            score_tensor=result.score_tensor,
-            parameters=method.options(),
-            provenance=self._provenance(result.batching),
-            layers=result.layer_names,
-            diagnostics=told,
-            picture_path=path,
-            seen=placement.covered(),
-            sheet=self._sheet(method, values, result.layer_names),
-        )
+        def asked(one: TakenPicture) -> Request:
+            return Request(one.x, method, specs, self._others, one.placement, single)
+
+        def explained(
+            found: tuple[TakenPicture | OnnxplainError, Result | OnnxplainError],
+        ) -> list[Explanation | MapError] | OnnxplainError:
+            picture, result = found
+            if isinstance(picture, OnnxplainError):
+                return picture
+            if isinstance(result, OnnxplainError):
+                return result
+            return explaining.explanations(picture, result)
+
+        def results(
+            found: Iterable[TakenPicture | OnnxplainError],
+        ) -> Iterator[tuple[TakenPicture | OnnxplainError, Result | OnnxplainError]]:
+            for some in chunks(found, _CHUNK):
+                requests = [asked(one) for one in some if isinstance(one, TakenPicture)]
+                computed = self._explained.explain_many(requests)
+                for one in some:
+                    yield one, one if isinstance(one, OnnxplainError) else next(computed)
+
+        return pipeline(pictures, taken, results, explained)
 
     def _with_warning(
         self, about: dict[str, Any], method: Method, values: FloatArray, samples: Array
@@ -314,13 +336,6 @@ class Explainer:
         warnings = about.get("warnings", [])
         nothing = nothing_shown(heat, method.name, warnings)
         return about | {"warnings": [nothing]} if nothing else about
-
-    def _sheet(self, method: Method, values: FloatArray, layers: Sequence[str]) -> Array | None:
-        """What is drawn in place of the overlay, where it is not the heatmap."""
-        if method.makes_picture:
-            return np.rint(self.preprocess.inverse(values)).astype(np.uint8)
-        sheet = method.sheet(values)
-        return None if sheet is None else contact_sheet(sheet, _names(layers))
 
     def attribute(
         self,
@@ -355,13 +370,18 @@ class Explainer:
         specs = as_list(target, count)
         if len(specs) != count:
             raise TargetError(f"There are {len(specs)} targets for {count} samples.")
-        results = []
-        for i in range(count):
-            x1, others1 = samples[i : i + 1], sample_of(others, i, count)
-            asked = Request(
-                x1, configured, [specs[i]], others1, self._samples.placement(x1), single=True
+        asked = [
+            Request(
+                samples[i : i + 1],
+                configured,
+                [specs[i]],
+                own,
+                self._samples.placement(samples[i : i + 1]),
+                single=True,
             )
-            results.append(self._explained.explain(asked))
+            for i, own in enumerate(samples_of(others, count))
+        ]
+        results = [_or_raise(found) for found in self._explained.explain_many(asked)]
         values = np.concatenate([result.maps.values for result in results])
         if not np.isfinite(values).all():
             raise MapError(f"The values of {configured.name} are not finite.")
@@ -396,19 +416,11 @@ class Explainer:
         return Provenance(facts, settings, self.provider, versions(), batching)
 
 
-def _pixels(picture: Picture) -> FloatArray:
-    """A file or an array as pixels in 0 to 255."""
-    if isinstance(picture, str | Path):
-        return read_picture(Path(picture))
-    return as_picture(np.asarray(picture))
+def _made(arguments: dict[str, Any]) -> Explainer:
+    return Explainer(**arguments)
 
 
-def _or_raise(found: Explanation | MapError) -> Explanation:
-    if isinstance(found, MapError):
+def _or_raise(found: Given | OnnxplainError) -> Given:
+    if isinstance(found, OnnxplainError):
         raise found
     return found
-
-
-def _names(layers: Sequence[str]) -> Sequence[str]:
-    """Names of a sheet's maps: layers, or none where they are channels of one layer."""
-    return layers if len(layers) > 1 else ()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from onnxplain.errors import MapError
-from onnxplain.images.geometry import Placement, upsample
+from onnxplain.images.geometry import Placement
 from onnxplain.tensors import FloatArray
 
 _ROUNDING = 1e-6
@@ -25,9 +25,9 @@ def to_heatmap(
 ) -> tuple[FloatArray, tuple[float, float]]:
     """A map (rows, columns) as a heatmap (H, W) in [0, 1], and the values that 0 and 1 stand for.
 
-    The map is enlarged to the model's input, laid back on the picture's own pixels, and scaled over
-    those that the model saw; the others are 0. `of` names the method and the target, and `warnings`
-    are what the method itself says of it.
+    The map is enlarged to the model's input and laid back on the picture's own pixels, in one step,
+    and scaled over those that the model saw; the others are 0. `of` names the method and the
+    target, and `warnings` are what the method itself says of it.
 
     Raises:
         MapError: the map is not finite, or the same everywhere.
@@ -37,14 +37,14 @@ def to_heatmap(
             f"The map of {of} is not finite (NaN or infinite values), so it means nothing: try "
             "another layer, another baseline, or a float32 version of the model."
         )
-    picture = placement.to_picture(upsample(heat, placement.model))
-    seen = placement.covered()
-    nothing = nothing_shown(picture[seen], of, warnings)
-    if nothing:
-        raise MapError(nothing)
-    low, high = float(picture[seen].min()), float(picture[seen].max())
-    scaled = np.clip((picture - low) / (high - low), 0, 1)
-    return np.where(seen, scaled, 0).astype(np.float32), (low, high)
+    seen = placement.on_seen(heat)
+    low, high = float(seen.min()), float(seen.max())
+    if _is_constant(seen.size, low, high):
+        raise MapError(_same_everywhere(high, of, warnings))
+    seen -= low
+    seen /= high - low
+    np.clip(seen, 0, 1, out=seen)
+    return placement.on_canvas(seen), (low, high)
 
 
 def nothing_shown(heat: FloatArray, of: str, warnings: Sequence[str] = ()) -> str:
@@ -53,10 +53,16 @@ def nothing_shown(heat: FloatArray, of: str, warnings: Sequence[str] = ()) -> st
     `of` names the method, and `warnings` are what it says of the map itself.
     """
     low, high = float(heat.min()), float(heat.max())
-    if heat.size == 1 or high - low > _ROUNDING * max(abs(high), abs(low)):
-        return ""
+    return _same_everywhere(high, of, warnings) if _is_constant(heat.size, low, high) else ""
+
+
+def _is_constant(size: int, low: float, high: float) -> bool:
+    return size > 1 and not high - low > _ROUNDING * max(abs(high), abs(low))
+
+
+def _same_everywhere(value: float, of: str, warnings: Sequence[str]) -> str:
     why = " ".join(warnings) or _PERHAPS
     return (
-        f"The map of {of} is the same everywhere ({high:.3g}), so it shows nothing: "
+        f"The map of {of} is the same everywhere ({value:.3g}), so it shows nothing: "
         f"{why[:1].lower()}{why[1:]}"
     )

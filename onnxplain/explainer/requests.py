@@ -141,7 +141,7 @@ class ExplainedModel:
         The graph itself finds the classes with the largest scores. What else depends on the answer
         is found out by a plain run before.
         """
-        ready = [_attempted(self._prepared, one, method) for one in asked]
+        ready = [attempted(self._prepared, one, method) for one in asked]
         for key, some in groupby(ready, key=_Prepared.shared_by):
             batch = list(some)
             if key is None:
@@ -156,10 +156,10 @@ class ExplainedModel:
         if len(chunks) == 1:
             runs = self._single_pass.run_many(first.passed(chunks[0]), [p.job() for p in ready])
             for one, (answers, computed) in zip(ready, runs, strict=True):
-                yield _attempted(self._finished, one, answers, [computed])
+                yield attempted(self._finished, one, answers, [computed])
             return
         for one in ready:
-            yield _attempted(self._in_chunks, one, chunks)
+            yield attempted(self._in_chunks, one, chunks)
 
     def _in_chunks(self, ready: _Prepared, chunks: Sequence[Sequence[int]]) -> Result:
         """More targets than a graph has run one group after the other."""
@@ -178,21 +178,21 @@ class ExplainedModel:
         layers, scene = method.look_at(anatomy), self._samples.scene(asked.x)
         method.check(scene)
         shape = anatomy.shapes.get(reading.tensor)
-        targets = None
+        targets, plain_runs = None, 0
         if shape is not None and not reading.needs_values:
             shape = (1, *shape[1:])
             targets = self._expected(asked, shape)
         if targets is None:
             (values,) = self._runner.forward(asked.x, [reading.tensor])
             reading = reading.settled(values)
-            targets, shape = self._resolved(asked, reading, values), values.shape
+            targets, shape, plain_runs = self._resolved(asked, reading, values), values.shape, 1
         if asked.single and len(targets) > 1:
             raise _several(asked, len(targets))
         weights = None
         if method.reads_classifier:
             weights = anatomy.classifier().matrix(layers[0].channels)
         assert shape is not None, "the plain run has told the shape"
-        return _Prepared(asked, method, scene, reading, layers, weights, targets, shape)
+        return _Prepared(asked, method, scene, reading, layers, weights, targets, shape, plain_runs)
 
     def _finished(
         self, ready: _Prepared, answers: Array, parts: Sequence[Computed | MapError]
@@ -202,13 +202,13 @@ class ExplainedModel:
         reading = ready.reading.settled(answers)
         targets = self._resolved(asked, reading, answers)
         scores = self._scores(asked, reading, targets, answers)
-        computed = joined(parts, len(targets) if not method.needs_target else 1)
+        computed = joined(parts, 1 if method.needs_target else len(targets), ready.plain_runs)
         anatomy = self.anatomy(asked.x)
         maps = method.collected(computed, scores, ready.layers, anatomy)
         return self._result(asked, reading, targets, scores, ready.layers, maps, "")
 
     def _attempt(self, asked: Request, method: SampledMethod) -> Result | OnnxplainError:
-        return _attempted(self._sampled, asked, method)
+        return attempted(self._sampled, asked, method)
 
     def _sampled(self, asked: Request, method: SampledMethod) -> Result:
         """Explain a sample by many that are made from it."""
@@ -301,7 +301,8 @@ class ExplainedModel:
 class _Prepared:
     """A sample, and what is known of it before its pass.
 
-    `targets` are those of the request, classes that the graph is to find by their rank.
+    `targets` are those of the request, or classes that the graph is to find by their rank;
+    `plain_runs` of the model were needed to tell.
     """
 
     asked: Request
@@ -312,6 +313,7 @@ class _Prepared:
     class_weights: FloatArray | None
     targets: Sequence[Target]
     shape: tuple[int, ...]
+    plain_runs: int
 
     @property
     def own(self) -> Sequence[Target]:
@@ -343,7 +345,7 @@ def _alike(asked: Sequence[Request]) -> Iterator[list[Request]]:
         yield list(some)
 
 
-def _attempted(
+def attempted(
     call: Callable[Arguments, Found], *arguments: Arguments.args, **named: Arguments.kwargs
 ) -> Found | OnnxplainError:
     """What a call gives, or the error that it raises."""
@@ -353,7 +355,7 @@ def _attempted(
         return error
 
 
-def joined(parts: Sequence[Computed | MapError], repeats: int) -> Computed:
+def joined(parts: Sequence[Computed | MapError], repeats: int, plain_runs: int) -> Computed:
     """The maps of all groups of targets; `repeats` is 1, or how many targets share a map.
 
     Raises:
@@ -372,7 +374,7 @@ def joined(parts: Sequence[Computed | MapError], repeats: int) -> Computed:
         {name: np.repeat(np.concatenate([one[name] for one in own]), repeats) for name in own[0]}
         for own in zip(*(part.reports for part in found), strict=True)
     ]
-    return Computed(values, reports)
+    return Computed(values, reports, plain_runs)
 
 
 def _none() -> TargetError:

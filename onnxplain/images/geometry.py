@@ -6,6 +6,7 @@ Coordinates are continuous: pixel i covers [i, i + 1) and its centre is i + 0.5.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -110,20 +111,36 @@ class Placement:
         """
         if heat.shape != self.model:
             raise ValueError(f"expected a map of shape {self.model}, got {heat.shape}")
-        shown = heat[self.window(0), self.window(1)]
+        return self.on_canvas(self.on_seen(heat))
+
+    def on_seen(self, grid: Array) -> FloatArray:
+        """Lay a map of any size back on the pixels in `seen`.
+
+        The same as `to_picture(upsample(grid, model))` there, without the maps in between.
+        """
+        rows, columns = (_back(self, axis, size) for axis, size in enumerate(grid.shape))
+        return columns.apply(rows.apply(grid, 0), 1)
+
+    def on_canvas(self, seen: FloatArray) -> FloatArray:
+        """A map of the pixels in `seen` as one of the picture, with 0 for the other pixels."""
         canvas = np.zeros(self.picture, np.float32)
-        canvas[self.seen(0), self.seen(1)] = self._back(1).apply(self._back(0).apply(shown, 0), 1)
+        canvas[self.seen(0), self.seen(1)] = seen
         return canvas
 
-    def _back(self, axis: int) -> resample.Taps:
-        """From the pixels in `window` to the picture's pixels in `seen`."""
-        window, seen = self.window(axis), self.seen(axis)
-        size = window.stop - window.start
-        edges = np.arange(seen.start, seen.stop + 1) * self.scale[axis]
-        edges += self.offset[axis] - window.start
-        if self.resized[axis] > self.picture[axis]:
-            return resample.area(size, edges)
-        return resample.linear(size, (edges[:-1] + edges[1:]) / 2)
+
+@functools.lru_cache(maxsize=64)
+def _back(placement: Placement, axis: int, grid: int) -> resample.Taps:
+    """From the cells of a grid over the model's input to the picture's pixels in `seen`."""
+    window, seen = placement.window(axis), placement.seen(axis)
+    size, model = window.stop - window.start, placement.model[axis]
+    edges = np.arange(seen.start, seen.stop + 1) * placement.scale[axis]
+    edges += placement.offset[axis] - window.start
+    if placement.resized[axis] > placement.picture[axis]:
+        from_window = resample.area(size, edges)
+    else:
+        from_window = resample.linear(size, (edges[:-1] + edges[1:]) / 2)
+    centres = (np.arange(window.start, window.stop) + 0.5) * grid / model
+    return from_window.after(resample.linear(grid, centres))
 
 
 def short_side_to(picture: Size, short: int) -> Size:
@@ -135,7 +152,7 @@ def short_side_to(picture: Size, short: int) -> Size:
 
 
 def resize_and_place(
-    picture: FloatArray, placement: Placement, interpolation: str, pad: float
+    picture: Array, placement: Placement, interpolation: str, pad: float
 ) -> FloatArray:
     """Resize a picture (H, W, 3) in 0..255 and lay it on the model's input (h, w, 3).
 
@@ -149,15 +166,12 @@ def resize_and_place(
             "elongated for its short side to be resized: cut it to the part that matters, or use "
             "fit 'letterbox' or 'stretch'."
         )
-    resized = np.clip(_resize(picture, placement.resized, interpolation), 0, 255)
-    if placement.resized == placement.model:
-        return resized
-    canvas = np.full((*placement.model, 3), pad, np.float32)
     rows, columns = placement.window(0), placement.window(1)
-    top, left = placement.offset
-    canvas[rows, columns] = resized[
-        rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
-    ]
+    shown = np.clip(_resized_part(picture, placement, interpolation), 0, 255)
+    if shown.shape[:2] == placement.model:
+        return shown
+    canvas = np.full((*placement.model, 3), pad, np.float32)
+    canvas[rows, columns] = shown
     return canvas
 
 
@@ -180,15 +194,41 @@ def _centre_crop(resized: int, model: int) -> int:
     return -round((resized - model) / 2) if resized >= model else (model - resized) // 2
 
 
-def _resize(picture: FloatArray, size: Size, interpolation: str) -> FloatArray:
-    kernel = _ANTIALIASED.get(interpolation)
+def _resized_part(picture: Array, placement: Placement, interpolation: str) -> FloatArray:
+    """The part of the resized picture that the model's input shows."""
+    rows, columns = (
+        slice(window.start - start, window.stop - start)
+        for window, start in zip(map(placement.window, (0, 1)), placement.offset, strict=True)
+    )
+    size, kernel = placement.resized, _ANTIALIASED.get(interpolation)
     if kernel is not None:
-        rows = resample.antialiased(picture.shape[0], size[0], kernel)
-        columns = resample.antialiased(picture.shape[1], size[1], kernel)
-        return columns.apply(rows.apply(picture, 0), 1)
+        return _antialiased_part(picture, size, kernel, (rows, columns))
 
     from onnxplain.images.opencv import cv2
 
-    flag = getattr(cv2, _OPENCV[interpolation])
-    resized: FloatArray = cv2.resize(picture, size[::-1], interpolation=flag)
-    return resized
+    # Not the bytes, which OpenCV would round again after the resize.
+    resized: FloatArray = cv2.resize(
+        picture.astype(np.float32, copy=False),
+        size[::-1],
+        interpolation=getattr(cv2, _OPENCV[interpolation]),
+    )
+    return resized[rows, columns]
+
+
+def _antialiased_part(
+    picture: Array, size: Size, kernel: resample.Kernel, part: tuple[slice, slice]
+) -> FloatArray:
+    """A part of the picture resized with one of our own filters."""
+    down, across = (
+        _part(old, new, kernel, out.start, out.stop)
+        for old, new, out in zip(picture.shape[:2], size, part, strict=True)
+    )
+    return across[0].apply(down[0].apply(picture[down[1], across[1]], 0), 1)
+
+
+@functools.lru_cache(maxsize=64)
+def _part(
+    size: int, new_size: int, kernel: resample.Kernel, start: int, stop: int
+) -> tuple[resample.Taps, slice]:
+    """Taps of the resized pixels from `start` to `stop`, and the source pixels that they read."""
+    return resample.antialiased(size, new_size, kernel).part(slice(start, stop))

@@ -1,4 +1,4 @@
-"""Pictures from files and arrays: always RGB, float32, 0..255."""
+"""Pictures from files and arrays: always RGB, 0..255, uint8 where they were 8-bit, else float32."""
 
 from __future__ import annotations
 
@@ -29,12 +29,18 @@ _TO_255 = {"uint8": 1.0, "uint16": 1 / 257, "float32": 255.0, "float64": 255.0}
 
 
 def read_picture(path: Path) -> FloatArray:
-    """Read a picture file as (H, W, 3) RGB float32 in 0..255, the right way up.
+    """Read a picture file as (H, W, 3) RGB float32 in 0..255; see `read_pixels`."""
+    return read_pixels(path).astype(np.float32, copy=False)
 
-    Takes what OpenCV decodes. Samples of 16 bits are divided by 257 and keep their precision;
-    float samples must lie in [0, 1]. Grey becomes three equal channels, the EXIF orientation is
-    applied, and alpha is dropped without blending, as Pillow's `convert("RGB")` and deployed
-    pipelines do (OpenCV itself multiplies 8-bit TIFF colours by their alpha).
+
+def read_pixels(path: Path) -> Array:
+    """Read a picture file as (H, W, 3) RGB in 0..255, the right way up.
+
+    Takes what OpenCV decodes. Samples of 8 bits stay uint8, others become float32: those of 16
+    bits are divided by 257 and keep their precision; float samples must lie in [0, 1]. Grey becomes
+    three equal channels, the EXIF orientation is applied, and alpha is dropped without blending,
+    as Pillow's `convert("RGB")` and deployed pipelines do (OpenCV itself multiplies 8-bit TIFF
+    colours by their alpha).
 
     Raises PictureError for a file that is missing, empty, a folder, not to be opened, not a
     picture, or larger than MAX_PIXELS.
@@ -49,15 +55,17 @@ def read_picture(path: Path) -> FloatArray:
         )
     if decoded.dtype.kind == "f":
         _check_range(decoded, 1.0, str(path))
-    bgr = decoded if decoded.ndim == 3 else decoded[..., None]
-    return _as_rgb(bgr[..., ::-1]) * np.float32(scale)
+    if decoded.dtype == np.uint8:
+        return _to_rgb(decoded)
+    return _to_rgb(decoded.astype(np.float32, copy=False)) * np.float32(scale)
 
 
-def as_picture(array: Array) -> FloatArray:
-    """Take an array as a picture: (H, W, 3) RGB float32 in 0..255.
+def as_pixels(array: Array) -> Array:
+    """Take an array as a picture: (H, W, 3) RGB in 0..255, uint8 where it is, else float32.
 
     `array` is (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA (alpha is dropped); uint8,
-    uint16 (divided by 257) or float in 0..255. The result may share its memory.
+    uint16 (divided by 257) or float in 0..255. A float32 result may share its memory, a uint8
+    result never does: explanations keep it.
 
     Raises PictureError for other shapes and types, for values that are not finite or outside
     0..255, and for floats that evidently lie in 0..1.
@@ -78,8 +86,18 @@ def as_picture(array: Array) -> FloatArray:
             f"{name} is {array.dtype.name}: a picture is uint8, uint16 or float in 0..255."
         )
     planes = array if array.ndim == 3 else array[..., None]
-    picture = _as_rgb(planes[..., :3])
-    return picture / np.float32(257) if array.dtype.name == "uint16" else picture
+    rgb = np.broadcast_to(planes[..., :3], (*planes.shape[:2], 3))
+    if array.dtype == np.uint8:
+        return np.array(rgb, order="C")
+    picture = np.ascontiguousarray(rgb, np.float32)
+    return picture / np.float32(257) if array.dtype == np.uint16 else picture
+
+
+def as_uint8(pixels: Array) -> Array:
+    """Pixels in 0..255 as uint8, the nearest; the same array where they are uint8 already."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 
 def find_pictures(patterns: Sequence[str | Path]) -> list[Path]:
@@ -181,6 +199,11 @@ def _check_range(array: Array, top: float, name: str) -> None:
         )
 
 
-def _as_rgb(planes: Array) -> FloatArray:
-    """(H, W, 1 or 3) of any type to contiguous (H, W, 3) float32."""
-    return np.ascontiguousarray(np.broadcast_to(planes, (*planes.shape[:2], 3)), dtype=np.float32)
+def _to_rgb(decoded: Array) -> Array:
+    """(H, W) grey or (H, W, 3) BGR, uint8 or float32, as contiguous (H, W, 3) RGB."""
+    from onnxplain.images.opencv import cv2
+
+    rgb: Array = cv2.cvtColor(
+        decoded, cv2.COLOR_GRAY2RGB if decoded.ndim == 2 else cv2.COLOR_BGR2RGB
+    )
+    return rgb

@@ -20,21 +20,12 @@ from onnxplain.images.geometry import (
 from onnxplain.images.settings import parse_settings
 from onnxplain.tensors import Array, FloatArray
 
-# Model channels from R, G, B: the weights of grey are those of ITU-R BT.601, as in OpenCV and
-# Pillow. The second table leads back; grey fills all three.
-_FROM_RGB: Final[Mapping[str, FloatArray]] = {
-    "RGB": np.eye(3, dtype=np.float32),
-    "BGR": np.eye(3, dtype=np.float32)[::-1],
-    "GRAY": np.array([[0.299, 0.587, 0.114]], np.float32),
-}
-_TO_RGB: Final[Mapping[str, FloatArray]] = {
-    "RGB": _FROM_RGB["RGB"],
-    "BGR": _FROM_RGB["BGR"],
-    "GRAY": np.ones((3, 1), np.float32),
-}
+# The weights of grey are those of ITU-R BT.601, as in OpenCV and Pillow.
+_GREY: Final = np.array([0.299, 0.587, 0.114], np.float32)
+_CHANNELS: Final[Mapping[str, int]] = {"RGB": 3, "BGR": 3, "GRAY": 1}
 _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "layout": ("NCHW", "NHWC"),
-    "channels": tuple(_FROM_RGB),
+    "channels": tuple(_CHANNELS),
     "fit": ("stretch", "crop", "letterbox"),
     "interpolation": INTERPOLATIONS,
 }
@@ -106,7 +97,7 @@ class Preprocess:
     @property
     def channel_count(self) -> int:
         """How many channels the model's input has."""
-        return len(_FROM_RGB[self.channels])
+        return _CHANNELS[self.channels]
 
     def place(self, picture: Size) -> Placement:
         """Where the pixels of a picture of this size go."""
@@ -118,8 +109,8 @@ class Preprocess:
         fit = Placement.letterbox if self.fit == "letterbox" else Placement.stretch
         return fit(picture, self.size)
 
-    def apply(self, picture: FloatArray) -> tuple[Array, Placement]:
-        """Turn a picture, (H, W, 3) RGB in 0..255, into the model's input.
+    def apply(self, picture: Array) -> tuple[Array, Placement]:
+        """Turn a picture, (H, W, 3) RGB in 0..255, uint8 or float32, into the model's input.
 
         Returns the tensor, (1, C, h, w) or (1, h, w, C) of `dtype`, and how to lay a map of it
         back on the picture.
@@ -127,9 +118,9 @@ class Preprocess:
         height, width = picture.shape[:2]
         placement = self.place((height, width))
         pixels = resize_and_place(picture, placement, self.interpolation, self.pad)
-        tensor = self._normalise(pixels)
-        if self.layout == "NCHW":
-            tensor = np.moveaxis(tensor, -1, 0)
+        tensor = self._normalise(np.moveaxis(pixels, -1, 0))
+        if self.layout == "NHWC":
+            tensor = np.moveaxis(tensor, 0, -1)
         return np.ascontiguousarray(tensor[None]), placement
 
     def colour(self, red: float, green: float, blue: float) -> Array:
@@ -146,8 +137,8 @@ class Preprocess:
             planes = np.moveaxis(planes, 0, -1)
         mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
         values = (planes.astype(np.float32) * std + mean) / np.float32(self.scale)
-        rgb: FloatArray = np.clip(values @ _TO_RGB[self.channels].T, 0, 255)
-        return rgb
+        rgb = np.clip(values[..., ::-1] if self.channels == "BGR" else values, 0, 255)
+        return np.repeat(rgb, 3, axis=-1) if self.channels == "GRAY" else rgb
 
     def to_dict(self) -> dict[str, Any]:
         """All fields in JSON types; `from_dict` reads them back."""
@@ -163,10 +154,25 @@ class Preprocess:
         return cls(**{"size": None, **parse_settings(settings)})
 
     def _normalise(self, rgb: FloatArray) -> Array:
-        """(..., 3) RGB in 0..255 to (..., C) of `dtype`."""
-        mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
-        values: Array = (rgb @ _FROM_RGB[self.channels].T * np.float32(self.scale) - mean) / std
+        """Planes (3, ...) of RGB in 0..255 to contiguous ones (C, ...) of `dtype`."""
+        planes = self._from_rgb(rgb)
+        values = np.multiply(planes, np.float32(self.scale), order="C")
+        values -= self._per_channel(self.mean, values.ndim)
+        values /= self._per_channel(self.std, values.ndim)
         if self.dtype.kind in "iu":
             limits = np.iinfo(self.dtype)
             values = np.clip(np.rint(values), limits.min, limits.max)
-        return values.astype(self.dtype)
+        return values.astype(self.dtype, copy=False)
+
+    def _from_rgb(self, planes: FloatArray) -> FloatArray:
+        """Planes of the model's channels from planes of red, green and blue."""
+        if self.channels == "GRAY":
+            red, green, blue = (weight * plane for weight, plane in zip(_GREY, planes, strict=True))
+            grey: FloatArray = red + green + blue
+            return grey[None]
+        return planes[::-1] if self.channels == "BGR" else planes
+
+    @staticmethod
+    def _per_channel(numbers: tuple[float, ...], ndim: int) -> FloatArray:
+        """One number, or one for each channel, as something that broadcasts over planes."""
+        return np.array(numbers, np.float32).reshape(-1, *[1] * (ndim - 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,26 +16,97 @@ Floats = NDArray[np.floating[Any]]
 Indices = NDArray[np.intp]
 
 
+_BLOCK_SPAN = 16
+"""Source pixels that a block spans beyond the taps of its first output pixel.
+
+A block's matrix product multiplies by zeros where its output pixels do not read the same source
+pixels, but one product of a block is faster than one for each output pixel."""
+
+_ONE_THREAD = 2**18
+"""Multiplications in a product that OpenBLAS does not yet divide among threads. Those threads would
+wait for cores while the threads of an ONNX Runtime session still spin on them."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Neighbouring output pixels `out` as one matrix `weights` times the pixels `source`."""
+
+    out: slice
+    source: slice
+    weights: FloatArray
+
+
 @dataclass(frozen=True)
 class Taps:
     """Each output pixel as a weighted sum of neighbouring source pixels.
 
     Output pixel i is the sum over k of weights[i, k] * source[first[i] + k].
-    `first` is (n_out,), `weights` is (n_out, taps) float32 with rows that sum to 1.
+    `first` is (n_out,) and does not decrease, `weights` is (n_out, taps) float32 with rows that
+    sum to 1.
     """
 
     first: Indices
     weights: FloatArray
 
-    def apply(self, array: Array, axis: int) -> FloatArray:
-        """Resample `array` along `axis`; the result has n_out pixels there."""
-        moved = np.moveaxis(array, axis, 0)
-        source = moved.reshape(moved.shape[0], -1)
-        out = np.empty((len(self.first), source.shape[1]), np.float32)
+    @functools.cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """The same as matrices of neighbouring output pixels."""
         taps = self.weights.shape[1]
-        for row, first, weights in zip(out, self.first, self.weights, strict=True):
-            np.matmul(weights, source[first : first + taps], out=row)
-        return np.moveaxis(out.reshape(-1, *moved.shape[1:]), 0, axis)
+        blocks, start = [], 0
+        while start < len(self.first):
+            low = int(self.first[start])
+            stop = int(np.searchsorted(self.first, low + _BLOCK_SPAN, side="right"))
+            first, weights = self.first[start:stop] - low, self.weights[start:stop]
+            matrix = np.zeros((stop - start, int(first[-1]) + taps), np.float32)
+            matrix[np.arange(stop - start)[:, None], first[:, None] + np.arange(taps)] = weights
+            blocks.append(Block(slice(start, stop), slice(low, low + matrix.shape[1]), matrix))
+            start = stop
+        return tuple(blocks)
+
+    def part(self, out: slice) -> tuple[Taps, slice]:
+        """The taps of some neighbouring output pixels, and the source pixels that those read."""
+        first = self.first[out]
+        low, stop = int(first[0]), int(first[-1]) + self.weights.shape[1]
+        return Taps(first - low, self.weights[out]), slice(low, stop)
+
+    def after(self, inner: Taps) -> Taps:
+        """These taps on the output pixels of `inner`, as taps on the source of `inner`.
+
+        Source pixels that no output pixel reads with a weight other than 0 are in no tap.
+        """
+        pixels = self.first[:, None] + np.arange(self.weights.shape[1])
+        source = inner.first[pixels][..., None] + np.arange(inner.weights.shape[1])
+        weights = self.weights[..., None].astype(np.float64) * inner.weights[pixels]
+        row, tap, step = np.nonzero(weights)
+        read = source[row, tap, step]
+        low = np.full(len(self.first), read.max())
+        high = np.zeros_like(low)
+        np.minimum.at(low, row, read)
+        np.maximum.at(high, row, read)
+        taps = int((high - low).max()) + 1
+        first = np.minimum(low, read.max() + 1 - taps)
+        merged = np.zeros((len(first), taps))
+        np.add.at(merged, (row, read - first[row]), weights[row, tap, step])
+        return Taps(first, merged.astype(np.float32))
+
+    def apply(self, array: Array, axis: int) -> FloatArray:
+        """Resample `array` along `axis`, its first or another; the result has n_out pixels there.
+
+        Along the first axis, integers become float32 block by block, never all at once.
+        """
+        if axis == 0:
+            rows = np.empty((len(self.first), *array.shape[1:]), np.float32)
+            flat = rows.reshape(len(rows), -1)
+            for block in self.blocks:
+                source = array[block.source].reshape(block.weights.shape[1], -1)
+                _multiply(block.weights, source.astype(np.float32, copy=False), flat[block.out])
+            return rows
+        moved = np.ascontiguousarray(np.moveaxis(array, axis, -1), np.float32)
+        lines = moved.reshape(-1, moved.shape[-1])
+        out = np.empty((len(lines), len(self.first)), np.float32)
+        for block in self.blocks:
+            _multiply(block.weights, lines[:, block.source].T, out[:, block.out].T)
+        return np.moveaxis(out.reshape(*moved.shape[:-1], -1), -1, axis)
 
 
 @dataclass(frozen=True)
@@ -97,6 +169,14 @@ def antialiased(size: int, new_size: int, kernel: Kernel) -> Taps:
         return kernel.shape(np.minimum(np.abs(source - centres[:, None]) / stretch, kernel.reach))
 
     return _taps(size, np.trunc(centres - reach + 0.5), np.trunc(centres + reach + 0.5), weigh)
+
+
+def _multiply(weights: FloatArray, source: FloatArray, out: FloatArray) -> None:
+    """Write weights @ source to `out`, in pieces that are too small for BLAS to share out."""
+    columns = max(1, _ONE_THREAD // weights.size)
+    for start in range(0, source.shape[1], columns):
+        piece = slice(start, start + columns)
+        np.matmul(weights, source[:, piece], out=out[:, piece])
 
 
 def _taps(size: int, first: Floats, stop: Floats, weigh: Callable[[Floats], Floats]) -> Taps:

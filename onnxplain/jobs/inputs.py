@@ -8,7 +8,7 @@ from pathlib import Path
 
 from onnxplain.errors import PictureError
 from onnxplain.images.picture import find_pictures
-from onnxplain.results.formats import unique_names
+from onnxplain.results.names import unique_names
 
 
 @dataclass(frozen=True)

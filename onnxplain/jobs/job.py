@@ -16,8 +16,8 @@ from onnxplain.errors import (
     PictureError,
 )
 from onnxplain.explainer import Explainer, Picture
+from onnxplain.explainer.pipeline import in_order, threads
 from onnxplain.jobs.inputs import InputImage
-from onnxplain.jobs.pipeline import in_order, threads
 from onnxplain.results.explanation import Explanation
 from onnxplain.results.formats import check_formats
 from onnxplain.results.formats.write import check_folder

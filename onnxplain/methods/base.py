@@ -125,11 +125,12 @@ class Computed:
     """What a finished graph computed for one sample.
 
     `values` and `reports` hold one entry for each layer: the maps (targets, ...), and numbers about
-    them by name, (targets,) each.
+    them by name, (targets,) each. `plain_runs` of the model came before, to tell the targets.
     """
 
     values: Sequence[FloatArray]
     reports: Sequence[Mapping[str, FloatArray]]
+    plain_runs: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,11 +184,12 @@ class SinglePassMethod(Method):
         self, computed: Computed, scores: FloatArray, layers: Sequence[Layer], anatomy: Anatomy
     ) -> Maps:
         """The maps of one sample, with what is told of them; `scores` are (targets,)."""
+        spent = self._passes(len(scores), computed.plain_runs)
         maps = [
             Maps(values, self.facts(anatomy), self._each(values, report, scores))
             for values, report in zip(computed.values, computed.reports, strict=True)
         ]
-        return self.joined(maps, layers, self._passes(len(scores)))
+        return self.joined(maps, layers, spent)
 
     def joined(self, maps: Sequence[Maps], layers: Sequence[Layer], shared: Passes) -> Maps:
         """One result made of the maps at each layer; `shared` holds for all of them."""
@@ -202,8 +204,10 @@ class SinglePassMethod(Method):
             for t, (own, score) in enumerate(zip(values, scores, strict=True))
         ]
 
-    def _passes(self, targets: int) -> Passes:
-        return passes(1, targets, forwards=self.runs_beside) if self.needs_gradient else {}
+    def _passes(self, targets: int, before: int) -> Passes:
+        if not self.needs_gradient:
+            return {}
+        return passes(1, targets, before, forwards=self.runs_beside)
 
 
 Passes = Mapping[str, int]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from onnxplain.errors import MapError
-from onnxplain.results.explanation import Explanation
+from onnxplain.results.data import ExplanationData
 from onnxplain.results.render import DEFAULT_COLORMAP, Cell, TargetRow, comparison
 from onnxplain.tensors import Array
 
 
 def draw_comparison(
-    explanations: Iterable[Explanation],
+    explanations: Iterable[ExplanationData],
     colormap: str = DEFAULT_COLORMAP,
     methods: Sequence[str] = (),
 ) -> Array:
@@ -31,20 +31,20 @@ def draw_comparison(
     if not found or any(e.picture.shape != found[0].picture.shape for e in found):
         raise MapError("A comparison needs explanations of one picture: give at least one.")
     columns = list(methods or dict.fromkeys(e.method for e in found))
-    table: dict[str, dict[str, Explanation]] = {}
+    table: dict[str, dict[str, ExplanationData]] = {}
     for explanation in found:
         table.setdefault(explanation.target.name, {})[explanation.method] = explanation
     rows = [_row(by_method, columns) for by_method in table.values()]
     return comparison(found[0].picture, columns, rows, colormap, found[0].seen)
 
 
-def _row(by_method: Mapping[str, Explanation], columns: Sequence[str]) -> TargetRow:
+def _row(by_method: Mapping[str, ExplanationData], columns: Sequence[str]) -> TargetRow:
     first = next(iter(by_method.values()))
     cells = [_cell(by_method[name]) if name in by_method else None for name in columns]
     return TargetRow(first.target.title, first.scored, cells)
 
 
-def _cell(explanation: Explanation) -> Cell:
+def _cell(explanation: ExplanationData) -> Cell:
     note = _cost(explanation.diagnostics)
     if explanation.sheet is not None:
         return Cell(drawn=explanation.sheet, note=note)

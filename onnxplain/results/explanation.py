@@ -1,166 +1,30 @@
-"""The results: what a method computed, and everything needed to say what it means."""
+"""The result that users hold: the data of an explanation, which can draw and save itself."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
 
-import numpy as np
-
-from onnxplain.errors import MapError
-from onnxplain.results.formats import DEFAULT_FORMATS, png, save_explanation
+from onnxplain.results.data import (
+    Attribution,
+    ExplanationData,
+    ModelFacts,
+    Provenance,
+)
+from onnxplain.results.formats import DEFAULT_FORMATS, save_explanation
+from onnxplain.results.formats.png import draw
 from onnxplain.results.render import DEFAULT_COLORMAP
 from onnxplain.targets.described import ExplainedTarget
-from onnxplain.tensors import Array, FloatArray
+from onnxplain.tensors import Array
 
-ScoreKind = Literal["logit", "probability"]
-
-_LAYERS_NAMED = 3
+__all__ = ["Attribution", "ExplainedTarget", "Explanation", "ModelFacts", "Provenance"]
 
 
-@dataclass(frozen=True, eq=False)
-class Attribution:
-    """What a method computed for arrays that were already preprocessed.
+class Explanation(ExplanationData):
+    """Where a model looked in one picture, for one target; see `ExplanationData` for what it holds.
 
-    Attributes:
-        values: float32 (N, ...), signed, never rescaled. The shape of the input for methods that
-            explain the input, (N, grid...) for methods that explain a layer.
-        scores: float (N,), the explained score of each sample.
-        targets: one per sample.
-        method: its name.
-        layer: the tensor that was explained, several with commas between them, or None for methods
-            that explain the input.
-        parameters: every option of the method after defaults.
-        diagnostics: what the method reports about its own accuracy.
+    Formats and drawings know the data only, so nothing that they need is defined here.
     """
-
-    values: FloatArray = field(repr=False)
-    scores: FloatArray
-    targets: tuple[ExplainedTarget, ...]
-    method: str
-    layer: str | None = None
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    diagnostics: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """Which model was explained.
-
-    Attributes:
-        path: its file, or None for a model that was given as bytes or as a ModelProto.
-        sha256: of the model as it was given, in hexadecimal.
-        opset: version of the default operator set that the model imports.
-        input_name: the picture input.
-        output_names: every output, in the model's order.
-    """
-
-    path: Path | None
-    sha256: str
-    opset: int
-    input_name: str
-    output_names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """How an explanation came about, apart from the method.
-
-    Attributes:
-        model: which model.
-        preprocess: how the picture became the model's input.
-        provider: the execution provider that really ran.
-        versions: of onnxplain, ONNX Runtime and whatever else shapes the numbers.
-        batching: how changed samples were run, in words; empty for methods that change none.
-    """
-
-    model: ModelFacts
-    preprocess: Mapping[str, Any]
-    provider: str
-    versions: Mapping[str, str]
-    batching: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Explanation:
-    """Where a model looked in one picture, for one target.
-
-    Attributes:
-        values: float32, signed, never rescaled, at the method's own resolution.
-        heatmap: float32 (H, W), 0 to 1, on the pixels of the original picture.
-        heatmap_range: the raw values that heat 0 and heat 1 stand for.
-        picture: uint8 (H, W, 3), RGB, the original picture.
-        method: its name.
-        target: what was explained.
-        score: the target's score for this picture; NaN where no target was asked for.
-        score_kind: what the score is: a logit, a probability, a similarity, or the only output of
-            a model without an activation, which may be anything.
-        score_tensor: the tensor that the score was read from.
-        parameters: every option of the method after defaults.
-        provenance: model, preprocessing, provider and versions.
-        layers: the tensors that were explained; none for methods that explain the input.
-        diagnostics: what the method reports about its own accuracy.
-        picture_path: the picture's file, or None for a picture that was given as an array.
-        seen: bool (H, W), False where the model never saw the picture; None where it saw it all.
-        sheet: uint8 (h, w, 3), RGB, drawn in place of the overlay by methods whose result is not
-            one map, such as `feature_maps`.
-
-    Raises:
-        MapError: the heatmap is not finite, leaves [0, 1] or does not have the picture's size.
-    """
-
-    values: FloatArray = field(repr=False)
-    heatmap: FloatArray = field(repr=False)
-    heatmap_range: tuple[float, float]
-    picture: Array = field(repr=False)
-    method: str
-    target: ExplainedTarget
-    score: float
-    score_kind: str
-    score_tensor: str
-    parameters: Mapping[str, Any]
-    provenance: Provenance
-    layers: tuple[str, ...] = ()
-    diagnostics: Mapping[str, Any] = field(default_factory=dict)
-    picture_path: Path | None = None
-    seen: Array | None = field(default=None, repr=False)
-    sheet: Array | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        if self.heatmap.shape != self.picture.shape[:2]:
-            raise MapError(
-                f"The heatmap of {self.method} has the shape {self.heatmap.shape}, but the picture"
-                f" has {self.picture.shape[:2]}; a heatmap must cover its picture pixel by pixel."
-            )
-        # A comparison with NaN is False, so this refuses what is not finite as well.
-        if not ((self.heatmap >= 0) & (self.heatmap <= 1)).all():
-            raise MapError(
-                f"The heatmap of {self.method} has values that are not finite or outside 0 to 1,"
-                " so it would mislead; try another layer or method."
-            )
-
-    @property
-    def layer(self) -> str | None:
-        """Return the tensor that was explained, several with commas between them; or None."""
-        return ",".join(self.layers) or None
-
-    @property
-    def looked_at(self) -> str:
-        """Return the layer, or the number of layers where there are many, for reading."""
-        many = len(self.layers) > _LAYERS_NAMED
-        return f"{len(self.layers)} layers" if many else f"layer {self.layer}"
-
-    @property
-    def scored(self) -> str:
-        """Return kind and value of the score for reading; nothing where no class was asked for."""
-        return "" if np.isnan(self.score) else f"{self.score_kind} {self.score:.4g}"
-
-    @property
-    def values_range(self) -> tuple[float, float]:
-        """Return the smallest and the largest raw value."""
-        return float(np.min(self.values)), float(np.max(self.values))
 
     def draw(self, colormap: str = DEFAULT_COLORMAP) -> Array:
         """Return what the png format shows, with caption and scale: uint8 (h, w, 3), RGB.
@@ -168,7 +32,7 @@ class Explanation:
         Raises:
             OptionError: no such colormap.
         """
-        return png.draw(self, colormap)
+        return draw(self, colormap)
 
     def save(
         self,
@@ -190,7 +54,7 @@ class Explanation:
             colormap: for the overlay, one of `onnxplain.results.render.COLORMAPS`.
             picture_name: the first part of the file names instead of the picture's own name, for
                 pictures from different folders that are called the same; see
-                `onnxplain.results.formats.unique_names`.
+                `onnxplain.results.names.unique_names`.
 
         Raises:
             OptionError: no such format or colormap.

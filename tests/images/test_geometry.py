@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from references.resize import upsample_half_pixel
 
 from onnxplain.errors import PictureError
 from onnxplain.images import geometry
@@ -174,6 +175,20 @@ def test_the_corners_of_what_was_shown_hold_its_corner_values(placement):
         assert share[0, 0] == pytest.approx(1, abs=1e-6)
 
 
+@EACH_PLACEMENT
+@pytest.mark.parametrize("grid", [(1, 1), (7, 7), (3, 50), (70, 9)])
+def test_a_grid_is_laid_back_as_through_the_models_input(placement, grid):
+    heat = RANDOM.standard_normal(grid).astype(np.float32)
+    in_float64 = upsample_half_pixel(heat.astype(np.float64), placement.model)
+
+    laid_back = placement.on_seen(heat)
+
+    seen = placement.seen(0), placement.seen(1)
+    np.testing.assert_allclose(laid_back, placement.to_picture(in_float64)[seen], atol=2e-6)
+    np.testing.assert_array_equal(placement.on_canvas(laid_back)[seen], laid_back)
+    assert not placement.on_canvas(laid_back)[~placement.covered()].any()
+
+
 def test_a_map_of_another_size_is_a_mistake():
     with pytest.raises(ValueError, match="expected a map of shape"):
         PLACEMENTS["stretch, smaller"].to_picture(np.zeros((17, 33)))
@@ -234,6 +249,19 @@ def test_antialiased_filters_are_pillows(interpolation, pillow, size):
     expected = np.stack([plane.resize(size[::-1], pillow) for plane in planes], axis=2)
 
     placed = resize_and_place(picture, Placement.stretch((37, 53), size), interpolation, 0)
+
+    np.testing.assert_allclose(placed, expected, atol=1e-3)
+
+
+def test_a_part_of_a_wide_picture_is_pillows():
+    """So wide that the products which resize it are taken in pieces."""
+    picture = RANDOM.integers(0, 256, (48, 3000, 3), np.uint8)
+    placement = Placement.crop((48, 3000), (20, 1300), 24)
+    planes = [Image.fromarray(plane.astype(np.float32)) for plane in np.moveaxis(picture, 2, 0)]
+    resized = [plane.resize((1500, 24), Image.Resampling.BILINEAR) for plane in planes]
+    expected = np.stack([plane.crop((100, 2, 1400, 22)) for plane in resized], axis=2)
+
+    placed = resize_and_place(picture, placement, "antialias-bilinear", 0)
 
     np.testing.assert_allclose(placed, expected, atol=1e-3)
 

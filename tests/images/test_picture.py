@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from onnxplain.errors import PictureError
 from onnxplain.images import opencv, picture
-from onnxplain.images.picture import as_picture, find_pictures, read_picture
+from onnxplain.images.picture import as_pixels, as_uint8, find_pictures, read_picture, read_pixels
 
 RANDOM = np.random.default_rng(7)
 RGBA = RANDOM.integers(0, 256, (20, 31, 4), np.uint8)
@@ -46,7 +46,9 @@ def test_eight_bit_files_read_as_pillow_reads_them(tmp_path, suffix, mode):
 
     assert read.dtype == np.float32
     assert read.flags.c_contiguous
-    np.testing.assert_array_equal(read, np.asarray(Image.open(path).convert("RGB")))
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    np.testing.assert_array_equal(read, pixels)
+    np.testing.assert_array_equal(read_pixels(path), pixels, strict=True)
 
 
 @pytest.mark.parametrize(
@@ -196,10 +198,23 @@ GOOD_ARRAYS = {
 def test_arrays_as_pictures(name):
     array, expected = GOOD_ARRAYS[name]
 
-    taken = as_picture(array)
+    taken = as_pixels(array)
 
-    assert taken.dtype == np.float32
+    assert taken.dtype == (np.uint8 if array.dtype == np.uint8 else np.float32)
     np.testing.assert_allclose(taken, expected, rtol=1e-6)
+
+
+def test_what_is_kept_of_an_array_does_not_change_with_it():
+    array = RGBA[..., :3].copy()
+    taken = as_pixels(array)
+    array[:] = 0
+    np.testing.assert_array_equal(taken, RGBA[..., :3])
+
+
+def test_pixels_as_bytes_are_the_nearest():
+    pixels = np.array([[[0.4, 0.6, 254.7]]], np.float32)
+    nearest = np.array([[[0, 1, 255]]], np.uint8)
+    np.testing.assert_array_equal(as_uint8(pixels), nearest, strict=True)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +235,7 @@ def test_arrays_as_pictures(name):
 )
 def test_arrays_that_are_no_pictures(array, message):
     with pytest.raises(PictureError, match=message):
-        as_picture(array)
+        as_pixels(array)
 
 
 @pytest.fixture

@@ -185,3 +185,12 @@ def test_settings_as_people_write_them(written, read):
 def test_settings_that_make_no_sense(written, message):
     with pytest.raises(PreprocessError, match=message):
         Preprocess.from_dict(written)
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "area", "antialias-bicubic"])
+def test_bytes_are_resized_as_the_numbers_that_they_are(interpolation):
+    picture = RANDOM.integers(0, 256, (37, 53, 3), np.uint8)
+    preprocess = Preprocess((20, 30), fit="crop", resize=24, interpolation=interpolation)
+    tensor, _ = preprocess.apply(picture)
+    np.testing.assert_array_equal(tensor, preprocess.apply(picture.astype(np.float32))[0])
+    assert (tensor != np.rint(tensor)).any() or interpolation == "nearest"

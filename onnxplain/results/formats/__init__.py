@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from onnxplain.errors import OptionError
+from onnxplain.results.data import ExplanationData
 from onnxplain.results.formats import manifest, npy, png, png16, tiff, yml
 from onnxplain.results.formats.encoding import Format, Request
-from onnxplain.results.formats.names import file_stem, unique_names
+from onnxplain.results.formats.stem import file_stem
 from onnxplain.results.formats.write import write_files
 from onnxplain.results.render import check_colormap
-
-if TYPE_CHECKING:
-    from onnxplain.results.explanation import Explanation
 
 __all__ = [
     "DEFAULT_FORMATS",
@@ -26,12 +23,12 @@ __all__ = [
     "Format",
     "check_formats",
     "save_explanation",
-    "unique_names",
 ]
 
 # In the order of writing: the manifest lists the other files, so it comes last.
 FORMATS: dict[str, Format] = {
-    "npy": Format("raw values and heatmap, float32 NumPy arrays", npy.encode),
+    "npy": Format("raw values, float32 NumPy array", npy.encode_values),
+    "heatmap": Format("the heatmap, float32 NumPy array", npy.encode_heatmap),
     "png": Format("the heatmap drawn over the picture", png.encode),
     "tiff": Format("the heatmap, float32 TIFF", tiff.encode),
     "png16": Format("the heatmap, 16-bit grey PNG", png16.encode),
@@ -39,7 +36,7 @@ FORMATS: dict[str, Format] = {
     "json": Format("manifest: what was computed, how, and with what", manifest.encode),
 }
 
-DEFAULT_FORMATS = ("npy", "png", "json")
+DEFAULT_FORMATS = ("npy", "heatmap", "png", "json")
 
 
 def check_formats(names: Iterable[str]) -> None:
@@ -51,13 +48,13 @@ def check_formats(names: Iterable[str]) -> None:
 
 
 def save_explanation(
-    explanation: Explanation,
+    explanation: ExplanationData,
     folder: Path,
     formats: Sequence[str],
     colormap: str,
     picture_name: str | None = None,
 ) -> list[Path]:
-    """Write an explanation's files; see `Explanation.save`."""
+    """Write an explanation's files; see `onnxplain.Explanation.save`."""
     check_formats(formats)
     check_colormap(colormap)
     stem = file_stem(explanation, picture_name)

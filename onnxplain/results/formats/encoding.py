@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from onnxplain.tensors import Array
-
-if TYPE_CHECKING:
-    from onnxplain.results.explanation import Explanation
+from onnxplain.results.data import ExplanationData
 
 
 @dataclass(frozen=True)
@@ -37,12 +31,4 @@ class Format:
     """
 
     summary: str
-    encode: Callable[[Explanation, Request], dict[str, bytes]]
-
-
-def encode_image(ending: str, image: Array) -> bytes:
-    """Return an image file as OpenCV writes it; colours are in OpenCV's order, BGR."""
-    import cv2
-
-    _, data = cv2.imencode(ending, np.ascontiguousarray(image))
-    return bytes(data)
+    encode: Callable[[ExplanationData, Request], dict[str, bytes]]

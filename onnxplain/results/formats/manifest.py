@@ -6,15 +6,13 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from onnxplain.results.data import ExplanationData
 from onnxplain.results.formats.encoding import Request
 from onnxplain.tensors import Array
-
-if TYPE_CHECKING:
-    from onnxplain.results.explanation import Explanation
 
 MANIFEST_VERSION = 1
 
@@ -30,7 +28,7 @@ _CONVENTIONS = {
 _LARGEST_LIST = 64  # elements of an array that are written out; a larger one is summarised
 
 
-def encode(explanation: Explanation, request: Request) -> dict[str, bytes]:
+def encode(explanation: ExplanationData, request: Request) -> dict[str, bytes]:
     """Return strict JSON in UTF-8: no NaN, no infinity."""
     text = json.dumps(
         plain(_content(explanation, request.files)), indent=2, ensure_ascii=False, allow_nan=False
@@ -39,7 +37,7 @@ def encode(explanation: Explanation, request: Request) -> dict[str, bytes]:
     return {".json": f"{text}\n".encode(errors="backslashreplace")}
 
 
-def _content(explanation: Explanation, files: Mapping[str, bytes]) -> dict[str, Any]:
+def _content(explanation: ExplanationData, files: Mapping[str, bytes]) -> dict[str, Any]:
     provenance, target = explanation.provenance, explanation.target
     model = provenance.model
     height, width = explanation.picture.shape[:2]

@@ -1,25 +1,24 @@
-"""Raw values and heatmap as NumPy arrays, for exact work afterwards."""
+"""Raw values, or the heatmap, as a NumPy array for exact work afterwards."""
 
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from onnxplain.results.data import ExplanationData
 from onnxplain.results.formats.encoding import Request
 from onnxplain.tensors import FloatArray
 
-if TYPE_CHECKING:
-    from onnxplain.results.explanation import Explanation
+
+def encode_values(explanation: ExplanationData, request: Request) -> dict[str, bytes]:
+    """Return the raw values as float32 in C order."""
+    return {".npy": _npy(explanation.values)}
 
 
-def encode(explanation: Explanation, request: Request) -> dict[str, bytes]:
-    """Return both arrays as float32 in C order."""
-    return {
-        ".npy": _npy(explanation.values),
-        ".heatmap.npy": _npy(explanation.heatmap),
-    }
+def encode_heatmap(explanation: ExplanationData, request: Request) -> dict[str, bytes]:
+    """Return the heatmap as float32 in C order."""
+    return {".heatmap.npy": _npy(explanation.heatmap)}
 
 
 def _npy(array: FloatArray) -> bytes:

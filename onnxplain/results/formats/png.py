@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from onnxplain.results.formats.encoding import Request, encode_image
+from onnxplain.results.data import ExplanationData
+from onnxplain.results.formats.encoding import Request
+from onnxplain.results.formats.png_file import encode_png
 from onnxplain.results.render import Caption, captioned_sheet, overlay
 from onnxplain.tensors import Array
 
-if TYPE_CHECKING:
-    from onnxplain.results.explanation import Explanation
 
-
-def encode(explanation: Explanation, request: Request) -> dict[str, bytes]:
+def encode(explanation: ExplanationData, request: Request) -> dict[str, bytes]:
     """Return an 8-bit colour PNG."""
-    rgb = draw(explanation, request.colormap)
-    return {".png": encode_image(".png", rgb[..., ::-1])}
+    return {".png": encode_png(draw(explanation, request.colormap))}
 
 
-def draw(explanation: Explanation, colormap: str) -> Array:
+def draw(explanation: ExplanationData, colormap: str) -> Array:
     """Return the overlay or the contact sheet with its caption: uint8 RGB."""
     if explanation.sheet is not None:
         return captioned_sheet(explanation.sheet, _sheet_caption(explanation))
@@ -32,7 +28,7 @@ def draw(explanation: Explanation, colormap: str) -> Array:
     )
 
 
-def _overlay_caption(explanation: Explanation) -> Caption:
+def _overlay_caption(explanation: ExplanationData) -> Caption:
     layer = f" · {explanation.looked_at}" if explanation.layers else ""
     return Caption(
         title=explanation.target.title,
@@ -41,7 +37,7 @@ def _overlay_caption(explanation: Explanation) -> Caption:
     )
 
 
-def _sheet_caption(explanation: Explanation) -> Caption:
+def _sheet_caption(explanation: ExplanationData) -> Caption:
     if len(explanation.layers) > 1:
         shown = f"{explanation.method} · {explanation.looked_at}, each on its own scale"
         return Caption(title=explanation.target.title, score=explanation.scored, details=shown)

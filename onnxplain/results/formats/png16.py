@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from onnxplain.results.formats.encoding import Request, encode_image
+from onnxplain.results.data import ExplanationData
+from onnxplain.results.formats.encoding import Request
+from onnxplain.results.formats.png_file import encode_png
 
-if TYPE_CHECKING:
-    from onnxplain.results.explanation import Explanation
 
-
-def encode(explanation: Explanation, request: Request) -> dict[str, bytes]:
+def encode(explanation: ExplanationData, request: Request) -> dict[str, bytes]:
     """Return a one-channel PNG in which 0 is heat 0 and 65,535 is heat 1."""
     levels = np.rint(explanation.heatmap * np.float32(65535)).astype(np.uint16)
-    return {".heatmap16.png": encode_image(".png", levels)}
+    return {".heatmap16.png": encode_png(levels)}

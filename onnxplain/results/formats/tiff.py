@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
 
-from onnxplain.results.formats.encoding import Request, encode_image
-
-if TYPE_CHECKING:
-    from onnxplain.results.explanation import Explanation
+from onnxplain.results.data import ExplanationData
+from onnxplain.results.formats.encoding import Request
 
 
-def encode(explanation: Explanation, request: Request) -> dict[str, bytes]:
+def encode(explanation: ExplanationData, request: Request) -> dict[str, bytes]:
     """Return a one-channel float32 TIFF, compressed without loss."""
-    return {".tiff": encode_image(".tiff", explanation.heatmap)}
+    import cv2
+
+    _, data = cv2.imencode(".tiff", np.ascontiguousarray(explanation.heatmap))
+    return {".tiff": data.tobytes()}

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from onnxplain.results.data import ExplanationData
 from onnxplain.results.formats.encoding import Request
-
-if TYPE_CHECKING:
-    from onnxplain.results.explanation import Explanation
 
 _LONGEST_STRING = 1000  # characters: FileStorage refuses strings above about 4,000 bytes
 
 
-def encode(explanation: Explanation, request: Request) -> dict[str, bytes]:
+def encode(explanation: ExplanationData, request: Request) -> dict[str, bytes]:
     """Return a YAML file that `cv::FileStorage` opens.
 
     `values` keeps its rank: above two it is an n-dimensional `cv::Mat`. Facts that are missing
@@ -33,7 +29,7 @@ def encode(explanation: Explanation, request: Request) -> dict[str, bytes]:
     return {".yml": storage.releaseAndGetString().encode()}
 
 
-def _facts(explanation: Explanation) -> dict[str, str | int | float | None]:
+def _facts(explanation: ExplanationData) -> dict[str, str | int | float | None]:
     low, high = explanation.heatmap_range
     model = explanation.provenance.model
     return {

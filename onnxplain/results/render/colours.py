@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
-from onnxplain.results.render.colormaps import colormap_table
+from onnxplain.results.render.colormaps import COLORMAPS, colormap_table
 from onnxplain.tensors import Array, FloatArray
 
 _COLOUR_KEPT = 0.55  # of the photograph's own saturation
@@ -13,6 +15,9 @@ _OPACITY_WHERE_HOT = 0.7
 
 # What speaks against the target, from little to much: it gets lighter as the warm colours do.
 _COLD_STOPS = ((0, (0, 0, 8)), (85, (18, 62, 138)), (170, (64, 156, 224)), (255, (214, 240, 255)))
+
+
+_BAND = 1 << 16  # pixels: what is worked on at a time, so that it stays in the cache
 
 
 class Colours:
@@ -28,7 +33,7 @@ class Colours:
         self.signed = low < 0 < high
         self.zero = -low / (high - low) if self.signed else 0.0
         self.outline_at = (1 + self.zero) / 2
-        self._table = np.concatenate([_cold()[:0:-1], colormap_table(colormap)])
+        self._colormap = colormap
 
     @property
     def half(self) -> str:
@@ -37,24 +42,48 @@ class Colours:
 
     def blend(self, picture: Array, heat: FloatArray) -> Array:
         """Mix photograph and colours, by how far the heat is from what stands for 0."""
+        mixed = np.empty_like(picture)
+        rows = max(1, _BAND // picture.shape[1])
+        for start in range(0, len(picture), rows):
+            band = slice(start, start + rows)
+            mixed[band] = self._blended(picture[band], heat[band])
+        return mixed
+
+    def _blended(self, picture: Array, heat: FloatArray) -> Array:
         import cv2
 
-        # 8.8 fixed point: floats would need twice the memory, and 12-megapixel pictures are common.
-        level = np.abs(np.arange(-255, 256)) / 255
-        opacity = _OPACITY_WHERE_HOT * level**0.8
-        photo_share = (1 - _DIMMED_WHERE_COLD * (1 - level)) * (1 - opacity)
-        photo_table = np.floor(256 * photo_share).astype(np.uint16)
-        colour_table = np.floor(256 * opacity[:, None] * self._table).astype(np.uint16)
+        per_level = 255 / max(self.zero, 1 - self.zero)
+        level = cv2.convertScaleAbs(heat, alpha=per_level, beta=-self.zero * per_level)
+        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        photo_share, warm, cold = _mixing_tables(self._colormap)
+        share, below = cv2.LUT(level, photo_share), (heat < self.zero).view(np.uint8)
+        planes = []
+        for channel, plane in enumerate(cv2.split(picture)):
+            colour = cv2.LUT(level, warm[channel])
+            if self.signed:
+                cv2.copyTo(cv2.LUT(level, cold[channel]), below, colour)
+            mixed = cv2.addWeighted(plane, _COLOUR_KEPT, grey, 1 - _COLOUR_KEPT, 0) * share
+            mixed += colour
+            mixed >>= 8
+            planes.append(mixed.astype(np.uint8))
+        return np.asarray(cv2.merge(planes))
 
-        grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-        muted = cv2.addWeighted(picture, _COLOUR_KEPT, grey, 1 - _COLOUR_KEPT, 0)
-        reach = max(self.zero, 1 - self.zero)
-        index = np.rint((heat - self.zero) * (255 / reach)).astype(np.int16) + 255
-        mixed = muted.astype(np.uint16)
-        mixed *= photo_table[index][..., None]
-        mixed += colour_table[index]
-        mixed >>= 8
-        return np.asarray(mixed, np.uint8)
+
+@functools.lru_cache(maxsize=len(COLORMAPS))
+def _mixing_tables(colormap: str) -> tuple[Array, Array, Array]:
+    """By how far the heat is from 0: the photograph's share (256,), and colours (3, 256) to add.
+
+    Warm colours, then cold ones. 8.8 fixed point in uint16: floats would need twice the memory.
+    """
+    level = np.arange(256) / 255
+    opacity = _OPACITY_WHERE_HOT * level**0.8
+    photo_share = (1 - _DIMMED_WHERE_COLD * (1 - level)) * (1 - opacity)
+    warm, cold = (opacity * table.T for table in (colormap_table(colormap), _cold()))
+    return _fixed_point(photo_share), _fixed_point(warm), _fixed_point(cold)
+
+
+def _fixed_point(shares: Array) -> Array:
+    return np.asarray(np.floor(256 * shares), np.uint16)
 
 
 def _cold() -> Array:

@@ -80,14 +80,17 @@ def frame(image: Array, caption: Caption, below: Sequence[Array], page: Page) ->
 
     The image is copied as it is, centred if the page is wider. Strips must be `page.width` wide.
     """
-    gap = _blank(page.margin // 2, page)
-    rows = [gap, gap]
-    for part in (_header(caption, page), _centred(image, page), *below):
-        rows += [part, gap]
-    rows.append(gap)
-    column = np.concatenate(rows)
-    edge = ((0, 0), (page.margin, page.margin), (0, 0))
-    return np.pad(column, edge, constant_values=PAPER)
+    gap = page.margin // 2
+    parts = [_header(caption, page), image, *below]
+    height = sum(part.shape[0] + gap for part in parts) + 3 * gap
+    framed = np.full((height, page.width + 2 * page.margin, 3), PAPER, np.uint8)
+    top = 2 * gap
+    for part in parts:
+        rows, columns = part.shape[:2]
+        left = page.margin + (page.width - columns) // 2
+        framed[top : top + rows, left : left + columns] = part
+        top += rows + gap
+    return framed
 
 
 def _header(caption: Caption, page: Page) -> Array:
@@ -145,8 +148,3 @@ def baseline_in(style: Style) -> int:
 
 def _blank(height: int, page: Page) -> Array:
     return np.full((height, page.width, 3), PAPER, np.uint8)
-
-
-def _centred(image: Array, page: Page) -> Array:
-    spare = page.width - image.shape[1]
-    return np.pad(image, ((0, 0), (spare // 2, spare - spare // 2), (0, 0)), constant_values=PAPER)

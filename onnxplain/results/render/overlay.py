@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from onnxplain.results.render.colormaps import DEFAULT_COLORMAP
 from onnxplain.results.render.colours import Colours
@@ -90,8 +91,8 @@ def laid_over(
     outlines = _outlines(heat, colours.outline_at)
     _draw_outlines(blended, outlines, page)
     if seen is not None and not seen.all():
-        mask = cv2.resize(seen.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-        blended = np.where(mask[..., None], blended, _hatched(shown, page))
+        unseen = cv2.resize((~seen).view(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+        cv2.copyTo(_hatched(shown, page), unseen, blended)
     return blended, bool(outlines)
 
 
@@ -131,11 +132,12 @@ def _hatched(picture: Array, page: Page) -> Array:
     """Return the photograph dark and grey under diagonal stripes."""
     import cv2
 
-    grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     dark, light = (cv2.convertScaleAbs(grey, alpha=a, beta=b) for a, b in _UNSEEN_STRIPES)
-    rows, columns = np.ogrid[: picture.shape[0], : picture.shape[1]]
-    in_stripe = (rows + columns) // (page.text // 2) % 2 > 0
-    return np.asarray(np.where(in_stripe[..., None], dark, light))
+    height, width = grey.shape
+    diagonals = np.arange(height + width - 1) // (page.text // 2) % 2 > 0
+    in_stripe = sliding_window_view(diagonals, width)
+    return np.asarray(cv2.cvtColor(np.where(in_stripe, dark, light), cv2.COLOR_GRAY2RGB))
 
 
 def _grey_swatch(page: Page) -> Array:
@@ -152,8 +154,8 @@ def _outline_swatch(page: Page) -> Array:
 def _colour_bar(colours: Colours, page: Page) -> Array:
     """Return the scale as it looks on a mid-grey photograph, marked where the outline is."""
     ramp = np.linspace(0, 1, page.width, dtype=np.float32)
-    heat = np.repeat(ramp[None], page.text, axis=0)
-    bar = colours.blend(np.full((*heat.shape, 3), _MID_GREY, np.uint8), heat)
+    line = colours.blend(np.full((1, page.width, 3), _MID_GREY, np.uint8), ramp[None])
+    bar = np.repeat(line, page.text, axis=0)
     mark = round(colours.outline_at * page.width)
     thin = max(1, page.text // 12)
     bar[:, mark - thin : mark + 2 * thin] = 0

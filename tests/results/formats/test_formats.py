@@ -29,12 +29,16 @@ def test_the_default_files(explanation, tmp_path):
 
 def test_npy(explanation, tmp_path):
     fortran = replace(explanation, values=np.asfortranarray(explanation.values))
-    files = saved(fortran, tmp_path, "npy")
+    files = saved(fortran, tmp_path, "npy", "heatmap")
     for ending, array in ((".npy", explanation.values), (".heatmap.npy", explanation.heatmap)):
         read = np.load(files[ending], allow_pickle=False)
         assert read.dtype == np.float32
         assert read.flags.c_contiguous
         np.testing.assert_array_equal(read, array)
+
+
+def test_npy_is_the_raw_values_alone(explanation, tmp_path):
+    assert list(saved(explanation, tmp_path, "npy", "json")) == [".npy", ".json"]
 
 
 def test_tiff_is_exact_in_opencv_and_in_pillow(explanation, tmp_path):
@@ -198,7 +202,9 @@ def test_plain(value, expected):
     "option", [{"formats": ["npy", "pgn"]}, {"formats": ["npy"], "colormap": "rainbow"}]
 )
 def test_an_unknown_name_lists_the_known_ones_and_writes_nothing(explanation, tmp_path, option):
-    with pytest.raises(OptionError, match=r"'(pgn|rainbow)'.*(npy, png, tiff|inferno, magma)"):
+    with pytest.raises(
+        OptionError, match=r"'(pgn|rainbow)'.*(npy, heatmap, png, tiff|inferno, magma)"
+    ):
         explanation.save(tmp_path / "out", **option)
     assert not (tmp_path / "out").exists()
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 
 from onnxplain.file_names import safe_name
-from onnxplain.results.formats.names import file_stem, unique_names
+from onnxplain.results.formats.stem import file_stem
+from onnxplain.results.names import unique_names
 from onnxplain.targets.described import ExplainedTarget, target_name
 
 

@@ -6,11 +6,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
+Ready = TypeVar("Ready")
+Computed = TypeVar("Computed")
 
 
 @contextmanager
@@ -50,3 +52,30 @@ def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     rest = iter(items)
     while some := list(islice(rest, size)):
         yield some
+
+
+def pipeline(
+    items: Iterable[Item],
+    before: Callable[[Item], Ready],
+    run: Callable[[Iterable[Ready]], Iterable[Computed]],
+    after: Callable[[Computed], Made],
+) -> Iterator[Made]:
+    """What becomes of items: `before` and `after` work on threads, `run` in this one.
+
+    One item alone needs no thread.
+    """
+    first = list(islice(rest := iter(items), 2))
+    if len(first) < 2:
+        for found in run(map(before, first)):
+            yield after(found)
+        return
+    with threads(_WORKERS) as readers, threads(_WORKERS) as writers:
+        ready = in_order(readers, before, chain(first, rest), _AHEAD)
+        yield from in_order(writers, after, run(ready), _AHEAD)
+
+
+_WORKERS = 2
+"""Threads before and after the model, which itself takes all cores."""
+
+_AHEAD = 8
+"""Items that wait for the model, or for whoever takes the results."""

@@ -1,0 +1,101 @@
+"""From a picture to a request, and from its result to explanations on the picture's own pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from onnxplain.errors import MapError
+from onnxplain.execution.samples import Samples
+from onnxplain.explainer.heat import to_heatmap
+from onnxplain.explainer.requests import Result
+from onnxplain.images.geometry import Placement
+from onnxplain.images.picture import as_pixels, as_uint8, read_pixels
+from onnxplain.images.preprocess import Preprocess
+from onnxplain.methods.base import Method
+from onnxplain.results.explanation import Explanation, Provenance
+from onnxplain.results.render.sheet import contact_sheet
+from onnxplain.targets.described import ExplainedTarget
+from onnxplain.tensors import Array, FloatArray
+
+Picture = str | Path | Array
+"""A file, or an RGB array."""
+
+
+@dataclass(frozen=True, eq=False)
+class TakenPicture:
+    """A picture's own pixels, (H, W, 3), and the sample, (1, ...), that was made of it."""
+
+    pixels: Array
+    x: Array
+    placement: Placement
+    path: Path | None
+
+
+def take(picture: Picture, preprocess: Preprocess) -> TakenPicture:
+    """Read a picture and prepare it for the model.
+
+    Raises:
+        PictureError: it cannot be read, or is no picture.
+    """
+    path = Path(picture) if isinstance(picture, str | Path) else None
+    pixels = as_pixels(np.asarray(picture)) if path is None else read_pixels(path)
+    x, placement = preprocess.apply(pixels)
+    return TakenPicture(pixels, x, placement, path)
+
+
+@dataclass(frozen=True, eq=False)
+class Explaining:
+    """What explanations are made of, besides a picture and a result."""
+
+    method: Method
+    samples: Samples
+    preprocess: Preprocess
+    provenance: Callable[[str], Provenance]
+
+    def explanations(self, taken: TakenPicture, result: Result) -> list[Explanation | MapError]:
+        """One for each target; the error in place of one whose map shows nothing."""
+        found: list[Explanation | MapError] = []
+        for place in range(len(result.targets)):
+            try:
+                found.append(self._explanation(place, taken, result))
+            except MapError as error:
+                found.append(error)
+        return found
+
+    def _explanation(self, place: int, taken: TakenPicture, result: Result) -> Explanation:
+        method, values = self.method, result.maps.values[place]
+        told, shown = result.maps.about(place), self.method.shows
+        heat = method.heat(values, self.samples.spatial(taken.x))
+        target = ExplainedTarget(shown) if shown else result.targets[place].described
+        named = f"{method.name} for {target.name}"
+        heatmap, heat_range = to_heatmap(heat, taken.placement, named, told.get("warnings", ()))
+        return Explanation(
+            values=values,
+            heatmap=heatmap,
+            heatmap_range=heat_range,
+            picture=as_uint8(taken.pixels),
+            method=method.name,
+            target=target,
+            score=float("nan") if shown else float(result.scores[place]),
+            score_kind=result.kinds[place],
+            score_tensor=result.score_tensor,
+            parameters=method.options(),
+            provenance=self.provenance(result.batching),
+            layers=result.layer_names,
+            diagnostics=told,
+            picture_path=taken.path,
+            seen=taken.placement.covered(),
+            sheet=self._sheet(values, result.layer_names),
+        )
+
+    def _sheet(self, values: FloatArray, layers: Sequence[str]) -> Array | None:
+        """What is drawn in place of the overlay, where it is not the heatmap."""
+        if self.method.makes_picture:
+            return np.rint(self.preprocess.inverse(values)).astype(np.uint8)
+        sheet = self.method.sheet(values)
+        # Maps without names are channels of one layer.
+        return None if sheet is None else contact_sheet(sheet, layers if len(layers) > 1 else ())

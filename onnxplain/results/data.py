@@ -1,0 +1,159 @@
+"""The results: what a method computed, and everything needed to say what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxplain.errors import MapError
+from onnxplain.targets.described import ExplainedTarget
+from onnxplain.tensors import Array, FloatArray
+
+_LAYERS_NAMED = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """What a method computed for arrays that were already preprocessed.
+
+    Attributes:
+        values: float32 (N, ...), signed, never rescaled. The shape of the input for methods that
+            explain the input, (N, grid...) for methods that explain a layer.
+        scores: float (N,), the explained score of each sample.
+        targets: one per sample.
+        method: its name.
+        layer: the tensor that was explained, several with commas between them, or None for methods
+            that explain the input.
+        parameters: every option of the method after defaults.
+        diagnostics: what the method reports about its own accuracy.
+    """
+
+    values: FloatArray = field(repr=False)
+    scores: FloatArray
+    targets: tuple[ExplainedTarget, ...]
+    method: str
+    layer: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Which model was explained.
+
+    Attributes:
+        path: its file, or None for a model that was given as bytes or as a ModelProto.
+        sha256: of the model as it was given, in hexadecimal.
+        opset: version of the default operator set that the model imports.
+        input_name: the picture input.
+        output_names: every output, in the model's order.
+    """
+
+    path: Path | None
+    sha256: str
+    opset: int
+    input_name: str
+    output_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How an explanation came about, apart from the method.
+
+    Attributes:
+        model: which model.
+        preprocess: how the picture became the model's input.
+        provider: the execution provider that really ran.
+        versions: of onnxplain, ONNX Runtime and whatever else shapes the numbers.
+        batching: how changed samples were run, in words; empty for methods that change none.
+    """
+
+    model: ModelFacts
+    preprocess: Mapping[str, Any]
+    provider: str
+    versions: Mapping[str, str]
+    batching: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class ExplanationData:
+    """Where a model looked in one picture, for one target: all that files and drawings show.
+
+    Attributes:
+        values: float32, signed, never rescaled, at the method's own resolution.
+        heatmap: float32 (H, W), 0 to 1, on the pixels of the original picture.
+        heatmap_range: the raw values that heat 0 and heat 1 stand for.
+        picture: uint8 (H, W, 3), RGB, the original picture.
+        method: its name.
+        target: what was explained.
+        score: the target's score for this picture; NaN where no target was asked for.
+        score_kind: what the score is: a logit, a probability, a similarity, or the only output of
+            a model without an activation, which may be anything.
+        score_tensor: the tensor that the score was read from.
+        parameters: every option of the method after defaults.
+        provenance: model, preprocessing, provider and versions.
+        layers: the tensors that were explained; none for methods that explain the input.
+        diagnostics: what the method reports about its own accuracy.
+        picture_path: the picture's file, or None for a picture that was given as an array.
+        seen: bool (H, W), False where the model never saw the picture; None where it saw it all.
+        sheet: uint8 (h, w, 3), RGB, drawn in place of the overlay by methods whose result is not
+            one map, such as `feature_maps`.
+
+    Raises:
+        MapError: the heatmap is not finite, leaves [0, 1] or does not have the picture's size.
+    """
+
+    values: FloatArray = field(repr=False)
+    heatmap: FloatArray = field(repr=False)
+    heatmap_range: tuple[float, float]
+    picture: Array = field(repr=False)
+    method: str
+    target: ExplainedTarget
+    score: float
+    score_kind: str
+    score_tensor: str
+    parameters: Mapping[str, Any]
+    provenance: Provenance
+    layers: tuple[str, ...] = ()
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)
+    picture_path: Path | None = None
+    seen: Array | None = field(default=None, repr=False)
+    sheet: Array | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.heatmap.shape != self.picture.shape[:2]:
+            raise MapError(
+                f"The heatmap of {self.method} has the shape {self.heatmap.shape}, but the picture"
+                f" has {self.picture.shape[:2]}; a heatmap must cover its picture pixel by pixel."
+            )
+        # Smallest and largest are NaN where a value is, and a comparison with NaN is False.
+        if not (self.heatmap.min() >= 0 and self.heatmap.max() <= 1):
+            raise MapError(
+                f"The heatmap of {self.method} has values that are not finite or outside 0 to 1,"
+                " so it would mislead; try another layer or method."
+            )
+
+    @property
+    def layer(self) -> str | None:
+        """Return the tensor that was explained, several with commas between them; or None."""
+        return ",".join(self.layers) or None
+
+    @property
+    def looked_at(self) -> str:
+        """Return the layer, or the number of layers where there are many, for reading."""
+        many = len(self.layers) > _LAYERS_NAMED
+        return f"{len(self.layers)} layers" if many else f"layer {self.layer}"
+
+    @property
+    def scored(self) -> str:
+        """Return kind and value of the score for reading; nothing where no class was asked for."""
+        return "" if np.isnan(self.score) else f"{self.score_kind} {self.score:.4g}"
+
+    @property
+    def values_range(self) -> tuple[float, float]:
+        """Return the smallest and the largest raw value."""
+        return float(np.min(self.values)), float(np.max(self.values))
