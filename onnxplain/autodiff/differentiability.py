@@ -10,7 +10,7 @@ import onnx_graphsurgeon as gs
 
 import onnxplain.autodiff.rules  # noqa: F401 - enters the rules into the table
 from onnxplain.autodiff.gradient_builder import GradientBuilder
-from onnxplain.autodiff.lowering import prepare
+from onnxplain.autodiff.lowering import lower
 from onnxplain.autodiff.node_view import NodeView
 from onnxplain.autodiff.table import STANDARD, Entry, Rules
 from onnxplain.autodiff.walk import Walk
@@ -59,11 +59,11 @@ class Differentiability:
 def differentiability(model: Model, score: str, source: str) -> Differentiability:
     """Look for all that stops the gradient of `score` on its way back to the tensor `source`.
 
-    The model is prepared, and rules are asked for gradients as by `differentiate`; but where that
+    The model is lowered, and rules are asked for gradients as by `differentiate`; but where that
     would stop at the first operator without one, this takes note and goes on.
 
     Raises:
-        GradientError: the model cannot be prepared.
+        GradientError: the model cannot be lowered.
         ModelError: the types of its tensors cannot be told.
     """
     survey = _Survey(model, source)
@@ -83,17 +83,17 @@ def differentiability(model: Model, score: str, source: str) -> Differentiabilit
 
 
 class _Survey:
-    """Walks over a prepared model back to one tensor, and what stopped them."""
+    """Walks over a lowered model back to one tensor, and what stopped them."""
 
     def __init__(self, model: Model, source: str) -> None:
-        prepared = prepare(model)
+        lowered = lower(model)
         self._source = source
-        self._wiring = prepared.wiring
+        self._wiring = lowered.wiring
         self._rules = _Forgiving()
         self._g = GradientBuilder(
-            prepared.opset,
-            infer_specs(prepared.proto),
-            lambda name: constant_value(prepared, name),
+            lowered.opset,
+            infer_specs(lowered.proto),
+            lambda name: constant_value(lowered, name),
             self._rules,
         )
         self._names = {*model.wiring.position, *model.wiring.inputs}

@@ -30,20 +30,20 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Variant:
+class RuleHooks:
     """What else is particular to a walk, beside its rules.
 
-    `prepare(model)` makes a model ready that is in the form all rules rely on. `check(g, steps)`,
+    `lower(model)` makes a model ready that is in the form all rules rely on. `check(g, steps)`,
     before the walk over `steps`, raises GradientError where the rules do not apply. `start(g,
     score, seed)` is what the walk sets out with at the tensor of scores.
     """
 
-    prepare: Callable[[Model], Model] = lambda model: model
+    lower: Callable[[Model], Model] = lambda model: model
     check: Callable[[Any, Sequence[NodeView]], None] = lambda g, steps: None
     start: Callable[[Any, gs.Variable, gs.Variable], gs.Tensor] = lambda g, score, seed: seed
 
 
-PLAIN = Variant()
+PLAIN = RuleHooks()
 
 
 class Rules:
@@ -52,10 +52,10 @@ class Rules:
     def __init__(
         self,
         table: Mapping[tuple[str, str], list[Entry]] | None = None,
-        variant: Variant = PLAIN,
+        hooks: RuleHooks = PLAIN,
     ) -> None:
         self._table = {key: list(entries) for key, entries in (table or {}).items()}
-        self.variant = variant
+        self.hooks = hooks
 
     def add(self, domain: str, op: str, entry: Entry) -> None:
         """Enter a rule."""
@@ -67,9 +67,9 @@ class Rules:
         begun = [entry for entry in entries if entry.since <= step.opset]
         return max(begun, key=lambda entry: entry.since, default=None)
 
-    def replaced(self, rules: Mapping[str, Rule], variant: Variant = PLAIN) -> Rules:
+    def replaced(self, rules: Mapping[str, Rule], hooks: RuleHooks = PLAIN) -> Rules:
         """A copy in which operators of the default domain have other rules."""
-        changed = Rules(self._table, variant)
+        changed = Rules(self._table, hooks)
         for op, rule in rules.items():
             changed._table["", op] = [Entry(rule, 1, broadcasts=False)]
         return changed

@@ -31,8 +31,8 @@ def backpropagate(
             everywhere cut the score off from what is wanted.
     """
     walk = Walk(g, nodes, wanted)
-    g.rules.variant.check(g, walk.steps)
-    walk.add(score, g.rules.variant.start(g, g.tensor(score), seed))
+    g.rules.hooks.check(g, walk.steps)
+    walk.add(score, g.rules.hooks.start(g, g.tensor(score), seed))
     gradients = dict(zip(wanted, walk.run(), strict=True))
     missing = [name for name, gradient in gradients.items() if gradient is None]
     if missing:

@@ -11,7 +11,7 @@ import numpy as np
 from onnxplain.analysis.batch_axis import has_fixed_batch
 from onnxplain.analysis.layers import Layer
 from onnxplain.autodiff.differentiate import differentiate, gradient_name, seed_name
-from onnxplain.autodiff.lowering import prepare
+from onnxplain.autodiff.lowering import lower
 from onnxplain.autodiff.table import Rules
 from onnxplain.errors import TargetError
 from onnxplain.execution.entrance import Entrance
@@ -109,7 +109,7 @@ class Derivatives:
 
         def differentiated(count: int) -> Model:
             ready = entrance.entered(self._ready(model), [score, *by])
-            ready = derivative.rules.variant.prepare(ready)
+            ready = derivative.rules.hooks.lower(ready)
             return differentiate(ready, score, by, seen, derivative.rules, count)
 
         def plain() -> Model:
@@ -229,7 +229,7 @@ class Derivatives:
 
     def _ready(self, model: Model) -> Model:
         if model not in self._prepared:
-            self._prepared[model] = prepare(model)
+            self._prepared[model] = lower(model)
         return self._prepared[model]
 
 

@@ -176,6 +176,6 @@ def test_a_graph_that_no_longer_answers_as_the_model_does_is_not_differentiated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     other = Explainer(build(LOGITS.replace("Tanh", "Sigmoid"))).model
-    monkeypatch.setattr(derivatives, "prepare", lambda model: other)
+    monkeypatch.setattr(derivatives, "lower", lambda model: other)
     with pytest.raises(GradientError, match="away from the model"):
         Explainer(build()).attribute(X, "gradient", 1)

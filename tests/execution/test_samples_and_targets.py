@@ -126,7 +126,7 @@ def test_a_graph_that_answers_differently_is_refused_near_the_sample_too(
     monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     other = Explainer(build(DEEP.replace("Tanh", "Sigmoid") + HEAD)).model
-    monkeypatch.setattr(derivatives, "prepare", lambda model: other)
+    monkeypatch.setattr(derivatives, "lower", lambda model: other)
     explainer = Explainer(build(), preprocess=SETTINGS)
     options = {"layer": "a"} if "cam" in method else {}
     for _ in range(2):  # nor is it forgotten

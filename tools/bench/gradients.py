@@ -1,7 +1,7 @@
 """What a gradient costs: run with `python -m tools.bench.gradients FILE...`.
 
 All sessions have the same number of threads and a batch of one, so has torch. Ratios are medians
-over rounds, each of which takes every run in turn; build is the time to prepare and differentiate
+over rounds, each of which takes every run in turn; build is the time to lower and differentiate
 the graph. Memory is what a process holds after its runs beyond one that only runs forwards (on
 Linux); spared is the same with `SPARING`, without turned copies of the convolutions' weights.
 """
@@ -25,7 +25,7 @@ import onnxruntime as ort
 
 import onnxplain
 from onnxplain.autodiff.differentiate import SEED, differentiate
-from onnxplain.autodiff.lowering import prepare
+from onnxplain.autodiff.lowering import lower
 from onnxplain.autodiff.rules.convolution import SPARING
 from onnxplain.autodiff.table import STANDARD
 from onnxplain.model.model import Model
@@ -85,7 +85,7 @@ def measure(path: Path, threads: int, rounds: int) -> Row:
     one = with_batch(explainer.model, picture, 1)
 
     began = time.perf_counter()
-    ready = prepare(one)
+    ready = lower(one)
     whole = differentiate(ready, score, [picture], [score])
     build = time.perf_counter() - began
     part = differentiate(ready, score, [layer], [score, layer])

@@ -10,7 +10,7 @@ from onnx import ModelProto, NodeProto, numpy_helper, parser
 
 from onnxplain.autodiff.differentiate import differentiate
 from onnxplain.autodiff.gradient_builder import GradientBuilder
-from onnxplain.autodiff.lowering import prepare
+from onnxplain.autodiff.lowering import lower
 from onnxplain.autodiff.node_view import NodeView
 from onnxplain.autodiff.table import STANDARD, Entry, Rules
 from onnxplain.model.graph_index import Wiring
@@ -73,7 +73,7 @@ def example() -> ModelProto:
 
 
 def _differentiated(rules: Rules) -> Model:
-    return differentiate(prepare(load(example())), "y", ["x"], ["y"], rules)
+    return differentiate(lower(load(example())), "y", ["x"], ["y"], rules)
 
 
 def _text(node: NodeProto, constants: Mapping[str, str]) -> str:

@@ -59,7 +59,7 @@ def microsoft_table() -> str:
 
 
 def pass_table() -> str:
-    """One row for each pass of `prepare`, in order."""
+    """One row for each pass of `lower`, in order."""
     rows = ["| pass | gives |", "| --- | --- |"]
     for number, one in enumerate(_PASSES._PASSES, 1):
         first = (inspect.getdoc(one) or "").split("\n\n")[0].replace("\n", " ")
@@ -130,7 +130,7 @@ def _first_version(op: str) -> int:
 
 @functools.cache
 def _rewrites() -> dict[tuple[str, str], str]:
-    """The module of `prepare` that replaces an operator, by its domain and name."""
+    """The module of `lower` that replaces an operator, by its domain and name."""
     found: dict[tuple[str, str], str] = {}
     for _, name, _ in pkgutil.iter_modules(_PASSES.__path__, _PASSES.__name__ + "."):
         for table in vars(importlib.import_module(name)).values():

@@ -24,7 +24,7 @@ _BLOCKED = frozenset(["com.microsoft.nchwc", "com.ms.internal.nhwc"])
 _RULES = Rewrites()
 
 
-def undo_fusions(model: Model) -> Model:
+def decompose_fused(model: Model) -> Model:
     """The model with the fused float operators of ONNX Runtime replaced by what they fuse.
 
     Raises:

@@ -23,7 +23,7 @@ from onnxplain.autodiff.propagation.operators import (
     refusal,
     refusing,
 )
-from onnxplain.autodiff.table import Entry, Rule, Rules, Variant
+from onnxplain.autodiff.table import Entry, Rule, RuleHooks, Rules
 from onnxplain.autodiff.walk import standard_gradients
 
 _SMALL = 1e-6
@@ -132,6 +132,6 @@ _TABLE: dict[str, Rule] = {
 
 DEEPLIFT = Rules(
     {("", op): [Entry(rule, 1, broadcasts=False)] for op, rule in _TABLE.items()},
-    Variant(check=refusing("deeplift", _TABLE, _INSTEAD)),
+    RuleHooks(check=refusing("deeplift", _TABLE, _INSTEAD)),
 )
 """DeepLIFT's multipliers (Shrikumar 2017, Rescale rule), in models with the twin `BASELINE`."""

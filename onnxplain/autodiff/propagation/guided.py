@@ -16,7 +16,7 @@ import onnx_graphsurgeon as gs
 import onnxplain.autodiff.rules  # noqa: F401 - enters the rules into the table
 from onnxplain.autodiff.gradient_builder import GradientBuilder
 from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.table import STANDARD, Rule, Variant
+from onnxplain.autodiff.table import STANDARD, Rule, RuleHooks
 from onnxplain.autodiff.walk import standard_gradients
 from onnxplain.errors import GradientError
 
@@ -91,10 +91,10 @@ def _check(g: GradientBuilder, steps: Sequence[NodeView]) -> None:
         )
 
 
-_VARIANT = Variant(check=_check)
+_HOOKS = RuleHooks(check=_check)
 
-GUIDED = STANDARD.replaced(dict.fromkeys(_RECTIFIERS, _at_rectifiers(_guided)), _VARIANT)
+GUIDED = STANDARD.replaced(dict.fromkeys(_RECTIFIERS, _at_rectifiers(_guided)), _HOOKS)
 """Guided backpropagation (Springenberg 2014): g where g > 0 and the unit is active."""
 
-DECONVNET = STANDARD.replaced(dict.fromkeys(_RECTIFIERS, _at_rectifiers(_deconvolved)), _VARIANT)
+DECONVNET = STANDARD.replaced(dict.fromkeys(_RECTIFIERS, _at_rectifiers(_deconvolved)), _HOOKS)
 """Deconvnet (Zeiler 2013): g where g > 0; maxima send it back by their switches."""

@@ -34,7 +34,7 @@ from onnxplain.autodiff.propagation.lrp_layers import (
 )
 from onnxplain.autodiff.propagation.normal import normalisation
 from onnxplain.autodiff.propagation.operators import EXTREMA, LINEAR, STRUCTURAL, UNARY, refusing
-from onnxplain.autodiff.table import Entry, Rule, Rules, Variant
+from onnxplain.autodiff.table import Entry, Rule, RuleHooks, Rules
 from onnxplain.autodiff.walk import standard_gradients
 
 _Relevance = Sequence[gs.Tensor | None]
@@ -195,7 +195,7 @@ def relevance(composite: str, epsilon: float, gamma: float) -> Rules:
     table = {**_TABLE, **dict.fromkeys(_LAYERS, layer)}
     return Rules(
         {("", op): [Entry(rule, 1, broadcasts=False)] for op, rule in table.items()},
-        Variant(
+        RuleHooks(
             merge_batch_norms,
             refusing("lrp", table, "integrated_gradients or deeplift"),
             lambda g, score, seed: g.Mul(seed, score),
