@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import onnx_graphsurgeon as gs
 
-import onnxplain.autodiff.rules  # noqa: F401 - enters the rules into the table
 from onnxplain.autodiff.gradient_builder import GradientBuilder
 from onnxplain.autodiff.lowering import lower
 from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.table import STANDARD, Entry, Rules
+from onnxplain.autodiff.rules import STANDARD
+from onnxplain.autodiff.table import Rules
 from onnxplain.autodiff.walk import Walk
 from onnxplain.errors import GradientError
 from onnxplain.model.constants import constant_value
@@ -134,23 +133,16 @@ class _Forgiving(Rules):
         super().__init__()
         self.missing: dict[tuple[str, str], tuple[NodeView, str | None]] = {}
 
-    def find(self, step: NodeView) -> Entry:
-        """A rule for any node."""
-        entry = STANDARD.find(step)
-        rule = functools.partial(self._gradients, entry)
-        return Entry(rule, 1, broadcasts=entry is not None and entry.broadcasts)
-
-    def _gradients(
-        self, entry: Entry | None, g: GradientBuilder, step: NodeView, *dys: gs.Tensor | None
-    ) -> Any:
-        reason = None
-        if entry is not None:
-            try:
-                return entry.rule(g, step, *dys)
-            except GradientError as error:
-                reason = str(error)
-        self.missing[step.name, step.op] = (step, reason)
-        return [next(dy for dy in dys if dy is not None)] * len(step.inputs)
+    def gradients(
+        self, g: GradientBuilder, step: NodeView, dys: Sequence[gs.Tensor | None]
+    ) -> Sequence[gs.Tensor | None]:
+        """Some gradient for every input of any node."""
+        try:
+            return STANDARD.gradients(g, step, dys)
+        except GradientError as error:
+            reason = None if STANDARD.find(step) is None else str(error)
+            self.missing[step.name, step.op] = (step, reason)
+            return [next(dy for dy in dys if dy is not None)] * len(step.inputs)
 
 
 def _obstacle(step: NodeView, reason: str | None = None) -> Obstacle:

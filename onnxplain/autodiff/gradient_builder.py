@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -160,27 +159,17 @@ class GradientBuilder(Builder):
         """`dy` where a condition of the same shape holds, 0 elsewhere."""
         return self.Where(condition, dy, F32(0))
 
-    def above(self, x: gs.Variable, limit: float = 0) -> gs.Tensor:
-        """1.0 where `x` is above `limit`, 0.0 elsewhere; in between for denormal numbers alone."""
-        return self._step(x, limit, 1)
+    def above(self, x: gs.Tensor, limit: gs.Tensor | float = 0.0) -> gs.Tensor:
+        """1.0 where `x` is above `limit`, 0.0 elsewhere."""
+        return self.indicator(self.Greater(x, limit))
 
-    def below(self, x: gs.Variable, limit: float) -> gs.Tensor:
+    def below(self, x: gs.Tensor, limit: gs.Tensor | float) -> gs.Tensor:
         """1.0 where `x` is below `limit`, 0.0 elsewhere."""
-        return self._step(x, limit, -1)
+        return self.indicator(self.Less(x, limit))
 
-    def _step(self, x: gs.Variable, limit: float, sign: int) -> gs.Tensor:
-        """A ramp so steep that it ends before the next number: no comparison is as fast.
-
-        ONNX Runtime also has HardSigmoid in the blocked layout of its convolutions, which it has to
-        leave for booleans. A power of two as slope makes products exact, so differences as well.
-        """
-        _, exponent = math.frexp(limit)
-        slope = math.ldexp(sign, 127 - max(exponent, 0))
-        return self.HardSigmoid(x, alpha=slope, beta=-slope * limit)
-
-    def complement(self, p: gs.Variable) -> gs.Tensor:
-        """1 - p for `p` between 0 and 1, in the blocked layout as well."""
-        return self.HardSigmoid(p, alpha=-1.0, beta=1.0)
+    def complement(self, p: gs.Tensor) -> gs.Tensor:
+        """1 - p for `p` between 0 and 1."""
+        return self.Sub(F32(1), p)
 
     def square(self, x: gs.Variable) -> gs.Tensor:
         """`x` times itself."""

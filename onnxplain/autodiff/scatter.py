@@ -14,11 +14,17 @@ Size: TypeAlias = int | gs.Tensor
 """A number of elements: an int where it is static, an int64 tensor (1,) where it is not."""
 
 
-def size(g: GradientBuilder, x: gs.Variable, axis: int) -> Size:
-    """The size of a forward tensor along an axis."""
+def static_size(g: GradientBuilder, x: gs.Variable, axis: int) -> int | None:
+    """The size of a forward tensor along an axis, None where it is known only at run time."""
     dims = g.dims(x)
     known = None if dims is None else dims[axis]
-    return known if isinstance(known, int) else g.dim(x, axis)
+    return known if isinstance(known, int) else None
+
+
+def size(g: GradientBuilder, x: gs.Variable, axis: int) -> Size:
+    """The size of a forward tensor along an axis."""
+    known = static_size(g, x, axis)
+    return g.dim(x, axis) if known is None else known
 
 
 def minus(g: GradientBuilder, a: Size, b: Size) -> Size:

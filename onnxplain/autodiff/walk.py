@@ -10,7 +10,7 @@ from onnx import NodeProto
 
 from onnxplain.autodiff.gradient_builder import GradientBuilder
 from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.table import STANDARD, STRAIGHT_THROUGH, ZERO, Entry
+from onnxplain.autodiff.table import STRAIGHT_THROUGH, ZERO
 from onnxplain.errors import GradientError
 from onnxplain.model.graph_index import SIZE_READERS
 
@@ -75,7 +75,7 @@ class Walk:
                 continue
             if step.op in ZERO and not step.domain:
                 continue
-            dxs = _apply(self._g, self._g.rules.find(step), step, dys)
+            dxs = self._g.rules.gradients(self._g, step, dys)
             for x, dx in zip(step.inputs, dxs, strict=False):
                 if x is not None and dx is not None and x.name in self._g.needed:
                     self.add(x.name, dx)
@@ -108,40 +108,6 @@ class Walk:
         if len(parts) > 1:
             parts[:] = [self._g.Sum(*parts)]
         return parts[0] if parts else None
-
-
-def standard_gradients(
-    g: GradientBuilder, step: NodeView, dys: Sequence[gs.Tensor | None]
-) -> Sequence[gs.Tensor | None]:
-    """The true gradients of a node's inputs, for rules that replace the standard ones.
-
-    Raises:
-        GradientError: the operator has no rule.
-    """
-    return _apply(g, STANDARD.find(step), step, dys)
-
-
-def _apply(
-    g: GradientBuilder, entry: Entry | None, step: NodeView, dys: Sequence[gs.Tensor | None]
-) -> Sequence[gs.Tensor | None]:
-    if entry is None:
-        raise GradientError(_no_rule(step))
-    given = entry.rule(g, step, *dys)
-    dxs = given if isinstance(given, tuple | list) else (given,)
-    if not entry.broadcasts:
-        return list(dxs)
-    return [
-        None if dx is None or x is None else g.sum_to(dx, x, step.y)
-        for x, dx in zip(step.inputs, dxs, strict=False)
-    ]
-
-
-def _no_rule(step: NodeView) -> str:
-    name = f"{step.domain}::{step.op}" if step.domain else step.op
-    return (
-        f"The operator {name} of node {step.name!r} has no gradient here: explain a layer "
-        "behind it, or use a method without gradients, such as scorecam or occlusion."
-    )
 
 
 def _cut_off(score: str, missing: Sequence[str], cuts: Sequence[tuple[str, NodeView]]) -> str:

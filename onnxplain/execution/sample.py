@@ -11,7 +11,8 @@ import numpy as np
 
 from onnxplain.analysis.classifier import Classifier
 from onnxplain.analysis.layers import Layer
-from onnxplain.autodiff.table import STANDARD, Rules
+from onnxplain.autodiff.rules import STANDARD
+from onnxplain.autodiff.table import Rules
 from onnxplain.errors import GradientError, MapError
 from onnxplain.execution.answers import Answer
 from onnxplain.execution.baselines import BaselineSpec, Scene, make_baseline

@@ -12,7 +12,8 @@ import numpy as np
 
 from onnxplain.analysis.classifier import Classifier
 from onnxplain.analysis.layers import Layer
-from onnxplain.autodiff.table import STANDARD, Rules
+from onnxplain.autodiff.rules import STANDARD
+from onnxplain.autodiff.table import Rules
 from onnxplain.errors import LayerError, OptionError
 from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.methods.options import ScoreKind, option

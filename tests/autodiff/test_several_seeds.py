@@ -13,7 +13,7 @@ from onnxplain.autodiff.differentiate import (
 )
 from onnxplain.autodiff.lowering import lower
 from onnxplain.autodiff.propagation.guided import GUIDED
-from onnxplain.autodiff.table import STANDARD
+from onnxplain.autodiff.rules import STANDARD
 from onnxplain.model.load import load
 
 CONVOLUTIONS = """

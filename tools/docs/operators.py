@@ -16,11 +16,11 @@ import onnx_graphsurgeon as gs
 from onnx import NodeProto
 from onnx.defs import OpSchema
 
-import onnxplain.autodiff.rules  # noqa: F401 - enters the rules into the table
 from onnxplain.autodiff.lowering import fused
 from onnxplain.autodiff.lowering.rewrite import MICROSOFT, Rewrites
 from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.table import STANDARD, ZERO
+from onnxplain.autodiff.rules import STANDARD
+from onnxplain.autodiff.table import ZERO
 
 _PASSES = importlib.import_module("onnxplain.autodiff.lowering")
 _ROOT = Path(__file__).parents[2]

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_graphsurgeon as gs
 
-import onnxplain.autodiff.rules  # noqa: F401 - enters the rules into the table
 from onnxplain.autodiff.gradient_builder import GradientBuilder
 from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.table import STANDARD, Rule, RuleHooks
-from onnxplain.autodiff.walk import standard_gradients
+from onnxplain.autodiff.rules import STANDARD
+from onnxplain.autodiff.rules.fast.elementwise import ramps
+from onnxplain.autodiff.table import Rule, RuleHooks
 from onnxplain.errors import GradientError
 
 Gradients = Sequence[gs.Tensor | None]
@@ -56,8 +56,8 @@ def _is_zero(g: GradientBuilder, x: gs.Variable | None) -> bool:
 def _guided(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> Gradients:
     """Pass what is positive where the unit is active; quantisers know by themselves where."""
     if s.op == "QuantizeLinear":
-        return standard_gradients(g, s, [g.Relu(dy)])
-    return standard_gradients(g, s, [g.Mul(g.Relu(dy), g.above(s.y))])
+        return STANDARD.gradients(g, s, [g.Relu(dy)])
+    return STANDARD.gradients(g, s, [g.Mul(g.Relu(dy), ramps(g).above(s.y))])
 
 
 def _deconvolved(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> Gradients:
@@ -69,14 +69,14 @@ def _deconvolved(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> Gradients:
         return [None if _is_zero(g, x) else g.sum_to(passed, x, s.y) for x in s.inputs]
     if s.op == "QuantizeLinear":
         active = g.in_place_of(s.x, g.Relu(s.x))
-        return standard_gradients(g, s.reading({s.x.name: active}), [passed])
+        return STANDARD.gradients(g, s.reading({s.x.name: active}), [passed])
     return [passed]
 
 
 def _at_rectifiers(rule: Rule) -> Rule:
     def chosen(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> Gradients:
         replaced: Gradients = (
-            rule(g, s, dy) if _is_rectifier(g, s) else standard_gradients(g, s, [dy])
+            rule(g, s, dy) if _is_rectifier(g, s) else STANDARD.gradients(g, s, [dy])
         )
         return replaced
 

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
 
-import onnxplain.autodiff.rules  # noqa: F401 - enters the rules into the table
 from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
 from onnxplain.autodiff.lowering.batch_norm import merge_batch_norms
 from onnxplain.autodiff.node_view import NodeView
@@ -34,8 +33,8 @@ from onnxplain.autodiff.propagation.lrp_layers import (
 )
 from onnxplain.autodiff.propagation.normal import normalisation
 from onnxplain.autodiff.propagation.operators import EXTREMA, LINEAR, STRUCTURAL, UNARY, refusing
-from onnxplain.autodiff.table import Entry, Rule, RuleHooks, Rules
-from onnxplain.autodiff.walk import standard_gradients
+from onnxplain.autodiff.rules import STANDARD
+from onnxplain.autodiff.table import Rule, RuleHooks, Rules
 
 _Relevance = Sequence[gs.Tensor | None]
 
@@ -113,12 +112,12 @@ def _of_product(g: GradientBuilder, s: NodeView, r: gs.Tensor) -> _Relevance:
 
 
 def _shares(g: GradientBuilder, s: NodeView, share: gs.Variable) -> _Relevance:
-    pairs = zip(s.inputs, standard_gradients(g, s, [share]), strict=False)
+    pairs = zip(s.inputs, STANDARD.gradients(g, s, [share]), strict=False)
     return [g.Mul(x, dx) if _varies(g, x) and dx is not None else None for x, dx in pairs]
 
 
 def _moved(g: GradientBuilder, s: NodeView, *rs: gs.Tensor | None) -> _Relevance:
-    return standard_gradients(g, s, rs)
+    return STANDARD.gradients(g, s, rs)
 
 
 def _passed(g: GradientBuilder, s: NodeView, r: gs.Tensor, *_: gs.Tensor | None) -> _Relevance:
@@ -193,8 +192,8 @@ def relevance(composite: str, epsilon: float, gamma: float) -> Rules:
     """Layer-wise relevance propagation (Bach 2015) by a composite of rules (Montavon 2019)."""
     layer = _layer(_composites(epsilon, gamma)[composite])
     table = {**_TABLE, **dict.fromkeys(_LAYERS, layer)}
-    return Rules(
-        {("", op): [Entry(rule, 1, broadcasts=False)] for op, rule in table.items()},
+    return Rules().replaced(
+        table,
         RuleHooks(
             merge_batch_norms,
             refusing("lrp", table, "integrated_gradients or deeplift"),

@@ -14,7 +14,7 @@ import onnx_graphsurgeon as gs
 
 from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
 from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.walk import standard_gradients
+from onnxplain.autodiff.rules import STANDARD
 
 LOW, HIGH = "low", "high"
 """Twins that hold the bounds of the input, for zbox."""
@@ -56,7 +56,7 @@ class Layer:
     def back(self, w: gs.Variable, dy: gs.Variable) -> gs.Tensor:
         """From the outputs to the input through other weights."""
         other = self.g.in_place_of(self.weights, w)
-        return standard_gradients(self.g, self.step.reading({self.weights.name: other}), [dy])[0]
+        return STANDARD.gradients(self.g, self.step.reading({self.weights.name: other}), [dy])[0]
 
 
 LayerRule = Callable[[Layer, gs.Variable], gs.Tensor]

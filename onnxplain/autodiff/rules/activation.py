@@ -73,14 +73,14 @@ def selu(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
 
 @vjp("HardSigmoid")
 def hard_sigmoid(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
-    inside = g.Mul(g.above(s.y), g.below(s.y, 1))
+    inside = g.Mul(g.above(s.y), g.below(s.y, 1.0))
     return g.Mul(dy, g.Mul(inside, F32(s.attr("alpha", 0.2))))
 
 
 @vjp("HardSwish")
 def hard_swish(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     x = s.x  # y = x h with h = x/6 + 1/2, kept between 0 and 1; y' = h + x h'
-    inside = g.Mul(g.above(x, -3), g.below(x, 3))
+    inside = g.Mul(g.above(x, -3.0), g.below(x, 3.0))
     h = g.HardSigmoid(x, alpha=1 / 6, beta=0.5)
     return g.Mul(dy, g.Add(h, g.Mul(inside, g.Mul(x, F32(1 / 6)))))
 
