@@ -47,7 +47,8 @@ class Body:
         """
         wiring = self._model.wiring
         between = wiring.descendants(wanted) & wiring.ancestors(name for name, _ in arriving)
-        walk = Walk(self.g, [wiring.nodes[i] for i in sorted(between)], wanted)
+        nodes = [wiring.nodes[i] for i in sorted(between)]
+        walk = Walk(self.g, nodes, wanted, self._outer.walk.rules)
         for name, gradient in arriving:
             walk.add(name, gs.Variable(gradient.name))
         return walk.run()

@@ -93,7 +93,6 @@ class _Survey:
             lowered.opset,
             infer_specs(lowered.proto),
             lambda name: constant_value(lowered, name),
-            self._rules,
         )
         self._names = {*model.wiring.position, *model.wiring.inputs}
         self._behind = self._wiring.descendants([source])
@@ -111,7 +110,8 @@ class _Survey:
     def cuts(self, score: str) -> list[tuple[str, NodeView]]:
         """The steps that end the ways of the gradient, with what they read; none if it arrives."""
         between = self._behind & self._wiring.ancestors([score])
-        walk = Walk(self._g, [self._wiring.nodes[i] for i in sorted(between)], [self._source])
+        nodes = [self._wiring.nodes[i] for i in sorted(between)]
+        walk = Walk(self._g, nodes, [self._source], self._rules)
         walk.add(score, gs.Variable(score))
         return walk.cuts([self._source]) if walk.run()[0] is None else []
 

@@ -58,8 +58,8 @@ def differentiate(
             "The model computes gradients already: differentiate the one that it was made from."
         )
     specs = infer_specs(model.proto)
-    g = GradientBuilder(model.opset, specs, lambda name: constant_value(model, name), rules)
-    g.carried = _carried(model, score)
+    g = GradientBuilder(model.opset, specs, lambda name: constant_value(model, name))
+    carried = _carried(model, score)
     wiring = model.wiring
     between = wiring.descendants(wanted) & wiring.ancestors([score])
     nodes = [wiring.nodes[i] for i in sorted(between)]
@@ -69,7 +69,7 @@ def differentiate(
             seed = g.input(seed_name(index).removeprefix(PREFIX), _sizes(g, score))
         else:
             seed = g.tensor(seeds[index])
-        gradients = backpropagate(g, nodes, score, seed, wanted)
+        gradients = backpropagate(g, nodes, score, seed, wanted, rules, carried)
         for tensor, gradient in zip(wanted, gradients, strict=True):
             name = gradient_name(tensor, index)
             g.graph.nodes.append(gs.Node("Identity", name, {}, [gradient], [gs.Variable(name)]))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -21,31 +23,40 @@ F32 = np.float32
 """Constants in rules are written `F32(2)`: every gradient is float32."""
 
 
+@dataclass(frozen=True)
+class WalkContext:
+    """What rules may know of the walk that asks them.
+
+    `needed` are the forward tensors whose gradient somebody asks for: what leads to others need not
+    be computed. `carried` are those that hold the score itself, before it was rounded or moved.
+    `makers` are the steps of the walk by the tensors that they make.
+    """
+
+    rules: Rules
+    needed: frozenset[str]
+    carried: frozenset[str]
+    makers: Mapping[str, NodeView]
+
+
 class GradientBuilder(Builder):
     """A `Builder` that knows shapes and constants of the forward graph.
 
     `specs` are the inferred types and shapes by name: a dimension is an int where it is static, a
     str where it is only named, None where nothing is known. `value_of` gives a constant's value,
-    None for others. `rules` are those of the walk; `needed` are the forward tensors whose gradient
-    somebody asks for, which matters where leaving others out spares work; `carried` are those that
-    hold the score itself, before it was rounded or moved; `makers` are the steps of the walk by
-    the tensors that they make.
+    None for others. `walk` is what rules may know of the walk that asks them, see `during`.
     """
+
+    walk: WalkContext
 
     def __init__(
         self,
         opset: int,
         specs: Mapping[str, TensorSpec],
         value_of: Callable[[str], Array | None],
-        rules: Rules,
         prefix: str = PREFIX + "grad/",
     ) -> None:
         """Start with nothing added."""
         super().__init__(gs.Graph(opset=opset), prefix)
-        self.rules = rules
-        self.needed: frozenset[str] = frozenset()
-        self.carried: frozenset[str] = frozenset()
-        self.makers: Mapping[str, NodeView] = {}
         self._specs = dict(specs)
         self._value_of = value_of
         self._shapes: dict[str, gs.Tensor] = {}
@@ -54,8 +65,14 @@ class GradientBuilder(Builder):
     def inside(
         self, specs: Mapping[str, TensorSpec], value_of: Callable[[str], Array | None]
     ) -> GradientBuilder:
-        """A calculus for the body of a node, whose names differ from those outside."""
-        return GradientBuilder(self.graph.opset, specs, value_of, self.rules, self.body_prefix())
+        """A builder for the body of a node, whose names differ from those outside."""
+        return GradientBuilder(self.graph.opset, specs, value_of, self.body_prefix())
+
+    def during(self, walk: WalkContext) -> Self:
+        """A builder of the same graph, for the rules of one walk."""
+        view = copy.copy(self)
+        view.walk = walk
+        return view
 
     def spec(self, tensor: gs.Variable) -> TensorSpec | None:
         """Element type and shape of a forward tensor, None if nothing is known."""

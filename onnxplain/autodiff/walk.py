@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 import onnx_graphsurgeon as gs
 from onnx import NodeProto
 
-from onnxplain.autodiff.gradient_builder import GradientBuilder
+from onnxplain.autodiff.gradient_builder import GradientBuilder, WalkContext
 from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.table import STRAIGHT_THROUGH, ZERO
+from onnxplain.autodiff.table import STRAIGHT_THROUGH, ZERO, Rules
 from onnxplain.errors import GradientError
 from onnxplain.model.graph_index import SIZE_READERS
 
@@ -21,18 +21,20 @@ def backpropagate(
     score: str,
     seed: gs.Variable,
     wanted: Sequence[str],
+    rules: Rules,
+    carried: frozenset[str] = frozenset(),
 ) -> list[gs.Tensor]:
     """Append the nodes that compute Σ seed · ∂score/∂w for every w of `wanted`.
 
-    `nodes` are those between `wanted` and the score, in order.
+    `nodes` are those between `wanted` and the score, in order; for `carried` see `WalkContext`.
 
     Raises:
         GradientError: an operator in between has no rule, or operators whose gradient is zero
             everywhere cut the score off from what is wanted.
     """
-    walk = Walk(g, nodes, wanted)
-    g.rules.hooks.check(g, walk.steps)
-    walk.add(score, g.rules.hooks.start(g, g.tensor(score), seed))
+    walk = Walk(g, nodes, wanted, rules, carried)
+    rules.hooks.check(walk.g, walk.steps)
+    walk.add(score, rules.hooks.start(walk.g, g.tensor(score), seed))
     gradients = dict(zip(wanted, walk.run(), strict=True))
     missing = [name for name, gradient in gradients.items() if gradient is None]
     if missing:
@@ -44,9 +46,13 @@ class Walk:
     """One walk over `nodes`, those between what is wanted and what it starts from, in order."""
 
     def __init__(
-        self, g: GradientBuilder, nodes: Sequence[NodeProto], wanted: Sequence[str]
+        self,
+        g: GradientBuilder,
+        nodes: Sequence[NodeProto],
+        wanted: Sequence[str],
+        rules: Rules,
+        carried: frozenset[str] = frozenset(),
     ) -> None:
-        self._g = g
         self.steps = [NodeView(node, g.graph.opset, g.tensor) for node in nodes]
         self._wanted = wanted
         self._contributions: dict[str, list[gs.Tensor]] = defaultdict(list)
@@ -56,8 +62,9 @@ class Walk:
             for y in step.outputs
             if step.op in STRAIGHT_THROUGH or g.differentiable(y)
         )
-        g.needed = frozenset([*wanted, *passed])
-        g.makers = {y.name: step for step in self.steps for y in step.outputs}
+        self._needed = frozenset([*wanted, *passed])
+        makers = {y.name: step for step in self.steps for y in step.outputs}
+        self.g = g.during(WalkContext(rules, self._needed, carried, makers))
 
     def add(self, tensor: str, gradient: gs.Tensor) -> None:
         """Start from a tensor, or add to what has reached it so far."""
@@ -75,9 +82,9 @@ class Walk:
                 continue
             if step.op in ZERO and not step.domain:
                 continue
-            dxs = self._g.rules.gradients(self._g, step, dys)
+            dxs = self.g.walk.rules.gradients(self.g, step, dys)
             for x, dx in zip(step.inputs, dxs, strict=False):
-                if x is not None and dx is not None and x.name in self._g.needed:
+                if x is not None and dx is not None and x.name in self._needed:
                     self.add(x.name, dx)
         return [self._arrived(name) for name in self._wanted]
 
@@ -94,19 +101,19 @@ class Walk:
             before = [x.name for x in step.inputs if x is not None and x.name in reached]
             if before:
                 reached.update(y.name for y in step.outputs)
-            dry = [x for x in before if x in self._g.needed and not self._contributions[x]]
+            dry = [x for x in before if x in self._needed and not self._contributions[x]]
             if dry and any(self._contributions[y.name] or self._ends(y) for y in step.outputs):
                 ends.append((dry[0], step))
         return [(x, step) for x, step in ends if step.op not in SIZE_READERS] or ends
 
     def _ends(self, tensor: gs.Variable) -> bool:
-        return bool(tensor.name) and tensor.name not in self._g.needed
+        return bool(tensor.name) and tensor.name not in self._needed
 
     def _arrived(self, tensor: str) -> gs.Tensor | None:
         """The sum of all contributions, made once."""
         parts = self._contributions[tensor]
         if len(parts) > 1:
-            parts[:] = [self._g.Sum(*parts)]
+            parts[:] = [self.g.Sum(*parts)]
         return parts[0] if parts else None
 
 

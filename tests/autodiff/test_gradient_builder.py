@@ -10,7 +10,6 @@ import onnxruntime as ort
 import pytest
 
 from onnxplain.autodiff.gradient_builder import GradientBuilder
-from onnxplain.autodiff.rules import STANDARD
 from onnxplain.autodiff.rules.fast.elementwise import ramps
 from onnxplain.tensors import Array
 
@@ -31,7 +30,7 @@ def neighbours(limit: float) -> Array:
 
 def masks(kind: Kind, x: Array, limit: float) -> list[Array]:
     """`above` and `below` in ONNX Runtime."""
-    g = kind(GradientBuilder(20, {}, lambda _: None, STANDARD))
+    g = kind(GradientBuilder(20, {}, lambda _: None))
     source = gs.Variable("x", np.float32, list(x.shape))
     results = [g.above(source, limit), g.below(source, limit)]
     for result in results:

@@ -41,7 +41,7 @@ def _is_rectifier(g: GradientBuilder, s: NodeView) -> bool:
 
 def _absorbed_relu(g: GradientBuilder, s: NodeView) -> bool:
     """Whether nothing below 0 can be represented of what a layer adds up: a Relu was merged."""
-    maker, dtype, zero = g.makers.get(s.x.name), g.dtype(s.y), g.value(s.input(2))
+    maker, dtype, zero = g.walk.makers.get(s.x.name), g.dtype(s.y), g.value(s.input(2))
     if maker is None or maker.op not in _ADDING or dtype is None or dtype.kind not in "iu":
         return False
     least = np.iinfo(dtype).min

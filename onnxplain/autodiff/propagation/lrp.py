@@ -75,12 +75,12 @@ def _composites(epsilon: float, gamma: float) -> Mapping[str, Composite]:
 
 
 def _varies(g: GradientBuilder, x: gs.Variable | None) -> bool:
-    return x is not None and x.name in g.needed
+    return x is not None and x.name in g.walk.needed
 
 
 def _at_input(g: GradientBuilder, x: gs.Variable) -> bool:
     """Whether only moves, scales and shifts lie between the input and a tensor."""
-    step = g.makers.get(x.name)
+    step = g.walk.makers.get(x.name)
     if step is None:
         return True
     varying = [tensor for tensor in step.inputs if _varies(g, tensor)]
@@ -145,7 +145,7 @@ def _factors(g: GradientBuilder, s: NodeView, r: gs.Tensor) -> _Relevance:
 
 
 def _is_gate(g: GradientBuilder, x: gs.Variable) -> bool:
-    step = g.makers.get(x.name)
+    step = g.walk.makers.get(x.name)
     return step is not None and step.op in ("Sigmoid", "HardSigmoid")
 
 

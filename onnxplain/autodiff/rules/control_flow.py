@@ -132,7 +132,7 @@ def _back(
         for stem, these in (("adjoint", states), ("sum", outside), ("arriving", made))
     )
     starts = [*(state.after for state in states), *(stack.name for stack in made)]
-    elements = [stack for stack in read if stack.values.name in g.needed]
+    elements = [stack for stack in read if stack.values.name in g.walk.needed]
     wanted = [*(state.before for state in states), *outside, *(stack.name for stack in elements)]
     found = body.gradients(list(zip(starts, [*adjoints, *arriving], strict=True)), wanted)
     reached = [name for name, gradient in zip(wanted, found, strict=True) if gradient is not None]
@@ -221,7 +221,7 @@ def _renamed(g: GradientBuilder, x: gs.Variable, name: str, axis: int | None = N
 
 
 def _needed(g: GradientBuilder, outside: Sequence[gs.Variable]) -> list[str]:
-    return [x.name for x in outside if x.name in g.needed]
+    return [x.name for x in outside if x.name in g.walk.needed]
 
 
 def _names(things: Iterable[Any]) -> list[str]:

@@ -37,7 +37,7 @@ _LARGEST = {
 @vjp("QuantizeLinear", domain=_MICROSOFT)
 def quantize_linear(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     scale, zero = (_spread(g, s, s.input(i)) for i in (1, 2))
-    if s.x.name in g.carried:
+    if s.x.name in g.walk.carried:
         return g.Div(dy, scale)
     q = g.Div(s.x, scale)
     if zero is not None:
