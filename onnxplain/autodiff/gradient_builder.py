@@ -16,7 +16,7 @@ from onnxplain.autodiff.table import Rules
 from onnxplain.errors import GradientError
 from onnxplain.model.shapes import Dims
 from onnxplain.tensors import Array, TensorSpec
-from onnxplain.transforms.builder import PREFIX, Builder
+from onnxplain.transforms.builder import PREFIX, Builder, Value
 from onnxplain.transforms.paired import twin_name
 
 F32 = np.float32
@@ -60,7 +60,7 @@ class GradientBuilder(Builder):
         self._specs = dict(specs)
         self._value_of = value_of
         self._shapes: dict[str, gs.Tensor] = {}
-        self._tensors: dict[str, gs.Variable] = {}
+        self._tensors: dict[str, gs.Tensor] = {}
 
     def inside(
         self, specs: Mapping[str, TensorSpec], value_of: Callable[[str], Array | None]
@@ -74,48 +74,48 @@ class GradientBuilder(Builder):
         view.walk = walk
         return view
 
-    def spec(self, tensor: gs.Variable) -> TensorSpec | None:
+    def spec(self, tensor: gs.Tensor) -> TensorSpec | None:
         """Element type and shape of a forward tensor, None if nothing is known."""
         return self._specs.get(tensor.name)
 
-    def tensor(self, name: str) -> gs.Variable:
+    def tensor(self, name: str) -> gs.Tensor:
         """A tensor of the forward graph."""
         return self._tensors.setdefault(name, gs.Variable(name))
 
-    def twin(self, tensor: gs.Variable, twin: str) -> gs.Variable:
+    def twin(self, tensor: gs.Tensor, twin: str) -> gs.Tensor:
         """The same tensor for the sample beside, see `graph.twin`; itself if it does not vary."""
         name = twin_name(twin, tensor.name)
         return self.tensor(name) if name in self._specs else tensor
 
-    def in_place_of(self, tensor: gs.Variable, made: gs.Variable) -> gs.Variable:
+    def in_place_of(self, tensor: gs.Tensor, made: gs.Tensor) -> gs.Tensor:
         """`made`, from now on known to be of the type and shape of a forward tensor."""
         if tensor.name in self._specs:
             self._specs[made.name] = self._specs[tensor.name]
         return made
 
-    def dims(self, tensor: gs.Variable) -> Dims | None:
+    def dims(self, tensor: gs.Tensor) -> Dims | None:
         """The dimensions of a forward tensor, None if not even the rank is known."""
         spec = self._specs.get(tensor.name)
         return None if spec is None else spec.shape
 
-    def differentiable(self, tensor: gs.Variable) -> bool:
+    def differentiable(self, tensor: gs.Tensor) -> bool:
         """Whether a gradient may flow to a forward tensor: not to integers, booleans, strings."""
         spec = self._specs.get(tensor.name)
         return spec is None or spec.dtype.kind not in "biuSU"
 
-    def dtype(self, tensor: gs.Variable) -> np.dtype[Any] | None:
+    def dtype(self, tensor: gs.Tensor) -> np.dtype[Any] | None:
         """The element type of a forward tensor, None if it is not known."""
         spec = self._specs.get(tensor.name)
         return None if spec is None or spec.dtype.kind == "O" else spec.dtype
 
-    def static_dims(self, tensor: gs.Variable) -> tuple[int, ...] | None:
+    def static_dims(self, tensor: gs.Tensor) -> tuple[int, ...] | None:
         """The dimensions, None unless all of them are static."""
         dims = self.dims(tensor)
         if dims is None or not all(isinstance(d, int) for d in dims):
             return None
         return tuple(d for d in dims if isinstance(d, int))
 
-    def rank(self, tensor: gs.Variable) -> int:
+    def rank(self, tensor: gs.Tensor) -> int:
         """Number of axes.
 
         Raises:
@@ -129,20 +129,20 @@ class GradientBuilder(Builder):
             )
         return len(dims)
 
-    def axis(self, tensor: gs.Variable, axis: int) -> int:
+    def axis(self, tensor: gs.Tensor, axis: int) -> int:
         """An axis counted from the front."""
         return axis + self.rank(tensor) if axis < 0 else axis
 
-    def value(self, tensor: gs.Variable | None) -> Array | None:
+    def value(self, tensor: gs.Tensor | None) -> Array | None:
         """The value of a constant; None for anything else, and for an input left out."""
         return None if tensor is None else self._value_of(tensor.name)
 
-    def ints(self, tensor: gs.Variable | None) -> list[int] | None:
+    def ints(self, tensor: gs.Tensor | None) -> list[int] | None:
         """The value of a constant of integers as a list."""
         value = self.value(tensor)
         return None if value is None else [int(v) for v in value.ravel()]
 
-    def shape(self, tensor: gs.Variable) -> gs.Tensor:
+    def shape(self, tensor: gs.Tensor) -> gs.Tensor:
         """The shape as int64: a constant where it is static, else one Shape node per tensor."""
         if tensor.name not in self._shapes:
             dims = self.static_dims(tensor)
@@ -150,7 +150,7 @@ class GradientBuilder(Builder):
             self._shapes[tensor.name] = self.Shape(tensor) if static is None else static
         return self._shapes[tensor.name]
 
-    def dim(self, tensor: gs.Variable, axis: int) -> gs.Tensor:
+    def dim(self, tensor: gs.Tensor, axis: int) -> gs.Tensor:
         """One dimension as int64 (1,): a constant where it is static."""
         dims = self.dims(tensor)
         size = None if dims is None else dims[axis]
@@ -158,21 +158,21 @@ class GradientBuilder(Builder):
             return self.constant(np.array([size], np.int64))
         return self.Gather(self.shape(tensor), np.array([axis]), axis=0)
 
-    def sum(self, x: gs.Variable, axes: Sequence[int], keepdims: bool = True) -> gs.Tensor:
+    def sum(self, x: gs.Tensor, axes: Sequence[int], keepdims: bool = True) -> gs.Tensor:
         """ReduceSum over `axes`; `x` itself where there are none."""
         if not axes:
             return x
         return self.ReduceSum(x, np.array(sorted(axes)), keepdims=int(keepdims))
 
-    def like(self, dx: gs.Variable, x: gs.Variable) -> gs.Tensor:
+    def like(self, dx: gs.Tensor, x: gs.Tensor) -> gs.Tensor:
         """`dx` with its elements laid out in the shape of `x`."""
         return self.Reshape(dx, self.shape(x))
 
-    def zeros_like(self, x: gs.Variable) -> gs.Tensor:
+    def zeros_like(self, x: gs.Tensor) -> gs.Tensor:
         """Zeros of the shape of `x`."""
         return self.Expand(F32(0), self.shape(x))
 
-    def where(self, condition: gs.Variable, dy: gs.Variable) -> gs.Tensor:
+    def where(self, condition: gs.Tensor, dy: gs.Tensor) -> gs.Tensor:
         """`dy` where a condition of the same shape holds, 0 elsewhere."""
         return self.Where(condition, dy, F32(0))
 
@@ -188,23 +188,23 @@ class GradientBuilder(Builder):
         """1 - p for `p` between 0 and 1."""
         return self.Sub(F32(1), p)
 
-    def square(self, x: gs.Variable) -> gs.Tensor:
+    def square(self, x: gs.Tensor) -> gs.Tensor:
         """`x` times itself."""
         return self.Mul(x, x)
 
-    def inverse(self, x: gs.Variable) -> gs.Tensor:
+    def inverse(self, x: gs.Tensor) -> gs.Tensor:
         """1 / x, and 0 where `x` is 0: no gradient rather than an infinite one."""
         return self.Where(self.Equal(x, F32(0)), F32(0), self.Reciprocal(x))
 
-    def indicator(self, condition: gs.Variable) -> gs.Tensor:
+    def indicator(self, condition: Value) -> gs.Tensor:
         """1.0 where a condition holds, 0.0 elsewhere."""
         return self.Cast(condition, to=TensorProto.FLOAT)
 
-    def sum_to(self, dx: gs.Variable, x: gs.Variable, y: gs.Variable) -> gs.Tensor:
+    def sum_to(self, dx: gs.Tensor, x: gs.Tensor, y: gs.Tensor) -> gs.Tensor:
         """Undo broadcasting: `dx`, of the shape of `y`, summed to the shape of `x`."""
         return self.unbroadcast(dx, self.dims(y), x)
 
-    def unbroadcast(self, dx: gs.Variable, large: Dims | None, x: gs.Variable) -> gs.Tensor:
+    def unbroadcast(self, dx: gs.Tensor, large: Dims | None, x: gs.Tensor) -> gs.Tensor:
         """`dx`, of dimensions `large` to which `x` was broadcast, summed to the shape of `x`."""
         small = self.dims(x)
         if small is None or large is None:
@@ -217,7 +217,7 @@ class GradientBuilder(Builder):
         summed = self.sum(dx, [*range(extra), *repeated])
         return self.like(summed, x) if extra else summed
 
-    def _sum_to_dynamic(self, dx: gs.Variable, x: gs.Variable) -> gs.Tensor:
+    def _sum_to_dynamic(self, dx: gs.Tensor, x: gs.Tensor) -> gs.Tensor:
         """The same where sizes are known only at run time: sum where `x` has 1 and `dx` has not."""
         missing = self.Sub(self.Size(self.Shape(dx)), self.Size(self.Shape(x)))
         ones = self.Expand(np.array([1]), self.Reshape(missing, np.array([1])))

@@ -19,7 +19,7 @@ def backpropagate(
     g: GradientBuilder,
     nodes: Sequence[NodeProto],
     score: str,
-    seed: gs.Variable,
+    seed: gs.Tensor,
     wanted: Sequence[str],
     rules: Rules,
     carried: frozenset[str] = frozenset(),
@@ -106,7 +106,7 @@ class Walk:
                 ends.append((dry[0], step))
         return [(x, step) for x, step in ends if step.op not in SIZE_READERS] or ends
 
-    def _ends(self, tensor: gs.Variable) -> bool:
+    def _ends(self, tensor: gs.Tensor) -> bool:
         return bool(tensor.name) and tensor.name not in self._needed
 
     def _arrived(self, tensor: str) -> gs.Tensor | None:

@@ -33,7 +33,7 @@ _INSTEAD = "integrated_gradients"
 _Multipliers = Sequence[gs.Tensor | None]
 
 
-def _quotient(g: GradientBuilder, dy: gs.Variable, x: gs.Variable, otherwise: object) -> gs.Tensor:
+def _quotient(g: GradientBuilder, dy: gs.Tensor, x: gs.Tensor, otherwise: object) -> gs.Tensor:
     """`dy` / Δx, and `otherwise` where Δx is too small."""
     dx = difference(g, x)
     scale = g.Add(g.Abs(x), g.Abs(twin(g, x)))

@@ -48,7 +48,7 @@ def _absorbed_relu(g: GradientBuilder, s: NodeView) -> bool:
     return least == 0 if s.input(2) is None else zero is not None and bool((zero == least).all())
 
 
-def _is_zero(g: GradientBuilder, x: gs.Variable | None) -> bool:
+def _is_zero(g: GradientBuilder, x: gs.Tensor | None) -> bool:
     value = g.value(x)
     return value is not None and not value.any()
 

@@ -74,11 +74,11 @@ def _composites(epsilon: float, gamma: float) -> Mapping[str, Composite]:
     }
 
 
-def _varies(g: GradientBuilder, x: gs.Variable | None) -> bool:
+def _varies(g: GradientBuilder, x: gs.Tensor | None) -> bool:
     return x is not None and x.name in g.walk.needed
 
 
-def _at_input(g: GradientBuilder, x: gs.Variable) -> bool:
+def _at_input(g: GradientBuilder, x: gs.Tensor) -> bool:
     """Whether only moves, scales and shifts lie between the input and a tensor."""
     step = g.walk.makers.get(x.name)
     if step is None:
@@ -111,7 +111,7 @@ def _of_product(g: GradientBuilder, s: NodeView, r: gs.Tensor) -> _Relevance:
     return _shares(g, s, g.Div(g.Mul(r, F32(0.5)), stabilised(g, s.y)))
 
 
-def _shares(g: GradientBuilder, s: NodeView, share: gs.Variable) -> _Relevance:
+def _shares(g: GradientBuilder, s: NodeView, share: gs.Tensor) -> _Relevance:
     pairs = zip(s.inputs, STANDARD.gradients(g, s, [share]), strict=False)
     return [g.Mul(x, dx) if _varies(g, x) and dx is not None else None for x, dx in pairs]
 
@@ -144,7 +144,7 @@ def _factors(g: GradientBuilder, s: NodeView, r: gs.Tensor) -> _Relevance:
     return [g.sum_to(part, x, s.y) if varies else None for x, varies in both]
 
 
-def _is_gate(g: GradientBuilder, x: gs.Variable) -> bool:
+def _is_gate(g: GradientBuilder, x: gs.Tensor) -> bool:
     step = g.walk.makers.get(x.name)
     return step is not None and step.op in ("Sigmoid", "HardSigmoid")
 

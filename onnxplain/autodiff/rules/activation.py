@@ -105,14 +105,14 @@ def gelu(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     return g.Mul(dy, slope(g, s.x))
 
 
-def _gelu_slope(g: GradientBuilder, x: gs.Variable) -> gs.Tensor:
+def _gelu_slope(g: GradientBuilder, x: gs.Tensor) -> gs.Tensor:
     """Φ(x) + x φ(x), with the normal distribution Φ and its density φ."""
     cumulative = g.Mul(F32(0.5), g.Add(F32(1), g.Erf(g.Mul(x, F32(1 / sqrt(2))))))
     density = g.Mul(F32(1 / sqrt(2 * pi)), g.Exp(g.Mul(F32(-0.5), g.square(x))))
     return g.Add(cumulative, g.Mul(x, density))
 
 
-def _tanh_gelu_slope(g: GradientBuilder, x: gs.Variable) -> gs.Tensor:
+def _tanh_gelu_slope(g: GradientBuilder, x: gs.Tensor) -> gs.Tensor:
     """(1 + t)/2 + x (1 - t²)/2 u', with t = tanh u and u = √(2/π) (x + 0.044715 x³)."""
     scale, cubic = sqrt(2 / pi), 0.044715
     x2 = g.square(x)

@@ -173,7 +173,7 @@ def _states(
     g: GradientBuilder,
     before: Sequence[str],
     after: Sequence[str],
-    initial: Sequence[gs.Variable],
+    initial: Sequence[gs.Tensor],
     dys: Sequence[gs.Tensor | None],
 ) -> list[State]:
     """Those that a gradient can flow through."""
@@ -204,7 +204,7 @@ def _places(kind: str, stacks: Sequence[Stack]) -> dict[str, list[int]]:
     }
 
 
-def _renamed(g: GradientBuilder, x: gs.Variable, name: str, axis: int | None = None) -> TensorSpec:
+def _renamed(g: GradientBuilder, x: gs.Tensor, name: str, axis: int | None = None) -> TensorSpec:
     """What is known of a tensor, for the body, where the axis of a stack is gone."""
     spec = g.spec(x)
     if spec is None or spec.dtype.kind == "O":
@@ -220,7 +220,7 @@ def _renamed(g: GradientBuilder, x: gs.Variable, name: str, axis: int | None = N
     return replace(spec, name=name, shape=dims)
 
 
-def _needed(g: GradientBuilder, outside: Sequence[gs.Variable]) -> list[str]:
+def _needed(g: GradientBuilder, outside: Sequence[gs.Tensor]) -> list[str]:
     return [x.name for x in outside if x.name in g.walk.needed]
 
 

@@ -43,7 +43,7 @@ def conv_transpose(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.T
 
 
 def weights(
-    g: GradientBuilder, s: NodeView, outer: gs.Variable, inner: gs.Variable, win: Window
+    g: GradientBuilder, s: NodeView, outer: gs.Tensor, inner: gs.Tensor, win: Window
 ) -> gs.Tensor:
     """The gradient of the weights: `outer` convolved with `inner`, batch and channels swapped.
 
@@ -72,5 +72,5 @@ def weights(
     return g.Transpose(dw, perm=swap)
 
 
-def bias(g: GradientBuilder, dy: gs.Variable, win: Window) -> gs.Tensor:
+def bias(g: GradientBuilder, dy: gs.Tensor, win: Window) -> gs.Tensor:
     return g.sum(dy, [0, *win.axes.tolist()], keepdims=False)

@@ -23,7 +23,8 @@ def deform_conv(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> list[gs.Tenso
     With D offset groups, G groups, a kernel of K elements and P places where it lies, columns are
     (N D, C/D, K P) beside the samples and (N, G, C/G K, P) beside the weights (G, M/G, C/G K).
     """
-    x, w, offset, _, mask = (s.input(i) for i in range(5))
+    x, w, offset = s.inputs[:3]
+    mask = s.input(4)
     shape = functools.partial(g.Concat, axis=0)
     win = input_window(g, s)
     groups, parts = (np.array([s.attr(name, 1)]) for name in ("group", "offset_group"))

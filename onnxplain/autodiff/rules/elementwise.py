@@ -26,7 +26,7 @@ zero_gradient(
 )
 
 
-def inverse_sqrt(g: GradientBuilder, x: gs.Variable) -> gs.Tensor:
+def inverse_sqrt(g: GradientBuilder, x: gs.Tensor) -> gs.Tensor:
     """1 / √x, and 0 where x is 0."""
     return g.inverse(g.Sqrt(x))
 

@@ -46,7 +46,9 @@ Take = Callable[[gs.Tensor], gs.Tensor]
 
 
 @vjp("ScatterElements")
-def scatter_elements(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
+def scatter_elements(
+    g: GradientBuilder, s: NodeView, dy: gs.Tensor
+) -> tuple[gs.Tensor | None, ...]:
     indices, axis = s.inputs[1], s.attr("axis", 0)
 
     def put(into: gs.Tensor, values: gs.Tensor, reduction: str) -> gs.Tensor:
@@ -59,7 +61,7 @@ def scatter_elements(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs
 
 
 @vjp("ScatterND")
-def scatter_nd(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
+def scatter_nd(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor | None, ...]:
     indices = s.inputs[1]
 
     def put(into: gs.Tensor, values: gs.Tensor, reduction: str) -> gs.Tensor:

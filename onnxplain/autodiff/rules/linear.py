@@ -11,6 +11,7 @@ from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
 from onnxplain.autodiff.node_view import NodeView
 from onnxplain.autodiff.scatter import Size, arange, size
 from onnxplain.autodiff.table import vjp
+from onnxplain.transforms.builder import Value
 
 
 @vjp("MatMul")
@@ -37,7 +38,7 @@ def transposed(g: GradientBuilder, x: gs.Tensor, rank: int) -> gs.Tensor:
     return g.Transpose(x, perm=[*axes[:-2], axes[-1], axes[-2]])
 
 
-def _over_batch(g: GradientBuilder, s: NodeView, dx: gs.Tensor, x: gs.Variable) -> gs.Tensor:
+def _over_batch(g: GradientBuilder, s: NodeView, dx: gs.Tensor, x: gs.Tensor) -> gs.Tensor:
     """Summed over the axes before the matrix along which `x` was repeated."""
     own, y = g.dims(x), g.dims(s.y)
     assert own is not None  # its rank is known
@@ -68,7 +69,7 @@ def gemm(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, ...
     return da, db, g.sum_to(scaled, s.inputs[2], s.y)
 
 
-def identity(g: GradientBuilder, n: Size) -> gs.Tensor:
+def identity(g: GradientBuilder, n: Size) -> Value:
     """The n by n identity matrix as booleans."""
     if isinstance(n, int):
         return np.eye(n, dtype=bool)

@@ -30,7 +30,7 @@ def cross_entropy(
 
 
 def _of_log_probabilities(
-    g: GradientBuilder, s: NodeView, log: gs.Variable, dy: gs.Variable
+    g: GradientBuilder, s: NodeView, log: gs.Tensor, dy: gs.Tensor
 ) -> tuple[gs.Tensor, gs.Tensor]:
     """The gradients of log-probabilities of (N, C, d1, ...) and of class weights of (C,)."""
     beside = np.array([-1] + [1] * (g.rank(s.x) - 2))

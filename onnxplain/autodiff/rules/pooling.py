@@ -48,7 +48,7 @@ def max_pool(
     return scatter_positions(g, dy, indices, s.x)
 
 
-def row_major_indices(s: NodeView) -> gs.Variable | None:
+def row_major_indices(s: NodeView) -> gs.Tensor | None:
     """The second output of a MaxPool, None where there is none or it counts columns first."""
     given = len(s.node.output) > 1 and s.node.output[1] and not s.attr("storage_order", 0)
     return s.outputs[1] if given else None
@@ -94,7 +94,7 @@ def mean_kernel(win: Window) -> FloatArray:
     return np.full((1, 1, *win.kernel), 1 / size, np.float32)
 
 
-def ones_like_picture(g: GradientBuilder, x: gs.Variable) -> gs.Tensor:
+def ones_like_picture(g: GradientBuilder, x: gs.Tensor) -> gs.Tensor:
     """Ones of the spatial shape of `x`, for one sample and one channel."""
     return g.Expand(F32(1), g.Concat(np.array([1, 1]), spatial_shape(g, x), axis=0))
 
@@ -115,7 +115,7 @@ def global_lp_pool(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     return g.Mul(norm_part(g, s, dy, p), power(g, s, p))
 
 
-def norm_part(g: GradientBuilder, s: NodeView, dy: gs.Variable, p: int) -> gs.Tensor:
+def norm_part(g: GradientBuilder, s: NodeView, dy: gs.Tensor, p: int) -> gs.Tensor:
     """The quotient dy / y**(p-1); 0 where the norm is 0."""
     return dy if p == 1 else g.Mul(dy, g.Pow(g.inverse(s.y), F32(p - 1)))
 

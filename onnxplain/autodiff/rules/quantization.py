@@ -70,7 +70,7 @@ def _range(dtype: np.dtype[Any]) -> tuple[float, float]:
     return low - 0.5, low + 2**bits - 0.5  # halves are rounded to even
 
 
-def _spread(g: GradientBuilder, s: NodeView, values: gs.Variable | None) -> gs.Tensor | None:
+def _spread(g: GradientBuilder, s: NodeView, values: gs.Tensor | None) -> gs.Tensor | None:
     """Scales or zero points in a shape that broadcasts to that of x.
 
     They hold for all of x, by index of an axis, or by block of neighbours along it.

@@ -66,7 +66,7 @@ def _matrix_of_axes(g: GradientBuilder, s: NodeView, place: int, axes: list[int]
 
 
 def _rerun(
-    g: GradientBuilder, s: NodeView, x: gs.Variable, places: list[int], **changed: Any
+    g: GradientBuilder, s: NodeView, x: gs.Tensor, places: list[int], **changed: Any
 ) -> gs.Tensor:
     """The node with another input, and what it is told about the axes at `places`."""
     roi, scales, sizes = (gs.Variable.empty() for _ in range(3))
@@ -86,7 +86,7 @@ def _identity(g: GradientBuilder, size: gs.Tensor) -> gs.Tensor:
 
 
 def _applied(
-    g: GradientBuilder, dy: gs.Variable, matrix: gs.Variable, axis: int, rank: int
+    g: GradientBuilder, dy: gs.Tensor, matrix: gs.Tensor, axis: int, rank: int
 ) -> gs.Tensor:
     """The matrix times `dy`, along one axis."""
     if axis == rank - 2:

@@ -154,7 +154,7 @@ def output_window(g: GradientBuilder, s: NodeView) -> Window:
     return _halved(o, bare, total, larger_after=auto_pad == "SAME_UPPER")
 
 
-def spatial_shape(g: GradientBuilder, x: gs.Variable) -> gs.Tensor:
+def spatial_shape(g: GradientBuilder, x: gs.Tensor) -> gs.Tensor:
     """The sizes behind batch and channels, int64."""
     known = known_sizes(g, x)
     if known is not None:
@@ -162,7 +162,7 @@ def spatial_shape(g: GradientBuilder, x: gs.Variable) -> gs.Tensor:
     return g.Slice(g.shape(x), np.array([2]), np.array([np.iinfo(np.int64).max]))
 
 
-def known_sizes(g: GradientBuilder, x: gs.Variable) -> Ints | None:
+def known_sizes(g: GradientBuilder, x: gs.Tensor) -> Ints | None:
     """The same where all of them are static, else None."""
     sizes = (g.dims(x) or (None,) * 3)[2:]
     known = [size for size in sizes if isinstance(size, int)]
@@ -191,7 +191,7 @@ def positions(g: GradientBuilder, s: NodeView, win: Window) -> gs.Tensor:
     return g.Shape(s.y, start=2) if known is None else g.constant(known)
 
 
-def padded(g: GradientBuilder, x: gs.Variable, win: Window) -> tuple[gs.Tensor, Window]:
+def padded(g: GradientBuilder, x: gs.Tensor, win: Window) -> tuple[gs.Tensor, Window]:
     """The same windows over a tensor that is padded beforehand, if a node could not pad it."""
     if win.static:
         return x, win
@@ -200,7 +200,7 @@ def padded(g: GradientBuilder, x: gs.Variable, win: Window) -> tuple[gs.Tensor, 
     return g.Pad(x, pads), replace(win, before=0 * win.kernel, after=0 * win.kernel)
 
 
-def crop(g: GradientBuilder, x: gs.Variable, before: Any, shape: Any, win: Window) -> gs.Tensor:
+def crop(g: GradientBuilder, x: gs.Tensor, before: Any, shape: Any, win: Window) -> gs.Tensor:
     """The part of `x` that begins at `before` and has the spatial shape `shape`."""
     return g.Slice(x, before, g.Add(before, shape), win.axes)
 
