@@ -21,6 +21,7 @@ from onnxplain.autodiff.propagation.operators import (
     UNARY,
     refusal,
     refusing,
+    standard,
 )
 from onnxplain.autodiff.rules import STANDARD
 from onnxplain.autodiff.table import Rule, RuleHooks, Rules
@@ -39,10 +40,6 @@ def _quotient(g: GradientBuilder, dy: gs.Tensor, x: gs.Tensor, otherwise: object
     scale = g.Add(g.Abs(x), g.Abs(twin(g, x)))
     tells = g.Greater(g.Abs(dx), g.Mul(scale, F32(_SMALL)))
     return g.Where(tells, g.Div(dy, g.Where(tells, dx, F32(1))), otherwise)
-
-
-def _linear(g: GradientBuilder, s: NodeView, *dys: gs.Tensor | None) -> _Multipliers:
-    return STANDARD.gradients(g, s, dys)
 
 
 def _halfway(g: GradientBuilder, s: NodeView, *dys: gs.Tensor | None) -> _Multipliers:
@@ -118,7 +115,7 @@ def _extremum(
 
 
 _TABLE: dict[str, Rule] = {
-    **dict.fromkeys(LINEAR | STRUCTURAL, _linear),
+    **dict.fromkeys(LINEAR | STRUCTURAL, standard),
     **dict.fromkeys(UNARY | {"Max", "Min"}, _rescale),
     **dict.fromkeys(EXTREMA, _extremum),
     **dict.fromkeys(

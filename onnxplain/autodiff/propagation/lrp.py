@@ -32,7 +32,14 @@ from onnxplain.autodiff.propagation.lrp_layers import (
     stabilised,
 )
 from onnxplain.autodiff.propagation.normal import normalisation
-from onnxplain.autodiff.propagation.operators import EXTREMA, LINEAR, STRUCTURAL, UNARY, refusing
+from onnxplain.autodiff.propagation.operators import (
+    EXTREMA,
+    LINEAR,
+    STRUCTURAL,
+    UNARY,
+    refusing,
+    standard,
+)
 from onnxplain.autodiff.rules import STANDARD
 from onnxplain.autodiff.table import Rule, RuleHooks, Rules
 
@@ -116,10 +123,6 @@ def _shares(g: GradientBuilder, s: NodeView, share: gs.Tensor) -> _Relevance:
     return [g.Mul(x, dx) if _varies(g, x) and dx is not None else None for x, dx in pairs]
 
 
-def _moved(g: GradientBuilder, s: NodeView, *rs: gs.Tensor | None) -> _Relevance:
-    return STANDARD.gradients(g, s, rs)
-
-
 def _passed(g: GradientBuilder, s: NodeView, r: gs.Tensor, *_: gs.Tensor | None) -> _Relevance:
     """To the first input, of the shape of the output unless it was repeated."""
     return [g.sum_to(r, s.x, s.y)]
@@ -171,7 +174,7 @@ def _of_normalisation(
 
 _TABLE: Mapping[str, Rule] = {
     **dict.fromkeys(LINEAR | {"Einsum"}, _by_share),
-    **dict.fromkeys(STRUCTURAL | EXTREMA | {"Max", "Min", "Where"}, _moved),
+    **dict.fromkeys(STRUCTURAL | EXTREMA | {"Max", "Min", "Where"}, standard),
     **dict.fromkeys(
         UNARY | {"Neg", "GroupNormalization", "QuantizeLinear", "DequantizeLinear"}, _passed
     ),

@@ -23,7 +23,7 @@ from onnxplain.autodiff.table import vjp
 def by_own_weights(
     g: GradientBuilder, s: NodeView, dy: gs.Tensor, win: Window, *, spread: Spread = spread
 ) -> gs.Tensor:
-    return spread(g, s, dy, s.inputs[1], win, s.attr("group", 1))
+    return spread(g, s, dy, s.inputs[1], win)
 
 
 @vjp("Conv")

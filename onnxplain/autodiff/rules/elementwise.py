@@ -144,7 +144,7 @@ def clip(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor | No
     """At a limit itself the gradient of x is 0, as that of Relu is at 0."""
     low, high = s.input(1), s.input(2)
     inside = [
-        told(s.y, limit) for limit, told in ((low, g.above), (high, g.below)) if limit is not None
+        mask(s.y, limit) for limit, mask in ((low, g.above), (high, g.below)) if limit is not None
     ]
     dx = g.Mul(dy, functools.reduce(g.Mul, inside)) if inside else dy
     moved = g.where(g.Not(g.Equal(s.x, s.y)), dy)

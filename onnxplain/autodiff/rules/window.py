@@ -13,13 +13,14 @@ from onnxplain.autodiff.gradient_builder import GradientBuilder
 from onnxplain.autodiff.node_view import NodeView
 from onnxplain.errors import GradientError
 from onnxplain.tensors import Array
+from onnxplain.transforms.builder import Value
 
 Ints = Array
 """int64, one for each spatial axis."""
 
 
 class Known:
-    """Arithmetic on whole numbers known beforehand, under the names of the operators.
+    """Arithmetic on constant whole numbers, under the names of the operators.
 
     A formula that is to give constants where sizes are known is written once, for this or for `g`.
     """
@@ -49,7 +50,7 @@ class Window:
 
     @property
     def spans(self) -> Ints:
-        """What a dilated kernel stretches over."""
+        """The sizes of the dilated kernel."""
         return (self.kernel - 1) * self.dilations + 1
 
     @property
@@ -59,7 +60,7 @@ class Window:
 
     @property
     def static(self) -> bool:
-        """Whether padding is known beforehand. It is for windows that are dense."""
+        """Whether padding is constant. It is for windows that are dense."""
         return not isinstance(self.before, gs.Tensor)
 
     @property
@@ -83,7 +84,7 @@ class Window:
 
     @property
     def dense(self) -> bool:
-        """Whether windows begin at every place."""
+        """Whether windows begin at every position: strides are 1."""
         return bool((self.strides == 1).all())
 
 
@@ -155,7 +156,7 @@ def output_window(g: GradientBuilder, s: NodeView) -> Window:
 
 
 def spatial_shape(g: GradientBuilder, x: gs.Tensor) -> gs.Tensor:
-    """The sizes behind batch and channels, int64."""
+    """The sizes after batch and channels, int64."""
     known = known_sizes(g, x)
     if known is not None:
         return g.constant(known)
@@ -172,7 +173,7 @@ def known_sizes(g: GradientBuilder, x: gs.Tensor) -> Ints | None:
 def known_positions(g: GradientBuilder, s: NodeView, win: Window) -> Ints | None:
     """The number of windows along each axis of a convolution's or pool's input, None if unknown.
 
-    As ONNX Runtime counts them: windows that `ceil_mode` adds must not begin behind the input,
+    As ONNX Runtime counts them: windows that `ceil_mode` adds must not begin after the input,
     which onnx's shape inference overlooks before opset 22.
     """
     sizes = known_sizes(g, s.x)
@@ -186,13 +187,13 @@ def known_positions(g: GradientBuilder, s: NodeView, win: Window) -> Ints | None
 
 
 def positions(g: GradientBuilder, s: NodeView, win: Window) -> gs.Tensor:
-    """The same as an int64 tensor, known beforehand or not."""
+    """The same as an int64 tensor, constant or not."""
     known = known_positions(g, s, win)
     return g.Shape(s.y, start=2) if known is None else g.constant(known)
 
 
 def padded(g: GradientBuilder, x: gs.Tensor, win: Window) -> tuple[gs.Tensor, Window]:
-    """The same windows over a tensor that is padded beforehand, if a node could not pad it."""
+    """The same windows over a tensor padded by a node of its own, where no attribute can."""
     if win.static:
         return x, win
     none = np.zeros(2, np.int64)
@@ -208,24 +209,20 @@ def crop(g: GradientBuilder, x: gs.Tensor, before: Any, shape: Any, win: Window)
 Back = Callable[[GradientBuilder, NodeView, gs.Tensor, Window], gs.Tensor]
 """From the gradient at each window to that of the input of a node."""
 
-Spread = Callable[..., gs.Tensor]
+Spread = Callable[[GradientBuilder, NodeView, gs.Tensor, Value, Window], gs.Tensor]
 """The form of `spread`."""
 
 
 def spread(
-    g: GradientBuilder,
-    s: NodeView,
-    dy: gs.Tensor,
-    weights: gs.Tensor,
-    win: Window,
-    group: int = 1,
+    g: GradientBuilder, s: NodeView, dy: gs.Tensor, weights: Value, win: Window
 ) -> gs.Tensor:
     """The weights times `dy`, laid at each window and added up: of the size of the input of `s`.
 
     `weights` are (channels of dy, channels / group, *kernel), like those of ConvTranspose.
     """
     left = (win.strides - 1).tolist()
-    whole = g.ConvTranspose(dy, weights, output_padding=left, **win.form, group=group)
+    form = {**win.form, "group": s.attr("group", 1)}
+    whole = g.ConvTranspose(dy, weights, output_padding=left, **form)
     return crop(g, whole, win.before, spatial_shape(g, s.x), win)
 
 

@@ -49,7 +49,7 @@ def by_inserted_zeros(g: GradientBuilder, s: NodeView, dy: gs.Tensor, win: Windo
     are known only at run time, zeros may follow that are too many.
     """
     ends = static_ends(g, s, win)
-    left = win.strides - 1 if ends is None else ends.left
+    left = win.strides - 1 if ends is None else ends[2]
     apart = g.ConvTranspose(
         g.Reshape(dy, g.Concat(np.array([-1, 1]), positions(g, s, win), axis=0)),
         np.ones((1, 1, *np.ones_like(win.kernel)), np.float32),

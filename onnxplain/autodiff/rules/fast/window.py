@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import onnx_graphsurgeon as gs
 
@@ -16,46 +14,37 @@ from onnxplain.autodiff.rules.window import (
     known_sizes,
     static_window,
 )
+from onnxplain.transforms.builder import Value
 
 
-class Ends(NamedTuple):
-    """Padding as far as windows reach, and what the last window leaves of the padded input."""
+def static_ends(g: GradientBuilder, s: NodeView, win: Window) -> tuple[Ints, Ints, Ints] | None:
+    """Padding before and after as far as windows reach, and what the last one leaves of it.
 
-    before: Ints
-    after: Ints
-    left: Ints
-
-
-def static_ends(g: GradientBuilder, s: NodeView, win: Window) -> Ends | None:
-    """Where windows over the input of a node end, None where that is known only at run time."""
+    None where that is known only at run time.
+    """
     nothing = 0 * win.kernel
     if win.dense:
-        return Ends(win.before, win.after, nothing)
+        return win.before, win.after, nothing
     sizes, count = known_sizes(g, s.x), known_positions(g, s, win)
     if sizes is None or count is None:
         return None
     left = sizes + win.before + win.after - (count - 1) * win.strides - win.spans
-    return Ends(win.before, win.after + np.maximum(-left, 0), np.maximum(left, 0))
+    return win.before, win.after + np.maximum(-left, 0), np.maximum(left, 0)
 
 
 def is_symmetric(g: GradientBuilder, s: NodeView) -> bool:
     """Whether padding is the same before and after: CUDA has no ConvTranspose with other."""
     win = static_window(g, s)
     ends = None if win is None else static_ends(g, s, win)
-    return ends is not None and bool((ends.before == ends.after).all())
+    return ends is not None and bool((ends[0] == ends[1]).all())
 
 
 def spread_padded(
-    g: GradientBuilder,
-    s: NodeView,
-    dy: gs.Tensor,
-    weights: gs.Tensor,
-    win: Window,
-    group: int = 1,
+    g: GradientBuilder, s: NodeView, dy: gs.Tensor, weights: Value, win: Window
 ) -> gs.Tensor:
     """As `spread`, without cutting off what is too much."""
     ends = static_ends(g, s, win)
     assert ends is not None  # see `is_symmetric`
-    pads = [*ends.before.tolist(), *ends.after.tolist()]
-    left = ends.left.tolist()
-    return g.ConvTranspose(dy, weights, pads=pads, output_padding=left, **win.form, group=group)
+    before, after, left = (end.tolist() for end in ends)
+    form = {**win.form, "group": s.attr("group", 1)}
+    return g.ConvTranspose(dy, weights, pads=[*before, *after], output_padding=left, **form)
