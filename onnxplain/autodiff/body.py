@@ -104,7 +104,7 @@ class Body:
 
 
 def _other_domains(graph: GraphProto) -> set[str]:
-    """Without an import of its domain, types cannot be inferred behind any operator."""
+    """Without an import of its domain, types cannot be inferred after any operator."""
     inner = (_other_domains(body) for node in graph.node for body in subgraphs(node))
     own = {node.domain for node in graph.node}
     return own.union(*inner) - {"", "ai.onnx"}

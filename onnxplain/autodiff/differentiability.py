@@ -1,4 +1,4 @@
-"""What stands between a score and its gradient, found out without running the model."""
+"""What stops the gradient of a score, found without running the model."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from onnxplain.model.shapes import infer_specs
 
 @dataclass(frozen=True)
 class Obstacle:
-    """A node that a gradient does not get through.
+    """A node that a gradient does not pass.
 
-    `op` has its domain in front, as `com.microsoft::Inverse`, where that is not the default one.
+    `op` starts with its domain, as `com.microsoft::Inverse`, where that is not the default one.
     `reason` is a sentence where more is known than that there is no rule, or a gradient of zero.
     """
 
@@ -63,7 +63,7 @@ def differentiability(model: Model, score: str, source: str) -> Differentiabilit
 
     Raises:
         GradientError: the model cannot be lowered.
-        ModelError: the types of its tensors cannot be told.
+        ModelError: the types of its tensors cannot be inferred.
     """
     survey = _Survey(model, source)
     target: str | None = score if survey.depends(score) else None
@@ -95,8 +95,8 @@ class _Survey:
             lambda name: constant_value(lowered, name),
         )
         self._names = {*model.wiring.position, *model.wiring.inputs}
-        self._behind = self._wiring.descendants([source])
-        nodes = (self._wiring.nodes[i] for i in self._behind)
+        self._after = self._wiring.descendants([source])
+        nodes = (self._wiring.nodes[i] for i in self._after)
         self._dependent = {source, *(name for node in nodes for name in node.output)}
 
     def depends(self, tensor: str) -> bool:
@@ -108,8 +108,8 @@ class _Survey:
         return list(self._rules.missing.values())[::-1]
 
     def cuts(self, score: str) -> list[tuple[str, NodeView]]:
-        """The steps that end the ways of the gradient, with what they read; none if it arrives."""
-        between = self._behind & self._wiring.ancestors([score])
+        """The steps where gradients end, with what they read; none if one arrives."""
+        between = self._after & self._wiring.ancestors([score])
         nodes = [self._wiring.nodes[i] for i in sorted(between)]
         walk = Walk(self._g, nodes, [self._source], self._rules)
         walk.add(score, gs.Variable(score))

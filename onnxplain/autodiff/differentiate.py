@@ -95,10 +95,11 @@ def _carried(model: Model, score: str) -> frozenset[str]:
 
 
 def _sizes(g: GradientBuilder, tensor: str) -> tuple[int | str, ...]:
-    """Of an input of the same shape; batch and classes are told where they are known.
+    """Of an input of the same shape; batch and classes are given where they are known.
 
     ONNX Runtime keeps convolutions in its blocked layout only where it sees that batches agree. The
-    sizes behind them get names: shape inference errs about some transposed convolutions and pools.
+    sizes after them get names: shape inference is wrong for some transposed convolutions and
+    pools.
     """
     variable = g.tensor(tensor)
     known = (g.dims(variable) or ())[:2]

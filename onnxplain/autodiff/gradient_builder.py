@@ -83,7 +83,7 @@ class GradientBuilder(Builder):
         return self._tensors.setdefault(name, gs.Variable(name))
 
     def twin(self, tensor: gs.Tensor, twin: str) -> gs.Tensor:
-        """The same tensor for the sample beside, see `graph.twin`; itself if it does not vary."""
+        """The tensor of the paired copy, see `transforms.paired`; itself if it does not vary."""
         name = twin_name(twin, tensor.name)
         return self.tensor(name) if name in self._specs else tensor
 

@@ -89,11 +89,11 @@ class Walk:
         return [self._arrived(name) for name in self._wanted]
 
     def cuts(self, missing: Iterable[str]) -> list[tuple[str, NodeView]]:
-        """After a run that did not reach `missing`, the steps that end the ways there, in order.
+        """After a run that did not reach `missing`, the steps where gradients end, in order.
 
-        With each comes a tensor before it, the last one that has a gradient. A way ends where
-        something arrives behind a step but nothing before it, or where integers are made of
-        floats. Sizes count only where there is no other way.
+        With each comes a tensor that it reads, which could have a gradient. Gradients end where one
+        arrives at the outputs of a step but none at its inputs, or where integers are computed from
+        floats. Steps that read only sizes count only where there are no others.
         """
         reached = set(missing)
         ends = []

@@ -108,8 +108,8 @@ def _extremum(
         return []
     other = twin(g, s.y)
     further = g.Min(s.y, other) if s.op == "ReduceMin" else g.Max(s.y, other)
-    beside = NodeView(s.node, s.opset, lambda name: twin(g, g.tensor(name)))
-    shares = (s, g.Sub(further, other)), (beside, g.Sub(s.y, further))
+    at_baseline = NodeView(s.node, s.opset, lambda name: twin(g, g.tensor(name)))
+    shares = (s, g.Sub(further, other)), (at_baseline, g.Sub(s.y, further))
     placed = [STANDARD.gradients(g, step, [g.Mul(dy, share)])[0] for step, share in shares]
     return [_quotient(g, g.Add(*placed), s.x, F32(0))]
 

@@ -1,8 +1,8 @@
-"""Rectifiers that let back through only what speaks for the score.
+"""Rectifiers that pass back only what is positive for the score.
 
 A rectifier lets its input through above 0 and damps or removes it below: Relu, also written as Clip
 from 0 (ReLU6) or as the maximum of 0 and one other tensor, LeakyRelu, PRelu and ThresholdedRelu;
-and the quantiser behind a layer that represents nothing below 0, into which a Relu was merged.
+and the quantiser after a layer that represents nothing below 0, into which a Relu was merged.
 Smooth units such as Elu, Gelu or Swish keep their derivative: the papers know only rectifiers.
 """
 
@@ -54,7 +54,7 @@ def _is_zero(g: GradientBuilder, x: gs.Tensor | None) -> bool:
 
 
 def _guided(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> Gradients:
-    """Pass what is positive where the unit is active; quantisers know by themselves where."""
+    """Pass what is positive where the unit is active; the rule of quantisers knows where."""
     if s.op == "QuantizeLinear":
         return STANDARD.gradients(g, s, [g.Relu(dy)])
     return STANDARD.gradients(g, s, [g.Mul(g.Relu(dy), ramps(g).above(s.y))])

@@ -48,7 +48,7 @@ class Heads:
         return self._arranged(x, self.of_keys)
 
     def unstacked(self, x: gs.Tensor) -> gs.Tensor:
-        """Queries of each head by itself again."""
+        """Queries of each head apart again."""
         return self._arranged(x, self.of_queries)
 
     def _arranged(self, x: gs.Tensor, heads: Size) -> gs.Tensor:

@@ -100,7 +100,7 @@ def loop(g: GradientBuilder, s: NodeView, *dys: gs.Tensor | None) -> list[gs.Ten
     saving = _saving(g, graph, 1 + len(initial), [number, *before])
     given = (gs.Variable.empty() if x is None else x for x in inputs)
     saved = g.many("Loop", 2 * len(initial) + 1, *given, body=saving)[len(initial) :]
-    # Every iteration that took place was told to.
+    # The condition held for every iteration that took place.
     graph.initializer.append(numpy_helper.from_array(np.array(True), proceed))
     specs = [TensorSpec(number, np.dtype(np.int64), ())]
     specs += [_renamed(g, x, name) for x, name in zip(initial, before, strict=True)]
@@ -158,7 +158,7 @@ def _back(
 
 
 def _saving(g: GradientBuilder, graph: GraphProto, kept: int, names: Sequence[str]) -> GraphProto:
-    """A body that makes, beside its first results, copies of what it starts from."""
+    """A body that makes, after its first results, copies of what it starts from."""
     saving = GraphProto()
     saving.CopyFrom(graph)
     copies = [g.argument("saved").name for _ in names]
@@ -210,7 +210,7 @@ def _renamed(g: GradientBuilder, x: gs.Tensor, name: str, axis: int | None = Non
     if spec is None or spec.dtype.kind == "O":
         raise GradientError(
             f"The type of {x.name!r}, which a loop works on, is not that of a tensor or cannot be "
-            "inferred, and its gradient needs it: explain a layer behind the loop, or use a "
+            "inferred, and its gradient needs it: explain a layer after the loop, or use a "
             "method without gradients."
         )
     dims = spec.shape

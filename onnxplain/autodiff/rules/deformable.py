@@ -21,7 +21,7 @@ def deform_conv(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> list[gs.Tenso
     """Samples times a mask are columns; weights times columns are the output.
 
     With D offset groups, G groups, a kernel of K elements and P places where it lies, columns are
-    (N D, C/D, K P) beside the samples and (N, G, C/G K, P) beside the weights (G, M/G, C/G K).
+    (N D, C/D, K P) next to the samples and (N, G, C/G K, P) beside the weights (G, M/G, C/G K).
     """
     x, w, offset = s.inputs[:3]
     mask = s.input(4)

@@ -68,7 +68,7 @@ def _matrix_of_axes(g: GradientBuilder, s: NodeView, place: int, axes: list[int]
 def _rerun(
     g: GradientBuilder, s: NodeView, x: gs.Tensor, places: list[int], **changed: Any
 ) -> gs.Tensor:
-    """The node with another input, and what it is told about the axes at `places`."""
+    """The node with another input, for the axes at `places` alone."""
     roi, scales, sizes = (gs.Variable.empty() for _ in range(3))
     if _crops(s):
         count = len(s.attr("axes", range(g.rank(s.x))))

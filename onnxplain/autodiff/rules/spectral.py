@@ -65,7 +65,7 @@ def stft(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor | No
 
 
 def _axis(g: GradientBuilder, s: NodeView) -> int:
-    """An attribute before opset 20, an input from there on."""
+    """An attribute before opset 20, an input from then on."""
     if s.opset < 20:
         return g.axis(s.x, s.attr("axis", 1))
     if s.input(2) is None:
@@ -94,7 +94,7 @@ def _bins(g: GradientBuilder, length: Size) -> Size:
 def _transform(
     g: GradientBuilder, x: gs.Tensor, axis: int, length: Size, inverse: int = 0, onesided: int = 0
 ) -> gs.Tensor:
-    """The DFT of `length`, for which zeros are put behind `x`."""
+    """The DFT of `length`, for which zeros are appended to `x`."""
     dft_length = scalar(g, length)
     kind = {"inverse": inverse, "onesided": onesided}
     if g.graph.opset < 20:

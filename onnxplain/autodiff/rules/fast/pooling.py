@@ -1,4 +1,4 @@
-"""Pools whose windows are dense or lie side by side, and maxima along one axis after the other."""
+"""Pools whose windows are dense or lie side by side, and maxima by one axis after the other."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def by_repeating(g: GradientBuilder, s: NodeView, dy: gs.Tensor, win: Window) ->
 
 
 def is_gapless(g: GradientBuilder, s: NodeView) -> bool:
-    """Whether maxima along one axis after the other are the faster way: most often they are."""
+    """Whether maxima by one axis after the other are the faster way: most often they are."""
     win = static_window(g, s)
     if win is None or row_major_indices(s) is not None or _misjudged(g, s, win):
         return False
@@ -144,7 +144,8 @@ def _along_axis(
 ) -> gs.Tensor:
     """The gradient of the maxima `y` of lines of `x`: each tap takes what those before it leave.
 
-    With strides, tap t lies in lane t % stride of the input; the lanes are woven in the end.
+    Tap t of a window reads the positions t % stride of the input: each of these is summed apart,
+    and the sums are interleaved at the end.
     """
     at, here = np.array([2 + axis]), slice(axis, axis + 1)
     stride, step, before = win.strides[here], win.dilations[here], win.before[here]
@@ -154,7 +155,7 @@ def _along_axis(
     missing = o.Sub(o.Add(reach, offsets[-1] + 1), o.Add(size, before))
     outer = g.Pad(x, o.Concat(before, o.Max(missing, np.array([0])), axis=0), _LOWEST, at)
 
-    lanes: list[list[gs.Tensor]] = [[] for _ in range(int(stride[0]))]
+    phases: list[list[gs.Tensor]] = [[] for _ in range(int(stride[0]))]
     room = offsets[-1] // stride + (stride > 1)
     for offset in offsets:
         taken = dy
@@ -164,9 +165,11 @@ def _along_axis(
             dy = g.Sub(dy, taken)
         shift = offset // stride
         moved = g.Pad(taken, np.concatenate([shift, room - shift]), F32(0), at)
-        lanes[int((offset % stride)[0])].append(moved)
-    woven = _woven(g, [g.Sum(*lane) if len(lane) > 1 else lane[0] for lane in lanes], 2 + axis)
-    return g.Slice(woven, before, o.Add(size, before), at)
+        phases[int((offset % stride)[0])].append(moved)
+    interleaved = _interleaved(
+        g, [g.Sum(*phase) if len(phase) > 1 else phase[0] for phase in phases], 2 + axis
+    )
+    return g.Slice(interleaved, before, o.Add(size, before), at)
 
 
 def _extent(g: GradientBuilder, s: NodeView, win: Window, axis: int) -> tuple[Any, Any, Any]:
@@ -177,10 +180,10 @@ def _extent(g: GradientBuilder, s: NodeView, win: Window, axis: int) -> tuple[An
     return g, g.dim(s.x, 2 + axis), g.Shape(s.y, start=2 + axis, end=3 + axis)
 
 
-def _woven(g: GradientBuilder, lanes: Sequence[gs.Tensor], axis: int) -> gs.Tensor:
-    """One element of each lane in turn."""
-    if len(lanes) == 1:
-        return lanes[0]
-    rows = g.Concat(*(g.Unsqueeze(lane, np.array([axis + 1])) for lane in lanes), axis=axis + 1)
-    shape = g.Concat(np.array([0] * axis + [-1]), g.Shape(lanes[0], start=axis + 1), axis=0)
+def _interleaved(g: GradientBuilder, phases: Sequence[gs.Tensor], axis: int) -> gs.Tensor:
+    """One element of each tensor in turn."""
+    if len(phases) == 1:
+        return phases[0]
+    rows = g.Concat(*(g.Unsqueeze(phase, np.array([axis + 1])) for phase in phases), axis=axis + 1)
+    shape = g.Concat(np.array([0] * axis + [-1]), g.Shape(phases[0], start=axis + 1), axis=0)
     return g.Reshape(rows, shape)
