@@ -47,7 +47,8 @@ class Body:
         """
         wiring = self._model.wiring
         between = wiring.descendants(wanted) & wiring.ancestors(name for name, _ in arriving)
-        walk = Walk(self.g, [wiring.nodes[i] for i in sorted(between)], wanted)
+        nodes = [wiring.nodes[i] for i in sorted(between)]
+        walk = Walk(self.g, nodes, wanted, self._outer.walk.rules)
         for name, gradient in arriving:
             walk.add(name, gs.Variable(gradient.name))
         return walk.run()
@@ -103,7 +104,7 @@ class Body:
 
 
 def _other_domains(graph: GraphProto) -> set[str]:
-    """Without an import of its domain, types cannot be inferred behind any operator."""
+    """Without an import of its domain, types cannot be inferred after any operator."""
     inner = (_other_domains(body) for node in graph.node for body in subgraphs(node))
     own = {node.domain for node in graph.node}
     return own.union(*inner) - {"", "ai.onnx"}

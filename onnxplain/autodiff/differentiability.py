@@ -1,18 +1,17 @@
-"""What stands between a score and its gradient, found out without running the model."""
+"""What stops the gradient of a score, found without running the model."""
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import onnx_graphsurgeon as gs
 
-import onnxplain.autodiff.rules  # noqa: F401 - enters the rules into the table
 from onnxplain.autodiff.gradient_builder import GradientBuilder
-from onnxplain.autodiff.lowering import prepare
+from onnxplain.autodiff.lowering import lower
 from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.table import STANDARD, Entry, Rules
+from onnxplain.autodiff.rules import STANDARD
+from onnxplain.autodiff.table import Rules
 from onnxplain.autodiff.walk import Walk
 from onnxplain.errors import GradientError
 from onnxplain.model.constants import constant_value
@@ -23,9 +22,9 @@ from onnxplain.model.shapes import infer_specs
 
 @dataclass(frozen=True)
 class Obstacle:
-    """A node that a gradient does not get through.
+    """A node that a gradient does not pass.
 
-    `op` has its domain in front, as `com.microsoft::Inverse`, where that is not the default one.
+    `op` starts with its domain, as `com.microsoft::Inverse`, where that is not the default one.
     `reason` is a sentence where more is known than that there is no rule, or a gradient of zero.
     """
 
@@ -59,12 +58,12 @@ class Differentiability:
 def differentiability(model: Model, score: str, source: str) -> Differentiability:
     """Look for all that stops the gradient of `score` on its way back to the tensor `source`.
 
-    The model is prepared, and rules are asked for gradients as by `differentiate`; but where that
+    The model is lowered, and rules are asked for gradients as by `differentiate`; but where that
     would stop at the first operator without one, this takes note and goes on.
 
     Raises:
-        GradientError: the model cannot be prepared.
-        ModelError: the types of its tensors cannot be told.
+        GradientError: the model cannot be lowered.
+        ModelError: the types of its tensors cannot be inferred.
     """
     survey = _Survey(model, source)
     target: str | None = score if survey.depends(score) else None
@@ -83,22 +82,21 @@ def differentiability(model: Model, score: str, source: str) -> Differentiabilit
 
 
 class _Survey:
-    """Walks over a prepared model back to one tensor, and what stopped them."""
+    """Walks over a lowered model back to one tensor, and what stopped them."""
 
     def __init__(self, model: Model, source: str) -> None:
-        prepared = prepare(model)
+        lowered = lower(model)
         self._source = source
-        self._wiring = prepared.wiring
+        self._wiring = lowered.wiring
         self._rules = _Forgiving()
         self._g = GradientBuilder(
-            prepared.opset,
-            infer_specs(prepared.proto),
-            lambda name: constant_value(prepared, name),
-            self._rules,
+            lowered.opset,
+            infer_specs(lowered.proto),
+            lambda name: constant_value(lowered, name),
         )
         self._names = {*model.wiring.position, *model.wiring.inputs}
-        self._behind = self._wiring.descendants([source])
-        nodes = (self._wiring.nodes[i] for i in self._behind)
+        self._after = self._wiring.descendants([source])
+        nodes = (self._wiring.nodes[i] for i in self._after)
         self._dependent = {source, *(name for node in nodes for name in node.output)}
 
     def depends(self, tensor: str) -> bool:
@@ -110,9 +108,10 @@ class _Survey:
         return list(self._rules.missing.values())[::-1]
 
     def cuts(self, score: str) -> list[tuple[str, NodeView]]:
-        """The steps that end the ways of the gradient, with what they read; none if it arrives."""
-        between = self._behind & self._wiring.ancestors([score])
-        walk = Walk(self._g, [self._wiring.nodes[i] for i in sorted(between)], [self._source])
+        """The steps where gradients end, with what they read; none if one arrives."""
+        between = self._after & self._wiring.ancestors([score])
+        nodes = [self._wiring.nodes[i] for i in sorted(between)]
+        walk = Walk(self._g, nodes, [self._source], self._rules)
         walk.add(score, gs.Variable(score))
         return walk.cuts([self._source]) if walk.run()[0] is None else []
 
@@ -134,23 +133,16 @@ class _Forgiving(Rules):
         super().__init__()
         self.missing: dict[tuple[str, str], tuple[NodeView, str | None]] = {}
 
-    def find(self, step: NodeView) -> Entry:
-        """A rule for any node."""
-        entry = STANDARD.find(step)
-        rule = functools.partial(self._gradients, entry)
-        return Entry(rule, 1, broadcasts=entry is not None and entry.broadcasts)
-
-    def _gradients(
-        self, entry: Entry | None, g: GradientBuilder, step: NodeView, *dys: gs.Tensor | None
-    ) -> Any:
-        reason = None
-        if entry is not None:
-            try:
-                return entry.rule(g, step, *dys)
-            except GradientError as error:
-                reason = str(error)
-        self.missing[step.name, step.op] = (step, reason)
-        return [next(dy for dy in dys if dy is not None)] * len(step.inputs)
+    def gradients(
+        self, g: GradientBuilder, step: NodeView, dys: Sequence[gs.Tensor | None]
+    ) -> Sequence[gs.Tensor | None]:
+        """Some gradient for every input of any node."""
+        try:
+            return STANDARD.gradients(g, step, dys)
+        except GradientError as error:
+            reason = None if STANDARD.find(step) is None else str(error)
+            self.missing[step.name, step.op] = (step, reason)
+            return [next(dy for dy in dys if dy is not None)] * len(step.inputs)
 
 
 def _obstacle(step: NodeView, reason: str | None = None) -> Obstacle:

@@ -8,9 +8,9 @@ from itertools import zip_longest
 import onnx_graphsurgeon as gs
 from onnx import GraphProto, TensorProto, ValueInfoProto, helper
 
-import onnxplain.autodiff.rules  # noqa: F401 - enters the rules into the table
 from onnxplain.autodiff.gradient_builder import GradientBuilder
-from onnxplain.autodiff.table import STANDARD, Rules
+from onnxplain.autodiff.rules import STANDARD
+from onnxplain.autodiff.table import Rules
 from onnxplain.autodiff.walk import backpropagate
 from onnxplain.errors import GradientError
 from onnxplain.model.constants import constant_value
@@ -56,11 +56,11 @@ def differentiate(
         raise GradientError(
             "The model computes gradients already: differentiate the one that it was made from."
         )
-    g = _builder(model, score, rules, PREFIX + "grad/")
+    g = _builder(model, PREFIX + "grad/")
     fed = [
         g.input(seed_name(index).removeprefix(PREFIX), _sizes(g, score)) for index in range(seeds)
     ]
-    shapes = _write(g, model, score, wanted, fed)
+    shapes = _write(g, model, score, wanted, fed, rules)
     added = gs.export_onnx(g.graph, do_type_check=False).graph
     differentiated = with_outputs(appended(model, added), [*outputs, *shapes])
     _declare(differentiated.proto.graph, {o.name: o for o in model.proto.graph.output}, shapes)
@@ -84,16 +84,16 @@ def with_gradients(
     Raises:
         GradientError: see `walk.backpropagate`.
     """
-    g = _builder(model, score, rules, prefix)
-    _write(g, model, score, wanted, [g.tensor(name) for name in seeds])
+    g = _builder(model, prefix)
+    _write(g, model, score, wanted, [g.tensor(name) for name in seeds], rules)
     return appended(model, gs.export_onnx(g.graph, do_type_check=False).graph)
 
 
-def _builder(model: Model, score: str, rules: Rules, prefix: str) -> GradientBuilder:
+def _builder(model: Model, prefix: str) -> GradientBuilder:
     specs = infer_specs(model.proto)
-    g = GradientBuilder(model.opset, specs, lambda name: constant_value(model, name), rules, prefix)
-    g.carried = _carried(model, score)
-    return g
+    return GradientBuilder(
+        model.opset, specs, lambda name: constant_value(model, name), prefix=prefix
+    )
 
 
 def _write(
@@ -101,15 +101,16 @@ def _write(
     model: Model,
     score: str,
     wanted: Sequence[str],
-    seeds: Sequence[gs.Variable],
+    seeds: Sequence[gs.Tensor],
+    rules: Rules,
 ) -> dict[str, Dims | None]:
     """Write the walks of all seeds; the dimensions of the gradients, by their names."""
-    wiring = model.wiring
+    wiring, carried = model.wiring, _carried(model, score)
     between = wiring.descendants(wanted) & wiring.ancestors([score])
     nodes = [wiring.nodes[i] for i in sorted(between)]
     shapes: dict[str, Dims | None] = {}
     for index, seed in enumerate(seeds):
-        gradients = backpropagate(g, nodes, score, seed, wanted)
+        gradients = backpropagate(g, nodes, score, seed, wanted, rules, carried)
         for tensor, gradient in zip(wanted, gradients, strict=True):
             name = gradient_name(tensor, index)
             g.graph.nodes.append(gs.Node("Identity", name, {}, [gradient], [gs.Variable(name)]))
@@ -132,10 +133,11 @@ def _carried(model: Model, score: str) -> frozenset[str]:
 
 
 def _sizes(g: GradientBuilder, tensor: str) -> tuple[int | str, ...]:
-    """Of an input of the same shape; batch and classes are told where they are known.
+    """Of an input of the same shape; batch and classes are given where they are known.
 
     ONNX Runtime keeps convolutions in its blocked layout only where it sees that batches agree. The
-    sizes behind them get names: shape inference errs about some transposed convolutions and pools.
+    sizes after them get names: shape inference is wrong for some transposed convolutions and
+    pools.
     """
     variable = g.tensor(tensor)
     known = (g.dims(variable) or ())[:2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import onnx_graphsurgeon as gs
 from onnx import NodeProto
@@ -15,16 +15,13 @@ from onnxplain.model.graph_index import attributes, captured, subgraphs
 
 @dataclass(frozen=True, eq=False)
 class NodeView:
-    """A node, the opset it is read at, and how its tensors are found by name.
-
-    Inputs that the node leaves out are None, also those behind its last one.
-    """
+    """A node, the opset it is read at, and how its tensors are found by name."""
 
     node: NodeProto
     opset: int
-    tensor: Callable[[str], gs.Variable]
+    tensor: Callable[[str], gs.Tensor]
 
-    def reading(self, others: Mapping[str, gs.Variable]) -> NodeView:
+    def reading(self, others: Mapping[str, gs.Tensor]) -> NodeView:
         """The same node with other tensors in the place of some, by name."""
         return replace(
             self, tensor=lambda name: others[name] if name in others else self.tensor(name)
@@ -46,29 +43,33 @@ class NodeView:
         return str(self.node.name or self.node.output[0])
 
     @functools.cached_property
-    def inputs(self) -> list[gs.Variable | None]:
-        """Inputs in order, None for one left out; then what subgraphs read from outside."""
+    def inputs(self) -> list[gs.Tensor]:
+        """Inputs in order; then what subgraphs read from outside.
+
+        The type is that of inputs that the operator requires. One that the node leaves out is None:
+        read it by `input`.
+        """
         outside = [name for body in subgraphs(self.node) for name in captured(body)]
         names = [*self.node.input, *dict.fromkeys(outside)]
-        return [self.tensor(name) if name else None for name in names]
+        return cast(list[gs.Tensor], [self.tensor(name) if name else None for name in names])
 
     @functools.cached_property
-    def outputs(self) -> list[gs.Variable]:
+    def outputs(self) -> list[gs.Tensor]:
         """Outputs in order."""
         return [self.tensor(name) for name in self.node.output]
 
     @property
-    def x(self) -> gs.Variable:
+    def x(self) -> gs.Tensor:
         """The first input."""
         return self.inputs[0]
 
     @property
-    def y(self) -> gs.Variable:
+    def y(self) -> gs.Tensor:
         """The first output."""
         return self.outputs[0]
 
-    def input(self, index: int) -> gs.Variable | None:
-        """An input, None where the node leaves it out."""
+    def input(self, index: int) -> gs.Tensor | None:
+        """An input, None where the node leaves it out or ends before it."""
         return self.inputs[index] if index < len(self.inputs) else None
 
     @functools.cached_property

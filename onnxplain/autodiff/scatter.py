@@ -9,16 +9,23 @@ import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
+from onnxplain.transforms.builder import Value
 
 Size: TypeAlias = int | gs.Tensor
 """A number of elements: an int where it is static, an int64 tensor (1,) where it is not."""
 
 
-def size(g: GradientBuilder, x: gs.Variable, axis: int) -> Size:
-    """The size of a forward tensor along an axis."""
+def static_size(g: GradientBuilder, x: gs.Tensor, axis: int) -> int | None:
+    """The size of a forward tensor along an axis, None where it is known only at run time."""
     dims = g.dims(x)
     known = None if dims is None else dims[axis]
-    return known if isinstance(known, int) else g.dim(x, axis)
+    return known if isinstance(known, int) else None
+
+
+def size(g: GradientBuilder, x: gs.Tensor, axis: int) -> Size:
+    """The size of a forward tensor along an axis."""
+    known = static_size(g, x, axis)
+    return g.dim(x, axis) if known is None else known
 
 
 def minus(g: GradientBuilder, a: Size, b: Size) -> Size:
@@ -40,7 +47,7 @@ def vector(g: GradientBuilder, sizes: Sequence[Size]) -> Any:
 
 
 def pad(
-    g: GradientBuilder, x: gs.Variable, rank: int, pads: Mapping[int, tuple[Size, Size]]
+    g: GradientBuilder, x: gs.Tensor, rank: int, pads: Mapping[int, tuple[Size, Size]]
 ) -> gs.Tensor:
     """Zeros before and after, by axis; a negative number of them takes elements away.
 
@@ -54,7 +61,7 @@ def pad(
     return g.Pad(x, vector(g, [*before, *after]))
 
 
-def scalar(g: GradientBuilder, one: Size) -> gs.Tensor:
+def scalar(g: GradientBuilder, one: Size) -> Value:
     """A size as an int64 scalar."""
     return np.array(one, np.int64) if isinstance(one, int) else g.Squeeze(one)
 
@@ -64,13 +71,13 @@ def arange(g: GradientBuilder, stop: Size) -> gs.Tensor:
     return g.Range(np.int64(0), scalar(g, stop), np.int64(1))
 
 
-def positions(g: GradientBuilder, x: gs.Variable) -> gs.Tensor:
+def positions(g: GradientBuilder, x: gs.Tensor) -> gs.Tensor:
     """The number of each element of a forward tensor in row-major order, in its shape."""
     return g.Reshape(arange(g, g.Size(x)), g.shape(x))
 
 
 def scatter_positions(
-    g: GradientBuilder, dy: gs.Variable, taken: gs.Variable, x: gs.Variable
+    g: GradientBuilder, dy: gs.Tensor, taken: gs.Tensor, x: gs.Tensor
 ) -> gs.Tensor:
     """Each element of `dy` added where it was taken from: at these positions in `x`.
 
@@ -83,7 +90,7 @@ def scatter_positions(
 
 
 def scatter_rows(
-    g: GradientBuilder, dy: gs.Variable, rows: gs.Variable, x: gs.Variable, axis: int
+    g: GradientBuilder, dy: gs.Tensor, rows: gs.Tensor, x: gs.Tensor, axis: int
 ) -> gs.Tensor:
     """Each slice of `dy` added where it was taken from: at these indices along an axis of `x`."""
     return scatter_positions(g, dy, g.Gather(positions(g, x), rows, axis=axis), x)

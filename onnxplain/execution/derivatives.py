@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxplain.analysis.batch_axis import has_fixed_batch
 from onnxplain.autodiff.differentiate import gradient_name, with_gradients
-from onnxplain.autodiff.lowering import prepare
+from onnxplain.autodiff.lowering import lower
 from onnxplain.errors import GradientError
 from onnxplain.execution.entrance import Entrance
 from onnxplain.execution.points import Following, Points
@@ -153,7 +153,7 @@ class Derivatives:
 
     def lowered(self, model: Model) -> Model:
         """A model in the form that rules are written for, made once."""
-        return self._lowered.get(model, lambda: prepare(model))
+        return self._lowered.get(model, lambda: lower(model))
 
     @property
     def _one(self) -> tuple[Model, int]:

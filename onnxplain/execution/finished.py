@@ -13,7 +13,8 @@ from onnx import TensorProto
 from onnxplain.analysis.biases import Bias, find_biases
 from onnxplain.analysis.layers import Layer
 from onnxplain.autodiff.differentiate import gradient_name, with_gradients
-from onnxplain.autodiff.table import STANDARD, Rules
+from onnxplain.autodiff.rules import STANDARD
+from onnxplain.autodiff.table import Rules
 from onnxplain.errors import TargetError
 from onnxplain.execution.scoring import ANSWER, Scored, parameter, seed_tensor, with_seeds
 from onnxplain.execution.wants import (
@@ -119,7 +120,7 @@ def finish(plan: Plan) -> Model:
     if plan.cut is not None:
         model = head(model, {plan.cut.name: plan.cut}, [plan.answer])
     for rules in _by_rules(plan):
-        model = rules.variant.prepare(model)
+        model = rules.hooks.lower(model)
     for name in _references(plan.formula.wants):
         model = with_twin(model, name, plan.spec.name)
     if any(want.per_target for want in plan.formula.wants):

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from onnxplain.autodiff.table import STANDARD, Rules
+from onnxplain.autodiff.rules import STANDARD
+from onnxplain.autodiff.table import Rules
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class GraphArray:  # noqa: PLW1641 - equality is a node, so that there is no has
     """A tensor of the graph that `g` adds nodes to. `dims` are its sizes, None where not known."""
 
     g: Builder
-    tensor: gs.Variable
+    tensor: gs.Tensor
     dims: Dims
 
     __array_ufunc__ = None
@@ -104,7 +104,7 @@ class GraphNamespace:
         self.builder = g
         self._ranks = ranks
 
-    def array(self, tensor: gs.Variable, dims: Sequence[int | str | None]) -> GraphArray:
+    def array(self, tensor: gs.Tensor, dims: Sequence[int | str | None]) -> GraphArray:
         """A tensor of the graph as an array."""
         return GraphArray(
             self.builder, tensor, tuple(d if isinstance(d, int) else None for d in dims)
@@ -259,9 +259,9 @@ def _tensor(value: Any) -> Any:
     return value.tensor if isinstance(value, GraphArray) else _constant(value)
 
 
-def _peak(g: Builder, matrices: gs.Variable) -> gs.Variable:
+def _peak(g: Builder, matrices: gs.Tensor) -> gs.Tensor:
     return g.ReduceMax(g.Abs(matrices), np.array([1, 2]), keepdims=1)
 
 
-def _size(g: Builder, rows: gs.Variable) -> gs.Variable:
+def _size(g: Builder, rows: gs.Tensor) -> gs.Tensor:
     return g.Squeeze(g.Shape(rows, start=1, end=2))

@@ -8,16 +8,20 @@ from typing import Any, Protocol
 
 import numpy as np
 import onnx_graphsurgeon as gs
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 PREFIX = "onnxplain/"
 """Names of everything that is added to a graph start with this."""
 
 
+Value = gs.Tensor | NDArray[Any] | np.generic
+"""What an operator takes: a tensor of the graph, or what becomes a constant of it."""
+
+
 class Operator(Protocol):
     """Adds one node and returns its only output; numbers and arrays become constants."""
 
-    def __call__(self, *inputs: Any, **attributes: Any) -> gs.Variable:
+    def __call__(self, *inputs: Any, **attributes: Any) -> gs.Tensor:
         """Add the node."""
 
 
@@ -34,29 +38,29 @@ class Builder:
         if not op[:1].isupper():
             raise AttributeError(op)
 
-        def add(*inputs: Any, **attributes: Any) -> gs.Variable:
+        def add(*inputs: Any, **attributes: Any) -> gs.Tensor:
             return self.many(op, 1, *inputs, **attributes)[0]
 
         return add
 
-    def many(self, op: str, count: int, *inputs: Any, **attributes: Any) -> list[gs.Variable]:
+    def many(self, op: str, count: int, *inputs: Any, **attributes: Any) -> list[gs.Tensor]:
         """Add one node and return its `count` outputs."""
         name = self._name(op.lower())
         names = [name, *(self._name(op.lower()) for _ in range(1, count))]
-        outputs = [gs.Variable(name) for name in names]
+        outputs: list[gs.Tensor] = [gs.Variable(name) for name in names]
         tensors = [self._tensor(value) for value in inputs]
         self.graph.nodes.append(gs.Node(op, name, attributes, tensors, outputs))
         return outputs
 
     def input(
         self, name: str, shape: Sequence[int | str], dtype: DTypeLike = np.float32
-    ) -> gs.Variable:
+    ) -> gs.Tensor:
         """A new input of the graph, named under the prefix that all additions share."""
         variable = gs.Variable(PREFIX + name, np.dtype(dtype), list(shape))
         self.graph.inputs.append(variable)
         return variable
 
-    def argument(self, stem: str) -> gs.Variable:
+    def argument(self, stem: str) -> gs.Tensor:
         """A tensor that a body is given from outside, by a new name."""
         return gs.Variable(self._name(stem))
 

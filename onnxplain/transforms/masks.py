@@ -32,7 +32,7 @@ MASK = PREFIX + "mask"
 class Mask(Protocol):
     """How a batch of masks for a tensor of a known shape follows from the arrays it is fed."""
 
-    def build(self, g: Builder, shape: Shape) -> gs.Variable:
+    def build(self, g: Builder, shape: Shape) -> gs.Tensor:
         """Declare the inputs and return a float mask that broadcasts to (B, *shape[1:])."""
 
 
@@ -40,7 +40,7 @@ class Mask(Protocol):
 class Share:
     """The same number everywhere. Fed `share`, (B, 1, ...)."""
 
-    def build(self, g: Builder, shape: Shape) -> gs.Variable:
+    def build(self, g: Builder, shape: Shape) -> gs.Tensor:
         """See `Mask`."""
         return g.input("share", ("batch", *[1] * (len(shape) - 1)))
 
@@ -51,7 +51,7 @@ class Keep:
 
     axes: tuple[int, ...]
 
-    def build(self, g: Builder, shape: Shape) -> gs.Variable:
+    def build(self, g: Builder, shape: Shape) -> gs.Tensor:
         """See `Mask`."""
         return g.Cast(_inside(g, self.axes, shape), to=np.float32)
 
@@ -62,7 +62,7 @@ class Erase:
 
     axes: tuple[int, ...]
 
-    def build(self, g: Builder, shape: Shape) -> gs.Variable:
+    def build(self, g: Builder, shape: Shape) -> gs.Tensor:
         """See `Mask`."""
         return g.Cast(g.Not(_inside(g, self.axes, shape)), to=np.float32)
 
@@ -78,7 +78,7 @@ class Upsampled:
     axes: tuple[int, int]
     grid: tuple[int, int]
 
-    def build(self, g: Builder, shape: Shape) -> gs.Variable:
+    def build(self, g: Builder, shape: Shape) -> gs.Tensor:
         """See `Mask`."""
         grid = g.input("grid", ("batch", *self.grid))
         down, across = (
@@ -106,7 +106,7 @@ class Shifted:
     grid: tuple[int, ...]
     size: tuple[int, ...]
 
-    def build(self, g: Builder, shape: Shape) -> gs.Variable:
+    def build(self, g: Builder, shape: Shape) -> gs.Tensor:
         """See `Mask`."""
         large = g.input("grid", ("batch", *self.grid))
         for axis, cells, size in zip(self.axes, self.grid, self.size, strict=True):
@@ -117,7 +117,7 @@ class Shifted:
         return _spread(g, large, self.axes, shape)
 
     @staticmethod
-    def _interpolation(g: Builder, axis: int, length: int, cells: int, size: int) -> gs.Variable:
+    def _interpolation(g: Builder, axis: int, length: int, cells: int, size: int) -> gs.Tensor:
         """Hat functions around the cells, (B, length, cells), at positions moved by the shift."""
         shift = g.input(f"shift_{axis}", ("batch", 1, 1))
         pixels = (np.arange(length, dtype=np.float32) + 0.5).reshape(1, -1, 1)
@@ -133,7 +133,7 @@ class Along:
 
     axis: int
 
-    def build(self, g: Builder, shape: Shape) -> gs.Variable:
+    def build(self, g: Builder, shape: Shape) -> gs.Tensor:
         """See `Mask`."""
         along = g.input("along", ("batch", shape[self.axis]))
         dims = [shape[i] if i == self.axis else 1 for i in range(len(shape))]
@@ -152,7 +152,7 @@ class Segmented:
     count: int
     labels: bytes
 
-    def build(self, g: Builder, shape: Shape) -> gs.Variable:
+    def build(self, g: Builder, shape: Shape) -> gs.Tensor:
         """See `Mask`."""
         segments = g.input("segments", ("batch", self.count))
         places = g.Gather(segments, np.frombuffer(self.labels, np.int64), axis=1)
@@ -197,7 +197,7 @@ def masked(
     return replace(model, proto=extract(model.proto, outputs, inputs, perturbation))
 
 
-def _inside(g: Builder, axes: tuple[int, ...], shape: Shape) -> gs.Variable:
+def _inside(g: Builder, axes: tuple[int, ...], shape: Shape) -> gs.Tensor:
     inside = None
     for axis in axes:
         ones = (1,) * (len(shape) - 1)
@@ -210,13 +210,13 @@ def _inside(g: Builder, axes: tuple[int, ...], shape: Shape) -> gs.Variable:
     return inside
 
 
-def _peak(g: Builder, maps: gs.Variable) -> gs.Variable:
+def _peak(g: Builder, maps: gs.Tensor) -> gs.Tensor:
     """Maximum of each map, (B, 1, 1)."""
     planes = g.Reshape(maps, np.array([0, 1, -1]))
     return g.GlobalMaxPool(planes)
 
 
-def _spread(g: Builder, maps: gs.Variable, axes: tuple[int, ...], shape: Shape) -> gs.Variable:
+def _spread(g: Builder, maps: gs.Tensor, axes: tuple[int, ...], shape: Shape) -> gs.Tensor:
     """Give (B, rows, columns) the rank of the tensor, with its rows and columns at `axes`."""
     dims = [shape[i] if i in axes else 1 for i in range(len(shape))]
     return g.Reshape(maps, np.array([-1, *dims[1:]]))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx_graphsurgeon as gs
 import onnxruntime as ort
 import pytest
 
 from onnxplain.autodiff.gradient_builder import GradientBuilder
-from onnxplain.autodiff.table import STANDARD
+from onnxplain.autodiff.rules.fast.elementwise import ramps
 from onnxplain.tensors import Array
+
+Kind = Callable[[GradientBuilder], GradientBuilder]
 
 LIMITS = [0.0, 6.0, -3.0, 1.0, 0.1, -0.3, 1e-30, 255.0, 1e6, float(np.finfo(np.float32).max)]
 
@@ -24,9 +28,9 @@ def neighbours(limit: float) -> Array:
     return values[(values == 0) | (np.abs(values) >= np.finfo(np.float32).tiny)]
 
 
-def steps(x: Array, limit: float) -> list[Array]:
+def masks(kind: Kind, x: Array, limit: float) -> list[Array]:
     """`above` and `below` in ONNX Runtime."""
-    g = GradientBuilder(20, {}, lambda _: None, STANDARD)
+    g = kind(GradientBuilder(20, {}, lambda _: None))
     source = gs.Variable("x", np.float32, list(x.shape))
     results = [g.above(source, limit), g.below(source, limit)]
     for result in results:
@@ -37,9 +41,10 @@ def steps(x: Array, limit: float) -> list[Array]:
     return list(session.run(None, {"x": x}))
 
 
+@pytest.mark.parametrize("kind", [lambda g: g, ramps], ids=["comparison", "ramp"])
 @pytest.mark.parametrize("limit", LIMITS)
-def test_a_step_lies_between_a_limit_and_the_next_number(limit: float) -> None:
+def test_a_mask_ends_between_a_limit_and_the_next_number(limit: float, kind: Kind) -> None:
     x, at = neighbours(limit), np.float32(limit)
-    above, below = steps(x, limit)
+    above, below = masks(kind, x, limit)
     np.testing.assert_array_equal(above, (x > at).astype(np.float32))
     np.testing.assert_array_equal(below, (x < at).astype(np.float32))

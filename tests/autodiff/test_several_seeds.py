@@ -11,9 +11,9 @@ from onnxplain.autodiff.differentiate import (
     gradient_name,
     seed_name,
 )
-from onnxplain.autodiff.lowering import prepare
+from onnxplain.autodiff.lowering import lower
 from onnxplain.autodiff.propagation.guided import GUIDED
-from onnxplain.autodiff.table import STANDARD
+from onnxplain.autodiff.rules import STANDARD
 from onnxplain.model.load import load
 
 CONVOLUTIONS = """
@@ -40,7 +40,7 @@ WEIGHTS = {"K": noise(3, 3, 3, 3), "T": np.array([64, -1, 3])}
 )
 def test_each_seed_gets_the_gradient_that_it_gets_alone(graph, rules):
     used = {name: value for name, value in WEIGHTS.items() if f"{name})" in GRAPHS[graph]}
-    model = prepare(load(tiny(GRAPHS[graph], outputs="float[N,3] y", **used)))
+    model = lower(load(tiny(GRAPHS[graph], outputs="float[N,3] y", **used)))
     x, seeds = noise(2, 3, 8, 8), noise(3, 2, 3, seed=1)
     together = differentiate(model, "y", ["x"], ["y"], rules, seeds=len(seeds)).proto
     feeds = {seed_name(i): seed for i, seed in enumerate(seeds)}

@@ -7,7 +7,7 @@ import pytest
 from onnx import parser
 
 from onnxplain.autodiff.differentiate import GRADIENT, SEED, differentiate
-from onnxplain.autodiff.table import STANDARD
+from onnxplain.autodiff.rules import STANDARD
 from onnxplain.errors import GradientError
 from onnxplain.model.load import load
 

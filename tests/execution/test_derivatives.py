@@ -15,7 +15,7 @@ from onnx import ModelProto
 from tiny import Array, noise, run, tiny
 
 from onnxplain import Explainer
-from onnxplain.autodiff.lowering import prepare
+from onnxplain.autodiff.lowering import lower
 from onnxplain.errors import GradientError
 from onnxplain.execution import derivatives
 from onnxplain.execution.points import Blend, Given
@@ -191,7 +191,7 @@ def test_a_target_of_the_users_own_is_a_formula(method: str) -> None:
 def test_a_graph_that_no_longer_answers_as_the_model_does_is_not_differentiated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    other = prepare(Explainer(build(LOGITS.replace("Tanh", "Sigmoid"))).model)
-    monkeypatch.setattr(derivatives, "prepare", lambda model: other)
+    other = lower(Explainer(build(LOGITS.replace("Tanh", "Sigmoid"))).model)
+    monkeypatch.setattr(derivatives, "lower", lambda model: other)
     with pytest.raises(GradientError, match="away from the model"):
         Explainer(build()).attribute(X, "gradient", 1)

@@ -12,7 +12,7 @@ import pytest
 from tiny import noise, tiny
 
 from onnxplain import Explainer
-from onnxplain.autodiff.lowering import prepare
+from onnxplain.autodiff.lowering import lower
 from onnxplain.errors import GradientError
 from onnxplain.execution import derivatives
 from onnxplain.execution.sample import Sample
@@ -131,8 +131,8 @@ def test_forward_passes_are_those_that_were_run(
 def test_a_graph_that_answers_differently_is_refused_near_the_sample_too(
     monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    other = prepare(Explainer(build(DEEP.replace("Tanh", "Sigmoid") + HEAD)).model)
-    monkeypatch.setattr(derivatives, "prepare", lambda model: other)
+    other = lower(Explainer(build(DEEP.replace("Tanh", "Sigmoid") + HEAD)).model)
+    monkeypatch.setattr(derivatives, "lower", lambda model: other)
     explainer = Explainer(build(), preprocess=SETTINGS)
     options = {"layer": "a"} if "cam" in method else {}
     for _ in range(2):  # nor is it forgotten

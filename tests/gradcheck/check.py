@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -18,6 +18,9 @@ from gradcheck.reference import (
     slope,
 )
 from onnxplain.autodiff.differentiate import GRADIENT, SEED, differentiate
+from onnxplain.autodiff.rules import STANDARD
+from onnxplain.autodiff.rules.fast import OVERRIDES
+from onnxplain.autodiff.table import DEFINITIONS, Rules
 from onnxplain.errors import GradientError
 from onnxplain.model.load import load
 from onnxplain.model.model import Model, opset_of
@@ -47,7 +50,8 @@ def check_gradient(
     not change with it. The function that is differenced is onnx's
     ReferenceEvaluator in float64; where that fails or disagrees with ONNX Runtime, it is ONNX
     Runtime in float32, with ten times the tolerance. The gradient must also be finite and of the
-    shape of its input, and the outputs must stay what they were.
+    shape of its input, and the outputs must stay what they were. Where rules have faster forms, the
+    definitions alone must give the same gradients.
 
     Args:
         model: of any opset; below 18 it is converted.
@@ -71,13 +75,16 @@ def check_gradient(
     if not agrees(function, feeds, expected):
         function, precision = run, "float32"
         rtol, atol = rtol * _FLOAT32_SLACK, atol * _FLOAT32_SLACK
+    overridden = any(node.op_type in OVERRIDES for node in loaded.proto.graph.node)
     scores = [[name] for name in outputs] + ([outputs] if len(outputs) > 1 else [])
     worst = 0.0
     for number, score in enumerate(scores):
         rng = np.random.default_rng([_OWN_NUMBERS, number])
         for _ in range(2):
             seeds = {name: _random(rng, by_name[name]) for name in score}
-            found = _gradients_or_zeros(loaded, feeds, seeds, wanted)
+            found = _gradients_or_zeros(loaded, feeds, seeds, wanted, STANDARD)
+            if overridden:
+                _agree(found, _gradients_or_zeros(loaded, feeds, seeds, wanted, DEFINITIONS))
             for name in wanted:
                 direction = _random(rng, feeds[name]).astype(precision)
                 ordered = [seeds.get(name) for name in names]
@@ -87,16 +94,16 @@ def check_gradient(
 
 
 def _gradients_or_zeros(
-    model: Model, feeds: Feeds, seeds: Feeds, wanted: Sequence[str]
+    model: Model, feeds: Feeds, seeds: Feeds, wanted: Sequence[str], rules: Rules
 ) -> dict[str, Array]:
     """Zeros for inputs without a gradient, if there are others that have one."""
     try:
-        return gradients(model, feeds, seeds, wanted)
+        return gradients(model, feeds, seeds, wanted, rules=rules)
     except GradientError:
         found: dict[str, Array] = {}
         for name in wanted:
             with contextlib.suppress(GradientError):
-                found |= gradients(model, feeds, seeds, [name])
+                found |= gradients(model, feeds, seeds, [name], rules=rules)
         if not found:
             raise
         return {name: np.zeros_like(feeds[name]) for name in wanted} | found
@@ -108,6 +115,7 @@ def gradients(
     seeds: Feeds,
     wanted: Sequence[str],
     runtime: Callable[[ModelProto], Function] = onnxruntime_function,
+    rules: Rules = STANDARD,
 ) -> dict[str, Array]:
     """Σ seeds · ∂outputs/∂wanted by the package, with the shapes and finiteness checked.
 
@@ -116,7 +124,7 @@ def gradients(
     model = model if isinstance(model, Model) else load(_raised(model))
     outputs = [value.name for value in model.proto.graph.output]
     score, seed, head = _joined(model, seeds)
-    differentiated = differentiate(head, score, wanted, outputs)
+    differentiated = differentiate(head, score, wanted, outputs, rules)
     if _is_standard(model.proto):
         onnx.checker.check_model(differentiated.proto)
     answers = runtime(differentiated.proto)({**feeds, SEED: seed})
@@ -156,6 +164,13 @@ def _joined(model: Model, seeds: Feeds) -> tuple[str, Array, Model]:
     proto.graph.output.append(helper.make_tensor_value_info("joint_score", TensorProto.FLOAT, []))
     joined = load(proto)
     return "joint_score", np.ones((), np.float32), joined
+
+
+def _agree(fast: Mapping[str, Array], defined: Mapping[str, Array]) -> None:
+    """Faster forms of rules must give what the definitions give, to rounding."""
+    for name, gradient in defined.items():
+        size = float(np.abs(gradient).max(initial=1))
+        np.testing.assert_allclose(fast[name], gradient, 1e-4, 1e-5 * size, err_msg=name)
 
 
 def _compare(

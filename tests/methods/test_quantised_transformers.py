@@ -24,7 +24,7 @@ from tiny import noise, run
 
 from onnxplain import Explainer
 from onnxplain.analysis.transformer import find_transformer
-from onnxplain.autodiff.lowering import prepare
+from onnxplain.autodiff.lowering import lower
 from onnxplain.model.load import load
 from onnxplain.model.shapes import infer_shapes
 from onnxplain.transforms.extract import with_outputs
@@ -132,7 +132,7 @@ def test_what_is_read_as_attention_is_shares_of_one(
     name: str, folder: Callable[[str], Path]
 ) -> None:
     """The reals that integers stand for; a share of 1/255 may be lost or won at each rounding."""
-    ready = prepare(load(model(name, folder(name))))
+    ready = lower(load(model(name, folder(name))))
     shapes = infer_shapes(ready.proto, {"x": PICTURE.shape})
     found = find_transformer(ready, shapes, "x", "y")
     assert (len(found.attention), found.read, found.layout.prefix) == (BLOCKS, (0,), 1)

@@ -1,9 +1,9 @@
 """What a gradient costs: run with `python -m tools.bench.gradients FILE...`.
 
 All sessions have the same number of threads and a batch of one, so has torch. Ratios are medians
-over rounds, each of which takes every run in turn; build is the time to prepare and differentiate
+over rounds, each of which takes every run in turn; build is the time to lower and differentiate
 the graph. Memory is what a process holds after its runs beyond one that only runs forwards (on
-Linux); spared is the same with `SPARING`, without turned copies of the convolutions' weights.
+Linux); spared is the same with `LOW_MEMORY`, without turned copies of the convolutions' weights.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ import onnxruntime as ort
 
 import onnxplain
 from onnxplain.autodiff.differentiate import SEED, differentiate
-from onnxplain.autodiff.lowering import prepare
-from onnxplain.autodiff.rules.convolution import SPARING
-from onnxplain.autodiff.table import STANDARD
+from onnxplain.autodiff.lowering import lower
+from onnxplain.autodiff.rules import LOW_MEMORY
 from onnxplain.model.model import Model
 from onnxplain.tensors import FloatArray
 from onnxplain.transforms.extract import with_outputs
@@ -85,11 +84,11 @@ def measure(path: Path, threads: int, rounds: int) -> Row:
     one = with_batch(explainer.model, picture, 1)
 
     began = time.perf_counter()
-    ready = prepare(one)
+    ready = lower(one)
     whole = differentiate(ready, score, [picture], [score])
     build = time.perf_counter() - began
     part = differentiate(ready, score, [layer], [score, layer])
-    spared = differentiate(ready, score, [picture], [score], STANDARD.replaced(SPARING))
+    spared = differentiate(ready, score, [picture], [score], LOW_MEMORY)
     forward = with_outputs(one, [score])
 
     plain = {picture: x}

@@ -16,11 +16,11 @@ import onnx_graphsurgeon as gs
 from onnx import NodeProto
 from onnx.defs import OpSchema
 
-import onnxplain.autodiff.rules  # noqa: F401 - enters the rules into the table
 from onnxplain.autodiff.lowering import fused
 from onnxplain.autodiff.lowering.rewrite import MICROSOFT, Rewrites
 from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.table import STANDARD, ZERO
+from onnxplain.autodiff.rules import STANDARD
+from onnxplain.autodiff.table import ZERO
 
 _PASSES = importlib.import_module("onnxplain.autodiff.lowering")
 _ROOT = Path(__file__).parents[2]
@@ -59,7 +59,7 @@ def microsoft_table() -> str:
 
 
 def pass_table() -> str:
-    """One row for each pass of `prepare`, in order."""
+    """One row for each pass of `lower`, in order."""
     rows = ["| pass | gives |", "| --- | --- |"]
     for number, one in enumerate(_PASSES._PASSES, 1):
         first = (inspect.getdoc(one) or "").split("\n\n")[0].replace("\n", " ")
@@ -130,7 +130,7 @@ def _first_version(op: str) -> int:
 
 @functools.cache
 def _rewrites() -> dict[tuple[str, str], str]:
-    """The module of `prepare` that replaces an operator, by its domain and name."""
+    """The module of `lower` that replaces an operator, by its domain and name."""
     found: dict[tuple[str, str], str] = {}
     for _, name, _ in pkgutil.iter_modules(_PASSES.__path__, _PASSES.__name__ + "."):
         for table in vars(importlib.import_module(name)).values():

@@ -21,7 +21,7 @@ from gradcheck.reference import (  # type: ignore[import-not-found]
 )
 from onnx import ModelProto, numpy_helper
 
-from onnxplain.autodiff.lowering import prepare
+from onnxplain.autodiff.lowering import lower
 from onnxplain.errors import GradientError
 from onnxplain.model.load import load
 from onnxplain.model.model import Model
@@ -165,9 +165,9 @@ def _judge_at(
         run = _afresh(runtime, model)
     precise = agrees(exact, feeds, answers)
     try:
-        prepared = prepare(load(model))
+        prepared = lower(load(model))
     except Exception as error:
-        return NO_RULE, f"prepare: {_line(error)}"
+        return NO_RULE, f"lower: {_line(error)}"
     if not precise and any(feeds[name].dtype == np.float16 for name in wanted):
         return COARSE, ""
     precision = "float64" if precise else "float32"

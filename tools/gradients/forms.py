@@ -16,7 +16,7 @@ import numpy as np
 
 from onnxplain.analysis.score import find_score
 from onnxplain.autodiff.differentiate import GRADIENT, SEED, differentiate
-from onnxplain.autodiff.lowering import prepare
+from onnxplain.autodiff.lowering import lower
 from onnxplain.explainer import Explainer
 from onnxplain.images.picture import read_picture
 from onnxplain.model.load import load
@@ -74,7 +74,7 @@ class Sample:
         (spec,) = model.inputs
         self.x = x
         self.name, self.score = spec.name, find_score(model).logit
-        self.prepared = prepare(model)
+        self.prepared = lower(model)
         self.model = differentiate(self.prepared, self.score, [self.name], [self.score])
         feeds = {self.name: x.astype(spec.dtype)}
         if seed is None:

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 
 from onnxplain.autodiff.differentiate import GRADIENT, SEED, differentiate
-from onnxplain.autodiff.lowering import prepare
+from onnxplain.autodiff.lowering import lower
 from onnxplain.explainer import Explainer
 from onnxplain.model.model import Model
 from onnxplain.tensors import Array, FloatArray
@@ -37,7 +37,7 @@ class Subject:
     """
 
     def __init__(self, path: Path, batch: int = 1, size: int = _SIZE) -> None:
-        """Load and prepare the model; find its score and its layers.
+        """Load and lower the model; find its score and its layers.
 
         `batch` and `size` hold where the model takes any.
         """
@@ -53,7 +53,7 @@ class Subject:
         self.score = explainer.score_tensor.logit
         self.layer = explainer.layer("auto", self.x[:1]).tensor
         self.inner = _middle([layer.tensor for layer in explainer.layers(self.x[:1])])
-        self.seconds, self.prepared = _timed(lambda: prepare(self.original))
+        self.seconds, self.prepared = _timed(lambda: lower(self.original))
 
     def differentiated(self, *wanted: str) -> Model:
         """The model with its score and the gradients of `wanted` as outputs."""

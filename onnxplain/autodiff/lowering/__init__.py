@@ -8,11 +8,11 @@ from __future__ import annotations
 from onnx import ModelProto
 
 from onnxplain.autodiff.lowering.attention import undo_attention
-from onnxplain.autodiff.lowering.dropout import keep_masks
+from onnxplain.autodiff.lowering.dropout import expose_dropout_masks
 from onnxplain.autodiff.lowering.float32 import to_float32
 from onnxplain.autodiff.lowering.fold import fold_constants
 from onnxplain.autodiff.lowering.functions import expand_functions
-from onnxplain.autodiff.lowering.fused import undo_fusions
+from onnxplain.autodiff.lowering.fused import decompose_fused
 from onnxplain.autodiff.lowering.inlining import inline_control_flow
 from onnxplain.autodiff.lowering.opset import raise_opset
 from onnxplain.autodiff.lowering.quantized import dequantize
@@ -22,13 +22,13 @@ from onnxplain.autodiff.lowering.sequences import undo_sequences
 from onnxplain.autodiff.lowering.weights import attached, detached
 from onnxplain.model.model import Model
 
-__all__ = ["prepare"]
+__all__ = ["lower"]
 
 _PASSES = (
     to_float32,
     raise_opset,
-    keep_masks,
-    undo_fusions,
+    expose_dropout_masks,
+    decompose_fused,
     undo_attention,
     dequantize,
     unfold_recurrences,
@@ -40,7 +40,7 @@ _PASSES = (
 """In this order: each may rely on what those before it have done."""
 
 
-def prepare(model: Model) -> Model:
+def lower(model: Model) -> Model:
     """The model in the form that rules of differentiation are written for.
 
     That is standard ONNX of opset 18 or newer, in float32 but for inputs and outputs, with
@@ -53,10 +53,10 @@ def prepare(model: Model) -> Model:
     light, weights = detached(model)
     for pass_ in _PASSES:
         light = pass_(light)
-    prepared = attached(light, weights)
-    del prepared.proto.graph.value_info[:]
-    _drop_unused_domains(prepared.proto)
-    return prepared
+    lowered = attached(light, weights)
+    del lowered.proto.graph.value_info[:]
+    _drop_unused_domains(lowered.proto)
+    return lowered
 
 
 def _drop_unused_domains(proto: ModelProto) -> None:

@@ -28,7 +28,8 @@ def undo_attention(model: Model) -> Model:
 
 @_RULES.of("Attention", domain=MICROSOFT)
 def _attention(g: Rewriter, s: NodeView) -> gs.Tensor | None:
-    x, weights, bias, mask, past, added = (s.input(i) for i in range(6))
+    x, weights = s.inputs[:2]
+    bias, mask, past, added = (s.input(i) for i in range(2, 6))
     sizes = _projections(g, s, weights)
     if past is not None or sizes is None or not _is_understood(g, s, mask):
         return None
@@ -37,7 +38,8 @@ def _attention(g: Rewriter, s: NodeView) -> gs.Tensor | None:
 
 @_RULES.of("QAttention", domain=MICROSOFT)
 def _quantized_attention(g: Rewriter, s: NodeView) -> gs.Tensor | None:
-    x, weights, bias, x_scale, w_scale, mask, x_zero, w_zero, past = (s.input(i) for i in range(9))
+    x, weights = s.inputs[:2]
+    bias, x_scale, w_scale, mask, x_zero, w_zero, past = (s.input(i) for i in range(2, 9))
     sizes = _projections(g, s, weights)
     if past is not None or sizes is None or not _is_understood(g, s, mask):
         return None
@@ -48,8 +50,9 @@ def _quantized_attention(g: Rewriter, s: NodeView) -> gs.Tensor | None:
 
 @_RULES.of("MultiHeadAttention", domain=MICROSOFT)
 def _multi_head_attention(g: Rewriter, s: NodeView) -> gs.Tensor | None:
-    *qkv, bias, mask, added, past, _ = (s.input(i) for i in range(8))
-    sizes = [_last_size(g, x) for x in qkv if x is not None and g.rank(x) == 3]
+    qkv = [x for i in range(3) if (x := s.input(i)) is not None]
+    bias, mask, added, past = (s.input(i) for i in range(3, 7))
+    sizes = [_last_size(g, x) for x in qkv if g.rank(x) == 3]
     if past is not None or len(sizes) < 3 or None in sizes or not _is_understood(g, s, mask):
         return None
     if bias is not None:

@@ -13,7 +13,7 @@ from onnxplain.model.model import Model
 _RULES = Rewrites()
 
 
-def keep_masks(model: Model) -> Model:
+def expose_dropout_masks(model: Model) -> Model:
     """The model in which every Dropout that may draw gives its mask: drawn again, it differs."""
     return rewritten(model, _RULES)
 

@@ -10,10 +10,10 @@ import onnx_graphsurgeon as gs
 from onnx import ModelProto, TensorProto, helper
 from onnx.inliner import inline_selected_functions
 
-import onnxplain.autodiff.rules  # noqa: F401 - enters the rules into the table
 from onnxplain.autodiff.lowering.rewrite import all_nodes
 from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.table import STANDARD, ZERO
+from onnxplain.autodiff.rules import STANDARD
+from onnxplain.autodiff.table import ZERO
 from onnxplain.model.model import Model
 from onnxplain.model.normalize import normalize
 

@@ -24,7 +24,7 @@ _BLOCKED = frozenset(["com.microsoft.nchwc", "com.ms.internal.nhwc"])
 _RULES = Rewrites()
 
 
-def undo_fusions(model: Model) -> Model:
+def decompose_fused(model: Model) -> Model:
     """The model with the fused float operators of ONNX Runtime replaced by what they fuse.
 
     Raises:
@@ -208,8 +208,8 @@ def _simplified_layer_normalization(g: Rewriter, s: NodeView) -> list[gs.Tensor]
 
 @_RULES.of("SkipSimplifiedLayerNormalization", domain=MICROSOFT)
 def _skip_simplified_layer_normalization(g: Rewriter, s: NodeView) -> list[gs.Tensor | None]:
-    x, skip, gamma, bias = (s.input(i) for i in range(4))
-    total = g.Sum(*(t for t in (x, skip, bias) if t is not None))
+    x, skip, gamma = s.inputs[:3]
+    total = g.Sum(*(t for t in (x, skip, s.input(3)) if t is not None))
     y, inverse = _rms_normalized(g, total, gamma, [-1], s.attr("epsilon", 1e-12))
     return [y, None, inverse, total]
 

@@ -88,7 +88,7 @@ def _slice(g: Rewriter, s: NodeView) -> gs.Tensor | None:
 
 
 @_RULES.of("TopK")
-def _top_k(g: Rewriter, s: NodeView) -> list[gs.Variable] | None:
+def _top_k(g: Rewriter, s: NodeView) -> list[gs.Tensor] | None:
     if s.opset >= 10:
         return None
     return g.many("TopK", 2, s.x, _ints([s.attr("k")]), axis=s.attr("axis", -1))
@@ -115,7 +115,7 @@ def _reduce(g: Rewriter, s: NodeView) -> gs.Tensor | None:
 
 
 @_RULES.of("Split")
-def _split(g: Rewriter, s: NodeView) -> list[gs.Variable]:
+def _split(g: Rewriter, s: NodeView) -> list[gs.Tensor]:
     sizes = s.input(1) if s.opset >= 13 else s.attr("split")
     count, axis = len(s.outputs), s.attr("axis", 0)
     if sizes is None:

@@ -7,7 +7,7 @@ step of the quantisation, where a value lies on the edge between two.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -42,14 +42,15 @@ class Quantized(NamedTuple):
     scale: gs.Tensor
     zero: gs.Tensor | None
 
-    def real(self, g: Rewriter, axis: int = 1) -> gs.Variable:
+    def real(self, g: Rewriter, axis: int = 1) -> gs.Tensor:
         """The reals; scale and zero point may hold by index of an axis."""
         return g.DequantizeLinear(*self, axis=axis)
 
 
 def _operands(s: NodeView, start: int = 0) -> list[Quantized]:
     """The inputs of a step from one on, in threes; the last may be shorter."""
-    return [Quantized(*(s.input(i + k) for k in range(3))) for i in range(start, len(s.inputs), 3)]
+    filled = cast(list[gs.Tensor], [*s.inputs, None, None])
+    return [Quantized(*filled[i : i + 3]) for i in range(start, len(s.inputs), 3)]
 
 
 def _attributes(s: NodeView, *dropped: str) -> dict[str, Any]:
@@ -155,7 +156,8 @@ def _where(g: Rewriter, s: NodeView) -> gs.Tensor:
 
 @_RULES.of("MatMulIntegerToFloat", domain=MICROSOFT)
 def _matmul_to_float(g: Rewriter, s: NodeView) -> gs.Tensor:
-    a, b, a_scale, b_scale, a_zero, b_zero, bias = (s.input(i) for i in range(7))
+    a, b, a_scale, b_scale = s.inputs[:4]
+    a_zero, b_zero, bias = (s.input(i) for i in range(4, 7))
     left = Quantized(a, a_scale, a_zero).real(g, axis=-2)
     y = g.MatMul(left, Quantized(b, b_scale, b_zero).real(g, axis=-1))
     return y if bias is None else g.Add(y, bias)
@@ -163,7 +165,8 @@ def _matmul_to_float(g: Rewriter, s: NodeView) -> gs.Tensor:
 
 @_RULES.of("DynamicQuantizeMatMul", domain=MICROSOFT)
 def _dynamic_matmul(g: Rewriter, s: NodeView) -> gs.Tensor:
-    a, b, b_scale, b_zero, bias = (s.input(i) for i in range(5))
+    a, b, b_scale = s.inputs[:3]
+    b_zero, bias = s.input(3), s.input(4)
     left = Quantized(*g.many("DynamicQuantizeLinear", 3, a)).real(g)
     y = g.MatMul(left, Quantized(b, b_scale, b_zero).real(g, axis=-1))
     return y if bias is None else g.Add(y, bias)
@@ -236,7 +239,7 @@ def _meaning(g: Rewriter, integers: str) -> tuple[gs.Tensor, gs.Tensor | None] |
         node = g.producer(node.input[0])
     if node is None or node.op_type != "QuantizeLinear":
         return None
-    scale, zero = (g.tensor(name) if name else None for name in [*node.input[1:], ""][:2])
+    scale, *zeros = (g.tensor(name) for name in node.input[1:] if name)
     spec = g.spec(scale)
     single = spec is not None and spec.shape in ((), (1,))
-    return (scale, zero) if single else None
+    return (scale, zeros[0] if zeros else None) if single else None

@@ -137,9 +137,9 @@ class Recurrence:
 
     def _start(self, initial: gs.Tensor | None, place: int) -> gs.Tensor:
         """The states before the first step, (batch, size): zeros unless they are given."""
-        g = self._g
-        if initial is not None:
-            return self._part(initial, place)
+        g, given = self._g, self._part(initial, place)
+        if given is not None:
+            return given
         batch, size = g.Shape(self._x, start=1, end=2), np.array([self._s.attr("hidden_size")])
         return g.Expand(F32(0), g.Concat(batch, size, axis=0))
 

@@ -52,13 +52,13 @@ class Rewriter(Builder):
         self._taken |= all_names(model.proto.graph)
         self._model = model
         self._declared = {v.name: v for v in model.proto.graph.value_info}
-        self._tensors: dict[str, gs.Variable] = {}
+        self._tensors: dict[str, gs.Tensor] = {}
 
-    def tensor(self, name: str) -> gs.Variable:
+    def tensor(self, name: str) -> gs.Tensor:
         """A tensor of the model."""
         return self._tensors.setdefault(name, gs.Variable(name))
 
-    def many(self, op: str, count: int, *inputs: Any, **attributes: Any) -> list[gs.Variable]:
+    def many(self, op: str, count: int, *inputs: Any, **attributes: Any) -> list[gs.Tensor]:
         """Add one node and return its `count` outputs; inputs that are None are left out."""
         present = itertools.dropwhile(lambda tensor: tensor is None, reversed(inputs))
         given = [gs.Variable.empty() if t is None else t for t in reversed(list(present))]

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import onnx_graphsurgeon as gs
 
-import onnxplain.autodiff.rules  # noqa: F401 - enters the rules into the table
 from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
 from onnxplain.autodiff.node_view import NodeView
 from onnxplain.autodiff.propagation.deeplift_normal import NORMALISATIONS
@@ -22,9 +21,10 @@ from onnxplain.autodiff.propagation.operators import (
     UNARY,
     refusal,
     refusing,
+    standard,
 )
-from onnxplain.autodiff.table import Entry, Rule, Rules, Variant
-from onnxplain.autodiff.walk import standard_gradients
+from onnxplain.autodiff.rules import STANDARD
+from onnxplain.autodiff.table import Rule, RuleHooks, Rules
 
 _SMALL = 1e-6
 """Relative differences below which rounding would spoil their quotient."""
@@ -34,16 +34,12 @@ _INSTEAD = "integrated_gradients"
 _Multipliers = Sequence[gs.Tensor | None]
 
 
-def _quotient(g: GradientBuilder, dy: gs.Variable, x: gs.Variable, otherwise: object) -> gs.Tensor:
+def _quotient(g: GradientBuilder, dy: gs.Tensor, x: gs.Tensor, otherwise: object) -> gs.Tensor:
     """`dy` / Δx, and `otherwise` where Δx is too small."""
     dx = difference(g, x)
     scale = g.Add(g.Abs(x), g.Abs(twin(g, x)))
     tells = g.Greater(g.Abs(dx), g.Mul(scale, F32(_SMALL)))
     return g.Where(tells, g.Div(dy, g.Where(tells, dx, F32(1))), otherwise)
-
-
-def _linear(g: GradientBuilder, s: NodeView, *dys: gs.Tensor | None) -> _Multipliers:
-    return standard_gradients(g, s, dys)
 
 
 def _halfway(g: GradientBuilder, s: NodeView, *dys: gs.Tensor | None) -> _Multipliers:
@@ -53,20 +49,20 @@ def _halfway(g: GradientBuilder, s: NodeView, *dys: gs.Tensor | None) -> _Multip
     """
     if sum(varies(g, x) for x in s.inputs) > 2:
         raise refusal("deeplift", s, "multiplies more than two tensors", _INSTEAD)
-    return standard_gradients(g, halfway(g, s), dys)
+    return STANDARD.gradients(g, halfway(g, s), dys)
 
 
 def _choice(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> _Multipliers:
     if varies(g, s.inputs[0]):
         raise refusal("deeplift", s, "chooses by the picture, and has no rule", _INSTEAD)
-    return standard_gradients(g, s, [dy])
+    return STANDARD.gradients(g, s, [dy])
 
 
 def _division(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> _Multipliers:
     """A product with the reciprocal, whose Δ(1/b) is −Δb / (b b')."""
     a, b = s.inputs
     if not varies(g, b):
-        return standard_gradients(g, s, [dy])
+        return STANDARD.gradients(g, s, [dy])
     rate, other = g.Reciprocal(b), g.Reciprocal(twin(g, b))
     to_b = g.Neg(g.Mul(g.Mul(dy, mean(g, a)), g.Mul(rate, other)))
     to_a = g.Mul(dy, g.Mul(g.Add(rate, other), F32(0.5)))
@@ -81,7 +77,7 @@ def _rescale(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> _Multipliers:
     varying = [i for i, x in enumerate(s.inputs) if varies(g, x)]
     if len(varying) > 2:
         raise refusal("deeplift", s, "has more than two inputs that vary", _INSTEAD)
-    slopes = [*standard_gradients(g, s, [dy]), None, None]
+    slopes = [*STANDARD.gradients(g, s, [dy]), None, None]
     multipliers: list[gs.Tensor | None] = [None] * len(s.inputs)
     for i in varying:
         x = s.inputs[i]
@@ -112,14 +108,14 @@ def _extremum(
         return []
     other = twin(g, s.y)
     further = g.Min(s.y, other) if s.op == "ReduceMin" else g.Max(s.y, other)
-    beside = NodeView(s.node, s.opset, lambda name: twin(g, g.tensor(name)))
-    shares = (s, g.Sub(further, other)), (beside, g.Sub(s.y, further))
-    placed = [standard_gradients(g, step, [g.Mul(dy, share)])[0] for step, share in shares]
+    at_baseline = NodeView(s.node, s.opset, lambda name: twin(g, g.tensor(name)))
+    shares = (s, g.Sub(further, other)), (at_baseline, g.Sub(s.y, further))
+    placed = [STANDARD.gradients(g, step, [g.Mul(dy, share)])[0] for step, share in shares]
     return [_quotient(g, g.Add(*placed), s.x, F32(0))]
 
 
 _TABLE: dict[str, Rule] = {
-    **dict.fromkeys(LINEAR | STRUCTURAL, _linear),
+    **dict.fromkeys(LINEAR | STRUCTURAL, standard),
     **dict.fromkeys(UNARY | {"Max", "Min"}, _rescale),
     **dict.fromkeys(EXTREMA, _extremum),
     **dict.fromkeys(
@@ -130,8 +126,5 @@ _TABLE: dict[str, Rule] = {
     **NORMALISATIONS,
 }
 
-DEEPLIFT = Rules(
-    {("", op): [Entry(rule, 1, broadcasts=False)] for op, rule in _TABLE.items()},
-    Variant(check=refusing("deeplift", _TABLE, _INSTEAD)),
-)
+DEEPLIFT = Rules().replaced(_TABLE, RuleHooks(check=refusing("deeplift", _TABLE, _INSTEAD)))
 """DeepLIFT's multipliers (Shrikumar 2017, Rescale rule), in models with the twin `BASELINE`."""

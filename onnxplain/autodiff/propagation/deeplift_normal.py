@@ -29,7 +29,7 @@ def _log_softmax(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     return g.Sub(dy, g.Mul(g.Div(w, g.sum(w, axes)), g.sum(dy, axes)))
 
 
-def _weighted(g: GradientBuilder, s: NodeView, w: gs.Variable, dy: gs.Variable) -> gs.Tensor:
+def _weighted(g: GradientBuilder, s: NodeView, w: gs.Tensor, dy: gs.Tensor) -> gs.Tensor:
     axes = [s.attr("axis", -1)]
     return g.Div(g.sum(g.Mul(w, dy), axes), g.sum(w, axes))
 

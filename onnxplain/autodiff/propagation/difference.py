@@ -11,22 +11,22 @@ BASELINE = "baseline"
 """The twin that a sample is compared with."""
 
 
-def twin(g: GradientBuilder, x: gs.Variable) -> gs.Variable:
+def twin(g: GradientBuilder, x: gs.Tensor) -> gs.Tensor:
     """The tensor for the baseline; itself where it does not vary."""
     return g.twin(x, BASELINE)
 
 
-def varies(g: GradientBuilder, x: gs.Variable | None) -> bool:
+def varies(g: GradientBuilder, x: gs.Tensor | None) -> bool:
     """Whether a tensor depends on the sample's values."""
     return x is not None and twin(g, x) is not x
 
 
-def difference(g: GradientBuilder, x: gs.Variable) -> gs.Tensor:
+def difference(g: GradientBuilder, x: gs.Tensor) -> gs.Tensor:
     """Δx."""
     return g.Sub(x, twin(g, x))
 
 
-def mean(g: GradientBuilder, x: gs.Variable) -> gs.Variable:
+def mean(g: GradientBuilder, x: gs.Tensor) -> gs.Tensor:
     """(x + x')/2, which can stand in the place of x."""
     if not varies(g, x):
         return x

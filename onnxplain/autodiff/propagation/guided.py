@@ -1,8 +1,8 @@
-"""Rectifiers that let back through only what speaks for the score.
+"""Rectifiers that pass back only what is positive for the score.
 
 A rectifier lets its input through above 0 and damps or removes it below: Relu, also written as Clip
 from 0 (ReLU6) or as the maximum of 0 and one other tensor, LeakyRelu, PRelu and ThresholdedRelu;
-and the quantiser behind a layer that represents nothing below 0, into which a Relu was merged.
+and the quantiser after a layer that represents nothing below 0, into which a Relu was merged.
 Smooth units such as Elu, Gelu or Swish keep their derivative: the papers know only rectifiers.
 """
 
@@ -13,11 +13,11 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_graphsurgeon as gs
 
-import onnxplain.autodiff.rules  # noqa: F401 - enters the rules into the table
 from onnxplain.autodiff.gradient_builder import GradientBuilder
 from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.table import STANDARD, Rule, Variant
-from onnxplain.autodiff.walk import standard_gradients
+from onnxplain.autodiff.rules import STANDARD
+from onnxplain.autodiff.rules.fast.elementwise import ramps
+from onnxplain.autodiff.table import Rule, RuleHooks
 from onnxplain.errors import GradientError
 
 Gradients = Sequence[gs.Tensor | None]
@@ -41,23 +41,23 @@ def _is_rectifier(g: GradientBuilder, s: NodeView) -> bool:
 
 def _absorbed_relu(g: GradientBuilder, s: NodeView) -> bool:
     """Whether nothing below 0 can be represented of what a layer adds up: a Relu was merged."""
-    maker, dtype, zero = g.makers.get(s.x.name), g.dtype(s.y), g.value(s.input(2))
+    maker, dtype, zero = g.walk.makers.get(s.x.name), g.dtype(s.y), g.value(s.input(2))
     if maker is None or maker.op not in _ADDING or dtype is None or dtype.kind not in "iu":
         return False
     least = np.iinfo(dtype).min
     return least == 0 if s.input(2) is None else zero is not None and bool((zero == least).all())
 
 
-def _is_zero(g: GradientBuilder, x: gs.Variable | None) -> bool:
+def _is_zero(g: GradientBuilder, x: gs.Tensor | None) -> bool:
     value = g.value(x)
     return value is not None and not value.any()
 
 
 def _guided(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> Gradients:
-    """Pass what is positive where the unit is active; quantisers know by themselves where."""
+    """Pass what is positive where the unit is active; the rule of quantisers knows where."""
     if s.op == "QuantizeLinear":
-        return standard_gradients(g, s, [g.Relu(dy)])
-    return standard_gradients(g, s, [g.Mul(g.Relu(dy), g.above(s.y))])
+        return STANDARD.gradients(g, s, [g.Relu(dy)])
+    return STANDARD.gradients(g, s, [g.Mul(g.Relu(dy), ramps(g).above(s.y))])
 
 
 def _deconvolved(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> Gradients:
@@ -69,14 +69,14 @@ def _deconvolved(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> Gradients:
         return [None if _is_zero(g, x) else g.sum_to(passed, x, s.y) for x in s.inputs]
     if s.op == "QuantizeLinear":
         active = g.in_place_of(s.x, g.Relu(s.x))
-        return standard_gradients(g, s.reading({s.x.name: active}), [passed])
+        return STANDARD.gradients(g, s.reading({s.x.name: active}), [passed])
     return [passed]
 
 
 def _at_rectifiers(rule: Rule) -> Rule:
     def chosen(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> Gradients:
         replaced: Gradients = (
-            rule(g, s, dy) if _is_rectifier(g, s) else standard_gradients(g, s, [dy])
+            rule(g, s, dy) if _is_rectifier(g, s) else STANDARD.gradients(g, s, [dy])
         )
         return replaced
 
@@ -91,10 +91,10 @@ def _check(g: GradientBuilder, steps: Sequence[NodeView]) -> None:
         )
 
 
-_VARIANT = Variant(check=_check)
+_HOOKS = RuleHooks(check=_check)
 
-GUIDED = STANDARD.replaced(dict.fromkeys(_RECTIFIERS, _at_rectifiers(_guided)), _VARIANT)
+GUIDED = STANDARD.replaced(dict.fromkeys(_RECTIFIERS, _at_rectifiers(_guided)), _HOOKS)
 """Guided backpropagation (Springenberg 2014): g where g > 0 and the unit is active."""
 
-DECONVNET = STANDARD.replaced(dict.fromkeys(_RECTIFIERS, _at_rectifiers(_deconvolved)), _VARIANT)
+DECONVNET = STANDARD.replaced(dict.fromkeys(_RECTIFIERS, _at_rectifiers(_deconvolved)), _HOOKS)
 """Deconvnet (Zeiler 2013): g where g > 0; maxima send it back by their switches."""

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
 
-import onnxplain.autodiff.rules  # noqa: F401 - enters the rules into the table
 from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
 from onnxplain.autodiff.lowering.batch_norm import merge_batch_norms
 from onnxplain.autodiff.node_view import NodeView
@@ -33,9 +32,16 @@ from onnxplain.autodiff.propagation.lrp_layers import (
     stabilised,
 )
 from onnxplain.autodiff.propagation.normal import normalisation
-from onnxplain.autodiff.propagation.operators import EXTREMA, LINEAR, STRUCTURAL, UNARY, refusing
-from onnxplain.autodiff.table import Entry, Rule, Rules, Variant
-from onnxplain.autodiff.walk import standard_gradients
+from onnxplain.autodiff.propagation.operators import (
+    EXTREMA,
+    LINEAR,
+    STRUCTURAL,
+    UNARY,
+    refusing,
+    standard,
+)
+from onnxplain.autodiff.rules import STANDARD
+from onnxplain.autodiff.table import Rule, RuleHooks, Rules
 
 _Relevance = Sequence[gs.Tensor | None]
 
@@ -75,13 +81,13 @@ def _composites(epsilon: float, gamma: float) -> Mapping[str, Composite]:
     }
 
 
-def _varies(g: GradientBuilder, x: gs.Variable | None) -> bool:
-    return x is not None and x.name in g.needed
+def _varies(g: GradientBuilder, x: gs.Tensor | None) -> bool:
+    return x is not None and x.name in g.walk.needed
 
 
-def _at_input(g: GradientBuilder, x: gs.Variable) -> bool:
+def _at_input(g: GradientBuilder, x: gs.Tensor) -> bool:
     """Whether only moves, scales and shifts lie between the input and a tensor."""
-    step = g.makers.get(x.name)
+    step = g.walk.makers.get(x.name)
     if step is None:
         return True
     varying = [tensor for tensor in step.inputs if _varies(g, tensor)]
@@ -112,13 +118,9 @@ def _of_product(g: GradientBuilder, s: NodeView, r: gs.Tensor) -> _Relevance:
     return _shares(g, s, g.Div(g.Mul(r, F32(0.5)), stabilised(g, s.y)))
 
 
-def _shares(g: GradientBuilder, s: NodeView, share: gs.Variable) -> _Relevance:
-    pairs = zip(s.inputs, standard_gradients(g, s, [share]), strict=False)
+def _shares(g: GradientBuilder, s: NodeView, share: gs.Tensor) -> _Relevance:
+    pairs = zip(s.inputs, STANDARD.gradients(g, s, [share]), strict=False)
     return [g.Mul(x, dx) if _varies(g, x) and dx is not None else None for x, dx in pairs]
-
-
-def _moved(g: GradientBuilder, s: NodeView, *rs: gs.Tensor | None) -> _Relevance:
-    return standard_gradients(g, s, rs)
 
 
 def _passed(g: GradientBuilder, s: NodeView, r: gs.Tensor, *_: gs.Tensor | None) -> _Relevance:
@@ -145,8 +147,8 @@ def _factors(g: GradientBuilder, s: NodeView, r: gs.Tensor) -> _Relevance:
     return [g.sum_to(part, x, s.y) if varies else None for x, varies in both]
 
 
-def _is_gate(g: GradientBuilder, x: gs.Variable) -> bool:
-    step = g.makers.get(x.name)
+def _is_gate(g: GradientBuilder, x: gs.Tensor) -> bool:
+    step = g.walk.makers.get(x.name)
     return step is not None and step.op in ("Sigmoid", "HardSigmoid")
 
 
@@ -172,7 +174,7 @@ def _of_normalisation(
 
 _TABLE: Mapping[str, Rule] = {
     **dict.fromkeys(LINEAR | {"Einsum"}, _by_share),
-    **dict.fromkeys(STRUCTURAL | EXTREMA | {"Max", "Min", "Where"}, _moved),
+    **dict.fromkeys(STRUCTURAL | EXTREMA | {"Max", "Min", "Where"}, standard),
     **dict.fromkeys(
         UNARY | {"Neg", "GroupNormalization", "QuantizeLinear", "DequantizeLinear"}, _passed
     ),
@@ -193,9 +195,9 @@ def relevance(composite: str, epsilon: float, gamma: float) -> Rules:
     """Layer-wise relevance propagation (Bach 2015) by a composite of rules (Montavon 2019)."""
     layer = _layer(_composites(epsilon, gamma)[composite])
     table = {**_TABLE, **dict.fromkeys(_LAYERS, layer)}
-    return Rules(
-        {("", op): [Entry(rule, 1, broadcasts=False)] for op, rule in table.items()},
-        Variant(
+    return Rules().replaced(
+        table,
+        RuleHooks(
             merge_batch_norms,
             refusing("lrp", table, "integrated_gradients or deeplift"),
             lambda g, score, seed: g.Mul(seed, score),

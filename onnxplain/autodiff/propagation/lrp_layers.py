@@ -14,7 +14,7 @@ import onnx_graphsurgeon as gs
 
 from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
 from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.walk import standard_gradients
+from onnxplain.autodiff.rules import STANDARD
 
 LOW, HIGH = "low", "high"
 """Twins that hold the bounds of the input, for zbox."""
@@ -34,36 +34,39 @@ class Layer:
     step: NodeView
 
     @property
-    def x(self) -> gs.Variable:
+    def x(self) -> gs.Tensor:
         """What it reads."""
         return self.step.x
 
     @property
-    def weights(self) -> gs.Variable:
+    def weights(self) -> gs.Tensor:
         """What it multiplies with."""
         return self.step.inputs[1]
 
     @property
-    def bias(self) -> gs.Variable | None:
+    def bias(self) -> gs.Tensor | None:
         """What it adds."""
         return self.step.input(2)
 
-    def forward(self, x: gs.Variable, w: gs.Variable, b: gs.Variable | None = None) -> gs.Tensor:
+    def forward(self, x: gs.Tensor, w: gs.Tensor, b: gs.Tensor | None = None) -> gs.Tensor:
         """The output for another input and other weights."""
         inputs = [x, w] if b is None else [x, w, b]
         return self.g.many(self.step.op, 1, *inputs, **self.step.attrs)[0]
 
-    def back(self, w: gs.Variable, dy: gs.Variable) -> gs.Tensor:
+    def back(self, w: gs.Tensor, dy: gs.Tensor) -> gs.Tensor:
         """From the outputs to the input through other weights."""
         other = self.g.in_place_of(self.weights, w)
-        return standard_gradients(self.g, self.step.reading({self.weights.name: other}), [dy])[0]
+        step = self.step.reading({self.weights.name: other})
+        dx = STANDARD.gradients(self.g, step, [dy])[0]
+        assert dx is not None  # a layer is linear in what it reads
+        return dx
 
 
-LayerRule = Callable[[Layer, gs.Variable], gs.Tensor]
+LayerRule = Callable[[Layer, gs.Tensor], gs.Tensor]
 """From the relevance of a layer's outputs to that of its input."""
 
 
-def stabilised(g: GradientBuilder, y: gs.Variable, epsilon: float = STABILISER) -> gs.Tensor:
+def stabilised(g: GradientBuilder, y: gs.Tensor, epsilon: float = STABILISER) -> gs.Tensor:
     """`y` moved away from 0 by `epsilon`, to where it lies; 0 counts as positive."""
     away = g.Where(g.Less(y, F32(0)), F32(-epsilon), F32(epsilon))
     return g.Add(y, away)
@@ -72,7 +75,7 @@ def stabilised(g: GradientBuilder, y: gs.Variable, epsilon: float = STABILISER) 
 def epsilon_rule(epsilon: float) -> LayerRule:
     """In proportion to x w, as they are (LRP-ε)."""
 
-    def rule(layer: Layer, relevance: gs.Variable) -> gs.Tensor:
+    def rule(layer: Layer, relevance: gs.Tensor) -> gs.Tensor:
         g, y = layer.g, layer.step.y
         share = g.Div(relevance, stabilised(g, y, max(epsilon, _TINY)))
         return g.Mul(layer.x, layer.back(layer.weights, share))
@@ -83,7 +86,7 @@ def epsilon_rule(epsilon: float) -> LayerRule:
 def alpha_beta_rule(alpha: float, beta: float) -> LayerRule:
     """α in proportion to what is positive, less β in proportion to what is negative (LRP-αβ)."""
 
-    def rule(layer: Layer, relevance: gs.Variable) -> gs.Tensor:
+    def rule(layer: Layer, relevance: gs.Tensor) -> gs.Tensor:
         g, w, b = layer.g, layer.weights, layer.bias
         found = _shared(layer, relevance, _above(g, w), _below(g, w), b and _above(g, b))
         if alpha != 1:
@@ -99,10 +102,10 @@ def alpha_beta_rule(alpha: float, beta: float) -> LayerRule:
 def gamma_rule(gamma: float) -> LayerRule:
     """In proportion to x w, where those with the sign of the output count 1 + γ times (LRP-γ)."""
 
-    def rule(layer: Layer, relevance: gs.Variable) -> gs.Tensor:
+    def rule(layer: Layer, relevance: gs.Tensor) -> gs.Tensor:
         g, w, b = layer.g, layer.weights, layer.bias
 
-        def more(part: gs.Tensor, whole: gs.Variable) -> gs.Tensor:
+        def more(part: gs.Tensor, whole: gs.Tensor) -> gs.Tensor:
             return g.Add(whole, g.Mul(part, F32(gamma)))
 
         up, down = more(_above(g, w), w), more(_below(g, w), w)
@@ -119,14 +122,14 @@ def gamma_rule(gamma: float) -> LayerRule:
     return rule
 
 
-def flat_rule(layer: Layer, relevance: gs.Variable) -> gs.Tensor:
+def flat_rule(layer: Layer, relevance: gs.Tensor) -> gs.Tensor:
     """In equal parts, whatever the input and the weights."""
     g = layer.g
     ones, even = (g.Expand(F32(1), g.shape(t)) for t in (layer.x, layer.weights))
     return layer.back(even, g.Div(relevance, layer.forward(ones, even)))
 
 
-def box_rule(layer: Layer, relevance: gs.Variable) -> gs.Tensor:
+def box_rule(layer: Layer, relevance: gs.Tensor) -> gs.Tensor:
     """In proportion to x w − low w⁺ − high w⁻, for inputs between low and high (zᴮ)."""
     g, x, w = layer.g, layer.x, layer.weights
     bounds = g.twin(x, LOW), g.twin(x, HIGH)
@@ -140,10 +143,10 @@ def box_rule(layer: Layer, relevance: gs.Variable) -> gs.Tensor:
 
 def _shared(
     layer: Layer,
-    relevance: gs.Variable,
-    for_positive: gs.Variable,
-    for_negative: gs.Variable,
-    bias: gs.Variable | None,
+    relevance: gs.Tensor,
+    for_positive: gs.Tensor,
+    for_negative: gs.Tensor,
+    bias: gs.Tensor | None,
 ) -> gs.Tensor:
     """In proportion to x⁺ times the one weights, x⁻ times the other ones, and the bias."""
     g = layer.g
@@ -153,9 +156,9 @@ def _shared(
     return g.Add(*(g.Mul(x, layer.back(w, share)) for x, w in parts))
 
 
-def _above(g: GradientBuilder, x: gs.Variable) -> gs.Tensor:
+def _above(g: GradientBuilder, x: gs.Tensor) -> gs.Tensor:
     return g.Relu(x)
 
 
-def _below(g: GradientBuilder, x: gs.Variable) -> gs.Tensor:
+def _below(g: GradientBuilder, x: gs.Tensor) -> gs.Tensor:
     return g.Min(x, F32(0))

@@ -19,22 +19,22 @@ class Normalisation:
     `subtracts` says whether the mean is taken off, as all but RMSNormalization do.
     """
 
-    centred: gs.Variable
-    rate: gs.Variable
-    scale: gs.Variable
+    centred: gs.Tensor
+    rate: gs.Tensor
+    scale: gs.Tensor
     axes: Sequence[int]
     subtracts: bool
 
-    def mean(self, g: GradientBuilder, x: gs.Variable) -> gs.Tensor:
+    def mean(self, g: GradientBuilder, x: gs.Tensor) -> gs.Tensor:
         """Over the axes that are normalised."""
         return _mean(g, x, self.axes)
 
-    def centre(self, g: GradientBuilder, x: gs.Variable) -> gs.Tensor:
+    def centre(self, g: GradientBuilder, x: gs.Tensor) -> gs.Tensor:
         """Less its mean, which is also what that is backwards."""
         return g.Sub(x, self.mean(g, x)) if self.subtracts else x
 
 
-def normalisation(g: GradientBuilder, s: NodeView, x: gs.Variable) -> Normalisation:
+def normalisation(g: GradientBuilder, s: NodeView, x: gs.Tensor) -> Normalisation:
     """The parts of a LayerNormalization, InstanceNormalization or RMSNormalization of `x`."""
     rank, scale = g.rank(s.x), s.inputs[1]
     axes: Sequence[int] = range(2, rank)
@@ -48,5 +48,5 @@ def normalisation(g: GradientBuilder, s: NodeView, x: gs.Variable) -> Normalisat
     return Normalisation(centred, g.Reciprocal(g.Sqrt(variance)), scale, axes, subtracts)
 
 
-def _mean(g: GradientBuilder, x: gs.Variable, axes: Sequence[int]) -> gs.Tensor:
+def _mean(g: GradientBuilder, x: gs.Tensor, axes: Sequence[int]) -> gs.Tensor:
     return g.ReduceMean(x, np.array(axes), keepdims=1)

@@ -73,14 +73,14 @@ def selu(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
 
 @vjp("HardSigmoid")
 def hard_sigmoid(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
-    inside = g.Mul(g.above(s.y), g.below(s.y, 1))
+    inside = g.Mul(g.above(s.y), g.below(s.y, 1.0))
     return g.Mul(dy, g.Mul(inside, F32(s.attr("alpha", 0.2))))
 
 
 @vjp("HardSwish")
 def hard_swish(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     x = s.x  # y = x h with h = x/6 + 1/2, kept between 0 and 1; y' = h + x h'
-    inside = g.Mul(g.above(x, -3), g.below(x, 3))
+    inside = g.Mul(g.above(x, -3.0), g.below(x, 3.0))
     h = g.HardSigmoid(x, alpha=1 / 6, beta=0.5)
     return g.Mul(dy, g.Add(h, g.Mul(inside, g.Mul(x, F32(1 / 6)))))
 
@@ -105,14 +105,14 @@ def gelu(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     return g.Mul(dy, slope(g, s.x))
 
 
-def _gelu_slope(g: GradientBuilder, x: gs.Variable) -> gs.Tensor:
+def _gelu_slope(g: GradientBuilder, x: gs.Tensor) -> gs.Tensor:
     """Φ(x) + x φ(x), with the normal distribution Φ and its density φ."""
     cumulative = g.Mul(F32(0.5), g.Add(F32(1), g.Erf(g.Mul(x, F32(1 / sqrt(2))))))
     density = g.Mul(F32(1 / sqrt(2 * pi)), g.Exp(g.Mul(F32(-0.5), g.square(x))))
     return g.Add(cumulative, g.Mul(x, density))
 
 
-def _tanh_gelu_slope(g: GradientBuilder, x: gs.Variable) -> gs.Tensor:
+def _tanh_gelu_slope(g: GradientBuilder, x: gs.Tensor) -> gs.Tensor:
     """(1 + t)/2 + x (1 - t²)/2 u', with t = tanh u and u = √(2/π) (x + 0.044715 x³)."""
     scale, cubic = sqrt(2 / pi), 0.044715
     x2 = g.square(x)

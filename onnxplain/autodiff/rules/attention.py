@@ -17,6 +17,7 @@ from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
 from onnxplain.autodiff.node_view import NodeView
 from onnxplain.autodiff.scatter import Size, arange, minus, pad, size, vector
 from onnxplain.autodiff.table import vjp
+from onnxplain.transforms.builder import Value
 
 _NEVER = F32(-np.inf)
 _SWAP = [0, 2, 1, 3]
@@ -38,7 +39,7 @@ class Heads:
             return x
         return self.g.Transpose(self.g.Reshape(x, vector(self.g, [0, 0, heads, -1])), perm=_SWAP)
 
-    def together(self, dx: gs.Tensor, x: gs.Variable) -> gs.Tensor:
+    def together(self, dx: gs.Tensor, x: gs.Tensor) -> gs.Tensor:
         """The gradient by head in the shape of the node's tensor."""
         return self.g.like(self.g.Transpose(dx, perm=_SWAP), x) if self.joined else dx
 
@@ -47,7 +48,7 @@ class Heads:
         return self._arranged(x, self.of_keys)
 
     def unstacked(self, x: gs.Tensor) -> gs.Tensor:
-        """Queries of each head by itself again."""
+        """Queries of each head apart again."""
         return self._arranged(x, self.of_queries)
 
     def _arranged(self, x: gs.Tensor, heads: Size) -> gs.Tensor:
@@ -104,7 +105,7 @@ def _heads(g: GradientBuilder, s: NodeView) -> Heads:
     return Heads(g, size(g, s.x, 1), size(g, s.inputs[1], 1), joined=False)
 
 
-def _scale(g: GradientBuilder, s: NodeView, heads: Heads) -> gs.Tensor:
+def _scale(g: GradientBuilder, s: NodeView, heads: Heads) -> Value:
     if s.attr("scale"):
         return F32(s.attrs["scale"])
     features = size(g, s.x, -1)

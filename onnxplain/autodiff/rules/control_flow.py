@@ -100,7 +100,7 @@ def loop(g: GradientBuilder, s: NodeView, *dys: gs.Tensor | None) -> list[gs.Ten
     saving = _saving(g, graph, 1 + len(initial), [number, *before])
     given = (gs.Variable.empty() if x is None else x for x in inputs)
     saved = g.many("Loop", 2 * len(initial) + 1, *given, body=saving)[len(initial) :]
-    # Every iteration that took place was told to.
+    # The condition held for every iteration that took place.
     graph.initializer.append(numpy_helper.from_array(np.array(True), proceed))
     specs = [TensorSpec(number, np.dtype(np.int64), ())]
     specs += [_renamed(g, x, name) for x, name in zip(initial, before, strict=True)]
@@ -132,7 +132,7 @@ def _back(
         for stem, these in (("adjoint", states), ("sum", outside), ("arriving", made))
     )
     starts = [*(state.after for state in states), *(stack.name for stack in made)]
-    elements = [stack for stack in read if stack.values.name in g.needed]
+    elements = [stack for stack in read if stack.values.name in g.walk.needed]
     wanted = [*(state.before for state in states), *outside, *(stack.name for stack in elements)]
     found = body.gradients(list(zip(starts, [*adjoints, *arriving], strict=True)), wanted)
     reached = [name for name, gradient in zip(wanted, found, strict=True) if gradient is not None]
@@ -158,7 +158,7 @@ def _back(
 
 
 def _saving(g: GradientBuilder, graph: GraphProto, kept: int, names: Sequence[str]) -> GraphProto:
-    """A body that makes, beside its first results, copies of what it starts from."""
+    """A body that makes, after its first results, copies of what it starts from."""
     saving = GraphProto()
     saving.CopyFrom(graph)
     copies = [g.argument("saved").name for _ in names]
@@ -173,7 +173,7 @@ def _states(
     g: GradientBuilder,
     before: Sequence[str],
     after: Sequence[str],
-    initial: Sequence[gs.Variable],
+    initial: Sequence[gs.Tensor],
     dys: Sequence[gs.Tensor | None],
 ) -> list[State]:
     """Those that a gradient can flow through."""
@@ -204,13 +204,13 @@ def _places(kind: str, stacks: Sequence[Stack]) -> dict[str, list[int]]:
     }
 
 
-def _renamed(g: GradientBuilder, x: gs.Variable, name: str, axis: int | None = None) -> TensorSpec:
+def _renamed(g: GradientBuilder, x: gs.Tensor, name: str, axis: int | None = None) -> TensorSpec:
     """What is known of a tensor, for the body, where the axis of a stack is gone."""
     spec = g.spec(x)
     if spec is None or spec.dtype.kind == "O":
         raise GradientError(
             f"The type of {x.name!r}, which a loop works on, is not that of a tensor or cannot be "
-            "inferred, and its gradient needs it: explain a layer behind the loop, or use a "
+            "inferred, and its gradient needs it: explain a layer after the loop, or use a "
             "method without gradients."
         )
     dims = spec.shape
@@ -220,8 +220,8 @@ def _renamed(g: GradientBuilder, x: gs.Variable, name: str, axis: int | None = N
     return replace(spec, name=name, shape=dims)
 
 
-def _needed(g: GradientBuilder, outside: Sequence[gs.Variable]) -> list[str]:
-    return [x.name for x in outside if x.name in g.needed]
+def _needed(g: GradientBuilder, outside: Sequence[gs.Tensor]) -> list[str]:
+    return [x.name for x in outside if x.name in g.walk.needed]
 
 
 def _names(things: Iterable[Any]) -> list[str]:

@@ -10,7 +10,7 @@ from onnx import TensorProto
 
 from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
 from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.rules.convolution import bias, kernel_shape
+from onnxplain.autodiff.rules.convolution import bias
 from onnxplain.autodiff.rules.sampling import Samples, Taps
 from onnxplain.autodiff.rules.window import Window, input_window, spatial_shape
 from onnxplain.autodiff.table import vjp
@@ -21,11 +21,12 @@ def deform_conv(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> list[gs.Tenso
     """Samples times a mask are columns; weights times columns are the output.
 
     With D offset groups, G groups, a kernel of K elements and P places where it lies, columns are
-    (N D, C/D, K P) beside the samples and (N, G, C/G K, P) beside the weights (G, M/G, C/G K).
+    (N D, C/D, K P) next to the samples and (N, G, C/G K, P) beside the weights (G, M/G, C/G K).
     """
-    x, w, offset, _, mask = (s.input(i) for i in range(5))
+    x, w, offset = s.inputs[:3]
+    mask = s.input(4)
     shape = functools.partial(g.Concat, axis=0)
-    win = input_window(g, s, kernel_shape(g, s))
+    win = input_window(g, s)
     groups, parts = (np.array([s.attr(name, 1)]) for name in ("group", "offset_group"))
     rest, one = np.array([-1]), np.array([1])
     batches = g.Mul(g.dim(x, 0), parts)

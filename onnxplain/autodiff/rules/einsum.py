@@ -88,7 +88,7 @@ def _operand(
 
 
 def _sizes(
-    g: GradientBuilder, operands: Sequence[tuple[gs.Variable, str]]
+    g: GradientBuilder, operands: Sequence[tuple[gs.Tensor, str]]
 ) -> dict[str, set[int | str | None]]:
     """The sizes that each letter has in some operands."""
     sizes = defaultdict(set)
@@ -105,6 +105,6 @@ def _spreads(own: int | str | None, others: set[int | str | None]) -> bool:
     )
 
 
-def _dim(g: GradientBuilder, x: gs.Variable, axis: int) -> int | str | None:
+def _dim(g: GradientBuilder, x: gs.Tensor, axis: int) -> int | str | None:
     dims = g.dims(x)
     return None if dims is None else dims[axis]

@@ -26,7 +26,7 @@ zero_gradient(
 )
 
 
-def inverse_sqrt(g: GradientBuilder, x: gs.Variable) -> gs.Tensor:
+def inverse_sqrt(g: GradientBuilder, x: gs.Tensor) -> gs.Tensor:
     """1 / √x, and 0 where x is 0."""
     return g.inverse(g.Sqrt(x))
 
@@ -116,8 +116,6 @@ def mod(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, gs.T
 def power(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
     a, exponent = s.inputs
     value = g.value(exponent)
-    if value is not None and np.all(value == 2):
-        return (g.Mul(dy, g.Mul(F32(2), a)),)
     # The exponent may be of integers.
     b = g.Cast(exponent, to=TensorProto.FLOAT) if value is None else value.astype(np.float32)
     # da = dy b y / a; at a = 0 that slope is 1 for b = 1, else 0 or infinite. db = dy y log a.
@@ -146,11 +144,7 @@ def clip(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor | No
     """At a limit itself the gradient of x is 0, as that of Relu is at 0."""
     low, high = s.input(1), s.input(2)
     inside = [
-        told(s.y, value.item())
-        if (value := g.value(limit)) is not None
-        else g.indicator(compared(s.y, limit))
-        for limit, told, compared in ((low, g.above, g.Greater), (high, g.below, g.Less))
-        if limit is not None
+        mask(s.y, limit) for limit, mask in ((low, g.above), (high, g.below)) if limit is not None
     ]
     dx = g.Mul(dy, functools.reduce(g.Mul, inside)) if inside else dy
     moved = g.where(g.Not(g.Equal(s.x, s.y)), dy)

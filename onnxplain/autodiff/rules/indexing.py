@@ -15,90 +15,18 @@ from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
 from onnxplain.autodiff.node_view import NodeView
 from onnxplain.autodiff.scatter import (
     arange,
-    minus,
-    pad,
     positions,
     scatter_positions,
     scatter_rows,
     size,
-    vector,
 )
 from onnxplain.autodiff.table import vjp
-from onnxplain.tensors import Array
-
-_MOST_REPEATS = 8
-"""How often an index may be repeated for its slices to be gathered rather than scattered."""
 
 
 @vjp("Gather")
 def gather(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
-    """A run of indices is padded with zeros; others are gathered back, or else added up."""
     x, indices = s.inputs
-    axis, length = g.axis(x, s.attr("axis", 0)), size(g, x, s.attr("axis", 0))
-    known = g.value(indices)
-    if known is not None and known.size:
-        row = known.reshape(-1)
-        if _is_run(row):
-            one_axis = _in_a_row(g, s, dy, axis, known)
-            return _pad_run(g, s, one_axis, int(row[0]), len(row), axis, length)
-        if isinstance(length, int) and _repeats(row % length) <= _MOST_REPEATS:
-            one_axis = _in_a_row(g, s, dy, axis, known)
-            return _gathered_back(g, s, one_axis, row % length, axis, length)
-    return scatter_rows(g, dy, indices, x, axis)
-
-
-def _is_run(indices: Array) -> bool:
-    """Whether they count up by one, on one side of zero."""
-    return bool((np.diff(indices) == 1).all() and (indices[0] >= 0 or indices[-1] < 0))
-
-
-def _repeats(indices: Array) -> int:
-    """How often the most frequent one occurs."""
-    return int(np.bincount(indices).max())
-
-
-def _gathered_back(
-    g: GradientBuilder, s: NodeView, dy: gs.Tensor, indices: Array, axis: int, length: int
-) -> gs.Tensor:
-    """To each element the slice that was first taken from it, plus the second one, and so on.
-
-    Elements that were not taken so often read a slice of zeros behind the others.
-    """
-    order = np.argsort(indices, kind="stable")
-    taken = indices[order]
-    turn = np.arange(len(order)) - np.searchsorted(taken, taken)
-    table = np.full((turn.max() + 1, length), len(order))
-    table[turn, taken] = order
-    if (table == len(order)).any():
-        dy = pad(g, dy, g.rank(s.x), {axis: (0, 1)})
-    parts = [g.Gather(dy, places, axis=axis) for places in table]
-    return g.Sum(*parts) if len(parts) > 1 else parts[0]
-
-
-def _in_a_row(
-    g: GradientBuilder, s: NodeView, dy: gs.Tensor, axis: int, indices: Array
-) -> gs.Tensor:
-    """The axes of the indices in `dy` as one axis."""
-    if indices.ndim == 0:
-        return g.Unsqueeze(dy, np.array([axis]))
-    if indices.ndim == 1:
-        return dy
-    sizes = [indices.size if i == axis else size(g, s.x, i) for i in range(g.rank(s.x))]
-    return g.Reshape(dy, vector(g, sizes))
-
-
-def _pad_run(
-    g: GradientBuilder,
-    s: NodeView,
-    dy: gs.Tensor,
-    first: int,
-    count: int,
-    axis: int,
-    length: int | gs.Tensor,
-) -> gs.Tensor:
-    if first >= 0:
-        return pad(g, dy, g.rank(s.x), {axis: (first, minus(g, length, first + count))})
-    return pad(g, dy, g.rank(s.x), {axis: (minus(g, length, -first), -first - count)})
+    return scatter_rows(g, dy, indices, x, g.axis(x, s.attr("axis", 0)))
 
 
 @vjp("GatherElements")
@@ -118,7 +46,9 @@ Take = Callable[[gs.Tensor], gs.Tensor]
 
 
 @vjp("ScatterElements")
-def scatter_elements(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
+def scatter_elements(
+    g: GradientBuilder, s: NodeView, dy: gs.Tensor
+) -> tuple[gs.Tensor | None, ...]:
     indices, axis = s.inputs[1], s.attr("axis", 0)
 
     def put(into: gs.Tensor, values: gs.Tensor, reduction: str) -> gs.Tensor:
@@ -131,7 +61,7 @@ def scatter_elements(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs
 
 
 @vjp("ScatterND")
-def scatter_nd(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
+def scatter_nd(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor | None, ...]:
     indices = s.inputs[1]
 
     def put(into: gs.Tensor, values: gs.Tensor, reduction: str) -> gs.Tensor:

@@ -9,8 +9,9 @@ import onnx_graphsurgeon as gs
 
 from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
 from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.scatter import Size, arange, size, vector
+from onnxplain.autodiff.scatter import Size, arange, size
 from onnxplain.autodiff.table import vjp
+from onnxplain.transforms.builder import Value
 
 
 @vjp("MatMul")
@@ -22,33 +23,22 @@ def matmul(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, g
     right = g.Unsqueeze(b, np.array([1])) if column else b
     missing = [-2] * row + [-1] * column
     full = g.Unsqueeze(dy, np.array(missing)) if missing else dy
-    da = g.MatMul(full, _transposed(g, right, g.rank(b)))
+    da = g.MatMul(full, transposed(g, right, g.rank(b)))
     if row:
         da = g.Squeeze(da, np.array([-2]))
-    if g.rank(b) == 2 and g.rank(a) > 2:
-        return da, _shared_weight(g, s, dy)
-    db = g.MatMul(_transposed(g, left, g.rank(a)), full)
+    db = g.MatMul(transposed(g, left, g.rank(a)), full)
     if column:
         db = g.Squeeze(db, np.array([-1]))
     return _over_batch(g, s, da, a), _over_batch(g, s, db, b)
 
 
-def _transposed(g: GradientBuilder, x: gs.Tensor, rank: int) -> gs.Tensor:
+def transposed(g: GradientBuilder, x: gs.Tensor, rank: int) -> gs.Tensor:
     """Its last two axes exchanged; vectors have become matrices before."""
     axes = list(range(max(rank, 2)))
     return g.Transpose(x, perm=[*axes[:-2], axes[-1], axes[-2]])
 
 
-def _shared_weight(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
-    """One matrix for a whole batch: all rows of the batch in one product."""
-    a, b = s.inputs
-    rows, products = (
-        g.Reshape(value, vector(g, [-1, size(g, b, axis)])) for axis, value in enumerate((a, dy))
-    )
-    return g.Gemm(rows, products, transA=1)
-
-
-def _over_batch(g: GradientBuilder, s: NodeView, dx: gs.Tensor, x: gs.Variable) -> gs.Tensor:
+def _over_batch(g: GradientBuilder, s: NodeView, dx: gs.Tensor, x: gs.Tensor) -> gs.Tensor:
     """Summed over the axes before the matrix along which `x` was repeated."""
     own, y = g.dims(x), g.dims(s.y)
     assert own is not None  # its rank is known
@@ -79,7 +69,7 @@ def gemm(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, ...
     return da, db, g.sum_to(scaled, s.inputs[2], s.y)
 
 
-def identity(g: GradientBuilder, n: Size) -> gs.Tensor:
+def identity(g: GradientBuilder, n: Size) -> Value:
     """The n by n identity matrix as booleans."""
     if isinstance(n, int):
         return np.eye(n, dtype=bool)
@@ -98,7 +88,7 @@ def det(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
 
 @vjp("Inverse", domain="com.microsoft")
 def inverse(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
-    turned = _transposed(g, s.y, g.rank(s.x))
+    turned = transposed(g, s.y, g.rank(s.x))
     return g.Neg(g.MatMul(g.MatMul(turned, dy), turned))  # dx = -yᵀ dy yᵀ
 
 

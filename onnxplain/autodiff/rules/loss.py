@@ -30,12 +30,12 @@ def cross_entropy(
 
 
 def _of_log_probabilities(
-    g: GradientBuilder, s: NodeView, log: gs.Variable, dy: gs.Variable
+    g: GradientBuilder, s: NodeView, log: gs.Tensor, dy: gs.Tensor
 ) -> tuple[gs.Tensor, gs.Tensor]:
     """The gradients of log-probabilities of (N, C, d1, ...) and of class weights of (C,)."""
-    beside = np.array([-1] + [1] * (g.rank(s.x) - 2))
-    hit, weights = _targets(g, s, beside), s.input(2)
-    gain = g.Where(hit, F32(1) if weights is None else g.Reshape(weights, beside), F32(0))
+    per_class = np.array([-1] + [1] * (g.rank(s.x) - 2))
+    hit, weights = _targets(g, s, per_class), s.input(2)
+    gain = g.Where(hit, F32(1) if weights is None else g.Reshape(weights, per_class), F32(0))
     reduction = s.attr("reduction", "mean")
     if reduction == "none":
         dy = g.Unsqueeze(dy, np.array([1]))
@@ -46,10 +46,10 @@ def _of_log_probabilities(
     return g.Neg(g.Mul(dy, gain)), dweights
 
 
-def _targets(g: GradientBuilder, s: NodeView, beside: Array) -> gs.Tensor:
+def _targets(g: GradientBuilder, s: NodeView, per_class: Array) -> gs.Tensor:
     """(N, C, d1, ...): whether a place is that of the target class, and it is not ignored."""
     target = g.Unsqueeze(g.Cast(s.inputs[1], to=TensorProto.INT64), np.array([1]))
     classes = g.Range(np.int64(0), g.Squeeze(g.dim(s.x, 1), np.array([0])), np.int64(1))
-    hit = g.Equal(target, g.Reshape(classes, beside))
+    hit = g.Equal(target, g.Reshape(classes, per_class))
     ignored = s.attr("ignore_index")
     return hit if ignored is None else g.And(hit, g.Not(g.Equal(target, np.int64(ignored))))

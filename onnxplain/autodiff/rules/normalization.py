@@ -22,18 +22,18 @@ from onnxplain.autodiff.table import vjp
 class Standardised:
     """x̂ and r, and the axes over which they are."""
 
-    x: gs.Variable
-    rate: gs.Variable
+    x: gs.Tensor
+    rate: gs.Tensor
     axes: Sequence[int]
 
-    def gradient(self, g: GradientBuilder, dx: gs.Variable) -> gs.Tensor:
+    def gradient(self, g: GradientBuilder, dx: gs.Tensor) -> gs.Tensor:
         """From the gradient of x̂ to that of x."""
         along = g.Mul(self.x, _mean(g, g.Mul(self.x, dx), self.axes))
         return g.Mul(self.rate, g.Sub(g.Sub(dx, _mean(g, dx, self.axes)), along))
 
 
 def _standardise(
-    g: GradientBuilder, x: gs.Variable, axes: Sequence[int], epsilon: float
+    g: GradientBuilder, x: gs.Tensor, axes: Sequence[int], epsilon: float
 ) -> Standardised:
     centred = g.Sub(x, _mean(g, x, axes))
     rate = _rate(g, _mean(g, g.square(centred), axes), epsilon)
@@ -45,11 +45,11 @@ def _count(g: GradientBuilder, s: NodeView, hat: Standardised) -> gs.Tensor:
     return g.Cast(g.Div(g.Size(s.x), g.Size(hat.rate)), to=TensorProto.FLOAT)
 
 
-def _mean(g: GradientBuilder, x: gs.Variable, axes: Sequence[int]) -> gs.Tensor:
+def _mean(g: GradientBuilder, x: gs.Tensor, axes: Sequence[int]) -> gs.Tensor:
     return g.ReduceMean(x, np.array(axes), keepdims=1)
 
 
-def _rate(g: GradientBuilder, variance: gs.Variable, epsilon: float) -> gs.Tensor:
+def _rate(g: GradientBuilder, variance: gs.Tensor, epsilon: float) -> gs.Tensor:
     return g.Reciprocal(g.Sqrt(g.Add(variance, F32(epsilon))))
 
 
@@ -57,12 +57,12 @@ def _epsilon(s: NodeView) -> float:
     return float(s.attr("epsilon", 1e-5))
 
 
-def _per_channel(g: GradientBuilder, s: NodeView, values: gs.Variable) -> gs.Tensor:
+def _per_channel(g: GradientBuilder, s: NodeView, values: gs.Tensor) -> gs.Tensor:
     """Values of the shape (C,), shaped to broadcast to x of (N, C, ...)."""
     return g.Reshape(values, np.array([-1] + [1] * (g.rank(s.x) - 2)))
 
 
-def _channel_sum(g: GradientBuilder, s: NodeView, x: gs.Variable) -> gs.Tensor:
+def _channel_sum(g: GradientBuilder, s: NodeView, x: gs.Tensor) -> gs.Tensor:
     """The sums of each channel of (N, C, ...), of the shape (C,)."""
     return g.sum(x, _all_but_channels(g, s), keepdims=False)
 
@@ -77,6 +77,7 @@ def batch_normalization(
 ) -> tuple[gs.Tensor | None, ...]:
     if s.attr("training_mode", 0):
         return _training_batch_normalization(g, s, dy, *dstatistics)
+    assert dy is not None  # there is no other output
     x, scale, _, mean, variance = s.inputs
     rate = _rate(g, variance, _epsilon(s))
     gain = g.Mul(scale, rate)
@@ -141,7 +142,7 @@ def _groups(g: GradientBuilder, s: NodeView) -> Standardised:
     return _standardise(g, _grouped(g, s, s.x), [2], _epsilon(s))
 
 
-def _grouped(g: GradientBuilder, s: NodeView, x: gs.Variable) -> gs.Tensor:
+def _grouped(g: GradientBuilder, s: NodeView, x: gs.Tensor) -> gs.Tensor:
     """(N, C, ...) as (N, groups, elements)."""
     return g.Reshape(x, np.array([0, s.attr("num_groups"), -1]))
 
@@ -215,7 +216,7 @@ def lrn(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
 
 
 def _channel_window_mean(
-    g: GradientBuilder, s: NodeView, x: gs.Variable, before: int, after: int
+    g: GradientBuilder, s: NodeView, x: gs.Tensor, before: int, after: int
 ) -> gs.Tensor:
     """The mean over windows of channels; beyond the first and the last there are zeros."""
     rows = g.Unsqueeze(g.Reshape(x, np.array([0, 0, -1])), [1])

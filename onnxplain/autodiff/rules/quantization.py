@@ -37,7 +37,7 @@ _LARGEST = {
 @vjp("QuantizeLinear", domain=_MICROSOFT)
 def quantize_linear(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     scale, zero = (_spread(g, s, s.input(i)) for i in (1, 2))
-    if s.x.name in g.carried:
+    if s.x.name in g.walk.carried:
         return g.Div(dy, scale)
     q = g.Div(s.x, scale)
     if zero is not None:
@@ -70,7 +70,7 @@ def _range(dtype: np.dtype[Any]) -> tuple[float, float]:
     return low - 0.5, low + 2**bits - 0.5  # halves are rounded to even
 
 
-def _spread(g: GradientBuilder, s: NodeView, values: gs.Variable | None) -> gs.Tensor | None:
+def _spread(g: GradientBuilder, s: NodeView, values: gs.Tensor | None) -> gs.Tensor | None:
     """Scales or zero points in a shape that broadcasts to that of x.
 
     They hold for all of x, by index of an axis, or by block of neighbours along it.

@@ -18,7 +18,7 @@ from onnxplain.autodiff.table import vjp, vjp_table
 from onnxplain.transforms.builder import Operator
 
 
-def kept(g: GradientBuilder, s: NodeView, reduced: gs.Variable) -> gs.Tensor:
+def kept(g: GradientBuilder, s: NodeView, reduced: gs.Tensor) -> gs.Tensor:
     """`reduced`, of the shape of the output, with the axes that are reduced as 1."""
     axes = s.input(1)
     if s.attr("keepdims", 1) or axes is None:
@@ -26,12 +26,12 @@ def kept(g: GradientBuilder, s: NodeView, reduced: gs.Variable) -> gs.Tensor:
     return g.Unsqueeze(reduced, axes)
 
 
-def spread(g: GradientBuilder, s: NodeView, reduced: gs.Variable) -> gs.Tensor:
+def spread(g: GradientBuilder, s: NodeView, reduced: gs.Tensor) -> gs.Tensor:
     """`reduced`, of the shape of the output, repeated to the shape of the input."""
     return g.Expand(kept(g, s, reduced), g.shape(s.x))
 
 
-def over_axes(reduce: Operator, s: NodeView, x: gs.Variable) -> gs.Tensor:
+def over_axes(reduce: Operator, s: NodeView, x: gs.Tensor) -> gs.Tensor:
     """A reduction over the axes of the node, which stay as 1."""
     axes = gs.Variable.empty() if s.input(1) is None else s.input(1)
     return reduce(x, axes, keepdims=1, noop_with_empty_axes=s.attr("noop_with_empty_axes", 0))
@@ -98,7 +98,7 @@ def cum_prod(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     return g.Where(zero, through_zero, g.Div(_from_later(g, s, g.Mul(dy, s.y)), s.x))
 
 
-def _from_later(g: GradientBuilder, s: NodeView, dy: gs.Variable) -> gs.Tensor:
+def _from_later(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     """The sum of what reaches all outputs that an element enters."""
     exclusive, reverse = s.attr("exclusive", 0), s.attr("reverse", 0)
     return g.CumSum(dy, s.inputs[1], exclusive=exclusive, reverse=1 - reverse)

@@ -50,12 +50,12 @@ def max_roi_pool(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
     return _from_maxima(g, s, _with_idle_row(g, dy), batch, rows, columns)
 
 
-def _with_idle_row(g: GradientBuilder, dy: gs.Variable) -> gs.Tensor:
+def _with_idle_row(g: GradientBuilder, dy: gs.Tensor) -> gs.Tensor:
     """The gradient with that of one more region, 0: most operators cannot do with no region."""
     return g.Pad(dy, np.array([0, 0, 0, 0, 1, 0, 0, 0]))
 
 
-def _samples(g: GradientBuilder, s: NodeView, regions: gs.Variable, axis: int) -> Points:
+def _samples(g: GradientBuilder, s: NodeView, regions: gs.Tensor, axis: int) -> Points:
     """Where RoiAlign samples an axis; weights make the mean of a bin."""
     bins = s.attr(("output_height", "output_width")[axis], 1)
     half_pixel = s.attr("coordinate_transformation_mode", "half_pixel") == "half_pixel"
@@ -80,7 +80,7 @@ def _samples(g: GradientBuilder, s: NodeView, regions: gs.Variable, axis: int) -
     return Points(g.Min(g.Max(place, F32(0)), g.Sub(size, F32(1))), weight, used)
 
 
-def _elements(g: GradientBuilder, s: NodeView, regions: gs.Variable, axis: int) -> Points:
+def _elements(g: GradientBuilder, s: NodeView, regions: gs.Tensor, axis: int) -> Points:
     """The elements of each bin of MaxRoiPool along an axis."""
     bins = s.attr("pooled_shape")[axis]
     begin, end = (
@@ -100,13 +100,13 @@ def _elements(g: GradientBuilder, s: NodeView, regions: gs.Variable, axis: int) 
     return Points(g.Cast(inside, to=TensorProto.INT64), g.indicator(used), used)
 
 
-def _bound(g: GradientBuilder, s: NodeView, regions: gs.Variable, column: int) -> gs.Tensor:
+def _bound(g: GradientBuilder, s: NodeView, regions: gs.Tensor, column: int) -> gs.Tensor:
     """One side of each region, (R, 1, 1), in elements of the picture."""
     side = g.Unsqueeze(g.Gather(regions, np.array([column]), axis=1), np.array([2]))
     return g.Mul(side, F32(s.attr("spatial_scale", 1.0)))
 
 
-def _numbers(g: GradientBuilder, counts: gs.Variable) -> gs.Tensor:
+def _numbers(g: GradientBuilder, counts: gs.Tensor) -> gs.Tensor:
     """0, 1, 2 ... up to the largest count."""
     return g.Range(F32(0), g.ReduceMax(counts, keepdims=0), F32(1))
 
@@ -128,8 +128,8 @@ def _corners(g: GradientBuilder, size: gs.Tensor, points: Points) -> Points:
 def _from_averages(
     g: GradientBuilder,
     s: NodeView,
-    dy: gs.Variable,
-    batch: gs.Variable,
+    dy: gs.Tensor,
+    batch: gs.Tensor,
     rows: Points,
     columns: Points,
 ) -> gs.Tensor:
@@ -164,8 +164,8 @@ def _matrix(g: GradientBuilder, size: gs.Tensor, points: Points) -> gs.Tensor:
 def _from_maxima(
     g: GradientBuilder,
     s: NodeView,
-    dy: gs.Variable,
-    batch: gs.Variable,
+    dy: gs.Tensor,
+    batch: gs.Tensor,
     rows: Points,
     columns: Points,
 ) -> gs.Tensor:
@@ -192,9 +192,7 @@ def _from_maxima(
     return g.Transpose(g.Reshape(summed, shape), perm=[1, 0, 2, 3])
 
 
-def _pairs(
-    g: GradientBuilder, combine: Operator, rows: gs.Variable, columns: gs.Variable
-) -> gs.Tensor:
+def _pairs(g: GradientBuilder, combine: Operator, rows: gs.Tensor, columns: gs.Tensor) -> gs.Tensor:
     """(R, bins, a) with (R, bins, b): (R, rows of bins, columns of bins, a b)."""
     down = g.Unsqueeze(rows, np.array([2, 4]))
     across = g.Unsqueeze(columns, np.array([1, 3]))

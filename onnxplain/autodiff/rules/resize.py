@@ -7,40 +7,30 @@ pictures can afford. The region of `tf_crop_and_resize` and the scales get no gr
 
 from __future__ import annotations
 
-import itertools
-import math
 from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
+from onnxplain.autodiff.gradient_builder import GradientBuilder
 from onnxplain.autodiff.node_view import NodeView
 from onnxplain.autodiff.table import vjp
-
-_REPEATING = {
-    ("asymmetric", "floor"),
-    *itertools.product(
-        ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel"),
-        ("round_prefer_ceil", "round_prefer_floor"),
-    ),
-}
-"""Coordinates and roundings with which `nearest` at a whole scale repeats each element."""
 
 
 @vjp("Resize")
 def resize(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
-    axes = [g.axis(s.x, axis) for axis in s.attr("axes", range(g.rank(s.x)))]
-    scales = [_scale(g, s, place, axis) for place, axis in enumerate(axes)]
-    factors = _factors(g, s, axes, scales)
-    if factors:
-        mean = g.AveragePool(dy, kernel_shape=factors, strides=factors)
-        return g.Mul(mean, F32(math.prod(factors)))
+    axes, scales = axes_and_scales(g, s)
     matrix = _matrix_of_axes if _keeps_aspect(s) else _matrix_of_axis
     for place, axis in enumerate(axes):
         if scales[place] != 1:
             dy = _applied(g, dy, matrix(g, s, place, axes), axis, g.rank(s.x))
     return dy
+
+
+def axes_and_scales(g: GradientBuilder, s: NodeView) -> tuple[list[int], list[float | None]]:
+    """The axes that a Resize names, and their scales, None where one is not known."""
+    axes = [g.axis(s.x, axis) for axis in s.attr("axes", range(g.rank(s.x)))]
+    return axes, [_scale(g, s, place, axis) for place, axis in enumerate(axes)]
 
 
 def _scale(g: GradientBuilder, s: NodeView, place: int, axis: int) -> float | None:
@@ -54,23 +44,6 @@ def _scale(g: GradientBuilder, s: NodeView, place: int, axis: int) -> float | No
     if isinstance(before, int) and isinstance(after, int):
         return after / before
     return 1.0 if before is not None and before == after else None
-
-
-def _factors(
-    g: GradientBuilder, s: NodeView, axes: list[int], scales: list[float | None]
-) -> list[int]:
-    """How often the spatial axes repeat each element, if that is what the node does; else empty."""
-    coordinates = s.attr("coordinate_transformation_mode", "half_pixel")
-    rounding = s.attr("nearest_mode", "round_prefer_floor")
-    factors = dict.fromkeys(range(g.rank(s.x)), 1)
-    factors |= {axis: int(n) for axis, n in zip(axes, scales, strict=True) if n and n % 1 == 0}
-    repeats = (
-        s.attr("mode", "nearest") == "nearest"
-        and (coordinates, rounding) in _REPEATING
-        and all(factors[axis] == n for axis, n in zip(axes, scales, strict=True))
-    )
-    batch, channels, *spatial = factors.values()
-    return spatial if repeats and batch == channels == 1 and max(spatial, default=1) > 1 else []
 
 
 def _matrix_of_axis(g: GradientBuilder, s: NodeView, place: int, axes: list[int]) -> gs.Tensor:
@@ -93,9 +66,9 @@ def _matrix_of_axes(g: GradientBuilder, s: NodeView, place: int, axes: list[int]
 
 
 def _rerun(
-    g: GradientBuilder, s: NodeView, x: gs.Variable, places: list[int], **changed: Any
+    g: GradientBuilder, s: NodeView, x: gs.Tensor, places: list[int], **changed: Any
 ) -> gs.Tensor:
-    """The node with another input, and what it is told about the axes at `places`."""
+    """The node with another input, for the axes at `places` alone."""
     roi, scales, sizes = (gs.Variable.empty() for _ in range(3))
     if _crops(s):
         count = len(s.attr("axes", range(g.rank(s.x))))
@@ -113,7 +86,7 @@ def _identity(g: GradientBuilder, size: gs.Tensor) -> gs.Tensor:
 
 
 def _applied(
-    g: GradientBuilder, dy: gs.Variable, matrix: gs.Variable, axis: int, rank: int
+    g: GradientBuilder, dy: gs.Tensor, matrix: gs.Tensor, axis: int, rank: int
 ) -> gs.Tensor:
     """The matrix times `dy`, along one axis."""
     if axis == rank - 2:

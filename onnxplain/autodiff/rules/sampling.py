@@ -46,7 +46,7 @@ class Taps:
     slope: gs.Tensor
 
     @classmethod
-    def at(cls, g: GradientBuilder, places: gs.Variable, mode: str) -> Taps:
+    def at(cls, g: GradientBuilder, places: gs.Tensor, mode: str) -> Taps:
         """The taps around places (N, samples) on an axis without ends."""
         weights = np.array(_WEIGHTS[mode], np.float32)
         order = np.arange(len(weights), dtype=np.float32)
@@ -78,7 +78,7 @@ class Samples:
     """
 
     def __init__(
-        self, g: GradientBuilder, x: gs.Variable, sizes: Sequence[gs.Tensor], axes: Sequence[Taps]
+        self, g: GradientBuilder, x: gs.Tensor, sizes: Sequence[gs.Tensor], axes: Sequence[Taps]
     ) -> None:
         """Join the taps of all axes: (N, samples, every combination)."""
         self._g, self._x, self._axes = g, x, axes
@@ -96,7 +96,7 @@ class Samples:
         """The samples."""
         return self._g.sum(self._weighted(self._taps()), [3], keepdims=False)
 
-    def to_input(self, dy: gs.Variable) -> gs.Tensor:
+    def to_input(self, dy: gs.Tensor) -> gs.Tensor:
         """Gradient of `x`."""
         g = self._g
         parts = g.Reshape(self._weighted(g.Unsqueeze(dy, np.array([3]))), np.array([0, 0, -1]))
@@ -104,7 +104,7 @@ class Samples:
         summed = g.ScatterElements(zeros, self._index, parts, axis=2, reduction="add")
         return g.Reshape(summed, g.Shape(self._x))
 
-    def to_places(self, dy: gs.Variable) -> list[gs.Tensor]:
+    def to_places(self, dy: gs.Tensor) -> list[gs.Tensor]:
         """Gradient of the places, one for each axis."""
         g = self._g
         products = g.Mul(self._taps(), g.Unsqueeze(dy, np.array([3])))
@@ -120,13 +120,13 @@ class Samples:
         elements = self._g.GatherElements(self._flat, self._index, axis=2)
         return self._g.Reshape(elements, self._shape)
 
-    def _weighted(self, taps: gs.Variable) -> gs.Tensor:
+    def _weighted(self, taps: gs.Tensor) -> gs.Tensor:
         return self._g.Mul(taps, self._g.Unsqueeze(self._weight, np.array([1])))
 
     def _product(self, factors: Sequence[gs.Tensor]) -> gs.Tensor:
         return functools.reduce(functools.partial(self._pairs, self._g.Mul), factors)
 
-    def _pairs(self, combine: Operator, a: gs.Variable, b: gs.Variable) -> gs.Tensor:
+    def _pairs(self, combine: Operator, a: gs.Tensor, b: gs.Tensor) -> gs.Tensor:
         """Every tap of `a` with every one of `b`."""
         g = self._g
         both = combine(g.Unsqueeze(a, np.array([3])), g.Unsqueeze(b, np.array([2])))

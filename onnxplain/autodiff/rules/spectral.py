@@ -25,6 +25,7 @@ from onnxplain.autodiff.scatter import (
 )
 from onnxplain.autodiff.table import vjp, zero_gradient
 from onnxplain.errors import GradientError
+from onnxplain.transforms.builder import Value
 
 zero_gradient("BlackmanWindow HammingWindow HannWindow MelWeightMatrix".split())
 
@@ -37,7 +38,8 @@ def dft(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
         dx = _irfft_adjoint(g, s, dy, axis, length)
         taken = size(g, s.x, axis)
         return pad(g, dx, g.rank(s.x), {axis: (0, minus(g, taken, _bins(g, length)))})
-    length = _length(g, s.input(1)) if s.input(1) else size(g, s.x, axis)
+    given = s.input(1)
+    length = size(g, s.x, axis) if given is None else _length(g, given)
     dx = _adjoint(g, dy, axis, length, parts=size(g, s.x, -1), inverse=inverse)
     return pad(g, dx, g.rank(s.x), {axis: (0, minus(g, size(g, s.x, axis), length))})
 
@@ -45,7 +47,8 @@ def dft(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
 @vjp("STFT")
 def stft(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor | None, ...]:
     """Each frame transformed back, windowed, and added where it was cut out."""
-    signal, step, window, frame_length = (s.input(i) for i in range(4))
+    signal, step = s.inputs[:2]
+    window, frame_length = s.input(2), s.input(3)
     if frame_length is not None:
         length = _length(g, frame_length)
     else:
@@ -62,7 +65,7 @@ def stft(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor | No
 
 
 def _axis(g: GradientBuilder, s: NodeView) -> int:
-    """An attribute before opset 20, an input from there on."""
+    """An attribute before opset 20, an input from then on."""
     if s.opset < 20:
         return g.axis(s.x, s.attr("axis", 1))
     if s.input(2) is None:
@@ -76,7 +79,7 @@ def _axis(g: GradientBuilder, s: NodeView) -> int:
     return g.axis(s.x, given[0])
 
 
-def _length(g: GradientBuilder, given: gs.Variable) -> Size:
+def _length(g: GradientBuilder, given: gs.Tensor) -> Size:
     known = g.ints(given)
     if known is not None:
         return known[0]
@@ -91,7 +94,7 @@ def _bins(g: GradientBuilder, length: Size) -> Size:
 def _transform(
     g: GradientBuilder, x: gs.Tensor, axis: int, length: Size, inverse: int = 0, onesided: int = 0
 ) -> gs.Tensor:
-    """The DFT of `length`, for which zeros are put behind `x`."""
+    """The DFT of `length`, for which zeros are appended to `x`."""
     dft_length = scalar(g, length)
     kind = {"inverse": inverse, "onesided": onesided}
     if g.graph.opset < 20:
@@ -120,5 +123,5 @@ def _irfft_adjoint(
     return g.Mul(dx, g.Reshape(weight, [-1] + [1] * (g.rank(s.x) - 1 - axis)))
 
 
-def _as_float(g: GradientBuilder, length: Size) -> gs.Tensor:
+def _as_float(g: GradientBuilder, length: Size) -> Value:
     return F32(length) if isinstance(length, int) else g.Cast(length, to=TensorProto.FLOAT)

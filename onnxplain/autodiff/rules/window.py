@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,13 +13,14 @@ from onnxplain.autodiff.gradient_builder import GradientBuilder
 from onnxplain.autodiff.node_view import NodeView
 from onnxplain.errors import GradientError
 from onnxplain.tensors import Array
+from onnxplain.transforms.builder import Value
 
 Ints = Array
 """int64, one for each spatial axis."""
 
 
 class Known:
-    """Arithmetic on whole numbers known beforehand, under the names of the operators.
+    """Arithmetic on constant whole numbers, under the names of the operators.
 
     A formula that is to give constants where sizes are known is written once, for this or for `g`.
     """
@@ -49,7 +50,7 @@ class Window:
 
     @property
     def spans(self) -> Ints:
-        """What a dilated kernel stretches over."""
+        """The sizes of the dilated kernel."""
         return (self.kernel - 1) * self.dilations + 1
 
     @property
@@ -59,7 +60,7 @@ class Window:
 
     @property
     def static(self) -> bool:
-        """Whether padding is known beforehand. It is for windows that are dense."""
+        """Whether padding is constant. It is for windows that are dense."""
         return not isinstance(self.before, gs.Tensor)
 
     @property
@@ -83,17 +84,33 @@ class Window:
 
     @property
     def dense(self) -> bool:
-        """Whether windows begin at every place."""
+        """Whether windows begin at every position: strides are 1."""
         return bool((self.strides == 1).all())
 
 
-def input_window(g: GradientBuilder, s: NodeView, kernel: Sequence[int]) -> Window:
+def kernel_shape(g: GradientBuilder, s: NodeView) -> list[int]:
+    """The spatial sizes of the kernels of a convolution or a pool.
+
+    Raises:
+        GradientError: they are known only at run time.
+    """
+    kernel = s.attr("kernel_shape") or list((g.dims(s.inputs[1]) or ())[2:])
+    if not kernel or not all(isinstance(size, int) for size in kernel):
+        raise GradientError(
+            f"The {s.op} of node {s.node.name!r} has weights whose shape is known only at run "
+            "time: write the attribute kernel_shape, or explain a layer after this one."
+        )
+    return kernel
+
+
+def input_window(g: GradientBuilder, s: NodeView) -> Window:
     """The windows of a convolution or a pool over its input.
 
     Raises:
-        GradientError: `auto_pad` SAME_UPPER or SAME_LOWER together with dilations.
+        GradientError: `auto_pad` SAME_UPPER or SAME_LOWER together with dilations, or see
+            `kernel_shape`.
     """
-    bare = _bare(s, kernel)
+    bare = _bare(g, s)
     auto_pad = s.attr("auto_pad", "NOTSET")
     if not auto_pad.startswith("SAME"):
         return _with_pads(bare, s.attr("pads") if auto_pad == "NOTSET" else None)
@@ -109,14 +126,26 @@ def input_window(g: GradientBuilder, s: NodeView, kernel: Sequence[int]) -> Wind
     return _halved(o, bare, total, larger_after=auto_pad == "SAME_UPPER")
 
 
-def output_window(g: GradientBuilder, s: NodeView, kernel: Sequence[int]) -> Window:
+def static_window(g: GradientBuilder, s: NodeView) -> Window | None:
+    """The same, None where its padding is known only at run time; no node is added.
+
+    Raises:
+        GradientError: see `input_window`.
+    """
+    same = s.attr("auto_pad", "NOTSET").startswith("SAME")
+    if same and _static_sizes(g, s.x, _bare(g, s).strides != 1) is None:
+        return None
+    return input_window(g, s)
+
+
+def output_window(g: GradientBuilder, s: NodeView) -> Window:
     """The windows of a transposed convolution over its output."""
-    bare = _bare(s, kernel)
+    bare = _bare(g, s)
     auto_pad = s.attr("auto_pad", "NOTSET")
-    extra = np.array(s.attr("output_padding", [0] * len(kernel)))
+    extra = np.array(s.attr("output_padding", 0 * bare.kernel))
     o: Any = Known
     if "output_shape" in s.attrs:
-        o, sizes = _sizes(g, s.x, np.full(len(kernel), True))
+        o, sizes = _sizes(g, s.x, bare.kernel > 0)
         whole = o.Add(o.Mul(o.Sub(sizes, np.array(1)), bare.strides), bare.spans + extra)
         total = o.Max(o.Sub(whole, np.array(s.attr("output_shape"))), np.array(0))
     elif auto_pad.startswith("SAME"):
@@ -126,15 +155,15 @@ def output_window(g: GradientBuilder, s: NodeView, kernel: Sequence[int]) -> Win
     return _halved(o, bare, total, larger_after=auto_pad == "SAME_UPPER")
 
 
-def spatial_shape(g: GradientBuilder, x: gs.Variable) -> gs.Tensor:
-    """The sizes behind batch and channels, int64."""
+def spatial_shape(g: GradientBuilder, x: gs.Tensor) -> gs.Tensor:
+    """The sizes after batch and channels, int64."""
     known = known_sizes(g, x)
     if known is not None:
         return g.constant(known)
     return g.Slice(g.shape(x), np.array([2]), np.array([np.iinfo(np.int64).max]))
 
 
-def known_sizes(g: GradientBuilder, x: gs.Variable) -> Ints | None:
+def known_sizes(g: GradientBuilder, x: gs.Tensor) -> Ints | None:
     """The same where all of them are static, else None."""
     sizes = (g.dims(x) or (None,) * 3)[2:]
     known = [size for size in sizes if isinstance(size, int)]
@@ -144,7 +173,7 @@ def known_sizes(g: GradientBuilder, x: gs.Variable) -> Ints | None:
 def known_positions(g: GradientBuilder, s: NodeView, win: Window) -> Ints | None:
     """The number of windows along each axis of a convolution's or pool's input, None if unknown.
 
-    As ONNX Runtime counts them: windows that `ceil_mode` adds must not begin behind the input,
+    As ONNX Runtime counts them: windows that `ceil_mode` adds must not begin after the input,
     which onnx's shape inference overlooks before opset 22.
     """
     sizes = known_sizes(g, s.x)
@@ -158,13 +187,13 @@ def known_positions(g: GradientBuilder, s: NodeView, win: Window) -> Ints | None
 
 
 def positions(g: GradientBuilder, s: NodeView, win: Window) -> gs.Tensor:
-    """The same as an int64 tensor, known beforehand or not."""
+    """The same as an int64 tensor, constant or not."""
     known = known_positions(g, s, win)
     return g.Shape(s.y, start=2) if known is None else g.constant(known)
 
 
-def padded(g: GradientBuilder, x: gs.Variable, win: Window) -> tuple[gs.Tensor, Window]:
-    """The same windows over a tensor that is padded beforehand, if a node could not pad it."""
+def padded(g: GradientBuilder, x: gs.Tensor, win: Window) -> tuple[gs.Tensor, Window]:
+    """The same windows over a tensor padded by a node of its own, where no attribute can."""
     if win.static:
         return x, win
     none = np.zeros(2, np.int64)
@@ -172,72 +201,36 @@ def padded(g: GradientBuilder, x: gs.Variable, win: Window) -> tuple[gs.Tensor, 
     return g.Pad(x, pads), replace(win, before=0 * win.kernel, after=0 * win.kernel)
 
 
-def crop(g: GradientBuilder, x: gs.Variable, before: Any, shape: Any, win: Window) -> gs.Tensor:
+def crop(g: GradientBuilder, x: gs.Tensor, before: Any, shape: Any, win: Window) -> gs.Tensor:
     """The part of `x` that begins at `before` and has the spatial shape `shape`."""
     return g.Slice(x, before, g.Add(before, shape), win.axes)
 
 
+Back = Callable[[GradientBuilder, NodeView, gs.Tensor, Window], gs.Tensor]
+"""From the gradient at each window to that of the input of a node."""
+
+Spread = Callable[[GradientBuilder, NodeView, gs.Tensor, Value, Window], gs.Tensor]
+"""The form of `spread`."""
+
+
 def spread(
-    g: GradientBuilder,
-    dy: gs.Variable,
-    weights: gs.Variable,
-    win: Window,
-    s: NodeView,
-    group: int = 1,
+    g: GradientBuilder, s: NodeView, dy: gs.Tensor, weights: Value, win: Window
 ) -> gs.Tensor:
     """The weights times `dy`, laid at each window and added up: of the size of the input of `s`.
 
     `weights` are (channels of dy, channels / group, *kernel), like those of ConvTranspose.
     """
-    form: dict[str, Any] = {**win.form, "group": group}
-    before, after, left = _ends(g, s, win)
-    # On CUDA, ONNX Runtime has no ConvTranspose with other padding before than after.
-    if after is not None and (before == after).all():
-        pads = [*before.tolist(), *after.tolist()]
-        return g.ConvTranspose(dy, weights, pads=pads, output_padding=left.tolist(), **form)
-    whole = g.ConvTranspose(dy, weights, output_padding=(win.strides - 1).tolist(), **form)
-    return crop(g, whole, before, spatial_shape(g, s.x), win)
+    left = (win.strides - 1).tolist()
+    form = {**win.form, "group": s.attr("group", 1)}
+    whole = g.ConvTranspose(dy, weights, output_padding=left, **form)
+    return crop(g, whole, win.before, spatial_shape(g, s.x), win)
 
 
-def spaced(g: GradientBuilder, s: NodeView, dy: gs.Variable, win: Window) -> tuple[gs.Tensor, bool]:
-    """`dy` at every place where a window could begin, with zeros where none does.
-
-    Where that number is not known beforehand, which the answer tells, zeros may follow that are too
-    many.
-    """
-    _, after, left = _ends(g, s, win)
-    known = after is not None
-    apart = g.ConvTranspose(
-        g.Reshape(dy, g.Concat(np.array([-1, 1]), positions(g, s, win), axis=0)),
-        np.ones((1, 1, *np.ones_like(win.kernel)), np.float32),
-        strides=win.strides.tolist(),
-        output_padding=(left if known else win.strides - 1).tolist(),
-    )
-    channels = g.dim(s.inputs[1], 0)
-    return g.Reshape(
-        apart, g.Concat(np.array([-1]), channels, g.Shape(apart, start=2), axis=0)
-    ), known
-
-
-def _ends(g: GradientBuilder, s: NodeView, win: Window) -> tuple[Any, Ints | None, Ints]:
-    """Padding before and after, as far as windows reach, and what the last window leaves of it.
-
-    What is after is None where the sizes are known only at run time.
-    """
-    nothing = 0 * win.kernel
-    if win.dense:
-        return win.before, win.after, nothing
-    sizes, count = known_sizes(g, s.x), known_positions(g, s, win)
-    if sizes is None or count is None:
-        return win.before, None, nothing
-    left = sizes + win.before + win.after - (count - 1) * win.strides - win.spans
-    return win.before, win.after + np.maximum(-left, 0), np.maximum(left, 0)
-
-
-def _bare(s: NodeView, kernel: Sequence[int]) -> Window:
-    ones, none = np.ones(len(kernel), np.int64), np.zeros(len(kernel), np.int64)
+def _bare(g: GradientBuilder, s: NodeView) -> Window:
+    kernel = np.array(kernel_shape(g, s))
+    ones, none = np.ones_like(kernel), np.zeros_like(kernel)
     strides, dilations = (np.array(s.attr(name, ones)) for name in ("strides", "dilations"))
-    return Window(np.array(kernel), strides, dilations, none, none)
+    return Window(kernel, strides, dilations, none, none)
 
 
 def _with_pads(win: Window, pads: Sequence[int] | None) -> Window:
@@ -255,12 +248,18 @@ def _halved(o: Any, win: Window, total: Any, larger_after: bool) -> Window:
     return replace(win, before=before, after=after)
 
 
-def _sizes(g: GradientBuilder, x: gs.Variable, needed: Ints) -> tuple[Any, Any]:
-    """The spatial sizes of `x`, known beforehand where they are needed, and what reckons with them.
+def _sizes(g: GradientBuilder, x: gs.Tensor, needed: Array) -> tuple[Any, Any]:
+    """The spatial sizes of `x`, and what computes with them: constants where they can be.
 
-    That is the graph itself where they are not known.
+    Where a size that is needed is known only at run time, that is the graph itself.
     """
+    static = _static_sizes(g, x, needed)
+    return (g, spatial_shape(g, x)) if static is None else (Known, static)
+
+
+def _static_sizes(g: GradientBuilder, x: gs.Tensor, needed: Array) -> Ints | None:
+    """The spatial sizes of `x`, 1 in place of one not needed; None if one is missing."""
     dims = (g.dims(x) or (None, None))[2:] or [None] * len(needed)
-    if all(isinstance(d, int) or not need for d, need in zip(dims, needed, strict=True)):
-        return Known, np.array([d if isinstance(d, int) else 1 for d in dims])
-    return g, spatial_shape(g, x)
+    if any(need and not isinstance(d, int) for d, need in zip(dims, needed, strict=True)):
+        return None
+    return np.array([d if isinstance(d, int) else 1 for d in dims])

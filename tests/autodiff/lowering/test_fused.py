@@ -16,7 +16,7 @@ from onnx import ModelProto, load_model, parser
 from scipy.special import erf
 
 from onnxplain.autodiff.lowering.attention import undo_attention
-from onnxplain.autodiff.lowering.fused import undo_fusions
+from onnxplain.autodiff.lowering.fused import decompose_fused
 from onnxplain.errors import GradientError
 from onnxplain.model.load import load
 from onnxplain.model.model import Model
@@ -121,7 +121,7 @@ def model_of(
 
 
 def undone(model: Model) -> Model:
-    return undo_attention(undo_fusions(model))
+    return undo_attention(decompose_fused(model))
 
 
 @pytest.mark.parametrize("opset", [18, 21])
@@ -203,7 +203,7 @@ def test_layout_of_one_processor_is_refused(tmp_path: Path) -> None:
     if not any("nchwc" in operator for operator in operators(load(saved))):
         pytest.skip("ONNX Runtime does not change the layout on this processor")
     with pytest.raises(GradientError, match=r"nchwc::\w+ .* ORT_ENABLE_EXTENDED"):
-        undo_fusions(load(saved))
+        decompose_fused(load(saved))
 
 
 def optimised(model: Path, level: str, folder: Path) -> Path:

@@ -7,7 +7,7 @@ import pytest
 from gradcheck import gradients, normal
 from gradcheck.agreement import agreeing, operators
 
-from onnxplain.autodiff.lowering import prepare
+from onnxplain.autodiff.lowering import lower
 from onnxplain.autodiff.lowering.inlining import inline_control_flow
 
 CASES = {
@@ -95,6 +95,6 @@ def test_a_list_made_in_a_loop() -> None:
             { go2 = Identity(go) h2 = Mul(h, x) a2 = SequenceInsert(a, h2) }>
           y = ConcatFromSequence<axis=0>(r) }"""
     x = np.array([2, -3], np.float32)
-    changed = agreeing(source, prepare, {"x": x})
+    changed = agreeing(source, lower, {"x": x})
     found = gradients(changed, {"x": x}, {"y": np.ones(6, np.float32)}, ["x"])
     np.testing.assert_allclose(found["x"], 2 * x + 3 * x**2 + 4 * x**3)  # of x² + x³ + x⁴

@@ -23,7 +23,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from onnxplain.analysis.score import find_score
 from onnxplain.autodiff.differentiate import SEED, differentiate
-from onnxplain.autodiff.lowering import prepare
+from onnxplain.autodiff.lowering import lower
 from onnxplain.model.load import load
 from onnxplain.model.model import Model
 from onnxplain.tensors import Array
@@ -35,7 +35,7 @@ PICTURE = normal(1, 3, 224, 224).astype(np.float16).astype(np.float32)
 def gradient(model: Model) -> Array:
     """Of one logit at the picture."""
     (spec,) = model.inputs
-    differentiated = differentiate(prepare(model), find_score(model).logit, [spec.name])
+    differentiated = differentiate(lower(model), find_score(model).logit, [spec.name])
     seed = np.zeros((1, 1000), np.float32)
     seed[0, 282] = 1
     run = onnxruntime_function(differentiated.proto)
@@ -136,7 +136,7 @@ def test_gradient_of_weights_in_int8(tmp_path: Path) -> None:
 def test_weights_names_and_metadata_stay(name: str) -> None:
     model = load(MODELS / f"{name}.onnx")
     before = model.proto.SerializeToString(deterministic=True)
-    prepared = agreeing(model.proto, prepare, {model.inputs[0].name: PICTURE}, rtol=1e-4, atol=1e-5)
+    prepared = agreeing(model.proto, lower, {model.inputs[0].name: PICTURE}, rtol=1e-4, atol=1e-5)
     assert model.proto.SerializeToString(deterministic=True) == before
     assert prepared.metadata == model.metadata
     assert set(prepared.wiring.tensors()) >= set(model.wiring.tensors())
@@ -150,7 +150,7 @@ def test_external_weights_stay_where_they_are(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     proto = onnx.load(MODELS / "squeezenet1_1.onnx")
     onnx.save(proto, path, save_as_external_data=True, location="weights", size_threshold=1024)
-    prepared = prepare(load(path))
+    prepared = lower(load(path))
     assert prepared.folder == tmp_path
     places = {t.name: t for t in onnx.load(path, load_external_data=False).graph.initializer}
     external = [t for t in prepared.proto.graph.initializer if t.external_data]
@@ -161,7 +161,7 @@ def test_external_weights_stay_where_they_are(tmp_path: Path) -> None:
 def test_what_onnx_runtime_saved_becomes_standard_onnx(tmp_path: Path) -> None:
     optimised("ORT_ENABLE_EXTENDED")(MODELS / "squeezenet1_1.onnx", tmp_path / "saved.onnx")
     saved = load(tmp_path / "saved.onnx")
-    prepared = prepare(saved).proto
+    prepared = lower(saved).proto
     assert {entry.domain for entry in saved.proto.opset_import} > {"", "com.microsoft"}
     assert {entry.domain for entry in prepared.opset_import} == {""}
     onnx.checker.check_model(prepared, full_check=True)

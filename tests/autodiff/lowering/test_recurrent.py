@@ -11,7 +11,7 @@ from gradcheck.agreement import agreeing, operators
 from gradcheck.reference import onnxruntime_function
 from onnx import ModelProto, TensorProto, helper
 
-from onnxplain.autodiff.lowering import prepare
+from onnxplain.autodiff.lowering import lower
 from onnxplain.autodiff.lowering.recurrent import unfold_recurrences
 from onnxplain.model.load import load
 from onnxplain.tensors import Array
@@ -104,7 +104,7 @@ def test_same_answers_from_a_scan(op: str, settings: dict[str, Any]) -> None:
 def test_gradient(name: str) -> None:
     op, settings = CASES[name]
     model, feeds = model_of(op, **settings)
-    check_gradient(prepare(load(model)).proto, feeds)
+    check_gradient(lower(load(model)).proto, feeds)
 
 
 def test_batch_first() -> None:
@@ -128,6 +128,6 @@ def test_any_length_and_batch() -> None:
     model, feeds = model_of("LSTM", without=("b", "h", "c"))
     for axis, name in enumerate(["steps", "batch"]):
         model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
-    prepared = prepare(load(model)).proto
+    prepared = lower(load(model)).proto
     for size in (1, 3):
         check_gradient(prepared, feeds | {"x": normal(size + 1, size, FEATURES)}, ["x"])

@@ -13,8 +13,8 @@ from gradcheck.reference import onnxruntime_function
 from onnx import parser
 
 from onnxplain.autodiff.differentiate import SEED, differentiate
-from onnxplain.autodiff.rules.convolution import SPARING
-from onnxplain.autodiff.table import STANDARD, Rules
+from onnxplain.autodiff.rules import LOW_MEMORY, STANDARD
+from onnxplain.autodiff.table import Rules
 from onnxplain.errors import GradientError
 from onnxplain.model.graph_index import attributes
 from onnxplain.model.load import load
@@ -100,7 +100,7 @@ def test_own_weights_give_the_same_gradient_without_a_turned_copy(channels: str)
     feeds = feeds_of("Conv", 2, channels)
     form = {"pads": [1, 0, 1, 0], "group": CHANNELS[channels][0]}
     model = load(single_node("Conv", feeds, constants=["w", "b"], **form))
-    spared = differentiate(model, "y0", ["x"], rules=STANDARD.replaced(SPARING)).proto
+    spared = differentiate(model, "y0", ["x"], rules=LOW_MEMORY).proto
     assert [node.op_type for node in spared.graph.node] == ["ConvTranspose", "Identity"]
     seed = normal(2, CHANNELS[channels][2], 9, 7, seed=3)
     (found,) = onnxruntime_function(spared)({SEED: seed})
@@ -118,7 +118,7 @@ def test_same_padding_with_strides_and_sizes_of_which_only_one_is_known(size: in
     check_gradient(model, {"x": normal(2, 2, size, 8), "w": normal(3, 2, 3, 4)}, rtol=1e-4)
 
 
-@pytest.mark.parametrize("rules", [STANDARD, STANDARD.replaced(SPARING)], ids=["fast", "sparing"])
+@pytest.mark.parametrize("rules", [STANDARD, LOW_MEMORY], ids=["fast", "low memory"])
 @pytest.mark.parametrize("form", [{"auto_pad": "SAME_UPPER"}, {"pads": [0, 1, 2, 1]}], ids=str)
 @pytest.mark.parametrize("strides", [[1, 1], [2, 2]])
 def test_transposed_convolutions_are_padded_as_cuda_takes_them(

@@ -9,7 +9,7 @@ from gradcheck.reference import onnxruntime_function
 from onnx import TensorProto, parser
 
 from onnxplain.autodiff.differentiate import SEED, differentiate
-from onnxplain.autodiff.lowering import prepare
+from onnxplain.autodiff.lowering import lower
 from onnxplain.errors import GradientError
 from onnxplain.model.load import load
 from onnxplain.tensors import Array
@@ -186,7 +186,7 @@ def test_dropout_passes_on_what_it_kept(ratio: float | None, training: bool) -> 
     """The answer is x times what the gradient must be, in the same run."""
     given = None if ratio is None else np.array(ratio, np.float32)
     feeds = {"x": np.ones((20, 20), np.float32), "ratio": given, "training": np.array(training)}
-    model = prepare(load(single_node("Dropout", feeds, constants=["ratio"])))
+    model = lower(load(single_node("Dropout", feeds, constants=["ratio"])))
     proto = differentiate(model, "y0", ["x"], ["y0"]).proto
     seed = np.full((20, 20), 3, np.float32)
     y, dx = onnxruntime_function(proto)({**feeds, SEED: seed})

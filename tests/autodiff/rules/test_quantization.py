@@ -10,7 +10,7 @@ from gradcheck.reference import onnxruntime_function
 from onnx import ModelProto, numpy_helper, parser
 
 from onnxplain.autodiff.differentiate import GRADIENT, SEED, differentiate
-from onnxplain.autodiff.lowering import prepare
+from onnxplain.autodiff.lowering import lower
 from onnxplain.model.load import load
 from onnxplain.tensors import Array
 
@@ -124,7 +124,7 @@ def test_gradient_of_a_prepared_product(body: str) -> None:
     )
     model.graph.initializer.append(numpy_helper.from_array(WHOLE, "w"))
     x, seed = normal(3, 8) / 4, normal(3, 5, seed=1)
-    found = gradients(prepare(load(model)), {"x": x}, {"y": seed}, ["x"])
+    found = gradients(lower(load(model)), {"x": x}, {"y": seed}, ["x"])
     np.testing.assert_allclose(found["x"], seed @ (WHOLE * F32(0.02)).T, rtol=1e-5, atol=1e-6)
 
 
