@@ -2,18 +2,33 @@
 
 import numpy as np
 import pytest
-from explainer.formulas import AS_IT_IS, NET_R_SHAPES, OPTIONS, linear, model, noise, noise_picture
+from explainer.formulas import (
+    AS_IT_IS,
+    INPUT,
+    NET_R_SHAPES,
+    OF_TRANSFORMERS,
+    OPTIONS,
+    linear,
+    model,
+    noise,
+    noise_picture,
+)
 from numpy.testing import assert_allclose, assert_array_equal
 from onnx import numpy_helper
 from scipy.special import expit, softmax
 
 from onnxplain import Explainer
 from onnxplain.errors import TargetError
+from onnxplain.methods.registry import METHODS
 from onnxplain.targets import Element, Similarity
 
 PICTURE = noise_picture()
 
 every_method = pytest.mark.parametrize("method", NET_R_SHAPES)
+
+
+def test_every_method_is_among_these() -> None:
+    assert {*NET_R_SHAPES, *OF_TRANSFORMERS} == set(METHODS)
 
 
 @every_method
@@ -31,7 +46,8 @@ def test_values_are_raw_and_the_heatmap_lies_on_the_picture(net_r: Explainer, me
     assert_array_equal(found.picture, PICTURE)
     assert found.target.index == 2
     assert found.target.label == "c"
-    assert found.layer == raw.layer == (None if method in ("occlusion", "rise") else "relu2")
+    of_input = found.values.shape == INPUT and method != "guided_gradcam"
+    assert found.layer == raw.layer == (None if of_input else "relu2")
 
 
 def test_heatmap_range_says_which_values_0_and_1_stand_for(net_r: Explainer) -> None:
