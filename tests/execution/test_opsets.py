@@ -8,15 +8,16 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from gradcheck.reference import float64_function, slope
-from methods.cases import Case
 from numpy.testing import assert_allclose
-from references import gradcam, layer, nets, perturbation
-from references.onnx_calls import load
+from references import gradcam, layer, perturbation
 from tiny import Array, noise, tiny
 
 from onnxplain import Explainer
 from onnxplain.errors import ModelError
+from tools.cases import nets
+from tools.cases.models import Case
+from tools.cases.onnx_calls import load
+from tools.gradcheck.reference import float64_function, slope
 
 X = noise(1, 3, 20, 26)
 TARGET = 2

@@ -15,7 +15,6 @@ from explainer.formulas import (
 )
 from numpy.testing import assert_allclose, assert_array_equal
 from onnx import numpy_helper
-from references import nets
 from scipy.special import expit, softmax
 from tiny import run
 
@@ -23,6 +22,7 @@ from onnxplain import Explainer
 from onnxplain.errors import TargetError
 from onnxplain.methods.registry import METHODS
 from onnxplain.targets import Element, Similarity
+from tools.cases import nets
 
 PICTURE = noise_picture()
 

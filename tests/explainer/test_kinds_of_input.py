@@ -18,10 +18,10 @@ from explainer.formulas import (
 )
 from numpy.testing import assert_allclose, assert_array_equal
 from onnx import numpy_helper
-from references import nets
 
 from onnxplain import Explainer
 from onnxplain.errors import ModelError, PictureError
+from tools.cases import nets
 
 PICTURE = noise_picture()
 

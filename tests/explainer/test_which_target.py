@@ -15,12 +15,12 @@ from explainer.formulas import (
     noise_picture,
 )
 from numpy.testing import assert_allclose, assert_array_equal
-from references import nets
 
 from onnxplain import Explainer
 from onnxplain.errors import TargetError
 from onnxplain.runtime.session import Session
 from onnxplain.targets import Element, Mask, Similarity
+from tools.cases import nets
 
 PICTURE = noise_picture()
 

@@ -9,11 +9,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from methods.cases import CASES, Array, Case
 from numpy.testing import assert_allclose, assert_array_equal
-from references import nets
 from references.layer import ablationcam, cam, eigencam, reciprocam
-from references.onnx_calls import load
 from references.perturbation import (
     occlusion,
     rise,
@@ -26,6 +23,9 @@ from scipy.ndimage import gaussian_filter
 
 from onnxplain import Explainer
 from onnxplain.errors import LayerError, OptionError
+from tools.cases import nets
+from tools.cases.models import CASES, Array, Case
+from tools.cases.onnx_calls import load
 
 
 def close(found: Array, expected: Array, tolerance: float) -> None:

@@ -9,7 +9,12 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, helper, version_converter
 
-from gradcheck.reference import (
+from onnxplain.autodiff.differentiate import GRADIENT, SEED, differentiate
+from onnxplain.errors import GradientError
+from onnxplain.model.load import load
+from onnxplain.model.model import Model, opset_of
+from onnxplain.tensors import Array
+from tools.gradcheck.reference import (
     Feeds,
     Function,
     agrees,
@@ -17,11 +22,6 @@ from gradcheck.reference import (
     onnxruntime_function,
     slope,
 )
-from onnxplain.autodiff.differentiate import GRADIENT, SEED, differentiate
-from onnxplain.errors import GradientError
-from onnxplain.model.load import load
-from onnxplain.model.model import Model, opset_of
-from onnxplain.tensors import Array
 
 _LOWEST_OPSET = 18
 _STEP = {"float64": 1e-4, "float32": 1e-2}
