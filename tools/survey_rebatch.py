@@ -6,7 +6,7 @@ enough, whether `make_batch_dynamic` is, and the largest difference between a ba
 three single runs, relative to the largest output. "spread" is how far apart the three single runs
 are: a difference means something only where it is far below the spread.
 
-    python tools/survey_rebatch.py EXPORTS [FAMILY...]
+    python -m tools.survey_rebatch EXPORTS [FAMILY...]
 
 EXPORTS is a folder; files that are already there are not exported again.
 """
@@ -25,17 +25,11 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
+import tools.peers.torchvision_shim  # noqa: F401  (declares operators that torchvision needs)
 from onnxplain.tensors import FloatArray
 from onnxplain.transforms.dynamic_batch import make_batch_dynamic
 
-# The registry's torchvision is built for CUDA. Its Python models run on any torch once the two
-# operators exist for which it registers shape functions on import.
-_OPS = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
-for _name in ("nms", "qnms"):
-    if not hasattr(torch.ops.torchvision, _name):
-        _OPS.define(f"{_name}(Tensor x) -> Tensor")  # type: ignore[no-untyped-call]
-
-from torchvision import models as zoo  # type: ignore[import-untyped] # noqa: E402
+from torchvision import models as zoo  # type: ignore[import-untyped] # isort: skip # after the shim
 
 
 class UNet(nn.Module):

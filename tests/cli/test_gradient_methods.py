@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import pytest
 from onnx import helper
+from references.paths import guided_ig
+from scipy.ndimage import gaussian_filter
 
 # The red square of the picture, as the model's first channel holds it; each logit is a mean of 64.
 SQUARE = np.zeros((8, 8), np.float32)
@@ -86,17 +88,53 @@ def test_smoothgrad_without_noise_is_the_gradient(cli, squares, picture, tmp_pat
     np.testing.assert_allclose(explained(outcome, tmp_path)[0][0], 2 * SQUARE / 64, rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("method", "options"),
-    [("blur_ig", ["--max-sigma", "3"]), ("guided_ig", ["--fraction", "0.5", "--steps", "20"])],
-)
-def test_other_paths(cli, squares, picture, tmp_path, method, options):
-    outcome = cli("run", squares, picture, "-m", method, *options, "--json")
+@pytest.fixture
+def shades(tmp_path):
+    """A picture whose pixels all have another red, and that red in [0, 1], (8, 8)."""
+    red = np.random.default_rng(0).permutation(64).reshape(8, 8) * 4 + 3
+    picture = np.zeros((8, 8, 3), np.uint8)
+    picture[..., 2] = red
+    path = tmp_path / "shades.png"
+    cv2.imwrite(str(path), picture)
+    return path, red / 255
+
+
+def test_blur_ig_takes_its_sigma(cli, squares, shades, tmp_path):
+    """∫ 2γγ' is γ² between the ends of the path, at each pixel."""
+    path, red = shades
+    outcome = cli("run", squares, path, "-m", "blur_ig", "--max-sigma", "3", "--json")
     values, manifest = explained(outcome, tmp_path)
-    gap = manifest["diagnostics"]["completeness_gap"]
-    change = values.sum() - gap
-    assert 0 < change <= 12 / 64 + 1e-6
-    assert abs(gap) < 0.1 * change
+    blurred = gaussian_filter(red, 3.0, mode="reflect", truncate=8)
+    np.testing.assert_allclose(values[0], (red**2 - blurred**2) / 64, atol=1e-6)
+    assert not values[1:].any()
+    assert manifest["parameters"]["max_sigma"] == 3
+    assert manifest["diagnostics"]["completeness_gap"] == pytest.approx(0, abs=1e-5)
+
+
+def test_guided_ig_takes_its_fraction_corridor_and_steps(cli, squares, shades, tmp_path):
+    path, red = shades
+    options = {"fraction": 0.1, "max_distance": 0.2, "steps": 20}
+    flags = [text for name, value in options.items() for text in (flag(name), value)]
+    outcome = cli("run", squares, path, "-m", "guided_ig", *flags, "--json")
+    values, manifest = explained(outcome, tmp_path)
+    x = np.stack([red, np.zeros((8, 8)), np.zeros((8, 8))])
+    first = np.zeros_like(x)
+    first[0] = 1
+
+    def expected(**changed):
+        return guided_ig(x, np.zeros_like(x), lambda at: 2 * at * first / 64, **options | changed)
+
+    largest = np.abs(expected()).max()
+    np.testing.assert_allclose(values, expected(), atol=1e-4 * largest)
+    for changed in ({"fraction": 0.25}, {"max_distance": 0.02}, {"steps": 200}):
+        assert np.abs(expected(**changed) - expected()).max() > 1e-2 * largest
+    assert options.items() <= manifest["parameters"].items()
+    gap = values.sum() - (red**2).sum() / 64
+    assert manifest["diagnostics"]["completeness_gap"] == pytest.approx(gap, abs=1e-6)
+
+
+def flag(name):
+    return "--" + name.replace("_", "-")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 from references.layer import ablationcam
-from references.onnx_calls import part
 from references.perturbation import occlusion
 from tiny import Array, noise, run, tiny
 
@@ -22,6 +21,7 @@ from onnxplain import Explainer
 from onnxplain.errors import ModelError, OptionError
 from onnxplain.runtime import batching
 from onnxplain.runtime.session import OutOfMemoryError, Session
+from tools.cases.onnx_calls import part
 
 X = noise(1, 3, 8, 8)
 WINDOW = {"window": 3, "stride": 2, "fill": "zeros", "target": 1}

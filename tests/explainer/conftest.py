@@ -1,10 +1,10 @@
 """What several of these tests explain."""
 
 import pytest
-from references import nets
 
 from onnxplain import Explainer
 from onnxplain.images.preprocess import Preprocess
+from tools.cases import nets
 
 
 @pytest.fixture(scope="package")

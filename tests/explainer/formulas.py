@@ -39,33 +39,47 @@ def noise_picture(height: int = 33, width: int = 47) -> Array:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
 
-NET_R_SHAPES = {
-    "scorecam": (5, 7),
-    "ablationcam": (5, 7),
-    "reciprocam": (5, 7),
-    "cam": (5, 7),
-    "eigencam": (5, 7),
-    "feature_maps": (8, 5, 7),
-    "occlusion": (3, 20, 26),
-    "rise": (3, 20, 26),
+GRID = (5, 7)
+"""Of the last layer of net R that has rows and columns."""
+INPUT = (3, 20, 26)
+"""Of net R."""
+NET_R_SHAPES: Mapping[str, tuple[int, ...]] = {
+    **dict.fromkeys(
+        "scorecam ablationcam reciprocam cam regression_activation_map eigencam gradcam gradcam++ "
+        "smooth_gradcam++ xgradcam hirescam layercam eigengradcam".split(),
+        GRID,
+    ),
+    "feature_maps": (8, *GRID),
+    **dict.fromkeys(
+        "occlusion rise lime kernelshap gradient input_x_gradient smoothgrad smoothgrad_squared "
+        "vargrad integrated_gradients blur_ig guided_ig expected_gradients guided_backprop "
+        "deconvnet guided_gradcam deeplift lrp activation_maximization".split(),
+        INPUT,
+    ),
 }
-"""Every method, and the shape of its values for net R."""
+"""Every method that explains a convolutional network, and the shape of its values for net R."""
 
-OF_GRADIENTS = (
-    "gradient input_x_gradient smoothgrad smoothgrad_squared vargrad integrated_gradients blur_ig "
-    "expected_gradients guided_backprop deconvnet deeplift lrp gradcam gradcam++ xgradcam hirescam "
-    "layercam eigengradcam smooth_gradcam++ guided_gradcam"
-).split()
-"""Methods with gradients whose targets share all passes but the backward one."""
+OF_TRANSFORMERS = ("attention_rollout", "legrad", "vit_reciprocam")
+"""Methods that net R, which has no tokens, can't show."""
+
+ADAPTIVE = ("guided_ig", "activation_maximization")
+"""Methods whose samples depend on the target, so that several targets share no forward pass."""
+
+BLOCKS = np.arange(20)[:, None] // 5 * 4 + np.arange(26) // 7
+"""4 by 4 blocks of 5 rows and 7 columns, the last of 5."""
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "rise": {"samples": 30},
+    "lime": {"samples": 40, "segments": BLOCKS},
+    "kernelshap": {"samples": 40, "segments": BLOCKS},
+    "guided_ig": {"steps": 4},
+    "activation_maximization": {"steps": 4},
     "smoothgrad": {"samples": 3},
     "smoothgrad_squared": {"samples": 3},
     "vargrad": {"samples": 3},
     "smooth_gradcam++": {"samples": 3},
     "integrated_gradients": {"steps": 4},
     "blur_ig": {"steps": 4, "max_sigma": 4.0},
-    "expected_gradients": {"samples": 3, "baselines": noise(2, 3, 20, 26)},
+    "expected_gradients": {"samples": 3, "baselines": noise(2, *INPUT)},
 }
 """What keeps a method short."""

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from explainer.formulas import AS_IT_IS, NET_R_SHAPES, OPTIONS, linear, model, noise, noise_picture
 from numpy.testing import assert_allclose, assert_array_equal
-from references import nets
 
 from onnxplain import Explainer
 from onnxplain.errors import LayerError, MapError, ModelError, OptionError, TargetError
+from tools.cases import nets
 
 PICTURE = noise_picture()
 

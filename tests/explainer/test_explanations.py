@@ -2,18 +2,35 @@
 
 import numpy as np
 import pytest
-from explainer.formulas import AS_IT_IS, NET_R_SHAPES, OPTIONS, linear, model, noise, noise_picture
+from explainer.formulas import (
+    AS_IT_IS,
+    INPUT,
+    NET_R_SHAPES,
+    OF_TRANSFORMERS,
+    OPTIONS,
+    linear,
+    model,
+    noise,
+    noise_picture,
+)
 from numpy.testing import assert_allclose, assert_array_equal
 from onnx import numpy_helper
 from scipy.special import expit, softmax
+from tiny import run
 
 from onnxplain import Explainer
 from onnxplain.errors import TargetError
+from onnxplain.methods.registry import METHODS
 from onnxplain.targets import Element, Similarity
+from tools.cases import nets
 
 PICTURE = noise_picture()
 
 every_method = pytest.mark.parametrize("method", NET_R_SHAPES)
+
+
+def test_every_method_is_among_these() -> None:
+    assert {*NET_R_SHAPES, *OF_TRANSFORMERS} == set(METHODS)
 
 
 @every_method
@@ -31,7 +48,8 @@ def test_values_are_raw_and_the_heatmap_lies_on_the_picture(net_r: Explainer, me
     assert_array_equal(found.picture, PICTURE)
     assert found.target.index == 2
     assert found.target.label == "c"
-    assert found.layer == raw.layer == (None if method in ("occlusion", "rise") else "relu2")
+    of_input = found.values.shape == INPUT and method != "guided_gradcam"
+    assert found.layer == raw.layer == (None if of_input else "relu2")
 
 
 def test_heatmap_range_says_which_values_0_and_1_stand_for(net_r: Explainer) -> None:
@@ -47,17 +65,19 @@ def test_heatmap_range_says_which_values_0_and_1_stand_for(net_r: Explainer) -> 
     assert_allclose(low + found.heatmap * (high - low), lost, atol=1e-5)
 
 
-def test_score_is_what_the_model_answers(net_r: Explainer) -> None:
-    x, _ = net_r.preprocess.apply(PICTURE.astype(np.float32))
-    logits = net_r.attribute(np.repeat(x, 5, axis=0), "cam", range(5)).scores
-    probabilities = np.exp(logits) / np.exp(logits).sum()
-    top = int(logits.argmax())
-    by_logit = net_r.explain(PICTURE, "eigencam")
-    by_probability = net_r.explain(PICTURE, "eigencam", score="probability")
-    assert (by_logit.target.index, by_logit.score_kind) == (top, "logit")
-    assert by_logit.score == logits[top]
-    assert by_probability.score_kind == "probability"
-    assert by_probability.score == pytest.approx(probabilities[top], rel=1e-6)
+@pytest.mark.parametrize("method", ["eigencam", "scorecam", "gradient", "eigengradcam"])
+@pytest.mark.parametrize("score", ["logit", "probability"])
+def test_score_is_what_the_model_answers(net_r: Explainer, method: str, score: str) -> None:
+    same_size = PICTURE[:20, :26]  # nothing is resized
+    x = ((same_size / 255 - 0.5) / 0.2).transpose(2, 0, 1)[None].astype(np.float32)
+    (logits,) = run(nets.net_r(), {"x": x})
+    answers = {"logit": logits, "probability": softmax(logits.astype(np.float64), axis=1)}[score][0]
+    assert len(set(answers)) == 5
+    top = int(answers.argmax())
+    for target, index in (("top1", top), (0, 0), (3, 3)):
+        found = net_r.explain(same_size, method, target, score=score)
+        assert (found.target.index, found.score_kind) == (index, score)
+        assert found.score == pytest.approx(answers[index], rel=1e-4)
 
 
 @pytest.mark.parametrize("shape", ["N,3", "N,3,1,1", "N,1,1,3", "N,1,3"])

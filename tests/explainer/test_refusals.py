@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from explainer.formulas import AS_IT_IS, OPTIONS, linear, model, noise, noise_picture
 from numpy.testing import assert_allclose, assert_array_equal
-from references import nets
 
 from onnxplain import Explainer, Explanation
 from onnxplain.errors import (
@@ -17,6 +16,7 @@ from onnxplain.errors import (
 )
 from onnxplain.images.preprocess import Preprocess
 from onnxplain.methods.occlusion import Occlusion
+from tools.cases import nets
 
 PICTURE = noise_picture()
 

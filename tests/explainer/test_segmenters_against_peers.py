@@ -8,11 +8,11 @@ import onnx
 import pytest
 
 torch = pytest.importorskip("torch")
-from peers.gradcam import PGC  # noqa: E402  (imports torch)
-from pytorch_grad_cam.utils.model_targets import SemanticSegmentationTarget  # noqa: E402
-
 from onnxplain import Explainer  # noqa: E402
 from onnxplain.targets import Region  # noqa: E402
+from tools.peers.gradcam import PGC  # noqa: E402  (imports torch)
+
+from pytorch_grad_cam.utils.model_targets import SemanticSegmentationTarget  # noqa: E402 # isort: skip # after the shim
 
 pytestmark = pytest.mark.peers
 

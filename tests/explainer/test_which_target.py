@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 from explainer.formulas import (
+    ADAPTIVE,
     AS_IT_IS,
     NET_R_SHAPES,
-    OF_GRADIENTS,
     OPTIONS,
     linear,
     model,
@@ -15,12 +15,12 @@ from explainer.formulas import (
     noise_picture,
 )
 from numpy.testing import assert_allclose, assert_array_equal
-from references import nets
 
 from onnxplain import Explainer
 from onnxplain.errors import TargetError
 from onnxplain.runtime.session import Session
 from onnxplain.targets import Element, Mask, Similarity
+from tools.cases import nets
 
 PICTURE = noise_picture()
 
@@ -33,7 +33,7 @@ def test_ways_to_say_a_class(net_r: Explainer, target: Any) -> None:
     assert_array_equal(found.values, same.values)
 
 
-@pytest.mark.parametrize("method", [*NET_R_SHAPES, *OF_GRADIENTS])
+@pytest.mark.parametrize("method", [method for method in NET_R_SHAPES if method not in ADAPTIVE])
 def test_targets_share_the_work_and_get_what_they_get_alone(net_r: Explainer, method: str) -> None:
     options = {"score": "logit"} | OPTIONS.get(method, {})
     # How the model takes batches is known now.

@@ -1,6 +1,6 @@
 """Ours and the torch libraries' maps are the same, on the same weights and pictures.
 
-`tools/parity.py` prints the deviations that are bounded here.
+`python -m tools.parity` prints the deviations that are bounded here.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,23 +9,23 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from methods import parity  # noqa: E402  (it imports torch)
-from methods.cases import CASES  # noqa: E402
-from methods.parity import FEW_CHANNELS, Row, Sides  # noqa: E402
+from tools.cases.models import CASES  # noqa: E402  (what follows imports torch)
+from tools.parity import maps  # noqa: E402
+from tools.parity.maps import FEW_CHANNELS, Row, Sides  # noqa: E402
 
 pytestmark = pytest.mark.peers
 
 EXPORTS = ("resnet18", "vit", "swin")
 SLOW = {
-    *(("efficientnet", one) for one in (parity.eigencam, parity.of_superpixels)),
-    *(("resnet18", one) for one in (parity.scorecam, parity.ablationcam, parity.of_superpixels)),
-    *(("swin", one) for one in parity.COMPARISONS),
+    *(("efficientnet", one) for one in (maps.eigencam, maps.of_superpixels)),
+    *(("resnet18", one) for one in (maps.scorecam, maps.ablationcam, maps.of_superpixels)),
+    *(("swin", one) for one in maps.COMPARISONS),
 }
 """Hundreds of forwards of a larger model, or the SVD of a large grid."""
 COMPARED = [
     pytest.param(model, one, marks=[pytest.mark.slow] if (model, one) in SLOW else [])
     for model in (*FEW_CHANNELS, *EXPORTS)
-    for one in parity.COMPARISONS
+    for one in maps.COMPARISONS
 ]
 
 
@@ -41,7 +41,7 @@ def test_same_map(model: str, compare: Callable[[Sides], Iterator[Row]]) -> None
     torch.set_num_threads(1)
     # The ResNet's scores are small differences of large sums, and so is what the ViT's lose with a
     # channel that only its last block reads.
-    loose = model == "resnet18" or (model, compare) == ("vit", parity.ablationcam)
+    loose = model == "resnet18" or (model, compare) == ("vit", maps.ablationcam)
     tolerance = 1e-4 if loose else 1e-5
     found = [row for sides in sides_of(model) for row in compare(sides)]
     assert found

@@ -9,18 +9,23 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from methods.cases import CASES, Array, Case
 from numpy.testing import assert_allclose, assert_array_equal
-from references import nets
 from references.layer import ablationcam, cam, eigencam, reciprocam
-from references.onnx_calls import load
-from references.perturbation import occlusion, rise, rise_expectation_linear, rise_second_moment
+from references.perturbation import (
+    occlusion,
+    rise,
+    rise_expectation_linear,
+    rise_second_moment,
+    seeded_rise_masks,
+)
 from references.perturbation import scorecam as reference_scorecam
-from references.resize import upsample_half_pixel
 from scipy.ndimage import gaussian_filter
 
 from onnxplain import Explainer
 from onnxplain.errors import LayerError, OptionError
+from tools.cases import nets
+from tools.cases.models import CASES, Array, Case
+from tools.cases.onnx_calls import load
 
 
 def close(found: Array, expected: Array, tolerance: float) -> None:
@@ -194,19 +199,6 @@ def test_occlusion(name: str, window: Any, stride: Any) -> None:
     assert_allclose(found, expected, rtol=0, atol=1e-5 * abs(case.score()(case.x)))
 
 
-def drawn_masks(samples: int, grid: int, keep: float, seed: int, size: tuple[int, int]) -> Array:
-    """RISE's masks (samples, H, W) as its docstring says they are drawn."""
-    random = np.random.default_rng(seed)
-    grids = (random.random((samples, grid, grid)) < keep).astype(np.float64)
-    cells = [-(-side // grid) for side in size]
-    tops, lefts = (random.integers(0, cell, (samples, 1, 1)).ravel() for cell in cells)
-    masks = np.empty((samples, *size))
-    for mask, cell_values, top, left in zip(masks, grids, tops, lefts, strict=True):
-        large = upsample_half_pixel(cell_values, ((grid + 1) * cells[0], (grid + 1) * cells[1]))
-        mask[:] = large[top : top + size[0], left : left + size[1]]
-    return masks
-
-
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -223,7 +215,7 @@ def test_rise(name: str, options: dict[str, Any]) -> None:
     own = {"grid": 7, "keep": 0.5, "seed": 0, "score": "probability"} | options
     score = case.score(own.pop("score"))
     height, width = case.x.shape[2:]
-    masks = drawn_masks(**own, size=(height, width))
+    masks = seeded_rise_masks(**own, size=(height, width))
     expected = rise(case.x, case.black, score, masks, own["keep"])
     close(case.attribute("rise", **options), np.broadcast_to(expected, (3, height, width)), 2e-5)
 
@@ -258,7 +250,7 @@ def test_rise_of_a_linear_score_is_the_closed_form() -> None:
             p=keep,
         )
 
-    masks = drawn_masks(samples, grid, keep, 7, size)
+    masks = seeded_rise_masks(samples, grid, keep, 7, size)
     flat = masks.reshape(samples, -1)
     assert_allclose(found[0], map_of(masks.mean(axis=0), flat.T @ flat / samples), atol=1e-4)
 
@@ -309,7 +301,7 @@ def test_baseline(name: str) -> None:
         reference_scorecam(case.run("relu1")[0], case.x, baseline, probability),
         2e-5,
     )
-    masks = drawn_masks(20, 7, 0.5, 0, (20, 26))
+    masks = seeded_rise_masks(20, 7, 0.5, 0, (20, 26))
     close(
         case.attribute("rise", samples=20, baseline=given)[0],
         rise(case.x, baseline, probability, masks, 0.5),

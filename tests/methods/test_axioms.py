@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from methods.cases import CASES, MODELS, Array, Case
 from methods.formulas import of_two
 from numpy.testing import assert_allclose, assert_array_equal
 from onnx import helper, numpy_helper
@@ -17,6 +16,7 @@ from onnx.compose import add_prefix, merge_models
 
 from onnxplain import Explainer
 from onnxplain.targets import Mask
+from tools.cases.models import CASES, MODELS, Array, Case
 
 SHIPPED = ["efficientnet", "squeezenet"]
 IG: dict[str, Any] = {"baseline": "zeros", "steps": 20}

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from methods.cases import CASES as MODELS
 from tiny import Array, noise, run, tiny
 
 from onnxplain import Explainer
 from onnxplain.errors import GradientError, TargetError
 from onnxplain.targets import Similarity
+from tools.cases.models import CASES as MODELS
 
 ONES = np.ones((2, 1), np.float32)
 TAIL = "  y = MatMul(h, ONES)"

@@ -6,10 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from methods.cases import CASES, Array
 from numpy.testing import assert_allclose
 from references import gradcam as reference
-from references import nets
 from references.resize import upsample_half_pixel
 from scipy.special import softmax
 from tiny import noise, tiny
@@ -18,6 +16,8 @@ from onnxplain import Explainer
 from onnxplain.errors import LayerError, MapError, OptionError
 from onnxplain.results.render.sheet import contact_sheet
 from onnxplain.runtime.session import Session
+from tools.cases import nets
+from tools.cases.models import CASES, Array
 
 # --- net T --------------------------------------------------------------------------------------
 
@@ -121,7 +121,7 @@ FORMULAS: dict[str, Callable[[Array, Array], Array]] = {
 def net_r_at(layer: str, x: Array, target: int, score: str) -> tuple[Array, Array]:
     """The activation and the gradient by it, from the weights of the linear layer."""
     case = CASES["net_r"]()
-    from methods.cases import run
+    from tools.cases.models import run
 
     def value(tensor: str) -> Array:
         return run(case.model, ("x",), tensor)({"x": x})[0].astype(np.float64)

@@ -1,6 +1,6 @@
 """Grad-CAM and its kin are those of the torch libraries, on the same weights, class by class.
 
-`tools/parity.py` prints the deviations that are bounded here.
+`python -m tools.parity` prints the deviations that are bounded here.
 """
 
 from collections.abc import Iterable
@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from methods.cases import CASES  # noqa: E402  (what follows imports torch)
-from methods.gradcam_parity import export_rows, rows  # noqa: E402
-from methods.parity import DEFAULT_LAYER, FEW_CHANNELS, Row, Sides  # noqa: E402
-from peers.exports import NETS  # noqa: E402
+from tools.cases.models import CASES  # noqa: E402  (what follows imports torch)
+from tools.parity.gradcam import export_rows, rows  # noqa: E402
+from tools.parity.maps import DEFAULT_LAYER, FEW_CHANNELS, Row, Sides  # noqa: E402
+from tools.peers.exports import NETS  # noqa: E402
 
 pytestmark = pytest.mark.peers
 

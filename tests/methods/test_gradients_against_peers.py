@@ -1,6 +1,6 @@
 """Our gradients, at and around a sample, are those of captum and of PAIR's saliency.
 
-`tools/parity.py` prints the deviations that are bounded here.
+`python -m tools.parity` prints the deviations that are bounded here.
 """
 
 import functools
@@ -14,13 +14,13 @@ import pytest
 from onnxplain import Explainer
 
 torch = pytest.importorskip("torch")
-from methods.gradient_parity import (  # noqa: E402
+from tools.parity.gradients import (  # noqa: E402
     CLASSES,
     GradientRow,
     both_sides,
     gradient_rows,
 )
-from peers.exports import exported  # noqa: E402
+from tools.peers.exports import exported  # noqa: E402
 
 pytestmark = [
     pytest.mark.peers,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from references import nets
 from tiny import tiny
 
 from onnxplain import Explainer
 from onnxplain.errors import GradientError
+from tools.cases import nets
 
 GUIDED, DECONVNET = "guided_backprop", "deconvnet"
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from methods.cases import CASES
 from methods.formulas import CUBIC, LINEAR, QUADRATIC, Array, explainer, of_two
 from numpy.testing import assert_allclose
 from references.paths import along, straight
@@ -17,6 +16,7 @@ from onnxplain.methods import integrated
 from onnxplain.methods.quadrature import nodes
 from onnxplain.runtime.session import Session
 from onnxplain.transforms.builder import PREFIX
+from tools.cases.models import CASES
 
 X, ABSENT, W = noise(1, 3, 6, 5), noise(1, 3, 6, 5, seed=2), noise(3, 6, 5, seed=1)
 RULES = ["gauss-legendre", *(f"riemann-{n}" for n in ("left", "right", "middle", "trapezoid"))]

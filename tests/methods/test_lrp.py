@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from methods.cases import CASES as MODELS
 from onnx import ModelProto, numpy_helper
 from tiny import Array, noise, run, tiny
 
@@ -16,6 +15,7 @@ from onnxplain import Explainer
 from onnxplain.errors import GradientError, OptionError, TargetError
 from onnxplain.methods.lrp import LRP
 from onnxplain.targets import Similarity
+from tools.cases.models import CASES as MODELS
 
 # The formulas, for one output neuron at a time: R_i = Σ_j (what i adds to j) / (what j gets) R_j.
 Rule = Callable[[Array, Array, Array], Array]

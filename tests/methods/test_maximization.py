@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from methods.cases import CASES, MODELS
 from numpy.testing import assert_allclose
 from tiny import noise, tiny
 
@@ -14,6 +13,7 @@ from onnxplain.cli.app import execute
 from onnxplain.errors import LayerError, OptionError
 from onnxplain.images.preprocess import Preprocess
 from onnxplain.methods.canvas import Adam, Canvas, View
+from tools.cases.models import CASES, MODELS
 
 FAST = {"steps": 100, "rate": 1.0, "jitter": 0, "zoom": 0}
 

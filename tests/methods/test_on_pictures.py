@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from methods.cases import CASES, MODELS
+
+from tools.cases.models import CASES, MODELS
 
 PICTURES = json.loads((MODELS / "pictures" / "pictures.json").read_text(encoding="utf-8"))
 PAIRS = {name: facts["objects"] for name, facts in PICTURES.items() if len(facts["objects"]) == 2}

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from methods.cases import CASES, Case
 from methods.formulas import LINEAR, QUADRATIC, Array, explainer, of_two
 from numpy.testing import assert_allclose
 from references.paths import along, guided_ig
@@ -13,6 +12,7 @@ from tiny import noise
 
 from onnxplain.errors import OptionError
 from onnxplain.methods.blur import Scales, cosines
+from tools.cases.models import CASES, Case
 
 X, W = noise(1, 3, 20, 26), noise(3, 20, 26, seed=1)
 

@@ -1,6 +1,6 @@
 """Our methods with other rules are captum's and zennit's, on the same weights, class by class.
 
-`tools/parity.py` prints the deviations that are bounded here.
+`python -m tools.parity` prints the deviations that are bounded here.
 """
 
 import importlib.util
@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 if importlib.util.find_spec("zennit") is None:
     pytest.skip("zennit is not installed", allow_module_level=True)
-from methods.propagation_parity import CLASSES, COMPOSITES, export_rows, rows  # noqa: E402
+from tools.parity.propagation import CLASSES, COMPOSITES, export_rows, rows  # noqa: E402
 
 pytestmark = [
     pytest.mark.peers,

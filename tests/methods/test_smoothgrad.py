@@ -4,7 +4,6 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from methods.cases import CASES
 from methods.formulas import CUBIC, LINEAR, QUADRATIC, Array, explainer
 from numpy.testing import assert_allclose, assert_array_equal
 from tiny import noise
@@ -12,6 +11,7 @@ from tiny import noise
 from onnxplain.errors import OptionError
 from onnxplain.methods.gradient import Gradient, InputXGradient
 from onnxplain.methods.smoothgrad import SmoothGrad, VarGrad
+from tools.cases.models import CASES
 
 X, W = noise(1, 3, 6, 5), noise(3, 6, 5, seed=1)
 FORMS = ["smoothgrad", "smoothgrad_squared", "vargrad"]

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from methods.cases import CASES, MODELS, Array, Case
 from numpy.testing import assert_allclose
 from tiny import noise, tiny
 
 from onnxplain import Explainer
 from onnxplain.errors import OptionError
 from onnxplain.methods.superpixels import coalitions
+from tools.cases.models import CASES, MODELS, Array, Case
 
 SIXTHS = np.kron(np.arange(6).reshape(2, 3), np.ones((10, 9), int))[:20, :26]
 WEIGHTS = noise(12, 2, seed=3)

@@ -4,14 +4,15 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx import numpy_helper
 from scipy.stats import spearmanr
 from tiny import noise, tiny
 
 from onnxplain import Explainer, sanity_check
+from onnxplain.cli import sanity
 from onnxplain.cli.app import execute
-from onnxplain.cli.sanity import _verdict
 from onnxplain.errors import ModelError, OptionError
 from onnxplain.metrics.sanity import SanityCheck, Stage, rank_correlation
 from onnxplain.model.load import load
@@ -114,17 +115,25 @@ def test_a_model_without_weights_has_nothing_to_forget() -> None:
     ],
 )
 def test_the_verdict_tells_a_map_that_stayed_from_one_that_came_back(
-    correlations: tuple[float | None, ...], words: str
+    correlations: tuple[float | None, ...],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    explainer = Explainer(
-        tiny("p = GlobalAveragePool(x)  y = Flatten(p)"), preprocess={"size": 8, "scale": 1 / 255}
-    )
-    picture = np.random.default_rng(0).integers(0, 255, (8, 8, 3)).astype(np.uint8)
-    trained = explainer.explain(picture, "input_x_gradient", 0)
     stages = tuple(
         Stage("node", depth, value, None) for depth, value in enumerate(correlations, start=1)
     )
-    assert words in _verdict(SanityCheck(trained, stages))
+
+    def check(explainer: Explainer, *asked: object, **options: object) -> SanityCheck:
+        return SanityCheck(explainer.explain(CHELSEA, "input_x_gradient", 0), stages)
+
+    monkeypatch.setattr(sanity, "sanity_check", check)
+    model = tmp_path / "model.onnx"
+    onnx.save(tiny("p = GlobalAveragePool(x)  y = Flatten(p)"), model)
+    asked = ["sanity", str(model), str(CHELSEA), "-m", "input_x_gradient", "--target", "0"]
+    assert execute([*asked, "-o", str(tmp_path)]) == 0
+    assert words in capfd.readouterr().out
 
 
 def test_the_command_prints_a_verdict_and_draws_the_maps(tmp_path, capfd) -> None:

@@ -1,13 +1,12 @@
 """Slow, literal implementations of the gradient-free methods, to measure fast ones against.
 
 Each function restates one paper's formula in numpy and scipy, one sample and one loop step at a
-time, in float64, and takes the model as a plain callable. Nothing here uses onnxplain, torch or
-OpenCV, so agreement with any of them is evidence.
+time, in float64, and takes the model as a plain callable, such as those of
+`tools.cases.onnx_calls`. Nothing here uses onnxplain, torch or OpenCV, so agreement with any of
+them is evidence.
 
 resize        bilinear interpolation, both conventions
 perturbation  scorecam, occlusion, rise: maps that come from a changed input
 layer         cam, ablationcam, reciprocam, eigencam: maps that come from a layer's activation
 paths         integrated gradients along any path, and the path that guided_ig takes
-nets          tiny ONNX models whose answers are worked out by hand
-onnx_calls    the callables above, made from an ONNX model with onnx and onnxruntime alone
 """

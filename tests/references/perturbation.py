@@ -148,6 +148,21 @@ def rise_masks(
     return masks
 
 
+def seeded_rise_masks(
+    samples: int, grid: int, keep: float, seed: int, size: tuple[int, int]
+) -> Float64:
+    """Masks (samples, H, W) as the method's docstring says that they are drawn."""
+    random = np.random.default_rng(seed)
+    grids = (random.random((samples, grid, grid)) < keep).astype(np.float64)
+    cells = [-(-side // grid) for side in size]
+    tops, lefts = (random.integers(0, cell, (samples, 1, 1)).ravel() for cell in cells)
+    masks = np.empty((samples, *size))
+    for mask, cell_values, top, left in zip(masks, grids, tops, lefts, strict=True):
+        large = upsample_half_pixel(cell_values, ((grid + 1) * cells[0], (grid + 1) * cells[1]))
+        mask[:] = large[top : top + size[0], left : left + size[1]]
+    return masks
+
+
 def rise_second_moment(size: tuple[int, int], cells: int, p: float) -> Float64:
     """E[M_q M_r] (H W, H W) of the masks that `rise_masks` draws.
 

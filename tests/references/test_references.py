@@ -9,7 +9,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from . import nets
+from tools.cases import nets
+from tools.cases.onnx_calls import element, part, probability
+
 from .layer import (
     ablationcam,
     ablationcam_weights,
@@ -23,7 +25,6 @@ from .layer import (
     spread_cell,
     window_cell,
 )
-from .onnx_calls import element, part, probability
 from .perturbation import (
     occlusion,
     rise,

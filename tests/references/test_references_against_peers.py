@@ -1,8 +1,8 @@
 """The references agree with the torch libraries on the same weights.
 
 Where a library deviates from the definition, its deviation is removed, or put into the reference,
-or measured; see `peers.maps`. The two shipped models are looked at through a few channels and
-windows, net R in full.
+or measured; see `tools.peers.maps`. The two shipped models are looked at through a few channels
+and windows, net R in full.
 """
 
 from collections.abc import Callable
@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from scipy.special import softmax
 
-from . import nets
+from tools.cases import nets
+from tools.cases.onnx_calls import element, load, part, probability
+
 from .layer import ablationcam, ablationcam_weights, cam, eigencam, orient
-from .onnx_calls import element, load, part, probability
 from .perturbation import occlusion, scorecam, scorecam_increases
 from .resize import upsample_align_corners
 
 torch = pytest.importorskip("torch")
-from peers import maps, modules  # noqa: E402  (they import torch)
+from tools.peers import maps, modules  # noqa: E402  (they import torch)
 
 pytestmark = pytest.mark.peers
 

@@ -13,12 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from gradcheck import gradients  # type: ignore[import-not-found]
-from gradcheck.reference import (  # type: ignore[import-not-found]
-    agrees,
-    float64_function,
-    onnxruntime_function,
-)
 from onnx import ModelProto, numpy_helper
 
 from onnxplain.autodiff.lowering import lower
@@ -27,6 +21,12 @@ from onnxplain.model.load import load
 from onnxplain.model.model import Model
 from onnxplain.tensors import Array
 from onnxplain.transforms.extract import with_outputs
+from tools.gradcheck import gradients
+from tools.gradcheck.reference import (
+    agrees,
+    float64_function,
+    onnxruntime_function,
+)
 from tools.gradients.cases import cases, older, parameters
 from tools.gradients.verdict import (
     BESIDE,

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import onnx
 import torch
-from gradcheck.reference import doubled  # type: ignore[import-not-found]
 from onnx import NodeProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
@@ -22,6 +21,7 @@ from onnxplain.model.graph_index import attributes
 from onnxplain.model.model import Model
 from onnxplain.tensors import Array, FloatArray
 from onnxplain.transforms.extract import with_outputs
+from tools.gradcheck.reference import doubled
 from tools.gradients.kernels import KERNELS, maxima
 from tools.gradients.ours import run
 

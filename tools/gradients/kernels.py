@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from gradcheck.reference import Pad  # type: ignore[import-not-found]
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops import op_layer_normalization
 from torch import Tensor
 from torch.nn import functional
 
 from onnxplain.tensors import Array
+from tools.gradcheck.reference import Pad
 
 _CONV = (functional.conv1d, functional.conv2d, functional.conv3d)
 _CONV_TRANSPOSE = (

@@ -6,12 +6,11 @@ import statistics
 import time
 from collections.abc import Iterator
 
-from peers.modules import torch_module  # type: ignore[import-not-found]
-
 from onnxplain.transforms.extract import with_outputs
 from tools.gradients import torch_side
 from tools.gradients.gaps import Gap, gaps
 from tools.gradients.ours import CONVOLUTIONAL, Subject, session
+from tools.peers.modules import torch_module
 
 HEADER = (
     "| model | by the picture | 1 - cosine | in float64 | by the layer | 1 - cosine | in float64 "

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from gradcheck import normal
-from gradcheck.agreement import agreeing, nodes, operators
-from gradcheck.reference import onnxruntime_function
 from onnx import ModelProto, TensorProto, helper, numpy_helper, parser, shape_inference
 
 from onnxplain.autodiff.lowering.float32 import to_float32
@@ -14,6 +11,9 @@ from onnxplain.model.external import weights
 from onnxplain.model.load import load
 from onnxplain.model.model import Model
 from onnxplain.model.shapes import infer_specs
+from tools.gradcheck import normal
+from tools.gradcheck.agreement import agreeing, nodes, operators
+from tools.gradcheck.reference import onnxruntime_function
 
 MODELS = {
     "arithmetic": """<ir_version: 8, opset_import: ["": 17]>

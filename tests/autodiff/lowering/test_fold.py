@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from gradcheck import normal
-from gradcheck.agreement import agreeing, operators
-from gradcheck.reference import onnxruntime_function
 from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
 
 from onnxplain.autodiff.lowering import fold
 from onnxplain.autodiff.lowering.fold import fold_constants
 from onnxplain.model.load import load
 from onnxplain.model.shapes import infer_specs
+from tools.gradcheck import normal
+from tools.gradcheck.agreement import agreeing, operators
+from tools.gradcheck.reference import onnxruntime_function
 
 X = normal(2, 3, 4)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from gradcheck import normal
-from gradcheck.agreement import agreeing, operators
-from gradcheck.reference import agrees, float64_function
 from onnx import parser
 
 from onnxplain.autodiff.lowering import functions
 from onnxplain.autodiff.lowering.functions import expand_functions
 from onnxplain.autodiff.table import Rules
 from onnxplain.model.load import load
+from tools.gradcheck import normal
+from tools.gradcheck.agreement import agreeing, operators
+from tools.gradcheck.reference import agrees, float64_function
 
 CALLS = {
     "HardSwish": "HardSwish(x)",

@@ -9,9 +9,6 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
-from gradcheck import normal, uniform
-from gradcheck.agreement import agreeing, operators
-from gradcheck.reference import onnxruntime_function
 from onnx import ModelProto, load_model, parser
 from scipy.special import erf
 
@@ -21,6 +18,9 @@ from onnxplain.errors import GradientError
 from onnxplain.model.load import load
 from onnxplain.model.model import Model
 from onnxplain.tensors import Array
+from tools.gradcheck import normal, uniform
+from tools.gradcheck.agreement import agreeing, operators
+from tools.gradcheck.reference import onnxruntime_function
 
 MODELS = Path(__file__).parents[3] / "models"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from gradcheck import gradients, normal
-from gradcheck.agreement import agreeing, operators
 
 from onnxplain.autodiff.lowering import lower
 from onnxplain.autodiff.lowering.inlining import inline_control_flow
+from tools.gradcheck import gradients, normal
+from tools.gradcheck.agreement import agreeing, operators
 
 CASES = {
     "a constant condition": (

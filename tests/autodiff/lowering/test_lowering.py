@@ -9,9 +9,6 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from gradcheck import normal
-from gradcheck.agreement import agreeing
-from gradcheck.reference import onnxruntime_function
 from onnx import numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -27,6 +24,9 @@ from onnxplain.autodiff.lowering import lower
 from onnxplain.model.load import load
 from onnxplain.model.model import Model
 from onnxplain.tensors import Array
+from tools.gradcheck import normal
+from tools.gradcheck.agreement import agreeing
+from tools.gradcheck.reference import onnxruntime_function
 
 MODELS = Path(__file__).parents[3] / "models"
 PICTURE = normal(1, 3, 224, 224).astype(np.float16).astype(np.float32)

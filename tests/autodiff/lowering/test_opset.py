@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from gradcheck import normal
-from gradcheck.agreement import agreeing, operators
 from onnx import parser
 
 from onnxplain.autodiff.lowering import opset
 from onnxplain.autodiff.lowering.opset import raise_opset
 from onnxplain.errors import GradientError
 from onnxplain.model.load import load
+from tools.gradcheck import normal
+from tools.gradcheck.agreement import agreeing, operators
 
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
 

@@ -6,13 +6,13 @@ import re
 
 import numpy as np
 import pytest
-from gradcheck import normal
-from gradcheck.agreement import agreeing, operators
 from onnx import ModelProto, parser
 
 from onnxplain.autodiff.lowering.quantized import dequantize
 from onnxplain.model.load import load
 from onnxplain.tensors import Array
+from tools.gradcheck import normal
+from tools.gradcheck.agreement import agreeing, operators
 
 
 def integers(*shape: int, dtype: str = "uint8", seed: int = 0) -> Array:

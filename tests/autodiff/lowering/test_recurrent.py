@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradcheck import check_gradient, normal
-from gradcheck.agreement import agreeing, operators
-from gradcheck.reference import onnxruntime_function
 from onnx import ModelProto, TensorProto, helper
 
 from onnxplain.autodiff.lowering import lower
 from onnxplain.autodiff.lowering.recurrent import unfold_recurrences
 from onnxplain.model.load import load
 from onnxplain.tensors import Array
+from tools.gradcheck import check_gradient, normal
+from tools.gradcheck.agreement import agreeing, operators
+from tools.gradcheck.reference import onnxruntime_function
 
 STEPS, BATCH, FEATURES, SIZE = 4, 2, 3, 5
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import onnx_graphsurgeon as gs
-from gradcheck import normal
-from gradcheck.agreement import agreeing, operators
 from onnx import parser
 
 from onnxplain.autodiff.lowering.rewrite import Rewrite, Rewriter, Rewrites, rewritten
 from onnxplain.autodiff.node_view import NodeView
 from onnxplain.model.load import load
 from onnxplain.model.model import Model
+from tools.gradcheck import normal
+from tools.gradcheck.agreement import agreeing, operators
 
 SPLIT = """<ir_version: 8, opset_import: ["": 18]> g (float[4] x) => (float[2] y, float[2] z)
     { a, b = Split<num_outputs=2>(x) y = Neg(a) z = Exp(b) }"""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from gradcheck import check_gradient, normal
-from gradcheck.reference import onnxruntime_function
 from onnx import ModelProto, parser
 
 from onnxplain.autodiff.differentiate import differentiate
 from onnxplain.autodiff.lowering.sequences import undo_sequences
 from onnxplain.errors import GradientError
 from onnxplain.model.load import load
+from tools.gradcheck import check_gradient, normal
+from tools.gradcheck.reference import onnxruntime_function
 
 WEIGHTS = (
     "<int64 zero={0}, int64 one={1}, int64 two={2}, int64 four={4}, int64 last={-1}, "

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradcheck import check_gradient, distinct, gradients, normal, single_node
 
 from onnxplain.errors import GradientError
+from tools.gradcheck import check_gradient, distinct, gradients, normal, single_node
 
 # Multiples of 0.3 from -5.85 to 5.85, shifted off every kink.
 BOTH_SIDES = distinct(4, 10, step=0.3) + np.float32(0.02)

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradcheck import check_gradient, check_node, gradients, ints, normal, single_node
-from gradcheck.reference import float64_function, onnxruntime_function, slope
 
 from onnxplain.autodiff.differentiate import SEED, differentiate
 from onnxplain.model.load import load
 from onnxplain.tensors import Array
+from tools.gradcheck import check_gradient, check_node, gradients, ints, normal, single_node
+from tools.gradcheck.reference import float64_function, onnxruntime_function, slope
 
 B, HEADS, SHARED, QUERIES, KEYS, WIDTH, OUT = 2, 4, 2, 3, 5, 6, 3
 NAMES = "q k v mask past_key past_value filled".split()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from gradcheck import check_gradient, gradients, normal
 from onnx import ModelProto, parser
 
 from onnxplain.autodiff.differentiate import differentiate
 from onnxplain.errors import GradientError
 from onnxplain.model.load import load
 from onnxplain.tensors import Array
+from tools.gradcheck import check_gradient, gradients, normal
 
 
 def parsed(graph: str) -> ModelProto:

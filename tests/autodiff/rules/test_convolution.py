@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradcheck import check_gradient, gradients, normal, single_node
-from gradcheck.grids import thinned
-from gradcheck.reference import onnxruntime_function
+from autodiff.rules.grids import thinned
 from onnx import parser
 
 from onnxplain.autodiff.differentiate import SEED, differentiate
@@ -19,6 +17,8 @@ from onnxplain.errors import GradientError
 from onnxplain.model.graph_index import attributes
 from onnxplain.model.load import load
 from onnxplain.tensors import Array
+from tools.gradcheck import check_gradient, gradients, normal, single_node
+from tools.gradcheck.reference import onnxruntime_function
 
 SIZES, KERNEL, PADS = [9, 8, 7], [3, 2, 1], [1, 0, 0, 2, 1, 0]
 CHANNELS = {

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradcheck import check_gradient, normal, single_node, uniform
-from gradcheck.grids import thinned
+from autodiff.rules.grids import thinned
+
+from tools.gradcheck import check_gradient, normal, single_node, uniform
 
 FORMS: list[dict[str, Any]] = [
     {},

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from gradcheck import check_gradient, distinct, gradients, normal, single_node, uniform
-from gradcheck.reference import onnxruntime_function
 from onnx import TensorProto, parser
 
 from onnxplain.autodiff.differentiate import SEED, differentiate
@@ -13,6 +11,8 @@ from onnxplain.autodiff.lowering import lower
 from onnxplain.errors import GradientError
 from onnxplain.model.load import load
 from onnxplain.tensors import Array
+from tools.gradcheck import check_gradient, distinct, gradients, normal, single_node, uniform
+from tools.gradcheck.reference import onnxruntime_function
 
 ANYWHERE = normal(2, 3, 4)
 NONZERO = distinct(2, 3, 4)

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
-from gradcheck import check_node, distinct, gradients, ints, normal, single_node, uniform
 
 from onnxplain.autodiff.differentiate import SEED, differentiate
 from onnxplain.model.load import load
 from onnxplain.tensors import Array
+from tools.gradcheck import check_node, distinct, gradients, ints, normal, single_node, uniform
 
 GATHERS: dict[str, tuple[Array, int]] = {
     "one": (np.array(2), 1),

@@ -6,12 +6,12 @@ import itertools
 
 import numpy as np
 import pytest
-from gradcheck import check_gradient, check_node, ints, normal, single_node, uniform
 
 from onnxplain.autodiff.differentiate import differentiate
 from onnxplain.errors import GradientError
 from onnxplain.model.load import load
 from onnxplain.tensors import Array
+from tools.gradcheck import check_gradient, check_node, ints, normal, single_node, uniform
 
 PRODUCTS = [
     ((3,), (3,)),

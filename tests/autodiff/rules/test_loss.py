@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradcheck import check_gradient, normal, single_node, uniform
 
 from onnxplain.tensors import Array
+from tools.gradcheck import check_gradient, normal, single_node, uniform
 
 TARGETS: dict[str, Array] = {
     "one per sample": np.array([2, 0, 3]),

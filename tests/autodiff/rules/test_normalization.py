@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradcheck import check_gradient, gradients, normal, single_node, uniform
 from onnx import ModelProto, parser
 
 from onnxplain.tensors import Array
+from tools.gradcheck import check_gradient, gradients, normal, single_node, uniform
 
 SHAPES = [(3, 4), (2, 4, 3), (2, 4, 3, 5), (2, 4, 3, 2, 2)]
 

@@ -9,9 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradcheck import check_gradient, distinct, gradients, ints, normal, single_node
-from gradcheck.agreement import operators
-from gradcheck.reference import onnxruntime_function
 
 from onnxplain.autodiff.differentiate import differentiate
 from onnxplain.autodiff.lowering import lower
@@ -21,6 +18,9 @@ from onnxplain.autodiff.table import DEFINITIONS
 from onnxplain.model.load import load
 from onnxplain.model.model import Model
 from onnxplain.tensors import Array
+from tools.gradcheck import check_gradient, distinct, gradients, ints, normal, single_node
+from tools.gradcheck.agreement import operators
+from tools.gradcheck.reference import onnxruntime_function
 
 X = {"x": distinct(2, 3, 7, 8)}
 DENSE: dict[str, Any] = {"kernel_shape": [3, 2], "pads": [1, 0, 1, 1]}

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradcheck import check_gradient, check_node, distinct, gradients, normal, single_node
-from gradcheck.grids import thinned
-from gradcheck.reference import onnxruntime_function
+from autodiff.rules.grids import thinned
 
 from onnxplain.autodiff.differentiate import differentiate
 from onnxplain.errors import GradientError
 from onnxplain.model.load import load
+from tools.gradcheck import check_gradient, check_node, distinct, gradients, normal, single_node
+from tools.gradcheck.reference import onnxruntime_function
 
 SIZES, KERNEL = [9, 8, 7], [3, 2, 2]
 POOLS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -5,14 +5,14 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
-from gradcheck import gradients, normal
-from gradcheck.reference import onnxruntime_function
 from onnx import ModelProto, numpy_helper, parser
 
 from onnxplain.autodiff.differentiate import GRADIENT, SEED, differentiate
 from onnxplain.autodiff.lowering import lower
 from onnxplain.model.load import load
 from onnxplain.tensors import Array
+from tools.gradcheck import gradients, normal
+from tools.gradcheck.reference import onnxruntime_function
 
 F32 = np.float32
 

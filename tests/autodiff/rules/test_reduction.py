@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradcheck import check_gradient, distinct, gradients, normal, single_node, uniform
 from onnx import parser
 
 from onnxplain.tensors import Array
+from tools.gradcheck import check_gradient, distinct, gradients, normal, single_node, uniform
 
 POINTS = {
     "ReduceL1": distinct(2, 3, 4),

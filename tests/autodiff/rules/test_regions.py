@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradcheck import check_gradient, distinct, gradients, normal, single_node
+
+from tools.gradcheck import check_gradient, distinct, gradients, normal, single_node
 
 # x1, y1, x2, y2: inside, partly outside, small, up to the edge, upside down.
 REGIONS = np.array(

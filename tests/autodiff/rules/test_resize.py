@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradcheck import check_gradient, check_node, gradients, ints, normal, single_node
-from gradcheck.grids import thinned
+from autodiff.rules.grids import thinned
 
 from onnxplain.autodiff.differentiate import differentiate
 from onnxplain.model.load import load
+from tools.gradcheck import check_gradient, check_node, gradients, ints, normal, single_node
 
 COORDINATES = ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"]
 LATER = ["half_pixel_symmetric"]

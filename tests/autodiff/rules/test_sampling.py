@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradcheck import check_gradient, check_node, gradients, ints, normal, single_node
-from gradcheck.grids import thinned
+from autodiff.rules.grids import thinned
 
 from onnxplain.tensors import Array
+from tools.gradcheck import check_gradient, check_node, gradients, ints, normal, single_node
 
 NAMES = {16: {"linear": "bilinear", "cubic": "bicubic"}}
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradcheck import check_gradient, check_node, ints, normal, single_node
 
 from onnxplain.autodiff.differentiate import differentiate
 from onnxplain.model.load import load
 from onnxplain.tensors import Array
+from tools.gradcheck import check_gradient, check_node, ints, normal, single_node
 
 END = np.iinfo(np.int64).max
 START = np.iinfo(np.int64).min

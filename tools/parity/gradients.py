@@ -13,13 +13,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from methods.cases import CASES, Array, Case
-from methods.parity import Row, Sides, export_case
-from peers import gradients as peers
-from peers.exports import exported
 
 from onnxplain.methods.blur import Scales
 from onnxplain.methods.smoothgrad import noisy
+from tools.cases.models import CASES, Array, Case
+from tools.parity.maps import Row, Sides, export_case
+from tools.peers import gradients as peers
+from tools.peers.exports import exported
 
 SAMPLES = 6
 STEPS = 12
@@ -134,8 +134,8 @@ def _from_baselines(case: Case, index: int) -> Iterator[Comparison]:
     for rule in peers.CAPTUM_RULES:
 
         def integrated(module: Any, typed: AsType, rule: str = rule, **how: bool) -> Array:
-            ends = typed(case.x), typed(case.black)
-            return peers.peer_integrated_gradients(module, *ends, index, rule, STEPS, **how)
+            x, black = typed(case.x), typed(case.black)
+            return peers.peer_integrated_gradients(module, x, black, index, rule, STEPS, **how)
 
         undone = "weights that add up to 1 - 1/steps" if rule == "riemann-trapezoid" else ""
         options = {"rule": rule, "steps": STEPS}

@@ -43,6 +43,7 @@ class Cap(torch.nn.Module):
     """The ceiling of ReLU6."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """No more than 6."""
         return torch.clamp(x, max=6)
 
 
@@ -50,6 +51,7 @@ class Copy(torch.nn.Module):
     """A tensor of its own."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The same values."""
         return x * 1
 
 
@@ -61,6 +63,7 @@ class Joined(torch.nn.Module):
         self.sum = Sum()
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """The sum."""
         return self.sum(torch.stack([a, b], -1))
 
 
@@ -70,6 +73,7 @@ class Padded(torch.nn.Conv2d):
     pad: torch.nn.Module
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Pad, then convolve."""
         return super().forward(self.pad(x))
 
 

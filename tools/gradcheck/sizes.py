@@ -9,10 +9,10 @@ import numpy as np
 from onnx import ModelProto
 from onnx.helper import make_tensor_value_info, np_dtype_to_tensor_dtype
 
-from gradcheck.check import check_gradient
-from gradcheck.nodes import single_node
-from gradcheck.reference import Feeds, onnxruntime_function
 from onnxplain.tensors import Array
+from tools.gradcheck.check import check_gradient
+from tools.gradcheck.nodes import single_node
+from tools.gradcheck.reference import Feeds, onnxruntime_function
 
 
 def check_node(

@@ -9,14 +9,6 @@ import numpy as np
 import onnx
 from onnx import ModelProto, TensorProto, helper, version_converter
 
-from gradcheck.reference import (
-    Feeds,
-    Function,
-    agrees,
-    float64_function,
-    onnxruntime_function,
-    slope,
-)
 from onnxplain.autodiff.differentiate import GRADIENT, SEED, differentiate
 from onnxplain.autodiff.rules import STANDARD
 from onnxplain.autodiff.rules.fast import OVERRIDES
@@ -25,6 +17,14 @@ from onnxplain.errors import GradientError
 from onnxplain.model.load import load
 from onnxplain.model.model import Model, opset_of
 from onnxplain.tensors import Array
+from tools.gradcheck.reference import (
+    Feeds,
+    Function,
+    agrees,
+    float64_function,
+    onnxruntime_function,
+    slope,
+)
 
 _LOWEST_OPSET = 18
 _STEP = {"float64": 1e-4, "float32": 1e-2}

@@ -18,6 +18,7 @@ from onnx import (
     numpy_helper,
 )
 from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_pad import Pad_18
 
 from onnxplain.model.model import opset_of
@@ -65,13 +66,16 @@ class Pad(Pad_18):
         for axis, before, after in zip(chosen, *np.split(np.asarray(pads), 2), strict=True):
             kept[axis] = slice(max(-before, 0), data.shape[axis] + min(after, 0))
         added = np.maximum(pads, 0)
-        return super()._run(data[tuple(kept)], added, constant_value, axes, mode)
+        padded = super()._run(  # type: ignore[no-untyped-call]
+            data[tuple(kept)], added, constant_value, axes, mode
+        )
+        return (padded[0],)
 
 
 def float64_function(model: ModelProto) -> Function:
     """The model in onnx's reference implementation with every float turned into float64."""
     # Made at the first call, where the caller copes with operators that the reference lacks.
-    kernels = [Pad] if opset_of(model) >= 18 else []
+    kernels: list[type[OpRun]] = [Pad] if opset_of(model) >= 18 else []
     evaluator = functools.cache(lambda: ReferenceEvaluator(doubled(model), new_ops=kernels))
     names = {value.name for value in model.graph.input}
 

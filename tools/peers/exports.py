@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import onnx
@@ -37,7 +38,7 @@ class Net:
 
     make: Callable[[], torch.nn.Module]
     size: int
-    layer: Callable[[torch.nn.Module], torch.nn.Module]
+    layer: Callable[[Any], torch.nn.Module]
     reshape: Reshape | None = None
     gains: float | None = None
 
@@ -94,8 +95,8 @@ def exported(name: str) -> Exported:
         spread = module(x).std()
         for parameter in head.parameters():
             parameter.div_(spread)
-    file = io.BytesIO()
-    names = {"input_names": ["image"], "output_names": ["logits"]}
+    file: Any = io.BytesIO()  # torch takes more than it declares
+    names: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer: shapes are fixed here
         torch.onnx.export(module, (x,), file, dynamo=False, opset_version=17, **names)

@@ -14,7 +14,8 @@ What each does differently:
   activation of the clean input, and weights the cubes with the activation before they are summed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pytorch_grad_cam as pgc
@@ -35,7 +36,7 @@ PGC = {
     "layercam": pgc.LayerCAM,
     "eigengradcam": pgc.EigenGradCAM,
 }
-TORCHCAM = {
+TORCHCAM: Mapping[str, Callable[..., Any]] = {
     "gradcam": torchcam.methods.GradCAM,
     "gradcam++": torchcam.methods.GradCAMpp,
     "xgradcam": torchcam.methods.XGradCAM,

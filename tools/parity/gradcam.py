@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
-from methods.cases import Array
-from methods.parity import Row, Sides
-from peers import exports
-from peers import gradcam as peers
 
 from onnxplain import Explainer
+from tools.cases.models import Array
+from tools.parity.maps import Row, Sides
+from tools.peers import exports
+from tools.peers import gradcam as peers
 
 UNDONE = {
     "gradcam++": "1e-6 in the denominator",
@@ -40,9 +40,10 @@ def rows(sides: Sides, index: int) -> Iterator[Row]:
     for method in ("gradcam", "xgradcam", "layercam"):
         theirs = peers.torch_cam(method, *at_layer, case.x, index)
         mine = ours(method, layer=sides.layer)
-        yield Row(method, "torch-cam", mine, theirs, lambda theirs=theirs: theirs)
+        yield Row(method, "torch-cam", mine, theirs, partial(np.asarray, theirs))
     # torch-cam's alpha of Grad-CAM++ is never divided: nothing of ours is to be compared with it.
-    if "squeezenet" in case.explainer.model.path.name:  # captum knows rectifiers as nn.ReLU only
+    path = case.explainer.model.path
+    if path and "squeezenet" in path.name:  # captum knows rectifiers as nn.ReLU only
         theirs = peers.captum_guided_gradcam(*at_layer, case.x, index)[0]
         mine = ours("guided_gradcam", layer=sides.layer)
         yield Row("guided_gradcam", "captum", mine, theirs, lambda: theirs)

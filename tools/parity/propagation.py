@@ -7,12 +7,12 @@ from typing import get_args
 
 import numpy as np
 import torch
-from methods.cases import CASES, Array, Case
-from methods.parity import Row, export_case
-from peers import exports, modules
-from peers import propagation as peers
 
 from onnxplain.methods.options import CompositeName
+from tools.cases.models import CASES, Array, Case
+from tools.parity.maps import Row, export_case
+from tools.peers import exports, modules
+from tools.peers import propagation as peers
 
 CLASSES = {"net_r": (3, 0), "squeezenet": (285, 100), "efficientnet": (967, 100)}
 """The answer, and another class."""

@@ -6,8 +6,8 @@ Versions read and run: grad-cam 1.5.7 (`pytorch_grad_cam`), torchcam 0.5.0, capt
 Shared conventions. `x` and `baseline` are (1, C, H, W) float32 numpy arrays. `target` takes the
 model's output for one sample, (K,), and returns its score as a scalar tensor: `element(k)` for a
 score that the model outputs, `probability(k)` where the model ends in logits. `module` and `layer`
-come from `peers.modules`. `first=n` looks at the first n channels only, to save time; the softmax
-of Score-CAM then runs over those.
+come from `tools.peers.modules`. `first=n` looks at the first n channels only, to save time; the
+softmax of Score-CAM then runs over those.
 
 Both Score-CAMs and Ablation-CAM deviate from the project's definition. With `as_shipped=False` the
 deviation is removed through the library's own hooks, as each docstring says, and the numbers can
@@ -71,6 +71,7 @@ class Shifted(torch.nn.Module):
         self.baseline = torch.from_numpy(baseline)
 
     def forward(self, difference: torch.Tensor) -> Any:
+        """The module's output for the baseline plus the difference."""
         return self.module(difference + self.baseline)
 
 
@@ -186,6 +187,7 @@ class ZeroAblation(AblationLayerVit):  # type: ignore[misc]
         self.axis = axis
 
     def __call__(self, *_inputs: torch.Tensor) -> torch.Tensor:
+        """The activations, each sample with its channel ablated."""
         by_channel = self.activations.movedim(self.axis, 1)
         for sample, channel in enumerate(self.indices[: len(by_channel)]):
             by_channel[sample, channel] = 0

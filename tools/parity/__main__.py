@@ -1,6 +1,6 @@
 """Print how far our maps are from those of torch libraries, on the shipped models' own weights.
 
-    python tools/parity.py [--quick]
+    python -m tools.parity [--quick]
 
 Needs the `peers` and `test` extras. Both sides explain the same picture at the model's default
 layer; --quick looks at an early one with few channels, as the tests do.
@@ -17,24 +17,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
-from methods import gradcam_parity, parity, propagation_parity  # type: ignore[import-not-found]
-from methods.cases import CASES  # type: ignore[import-not-found]
-from methods.gradient_parity import (  # type: ignore[import-not-found]
-    CLASSES,
-    gradient_rows,
-)
-from methods.parity import (  # type: ignore[import-not-found]
-    DEFAULT_LAYER,
-    FEW_CHANNELS,
-    Row,
-    Sides,
-    rows,
-)
-from peers.exports import NETS  # type: ignore[import-not-found]
+from tools.cases.models import CASES
+from tools.parity import gradcam, maps, propagation
+from tools.parity.gradients import CLASSES, gradient_rows
+from tools.parity.maps import DEFAULT_LAYER, FEW_CHANNELS, Row, Sides
+from tools.peers.exports import NETS
 
 PACKAGES = ("zennit", "grad-cam", "torchcam", "captum", "onnx2torch", "torch", "onnxruntime")
 NUMBERS = ("Difference", "As shipped", "Kinks")
@@ -58,7 +46,7 @@ def print_maps(layers: Mapping[str, str]) -> None:
     print_row(*HEADER)
     print_row(*["---"] * len(HEADER))
     for model, layer in layers.items():
-        for row in rows(model, layer):
+        for row in maps.rows(model, layer):
             shown = "input" if row.method in ("occlusion", "lime", "kernelshap") else layer
             numbers = f"{row.deviation:.0e}", f"{row.deviation_as_shipped:.0e}"
             print_row(model, shown, row.method, row.peer, *numbers, row.undone)
@@ -70,10 +58,10 @@ def print_gradcam() -> None:
     print_row(*["---"] * (len(HEADER) - 1))
     for model, layer in DEFAULT_LAYER.items():
         sides = Sides.of(CASES[model](), layer)
-        print_largest(model, [list(gradcam_parity.rows(sides, index)) for index in CLASSES[model]])
+        print_largest(model, [list(gradcam.rows(sides, index)) for index in CLASSES[model]])
     for net in NETS:
-        print_largest(net, [list(gradcam_parity.export_rows(net, index)) for index in (0, 7)])
-        print_largest(net, [list(parity.export_rows(net, index)) for index in (3, 0)])
+        print_largest(net, [list(gradcam.export_rows(net, index)) for index in (0, 7)])
+        print_largest(net, [list(maps.export_rows(net, index)) for index in (3, 0)])
 
 
 def print_largest(model: str, classes: Sequence[Sequence[Row]]) -> None:
@@ -102,9 +90,9 @@ def print_propagation() -> None:
     print_row(*PROPAGATION_HEADER)
     print_row(*["---"] * len(PROPAGATION_HEADER))
     for model in [name for name in CLASSES if name in CASES]:
-        found = [list(propagation_parity.rows(model, index)) for index in CLASSES[model]]
+        found = [list(propagation.rows(model, index)) for index in CLASSES[model]]
         print_largest(model, found)
-    print_largest("resnet18", [list(propagation_parity.export_rows(index)) for index in (3, 0)])
+    print_largest("resnet18", [list(propagation.export_rows(index)) for index in (3, 0)])
 
 
 def print_row(*cells: str) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, parser
 
-from gradcheck.reference import Feeds, onnxruntime_function
 from onnxplain.model.graph_index import subgraphs
 from onnxplain.model.load import load
 from onnxplain.model.model import Model
+from tools.gradcheck.reference import Feeds, onnxruntime_function
 
 
 def agreeing(

@@ -113,7 +113,7 @@ def peer_guided_ig(
     """GuidedIG of saliency, as the project's; it wants `numpy.quantile` of before NumPy 2.4."""
     import saliency.core as saliency
 
-    quantile = np.quantile
+    quantile: Any = np.quantile
 
     def older(*arguments: Any, interpolation: str = "linear", **options: Any) -> Any:
         return quantile(*arguments, method=interpolation, **options)

@@ -1,8 +1,8 @@
 """Gradients against finite differences: what every test of a rule is written with."""
 
-from gradcheck.check import check_gradient, gradients
-from gradcheck.nodes import distinct, normal, single_node, uniform
-from gradcheck.sizes import check_node, ints
+from tools.gradcheck.check import check_gradient, gradients
+from tools.gradcheck.nodes import distinct, normal, single_node, uniform
+from tools.gradcheck.sizes import check_node, ints
 
 __all__ = [
     "check_gradient",

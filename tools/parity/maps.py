@@ -1,7 +1,7 @@
 """How far our maps are from those of the torch libraries, on the same weights and picture.
 
 Where a library deviates from the definition, its map is taken twice: with the deviation undone
-through the library's own hooks (see `peers.maps`), which must agree, and as it is shipped.
+through the library's own hooks (see `tools.peers.maps`), which must agree, and as it is shipped.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,12 +10,14 @@ from functools import partial
 
 import numpy as np
 import torch
-from methods.cases import CASES, Array, Case
-from peers import exports, maps, modules, superpixels
-from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
+from pytorch_grad_cam.utils.svd_on_activations import (  # type: ignore[import-untyped]
+    get_2d_projection,
+)
 
 from onnxplain import Explainer
 from onnxplain.images.preprocess import Preprocess
+from tools.cases.models import CASES, Array, Case
+from tools.peers import exports, maps, modules, superpixels
 
 FEW_CHANNELS = {"efficientnet": "blocks.0.0/project", "squeezenet": "fire2/squeeze1x1/relu"}
 DEFAULT_LAYER = {"efficientnet": "head/relu6", "squeezenet": "conv10/relu"}
@@ -71,7 +73,7 @@ class Sides:
 
     @classmethod
     def of_export(cls, name: str, index: int) -> "Sides":
-        """An export of `peers.exports` and the module that it was made from."""
+        """An export of `tools.peers.exports` and the module that it was made from."""
         net = exports.exported(name)
         case = export_case(name, index)
         return cls(case, "auto", net.module, net.module, net.layer, net.reshape)
@@ -88,7 +90,7 @@ class Sides:
 
 
 def export_case(name: str, index: int = 0) -> Case:
-    """An export of `peers.exports`, with the noise that it is explained on."""
+    """An export of `tools.peers.exports`, with the noise that it is explained on."""
     net = exports.exported(name)
     size = net.x.shape[2], net.x.shape[3]
     settings = Preprocess(size=size, mean=(120, 110, 100), std=(50, 60, 70))

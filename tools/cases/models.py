@@ -14,13 +14,13 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx.utils import Extractor
-from references import nets
-from references.onnx_calls import load
 from scipy.special import softmax
 
 from onnxplain import Explainer
 from onnxplain.images.picture import read_picture
 from onnxplain.images.preprocess import Preprocess
+from tools.cases import nets
+from tools.cases.onnx_calls import load
 
 Array = NDArray[Any]
 Score = Callable[[Array], float]
@@ -41,7 +41,8 @@ class Case:
 
     def attribute(self, method: str, **options: Any) -> Array:
         """Our values for the sample and its class, without the batch axis."""
-        return self.explainer.attribute(self.x, method, self.index, **options).values[0]
+        found = self.explainer.attribute(self.x, method, self.index, **options)
+        return np.asarray(found.values[0])
 
     def run(self, tensor: str, **changed: Array) -> Array:
         """A tensor of the sample; `changed` gives other values to the input or to tensors."""
@@ -88,7 +89,7 @@ def run(
 
 
 def net_t() -> Case:
-    """Answers by hand, see `references.nets`."""
+    """Answers by hand, see `tools.cases.nets`."""
     model = load(nets.net_t())
     explainer = Explainer(model, preprocess=Preprocess(size=(4, 4), channels="GRAY"))
     return Case(model, explainer, nets.NET_T_INPUT, 0, "x", "y")
