@@ -202,7 +202,9 @@ def test_plain(value, expected):
     "option", [{"formats": ["npy", "pgn"]}, {"formats": ["npy"], "colormap": "rainbow"}]
 )
 def test_an_unknown_name_lists_the_known_ones_and_writes_nothing(explanation, tmp_path, option):
-    with pytest.raises(OptionError, match=r"'(pgn|rainbow)'.*(npy, heatmap, png, tiff|inferno, magma)"):
+    with pytest.raises(
+        OptionError, match=r"'(pgn|rainbow)'.*(npy, heatmap, png, tiff|inferno, magma)"
+    ):
         explanation.save(tmp_path / "out", **option)
     assert not (tmp_path / "out").exists()
 
