@@ -18,7 +18,7 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _RGB, _GREY = 2, 0  # PNG's colour types
 _SUB = 1  # PNG's filter that subtracts the pixel to the left
 _PIECE = 1 << 17  # bytes, before compression, of what one thread compresses at a time
-_FASTEST = 1  # level; the default takes ten times as long for files a tenth smaller
+_FASTEST = 1  # level; zlib's default takes three times as long for files 7% smaller
 _ZLIB_HEADER = b"\x78\x01"  # a window of 32 KiB, fastest level
 
 
