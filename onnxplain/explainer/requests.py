@@ -98,7 +98,14 @@ class ExplainedModel:
         others = {name: value.shape for name, value in self._runner.others.items()}
         key = sample.shape, *sorted(others.items())
         return self._anatomies.get(
-            key, lambda: ModelAnatomy(self._runner, sample, self._score.logit, self._labels)
+            key,
+            lambda: ModelAnatomy(
+                self._runner,
+                sample,
+                self._score.logit,
+                self._labels,
+                lambda: self._derivatives.ready,
+            ),
         )
 
     def targets(self, asked: Request) -> list[Target]:
