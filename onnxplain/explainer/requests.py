@@ -184,6 +184,7 @@ class ExplainedModel:
         anatomy, reading = self.anatomy(asked.x), self._reading(asked)
         layers, scene = method.look_at(anatomy), self._samples.scene(asked.x)
         method.check(scene)
+        method.check_model(anatomy)
         shape = anatomy.shapes.get(reading.tensor)
         targets, plain_runs = None, 0
         if shape is not None and not reading.needs_values:

@@ -149,6 +149,14 @@ class SinglePassMethod(Method):
     runs_beside: ClassVar[int] = 1
     """Samples that run forward together: the sample, and others that it is compared with."""
 
+    def check_model(self, anatomy: Anatomy) -> None:  # noqa: B027 - most need no more
+        """Check that the method can explain the model, before it is run.
+
+        Raises:
+            LayerError: the model has no such parts as the formula reads.
+            OptionError: an option does not fit the model.
+        """
+
     @property
     @abstractmethod
     def wants(self) -> Sequence[Want]:

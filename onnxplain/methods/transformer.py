@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from onnxplain.analysis.layers import Layer
 from onnxplain.analysis.score import ScoreKind
 from onnxplain.errors import LayerError, OptionError
 from onnxplain.execution.subject import Anatomy, Subject
@@ -32,15 +31,14 @@ class AttentionMethod(SinglePassMethod):
 
     needs_sizes: ClassVar[bool] = True
 
-    def look_at(self, anatomy: Anatomy) -> Sequence[Layer]:
-        """None; but the blocks must be found.
+    def check_model(self, anatomy: Anatomy) -> None:
+        """See `SinglePassMethod`.
 
         Raises:
             LayerError: the model is no transformer that attends to all tokens of one grid.
             OptionError: it has not so many blocks as the method is to count.
         """
         self.counted(anatomy)
-        return ()
 
     def counted(self, anatomy: Anatomy) -> int:
         """How many blocks count, from the last one backwards."""
