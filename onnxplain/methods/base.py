@@ -149,7 +149,7 @@ class SinglePassMethod(Method):
     runs_beside: ClassVar[int] = 1
     """Samples that run forward together: the sample, and others that it is compared with."""
 
-    def check_model(self, anatomy: Anatomy) -> None:  # noqa: B027 - most need no more
+    def check_model(self, anatomy: Anatomy) -> None:
         """Check that the method can explain the model, before it is run.
 
         Raises:
