@@ -92,7 +92,7 @@ class SinglePass:
         """The answers (N, ...) to a batch of samples, and their maps."""
         runner = self._runner
         scenes, targets = [scene for scene, _ in jobs], [own for _, own in jobs]
-        samples = np.concatenate([scene.x for scene in scenes]).astype(runner.spec.dtype)
+        samples = _stacked([scene.x for scene in scenes]).astype(runner.spec.dtype, copy=False)
         plan = self._plan(asked, scenes[0], samples)
         session = runner.session(_key(plan, asked.method), lambda: finish(plan))
         size = plan.batch or len(samples)
@@ -158,9 +158,9 @@ class SinglePass:
     ) -> Mapping[str, FloatArray]:
         dtype = plan.spec.dtype
         return {
-            reference_name(plan, name): np.concatenate(
+            reference_name(plan, name): _stacked(
                 [make_baseline(spec, scene) for scene in scenes]
-            ).astype(dtype)
+            ).astype(dtype, copy=False)
             for name, spec in asked.method.references.items()
         }
 
@@ -169,6 +169,11 @@ class SinglePass:
         if not self._derivatives.is_proved(answer):
             (expected,) = self._runner.forward(x, [answer])
             self._derivatives.compare(answer, found, expected)
+
+
+def _stacked(samples: Sequence[FloatArray]) -> FloatArray:
+    """Samples (1, ...) as one batch; a single one is not copied."""
+    return samples[0] if len(samples) == 1 else np.concatenate(samples)
 
 
 def _check_linear(asked: Pass) -> None:
