@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
-from onnx.reference import ReferenceEvaluator
+from onnx import NodeProto
 
 from onnxplain.model.constants import constant_value, reduced_axes
-from onnxplain.model.graph_index import SIZE_READERS, attributes, reads
+from onnxplain.model.evaluation import evaluate
+from onnxplain.model.graph_index import attributes, reads
 from onnxplain.model.model import Model
+from onnxplain.model.operators import SIZE_READERS
 from onnxplain.model.shapes import Shape
-from onnxplain.tensors import Array
 
 Mask = NDArray[np.bool_]
 
@@ -174,24 +174,14 @@ def _moved(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int
         if name and value is None:
             return None
         feeds |= {} if value is None else {name: value}
-    moved = None if None in shapes else _run(walk.model, node, feeds)
+    opsets, names = walk.model.proto.opset_import, [name for name in node.output if name]
+    moved = None if None in shapes else evaluate([node], feeds, names, opsets)
     if moved is None:
         return None
     read = np.zeros(starts[-1], np.bool_)
     for numbers, mask in zip(moved, outputs, strict=True):
         read[numbers[mask]] = True
     return {i: read[starts[i] : starts[i + 1]].reshape(shapes[i] or ()) for i in places}
-
-
-def _run(model: Model, node: NodeProto, feeds: Mapping[str, Array]) -> list[Array] | None:
-    graph = GraphProto(name="moved", node=[node])
-    graph.input.extend(ValueInfoProto(name=name) for name in feeds)
-    graph.output.extend(ValueInfoProto(name=name) for name in node.output if name)
-    proto = ModelProto(ir_version=8, graph=graph, opset_import=model.proto.opset_import)
-    try:
-        return list(ReferenceEvaluator(proto).run(None, dict(feeds)))
-    except Exception:
-        return None  # an old form, or one that the evaluator lacks
 
 
 def _shrunk(mask: Mask, shape: Shape) -> Mask:

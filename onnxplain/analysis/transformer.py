@@ -18,8 +18,9 @@ from onnxplain.analysis.layers import Layer, grid_layers, is_residual, tokens_re
 from onnxplain.analysis.layout import Layout
 from onnxplain.analysis.liveness import read_elements
 from onnxplain.errors import LayerError
-from onnxplain.model.graph_index import SIZE_READERS, Wiring
+from onnxplain.model.graph_index import Wiring
 from onnxplain.model.model import Model
+from onnxplain.model.operators import SIZE_READERS
 from onnxplain.model.shapes import Shape
 
 

@@ -12,7 +12,7 @@ from onnxplain.autodiff.gradient_builder import GradientBuilder
 from onnxplain.autodiff.node_view import NodeView
 from onnxplain.autodiff.table import STANDARD, STRAIGHT_THROUGH, ZERO, Entry
 from onnxplain.errors import GradientError
-from onnxplain.model.graph_index import SIZE_READERS
+from onnxplain.model.operators import SIZE_READERS
 
 
 def backpropagate(

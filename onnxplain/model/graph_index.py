@@ -9,8 +9,7 @@ from typing import Any
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 from onnx.helper import get_attribute_value
 
-SIZE_READERS = frozenset({"Shape", "Size"})
-"""Operators that read sizes, not values: nothing of a picture flows through them."""
+from onnxplain.model.operators import SIZE_READERS
 
 
 def subgraphs(node: NodeProto) -> Iterator[GraphProto]:

@@ -14,14 +14,14 @@ from onnx import NodeProto, helper
 
 from onnxplain.analysis.batch_axis import MANY, Batch, batch_axis
 from onnxplain.model.graph_index import attributes
-from onnxplain.model.shape_inference import Dims
+from onnxplain.model.shapes import Shape
 from onnxplain.tensors import Array
 from onnxplain.transforms.dynamic_batch_editor import Editor
 
 Rule = Callable[[Editor, NodeProto, Batch], None]
 """Edits a node whose first input carries the batch."""
 
-Alignment = Callable[[NodeProto, int, int, Dims], int | None]
+Alignment = Callable[[NodeProto, int, int, Shape], int | None]
 """The axis at which a constant input meets the batch, if it must be repeated there.
 
 Called with the node, the input's number, the batch's axis, and the constant's shape. Both axes are
@@ -65,7 +65,7 @@ def _reshape(editor: Editor, node: NodeProto, batch: Batch) -> None:
     editor.replace_input(node, 1, shape)
 
 
-def _axis_for_batch(batch: Batch, dims: Dims, written: int | None) -> int | None:
+def _axis_for_batch(batch: Batch, dims: Shape, written: int | None) -> int | None:
     """The axis that takes the batch when its tensor is given other dimensions.
 
     Elements keep their order, so the batch has as many elements outside it as before. Where that
@@ -190,25 +190,25 @@ def _repeat_constants(editor: Editor, node: NodeProto, align: Alignment) -> None
             editor.replace_input(node, index, repeated)
 
 
-def _broadcast(node: NodeProto, index: int, axis: int, dims: Dims) -> int | None:
+def _broadcast(node: NodeProto, index: int, axis: int, dims: Shape) -> int | None:
     return axis if -axis <= len(dims) and dims[axis] > 1 else None
 
 
-def _stack_of_matrices(node: NodeProto, index: int, axis: int, dims: Dims) -> int | None:
+def _stack_of_matrices(node: NodeProto, index: int, axis: int, dims: Shape) -> int | None:
     return _broadcast(node, index, axis, dims) if axis < -2 else None
 
 
-def _across(node: NodeProto, index: int, axis: int, dims: Dims) -> int | None:
+def _across(node: NodeProto, index: int, axis: int, dims: Shape) -> int | None:
     """Of an op that works along an axis of its own."""
     own = attributes(node).get("axis", 0)
     return axis if axis % len(dims) != own % len(dims) else None
 
 
-def _same_axis(node: NodeProto, index: int, axis: int, dims: Dims) -> int | None:
+def _same_axis(node: NodeProto, index: int, axis: int, dims: Shape) -> int | None:
     return axis
 
 
-def _recurrent_state(node: NodeProto, index: int, axis: int, dims: Dims) -> int | None:
+def _recurrent_state(node: NodeProto, index: int, axis: int, dims: Shape) -> int | None:
     """Of an RNN: the lengths (input 4) and the initial states (inputs 5 and 6)."""
     return {4: -1, 5: axis, 6: axis}.get(index)
 

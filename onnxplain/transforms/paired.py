@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from onnx import ModelProto, NodeProto
 
-from onnxplain.model.graph_index import SIZE_READERS
 from onnxplain.model.model import Model
+from onnxplain.model.operators import SIZE_READERS
 from onnxplain.transforms.builder import PREFIX
 
 

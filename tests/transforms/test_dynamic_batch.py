@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from transforms.batch_cases import BAKED, FREE, HOPELESS, OPEN
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper, parser
+from transforms.batch_cases import BAKED, FREE, HOPELESS, OPEN
 
 from onnxplain.tensors import Array
 from onnxplain.transforms.dynamic_batch import has_fixed_batch, make_batch_dynamic

@@ -11,7 +11,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 
 from onnxplain.autodiff.lowering.fold import fold_constants
 from onnxplain.autodiff.lowering.renaming import rename
-from onnxplain.autodiff.lowering.weights import is_small
+from onnxplain.model.evaluation import is_small
 from onnxplain.model.graph_index import attributes
 from onnxplain.model.model import Model
 from onnxplain.model.normalize import normalize

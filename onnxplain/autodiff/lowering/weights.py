@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from onnx import GraphProto, ModelProto, TensorProto
 
+from onnxplain.model.evaluation import is_small
 from onnxplain.model.model import Model
 from onnxplain.transforms.extract import fields
 
-LARGEST_VALUE = 4096
-"""Elements up to which a tensor's value may matter to a rewrite: a shape, axes, a scale."""
-
 _DETACHED = "onnxplain detached weight "
-
-
-def is_small(tensor: TensorProto) -> bool:
-    """Whether a weight is kept in the model itself and has a value that a rewrite may look at."""
-    return tensor.data_location != TensorProto.EXTERNAL and math.prod(tensor.dims) <= LARGEST_VALUE
 
 
 def detached(model: Model) -> tuple[Model, list[TensorProto]]:
