@@ -9,6 +9,7 @@ from onnx import NodeProto
 
 from onnxplain.model.constants import constant_value
 from onnxplain.model.model import Model
+from onnxplain.model.operators import standard_form
 
 Kind = Literal["softmax", "logsoftmax", "sigmoid"]
 
@@ -25,8 +26,9 @@ def last_activation(model: Model, tensor: str) -> Activated | None:
     node = model.wiring.producer(tensor)
     if node is None:
         return None
-    if node.op_type in _OPERATORS:
-        return Activated(_OPERATORS[node.op_type], node.input[0])
+    kind = _OPERATORS.get(standard_form(node.op_type))
+    if kind is not None:
+        return Activated(kind, node.input[0])
     recognise = _WRITTEN_OUT.get(node.op_type)
     return None if recognise is None else recognise(model, node)
 
@@ -35,8 +37,6 @@ _OPERATORS: dict[str, Kind] = {
     "Softmax": "softmax",
     "LogSoftmax": "logsoftmax",
     "Sigmoid": "sigmoid",
-    "QLinearSoftmax": "softmax",
-    "QLinearSigmoid": "sigmoid",
 }
 
 

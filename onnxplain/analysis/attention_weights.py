@@ -9,11 +9,10 @@ from onnx import NodeProto
 
 from onnxplain.model.graph_index import Wiring, attributes
 from onnxplain.model.model import Model
+from onnxplain.model.operators import ARITHMETIC, KEEPS_VALUES
 from onnxplain.model.shapes import Shape
 
-_KEEPING = frozenset(
-    "Add Sub Mul Div Where Cast Identity Dropout Clip QuantizeLinear DequantizeLinear".split()
-)
+_KEEPING = KEEPS_VALUES | ARITHMETIC | {"Where", "Clip"}
 """Operators that may stand between a softmax and the product, and leave each weight its place."""
 
 _LEAST_RANK = 3  # (batch · heads, rows, columns)

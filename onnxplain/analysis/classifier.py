@@ -1,4 +1,4 @@
-"""The linear classifier behind a global pool, which class activation mapping reads."""
+"""The linear classifier after a global pool, which class activation mapping reads."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ from onnxplain.errors import LayerError
 from onnxplain.model.constants import constant_value, reduced_axes
 from onnxplain.model.graph_index import attributes
 from onnxplain.model.model import Model
+from onnxplain.model.operators import (
+    AVERAGE_POOLS,
+    CARRIES,
+    MAX_POOLS,
+    reads_in_threes,
+    standard_form,
+    with_forms,
+)
 from onnxplain.model.quantization import dequantized
 from onnxplain.model.shapes import Shape
 from onnxplain.tensors import FloatArray
@@ -20,30 +28,16 @@ from onnxplain.tensors import FloatArray
 Pooling = Literal["average", "max"]
 
 _POOLS: dict[str, Pooling] = {
-    "GlobalAveragePool": "average",
-    "QLinearGlobalAveragePool": "average",
-    "ReduceMean": "average",
-    "AveragePool": "average",
-    "QLinearAveragePool": "average",
-    "GlobalMaxPool": "max",
-    "ReduceMax": "max",
-    "MaxPool": "max",
+    **dict.fromkeys(with_forms(AVERAGE_POOLS) | {"ReduceMean"}, "average"),
+    **dict.fromkeys(MAX_POOLS | {"ReduceMax"}, "max"),
 }
 
 _LINEAR = {
-    "Gemm": "Gemm",
-    "MatMul": "MatMul",
-    "Conv": "Conv",
-    "QGemm": "Gemm",
-    "QLinearMatMul": "MatMul",
-    "QLinearConv": "Conv",
+    op: standard_form(op)
+    for op in with_forms(["Conv", "Gemm", "MatMul"])
+    if op == standard_form(op) or reads_in_threes(op)
 }
 """Linear layers; the quantised ones read their weights, scales and zero points as inputs 3 to 5."""
-
-_TRANSPARENT = frozenset(
-    "Identity Cast Dropout Flatten Reshape Squeeze Unsqueeze QuantizeLinear DequantizeLinear "
-    "Transpose".split()
-)
 
 _REFUSAL = (
     "CAM needs global average or max pooling followed by one linear layer before the score, and "
@@ -80,7 +74,7 @@ def find_classifier(model: Model, shapes: Mapping[str, Shape], score: str) -> Cl
                 found = f"{_called(node)} covers only a part of the grid at a time"
                 raise LayerError(_REFUSAL.format(found=found))
             return Classifier(node.input[0], _POOLS[op], weights)
-        if op in _TRANSPARENT:
+        if op in CARRIES:
             tensor = node.input[0]
             continue
         if op == "Add" and (data := _without_bias(model, node)) is not None:

@@ -14,6 +14,7 @@ from onnxplain.analysis.normalized_copies import normalised
 from onnxplain.errors import LayerError
 from onnxplain.model.graph_index import Wiring, reads
 from onnxplain.model.model import Model
+from onnxplain.model.operators import PROCESSOR_DOMAINS, with_forms
 from onnxplain.model.shapes import Shape
 from onnxplain.suggestions import closest
 
@@ -27,13 +28,14 @@ _NO_GRID = (
     "where the input is no picture)."
 )
 
-_BLOCKED = "com.microsoft.nchwc"
-
 _BLOCKED_CHANNELS = (
     "The model was saved by ONNX Runtime at its highest optimisation level, with channels in "
     "blocks for one kind of CPU, so that no layer can be read: save it at the level extended, or "
     "choose a method that needs no layer, such as occlusion or integrated_gradients."
 )
+
+
+_SUMS = with_forms(["Add", "Sum"])
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ def mattering_layers(model: Model, layers: list[Layer]) -> list[Layer]:
     """
     mattering = [layer for layer in layers if layer.matters]
     if not mattering:
-        blocked = any(node.domain == _BLOCKED for node in model.wiring.nodes)
+        blocked = any(node.domain in PROCESSOR_DOMAINS for node in model.wiring.nodes)
         raise LayerError(_BLOCKED_CHANNELS if blocked else _NO_GRID)
     return mattering
 
@@ -167,7 +169,7 @@ def tokens_read(layout: Layout, mask: Mask) -> Mask:
 def is_residual(wiring: Wiring, tensor: str) -> bool:
     """Whether a tensor is the sum of two or more that are computed from an input."""
     node = wiring.producer(tensor)
-    if node is None or node.op_type not in ("Add", "Sum", "QLinearAdd"):
+    if node is None or node.op_type not in _SUMS:
         return False
     made = (wiring.ancestors([name]) for name in node.input if name)
     inputs = set(wiring.inputs)

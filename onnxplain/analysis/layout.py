@@ -17,6 +17,21 @@ from onnx import NodeProto
 from onnxplain.model.constants import constant_value, reduced_axes
 from onnxplain.model.graph_index import attributes
 from onnxplain.model.model import Model
+from onnxplain.model.operators import (
+    ARITHMETIC,
+    CHANNEL_NORMALIZATIONS,
+    CONTROL_FLOW,
+    CONVOLUTIONS,
+    KEEPS_VALUES,
+    KNOWN_DOMAINS,
+    MOVES,
+    POOLS,
+    RECURRENT,
+    SCATTERS,
+    SIZE_READERS,
+    data_places,
+    with_forms,
+)
 from onnxplain.model.shapes import Shape
 
 
@@ -33,18 +48,14 @@ class Layout:
         return Layout("".join(self.axes[i] for i in order), self.grid, self.prefix)
 
 
-_DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})
-"""Operators of other domains may mean anything by the same name."""
-
 _PICTURE_RANK = 4
 
 _SPATIAL = {1: "W", 2: "HW", 3: "DHW"}
 
-_CHANNELS_FIRST = frozenset(
-    "Conv ConvTranspose QLinearConv ConvInteger FusedConv MaxPool AveragePool LpPool "
-    "QLinearAveragePool QLinearGlobalAveragePool GlobalAveragePool GlobalMaxPool "
-    "BatchNormalization InstanceNormalization GroupNormalization LRN DepthToSpace SpaceToDepth "
-    "MaxUnpool DeformConv Upsample".split()
+_CHANNELS_FIRST = (
+    with_forms(CONVOLUTIONS | POOLS)
+    | CHANNEL_NORMALIZATIONS
+    | {"DeformConv", "DepthToSpace", "MaxUnpool", "SpaceToDepth", "Upsample"}
 )
 """Operators whose result is (N, C, spatial...) by definition."""
 
@@ -54,10 +65,15 @@ _POOLED: dict[frozenset[int] | None, str] = {
 }
 """Axes that a reduction to one number per channel runs over, and the layout of what it reads."""
 
-_SHUFFLING = frozenset(
-    "Reshape Flatten Gather GatherElements GatherND Scatter ScatterElements ScatterND Einsum "
-    "Expand Tile Squeeze Unsqueeze ReverseSequence Loop If Scan LSTM GRU RNN TopK Compress "
-    "NonZero NonMaxSuppression OneHot Shape Size Attention MultiHeadAttention RoiAlign".split()
+_SHUFFLING = (
+    MOVES
+    | SCATTERS
+    | CONTROL_FLOW
+    | RECURRENT
+    | SIZE_READERS
+    | frozenset(
+        "Attention Einsum MultiHeadAttention NonMaxSuppression NonZero OneHot RoiAlign TopK".split()
+    )
 )
 """Operators after which an axis need not mean what it meant before."""
 
@@ -107,7 +123,7 @@ def input_axes(model: Model, name: str, rank: int) -> str:
         tensor, axes = stack.pop()
         for index in model.wiring.readers.get(tensor, ()):
             node = model.wiring.nodes[index]
-            if node.domain not in _DOMAINS:
+            if node.domain not in KNOWN_DOMAINS:
                 continue
             if node.op_type in _CHANNELS_FIRST and not attributes(node).get("channels_last"):
                 return axes
@@ -124,9 +140,7 @@ def _is_transpose(node: NodeProto, order: list[int]) -> bool:
     return node.op_type == "Transpose" and attributes(node).get("perm") == order
 
 
-_KEEPING = frozenset(
-    "Add Sub Mul Div Cast Clip Identity Relu Pad QuantizeLinear DequantizeLinear".split()
-)
+_KEEPING = KEEPS_VALUES | ARITHMETIC | {"Clip", "Relu", "Pad"}
 """Operators that prepare an input and keep each of its axes."""
 
 
@@ -137,7 +151,7 @@ def _layout_after(
     shapes: Mapping[str, Shape],
     layouts: Mapping[str, Layout],
 ) -> Layout | None:
-    if node.domain not in _DOMAINS:
+    if node.domain not in KNOWN_DOMAINS:
         return None
     if _is_channels_first(node, shape):
         return Layout("NC" + _SPATIAL[len(shape) - 2], shape[2:])
@@ -157,7 +171,7 @@ def _layout_read(model: Model, name: str, shape: Shape) -> Layout | None:
     """The layout that a reader takes a tensor to have: a convolution, or a pool by any name."""
     for index in model.wiring.readers.get(name, ()):
         node = model.wiring.nodes[index]
-        if node.domain not in _DOMAINS:
+        if node.domain not in KNOWN_DOMAINS:
             continue
         if _is_channels_first(node, shape):
             return Layout("NC" + _SPATIAL[len(shape) - 2], shape[2:])
@@ -258,8 +272,8 @@ def _concat(
     if "T" not in known.axes or known.axes[axis] != "T":
         return _same_axes([known], shape)
     before = 0
-    for name in node.input[_QUANTIZED_LIST] if node.op_type == "QLinearConcat" else node.input:
-        part = shapes.get(name)
+    for place in data_places(node.op_type, len(node.input)):
+        part = shapes.get(node.input[place])
         if part is None:
             return None
         if part[axis] >= known.prefix + prod(known.grid):
@@ -277,12 +291,14 @@ def _matmul(
 
     What the keys say to each token lies where the token does.
     """
-    first, second = node.input[0], shapes.get(node.input[_SECOND_FACTOR.get(node.op_type, 1)], ())
-    if shapes.get(first) is None:
+    first, second = (
+        shapes.get(node.input[i]) for i in data_places(node.op_type, len(node.input))[:2]
+    )
+    if first is None:
         return None
-    if known.axes in _ATTENDED and len(second) == len(known.axes):
+    if known.axes in _ATTENDED and len(second or ()) == len(known.axes):
         return replace(known, axes=_ATTENDED[known.axes])
-    linear = known.axes.endswith("C") and len(second) == 2
+    linear = known.axes.endswith("C") and len(second or ()) == 2
     return _same_axes([known], shape) if linear else None
 
 
@@ -312,11 +328,6 @@ def _is_every_nth(model: Model, node: NodeProto, before: Shape) -> bool:
 
 _PARTS = frozenset({"Slice", "Split"})
 
-_QUANTIZED_LIST = slice(2, None, 3)
-"""What QLinearConcat joins, each with its scale and zero point; those of the result come first."""
-
-_SECOND_FACTOR = {"QLinearMatMul": 3}
-
 _ATTENDED = {"NGTC": "NGTK", "NGTK": "NGTC"}
 """Queries by keys, and the answer by values."""
 
@@ -329,13 +340,7 @@ _SPECIAL: dict[str, Rule] = {
     "Transpose": _transpose,
     "Reshape": _reshape,
     "Flatten": _reshape,
-    "Concat": _concat,
-    "QLinearConcat": _concat,
-    **dict.fromkeys(
-        "MatMul FusedMatMul QLinearMatMul MatMulInteger MatMulIntegerToFloat "
-        "DynamicQuantizeMatMul".split(),
-        _matmul,
-    ),
-    "Slice": _part,
-    "Split": _part,
+    **dict.fromkeys(with_forms(["Concat"]), _concat),
+    **dict.fromkeys(with_forms(["MatMul"]), _matmul),
+    **dict.fromkeys(_PARTS, _part),
 }

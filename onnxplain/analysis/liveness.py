@@ -1,6 +1,6 @@
 """Which elements of each tensor a score is computed from.
 
-Behind a transformer's last attention most tokens are still there, and nothing reads them. That is
+After a transformer's last attention most tokens are still there, and nothing reads them. That is
 followed backwards from the score, element by element; where an operator is not known, it is taken
 to read all of its inputs.
 """
@@ -17,7 +17,21 @@ from onnxplain.model.constants import constant_value, reduced_axes
 from onnxplain.model.evaluation import evaluate
 from onnxplain.model.graph_index import attributes, reads
 from onnxplain.model.model import Model
-from onnxplain.model.operators import SIZE_READERS
+from onnxplain.model.operators import (
+    BROADCASTING,
+    KEEPS_ORDER,
+    KEEPS_VALUES,
+    KNOWN_DOMAINS,
+    LAYER_NORMALIZATIONS,
+    QUANTIZERS,
+    REDUCTIONS,
+    SIZE_READERS,
+    SKIP_NORMALIZATIONS,
+    SOFTMAXES,
+    UNARY,
+    data_places,
+    with_forms,
+)
 from onnxplain.model.shapes import Shape
 
 Mask = NDArray[np.bool_]
@@ -28,10 +42,8 @@ Rule = Callable[["_Walk", NodeProto, Sequence[Mask]], Mapping[int, Mask] | None]
 Inputs that are left out are not read: sizes, constants, and the steps of a quantisation.
 """
 
-_DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})
-
 _SOFTMAX_OF_ONE_AXIS = 13
-"""The opset from which Softmax runs over one axis; before, over that and all behind it."""
+"""The opset from which Softmax runs over one axis; before, over that and all after it."""
 
 
 def read_elements(
@@ -73,7 +85,7 @@ class _Walk:
         found = None
         selects = node.op_type in _SELECTING or not self.whole.issuperset(filter(None, node.output))
         known = all(name in self.shapes for name in (node.input[0], *node.output) if name)
-        if selects and node.domain in _DOMAINS and node.op_type in _RULES and known:
+        if selects and node.domain in KNOWN_DOMAINS and node.op_type in _RULES and known:
             outputs = [self.mask(name) for name in node.output if name]
             found = _RULES[node.op_type](self, node, outputs)
         if found is None:
@@ -93,31 +105,28 @@ class _Walk:
         return self.shapes.get(node.input[place], ()) if place < len(node.input) else ()
 
 
-def _elementwise(*places: int) -> Rule:
+def _unary(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask]:
+    """Each element is computed from the one at its place in the first input."""
+    return {0: _shrunk(outputs[0], walk.shape(node, 0))}
+
+
+def _broadcast(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask]:
     """Each element is computed from those at its place, whatever the shapes are stretched to."""
-
-    def rule(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask]:
-        count = range(len(node.input))
-        return {i: _shrunk(outputs[0], walk.shape(node, i)) for i in places or count if i in count}
-
-    return rule
+    places = data_places(node.op_type, len(node.input))
+    return {i: _shrunk(outputs[0], walk.shape(node, i)) for i in places}
 
 
-def _along_last(*places: int) -> Rule:
+def _along_last(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask]:
     """Each element is computed from all those that differ in the last axes only."""
-
-    def rule(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask]:
-        shape = walk.shape(node, 0)
-        softmax = node.op_type in ("Softmax", "LogSoftmax")
-        flattens = softmax and walk.model.opset < _SOFTMAX_OF_ONE_AXIS
-        axis = int(attributes(node).get("axis", 1 if flattens else -1)) % len(shape)
-        axes = (axis,) if softmax and not flattens else tuple(range(axis, len(shape)))
-        # The mean and the deviation, where they are given out, are those of the same rows.
-        rows = np.logical_or.reduce([_any(mask, axes) for mask in outputs])
-        mask = np.broadcast_to(rows, shape)
-        return dict.fromkeys(places, mask)
-
-    return rule
+    shape = walk.shape(node, 0)
+    softmax = node.op_type in SOFTMAXES
+    flattens = softmax and walk.model.opset < _SOFTMAX_OF_ONE_AXIS
+    axis = int(attributes(node).get("axis", 1 if flattens else -1)) % len(shape)
+    axes = (axis,) if softmax and not flattens else tuple(range(axis, len(shape)))
+    # The mean and the deviation, where they are given out, are those of the same rows.
+    rows = np.logical_or.reduce([_any(mask, axes) for mask in outputs])
+    places = range(2 if node.op_type in SKIP_NORMALIZATIONS else 1)
+    return dict.fromkeys(places, np.broadcast_to(rows, shape))
 
 
 def _reduced(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask] | None:
@@ -129,25 +138,20 @@ def _reduced(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[i
     return {0: np.broadcast_to(outputs[0].reshape(kept), shape)}
 
 
-def _product(a: int, b: int, c: int | None = None) -> Rule:
+def _product(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask] | None:
     """Rows are computed from rows of the first factor, columns from columns of the second."""
-
-    def rule(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask] | None:
-        attrs, left, right = attributes(node), walk.shape(node, a), walk.shape(node, b)
-        if min(len(left), len(right)) < 2 or attrs.get("transBatchA") or attrs.get("transBatchB"):
-            return None
-        rows = _any(outputs[0], (-1,))
-        columns = _any(outputs[0], (-2,))
-        if attrs.get("transA"):
-            rows = rows.swapaxes(-1, -2)
-        if attrs.get("transB"):
-            columns = columns.swapaxes(-1, -2)
-        found = {a: _shrunk(rows, left), b: _shrunk(columns, right)}
-        if c is not None and c < len(node.input):
-            found[c] = _shrunk(outputs[0], walk.shape(node, c))
-        return found
-
-    return rule
+    a, b, *added = data_places(node.op_type, len(node.input))
+    attrs, left, right = attributes(node), walk.shape(node, a), walk.shape(node, b)
+    if min(len(left), len(right)) < 2 or attrs.get("transBatchA") or attrs.get("transBatchB"):
+        return None
+    rows = _any(outputs[0], (-1,))
+    columns = _any(outputs[0], (-2,))
+    if attrs.get("transA"):
+        rows = rows.swapaxes(-1, -2)
+    if attrs.get("transB"):
+        columns = columns.swapaxes(-1, -2)
+    found = {a: _shrunk(rows, left), b: _shrunk(columns, right)}
+    return found | {c: _shrunk(outputs[0], walk.shape(node, c)) for c in added}
 
 
 def _reshaped(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask]:
@@ -199,33 +203,15 @@ def _any(mask: Mask, axes: tuple[int, ...]) -> Mask:
 _SELECTING = frozenset({"Gather", "Slice"})
 """Operators of which all may be read, and yet not all of what they read themselves."""
 
-_UNARY = (
-    "Abs Cast CastLike Ceil Celu Clip Dropout Elu Erf Exp Floor Gelu HardSigmoid HardSwish "
-    "Identity LeakyRelu Log Mish Neg Not QuickGelu Reciprocal Relu Round Selu Sigmoid Sign Silu "
-    "Softplus Softsign Sqrt Swish Tanh ThresholdedRelu QuantizeLinear DequantizeLinear "
-    "DynamicQuantizeLinear QLinearLeakyRelu QLinearSigmoid"
-)
-_REDUCTIONS = (
-    "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd "
-    "ReduceSum ReduceSumSquare"
-)
 _RULES: dict[str, Rule] = {
-    name: rule
-    for names, rule in (
-        (_UNARY, _elementwise(0)),
-        (_REDUCTIONS, _reduced),
-        ("Add Sub Mul Div Pow Max Min Mean Sum Where PRelu BiasGelu FastGelu", _elementwise()),
-        ("QLinearAdd QLinearMul", _elementwise(0, 3)),
-        ("Softmax LogSoftmax LayerNormalization SimplifiedLayerNormalization", _along_last(0)),
-        ("RMSNormalization QLinearSoftmax", _along_last(0)),
-        ("SkipLayerNormalization SkipSimplifiedLayerNormalization", _along_last(0, 1)),
-        ("MatMul FusedMatMul MatMulInteger MatMulIntegerToFloat", _product(0, 1)),
-        ("DynamicQuantizeMatMul", _product(0, 1)),
-        ("Gemm FusedGemm", _product(0, 1, 2)),
-        ("QLinearMatMul QGemm", _product(0, 3)),
-        ("Reshape Flatten Squeeze Unsqueeze", _reshaped),
-        ("Expand", _expanded),
-        ("Concat Gather Slice Split Transpose", _moved),
-    )
-    for name in names.split()
+    **dict.fromkeys(with_forms(UNARY) | KEEPS_VALUES | QUANTIZERS, _unary),
+    **dict.fromkeys(with_forms(BROADCASTING), _broadcast),
+    **dict.fromkeys(REDUCTIONS, _reduced),
+    **dict.fromkeys(
+        with_forms(SOFTMAXES) | LAYER_NORMALIZATIONS | SKIP_NORMALIZATIONS, _along_last
+    ),
+    **dict.fromkeys(with_forms(["MatMul", "Gemm"]), _product),
+    **dict.fromkeys(KEEPS_ORDER, _reshaped),
+    "Expand": _expanded,
+    **dict.fromkeys(["Concat", "Gather", "Slice", "Split", "Transpose"], _moved),
 }

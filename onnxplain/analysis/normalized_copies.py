@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from onnxplain.model.graph_index import Wiring
-
-_NORMALISING = frozenset(
-    "LayerNormalization SimplifiedLayerNormalization RMSNormalization SkipLayerNormalization "
-    "SkipSimplifiedLayerNormalization ReduceMean Sub Pow Mul Add Sqrt Div Reciprocal Cast "
-    "QuantizeLinear DequantizeLinear".split()
+from onnxplain.model.operators import (
+    ARITHMETIC,
+    KEEPS_VALUES,
+    LAYER_NORMALIZATIONS,
+    SKIP_NORMALIZATIONS,
 )
+
+_NORMALISING = (
+    LAYER_NORMALIZATIONS
+    | SKIP_NORMALIZATIONS
+    | KEEPS_VALUES
+    | ARITHMETIC
+    | {"Pow", "Reciprocal", "ReduceMean", "Sqrt"}
+)
+"""Normalisations, and the operators that one is written in."""
 
 
 def normalised(wiring: Wiring, tensor: str) -> set[str]:
@@ -19,8 +28,8 @@ def normalised(wiring: Wiring, tensor: str) -> set[str]:
     """
     node = wiring.producer(tensor)
     found = {tensor} if node is None else {name for name in node.output if name}
-    behind = wiring.descendants(wiring.inputs)
-    vary = {name for index in behind for name in wiring.nodes[index].output}
+    after = wiring.descendants(wiring.inputs)
+    vary = {name for index in after for name in wiring.nodes[index].output}
     for index in sorted(wiring.descendants(found)):
         node = wiring.nodes[index]
         if node.op_type in _NORMALISING and vary & set(node.input) <= found:

@@ -9,15 +9,13 @@ from onnxplain.analysis.activations import Kind, last_activation
 from onnxplain.errors import ModelError
 from onnxplain.model.constants import quantization
 from onnxplain.model.model import Model
+from onnxplain.model.operators import KEEPS_ORDER, KEEPS_VALUES
 from onnxplain.model.quantization import Quantization
 from onnxplain.suggestions import closest
 
 Activation = Kind | Literal["none"]
 
-_TRANSPARENT = frozenset(
-    "Identity Cast Dropout Flatten Reshape Squeeze Unsqueeze "
-    "QuantizeLinear DequantizeLinear".split()
-)
+_TRANSPARENT = KEEPS_VALUES | KEEPS_ORDER
 """Operators between an activation and the output that carry each score through unchanged."""
 
 

@@ -12,15 +12,10 @@ from onnxplain.errors import LayerError
 from onnxplain.model.constants import constant_value
 from onnxplain.model.graph_index import attributes, reads
 from onnxplain.model.model import Model
+from onnxplain.model.operators import POOLS, WEIGHTED, with_forms
 
-_WEIGHTED = frozenset(
-    "Conv ConvTranspose QLinearConv ConvInteger FusedConv Gemm QGemm MatMul QLinearMatMul "
-    "MatMulInteger".split()
-)
-
-_POOLS = frozenset(
-    "AveragePool MaxPool LpPool QLinearAveragePool GlobalAveragePool GlobalMaxPool".split()
-)
+_WEIGHTED = with_forms(WEIGHTED)
+_POOLS = with_forms(POOLS)
 
 _CONTEXT = 4
 """A pool that shrinks a grid by more than this sums up its context; a backbone goes by 2 or so."""

@@ -15,6 +15,7 @@ from onnxplain.autodiff.walk import backpropagate
 from onnxplain.errors import GradientError
 from onnxplain.model.constants import constant_value
 from onnxplain.model.model import Model
+from onnxplain.model.operators import CARRIES
 from onnxplain.model.shapes import Dims, infer_specs
 from onnxplain.transforms.builder import PREFIX
 from onnxplain.transforms.extract import appended, with_outputs
@@ -80,16 +81,10 @@ def differentiate(
     return differentiated
 
 
-_CARRYING = frozenset(
-    "QuantizeLinear DequantizeLinear Cast "
-    "Identity Flatten Reshape Squeeze Unsqueeze Transpose".split()
-)
-
-
 def _carried(model: Model, score: str) -> frozenset[str]:
     """The score tensor, and those that hold the same numbers before they are rounded or moved."""
     found = [score]
-    while (node := model.wiring.producer(found[-1])) is not None and node.op_type in _CARRYING:
+    while (node := model.wiring.producer(found[-1])) is not None and node.op_type in CARRIES:
         found.append(node.input[0])
     return frozenset(found)
 

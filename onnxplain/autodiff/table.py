@@ -10,6 +10,7 @@ import onnx_graphsurgeon as gs
 
 from onnxplain.autodiff.node_view import NodeView
 from onnxplain.model.model import Model
+from onnxplain.model.operators import QUANTIZERS
 
 Rule = Callable[..., Any]
 """`rule(g, step, dy, ...)`: one dy per output of the node, None where nothing flows back.
@@ -105,7 +106,7 @@ def vjp_table(rules: Mapping[str, Rule]) -> None:
         vjp(op)(rule)
 
 
-STRAIGHT_THROUGH = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})
+STRAIGHT_THROUGH = QUANTIZERS
 """Operators whose integers stand for reals, so that a gradient passes through what they make."""
 
 ZERO: set[str] = set()

@@ -11,6 +11,7 @@ from onnx import ModelProto, TypeProto, ValueInfoProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
 from onnxplain.model.graph_index import Wiring
+from onnxplain.model.operators import STANDARD_DOMAINS
 from onnxplain.tensors import TensorSpec
 
 
@@ -56,7 +57,7 @@ class Model:
 
 def opset_of(proto: ModelProto) -> int:
     """Version of the default operator set that a model imports."""
-    return next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0)
+    return next((o.version for o in proto.opset_import if o.domain in STANDARD_DOMAINS), 0)
 
 
 def spec_of(value: ValueInfoProto) -> TensorSpec:

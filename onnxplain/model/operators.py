@@ -33,8 +33,14 @@ PROCESSOR_DOMAINS = frozenset(["com.microsoft.nchwc", "com.ms.internal.nhwc"])
 
 # One element from one element, or from the elements at the same place.
 
-KEEPS_VALUES = _ops("Identity Cast CastLike Dropout QuantizeLinear DequantizeLinear")
-"""Each element stays in its place and means the same, but for rounding; in inference."""
+COPIES = _ops("Identity Cast CastLike Dropout")
+"""Each element as it is, in its place; Dropout in inference."""
+
+ROUNDS = _ops("QuantizeLinear DequantizeLinear")
+"""Each element in its place, as an integer that stands for it, or back."""
+
+KEEPS_VALUES = COPIES | ROUNDS
+"""Each element stays in its place and means the same, but for rounding."""
 
 QUANTIZERS = _ops("QuantizeLinear DynamicQuantizeLinear")
 """Their first output holds integers that stand for the reals of the input."""
@@ -65,6 +71,9 @@ MOVES = KEEPS_ORDER | _ops(
 )
 """Elements of the input in other places; some may be repeated or left out, none is new."""
 
+CARRIES = KEEPS_VALUES | KEEPS_ORDER | {"Transpose"}
+"""Each element once and unchanged but for rounding, perhaps in another place."""
+
 FILLS = _ops("Pad Trilu")
 """As `MOVES`, with a given number in the other places."""
 
@@ -86,10 +95,18 @@ MAX_POOLS = _ops("MaxPool GlobalMaxPool")
 POOLS = AVERAGE_POOLS | MAX_POOLS | _ops("LpPool GlobalLpPool")
 """One number for each window, or for all places, of each channel."""
 
+EXTREMA = MAX_POOLS | _ops("ReduceMax ReduceMin")
+"""One of the elements that are read."""
+
 CONVOLUTIONS = _ops("Conv ConvTranspose")
 
 WEIGHTED = CONVOLUTIONS | _ops("Gemm MatMul")
 """Linear layers: input 0 times input 1, the weights, plus input 2 if there is one."""
+
+LINEAR = AVERAGE_POOLS | _ops(
+    "Add Sub Sum Mean Neg ReduceSum ReduceMean Resize CumSum BatchNormalization"
+)
+"""Linear in all inputs that hold data, up to a constant; no weights but a scale per channel."""
 
 SOFTMAXES = _ops("Softmax LogSoftmax")
 
@@ -99,10 +116,8 @@ LAYER_NORMALIZATIONS = _ops("LayerNormalization RMSNormalization SimplifiedLayer
 SKIP_NORMALIZATIONS = _ops("SkipLayerNormalization SkipSimplifiedLayerNormalization")
 """The same of the sum of inputs 0 and 1."""
 
-CHANNEL_NORMALIZATIONS = _ops(
-    "BatchNormalization GroupNormalization InstanceNormalization LRN MeanVarianceNormalization"
-)
-"""Input 0 normalised, with its channels on axis 1."""
+CHANNEL_NORMALIZATIONS = _ops("BatchNormalization GroupNormalization InstanceNormalization LRN")
+"""Input 0 normalised, with its channels on axis 1 and places after it."""
 
 RECURRENT = _ops("GRU LSTM RNN")
 
@@ -143,7 +158,6 @@ FORMS = {
     "QLinearMul": Form("Mul", _PAIR_IN_THREES),
     "QLinearSigmoid": Form("Sigmoid", _FIRST_IN_THREES),
     "QLinearSoftmax": Form("Softmax", _FIRST_IN_THREES),
-    "QLinearWhere": Form("Where", slice(1, 7, 3)),
     # Data inputs first.
     "ConvInteger": Form("Conv", _TWO),
     "MatMulInteger": Form("MatMul", _TWO),
@@ -183,7 +197,7 @@ def computes_with_integers(op: str) -> bool:
 
 
 def standard_domain(domain: str) -> str:
-    """A domain, the default one always by the same name."""
+    """The domain, by one name where it is the default one."""
     return "" if domain in STANDARD_DOMAINS else domain
 
 

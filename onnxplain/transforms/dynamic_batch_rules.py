@@ -14,6 +14,7 @@ from onnx import NodeProto, helper
 
 from onnxplain.analysis.batch_axis import MANY, Batch, batch_axis
 from onnxplain.model.graph_index import attributes
+from onnxplain.model.operators import BROADCASTING, KNOWN_DOMAINS, RECURRENT, with_forms
 from onnxplain.model.shapes import Shape
 from onnxplain.tensors import Array
 from onnxplain.transforms.dynamic_batch_editor import Editor
@@ -31,7 +32,7 @@ counted from the right, from -1.
 
 def rewrite(editor: Editor, node: NodeProto) -> None:
     """Make a node take any batch if it assumes a batch of 1 and it is understood how."""
-    if node.domain not in ("", "ai.onnx", "com.microsoft") or not node.input:
+    if node.domain not in KNOWN_DOMAINS or not node.input:
         return
     batch = editor.growth.batch(node.input[0])
     if node.op_type in _RULES and batch is not None:
@@ -222,15 +223,10 @@ _RULES: dict[str, Rule] = {
     "Gather": _gather,
 }
 
-_BROADCASTING = (
-    "Add And BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual "
-    "Max Mean Min Mod Mul Or PRelu Pow QLinearAdd QLinearMul Sub Sum Where Xor"
-).split()
-
 _ALIGNMENTS: dict[str, Alignment] = {
-    **dict.fromkeys(_BROADCASTING, _broadcast),
+    **dict.fromkeys(with_forms(BROADCASTING), _broadcast),
     "MatMul": _stack_of_matrices,
-    **dict.fromkeys(["Concat", "GatherElements", "QLinearConcat", "ScatterElements"], _across),
+    **dict.fromkeys(with_forms(["Concat"]) | {"GatherElements", "ScatterElements"}, _across),
     "GridSample": _same_axis,
-    **dict.fromkeys(["RNN", "LSTM", "GRU"], _recurrent_state),
+    **dict.fromkeys(RECURRENT, _recurrent_state),
 }

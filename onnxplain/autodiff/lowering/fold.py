@@ -11,11 +11,11 @@ from onnx import GraphProto, ModelProto, NodeProto
 
 from onnxplain.model.graph_index import reads, subgraphs
 from onnxplain.model.model import Model
-from onnxplain.model.operators import RANDOM, STANDARD_DOMAINS
+from onnxplain.model.operators import RANDOM, ROUNDS, STANDARD_DOMAINS
 from onnxplain.model.shapes import ShapeEnv
 from onnxplain.transforms.extract import fields
 
-_STAYS = RANDOM | {"DequantizeLinear", "QuantizeLinear"}
+_STAYS = RANDOM | ROUNDS
 """Quantised weights are a form that runtimes look for."""
 
 

@@ -15,16 +15,10 @@ from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
 from onnxplain.autodiff.node_view import NodeView
 from onnxplain.autodiff.propagation.deeplift_normal import NORMALISATIONS
 from onnxplain.autodiff.propagation.difference import difference, halfway, mean, twin, varies
-from onnxplain.autodiff.propagation.operators import (
-    EXTREMA,
-    LINEAR,
-    STRUCTURAL,
-    UNARY,
-    refusal,
-    refusing,
-)
+from onnxplain.autodiff.propagation.operators import STRUCTURAL, UNARY, refusal, refusing
 from onnxplain.autodiff.table import Entry, Rule, Rules, Variant
 from onnxplain.autodiff.walk import standard_gradients
+from onnxplain.model.operators import EXTREMA, LINEAR, WEIGHTED
 
 _SMALL = 1e-6
 """Relative differences below which rounding would spoil their quotient."""
@@ -122,9 +116,7 @@ _TABLE: dict[str, Rule] = {
     **dict.fromkeys(LINEAR | STRUCTURAL, _linear),
     **dict.fromkeys(UNARY | {"Max", "Min"}, _rescale),
     **dict.fromkeys(EXTREMA, _extremum),
-    **dict.fromkeys(
-        "Conv ConvTranspose Gemm MatMul Mul Einsum Sqrt ReduceL2 ReduceSumSquare".split(), _halfway
-    ),
+    **dict.fromkeys(WEIGHTED | {"Mul", "Einsum", "Sqrt", "ReduceL2", "ReduceSumSquare"}, _halfway),
     "Div": _division,
     "Where": _choice,
     **NORMALISATIONS,

@@ -19,13 +19,14 @@ from onnxplain.autodiff.node_view import NodeView
 from onnxplain.autodiff.table import STANDARD, Rule, Variant
 from onnxplain.autodiff.walk import standard_gradients
 from onnxplain.errors import GradientError
+from onnxplain.model.operators import WEIGHTED
 
 Gradients = Sequence[gs.Tensor | None]
 
 _RECTIFIERS = ("Relu", "Clip", "Max", "LeakyRelu", "PRelu", "ThresholdedRelu", "QuantizeLinear")
 """Operators that are a rectifier, or may be one."""
 
-_ADDING = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add")
+_ADDING = WEIGHTED | {"Add"}
 """What rectifiers follow, and give numbers of both signs."""
 
 
@@ -54,7 +55,7 @@ def _is_zero(g: GradientBuilder, x: gs.Variable | None) -> bool:
 
 
 def _guided(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> Gradients:
-    """Pass what is positive where the unit is active; quantisers know by themselves where."""
+    """Pass what is positive where the unit is active; a quantiser's own gradient knows where."""
     if s.op == "QuantizeLinear":
         return standard_gradients(g, s, [g.Relu(dy)])
     return standard_gradients(g, s, [g.Mul(g.Relu(dy), g.above(s.y))])
