@@ -56,7 +56,7 @@ def find_weighings(
 ) -> list[Weighing]:
     """What weighs values between `picture` and `score`, in order."""
     wiring = model.wiring
-    varying = {n for i in wiring.descendants([picture]) for n in wiring.nodes[i].output}
+    varying = wiring.dependent([picture]) - {picture}
     found = []
     for index in wiring.between(picture, score):
         node = wiring.nodes[index]

@@ -19,7 +19,6 @@ from onnxplain.model.operators import (
     MAX_POOLS,
     reads_in_threes,
     standard_form,
-    with_forms,
 )
 from onnxplain.model.quantization import dequantized
 from onnxplain.model.shapes import Shape
@@ -28,16 +27,11 @@ from onnxplain.tensors import FloatArray
 Pooling = Literal["average", "max"]
 
 _POOLS: dict[str, Pooling] = {
-    **dict.fromkeys(with_forms(AVERAGE_POOLS) | {"ReduceMean"}, "average"),
+    **dict.fromkeys(AVERAGE_POOLS | {"ReduceMean"}, "average"),
     **dict.fromkeys(MAX_POOLS | {"ReduceMax"}, "max"),
 }
 
-_LINEAR = {
-    op: standard_form(op)
-    for op in with_forms(["Conv", "Gemm", "MatMul"])
-    if op == standard_form(op) or reads_in_threes(op)
-}
-"""Linear layers; the quantised ones read their weights, scales and zero points as inputs 3 to 5."""
+_LINEAR = ("Conv", "Gemm", "MatMul")
 
 _REFUSAL = (
     "CAM needs global average or max pooling followed by one linear layer before the score, and "
@@ -68,7 +62,7 @@ def find_classifier(model: Model, shapes: Mapping[str, Shape], score: str) -> Cl
     weights: FloatArray | None = None
     tensor = score
     while (node := model.wiring.producer(tensor)) is not None:
-        op = node.op_type
+        op = standard_form(node.op_type)
         if op in _POOLS:
             if not _is_global(model, node, shapes.get(node.input[0], ())):
                 found = f"{_called(node)} covers only a part of the grid at a time"
@@ -114,9 +108,12 @@ def _without_bias(model: Model, node: NodeProto) -> str | None:
 
 
 def _weights(model: Model, node: NodeProto) -> FloatArray | None:
-    """The matrix (classes, channels) of a linear layer; None for anything else."""
-    kind = _LINEAR.get(node.op_type)
-    if kind is None:
+    """The matrix (classes, channels) of a linear layer; None for anything else.
+
+    Quantised layers read their weights, scales and zero points as inputs 3 to 5.
+    """
+    kind = standard_form(node.op_type)
+    if kind not in _LINEAR or not (node.op_type == kind or reads_in_threes(node.op_type)):
         return None
     given = attributes(node)
     matrix = _operand(model, node, kind, axis=0 if kind == "Conv" or given.get("transB") else 1)

@@ -14,7 +14,7 @@ from onnxplain.analysis.normalized_copies import normalised
 from onnxplain.errors import LayerError
 from onnxplain.model.graph_index import Wiring, reads
 from onnxplain.model.model import Model
-from onnxplain.model.operators import PROCESSOR_DOMAINS, with_forms
+from onnxplain.model.operators import PROCESSOR_DOMAINS, standard_form
 from onnxplain.model.shapes import Shape
 from onnxplain.suggestions import closest
 
@@ -33,9 +33,6 @@ _BLOCKED_CHANNELS = (
     "blocks for one kind of CPU, so that no layer can be read: save it at the level extended, or "
     "choose a method that needs no layer, such as occlusion or integrated_gradients."
 )
-
-
-_SUMS = with_forms(["Add", "Sum"])
 
 
 @dataclass(frozen=True)
@@ -169,7 +166,7 @@ def tokens_read(layout: Layout, mask: Mask) -> Mask:
 def is_residual(wiring: Wiring, tensor: str) -> bool:
     """Whether a tensor is the sum of two or more that are computed from an input."""
     node = wiring.producer(tensor)
-    if node is None or node.op_type not in _SUMS:
+    if node is None or standard_form(node.op_type) not in ("Add", "Sum"):
         return False
     made = (wiring.ancestors([name]) for name in node.input if name)
     inputs = set(wiring.inputs)

@@ -14,24 +14,10 @@ from math import prod
 
 from onnx import NodeProto
 
+from onnxplain.model import operators
 from onnxplain.model.constants import constant_value, reduced_axes
 from onnxplain.model.graph_index import attributes
 from onnxplain.model.model import Model
-from onnxplain.model.operators import (
-    ARITHMETIC,
-    CHANNEL_NORMALIZATIONS,
-    CONTROL_FLOW,
-    CONVOLUTIONS,
-    KEEPS_VALUES,
-    KNOWN_DOMAINS,
-    MOVES,
-    POOLS,
-    RECURRENT,
-    SCATTERS,
-    SIZE_READERS,
-    data_places,
-    with_forms,
-)
 from onnxplain.model.shapes import Shape
 
 
@@ -52,11 +38,13 @@ _PICTURE_RANK = 4
 
 _SPATIAL = {1: "W", 2: "HW", 3: "DHW"}
 
-_CHANNELS_FIRST = (
-    with_forms(CONVOLUTIONS | POOLS)
-    | CHANNEL_NORMALIZATIONS
-    | {"DeformConv", "DepthToSpace", "MaxUnpool", "SpaceToDepth", "Upsample"}
-)
+_CHANNELS_FIRST = (operators.CONVOLUTIONS | operators.POOLS | operators.CHANNEL_NORMALIZATIONS) | {
+    "DeformConv",
+    "DepthToSpace",
+    "MaxUnpool",
+    "SpaceToDepth",
+    "Upsample",
+}
 """Operators whose result is (N, C, spatial...) by definition."""
 
 _POOLED: dict[frozenset[int] | None, str] = {
@@ -66,14 +54,9 @@ _POOLED: dict[frozenset[int] | None, str] = {
 """Axes that a reduction to one number per channel runs over, and the layout of what it reads."""
 
 _SHUFFLING = (
-    MOVES
-    | SCATTERS
-    | CONTROL_FLOW
-    | RECURRENT
-    | SIZE_READERS
-    | frozenset(
-        "Attention Einsum MultiHeadAttention NonMaxSuppression NonZero OneHot RoiAlign TopK".split()
-    )
+    (operators.MOVES | operators.SCATTERS | operators.CONTROL_FLOW | operators.RECURRENT)
+    | (operators.SIZE_READERS | {"Attention", "Einsum", "MultiHeadAttention", "NonMaxSuppression"})
+    | {"NonZero", "OneHot", "RoiAlign", "TopK"}
 )
 """Operators after which an axis need not mean what it meant before."""
 
@@ -123,9 +106,9 @@ def input_axes(model: Model, name: str, rank: int) -> str:
         tensor, axes = stack.pop()
         for index in model.wiring.readers.get(tensor, ()):
             node = model.wiring.nodes[index]
-            if node.domain not in KNOWN_DOMAINS:
+            if node.domain not in operators.KNOWN_DOMAINS:
                 continue
-            if node.op_type in _CHANNELS_FIRST and not attributes(node).get("channels_last"):
+            if _makes_channels_first(node):
                 return axes
             moves = axes == plain and _is_transpose(node, to_channels_first)
             if moves and rank == _PICTURE_RANK:
@@ -140,7 +123,7 @@ def _is_transpose(node: NodeProto, order: list[int]) -> bool:
     return node.op_type == "Transpose" and attributes(node).get("perm") == order
 
 
-_KEEPING = KEEPS_VALUES | ARITHMETIC | {"Clip", "Relu", "Pad"}
+_KEEPING = operators.KEEPS_VALUES | operators.ARITHMETIC | {"Clip", "Relu", "Pad"}
 """Operators that prepare an input and keep each of its axes."""
 
 
@@ -151,11 +134,11 @@ def _layout_after(
     shapes: Mapping[str, Shape],
     layouts: Mapping[str, Layout],
 ) -> Layout | None:
-    if node.domain not in KNOWN_DOMAINS:
+    if node.domain not in operators.KNOWN_DOMAINS:
         return None
     if _is_channels_first(node, shape):
         return Layout("NC" + _SPATIAL[len(shape) - 2], shape[2:])
-    special = _SPECIAL.get(node.op_type)
+    special = _SPECIAL.get(operators.standard_form(node.op_type))
     inputs = node.input[:1] if special is _matmul else node.input  # rows are the first factor's
     known = [layouts[name] for name in inputs if name in layouts]
     if not known:
@@ -171,7 +154,7 @@ def _layout_read(model: Model, name: str, shape: Shape) -> Layout | None:
     """The layout that a reader takes a tensor to have: a convolution, or a pool by any name."""
     for index in model.wiring.readers.get(name, ()):
         node = model.wiring.nodes[index]
-        if node.domain not in KNOWN_DOMAINS:
+        if node.domain not in operators.KNOWN_DOMAINS:
             continue
         if _is_channels_first(node, shape):
             return Layout("NC" + _SPATIAL[len(shape) - 2], shape[2:])
@@ -184,11 +167,12 @@ def _layout_read(model: Model, name: str, shape: Shape) -> Layout | None:
 
 def _is_channels_first(node: NodeProto, shape: Shape) -> bool:
     """Whether a tensor of that shape that a node makes, or reads as data, is (N, C, spatial...)."""
-    return (
-        node.op_type in _CHANNELS_FIRST
-        and len(shape) - 2 in _SPATIAL
-        and not attributes(node).get("channels_last")
-    )
+    return len(shape) - 2 in _SPATIAL and _makes_channels_first(node)
+
+
+def _makes_channels_first(node: NodeProto) -> bool:
+    first = operators.standard_form(node.op_type) in _CHANNELS_FIRST
+    return first and not attributes(node).get("channels_last")
 
 
 def _same_axes(known: list[Layout], shape: Shape) -> Layout | None:
@@ -272,7 +256,7 @@ def _concat(
     if "T" not in known.axes or known.axes[axis] != "T":
         return _same_axes([known], shape)
     before = 0
-    for place in data_places(node.op_type, len(node.input)):
+    for place in operators.data_places(node.op_type, len(node.input)):
         part = shapes.get(node.input[place])
         if part is None:
             return None
@@ -292,7 +276,7 @@ def _matmul(
     What the keys say to each token lies where the token does.
     """
     first, second = (
-        shapes.get(node.input[i]) for i in data_places(node.op_type, len(node.input))[:2]
+        shapes.get(node.input[i]) for i in operators.data_places(node.op_type, len(node.input))[:2]
     )
     if first is None:
         return None
@@ -340,7 +324,8 @@ _SPECIAL: dict[str, Rule] = {
     "Transpose": _transpose,
     "Reshape": _reshape,
     "Flatten": _reshape,
-    **dict.fromkeys(with_forms(["Concat"]), _concat),
-    **dict.fromkeys(with_forms(["MatMul"]), _matmul),
-    **dict.fromkeys(_PARTS, _part),
+    "Concat": _concat,
+    "MatMul": _matmul,
+    "Slice": _part,
+    "Split": _part,
 }

@@ -13,25 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
+from onnxplain.model import operators
 from onnxplain.model.constants import constant_value, reduced_axes
 from onnxplain.model.evaluation import evaluate
 from onnxplain.model.graph_index import attributes, reads
 from onnxplain.model.model import Model
-from onnxplain.model.operators import (
-    BROADCASTING,
-    KEEPS_ORDER,
-    KEEPS_VALUES,
-    KNOWN_DOMAINS,
-    LAYER_NORMALIZATIONS,
-    QUANTIZERS,
-    REDUCTIONS,
-    SIZE_READERS,
-    SKIP_NORMALIZATIONS,
-    SOFTMAXES,
-    UNARY,
-    data_places,
-    with_forms,
-)
 from onnxplain.model.shapes import Shape
 
 Mask = NDArray[np.bool_]
@@ -80,14 +66,14 @@ class _Walk:
 
     def visit(self, node: NodeProto) -> None:
         """Pass what is read of a node's outputs on to its inputs."""
-        if not any(name in self.masks for name in node.output) or node.op_type in SIZE_READERS:
+        if not any(name in self.masks for name in node.output):
             return
         found = None
         selects = node.op_type in _SELECTING or not self.whole.issuperset(filter(None, node.output))
         known = all(name in self.shapes for name in (node.input[0], *node.output) if name)
-        if selects and node.domain in KNOWN_DOMAINS and node.op_type in _RULES and known:
-            outputs = [self.mask(name) for name in node.output if name]
-            found = _RULES[node.op_type](self, node, outputs)
+        rule = _RULES.get(operators.standard_form(node.op_type))
+        if selects and node.domain in operators.KNOWN_DOMAINS and rule is not None and known:
+            found = rule(self, node, [self.mask(name) for name in node.output if name])
         if found is None:
             for name in reads(node):
                 self.add(name, None)
@@ -112,20 +98,20 @@ def _unary(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int
 
 def _broadcast(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask]:
     """Each element is computed from those at its place, whatever the shapes are stretched to."""
-    places = data_places(node.op_type, len(node.input))
+    places = operators.data_places(node.op_type, len(node.input))
     return {i: _shrunk(outputs[0], walk.shape(node, i)) for i in places}
 
 
 def _along_last(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask]:
     """Each element is computed from all those that differ in the last axes only."""
     shape = walk.shape(node, 0)
-    softmax = node.op_type in SOFTMAXES
+    softmax = node.op_type in operators.SOFTMAXES
     flattens = softmax and walk.model.opset < _SOFTMAX_OF_ONE_AXIS
     axis = int(attributes(node).get("axis", 1 if flattens else -1)) % len(shape)
     axes = (axis,) if softmax and not flattens else tuple(range(axis, len(shape)))
     # The mean and the deviation, where they are given out, are those of the same rows.
     rows = np.logical_or.reduce([_any(mask, axes) for mask in outputs])
-    places = range(2 if node.op_type in SKIP_NORMALIZATIONS else 1)
+    places = range(2 if node.op_type in operators.SKIP_NORMALIZATIONS else 1)
     return dict.fromkeys(places, np.broadcast_to(rows, shape))
 
 
@@ -140,7 +126,7 @@ def _reduced(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[i
 
 def _product(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask] | None:
     """Rows are computed from rows of the first factor, columns from columns of the second."""
-    a, b, *added = data_places(node.op_type, len(node.input))
+    a, b, *added = operators.data_places(node.op_type, len(node.input))
     attrs, left, right = attributes(node), walk.shape(node, a), walk.shape(node, b)
     if min(len(left), len(right)) < 2 or attrs.get("transBatchA") or attrs.get("transBatchB"):
         return None
@@ -204,14 +190,12 @@ _SELECTING = frozenset({"Gather", "Slice"})
 """Operators of which all may be read, and yet not all of what they read themselves."""
 
 _RULES: dict[str, Rule] = {
-    **dict.fromkeys(with_forms(UNARY) | KEEPS_VALUES | QUANTIZERS, _unary),
-    **dict.fromkeys(with_forms(BROADCASTING), _broadcast),
-    **dict.fromkeys(REDUCTIONS, _reduced),
-    **dict.fromkeys(
-        with_forms(SOFTMAXES) | LAYER_NORMALIZATIONS | SKIP_NORMALIZATIONS, _along_last
-    ),
-    **dict.fromkeys(with_forms(["MatMul", "Gemm"]), _product),
-    **dict.fromkeys(KEEPS_ORDER, _reshaped),
+    **dict.fromkeys(operators.UNARY | operators.KEEPS_VALUES | operators.QUANTIZERS, _unary),
+    **dict.fromkeys(operators.BROADCASTING, _broadcast),
+    **dict.fromkeys(operators.REDUCTIONS, _reduced),
+    **dict.fromkeys(operators.SOFTMAXES | operators.NORMALIZES_LAST, _along_last),
+    **dict.fromkeys(["MatMul", "Gemm"], _product),
+    **dict.fromkeys(operators.KEEPS_ORDER, _reshaped),
     "Expand": _expanded,
     **dict.fromkeys(["Concat", "Gather", "Slice", "Split", "Transpose"], _moved),
 }

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
+from onnxplain.model import operators
 from onnxplain.model.graph_index import Wiring
-from onnxplain.model.operators import (
-    ARITHMETIC,
-    KEEPS_VALUES,
-    LAYER_NORMALIZATIONS,
-    SKIP_NORMALIZATIONS,
-)
 
-_NORMALISING = (
-    LAYER_NORMALIZATIONS
-    | SKIP_NORMALIZATIONS
-    | KEEPS_VALUES
-    | ARITHMETIC
-    | {"Pow", "Reciprocal", "ReduceMean", "Sqrt"}
-)
+_NORMALISING = (operators.NORMALIZES_LAST | operators.KEEPS_VALUES | operators.ARITHMETIC) | {
+    "Pow",
+    "Reciprocal",
+    "ReduceMean",
+    "Sqrt",
+}
 """Normalisations, and the operators that one is written in."""
 
 
@@ -28,8 +22,7 @@ def normalised(wiring: Wiring, tensor: str) -> set[str]:
     """
     node = wiring.producer(tensor)
     found = {tensor} if node is None else {name for name in node.output if name}
-    after = wiring.descendants(wiring.inputs)
-    vary = {name for index in after for name in wiring.nodes[index].output}
+    vary = wiring.dependent(wiring.inputs) - set(wiring.inputs)
     for index in sorted(wiring.descendants(found)):
         node = wiring.nodes[index]
         if node.op_type in _NORMALISING and vary & set(node.input) <= found:

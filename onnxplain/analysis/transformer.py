@@ -136,8 +136,8 @@ def _pools(wiring: Wiring, weighing: Weighing, score: str) -> bool:
     if weighing.rows >= weighing.columns:
         return False
     behind = wiring.descendants([weighing.tensor])
-    own = {weighing.tensor, *(name for i in behind for name in wiring.nodes[i].output)}
-    others = {n for i in wiring.descendants(wiring.inputs) for n in wiring.nodes[i].output} - own
+    own = {weighing.tensor, *wiring.inputs, *wiring.dependent([weighing.tensor])}
+    others = wiring.dependent(wiring.inputs) - own
     way = sorted(behind & wiring.ancestors([score], without=SIZE_READERS))
     product = next((i for i in way if wiring.nodes[i].op_type == "MatMul"), len(wiring.nodes))
     return not any(others & set(wiring.nodes[i].input) for i in way if i > product)

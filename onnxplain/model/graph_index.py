@@ -111,6 +111,12 @@ class Wiring:
                     stack.extend(name for name in self.nodes[index].output if name)
         return seen
 
+    def dependent(self, tensors: Iterable[str]) -> set[str]:
+        """Some tensors, and all that are computed from any of them."""
+        sources = list(tensors)
+        made = (self.nodes[i].output for i in self.descendants(sources))
+        return {*sources, *(name for names in made for name in names if name)}
+
     def between(self, source: str, sink: str) -> list[int]:
         """Positions, in order, of the nodes through which values flow from `source` to `sink`."""
         return sorted(

@@ -1,13 +1,12 @@
 """Facts about operators: what each one does to the elements of the tensors that it reads.
 
-Names are those of ONNX and of ONNX Runtime's own domain, where no operator does another thing by
-the name of a standard one. Groups hold standard operators and those that have no standard form;
-`with_forms` adds the quantised and fused forms of their members.
+Names are those of ONNX and of ONNX Runtime's own domain, where an operator that has the name of a
+standard one does the same. Groups hold standard operators, and others that are no form of one: ask
+`standard_form` first where quantised and fused forms count as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from onnx import NodeProto
@@ -116,6 +115,8 @@ LAYER_NORMALIZATIONS = _ops("LayerNormalization RMSNormalization SimplifiedLayer
 SKIP_NORMALIZATIONS = _ops("SkipLayerNormalization SkipSimplifiedLayerNormalization")
 """The same of the sum of inputs 0 and 1."""
 
+NORMALIZES_LAST = LAYER_NORMALIZATIONS | SKIP_NORMALIZATIONS
+
 CHANNEL_NORMALIZATIONS = _ops("BatchNormalization GroupNormalization InstanceNormalization LRN")
 """Input 0 normalised, with its channels on axis 1 and places after it."""
 
@@ -142,7 +143,7 @@ class Form(NamedTuple):
     data: slice
 
 
-_ONE, _TWO, _THREE = slice(1), slice(2), slice(3)
+_TWO, _THREE = slice(2), slice(3)
 _FIRST_IN_THREES, _PAIR_IN_THREES = slice(1), slice(0, 6, 3)  # each with scale and zero point
 
 FORMS = {
@@ -173,12 +174,6 @@ FORMS = {
 def standard_form(op: str) -> str:
     """The standard operator that an operator is a form of; most often it is that itself."""
     return FORMS[op].of if op in FORMS else op
-
-
-def with_forms(ops: Iterable[str]) -> frozenset[str]:
-    """Some standard operators and their quantised and fused forms."""
-    standard = frozenset(ops)
-    return standard | {op for op, form in FORMS.items() if form.of in standard}
 
 
 def data_places(op: str, count: int) -> range:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
@@ -11,7 +11,6 @@ from onnx import (
     GraphProto,
     ModelProto,
     NodeProto,
-    OperatorSetIdProto,
     TensorProto,
     TypeProto,
     ValueInfoProto,
@@ -23,7 +22,16 @@ from onnxplain.errors import ModelError
 from onnxplain.model.evaluation import LARGEST_VALUE, evaluate, is_small
 from onnxplain.model.graph_index import attributes
 from onnxplain.model.model import dims_of, opset_of, spec_of_type
-from onnxplain.model.operators import FORMS, MICROSOFT, MOVES, SIZE_READERS, key_of, standard_domain
+from onnxplain.model.operators import (
+    FORMS,
+    MICROSOFT,
+    MOVES,
+    ROUNDS,
+    SIZE_READERS,
+    Form,
+    key_of,
+    standard_domain,
+)
 from onnxplain.tensors import Array, TensorSpec
 
 Shape = tuple[int, ...]
@@ -33,33 +41,31 @@ Dims = tuple[int | str | None, ...]
 _OPEN = np.iinfo(np.int64).min
 """Stands for a dimension that is not known, in a shape of which only some are."""
 
-_FIRST = slice(1)
 
-# Ops that no schema gives a shape to, the op whose shape they have, and the inputs it would have.
-_STAND_INS: dict[tuple[str, str], tuple[str, slice]] = {
-    ("", "GreaterOrEqual"): ("Greater", slice(2)),
-    ("", "LessOrEqual"): ("Less", slice(2)),
-    **{
-        ("", op): ("Identity", _FIRST)
-        for op in ("GroupNormalization", "LayerNormalization", "MeanVarianceNormalization")
-    },
-    **{
-        (MICROSOFT, op): ("Identity", _FIRST)
-        for op in (
-            "Attention BiasGelu FastGelu Gelu Inverse MultiHeadAttention QLinearLeakyRelu "
-            "QLinearSigmoid QLinearSoftmax QuickGelu SkipLayerNormalization "
-            "SkipSimplifiedLayerNormalization"
-        ).split()
-    },
-    **{(MICROSOFT, op): (op, slice(3)) for op in ("DequantizeLinear", "QuantizeLinear")},
-    **{
-        (MICROSOFT, op): FORMS[op]
-        for op in (
-            "FusedConv FusedGemm QGemm QLinearAdd QLinearMul QLinearConcat QLinearAveragePool "
-            "QLinearGlobalAveragePool"
-        ).split()
-    },
+def _keys(domain: str, names: str) -> list[tuple[str, str]]:
+    return [(domain, op) for op in names.split()]
+
+
+_SAME_SHAPE = (
+    "Attention BiasGelu FastGelu Gelu Inverse MultiHeadAttention QLinearLeakyRelu QLinearSigmoid "
+    "QLinearSoftmax QuickGelu SkipLayerNormalization SkipSimplifiedLayerNormalization"
+)
+_SHAPE_OF_STANDARD_FORM = (
+    "FusedConv FusedGemm QGemm QLinearAdd QLinearAveragePool QLinearConcat "
+    "QLinearGlobalAveragePool QLinearMul"
+)
+_STAND_INS: dict[tuple[str, str], Form] = {
+    ("", "GreaterOrEqual"): Form("Greater", slice(2)),
+    ("", "LessOrEqual"): Form("Less", slice(2)),
+    **dict.fromkeys(
+        _keys("", "GroupNormalization LayerNormalization MeanVarianceNormalization")
+        + _keys(MICROSOFT, _SAME_SHAPE),
+        Form("Identity", slice(1)),
+    ),
+    **{(MICROSOFT, op): Form(op, slice(3)) for op in ROUNDS},
+    **{key: FORMS[key[1]] for key in _keys(MICROSOFT, _SHAPE_OF_STANDARD_FORM)},
 }
+"""Operators that no schema gives a shape to: what has their shape, and the inputs it would have."""
 
 _KNOWN_FROM = {"LayerNormalization": 17}
 """Opsets from which ONNX itself has an operator; ONNX Runtime has it in older models too."""
@@ -72,51 +78,46 @@ class ShapeEnv:
     tensor about which nothing can be said is absent.
     """
 
-    def __init__(self, opsets: Iterable[OperatorSetIdProto]) -> None:
-        """Start with nothing known, for operators of these versions."""
-        self._opsets = {standard_domain(entry.domain): entry.version for entry in opsets}
+    def __init__(self, proto: ModelProto, types: Mapping[str, TypeProto]) -> None:
+        """Start with the constants of a model, and types of other tensors."""
+        self._opsets = {
+            standard_domain(entry.domain): entry.version for entry in proto.opset_import
+        }
         self._imports = [helper.make_opsetid(*entry) for entry in self._opsets.items()]
-        self._types: dict[str, TypeProto] = {}
+        self._types = dict(types)
         self._values: dict[str, TensorProto] = {}
         self._parts: dict[str, Array] = {}
         self._learned: set[str] = set()
+        for tensor in proto.graph.initializer:
+            self.add_constant(tensor)
 
     @classmethod
     def of_inputs(cls, proto: ModelProto, shapes: Mapping[str, Shape]) -> ShapeEnv:
         """What is known before any node: constants, and inputs, of these shapes or as declared."""
-        env = cls(proto.opset_import)
-        for value in proto.graph.input:
-            env._types[value.name] = value.type
-            if value.name in shapes:
-                element = value.type.tensor_type.elem_type
-                type_ = helper.make_tensor_type_proto(element, shapes[value.name])
-                env._types[value.name] = type_
-        for tensor in proto.graph.initializer:
-            env.add_constant(tensor)
-        return env
+        types = {value.name: value.type for value in proto.graph.input}
+        for name in shapes.keys() & types:
+            element = types[name].tensor_type.elem_type
+            types[name] = helper.make_tensor_type_proto(element, shapes[name])
+        return cls(proto, types)
 
     @classmethod
     def of_model(cls, proto: ModelProto) -> ShapeEnv:
         """All that is known of a model whose inputs are as they are declared.
 
         This is where it is chosen how shapes are inferred. Where dimensions are open, ONNX's own
-        inference over the whole graph comes first, because it alone follows open dimensions through
-        the arithmetic that a Reshape's target is made by: node by node the rank of 3538 of 3631
-        tensors of a Swin-T is lost, and of 131 of 143 of a ViT. It sees no values but those that
-        shapes lead to, so nodes that are visited afterwards are inferred again where more is known
-        of an input. Where all inputs have numbers for dimensions, node by node nothing is lost, and
-        a part of the graph that contradicts itself leaves the rest as it is.
+        inference over the whole graph comes first: it alone follows open dimensions through the
+        arithmetic on shapes that a Reshape reads. Node by node the rank of 3538 of 3631 tensors of
+        a Swin-T is lost, and of 131 of 143 of a ViT. It evaluates nothing else, so nodes that are
+        visited afterwards are inferred again where more is known of an input. Where inputs have
+        numbers for all dimensions nothing is lost node by node, and a part of the graph that
+        contradicts itself leaves the rest as it is.
 
         Raises:
             ModelError: the model contradicts itself, or does not import the domain of an operator.
         """
-        env = cls(proto.opset_import)
-        inferred = _inferred(proto)
-        for value in (*inferred.input, *inferred.value_info, *inferred.output):
-            env._types[value.name] = value.type
-        for tensor in proto.graph.initializer:
-            env.add_constant(tensor)
-        return env
+        graph = _inferred(proto)
+        values = (*graph.input, *graph.value_info, *graph.output)
+        return cls(proto, {value.name: value.type for value in values})
 
     def add_constant(self, tensor: TensorProto) -> None:
         """Learn a constant; the value of a large or external one is never looked at."""
@@ -127,10 +128,6 @@ class ShapeEnv:
     def shape(self, name: str) -> Shape | None:
         """The shape of a tensor if all of it is known."""
         return _static(dims_of(self._types.get(name)))
-
-    def spec(self, name: str) -> TensorSpec | None:
-        """Element type and dimensions of a tensor, as far as they are known."""
-        return spec_of_type(name, self._types[name]) if name in self._types else None
 
     def specs(self) -> dict[str, TensorSpec]:
         """Element types and dimensions of all tensors."""
@@ -240,9 +237,10 @@ class ShapeEnv:
             return {}
         if node.op_type == "Range":
             return _counted(node, *(known[name] for name in node.input))
-        results = evaluate([node], known, outputs, self._imports)
-        pairs = zip(outputs, results or (), strict=results is not None)
-        return {name: self._typed(name, result) for name, result in pairs}
+        results = evaluate([node], known, outputs, self._imports) or []
+        return {
+            name: self._typed(name, result) for name, result in zip(outputs, results, strict=False)
+        }
 
     def _fed(self, node: NodeProto, name: str) -> Array | None:
         """The value of an input; of a shape a part is enough where its elements are only moved."""
@@ -251,8 +249,8 @@ class ShapeEnv:
 
     def _typed(self, name: str, value: Array) -> Array:
         """A value with the element type that was inferred, which the evaluator may not keep."""
-        spec = self.spec(name)
-        return value if spec is None or spec.dtype.kind == "O" else np.asarray(value, spec.dtype)
+        known = name in self._types and self._types[name].tensor_type.elem_type
+        return value.astype(helper.tensor_dtype_to_np_dtype(known)) if known else value
 
     def _measure(self, node: NodeProto) -> dict[str, Array]:
         """The dimensions of a tensor, or their product if all are known."""

@@ -14,7 +14,7 @@ from onnx import NodeProto, helper
 
 from onnxplain.analysis.batch_axis import MANY, Batch, batch_axis
 from onnxplain.model.graph_index import attributes
-from onnxplain.model.operators import BROADCASTING, KNOWN_DOMAINS, RECURRENT, with_forms
+from onnxplain.model.operators import BROADCASTING, KNOWN_DOMAINS, RECURRENT, standard_form
 from onnxplain.model.shapes import Shape
 from onnxplain.tensors import Array
 from onnxplain.transforms.dynamic_batch_editor import Editor
@@ -37,8 +37,8 @@ def rewrite(editor: Editor, node: NodeProto) -> None:
     batch = editor.growth.batch(node.input[0])
     if node.op_type in _RULES and batch is not None:
         _RULES[node.op_type](editor, node, batch)
-    elif node.op_type in _ALIGNMENTS:
-        _repeat_constants(editor, node, _ALIGNMENTS[node.op_type])
+    elif (align := _ALIGNMENTS.get(standard_form(node.op_type))) is not None:
+        _repeat_constants(editor, node, align)
 
 
 def _reshape(editor: Editor, node: NodeProto, batch: Batch) -> None:
@@ -224,9 +224,9 @@ _RULES: dict[str, Rule] = {
 }
 
 _ALIGNMENTS: dict[str, Alignment] = {
-    **dict.fromkeys(with_forms(BROADCASTING), _broadcast),
+    **dict.fromkeys(BROADCASTING, _broadcast),
     "MatMul": _stack_of_matrices,
-    **dict.fromkeys(with_forms(["Concat"]) | {"GatherElements", "ScatterElements"}, _across),
+    **dict.fromkeys(["Concat", "GatherElements", "ScatterElements"], _across),
     "GridSample": _same_axis,
     **dict.fromkeys(RECURRENT, _recurrent_state),
 }

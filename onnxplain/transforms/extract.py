@@ -75,6 +75,12 @@ def appended(model: Model, added: GraphProto) -> Model:
     return replace(model, proto=proto)
 
 
+def with_contents(model: Model, **contents: Any) -> Model:
+    """The model with other contents in some fields of its graph, such as `node`."""
+    graph = GraphProto(**fields(model.proto.graph, without=contents), **contents)
+    return replace(model, proto=ModelProto(**fields(model.proto, without=["graph"]), graph=graph))
+
+
 def with_outputs(model: Model, tensors: Iterable[str]) -> Model:
     """The part of the model that computes `tensors`, which become its outputs, in that order."""
     return replace(model, proto=extract(model.proto, tensors, model.proto.graph.input))
@@ -105,9 +111,7 @@ def side_inputs(model: Model, layer: str, scores: Iterable[str]) -> list[str]:
     wiring = model.wiring
     behind = wiring.descendants([layer]) & wiring.ancestors(scores)
     made = {name for i in behind for name in wiring.nodes[i].output}
-    depends_on_input = {
-        name for i in wiring.descendants(wiring.inputs) for name in wiring.nodes[i].output
-    } | set(wiring.inputs)
+    depends_on_input = wiring.dependent(wiring.inputs)
     read = (name for i in sorted(behind) for name in reads(wiring.nodes[i]))
     return [
         name

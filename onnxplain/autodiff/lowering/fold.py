@@ -5,15 +5,13 @@ Exports are full of arithmetic on shapes, most of which does not depend on the s
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from onnx import GraphProto, ModelProto, NodeProto
+from onnx import NodeProto
 
 from onnxplain.model.graph_index import reads, subgraphs
 from onnxplain.model.model import Model
 from onnxplain.model.operators import RANDOM, ROUNDS, STANDARD_DOMAINS
 from onnxplain.model.shapes import ShapeEnv
-from onnxplain.transforms.extract import fields
+from onnxplain.transforms.extract import with_contents
 
 _STAYS = RANDOM | ROUNDS
 """Quantised weights are a form that runtimes look for."""
@@ -44,12 +42,9 @@ def _folded_once(model: Model) -> Model | None:
     read = {name for node in kept for name in reads(node)} | {v.name for v in graph.output}
     made = (name for node in graph.node for name in node.output if name in read)
     values = (env.constant(name) for name in made)
-    folded = GraphProto(**fields(graph, without=["node", "initializer"]))
-    folded.node.extend(kept)
-    folded.initializer.extend(tensor for tensor in graph.initializer if tensor.name in read)
-    folded.initializer.extend(value for value in values if value is not None)
-    proto = ModelProto(**fields(model.proto, without=["graph"]), graph=folded)
-    return replace(model, proto=proto)
+    constants = [tensor for tensor in graph.initializer if tensor.name in read]
+    constants += [value for value in values if value is not None]
+    return with_contents(model, node=kept, initializer=constants)
 
 
 def _is_constant(env: ShapeEnv, node: NodeProto) -> bool:
@@ -65,6 +60,4 @@ def _is_constant(env: ShapeEnv, node: NodeProto) -> bool:
 def _without_dead_nodes(model: Model) -> Model:
     """Nothing but what leads to an output: nobody reads a shape out of which all was folded."""
     alive = model.wiring.ancestors(model.wiring.outputs)
-    graph = GraphProto(**fields(model.proto.graph, without=["node"]))
-    graph.node.extend(model.wiring.nodes[i] for i in sorted(alive))
-    return replace(model, proto=ModelProto(**fields(model.proto, without=["graph"]), graph=graph))
+    return with_contents(model, node=[model.wiring.nodes[i] for i in sorted(alive)])

@@ -36,18 +36,11 @@ from onnxplain.autodiff.propagation.normal import normalisation
 from onnxplain.autodiff.propagation.operators import STRUCTURAL, UNARY, refusing
 from onnxplain.autodiff.table import Entry, Rule, Rules, Variant
 from onnxplain.autodiff.walk import standard_gradients
-from onnxplain.model.operators import (
-    ARITHMETIC,
-    CONVOLUTIONS,
-    EXTREMA,
-    LINEAR,
-    ROUNDS,
-    WEIGHTED,
-)
+from onnxplain.model import operators
 
 _Relevance = Sequence[gs.Tensor | None]
 
-_AFFINE = ARITHMETIC | {"Neg"}
+_AFFINE = operators.ARITHMETIC | {"Neg"}
 """Preprocessing that may be part of a model."""
 
 
@@ -63,7 +56,7 @@ class Composite:
         """The rule of a node."""
         if self.first is not None and _at_input(g, s.x):
             return self.first
-        return self.convolution if s.op in CONVOLUTIONS else self.dense
+        return self.convolution if s.op in operators.CONVOLUTIONS else self.dense
 
 
 def _composites(epsilon: float, gamma: float) -> Mapping[str, Composite]:
@@ -179,9 +172,9 @@ def _of_normalisation(
 
 
 _TABLE: Mapping[str, Rule] = {
-    **dict.fromkeys(LINEAR | {"Einsum"}, _by_share),
-    **dict.fromkeys(STRUCTURAL | EXTREMA | {"Max", "Min", "Where"}, _moved),
-    **dict.fromkeys(UNARY | ROUNDS | {"Neg", "GroupNormalization"}, _passed),
+    **dict.fromkeys(operators.LINEAR | {"Einsum"}, _by_share),
+    **dict.fromkeys(STRUCTURAL | operators.EXTREMA | {"Max", "Min", "Where"}, _moved),
+    **dict.fromkeys(UNARY | operators.ROUNDS | {"Neg", "GroupNormalization"}, _passed),
     **dict.fromkeys(
         ["LayerNormalization", "RMSNormalization", "InstanceNormalization"], _of_normalisation
     ),
@@ -196,7 +189,7 @@ _TABLE: Mapping[str, Rule] = {
 def relevance(composite: str, epsilon: float, gamma: float) -> Rules:
     """Layer-wise relevance propagation (Bach 2015) by a composite of rules (Montavon 2019)."""
     layer = _layer(_composites(epsilon, gamma)[composite])
-    table = {**_TABLE, **dict.fromkeys(WEIGHTED, layer)}
+    table = {**_TABLE, **dict.fromkeys(operators.WEIGHTED, layer)}
     return Rules(
         {("", op): [Entry(rule, 1, broadcasts=False)] for op, rule in table.items()},
         Variant(
