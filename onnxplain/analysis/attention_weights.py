@@ -1,4 +1,4 @@
-"""The matrices with which a graph weighs values: each softmax on its way to a product."""
+"""Attention weights: the matrices, made by a softmax, that a graph multiplies values by."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LEAST_RANK = 3  # (batch · heads, rows, columns)
 
 
 @dataclass(frozen=True)
-class Weighing:
+class AttentionWeights:
     """A matrix that values are multiplied by, for each head; rows ask and columns answer.
 
     `mixed` says that each head's is a sum over the softmaxes of several heads.
@@ -42,7 +42,7 @@ class Weighing:
 
 @dataclass(frozen=True)
 class _Place:
-    """A tensor behind a softmax, of its shape unless its axes are `moved`."""
+    """A tensor computed from a softmax, of its shape unless its axes are `moved`."""
 
     tensor: str
     matrix: str
@@ -51,10 +51,10 @@ class _Place:
     turned: bool = False
 
 
-def find_weighings(
+def find_attention_weights(
     model: Model, shapes: Mapping[str, Shape], picture: str, score: str
-) -> list[Weighing]:
-    """What weighs values between `picture` and `score`, in order."""
+) -> list[AttentionWeights]:
+    """The attention weights between `picture` and `score`, in order."""
     wiring = model.wiring
     varying = wiring.dependent([picture]) - {picture}
     found = []
@@ -66,19 +66,19 @@ def find_weighings(
             continue
         if attributes(node).get("axis", -1) in (-1, rank - 1):
             found.append(_followed(wiring, shapes, varying, str(node.output[0])))
-    return list(dict.fromkeys(weighing for weighing in found if weighing is not None))
+    return list(dict.fromkeys(matrix for matrix in found if matrix is not None))
 
 
 def _followed(
     wiring: Wiring, shapes: Mapping[str, Shape], varying: set[str], softmax: str
-) -> Weighing | None:
+) -> AttentionWeights | None:
     """What a softmax becomes that multiplies values; None where it multiplies none."""
     stack, seen = [_Place(softmax, softmax)], {softmax}
     while stack:
         place = stack.pop()
         readers = [wiring.nodes[i] for i in wiring.readers.get(place.tensor, ())]
         if any(_weighs(node, place, varying) for node in readers):
-            return Weighing(place.matrix, shapes[place.matrix], place.mixed)
+            return AttentionWeights(place.matrix, shapes[place.matrix], place.mixed)
         for node in readers:
             for further in _passed(node, place, shapes):
                 if further.tensor not in seen:

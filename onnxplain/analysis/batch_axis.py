@@ -35,7 +35,7 @@ class Batch(NamedTuple):
     """The tensor's shape for one sample."""
     axis: int
     outer: int = 1
-    """How many blocks of n samples lie behind one another along the axis.
+    """How many blocks of n samples follow one another along the axis.
 
     It is 1 where each sample's part is contiguous, as when windows or heads were merged into the
     batch, and not where the batch was merged into positions.

@@ -107,7 +107,7 @@ def grid_layers(model: Model, shapes: Mapping[str, Shape], picture: str, score: 
 def auto_layer(model: Model, layers: list[Layer]) -> Layer:
     """The last layer whose grid still matters to the score.
 
-    Layers that all of the picture's way leads through come first. Behind a transformer's last
+    Layers that all of the picture's way leads through come first. After a transformer's last
     attention the patch tokens no longer reach the class token: a token grid counts before it only,
     and where that attention reads the tokens normalised, it is the normalised ones that count. In
     front of a normalisation a token that is scaled says the same as before, so that its activations
@@ -200,7 +200,7 @@ def _bottlenecks(model: Model, picture: str, score: str) -> set[str]:
     """Tensors that every way from the picture to the score leads through.
 
     Nodes are visited in order while counting the tensors still to be read: where only one is
-    left, everything behind depends on the picture through it alone.
+    left, everything after it depends on the picture through it alone.
     """
     wiring = model.wiring
     way = wiring.between(picture, score)

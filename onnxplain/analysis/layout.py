@@ -93,7 +93,7 @@ def input_axes(model: Model, name: str, rank: int) -> str:
     """Axes of an input, such as "NCHW", "NWC" or "NCW"; empty where they are not known.
 
     They are those of the convolution, or other operator with channels first, that reads the input,
-    perhaps behind operators that keep each axis, or a Transpose that moves the last one to the
+    perhaps after operators that keep each axis, or a Transpose that moves the last one to the
     front. Of rank 4 that alone tells where the channels are, and without it "NCHW" is assumed;
     of rank 3 attention turns its keys alike.
     """
@@ -250,7 +250,7 @@ def _parted(channels: int, shape: Shape) -> Shape:
 def _concat(
     model: Model, node: NodeProto, known: Layout, shape: Shape, shapes: Mapping[str, Shape]
 ) -> Layout | None:
-    """Class and register tokens are joined before the grid's own; behind it no layout has any."""
+    """Class and register tokens come before the grid's own; after the grid no layout has any."""
     axis = attributes(node)["axis"]
     assert isinstance(axis, int)
     if "T" not in known.axes or known.axes[axis] != "T":

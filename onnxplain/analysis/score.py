@@ -35,7 +35,7 @@ class ScoreTensor:
 
 
 def find_score(model: Model, output: str | None = None) -> ScoreTensor:
-    """Find the score tensor behind `output`, or behind the model's first float output.
+    """Find the score tensor of `output`, or of the model's first float output.
 
     Raises:
         ModelError: the model has no such output, or no float output at all.

@@ -176,7 +176,7 @@ def _drop_attribute(node: NodeProto, name: str) -> None:
 
 
 def _repeat_constants(editor: Editor, node: NodeProto, align: Alignment) -> None:
-    """Repeat constants that stand beside the batch once for every sample."""
+    """Repeat constants that are combined with the batch once for every sample."""
     growth = editor.growth
     batch = next(filter(None, map(growth.batch, node.input)), None)
     if batch is None or batch.outer != 1:

@@ -1,4 +1,4 @@
-"""Cutting and joining graphs: exposing inner tensors, and the part of a model behind a layer."""
+"""Cutting and joining graphs: exposing inner tensors, and the part of a model after a layer."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def extract(
 
 
 def appended(model: Model, added: GraphProto) -> Model:
-    """The model with more nodes behind its own; `added` may bring inputs and weights."""
+    """The model with more nodes after its own; `added` may bring inputs and weights."""
     proto = ModelProto()
     proto.CopyFrom(model.proto)
     proto.graph.node.extend(added.node)
@@ -107,12 +107,12 @@ def answering(model: Model, tensor: str) -> Model:
 
 
 def side_inputs(model: Model, layer: str, scores: Iterable[str]) -> list[str]:
-    """Tensors, other than `layer` and constants, that the part behind the layer reads."""
+    """Tensors, other than `layer` and constants, that the part after the layer reads."""
     wiring = model.wiring
-    behind = wiring.descendants([layer]) & wiring.ancestors(scores)
-    made = {name for i in behind for name in wiring.nodes[i].output}
+    after = wiring.descendants([layer]) & wiring.ancestors(scores)
+    made = {name for i in after for name in wiring.nodes[i].output}
     depends_on_input = wiring.dependent(wiring.inputs)
-    read = (name for i in sorted(behind) for name in reads(wiring.nodes[i]))
+    read = (name for i in sorted(after) for name in reads(wiring.nodes[i]))
     return [
         name
         for name in dict.fromkeys(read)

@@ -17,7 +17,7 @@ def twin_name(twin: str, tensor: str) -> str:
 
 
 def with_twin(model: Model, twin: str, source: str) -> Model:
-    """The model with its nodes behind the input `source` a second time, for another sample.
+    """The model with its nodes after the input `source` a second time, for another sample.
 
     `twin_name(twin, source)` becomes an input of the same type; weights, and what else does not
     depend on the values of `source`, are shared. Bodies of If, Loop and Scan still read the first

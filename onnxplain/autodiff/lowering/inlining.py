@@ -106,7 +106,7 @@ class _Site:
         )
 
     def _stacked(self, parts: Sequence[str], name: str) -> list[NodeProto]:
-        """What each round made, one behind the other along a new first axis."""
+        """What each round made, one after the other along a new first axis."""
         axis = self._add(f"{PREFIX}{name}/axis", [0])
         rows = [f"{part}/row" for part in parts]
         raised = [

@@ -2,7 +2,7 @@
 
 A rectifier lets its input through above 0 and damps or removes it below: Relu, also written as Clip
 from 0 (ReLU6) or as the maximum of 0 and one other tensor, LeakyRelu, PRelu and ThresholdedRelu;
-and the quantiser behind a layer that represents nothing below 0, into which a Relu was merged.
+and the quantiser after a layer that represents nothing below 0, into which a Relu was merged.
 Smooth units such as Elu, Gelu or Swish keep their derivative: the papers know only rectifiers.
 """
 
