@@ -168,9 +168,8 @@ def is_residual(wiring: Wiring, tensor: str) -> bool:
     node = wiring.producer(tensor)
     if node is None or standard_form(node.op_type) not in ("Add", "Sum"):
         return False
-    made = (wiring.ancestors([name]) for name in node.input if name)
-    inputs = set(wiring.inputs)
-    return sum(any(inputs & set(wiring.nodes[i].input) for i in nodes) for nodes in made) > 1
+    computed = wiring.dependent(wiring.inputs) - set(wiring.inputs)
+    return sum(name in computed for name in node.input) > 1
 
 
 def unplaced_sums(

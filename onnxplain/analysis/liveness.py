@@ -8,6 +8,7 @@ to read all of its inputs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,34 +145,30 @@ def _reshaped(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[
     return {0: outputs[0].reshape(walk.shape(node, 0))}
 
 
-def _expanded(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask]:
-    return {0: _shrunk(outputs[0], walk.shape(node, 0))}
-
-
 def _moved(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask] | None:
     """Elements that are moved about: the numbers of the elements are moved in their place."""
     places = range(len(node.input)) if node.op_type == "Concat" else range(1)
-    shapes = [walk.shapes.get(node.input[i]) for i in places]
-    sizes = [0 if shape is None else int(np.prod(shape)) for shape in shapes]
-    starts = np.cumsum([0, *sizes])
+    shapes = [shape for i in places if (shape := walk.shapes.get(node.input[i])) is not None]
+    if len(shapes) < len(places):
+        return None
+    starts = np.cumsum([0, *map(prod, shapes)])
     feeds = {
         node.input[i]: np.arange(starts[i], starts[i + 1]).reshape(shape)
-        for i, shape in zip(places, shapes, strict=True)
-        if shape is not None
+        for i, shape in enumerate(shapes)
     }
     for name in node.input[len(places) :]:
         value = constant_value(walk.model, name) if name else None
         if name and value is None:
             return None
         feeds |= {} if value is None else {name: value}
-    opsets, names = walk.model.proto.opset_import, [name for name in node.output if name]
-    moved = None if None in shapes else evaluate([node], feeds, names, opsets)
+    made = [name for name in node.output if name]
+    moved = evaluate([node], feeds, made, walk.model.proto.opset_import)
     if moved is None:
         return None
     read = np.zeros(starts[-1], np.bool_)
     for numbers, mask in zip(moved, outputs, strict=True):
         read[numbers[mask]] = True
-    return {i: read[starts[i] : starts[i + 1]].reshape(shapes[i] or ()) for i in places}
+    return {i: read[starts[i] : starts[i + 1]].reshape(shapes[i]) for i in places}
 
 
 def _shrunk(mask: Mask, shape: Shape) -> Mask:
@@ -196,6 +193,6 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(operators.SOFTMAXES | operators.NORMALIZES_LAST, _along_last),
     **dict.fromkeys(["MatMul", "Gemm"], _product),
     **dict.fromkeys(operators.KEEPS_ORDER, _reshaped),
-    "Expand": _expanded,
+    "Expand": _unary,
     **dict.fromkeys(["Concat", "Gather", "Slice", "Split", "Transpose"], _moved),
 }
