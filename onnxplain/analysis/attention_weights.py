@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from onnx import NodeProto
 
-from onnxplain.model.graph_index import Wiring, attributes
+from onnxplain.model.graph_index import GraphIndex, attributes
 from onnxplain.model.model import Model
 from onnxplain.model.operators import ARITHMETIC, KEEPS_VALUES
 from onnxplain.model.shapes import Shape
@@ -55,28 +55,28 @@ def find_attention_weights(
     model: Model, shapes: Mapping[str, Shape], picture: str, score: str
 ) -> list[AttentionWeights]:
     """The attention weights between `picture` and `score`, in order."""
-    wiring = model.wiring
-    varying = wiring.dependent([picture]) - {picture}
+    graph_index = model.index
+    varying = graph_index.dependent([picture]) - {picture}
     found = []
-    for index in wiring.between(picture, score):
-        node = wiring.nodes[index]
+    for index in graph_index.between(picture, score):
+        node = graph_index.nodes[index]
         shape = shapes.get(node.output[0], ())
         rank = len(shape)
         if node.op_type != "Softmax" or rank < _LEAST_RANK:
             continue
         if attributes(node).get("axis", -1) in (-1, rank - 1):
-            found.append(_followed(wiring, shapes, varying, str(node.output[0])))
+            found.append(_followed(graph_index, shapes, varying, str(node.output[0])))
     return list(dict.fromkeys(matrix for matrix in found if matrix is not None))
 
 
 def _followed(
-    wiring: Wiring, shapes: Mapping[str, Shape], varying: set[str], softmax: str
+    graph_index: GraphIndex, shapes: Mapping[str, Shape], varying: set[str], softmax: str
 ) -> AttentionWeights | None:
     """What a softmax becomes that multiplies values; None where it multiplies none."""
     stack, seen = [_Place(softmax, softmax)], {softmax}
     while stack:
         place = stack.pop()
-        readers = [wiring.nodes[i] for i in wiring.readers.get(place.tensor, ())]
+        readers = [graph_index.nodes[i] for i in graph_index.readers.get(place.tensor, ())]
         if any(_weighs(node, place, varying) for node in readers):
             return AttentionWeights(place.matrix, shapes[place.matrix], place.mixed)
         for node in readers:

@@ -61,7 +61,7 @@ def find_classifier(model: Model, shapes: Mapping[str, Shape], score: str) -> Cl
     """
     weights: FloatArray | None = None
     tensor = score
-    while (node := model.wiring.producer(tensor)) is not None:
+    while (node := model.index.producer(tensor)) is not None:
         op = standard_form(node.op_type)
         if op in _POOLS:
             if not _is_global(model, node, shapes.get(node.input[0], ())):

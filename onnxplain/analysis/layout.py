@@ -63,11 +63,11 @@ _SHUFFLING = (
 
 def find_layouts(model: Model, shapes: Mapping[str, Shape], picture: str) -> dict[str, Layout]:
     """Layouts of the tensors computed from the input `picture`, as far as they can be told."""
-    wiring = model.wiring
-    depends = wiring.descendants([picture])
+    graph_index = model.index
+    depends = graph_index.descendants([picture])
     layouts: dict[str, Layout] = {}
     for index in sorted(depends):
-        node = wiring.nodes[index]
+        node = graph_index.nodes[index]
         for name in node.output if node.op_type in _PARTS else node.output[:1]:
             shape = shapes.get(name)
             if shape is None:
@@ -82,7 +82,7 @@ def find_layouts(model: Model, shapes: Mapping[str, Shape], picture: str) -> dic
 
 def vanishing_grid(model: Model, shapes: Mapping[str, Shape]) -> NodeProto | None:
     """The first convolution or pool whose result has no rows or no columns, if there is one."""
-    for node in model.wiring.nodes:
+    for node in model.index.nodes:
         shape = shapes.get(node.output[0])
         if shape is not None and _is_channels_first(node, shape) and min(shape[2:]) < 1:
             return node
@@ -104,8 +104,8 @@ def input_axes(model: Model, name: str, rank: int) -> str:
     stack, seen = [(name, plain)], {name}
     while stack:
         tensor, axes = stack.pop()
-        for index in model.wiring.readers.get(tensor, ()):
-            node = model.wiring.nodes[index]
+        for index in model.index.readers.get(tensor, ()):
+            node = model.index.nodes[index]
             if node.domain not in operators.KNOWN_DOMAINS:
                 continue
             if _makes_channels_first(node):
@@ -152,8 +152,8 @@ def _layout_after(
 
 def _layout_read(model: Model, name: str, shape: Shape) -> Layout | None:
     """The layout that a reader takes a tensor to have: a convolution, or a pool by any name."""
-    for index in model.wiring.readers.get(name, ()):
-        node = model.wiring.nodes[index]
+    for index in model.index.readers.get(name, ()):
+        node = model.index.nodes[index]
         if node.domain not in operators.KNOWN_DOMAINS:
             continue
         if _is_channels_first(node, shape):

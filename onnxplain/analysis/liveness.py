@@ -39,8 +39,8 @@ def read_elements(
     """Masks over the tensors between `picture` and `score`; others are not read at all."""
     walk = _Walk(model, shapes)
     walk.add(score, None)
-    for index in reversed(model.wiring.between(picture, score)):
-        walk.visit(model.wiring.nodes[index])
+    for index in reversed(model.index.between(picture, score)):
+        walk.visit(model.index.nodes[index])
     return walk.masks
 
 
@@ -55,7 +55,7 @@ class _Walk:
 
     def add(self, name: str, mask: Mask | None) -> None:
         """Some elements of a tensor are read, or with None all of them."""
-        if name in self.model.wiring.constants or name in self.whole:
+        if name in self.model.index.constants or name in self.whole:
             return
         shape = self.shapes.get(name)
         read = True if mask is None or shape is None else mask | self.masks.get(name, np.False_)

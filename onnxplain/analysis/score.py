@@ -45,7 +45,7 @@ def find_score(model: Model, output: str | None = None) -> ScoreTensor:
         names = [spec.name for spec in model.outputs]
         raise ModelError(f"The model has no output {name!r}{closest(name, names)}.")
     tensor = name
-    while (node := model.wiring.producer(tensor)) is not None:
+    while (node := model.index.producer(tensor)) is not None:
         if (found := last_activation(model, tensor)) is not None:
             return ScoreTensor(name, found.logit, found.kind, quantization(model, found.logit))
         if node.op_type not in _TRANSPARENT:

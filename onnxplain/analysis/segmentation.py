@@ -27,11 +27,11 @@ def before_classifier(model: Model, layers: Sequence[Layer], score: str) -> list
     Raises:
         LayerError: there is none.
     """
-    wiring = model.wiring
+    graph_index = model.index
     stack, answer = [score], {score}
     while stack:
         tensor = stack.pop()
-        node = wiring.producer(tensor)
+        node = graph_index.producer(tensor)
         if node is None or (standard_form(node.op_type) in WEIGHTED and not _enlarges(model, node)):
             continue
         new = [name for name in reads(node) if name not in answer]
@@ -70,6 +70,6 @@ def _enlarges(model: Model, node: NodeProto) -> bool:
 
 def _is_context(model: Model, layer: Layer, grids: dict[str, tuple[int, ...]]) -> bool:
     """Whether a layer, the first of its grid, comes of a pool over much of a larger grid."""
-    node = model.wiring.nodes[model.wiring.position[layer.tensor]]
+    node = model.index.nodes[model.index.position[layer.tensor]]
     before = grids.get(node.input[0]) if standard_form(node.op_type) in POOLS else None
     return before is not None and before[0] > _CONTEXT * layer.grid[0]

@@ -18,7 +18,7 @@ from onnxplain.analysis.layers import Layer, grid_layers, is_residual, tokens_re
 from onnxplain.analysis.layout import Layout
 from onnxplain.analysis.liveness import read_elements
 from onnxplain.errors import LayerError
-from onnxplain.model.graph_index import Wiring
+from onnxplain.model.graph_index import GraphIndex
 from onnxplain.model.model import Model
 from onnxplain.model.operators import SIZE_READERS
 from onnxplain.model.shapes import Shape
@@ -58,9 +58,9 @@ def find_transformer(
     matrices = find_attention_weights(model, shapes, picture, score)
     layers = grid_layers(model, shapes, picture, score)
     pool = None
-    if len(matrices) > 1 and _pools(model.wiring, matrices[-1], score):
+    if len(matrices) > 1 and _pools(model.index, matrices[-1], score):
         *matrices, pool = matrices
-    last = max((model.wiring.position[w.tensor] for w in matrices), default=0)
+    last = max((model.index.position[w.tensor] for w in matrices), default=0)
     sizes = {matrix.columns for matrix in matrices}
     read = read_elements(model, shapes, picture, score)
     same = [
@@ -71,14 +71,14 @@ def find_transformer(
         and layer.tensor in read
     ]
     obstacle = _obstacle(matrices, shapes[picture][0])
-    if not obstacle and not (same and model.wiring.position[same[-1].tensor] > last):
+    if not obstacle and not (same and model.index.position[same[-1].tensor] > last):
         obstacle = _NO_TOKENS.format(" and ".join(map(str, sorted(sizes))))
     if obstacle:
         raise LayerError(f"{obstacle}: {_instead(layers)}.")
     attention = [matrix.tensor for matrix in matrices]
     return Transformer(
         tuple(attention),
-        _states(model.wiring, same, attention, score),
+        _states(model.index, same, attention, score),
         same[-1].layout,
         tuple(np.flatnonzero(tokens_read(same[-1].layout, read[same[-1].tensor])).tolist()),
         None if pool is None else pool.tensor,
@@ -129,16 +129,18 @@ def _instead(layers: Sequence[Layer]) -> str:
     return "use occlusion or integrated_gradients, which ask for no layer"
 
 
-def _pools(wiring: Wiring, matrix: AttentionWeights, score: str) -> bool:
+def _pools(graph_index: GraphIndex, matrix: AttentionWeights, score: str) -> bool:
     """Whether few ask all tokens, and nothing but their answers goes on to the score."""
     if matrix.rows >= matrix.columns:
         return False
-    after = wiring.descendants([matrix.tensor])
-    own = {matrix.tensor, *wiring.inputs, *wiring.dependent([matrix.tensor])}
-    others = wiring.dependent(wiring.inputs) - own
-    way = sorted(after & wiring.ancestors([score], without=SIZE_READERS))
-    product = next((i for i in way if wiring.nodes[i].op_type == "MatMul"), len(wiring.nodes))
-    return not any(others & set(wiring.nodes[i].input) for i in way if i > product)
+    after = graph_index.descendants([matrix.tensor])
+    own = {matrix.tensor, *graph_index.inputs, *graph_index.dependent([matrix.tensor])}
+    others = graph_index.dependent(graph_index.inputs) - own
+    way = sorted(after & graph_index.ancestors([score], without=SIZE_READERS))
+    product = next(
+        (i for i in way if graph_index.nodes[i].op_type == "MatMul"), len(graph_index.nodes)
+    )
+    return not any(others & set(graph_index.nodes[i].input) for i in way if i > product)
 
 
 def _tokens(layer: Layer) -> int:
@@ -146,13 +148,13 @@ def _tokens(layer: Layer) -> int:
 
 
 def _states(
-    wiring: Wiring, layers: Sequence[Layer], attention: Sequence[str], score: str
+    graph_index: GraphIndex, layers: Sequence[Layer], attention: Sequence[str], score: str
 ) -> tuple[Layer | None, ...]:
     """The last sum after each attention that all of the way to the score leads through."""
-    sums = [layer for layer in layers if layer.whole and is_residual(wiring, layer.tensor)]
-    ends = [*(wiring.position[name] for name in attention), wiring.position[score]]
+    sums = [layer for layer in layers if layer.whole and is_residual(graph_index, layer.tensor)]
+    ends = [*(graph_index.position[name] for name in attention), graph_index.position[score]]
     between = (
-        [layer for layer in sums if start < wiring.position[layer.tensor] < end]
+        [layer for layer in sums if start < graph_index.position[layer.tensor] < end]
         for start, end in pairwise(ends)
     )
     return tuple(found[-1] if found else None for found in between)

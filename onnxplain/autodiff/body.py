@@ -45,9 +45,11 @@ class Body:
 
         `arriving` are tensors of the subgraph, and the gradients that start there.
         """
-        wiring = self._model.wiring
-        between = wiring.descendants(wanted) & wiring.ancestors(name for name, _ in arriving)
-        walk = Walk(self.g, [wiring.nodes[i] for i in sorted(between)], wanted)
+        graph_index = self._model.index
+        between = graph_index.descendants(wanted) & graph_index.ancestors(
+            name for name, _ in arriving
+        )
+        walk = Walk(self.g, [graph_index.nodes[i] for i in sorted(between)], wanted)
         for name, gradient in arriving:
             walk.add(name, gs.Variable(gradient.name))
         return walk.run()

@@ -88,7 +88,7 @@ class _Survey:
     def __init__(self, model: Model, source: str) -> None:
         prepared = prepare(model)
         self._source = source
-        self._wiring = prepared.wiring
+        self._graph_index = prepared.index
         self._rules = _Forgiving()
         self._g = GradientBuilder(
             prepared.opset,
@@ -96,9 +96,9 @@ class _Survey:
             lambda name: constant_value(prepared, name),
             self._rules,
         )
-        self._names = {*model.wiring.position, *model.wiring.inputs}
-        self._behind = self._wiring.descendants([source])
-        nodes = (self._wiring.nodes[i] for i in self._behind)
+        self._names = {*model.index.position, *model.index.inputs}
+        self._behind = self._graph_index.descendants([source])
+        nodes = (self._graph_index.nodes[i] for i in self._behind)
         self._dependent = {source, *(name for node in nodes for name in node.output)}
 
     def depends(self, tensor: str) -> bool:
@@ -111,15 +111,15 @@ class _Survey:
 
     def cuts(self, score: str) -> list[tuple[str, NodeView]]:
         """The steps that end the ways of the gradient, with what they read; none if it arrives."""
-        between = self._behind & self._wiring.ancestors([score])
-        walk = Walk(self._g, [self._wiring.nodes[i] for i in sorted(between)], [self._source])
+        between = self._behind & self._graph_index.ancestors([score])
+        walk = Walk(self._g, [self._graph_index.nodes[i] for i in sorted(between)], [self._source])
         walk.add(score, gs.Variable(score))
         return walk.cuts([self._source]) if walk.run()[0] is None else []
 
     def known(self, tensor: str) -> str:
         """The tensor if the file has it too, else the nearest before it that the file has."""
         while tensor not in self._names:
-            node = self._wiring.nodes[self._wiring.position[tensor]]
+            node = self._graph_index.nodes[self._graph_index.position[tensor]]
             tensor = next(name for name in reads(node) if name in self._dependent)
         return tensor
 

@@ -54,16 +54,16 @@ def differentiate(
     Raises:
         GradientError: see `walk.backpropagate`; or the model is differentiated already.
     """
-    if SEED in model.wiring.inputs:
+    if SEED in model.index.inputs:
         raise GradientError(
             "The model computes gradients already: differentiate the one that it was made from."
         )
     specs = infer_specs(model.proto)
     g = GradientBuilder(model.opset, specs, lambda name: constant_value(model, name), rules)
     g.carried = _carried(model, score)
-    wiring = model.wiring
-    between = wiring.descendants(wanted) & wiring.ancestors([score])
-    nodes = [wiring.nodes[i] for i in sorted(between)]
+    graph_index = model.index
+    between = graph_index.descendants(wanted) & graph_index.ancestors([score])
+    nodes = [graph_index.nodes[i] for i in sorted(between)]
     shapes: dict[str, Dims | None] = {}
     for index in range(seeds if isinstance(seeds, int) else len(seeds)):
         if isinstance(seeds, int):
@@ -84,7 +84,7 @@ def differentiate(
 def _carried(model: Model, score: str) -> frozenset[str]:
     """The score tensor, and those that hold the same numbers before they are rounded or moved."""
     found = [score]
-    while (node := model.wiring.producer(found[-1])) is not None and node.op_type in CARRIES:
+    while (node := model.index.producer(found[-1])) is not None and node.op_type in CARRIES:
         found.append(node.input[0])
     return frozenset(found)
 

@@ -156,7 +156,7 @@ class Derivatives:
         model, size = self._one
         ready = self._ready(model)
         tensors = [layer.tensor for layer in activations]
-        position = runner.model.wiring.position
+        position = runner.model.index.position
         first = min(activations, key=lambda layer: position[layer.tensor])
         activation = activations[first]
         if activation.dtype.kind == "f" and self._is_enough(ready, first, score):

@@ -17,13 +17,13 @@ def constant_value(model: Model, tensor: str) -> Array | None:
 
     Transposed, cast, dequantised or otherwise derived weights are computed node by node.
     """
-    wiring = model.wiring
-    if tensor in wiring.constants:
+    graph_index = model.index
+    if tensor in graph_index.constants:
         return _read(model, tensor)
-    nodes = [wiring.nodes[i] for i in sorted(wiring.ancestors([tensor]))]
+    nodes = [graph_index.nodes[i] for i in sorted(graph_index.ancestors([tensor]))]
     names = {name for node in nodes for name in node.input if name}
-    constants = names & wiring.constants.keys()
-    if not nodes or not names - constants <= wiring.position.keys():
+    constants = names & graph_index.constants.keys()
+    if not nodes or not names - constants <= graph_index.position.keys():
         return None
     feeds = {name: _read(model, name) for name in constants}
     found = evaluate(nodes, feeds, [tensor], model.proto.opset_import)
@@ -32,8 +32,8 @@ def constant_value(model: Model, tensor: str) -> Array | None:
 
 def quantization(model: Model, tensor: str) -> Quantization | None:
     """What the integers of a tensor stand for; None where no reader says so, as of a float."""
-    for index in model.wiring.readers.get(tensor, ()):
-        names = operand(model.wiring.nodes[index], tensor)
+    for index in model.index.readers.get(tensor, ()):
+        names = operand(model.index.nodes[index], tensor)
         if names is None:
             continue
         scale, zero = (constant_value(model, name) if name else np.zeros(1) for name in names)
@@ -57,4 +57,4 @@ def reduced_axes(model: Model, node: NodeProto, rank: int) -> frozenset[int] | N
 
 
 def _read(model: Model, name: str) -> Array:
-    return numpy_helper.to_array(model.wiring.constants[name], base_dir=str(model.folder or ""))
+    return numpy_helper.to_array(model.index.constants[name], base_dir=str(model.folder or ""))

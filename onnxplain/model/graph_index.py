@@ -49,7 +49,7 @@ def captured(graph: GraphProto) -> list[str]:
     return [name for name in used if name not in own]
 
 
-class Wiring:
+class GraphIndex:
     """An index over one graph, made in a single pass over its nodes.
 
     `nodes` are in the file's order, which ONNX requires to be topological.

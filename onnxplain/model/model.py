@@ -10,7 +10,7 @@ import numpy as np
 from onnx import ModelProto, TypeProto, ValueInfoProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
-from onnxplain.model.graph_index import Wiring
+from onnxplain.model.graph_index import GraphIndex
 from onnxplain.model.operators import STANDARD_DOMAINS
 from onnxplain.tensors import TensorSpec
 
@@ -30,9 +30,9 @@ class Model:
     sha256: str
 
     @functools.cached_property
-    def wiring(self) -> Wiring:
+    def index(self) -> GraphIndex:
         """Who makes and reads each tensor."""
-        return Wiring(self.proto)
+        return GraphIndex(self.proto)
 
     @functools.cached_property
     def inputs(self) -> tuple[TensorSpec, ...]:

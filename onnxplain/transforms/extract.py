@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from onnx import GraphProto, ModelProto, ValueInfoProto, helper
 
 from onnxplain.errors import ModelError
-from onnxplain.model.graph_index import Wiring, all_names, reads
+from onnxplain.model.graph_index import GraphIndex, all_names, reads
 from onnxplain.model.model import Model
 from onnxplain.model.shapes import infer_specs
 from onnxplain.suggestions import closest
@@ -42,9 +42,9 @@ def extract(
     inputs, outputs = list(inputs), list(dict.fromkeys(outputs))
     before = GraphProto() if before is None else before
     _check_names(model.graph, before, replaced=_names(model.graph.input) - _names(inputs))
-    wiring = Wiring(ModelProto(graph=GraphProto(node=[*before.node, *model.graph.node])))
-    kept = wiring.ancestors(outputs, stop=_names(inputs))
-    nodes = [wiring.nodes[i] for i in sorted(kept)]
+    graph_index = GraphIndex(ModelProto(graph=GraphProto(node=[*before.node, *model.graph.node])))
+    kept = graph_index.ancestors(outputs, stop=_names(inputs))
+    nodes = [graph_index.nodes[i] for i in sorted(kept)]
     read = {name for node in nodes for name in reads(node)}.union(outputs)
 
     part = ModelProto(**fields(model, without=("graph", "training_info")))
@@ -95,8 +95,8 @@ def answering(model: Model, tensor: str) -> Model:
     outputs = [spec.name for spec in model.outputs]
     if tensor in outputs:
         return model
-    if tensor not in model.wiring.position:
-        close = closest(tensor, [*outputs, *model.wiring.tensors()])
+    if tensor not in model.index.position:
+        close = closest(tensor, [*outputs, *model.index.tensors()])
         raise ModelError(f"The model has no output or inner tensor {tensor!r}{close}.")
     part = with_outputs(model, [tensor])
     spec = infer_specs(part.proto)[tensor]
@@ -108,11 +108,11 @@ def answering(model: Model, tensor: str) -> Model:
 
 def side_inputs(model: Model, layer: str, scores: Iterable[str]) -> list[str]:
     """Tensors, other than `layer` and constants, that the part after the layer reads."""
-    wiring = model.wiring
-    after = wiring.descendants([layer]) & wiring.ancestors(scores)
-    made = {name for i in after for name in wiring.nodes[i].output}
-    depends_on_input = wiring.dependent(wiring.inputs)
-    read = (name for i in sorted(after) for name in reads(wiring.nodes[i]))
+    graph_index = model.index
+    after = graph_index.descendants([layer]) & graph_index.ancestors(scores)
+    made = {name for i in after for name in graph_index.nodes[i].output}
+    depends_on_input = graph_index.dependent(graph_index.inputs)
+    read = (name for i in sorted(after) for name in reads(graph_index.nodes[i]))
     return [
         name
         for name in dict.fromkeys(read)

@@ -26,7 +26,7 @@ def with_twin(model: Model, twin: str, source: str) -> Model:
     proto = ModelProto()
     proto.CopyFrom(model.proto)
     varying, nodes = {source}, []
-    for node in model.wiring.nodes:
+    for node in model.index.nodes:
         if node.op_type not in SIZE_READERS and not varying.isdisjoint(node.input):
             nodes.append(node)
             varying.update(filter(None, node.output))

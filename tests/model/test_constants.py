@@ -139,4 +139,4 @@ def test_axes_of_a_reduction(name: str) -> None:
     nodes, opset, expected = AXES[name]
     constants = {"a": np.array([1, 3])} if "a)" in nodes else {}
     model = load(tiny(nodes, outputs="float y", opset=opset, **constants))
-    assert reduced_axes(model, model.wiring.nodes[-1], 4) == expected
+    assert reduced_axes(model, model.index.nodes[-1], 4) == expected

@@ -59,5 +59,5 @@ def _is_constant(env: ShapeEnv, node: NodeProto) -> bool:
 
 def _without_dead_nodes(model: Model) -> Model:
     """Nothing but what leads to an output: nobody reads a shape out of which all was folded."""
-    alive = model.wiring.ancestors(model.wiring.outputs)
-    return with_contents(model, node=[model.wiring.nodes[i] for i in sorted(alive)])
+    alive = model.index.ancestors(model.index.outputs)
+    return with_contents(model, node=[model.index.nodes[i] for i in sorted(alive)])

@@ -52,7 +52,7 @@ class _Site:
 
     def __init__(self, model: Model) -> None:
         self.initializers: list[TensorProto] = []
-        self._constants = model.wiring.constants
+        self._constants = model.index.constants
 
     def write_out(self, node: NodeProto) -> list[NodeProto] | None:
         """What takes the place of a node; None where that is not known."""

@@ -79,23 +79,23 @@ class Rewriter(Builder):
 
     def value(self, tensor: gs.Tensor | None) -> Array | None:
         """The value of a weight that is kept in the model itself."""
-        found = None if tensor is None else self._model.wiring.constants.get(tensor.name)
+        found = None if tensor is None else self._model.index.constants.get(tensor.name)
         if found is None or found.data_location == TensorProto.EXTERNAL:
             return None
         return numpy_helper.to_array(found)
 
     def producer(self, name: str) -> NodeProto | None:
         """The node of the model's own graph that makes a tensor."""
-        return self._model.wiring.producer(name)
+        return self._model.index.producer(name)
 
     def readers(self, tensor: gs.Tensor) -> list[NodeProto]:
         """The nodes of the model's own graph that read a tensor."""
-        wiring = self._model.wiring
-        return [wiring.nodes[i] for i in wiring.readers.get(tensor.name, ())]
+        graph_index = self._model.index
+        return [graph_index.nodes[i] for i in graph_index.readers.get(tensor.name, ())]
 
     def is_output(self, tensor: gs.Tensor) -> bool:
         """Whether the model answers with a tensor."""
-        return tensor.name in self._model.wiring.outputs
+        return tensor.name in self._model.index.outputs
 
     @functools.cached_property
     def _specs(self) -> dict[str, TensorSpec]:

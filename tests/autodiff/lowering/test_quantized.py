@@ -162,7 +162,7 @@ def test_integers_that_are_moved_about(body: str) -> None:
         dequantize,
         FEEDS,
     )
-    nodes = changed.wiring.nodes
+    nodes = changed.index.nodes
     quantised = {node.output[0] for node in nodes if node.op_type == "QuantizeLinear"}
     assert "m" in quantised
     assert {n.op_type for n in nodes if quantised & {*n.input}} == {"DequantizeLinear"}
@@ -179,6 +179,6 @@ def test_a_product_that_is_cast_to_float_stays_float() -> None:
         "f = Cast<to=1>(i) m = Mul(f, sa) y = Mul(m, s5)"
     )
     changed = agreeing(source, dequantize, FEEDS)
-    maker = changed.wiring.producer("i")
+    maker = changed.index.producer("i")
     assert maker is not None
     assert maker.op_type == "MatMul"
