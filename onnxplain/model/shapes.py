@@ -25,7 +25,6 @@ from onnxplain.model.model import dims_of, opset_of, spec_of_type
 from onnxplain.model.operators import (
     FORMS,
     MICROSOFT,
-    MOVES,
     ROUNDS,
     SIZE_READERS,
     Form,
@@ -40,6 +39,9 @@ Dims = tuple[int | str | None, ...]
 
 _OPEN = np.iinfo(np.int64).min
 """Stands for a dimension that is not known, in a shape of which only some are."""
+
+_PICKS = frozenset(["Gather", "Slice"])
+"""Operators whose result can be known where only a part of a shape is."""
 
 
 def _keys(domain: str, names: str) -> list[tuple[str, str]]:
@@ -152,7 +154,9 @@ class ShapeEnv:
         self.learn_values(node)
 
     def learn_types(self, node: NodeProto) -> None:
-        """Learn the types of a node's outputs, unless nothing has been learned of its inputs."""
+        """Learn the types of a node's outputs, where shapes are open and inputs say more."""
+        if all(self.shape(name) is not None for name in node.output if name):
+            return
         if all(map(self._is_typed, node.output)) and self._learned.isdisjoint(node.input):
             return
         for name, found in self._infer(node).items():
@@ -228,24 +232,22 @@ class ShapeEnv:
         """
         if node.op_type in SIZE_READERS:
             return self._measure(node)
-        feeds = {name: self._fed(node, name) for name in node.input if name}
-        known = {name: value for name, value in feeds.items() if value is not None}
-        outputs = [name for name in node.output if name]
-        if len(known) < len(feeds) or not (feeds or node.op_type == "Constant"):
+        parts = self._parts if node.op_type in _PICKS else {}
+        inputs, outputs = ([n for n in names if n] for names in (node.input, node.output))
+        if any(name not in self._values and name not in parts for name in inputs):
+            return {}
+        if not inputs and node.op_type != "Constant":
             return {}
         if any(math.prod(self.shape(name) or ()) > LARGEST_VALUE for name in outputs):
             return {}
+        arrays = {name: self.value(name) for name in inputs}
+        feeds = {n: parts[n] if array is None else array for n, array in arrays.items()}
         if node.op_type == "Range":
-            return _counted(node, *(known[name] for name in node.input))
-        results = evaluate([node], known, outputs, self._imports) or []
+            return _counted(node, *(feeds[name] for name in node.input))
+        results = evaluate([node], feeds, outputs, self._imports) or []
         return {
             name: self._typed(name, result) for name, result in zip(outputs, results, strict=False)
         }
-
-    def _fed(self, node: NodeProto, name: str) -> Array | None:
-        """The value of an input; of a shape a part is enough where its elements are only moved."""
-        value = self.value(name)
-        return self._parts.get(name) if value is None and node.op_type in MOVES else value
 
     def _typed(self, name: str, value: Array) -> Array:
         """A value with the element type that was inferred, which the evaluator may not keep."""

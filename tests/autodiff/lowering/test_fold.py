@@ -36,12 +36,6 @@ CASES = {
         { s = Shape<start=1>(x) p = Size(s) f = Cast<to=1>(p) y = Mul(x, f) }""",
         ["Mul"],
     ),
-    "a static dimension of a shape that was joined to another": (
-        """g (float[n,3,4] x) => (float[n,3,4] y) <int64 three = {3}, int64[1] zero = {0}>
-        { s = Shape(x) t = Concat<axis=0>(zero, s) a = Gather(t, three) f = Cast<to=1>(a)
-          y = Mul(x, f) }""",
-        ["Mul"],
-    ),
     "a dynamic dimension": (
         """g (float[n,3,4] x) => (float[n,3,4] y) <int64[1] zero = {0}>
         { s = Shape(x) a = Gather(s, zero) f = Cast<to=1>(a) y = Mul(x, f) }""",
