@@ -10,16 +10,10 @@ import numpy as np
 from onnx import NodeProto
 
 from onnxplain.errors import LayerError
+from onnxplain.model import operators
 from onnxplain.model.constants import constant_value, reduced_axes
 from onnxplain.model.graph_index import attributes
 from onnxplain.model.model import Model
-from onnxplain.model.operators import (
-    AVERAGE_POOLS,
-    CARRIES,
-    MAX_POOLS,
-    reads_in_threes,
-    standard_form,
-)
 from onnxplain.model.quantization import dequantized
 from onnxplain.model.shapes import Shape
 from onnxplain.tensors import FloatArray
@@ -27,8 +21,8 @@ from onnxplain.tensors import FloatArray
 Pooling = Literal["average", "max"]
 
 _POOLS: dict[str, Pooling] = {
-    **dict.fromkeys(AVERAGE_POOLS | {"ReduceMean"}, "average"),
-    **dict.fromkeys(MAX_POOLS | {"ReduceMax"}, "max"),
+    **dict.fromkeys(operators.AVERAGE_POOLS | {"ReduceMean"}, "average"),
+    **dict.fromkeys(operators.MAX_POOLS | {"ReduceMax"}, "max"),
 }
 
 _LINEAR = ("Conv", "Gemm", "MatMul")
@@ -62,16 +56,16 @@ def find_classifier(model: Model, shapes: Mapping[str, Shape], score: str) -> Cl
     weights: FloatArray | None = None
     tensor = score
     while (node := model.index.producer(tensor)) is not None:
-        op = standard_form(node.op_type)
+        op = operators.standard_form(node.op_type)
         if op in _POOLS:
             if not _is_global(model, node, shapes.get(node.input[0], ())):
                 found = f"{_called(node)} covers only a part of the grid at a time"
                 raise LayerError(_REFUSAL.format(found=found))
             return Classifier(node.input[0], _POOLS[op], weights)
-        if op in CARRIES:
+        if op in operators.CARRIES:
             tensor = node.input[0]
             continue
-        if op == "Add" and (data := _without_bias(model, node)) is not None:
+        if node.op_type == "Add" and (data := _without_bias(model, node)) is not None:
             tensor = data
             continue
         matrix = _weights(model, node)
@@ -112,8 +106,8 @@ def _weights(model: Model, node: NodeProto) -> FloatArray | None:
 
     Quantised layers read their weights, scales and zero points as inputs 3 to 5.
     """
-    kind = standard_form(node.op_type)
-    if kind not in _LINEAR or not (node.op_type == kind or reads_in_threes(node.op_type)):
+    kind = operators.standard_form(node.op_type)
+    if kind not in _LINEAR or not (node.op_type == kind or operators.reads_in_threes(node.op_type)):
         return None
     given = attributes(node)
     matrix = _operand(model, node, kind, axis=0 if kind == "Conv" or given.get("transB") else 1)

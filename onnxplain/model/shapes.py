@@ -19,18 +19,10 @@ from onnx import (
 )
 
 from onnxplain.errors import ModelError
+from onnxplain.model import operators
 from onnxplain.model.evaluation import LARGEST_VALUE, evaluate, is_small
 from onnxplain.model.graph_index import attributes
 from onnxplain.model.model import dims_of, opset_of, spec_of_type
-from onnxplain.model.operators import (
-    FORMS,
-    MICROSOFT,
-    ROUNDS,
-    SIZE_READERS,
-    Form,
-    key_of,
-    standard_domain,
-)
 from onnxplain.tensors import Array, TensorSpec
 
 Shape = tuple[int, ...]
@@ -56,16 +48,16 @@ _SHAPE_OF_STANDARD_FORM = (
     "FusedConv FusedGemm QGemm QLinearAdd QLinearAveragePool QLinearConcat "
     "QLinearGlobalAveragePool QLinearMul"
 )
-_STAND_INS: dict[tuple[str, str], Form] = {
-    ("", "GreaterOrEqual"): Form("Greater", slice(2)),
-    ("", "LessOrEqual"): Form("Less", slice(2)),
+_STAND_INS: dict[tuple[str, str], operators.Form] = {
+    ("", "GreaterOrEqual"): operators.Form("Greater", slice(2)),
+    ("", "LessOrEqual"): operators.Form("Less", slice(2)),
     **dict.fromkeys(
         _keys("", "GroupNormalization LayerNormalization MeanVarianceNormalization")
-        + _keys(MICROSOFT, _SAME_SHAPE),
-        Form("Identity", slice(1)),
+        + _keys(operators.MICROSOFT, _SAME_SHAPE),
+        operators.Form("Identity", slice(1)),
     ),
-    **{(MICROSOFT, op): Form(op, slice(3)) for op in ROUNDS},
-    **{key: FORMS[key[1]] for key in _keys(MICROSOFT, _SHAPE_OF_STANDARD_FORM)},
+    **{(operators.MICROSOFT, op): operators.Form(op, slice(3)) for op in operators.ROUNDS},
+    **{key: operators.FORMS[key[1]] for key in _keys(operators.MICROSOFT, _SHAPE_OF_STANDARD_FORM)},
 }
 """Operators that no schema gives a shape to: what has their shape, and the inputs it would have."""
 
@@ -83,7 +75,7 @@ class ShapeEnv:
     def __init__(self, proto: ModelProto, types: Mapping[str, TypeProto]) -> None:
         """Start with the constants of a model, and types of other tensors."""
         self._opsets = {
-            standard_domain(entry.domain): entry.version for entry in proto.opset_import
+            operators.standard_domain(entry.domain): entry.version for entry in proto.opset_import
         }
         self._imports = [helper.make_opsetid(*entry) for entry in self._opsets.items()]
         self._types = dict(types)
@@ -167,7 +159,8 @@ class ShapeEnv:
 
     def learn_values(self, node: NodeProto) -> None:
         """Learn the values of a node's outputs, where they follow from shapes and constants."""
-        of_shape = node.op_type in SIZE_READERS or not self._parts.keys().isdisjoint(node.input)
+        reads_part = not self._parts.keys().isdisjoint(node.input)
+        of_shape = reads_part or node.op_type in operators.SIZE_READERS
         for name, value in self._evaluate(node).items():
             if of_shape and (value == _OPEN).any():
                 self._parts[name] = value
@@ -189,7 +182,7 @@ class ShapeEnv:
         inputs = [name for name in node.input if name]
         if not all(map(self._is_typed, inputs)):
             return {}
-        if key_of(node) in _STAND_INS:
+        if operators.key_of(node) in _STAND_INS:
             return self._infer_by_stand_in(stand_in(node, self._opsets.get("", 1)))
         has_body = any(attribute.HasField("g") for attribute in node.attribute)
         return self._apply(node, self._types if has_body else {n: self._types[n] for n in inputs})
@@ -211,7 +204,7 @@ class ShapeEnv:
 
     def _apply(self, node: NodeProto, types: dict[str, TypeProto]) -> dict[str, TypeProto]:
         """Types of a node's outputs by its op's shape function."""
-        domain = standard_domain(node.domain)
+        domain = operators.standard_domain(node.domain)
         values = {name: self._values[name] for name in node.input if name in self._values}
         try:
             schema = onnx.defs.get_schema(node.op_type, self._opsets.get(domain, 1), domain)
@@ -230,7 +223,7 @@ class ShapeEnv:
 
         In a shape of which only some dimensions are known, the others are `_OPEN`.
         """
-        if node.op_type in SIZE_READERS:
+        if node.op_type in operators.SIZE_READERS:
             return self._measure(node)
         parts = self._parts if node.op_type in _PICKS else {}
         inputs, outputs = ([n for n in names if n] for names in (node.input, node.output))
@@ -296,7 +289,7 @@ def stand_in(node: NodeProto, opset: int) -> NodeProto:
 
     Most often it is `node` itself.
     """
-    entry = _STAND_INS.get(key_of(node))
+    entry = _STAND_INS.get(operators.key_of(node))
     if entry is None or opset >= _KNOWN_FROM.get(node.op_type, math.inf):
         return node
     op_type, inputs = entry
