@@ -82,7 +82,7 @@ def _file_facts(explainer: Explainer) -> Facts:
         "ir_version": proto.ir_version,
         "opsets": {entry.domain or "ai.onnx": entry.version for entry in proto.opset_import},
         "producer": f"{proto.producer_name} {proto.producer_version}".strip(),
-        "nodes": len(model.wiring.nodes),
+        "nodes": len(model.index.nodes),
         "metadata": model.metadata,
     }
 

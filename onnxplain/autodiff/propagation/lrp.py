@@ -32,20 +32,14 @@ from onnxplain.autodiff.propagation.lrp_layers import (
     stabilised,
 )
 from onnxplain.autodiff.propagation.normal import normalisation
-from onnxplain.autodiff.propagation.operators import (
-    EXTREMA,
-    LINEAR,
-    STRUCTURAL,
-    UNARY,
-    refusing,
-    standard,
-)
+from onnxplain.autodiff.propagation.operators import STRUCTURAL, UNARY, refusing, standard
 from onnxplain.autodiff.rules import STANDARD
 from onnxplain.autodiff.table import Rule, RuleHooks, Rules
+from onnxplain.model import operators
 
 _Relevance = Sequence[gs.Tensor | None]
 
-_AFFINE = frozenset(["Add", "Sub", "Mul", "Div", "Neg"])
+_AFFINE = operators.ARITHMETIC | {"Neg"}
 """Preprocessing that may be part of a model."""
 
 
@@ -61,7 +55,7 @@ class Composite:
         """The rule of a node."""
         if self.first is not None and _at_input(g, s.x):
             return self.first
-        return self.convolution if s.op in ("Conv", "ConvTranspose") else self.dense
+        return self.convolution if s.op in operators.CONVOLUTIONS else self.dense
 
 
 def _composites(epsilon: float, gamma: float) -> Mapping[str, Composite]:
@@ -173,11 +167,9 @@ def _of_normalisation(
 
 
 _TABLE: Mapping[str, Rule] = {
-    **dict.fromkeys(LINEAR | {"Einsum"}, _by_share),
-    **dict.fromkeys(STRUCTURAL | EXTREMA | {"Max", "Min", "Where"}, standard),
-    **dict.fromkeys(
-        UNARY | {"Neg", "GroupNormalization", "QuantizeLinear", "DequantizeLinear"}, _passed
-    ),
+    **dict.fromkeys(operators.LINEAR | {"Einsum"}, _by_share),
+    **dict.fromkeys(STRUCTURAL | operators.EXTREMA | {"Max", "Min", "Where"}, standard),
+    **dict.fromkeys(UNARY | operators.ROUNDS | {"Neg", "GroupNormalization"}, _passed),
     **dict.fromkeys(
         ["LayerNormalization", "RMSNormalization", "InstanceNormalization"], _of_normalisation
     ),
@@ -187,14 +179,12 @@ _TABLE: Mapping[str, Rule] = {
     "Softmax": _softmax,
 }
 
-_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-
 
 @functools.cache
 def relevance(composite: str, epsilon: float, gamma: float) -> Rules:
     """Layer-wise relevance propagation (Bach 2015) by a composite of rules (Montavon 2019)."""
     layer = _layer(_composites(epsilon, gamma)[composite])
-    table = {**_TABLE, **dict.fromkeys(_LAYERS, layer)}
+    table = {**_TABLE, **dict.fromkeys(operators.WEIGHTED, layer)}
     return Rules().replaced(
         table,
         RuleHooks(
