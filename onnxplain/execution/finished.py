@@ -205,6 +205,7 @@ class _Tensors:
         self.xp = xp
         self._g = xp.builder
         self._made: dict[tuple[Want, int, int], Any] = {}
+        self._read: dict[str, gs.Tensor] = {}
 
     def get(self, want: Want, layer: int, target: int) -> Any:
         """What a want stands for, made once for all that share it."""
@@ -291,11 +292,15 @@ class _Tensors:
         ]
 
     def _float(self, name: str, shape: Shape) -> GraphArray:
-        tensor = self._g.Cast(gs.Variable(name), to=TensorProto.FLOAT)
+        tensor = self._g.Cast(self._tensor(name), to=TensorProto.FLOAT)
         return self.xp.array(tensor, (None, *shape[1:]))
 
     def _named(self, name: str, shape: Shape) -> GraphArray:
-        return self.xp.array(gs.Variable(name), (None, *shape[1:]))
+        return self.xp.array(self._tensor(name), (None, *shape[1:]))
+
+    def _tensor(self, name: str) -> gs.Tensor:
+        """A tensor of the model, by one object only."""
+        return self._read.setdefault(name, gs.Variable(name))
 
     def _planes(self, array: GraphArray, wanted: bool) -> GraphArray:
         planes = self.plan.planes

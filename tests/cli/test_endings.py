@@ -5,7 +5,7 @@ import sys
 import pytest
 
 import onnxplain
-from onnxplain.cli import pictures as pictures_module
+from onnxplain.jobs import inputs as inputs_module
 
 # Sends Ctrl-C when the twentieth batch is about to run.
 INTERRUPT = """
@@ -68,7 +68,7 @@ def test_a_failure_inside_is_one_sentence_and_a_traceback_only_on_request(
     def fail(patterns):
         raise RuntimeError("the cat sat on it")
 
-    monkeypatch.setattr(pictures_module, "find_pictures", fail)
+    monkeypatch.setattr(inputs_module, "find_pictures", fail)
     outcome = cli("run", model, picture, *["--debug"] * debug)
     assert outcome.status == 1
     *before, sentence = outcome.err.splitlines()
