@@ -297,8 +297,3 @@ def rows_and_columns(
 def relu(values: FloatArray) -> FloatArray:
     """Negative values set to zero."""
     return np.maximum(values, np.float32(0))
-
-
-def weighted_sum(weights: FloatArray, activation: FloatArray) -> FloatArray:
-    """Σ_k w_k A^k: (targets, rows, columns) from (targets, C) and (C, rows, columns)."""
-    return np.tensordot(weights, activation, axes=1).astype(np.float32)
