@@ -7,12 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from onnxplain.analysis.score import ScoreKind
-from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.execution.subject import Subject
 from onnxplain.methods.base import Maps, collect, relu, rows_and_columns, weighted_sum
 from onnxplain.methods.layer_maps import SampledLayerMethod
 from onnxplain.methods.numbers import softmax
+from onnxplain.methods.options import Baseline, Score
 from onnxplain.transforms.masks import Upsampled
 
 
@@ -32,8 +31,8 @@ class ScoreCAM(SampledLayerMethod):
     paper: ClassVar[str] = "Wang 2020"
     cost: ClassVar[str] = "2 + one per channel"
 
-    score: ScoreKind = "probability"
-    baseline: BaselineSpec = "black"
+    score: Score = "probability"
+    baseline: Baseline = "black"
 
     def map_at(self, subject: Subject) -> Maps:
         """See `SampledLayerMethod`.
