@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
 from onnxplain.cli.console import Console, report_failure
-from onnxplain.cli.flags import ASPECT, EXPLAINED, METHOD, MODEL, PREPROCESS, Given, takes
+from onnxplain.cli.flags import EXPLAINED, Given, expanded
 
 _RUN_EXAMPLES = """
 [bold]Examples[/bold]
@@ -90,8 +90,6 @@ AsJson = Annotated[
 ]
 Debug = Annotated[bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.")]
 
-app = typer.Typer(add_completion=False, rich_markup_mode="rich", epilog=_EXAMPLES)
-
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -101,7 +99,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def onnxplain(
     version: Annotated[
         bool,
@@ -117,8 +114,6 @@ def onnxplain(
     """See where an ONNX image model looked, and why it chose this class."""
 
 
-@app.command(epilog=_RUN_EXAMPLES)
-@takes(aspect=(ASPECT,), loading=(MODEL,), preprocess=(PREPROCESS,), options=(METHOD,))
 def run(
     *,
     context: typer.Context,
@@ -126,7 +121,6 @@ def run(
     images: MaybeImages = None,
     method: MethodName = "scorecam",
     target: Targets = None,
-    aspect: Given,
     out: Out = DEFAULT_OUT,
     formats: Annotated[
         str,
@@ -156,7 +150,7 @@ def run(
         images or [],
         method=method,
         targets=target or ["top1"],
-        options=aspect | options,
+        options=options,
         loading=loading | {"batch_size": batch_size},
         preprocess=preprocess,
         saving=Saving(out, [name.strip() for name in formats.split(",")], colormap),
@@ -165,8 +159,6 @@ def run(
     raise typer.Exit(status)
 
 
-@app.command(epilog=_COMPARE_EXAMPLES)
-@takes(aspect=(ASPECT,), loading=(MODEL,), preprocess=(PREPROCESS,), options=(METHOD,))
 def compare(
     *,
     context: typer.Context,
@@ -183,7 +175,6 @@ def compare(
         ),
     ] = "gradcam,scorecam,occlusion,integrated_gradients",
     target: Targets = None,
-    aspect: Given,
     out: Out = DEFAULT_OUT,
     colormap: Colormap = "inferno",
     batch_size: BatchSize = None,
@@ -203,7 +194,7 @@ def compare(
         images,
         methods=[name.strip() for name in methods.split(",") if name.strip()],
         targets=target or ["top1"],
-        options=aspect | options,
+        options=options,
         loading=loading | {"batch_size": batch_size},
         preprocess=preprocess,
         folder=out,
@@ -213,8 +204,6 @@ def compare(
     raise typer.Exit(status)
 
 
-@app.command()
-@takes(aspect=(ASPECT,), loading=(MODEL,), preprocess=(PREPROCESS,), options=(METHOD,))
 def sanity(
     *,
     context: typer.Context,
@@ -227,7 +216,6 @@ def sanity(
             "--target", "-t", rich_help_panel=EXPLAINED, metavar="CLASS", help="Index, label, top1."
         ),
     ] = "top1",
-    aspect: Given,
     stages: Annotated[
         int, typer.Option(metavar="COUNT", help="Models to look at, more and more of them random.")
     ] = 6,
@@ -250,7 +238,7 @@ def sanity(
         method=method,
         target=target,
         stages=stages,
-        options=aspect | options,
+        options=options,
         loading=loading,
         preprocess=preprocess,
         folder=out,
@@ -259,8 +247,6 @@ def sanity(
     )
 
 
-@app.command()
-@takes(loading=(MODEL,), preprocess=(PREPROCESS,))
 def inspect(
     *,
     context: typer.Context,
@@ -283,12 +269,21 @@ def inspect(
     inspect_model(model, loading, preprocess, all_layers=all_layers, as_json=json)
 
 
-@app.command()
 def methods(json: AsJson = False) -> None:
     """List the methods: what each shows, needs and costs, its options and its paper."""
     from onnxplain.cli.methods import list_methods
 
     list_methods(as_json=json)
+
+
+_COMMANDS: Mapping[Callable[..., None], str | None] = {
+    run: _RUN_EXAMPLES,
+    compare: _COMPARE_EXAMPLES,
+    sanity: None,
+    inspect: None,
+    methods: None,
+}
+"""The commands, and what stands below the help of each."""
 
 
 def main() -> NoReturn:
@@ -308,10 +303,25 @@ def execute(arguments: Sequence[str]) -> int:
 
 
 def _invoke(arguments: list[str], settings: dict[str, bool]) -> int:
-    command = typer.main.get_command(app)
+    asked = next((word for word in arguments if not word.startswith("-")), "")
+    command = typer.main.get_command(_application(asked))
     try:
         with command.make_context("onnxplain", arguments, obj=settings) as context:
             command.invoke(context)
     except typer.Exit as end:
         return end.exit_code
     return 0
+
+
+def _application(asked: str) -> typer.Typer:
+    """The commands, of which only the one that is asked for gets its parameters.
+
+    Those of the methods are known when the methods are loaded, which takes longer than a help.
+    """
+    app = typer.Typer(add_completion=False, rich_markup_mode="rich", epilog=_EXAMPLES)
+    app.callback()(onnxplain)
+    for command, examples in _COMMANDS.items():
+        name, text = command.__name__, command.__doc__
+        built = expanded(command) if name == asked else lambda: None
+        app.command(name, help=text, epilog=examples)(built)
+    return app

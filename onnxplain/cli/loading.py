@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from onnxplain.errors import OptionError
 from onnxplain.execution.baselines import BASELINES, BaselineSpec
 from onnxplain.explainer import Explainer
 from onnxplain.images.picture import find_pictures, read_picture
+from onnxplain.methods.options import BASELINE, SAMPLES, Values
+from onnxplain.methods.registry import OPTIONS
 from onnxplain.tensors import Array
 
 
@@ -28,18 +31,17 @@ def open_model(path: Path, loading: Given, preprocess: Given) -> Explainer:
 
 
 def method_options(given: Given, explainer: Explainer) -> Given:
-    """The flags of the tables `ASPECT` and `METHOD`, with baselines read from their files.
+    """The options of methods, with baselines and pictures read from their files.
 
     Raises:
         OnnxplainError: a baseline is neither a name nor a file that can be read.
     """
-    read = {name: _absent(given[name], explainer) for name in _BASELINES if name in given}
-    if "baselines" in given:
-        read["baselines"] = _samples(given["baselines"], explainer)
-    return given | read
 
+    def read(name: str, value: Any) -> Any:
+        reader = _READERS.get(OPTIONS[name].values)
+        return reader(value, explainer) if reader else value
 
-_BASELINES = ("baseline", "fill", "low", "high")
+    return {name: read(name, value) for name, value in given.items()}
 
 
 def _absent(text: str, explainer: Explainer) -> BaselineSpec:
@@ -65,6 +67,13 @@ def _samples(patterns: Sequence[str], explainer: Explainer) -> Array:
             "The pictures of --baselines become inputs of different sizes: choose one with --size."
         )
     return np.concatenate(samples)
+
+
+_READERS: Mapping[Values, Callable[[Any, Explainer], Any]] = {
+    BASELINE: _absent,
+    SAMPLES: _samples,
+}
+"""By the values that an option takes, those that the command line reads from files."""
 
 
 def _read_input(text: str) -> tuple[str, Array]:

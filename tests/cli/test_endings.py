@@ -87,7 +87,7 @@ def test_help_and_usage_errors_load_nothing_heavy(shell):
     heavy = ["numpy", "onnx", "onnxruntime", "cv2", "onnx_graphsurgeon"]
     report = f"print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"
     setup = f"import atexit, sys; atexit.register(lambda: {report})"
-    for arguments in (["--help"], ["run", "--help"], ["run", "--fromat"]):
+    for arguments in (["--help"], ["inspect", "--help"], ["inspect", "--fromat"], ["ruin"]):
         assert shell(*arguments, setup=setup).err.endswith("[]\n")
 
 
