@@ -19,7 +19,7 @@ from onnxplain.tensors import Array
 
 
 def open_model(path: Path, loading: Given, preprocess: Given) -> Explainer:
-    """Load a model with the flags of the tables `MODEL` and `PREPROCESS`.
+    """Load a model with the flags `MODEL` and `PREPROCESS`.
 
     Raises:
         OnnxplainError: the model, a file that a flag names, or a flag's value is no good.
@@ -36,12 +36,14 @@ def method_options(given: Given, explainer: Explainer) -> Given:
     Raises:
         OnnxplainError: a baseline is neither a name nor a file that can be read.
     """
+    return {
+        name: _READERS.get(OPTIONS[name].values, _as_given)(value, explainer)
+        for name, value in given.items()
+    }
 
-    def read(name: str, value: Any) -> Any:
-        reader = _READERS.get(OPTIONS[name].values)
-        return reader(value, explainer) if reader else value
 
-    return {name: read(name, value) for name, value in given.items()}
+def _as_given(value: Any, explainer: Explainer) -> Any:
+    return value
 
 
 def _absent(text: str, explainer: Explainer) -> BaselineSpec:
@@ -69,10 +71,7 @@ def _samples(patterns: Sequence[str], explainer: Explainer) -> Array:
     return np.concatenate(samples)
 
 
-_READERS: Mapping[Values, Callable[[Any, Explainer], Any]] = {
-    BASELINE: _absent,
-    SAMPLES: _samples,
-}
+_READERS: Mapping[Values, Callable[[Any, Explainer], Any]] = {BASELINE: _absent, SAMPLES: _samples}
 """By the values that an option takes, those that the command line reads from files."""
 
 

@@ -45,7 +45,7 @@ class Option:
 
     metavar: str
     help: str
-    short: str = ""
+    short: tuple[str, ...] = ()
     aspect: bool = False
 
 
@@ -241,7 +241,7 @@ LayerName = Annotated[
     Option(
         "NAME",
         "Node or tensor to look at: auto is the last with a grid; several between commas; all.",
-        "-l",
+        ("-l",),
         aspect=True,
     ),
 ]

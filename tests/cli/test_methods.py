@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import pytest
 
-from onnxplain.cli import app
-from onnxplain.cli.flags import MODEL, PREPROCESS, TABLES, expanded, switches
+from onnxplain.cli import compare, run, sanity
+from onnxplain.cli.flags import MODEL, PREPROCESS, TABLES, switches, with_flags
 from onnxplain.methods.gradcam import GradCAM
 from onnxplain.methods.options import options_of
 from onnxplain.methods.registry import METHODS, OPTIONS
@@ -46,13 +46,15 @@ def test_no_line_of_a_table_is_padded(cli, model):
         assert all(line == line.rstrip() for line in lines)
 
 
-@pytest.mark.parametrize("command", [app.run, app.compare, app.sanity])
-def test_every_option_of_a_method_has_a_flag_and_every_flag_a_method(command):
-    others = {flag.name for table in (MODEL, PREPROCESS) for flag in table.flags}
-    others |= set(inspect.signature(command).parameters) - set(TABLES)
+@pytest.mark.parametrize("module", [run, compare, sanity])
+def test_every_option_of_a_method_has_a_flag_and_every_flag_a_method(module):
     # A signature has no parameter twice, so that no option has the name of another flag.
-    flags = set(inspect.signature(expanded(command)).parameters) - others
-    assert flags == {field.name for kind in METHODS.values() for field in dataclasses.fields(kind)}
+    flags = set(inspect.signature(with_flags(module.command)).parameters)
+    others = {"context", "debug", *(flag.name for flag in (*MODEL, *PREPROCESS))}
+    others |= set(inspect.signature(module.command).parameters) - set(TABLES)
+    assert flags - others == {
+        field.name for kind in METHODS.values() for field in dataclasses.fields(kind)
+    }
 
 
 @pytest.mark.parametrize("kind", METHODS.values())
