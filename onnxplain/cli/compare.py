@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,6 +40,7 @@ from onnxplain.errors import (
 from onnxplain.explainer import Explainer
 from onnxplain.jobs.inputs import InputImage
 from onnxplain.jobs.job import errors_of_one_picture, told_apart
+from onnxplain.methods.options import options_of
 from onnxplain.methods.registry import METHODS, make_method
 from onnxplain.results.comparison import draw_comparison
 from onnxplain.results.explanation import Explanation
@@ -117,8 +117,8 @@ def _own_options(method: str, options: Given) -> Given:
     """Those of the options that a method has."""
     if method not in METHODS:
         return {}
-    fields = {field.name for field in dataclasses.fields(METHODS[method])}
-    return {name: value for name, value in options.items() if name in fields}
+    has = options_of(METHODS[method])
+    return {name: value for name, value in options.items() if name in has}
 
 
 def _check_used(options: Given, own: dict[str, Given]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -116,7 +115,7 @@ class Method(ABC):
 
     def options(self) -> dict[str, Any]:
         """Every option with its value."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: getattr(self, name) for name in options_of(type(self))}
 
 
 @dataclass(frozen=True, eq=False)
