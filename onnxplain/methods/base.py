@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,14 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from onnxplain.analysis.layers import Layer
-from onnxplain.analysis.score import ScoreKind
 from onnxplain.errors import LayerError, OptionError
 from onnxplain.execution.baselines import BaselineSpec, Scene
 from onnxplain.execution.points import passes
 from onnxplain.execution.subject import Anatomy, Batch, Subject
 from onnxplain.execution.wants import ClassWeights, Want
 from onnxplain.formulas.namespace import Namespace
-from onnxplain.methods.options import option
+from onnxplain.methods.options import LayerName, Score, options_of
 from onnxplain.tensors import FloatArray
 
 
@@ -66,16 +64,16 @@ class Method(ABC):
     makes_picture: ClassVar[bool] = False
     """The values are a picture as the model takes it, which may start from none."""
 
-    score: ScoreKind = "logit"
+    score: Score = "logit"
 
     def __post_init__(self) -> None:
-        for f in dataclasses.fields(self):
-            given = getattr(self, f.name)
+        for name, (values, _) in options_of(type(self)).items():
+            given = getattr(self, name)
             try:
-                object.__setattr__(self, f.name, option(str(f.type), given))
-            except ValueError as error:
+                object.__setattr__(self, name, values.convert(given))
+            except (TypeError, ValueError):
                 raise OptionError(
-                    f"{self.name} takes {error} as {f.name}, not {given!r}."
+                    f"{self.name} takes {values.takes} as {name}, not {given!r}."
                 ) from None
 
     @property
@@ -117,7 +115,7 @@ class Method(ABC):
 
     def options(self) -> dict[str, Any]:
         """Every option with its value."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: getattr(self, name) for name in options_of(type(self))}
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,7 +225,7 @@ class SampledMethod(Method):
 class LayerMethod(Method):
     """A method whose map lies on a layer's grid. `layer` is a node, a tensor, or "auto"."""
 
-    layer: str = "auto"
+    layer: LayerName = "auto"
 
     @property
     def finds_layer(self) -> bool:

@@ -7,13 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from onnxplain.analysis.score import ScoreKind
-from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.execution.subject import Subject
 from onnxplain.formulas.namespace import Namespace, relu, weighted
 from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.methods.base import Maps, collect, rows_and_columns
 from onnxplain.methods.layer_maps import SampledLayerMethod
+from onnxplain.methods.options import Baseline, Score
 from onnxplain.transforms.masks import Upsampled
 
 
@@ -33,8 +32,8 @@ class ScoreCAM(SampledLayerMethod):
     paper: ClassVar[str] = "Wang 2020"
     cost: ClassVar[str] = "2 + one per channel"
 
-    score: ScoreKind = "probability"
-    baseline: BaselineSpec = "black"
+    score: Score = "probability"
+    baseline: Baseline = "black"
 
     def map(self, xp: Namespace, a: Any, gains: Any) -> Any:
         """The formula; `gains` are C, (..., channels, 1, 1)."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
-from onnxplain.analysis.score import ScoreKind
 from onnxplain.errors import LayerError, OptionError
 from onnxplain.execution.points import passes
 from onnxplain.execution.subject import Attention, Subject
 from onnxplain.methods.base import LayerMethod, Maps, SampledMethod, collect, relu
+from onnxplain.methods.options import Option, Score, Switch, WholeOrNone
 from onnxplain.tensors import Array, FloatArray
 from onnxplain.transforms.masks import Along
 
@@ -82,7 +82,9 @@ class LeGrad(AttentionMethod):
     cost: ClassVar[str] = "3 + one backward"
     needs_gradient: ClassVar[bool] = True
 
-    blocks: int | None = None
+    blocks: Annotated[
+        WholeOrNone, Option("COUNT", "Blocks of a transformer that count, the last ones.")
+    ] = None
 
     def maps(self, subject: Subject) -> Maps:
         """See `Method`.
@@ -118,8 +120,10 @@ class ViTReciproCAM(LayerMethod, SampledMethod):
     paper: ClassVar[str] = "Byun 2022"
     cost: ClassVar[str] = "1 + one head pass per token"
 
-    score: ScoreKind = "probability"
-    neighbours: bool = True
+    score: Score = "probability"
+    neighbours: Annotated[
+        Switch, Option("", "Keep the tokens around a token too, in vit_reciprocam.")
+    ] = True
 
     def maps(self, subject: Subject) -> Maps:
         """See `Method`.
