@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
+from onnx import TensorProto
 
 from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
 from onnxplain.autodiff.lowering.batch_norm import merge_batch_norms
@@ -166,6 +167,11 @@ def _of_normalisation(
     return g.Mul(s.x, parts.centre(g, share))
 
 
+def _start(g: GradientBuilder, score: gs.Tensor, seed: gs.Tensor) -> gs.Tensor:
+    """The score itself; outputs keep a type of their own beside seeds, which are float32."""
+    return g.Mul(seed, g.Cast(score, to=TensorProto.FLOAT))
+
+
 _TABLE: Mapping[str, Rule] = {
     **dict.fromkeys(operators.LINEAR | {"Einsum"}, _by_share),
     **dict.fromkeys(STRUCTURAL | operators.EXTREMA | {"Max", "Min", "Where"}, standard),
@@ -190,6 +196,6 @@ def relevance(composite: str, epsilon: float, gamma: float) -> Rules:
         RuleHooks(
             merge_batch_norms,
             refusing("lrp", table, "integrated_gradients or deeplift"),
-            lambda g, score, seed: g.Mul(seed, score),
+            _start,
         ),
     )
