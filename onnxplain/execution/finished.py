@@ -35,7 +35,7 @@ from onnxplain.model.model import Model
 from onnxplain.model.shapes import Shape, infer_shapes
 from onnxplain.tensors import FloatArray, TensorSpec
 from onnxplain.transforms.builder import PREFIX, Builder
-from onnxplain.transforms.extract import appended, head, with_outputs
+from onnxplain.transforms.extract import appended, fed, with_outputs
 from onnxplain.transforms.paired import twin_name, with_twin
 
 
@@ -118,7 +118,7 @@ def finish(plan: Plan) -> Model:
     """
     model = plan.lowered
     if plan.cut is not None:
-        model = head(model, {plan.cut.name: plan.cut}, [plan.answer])
+        model = fed(model, plan.cut)
     for rules in _by_rules(plan):
         model = rules.hooks.lower(model)
     for name in _references(plan.formula.wants):

@@ -174,6 +174,11 @@ class SinglePassMethod(Method):
         return ClassWeights() in self.wants
 
     @property
+    def starts_at_layer(self) -> bool:
+        """Whether all that the formula reads lies at a layer or behind it."""
+        return all(want.at_layer or want == ClassWeights() for want in self.wants)
+
+    @property
     def references(self) -> Mapping[str, BaselineSpec]:
         """The samples that the explained one is compared with, by the names in `wants`."""
         return {}

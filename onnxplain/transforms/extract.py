@@ -15,6 +15,7 @@ from onnxplain.model.model import Model
 from onnxplain.model.shapes import infer_specs
 from onnxplain.suggestions import closest
 from onnxplain.tensors import TensorSpec
+from onnxplain.transforms.builder import PREFIX
 
 _CONTENTS = frozenset(
     "node initializer sparse_initializer input output value_info quantization_annotation".split()
@@ -75,6 +76,17 @@ def appended(model: Model, added: GraphProto) -> Model:
     return replace(model, proto=proto)
 
 
+def fed(model: Model, spec: TensorSpec) -> Model:
+    """The model with an inner tensor as one more input; what else it needs, it still computes."""
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    own = {spec.name: f"{PREFIX}computed/{spec.name}"}
+    for node in proto.graph.node:
+        node.output[:] = [own.get(name, name) for name in node.output]
+    proto.graph.input.append(_input(spec))
+    return replace(model, proto=proto)
+
+
 def with_contents(model: Model, **contents: Any) -> Model:
     """The model with other contents in some fields of its graph, such as `node`."""
     graph = GraphProto(**fields(model.proto.graph, without=contents), **contents)
@@ -126,11 +138,13 @@ def head(model: Model, specs: Mapping[str, TensorSpec], scores: Iterable[str]) -
     `specs` gives the element type and shape of the layer and of every side input, which become the
     inputs of the new model in that order; their first dimension is the batch.
     """
-    inputs = [
-        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(spec.dtype), spec.shape)
-        for name, spec in specs.items()
-    ]
+    inputs = [_input(replace(spec, name=name)) for name, spec in specs.items()]
     return replace(model, proto=extract(model.proto, scores, inputs))
+
+
+def _input(spec: TensorSpec) -> ValueInfoProto:
+    kind = helper.np_dtype_to_tensor_dtype(spec.dtype)
+    return helper.make_tensor_value_info(spec.name, kind, spec.shape)
 
 
 def _check_names(graph: GraphProto, added: GraphProto, replaced: frozenset[str]) -> None:
