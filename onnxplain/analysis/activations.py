@@ -9,6 +9,7 @@ from onnx import NodeProto
 
 from onnxplain.model.constants import constant_value
 from onnxplain.model.model import Model
+from onnxplain.model.operators import standard_form
 
 Kind = Literal["softmax", "logsoftmax", "sigmoid"]
 
@@ -22,11 +23,12 @@ class Activated(NamedTuple):
 
 def last_activation(model: Model, tensor: str) -> Activated | None:
     """What made a tensor, where that is an activation that turns logits into scores."""
-    node = model.wiring.producer(tensor)
+    node = model.index.producer(tensor)
     if node is None:
         return None
-    if node.op_type in _OPERATORS:
-        return Activated(_OPERATORS[node.op_type], node.input[0])
+    kind = _OPERATORS.get(standard_form(node.op_type))
+    if kind is not None:
+        return Activated(kind, node.input[0])
     recognise = _WRITTEN_OUT.get(node.op_type)
     return None if recognise is None else recognise(model, node)
 
@@ -35,8 +37,6 @@ _OPERATORS: dict[str, Kind] = {
     "Softmax": "softmax",
     "LogSoftmax": "logsoftmax",
     "Sigmoid": "sigmoid",
-    "QLinearSoftmax": "softmax",
-    "QLinearSigmoid": "sigmoid",
 }
 
 
@@ -101,7 +101,7 @@ def _reciprocal(model: Model, below: str) -> Activated | None:
 
 def _added_to_one(model: Model, tensor: str) -> str | None:
     """What a tensor is one more than."""
-    node = model.wiring.producer(tensor)
+    node = model.index.producer(tensor)
     if node is None or node.op_type != "Add":
         return None
     others = [name for name in node.input if not _is(model, name, 1)]
@@ -110,7 +110,7 @@ def _added_to_one(model: Model, tensor: str) -> str | None:
 
 def _negated(model: Model, tensor: str | None) -> str | None:
     """What a tensor is the negative of."""
-    node = None if tensor is None else model.wiring.producer(tensor)
+    node = None if tensor is None else model.index.producer(tensor)
     if node is None or node.op_type != "Mul":
         return _inside(model, tensor, "Neg")
     others = [name for name in node.input if not _is(model, name, -1)]
@@ -129,13 +129,13 @@ _WRITTEN_OUT: dict[str, Callable[[Model, NodeProto], Activated | None]] = {
 
 def _inside(model: Model, tensor: str | None, operator: str) -> str | None:
     """What an operator was applied to that made a tensor; None where another one made it."""
-    node = None if tensor is None else model.wiring.producer(tensor)
+    node = None if tensor is None else model.index.producer(tensor)
     return node.input[0] if node is not None and node.op_type == operator else None
 
 
 def _unshifted(model: Model, tensor: str) -> str:
     """Of z − max(z), which keeps exponentials in range, z; any other tensor as it is."""
-    node = model.wiring.producer(tensor)
+    node = model.index.producer(tensor)
     if node is None or node.op_type != "Sub":
         return tensor
     z, largest = map(str, node.input)

@@ -1,4 +1,4 @@
-"""The matrices with which a graph weighs values: each softmax on its way to a product."""
+"""Attention weights: the matrices, made by a softmax, that a graph multiplies values by."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from dataclasses import dataclass
 
 from onnx import NodeProto
 
-from onnxplain.model.graph_index import Wiring, attributes
+from onnxplain.model.graph_index import GraphIndex, attributes
 from onnxplain.model.model import Model
+from onnxplain.model.operators import ARITHMETIC, KEEPS_VALUES
 from onnxplain.model.shapes import Shape
 
-_KEEPING = frozenset(
-    "Add Sub Mul Div Where Cast Identity Dropout Clip QuantizeLinear DequantizeLinear".split()
-)
+_KEEPING = KEEPS_VALUES | ARITHMETIC | {"Where", "Clip"}
 """Operators that may stand between a softmax and the product, and leave each weight its place."""
 
 _LEAST_RANK = 3  # (batch · heads, rows, columns)
 
 
 @dataclass(frozen=True)
-class Weighing:
+class AttentionWeights:
     """A matrix that values are multiplied by, for each head; rows ask and columns answer.
 
     `mixed` says that each head's is a sum over the softmaxes of several heads.
@@ -43,7 +42,7 @@ class Weighing:
 
 @dataclass(frozen=True)
 class _Place:
-    """A tensor behind a softmax, of its shape unless its axes are `moved`."""
+    """A tensor computed from a softmax, of its shape unless its axes are `moved`."""
 
     tensor: str
     matrix: str
@@ -52,34 +51,34 @@ class _Place:
     turned: bool = False
 
 
-def find_weighings(
+def find_attention_weights(
     model: Model, shapes: Mapping[str, Shape], picture: str, score: str
-) -> list[Weighing]:
-    """What weighs values between `picture` and `score`, in order."""
-    wiring = model.wiring
-    varying = {n for i in wiring.descendants([picture]) for n in wiring.nodes[i].output}
+) -> list[AttentionWeights]:
+    """The attention weights between `picture` and `score`, in order."""
+    graph_index = model.index
+    varying = graph_index.dependent([picture]) - {picture}
     found = []
-    for index in wiring.between(picture, score):
-        node = wiring.nodes[index]
+    for index in graph_index.between(picture, score):
+        node = graph_index.nodes[index]
         shape = shapes.get(node.output[0], ())
         rank = len(shape)
         if node.op_type != "Softmax" or rank < _LEAST_RANK:
             continue
         if attributes(node).get("axis", -1) in (-1, rank - 1):
-            found.append(_followed(wiring, shapes, varying, str(node.output[0])))
-    return list(dict.fromkeys(weighing for weighing in found if weighing is not None))
+            found.append(_followed(graph_index, shapes, varying, str(node.output[0])))
+    return list(dict.fromkeys(matrix for matrix in found if matrix is not None))
 
 
 def _followed(
-    wiring: Wiring, shapes: Mapping[str, Shape], varying: set[str], softmax: str
-) -> Weighing | None:
+    graph_index: GraphIndex, shapes: Mapping[str, Shape], varying: set[str], softmax: str
+) -> AttentionWeights | None:
     """What a softmax becomes that multiplies values; None where it multiplies none."""
     stack, seen = [_Place(softmax, softmax)], {softmax}
     while stack:
         place = stack.pop()
-        readers = [wiring.nodes[i] for i in wiring.readers.get(place.tensor, ())]
+        readers = [graph_index.nodes[i] for i in graph_index.readers.get(place.tensor, ())]
         if any(_weighs(node, place, varying) for node in readers):
-            return Weighing(place.matrix, shapes[place.matrix], place.mixed)
+            return AttentionWeights(place.matrix, shapes[place.matrix], place.mixed)
         for node in readers:
             for further in _passed(node, place, shapes):
                 if further.tensor not in seen:

@@ -1,43 +1,41 @@
 """How the tensors of a graph grow with the batch, found without running the model.
 
-The same graph is looked at in several *worlds*: with one sample, with many, and with one sample of
-another size where pictures may have any. In each world ONNX's own shape functions give every
-tensor its shape, and the small tensors that shapes are computed from get their values. The
-dimension that differs between one sample and many is the batch.
+The shapes of the same graph are inferred several times: for one sample, for many, and for one
+sample of another size where pictures may have any. The dimension that differs between one sample
+and many is the batch.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto
 
-from onnxplain.model.graph_index import SIZE_READERS, reads
-from onnxplain.model.shape_inference import Dims, World, declared_shape
+from onnxplain.model.graph_index import reads
+from onnxplain.model.model import dims_of
+from onnxplain.model.operators import KEEPS_ORDER, SIZE_READERS
+from onnxplain.model.shapes import Shape, ShapeEnv
 from onnxplain.tensors import Array
 
 MANY = 1009
-"""Samples in the world of many: a prime that no model has as a dimension of its own."""
+"""How many samples "many" are: a prime that no model has as a dimension of its own."""
 
 # They stand in for dimensions that the model leaves open. Far enough apart that no padding to whole
 # windows or rounding in a stride makes what follows from them equal.
 _PICTURE_SIZES = (224, 448)
 
-# Ops that leave the elements in their order, and only arrange them in other dimensions.
-_ORDER_KEEPING = frozenset(["Reshape", "Flatten", "Squeeze", "Unsqueeze"])
-
 
 class Batch(NamedTuple):
     """Where a tensor carries the batch: for n samples, `dims[axis]` becomes n times as large."""
 
-    dims: Dims
+    dims: Shape
     """The tensor's shape for one sample."""
     axis: int
     outer: int = 1
-    """How many blocks of n samples lie behind one another along the axis.
+    """How many blocks of n samples follow one another along the axis.
 
     It is 1 where each sample's part is contiguous, as when windows or heads were merged into the
     batch, and not where the batch was merged into positions.
@@ -61,25 +59,27 @@ def has_fixed_batch(model: ModelProto, input_name: str) -> int | None:
     """
     for value in model.graph.input:
         if value.name == input_name:
-            return next(iter(declared_shape(value.type) or ()), None) or None
+            leading = next(iter(dims_of(value.type) or ()), None)
+            return leading or None if isinstance(leading, int) else None
     return None
 
 
 class Growth:
     """What is known about every tensor of a graph while its nodes are visited in order.
 
-    `one`, `many` and `resized` are the worlds: one sample, many samples, one sample of another
-    size.
+    `one`, `many` and `resized` are what is known for one sample, many samples, and one sample of
+    another size.
     """
 
     def __init__(self, model: ModelProto, inputs: Sequence[str]) -> None:
         size, other_size = _PICTURE_SIZES
-        self.one = World(model, inputs, 1, size)
-        self.many = World(model, inputs, MANY, size)
-        self.resized = World(model, inputs, 1, other_size)
+        self.one, self.many, self.resized = (
+            ShapeEnv.of_inputs(model, concrete_shapes(model, inputs, samples, picture))
+            for samples, picture in ((1, size), (MANY, size), (1, other_size))
+        )
         if all(self.one.shape(v.name) == self.resized.shape(v.name) for v in model.graph.input):
             self.resized = self.one
-        self._worlds = tuple(dict.fromkeys([self.one, self.many, self.resized]))
+        self._envs = tuple(dict.fromkeys([self.one, self.many, self.resized]))
         self._depends_on_data = set(inputs)
         self._batches = {
             name: Batch(dims, axis=0) for name in inputs if (dims := self.one.shape(name))
@@ -87,13 +87,13 @@ class Growth:
 
     def add_constant(self, tensor: TensorProto) -> None:
         """Learn a new initializer."""
-        for world in self._worlds:
-            world.add_constant(tensor)
+        for env in self._envs:
+            env.add_constant(tensor)
 
     def visit(self, node: NodeProto) -> None:
         """Learn the outputs of a node."""
-        for world in self._worlds:
-            world.visit(node)
+        for env in self._envs:
+            env.visit(node)
         sources = [] if node.op_type in SIZE_READERS else reads(node)
         reads_data = not self._depends_on_data.isdisjoint(sources)
         for name in filter(None, node.output):
@@ -114,8 +114,8 @@ class Growth:
         return same and name not in self._depends_on_data
 
     def fixed_value(self, name: str) -> Array | None:
-        """The value of a small tensor if it is the same in all worlds."""
-        first, *others = (world.value(name) for world in self._worlds)
+        """The value of a small tensor if it is the same in all of them."""
+        first, *others = (env.value(name) for env in self._envs)
         if first is None or any(o is None or not np.array_equal(first, o) for o in others):
             return None
         return first
@@ -126,7 +126,7 @@ class Growth:
         if dims is None or axis is None:
             return None
         for batch in (self._batches[source] for source in reads(node) if source in self._batches):
-            if node.op_type in _ORDER_KEEPING:
+            if node.op_type in KEEPS_ORDER:
                 outer, rest = divmod(batch.outside, math.prod(dims[:axis]))
                 return Batch(dims, axis, outer) if outer and not rest else None
             if batch.size == dims[axis]:
@@ -134,7 +134,26 @@ class Growth:
         return Batch(dims, axis)
 
 
-def batch_axis(one: Dims | None, many: Dims | None) -> int | None:
+def concrete_shapes(
+    model: ModelProto, inputs: Collection[str], samples: int, picture: int
+) -> dict[str, Shape]:
+    """Shapes of a graph's inputs for one size of batch and picture, where their rank is declared.
+
+    `samples` becomes the first dimension of every input in `inputs`, and `picture` every other
+    dimension that the model leaves open.
+    """
+    shapes = {}
+    for value in model.graph.input:
+        declared = dims_of(value.type)
+        if declared is not None:
+            dims = [dim if isinstance(dim, int) and dim else picture for dim in declared]
+            if value.name in inputs:
+                dims[:1] = [samples][: len(dims)]
+            shapes[value.name] = tuple(dims)
+    return shapes
+
+
+def batch_axis(one: Shape | None, many: Shape | None) -> int | None:
     """The only dimension that differs between one sample and many, if it grows in proportion."""
     if one is None or many is None or len(one) != len(many) or 0 in one:
         return None

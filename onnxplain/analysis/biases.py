@@ -28,8 +28,8 @@ class Bias:
 def find_biases(model: Model, source: str, score: str) -> list[Bias]:
     """The biases that are added between `source` and `score`, in order."""
     found = []
-    for index in model.wiring.between(source, score):
-        node = model.wiring.nodes[index]
+    for index in model.index.between(source, score):
+        node = model.index.nodes[index]
         values = _FINDERS[node.op_type](model, node) if node.op_type in _FINDERS else None
         if values is not None and values.any():
             found.append(Bias(node.output[0], values.astype(np.float32)))

@@ -1,4 +1,4 @@
-"""The linear classifier behind a global pool, which class activation mapping reads."""
+"""The linear classifier after a global pool, which class activation mapping reads."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from onnx import NodeProto
 
 from onnxplain.errors import LayerError
+from onnxplain.model import operators
 from onnxplain.model.constants import constant_value, reduced_axes
 from onnxplain.model.graph_index import attributes
 from onnxplain.model.model import Model
@@ -20,30 +21,11 @@ from onnxplain.tensors import FloatArray
 Pooling = Literal["average", "max"]
 
 _POOLS: dict[str, Pooling] = {
-    "GlobalAveragePool": "average",
-    "QLinearGlobalAveragePool": "average",
-    "ReduceMean": "average",
-    "AveragePool": "average",
-    "QLinearAveragePool": "average",
-    "GlobalMaxPool": "max",
-    "ReduceMax": "max",
-    "MaxPool": "max",
+    **dict.fromkeys(operators.AVERAGE_POOLS | {"ReduceMean"}, "average"),
+    **dict.fromkeys(operators.MAX_POOLS | {"ReduceMax"}, "max"),
 }
 
-_LINEAR = {
-    "Gemm": "Gemm",
-    "MatMul": "MatMul",
-    "Conv": "Conv",
-    "QGemm": "Gemm",
-    "QLinearMatMul": "MatMul",
-    "QLinearConv": "Conv",
-}
-"""Linear layers; the quantised ones read their weights, scales and zero points as inputs 3 to 5."""
-
-_TRANSPARENT = frozenset(
-    "Identity Cast Dropout Flatten Reshape Squeeze Unsqueeze QuantizeLinear DequantizeLinear "
-    "Transpose".split()
-)
+_LINEAR = ("Conv", "Gemm", "MatMul")
 
 _REFUSAL = (
     "CAM needs global average or max pooling followed by one linear layer before the score, and "
@@ -77,17 +59,17 @@ def find_classifier(model: Model, shapes: Mapping[str, Shape], score: str) -> Cl
     """
     weights: FloatArray | None = None
     tensor = score
-    while (node := model.wiring.producer(tensor)) is not None:
-        op = node.op_type
+    while (node := model.index.producer(tensor)) is not None:
+        op = operators.standard_form(node.op_type)
         if op in _POOLS:
             if not _is_global(model, node, shapes.get(node.input[0], ())):
                 found = f"{_called(node)} covers only a part of the grid at a time"
                 raise LayerError(_REFUSAL.format(found=found))
             return Classifier(node.input[0], _POOLS[op], weights)
-        if op in _TRANSPARENT:
+        if op in operators.CARRIES:
             tensor = node.input[0]
             continue
-        if op == "Add" and (data := _without_bias(model, node)) is not None:
+        if node.op_type == "Add" and (data := _without_bias(model, node)) is not None:
             tensor = data
             continue
         matrix = _weights(model, node)
@@ -124,9 +106,12 @@ def _without_bias(model: Model, node: NodeProto) -> str | None:
 
 
 def _weights(model: Model, node: NodeProto) -> FloatArray | None:
-    """The matrix (classes, channels) of a linear layer; None for anything else."""
-    kind = _LINEAR.get(node.op_type)
-    if kind is None:
+    """The matrix (classes, channels) of a linear layer; None for anything else.
+
+    Quantised layers read their weights, scales and zero points as inputs 3 to 5.
+    """
+    kind = operators.standard_form(node.op_type)
+    if kind not in _LINEAR or not (node.op_type == kind or operators.reads_in_threes(node.op_type)):
         return None
     given = attributes(node)
     matrix = _operand(model, node, kind, axis=0 if kind == "Conv" or given.get("transB") else 1)

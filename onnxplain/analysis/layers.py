@@ -12,8 +12,9 @@ from onnxplain.analysis.layout import Layout, find_layouts
 from onnxplain.analysis.liveness import Mask, read_elements
 from onnxplain.analysis.normalized_copies import normalised
 from onnxplain.errors import LayerError
-from onnxplain.model.graph_index import Wiring, reads
+from onnxplain.model.graph_index import GraphIndex, reads
 from onnxplain.model.model import Model
+from onnxplain.model.operators import PROCESSOR_DOMAINS, standard_form
 from onnxplain.model.shapes import Shape
 from onnxplain.suggestions import closest
 
@@ -26,8 +27,6 @@ _NO_GRID = (
     "that needs no layer, such as occlusion or integrated_gradients (with fill or baseline zeros "
     "where the input is no picture)."
 )
-
-_BLOCKED = "com.microsoft.nchwc"
 
 _BLOCKED_CHANNELS = (
     "The model was saved by ONNX Runtime at its highest optimisation level, with channels in "
@@ -71,13 +70,13 @@ def tensor_of(model: Model, name: str) -> str:
     Raises:
         LayerError: there is no such name; the message lists close ones.
     """
-    wiring = model.wiring
-    if name in wiring.position:
+    graph_index = model.index
+    if name in graph_index.position:
         return name
-    for node in wiring.nodes:
+    for node in graph_index.nodes:
         if name and node.name == name:
             return str(node.output[0])
-    known = [*(node.name for node in wiring.nodes if node.name), *wiring.tensors()]
+    known = [*(node.name for node in graph_index.nodes if node.name), *graph_index.tensors()]
     raise LayerError(
         f"The model has no layer {name!r}{closest(name, known)}; "
         "`onnxplain inspect` lists the layers worth explaining."
@@ -86,18 +85,18 @@ def tensor_of(model: Model, name: str) -> str:
 
 def grid_layers(model: Model, shapes: Mapping[str, Shape], picture: str, score: str) -> list[Layer]:
     """All tensors with a grid of more than one cell between `picture` and `score`, in order."""
-    wiring = model.wiring
+    graph_index = model.index
     layouts = find_layouts(model, shapes, picture)
     whole = _bottlenecks(model, picture, score)
     read = read_elements(model, shapes, picture, score)
     layers = []
-    for tensor in wiring.tensors_between(picture, score):
+    for tensor in graph_index.tensors_between(picture, score):
         layout = layouts.get(tensor)
         if layout is None or layout.axes not in LAYOUTS or prod(layout.grid) <= 1:
             continue
         if shapes[tensor][0] != shapes[picture][0]:
             continue  # parts of the picture, such as windows, were merged into the batch
-        node = wiring.nodes[wiring.position[tensor]]
+        node = graph_index.nodes[graph_index.position[tensor]]
         matters = _grid_is_read(layout, read.get(tensor))
         layers.append(
             Layer(tensor, node.name, node.op_type, shapes[tensor], layout, tensor in whole, matters)
@@ -108,7 +107,7 @@ def grid_layers(model: Model, shapes: Mapping[str, Shape], picture: str, score: 
 def auto_layer(model: Model, layers: list[Layer]) -> Layer:
     """The last layer whose grid still matters to the score.
 
-    Layers that all of the picture's way leads through come first. Behind a transformer's last
+    Layers that all of the picture's way leads through come first. After a transformer's last
     attention the patch tokens no longer reach the class token: a token grid counts before it only,
     and where that attention reads the tokens normalised, it is the normalised ones that count. In
     front of a normalisation a token that is scaled says the same as before, so that its activations
@@ -120,7 +119,7 @@ def auto_layer(model: Model, layers: list[Layer]) -> Layer:
     chosen = main_layers(model, layers)[-1]
     if "T" not in chosen.layout.axes:
         return chosen
-    same = normalised(model.wiring, chosen.tensor)
+    same = normalised(model.index, chosen.tensor)
     return [
         one for one in layers if one.tensor in same and one.shape == chosen.shape and one.matters
     ][-1]
@@ -146,7 +145,7 @@ def mattering_layers(model: Model, layers: list[Layer]) -> list[Layer]:
     """
     mattering = [layer for layer in layers if layer.matters]
     if not mattering:
-        blocked = any(node.domain == _BLOCKED for node in model.wiring.nodes)
+        blocked = any(node.domain in PROCESSOR_DOMAINS for node in model.index.nodes)
         raise LayerError(_BLOCKED_CHANNELS if blocked else _NO_GRID)
     return mattering
 
@@ -164,14 +163,13 @@ def tokens_read(layout: Layout, mask: Mask) -> Mask:
     return np.asarray(mask.any(axis=others))
 
 
-def is_residual(wiring: Wiring, tensor: str) -> bool:
+def is_residual(graph_index: GraphIndex, tensor: str) -> bool:
     """Whether a tensor is the sum of two or more that are computed from an input."""
-    node = wiring.producer(tensor)
-    if node is None or node.op_type not in ("Add", "Sum", "QLinearAdd"):
+    node = graph_index.producer(tensor)
+    if node is None or standard_form(node.op_type) not in ("Add", "Sum"):
         return False
-    made = (wiring.ancestors([name]) for name in node.input if name)
-    inputs = set(wiring.inputs)
-    return sum(any(inputs & set(wiring.nodes[i].input) for i in nodes) for nodes in made) > 1
+    computed = graph_index.dependent(graph_index.inputs) - set(graph_index.inputs)
+    return sum(name in computed for name in node.input) > 1
 
 
 def unplaced_sums(
@@ -185,15 +183,15 @@ def unplaced_sums(
 
     They hold tokens or cells whose place in the picture cannot be told.
     """
-    wiring = model.wiring
+    graph_index = model.index
     whole = _bottlenecks(model, picture, score)
     return [
         tensor
-        for tensor in wiring.tensors_between(picture, score)
+        for tensor in graph_index.tensors_between(picture, score)
         if tensor in whole
         and tensor not in layouts
         and prod(sorted(shapes.get(tensor, ())[1:])[:-1]) > 1
-        and is_residual(wiring, tensor)
+        and is_residual(graph_index, tensor)
     ]
 
 
@@ -201,19 +199,19 @@ def _bottlenecks(model: Model, picture: str, score: str) -> set[str]:
     """Tensors that every way from the picture to the score leads through.
 
     Nodes are visited in order while counting the tensors still to be read: where only one is
-    left, everything behind depends on the picture through it alone.
+    left, everything after it depends on the picture through it alone.
     """
-    wiring = model.wiring
-    way = wiring.between(picture, score)
+    graph_index = model.index
+    way = graph_index.between(picture, score)
     on_way = set(way)
     to_read = {
-        name: sum(i in on_way for i in wiring.readers.get(name, ()))
-        for name in [picture, *(n for i in way for n in wiring.nodes[i].output if n)]
+        name: sum(i in on_way for i in graph_index.readers.get(name, ()))
+        for name in [picture, *(n for i in way for n in graph_index.nodes[i].output if n)]
     }
     live = {picture}
     found = set()
     for index in way:
-        node = wiring.nodes[index]
+        node = graph_index.nodes[index]
         for name in dict.fromkeys(reads(node)):
             if name in live:
                 to_read[name] -= 1

@@ -14,6 +14,7 @@ from math import prod
 
 from onnx import NodeProto
 
+from onnxplain.model import operators
 from onnxplain.model.constants import constant_value, reduced_axes
 from onnxplain.model.graph_index import attributes
 from onnxplain.model.model import Model
@@ -33,19 +34,17 @@ class Layout:
         return Layout("".join(self.axes[i] for i in order), self.grid, self.prefix)
 
 
-_DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})
-"""Operators of other domains may mean anything by the same name."""
-
 _PICTURE_RANK = 4
 
 _SPATIAL = {1: "W", 2: "HW", 3: "DHW"}
 
-_CHANNELS_FIRST = frozenset(
-    "Conv ConvTranspose QLinearConv ConvInteger FusedConv MaxPool AveragePool LpPool "
-    "QLinearAveragePool QLinearGlobalAveragePool GlobalAveragePool GlobalMaxPool "
-    "BatchNormalization InstanceNormalization GroupNormalization LRN DepthToSpace SpaceToDepth "
-    "MaxUnpool DeformConv Upsample".split()
-)
+_CHANNELS_FIRST = (operators.CONVOLUTIONS | operators.POOLS | operators.CHANNEL_NORMALIZATIONS) | {
+    "DeformConv",
+    "DepthToSpace",
+    "MaxUnpool",
+    "SpaceToDepth",
+    "Upsample",
+}
 """Operators whose result is (N, C, spatial...) by definition."""
 
 _POOLED: dict[frozenset[int] | None, str] = {
@@ -54,21 +53,21 @@ _POOLED: dict[frozenset[int] | None, str] = {
 }
 """Axes that a reduction to one number per channel runs over, and the layout of what it reads."""
 
-_SHUFFLING = frozenset(
-    "Reshape Flatten Gather GatherElements GatherND Scatter ScatterElements ScatterND Einsum "
-    "Expand Tile Squeeze Unsqueeze ReverseSequence Loop If Scan LSTM GRU RNN TopK Compress "
-    "NonZero NonMaxSuppression OneHot Shape Size Attention MultiHeadAttention RoiAlign".split()
+_SHUFFLING = (
+    (operators.MOVES | operators.SCATTERS | operators.CONTROL_FLOW | operators.RECURRENT)
+    | (operators.SIZE_READERS | {"Attention", "Einsum", "MultiHeadAttention", "NonMaxSuppression"})
+    | {"NonZero", "OneHot", "RoiAlign", "TopK"}
 )
 """Operators after which an axis need not mean what it meant before."""
 
 
 def find_layouts(model: Model, shapes: Mapping[str, Shape], picture: str) -> dict[str, Layout]:
     """Layouts of the tensors computed from the input `picture`, as far as they can be told."""
-    wiring = model.wiring
-    depends = wiring.descendants([picture])
+    graph_index = model.index
+    depends = graph_index.descendants([picture])
     layouts: dict[str, Layout] = {}
     for index in sorted(depends):
-        node = wiring.nodes[index]
+        node = graph_index.nodes[index]
         for name in node.output if node.op_type in _PARTS else node.output[:1]:
             shape = shapes.get(name)
             if shape is None:
@@ -83,7 +82,7 @@ def find_layouts(model: Model, shapes: Mapping[str, Shape], picture: str) -> dic
 
 def vanishing_grid(model: Model, shapes: Mapping[str, Shape]) -> NodeProto | None:
     """The first convolution or pool whose result has no rows or no columns, if there is one."""
-    for node in model.wiring.nodes:
+    for node in model.index.nodes:
         shape = shapes.get(node.output[0])
         if shape is not None and _is_channels_first(node, shape) and min(shape[2:]) < 1:
             return node
@@ -94,7 +93,7 @@ def input_axes(model: Model, name: str, rank: int) -> str:
     """Axes of an input, such as "NCHW", "NWC" or "NCW"; empty where they are not known.
 
     They are those of the convolution, or other operator with channels first, that reads the input,
-    perhaps behind operators that keep each axis, or a Transpose that moves the last one to the
+    perhaps after operators that keep each axis, or a Transpose that moves the last one to the
     front. Of rank 4 that alone tells where the channels are, and without it "NCHW" is assumed;
     of rank 3 attention turns its keys alike.
     """
@@ -105,11 +104,11 @@ def input_axes(model: Model, name: str, rank: int) -> str:
     stack, seen = [(name, plain)], {name}
     while stack:
         tensor, axes = stack.pop()
-        for index in model.wiring.readers.get(tensor, ()):
-            node = model.wiring.nodes[index]
-            if node.domain not in _DOMAINS:
+        for index in model.index.readers.get(tensor, ()):
+            node = model.index.nodes[index]
+            if node.domain not in operators.KNOWN_DOMAINS:
                 continue
-            if node.op_type in _CHANNELS_FIRST and not attributes(node).get("channels_last"):
+            if _makes_channels_first(node):
                 return axes
             moves = axes == plain and _is_transpose(node, to_channels_first)
             if moves and rank == _PICTURE_RANK:
@@ -124,9 +123,7 @@ def _is_transpose(node: NodeProto, order: list[int]) -> bool:
     return node.op_type == "Transpose" and attributes(node).get("perm") == order
 
 
-_KEEPING = frozenset(
-    "Add Sub Mul Div Cast Clip Identity Relu Pad QuantizeLinear DequantizeLinear".split()
-)
+_KEEPING = operators.KEEPS_VALUES | operators.ARITHMETIC | {"Clip", "Relu", "Pad"}
 """Operators that prepare an input and keep each of its axes."""
 
 
@@ -137,11 +134,11 @@ def _layout_after(
     shapes: Mapping[str, Shape],
     layouts: Mapping[str, Layout],
 ) -> Layout | None:
-    if node.domain not in _DOMAINS:
+    if node.domain not in operators.KNOWN_DOMAINS:
         return None
     if _is_channels_first(node, shape):
         return Layout("NC" + _SPATIAL[len(shape) - 2], shape[2:])
-    special = _SPECIAL.get(node.op_type)
+    special = _SPECIAL.get(operators.standard_form(node.op_type))
     inputs = node.input[:1] if special is _matmul else node.input  # rows are the first factor's
     known = [layouts[name] for name in inputs if name in layouts]
     if not known:
@@ -155,9 +152,9 @@ def _layout_after(
 
 def _layout_read(model: Model, name: str, shape: Shape) -> Layout | None:
     """The layout that a reader takes a tensor to have: a convolution, or a pool by any name."""
-    for index in model.wiring.readers.get(name, ()):
-        node = model.wiring.nodes[index]
-        if node.domain not in _DOMAINS:
+    for index in model.index.readers.get(name, ()):
+        node = model.index.nodes[index]
+        if node.domain not in operators.KNOWN_DOMAINS:
             continue
         if _is_channels_first(node, shape):
             return Layout("NC" + _SPATIAL[len(shape) - 2], shape[2:])
@@ -170,11 +167,12 @@ def _layout_read(model: Model, name: str, shape: Shape) -> Layout | None:
 
 def _is_channels_first(node: NodeProto, shape: Shape) -> bool:
     """Whether a tensor of that shape that a node makes, or reads as data, is (N, C, spatial...)."""
-    return (
-        node.op_type in _CHANNELS_FIRST
-        and len(shape) - 2 in _SPATIAL
-        and not attributes(node).get("channels_last")
-    )
+    return len(shape) - 2 in _SPATIAL and _makes_channels_first(node)
+
+
+def _makes_channels_first(node: NodeProto) -> bool:
+    first = operators.standard_form(node.op_type) in _CHANNELS_FIRST
+    return first and not attributes(node).get("channels_last")
 
 
 def _same_axes(known: list[Layout], shape: Shape) -> Layout | None:
@@ -252,14 +250,14 @@ def _parted(channels: int, shape: Shape) -> Shape:
 def _concat(
     model: Model, node: NodeProto, known: Layout, shape: Shape, shapes: Mapping[str, Shape]
 ) -> Layout | None:
-    """Class and register tokens are joined before the grid's own; behind it no layout has any."""
+    """Class and register tokens come before the grid's own; after the grid no layout has any."""
     axis = attributes(node)["axis"]
     assert isinstance(axis, int)
     if "T" not in known.axes or known.axes[axis] != "T":
         return _same_axes([known], shape)
     before = 0
-    for name in node.input[_QUANTIZED_LIST] if node.op_type == "QLinearConcat" else node.input:
-        part = shapes.get(name)
+    for place in operators.data_places(node.op_type, len(node.input)):
+        part = shapes.get(node.input[place])
         if part is None:
             return None
         if part[axis] >= known.prefix + prod(known.grid):
@@ -277,12 +275,14 @@ def _matmul(
 
     What the keys say to each token lies where the token does.
     """
-    first, second = node.input[0], shapes.get(node.input[_SECOND_FACTOR.get(node.op_type, 1)], ())
-    if shapes.get(first) is None:
+    first, second = (
+        shapes.get(node.input[i]) for i in operators.data_places(node.op_type, len(node.input))[:2]
+    )
+    if first is None:
         return None
-    if known.axes in _ATTENDED and len(second) == len(known.axes):
+    if known.axes in _ATTENDED and len(second or ()) == len(known.axes):
         return replace(known, axes=_ATTENDED[known.axes])
-    linear = known.axes.endswith("C") and len(second) == 2
+    linear = known.axes.endswith("C") and len(second or ()) == 2
     return _same_axes([known], shape) if linear else None
 
 
@@ -312,11 +312,6 @@ def _is_every_nth(model: Model, node: NodeProto, before: Shape) -> bool:
 
 _PARTS = frozenset({"Slice", "Split"})
 
-_QUANTIZED_LIST = slice(2, None, 3)
-"""What QLinearConcat joins, each with its scale and zero point; those of the result come first."""
-
-_SECOND_FACTOR = {"QLinearMatMul": 3}
-
 _ATTENDED = {"NGTC": "NGTK", "NGTK": "NGTC"}
 """Queries by keys, and the answer by values."""
 
@@ -330,12 +325,7 @@ _SPECIAL: dict[str, Rule] = {
     "Reshape": _reshape,
     "Flatten": _reshape,
     "Concat": _concat,
-    "QLinearConcat": _concat,
-    **dict.fromkeys(
-        "MatMul FusedMatMul QLinearMatMul MatMulInteger MatMulIntegerToFloat "
-        "DynamicQuantizeMatMul".split(),
-        _matmul,
-    ),
+    "MatMul": _matmul,
     "Slice": _part,
     "Split": _part,
 }

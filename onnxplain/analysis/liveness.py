@@ -1,6 +1,6 @@
 """Which elements of each tensor a score is computed from.
 
-Behind a transformer's last attention most tokens are still there, and nothing reads them. That is
+After a transformer's last attention most tokens are still there, and nothing reads them. That is
 followed backwards from the score, element by element; where an operator is not known, it is taken
 to read all of its inputs.
 """
@@ -8,17 +8,18 @@ to read all of its inputs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
-from onnx.reference import ReferenceEvaluator
+from onnx import NodeProto
 
+from onnxplain.model import operators
 from onnxplain.model.constants import constant_value, reduced_axes
-from onnxplain.model.graph_index import SIZE_READERS, attributes, reads
+from onnxplain.model.evaluation import evaluate
+from onnxplain.model.graph_index import attributes, reads
 from onnxplain.model.model import Model
 from onnxplain.model.shapes import Shape
-from onnxplain.tensors import Array
 
 Mask = NDArray[np.bool_]
 
@@ -28,10 +29,8 @@ Rule = Callable[["_Walk", NodeProto, Sequence[Mask]], Mapping[int, Mask] | None]
 Inputs that are left out are not read: sizes, constants, and the steps of a quantisation.
 """
 
-_DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})
-
 _SOFTMAX_OF_ONE_AXIS = 13
-"""The opset from which Softmax runs over one axis; before, over that and all behind it."""
+"""The opset from which Softmax runs over one axis; before, over that and all after it."""
 
 
 def read_elements(
@@ -40,8 +39,8 @@ def read_elements(
     """Masks over the tensors between `picture` and `score`; others are not read at all."""
     walk = _Walk(model, shapes)
     walk.add(score, None)
-    for index in reversed(model.wiring.between(picture, score)):
-        walk.visit(model.wiring.nodes[index])
+    for index in reversed(model.index.between(picture, score)):
+        walk.visit(model.index.nodes[index])
     return walk.masks
 
 
@@ -56,7 +55,7 @@ class _Walk:
 
     def add(self, name: str, mask: Mask | None) -> None:
         """Some elements of a tensor are read, or with None all of them."""
-        if name in self.model.wiring.constants or name in self.whole:
+        if name in self.model.index.constants or name in self.whole:
             return
         shape = self.shapes.get(name)
         read = True if mask is None or shape is None else mask | self.masks.get(name, np.False_)
@@ -68,14 +67,14 @@ class _Walk:
 
     def visit(self, node: NodeProto) -> None:
         """Pass what is read of a node's outputs on to its inputs."""
-        if not any(name in self.masks for name in node.output) or node.op_type in SIZE_READERS:
+        if not any(name in self.masks for name in node.output):
             return
         found = None
         selects = node.op_type in _SELECTING or not self.whole.issuperset(filter(None, node.output))
         known = all(name in self.shapes for name in (node.input[0], *node.output) if name)
-        if selects and node.domain in _DOMAINS and node.op_type in _RULES and known:
-            outputs = [self.mask(name) for name in node.output if name]
-            found = _RULES[node.op_type](self, node, outputs)
+        rule = _RULES.get(operators.standard_form(node.op_type))
+        if selects and node.domain in operators.KNOWN_DOMAINS and rule is not None and known:
+            found = rule(self, node, [self.mask(name) for name in node.output if name])
         if found is None:
             for name in reads(node):
                 self.add(name, None)
@@ -93,31 +92,28 @@ class _Walk:
         return self.shapes.get(node.input[place], ()) if place < len(node.input) else ()
 
 
-def _elementwise(*places: int) -> Rule:
+def _unary(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask]:
+    """Each element is computed from the one at its place in the first input."""
+    return {0: _shrunk(outputs[0], walk.shape(node, 0))}
+
+
+def _broadcast(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask]:
     """Each element is computed from those at its place, whatever the shapes are stretched to."""
-
-    def rule(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask]:
-        count = range(len(node.input))
-        return {i: _shrunk(outputs[0], walk.shape(node, i)) for i in places or count if i in count}
-
-    return rule
+    places = operators.data_places(node.op_type, len(node.input))
+    return {i: _shrunk(outputs[0], walk.shape(node, i)) for i in places}
 
 
-def _along_last(*places: int) -> Rule:
+def _along_last(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask]:
     """Each element is computed from all those that differ in the last axes only."""
-
-    def rule(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask]:
-        shape = walk.shape(node, 0)
-        softmax = node.op_type in ("Softmax", "LogSoftmax")
-        flattens = softmax and walk.model.opset < _SOFTMAX_OF_ONE_AXIS
-        axis = int(attributes(node).get("axis", 1 if flattens else -1)) % len(shape)
-        axes = (axis,) if softmax and not flattens else tuple(range(axis, len(shape)))
-        # The mean and the deviation, where they are given out, are those of the same rows.
-        rows = np.logical_or.reduce([_any(mask, axes) for mask in outputs])
-        mask = np.broadcast_to(rows, shape)
-        return dict.fromkeys(places, mask)
-
-    return rule
+    shape = walk.shape(node, 0)
+    softmax = node.op_type in operators.SOFTMAXES
+    flattens = softmax and walk.model.opset < _SOFTMAX_OF_ONE_AXIS
+    axis = int(attributes(node).get("axis", 1 if flattens else -1)) % len(shape)
+    axes = (axis,) if softmax and not flattens else tuple(range(axis, len(shape)))
+    # The mean and the deviation, where they are given out, are those of the same rows.
+    rows = np.logical_or.reduce([_any(mask, axes) for mask in outputs])
+    places = range(2 if node.op_type in operators.SKIP_NORMALIZATIONS else 1)
+    return dict.fromkeys(places, np.broadcast_to(rows, shape))
 
 
 def _reduced(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask] | None:
@@ -129,69 +125,50 @@ def _reduced(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[i
     return {0: np.broadcast_to(outputs[0].reshape(kept), shape)}
 
 
-def _product(a: int, b: int, c: int | None = None) -> Rule:
+def _product(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask] | None:
     """Rows are computed from rows of the first factor, columns from columns of the second."""
-
-    def rule(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask] | None:
-        attrs, left, right = attributes(node), walk.shape(node, a), walk.shape(node, b)
-        if min(len(left), len(right)) < 2 or attrs.get("transBatchA") or attrs.get("transBatchB"):
-            return None
-        rows = _any(outputs[0], (-1,))
-        columns = _any(outputs[0], (-2,))
-        if attrs.get("transA"):
-            rows = rows.swapaxes(-1, -2)
-        if attrs.get("transB"):
-            columns = columns.swapaxes(-1, -2)
-        found = {a: _shrunk(rows, left), b: _shrunk(columns, right)}
-        if c is not None and c < len(node.input):
-            found[c] = _shrunk(outputs[0], walk.shape(node, c))
-        return found
-
-    return rule
+    a, b, *added = operators.data_places(node.op_type, len(node.input))
+    attrs, left, right = attributes(node), walk.shape(node, a), walk.shape(node, b)
+    if min(len(left), len(right)) < 2 or attrs.get("transBatchA") or attrs.get("transBatchB"):
+        return None
+    rows = _any(outputs[0], (-1,))
+    columns = _any(outputs[0], (-2,))
+    if attrs.get("transA"):
+        rows = rows.swapaxes(-1, -2)
+    if attrs.get("transB"):
+        columns = columns.swapaxes(-1, -2)
+    found = {a: _shrunk(rows, left), b: _shrunk(columns, right)}
+    return found | {c: _shrunk(outputs[0], walk.shape(node, c)) for c in added}
 
 
 def _reshaped(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask]:
     return {0: outputs[0].reshape(walk.shape(node, 0))}
 
 
-def _expanded(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask]:
-    return {0: _shrunk(outputs[0], walk.shape(node, 0))}
-
-
 def _moved(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask] | None:
     """Elements that are moved about: the numbers of the elements are moved in their place."""
     places = range(len(node.input)) if node.op_type == "Concat" else range(1)
-    shapes = [walk.shapes.get(node.input[i]) for i in places]
-    sizes = [0 if shape is None else int(np.prod(shape)) for shape in shapes]
-    starts = np.cumsum([0, *sizes])
+    shapes = [shape for i in places if (shape := walk.shapes.get(node.input[i])) is not None]
+    if len(shapes) < len(places):
+        return None
+    starts = np.cumsum([0, *map(prod, shapes)])
     feeds = {
         node.input[i]: np.arange(starts[i], starts[i + 1]).reshape(shape)
-        for i, shape in zip(places, shapes, strict=True)
-        if shape is not None
+        for i, shape in enumerate(shapes)
     }
     for name in node.input[len(places) :]:
         value = constant_value(walk.model, name) if name else None
         if name and value is None:
             return None
         feeds |= {} if value is None else {name: value}
-    moved = None if None in shapes else _run(walk.model, node, feeds)
+    made = [name for name in node.output if name]
+    moved = evaluate([node], feeds, made, walk.model.proto.opset_import)
     if moved is None:
         return None
     read = np.zeros(starts[-1], np.bool_)
     for numbers, mask in zip(moved, outputs, strict=True):
         read[numbers[mask]] = True
-    return {i: read[starts[i] : starts[i + 1]].reshape(shapes[i] or ()) for i in places}
-
-
-def _run(model: Model, node: NodeProto, feeds: Mapping[str, Array]) -> list[Array] | None:
-    graph = GraphProto(name="moved", node=[node])
-    graph.input.extend(ValueInfoProto(name=name) for name in feeds)
-    graph.output.extend(ValueInfoProto(name=name) for name in node.output if name)
-    proto = ModelProto(ir_version=8, graph=graph, opset_import=model.proto.opset_import)
-    try:
-        return list(ReferenceEvaluator(proto).run(None, dict(feeds)))
-    except Exception:
-        return None  # an old form, or one that the evaluator lacks
+    return {i: read[starts[i] : starts[i + 1]].reshape(shapes[i]) for i in places}
 
 
 def _shrunk(mask: Mask, shape: Shape) -> Mask:
@@ -209,33 +186,13 @@ def _any(mask: Mask, axes: tuple[int, ...]) -> Mask:
 _SELECTING = frozenset({"Gather", "Slice"})
 """Operators of which all may be read, and yet not all of what they read themselves."""
 
-_UNARY = (
-    "Abs Cast CastLike Ceil Celu Clip Dropout Elu Erf Exp Floor Gelu HardSigmoid HardSwish "
-    "Identity LeakyRelu Log Mish Neg Not QuickGelu Reciprocal Relu Round Selu Sigmoid Sign Silu "
-    "Softplus Softsign Sqrt Swish Tanh ThresholdedRelu QuantizeLinear DequantizeLinear "
-    "DynamicQuantizeLinear QLinearLeakyRelu QLinearSigmoid"
-)
-_REDUCTIONS = (
-    "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd "
-    "ReduceSum ReduceSumSquare"
-)
 _RULES: dict[str, Rule] = {
-    name: rule
-    for names, rule in (
-        (_UNARY, _elementwise(0)),
-        (_REDUCTIONS, _reduced),
-        ("Add Sub Mul Div Pow Max Min Mean Sum Where PRelu BiasGelu FastGelu", _elementwise()),
-        ("QLinearAdd QLinearMul", _elementwise(0, 3)),
-        ("Softmax LogSoftmax LayerNormalization SimplifiedLayerNormalization", _along_last(0)),
-        ("RMSNormalization QLinearSoftmax", _along_last(0)),
-        ("SkipLayerNormalization SkipSimplifiedLayerNormalization", _along_last(0, 1)),
-        ("MatMul FusedMatMul MatMulInteger MatMulIntegerToFloat", _product(0, 1)),
-        ("DynamicQuantizeMatMul", _product(0, 1)),
-        ("Gemm FusedGemm", _product(0, 1, 2)),
-        ("QLinearMatMul QGemm", _product(0, 3)),
-        ("Reshape Flatten Squeeze Unsqueeze", _reshaped),
-        ("Expand", _expanded),
-        ("Concat Gather Slice Split Transpose", _moved),
-    )
-    for name in names.split()
+    **dict.fromkeys(operators.UNARY | operators.KEEPS_VALUES | operators.QUANTIZERS, _unary),
+    **dict.fromkeys(operators.BROADCASTING, _broadcast),
+    **dict.fromkeys(operators.REDUCTIONS, _reduced),
+    **dict.fromkeys(operators.SOFTMAXES | operators.NORMALIZES_LAST, _along_last),
+    **dict.fromkeys(["MatMul", "Gemm"], _product),
+    **dict.fromkeys(operators.KEEPS_ORDER, _reshaped),
+    "Expand": _unary,
+    **dict.fromkeys(["Concat", "Gather", "Slice", "Split", "Transpose"], _moved),
 }

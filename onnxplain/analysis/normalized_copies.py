@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from onnxplain.model.graph_index import Wiring
+from onnxplain.model import operators
+from onnxplain.model.graph_index import GraphIndex
 
-_NORMALISING = frozenset(
-    "LayerNormalization SimplifiedLayerNormalization RMSNormalization SkipLayerNormalization "
-    "SkipSimplifiedLayerNormalization ReduceMean Sub Pow Mul Add Sqrt Div Reciprocal Cast "
-    "QuantizeLinear DequantizeLinear".split()
-)
+_NORMALISING = (operators.NORMALIZES_LAST | operators.KEEPS_VALUES | operators.ARITHMETIC) | {
+    "Pow",
+    "Reciprocal",
+    "ReduceMean",
+    "Sqrt",
+}
+"""Normalisations, and the operators that one is written in."""
 
 
-def normalised(wiring: Wiring, tensor: str) -> set[str]:
+def normalised(graph_index: GraphIndex, tensor: str) -> set[str]:
     """What is made of `tensor` and constants alone on the way through a normalisation.
 
     A node that makes several results, as SkipLayerNormalization makes the sum and what it becomes,
     makes all of them of one.
     """
-    node = wiring.producer(tensor)
+    node = graph_index.producer(tensor)
     found = {tensor} if node is None else {name for name in node.output if name}
-    behind = wiring.descendants(wiring.inputs)
-    vary = {name for index in behind for name in wiring.nodes[index].output}
-    for index in sorted(wiring.descendants(found)):
-        node = wiring.nodes[index]
+    vary = graph_index.dependent(graph_index.inputs) - set(graph_index.inputs)
+    for index in sorted(graph_index.descendants(found)):
+        node = graph_index.nodes[index]
         if node.op_type in _NORMALISING and vary & set(node.input) <= found:
             found.update(name for name in node.output if name)
     return found

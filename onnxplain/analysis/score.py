@@ -9,6 +9,7 @@ from onnxplain.analysis.activations import Kind, last_activation
 from onnxplain.errors import ModelError
 from onnxplain.model.constants import quantization
 from onnxplain.model.model import Model
+from onnxplain.model.operators import KEEPS_ORDER, KEEPS_VALUES
 from onnxplain.model.quantization import Quantization
 from onnxplain.suggestions import closest
 
@@ -17,10 +18,7 @@ Activation = Kind | Literal["none"]
 ScoreKind = Literal["logit", "probability"]
 """What is explained: numbers before a last activation, or after it."""
 
-_TRANSPARENT = frozenset(
-    "Identity Cast Dropout Flatten Reshape Squeeze Unsqueeze "
-    "QuantizeLinear DequantizeLinear".split()
-)
+_TRANSPARENT = KEEPS_VALUES | KEEPS_ORDER
 """Operators between an activation and the output that carry each score through unchanged."""
 
 
@@ -40,7 +38,7 @@ class ScoreTensor:
 
 
 def find_score(model: Model, output: str | None = None) -> ScoreTensor:
-    """Find the score tensor behind `output`, or behind the model's first float output.
+    """Find the score tensor of `output`, or of the model's first float output.
 
     Raises:
         ModelError: the model has no such output, or no float output at all.
@@ -50,7 +48,7 @@ def find_score(model: Model, output: str | None = None) -> ScoreTensor:
         names = [spec.name for spec in model.outputs]
         raise ModelError(f"The model has no output {name!r}{closest(name, names)}.")
     tensor = name
-    while (node := model.wiring.producer(tensor)) is not None:
+    while (node := model.index.producer(tensor)) is not None:
         if (found := last_activation(model, tensor)) is not None:
             return ScoreTensor(name, found.logit, found.kind, quantization(model, found.logit))
         if node.op_type not in _TRANSPARENT:

@@ -12,15 +12,7 @@ from onnxplain.errors import LayerError
 from onnxplain.model.constants import constant_value
 from onnxplain.model.graph_index import attributes, reads
 from onnxplain.model.model import Model
-
-_WEIGHTED = frozenset(
-    "Conv ConvTranspose QLinearConv ConvInteger FusedConv Gemm QGemm MatMul QLinearMatMul "
-    "MatMulInteger".split()
-)
-
-_POOLS = frozenset(
-    "AveragePool MaxPool LpPool QLinearAveragePool GlobalAveragePool GlobalMaxPool".split()
-)
+from onnxplain.model.operators import POOLS, WEIGHTED, standard_form
 
 _CONTEXT = 4
 """A pool that shrinks a grid by more than this sums up its context; a backbone goes by 2 or so."""
@@ -35,12 +27,12 @@ def before_classifier(model: Model, layers: Sequence[Layer], score: str) -> list
     Raises:
         LayerError: there is none.
     """
-    wiring = model.wiring
+    graph_index = model.index
     stack, answer = [score], {score}
     while stack:
         tensor = stack.pop()
-        node = wiring.producer(tensor)
-        if node is None or (node.op_type in _WEIGHTED and not _enlarges(model, node)):
+        node = graph_index.producer(tensor)
+        if node is None or (standard_form(node.op_type) in WEIGHTED and not _enlarges(model, node)):
             continue
         new = [name for name in reads(node) if name not in answer]
         answer.update(new)
@@ -78,6 +70,6 @@ def _enlarges(model: Model, node: NodeProto) -> bool:
 
 def _is_context(model: Model, layer: Layer, grids: dict[str, tuple[int, ...]]) -> bool:
     """Whether a layer, the first of its grid, comes of a pool over much of a larger grid."""
-    node = model.wiring.nodes[model.wiring.position[layer.tensor]]
-    before = grids.get(node.input[0]) if node.op_type in _POOLS else None
+    node = model.index.nodes[model.index.position[layer.tensor]]
+    before = grids.get(node.input[0]) if standard_form(node.op_type) in POOLS else None
     return before is not None and before[0] > _CONTEXT * layer.grid[0]

@@ -1,4 +1,4 @@
-"""The attention matrices of a transformer, and the tokens behind each of its blocks.
+"""The attention matrices of a transformer, and the tokens after each of its blocks.
 
 Both are found by structure in a graph that `autodiff.lowering` has made plain, so that it does not
 matter which export or which fused operator they come from.
@@ -13,13 +13,14 @@ from math import prod
 
 import numpy as np
 
-from onnxplain.analysis.attention_weights import Weighing, find_weighings
+from onnxplain.analysis.attention_weights import AttentionWeights, find_attention_weights
 from onnxplain.analysis.layers import Layer, grid_layers, is_residual, tokens_read
 from onnxplain.analysis.layout import Layout
 from onnxplain.analysis.liveness import read_elements
 from onnxplain.errors import LayerError
-from onnxplain.model.graph_index import SIZE_READERS, Wiring
+from onnxplain.model.graph_index import GraphIndex
 from onnxplain.model.model import Model
+from onnxplain.model.operators import SIZE_READERS
 from onnxplain.model.shapes import Shape
 
 
@@ -28,9 +29,9 @@ class Transformer:
     """Blocks of self-attention over all of a picture's tokens, in order.
 
     `attention` are tensors (batch, heads, tokens, tokens), or with batch and heads merged; rows ask
-    and columns answer. `states` are the tokens behind each block, as far as they are found.
+    and columns answer. `states` are the tokens after each block, as far as they are found.
     `layout` tells how tokens lie on the grid. `read` are the places of the tokens that the score is
-    read from behind the last block, and `pool` is the attention (..., rows, tokens) that weighs
+    read from after the last block, and `pool` is the attention (..., rows, tokens) that weighs
     them, if there is one.
     """
 
@@ -54,13 +55,13 @@ def find_transformer(
     Raises:
         LayerError: there are none, or not all of them attend to all tokens of one grid.
     """
-    weighings = find_weighings(model, shapes, picture, score)
+    matrices = find_attention_weights(model, shapes, picture, score)
     layers = grid_layers(model, shapes, picture, score)
     pool = None
-    if len(weighings) > 1 and _pools(model.wiring, weighings[-1], score):
-        *weighings, pool = weighings
-    last = max((model.wiring.position[w.tensor] for w in weighings), default=0)
-    sizes = {weighing.columns for weighing in weighings}
+    if len(matrices) > 1 and _pools(model.index, matrices[-1], score):
+        *matrices, pool = matrices
+    last = max((model.index.position[w.tensor] for w in matrices), default=0)
+    sizes = {matrix.columns for matrix in matrices}
     read = read_elements(model, shapes, picture, score)
     same = [
         layer
@@ -69,15 +70,15 @@ def find_transformer(
         and {_tokens(layer)} == sizes
         and layer.tensor in read
     ]
-    obstacle = _obstacle(weighings, shapes[picture][0])
-    if not obstacle and not (same and model.wiring.position[same[-1].tensor] > last):
+    obstacle = _obstacle(matrices, shapes[picture][0])
+    if not obstacle and not (same and model.index.position[same[-1].tensor] > last):
         obstacle = _NO_TOKENS.format(" and ".join(map(str, sorted(sizes))))
     if obstacle:
         raise LayerError(f"{obstacle}: {_instead(layers)}.")
-    attention = [weighing.tensor for weighing in weighings]
+    attention = [matrix.tensor for matrix in matrices]
     return Transformer(
         tuple(attention),
-        _states(model.wiring, same, attention, score),
+        _states(model.index, same, attention, score),
         same[-1].layout,
         tuple(np.flatnonzero(tokens_read(same[-1].layout, read[same[-1].tensor])).tolist()),
         None if pool is None else pool.tensor,
@@ -89,29 +90,27 @@ _NO_ATTENTION = (
     "weighs tokens nor a fused operator"
 )
 _NO_TOKENS = (
-    "The attention of this model runs over {} tokens or channels, and no layer behind it holds as "
+    "The attention of this model runs over {} tokens or channels, and no layer after it holds as "
     "many tokens of one grid, as with windows, stages or attention between channels"
 )
 
 
-def _obstacle(weighings: Sequence[Weighing], batch: int) -> str:
+def _obstacle(matrices: Sequence[AttentionWeights], batch: int) -> str:
     """Why what tokens attend to cannot be followed; empty where it can."""
-    if not weighings:
+    if not matrices:
         return _NO_ATTENTION
-    for weighing in weighings:
-        name, rows, columns = weighing.tensor, weighing.rows, weighing.columns
-        if weighing.mixed:
+    for matrix in matrices:
+        name, rows, columns = matrix.tensor, matrix.rows, matrix.columns
+        if matrix.mixed:
             return (
                 f"The heads of this model talk with each other: {name!r} adds up the softmaxes of "
                 "several heads with weights of any sign, and what weighs the values is no share "
                 "of attention that could be followed"
             )
-        if len(weighing.shape) > _RANK or (
-            len(weighing.shape) == _RANK and weighing.shape[0] != batch
-        ):
+        if len(matrix.shape) > _RANK or (len(matrix.shape) == _RANK and matrix.shape[0] != batch):
             return (
                 f"The attention of this model runs within windows: {name!r} has the shape "
-                f"{weighing.shape}, so that no token attends to all of the picture"
+                f"{matrix.shape}, so that no token attends to all of the picture"
             )
         if rows != columns:
             return (
@@ -130,16 +129,18 @@ def _instead(layers: Sequence[Layer]) -> str:
     return "use occlusion or integrated_gradients, which ask for no layer"
 
 
-def _pools(wiring: Wiring, weighing: Weighing, score: str) -> bool:
+def _pools(graph_index: GraphIndex, matrix: AttentionWeights, score: str) -> bool:
     """Whether few ask all tokens, and nothing but their answers goes on to the score."""
-    if weighing.rows >= weighing.columns:
+    if matrix.rows >= matrix.columns:
         return False
-    behind = wiring.descendants([weighing.tensor])
-    own = {weighing.tensor, *(name for i in behind for name in wiring.nodes[i].output)}
-    others = {n for i in wiring.descendants(wiring.inputs) for n in wiring.nodes[i].output} - own
-    way = sorted(behind & wiring.ancestors([score], without=SIZE_READERS))
-    product = next((i for i in way if wiring.nodes[i].op_type == "MatMul"), len(wiring.nodes))
-    return not any(others & set(wiring.nodes[i].input) for i in way if i > product)
+    after = graph_index.descendants([matrix.tensor])
+    own = {matrix.tensor, *graph_index.inputs, *graph_index.dependent([matrix.tensor])}
+    others = graph_index.dependent(graph_index.inputs) - own
+    way = sorted(after & graph_index.ancestors([score], without=SIZE_READERS))
+    product = next(
+        (i for i in way if graph_index.nodes[i].op_type == "MatMul"), len(graph_index.nodes)
+    )
+    return not any(others & set(graph_index.nodes[i].input) for i in way if i > product)
 
 
 def _tokens(layer: Layer) -> int:
@@ -147,13 +148,13 @@ def _tokens(layer: Layer) -> int:
 
 
 def _states(
-    wiring: Wiring, layers: Sequence[Layer], attention: Sequence[str], score: str
+    graph_index: GraphIndex, layers: Sequence[Layer], attention: Sequence[str], score: str
 ) -> tuple[Layer | None, ...]:
-    """The last sum behind each attention that all of the way to the score leads through."""
-    sums = [layer for layer in layers if layer.whole and is_residual(wiring, layer.tensor)]
-    ends = [*(wiring.position[name] for name in attention), wiring.position[score]]
+    """The last sum after each attention that all of the way to the score leads through."""
+    sums = [layer for layer in layers if layer.whole and is_residual(graph_index, layer.tensor)]
+    ends = [*(graph_index.position[name] for name in attention), graph_index.position[score]]
     between = (
-        [layer for layer in sums if start < wiring.position[layer.tensor] < end]
+        [layer for layer in sums if start < graph_index.position[layer.tensor] < end]
         for start, end in pairwise(ends)
     )
     return tuple(found[-1] if found else None for found in between)

@@ -45,9 +45,11 @@ class Body:
 
         `arriving` are tensors of the subgraph, and the gradients that start there.
         """
-        wiring = self._model.wiring
-        between = wiring.descendants(wanted) & wiring.ancestors(name for name, _ in arriving)
-        nodes = [wiring.nodes[i] for i in sorted(between)]
+        graph_index = self._model.index
+        between = graph_index.descendants(wanted) & graph_index.ancestors(
+            name for name, _ in arriving
+        )
+        nodes = [graph_index.nodes[i] for i in sorted(between)]
         walk = Walk(self.g, nodes, wanted, self._outer.walk.rules)
         for name, gradient in arriving:
             walk.add(name, gs.Variable(gradient.name))

@@ -87,16 +87,16 @@ class _Survey:
     def __init__(self, model: Model, source: str) -> None:
         lowered = lower(model)
         self._source = source
-        self._wiring = lowered.wiring
+        self._index = lowered.index
         self._rules = _Forgiving()
         self._g = GradientBuilder(
             lowered.opset,
             infer_specs(lowered.proto),
             lambda name: constant_value(lowered, name),
         )
-        self._names = {*model.wiring.position, *model.wiring.inputs}
-        self._after = self._wiring.descendants([source])
-        nodes = (self._wiring.nodes[i] for i in self._after)
+        self._names = {*model.index.position, *model.index.inputs}
+        self._after = self._index.descendants([source])
+        nodes = (self._index.nodes[i] for i in self._after)
         self._dependent = {source, *(name for node in nodes for name in node.output)}
 
     def depends(self, tensor: str) -> bool:
@@ -109,8 +109,8 @@ class _Survey:
 
     def cuts(self, score: str) -> list[tuple[str, NodeView]]:
         """The steps where gradients end, with what they read; none if one arrives."""
-        between = self._after & self._wiring.ancestors([score])
-        nodes = [self._wiring.nodes[i] for i in sorted(between)]
+        between = self._after & self._index.ancestors([score])
+        nodes = [self._index.nodes[i] for i in sorted(between)]
         walk = Walk(self._g, nodes, [self._source], self._rules)
         walk.add(score, gs.Variable(score))
         return walk.cuts([self._source]) if walk.run()[0] is None else []
@@ -118,7 +118,7 @@ class _Survey:
     def known(self, tensor: str) -> str:
         """The tensor if the file has it too, else the nearest before it that the file has."""
         while tensor not in self._names:
-            node = self._wiring.nodes[self._wiring.position[tensor]]
+            node = self._index.nodes[self._index.position[tensor]]
             tensor = next(name for name in reads(node) if name in self._dependent)
         return tensor
 

@@ -15,6 +15,7 @@ from onnxplain.autodiff.walk import backpropagate
 from onnxplain.errors import GradientError
 from onnxplain.model.constants import constant_value
 from onnxplain.model.model import Model
+from onnxplain.model.operators import CARRIES
 from onnxplain.model.shapes import Dims, infer_specs
 from onnxplain.transforms.builder import PREFIX
 from onnxplain.transforms.extract import appended, with_outputs
@@ -52,7 +53,7 @@ def differentiate(
     Raises:
         GradientError: see `walk.backpropagate`; or the model is differentiated already.
     """
-    if SEED in model.wiring.inputs:
+    if SEED in model.index.inputs:
         raise GradientError(
             "The model computes gradients already: differentiate the one that it was made from."
         )
@@ -105,9 +106,9 @@ def _write(
     rules: Rules,
 ) -> dict[str, Dims | None]:
     """Write the walks of all seeds; the dimensions of the gradients, by their names."""
-    wiring, carried = model.wiring, _carried(model, score)
-    between = wiring.descendants(wanted) & wiring.ancestors([score])
-    nodes = [wiring.nodes[i] for i in sorted(between)]
+    graph_index, carried = model.index, _carried(model, score)
+    between = graph_index.descendants(wanted) & graph_index.ancestors([score])
+    nodes = [graph_index.nodes[i] for i in sorted(between)]
     shapes: dict[str, Dims | None] = {}
     for index, seed in enumerate(seeds):
         gradients = backpropagate(g, nodes, score, seed, wanted, rules, carried)
@@ -118,16 +119,10 @@ def _write(
     return shapes
 
 
-_CARRYING = frozenset(
-    "QuantizeLinear DequantizeLinear Cast "
-    "Identity Flatten Reshape Squeeze Unsqueeze Transpose".split()
-)
-
-
 def _carried(model: Model, score: str) -> frozenset[str]:
     """The score tensor, and those that hold the same numbers before they are rounded or moved."""
     found = [score]
-    while (node := model.wiring.producer(found[-1])) is not None and node.op_type in _CARRYING:
+    while (node := model.index.producer(found[-1])) is not None and node.op_type in CARRIES:
         found.append(node.input[0])
     return frozenset(found)
 

@@ -11,6 +11,7 @@ import onnx_graphsurgeon as gs
 from onnxplain.autodiff.node_view import NodeView
 from onnxplain.errors import GradientError
 from onnxplain.model.model import Model
+from onnxplain.model.operators import QUANTIZERS
 
 if TYPE_CHECKING:
     from onnxplain.autodiff.gradient_builder import GradientBuilder
@@ -160,7 +161,7 @@ def vjp_table(rules: Mapping[str, Rule]) -> None:
         vjp(op)(rule)
 
 
-STRAIGHT_THROUGH = frozenset({"QuantizeLinear", "DynamicQuantizeLinear"})
+STRAIGHT_THROUGH = QUANTIZERS
 """Operators whose integers stand for reals, so that a gradient passes through what they make."""
 
 ZERO: set[str] = set()

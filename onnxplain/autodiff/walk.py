@@ -12,7 +12,7 @@ from onnxplain.autodiff.gradient_builder import GradientBuilder, WalkContext
 from onnxplain.autodiff.node_view import NodeView
 from onnxplain.autodiff.table import STRAIGHT_THROUGH, ZERO, Rules
 from onnxplain.errors import GradientError
-from onnxplain.model.graph_index import SIZE_READERS
+from onnxplain.model.operators import SIZE_READERS
 
 
 def backpropagate(

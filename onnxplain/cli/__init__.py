@@ -1,7 +1,7 @@
-"""The command line: `onnxplain run`, `inspect` and `methods`.
+"""The command line: `onnxplain run`, `compare`, `sanity`, `inspect` and `methods`.
 
-Importing it loads neither numpy nor ONNX, so that help and usage errors come at once: whatever a
-command needs is imported when the command runs.
+Importing it loads neither numpy nor ONNX, so that its help comes at once: the module of a command
+is imported when that command is asked for.
 """
 
 from onnxplain.cli.app import main

@@ -3,94 +3,43 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Annotated, NoReturn
 
 import typer
 
-from onnxplain.cli.console import Console, report_failure
-from onnxplain.cli.flags import ASPECT, EXPLAINED, METHOD, MODEL, PREPROCESS, Given, takes
+from onnxplain.cli.console import report_failure
+from onnxplain.cli.flags import with_flags
 
-_RUN_EXAMPLES = """
-[bold]Examples[/bold]
+_COMMANDS = {
+    "run": "Explain pictures: save what the method computed, a heatmap, an overlay and a manifest.",
+    "compare": "Draw several methods side by side, a row for each target.",
+    "sanity": "Check that a method's map depends on what the model has learnt (Adebayo 2018).",
+    "inspect": "Show what is known about a model: inputs, score, preprocessing, gradients, layers.",
+    "methods": "List the methods: what each shows, needs and costs, its options and its paper.",
+}
+"""The help of each command, which is the function `command` of the module of its name."""
 
-onnxplain run model.onnx cat.jpg
-
-onnxplain run model.onnx photos/ 'more/*.png' -m occlusion -t top3 -o maps
-
-onnxplain run model.onnx cat.jpg -t 'tiger cat' -l /layer4/Relu_output_0 -f png,tiff
-
-onnxplain run model.onnx -m activation_maximization -l /layer4/Relu_output_0 --channel 12
-
-onnxplain run model.onnx cat.jpg --fit crop --resize 256 --scale 0.00392157 --mean 0.5 --std 0.5
-"""
-
-_COMPARE_EXAMPLES = """
-[bold]Examples[/bold]
-
-onnxplain compare model.onnx cat.jpg
-
-onnxplain compare model.onnx photos/ -m gradcam,lrp,rise -t top3 --samples 2000
-"""
-
-_EXAMPLES = """
-[bold]Examples[/bold]
-
-onnxplain run model.onnx cat.jpg
-
-onnxplain compare model.onnx cat.jpg
-
-onnxplain inspect model.onnx
-"""
-
-ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="An .onnx file.")]
-Images = Annotated[
-    list[str],
-    typer.Argument(metavar="IMAGE", help="Pictures, folders, or patterns in quotes."),
-]
-MaybeImages = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="IMAGE", help="Pictures, folders, or patterns in quotes.", show_default=False
+_EXAMPLES = {
+    "": (
+        "onnxplain run model.onnx cat.jpg",
+        "onnxplain compare model.onnx cat.jpg",
+        "onnxplain inspect model.onnx",
     ),
-]
-Targets = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--target",
-        "-t",
-        rich_help_panel=EXPLAINED,
-        metavar="CLASS",
-        help="Index, label, top1 (the default), top5...; several between commas, or repeated. A "
-        "segmenter's where it is predicted, or 15@all, 15@X,Y, 15@box:X,Y,W,H, 15@mask.png.",
+    "run": (
+        "onnxplain run model.onnx cat.jpg",
+        "onnxplain run model.onnx photos/ 'more/*.png' -m occlusion -t top3 -o maps",
+        "onnxplain run model.onnx cat.jpg -t 'tiger cat' -l /layer4/Relu_output_0 -f png,tiff",
+        "onnxplain run model.onnx -m activation_maximization -l /layer4/Relu_output_0 --channel 12",
+        "onnxplain run model.onnx cat.jpg --fit crop --resize 256 --scale 0.00392157 --mean 0.5 "
+        "--std 0.5",
     ),
-]
-BatchSize = Annotated[
-    int | None, typer.Option(metavar="COUNT", help="Samples per run; chosen by itself.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Say nothing but errors.")]
-MethodName = Annotated[
-    str,
-    typer.Option(
-        "--method",
-        "-m",
-        metavar="NAME",
-        rich_help_panel=EXPLAINED,
-        help="See `onnxplain methods`.",
+    "compare": (
+        "onnxplain compare model.onnx cat.jpg",
+        "onnxplain compare model.onnx photos/ -m gradcam,lrp,rise -t top3 --samples 2000",
     ),
-]
-Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the files go.")]
-DEFAULT_OUT = Path("onnxplain-out")
-Colormap = Annotated[
-    str, typer.Option(metavar="NAME", help="Colours of the png: inferno, viridis, jet...")
-]
-AsJson = Annotated[
-    bool, typer.Option("--json", metavar="", help="JSON on standard output, nothing else.")
-]
-Debug = Annotated[bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.")]
-
-app = typer.Typer(add_completion=False, rich_markup_mode="rich", epilog=_EXAMPLES)
+}
 
 
 def _print_version(wanted: bool) -> None:
@@ -101,7 +50,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def onnxplain(
     version: Annotated[
         bool,
@@ -115,180 +63,6 @@ def onnxplain(
     ] = False,
 ) -> None:
     """See where an ONNX image model looked, and why it chose this class."""
-
-
-@app.command(epilog=_RUN_EXAMPLES)
-@takes(aspect=(ASPECT,), loading=(MODEL,), preprocess=(PREPROCESS,), options=(METHOD,))
-def run(
-    *,
-    context: typer.Context,
-    model: ModelPath,
-    images: MaybeImages = None,
-    method: MethodName = "scorecam",
-    target: Targets = None,
-    aspect: Given,
-    out: Out = DEFAULT_OUT,
-    formats: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            "-f",
-            metavar="NAMES",
-            help="npy, heatmap, png, json, tiff, png16, yml: any of them between commas.",
-        ),
-    ] = "npy,heatmap,png,json",
-    colormap: Colormap = "inferno",
-    batch_size: BatchSize = None,
-    json: AsJson = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
-    loading: Given,
-    preprocess: Given,
-    options: Given,
-) -> None:
-    """Explain pictures: save what the method computed, a heatmap, an overlay and a manifest."""
-    context.obj["debug"] = debug
-    from onnxplain.cli.run import explain_pictures
-    from onnxplain.jobs.job import Saving
-
-    status = explain_pictures(
-        model,
-        images or [],
-        method=method,
-        targets=target or ["top1"],
-        options=aspect | options,
-        loading=loading | {"batch_size": batch_size},
-        preprocess=preprocess,
-        saving=Saving(out, [name.strip() for name in formats.split(",")], colormap),
-        console=Console(quiet=quiet, as_json=json),
-    )
-    raise typer.Exit(status)
-
-
-@app.command(epilog=_COMPARE_EXAMPLES)
-@takes(aspect=(ASPECT,), loading=(MODEL,), preprocess=(PREPROCESS,), options=(METHOD,))
-def compare(
-    *,
-    context: typer.Context,
-    model: ModelPath,
-    images: Images,
-    methods: Annotated[
-        str,
-        typer.Option(
-            "--methods",
-            "-m",
-            metavar="NAMES",
-            rich_help_panel=EXPLAINED,
-            help="Methods between commas, the columns; see `onnxplain methods`.",
-        ),
-    ] = "gradcam,scorecam,occlusion,integrated_gradients",
-    target: Targets = None,
-    aspect: Given,
-    out: Out = DEFAULT_OUT,
-    colormap: Colormap = "inferno",
-    batch_size: BatchSize = None,
-    json: AsJson = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
-    loading: Given,
-    preprocess: Given,
-    options: Given,
-) -> None:
-    """Draw several methods side by side, a row for each target."""
-    context.obj["debug"] = debug
-    from onnxplain.cli.compare import compare_methods
-
-    status = compare_methods(
-        model,
-        images,
-        methods=[name.strip() for name in methods.split(",") if name.strip()],
-        targets=target or ["top1"],
-        options=aspect | options,
-        loading=loading | {"batch_size": batch_size},
-        preprocess=preprocess,
-        folder=out,
-        colormap=colormap,
-        console=Console(quiet=quiet, as_json=json),
-    )
-    raise typer.Exit(status)
-
-
-@app.command()
-@takes(aspect=(ASPECT,), loading=(MODEL,), preprocess=(PREPROCESS,), options=(METHOD,))
-def sanity(
-    *,
-    context: typer.Context,
-    model: ModelPath,
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="A picture.")],
-    method: MethodName = "gradcam",
-    target: Annotated[
-        str,
-        typer.Option(
-            "--target", "-t", rich_help_panel=EXPLAINED, metavar="CLASS", help="Index, label, top1."
-        ),
-    ] = "top1",
-    aspect: Given,
-    stages: Annotated[
-        int, typer.Option(metavar="COUNT", help="Models to look at, more and more of them random.")
-    ] = 6,
-    out: Out = DEFAULT_OUT,
-    colormap: Colormap = "inferno",
-    json: AsJson = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
-    loading: Given,
-    preprocess: Given,
-    options: Given,
-) -> None:
-    """Check that a method's map depends on what the model has learnt (Adebayo 2018)."""
-    context.obj["debug"] = debug
-    from onnxplain.cli.sanity import check_method
-
-    check_method(
-        model,
-        image,
-        method=method,
-        target=target,
-        stages=stages,
-        options=aspect | options,
-        loading=loading,
-        preprocess=preprocess,
-        folder=out,
-        colormap=colormap,
-        console=Console(quiet=quiet, as_json=json),
-    )
-
-
-@app.command()
-@takes(loading=(MODEL,), preprocess=(PREPROCESS,))
-def inspect(
-    *,
-    context: typer.Context,
-    model: ModelPath,
-    all_layers: Annotated[
-        bool,
-        typer.Option(
-            "--all", metavar="", help="List every layer with a grid, not just the main ones."
-        ),
-    ] = False,
-    json: AsJson = False,
-    debug: Debug = False,
-    loading: Given,
-    preprocess: Given,
-) -> None:
-    """Show what is known about a model: inputs, score, preprocessing, gradients, layers."""
-    context.obj["debug"] = debug
-    from onnxplain.cli.inspect import inspect_model
-
-    inspect_model(model, loading, preprocess, all_layers=all_layers, as_json=json)
-
-
-@app.command()
-def methods(json: AsJson = False) -> None:
-    """List the methods: what each shows, needs and costs, its options and its paper."""
-    from onnxplain.cli.methods import list_methods
-
-    list_methods(as_json=json)
 
 
 def main() -> NoReturn:
@@ -308,10 +82,30 @@ def execute(arguments: Sequence[str]) -> int:
 
 
 def _invoke(arguments: list[str], settings: dict[str, bool]) -> int:
-    command = typer.main.get_command(app)
+    asked = next((word for word in arguments if not word.startswith("-")), "")
+    command = typer.main.get_command(_application(asked))
     try:
         with command.make_context("onnxplain", arguments, obj=settings) as context:
-            command.invoke(context)
+            return command.invoke(context) or 0
     except typer.Exit as end:
         return end.exit_code
-    return 0
+
+
+def _application(asked: str) -> typer.Typer:
+    """The commands, of which only the one that is asked for is imported and gets its parameters."""
+    app = typer.Typer(add_completion=False, rich_markup_mode="rich", epilog=_examples(""))
+    app.callback()(onnxplain)
+    for name, text in _COMMANDS.items():
+        command = _command(name) if name == asked else lambda: None
+        app.command(name, help=text, epilog=_examples(name))(command)
+    return app
+
+
+def _command(name: str) -> Callable[..., int | None]:
+    return with_flags(import_module(f"onnxplain.cli.{name}").command)
+
+
+def _examples(name: str) -> str | None:
+    """What stands below a help."""
+    lines = _EXAMPLES.get(name)
+    return "\n\n".join(["[bold]Examples[/bold]", *lines]) if lines else None

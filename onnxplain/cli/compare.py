@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from onnxplain.cli.console import Console, print_error
-from onnxplain.cli.flags import Given
+from onnxplain.cli.flags import EXPLAINED, Given
 from onnxplain.cli.loading import method_options, open_model
+from onnxplain.cli.parameters import (
+    DEFAULT_OUT,
+    TOP,
+    AsJson,
+    BatchSize,
+    Colormap,
+    Images,
+    ModelPath,
+    Out,
+    Quiet,
+    Targets,
+)
 from onnxplain.cli.pictures import (
     find_images,
     note_guess,
@@ -26,6 +40,7 @@ from onnxplain.errors import (
 from onnxplain.explainer import Explainer
 from onnxplain.jobs.inputs import InputImage
 from onnxplain.jobs.job import errors_of_one_picture, told_apart
+from onnxplain.methods.options import options_of
 from onnxplain.methods.registry import METHODS, make_method
 from onnxplain.results.comparison import draw_comparison
 from onnxplain.results.explanation import Explanation
@@ -37,39 +52,52 @@ _REFUSALS = (GradientError, LayerError, MapError, OptionError, TargetError)
 """Why one method has nothing to show for a picture while another has."""
 
 
-def compare_methods(
-    model: Path,
-    images: Sequence[str],
+def command(
     *,
-    methods: Sequence[str],
-    targets: Sequence[str],
-    options: Given,
+    model: ModelPath,
+    images: Images,
+    methods: Annotated[
+        str,
+        typer.Option(
+            "--methods",
+            "-m",
+            metavar="NAMES",
+            rich_help_panel=EXPLAINED,
+            help="Methods between commas, the columns; see `onnxplain methods`.",
+        ),
+    ] = "gradcam,scorecam,occlusion,integrated_gradients",
+    target: Targets = None,
+    out: Out = DEFAULT_OUT,
+    colormap: Colormap = "inferno",
+    batch_size: BatchSize = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
     loading: Given,
     preprocess: Given,
-    folder: Path,
-    colormap: str,
-    console: Console,
+    options: Given,
 ) -> int:
     """Draw every picture's comparison and return the exit status.
 
     A method that refuses a picture is reported and leaves its column empty.
     """
-    if not methods:
+    console = Console(quiet=quiet, as_json=as_json)
+    names = [name.strip() for name in methods.split(",") if name.strip()]
+    if not names:
         raise OptionError("Name the methods to compare, such as --methods gradcam,lrp.")
-    own = {name: _own_options(name, options) for name in methods}
+    own = {name: _own_options(name, options) for name in names}
     _check_used(options, own)
-    for name in methods:
+    for name in names:
         make_method(name, own[name])
     check_colormap(colormap)
-    check_folder(folder)
+    check_folder(out)
     inputs = find_images(images)
-    explainer = open_model(model, loading, preprocess)
+    explainer = open_model(model, loading | {"batch_size": batch_size}, preprocess)
     note_guess(explainer.preprocess, model, console)
     read = {name: method_options(given, explainer) for name, given in own.items()}
     status = 0
     for image in inputs:
         try:
-            found, refused = _explanations(explainer, image, read, targets, console)
+            found, refused = _explanations(explainer, image, read, target or TOP, console)
         except errors_of_one_picture(explainer) as error:
             print_picture_error(error, image)
             status = error.exit_status
@@ -79,8 +107,8 @@ def compare_methods(
         for explanation in found:
             note_warnings(explanation, console)
         if found:
-            drawn = encode_png(draw_comparison(found, colormap, methods))
-            (file,) = write_files(folder, {f"{image.name}.compare.png": drawn})
+            drawn = encode_png(draw_comparison(found, colormap, names))
+            (file,) = write_files(out, {f"{image.name}.compare.png": drawn})
             console.result(_told(image, file, found, refused, console))
     return status
 
@@ -89,8 +117,8 @@ def _own_options(method: str, options: Given) -> Given:
     """Those of the options that a method has."""
     if method not in METHODS:
         return {}
-    fields = {field.name for field in dataclasses.fields(METHODS[method])}
-    return {name: value for name, value in options.items() if name in fields}
+    has = options_of(METHODS[method])
+    return {name: value for name, value in options.items() if name in has}
 
 
 def _check_used(options: Given, own: dict[str, Given]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from onnxplain.cli.flags import SWITCHES
+from onnxplain.cli.flags import switches
 from onnxplain.errors import OnnxplainError
 
 Report = Callable[[int, int], None]
@@ -94,6 +94,6 @@ def _usage(error: Any) -> str:
     command = error.ctx.command_path if error.ctx else "onnxplain"
     message = error.format_message()
     switch = re.search(r"Option '--(no-)?(\S+)' does not take a value", message)
-    if switch and switch[2].replace("-", "_") in SWITCHES:
+    if switch and switch[2].replace("-", "_") in switches():
         return f"--{switch[2]} takes no value: write --{switch[2]} or --no-{switch[2]}."
     return f"{message}{'' if message.endswith(('.', '?')) else '.'} See `{command} --help`."

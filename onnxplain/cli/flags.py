@@ -1,180 +1,121 @@
-"""Tables of the options that are passed on under the names that they have in Python."""
+"""Flags whose values are passed on under the names that they have in Python."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import typer
 
 Given = dict[str, Any]
-"""What the user gave of a table's flags, by name; the others keep their defaults elsewhere."""
+"""What the user gave of some flags, by name; the others keep their defaults elsewhere."""
 
 
-@dataclass(frozen=True)
-class Flag:
-    """One option: `--some-name METAVAR` for `some_name`."""
-
-    name: str
-    kind: Any
-    metavar: str
-    help: str
-    short: tuple[str, ...] = ()
-
-    def parameter(self, panel: str) -> inspect.Parameter:
-        """The parameter of a typer command that stands for this flag."""
-        option = typer.Option(
-            None,
-            self._spelling,
-            *self.short,
-            metavar=self.metavar,
-            help=self.help,
-            rich_help_panel=panel,
-            show_default=False,
-        )
-        return inspect.Parameter(
-            self.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=self.kind
-        )
-
-    @property
-    def _spelling(self) -> str:
-        name = self.name.replace("_", "-")
-        return f"--{name}/--no-{name}" if self.kind is bool else f"--{name}"
-
-
-@dataclass(frozen=True)
-class Table:
-    """Flags under one heading of the help."""
-
-    panel: str
-    flags: tuple[Flag, ...]
+def make_flag(
+    panel: str, name: str, kind: Any, metavar: str, text: str, *short: str
+) -> inspect.Parameter:
+    """The parameter of a typer command for `--some-name METAVAR`, listed in a panel of the help."""
+    spelling = f"--{name.replace('_', '-')}"
+    option = typer.Option(
+        None,
+        f"{spelling}/--no-{spelling[2:]}" if kind is bool else spelling,
+        *short,
+        metavar=metavar,
+        help=text,
+        rich_help_panel=panel,
+        show_default=False,
+    )
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind)
 
 
 EXPLAINED = "What to explain"
 
-ASPECT = Table(
-    EXPLAINED,
-    (
-        Flag(
-            "layer",
-            str,
-            "NAME",
-            "Node or tensor to look at: auto is the last with a grid; several between commas; all.",
-            ("-l",),
-        ),
-        Flag(
-            "score", str, "KIND", "Explain the logit or the probability; each method has its own."
-        ),
-    ),
-)
+MODEL = [
+    make_flag("Model", *facts)
+    for facts in (
+        ("provider", str, "NAME", "auto, cpu, cuda, tensorrt, openvino, or ONNX Runtime's name."),
+        ("output", str, "NAME", "Output or inner tensor with the scores; the first float output."),
+        ("explain", str, "NAME", "Input to explain, where it is not plain."),
+        ("input", list[str], "NAME=FILE.npy", "Value of another input; may be repeated."),
+        ("labels", str, "FILE", "Names of the classes: one a line, or JSON."),
+    )
+]
 
-MODEL = Table(
-    "Model",
-    (
-        Flag(
-            "provider", str, "NAME", "auto, cpu, cuda, tensorrt, openvino, or ONNX Runtime's name."
-        ),
-        Flag(
-            "output", str, "NAME", "Output or inner tensor with the scores; the first float output."
-        ),
-        Flag("explain", str, "NAME", "Input to explain, where it is not plain."),
-        Flag("input", list[str], "NAME=FILE.npy", "Value of another input; may be repeated."),
-        Flag("labels", str, "FILE", "Names of the classes: one a line, or JSON."),
-    ),
-)
-
-PREPROCESS = Table(
-    "Preprocessing, instead of what `onnxplain inspect` shows",
-    (
-        Flag("size", str, "PIXELS", "224, or HEIGHTxWIDTH, or picture for its own size."),
-        Flag("layout", str, "AXES", "NCHW or NHWC."),
-        Flag("channels", str, "ORDER", "RGB, BGR or GRAY."),
-        Flag("fit", str, "HOW", "crop, stretch or letterbox."),
-        Flag("resize", str, "PIXELS", "Short side before the crop, or HEIGHTxWIDTH."),
-        Flag(
-            "interpolation", str, "NAME", "nearest, bilinear, bicubic, area, antialias-bilinear..."
-        ),
-        Flag("scale", str, "NUMBER", "The input is (value 0..255 * scale - mean) / std."),
-        Flag("mean", str, "NUMBERS", "One, or one per channel: 0.485,0.456,0.406."),
-        Flag("std", str, "NUMBERS", "One, or one per channel."),
-        Flag("pad", str, "NUMBER", "Value 0..255 around a letterbox."),
-    ),
-)
-
-METHOD = Table(
-    "Options of single methods, see `onnxplain methods`",
-    (
-        Flag(
-            "baseline", str, "WHAT", "What absent looks like: black, blur, ..., a picture or .npy."
-        ),
-        Flag("fill", str, "WHAT", "What a window is filled with: as --baseline."),
-        Flag("window", str, "PIXELS", "Window that is covered: 32, or 32x48 (rows x columns)."),
-        Flag("stride", str, "PIXELS", "Step from window to window."),
-        Flag("samples", int, "COUNT", "Random masks, noisy copies, or random points."),
-        Flag("noise", float, "SHARE", "Sigma of noisy copies, as a share of the input's range."),
-        Flag("steps", int, "COUNT", "Steps along the way from a baseline."),
-        Flag("rule", str, "NAME", "gauss-legendre, or riemann-left, -right, -middle, -trapezoid."),
-        Flag("tolerance", float, "SHARE", "Double the steps until the values add up this well."),
-        Flag("trials", int, "COUNT", "Random baselines to average over, with --baseline uniform."),
-        Flag("max_sigma", float, "PIXELS", "Widest blur of the path of blur_ig."),
-        Flag("fraction", float, "SHARE", "Share of the elements that a step of guided_ig moves."),
-        Flag("max_distance", float, "SHARE", "How far guided_ig may leave the straight path."),
-        Flag("baselines", list[str], "PICTURES", "Pictures, folders or patterns; may be repeated."),
-        Flag("grid", int, "CELLS", "Cells on each side of a random mask."),
-        Flag("segments", int, "COUNT", "Superpixels, roughly."),
-        Flag("kernel_width", float, "NUMBER", "How far from the picture samples still count."),
-        Flag("ridge", float, "NUMBER", "Penalty on the slopes of a fit."),
-        Flag("rate", float, "NUMBER", "Size of a step of gradient ascent."),
-        Flag("jitter", int, "PIXELS", "How far a picture is moved about while it is painted."),
-        Flag("zoom", float, "SHARE", "How far it is zoomed in and out."),
-        Flag("blocks", int, "COUNT", "Blocks of a transformer that count, the last ones."),
-        Flag("neighbours", bool, "", "Keep the tokens around a token too, in vit_reciprocam."),
-        Flag("keep", float, "SHARE", "Share of the cells that a random mask keeps."),
-        Flag("seed", int, "NUMBER", "Seed of whatever is random."),
-        Flag("composite", str, "NAME", "LRP's rules: epsilon, zplus, epsilon_gamma_box, ..."),
-        Flag("epsilon", float, "NUMBER", "Keeps LRP's denominators away from 0."),
-        Flag("gamma", float, "NUMBER", "How much LRP's gamma rule favours the output's own sign."),
-        Flag("low", str, "WHAT", "Lower bound of the input, for LRP's box rule: as --baseline."),
-        Flag("high", str, "WHAT", "Upper bound: as --baseline."),
-        Flag("fuse", str, "HOW", "Fuse the maps of several layers by their mean or max."),
-        Flag("relu", bool, "", "Keep only what speaks for the target, in gradcam."),
-        Flag("counterfactual", bool, "", "Show what speaks against the target, in gradcam."),
-        Flag("only_channels", str, "INDICES", "The channels that count: 3,17."),
-        Flag("only_neurons", str, "CELLS", "The grid's cells that count: 2x3,2x4 (row x column)."),
-        Flag("channel", int, "INDEX", "The one channel to show."),
-    ),
-)
+PREPROCESS = [
+    make_flag("Preprocessing, instead of what `onnxplain inspect` shows", *facts)
+    for facts in (
+        ("size", str, "PIXELS", "224, or HEIGHTxWIDTH, or picture for its own size."),
+        ("layout", str, "AXES", "NCHW or NHWC."),
+        ("channels", str, "ORDER", "RGB, BGR or GRAY."),
+        ("fit", str, "HOW", "crop, stretch or letterbox."),
+        ("resize", str, "PIXELS", "Short side before the crop, or HEIGHTxWIDTH."),
+        ("interpolation", str, "NAME", "nearest, bilinear, bicubic, area, antialias-bilinear..."),
+        ("scale", str, "NUMBER", "The input is (value 0..255 * scale - mean) / std."),
+        ("mean", str, "NUMBERS", "One, or one per channel: 0.485,0.456,0.406."),
+        ("std", str, "NUMBERS", "One, or one per channel."),
+        ("pad", str, "NUMBER", "Value 0..255 around a letterbox."),
+    )
+]
 
 
-SWITCHES = tuple(flag.name for table in (METHOD,) for flag in table.flags if flag.kind is bool)
-"""Flags without a value: `--name` and `--no-name`."""
+def method_flags() -> list[inspect.Parameter]:
+    """A flag for each option that a method has, as the methods' fields declare them."""
+    from onnxplain.methods.registry import OPTIONS  # which loads numpy and ONNX
+
+    single = "Options of single methods, see `onnxplain methods`"
+    return [
+        make_flag(
+            EXPLAINED if option.aspect else single,
+            name,
+            values.given,
+            option.metavar,
+            option.help,
+            *option.short,
+        )
+        for name, (values, option) in OPTIONS.items()
+    ]
 
 
-def takes(**tables: tuple[Table, ...]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Replace parameters of a typer command by the flags of tables.
+def switches() -> list[str]:
+    """Options of methods whose flag takes no value: `--name` and `--no-name`."""
+    return [flag.name for flag in method_flags() if flag.annotation is bool]
 
-    The command receives, under the parameter's name, what the user gave of those flags.
+
+TABLES: Mapping[str, Callable[[], Sequence[inspect.Parameter]]] = {
+    "loading": lambda: MODEL,
+    "preprocess": lambda: PREPROCESS,
+    "options": method_flags,
+}
+"""The parameters of commands that receive, by name, what the user gave of some flags."""
+
+
+def with_flags(command: Callable[..., int | None]) -> Callable[..., int | None]:
+    """The typer command that has the flags of `TABLES` in place of parameters of those names.
+
+    It has the flag --debug besides, which `execute` reads where the command fails.
     """
+    own = inspect.signature(command, eval_str=True)
+    tables = {name: TABLES[name]() for name in own.parameters if name in TABLES}
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        def expanded(**values: Any) -> None:
-            for name, group in tables.items():
-                flags = [flag.name for table in group for flag in table.flags]
-                given = {flag: values.pop(flag) for flag in flags}
-                values[name] = {flag: v for flag, v in given.items() if v not in (None, [])}
-            command(**values)
+    def run(context: typer.Context, debug: bool, **values: Any) -> int | None:
+        context.obj["debug"] = debug
+        for name, flags in tables.items():
+            given = {flag.name: values.pop(flag.name) for flag in flags}
+            values[name] = {flag: v for flag, v in given.items() if v not in (None, [])}
+        return command(**values)
 
-        own = inspect.signature(command, eval_str=True)
-        parameters: list[inspect.Parameter] = []
-        for name, parameter in own.parameters.items():
-            if name in tables:
-                parameters.extend(f.parameter(t.panel) for t in tables[name] for f in t.flags)
-            else:
-                parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-        expanded.__name__, expanded.__doc__ = command.__name__, command.__doc__
-        expanded.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-        return expanded
+    parameters = [_CONTEXT]
+    for name, parameter in own.parameters.items():
+        parameters += tables.get(name, [parameter])
+    run.__signature__ = own.replace(parameters=[*parameters, _DEBUG])  # type: ignore[attr-defined]
+    return run
 
-    return decorate
+
+_CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+_DEBUG = inspect.Parameter(
+    "debug",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=typer.Option(False, "--debug", metavar="", help="Show the traceback of an error."),
+    annotation=bool,
+)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +13,7 @@ from onnxplain.analysis.batch_axis import has_fixed_batch
 from onnxplain.analysis.layers import Layer
 from onnxplain.cli.flags import Given
 from onnxplain.cli.loading import open_model
+from onnxplain.cli.parameters import AsJson, ModelPath
 from onnxplain.cli.tables import print_table
 from onnxplain.errors import LayerError, OnnxplainError
 from onnxplain.explainer import Explainer
@@ -26,15 +26,25 @@ _LABELS_SHOWN = 5
 _NODES_SHOWN = 3
 
 
-def inspect_model(
-    path: Path, loading: Given, preprocess: Given, *, all_layers: bool, as_json: bool
+def command(
+    *,
+    model: ModelPath,
+    all_layers: Annotated[
+        bool,
+        typer.Option(
+            "--all", metavar="", help="List every layer with a grid, not just the main ones."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+    loading: Given,
+    preprocess: Given,
 ) -> None:
     """Print what is known about a model, for people or as one JSON object.
 
     Raises:
         OnnxplainError: the model cannot be loaded, or has no input or score to explain.
     """
-    facts = describe(open_model(path, loading, preprocess), all_layers=all_layers)
+    facts = describe(open_model(model, loading, preprocess), all_layers=all_layers)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
     else:
@@ -82,7 +92,7 @@ def _file_facts(explainer: Explainer) -> Facts:
         "ir_version": proto.ir_version,
         "opsets": {entry.domain or "ai.onnx": entry.version for entry in proto.opset_import},
         "producer": f"{proto.producer_name} {proto.producer_version}".strip(),
-        "nodes": len(model.wiring.nodes),
+        "nodes": len(model.index.nodes),
         "metadata": model.metadata,
     }
 

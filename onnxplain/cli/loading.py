@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,11 +13,13 @@ from onnxplain.errors import OptionError
 from onnxplain.execution.baselines import BASELINES, BaselineSpec
 from onnxplain.explainer import Explainer
 from onnxplain.images.picture import find_pictures, read_picture
+from onnxplain.methods.options import BASELINE, SAMPLES, Values
+from onnxplain.methods.registry import OPTIONS
 from onnxplain.tensors import Array
 
 
 def open_model(path: Path, loading: Given, preprocess: Given) -> Explainer:
-    """Load a model with the flags of the tables `MODEL` and `PREPROCESS`.
+    """Load a model with the flags `MODEL` and `PREPROCESS`.
 
     Raises:
         OnnxplainError: the model, a file that a flag names, or a flag's value is no good.
@@ -28,18 +31,19 @@ def open_model(path: Path, loading: Given, preprocess: Given) -> Explainer:
 
 
 def method_options(given: Given, explainer: Explainer) -> Given:
-    """The flags of the tables `ASPECT` and `METHOD`, with baselines read from their files.
+    """The options of methods, with baselines and pictures read from their files.
 
     Raises:
         OnnxplainError: a baseline is neither a name nor a file that can be read.
     """
-    read = {name: _absent(given[name], explainer) for name in _BASELINES if name in given}
-    if "baselines" in given:
-        read["baselines"] = _samples(given["baselines"], explainer)
-    return given | read
+    return {
+        name: _READERS.get(OPTIONS[name].values, _as_given)(value, explainer)
+        for name, value in given.items()
+    }
 
 
-_BASELINES = ("baseline", "fill", "low", "high")
+def _as_given(value: Any, explainer: Explainer) -> Any:
+    return value
 
 
 def _absent(text: str, explainer: Explainer) -> BaselineSpec:
@@ -65,6 +69,10 @@ def _samples(patterns: Sequence[str], explainer: Explainer) -> Array:
             "The pictures of --baselines become inputs of different sizes: choose one with --size."
         )
     return np.concatenate(samples)
+
+
+_READERS: Mapping[Values, Callable[[Any, Explainer], Any]] = {BASELINE: _absent, SAMPLES: _samples}
+"""By the values that an option takes, those that the command line reads from files."""
 
 
 def _read_input(text: str) -> tuple[str, Array]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from onnxplain.cli.parameters import AsJson
 from onnxplain.cli.tables import print_table
 from onnxplain.methods.base import Method
 from onnxplain.methods.registry import METHODS
@@ -16,7 +17,7 @@ from onnxplain.methods.registry import METHODS
 _YES_NO = {True: "yes", False: "no"}
 
 
-def list_methods(*, as_json: bool) -> None:
+def command(*, as_json: AsJson = False) -> None:
     """Print every method, as a table or as one JSON array."""
     found = [_describe(kind) for kind in METHODS.values()]
     if as_json:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from onnxplain.cli.console import Console, print_error
-from onnxplain.cli.flags import SWITCHES
+from onnxplain.cli.flags import switches
 from onnxplain.errors import OnnxplainError, PictureError
 from onnxplain.explainer import Explainer
 from onnxplain.images.picture import MAX_PIXELS
@@ -38,7 +38,7 @@ def find_images(images: Sequence[str]) -> list[InputImage]:
     if stray:
         raise PictureError(
             f"{stray} is no picture: a switch takes no value, so write --relu or --no-relu, for "
-            f"example; the switches are {', '.join(SWITCHES)}."
+            f"example; the switches are {', '.join(switches())}."
         )
     return find_inputs(images)
 

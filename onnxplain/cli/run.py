@@ -5,10 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from onnxplain.cli.console import Console, print_error
 from onnxplain.cli.flags import Given
 from onnxplain.cli.loading import method_options, open_model
+from onnxplain.cli.parameters import (
+    DEFAULT_OUT,
+    TOP,
+    AsJson,
+    BatchSize,
+    Colormap,
+    MaybeImages,
+    MethodName,
+    ModelPath,
+    Out,
+    Quiet,
+    Targets,
+)
 from onnxplain.cli.pictures import (
     find_images,
     gray,
@@ -24,32 +40,46 @@ from onnxplain.results.formats.manifest import plain
 from onnxplain.results.formats.stem import file_stem
 
 
-def explain_pictures(
-    model: Path,
-    images: Sequence[str],
+def command(
     *,
-    method: str,
-    targets: Sequence[str],
-    options: Given,
+    model: ModelPath,
+    images: MaybeImages = None,
+    method: MethodName = "scorecam",
+    target: Targets = None,
+    out: Out = DEFAULT_OUT,
+    formats: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            "-f",
+            metavar="NAMES",
+            help="npy, heatmap, png, json, tiff, png16, yml: any of them between commas.",
+        ),
+    ] = "npy,heatmap,png,json",
+    colormap: Colormap = "inferno",
+    batch_size: BatchSize = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
     loading: Given,
     preprocess: Given,
-    saving: Saving,
-    console: Console,
+    options: Given,
 ) -> int:
     """Explain every picture and return the exit status.
 
     A picture that cannot be read or explained is reported, and the others go on; so is a target
     whose map shows nothing.
     """
+    console = Console(quiet=quiet, as_json=as_json)
+    saving = Saving(out, [name.strip() for name in formats.split(",")], colormap)
     # Whatever can be wrong without the model is said before it is loaded.
     starts_from_none = make_method(method, options).makes_picture and not images
     saving.check()
-    inputs = [model_as_input(model)] if starts_from_none else find_images(images)
-    explainer = open_model(model, loading, preprocess)
+    inputs = [model_as_input(model)] if starts_from_none else find_images(images or [])
+    explainer = open_model(model, loading | {"batch_size": batch_size}, preprocess)
     note_guess(explainer.preprocess, model, console)
     own = method_options(options, explainer)
     start = gray(explainer) if starts_from_none else None
-    job = Job(explainer, method, targets, saving, own, start)
+    job = Job(explainer, method, target or TOP, saving, own, start)
     with console.progress(inputs[0].title if len(inputs) == 1 else "pictures") as report:
         if len(inputs) == 1:
             explainer.on_progress(report)

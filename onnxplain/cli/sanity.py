@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from onnxplain.cli.console import Console
-from onnxplain.cli.flags import Given
+from onnxplain.cli.flags import EXPLAINED, Given
 from onnxplain.cli.loading import method_options, open_model
+from onnxplain.cli.parameters import (
+    DEFAULT_OUT,
+    AsJson,
+    Colormap,
+    MethodName,
+    ModelPath,
+    Out,
+    Quiet,
+)
 from onnxplain.cli.pictures import find_images, note_guess
 from onnxplain.cli.tables import print_table
 from onnxplain.errors import OptionError
@@ -20,24 +30,33 @@ from onnxplain.results.formats.write import check_folder, write_files
 from onnxplain.results.render import check_colormap
 
 
-def check_method(
-    model: Path,
-    image: str,
+def command(
     *,
-    method: str,
-    target: str,
-    stages: int,
-    options: Given,
+    model: ModelPath,
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="A picture.")],
+    method: MethodName = "gradcam",
+    target: Annotated[
+        str,
+        typer.Option(
+            "--target", "-t", rich_help_panel=EXPLAINED, metavar="CLASS", help="Index, label, top1."
+        ),
+    ] = "top1",
+    stages: Annotated[
+        int, typer.Option(metavar="COUNT", help="Models to look at, more and more of them random.")
+    ] = 6,
+    out: Out = DEFAULT_OUT,
+    colormap: Colormap = "inferno",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
     loading: Given,
     preprocess: Given,
-    folder: Path,
-    colormap: str,
-    console: Console,
+    options: Given,
 ) -> None:
     """Shuffle the model's weights stage by stage, and print and draw what becomes of the map."""
+    console = Console(quiet=quiet, as_json=as_json)
     make_method(method, options)
     check_colormap(colormap)
-    check_folder(folder)
+    check_folder(out)
     inputs = find_images([image])
     if len(inputs) > 1:
         raise OptionError(f"{image} means {len(inputs)} pictures: the check takes one.")
@@ -47,7 +66,7 @@ def check_method(
     (picture,) = inputs
     found = sanity_check(explainer, picture.path, method, target, stages=stages, **own)
     drawn = encode_png(found.draw(colormap))
-    (file,) = write_files(folder, {f"{picture.name}.sanity.{method}.png": drawn})
+    (file,) = write_files(out, {f"{picture.name}.sanity.{method}.png": drawn})
     if console.as_json:
         console.result(_as_json(found, file))
     else:

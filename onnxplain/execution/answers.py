@@ -164,7 +164,7 @@ _RAW = (
 
 def _are_probabilities(values: Array) -> bool:
     """Whether numbers look like it: between 0 and 1, and two of them adding up to 1."""
-    if not values.size > 1 or not ((values >= 0) & (values <= 1)).all():
+    if not (values.size > 1 and values.min() >= 0 and values.max() <= 1):
         return False
     return values.size > 2 or abs(float(values.sum()) - 1) <= _SUM
 

@@ -48,7 +48,7 @@ from onnxplain.model.model import Model
 from onnxplain.model.shapes import Shape, infer_shapes
 from onnxplain.tensors import FloatArray, TensorSpec
 from onnxplain.transforms.builder import PREFIX, Builder
-from onnxplain.transforms.extract import appended, head, with_outputs
+from onnxplain.transforms.extract import appended, fed, with_outputs
 from onnxplain.transforms.paired import twin_name, with_twin
 
 
@@ -139,7 +139,7 @@ def finish(plan: Plan) -> Model:
     """
     model = plan.lowered
     if plan.cut is not None:
-        model = head(model, {plan.cut.name: plan.cut}, [plan.answer])
+        model = fed(model, plan.cut)
     for rules in _by_rules(plan):
         model = rules.hooks.lower(model)
     for name in _references(plan.formula.wants):
@@ -245,6 +245,7 @@ class _Tensors:
         self.xp = xp
         self._g = xp.builder
         self._made: dict[tuple[Want, int, int], Any] = {}
+        self._read: dict[str, gs.Tensor] = {}
 
     def get(self, want: Want, layer: int, target: int) -> Any:
         """What a want stands for, made once for all that share it."""
@@ -356,15 +357,19 @@ class _Tensors:
         """
         *outer, rows, columns = self.parts.shapes[like]
         heads = prod(outer) // self.plan.sizes[self.plan.spec.name][0]
-        tensor = self._g.Reshape(gs.Variable(name), np.array([-1, heads, rows, columns]))
+        tensor = self._g.Reshape(self._tensor(name), np.array([-1, heads, rows, columns]))
         return self.xp.array(tensor, (None, heads, rows, columns))
 
     def _float(self, name: str, shape: Shape) -> GraphArray:
-        tensor = self._g.Cast(gs.Variable(name), to=TensorProto.FLOAT)
+        tensor = self._g.Cast(self._tensor(name), to=TensorProto.FLOAT)
         return self.xp.array(tensor, (None, *shape[1:]))
 
     def _named(self, name: str, shape: Shape) -> GraphArray:
-        return self.xp.array(gs.Variable(name), (None, *shape[1:]))
+        return self.xp.array(self._tensor(name), (None, *shape[1:]))
+
+    def _tensor(self, name: str) -> gs.Tensor:
+        """A tensor of the model, by one object only."""
+        return self._read.setdefault(name, gs.Variable(name))
 
     def _planes(self, array: GraphArray, wanted: bool) -> GraphArray:
         planes = self.plan.planes

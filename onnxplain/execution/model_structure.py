@@ -80,7 +80,7 @@ class ModelAnatomy:
         """Shape of every tensor: inferred, or where that fails read off a run."""
         fed = self._runner.feeds(self._model, self._x)
         known = infer_shapes(self._model.proto, {name: x.shape for name, x in fed.items()})
-        tensors = self._model.wiring.tensors_between(self._runner.spec.name, self._score)
+        tensors = self._model.index.tensors_between(self._runner.spec.name, self._score)
         unknown = [name for name in tensors if name not in known]
         read = self._runner.tiled(self._model, self._x, unknown, 1)
         arrays = {name: value for name, value in read.items() if isinstance(value, np.ndarray)}
@@ -125,7 +125,7 @@ class ModelAnatomy:
 
     def doubt(self, layer: Layer) -> str:
         """What to mind about the layer that was chosen by itself; empty where it is nothing."""
-        position = self._model.wiring.position
+        position = self._model.index.position
         later = [name for name in self._unplaced if position[name] > position[layer.tensor]]
         if not later:
             return ""
@@ -203,7 +203,7 @@ class ModelAnatomy:
 
     def _why_not(self, tensor: str) -> str:
         picture = self._runner.spec.name
-        if tensor not in self._model.wiring.tensors_between(picture, self._score):
+        if tensor not in self._model.index.tensors_between(picture, self._score):
             return "does not lie between the picture and the score"
         shape = self.shapes.get(tensor, "no shape")
         layout = self._layouts.get(tensor)

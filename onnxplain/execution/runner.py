@@ -104,6 +104,11 @@ class Runner:
         self._batch_sizes: Recent[BatchSize] = Recent(_SHAPES_KEPT)
         self._heads: Recent[Model] = Recent(_SESSIONS_KEPT)
 
+    @property
+    def open_sessions(self) -> int:
+        """How many sessions are open."""
+        return len(self._sessions)
+
     def with_model(self, model: Model) -> Runner:
         """A runner of another model with the same inputs, on the same provider."""
         return Runner(model, self.spec, self.others, self._asked, self.batch_size)

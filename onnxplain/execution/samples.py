@@ -33,7 +33,7 @@ class Samples:
         axes = self._axes(x)
         channels = axes.index("C") if axes else None
         colours = self._preprocess() if is_picture(self._spec) and x.ndim == 4 else None
-        return Scene(x.astype(np.float32), channels, self.spatial(x), colours)
+        return Scene(x.astype(np.float32, copy=False), channels, self.spatial(x), colours)
 
     def spatial(self, x: Array) -> tuple[int, ...]:
         """Axes along which neighbours belong together, else every axis behind the batch."""

@@ -84,7 +84,7 @@ def with_seeds(model: Model, scored: Scored, batch: int | None, prefix: str = PR
     answer = answer_tensor(prefix)
     cast = helper.make_node("Cast", [scored.reading.tensor], [answer], answer, to=_FLOAT)
     with_answer = appended(model, GraphProto(node=[cast]))
-    known, seeded = with_answer.wiring.position, with_answer
+    known, seeded = with_answer.index.position, with_answer
     for t in range(scored.count):
         seed = _seed(scored, t, batch, model.opset, prefix)
         inputs = (value for value in seed.input if value.name not in known)

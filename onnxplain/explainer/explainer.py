@@ -138,6 +138,11 @@ class Explainer:
         """ONNX Runtime runs so far."""
         return self._runner.runs
 
+    @property
+    def open_sessions(self) -> int:
+        """ONNX Runtime sessions that are open: few are kept, each holds a copy of the weights."""
+        return self._runner.open_sessions
+
     def with_model(self, model: Model) -> Explainer:
         """The same explainer of another model with the same inputs, layers and outputs."""
         other = copy.copy(self)

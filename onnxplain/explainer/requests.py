@@ -21,7 +21,7 @@ from onnxplain.execution.runner import Runner
 from onnxplain.execution.sample import Sample
 from onnxplain.execution.samples import Samples
 from onnxplain.execution.scoring import Scored
-from onnxplain.explainer.single_pass import Pass, SinglePass
+from onnxplain.explainer.single_pass import Explained, Pass, SinglePass
 from onnxplain.images.geometry import Placement
 from onnxplain.images.labels import Labels
 from onnxplain.methods.base import Computed, Maps, Method, SampledMethod, SinglePassMethod
@@ -161,7 +161,9 @@ class ExplainedModel:
         first = ready[0]
         chunks = list(target_chunks(len(first.own)))
         if len(chunks) == 1:
-            runs = self._single_pass.run_many(first.passed(chunks[0]), [p.job() for p in ready])
+            runs = self._single_pass.run_many(
+                first.passed(chunks[0]), [p.explained() for p in ready]
+            )
             for one, (answers, computed) in zip(ready, runs, strict=True):
                 yield attempted(self._finished, one, answers, [computed])
             return
@@ -173,7 +175,7 @@ class ExplainedModel:
         parts: list[Computed | MapError] = []
         for some in chunks:
             ((answers, computed),) = self._single_pass.run_many(
-                ready.passed(some), [ready.job(some)]
+                ready.passed(some), [ready.explained(some)]
             )
             parts.append(computed)
         return self._finished(ready, answers, parts)
@@ -186,13 +188,14 @@ class ExplainedModel:
         method.check(scene)
         method.check_model(anatomy)
         shape = anatomy.shapes.get(reading.tensor)
-        targets, plain_runs = None, 0
+        targets, plain_runs, activation = None, 0, None
         if shape is not None and not reading.needs_values:
             shape = (1, *shape[1:])
             targets = self._expected(asked, shape)
         if targets is None:
-            (values,) = self._runner.forward(asked.x, [reading.tensor])
-            reading = reading.settled(values)
+            entrance = [layers[0].tensor] if method.starts_at_layer and len(layers) == 1 else []
+            values, *entered = self._runner.forward(asked.x, [reading.tensor, *entrance])
+            reading, activation = reading.settled(values), next(iter(entered), None)
             targets, shape, plain_runs = self._resolved(asked, reading, values), values.shape, 1
         if asked.single and len(targets) > 1:
             raise _several(asked, len(targets))
@@ -200,7 +203,9 @@ class ExplainedModel:
         if method.reads_classifier:
             weights = anatomy.classifier().matrix(layers[0].channels)
         assert shape is not None, "the plain run has told the shape"
-        return _Prepared(asked, method, scene, reading, layers, weights, targets, shape, plain_runs)
+        return _Prepared(
+            asked, method, scene, reading, layers, weights, targets, shape, plain_runs, activation
+        )
 
     def _finished(
         self, ready: _Prepared, answers: Array, parts: Sequence[Computed | MapError]
@@ -310,7 +315,8 @@ class _Prepared:
     """A sample, and what is known of it before its pass.
 
     `targets` are those of the request, or classes that the graph is to find by their rank;
-    `plain_runs` of the model were needed to tell.
+    `plain_runs` of the model were needed to tell, which gave the `activation` of the layer too,
+    where the pass can start from it.
     """
 
     asked: Request
@@ -322,6 +328,7 @@ class _Prepared:
     targets: Sequence[Target]
     shape: tuple[int, ...]
     plain_runs: int
+    activation: Array | None
 
     @property
     def own(self) -> Sequence[Target]:
@@ -333,9 +340,10 @@ class _Prepared:
         scored = Scored(self.reading, self.shape, [self.own[i] for i in some])
         return Pass(self.method, scored, self.layers, self.class_weights)
 
-    def job(self, some: Sequence[int] | None = None) -> tuple[Scene, Sequence[Target]]:
+    def explained(self, some: Sequence[int] | None = None) -> Explained:
         """The sample and its targets, by default all."""
-        return self.scene, self.own if some is None else [self.own[i] for i in some]
+        own = self.own if some is None else [self.own[i] for i in some]
+        return Explained(self.scene, own, self.activation)
 
     @staticmethod
     def shared_by(ready: _Prepared | OnnxplainError) -> Hashable | None:
@@ -344,7 +352,7 @@ class _Prepared:
             return None
         families = tuple(target.family(ready.shape[1:]) for target in ready.own)
         tensors = tuple(layer.tensor for layer in ready.layers)
-        return ready.reading.key, ready.shape, tensors, *families
+        return ready.reading.key, ready.shape, tensors, ready.activation is None, *families
 
 
 def _alike(asked: Sequence[Request]) -> Iterator[list[Request]]:

@@ -22,7 +22,7 @@ from onnxplain.recent import Recent
 from onnxplain.runtime.batching import BatchSize, Fastest, Fixed, in_batches, silent
 from onnxplain.runtime.session import Session
 from onnxplain.targets import Target
-from onnxplain.tensors import Array, FloatArray
+from onnxplain.tensors import Array, FloatArray, TensorSpec
 
 _FEW: Mapping[str, int] = {"cpu": 16, "cuda": 2}
 """Samples below which each is run alone."""
@@ -47,8 +47,18 @@ class Pass:
     class_weights: FloatArray | None = None
 
 
-Job = tuple[Scene, Sequence[Target]]
-"""A sample and its targets."""
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """A sample and its targets.
+
+    `activation` is that of the layer, (1, ...), where a plain run has told it already: the pass
+    starts from there.
+    """
+
+    scene: Scene
+    targets: Sequence[Target]
+    activation: Array | None = None
+
 
 Run = tuple[Array, Computed | MapError]
 """The answer to a sample, (1, ...), and its maps, or why there are none."""
@@ -63,10 +73,10 @@ class SinglePass:
         self._derivatives = derivatives
         self._sizes: Recent[BatchSize] = Recent(_SIZES_KEPT)
 
-    def run_many(self, asked: Pass, jobs: Sequence[Job]) -> Iterator[Run]:
+    def run_many(self, asked: Pass, explained: Sequence[Explained]) -> Iterator[Run]:
         """Compute the maps of samples, in batches of the size that is fastest.
 
-        The jobs must be of the shape and of the families of targets of `asked`.
+        They must be of the shape and of the families of targets of `asked`.
 
         Raises:
             GradientError: an operator on the way has no gradient, or the graph that was made ready
@@ -77,41 +87,44 @@ class SinglePass:
         _check_linear(asked)
 
         def go(part: slice) -> list[Array]:
-            answers, computed = self._run(asked, jobs[part])
+            answers, computed = self._run(asked, explained[part])
             found.extend(zip(answers, computed, strict=True))
             return [answers]
 
         found: deque[Run] = deque()
-        size = self._batch_size(asked, jobs)
-        for part, _ in in_batches(go, len(jobs), size, silent):
+        size = self._batch_size(asked, explained)
+        for part, _ in in_batches(go, len(explained), size, silent):
             for _ in range(part.start, part.stop):
                 answer, computed = found.popleft()
                 yield answer[None], computed
 
-    def _run(self, asked: Pass, jobs: Sequence[Job]) -> tuple[Array, list[Computed | MapError]]:
+    def _run(
+        self, asked: Pass, explained: Sequence[Explained]
+    ) -> tuple[Array, list[Computed | MapError]]:
         """The answers (N, ...) to a batch of samples, and their maps."""
         runner = self._runner
-        scenes, targets = [scene for scene, _ in jobs], [own for _, own in jobs]
-        samples = np.concatenate([scene.x for scene in scenes]).astype(runner.spec.dtype)
-        plan = self._plan(asked, scenes[0], samples)
+        scenes, targets = [one.scene for one in explained], [one.targets for one in explained]
+        samples = _stacked([scene.x for scene in scenes]).astype(runner.spec.dtype, copy=False)
+        plan = self._plan(asked, explained[0], samples)
         session = runner.session(_key(plan, asked.method), lambda: finish(plan))
         size = plan.batch or len(samples)
         feeds = {
             runner.spec.name: fill(samples, size),
             **runner.others_for(size),
+            **_entered(plan, explained, size),
             **{name: fill(v, size) for name, v in self._references(plan, asked, scenes).items()},
             **{name: fill(v, size) for name, v in asked.scored.feeds(targets).items()},
         }
         runner.runs += 1
         found = dict(zip(session.outputs, session.run(feeds), strict=True))
         answers = found[plan.answer][: len(samples)]
-        self._prove(plan.answer, samples[:1], answers[:1])
+        self._prove(plan, samples[:1], answers[:1])
         computed = [
             _computed(session, found, i, len(own), plan, asked) for i, own in enumerate(targets)
         ]
         return answers, computed
 
-    def _plan(self, asked: Pass, scene: Scene, samples: Array) -> Plan:
+    def _plan(self, asked: Pass, one: Explained, samples: Array) -> Plan:
         runner = self._runner
         fixed = has_fixed_batch(runner.model.proto, runner.spec.name) or 1
         batch: int | None = fixed
@@ -123,17 +136,18 @@ class SinglePass:
             model=model,
             lowered=self._derivatives.lowered(model),
             spec=runner.spec,
-            shape=scene.x.shape,
-            planes=scene.planes,
+            shape=one.scene.x.shape,
+            planes=one.scene.planes,
             scored=asked.scored,
             formula=asked.method,
             layers=asked.layers,
             others={name: v.shape for name, v in runner.others_for(batch or 1).items()},
             batch=batch,
             class_weights=asked.class_weights,
+            cut=_cut(asked, one),
         )
 
-    def _batch_size(self, asked: Pass, jobs: Sequence[Job]) -> BatchSize:
+    def _batch_size(self, asked: Pass, explained: Sequence[Explained]) -> BatchSize:
         """How many samples go into one run.
 
         A graph for several samples is a second session, which pays where there are many.
@@ -143,15 +157,15 @@ class SinglePass:
         if fixed is not None and fixed > 1:
             return Fixed(fixed)
         if runner.batch_size == 1 or (
-            runner.batch_size is None and len(jobs) < _FEW[runner.device]
+            runner.batch_size is None and len(explained) < _FEW[runner.device]
         ):
             return Fixed(1)
-        x = jobs[0][0].x.astype(runner.spec.dtype)
+        x = explained[0].scene.x.astype(runner.spec.dtype)
         if runner.batching(x, [asked.scored.reading.tensor]).exact == 1:
             return Fixed(1)
         if runner.batch_size is not None:
             return Fixed(runner.batch_size)
-        key = type(asked.method), asked.scored.key, jobs[0][0].x.shape
+        key = type(asked.method), asked.scored.key, explained[0].scene.x.shape
         return self._sizes.get(key, lambda: Fastest(_LARGEST))
 
     def _references(
@@ -159,17 +173,43 @@ class SinglePass:
     ) -> Mapping[str, FloatArray]:
         dtype = plan.spec.dtype
         return {
-            reference_name(plan, name): np.concatenate(
+            reference_name(plan, name): _stacked(
                 [make_baseline(spec, scene) for scene in scenes]
-            ).astype(dtype)
+            ).astype(dtype, copy=False)
             for name, spec in asked.method.references.items()
         }
 
-    def _prove(self, answer: str, x: Array, found: Array) -> None:
-        """Check once that the graph answers as the model does."""
-        if not self._derivatives.is_proved(answer):
-            (expected,) = self._runner.forward(x, [answer])
-            self._derivatives.compare(answer, found, expected)
+    def _prove(self, plan: Plan, x: Array, found: Array) -> None:
+        """Check once that what is differentiated answers as the model does, from the input on."""
+        if self._derivatives.is_proved(plan.answer):
+            return
+        (expected,) = self._runner.forward(x, [plan.answer])
+        if plan.cut is None:
+            self._derivatives.compare(plan.answer, found, expected)
+        else:
+            self._derivatives.prove(plan.answer, x, expected)
+
+
+def _cut(asked: Pass, one: Explained) -> TensorSpec | None:
+    """The layer that the pass starts from, as it is in a model that is ready for gradients."""
+    if one.activation is None:
+        return None
+    dtype = one.activation.dtype
+    ready = np.dtype(np.float32) if dtype.kind == "f" else dtype
+    return TensorSpec(asked.layers[0].tensor, ready, (None, *one.activation.shape[1:]))
+
+
+def _entered(plan: Plan, explained: Sequence[Explained], size: int) -> Mapping[str, Array]:
+    """What the layer that a pass starts from is fed."""
+    if plan.cut is None:
+        return {}
+    known = [one.activation for one in explained if one.activation is not None]
+    return {plan.cut.name: fill(_stacked(known).astype(plan.cut.dtype, copy=False), size)}
+
+
+def _stacked(samples: Sequence[Array]) -> Array:
+    """Samples (1, ...) as one batch; a single one is not copied."""
+    return samples[0] if len(samples) == 1 else np.concatenate(samples)
 
 
 def _check_linear(asked: Pass) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,14 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from onnxplain.analysis.layers import Layer
-from onnxplain.analysis.score import ScoreKind
 from onnxplain.errors import LayerError, OptionError
 from onnxplain.execution.baselines import BaselineSpec, Scene
 from onnxplain.execution.points import passes
 from onnxplain.execution.subject import Anatomy, Batch, Subject
 from onnxplain.execution.wants import ClassWeights, Want
 from onnxplain.formulas.namespace import Namespace
-from onnxplain.methods.options import option
+from onnxplain.methods.options import LayerName, Score, options_of
 from onnxplain.tensors import FloatArray
 
 
@@ -66,16 +64,16 @@ class Method(ABC):
     makes_picture: ClassVar[bool] = False
     """The values are a picture as the model takes it, which may start from none."""
 
-    score: ScoreKind = "logit"
+    score: Score = "logit"
 
     def __post_init__(self) -> None:
-        for f in dataclasses.fields(self):
-            given = getattr(self, f.name)
+        for name, (values, _) in options_of(type(self)).items():
+            given = getattr(self, name)
             try:
-                object.__setattr__(self, f.name, option(str(f.type), given))
-            except ValueError as error:
+                object.__setattr__(self, name, values.convert(given))
+            except (TypeError, ValueError):
                 raise OptionError(
-                    f"{self.name} takes {error} as {f.name}, not {given!r}."
+                    f"{self.name} takes {values.takes} as {name}, not {given!r}."
                 ) from None
 
     @property
@@ -117,7 +115,7 @@ class Method(ABC):
 
     def options(self) -> dict[str, Any]:
         """Every option with its value."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {name: getattr(self, name) for name in options_of(type(self))}
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,6 +182,11 @@ class SinglePassMethod(Method):
         return ClassWeights() in self.wants
 
     @property
+    def starts_at_layer(self) -> bool:
+        """Whether all that the formula reads lies at a layer or behind it."""
+        return all(want.at_layer or want == ClassWeights() for want in self.wants)
+
+    @property
     def references(self) -> Mapping[str, BaselineSpec]:
         """The samples that the explained one is compared with, by the names in `wants`."""
         return {}
@@ -236,7 +239,7 @@ class SampledMethod(Method):
 class LayerMethod(Method):
     """A method whose map lies on a layer's grid. `layer` is a node, a tensor, or "auto"."""
 
-    layer: str = "auto"
+    layer: LayerName = "auto"
 
     @property
     def finds_layer(self) -> bool:
@@ -306,8 +309,3 @@ def rows_and_columns(
 def relu(values: FloatArray) -> FloatArray:
     """Negative values set to zero."""
     return np.maximum(values, np.float32(0))
-
-
-def weighted_sum(weights: FloatArray, activation: FloatArray) -> FloatArray:
-    """Σ_k w_k A^k: (targets, rows, columns) from (targets, C) and (C, rows, columns)."""
-    return np.tensordot(weights, activation, axes=1).astype(np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from onnxplain.errors import OptionError
 from onnxplain.execution.points import Given, Points
 from onnxplain.execution.subject import Subject
 from onnxplain.methods.integrated import Path, PathMethod
+from onnxplain.methods.options import Number, Option
 from onnxplain.tensors import Array, FloatArray
 
 
@@ -97,7 +98,7 @@ class BlurIG(PathMethod):
     paper: ClassVar[str] = "Xu 2020"
     cost: ClassVar[str] = "2 + steps (50), each with a backward"
 
-    max_sigma: float = 50.0
+    max_sigma: Annotated[Number, Option("PIXELS", "Widest blur of the path of blur_ig.")] = 50.0
 
     def paths(self, subject: Subject) -> Sequence[Path]:
         """The one from the blurred sample.

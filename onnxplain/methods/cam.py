@@ -15,6 +15,7 @@ from onnxplain.execution.wants import Activation, ClassWeights, Want
 from onnxplain.formulas.namespace import Namespace, weighted
 from onnxplain.methods.base import LayerMethod, SinglePassMethod
 from onnxplain.methods.layer_maps import LayerMapsMethod
+from onnxplain.methods.options import Channel
 from onnxplain.tensors import FloatArray
 
 
@@ -141,7 +142,7 @@ class FeatureMaps(LayerMethod, SinglePassMethod):
     paper: ClassVar[str] = "Zeiler 2013"
     cost: ClassVar[str] = "1"
 
-    channel: int | None = None
+    channel: Channel = None
 
     @property
     def needs_target(self) -> bool:

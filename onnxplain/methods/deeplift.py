@@ -14,6 +14,7 @@ from onnxplain.formulas.namespace import Namespace
 from onnxplain.methods.base import SinglePassMethod
 from onnxplain.methods.completeness import completeness
 from onnxplain.methods.gradient import InputGradientMethod
+from onnxplain.methods.options import Baseline
 from onnxplain.tensors import FloatArray
 
 
@@ -36,7 +37,7 @@ class DeepLIFT(InputGradientMethod, SinglePassMethod):
     distributes: ClassVar[bool] = True
     runs_beside: ClassVar[int] = 2
 
-    baseline: BaselineSpec = "black"
+    baseline: Baseline = "black"
 
     @property
     def references(self) -> Mapping[str, BaselineSpec]:

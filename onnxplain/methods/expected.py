@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from onnxplain.execution.subject import Subject
 from onnxplain.methods.base import Maps, SampledMethod
 from onnxplain.methods.completeness import completeness
 from onnxplain.methods.gradient import InputGradientMethod
-from onnxplain.methods.options import Samples
+from onnxplain.methods.options import Option, SampleArray, Samples, Seed
 from onnxplain.tensors import FloatArray
 
 
@@ -36,9 +36,11 @@ class ExpectedGradients(InputGradientMethod, SampledMethod):
     paper: ClassVar[str] = "Erion 2021"
     cost: ClassVar[str] = "1 + baselines + samples (200), each of these with a backward"
 
-    baselines: Samples = None
-    samples: int = 200
-    seed: int = 0
+    baselines: Annotated[
+        SampleArray, Option("PICTURES", "Pictures, folders or patterns; may be repeated.")
+    ] = None
+    samples: Samples = 200
+    seed: Seed = 0
 
     def maps(self, subject: Subject) -> Maps:
         """See `Method`.

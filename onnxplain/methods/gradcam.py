@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from onnxplain.execution.wants import Activation, LayerGradient, Want
 from onnxplain.formulas.namespace import Namespace, largest, quotient, relu, weighted
 from onnxplain.methods.base import SinglePassMethod
 from onnxplain.methods.layer_maps import LayerMapsMethod
+from onnxplain.methods.options import Option, Switch
 from onnxplain.tensors import FloatArray
 
 _NO_GRADIENT = (
@@ -111,8 +112,10 @@ class GradCAM(GradientCAM):
     summary: ClassVar[str] = "channels weighted by their mean gradient"
     paper: ClassVar[str] = "Selvaraju 2017"
 
-    relu: bool = True
-    counterfactual: bool = False
+    relu: Annotated[Switch, Option("", "Keep only what speaks for the target, in gradcam.")] = True
+    counterfactual: Annotated[
+        Switch, Option("", "Show what speaks against the target, in gradcam.")
+    ] = False
 
     def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""

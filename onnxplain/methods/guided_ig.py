@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from onnxplain.errors import OptionError
-from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.execution.points import Following
 from onnxplain.execution.subject import Subject
 from onnxplain.methods.base import Maps, SampledMethod
 from onnxplain.methods.completeness import completeness
 from onnxplain.methods.gradient import InputGradientMethod
+from onnxplain.methods.options import Baseline, Number, Option, Steps
 from onnxplain.tensors import Array
 
 _ROUNDING = 1e-9
@@ -40,10 +40,14 @@ class GuidedIG(InputGradientMethod, SampledMethod):
     paper: ClassVar[str] = "Kapishnikov 2021"
     cost: ClassVar[str] = "2 + steps (200), each with a backward"
 
-    steps: int = 200
-    fraction: float = 0.25
-    max_distance: float = 0.02
-    baseline: BaselineSpec = "black"
+    steps: Steps = 200
+    fraction: Annotated[
+        Number, Option("SHARE", "Share of the elements that a step of guided_ig moves.")
+    ] = 0.25
+    max_distance: Annotated[
+        Number, Option("SHARE", "How far guided_ig may leave the straight path.")
+    ] = 0.02
+    baseline: Baseline = "black"
 
     def maps(self, subject: Subject) -> Maps:
         """See `Method`.

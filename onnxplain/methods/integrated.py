@@ -6,18 +6,17 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
 import numpy as np
 
 from onnxplain.errors import OptionError
-from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.execution.points import Blend, Points, target_chunks
 from onnxplain.execution.subject import Subject
 from onnxplain.methods.base import Maps, SampledMethod
 from onnxplain.methods.completeness import completeness, gap
 from onnxplain.methods.gradient import InputGradientMethod
-from onnxplain.methods.options import Quadrature
+from onnxplain.methods.options import Baseline, NumberOrNone, Option, Quadrature, Seed, Steps, Whole
 from onnxplain.methods.quadrature import nodes
 from onnxplain.tensors import Array, FloatArray
 from onnxplain.transforms.masks import Share
@@ -61,9 +60,13 @@ class Straight:
 class PathMethod(InputGradientMethod, SampledMethod):
     """∫ g(γ(α)) ⊙ ∂γ/∂α dα along a path that does not depend on the gradients."""
 
-    steps: int = 50
-    rule: Quadrature = "gauss-legendre"
-    tolerance: float | None = None
+    steps: Steps = 50
+    rule: Annotated[
+        Quadrature, Option("NAME", "gauss-legendre, or riemann-left, -right, -middle, -trapezoid.")
+    ] = "gauss-legendre"
+    tolerance: Annotated[
+        NumberOrNone, Option("SHARE", "Double the steps until the values add up this well.")
+    ] = None
 
     @abstractmethod
     def paths(self, subject: Subject) -> Sequence[Path]:
@@ -152,9 +155,11 @@ class IntegratedGradients(PathMethod):
     paper: ClassVar[str] = "Sundararajan 2017"
     cost: ClassVar[str] = "2 + steps (50), each with a backward"
 
-    baseline: BaselineSpec = "black"
-    trials: int = 1
-    seed: int = 0
+    baseline: Baseline = "black"
+    trials: Annotated[
+        Whole, Option("COUNT", "Random baselines to average over, with --baseline uniform.")
+    ] = 1
+    seed: Seed = 0
 
     def paths(self, subject: Subject) -> Sequence[Path]:
         """Straight ones from every trial's baseline.

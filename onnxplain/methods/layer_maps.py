@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from onnxplain.errors import LayerError
 from onnxplain.execution.subject import Anatomy, Subject
 from onnxplain.images.geometry import upsample
 from onnxplain.methods.base import LayerMethod, Maps, SampledMethod
-from onnxplain.methods.options import Fuse
+from onnxplain.methods.options import Fuse, Option
 from onnxplain.tensors import FloatArray
 
 ALL = "all"
@@ -31,7 +31,9 @@ class LayerMapsMethod(LayerMethod):
     [0, 1] by its own least and largest value, as pytorch-grad-cam and torch-cam do.
     """
 
-    fuse: Fuse = "mean"
+    fuse: Annotated[
+        Fuse, Option("HOW", "Fuse the maps of several layers by their mean or max.")
+    ] = "mean"
 
     def look_at(self, anatomy: Anatomy) -> Sequence[Layer]:
         """The layers that the user named.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from onnxplain.formulas.namespace import Namespace
 from onnxplain.methods.base import SinglePassMethod
 from onnxplain.methods.completeness import gap
 from onnxplain.methods.gradient import InputGradientMethod
-from onnxplain.methods.options import CompositeName
+from onnxplain.methods.options import Absent, Composite, CompositeName, Number, Option
 from onnxplain.tensors import FloatArray
 
 _BOXED = ("zbox", "epsilon_gamma_box")
@@ -50,11 +50,17 @@ class LRP(InputGradientMethod, SinglePassMethod):
     cost: ClassVar[str] = "1 with a backward"
     distributes: ClassVar[bool] = True
 
-    composite: CompositeName = "epsilon_plus_flat"
-    epsilon: float = 1e-6
-    gamma: float = 0.25
-    low: BaselineSpec = "black"
-    high: BaselineSpec = "white"
+    composite: Annotated[
+        Composite, Option("NAME", "LRP's rules: epsilon, zplus, epsilon_gamma_box, ...")
+    ] = "epsilon_plus_flat"
+    epsilon: Annotated[Number, Option("NUMBER", "Keeps LRP's denominators away from 0.")] = 1e-6
+    gamma: Annotated[
+        Number, Option("NUMBER", "How much LRP's gamma rule favours the output's own sign.")
+    ] = 0.25
+    low: Annotated[
+        Absent, Option("WHAT", "Lower bound of the input, for LRP's box rule: as --baseline.")
+    ] = "black"
+    high: Annotated[Absent, Option("WHAT", "Upper bound: as --baseline.")] = "white"
 
     def check(self, scene: Scene) -> None:
         """See `Method`.

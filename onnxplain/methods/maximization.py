@@ -6,7 +6,7 @@ import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from onnxplain.execution.points import Following
 from onnxplain.execution.subject import Anatomy, Gradients, Subject
 from onnxplain.methods.base import Maps, SampledMethod, one_layer
 from onnxplain.methods.canvas import Adam, Canvas, View
+from onnxplain.methods.options import Channel, LayerName, Number, Option, Seed, Steps, Whole
 from onnxplain.tensors import Array, FloatArray
 
 _NOISE = 0.01
@@ -45,13 +46,15 @@ class ActivationMaximization(SampledMethod):
     needs_gradient: ClassVar[bool] = True
     makes_picture: ClassVar[bool] = True
 
-    layer: str = "auto"
-    channel: int | None = None
-    steps: int = 256
-    rate: float = 0.05
-    jitter: int = 8
-    zoom: float = 0.1
-    seed: int = 0
+    layer: LayerName = "auto"
+    channel: Channel = None
+    steps: Steps = 256
+    rate: Annotated[Number, Option("NUMBER", "Size of a step of gradient ascent.")] = 0.05
+    jitter: Annotated[
+        Whole, Option("PIXELS", "How far a picture is moved about while it is painted.")
+    ] = 8
+    zoom: Annotated[Number, Option("SHARE", "How far it is zoomed in and out.")] = 0.1
+    seed: Seed = 0
 
     @property
     def needs_target(self) -> bool:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from onnxplain.errors import OptionError
-from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.execution.subject import Subject
 from onnxplain.methods.base import InputMethod, Maps, SampledMethod
-from onnxplain.methods.options import Sizes
+from onnxplain.methods.options import Absent, Option, Sizes
 from onnxplain.tensors import Array
 from onnxplain.transforms.masks import Erase, box_feeds
 
@@ -34,9 +33,13 @@ class Occlusion(InputMethod, SampledMethod):
     paper: ClassVar[str] = "Zeiler 2013"
     cost: ClassVar[str] = "1 + one per window"
 
-    window: Sizes = None
-    stride: Sizes = None
-    fill: BaselineSpec = "black"
+    window: Annotated[
+        Sizes, Option("PIXELS", "Window that is covered: 32, or 32x48 (rows x columns).")
+    ] = None
+    stride: Annotated[Sizes, Option("PIXELS", "Step from window to window.")] = None
+    fill: Annotated[Absent, Option("WHAT", "What a window is filled with: as --baseline.")] = (
+        "black"
+    )
 
     def maps(self, subject: Subject) -> Maps:
         """See `Method`.

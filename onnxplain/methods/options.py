@@ -1,66 +1,102 @@
-"""What values a method's options take, by the type that their field declares."""
+"""Options of methods: each is declared once, by the annotated type of its field.
+
+A field's type says two things besides the type itself: the `Values` that the option takes, and an
+`Option`, what is told of it. `options_of` reads both; the check of a method's options, the command
+line and the documentation follow from there.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import operator
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
 import numpy as np
 
+from onnxplain.analysis.score import ScoreKind
 from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.tensors import Array
 
-Sizes = int | tuple[int, ...] | None
-"""Pixels: one number, one for each axis of rows and columns, or None for the method's own."""
 
-Quadrature = Literal[
-    "gauss-legendre", "riemann-left", "riemann-right", "riemann-middle", "riemann-trapezoid"
-]
-"""A rule for integrals."""
+@dataclass(frozen=True)
+class Values:
+    """What values an option takes.
 
-CompositeName = Literal[
-    "epsilon",
-    "gamma",
-    "zplus",
-    "alpha2beta1",
-    "zbox",
-    "epsilon_plus",
-    "epsilon_plus_flat",
-    "epsilon_alpha2beta1",
-    "epsilon_alpha2beta1_flat",
-    "epsilon_gamma_box",
-]
-"""Rules of LRP by type of layer."""
+    `convert` makes plain Python of a value, an array apart; it raises a TypeError or a ValueError
+    for what the option does not take. `takes` names in an error what it does take. `given` is the
+    type of what the command line reads.
+    """
 
-Fuse = Literal["mean", "max"]
-"""How maps of several layers become one."""
-
-Indices = tuple[int, ...] | None
-"""Channels, or None for all."""
-
-Cells = tuple[tuple[int, int], ...] | None
-"""Cells of a grid as (row, column), or None for all."""
-
-Samples = Array | Sequence[str] | None
-"""Several samples as the model takes them, (n, ...); on the command line, pictures."""
-
-Segments = int | Array
-"""How many segments to look for, or which segment each place is in."""
+    convert: Callable[[Any], Any]
+    takes: str
+    given: Any = str
 
 
-def option(declared: str, value: object) -> Any:
-    """`value` as plain Python, an array apart.
+@dataclass(frozen=True)
+class Option:
+    """What is told of an option: the `metavar` of its value, and a sentence of help.
+
+    `short` is the short form of its flag. `aspect` options say what of the model is explained, as
+    the target does.
+    """
+
+    metavar: str
+    help: str
+    short: tuple[str, ...] = ()
+    aspect: bool = False
+
+
+class Declared(NamedTuple):
+    """All that the type of an option's field declares."""
+
+    values: Values
+    option: Option
+
+
+@functools.cache
+def options_of(method: type) -> Mapping[str, Declared]:
+    """The options of a method by name, in the order of its fields.
 
     Raises:
-        ValueError: an option of the type `declared` does not take it; the message says what it
-            takes.
+        TypeError: the type of a field declares no option.
     """
-    convert, takes = _TYPES[declared]
-    try:
-        return convert(value)
-    except (TypeError, ValueError):
-        raise ValueError(takes) from None
+    hints = get_type_hints(method, include_extras=True)
+    return {f.name: _declared(method, f.name, hints[f.name]) for f in dataclasses.fields(method)}
+
+
+def _declared(method: type, name: str, hint: Any) -> Declared:
+    match getattr(hint, "__metadata__", ()):
+        case (Values() as values, Option() as option):
+            return Declared(values, option)
+    raise TypeError(
+        f"The field {name!r} of {method.__name__} declares no option: annotate its type with an "
+        "Option, see onnxplain/methods/options.py."
+    )
+
+
+def _optional(values: Values) -> Values:
+    """The same, or None."""
+
+    def convert(value: Any) -> Any:
+        return None if value is None else values.convert(value)
+
+    return dataclasses.replace(values, convert=convert)
+
+
+def _one_of(names: Any) -> Values:
+    """One of the names of a literal type."""
+    known = get_args(names)
+
+    def convert(value: Any) -> Any:
+        if value not in known:
+            raise ValueError
+        return value
+
+    takes = " or ".join(map(repr, known)) if len(known) == 2 else f"one of {', '.join(known)}"
+    return Values(convert, takes)
 
 
 def _number(value: Any) -> float:
@@ -77,30 +113,14 @@ def _text(value: object) -> str:
     return value
 
 
-def _score(value: object) -> str:
-    if value not in ("logit", "probability"):
-        raise ValueError
-    return str(value)
+def _switch(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
 
 
-def _composite(value: object) -> str:
-    if value not in get_args(CompositeName):
-        raise ValueError
-    return str(value)
-
-
-def _quadrature(value: object) -> str:
-    if value not in get_args(Quadrature):
-        raise ValueError
-    return str(value)
-
-
-def _optional_number(value: Any) -> float | None:
-    return None if value is None else _number(value)
-
-
-def _samples(value: Any) -> Samples:
-    if value is None or (isinstance(value, list) and isinstance(value[0], str)):
+def _samples(value: Any) -> Array | Sequence[str]:
+    if isinstance(value, list) and isinstance(value[0], str):
         return value
     array = np.asarray(value, np.float32)
     if array.ndim < 2 or not len(array):
@@ -108,41 +128,19 @@ def _samples(value: Any) -> Samples:
     return array
 
 
-def _switch(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError
-    return value
-
-
-def _fuse(value: object) -> str:
-    if value not in get_args(Fuse):
-        raise ValueError
-    return str(value)
-
-
-def _indices(value: Any) -> Indices:
-    if value is None:
-        return None
+def _indices(value: Any) -> tuple[int, ...]:
     if isinstance(value, str):
         value = [int(index) for index in value.split(",")]
     return tuple(map(operator.index, value)) if np.iterable(value) else (operator.index(value),)
 
 
-def _cells(value: Any) -> Cells:
-    if value is None:
-        return None
+def _cells(value: Any) -> tuple[tuple[int, int], ...]:
     if isinstance(value, str):
         value = [map(int, cell.lower().split("x")) for cell in value.split(",")]
     return tuple((operator.index(row), operator.index(column)) for row, column in value)
 
 
-def _channel(value: Any) -> int | None:
-    return None if value is None else operator.index(value)
-
-
-def _sizes(value: Any) -> Sizes:
-    if value is None:
-        return None
+def _sizes(value: Any) -> int | tuple[int, ...]:
     if isinstance(value, str):
         value = [int(side) for side in value.lower().split("x")]
     if not np.iterable(value):
@@ -151,7 +149,7 @@ def _sizes(value: Any) -> Sizes:
     return sizes[0] if len(sizes) == 1 else sizes
 
 
-def _segments(value: Any) -> Segments:
+def _segments(value: Any) -> int | Array:
     if np.ndim(value) == 0:
         return operator.index(value)
     labels = np.asarray(value)
@@ -167,21 +165,95 @@ def _baseline(value: Any) -> BaselineSpec:
     return array if array.ndim else float(array)
 
 
-_TYPES: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "int": (operator.index, "a whole number"),
-    "int | None": (_channel, "a whole number"),
-    "float": (_number, "a number"),
-    "float | None": (_optional_number, "a number"),
-    "bool": (_switch, "true or false"),
-    "str": (_text, "a name"),
-    "ScoreKind": (_score, "'logit' or 'probability'"),
-    "Sizes": (_sizes, "a number of pixels, or one for each axis, such as 32x48"),
-    "Quadrature": (_quadrature, f"one of {', '.join(get_args(Quadrature))}"),
-    "CompositeName": (_composite, f"one of {', '.join(get_args(CompositeName))}"),
-    "Fuse": (_fuse, "'mean' or 'max'"),
-    "Indices": (_indices, "whole numbers, such as 3,17"),
-    "Cells": (_cells, "cells as row x column, such as 2x3,2x4"),
-    "Samples": (_samples, "an array of several samples, (n, ...)"),
-    "Segments": (_segments, "a number of segments, or an array of whole numbers"),
-    "BaselineSpec": (_baseline, "a name, a number or an array"),
-}
+_WHOLE = Values(operator.index, "a whole number", int)
+_NUMBER = Values(_number, "a number", float)
+_SIZES = Values(_sizes, "a number of pixels, or one for each axis, such as 32x48")
+_INDICES = Values(_indices, "whole numbers, such as 3,17")
+_CELLS = Values(_cells, "cells as row x column, such as 2x3,2x4")
+
+BASELINE = Values(_baseline, "a name, a number or an array")
+"""The command line reads a picture or a .npy file where no baseline has that name."""
+
+SAMPLES = _optional(Values(_samples, "an array of several samples, (n, ...)", list[str]))
+"""The command line reads pictures."""
+
+Whole = Annotated[int, _WHOLE]
+WholeOrNone = Annotated[int | None, _optional(_WHOLE)]
+Number = Annotated[float, _NUMBER]
+NumberOrNone = Annotated[float | None, _optional(_NUMBER)]
+Switch = Annotated[bool, Values(_switch, "true or false", bool)]
+
+Sizes = Annotated[int | tuple[int, ...] | None, _optional(_SIZES)]
+"""Pixels: one number, one for each axis of rows and columns, or None for the method's own."""
+
+Indices = Annotated[tuple[int, ...] | None, _optional(_INDICES)]
+"""Channels, or None for all."""
+
+Cells = Annotated[tuple[tuple[int, int], ...] | None, _optional(_CELLS)]
+"""Cells of a grid as (row, column), or None for all."""
+
+Absent = Annotated[BaselineSpec, BASELINE]
+"""What absent looks like."""
+
+SampleArray = Annotated[Array | Sequence[str] | None, SAMPLES]
+"""Several samples as the model takes them, (n, ...); on the command line, pictures."""
+
+Segments = Annotated[
+    int | Array, Values(_segments, "a number of segments, or an array of whole numbers", int)
+]
+"""How many segments to look for, or which segment each place is in."""
+
+_QuadratureName = Literal[
+    "gauss-legendre", "riemann-left", "riemann-right", "riemann-middle", "riemann-trapezoid"
+]
+Quadrature = Annotated[_QuadratureName, _one_of(_QuadratureName)]
+"""A rule for integrals."""
+
+CompositeName = Literal[
+    "epsilon",
+    "gamma",
+    "zplus",
+    "alpha2beta1",
+    "zbox",
+    "epsilon_plus",
+    "epsilon_plus_flat",
+    "epsilon_alpha2beta1",
+    "epsilon_alpha2beta1_flat",
+    "epsilon_gamma_box",
+]
+Composite = Annotated[CompositeName, _one_of(CompositeName)]
+"""Rules of LRP by type of layer."""
+
+_FuseName = Literal["mean", "max"]
+Fuse = Annotated[_FuseName, _one_of(_FuseName)]
+"""How maps of several layers become one."""
+
+# Options that several methods have, under one name and with one meaning.
+
+Score = Annotated[
+    ScoreKind,
+    _one_of(ScoreKind),
+    Option("KIND", "Explain the logit or the probability; each method has its own.", aspect=True),
+]
+LayerName = Annotated[
+    str,
+    Values(_text, "a name"),
+    Option(
+        "NAME",
+        "Node or tensor to look at: auto is the last with a grid; several between commas; all.",
+        ("-l",),
+        aspect=True,
+    ),
+]
+Channel = Annotated[WholeOrNone, Option("INDEX", "The one channel to show.")]
+Baseline = Annotated[
+    Absent, Option("WHAT", "What absent looks like: black, blur, ..., a picture or .npy.")
+]
+Samples = Annotated[Whole, Option("COUNT", "Random masks, noisy copies, or random points.")]
+Noise = Annotated[
+    Number, Option("SHARE", "Sigma of noisy copies, as a share of the input's range.")
+]
+Steps = Annotated[
+    Whole, Option("COUNT", "Steps along the way from a baseline, or of gradient ascent.")
+]
+Seed = Annotated[Whole, Option("NUMBER", "Seed of whatever is random.")]

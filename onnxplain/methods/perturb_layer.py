@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from onnxplain.errors import LayerError, MapError
 from onnxplain.execution.subject import Subject
-from onnxplain.methods.base import Maps, collect, relu, weighted_sum
+from onnxplain.formulas.namespace import Namespace, relu, weighted
+from onnxplain.formulas.numpy_namespace import NUMPY
+from onnxplain.methods.base import Maps, collect
 from onnxplain.methods.layer_maps import SampledLayerMethod
 from onnxplain.transforms.masks import Erase, Keep, box_feeds
 
@@ -26,6 +28,10 @@ class AblationCAM(SampledLayerMethod):
     summary: ClassVar[str] = "channels weighted by the score that is lost without them"
     paper: ClassVar[str] = "Desai 2020"
     cost: ClassVar[str] = "1 + one head pass per channel"
+
+    def map(self, xp: Namespace, a: Any, score: Any, without: Any) -> Any:
+        """The formula; `score` is (..., 1, 1, 1), and S_k, `without`, (..., channels, 1, 1)."""
+        return relu(xp, weighted(xp, (score - without) / score, a))
 
     def map_at(self, subject: Subject) -> Maps:
         """See `SampledLayerMethod`.
@@ -46,9 +52,10 @@ class AblationCAM(SampledLayerMethod):
         without = np.tile(subject.scores, (len(activation), 1))
         if len(ablated):
             without[ablated] = collect(subject.perturbed_layer(Erase((axis,)), feeds))
-        weights = (subject.scores - without).T / subject.scores[:, None]
+        scores, others = (one.T[..., None, None] for one in (subject.scores[None], without))
+        values = self.map(NUMPY, activation, scores, others)
         return Maps(
-            relu(weighted_sum(weights, activation)),
+            values.astype(np.float32),
             {"head_passes": len(ablated), "skipped_channels": len(activation) - len(ablated)},
         )
 

@@ -29,6 +29,7 @@ from onnxplain.methods.integrated import IntegratedGradients
 from onnxplain.methods.lrp import LRP
 from onnxplain.methods.maximization import ActivationMaximization
 from onnxplain.methods.occlusion import Occlusion
+from onnxplain.methods.options import Declared, options_of
 from onnxplain.methods.perturb_layer import AblationCAM, ReciproCAM
 from onnxplain.methods.rise import RISE
 from onnxplain.methods.scorecam import ScoreCAM
@@ -81,6 +82,11 @@ METHODS: dict[str, type[Method]] = {
     )
 }
 
+OPTIONS: dict[str, Declared] = {
+    name: declared for method in METHODS.values() for name, declared in options_of(method).items()
+}
+"""Every option that a method has; options of one name are one option."""
+
 
 def make_method(method: str | Method, options: Mapping[str, Any]) -> Method:
     """The method of that name with `options`; a configured method is returned as it is.
@@ -97,7 +103,7 @@ def make_method(method: str | Method, options: Mapping[str, Any]) -> Method:
 
 
 def _checked(kind: type[Method], options: Mapping[str, Any]) -> dict[str, Any]:
-    own = [f.name for f in dataclasses.fields(kind)]
+    own = options_of(kind)
     for name in options:
         if name not in own:
             raise OptionError(f"{kind.name} has no option {name!r}; its own are {', '.join(own)}.")

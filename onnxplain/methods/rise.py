@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
-from onnxplain.analysis.score import ScoreKind
 from onnxplain.errors import OptionError
-from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.execution.subject import Subject
 from onnxplain.methods.base import InputMethod, Maps, SampledMethod
+from onnxplain.methods.options import Baseline, Number, Option, Samples, Score, Seed, Whole
 from onnxplain.model.shapes import Shape
 from onnxplain.tensors import FloatArray
 from onnxplain.transforms.masks import Mask, Segmented, Shifted
@@ -40,12 +39,12 @@ class RISE(InputMethod, SampledMethod):
     paper: ClassVar[str] = "Petsiuk 2018"
     cost: ClassVar[str] = "1 + samples (4000)"
 
-    score: ScoreKind = "probability"
-    samples: int = 4000
-    grid: int = 7
-    keep: float = 0.5
-    seed: int = 0
-    baseline: BaselineSpec = "black"
+    score: Score = "probability"
+    samples: Samples = 4000
+    grid: Annotated[Whole, Option("CELLS", "Cells on each side of a random mask.")] = 7
+    keep: Annotated[Number, Option("SHARE", "Share of the cells that a random mask keeps.")] = 0.5
+    seed: Seed = 0
+    baseline: Baseline = "black"
 
     def maps(self, subject: Subject) -> Maps:
         """See `Method`.

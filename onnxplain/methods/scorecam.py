@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from onnxplain.analysis.score import ScoreKind
-from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.execution.subject import Subject
-from onnxplain.methods.base import Maps, collect, relu, rows_and_columns, weighted_sum
+from onnxplain.formulas.namespace import Namespace, relu, weighted
+from onnxplain.formulas.numpy_namespace import NUMPY
+from onnxplain.methods.base import Maps, collect, rows_and_columns
 from onnxplain.methods.layer_maps import SampledLayerMethod
-from onnxplain.methods.numbers import softmax
+from onnxplain.methods.options import Baseline, Score
 from onnxplain.transforms.masks import Upsampled
 
 
@@ -32,8 +32,12 @@ class ScoreCAM(SampledLayerMethod):
     paper: ClassVar[str] = "Wang 2020"
     cost: ClassVar[str] = "2 + one per channel"
 
-    score: ScoreKind = "probability"
-    baseline: BaselineSpec = "black"
+    score: Score = "probability"
+    baseline: Baseline = "black"
+
+    def map(self, xp: Namespace, a: Any, gains: Any) -> Any:
+        """The formula; `gains` are C, (..., channels, 1, 1)."""
+        return relu(xp, weighted(xp, xp.softmax(gains, axis=-3), a))
 
     def map_at(self, subject: Subject) -> Maps:
         """See `SampledLayerMethod`.
@@ -46,12 +50,12 @@ class ScoreCAM(SampledLayerMethod):
         varied = np.flatnonzero(np.ptp(activation, axis=(1, 2)) > 0)
         mask = Upsampled(axes, (activation.shape[1], activation.shape[2]))
         baseline = subject.baseline(self.baseline)
-        gains = np.zeros((len(activation), len(subject.scores)), np.float32)
+        gains = np.zeros((len(activation), len(subject.scores)))
         if len(varied):
             scores = collect(subject.perturbed(mask, {"grid": activation[varied]}, baseline))
             gains[varied] = scores - subject.scores_of(baseline)
-        weights = softmax(gains.T)
+        values = self.map(NUMPY, activation.astype(np.float64), gains.T[..., None, None])
         return Maps(
-            relu(weighted_sum(weights, activation)),
+            values.astype(np.float32),
             {"forward_passes": 2 + len(varied), "skipped_channels": len(activation) - len(varied)},
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.methods.base import Maps, SampledMethod
 from onnxplain.methods.gradcam import CELLS, pixel_weights
 from onnxplain.methods.layer_maps import LayerMapsMethod
-from onnxplain.methods.options import Cells, Indices
+from onnxplain.methods.options import Cells, Indices, Noise, Option, Samples, Seed
 from onnxplain.methods.smoothgrad import noisy
 from onnxplain.tensors import Array, FloatArray
 
@@ -48,11 +48,13 @@ class SmoothGradCAMPlusPlus(LayerMapsMethod, SampledMethod):
     cost: ClassVar[str] = "1 + samples (25), each with a backward"
     needs_gradient: ClassVar[bool] = True
 
-    noise: float = 0.15
-    samples: int = 25
-    seed: int = 0
-    only_channels: Indices = None
-    only_neurons: Cells = None
+    noise: Noise = 0.15
+    samples: Samples = 25
+    seed: Seed = 0
+    only_channels: Annotated[Indices, Option("INDICES", "The channels that count: 3,17.")] = None
+    only_neurons: Annotated[
+        Cells, Option("CELLS", "The grid's cells that count: 2x3,2x4 (row x column).")
+    ] = None
 
     def maps(self, subject: Subject) -> Maps:
         """See `SampledMethod`.

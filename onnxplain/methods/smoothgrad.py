@@ -14,6 +14,7 @@ from onnxplain.execution.points import Given, target_chunks
 from onnxplain.execution.subject import Subject
 from onnxplain.methods.base import Maps, SampledMethod
 from onnxplain.methods.gradient import InputGradientMethod, MagnitudeMethod
+from onnxplain.methods.options import Noise, Samples, Seed
 from onnxplain.tensors import Array, FloatArray
 
 
@@ -52,9 +53,9 @@ class NoiseMethod(InputGradientMethod, SampledMethod):
 
     cost: ClassVar[str] = "1 + samples (50), each with a backward"
 
-    noise: float = 0.15
-    samples: int = 50
-    seed: int = 0
+    noise: Noise = 0.15
+    samples: Samples = 50
+    seed: Seed = 0
 
     @abstractmethod
     def statistic(self, seen: Moments) -> Array:

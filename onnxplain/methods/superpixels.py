@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import comb
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from onnxplain.analysis.score import ScoreKind
 from onnxplain.errors import OptionError
-from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.execution.subject import Subject
 from onnxplain.methods.base import InputMethod, Maps, SampledMethod
-from onnxplain.methods.options import Segments
+from onnxplain.methods.options import Baseline, Number, Option, Samples, Score, Seed, Segments
 from onnxplain.methods.segments import find_segments, needed
 from onnxplain.tensors import Array, FloatArray
 
@@ -25,10 +23,10 @@ _FITS = 0.5
 class SegmentMethod(InputMethod, SampledMethod):
     """A method with one value for each segment, found by scikit-image or given by the user."""
 
-    segments: Segments = 50
-    samples: int = 1000
-    seed: int = 0
-    baseline: BaselineSpec = "black"
+    segments: Annotated[Segments, Option("COUNT", "Superpixels, roughly.")] = 50
+    samples: Samples = 1000
+    seed: Seed = 0
+    baseline: Baseline = "black"
 
     def _check(self) -> None:
         if self.samples < 1 or self.seed < 0:
@@ -55,9 +53,11 @@ class LIME(SegmentMethod):
     paper: ClassVar[str] = "Ribeiro 2016"
     cost: ClassVar[str] = "1 + samples (1000)"
 
-    score: ScoreKind = "probability"
-    kernel_width: float = 0.25
-    ridge: float = 1.0
+    score: Score = "probability"
+    kernel_width: Annotated[
+        Number, Option("NUMBER", "How far from the picture samples still count.")
+    ] = 0.25
+    ridge: Annotated[Number, Option("NUMBER", "Penalty on the slopes of a fit.")] = 1.0
 
     def maps(self, subject: Subject) -> Maps:
         """See `Method`.
@@ -117,7 +117,7 @@ class KernelSHAP(SegmentMethod):
     paper: ClassVar[str] = "Lundberg 2017"
     cost: ClassVar[str] = "2 + samples (2048)"
 
-    samples: int = 2048
+    samples: Samples = 2048
 
     def maps(self, subject: Subject) -> Maps:
         """See `Method`.

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from onnxplain.analysis.score import ScoreKind
 from onnxplain.errors import LayerError, OptionError
 from onnxplain.execution.subject import Anatomy, Subject
 from onnxplain.execution.wants import Attention, AttentionGradients, TokensRead, Want
@@ -21,6 +20,7 @@ from onnxplain.methods.base import (
     SinglePassMethod,
     collect,
 )
+from onnxplain.methods.options import Option, Score, Switch, WholeOrNone
 from onnxplain.tensors import FloatArray
 from onnxplain.transforms.masks import Along
 
@@ -112,7 +112,9 @@ class LeGrad(AttentionMethod):
     cost: ClassVar[str] = "1 with a backward"
     needs_gradient: ClassVar[bool] = True
 
-    blocks: int | None = None
+    blocks: Annotated[
+        WholeOrNone, Option("COUNT", "Blocks of a transformer that count, the last ones.")
+    ] = None
 
     def counted(self, anatomy: Anatomy) -> int:
         """See `AttentionMethod`."""
@@ -150,8 +152,10 @@ class ViTReciproCAM(LayerMethod, SampledMethod):
     paper: ClassVar[str] = "Byun 2022"
     cost: ClassVar[str] = "1 + one head pass per token"
 
-    score: ScoreKind = "probability"
-    neighbours: bool = True
+    score: Score = "probability"
+    neighbours: Annotated[
+        Switch, Option("", "Keep the tokens around a token too, in vit_reciprocam.")
+    ] = True
 
     def maps(self, subject: Subject) -> Maps:
         """See `Method`.

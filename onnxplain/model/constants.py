@@ -1,67 +1,39 @@
-"""Values that a graph fixes by itself: weights, and what is computed from weights alone."""
+"""Values that a graph alone determines: weights, and what is computed from weights alone."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, numpy_helper
-from onnx.reference import ReferenceEvaluator
+from onnx import NodeProto, numpy_helper
 
+from onnxplain.model.evaluation import evaluate
 from onnxplain.model.graph_index import attributes
 from onnxplain.model.model import Model
-from onnxplain.model.quantization import (
-    DequantizeLinear,
-    MicrosoftDequantizeLinear,
-    Quantization,
-    operand,
-)
-
-_DEQUANTIZE = [DequantizeLinear, MicrosoftDequantizeLinear]
+from onnxplain.model.quantization import Quantization, operand
+from onnxplain.tensors import Array
 
 
-def constant_value(model: Model, tensor: str) -> NDArray[Any] | None:
+def constant_value(model: Model, tensor: str) -> Array | None:
     """The value of a tensor that depends on no input; None if it does depend on one.
 
     Transposed, cast, dequantised or otherwise derived weights are computed node by node.
     """
-    wiring = model.wiring
-    if tensor in wiring.constants:
+    graph_index = model.index
+    if tensor in graph_index.constants:
         return _read(model, tensor)
-    steps = sorted(wiring.ancestors([tensor]))
-    nodes = [wiring.nodes[i] for i in steps]
-    if not nodes or any(
-        name not in wiring.constants and name not in wiring.position
-        for node in nodes
-        for name in node.input
-        if name
-    ):
+    nodes = [graph_index.nodes[i] for i in sorted(graph_index.ancestors([tensor]))]
+    names = {name for node in nodes for name in node.input if name}
+    constants = names & graph_index.constants.keys()
+    if not nodes or not names - constants <= graph_index.position.keys():
         return None
-    feeds = {
-        name: _read(model, name)
-        for node in nodes
-        for name in node.input
-        if name in wiring.constants
-    }
-    graph = GraphProto(name="constant")
-    graph.node.extend(nodes)
-    graph.input.extend(ValueInfoProto(name=name) for name in feeds)
-    graph.output.append(ValueInfoProto(name=tensor))
-    proto = ModelProto(ir_version=8, graph=graph)
-    proto.opset_import.extend(model.proto.opset_import)
-    try:
-        (value,) = ReferenceEvaluator(proto, new_ops=_DEQUANTIZE).run(None, feeds)
-    except Exception:
-        # An operator the evaluator lacks, such as a contrib one: not a constant we can read.
-        return None
-    return np.asarray(value)
+    feeds = {name: _read(model, name) for name in constants}
+    found = evaluate(nodes, feeds, [tensor], model.proto.opset_import)
+    return None if found is None else found[0]
 
 
 def quantization(model: Model, tensor: str) -> Quantization | None:
     """What the integers of a tensor stand for; None where no reader says so, as of a float."""
-    for index in model.wiring.readers.get(tensor, ()):
-        names = operand(model.wiring.nodes[index], tensor)
+    for index in model.index.readers.get(tensor, ()):
+        names = operand(model.index.nodes[index], tensor)
         if names is None:
             continue
         scale, zero = (constant_value(model, name) if name else np.zeros(1) for name in names)
@@ -84,5 +56,5 @@ def reduced_axes(model: Model, node: NodeProto, rank: int) -> frozenset[int] | N
     return frozenset(int(axis) % rank for axis in chosen)
 
 
-def _read(model: Model, name: str) -> NDArray[Any]:
-    return numpy_helper.to_array(model.wiring.constants[name], base_dir=str(model.folder or ""))
+def _read(model: Model, name: str) -> Array:
+    return numpy_helper.to_array(model.index.constants[name], base_dir=str(model.folder or ""))

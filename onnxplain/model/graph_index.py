@@ -9,8 +9,7 @@ from typing import Any
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 from onnx.helper import get_attribute_value
 
-SIZE_READERS = frozenset({"Shape", "Size"})
-"""Operators that read sizes, not values: nothing of a picture flows through them."""
+from onnxplain.model.operators import SIZE_READERS
 
 
 def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
@@ -50,7 +49,7 @@ def captured(graph: GraphProto) -> list[str]:
     return [name for name in used if name not in own]
 
 
-class Wiring:
+class GraphIndex:
     """An index over one graph, made in a single pass over its nodes.
 
     `nodes` are in the file's order, which ONNX requires to be topological.
@@ -111,6 +110,12 @@ class Wiring:
                     seen.add(index)
                     stack.extend(name for name in self.nodes[index].output if name)
         return seen
+
+    def dependent(self, tensors: Iterable[str]) -> set[str]:
+        """Some tensors, and all that are computed from any of them."""
+        sources = list(tensors)
+        made = (self.nodes[i].output for i in self.descendants(sources))
+        return {*sources, *(name for names in made for name in names if name)}
 
     def between(self, source: str, sink: str) -> list[int]:
         """Positions, in order, of the nodes through which values flow from `source` to `sink`."""

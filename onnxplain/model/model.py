@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from onnx import ModelProto, ValueInfoProto
+from onnx import ModelProto, TypeProto, ValueInfoProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
-from onnxplain.model.graph_index import Wiring
+from onnxplain.model.graph_index import GraphIndex
+from onnxplain.model.operators import STANDARD_DOMAINS
 from onnxplain.tensors import TensorSpec
 
 
@@ -29,9 +30,9 @@ class Model:
     sha256: str
 
     @functools.cached_property
-    def wiring(self) -> Wiring:
+    def index(self) -> GraphIndex:
         """Who makes and reads each tensor."""
-        return Wiring(self.proto)
+        return GraphIndex(self.proto)
 
     @functools.cached_property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -56,18 +57,31 @@ class Model:
 
 def opset_of(proto: ModelProto) -> int:
     """Version of the default operator set that a model imports."""
-    return next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0)
+    return next((o.version for o in proto.opset_import if o.domain in STANDARD_DOMAINS), 0)
 
 
 def spec_of(value: ValueInfoProto) -> TensorSpec:
     """Name, element type and declared shape of a graph input or output."""
-    tensor = value.type.tensor_type
-    shape: tuple[int | str | None, ...] | None = None
-    if tensor.HasField("shape"):
-        shape = tuple(
-            d.dim_value if d.HasField("dim_value") else d.dim_param or None
-            for d in tensor.shape.dim
-        )
-    known = tensor.elem_type != 0
-    dtype = np.dtype(tensor_dtype_to_np_dtype(tensor.elem_type)) if known else np.dtype(object)
-    return TensorSpec(value.name, dtype, shape)
+    return spec_of_type(value.name, value.type)
+
+
+def spec_of_type(name: str, type_: TypeProto) -> TensorSpec:
+    """Element type and dimensions of a tensor; the dtype `object` where the type is not known."""
+    element = type_.tensor_type.elem_type
+    dtype = np.dtype(tensor_dtype_to_np_dtype(element)) if element else np.dtype(object)
+    return TensorSpec(name, dtype, dims_of(type_))
+
+
+def dims_of(type_: TypeProto | None) -> tuple[int | str | None, ...] | None:
+    """The dimensions of a tensor type as `TensorSpec` has them, None if its rank is not known.
+
+    Some converters write -1 for an open dimension.
+    """
+    if type_ is None or not type_.tensor_type.HasField("shape"):
+        return None
+    return tuple(
+        (dim.dim_value if dim.dim_value >= 0 else None)
+        if dim.HasField("dim_value")
+        else dim.dim_param or None
+        for dim in type_.tensor_type.shape.dim
+    )

@@ -9,6 +9,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.inliner import inline_local_functions
 
 from onnxplain.model.graph_index import attributes, reads
+from onnxplain.model.operators import MICROSOFT, STANDARD_DOMAINS
 
 
 def normalize(proto: ModelProto) -> ModelProto:
@@ -41,7 +42,7 @@ def _lift_constants(proto: ModelProto) -> None:
 
 
 def _constant_tensor(node: NodeProto) -> TensorProto | None:
-    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
+    if node.op_type != "Constant" or node.domain not in STANDARD_DOMAINS:
         return None
     values = attributes(node)
     if "value" in values:
@@ -76,7 +77,7 @@ def _split_skips(proto: ModelProto) -> None:
 
 
 def _gives_its_sum(node: NodeProto) -> bool:
-    fused = node.op_type == "SkipLayerNormalization" and node.domain == "com.microsoft"
+    fused = node.op_type == "SkipLayerNormalization" and node.domain == MICROSOFT
     return fused and any(node.output[3:])
 
 
@@ -110,7 +111,7 @@ def _drop_initializers_from_inputs(proto: ModelProto) -> None:
 
 
 def _sort_nodes(proto: ModelProto) -> None:
-    """Put each node behind those that it reads from, as ONNX asks; ONNX Runtime takes any order."""
+    """Put each node after those that it reads from, as ONNX asks; ONNX Runtime takes any order."""
     nodes = list(proto.graph.node)
     makers = {name: i for i, node in enumerate(nodes) for name in node.output if name}
     before = {

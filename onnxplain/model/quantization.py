@@ -9,6 +9,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto
 from onnx.reference.op_run import OpRun
 
+from onnxplain.model.operators import computes_with_integers, reads_in_threes
 from onnxplain.tensors import Array, FloatArray
 
 
@@ -28,8 +29,7 @@ def rounds(proto: ModelProto) -> bool:
     """Whether numbers are rounded on the way, to float16, to bfloat16 or to integers."""
     small = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
     return any(t.data_type in small for t in proto.graph.initializer) or any(
-        "Quantize" in node.op_type or "QLinear" in node.op_type or node.op_type.endswith("Integer")
-        for node in proto.graph.node
+        computes_with_integers(node.op_type) for node in proto.graph.node
     )
 
 
@@ -38,8 +38,7 @@ def operand(node: NodeProto, tensor: str) -> tuple[str, str] | None:
 
     Operators on quantised tensors read each of them in three: integers, scale, zero point.
     """
-    quantised = node.op_type.startswith("QLinear") or node.op_type in ("DequantizeLinear", "QGemm")
-    if not quantised or tensor not in node.input:
+    if not reads_in_threes(node.op_type) or tensor not in node.input:
         return None
     place = list(node.input).index(tensor)
     scale, zero = [*node.input, ""][place + 1 : place + 3]

@@ -10,7 +10,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnxplain.analysis.transformer import Transformer
 from onnxplain.errors import LayerError
-from onnxplain.model.graph_index import Wiring
+from onnxplain.model.graph_index import GraphIndex
 from onnxplain.model.model import Model
 from onnxplain.transforms.builder import PREFIX
 
@@ -37,15 +37,15 @@ def with_block_scores(model: Model, blocks: Transformer, score: str, batch: int 
             "The tokens behind each block of this transformer cannot be told from the graph, so "
             "no block has a score of its own: use attention_rollout or gradcam."
         )
-    wiring = model.wiring
+    graph_index = model.index
     last = states[-1].tensor
-    head = sorted(wiring.descendants([last]) & wiring.ancestors([score]))
+    head = sorted(graph_index.descendants([last]) & graph_index.ancestors([score]))
     proto = ModelProto()
     proto.CopyFrom(model.proto)
     nodes = proto.graph.node
     cut = states[:-1]
     for name in (state.tensor for state in cut):
-        made = nodes[wiring.position[name]]
+        made = nodes[graph_index.position[name]]
         made.output[list(made.output).index(name)] = _made(name)
     for block, state in enumerate(states):
         source = state.tensor if state.tensor == last else _made(state.tensor)
@@ -53,7 +53,8 @@ def with_block_scores(model: Model, blocks: Transformer, score: str, batch: int 
         pool = f"{PREFIX}pool_{block}/"
         nodes.extend(_pooled(pool, source, prefix + last))
         nodes.extend(
-            _renamed(_unrounded(wiring, i), prefix, last, _behind(wiring, head)) for i in head
+            _renamed(_unrounded(graph_index, i), prefix, last, _behind(graph_index, head))
+            for i in head
         )
         tokens = state.layout.axes.index("T")
         shape = [size if axis == tokens else 1 for axis, size in enumerate(state.shape)]
@@ -88,8 +89,8 @@ def _made(name: str) -> str:
     return f"{PREFIX}made/{name}"
 
 
-def _behind(wiring: Wiring, head: Sequence[int]) -> frozenset[str]:
-    return frozenset(name for i in head for name in wiring.nodes[i].output if name)
+def _behind(graph_index: GraphIndex, head: Sequence[int]) -> frozenset[str]:
+    return frozenset(name for i in head for name in graph_index.nodes[i].output if name)
 
 
 def _pooled(prefix: str, source: str, result: str) -> list[NodeProto]:
@@ -101,13 +102,13 @@ def _pooled(prefix: str, source: str, result: str) -> list[NodeProto]:
     ]
 
 
-def _unrounded(wiring: Wiring, index: int) -> NodeProto:
+def _unrounded(graph_index: GraphIndex, index: int) -> NodeProto:
     """A node, without the rounding and the limits of a quantisation that is undone at once."""
-    node = wiring.nodes[index]
-    maker = wiring.producer(node.input[0]) if node.op_type == "DequantizeLinear" else node
+    node = graph_index.nodes[index]
+    maker = graph_index.producer(node.input[0]) if node.op_type == "DequantizeLinear" else node
     if maker is None or maker.op_type != "QuantizeLinear":
         return node
-    readers = (wiring.nodes[i] for i in wiring.readers.get(maker.output[0], ()))
+    readers = (graph_index.nodes[i] for i in graph_index.readers.get(maker.output[0], ()))
     if any(reader.op_type != "DequantizeLinear" for reader in readers):
         return node
     return helper.make_node("Identity", node.input[:1], node.output, node.name)

@@ -14,14 +14,15 @@ from onnx import NodeProto, helper
 
 from onnxplain.analysis.batch_axis import MANY, Batch, batch_axis
 from onnxplain.model.graph_index import attributes
-from onnxplain.model.shape_inference import Dims
+from onnxplain.model.operators import BROADCASTING, KNOWN_DOMAINS, RECURRENT, standard_form
+from onnxplain.model.shapes import Shape
 from onnxplain.tensors import Array
 from onnxplain.transforms.dynamic_batch_editor import Editor
 
 Rule = Callable[[Editor, NodeProto, Batch], None]
 """Edits a node whose first input carries the batch."""
 
-Alignment = Callable[[NodeProto, int, int, Dims], int | None]
+Alignment = Callable[[NodeProto, int, int, Shape], int | None]
 """The axis at which a constant input meets the batch, if it must be repeated there.
 
 Called with the node, the input's number, the batch's axis, and the constant's shape. Both axes are
@@ -31,13 +32,13 @@ counted from the right, from -1.
 
 def rewrite(editor: Editor, node: NodeProto) -> None:
     """Make a node take any batch if it assumes a batch of 1 and it is understood how."""
-    if node.domain not in ("", "ai.onnx", "com.microsoft") or not node.input:
+    if node.domain not in KNOWN_DOMAINS or not node.input:
         return
     batch = editor.growth.batch(node.input[0])
     if node.op_type in _RULES and batch is not None:
         _RULES[node.op_type](editor, node, batch)
-    elif node.op_type in _ALIGNMENTS:
-        _repeat_constants(editor, node, _ALIGNMENTS[node.op_type])
+    elif (align := _ALIGNMENTS.get(standard_form(node.op_type))) is not None:
+        _repeat_constants(editor, node, align)
 
 
 def _reshape(editor: Editor, node: NodeProto, batch: Batch) -> None:
@@ -65,7 +66,7 @@ def _reshape(editor: Editor, node: NodeProto, batch: Batch) -> None:
     editor.replace_input(node, 1, shape)
 
 
-def _axis_for_batch(batch: Batch, dims: Dims, written: int | None) -> int | None:
+def _axis_for_batch(batch: Batch, dims: Shape, written: int | None) -> int | None:
     """The axis that takes the batch when its tensor is given other dimensions.
 
     Elements keep their order, so the batch has as many elements outside it as before. Where that
@@ -175,7 +176,7 @@ def _drop_attribute(node: NodeProto, name: str) -> None:
 
 
 def _repeat_constants(editor: Editor, node: NodeProto, align: Alignment) -> None:
-    """Repeat constants that stand beside the batch once for every sample."""
+    """Repeat constants that are combined with the batch once for every sample."""
     growth = editor.growth
     batch = next(filter(None, map(growth.batch, node.input)), None)
     if batch is None or batch.outer != 1:
@@ -190,25 +191,25 @@ def _repeat_constants(editor: Editor, node: NodeProto, align: Alignment) -> None
             editor.replace_input(node, index, repeated)
 
 
-def _broadcast(node: NodeProto, index: int, axis: int, dims: Dims) -> int | None:
+def _broadcast(node: NodeProto, index: int, axis: int, dims: Shape) -> int | None:
     return axis if -axis <= len(dims) and dims[axis] > 1 else None
 
 
-def _stack_of_matrices(node: NodeProto, index: int, axis: int, dims: Dims) -> int | None:
+def _stack_of_matrices(node: NodeProto, index: int, axis: int, dims: Shape) -> int | None:
     return _broadcast(node, index, axis, dims) if axis < -2 else None
 
 
-def _across(node: NodeProto, index: int, axis: int, dims: Dims) -> int | None:
+def _across(node: NodeProto, index: int, axis: int, dims: Shape) -> int | None:
     """Of an op that works along an axis of its own."""
     own = attributes(node).get("axis", 0)
     return axis if axis % len(dims) != own % len(dims) else None
 
 
-def _same_axis(node: NodeProto, index: int, axis: int, dims: Dims) -> int | None:
+def _same_axis(node: NodeProto, index: int, axis: int, dims: Shape) -> int | None:
     return axis
 
 
-def _recurrent_state(node: NodeProto, index: int, axis: int, dims: Dims) -> int | None:
+def _recurrent_state(node: NodeProto, index: int, axis: int, dims: Shape) -> int | None:
     """Of an RNN: the lengths (input 4) and the initial states (inputs 5 and 6)."""
     return {4: -1, 5: axis, 6: axis}.get(index)
 
@@ -222,15 +223,10 @@ _RULES: dict[str, Rule] = {
     "Gather": _gather,
 }
 
-_BROADCASTING = (
-    "Add And BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual "
-    "Max Mean Min Mod Mul Or PRelu Pow QLinearAdd QLinearMul Sub Sum Where Xor"
-).split()
-
 _ALIGNMENTS: dict[str, Alignment] = {
-    **dict.fromkeys(_BROADCASTING, _broadcast),
+    **dict.fromkeys(BROADCASTING, _broadcast),
     "MatMul": _stack_of_matrices,
-    **dict.fromkeys(["Concat", "GatherElements", "QLinearConcat", "ScatterElements"], _across),
+    **dict.fromkeys(["Concat", "GatherElements", "ScatterElements"], _across),
     "GridSample": _same_axis,
-    **dict.fromkeys(["RNN", "LSTM", "GRU"], _recurrent_state),
+    **dict.fromkeys(RECURRENT, _recurrent_state),
 }

@@ -1,4 +1,4 @@
-"""Cutting and joining graphs: exposing inner tensors, and the part of a model behind a layer."""
+"""Cutting and joining graphs: exposing inner tensors, and the part of a model after a layer."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from google.protobuf.message import Message
 from onnx import GraphProto, ModelProto, ValueInfoProto, helper
 
 from onnxplain.errors import ModelError
-from onnxplain.model.graph_index import Wiring, all_names, reads
+from onnxplain.model.graph_index import GraphIndex, all_names, reads
 from onnxplain.model.model import Model
 from onnxplain.model.shapes import infer_specs
 from onnxplain.suggestions import closest
 from onnxplain.tensors import TensorSpec
+from onnxplain.transforms.builder import PREFIX
 
 _CONTENTS = frozenset(
     "node initializer sparse_initializer input output value_info quantization_annotation".split()
@@ -42,9 +43,9 @@ def extract(
     inputs, outputs = list(inputs), list(dict.fromkeys(outputs))
     before = GraphProto() if before is None else before
     _check_names(model.graph, before, replaced=_names(model.graph.input) - _names(inputs))
-    wiring = Wiring(ModelProto(graph=GraphProto(node=[*before.node, *model.graph.node])))
-    kept = wiring.ancestors(outputs, stop=_names(inputs))
-    nodes = [wiring.nodes[i] for i in sorted(kept)]
+    graph_index = GraphIndex(ModelProto(graph=GraphProto(node=[*before.node, *model.graph.node])))
+    kept = graph_index.ancestors(outputs, stop=_names(inputs))
+    nodes = [graph_index.nodes[i] for i in sorted(kept)]
     read = {name for node in nodes for name in reads(node)}.union(outputs)
 
     part = ModelProto(**fields(model, without=("graph", "training_info")))
@@ -66,13 +67,30 @@ def extract(
 
 
 def appended(model: Model, added: GraphProto) -> Model:
-    """The model with more nodes behind its own; `added` may bring inputs and weights."""
+    """The model with more nodes after its own; `added` may bring inputs and weights."""
     proto = ModelProto()
     proto.CopyFrom(model.proto)
     proto.graph.node.extend(added.node)
     proto.graph.initializer.extend(added.initializer)
     proto.graph.input.extend(added.input)
     return replace(model, proto=proto)
+
+
+def fed(model: Model, spec: TensorSpec) -> Model:
+    """The model with an inner tensor as one more input; what else it needs, it still computes."""
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    own = {spec.name: f"{PREFIX}computed/{spec.name}"}
+    for node in proto.graph.node:
+        node.output[:] = [own.get(name, name) for name in node.output]
+    proto.graph.input.append(_input(spec))
+    return replace(model, proto=proto)
+
+
+def with_contents(model: Model, **contents: Any) -> Model:
+    """The model with other contents in some fields of its graph, such as `node`."""
+    graph = GraphProto(**fields(model.proto.graph, without=contents), **contents)
+    return replace(model, proto=ModelProto(**fields(model.proto, without=["graph"]), graph=graph))
 
 
 def with_outputs(model: Model, tensors: Iterable[str]) -> Model:
@@ -89,8 +107,8 @@ def answering(model: Model, tensor: str) -> Model:
     outputs = [spec.name for spec in model.outputs]
     if tensor in outputs:
         return model
-    if tensor not in model.wiring.position:
-        close = closest(tensor, [*outputs, *model.wiring.tensors()])
+    if tensor not in model.index.position:
+        close = closest(tensor, [*outputs, *model.index.tensors()])
         raise ModelError(f"The model has no output or inner tensor {tensor!r}{close}.")
     part = with_outputs(model, [tensor])
     spec = infer_specs(part.proto)[tensor]
@@ -101,14 +119,12 @@ def answering(model: Model, tensor: str) -> Model:
 
 
 def side_inputs(model: Model, layer: str, scores: Iterable[str]) -> list[str]:
-    """Tensors, other than `layer` and constants, that the part behind the layer reads."""
-    wiring = model.wiring
-    behind = wiring.descendants([layer]) & wiring.ancestors(scores)
-    made = {name for i in behind for name in wiring.nodes[i].output}
-    depends_on_input = {
-        name for i in wiring.descendants(wiring.inputs) for name in wiring.nodes[i].output
-    } | set(wiring.inputs)
-    read = (name for i in sorted(behind) for name in reads(wiring.nodes[i]))
+    """Tensors, other than `layer` and constants, that the part after the layer reads."""
+    graph_index = model.index
+    after = graph_index.descendants([layer]) & graph_index.ancestors(scores)
+    made = {name for i in after for name in graph_index.nodes[i].output}
+    depends_on_input = graph_index.dependent(graph_index.inputs)
+    read = (name for i in sorted(after) for name in reads(graph_index.nodes[i]))
     return [
         name
         for name in dict.fromkeys(read)
@@ -122,11 +138,13 @@ def head(model: Model, specs: Mapping[str, TensorSpec], scores: Iterable[str]) -
     `specs` gives the element type and shape of the layer and of every side input, which become the
     inputs of the new model in that order; their first dimension is the batch.
     """
-    inputs = [
-        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(spec.dtype), spec.shape)
-        for name, spec in specs.items()
-    ]
+    inputs = [_input(replace(spec, name=name)) for name, spec in specs.items()]
     return replace(model, proto=extract(model.proto, scores, inputs))
+
+
+def _input(spec: TensorSpec) -> ValueInfoProto:
+    kind = helper.np_dtype_to_tensor_dtype(spec.dtype)
+    return helper.make_tensor_value_info(spec.name, kind, spec.shape)
 
 
 def _check_names(graph: GraphProto, added: GraphProto, replaced: frozenset[str]) -> None:

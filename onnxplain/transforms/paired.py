@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from onnx import ModelProto, NodeProto
 
-from onnxplain.model.graph_index import SIZE_READERS
 from onnxplain.model.model import Model
+from onnxplain.model.operators import SIZE_READERS
 from onnxplain.transforms.builder import PREFIX
 
 
@@ -17,7 +17,7 @@ def twin_name(twin: str, tensor: str) -> str:
 
 
 def with_twin(model: Model, twin: str, source: str) -> Model:
-    """The model with its nodes behind the input `source` a second time, for another sample.
+    """The model with its nodes after the input `source` a second time, for another sample.
 
     `twin_name(twin, source)` becomes an input of the same type; weights, and what else does not
     depend on the values of `source`, are shared. Bodies of If, Loop and Scan still read the first
@@ -26,7 +26,7 @@ def with_twin(model: Model, twin: str, source: str) -> Model:
     proto = ModelProto()
     proto.CopyFrom(model.proto)
     varying, nodes = {source}, []
-    for node in model.wiring.nodes:
+    for node in model.index.nodes:
         if node.op_type not in SIZE_READERS and not varying.isdisjoint(node.input):
             nodes.append(node)
             varying.update(filter(None, node.output))

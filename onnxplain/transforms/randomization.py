@@ -38,18 +38,18 @@ class Weighted:
 
 def weighted_layers(model: Model, source: str, score: str) -> list[Weighted]:
     """Layers with weights of two or more axes between `source` and `score`, the score's first."""
-    wiring = model.wiring
+    graph_index = model.index
     kinds = {t.name for t in model.proto.graph.initializer if _is_weight(t)}
     # A weight may be dequantised or transposed before it is used.
-    between = wiring.descendants([source]) & wiring.ancestors([score])
+    between = graph_index.descendants([source]) & graph_index.ancestors([score])
     layers = []
     taken: set[str] = set()
     for i in sorted(between):
-        node = wiring.nodes[i]
+        node = graph_index.nodes[i]
         own = {name for name in reads(node) if name in kinds}
         for name in reads(node):
-            made = wiring.ancestors([name]) - between
-            own |= {w for j in made for w in wiring.nodes[j].input if w in kinds}
+            made = graph_index.ancestors([name]) - between
+            own |= {w for j in made for w in graph_index.nodes[j].input if w in kinds}
         fresh = tuple(sorted(own - taken))
         taken |= own
         if fresh:

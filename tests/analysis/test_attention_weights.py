@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny import tiny
 
-from onnxplain.analysis.attention_weights import find_weighings
+from onnxplain.analysis.attention_weights import find_attention_weights
 from onnxplain.model.load import load
 from onnxplain.model.shapes import infer_shapes
 
@@ -40,7 +40,7 @@ def test_a_matrix_that_is_turned_weighs_from_the_right(name: str, rows: int) -> 
     }
     model = load(tiny(body, f"float[1,{rows},3] x", "float y", **constants))
     shapes = infer_shapes(model.proto, {"x": (1, rows, 3)})
-    found = find_weighings(model, shapes, "x", "y")
+    found = find_attention_weights(model, shapes, "x", "y")
     assert [(one.tensor, one.rows, one.columns) for one in found] == [
         (t, rows, 4) for t in expected
     ]

@@ -153,6 +153,9 @@ REFUSED = {
                                  "y = Flatten(c)", "Conv 'c'"),
     "a sum of two": (POOL + "z = Gemm<transB=1>(f, ROWS)  v = Gemm<transB=1>(f, HALF)"
                      "y = Add(z, v)", "Add 'y'"),
+    "a quantised sum": (POOL + "q = QuantizeLinear(f, STEP, MIDDLE)  v = com.microsoft.QLinearAdd("
+                        "q, STEP, MIDDLE, q, STEP, MIDDLE, STEP, MIDDLE)"
+                        "y = DequantizeLinear(v, STEP, MIDDLE)", "QLinearAdd 'v'"),
     "a pool of parts": ("p = AveragePool<kernel_shape=[4,3], strides=[4,3]>(r)  f = Flatten(p)"
                         "y = Gemm<transB=1>(f, PART)", "AveragePool 'p' covers only a part"),
     "a pool that leaves out a border": ("p = MaxPool<kernel_shape=[5,5], strides=[5,5]>(r)"

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 import onnxplain
-from onnxplain.cli import pictures as pictures_module
+from onnxplain.jobs import inputs as inputs_module
 
 # Sends Ctrl-C when the twentieth batch is about to run.
 INTERRUPT = """
@@ -68,7 +68,7 @@ def test_a_failure_inside_is_one_sentence_and_a_traceback_only_on_request(
     def fail(patterns):
         raise RuntimeError("the cat sat on it")
 
-    monkeypatch.setattr(pictures_module, "find_pictures", fail)
+    monkeypatch.setattr(inputs_module, "find_pictures", fail)
     outcome = cli("run", model, picture, *["--debug"] * debug)
     assert outcome.status == 1
     *before, sentence = outcome.err.splitlines()
@@ -83,11 +83,11 @@ def test_debug_shows_where_an_expected_error_comes_from(cli, picture):
     assert outcome.err.splitlines()[-1].startswith("Error: There is no file gone.onnx")
 
 
-def test_help_and_usage_errors_load_nothing_heavy(shell):
+def test_help_of_all_and_unknown_commands_load_nothing_heavy(shell):
     heavy = ["numpy", "onnx", "onnxruntime", "cv2", "onnx_graphsurgeon"]
     report = f"print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"
     setup = f"import atexit, sys; atexit.register(lambda: {report})"
-    for arguments in (["--help"], ["run", "--help"], ["run", "--fromat"]):
+    for arguments in ([], ["--help"], ["--version"], ["--fromat"], ["ruin"]):
         assert shell(*arguments, setup=setup).err.endswith("[]\n")
 
 

@@ -1,6 +1,16 @@
+import dataclasses
+import inspect
 import json
+import pickle
+from typing import ClassVar
 
-from onnxplain.methods.registry import METHODS
+import pytest
+
+from onnxplain.cli import compare, run, sanity
+from onnxplain.cli.flags import MODEL, PREPROCESS, TABLES, switches, with_flags
+from onnxplain.methods.gradcam import GradCAM
+from onnxplain.methods.options import options_of
+from onnxplain.methods.registry import METHODS, OPTIONS
 
 
 def test_json_holds_every_method_with_its_options_and_needs(cli):
@@ -34,3 +44,40 @@ def test_no_line_of_a_table_is_padded(cli, model):
         lines = cli(*arguments).out.splitlines()
         assert len(lines) > 5
         assert all(line == line.rstrip() for line in lines)
+
+
+@pytest.mark.parametrize("module", [run, compare, sanity])
+def test_every_option_of_a_method_has_a_flag_and_every_flag_a_method(module):
+    # A signature has no parameter twice, so that no option has the name of another flag.
+    flags = set(inspect.signature(with_flags(module.command)).parameters)
+    others = {"context", "debug", *(flag.name for flag in (*MODEL, *PREPROCESS))}
+    others |= set(inspect.signature(module.command).parameters) - set(TABLES)
+    assert flags - others == {
+        field.name for kind in METHODS.values() for field in dataclasses.fields(kind)
+    }
+
+
+@pytest.mark.parametrize("kind", METHODS.values())
+def test_options_of_one_name_are_declared_once(kind):
+    assert list(options_of(kind)) == [field.name for field in dataclasses.fields(kind)]
+    for name, declared in options_of(kind).items():
+        assert declared == OPTIONS[name]
+        assert declared.option.help
+        assert bool(declared.option.metavar) == (name not in switches())
+
+
+def test_a_field_without_an_option_is_refused():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Odd(GradCAM):
+        name: ClassVar[str] = "odd"
+        extra: int = 3
+
+    with pytest.raises(TypeError, match="The field 'extra' of Odd declares no option"):
+        Odd()
+
+
+@pytest.mark.parametrize("kind", METHODS.values())
+def test_a_method_is_a_plain_dataclass(kind):
+    method = kind(score="probability")
+    assert pickle.loads(pickle.dumps(method)) == method != kind(score="logit")
+    assert dataclasses.replace(method, score="logit") == kind(score="logit")

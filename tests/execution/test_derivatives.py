@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pytest
@@ -22,6 +22,7 @@ from onnxplain.execution.points import Blend, Given
 from onnxplain.execution.subject import Subject
 from onnxplain.formulas.namespace import Namespace
 from onnxplain.methods.base import Maps, SampledMethod
+from onnxplain.methods.options import LayerName, Option, Switch
 from onnxplain.targets import Element, Mask, Similarity, Target
 from onnxplain.transforms.masks import Share
 
@@ -100,8 +101,8 @@ class Probe(SampledMethod):
     """Gradients of the first target at points between a baseline and the sample."""
 
     name: ClassVar[str] = "probe"
-    at_layer: str = ""
-    inside: str = "yes"
+    at_layer: LayerName = ""
+    inside: Annotated[Switch, Option("", "Make the points in the graph.")] = True
 
     def look_at(self, anatomy: Any) -> Any:
         return [anatomy.layer(self.at_layer)] if self.at_layer else []
@@ -134,12 +135,12 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("inside", ["yes", ""])
+@pytest.mark.parametrize("inside", [True, False])
 @pytest.mark.parametrize("batch_size", [None, 3])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("at_layer", ["", "b"])
 def test_points_in_batches_are_points_one_by_one(
-    form: str, batch_size: int | None, inside: str, at_layer: str
+    form: str, batch_size: int | None, inside: bool, at_layer: str
 ) -> None:
     first = FORMS[form].split(",")[0]
     proto = build(x=FORMS[form], y=f"{first},3")

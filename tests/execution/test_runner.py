@@ -19,8 +19,10 @@ from tiny import Array, noise, run, tiny
 
 from onnxplain import Explainer
 from onnxplain.errors import ModelError, OptionError
+from onnxplain.execution import runner
 from onnxplain.runtime import batching
 from onnxplain.runtime.session import OutOfMemoryError, Session
+from onnxplain.transforms.extract import head
 from tools.cases.onnx_calls import part
 
 X = noise(1, 3, 8, 8)
@@ -64,8 +66,7 @@ def explained(proto: ModelProto, x: Array = X, **more: Any) -> tuple[Explainer, 
 
 
 def how(explainer: Explainer) -> str:
-    (found,) = explainer._runner._batchings.values()
-    return found.how
+    return explainer.batching(X)
 
 
 # name: (nodes, inputs, how it is run)
@@ -235,13 +236,15 @@ def test_heads(name: str, batch: str | int, batch_size: int | None) -> None:
     np.testing.assert_allclose(values[0], expected_ablation(build(nodes), layer), atol=1e-4)
 
 
-def test_heads_of_pictures_of_many_sizes_are_one() -> None:
+def test_heads_of_pictures_of_many_sizes_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A head holds a copy of the weights."""
+    cut = []
+    monkeypatch.setattr(runner, "head", lambda *given: cut.append(given) or head(*given))
     explainer = Explainer(build(HEADS["one branch of two"][0], "float[N,3,H,W] x"), provider="cpu")
     for size in range(8, 16):
         explainer.attribute(noise(1, 3, size, size), "ablationcam", layer="c", target=1)
-    assert len(explainer._runner._heads) == 1
-    assert len(explainer._runner._sessions) <= 8
+    assert len(cut) == 1
+    assert explainer.open_sessions <= 8
 
 
 def limited(monkeypatch: pytest.MonkeyPatch, memory: int) -> list[int]:

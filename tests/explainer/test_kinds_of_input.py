@@ -20,7 +20,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from onnx import numpy_helper
 
 from onnxplain import Explainer
-from onnxplain.errors import ModelError, PictureError
+from onnxplain.errors import PictureError
 from tools.cases import nets
 
 PICTURE = noise_picture()
@@ -156,17 +156,10 @@ def whole_and_half() -> tuple[Explainer, Explainer]:
     return whole, half
 
 
-FAILS_IN_HALF_PRECISION = pytest.mark.xfail(
-    reason="the bounds of the box rule stay float32 beside a float16 input",
-    raises=ModelError,
-    strict=True,
-)
-
-
 @pytest.mark.parametrize(
     "method",
     [
-        pytest.param(method, marks=FAILS_IN_HALF_PRECISION if method == "lrp" else ())
+        method
         for method in NET_R_SHAPES
         # Every step of its climb starts from the rounding of the steps before.
         if method != "activation_maximization"

@@ -16,6 +16,10 @@ from tools.peers.exports import NETS  # noqa: E402
 
 pytestmark = pytest.mark.peers
 
+LIMIT = 4e-5
+"""Rounding differs between processors: XGrad-CAM divides by sums, which nearly cancel in the small
+transformer, and is 2.8e-5 off on one with AVX2 alone."""
+
 # Where activations are negative, alpha of Grad-CAM++ has poles: rounding alone changes its map.
 LAYERS = [
     ("efficientnet", DEFAULT_LAYER["efficientnet"]),
@@ -27,7 +31,7 @@ def check(measured: Iterable[Row]) -> set[str]:
     compared = set()
     for row in measured:
         assert np.ptp(row.theirs) > 1e-2 * np.abs(row.theirs).max(), "the case shows nothing"
-        assert row.deviation < 2e-5, (row.method, row.peer)
+        assert row.deviation < LIMIT, (row.method, row.peer)
         compared.add(row.method)
     return compared
 

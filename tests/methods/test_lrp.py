@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -337,10 +336,8 @@ def test_the_flat_rule_at_a_dense_layer_tells_nothing_and_says_so(composite: str
 def test_what_gets_lost_is_blamed_on_another_composite_than_the_one_that_runs(
     composite: str, other: str
 ) -> None:
-    leaky = SimpleNamespace(
-        scores=np.ones(1), gradient=lambda rules, beside: np.arange(6.0).reshape(1, 1, 6)
-    )
-    (told,) = LRP(composite=composite).maps(leaky).each  # type: ignore[arg-type]
+    leaky = np.arange(6.0).reshape(1, 6)
+    told = LRP(composite=composite).told(leaky, 1.0, {})  # type: ignore[arg-type]
     (sentence,) = told["warnings"]
     assert (
         f"add up to 15, and the score is 1: choose another composite, such as {other}" in sentence

@@ -90,6 +90,11 @@ def test_what_depends_on_an_input_or_on_an_unknown_operator_is_no_constant() -> 
     np.testing.assert_array_equal(constant_value(model, "a"), W)
 
 
+def test_what_is_drawn_at_random_is_no_constant() -> None:
+    model = load(tiny("r = RandomNormalLike(a)  n = Neg(r)  y = Add(x, n)", "float[4] x", a=W))
+    assert constant_value(model, "n") is None
+
+
 def test_external_weights_are_read_where_they_lie(tmp_path: Path) -> None:
     proto = tiny("b = Transpose(a)  y = MatMul(x, b)", "float[N,4] x", a=W)
     onnx.save(proto, tmp_path / "m.onnx", save_as_external_data=True, size_threshold=0)
@@ -134,4 +139,4 @@ def test_axes_of_a_reduction(name: str) -> None:
     nodes, opset, expected = AXES[name]
     constants = {"a": np.array([1, 3])} if "a)" in nodes else {}
     model = load(tiny(nodes, outputs="float y", opset=opset, **constants))
-    assert reduced_axes(model, model.wiring.nodes[-1], 4) == expected
+    assert reduced_axes(model, model.index.nodes[-1], 4) == expected

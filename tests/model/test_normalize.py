@@ -90,20 +90,20 @@ def test_answers_stay_as_they_are(name: str) -> None:
 
 def test_nodes_are_sorted_and_otherwise_kept_in_their_order() -> None:
     unsorted = load(tiny("y = Add(b, a)  b = Exp(a)  a = Relu(x)", ROW))
-    assert [node.op_type for node in unsorted.wiring.nodes] == ["Relu", "Exp", "Add"]
+    assert [node.op_type for node in unsorted.index.nodes] == ["Relu", "Exp", "Add"]
     ordered = load(tiny("a = Relu(x)  c = Neg(x)  b = Exp(a)  y = Sum(a, b, c)", ROW))
-    assert [node.output[0] for node in ordered.wiring.nodes] == ["a", "c", "b", "y"]
+    assert [node.output[0] for node in ordered.index.nodes] == ["a", "c", "b", "y"]
 
 
 def test_a_cycle_is_left_for_onnx_runtime_to_refuse() -> None:
     model = load(tiny("a = Add(x, b)  b = Relu(a)  y = Relu(b)", ROW))
-    assert len(model.wiring.nodes) == 3
+    assert len(model.index.nodes) == 3
 
 
 def test_constants_become_initializers() -> None:
     model = load(MODELS["Constant value_ints"])
-    assert [node.op_type for node in model.wiring.nodes] == ["Reshape"]
-    assert model.wiring.constants["c"].data_type == TensorProto.INT64
+    assert [node.op_type for node in model.index.nodes] == ["Reshape"]
+    assert model.index.constants["c"].data_type == TensorProto.INT64
 
 
 @pytest.mark.parametrize("bias", [False, True])

@@ -2,7 +2,8 @@
 
 Each model is measured in a process of its own, because the threads of other sessions go on spinning
 for a while. Every figure is a median, in plain forwards of the same model at batch 1 on all threads
-that were measured in the same rounds.
+that were measured in the same rounds. A bare graph is the model with gradients by the layer or the
+input, run by ONNX Runtime with a seed that is fed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,12 @@ import numpy as np
 import onnxruntime as ort
 
 import onnxplain
+from onnxplain.autodiff.differentiate import SEED, differentiate
+from onnxplain.autodiff.lowering import lower
+from onnxplain.errors import OnnxplainError
+from onnxplain.model.model import Model
+from onnxplain.tensors import Array
+from onnxplain.transforms.fixed_batch import with_batch
 
 _MODELS = Path(__file__).parents[2] / "models"
 _DEFAULT = (_MODELS / "efficientnet_lite0.onnx", _MODELS / "squeezenet1_1.onnx")
@@ -36,33 +44,49 @@ _STEPS = 20
 
 Run = Callable[[], object]
 
-METHODS: Mapping[str, Mapping[str, Any]] = {
-    "gradcam": {},
-    "hirescam": {},
-    "gradient": {},
-    "input_x_gradient": {},
-    "guided_backprop": {},
-    "lrp": {},
-    "integrated_gradients": {"steps": _STEPS},
-    "smoothgrad": {"samples": _STEPS},
-}
-"""Options by method. A method with steps or samples is told per step."""
+
+@dataclass(frozen=True)
+class Call:
+    """A method with its options; with `steps`, the cost is told of one of them."""
+
+    method: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    steps: int = 1
+
+
+CALLS = (
+    Call("gradcam"),
+    Call("layercam"),
+    Call("gradient"),
+    Call("guided_backprop"),
+    Call("lrp", {"composite": "epsilon"}),
+    Call("integrated_gradients", {"steps": _STEPS, "baseline": "zeros"}, _STEPS),
+    Call("smoothgrad", {"samples": _STEPS}, _STEPS),
+)
+
+_BARE = ("bare, layer", "bare, input")
 
 
 def measure(path: Path, rounds: int) -> dict[str, float]:
-    """Milliseconds of a plain forward, then forwards of each call, on one model."""
+    """Milliseconds of a plain forward, then forwards of each bare graph and call, on one model."""
     explainer = onnxplain.Explainer(path, provider="cpu")
-    name = explainer.input.name
+    name, score = explainer.input.name, explainer.score_tensor.logit
     shape = [d if isinstance(d, int) else 224 for d in (explainer.input.shape or ())[1:]]
     x = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
     plain = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    single = with_batch(explainer.model, name, 1)
+    by = (explainer.layer("auto", x).tensor, name)
     runs: dict[str, Run] = {"forward": lambda: plain.run(None, {name: x})}
-    for method, options in METHODS.items():
-        runs[method] = _attribute(explainer, x, method, options)
+    runs |= {
+        title: _bare(single, score, one, {name: x}) for title, one in zip(_BARE, by, strict=True)
+    }
+    for call in CALLS:
+        runs[call.method] = _attribute(explainer, x, call)
     seconds = _medians(runs, rounds)
     forward = seconds.pop("forward")
-    per_call = {m: s / forward / max(1, *METHODS[m].values(), 1) for m, s in seconds.items()}
-    return {"forward": 1000 * forward} | per_call
+    for call in CALLS:
+        seconds[call.method] /= call.steps
+    return {"forward": 1000 * forward} | {name: one / forward for name, one in seconds.items()}
 
 
 def measure_files(path: Path, rounds: int) -> dict[str, float]:
@@ -79,6 +103,7 @@ def measure_files(path: Path, rounds: int) -> dict[str, float]:
 
         runs: dict[str, Run] = {
             "forward": lambda: plain.run(None, {name: x}),
+            "decode": lambda: onnxplain.read_picture(picture),
             "explain": lambda: explainer.explain(picture, "gradcam"),
             "npy and json": saved("npy,json"),
             "npy, json and png": saved("npy,json,png"),
@@ -88,12 +113,19 @@ def measure_files(path: Path, rounds: int) -> dict[str, float]:
     return {"forward": 1000 * forward} | {name: s / forward for name, s in seconds.items()}
 
 
-def _attribute(
-    explainer: onnxplain.Explainer, x: np.ndarray, method: str, options: Mapping[str, Any]
-) -> Run:
-    baseline = {"baseline": "zeros"} if method == "integrated_gradients" else {}
-    boxed = {"composite": "epsilon"} if method == "lrp" else {}
-    return lambda: explainer.attribute(x, method, 3, **options, **baseline, **boxed)
+def _bare(model: Model, score: str, by: str, feeds: Mapping[str, Array]) -> Run:
+    graph = differentiate(lower(model), score, [by], [score])
+    session = ort.InferenceSession(
+        graph.proto.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    (declared,) = (value for value in session.get_inputs() if value.name == SEED)
+    seed = np.zeros([d if isinstance(d, int) else 1 for d in declared.shape], np.float32)
+    seed.reshape(-1)[0] = 1
+    return lambda: session.run(None, {**feeds, SEED: seed})
+
+
+def _attribute(explainer: onnxplain.Explainer, x: Array, call: Call) -> Run:
+    return lambda: explainer.attribute(x, call.method, 3, **call.options)
 
 
 def _cropped(folder: Path) -> Path:
@@ -101,22 +133,25 @@ def _cropped(folder: Path) -> Path:
 
     picture = cv2.imread(str(_PICTURE))
     assert picture is not None
-    picture = picture[:_PICTURE_SIDE, :_PICTURE_SIDE]
     file = folder / "picture.png"
-    cv2.imwrite(str(file), picture)
+    cv2.imwrite(str(file), picture[:_PICTURE_SIDE, :_PICTURE_SIDE])
     return file
 
 
 def _medians(runs: Mapping[str, Run], rounds: int) -> dict[str, float]:
-    """Seconds of each, the median over rounds of the median of some in a row."""
-    for run in runs.values():
-        run()
+    """Seconds of each, the median over rounds of the median of some in a row.
+
+    What a model cannot do is told as not a number.
+    """
     found: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
             time.sleep(_PAUSE)
-            run()
-            found[name].append(statistics.median(_seconds(run) for _ in range(_IN_A_ROW)))
+            try:
+                run()
+                found[name].append(statistics.median(_seconds(run) for _ in range(_IN_A_ROW)))
+            except OnnxplainError:
+                found[name].append(float("nan"))
     return {name: statistics.median(times) for name, times in found.items()}
 
 
@@ -138,19 +173,22 @@ def _row(name: str, found: Mapping[str, float]) -> str:
     return f"| {name} | {forward:.1f} | " + " | ".join(f"{ratio:.2f}" for ratio in others) + " |"
 
 
+def _head(*columns: str) -> str:
+    return f"| {' | '.join(columns)} |\n| --- |" + " ---: |" * (len(columns) - 1)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.bench.calls", description=__doc__)
     parser.add_argument("files", nargs="*", type=Path, default=_DEFAULT)
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     print(f"onnxruntime {ort.__version__}, {os.cpu_count()} cores, {platform.machine()}\n")
-    print("| model | forward, ms | " + " | ".join(METHODS) + " |")
-    print("| --- |" + " ---: |" * (1 + len(METHODS)))
+    print(_head("model", "forward, ms", *_BARE, *(call.method for call in CALLS)))
     for path in given.files:
         print(_row(path.stem, _alone(measure, path, given.rounds)), flush=True)
     print("\nFrom a picture of 400 x 400 to files, gradcam:\n")
-    print("| model | forward, ms | explain | npy and json | npy, json and png |")
-    print("| --- | ---: | ---: | ---: | ---: |")
+    columns = "decode", "explain", "npy and json", "npy, json and png"
+    print(_head("model", "forward, ms", *columns))
     print(_row(_DEFAULT[0].stem, _alone(measure_files, _DEFAULT[0], given.rounds)), flush=True)
 
 

@@ -14,7 +14,7 @@ from onnxplain.autodiff.lowering import lower
 from onnxplain.autodiff.node_view import NodeView
 from onnxplain.autodiff.rules import STANDARD
 from onnxplain.autodiff.table import Rules
-from onnxplain.model.graph_index import Wiring
+from onnxplain.model.graph_index import GraphIndex
 from onnxplain.model.load import load
 from onnxplain.model.model import Model
 from onnxplain.transforms.builder import PREFIX
@@ -53,7 +53,7 @@ def written_nodes() -> str:
     kept = {node.name: node for node in differentiated.proto.graph.node}
     constants = {
         name: str(numpy_helper.to_array(tensor).tolist())
-        for name, tensor in differentiated.wiring.constants.items()
+        for name, tensor in differentiated.index.constants.items()
         if name.startswith(PREFIX)
     }
     rows = ["| node of the model | nodes that its rule wrote |", "| --- | --- |"]
@@ -92,39 +92,41 @@ def _short(name: str) -> str:
 
 def _diagram(model: Model, direction: str) -> str:
     """Mermaid: round boxes for inputs and outputs, square ones for nodes; weights as text."""
-    wiring = model.wiring
-    ends = [*wiring.inputs, *wiring.outputs]
+    graph_index = model.index
+    ends = [*graph_index.inputs, *graph_index.outputs]
     lines = ["```mermaid", f"flowchart {direction}"]
     lines += [f'    t{i}(["{name}"])' for i, name in enumerate(ends)]
-    lines += [f'    n{i}["{_label(node, wiring)}"]' for i, node in enumerate(wiring.nodes)]
-    lines += _edges(wiring, {name: f"t{i}" for i, name in enumerate(ends)})
-    lines += _classes(wiring)
+    lines += [
+        f'    n{i}["{_label(node, graph_index)}"]' for i, node in enumerate(graph_index.nodes)
+    ]
+    lines += _edges(graph_index, {name: f"t{i}" for i, name in enumerate(ends)})
+    lines += _classes(graph_index)
     return "\n".join([*lines, "```"]) + "\n"
 
 
-def _label(node: NodeProto, wiring: Wiring) -> str:
-    weights = [x for x in node.input if x in wiring.constants and not x.startswith(PREFIX)]
+def _label(node: NodeProto, graph_index: GraphIndex) -> str:
+    weights = [x for x in node.input if x in graph_index.constants and not x.startswith(PREFIX)]
     return "<br/>".join([node.op_type, ", ".join(weights)]) if weights else str(node.op_type)
 
 
-def _edges(wiring: Wiring, ends: Mapping[str, str]) -> Iterator[str]:
-    for i, node in enumerate(wiring.nodes):
+def _edges(graph_index: GraphIndex, ends: Mapping[str, str]) -> Iterator[str]:
+    for i, node in enumerate(graph_index.nodes):
         for name in node.input:
-            if name in wiring.position:
+            if name in graph_index.position:
                 text = "" if name.startswith(PREFIX) else f"|{name}|"
-                yield f"    n{wiring.position[name]} -->{text} n{i}"
+                yield f"    n{graph_index.position[name]} -->{text} n{i}"
             elif name in ends:
                 yield f"    {ends[name]} --> n{i}"
-    for name in wiring.outputs:
-        yield f"    n{wiring.position[name]} --> {ends[name]}"
+    for name in graph_index.outputs:
+        yield f"    n{graph_index.position[name]} --> {ends[name]}"
 
 
-def _classes(wiring: Wiring) -> Iterator[str]:
+def _classes(graph_index: GraphIndex) -> Iterator[str]:
     """Nodes that were added, and of these apart those that no input changes."""
-    added = [i for i, node in enumerate(wiring.nodes) if node.name.startswith(PREFIX)]
+    added = [i for i, node in enumerate(graph_index.nodes) if node.name.startswith(PREFIX)]
     if not added:
         return
-    changing = wiring.descendants(wiring.inputs)
+    changing = graph_index.descendants(graph_index.inputs)
     yield from _STYLES
     for name, nodes in (
         ("gradient", [i for i in added if i in changing]),

@@ -16,11 +16,11 @@ import onnx_graphsurgeon as gs
 from onnx import NodeProto
 from onnx.defs import OpSchema
 
-from onnxplain.autodiff.lowering import fused
-from onnxplain.autodiff.lowering.rewrite import MICROSOFT, Rewrites
+from onnxplain.autodiff.lowering.rewrite import Rewrites
 from onnxplain.autodiff.node_view import NodeView
 from onnxplain.autodiff.rules import STANDARD
 from onnxplain.autodiff.table import ZERO
+from onnxplain.model.operators import MICROSOFT, PROCESSOR_DOMAINS
 
 _PASSES = importlib.import_module("onnxplain.autodiff.lowering")
 _ROOT = Path(__file__).parents[2]
@@ -53,7 +53,7 @@ def microsoft_table() -> str:
     for name in sorted(names):
         kind, where = _handling(MICROSOFT, name, None)
         rows.append(f"| {name} | {kind} | {where} |")
-    blocked = " and ".join(f"`{domain}`" for domain in sorted(fused._BLOCKED))
+    blocked = " and ".join(f"`{domain}`" for domain in sorted(PROCESSOR_DOMAINS))
     rows += ["", f"Operators of {blocked} are refused by name, with the remedy."]
     return "\n".join(rows) + "\n"
 

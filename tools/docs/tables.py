@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import inspect
 import sys
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
 
+from onnxplain.cli.flags import method_flags
 from onnxplain.methods.base import Method
+from onnxplain.methods.options import options_of
 from onnxplain.methods.registry import METHODS
 from tools.docs import graphs, operators
 from tools.docs.families import FAMILIES
@@ -69,15 +71,25 @@ def definitions() -> str:
 
 
 def _definition(name: str, method: type[Method]) -> str:
-    options = ", ".join(
-        f"`{f.name}` ({f.default})" for f in fields(method) if f.default is not MISSING
-    )
+    options = ", ".join(f"`{field.name}` ({field.default})" for field in fields(method))
     return f"## {name}\n\n{inspect.getdoc(method)}\n\nOptions and defaults: {options}.\n"
+
+
+def option_table() -> str:
+    """One row for each option that a method has, as the command line takes it."""
+    rows = ["| option | | methods |", "| --- | --- | --- |"]
+    for flag in method_flags():
+        own = [f"`{method}`" for method, kind in METHODS.items() if flag.name in options_of(kind)]
+        methods = "all" if len(own) == len(METHODS) else ", ".join(own)
+        given = f"{', '.join(flag.default.param_decls)} {flag.default.metavar}".rstrip()
+        rows.append(f"| `{given}` | {flag.default.help} | {methods} |")
+    return "\n".join(rows) + "\n"
 
 
 PAGES = {
     "README.md": {"methods": family_table},
     "docs/methods.md": {"methods": method_table, "definitions": definitions},
+    "docs/command-line.md": {"options": option_table},
     "docs/how-it-works.md": {
         "before": graphs.before,
         "after": graphs.after,

@@ -46,7 +46,7 @@ def run_in_float64(model: Model, feeds: Mapping[str, FloatArray]) -> dict[str, F
 
 def flips(model: Model, feeds: Mapping[str, FloatArray]) -> int:
     """How many activations lie on another side of a kink in float32 than in float64."""
-    nodes = [node for node in model.wiring.nodes if node.op_type in _SIDES]
+    nodes = [node for node in model.index.nodes if node.op_type in _SIDES]
     read = with_outputs(model, list(dict.fromkeys(node.input[0] for node in nodes)))
     rounded, exact = run(read, dict(feeds)), run_in_float64(read, feeds)
     count = 0

@@ -53,7 +53,7 @@ def gradient(
     picture = _double(array).requires_grad_()
     values[name] = picture
     tail = _tail(model, score)
-    for node in model.wiring.nodes:
+    for node in model.index.nodes:
         inputs: list[Any] = [values.get(tensor) for tensor in node.input]
         results = _OPERATORS[node.op_type](node, attributes(node), *inputs)
         if node.op_type == "QuantizeLinear" and node.input[0] in tail:
@@ -74,10 +74,10 @@ def _unclipped(q: Tensor, x: Tensor, scale: Tensor, _: Tensor) -> Tensor:
 
 def _tail(model: Model, score: str) -> set[str]:
     """Tensors that hold the score before it is rounded."""
-    tail, node = {score}, model.wiring.producer(score)
+    tail, node = {score}, model.index.producer(score)
     while node is not None and node.op_type in ("QuantizeLinear", "DequantizeLinear", "Flatten"):
         tail.add(node.input[0])
-        node = model.wiring.producer(node.input[0])
+        node = model.index.producer(node.input[0])
     return tail
 
 

@@ -110,8 +110,9 @@ def with_batch_norms() -> Exported:
     ).eval()
     for part in module.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
-            for values in (part.weight, part.bias, part.running_mean, part.running_var):
-                torch.nn.init.uniform_(values, 0.5, 2)
+            for values in (*part.parameters(), *part.buffers()):
+                if values.is_floating_point():  # the number of batches is none
+                    torch.nn.init.uniform_(values, 0.5, 2)
     x = torch.randn(1, 3, 22, 30)
     kept = {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False}
     return Exported(module, _export(module, x, **kept), module[-4], None, x.numpy())

@@ -21,6 +21,7 @@ from onnxplain.autodiff.lowering.rewrite import all_nodes
 from onnxplain.autodiff.lowering.sequences import undo_sequences
 from onnxplain.autodiff.lowering.weights import attached, detached
 from onnxplain.model.model import Model
+from onnxplain.model.operators import STANDARD_DOMAINS
 
 __all__ = ["lower"]
 
@@ -61,7 +62,7 @@ def lower(model: Model) -> Model:
 
 def _drop_unused_domains(proto: ModelProto) -> None:
     """ONNX Runtime imports a dozen into each model that it saves."""
-    used = {"", "ai.onnx", *(node.domain for node in all_nodes(proto.graph))}
+    used = STANDARD_DOMAINS.union(node.domain for node in all_nodes(proto.graph))
     kept = [entry for entry in proto.opset_import if entry.domain in used]
     del proto.opset_import[:]
     proto.opset_import.extend(kept)

@@ -10,9 +10,10 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from onnxplain.autodiff.lowering.rewrite import MICROSOFT, Rewriter, Rewrites, rewritten
+from onnxplain.autodiff.lowering.rewrite import Rewriter, Rewrites, rewritten
 from onnxplain.autodiff.node_view import NodeView
 from onnxplain.model.model import Model
+from onnxplain.model.operators import MICROSOFT
 
 F32 = np.float32
 _MASKED = -10000.0

@@ -43,9 +43,9 @@ def _pair(model: Model, norm: NodeProto) -> tuple[NodeProto, NodeProto] | None:
     """A normalisation with fixed statistics and the layer before it, if they can be merged."""
     if norm.op_type != "BatchNormalization" or attributes(norm).get("training_mode", 0):
         return None
-    layer = model.wiring.producer(norm.input[0])
-    alone = model.wiring.readers[norm.input[0]] == [model.wiring.position[norm.output[0]]]
-    if layer is None or not alone or norm.input[0] in model.wiring.outputs:
+    layer = model.index.producer(norm.input[0])
+    alone = model.index.readers[norm.input[0]] == [model.index.position[norm.output[0]]]
+    if layer is None or not alone or norm.input[0] in model.index.outputs:
         return None
     if layer.op_type not in ("Conv", "Gemm") or attributes(layer).get("transA", 0):
         return None

@@ -19,7 +19,7 @@ from onnx import (
 )
 
 from onnxplain.autodiff.lowering.renaming import rename
-from onnxplain.autodiff.lowering.weights import is_small
+from onnxplain.model.evaluation import is_small
 from onnxplain.model.model import Model
 from onnxplain.transforms.builder import PREFIX
 

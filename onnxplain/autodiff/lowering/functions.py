@@ -16,6 +16,7 @@ from onnxplain.autodiff.rules import STANDARD
 from onnxplain.autodiff.table import ZERO
 from onnxplain.model.model import Model
 from onnxplain.model.normalize import normalize
+from onnxplain.model.operators import STANDARD_DOMAINS
 
 # Its body is a Loop, and nobody differentiates with respect to where a range starts.
 _KEPT = frozenset({"Range"})
@@ -56,7 +57,7 @@ def _typed(proto: ModelProto) -> ModelProto:
         typed.graph.value_info.append(value)
     declared = {value.name for value in (*typed.graph.value_info, *typed.graph.output)}
     for node in proto.graph.node:
-        if node.domain not in ("", "ai.onnx"):
+        if node.domain not in STANDARD_DOMAINS:
             typed.graph.value_info.extend(
                 helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
                 for name in node.output

@@ -11,15 +11,13 @@ from math import sqrt
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.autodiff.lowering.rewrite import MICROSOFT, Rewriter, Rewrites, all_nodes, rewritten
+from onnxplain.autodiff.lowering.rewrite import Rewriter, Rewrites, all_nodes, rewritten
 from onnxplain.autodiff.node_view import NodeView
 from onnxplain.errors import GradientError
 from onnxplain.model.model import Model
+from onnxplain.model.operators import MICROSOFT, PROCESSOR_DOMAINS
 
 F32 = np.float32
-
-_BLOCKED = frozenset(["com.microsoft.nchwc", "com.ms.internal.nhwc"])
-"""Domains of operators on tensors and weights laid out for one processor."""
 
 _RULES = Rewrites()
 
@@ -31,7 +29,7 @@ def decompose_fused(model: Model) -> Model:
         GradientError: the model was saved for one processor only.
     """
     for node in all_nodes(model.proto.graph):
-        if node.domain in _BLOCKED:
+        if node.domain in PROCESSOR_DOMAINS:
             raise GradientError(
                 f"The operator {node.domain}::{node.op_type} of node {node.name!r} works on "
                 "weights laid out for one kind of processor: save the optimised model at level "

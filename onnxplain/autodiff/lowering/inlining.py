@@ -7,17 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnxplain.autodiff.lowering.fold import fold_constants
 from onnxplain.autodiff.lowering.renaming import rename
-from onnxplain.autodiff.lowering.weights import is_small
+from onnxplain.model.evaluation import is_small
 from onnxplain.model.graph_index import attributes
 from onnxplain.model.model import Model
 from onnxplain.model.normalize import normalize
 from onnxplain.tensors import Array
 from onnxplain.transforms.builder import PREFIX
-from onnxplain.transforms.extract import fields
+from onnxplain.transforms.extract import with_contents
 
 _LARGEST = 2000
 """Nodes up to which a loop is unrolled."""
@@ -41,12 +41,10 @@ def _inlined_once(model: Model) -> Model | None:
     written = [(node, site.write_out(node)) for node in model.proto.graph.node]
     if all(nodes is None for _, nodes in written):
         return None
-    graph = GraphProto(**fields(model.proto.graph, without=["node"]))
-    for node, nodes in written:
-        graph.node.extend([node] if nodes is None else nodes)
-    graph.initializer.extend(site.initializers)
-    proto = ModelProto(**fields(model.proto, without=["graph"]), graph=graph)
-    return replace(model, proto=normalize(proto))
+    nodes = [part for node, parts in written for part in ([node] if parts is None else parts)]
+    constants = [*model.proto.graph.initializer, *site.initializers]
+    inlined = with_contents(model, node=nodes, initializer=constants)
+    return replace(inlined, proto=normalize(inlined.proto))
 
 
 class _Site:
@@ -54,7 +52,7 @@ class _Site:
 
     def __init__(self, model: Model) -> None:
         self.initializers: list[TensorProto] = []
-        self._constants = model.wiring.constants
+        self._constants = model.index.constants
 
     def write_out(self, node: NodeProto) -> list[NodeProto] | None:
         """What takes the place of a node; None where that is not known."""
@@ -108,7 +106,7 @@ class _Site:
         )
 
     def _stacked(self, parts: Sequence[str], name: str) -> list[NodeProto]:
-        """What each round made, one behind the other along a new first axis."""
+        """What each round made, one after the other along a new first axis."""
         axis = self._add(f"{PREFIX}{name}/axis", [0])
         rows = [f"{part}/row" for part in parts]
         raised = [

@@ -17,6 +17,7 @@ from onnxplain.autodiff.lowering.rewrite import Rewriter, Rewrites, rewritten
 from onnxplain.autodiff.node_view import NodeView
 from onnxplain.errors import GradientError
 from onnxplain.model.model import Model
+from onnxplain.model.operators import REDUCTIONS, STANDARD_DOMAINS
 from onnxplain.tensors import Array
 
 LOWEST = 18
@@ -45,7 +46,7 @@ def raise_opset(model: Model) -> Model:
     proto = ModelProto()
     proto.CopyFrom(rewritten(model, _RULES).proto)
     for entry in proto.opset_import:
-        if entry.domain in ("", "ai.onnx"):
+        if entry.domain in STANDARD_DOMAINS:
             entry.version = LOWEST
     return replace(model, proto=proto)
 
@@ -102,10 +103,7 @@ def _squeeze(g: Rewriter, s: NodeView) -> gs.Tensor | None:
     return g.many(s.op, 1, s.x, None if axes is None else _ints(axes))[0]
 
 
-@_RULES.of(
-    *"ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin "
-    "ReduceProd ReduceSum ReduceSumSquare".split()
-)
+@_RULES.of(*REDUCTIONS)
 def _reduce(g: Rewriter, s: NodeView) -> gs.Tensor | None:
     if s.op == "ReduceSum" and s.opset >= 13:
         return None

@@ -13,9 +13,10 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from onnxplain.autodiff.lowering.rewrite import MICROSOFT, Rewriter, Rewrites, rewritten
+from onnxplain.autodiff.lowering.rewrite import Rewriter, Rewrites, rewritten
 from onnxplain.autodiff.node_view import NodeView
 from onnxplain.model.model import Model
+from onnxplain.model.operators import MICROSOFT, MOVES, standard_form
 from onnxplain.tensors import Array
 
 _RULES = Rewrites()
@@ -107,27 +108,22 @@ def _gemm(g: Rewriter, s: NodeView) -> gs.Tensor:
     return y if y_scale is None else g.QuantizeLinear(y, y_scale, y_zero)
 
 
-_BINARY = {"QLinearAdd": "Add", "QLinearMul": "Mul"}
-_UNARY = {
-    "QLinearLeakyRelu": "LeakyRelu",
-    "QLinearSigmoid": "Sigmoid",
-    "QLinearAveragePool": "AveragePool",
-    "QLinearGlobalAveragePool": "GlobalAveragePool",
-}
-
-
-@_RULES.of(*_BINARY, domain=MICROSOFT)
+@_RULES.of("QLinearAdd", "QLinearMul", domain=MICROSOFT)
 def _binary(g: Rewriter, s: NodeView) -> gs.Tensor:
     a, b, (y_scale, y_zero, *_) = _operands(s)
-    return g.QuantizeLinear(g.many(_BINARY[s.op], 1, a.real(g), b.real(g))[0], y_scale, y_zero)
+    y = g.many(standard_form(s.op), 1, a.real(g), b.real(g))[0]
+    return g.QuantizeLinear(y, y_scale, y_zero)
 
 
-@_RULES.of(*_UNARY, domain=MICROSOFT)
+@_RULES.of(
+    *"QLinearLeakyRelu QLinearSigmoid QLinearAveragePool QLinearGlobalAveragePool".split(),
+    domain=MICROSOFT,
+)
 def _unary(g: Rewriter, s: NodeView) -> gs.Tensor | None:
     x, y_scale, y_zero = Quantized(*s.inputs[:3]), s.inputs[3], s.input(4)
     rank = g.rank(x.q) or len(s.attr("kernel_shape", [])) + 2
-    attrs = _attributes(s, "channels_last")
-    y = _by_planes(g, s, x.real(g), rank, lambda t: g.many(_UNARY[s.op], 1, t, **attrs)[0])
+    op, attrs = standard_form(s.op), _attributes(s, "channels_last")
+    y = _by_planes(g, s, x.real(g), rank, lambda t: g.many(op, 1, t, **attrs)[0])
     return g.QuantizeLinear(y, y_scale, y_zero)
 
 
@@ -183,7 +179,7 @@ def _whole(g: Rewriter, s: NodeView) -> gs.Tensor | None:
             return None
         shifted.append((s.inputs[i], ones, s.input(2 + i), axis))
     reals = (g.DequantizeLinear(*operand, axis=axis) for *operand, axis in shifted)
-    y = g.many(s.op.removesuffix("Integer"), 1, *reals, **s.attrs)[0]
+    y = g.many(standard_form(s.op), 1, *reals, **s.attrs)[0]
     readers = g.readers(s.y)
     if readers and all(node.op_type == "Cast" for node in readers) and not g.is_output(s.y):
         return y
@@ -200,10 +196,7 @@ def _ones_like(g: Rewriter, zero: gs.Tensor | None) -> Array | None:
     return None if dims is None or len(sizes) < len(dims) else np.ones(sizes, np.float32)
 
 
-@_MOVES.of(
-    *"DepthToSpace Expand Flatten Gather GatherElements GatherND Identity MaxPool Reshape Resize "
-    "Slice SpaceToDepth Split Squeeze Tile Transpose Unsqueeze".split()
-)
+@_MOVES.of(*(MOVES - {"Concat"}), "Identity", "MaxPool", "Resize")
 def _move(g: Rewriter, s: NodeView) -> list[gs.Tensor] | None:
     """Integers that are only moved about, or compared with each other, and keep their meaning."""
     meaning = _meaning(g, s.x.name)

@@ -15,12 +15,10 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 from onnxplain.autodiff.node_view import NodeView
 from onnxplain.model.graph_index import all_names, subgraphs
 from onnxplain.model.model import Model, spec_of
+from onnxplain.model.operators import key_of
 from onnxplain.model.shapes import infer_specs
 from onnxplain.tensors import Array, TensorSpec
 from onnxplain.transforms.builder import PREFIX, Builder
-
-MICROSOFT = "com.microsoft"
-"""Domain of ONNX Runtime's own operators."""
 
 Rewrite = Callable[["Rewriter", NodeView], gs.Tensor | Sequence[gs.Tensor | None] | None]
 """`rule(g, step)` adds nodes to `g` and returns what takes the place of the step's outputs.
@@ -67,7 +65,7 @@ class Rewriter(Builder):
     def spec(self, tensor: gs.Tensor) -> TensorSpec | None:
         """Element type and shape of a tensor of the model, as far as they can be told.
 
-        They are inferred, or as declared behind operators that say nothing about their results.
+        They are inferred, or as declared after operators that say nothing about their results.
         """
         found = self._specs.get(tensor.name)
         if (found is None or found.shape is None) and tensor.name in self._declared:
@@ -81,23 +79,23 @@ class Rewriter(Builder):
 
     def value(self, tensor: gs.Tensor | None) -> Array | None:
         """The value of a weight that is kept in the model itself."""
-        found = None if tensor is None else self._model.wiring.constants.get(tensor.name)
+        found = None if tensor is None else self._model.index.constants.get(tensor.name)
         if found is None or found.data_location == TensorProto.EXTERNAL:
             return None
         return numpy_helper.to_array(found)
 
     def producer(self, name: str) -> NodeProto | None:
         """The node of the model's own graph that makes a tensor."""
-        return self._model.wiring.producer(name)
+        return self._model.index.producer(name)
 
     def readers(self, tensor: gs.Tensor) -> list[NodeProto]:
         """The nodes of the model's own graph that read a tensor."""
-        wiring = self._model.wiring
-        return [wiring.nodes[i] for i in wiring.readers.get(tensor.name, ())]
+        graph_index = self._model.index
+        return [graph_index.nodes[i] for i in graph_index.readers.get(tensor.name, ())]
 
     def is_output(self, tensor: gs.Tensor) -> bool:
         """Whether the model answers with a tensor."""
-        return tensor.name in self._model.wiring.outputs
+        return tensor.name in self._model.index.outputs
 
     @functools.cached_property
     def _specs(self) -> dict[str, TensorSpec]:
@@ -131,7 +129,7 @@ def rewritten(model: Model, rules: Rewrites) -> Model:
     Names of inputs, outputs and all tensors that are still there stay. Constants that rules write
     become initializers. Where nothing is replaced, it is the model itself.
     """
-    if not any(_key(node) in rules for node in all_nodes(model.proto.graph)):
+    if not any(key_of(node) in rules for node in all_nodes(model.proto.graph)):
         return model
     proto = ModelProto()
     proto.CopyFrom(model.proto)
@@ -169,7 +167,7 @@ def _plans(
     for node in graph.node:
         for body in subgraphs(node):
             yield from _plans(g, body, opset, rules)
-        rule = rules.get(_key(node))
+        rule = rules.get(key_of(node))
         start = len(g.graph.nodes)
         if rule is not None and g.replace(NodeView(node, opset, g.tensor), rule):
             plan.append(slice(start, len(g.graph.nodes)))
@@ -180,7 +178,3 @@ def _plans(
 
 def _at(place: NodeProto | slice, written: Sequence[NodeProto]) -> Sequence[NodeProto]:
     return written[place] if isinstance(place, slice) else [place]
-
-
-def _key(node: NodeProto) -> tuple[str, str]:
-    return "" if node.domain == "ai.onnx" else node.domain, node.op_type

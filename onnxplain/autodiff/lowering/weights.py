@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from onnx import GraphProto, ModelProto, TensorProto
+from onnx import ModelProto, TensorProto
 
+from onnxplain.model.evaluation import is_small
 from onnxplain.model.model import Model
-from onnxplain.transforms.extract import fields
-
-LARGEST_VALUE = 4096
-"""Elements up to which a tensor's value may matter to a rewrite: a shape, axes, a scale."""
+from onnxplain.transforms.extract import with_contents
 
 _DETACHED = "onnxplain detached weight "
-
-
-def is_small(tensor: TensorProto) -> bool:
-    """Whether a weight is kept in the model itself and has a value that a rewrite may look at."""
-    return tensor.data_location != TensorProto.EXTERNAL and math.prod(tensor.dims) <= LARGEST_VALUE
 
 
 def detached(model: Model) -> tuple[Model, list[TensorProto]]:
@@ -27,17 +19,12 @@ def detached(model: Model) -> tuple[Model, list[TensorProto]]:
 
     So no pass reads or copies them, and a model of any size can be serialised.
     """
-    proto = ModelProto(**fields(model.proto, without=["graph"]))
-    graph = GraphProto(**fields(model.proto.graph, without=["initializer"]))
+    kept: list[TensorProto] = []
     weights: list[TensorProto] = []
     for tensor in model.proto.graph.initializer:
-        if is_small(tensor):
-            graph.initializer.append(tensor)
-        else:
-            graph.initializer.append(_stub(tensor, len(weights)))
-            weights.append(tensor)
-    proto.graph.CopyFrom(graph)
-    return replace(model, proto=proto), weights
+        kept.append(tensor if is_small(tensor) else _stub(tensor, len(weights)))
+        weights += [] if is_small(tensor) else [tensor]
+    return with_contents(model, initializer=kept), weights
 
 
 def attached(model: Model, weights: Sequence[TensorProto]) -> Model:

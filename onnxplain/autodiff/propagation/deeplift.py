@@ -15,8 +15,6 @@ from onnxplain.autodiff.node_view import NodeView
 from onnxplain.autodiff.propagation.deeplift_normal import NORMALISATIONS
 from onnxplain.autodiff.propagation.difference import difference, halfway, mean, twin, varies
 from onnxplain.autodiff.propagation.operators import (
-    EXTREMA,
-    LINEAR,
     STRUCTURAL,
     UNARY,
     refusal,
@@ -25,6 +23,7 @@ from onnxplain.autodiff.propagation.operators import (
 )
 from onnxplain.autodiff.rules import STANDARD
 from onnxplain.autodiff.table import Rule, RuleHooks, Rules
+from onnxplain.model.operators import EXTREMA, LINEAR, WEIGHTED
 
 _SMALL = 1e-6
 """Relative differences below which rounding would spoil their quotient."""
@@ -118,9 +117,7 @@ _TABLE: dict[str, Rule] = {
     **dict.fromkeys(LINEAR | STRUCTURAL, standard),
     **dict.fromkeys(UNARY | {"Max", "Min"}, _rescale),
     **dict.fromkeys(EXTREMA, _extremum),
-    **dict.fromkeys(
-        "Conv ConvTranspose Gemm MatMul Mul Einsum Sqrt ReduceL2 ReduceSumSquare".split(), _halfway
-    ),
+    **dict.fromkeys(WEIGHTED | {"Mul", "Einsum", "Sqrt", "ReduceL2", "ReduceSumSquare"}, _halfway),
     "Div": _division,
     "Where": _choice,
     **NORMALISATIONS,

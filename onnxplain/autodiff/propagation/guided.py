@@ -19,13 +19,14 @@ from onnxplain.autodiff.rules import STANDARD
 from onnxplain.autodiff.rules.fast.elementwise import ramps
 from onnxplain.autodiff.table import Rule, RuleHooks
 from onnxplain.errors import GradientError
+from onnxplain.model.operators import WEIGHTED
 
 Gradients = Sequence[gs.Tensor | None]
 
 _RECTIFIERS = ("Relu", "Clip", "Max", "LeakyRelu", "PRelu", "ThresholdedRelu", "QuantizeLinear")
 """Operators that are a rectifier, or may be one."""
 
-_ADDING = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add")
+_ADDING = WEIGHTED | {"Add"}
 """What rectifiers follow, and give numbers of both signs."""
 
 

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
+from onnx import TensorProto
 
 from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
 from onnxplain.autodiff.lowering.batch_norm import merge_batch_norms
@@ -32,20 +33,14 @@ from onnxplain.autodiff.propagation.lrp_layers import (
     stabilised,
 )
 from onnxplain.autodiff.propagation.normal import normalisation
-from onnxplain.autodiff.propagation.operators import (
-    EXTREMA,
-    LINEAR,
-    STRUCTURAL,
-    UNARY,
-    refusing,
-    standard,
-)
+from onnxplain.autodiff.propagation.operators import STRUCTURAL, UNARY, refusing, standard
 from onnxplain.autodiff.rules import STANDARD
 from onnxplain.autodiff.table import Rule, RuleHooks, Rules
+from onnxplain.model import operators
 
 _Relevance = Sequence[gs.Tensor | None]
 
-_AFFINE = frozenset(["Add", "Sub", "Mul", "Div", "Neg"])
+_AFFINE = operators.ARITHMETIC | {"Neg"}
 """Preprocessing that may be part of a model."""
 
 
@@ -61,7 +56,7 @@ class Composite:
         """The rule of a node."""
         if self.first is not None and _at_input(g, s.x):
             return self.first
-        return self.convolution if s.op in ("Conv", "ConvTranspose") else self.dense
+        return self.convolution if s.op in operators.CONVOLUTIONS else self.dense
 
 
 def _composites(epsilon: float, gamma: float) -> Mapping[str, Composite]:
@@ -172,12 +167,15 @@ def _of_normalisation(
     return g.Mul(s.x, parts.centre(g, share))
 
 
+def _start(g: GradientBuilder, score: gs.Tensor, seed: gs.Tensor) -> gs.Tensor:
+    """The score itself; outputs keep a type of their own beside seeds, which are float32."""
+    return g.Mul(seed, g.Cast(score, to=TensorProto.FLOAT))
+
+
 _TABLE: Mapping[str, Rule] = {
-    **dict.fromkeys(LINEAR | {"Einsum"}, _by_share),
-    **dict.fromkeys(STRUCTURAL | EXTREMA | {"Max", "Min", "Where"}, standard),
-    **dict.fromkeys(
-        UNARY | {"Neg", "GroupNormalization", "QuantizeLinear", "DequantizeLinear"}, _passed
-    ),
+    **dict.fromkeys(operators.LINEAR | {"Einsum"}, _by_share),
+    **dict.fromkeys(STRUCTURAL | operators.EXTREMA | {"Max", "Min", "Where"}, standard),
+    **dict.fromkeys(UNARY | operators.ROUNDS | {"Neg", "GroupNormalization"}, _passed),
     **dict.fromkeys(
         ["LayerNormalization", "RMSNormalization", "InstanceNormalization"], _of_normalisation
     ),
@@ -187,19 +185,17 @@ _TABLE: Mapping[str, Rule] = {
     "Softmax": _softmax,
 }
 
-_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-
 
 @functools.cache
 def relevance(composite: str, epsilon: float, gamma: float) -> Rules:
     """Layer-wise relevance propagation (Bach 2015) by a composite of rules (Montavon 2019)."""
     layer = _layer(_composites(epsilon, gamma)[composite])
-    table = {**_TABLE, **dict.fromkeys(_LAYERS, layer)}
+    table = {**_TABLE, **dict.fromkeys(operators.WEIGHTED, layer)}
     return Rules().replaced(
         table,
         RuleHooks(
             merge_batch_norms,
             refusing("lrp", table, "integrated_gradients or deeplift"),
-            lambda g, score, seed: g.Mul(seed, score),
+            _start,
         ),
     )

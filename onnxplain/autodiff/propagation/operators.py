@@ -12,27 +12,12 @@ from onnxplain.autodiff.node_view import NodeView
 from onnxplain.autodiff.rules import STANDARD
 from onnxplain.autodiff.table import ZERO
 from onnxplain.errors import GradientError
+from onnxplain.model import operators
 
-STRUCTURAL = frozenset(
-    "Identity Cast CastLike Dropout Reshape Flatten Squeeze Unsqueeze Transpose Concat Split Slice "
-    "Gather GatherElements GatherND Expand Tile Pad DepthToSpace SpaceToDepth Trilu".split()
-)
+STRUCTURAL = operators.COPIES | operators.MOVES | operators.FILLS
 """They move values about, and repeat them or leave some out."""
 
-LINEAR = frozenset(
-    "Add Sub Sum Mean Neg ReduceSum ReduceMean AveragePool GlobalAveragePool Resize CumSum "
-    "BatchNormalization".split()
-)
-"""Linear in all inputs that vary, up to a constant."""
-
-EXTREMA = frozenset(["MaxPool", "GlobalMaxPool", "ReduceMax", "ReduceMin"])
-"""One value of many."""
-
-UNARY = frozenset(
-    "Abs Acos Acosh Asin Asinh Atan Atanh Celu Clip Cos Cosh Elu Erf Exp Gelu HardSigmoid "
-    "HardSwish LeakyRelu Log Mish PRelu Pow Reciprocal Relu Selu Shrink Sigmoid Sin Sinh Softplus "
-    "Softsign Sqrt Swish Tan Tanh ThresholdedRelu".split()
-)
+UNARY = (operators.UNARY - operators.LINEAR) | {"Pow", "PRelu"}
 """Functions of each value alone; others of their inputs seldom vary."""
 
 

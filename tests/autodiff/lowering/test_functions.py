@@ -39,7 +39,7 @@ def test_an_operator_without_a_rule(call: str, monkeypatch: pytest.MonkeyPatch) 
     )
     left = {op for op in operators(changed) if op in BODIES}
     assert left == set()
-    assert changed.wiring.producer("h") is not None
+    assert changed.index.producer("h") is not None
     assert changed.metadata == {"key": "value"}
 
 

@@ -139,7 +139,7 @@ def test_weights_names_and_metadata_stay(name: str) -> None:
     prepared = agreeing(model.proto, lower, {model.inputs[0].name: PICTURE}, rtol=1e-4, atol=1e-5)
     assert model.proto.SerializeToString(deterministic=True) == before
     assert prepared.metadata == model.metadata
-    assert set(prepared.wiring.tensors()) >= set(model.wiring.tensors())
+    assert set(prepared.index.tensors()) >= set(model.index.tensors())
     weights = {t.name: t.raw_data for t in prepared.proto.graph.initializer}
     for tensor in model.proto.graph.initializer:
         if len(tensor.raw_data) > 16384:

@@ -14,11 +14,14 @@ from onnxplain.tensors import Array
 from tools.gradcheck import normal
 from tools.gradcheck.agreement import agreeing, operators
 
+LIMITS = {"uint8": (0, 255), "int8": (-64, 64)}
+"""Signed weights keep to 7 bits: on processors without VNNI, ONNX Runtime adds two products of
+unsigned and signed bytes in 16 bits, where larger ones saturate."""
+
 
 def integers(*shape: int, dtype: str = "uint8", seed: int = 0) -> Array:
-    limits = np.iinfo(dtype)
     rng = np.random.default_rng(seed)
-    return rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+    return rng.integers(*LIMITS[dtype], shape, dtype, endpoint=True)
 
 
 FEEDS = {
@@ -162,7 +165,7 @@ def test_integers_that_are_moved_about(body: str) -> None:
         dequantize,
         FEEDS,
     )
-    nodes = changed.wiring.nodes
+    nodes = changed.index.nodes
     quantised = {node.output[0] for node in nodes if node.op_type == "QuantizeLinear"}
     assert "m" in quantised
     assert {n.op_type for n in nodes if quantised & {*n.input}} == {"DequantizeLinear"}
@@ -179,6 +182,6 @@ def test_a_product_that_is_cast_to_float_stays_float() -> None:
         "f = Cast<to=1>(i) m = Mul(f, sa) y = Mul(m, s5)"
     )
     changed = agreeing(source, dequantize, FEEDS)
-    maker = changed.wiring.producer("i")
+    maker = changed.index.producer("i")
     assert maker is not None
     assert maker.op_type == "MatMul"

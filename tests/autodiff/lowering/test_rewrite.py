@@ -34,8 +34,8 @@ def test_names_stay_and_added_ones_are_new() -> None:
     model.graph.node[1].output[0] = model.graph.output[0].name = taken
     changed = agreeing(model, splitting(halves), {"x": normal(4)})
     assert operators(changed) == ["Gather", "Gather", "Neg", "Exp"]
-    assert changed.wiring.tensors() == ["a", "b", taken, "z"]
-    names = [node.name for node in changed.wiring.nodes if node.name]
+    assert changed.index.tensors() == ["a", "b", taken, "z"]
+    names = [node.name for node in changed.index.nodes if node.name]
     assert len(set(names)) == len(names)
 
 

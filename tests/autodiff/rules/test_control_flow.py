@@ -131,7 +131,7 @@ def test_gradients_nobody_asks_for_are_not_summed() -> None:
     """Of three tensors that the body captures, only one is wanted."""
     model = load(parsed(SCANS["states, elements, results and what is outside"]))
     differentiated = differentiate(model, "y", ["x"])
-    scans = [node for node in differentiated.wiring.nodes if node.op_type == "Scan"]
+    scans = [node for node in differentiated.index.nodes if node.op_type == "Scan"]
     assert len(scans[-1].output) == 2  # the state's and the element's
 
 

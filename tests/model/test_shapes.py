@@ -7,7 +7,8 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
-from onnxplain.model.shape_inference import World
+from onnxplain.analysis.batch_axis import concrete_shapes
+from onnxplain.model.shapes import ShapeEnv
 from onnxplain.tensors import Array
 
 # Operators that ONNX has no shape function for, or none at every opset.
@@ -76,11 +77,11 @@ def test_shape_is_the_one_that_onnx_runtime_computes(node: str) -> None:
             model.graph.input.append(value)
         else:
             model.graph.initializer.append(numpy_helper.from_array(CONSTANTS[name], name))
-    world = World(model, inputs=[], samples=1, picture=1)
-    world.visit(model.graph.node[0])
+    env = ShapeEnv.of_inputs(model, {})
+    env.visit(model.graph.node[0])
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     (result,) = session.run(None, {name: DATA[name] for name in read if name in DATA})
-    assert world.shape("y") == result.shape
+    assert env.shape("y") == result.shape
 
 
 SHAPE_ARITHMETIC = {
@@ -118,12 +119,12 @@ def test_value_computed_from_shapes_is_the_one_that_onnx_runtime_computes(opset:
         f'<ir_version: 8, opset_import: ["": {opset}]> '
         f"g (float[n,3,h,w] x) => (int64[k] v) {SHAPE_ARITHMETIC[opset]}"
     )
-    world = World(model, inputs=["x"], samples=5, picture=8)
+    env = ShapeEnv.of_inputs(model, {"x": (5, 3, 8, 8)})
     for node in model.graph.node:
-        world.visit(node)
+        env.visit(node)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     (result,) = session.run(None, {"x": np.zeros((5, 3, 8, 8), np.float32)})
-    value = world.value("v")
+    value = env.value("v")
     assert value is not None
     assert value.tolist() == result.tolist()
 
@@ -131,11 +132,11 @@ def test_value_computed_from_shapes_is_the_one_that_onnx_runtime_computes(opset:
 def test_what_does_not_fit_together_is_not_known() -> None:
     model = parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
         g (float[n,3] x, float[5,3] z) => (float[5,3] y) { y = Add(x, z) t = Shape(y) }""")
-    worlds = [World(model, ["x"], samples, picture=8) for samples in (5, 6)]
-    for world in worlds:
+    envs = [ShapeEnv.of_inputs(model, {"x": (samples, 3)}) for samples in (5, 6)]
+    for env in envs:
         for node in model.graph.node:
-            world.visit(node)
-    fits, does_not = worlds
+            env.visit(node)
+    fits, does_not = envs
     assert (fits.shape("y"), does_not.shape("y")) == ((5, 3), None)
     assert does_not.value("t") is None
 
@@ -148,15 +149,15 @@ def test_weights_are_not_taken_for_shapes() -> None:
     outside.ClearField("raw_data")
     weights = numpy_helper.from_array(np.zeros((200, 200), np.float32), "w")
     model.graph.initializer.extend([weights, outside])
-    world = World(model, [], samples=1, picture=8)
+    env = ShapeEnv.of_inputs(model, {})
     for node in model.graph.node:
-        world.visit(node)
-    assert (world.shape("y"), world.value("y")) == ((200, 200), None)
-    assert (world.shape("z"), world.value("z")) == ((2,), None)
+        env.visit(node)
+    assert (env.shape("y"), env.value("y")) == ((200, 200), None)
+    assert (env.shape("z"), env.value("z")) == ((2,), None)
 
 
 def test_open_dimensions_become_numbers_however_they_are_written() -> None:
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, "h", None, -1, 0, 3])
     model = helper.make_model(helper.make_graph([], "g", [value], []))
-    assert World(model, ["x"], samples=5, picture=8).shape("x") == (5, 8, 8, 8, 8, 3)
-    assert World(model, [], samples=5, picture=8).shape("x") == (1, 8, 8, 8, 8, 3)
+    assert concrete_shapes(model, ["x"], samples=5, picture=8)["x"] == (5, 8, 8, 8, 8, 3)
+    assert concrete_shapes(model, [], samples=5, picture=8)["x"] == (1, 8, 8, 8, 8, 3)

@@ -1,0 +1,51 @@
+"""Parameters that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from onnxplain.cli.flags import EXPLAINED
+
+ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="An .onnx file.")]
+_IMAGES = typer.Argument(
+    metavar="IMAGE", help="Pictures, folders, or patterns in quotes.", show_default=False
+)
+Images = Annotated[list[str], _IMAGES]
+MaybeImages = Annotated[list[str] | None, _IMAGES]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target",
+        "-t",
+        rich_help_panel=EXPLAINED,
+        metavar="CLASS",
+        help="Index, label, top1 (the default), top5...; several between commas, or repeated. A "
+        "segmenter's where it is predicted, or 15@all, 15@X,Y, 15@box:X,Y,W,H, 15@mask.png.",
+    ),
+]
+TOP = ("top1",)
+BatchSize = Annotated[
+    int | None, typer.Option(metavar="COUNT", help="Samples per run; chosen automatically.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Say nothing but errors.")]
+MethodName = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        "-m",
+        metavar="NAME",
+        rich_help_panel=EXPLAINED,
+        help="See `onnxplain methods`.",
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the files go.")]
+DEFAULT_OUT = Path("onnxplain-out")
+Colormap = Annotated[
+    str, typer.Option(metavar="NAME", help="Colours of the png: inferno, viridis, jet...")
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", metavar="", help="JSON on standard output, nothing else.")
+]

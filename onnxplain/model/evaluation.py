@@ -1,0 +1,50 @@
+"""Values of nodes whose inputs are known, computed by ONNX's reference evaluator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from onnx import GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto
+from onnx.reference import ReferenceEvaluator
+
+from onnxplain.model.operators import RANDOM
+from onnxplain.model.quantization import DequantizeLinear, MicrosoftDequantizeLinear
+from onnxplain.tensors import Array
+
+LARGEST_VALUE = 4096
+"""Elements up to which the value of a tensor may matter to a graph: a shape, axes, a scale."""
+
+_ADDED = [DequantizeLinear, MicrosoftDequantizeLinear]
+
+
+def is_small(tensor: TensorProto) -> bool:
+    """Whether a weight is stored in the model itself and its value may matter to the graph."""
+    return tensor.data_location != TensorProto.EXTERNAL and math.prod(tensor.dims) <= LARGEST_VALUE
+
+
+def evaluate(
+    nodes: Sequence[NodeProto],
+    feeds: Mapping[str, Array],
+    outputs: Iterable[str],
+    opsets: Iterable[OperatorSetIdProto],
+) -> list[Array] | None:
+    """The values of `outputs`, computed by `nodes` from the tensors in `feeds`.
+
+    None where they cannot be told: a node draws random numbers, the evaluator lacks an operator,
+    such as a contrib one, or a result is not a tensor.
+    """
+    if any(node.op_type in RANDOM for node in nodes):
+        return None
+    graph = GraphProto(name="constant", node=nodes)
+    graph.input.extend(ValueInfoProto(name=name) for name in feeds)
+    graph.output.extend(ValueInfoProto(name=name) for name in outputs)
+    proto = ModelProto(ir_version=8, graph=graph, opset_import=opsets)
+    try:
+        results = ReferenceEvaluator(proto, new_ops=_ADDED).run(None, dict(feeds))
+    except Exception:  # the evaluator raises whatever numpy does
+        return None
+    if not all(isinstance(result, np.ndarray | np.generic) for result in results):
+        return None
+    return [np.asarray(result) for result in results]
