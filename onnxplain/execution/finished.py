@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,13 +13,24 @@ from onnx import TensorProto
 
 from onnxplain.analysis.biases import Bias, find_biases
 from onnxplain.analysis.layers import Layer
+from onnxplain.analysis.layout import Layout
+from onnxplain.analysis.transformer import Transformer, find_transformer
 from onnxplain.autodiff.differentiate import gradient_name, with_gradients
 from onnxplain.autodiff.rules import STANDARD
 from onnxplain.autodiff.table import Rules
 from onnxplain.errors import TargetError
-from onnxplain.execution.scoring import ANSWER, Scored, parameter, seed_tensor, with_seeds
+from onnxplain.execution.block_gradients import with_block_gradients
+from onnxplain.execution.scoring import (
+    Scored,
+    answer_tensor,
+    parameters,
+    seed_tensor,
+    with_seeds,
+)
 from onnxplain.execution.wants import (
     Activation,
+    Attention,
+    AttentionGradients,
     BiasGradients,
     ClassWeights,
     Input,
@@ -26,6 +38,7 @@ from onnxplain.execution.wants import (
     LayerGradient,
     Reference,
     ReferenceScore,
+    TokensRead,
     Want,
 )
 from onnxplain.formulas.graph_namespace import GraphArray, GraphNamespace
@@ -61,6 +74,7 @@ class Plan:
     gradients are written for. One sample has the shape `shape`; `batch` is their number where the
     graph takes no other. `spec` is the input that is explained, and `planes`
     the order of its axes that makes (N, channels, rows, columns), None where it is no picture.
+    `others` are the shapes of the other inputs, for the smallest batch that the graph takes.
     `layers` are those that the formula looks at.
     `class_weights` are (classes, channels). With `cut`, the graph starts from the activation of the
     layer of that name, in place of the input.
@@ -74,6 +88,7 @@ class Plan:
     scored: Scored
     formula: Formula
     layers: Sequence[Layer]
+    others: Mapping[str, Shape] = field(default_factory=dict)
     batch: int | None = None
     class_weights: FloatArray | None = None
     cut: TensorSpec | None = None
@@ -82,6 +97,11 @@ class Plan:
     def answer(self) -> str:
         """The tensor that scores are read from, the first output."""
         return self.scored.reading.tensor
+
+    @property
+    def sizes(self) -> Mapping[str, Shape]:
+        """Shapes of all inputs, for the smallest batch that the graph takes."""
+        return {self.spec.name: (self.batch or 1, *self.shape[1:]), **self.others}
 
     @property
     def targets(self) -> int:
@@ -114,6 +134,7 @@ def finish(plan: Plan) -> Model:
 
     Raises:
         GradientError: an operator on the way has no gradient.
+        LayerError: the model is no transformer that attends to all tokens of one grid.
         TargetError: the answer holds no scores of the kind that is read.
     """
     model = plan.lowered
@@ -126,18 +147,45 @@ def finish(plan: Plan) -> Model:
     if any(want.per_target for want in plan.formula.wants):
         model = with_seeds(model, plan.scored, plan.batch)
     seeds = [seed_tensor(t) for t in range(plan.targets)]
-    biases = _biases(model, plan)
-    for number, (rules, tensors) in enumerate(_by_rules(plan, biases).items()):
+    parts = _parts(plan)
+    for number, (rules, tensors) in enumerate(_by_rules(plan, parts.biases).items()):
         prefix = f"{PREFIX}grad_{number}/"
         model = with_gradients(model, plan.answer, tensors, seeds, rules, prefix)
-    return _with_maps(model, plan, biases)
+    if AttentionGradients() in plan.formula.wants:
+        model = with_block_gradients(model, parts.transformer, plan.scored, plan.batch)
+    return _with_maps(model, plan, parts)
 
 
-def _biases(model: Model, plan: Plan) -> list[Bias]:
-    """The biases of the lowered model, where the formula reads them."""
-    if BiasGradients() not in plan.formula.wants:
-        return []
-    return find_biases(model, plan.spec.name, plan.answer)
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """Parts of the lowered model that formulas read, as far as they do.
+
+    `shapes` are those of its tensors, for the smallest batch that the graph takes.
+    """
+
+    biases: Sequence[Bias] = ()
+    blocks: Transformer | None = None
+    shapes: Mapping[str, Shape] = field(default_factory=dict)
+
+    @property
+    def transformer(self) -> Transformer:
+        """The blocks, for formulas that read them."""
+        assert self.blocks is not None, "the formula wants nothing of the blocks"
+        return self.blocks
+
+
+def _parts(plan: Plan) -> _Parts:
+    """What the formula reads of the lowered model."""
+    model, picture, wants = plan.lowered, plan.spec.name, plan.formula.wants
+    of_biases, on_tokens = BiasGradients() in wants, any(want.on_tokens for want in wants)
+    if not (of_biases or on_tokens):
+        return _Parts()
+    shapes = infer_shapes(model.proto, plan.sizes)
+    return _Parts(
+        find_biases(model, picture, plan.answer) if of_biases else (),
+        find_transformer(model, shapes, picture, plan.answer) if on_tokens else None,
+        shapes,
+    )
 
 
 def _by_rules(plan: Plan, biases: Sequence[Bias] = ()) -> dict[Rules, list[str]]:
@@ -161,11 +209,11 @@ def _references(wants: Sequence[Want]) -> list[str]:
     return list(names)
 
 
-def _with_maps(model: Model, plan: Plan, biases: Sequence[Bias]) -> Model:
+def _with_maps(model: Model, plan: Plan, parts: _Parts) -> Model:
     """The model with the formula's nodes, and no other outputs than `finish` says."""
     graph = gs.Graph(opset=model.opset)
     g = Builder(graph, PREFIX + "map/")
-    tensors = _Tensors(plan, GraphNamespace(g, plan.targets), _Biases(model, plan, biases))
+    tensors = _Tensors(plan, GraphNamespace(g, plan.targets), parts)
     outputs = dict(_results(plan, tensors))
     for name, array in outputs.items():
         graph.nodes.append(gs.Node("Identity", name, {}, [array.tensor], [gs.Variable(name)]))
@@ -183,25 +231,17 @@ def _results(plan: Plan, tensors: _Tensors) -> Iterator[tuple[str, GraphArray]]:
     for layer in plan.places:
         for target in range(plan.targets):
             wanted = [tensors.get(want, layer, target) for want in formula.wants]
-            yield value_name(layer, target), tensors.as_input(formula.map(xp, *wanted))
+            yield value_name(layer, target), tensors.placed(formula.map(xp, *wanted))
             for name, number in formula.report(xp, *wanted).items():
                 yield report_name(name, layer, target), number
-
-
-class _Biases:
-    """The biases of a model, and the sizes of the sums that they are added to."""
-
-    def __init__(self, model: Model, plan: Plan, found: Sequence[Bias]) -> None:
-        shapes = infer_shapes(model.proto, {plan.spec.name: plan.shape}) if found else {}
-        self.found = [(bias, shapes.get(bias.tensor, ())) for bias in found]
 
 
 class _Tensors:
     """What formulas want, as arrays of the graph."""
 
-    def __init__(self, plan: Plan, xp: GraphNamespace, biases: _Biases) -> None:
+    def __init__(self, plan: Plan, xp: GraphNamespace, parts: _Parts) -> None:
         self.plan = plan
-        self.biases = biases
+        self.parts = parts
         self.xp = xp
         self._g = xp.builder
         self._made: dict[tuple[Want, int, int], Any] = {}
@@ -214,10 +254,12 @@ class _Tensors:
             self._made[key] = _MAKERS[type(want)](self, want, layer, target)
         return self._made[key]
 
-    def as_input(self, array: GraphArray) -> GraphArray:
-        """A map with planes as the model's input has its axes; any other as it is."""
-        planes = self.plan.planes
-        turned = any(getattr(want, "planes", False) for want in self.plan.formula.wants)
+    def placed(self, array: GraphArray) -> GraphArray:
+        """A map with planes as the model's input has its axes, one of tokens on their grid."""
+        planes, wants = self.plan.planes, self.plan.formula.wants
+        if any(want.on_tokens for want in wants):
+            return self._on_grid(array, self.parts.transformer.layout)
+        turned = any(getattr(want, "planes", False) for want in wants)
         if not turned or planes is None or len(array.dims) != len(planes):
             return array
         return _permuted(array, tuple(np.argsort(planes)))
@@ -258,10 +300,7 @@ class _Tensors:
         scored = self.plan.scored
         answer = self._float(twin_name(want.name, self.plan.answer), scored.shape)
         own = scored.target(target)
-        given = {
-            name: self._named(parameter(target, name), (1, *value.shape))
-            for name, value in own.parameters(scored.shape[1:]).items()
-        }
+        given = parameters(self.xp, scored, target)
         return scored.reading.score(self.xp, own, answer, **given)  # type: ignore[no-any-return]
 
     def class_weights(self, want: Want, layer: int, target: int) -> GraphArray:
@@ -270,15 +309,16 @@ class _Tensors:
         Raises:
             TargetError: the target is no class.
         """
-        shape = self.plan.scored.shape
-        if "code" not in self.plan.scored.target(target).parameters(shape[1:]):
+        scored = self.plan.scored
+        given = parameters(self.xp, scored, target)
+        if "code" not in given:
             raise TargetError(
                 "CAM explains single outputs only: use gradcam or occlusion for this target."
             )
         weights = self.plan.class_weights
         assert weights is not None, "the plan has no classifier"
-        rows = self.xp.flatten(self._named(ANSWER, shape))
-        index = self.xp.ranked(rows, self._named(parameter(target, "code"), (1,)))
+        answer = self._named(answer_tensor(), scored.shape)
+        index = scored.target(target).settled(self.xp, answer, given)["code"]
         own = self._g.Gather(weights.astype(np.float32), index.tensor, axis=0)
         column = self._g.Unsqueeze(own, np.array([2, 3]))
         return self.xp.array(column, (None, weights.shape[1], 1, 1))
@@ -287,9 +327,38 @@ class _Tensors:
         """See `BiasGradients`."""
         return [
             self._named(gradient_name(bias.tensor, target), shape) * bias.values.reshape(-1, 1, 1)
-            for bias, shape in self.biases.found
-            if len(shape) == _PICTURE_RANK
+            for bias in self.parts.biases
+            if len(shape := self.parts.shapes.get(bias.tensor, ())) == _PICTURE_RANK
         ]
+
+    def attention(self, want: Want, layer: int, target: int) -> list[GraphArray]:
+        """See `Attention`."""
+        return [self._matrices(name, name) for name in self.parts.transformer.attention]
+
+    def attention_gradients(self, want: Want, layer: int, target: int) -> list[GraphArray]:
+        """See `AttentionGradients`."""
+        names = self.parts.transformer.attention
+        return [self._matrices(gradient_name(name, target), name) for name in names]
+
+    def tokens_read(self, want: Want, layer: int, target: int) -> GraphArray:
+        """See `TokensRead`."""
+        blocks = self.parts.transformer
+        if blocks.pool is not None:
+            rows = self._matrices(blocks.pool, blocks.pool)
+            return self.xp.mean(self.xp.mean(rows, axis=-2, keepdims=True), axis=-3)
+        weights = np.zeros((1, 1, blocks.tokens), np.float32)
+        weights[..., list(blocks.read)] = 1 / len(blocks.read)
+        return self.xp.array(self._g.constant(weights), weights.shape)
+
+    def _matrices(self, name: str, like: str) -> GraphArray:
+        """A tensor of the shape of `like` as (N, heads, rows, columns).
+
+        Its batch and heads may be merged.
+        """
+        *outer, rows, columns = self.parts.shapes[like]
+        heads = prod(outer) // self.plan.sizes[self.plan.spec.name][0]
+        tensor = self._g.Reshape(self._tensor(name), np.array([-1, heads, rows, columns]))
+        return self.xp.array(tensor, (None, heads, rows, columns))
 
     def _float(self, name: str, shape: Shape) -> GraphArray:
         tensor = self._g.Cast(self._tensor(name), to=TensorProto.FLOAT)
@@ -311,14 +380,17 @@ class _Tensors:
         axes, layout = layer.layout.axes, layer.layout
         order = [0, axes.index("C"), *(i for i, a in enumerate(axes) if a not in "NC")]
         planes = _permuted(values, tuple(order))
-        if "T" not in axes:
-            return planes
-        g, last = self._g, np.iinfo(np.int64).max
-        places = planes.tensor
+        return self._on_grid(planes, layout) if "T" in axes else planes
+
+    def _on_grid(self, tokens: GraphArray, layout: Layout) -> GraphArray:
+        """Numbers for each token, (..., tokens), on their grid, extra tokens dropped."""
+        g, outer = self._g, tokens.dims[:-1]
+        kept, last = tokens.tensor, np.iinfo(np.int64).max
         if layout.prefix:
-            places = g.Slice(places, np.array([layout.prefix]), np.array([last]), np.array([2]))
-        grid = g.Reshape(places, np.array([0, 0, *layout.grid]))
-        return self.xp.array(grid, (*planes.dims[:2], *layout.grid))
+            start, axis = np.array([layout.prefix]), np.array([len(outer)])
+            kept = g.Slice(kept, start, np.array([last]), axis)
+        grid = g.Reshape(kept, np.array([*(0 for _ in outer), *layout.grid]))
+        return self.xp.array(grid, (*outer, *layout.grid))
 
 
 def _permuted(array: GraphArray, order: Sequence[int]) -> GraphArray:
@@ -338,6 +410,9 @@ _MAKERS: Mapping[type[Want], Callable[..., Any]] = {
     ReferenceScore: _Tensors.reference_score,
     ClassWeights: _Tensors.class_weights,
     BiasGradients: _Tensors.bias_gradients,
+    Attention: _Tensors.attention,
+    AttentionGradients: _Tensors.attention_gradients,
+    TokensRead: _Tensors.tokens_read,
 }
 
 _PICTURE_RANK = 4

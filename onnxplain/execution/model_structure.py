@@ -20,6 +20,7 @@ from onnxplain.analysis.layers import (
 )
 from onnxplain.analysis.layout import Layout, find_layouts, vanishing_grid
 from onnxplain.analysis.segmentation import before_classifier, coarsest_layer
+from onnxplain.analysis.transformer import Transformer, find_transformer
 from onnxplain.errors import LayerError, ModelError
 from onnxplain.execution.runner import Runner
 from onnxplain.images.labels import Labels
@@ -46,11 +47,17 @@ class ModelAnatomy:
     """Answers what a method may ask about the model before anything is explained."""
 
     def __init__(
-        self, runner: Runner, x: Array, score: str, labels: Callable[[], Labels | None]
+        self,
+        runner: Runner,
+        x: Array,
+        score: str,
+        labels: Callable[[], Labels | None],
+        lowered: Callable[[], Model],
     ) -> None:
         """Look at the model as it handles `x`, (1, ...), on the way to the tensor `score`.
 
         `labels` are asked for where the graph does not tell which axis holds the classes.
+        `lowered` is the model in the form that rules of gradients are written for.
 
         Raises:
             ModelError: `x` is too small for the model.
@@ -59,6 +66,7 @@ class ModelAnatomy:
         self._x = x
         self._score = score
         self._labels = labels
+        self._lowered = lowered
         self._chosen: dict[str, Layer] = {}
         if not all(isinstance(dim, int) for dim in (runner.spec.shape or (None, None))[1:]):
             self._check_size()
@@ -132,6 +140,16 @@ class ModelAnatomy:
     def _unplaced(self) -> list[str]:
         picture = self._runner.spec.name
         return unplaced_sums(self._model, self.shapes, self._layouts, picture, self._score)
+
+    def blocks(self) -> int:
+        """See `Anatomy`."""
+        return len(self._transformer.attention)
+
+    @functools.cached_property
+    def _transformer(self) -> Transformer:
+        model, picture = self._lowered(), self._runner.spec.name
+        fed = {name: x.shape for name, x in self._runner.feeds(model, self._x).items()}
+        return find_transformer(model, infer_shapes(model.proto, fed), picture, self._score)
 
     def classifier(self) -> Classifier:
         """See `Anatomy`.

@@ -14,12 +14,11 @@ from onnxplain.errors import MapError
 from onnxplain.execution.answers import Reading
 from onnxplain.execution.baselines import BaselineSpec, Scene, make_baseline
 from onnxplain.execution.derivatives import Asked, Backward, Derivatives
-from onnxplain.execution.points import Points, target_chunks
+from onnxplain.execution.points import Points
 from onnxplain.execution.runner import Batching, Part, Perturbation, Runner
 from onnxplain.execution.sample_layer import SampleLayer
 from onnxplain.execution.scoring import Scored
-from onnxplain.execution.subject import Attention, Batch, Gradients
-from onnxplain.execution.tokens import Tokens
+from onnxplain.execution.subject import Batch, Gradients
 from onnxplain.targets import Target
 from onnxplain.tensors import Array, FloatArray
 from onnxplain.transforms.masks import MASK, Mask
@@ -30,7 +29,6 @@ class _Found:
     """What a sample has found out when it was first asked, shared by its copies at other layers."""
 
     batching: Batching | None = None
-    tokens: Tokens | None = None
 
 
 class Sample:
@@ -137,23 +135,6 @@ class Sample:
             means = at.real(run.answers)[:, channel].mean(axis=(1, 2))
             yield Gradients(run.part, means[None], np.stack(run.gradients[picture]))
 
-    def attention(self) -> Attention:
-        """See `Subject`."""
-        tokens = self._tokens()
-        self._derivatives.compare(self._reading.tensor, tokens.answers, self._answers)
-        return _attention(tokens, tokens.attention)
-
-    def attention_gradients(self) -> Attention:
-        """See `Subject`."""
-        tokens = self._tokens()
-        self._derivatives.compare(self._reading.tensor, tokens.answers, self._answers)
-        groups = [
-            tokens.gradients(self._scored(some)) for some in target_chunks(len(self._targets))
-        ]
-        found = [np.concatenate(parts) for parts in zip(*groups, strict=True)]
-        check_finite(dict(zip(tokens.blocks.attention, found, strict=True)))
-        return _attention(tokens, found)
-
     def spread(self, maps: Array) -> FloatArray:
         """See `Subject`."""
         shape = [n if i in self.spatial else 1 for i, n in enumerate(self.x.shape)]
@@ -180,12 +161,6 @@ class Sample:
         if found.batching is None:
             found.batching = self._runner.batching(self._model_input, [self._reading.tensor])
         return found.batching
-
-    def _tokens(self) -> Tokens:
-        if self._found.tokens is None:
-            ready, score = self._derivatives.ready, self._reading.tensor
-            self._found.tokens = Tokens(self._runner, ready, self._model_input, score)
-        return self._found.tokens
 
     def _scored(self, which: Sequence[int]) -> Scored:
         """How some of the targets are scored."""
@@ -221,11 +196,6 @@ class Sample:
                 "made: try another baseline or fill, or a float32 version of the model."
             )
         return scores
-
-
-def _attention(tokens: Tokens, values: Sequence[FloatArray]) -> Attention:
-    layout = tokens.blocks.layout
-    return Attention(values, layout.prefix, layout.grid, tokens.read)
 
 
 def check_finite(gradients: Mapping[str, Iterable[FloatArray]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,16 +13,13 @@ from onnx import GraphProto, NodeProto, TensorProto, helper
 from onnxplain.autodiff.differentiate import GRADIENT, with_gradients
 from onnxplain.execution.answers import Reading
 from onnxplain.execution.points import padded_count
-from onnxplain.formulas.graph_namespace import GraphNamespace
+from onnxplain.formulas.graph_namespace import GraphArray, GraphNamespace
 from onnxplain.model.model import Model
 from onnxplain.model.shapes import Shape
 from onnxplain.targets import Target
 from onnxplain.tensors import Array
 from onnxplain.transforms.builder import PREFIX, Builder
 from onnxplain.transforms.extract import appended
-
-ANSWER = PREFIX + "answer"
-"""The answer tensor as floats: it may hold integers that stand for reals."""
 
 BATCH = "batch"
 """The name of the batch axis of what a graph is fed, where it takes any batch."""
@@ -74,31 +71,43 @@ class Scored:
 Feeds = dict[str, Array]
 
 
-def with_seeds(model: Model, scored: Scored, batch: int | None) -> Model:
+def with_seeds(model: Model, scored: Scored, batch: int | None, prefix: str = PREFIX) -> Model:
     """The model with the derivative of each target's score by the answer tensor.
 
-    `seed_tensor(t)` holds that of target t, of the shape of the answer tensor. `batch` is the
-    number of samples where the graph takes no other. The outputs stay as they are.
+    `seed_tensor(t, prefix)` holds that of target t, of the shape of the answer tensor. `batch` is
+    the number of samples where the graph takes no other. Parameters that the model itself computes
+    are no inputs. The outputs stay as they are.
 
     Raises:
         TargetError: the reading has no such scores.
     """
-    cast = helper.make_node("Cast", [scored.reading.tensor], [ANSWER], ANSWER, to=_FLOAT)
-    model = appended(model, GraphProto(node=[cast]))
+    answer = answer_tensor(prefix)
+    cast = helper.make_node("Cast", [scored.reading.tensor], [answer], answer, to=_FLOAT)
+    with_answer = appended(model, GraphProto(node=[cast]))
+    known, seeded = with_answer.index.position, with_answer
     for t in range(scored.count):
-        model = appended(model, _seed(scored, t, batch, model.opset))
-    return model
+        seed = _seed(scored, t, batch, model.opset, prefix)
+        inputs = (value for value in seed.input if value.name not in known)
+        seeded = appended(
+            seeded, GraphProto(node=seed.node, initializer=seed.initializer, input=inputs)
+        )
+    return seeded
 
 
-def seed_tensor(target: int) -> str:
+def answer_tensor(prefix: str = PREFIX) -> str:
+    """What the answer tensor as floats is called: it may hold integers that stand for reals."""
+    return f"{prefix}answer"
+
+
+def seed_tensor(target: int, prefix: str = PREFIX) -> str:
     """What the derivative of a target's score by the answer tensor is called."""
-    return f"{PREFIX}seed/{target}"
+    return f"{prefix}seed/{target}"
 
 
 _FLOAT = TensorProto.FLOAT
 
 
-def _seed(scored: Scored, t: int, batch: int | None, opset: int) -> GraphProto:
+def _seed(scored: Scored, t: int, batch: int | None, opset: int, prefix: str) -> GraphProto:
     """The nodes between the answer and the seed of one target, and what they are fed.
 
     They are made apart from the model, so that differentiating them costs nothing.
@@ -106,31 +115,34 @@ def _seed(scored: Scored, t: int, batch: int | None, opset: int) -> GraphProto:
     shape, target = scored.shape[1:], scored.target(t)
     first: int | str = batch or BATCH
     graph = gs.Graph(opset=opset)
-    g = Builder(graph, f"{PREFIX}score/{t}/")
+    g = Builder(graph, f"{prefix}score/{t}/")
     xp = GraphNamespace(g, scored.count)
-    answer = g.input(ANSWER.removeprefix(PREFIX), [first, *shape])
+    name, own = answer_tensor(prefix), prefix.removeprefix(PREFIX)
+    answer = g.input(answer_tensor(own), [first, *shape])
     given = {
-        name: xp.array(
-            g.input(parameter(t, name).removeprefix(PREFIX), [first, *value.shape], value.dtype),
+        key: xp.array(
+            g.input(parameter(t, key, own), [first, *value.shape], value.dtype),
             [None, *value.shape],
         )
-        for name, value in target.parameters(shape).items()
+        for key, value in target.parameters(shape).items()
     }
     score = scored.reading.score(xp, target, xp.array(answer, [None, *shape]), **given)
     ones = g.Expand(np.float32(1), g.Shape(score.tensor))
     graph.outputs = [score.tensor, ones]
     apart = Model(gs.export_onnx(graph, do_type_check=False), folder=None, path=None, sha256="")
     seed = with_gradients(
-        apart, score.tensor.name, [ANSWER], [ones.name], prefix=f"{PREFIX}score/{t}/by/"
+        apart, score.tensor.name, [name], [ones.name], prefix=f"{prefix}score/{t}/by/"
     ).proto.graph
-    seed.node.add(op_type="Identity", input=[GRADIENT + ANSWER], output=[seed_tensor(t)])
-    own = (value for value in seed.input if value.name != ANSWER)
-    return GraphProto(node=_named(seed.node, t), initializer=seed.initializer, input=own)
+    result = seed_tensor(t, prefix)
+    seed.node.add(op_type="Identity", input=[GRADIENT + name], output=[result])
+    renamed = {GRADIENT + name: f"{result}/gradient"}
+    return GraphProto(
+        node=_named(seed.node, renamed), initializer=seed.initializer, input=seed.input
+    )
 
 
-def _named(nodes: Iterable[NodeProto], t: int) -> Iterator[NodeProto]:
+def _named(nodes: Iterable[NodeProto], own: Mapping[str, str]) -> Iterator[NodeProto]:
     """Nodes whose result, the gradient by the answer, has a name of its own for each target."""
-    own = {GRADIENT + ANSWER: f"{seed_tensor(t)}/gradient"}
     for node in nodes:
         for names in (node.input, node.output):
             names[:] = [own.get(name, name) for name in names]
@@ -138,6 +150,14 @@ def _named(nodes: Iterable[NodeProto], t: int) -> Iterator[NodeProto]:
         yield node
 
 
-def parameter(t: int, name: str) -> str:
+def parameter(t: int, name: str, prefix: str = PREFIX) -> str:
     """The input that holds a parameter of a target's formula."""
-    return f"{PREFIX}target/{t}/{name}"
+    return f"{prefix}target/{t}/{name}"
+
+
+def parameters(xp: GraphNamespace, scored: Scored, t: int) -> dict[str, GraphArray]:
+    """What the formula of a target is given, as arrays of the graph."""
+    return {
+        name: xp.array(gs.Variable(parameter(t, name)), (None, *value.shape))
+        for name, value in scored.target(t).parameters(scored.shape[1:]).items()
+    }

@@ -48,21 +48,6 @@ class Gradients:
         return passes(points, targets)
 
 
-@dataclass(frozen=True, eq=False)
-class Attention:
-    """One array (heads, tokens, tokens) for each block of a transformer; rows ask, columns answer.
-
-    The first `prefix` tokens are extra ones, such as a class token, the others lie on a `grid` of
-    rows and columns. `read` says how much each of them weighs (tokens,) where the score is read
-    from them, 1 in all.
-    """
-
-    values: Sequence[FloatArray]
-    prefix: int
-    grid: tuple[int, ...]
-    read: FloatArray
-
-
 class Anatomy(Protocol):
     """What a method may ask about a model before anything is explained."""
 
@@ -72,6 +57,13 @@ class Anatomy(Protocol):
     @property
     def main_layers(self) -> Sequence[Layer]:
         """The layers that matter and that all of the way to the score leads through, in order."""
+
+    def blocks(self) -> int:
+        """How many blocks a transformer has.
+
+        Raises:
+            LayerError: the model is none that attends to all tokens of one grid.
+        """
 
     def classifier(self) -> Classifier:
         """The linear classifier behind a global pool."""
@@ -134,15 +126,6 @@ class Subject(Protocol):
 
     def climb(self, channel: int, points: Points) -> Iterator[Gradients]:
         """Gradients by the input of the mean of one of the layer's channels, and that mean."""
-
-    def attention(self) -> Attention:
-        """What each block of a transformer attends to."""
-
-    def attention_gradients(self) -> Attention:
-        """Gradients of each block's own scores by what it attends to.
-
-        Each is (targets, heads, tokens, tokens).
-        """
 
     def spread(self, maps: Array) -> FloatArray:
         """Maps over the spatial axes, (targets, rows, columns), in the shape of the input."""

@@ -16,11 +16,14 @@ from onnxplain.autodiff.table import Rules
 class Want:
     """Something that a formula reads.
 
-    `per_target` says that every target has one of its own, `at_layer` that every layer has.
+    `per_target` says that every target has one of its own, `at_layer` that every layer has. A
+    formula of what is `on_tokens` has one number for each token, (N, tokens), and the graph lays
+    them on the grid, without the extra ones.
     """
 
     per_target: ClassVar[bool] = False
     at_layer: ClassVar[bool] = False
+    on_tokens: ClassVar[bool] = False
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -105,3 +108,31 @@ class BiasGradients(Want):
     """
 
     per_target: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Attention(Want):
+    """The attention of each block of a transformer, from the first to the last.
+
+    A list of arrays (N, heads, tokens, tokens); rows ask and columns answer.
+    """
+
+    on_tokens: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class TokensRead(Want):
+    """How much of each token the score reads after the last block, (N, 1, tokens), 1 in all."""
+
+    on_tokens: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class AttentionGradients(Want):
+    """The gradients of each block's own score by its attention, as for `Attention`.
+
+    A block's own score is what the model would answer if that block were the last one.
+    """
+
+    per_target: ClassVar[bool] = True
+    on_tokens: ClassVar[bool] = True

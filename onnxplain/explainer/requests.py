@@ -98,7 +98,14 @@ class ExplainedModel:
         others = {name: value.shape for name, value in self._runner.others.items()}
         key = sample.shape, *sorted(others.items())
         return self._anatomies.get(
-            key, lambda: ModelAnatomy(self._runner, sample, self._score.logit, self._labels)
+            key,
+            lambda: ModelAnatomy(
+                self._runner,
+                sample,
+                self._score.logit,
+                self._labels,
+                lambda: self._derivatives.ready,
+            ),
         )
 
     def targets(self, asked: Request) -> list[Target]:
@@ -179,6 +186,7 @@ class ExplainedModel:
         anatomy, reading = self.anatomy(asked.x), self._reading(asked)
         layers, scene = method.look_at(anatomy), self._samples.scene(asked.x)
         method.check(scene)
+        method.check_model(anatomy)
         shape = anatomy.shapes.get(reading.tensor)
         targets, plain_runs, activation = None, 0, None
         if shape is not None and not reading.needs_values:

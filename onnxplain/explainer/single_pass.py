@@ -141,6 +141,7 @@ class SinglePass:
             scored=asked.scored,
             formula=asked.method,
             layers=asked.layers,
+            others={name: v.shape for name, v in runner.others_for(batch or 1).items()},
             batch=batch,
             class_weights=asked.class_weights,
             cut=_cut(asked, one),
@@ -238,7 +239,7 @@ def _key(plan: Plan, method: SinglePassMethod) -> Hashable:
         plan.scored.key,
         tuple(layer.tensor for layer in plan.layers),
         plan.batch,
-        plan.shape if sized else len(plan.shape),
+        tuple(plan.sizes.items()) if sized else len(plan.shape),
         plan.cut,
     )
 

@@ -147,6 +147,14 @@ class SinglePassMethod(Method):
     runs_beside: ClassVar[int] = 1
     """Samples that run forward together: the sample, and others that it is compared with."""
 
+    def check_model(self, anatomy: Anatomy) -> None:
+        """Check that the method can explain the model, before it is run.
+
+        Raises:
+            LayerError: the model has no such parts as the formula reads.
+            OptionError: an option does not fit the model.
+        """
+
     @property
     @abstractmethod
     def wants(self) -> Sequence[Want]:
@@ -187,7 +195,7 @@ class SinglePassMethod(Method):
         self, computed: Computed, scores: FloatArray, layers: Sequence[Layer], anatomy: Anatomy
     ) -> Maps:
         """The maps of one sample, with what is told of them; `scores` are (targets,)."""
-        spent = self._passes(len(scores), computed.plain_runs)
+        spent = self.spent(len(scores), computed.plain_runs)
         maps = [
             Maps(values, self.facts(anatomy), self._each(values, report, scores))
             for values, report in zip(computed.values, computed.reports, strict=True)
@@ -207,7 +215,8 @@ class SinglePassMethod(Method):
             for t, (own, score) in enumerate(zip(values, scores, strict=True))
         ]
 
-    def _passes(self, targets: int, before: int) -> Passes:
+    def spent(self, targets: int, before: int) -> Passes:
+        """What the maps of some targets have cost, with the plain runs `before`."""
         if not self.needs_gradient:
             return {}
         return passes(1, targets, before, forwards=self.runs_beside)

@@ -15,7 +15,7 @@ from onnxplain.tensors import FloatArray
 
 @dataclass(frozen=True, kw_only=True)
 class FullGrad(SinglePassMethod):
-    """Σ ψ(x ⊙ g) + Σ_l Σ_k ψ(b_k^l g_k^l), with each bias b of a convolution or normalisation.
+    """Σ ψ(x ⊙ g) + Σ_l Σ_k ψ(b_k^l g_k^l), with each bias b that is one number for each channel.
 
     g^l is the gradient by the sum that the bias is added to, ψ takes absolute values, scales each
     channel to [0, 1], and enlarges it bilinearly to the input. In a network of rectifiers and

@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from onnxplain.errors import LayerError, OptionError
-from onnxplain.execution.points import passes
-from onnxplain.execution.subject import Attention, Subject
-from onnxplain.methods.base import LayerMethod, Maps, SampledMethod, collect, relu
+from onnxplain.execution.subject import Anatomy, Subject
+from onnxplain.execution.wants import Attention, AttentionGradients, TokensRead, Want
+from onnxplain.formulas.namespace import Namespace, relu
+from onnxplain.methods.base import (
+    LayerMethod,
+    Maps,
+    Passes,
+    SampledMethod,
+    SinglePassMethod,
+    collect,
+)
 from onnxplain.methods.options import Option, Score, Switch, WholeOrNone
-from onnxplain.tensors import Array, FloatArray
+from onnxplain.tensors import FloatArray
 from onnxplain.transforms.masks import Along
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttentionMethod(SampledMethod):
+class AttentionMethod(SinglePassMethod):
     """A method whose map lies on the grid of a transformer's tokens."""
+
+    needs_sizes: ClassVar[bool] = True
+
+    def check_model(self, anatomy: Anatomy) -> None:
+        """See `SinglePassMethod`.
+
+        Raises:
+            LayerError: the model is no transformer that attends to all tokens of one grid.
+            OptionError: it has not so many blocks as the method is to count.
+        """
+        self.counted(anatomy)
+
+    def counted(self, anatomy: Anatomy) -> int:
+        """How many blocks count, from the last one backwards."""
+        return anatomy.blocks()
+
+    def facts(self, anatomy: Anatomy) -> dict[str, Any]:
+        """How many blocks count."""
+        return {"blocks": self.counted(anatomy)}
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
         """The values are such a map already."""
@@ -40,27 +68,29 @@ class AttentionRollout(AttentionMethod):
     name: ClassVar[str] = "attention_rollout"
     summary: ClassVar[str] = "attention followed through all blocks; knows no class"
     paper: ClassVar[str] = "Abnar 2020"
-    cost: ClassVar[str] = "2"
+    cost: ClassVar[str] = "1"
 
     @property
     def needs_target(self) -> bool:
         """None: the map is the same for all."""
         return False
 
-    def maps(self, subject: Subject) -> Maps:
-        """See `Method`.
+    @property
+    def wants(self) -> Sequence[Want]:
+        """See `SinglePassMethod`."""
+        return Attention(), TokensRead()
 
-        Raises:
-            LayerError: the model is no transformer that attends to all tokens of one grid.
-        """
-        found = subject.attention()
-        flow = np.eye(found.values[0].shape[-1])
-        for heads in found.values:
-            block = heads.astype(np.float64).mean(axis=0) + np.eye(len(flow))
-            flow = (block / block.sum(axis=1, keepdims=True)) @ flow
-        row = np.asarray(found.read @ flow)
-        values = np.repeat(_on_grid(found, row)[None], len(subject.scores), axis=0)
-        return Maps(values, {"forward_passes": 2, "blocks": len(found.values)})
+    def map(self, xp: Namespace, attention: Sequence[Any], read: Any) -> Any:
+        """See the class."""
+        row = read
+        for heads in reversed(attention):
+            block = xp.mean(heads, axis=-3) + np.eye(heads.shape[-1])
+            row = xp.matmul(row, block / xp.sum(block, axis=-1, keepdims=True))
+        return xp.sum(row, axis=-2)
+
+    def spent(self, targets: int, before: int) -> Passes:
+        """See `SinglePassMethod`: all targets share one pass."""
+        return {"forward_passes": before + 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +98,9 @@ class LeGrad(AttentionMethod):
     """The mean over blocks l, heads and asking tokens of ReLU(∂s_l/∂A_l).
 
     s_l is the score that block l would have if it were the last one: the model's own head on the
-    mean of the tokens behind the block. A_l is the block's attention. `blocks` is how many count,
+    mean of the tokens after the block. A_l is the block's attention. `blocks` is how many count,
     from the last one backwards; all by default. The head of a quantised model rounds nothing here,
-    for its ranges were measured behind the last block.
+    for its ranges were measured after the last block.
 
     Bousselham et al., "LeGrad: An Explainability Method for Vision Transformers via Feature
     Formation Sensitivity", ICCV 2025.
@@ -79,29 +109,31 @@ class LeGrad(AttentionMethod):
     name: ClassVar[str] = "legrad"
     summary: ClassVar[str] = "how fast the score of each block changes with its attention"
     paper: ClassVar[str] = "Bousselham 2024"
-    cost: ClassVar[str] = "3 + one backward"
+    cost: ClassVar[str] = "1 with a backward"
     needs_gradient: ClassVar[bool] = True
 
     blocks: Annotated[
         WholeOrNone, Option("COUNT", "Blocks of a transformer that count, the last ones.")
     ] = None
 
-    def maps(self, subject: Subject) -> Maps:
-        """See `Method`.
-
-        Raises:
-            LayerError: the model is no transformer that attends to all tokens of one grid.
-            OptionError: it has not so many blocks.
-        """
-        found = subject.attention_gradients()
-        depth = len(found.values)
+    def counted(self, anatomy: Anatomy) -> int:
+        """See `AttentionMethod`."""
+        depth = anatomy.blocks()
         used = depth if self.blocks is None else self.blocks
         if not 1 <= used <= depth:
             raise OptionError(f"legrad takes blocks from 1 to {depth}, and was given {used}.")
-        rows = [relu(block).mean(axis=(1, 2)) for block in found.values[depth - used :]]
-        values = [_on_grid(found, row) for row in np.mean(rows, axis=0)]
-        told = passes(1, len(values), before=2)
-        return Maps(np.stack(values), {**told, "blocks": used})
+        return used
+
+    @property
+    def wants(self) -> Sequence[Want]:
+        """See `SinglePassMethod`."""
+        return (AttentionGradients(),)
+
+    def map(self, xp: Namespace, gradients: Sequence[Any]) -> Any:
+        """See the class."""
+        counted = gradients if self.blocks is None else gradients[-self.blocks :]
+        rows = [xp.mean(relu(xp, block), axis=(-3, -2)) for block in counted]
+        return sum(rows[1:], start=rows[0]) / len(rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +186,3 @@ def _near(size: int, neighbours: bool) -> FloatArray:
     distance = np.abs(np.subtract.outer(np.arange(size), np.arange(size)))
     weights: FloatArray = np.maximum(0, 2 - distance).astype(np.float32) / 4
     return weights
-
-
-def _on_grid(found: Attention, row: Array) -> FloatArray:
-    """One number for each token as a map (rows, columns), the extra tokens dropped."""
-    return row[found.prefix :].reshape(found.grid).astype(np.float32)

@@ -48,6 +48,12 @@ class Target(ABC):
         """
         return {}
 
+    def settled(
+        self, xp: Namespace, answer: Any, parameters: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """The same parameters, which no longer depend on the answer: they hold for others too."""
+        return parameters
+
     def check(self, shape: tuple[int, ...]) -> None:  # noqa: B027 - any may fit
         """Check that the target fits an answer of that shape, the batch axis left out.
 
@@ -103,10 +109,15 @@ class Class(Target):
         """See `Target`."""
         return {"code": np.array(self.index, np.int64)}
 
+    def settled(
+        self, xp: Namespace, answer: Any, parameters: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """See `Target`: the class itself, in place of its rank."""
+        return {"code": xp.ranked(xp.flatten(answer), parameters["code"])}
+
     def formula(self, xp: Namespace, answer: Any, **parameters: Any) -> Any:
         """The element at the index."""
-        rows = xp.flatten(answer)
-        return xp.take(rows, xp.ranked(rows, parameters["code"]))
+        return xp.take(xp.flatten(answer), self.settled(xp, answer, parameters)["code"])
 
     def check(self, shape: tuple[int, ...]) -> None:
         """See `Target`: the answer is one number per class, and has such a class."""

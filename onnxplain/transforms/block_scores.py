@@ -13,20 +13,20 @@ from onnxplain.errors import LayerError
 from onnxplain.model.graph_index import GraphIndex
 from onnxplain.model.model import Model
 from onnxplain.transforms.builder import PREFIX
-from onnxplain.transforms.extract import extract
 
 BLOCK_SCORES = PREFIX + "block_scores"
 """What `with_block_scores` adds: the scores of each block, one block after the other."""
 
 
-def with_block_scores(model: Model, blocks: Transformer, score: str) -> Model:
+def with_block_scores(model: Model, blocks: Transformer, score: str, batch: int | str) -> Model:
     """The model with the score that each block would have if it were the last one.
 
     What lies behind the last block reads the mean of a block's tokens, in the place of each of
     them, and rounds nothing: where it is quantised, its ranges were measured for the last block's
     tokens, and would cut off those of others, and their gradients. The results are joined along the
     first axis as `BLOCK_SCORES`. Each block but the first reads the state before it from an input
-    of that name, so that its score depends on no attention but its own.
+    of that name and of `batch` samples, so that its score depends on no attention but its own;
+    `without_cuts` undoes that.
 
     Raises:
         LayerError: the tokens behind a block are not known.
@@ -43,8 +43,8 @@ def with_block_scores(model: Model, blocks: Transformer, score: str) -> Model:
     proto = ModelProto()
     proto.CopyFrom(model.proto)
     nodes = proto.graph.node
-    inner = [state.tensor for state in states[:-1]]
-    for name in inner:
+    cut = states[:-1]
+    for name in (state.tensor for state in cut):
         made = nodes[graph_index.position[name]]
         made.output[list(made.output).index(name)] = _made(name)
     for block, state in enumerate(states):
@@ -56,19 +56,33 @@ def with_block_scores(model: Model, blocks: Transformer, score: str) -> Model:
             _renamed(_unrounded(graph_index, i), prefix, last, _behind(graph_index, head))
             for i in head
         )
-        sizes = {"axis": [state.layout.axes.index("T")], "shape": state.shape}
+        tokens = state.layout.axes.index("T")
+        shape = [size if axis == tokens else 1 for axis, size in enumerate(state.shape)]
+        sizes = {"axis": [tokens], "shape": shape}
         proto.graph.initializer.extend(
             numpy_helper.from_array(np.array(size), pool + name) for name, size in sizes.items()
         )
     scores = [f"{PREFIX}block_{block}/{score}" for block in range(len(states))]
     nodes.append(helper.make_node("Concat", scores, [BLOCK_SCORES], BLOCK_SCORES, axis=0))
-    cut = [
-        helper.make_tensor_value_info(state.tensor, TensorProto.FLOAT, state.shape)
-        for state in states[:-1]
-    ]
-    inputs = [*proto.graph.input, *cut]
-    outputs = [BLOCK_SCORES, *blocks.attention]
-    return replace(model, proto=extract(proto, outputs, inputs))
+    proto.graph.input.extend(
+        helper.make_tensor_value_info(state.tensor, TensorProto.FLOAT, [batch, *state.shape[1:]])
+        for state in cut
+    )
+    return replace(model, proto=proto)
+
+
+def without_cuts(model: Model, blocks: Transformer) -> Model:
+    """The model with the states between blocks themselves in place of the inputs for them."""
+    proto = ModelProto()
+    proto.CopyFrom(model.proto)
+    made = {_made(state.tensor): state.tensor for state in blocks.states[:-1] if state is not None}
+    for node in proto.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [made.get(name, name) for name in names]
+    inputs = [value for value in proto.graph.input if value.name not in made.values()]
+    del proto.graph.input[:]
+    proto.graph.input.extend(inputs)
+    return replace(model, proto=proto)
 
 
 def _made(name: str) -> str:

@@ -10,6 +10,7 @@ from onnx import ModelProto
 from tiny import noise, run, tiny
 
 from onnxplain import Explainer
+from onnxplain.autodiff.lowering import lower
 from onnxplain.errors import LayerError, ModelError
 from onnxplain.execution.model_structure import ModelAnatomy
 
@@ -21,7 +22,8 @@ X = noise(1, 3, 8, 8)
 
 def anatomy(proto: ModelProto, x: np.ndarray = X) -> ModelAnatomy:
     explainer = Explainer(proto, provider="cpu")
-    return ModelAnatomy(explainer._runner, x, explainer.score_tensor.logit, lambda: None)
+    score, ready = explainer.score_tensor.logit, lambda: lower(explainer.model)
+    return ModelAnatomy(explainer._runner, x, score, lambda: None, ready)
 
 
 def test_shapes_are_inferred_without_a_run() -> None:

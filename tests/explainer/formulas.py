@@ -50,6 +50,7 @@ NET_R_SHAPES: Mapping[str, tuple[int, ...]] = {
         GRID,
     ),
     "feature_maps": (8, *GRID),
+    "fullgrad": INPUT[1:],
     **dict.fromkeys(
         "occlusion rise lime kernelshap gradient input_x_gradient smoothgrad smoothgrad_squared "
         "vargrad integrated_gradients blur_ig guided_ig expected_gradients guided_backprop "

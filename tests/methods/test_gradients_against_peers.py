@@ -1,4 +1,4 @@
-"""Our gradients, at and around a sample, are those of captum and of PAIR's saliency.
+"""Our gradients, at and around a sample, are those of captum, pytorch-grad-cam and saliency.
 
 `python -m tools.parity` prints the deviations that are bounded here.
 """
@@ -20,7 +20,8 @@ from tools.parity.gradients import (  # noqa: E402
     both_sides,
     gradient_rows,
 )
-from tools.peers.exports import exported  # noqa: E402
+from tools.peers.exports import exported, with_batch_norms  # noqa: E402
+from tools.peers.gradcam import fullgrad  # noqa: E402
 
 pytestmark = [
     pytest.mark.peers,
@@ -30,6 +31,7 @@ pytestmark = [
 EXACT = ("gradient", "input_x_gradient")
 METHODS = {
     *EXACT,
+    "fullgrad",
     *("smoothgrad", "smoothgrad_squared", "vargrad", "expected_gradients"),
     *(f"integrated_gradients, riemann-{name}" for name in ("left", "right", "middle", "trapezoid")),
     "integrated_gradients, gauss-legendre",
@@ -71,6 +73,17 @@ def test_same_values_but_for_kinks(model: str) -> None:
         elif name != "guided_ig":
             assert row.deviation < 0.05, name
             assert row.mean_deviation < 2e-2, name
+
+
+@pytest.mark.parametrize("index", [0, 3])
+def test_fullgrad_where_batch_normalisations_are_kept(index: int) -> None:
+    net = with_batch_norms()
+    assert "BatchNormalization" in {node.op_type for node in net.model.graph.node}
+    explainer = Explainer(net.model, preprocess={"layout": "NCHW"}, provider="cpu")
+    found = explainer.attribute(net.x, "fullgrad", index).values[0]
+    expected = fullgrad(net.module, net.x, index)
+    assert np.ptp(expected) > 0.1 * expected.max(), "the case shows nothing"
+    assert np.abs(found - expected).max() < 2e-6 * expected.max()
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vit"])

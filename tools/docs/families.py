@@ -8,7 +8,14 @@ FAMILIES: Mapping[str, Sequence[str]] = {
     "Class activation": ["cam", "gradcam", "gradcam++", "smooth_gradcam++", "xgradcam"],
     "Class activation, cell by cell": ["hirescam", "layercam", "eigencam", "eigengradcam"],
     "Class activation without gradients": ["scorecam", "ablationcam", "reciprocam"],
-    "Gradients": ["gradient", "input_x_gradient", "smoothgrad", "smoothgrad_squared", "vargrad"],
+    "Gradients": [
+        "gradient",
+        "input_x_gradient",
+        "smoothgrad",
+        "smoothgrad_squared",
+        "vargrad",
+        "fullgrad",
+    ],
     "Paths from a baseline": [
         "integrated_gradients",
         "blur_ig",

@@ -1,4 +1,4 @@
-"""How far our gradients, at and around a sample, are from those of captum and PAIR's saliency.
+"""How far our gradients, at and around a sample, are from those of torch libraries.
 
 At most points the two agree to the last digits. A Relu or MaxPool whose inputs lie within rounding
 of its kink may turn either way, and then the gradient of a whole neighbourhood changes. How much of
@@ -20,6 +20,7 @@ from tools.cases.models import CASES, Array, Case
 from tools.parity.maps import Row, Sides, export_case
 from tools.peers import gradients as peers
 from tools.peers.exports import exported
+from tools.peers.gradcam import fullgrad
 
 SAMPLES = 6
 STEPS = 12
@@ -113,6 +114,8 @@ def _at_the_sample(case: Case, index: int) -> Iterator[Comparison]:
         ("input_x_gradient", peers.peer_input_x_gradient),
     ):
         yield Comparison(method, "captum", lambda m, t, peer=peer: peer(m, t(case.x), index))
+
+    yield Comparison("fullgrad", "pytorch-grad-cam", lambda m, t: fullgrad(m, t(case.x), index))
 
 
 def _around_the_sample(case: Case, index: int) -> Iterator[Comparison]:

@@ -95,11 +95,35 @@ def exported(name: str) -> Exported:
         spread = module(x).std()
         for parameter in head.parameters():
             parameter.div_(spread)
+    model = _export(module, x)
+    return Exported(module, model, net.layer(module), net.reshape, x.numpy())
+
+
+@cache
+def with_batch_norms() -> Exported:
+    """A small convolutional net with biases, whose batch normalisations stay in its export."""
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        *(torch.nn.Conv2d(3, 6, 3, stride=2, padding=1), torch.nn.BatchNorm2d(6), torch.nn.ReLU()),
+        *(torch.nn.Conv2d(6, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.BatchNorm2d(8)),
+        *(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, 5)),
+    ).eval()
+    for part in module.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            for values in (*part.parameters(), *part.buffers()):
+                if values.is_floating_point():  # the number of batches is none
+                    torch.nn.init.uniform_(values, 0.5, 2)
+    x = torch.randn(1, 3, 22, 30)
+    kept = {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False}
+    return Exported(module, _export(module, x, **kept), module[-4], None, x.numpy())
+
+
+def _export(module: torch.nn.Module, x: torch.Tensor, **options: Any) -> onnx.ModelProto:
+    """The module, made from now on without gradients by its weights, as ONNX."""
     file: Any = io.BytesIO()  # torch takes more than it declares
-    names: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"]}
+    options |= {"input_names": ["image"], "output_names": ["logits"]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer: shapes are fixed here
-        torch.onnx.export(module, (x,), file, dynamo=False, opset_version=17, **names)
+        torch.onnx.export(module, (x,), file, dynamo=False, opset_version=17, **options)
     module.requires_grad_(False)
-    model = onnx.load_model_from_string(file.getvalue())
-    return Exported(module, model, net.layer(module), net.reshape, x.numpy())
+    return onnx.load_model_from_string(file.getvalue())

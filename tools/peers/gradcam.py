@@ -79,6 +79,17 @@ def pytorch_grad_cam(
     return np.asarray(image[0] if signed else np.maximum(image[0], 0), np.float32)
 
 
+def fullgrad(module: torch.nn.Module, x: Float32, index: int) -> Float32:
+    """FullGrad of pytorch-grad-cam, (h, w), before the sum is scaled to [0, 1]."""
+    cam = pgc.FullGrad(module, [])
+    point = torch.from_numpy(x).requires_grad_(True)
+    cam.activations_and_grads(point)[0, index].backward()
+    maps = cam.compute_cam_per_layer(point, None, False)
+    cam.activations_and_grads.gradients = []  # `release` would change views in place
+    cam.activations_and_grads.release()
+    return np.asarray(maps[0].sum(axis=0), np.float32)
+
+
 def torch_cam(
     method: str, module: torch.nn.Module, layer: torch.nn.Module, x: Float32, index: int
 ) -> Float32:

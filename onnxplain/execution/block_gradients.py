@@ -1,0 +1,66 @@
+"""A graph stage: the gradients of each block's own score by its attention."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import onnx_graphsurgeon as gs
+
+from onnxplain.analysis.transformer import Transformer
+from onnxplain.autodiff.differentiate import with_gradients
+from onnxplain.execution.scoring import (
+    BATCH,
+    Scored,
+    answer_tensor,
+    parameter,
+    parameters,
+    seed_tensor,
+    with_seeds,
+)
+from onnxplain.formulas.graph_namespace import GraphNamespace
+from onnxplain.model.model import Model
+from onnxplain.transforms.block_scores import BLOCK_SCORES, with_block_scores, without_cuts
+from onnxplain.transforms.builder import PREFIX, Builder
+from onnxplain.transforms.extract import appended
+
+_BLOCKS = PREFIX + "blocks/"
+
+
+def with_block_gradients(
+    model: Model, blocks: Transformer, scored: Scored, batch: int | None
+) -> Model:
+    """The model with the gradients of each block's own scores by its attention.
+
+    They are called as `differentiate.gradient_name` says. `model` has the seeds of `scored`, and
+    `batch` is the number of samples where the graph takes no other. What the targets mean is told
+    by the model's own answer. The outputs stay as they are.
+
+    Raises:
+        LayerError: the tokens after a block are not known.
+        GradientError: an operator has no gradient.
+    """
+    answer, depth = scored.reading.tensor, len(blocks.attention)
+    of_blocks = replace(scored, reading=replace(scored.reading, tensor=BLOCK_SCORES))
+    model = _with_targets(model, scored, depth)
+    model = with_block_scores(model, blocks, answer, batch or BATCH)
+    model = with_seeds(model, of_blocks, batch and batch * depth, _BLOCKS)
+    seeds = [seed_tensor(t, _BLOCKS) for t in range(scored.count)]
+    model = with_gradients(
+        model, BLOCK_SCORES, blocks.attention, seeds, prefix=_BLOCKS + "gradient/"
+    )
+    return without_cuts(model, blocks)
+
+
+def _with_targets(model: Model, scored: Scored, depth: int) -> Model:
+    """The model with the parameters of all targets, once for each block."""
+    graph = gs.Graph(opset=model.opset)
+    g = Builder(graph, _BLOCKS + "targets/")
+    xp = GraphNamespace(g, scored.count)
+    answer = xp.array(gs.Variable(answer_tensor()), (None, *scored.shape[1:]))
+    for t in range(scored.count):
+        given = scored.target(t).settled(xp, answer, parameters(xp, scored, t))
+        for name, value in given.items():
+            repeated = g.Concat(*[value.tensor] * depth, axis=0)
+            own = gs.Variable(parameter(t, name, _BLOCKS))
+            graph.nodes.append(gs.Node("Identity", own.name, {}, [repeated], [own]))
+    return appended(model, gs.export_onnx(graph, do_type_check=False).graph)

@@ -1,0 +1,261 @@
+"""Both namespaces, numpy's in float64 and that of nodes, say the same, and what is right."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.special
+from formulas.nodes import from_nodes, wide
+from numpy.testing import assert_allclose, assert_array_equal
+from references.resize import upsample_half_pixel
+from tiny import Array
+
+from onnxplain.formulas.namespace import Namespace
+from onnxplain.formulas.numpy_namespace import NUMPY
+
+Random = np.random.Generator
+
+
+def floats(random: Random, *shape: int) -> Array:
+    return random.normal(size=shape).astype(np.float32)
+
+
+def shape(random: Random, rank: int = 4) -> tuple[int, ...]:
+    return tuple(int(size) for size in random.integers(1, 6, rank))
+
+
+def any_axes(random: Random) -> tuple[int, ...]:
+    """Some of the last three axes of four, the batch not among them."""
+    count = int(random.integers(1, 4))
+    return tuple(int(axis) for axis in random.permutation([-1, -2, -3])[:count])
+
+
+Made = tuple[Callable[..., Any], Callable[..., Any], Sequence[Array]]
+"""A call of the namespace, the same in plain numpy, and what both are given."""
+
+
+def reduction(name: str) -> Callable[[Random], Made]:
+    def make(random: Random) -> Made:
+        axes, keep = any_axes(random), bool(random.integers(2))
+        axis = axes[0] if len(axes) == 1 else axes
+        return (
+            lambda xp, a: getattr(xp, name)(a, axis=axis, keepdims=keep),
+            lambda a: getattr(np, name)(a, axis=axis, keepdims=keep),
+            [floats(random, *shape(random))],
+        )
+
+    return make
+
+
+def elementwise(
+    name: str, plain: Callable[..., Any], *, positive: bool = False
+) -> Callable[[Random], Made]:
+    def make(random: Random) -> Made:
+        a = floats(random, *shape(random)) * 8
+        return lambda xp, a: getattr(xp, name)(a), plain, [np.abs(a) if positive else a]
+
+    return make
+
+
+def softmax(random: Random) -> Made:
+    axis = any_axes(random)[0]
+    return (
+        lambda xp, a: xp.softmax(a, axis=axis),
+        lambda a: scipy.special.softmax(a, axis=axis),
+        [30 * floats(random, *shape(random))],
+    )
+
+
+def maximum(random: Random) -> Made:
+    a, b = floats(random, 2, 3, 4), floats(random, 1, 3, 1)
+    if random.integers(2):
+        return lambda xp, a: xp.maximum(a, 0.0), lambda a: a * (a > 0), [a]
+    return lambda xp, a, b: xp.maximum(a, b), np.maximum, [a, np.repeat(b, 2, axis=0)]
+
+
+def where(random: Random) -> Made:
+    a, b = floats(random, *(2, 3, 4)), floats(random, 2, 3, 1)
+    threshold = float(random.normal())
+    return (
+        lambda xp, a, b: xp.where(a > threshold, a, b) + xp.where(b == 0, 0.0, 1.0),
+        lambda a, b: np.where(a > threshold, a, b) + (b != 0),
+        [a, b * (random.random(b.shape) < 0.5).astype(np.float32)],
+    )
+
+
+def matmul(random: Random) -> Made:
+    n, *rest = shape(random)
+    rows, inner, columns = rest
+    a, b = floats(random, n, 2, rows, inner), floats(random, n, 2, inner, columns)
+    return lambda xp, a, b: xp.matmul(a, b), lambda a, b: np.einsum("...ij,...jk", a, b), [a, b]
+
+
+def flatten(random: Random) -> Made:
+    a = floats(random, *shape(random))
+    return lambda xp, a: xp.flatten(a), lambda a: a.reshape(len(a), -1), [a]
+
+
+def take(random: Random) -> Made:
+    a = floats(random, *shape(random, 2))
+    index = random.integers(0, a.shape[1], len(a))
+    plain = lambda a, index: np.array([row[i] for row, i in zip(a, index, strict=True)])  # noqa: E731
+    return lambda xp, a, index: xp.take(a, index), plain, [a, index]
+
+
+RANKS = 3
+
+
+def ranked(random: Random) -> Made:
+    """Rows of few numbers, so that many are equal: of those the first class comes first."""
+    a = random.integers(0, 3, (20, 7)).astype(np.float32)
+    codes = random.integers(-RANKS, 7, 20)
+
+    def plain(a: Array, codes: Array) -> Array:
+        orders = [sorted(range(7), key=lambda i, row=row: (-row[i], i)) for row in a]
+        return np.array([o[-1 - c] if c < 0 else c for o, c in zip(orders, codes, strict=True)])
+
+    return lambda xp, a, codes: xp.ranked(a, codes), plain, [a, codes]
+
+
+def resize(random: Random) -> Made:
+    a = floats(random, 2, 3, *shape(random, 2))
+    size = tuple(
+        int(old + new) for old, new in zip(a.shape[-2:], random.integers(0, 9, 2), strict=True)
+    )
+
+    def plain(a: Array) -> Array:
+        grids = a.reshape(-1, *a.shape[-2:])
+        large = np.stack([upsample_half_pixel(grid, size) for grid in grids])
+        return large.reshape(*a.shape[:2], *size)
+
+    return lambda xp, a: xp.resize(a, size), plain, [a]
+
+
+CASES: dict[str, Callable[[Random], Made]] = {
+    **{name: reduction(name) for name in ("sum", "mean", "max", "min")},
+    "abs": elementwise("abs", np.abs),
+    "sqrt": elementwise("sqrt", np.sqrt, positive=True),
+    "exp": elementwise("exp", np.exp),
+    "sigmoid": elementwise("sigmoid", scipy.special.expit),
+    "softmax": softmax,
+    "maximum": maximum,
+    "where": where,
+    "matmul": matmul,
+    "flatten": flatten,
+    "take": take,
+    "ranked": ranked,
+    "resize": resize,
+}
+ROUNDED = {"resize": 1e-7}
+"""The weights of the interpolation are float32 in both."""
+
+APART = {"principal"}
+"""A direction has no sign: it has tests of its own."""
+
+
+def test_every_function_is_among_these() -> None:
+    assert {name for name in vars(Namespace) if not name.startswith("_")} == {*CASES, *APART}
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("name", CASES)
+def test_numpy_and_nodes_say_what_is_right(name: str, seed: int) -> None:
+    call, plain, given = CASES[name](np.random.default_rng(seed))
+    exact = [np.asarray(wide(one)) for one in given]
+    expected = plain(*exact)
+    found = call(NUMPY, *exact)
+    assert found.shape == expected.shape
+    close = ROUNDED.get(name, 1e-12)
+    assert_allclose(found, expected, rtol=close, atol=close * np.abs(expected).max())
+    written = from_nodes(lambda xp, *a: {"y": call(xp, *a)}, *given, ranks=RANKS)["y"]
+    assert written.shape == expected.shape
+    assert_allclose(written, expected, rtol=2e-6, atol=2e-6 * np.abs(expected).max())
+
+
+def test_of_equal_elements_the_first_ranks_first() -> None:
+    a = np.array([[1, 3, 3, 3], [2, 2, 2, 2]], np.float32)
+    for code in (-1, -2, -3):
+        codes = np.full(2, code)
+        expected = [-code, -code - 1]
+        assert_array_equal(NUMPY.ranked(a, codes), expected)
+        for ranks in range(-code, RANKS + 1):
+            found = from_nodes(lambda xp, *g: {"y": xp.ranked(*g)}, a, codes, ranks=ranks)
+            assert_array_equal(found["y"], expected)
+
+
+def test_more_ranks_than_elements() -> None:
+    a, codes = np.array([[0, 1]], np.float32), np.array([-2])
+    assert from_nodes(lambda xp, *g: {"y": xp.ranked(*g)}, a, codes, ranks=5)["y"] == [0]
+
+
+SIZES = [(3, 4, 5), (20, 2, 3), (4, 2, 2), (1, 3, 3), (5, 1, 1)]
+"""Fewer channels than cells, more, as many, one, and one cell."""
+
+
+def volume(
+    random: Random, strengths: Sequence[float], size: tuple[int, ...]
+) -> tuple[Array, Array]:
+    """One (channels, rows, columns) with these singular values, and its strongest map."""
+    channels, rows, columns = size
+    count = min(len(strengths), channels, rows * columns)
+    u, v = (
+        np.linalg.qr(random.normal(size=(length, length)))[0][:, :count]
+        for length in (channels, rows * columns)
+    )
+    strong = np.array(strengths[:count])
+    return (u * strong @ v.T).reshape(size), (strong[0] * v[:, 0]).reshape(rows, columns)
+
+
+def both(a: Array) -> list[dict[str, Array]]:
+    """The map and the share by numpy in float64, and by nodes."""
+
+    def call(xp: Any, a: Any) -> dict[str, Any]:
+        return dict(zip(("map", "share"), xp.principal(a), strict=True))
+
+    return [call(NUMPY, np.asarray(wide(a))), from_nodes(call, a)]
+
+
+def up_to_sign(maps: Array, like: Array) -> Array:
+    signs = np.sign((maps * like).sum(axis=(-2, -1), keepdims=True))
+    return np.asarray(maps * signs)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("strengths", "tolerance"),
+    [
+        ((7.0, 3.0, 2.0, 0.1), 3e-6),
+        ((1e-6, 1e-7), 3e-6),
+        ((3e5, 2e5), 3e-6),
+        ((1.0, 0.995, 0.3), 1e-4),  # squares 1 % apart
+    ],
+)
+def test_the_first_principal_direction(
+    size: tuple[int, ...], strengths: tuple[float, ...], tolerance: float
+) -> None:
+    random = np.random.default_rng(0)
+    drawn = [volume(random, strengths, size) for _ in range(3)]
+    a, maps = (np.stack(parts).astype(np.float32) for parts in zip(*drawn, strict=True))
+    squares = np.array(strengths[: min(len(strengths), size[0], size[1] * size[2])]) ** 2
+    for found, close in zip(both(a), (tolerance, tolerance), strict=True):
+        assert_allclose(up_to_sign(found["map"], maps), maps, atol=close * np.abs(maps).max())
+        assert_allclose(found["share"], np.full(3, squares[0] / squares.sum()), rtol=close)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_of_equal_directions_any_may_be_taken(size: tuple[int, ...]) -> None:
+    a, _ = volume(np.random.default_rng(1), (2.0, 2.0, 1.0), size)
+    count = min(size[0], size[1] * size[2], 3)
+    for found in both(a[None].astype(np.float32)):
+        assert_allclose((found["map"] ** 2).sum(), 4, rtol=1e-5)
+        assert_allclose(found["share"], [4 / sum([4, 4, 1][:count])], rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_volume_of_zeros_beside_another(size: tuple[int, ...]) -> None:
+    a, own = volume(np.random.default_rng(2), (2.0, 1.0), size)
+    for found in both(np.stack([np.zeros(size), a]).astype(np.float32)):
+        assert_array_equal(found["map"][0], np.zeros(size[1:]))
+        assert found["share"][0] == 0
+        assert_allclose(up_to_sign(found["map"][1], own), own, atol=1e-5)
