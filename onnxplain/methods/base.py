@@ -304,8 +304,3 @@ def rows_and_columns(
         )
     rows, columns = scene.spatial
     return rows, columns
-
-
-def relu(values: FloatArray) -> FloatArray:
-    """Negative values set to zero."""
-    return np.maximum(values, np.float32(0))

@@ -24,7 +24,7 @@ from onnxplain.tensors import Array, FloatArray
 _BYTES = 24
 """What a neuron keeps for one target: three sums in float64."""
 
-_LARGEST = 2**28
+MOST_BYTES = 2**28
 """Bytes that the sums may take: with many layers, fewer targets share a forward pass."""
 
 
@@ -68,7 +68,7 @@ class SmoothGradCAMPlusPlus(LayerMapsMethod, SampledMethod):
         chosen = [self._chosen(subject.at(layer)) for layer in subject.layers]
         points = noisy(subject.x, self.noise, self.samples, self.seed)
         neurons = sum(own.size for own in chosen)
-        most = max(1, min(TARGETS_AT_ONCE, _LARGEST // (_BYTES * neurons)))
+        most = max(1, min(TARGETS_AT_ONCE, MOST_BYTES // (_BYTES * neurons)))
         spent = Counter(forward_passes=1)
         groups = []
         for some in target_chunks(len(subject.scores), most):

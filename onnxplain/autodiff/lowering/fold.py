@@ -24,12 +24,12 @@ def fold_constants(model: Model) -> Model:
     are, and so does everything that is computed from them.
     """
     changed = model
-    while (folded := _folded_once(changed)) is not None:
+    while (folded := folded_once(changed)) is not None:
         changed = folded
     return model if changed is model else _without_dead_nodes(changed)
 
 
-def _folded_once(model: Model) -> Model | None:
+def folded_once(model: Model) -> Model | None:
     """None where nothing is left to fold.
 
     What is folded may tell the shapes of other tensors, so that more can be folded afterwards.

@@ -130,8 +130,8 @@ def chain(blocks: int) -> ModelProto:
 def test_a_long_chain_of_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two visits are enough, one of them to see that nothing is left."""
     visits = []
-    visit = fold._folded_once
-    monkeypatch.setattr(fold, "_folded_once", lambda model: visits.append(1) or visit(model))
+    visit = fold.folded_once
+    monkeypatch.setattr(fold, "folded_once", lambda model: visits.append(1) or visit(model))
     changed = agreeing(chain(20), fold_constants, {"x0": normal(2, 12)})
     assert operators(changed) == ["Reshape"] * 20
     specs = infer_specs(changed.proto)
