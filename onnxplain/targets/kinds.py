@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
@@ -293,7 +294,7 @@ class Similarity(Target):
 
     def check(self, shape: tuple[int, ...]) -> None:
         """See `Target`: the reference has the answer's size."""
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         if size != self._unit.size:
             raise TargetError(f"The reference has {self._unit.size} elements, the answer {size}.")
 
@@ -327,7 +328,7 @@ def class_count(shape: tuple[int, ...]) -> int:
             f"{maps}explain one element by its index, as in --target {middle(shape)}, or a "
             "weighted sum with onnxplain.targets.Mask."
         )
-    return int(np.prod(shape))
+    return math.prod(shape)
 
 
 def is_one_number_per_class(shape: tuple[int, ...]) -> bool:
