@@ -30,7 +30,8 @@ class Reading:
     the softmax of the tensor along `axis`, or with None the sigmoid of each element; the model
     itself computes no such numbers, and `problem` says why that cannot be done. `quantization` is
     what integers of the tensor stand for. `raw` says that no activation was found, though the
-    values are probabilities; `single` that there is only one value.
+    values are probabilities; `single` that there is only one value. Where it is not `known` yet
+    whether that is so, the values of each sample decide.
     """
 
     tensor: str
@@ -42,11 +43,19 @@ class Reading:
     quantization: Quantization | None = None
     raw: bool = False
     single: bool = False
+    known: bool = True
 
     @property
     def key(self) -> Hashable:
         """What graphs that read scores differ in."""
-        return self.tensor, self._is_logarithm, self.adds, self.axis, self.quantization
+        return (
+            self.tensor,
+            self._is_logarithm,
+            self.adds,
+            self.axis,
+            self.quantization,
+            self.known,
+        )
 
     def numbers(self, xp: Namespace, values: Any) -> Any:
         """The scores, from float values of the tensor.
@@ -60,7 +69,8 @@ class Reading:
             return values
         if self.problem:
             raise TargetError(self.problem)
-        return xp.sigmoid(values) if self.axis is None else xp.softmax(values, axis=self.axis)
+        made = xp.sigmoid(values) if self.axis is None else xp.softmax(values, axis=self.axis)
+        return made if self.known else _unless_probabilities(xp, values, made)
 
     def score(self, xp: Namespace, target: Target, values: Any, **parameters: Any) -> Any:
         """The number of a target for each sample, (N,), from values of the tensor as floats."""
@@ -102,12 +112,8 @@ class Reading:
         if self.activation != "none":
             return self
         raw, single = _are_probabilities(values), values.size == 1
-        return replace(self, adds=self.adds and not (raw or single), raw=raw, single=single)
-
-    @property
-    def needs_values(self) -> bool:
-        """Whether `settled` may change what is computed."""
-        return self.adds
+        adds = self.adds and not (raw or single)
+        return replace(self, adds=adds, raw=raw, single=single, known=True)
 
     @property
     def warning(self) -> str:
@@ -150,7 +156,7 @@ def read(score: ScoreTensor, kind: ScoreKind, class_axis: ClassAxis, shape: Shap
     if score.activation != "none":
         return Reading(score.probability, kind, score.activation)
     axis, problem = _normal_axis(shape, lambda: class_axis(score.probability))
-    return Reading(score.probability, kind, score.activation, True, axis, problem)
+    return Reading(score.probability, kind, score.activation, True, axis, problem, known=False)
 
 
 _SUM = 1e-3
@@ -167,6 +173,17 @@ def _are_probabilities(values: Array) -> bool:
     if not (values.size > 1 and values.min() >= 0 and values.max() <= 1):
         return False
     return values.size > 2 or abs(float(values.sum()) - 1) <= _SUM
+
+
+def _unless_probabilities(xp: Namespace, values: Any, made: Any) -> Any:
+    """For each sample `made`, or its values as they are: see `Reading.settled`."""
+    sizes = values.shape[1:]
+    if prod(sizes) == 1:
+        return values
+    every = tuple(range(-len(sizes), 0))
+    least, most, total = (f(values, every, keepdims=True) for f in (xp.min, xp.max, xp.sum))
+    kept = xp.where(least < 0, made, xp.where(most > 1, made, values))
+    return xp.where(xp.abs(total - 1) > _SUM, made, kept) if prod(sizes) == 2 else kept
 
 
 def _normal_axis(shape: Shape, class_axis: Callable[[], int | None]) -> tuple[int | None, str]:

@@ -189,7 +189,7 @@ class ExplainedModel:
         method.check_model(anatomy)
         shape = anatomy.shapes.get(reading.tensor)
         targets, plain_runs, activation = None, 0, None
-        if shape is not None and not reading.needs_values:
+        if shape is not None and (reading.known or not method.distributes):
             shape = (1, *shape[1:])
             targets = self._expected(asked, shape)
         if targets is None:

@@ -151,6 +151,30 @@ def test_probabilities_behind_something_that_is_not_known_are_not_squashed_again
     assert "taken for probabilities as they are" in warning
 
 
+@pytest.mark.parametrize(
+    ("rows", "probabilities"),
+    [
+        ([[0.2, 0.9, 0.4], [0.2, 1.1, 0.4], [-0.1, 0.9, 0.4]], [True, False, False]),
+        ([[0.2, 0.8], [0.2, 0.9]], [True, False]),  # two of them add up to 1
+        ([[0.4], [7]], [True, True]),  # one alone may be anything
+    ],
+)
+def test_each_sample_of_a_batch_tells_whether_it_holds_probabilities(
+    rows: list[list[float]], probabilities: list[bool]
+) -> None:
+    x = np.array(rows, np.float32)
+    classes = x.shape[1]
+    text = f"g (float[N,{classes}] x) => (float[N,{classes}] y) {{ y = MatMul(x, w) }}"
+    explainer = Explainer(model(text, w=np.eye(classes, dtype=np.float32)), batch_size=len(x))
+    found = explainer.attribute(x, "gradient", 0, score="probability")
+    made = softmax(x.astype(np.float64), axis=1)
+    first = np.eye(classes)[0]
+    slopes = made[:, :1] * (first - made)
+    kept = np.array(probabilities)
+    assert_allclose(found.scores, np.where(kept, x[:, 0], made[:, 0]), rtol=1e-6)
+    assert_allclose(found.values, np.where(kept[:, None], first, slopes), rtol=1e-5)
+
+
 def test_a_score_is_called_what_it_is(net_r: Explainer) -> None:
     angle = net_r.explain(PICTURE, "occlusion", Similarity(np.ones(5)), window=8)
     assert angle.score_kind == "similarity"

@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from onnxplain import Explainer, sanity_check
 from onnxplain.errors import TargetError
 from onnxplain.methods.registry import METHODS
+from onnxplain.runtime.session import Session
 from onnxplain.targets import Region
 
 PICTURE = noise_picture(6, 8)
@@ -52,6 +53,23 @@ def test_the_gradient_of_a_mean_over_a_region(form: str, target: Any, index: int
     assert found.target.region is not None
     assert found.target.region.pixels == region.sum()
     assert found.target.region.grid == (6, 8)
+
+
+def test_a_pass_for_a_region_starts_from_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run that tells the region gives the activation, too."""
+    text = """g (float[N,3,6,8] x) => (float[N,4,6,8] y) { a = Abs(x) y = Conv(a, k) }"""
+    explained = Explainer(model(text, k=MIX[..., None, None]), preprocess=AS_IT_IS)
+    explained.explain(PICTURE, "hirescam", 2, layer="a")
+    fed: list[set[str]] = []
+    run = Session.run
+
+    def spied(self: Session, feeds: Any, *arguments: Any) -> Any:
+        fed.append(set(feeds) & set(self.inputs))
+        return run(self, feeds, *arguments)
+
+    monkeypatch.setattr(Session, "run", spied)
+    explained.explain(PICTURE, "hirescam", 2, layer="a")
+    assert [feeds & {"a", "x"} for feeds in fed] == [{"x"}, {"a"}]
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -61,8 +61,7 @@ def test_legrad_of_several_targets_takes_one_pass(score: str) -> None:
     explainer.explain(picture, "legrad", 0, score=score)  # the graph is checked once
     before = explainer.session_runs
     found = explainer.explain_each(picture, "legrad", classes, score=score)
-    # Where the answer must tell whether it holds probabilities, a plain forward comes first.
-    assert explainer.session_runs - before == 1 + (score == "probability")
+    assert explainer.session_runs - before == 1
     assert found[0].diagnostics["forward_passes"] == explainer.session_runs - before
     for one, index in zip(found, classes, strict=True):
         expected = on_grid(net, legrad(net, x, index, **link))
