@@ -2,8 +2,9 @@
 
 Each model is measured in a process of its own, because the threads of other sessions go on spinning
 for a while. Every figure is a median, in plain forwards of the same model at batch 1 on all threads
-that were measured in the same rounds. A bare graph is the model with gradients by the layer or the
-input, run by ONNX Runtime with a seed that is fed.
+that were measured in the same rounds. The second figure of a call is that of its bare graph: the
+model with the gradient that the method wants, by the method's own rules, run by ONNX Runtime with a
+seed that is fed.
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ import onnxruntime as ort
 import onnxplain
 from onnxplain.autodiff.differentiate import SEED, differentiate
 from onnxplain.autodiff.lowering import lower
+from onnxplain.autodiff.rules import STANDARD
 from onnxplain.errors import OnnxplainError
-from onnxplain.model.model import Model
+from onnxplain.execution.wants import InputGradient, LayerGradient
+from onnxplain.methods.base import Method, SinglePassMethod
+from onnxplain.methods.registry import make_method
 from onnxplain.tensors import Array
 from onnxplain.transforms.fixed_batch import with_batch
 
@@ -53,6 +57,11 @@ class Call:
     options: Mapping[str, Any] = field(default_factory=dict)
     steps: int = 1
 
+    @property
+    def bare(self) -> str:
+        """What its bare graph is called."""
+        return f"bare {self.method}"
+
 
 CALLS = (
     Call("gradcam"),
@@ -64,24 +73,18 @@ CALLS = (
     Call("smoothgrad", {"samples": _STEPS}, _STEPS),
 )
 
-_BARE = ("bare, layer", "bare, input")
-
 
 def measure(path: Path, rounds: int) -> dict[str, float]:
-    """Milliseconds of a plain forward, then forwards of each bare graph and call, on one model."""
+    """Milliseconds of a plain forward, then forwards of each call and its bare graph, one model."""
     explainer = onnxplain.Explainer(path, provider="cpu")
-    name, score = explainer.input.name, explainer.score_tensor.logit
+    name = explainer.input.name
     shape = [d if isinstance(d, int) else 224 for d in (explainer.input.shape or ())[1:]]
     x = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
     plain = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-    single = with_batch(explainer.model, name, 1)
-    by = (explainer.layer("auto", x).tensor, name)
     runs: dict[str, Run] = {"forward": lambda: plain.run(None, {name: x})}
-    runs |= {
-        title: _bare(single, score, one, {name: x}) for title, one in zip(_BARE, by, strict=True)
-    }
     for call in CALLS:
         runs[call.method] = _attribute(explainer, x, call)
+        runs[call.bare] = _bare(explainer, x, make_method(call.method, call.options))
     seconds = _medians(runs, rounds)
     forward = seconds.pop("forward")
     for call in CALLS:
@@ -113,15 +116,21 @@ def measure_files(path: Path, rounds: int) -> dict[str, float]:
     return {"forward": 1000 * forward} | {name: s / forward for name, s in seconds.items()}
 
 
-def _bare(model: Model, score: str, by: str, feeds: Mapping[str, Array]) -> Run:
-    graph = differentiate(lower(model), score, [by], [score])
+def _bare(explainer: onnxplain.Explainer, x: Array, method: Method) -> Run:
+    """One run of the gradient that a method wants; of the input, where it asks for many."""
+    wants = method.wants if isinstance(method, SinglePassMethod) else ()
+    rules = next((want.rules for want in wants if isinstance(want, InputGradient)), STANDARD)
+    name, score = explainer.input.name, explainer.score_tensor.logit
+    by = explainer.layer("auto", x).tensor if LayerGradient() in wants else name
+    model = lower(with_batch(explainer.model, name, 1))
+    graph = differentiate(model, score, [by], [score], rules)
     session = ort.InferenceSession(
         graph.proto.SerializeToString(), providers=["CPUExecutionProvider"]
     )
     (declared,) = (value for value in session.get_inputs() if value.name == SEED)
     seed = np.zeros([d if isinstance(d, int) else 1 for d in declared.shape], np.float32)
     seed.reshape(-1)[0] = 1
-    return lambda: session.run(None, {**feeds, SEED: seed})
+    return lambda: session.run(None, {name: x, SEED: seed})
 
 
 def _attribute(explainer: onnxplain.Explainer, x: Array, call: Call) -> Run:
@@ -168,9 +177,18 @@ def _alone(
         return pool.apply(measured, (path, rounds))
 
 
-def _row(name: str, found: Mapping[str, float]) -> str:
+def _row(name: str, forward: float, *cells: str) -> str:
+    return f"| {name} | {forward:.1f} | {' | '.join(cells)} |"
+
+
+def _calls(name: str, found: Mapping[str, float]) -> str:
+    pairs = (f"{found[call.method]:.2f} / {found[call.bare]:.2f}" for call in CALLS)
+    return _row(name, found["forward"], *pairs)
+
+
+def _files(name: str, found: Mapping[str, float]) -> str:
     forward, *others = found.values()
-    return f"| {name} | {forward:.1f} | " + " | ".join(f"{ratio:.2f}" for ratio in others) + " |"
+    return _row(name, forward, *(f"{ratio:.2f}" for ratio in others))
 
 
 def _head(*columns: str) -> str:
@@ -183,13 +201,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     print(f"onnxruntime {ort.__version__}, {os.cpu_count()} cores, {platform.machine()}\n")
-    print(_head("model", "forward, ms", *_BARE, *(call.method for call in CALLS)))
+    print("Calls / their bare graphs:\n")
+    print(_head("model", "forward, ms", *(call.method for call in CALLS)))
     for path in given.files:
-        print(_row(path.stem, _alone(measure, path, given.rounds)), flush=True)
+        print(_calls(path.stem, _alone(measure, path, given.rounds)), flush=True)
     print("\nFrom a picture of 400 x 400 to files, gradcam:\n")
     columns = "decode", "explain", "npy and json", "npy, json and png"
     print(_head("model", "forward, ms", *columns))
-    print(_row(_DEFAULT[0].stem, _alone(measure_files, _DEFAULT[0], given.rounds)), flush=True)
+    print(_files(_DEFAULT[0].stem, _alone(measure_files, _DEFAULT[0], given.rounds)), flush=True)
 
 
 if __name__ == "__main__":
