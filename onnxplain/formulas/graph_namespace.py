@@ -164,6 +164,16 @@ class GraphNamespace:
         dims = (*broadcast(a.dims[:-2], b.dims[:-2]), a.dims[-2], b.dims[-1])
         return a.made("MatMul", b.tensor, dims=dims)
 
+    def weighted(self, weights: GraphArray, a: GraphArray) -> GraphArray:
+        """See `Namespace`; as a product of matrices, which reads the activation only once."""
+        if weights.dims[-2:] != (1, 1):
+            return self.sum(weights * a, axis=-3)
+        g = self.builder
+        row = g.Reshape(weights.tensor, np.array([0, 1, -1]))
+        cells = g.MatMul(row, g.Reshape(a.tensor, np.array([0, 0, -1])))
+        grid = g.Concat(np.array([0]), g.Shape(a.tensor, start=2), axis=0)
+        return GraphArray(g, g.Reshape(cells, grid), (a.dims[0], *a.dims[2:]))
+
     def flatten(self, a: GraphArray) -> GraphArray:
         """See `Namespace`."""
         inner = a.dims[1:]

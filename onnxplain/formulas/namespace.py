@@ -47,6 +47,12 @@ class Namespace(Protocol):
     def matmul(self, a: Any, b: Any) -> Any:
         """Matrix products over the last two axes."""
 
+    def weighted(self, weights: Any, a: Any) -> Any:
+        """Σ_k w_k A^k, (..., rows, columns).
+
+        `weights` are (..., channels, 1, 1), or one for each cell, as `a`.
+        """
+
     def flatten(self, a: Any) -> Any:
         """Each sample as one row, (N, ...) to (N, elements)."""
 
@@ -76,11 +82,6 @@ def relu(xp: Namespace, a: Any) -> Any:
     return xp.maximum(a, 0.0)
 
 
-def weighted(xp: Namespace, weights: Any, a: Any) -> Any:
-    """Σ_k w_k A^k, (..., rows, columns): `weights` are (..., channels, 1, 1)."""
-    return xp.sum(weights * a, axis=-3)
-
-
 def quotient(xp: Namespace, a: Any, b: Any) -> Any:
     """A / b, and 0 where b is 0."""
     zero = b == 0
@@ -89,7 +90,7 @@ def quotient(xp: Namespace, a: Any, b: Any) -> Any:
 
 def largest(xp: Namespace, a: Any, axis: Axes) -> Any:
     """The largest absolute value over axes."""
-    return xp.max(xp.abs(a), axis=axis)
+    return xp.maximum(xp.max(a, axis=axis), -xp.min(a, axis=axis))
 
 
 def interpolation_sizes(shape: Sequence[int | None]) -> tuple[int, int]:

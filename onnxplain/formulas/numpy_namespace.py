@@ -52,6 +52,11 @@ class NumpyNamespace:
         return np.asarray(powers / powers.sum(axis=axis, keepdims=True))
 
     @staticmethod
+    def weighted(weights: Array, a: Array) -> Array:
+        """See `Namespace`."""
+        return np.asarray((weights * a).sum(axis=-3))
+
+    @staticmethod
     def flatten(a: Array) -> Array:
         """See `Namespace`."""
         return a.reshape(len(a), -1)

@@ -12,7 +12,7 @@ from onnxplain.analysis.layers import Layer
 from onnxplain.errors import LayerError
 from onnxplain.execution.subject import Anatomy
 from onnxplain.execution.wants import Activation, ClassWeights, Want
-from onnxplain.formulas.namespace import Namespace, weighted
+from onnxplain.formulas.namespace import Namespace
 from onnxplain.methods.base import LayerMethod, SinglePassMethod
 from onnxplain.methods.layer_maps import LayerMapsMethod
 from onnxplain.methods.options import Channel
@@ -57,7 +57,7 @@ class CAM(SinglePassMethod):
 
     def map(self, xp: Namespace, w: Any, a: Any) -> Any:
         """See the class."""
-        return weighted(xp, w, a)
+        return xp.weighted(w, a)
 
     def facts(self, anatomy: Anatomy) -> dict[str, Any]:
         """How the activation is pooled."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from onnxplain.execution.wants import Activation, LayerGradient, Want
-from onnxplain.formulas.namespace import Namespace, largest, quotient, relu, weighted
+from onnxplain.formulas.namespace import Namespace, largest, quotient, relu
 from onnxplain.methods.base import SinglePassMethod
 from onnxplain.methods.layer_maps import LayerMapsMethod
 from onnxplain.methods.options import Option, Switch
@@ -89,7 +89,7 @@ class GradientCAM(LayerMapsMethod, SinglePassMethod):
 
 def mean_weighted(xp: Namespace, a: Any, g: Any) -> Any:
     """Σ_k α_k A^k, with the means α_k of g^k over the cells."""
-    return weighted(xp, xp.mean(g, axis=CELLS, keepdims=True), a)
+    return xp.weighted(xp.mean(g, axis=CELLS, keepdims=True), a)
 
 
 def net(xp: Namespace, product: Any) -> Any:
@@ -150,7 +150,7 @@ class GradCAMPlusPlus(GradientCAM):
     def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""
         weights = pixel_weights(xp, g**2, g**3, a) * relu(xp, g)
-        return relu(xp, weighted(xp, xp.sum(weights, axis=CELLS, keepdims=True), a))
+        return relu(xp, xp.weighted(xp.sum(weights, axis=CELLS, keepdims=True), a))
 
 
 def pixel_weights(xp: Namespace, second: Any, third: Any, a: Any) -> Any:
@@ -176,7 +176,7 @@ class XGradCAM(GradientCAM):
         """See the class."""
         total = xp.sum(a, axis=CELLS, keepdims=True)
         product = xp.sum(a * g, axis=CELLS, keepdims=True)
-        return relu(xp, weighted(xp, quotient(xp, product, total), a))
+        return relu(xp, xp.weighted(quotient(xp, product, total), a))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +220,7 @@ class LayerCAM(GradientCAM):
 
     def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""
-        return relu(xp, weighted(xp, relu(xp, g), a))
+        return relu(xp, xp.weighted(relu(xp, g), a))
 
 
 @dataclass(frozen=True, kw_only=True)

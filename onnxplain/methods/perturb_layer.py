@@ -9,7 +9,7 @@ import numpy as np
 
 from onnxplain.errors import LayerError, MapError
 from onnxplain.execution.subject import Subject
-from onnxplain.formulas.namespace import Namespace, relu, weighted
+from onnxplain.formulas.namespace import Namespace, relu
 from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.methods.base import Maps, collect
 from onnxplain.methods.layer_maps import SampledLayerMethod
@@ -31,7 +31,7 @@ class AblationCAM(SampledLayerMethod):
 
     def map(self, xp: Namespace, a: Any, score: Any, without: Any) -> Any:
         """The formula; `score` is (..., 1, 1, 1), and S_k, `without`, (..., channels, 1, 1)."""
-        return relu(xp, weighted(xp, (score - without) / score, a))
+        return relu(xp, xp.weighted((score - without) / score, a))
 
     def map_at(self, subject: Subject) -> Maps:
         """See `SampledLayerMethod`.

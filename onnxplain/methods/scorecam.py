@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from onnxplain.execution.subject import Subject
-from onnxplain.formulas.namespace import Namespace, relu, weighted
+from onnxplain.formulas.namespace import Namespace, relu
 from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.methods.base import Maps, collect, rows_and_columns
 from onnxplain.methods.layer_maps import SampledLayerMethod
@@ -37,7 +37,7 @@ class ScoreCAM(SampledLayerMethod):
 
     def map(self, xp: Namespace, a: Any, gains: Any) -> Any:
         """The formula; `gains` are C, (..., channels, 1, 1)."""
-        return relu(xp, weighted(xp, xp.softmax(gains, axis=-3), a))
+        return relu(xp, xp.weighted(xp.softmax(gains, axis=-3), a))
 
     def map_at(self, subject: Subject) -> Maps:
         """See `SampledLayerMethod`.

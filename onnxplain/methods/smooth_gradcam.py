@@ -12,7 +12,7 @@ import numpy as np
 from onnxplain.errors import LayerError, OptionError
 from onnxplain.execution.points import TARGETS_AT_ONCE, target_chunks
 from onnxplain.execution.subject import Gradients, Subject
-from onnxplain.formulas.namespace import relu, weighted
+from onnxplain.formulas.namespace import relu
 from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.methods.base import Maps, SampledMethod
 from onnxplain.methods.gradcam import CELLS, pixel_weights
@@ -152,6 +152,6 @@ def _map(means: _Means, chosen: Array) -> FloatArray:
     maps = []
     for first, second, third in means.powers:
         weights = pixel_weights(NUMPY, second, third, a) * relu(NUMPY, first) * chosen
-        means = weights.sum(axis=CELLS, keepdims=True)
-        maps.append(relu(NUMPY, weighted(NUMPY, means, a)))
+        totals = weights.sum(axis=CELLS, keepdims=True)
+        maps.append(relu(NUMPY, NUMPY.weighted(totals, a)))
     return np.stack(maps).astype(np.float32)

@@ -91,6 +91,17 @@ def matmul(random: Random) -> Made:
     return lambda xp, a, b: xp.matmul(a, b), lambda a, b: np.einsum("...ij,...jk", a, b), [a, b]
 
 
+def weighted(random: Random) -> Made:
+    n, channels, *grid = shape(random)
+    a = floats(random, n, channels, *grid)
+    weights = floats(random, n, channels, *(grid if random.integers(2) else (1, 1)))
+
+    def plain(weights: Array, a: Array) -> Array:
+        return np.einsum("nkij,nkij->nij", np.broadcast_to(weights, a.shape), a)
+
+    return lambda xp, weights, a: xp.weighted(weights, a), plain, [weights, a]
+
+
 def flatten(random: Random) -> Made:
     a = floats(random, *shape(random))
     return lambda xp, a: xp.flatten(a), lambda a: a.reshape(len(a), -1), [a]
@@ -142,6 +153,7 @@ CASES: dict[str, Callable[[Random], Made]] = {
     "maximum": maximum,
     "where": where,
     "matmul": matmul,
+    "weighted": weighted,
     "flatten": flatten,
     "take": take,
     "ranked": ranked,
