@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from copy import deepcopy
 from pathlib import Path
 
 import onnx
@@ -33,9 +34,7 @@ def load(source: ModelSource) -> Model:
             data is missing, too short, or outside the model's folder.
     """
     if isinstance(source, ModelProto):
-        proto = ModelProto()
-        proto.CopyFrom(source)
-        return _finish(proto, path=None, sha256=_hash_proto(source))
+        return _finish(deepcopy(source), path=None, sha256=_hash_proto(source))
     if isinstance(source, bytes):
         proto = _parse(source, "these bytes")
         return _finish(proto, path=None, sha256=hashlib.sha256(source).hexdigest())

@@ -5,11 +5,11 @@ from __future__ import annotations
 from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.inliner import inline_local_functions
 
 from onnxplain.model.graph_index import attributes, reads
-from onnxplain.model.operators import MICROSOFT, STANDARD_DOMAINS
+from onnxplain.model.operators import MICROSOFT, key_of
 
 
 def normalize(proto: ModelProto) -> ModelProto:
@@ -19,109 +19,90 @@ def normalize(proto: ModelProto) -> ModelProto:
     """
     if proto.functions:
         proto = inline_local_functions(proto)
-    _lift_constants(proto)
-    _split_skips(proto)
-    _drop_initializers_from_inputs(proto)
-    _sort_nodes(proto)
+    graph = proto.graph
+    nodes: list[NodeProto] = []
+    for node in graph.node:
+        if (tensor := _constant_tensor(node)) is not None:
+            graph.initializer.append(tensor)
+        else:
+            nodes.extend(_parted(node) if _gives_its_sum(node) else [node])
+    nodes = _sorted(nodes)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    _drop_initializers_from_inputs(graph)
     # Below IR 4 an initializer that is no input is invalid.
     proto.ir_version = max(proto.ir_version, 4)
     return proto
 
 
-def _lift_constants(proto: ModelProto) -> None:
-    kept: list[NodeProto] = []
-    for node in proto.graph.node:
-        tensor = _constant_tensor(node)
-        if tensor is None:
-            kept.append(node)
-        else:
-            proto.graph.initializer.append(tensor)
-    if len(kept) < len(proto.graph.node):
-        del proto.graph.node[:]
-        proto.graph.node.extend(kept)
+_NUMBERS = {
+    "value_float": np.float32,
+    "value_floats": np.float32,
+    "value_int": np.int64,
+    "value_ints": np.int64,
+}
+"""Attributes that state a constant as numbers, and its type."""
 
 
 def _constant_tensor(node: NodeProto) -> TensorProto | None:
-    if node.op_type != "Constant" or node.domain not in STANDARD_DOMAINS:
+    """What a Constant holds, under the name of its output; None for other nodes."""
+    if key_of(node) != ("", "Constant"):
         return None
-    values = attributes(node)
-    if "value" in values:
-        tensor = TensorProto()
-        tensor.CopyFrom(values["value"])
-        tensor.name = node.output[0]
-        return tensor
-    for name, kind in (
-        ("value_float", TensorProto.FLOAT),
-        ("value_floats", TensorProto.FLOAT),
-        ("value_int", TensorProto.INT64),
-        ("value_ints", TensorProto.INT64),
-    ):
-        if name in values:
-            dtype = helper.tensor_dtype_to_np_dtype(kind)
-            array = np.asarray(values[name], dtype=dtype)
-            return numpy_helper.from_array(array, node.output[0])
+    for name, value in attributes(node).items():
+        if name in _NUMBERS:
+            return numpy_helper.from_array(np.asarray(value, _NUMBERS[name]), node.output[0])
+        if name == "value":
+            value.name = node.output[0]
+            return value  # type: ignore[no-any-return]
     return None
 
 
-def _split_skips(proto: ModelProto) -> None:
-    """Part a fused sum and normalisation where the sum is read too.
+def _gives_its_sum(node: NodeProto) -> bool:
+    """Whether a node is a fused sum and normalisation of which the sum is read too."""
+    return key_of(node) == (MICROSOFT, "SkipLayerNormalization") and any(node.output[3:])
+
+
+def _parted(node: NodeProto) -> list[NodeProto]:
+    """A fused sum and normalisation as two or three nodes.
 
     The sum is what all of a transformer's way leads through; fused, no tensor is. Up to rounding
     the answers stay the same.
     """
-    nodes = list(proto.graph.node)
-    if any(_gives_its_sum(node) for node in nodes):
-        parts = [_parted(node) if _gives_its_sum(node) else [node] for node in nodes]
-        del proto.graph.node[:]
-        proto.graph.node.extend(part for some in parts for part in some)
-
-
-def _gives_its_sum(node: NodeProto) -> bool:
-    fused = node.op_type == "SkipLayerNormalization" and node.domain == MICROSOFT
-    return fused and any(node.output[3:])
-
-
-def _parted(node: NodeProto) -> list[NodeProto]:
     x, skip, gamma, beta, bias = [*node.input, "", ""][:5]
     *normalised, total = node.output
     first = f"{total}/without_bias" if bias else total
-    epsilon = attributes(node).get("epsilon", 1e-12)
-    added = [helper.make_node("Add", [x, skip], [first], first)]
+    parts = [helper.make_node("Add", [x, skip], [first], first)]
     if bias:
-        added.append(helper.make_node("Add", [first, bias], [total], total))
-    scale = [total, gamma, beta] if beta else [total, gamma]
+        parts.append(helper.make_node("Add", [first, bias], [total], total))
     while normalised and not normalised[-1]:
         normalised.pop()
-    if not normalised:
-        return added
-    return [
-        *added,
-        helper.make_node("LayerNormalization", scale, normalised, node.name, epsilon=epsilon),
-    ]
+    if normalised:
+        scale = [total, gamma, beta] if beta else [total, gamma]
+        epsilon = attributes(node).get("epsilon", 1e-12)
+        parts.append(
+            helper.make_node("LayerNormalization", scale, normalised, node.name, epsilon=epsilon)
+        )
+    return parts
 
 
-def _drop_initializers_from_inputs(proto: ModelProto) -> None:
+def _drop_initializers_from_inputs(graph: GraphProto) -> None:
     """IR 3 lists every initializer as an input; later versions do so to allow overriding."""
-    initializers = {tensor.name for tensor in proto.graph.initializer}
-    initializers.update(tensor.values.name for tensor in proto.graph.sparse_initializer)
-    true_inputs = [value for value in proto.graph.input if value.name not in initializers]
-    if len(true_inputs) < len(proto.graph.input):
-        del proto.graph.input[:]
-        proto.graph.input.extend(true_inputs)
+    initializers = {tensor.name for tensor in graph.initializer}
+    initializers.update(tensor.values.name for tensor in graph.sparse_initializer)
+    true_inputs = [value for value in graph.input if value.name not in initializers]
+    del graph.input[:]
+    graph.input.extend(true_inputs)
 
 
-def _sort_nodes(proto: ModelProto) -> None:
-    """Put each node after those that it reads from, as ONNX asks; ONNX Runtime takes any order."""
-    nodes = list(proto.graph.node)
+def _sorted(nodes: list[NodeProto]) -> list[NodeProto]:
+    """Each node after those that it reads from, as ONNX asks; ONNX Runtime takes any order."""
     makers = {name: i for i, node in enumerate(nodes) for name in node.output if name}
     before = {
         i: {makers[name] for name in reads(node) if name in makers} for i, node in enumerate(nodes)
     }
     if all(max(earlier, default=-1) < i for i, earlier in before.items()):
-        return
+        return nodes
     try:
-        order = list(TopologicalSorter(before).static_order())
+        return [nodes[i] for i in TopologicalSorter(before).static_order()]
     except CycleError:
-        return  # ONNX Runtime refuses it
-    del proto.graph.node[:]
-    proto.graph.node.extend(nodes[i] for i in order)
+        return nodes  # ONNX Runtime refuses it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from copy import deepcopy
 
 import numpy as np
 import onnx
@@ -349,8 +350,7 @@ def _clearest(known: TypeProto | None, found: TypeProto) -> TypeProto:
     dims, others = known.tensor_type.shape.dim, found.tensor_type.shape.dim
     if len(dims) != len(others):
         return found if found.tensor_type.HasField("shape") else known
-    clearest = TypeProto()
-    clearest.CopyFrom(known)
+    clearest = deepcopy(known)
     for dim, other in zip(clearest.tensor_type.shape.dim, others, strict=True):
         if other.HasField("dim_value"):
             dim.CopyFrom(other)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, helper, numpy_helper
 
 from onnxplain.analysis.transformer import Transformer
 from onnxplain.errors import LayerError
 from onnxplain.model.graph_index import GraphIndex
 from onnxplain.model.model import Model
+from onnxplain.tensors import TensorSpec
 from onnxplain.transforms.builder import PREFIX
+from onnxplain.transforms.extract import computed_name, fed, renamed, with_contents
 
 BLOCK_SCORES = PREFIX + "block_scores"
 """What `with_block_scores` adds: the scores of each block, one block after the other."""
@@ -21,7 +20,7 @@ BLOCK_SCORES = PREFIX + "block_scores"
 def with_block_scores(model: Model, blocks: Transformer, score: str, batch: int | str) -> Model:
     """The model with the score that each block would have if it were the last one.
 
-    What lies behind the last block reads the mean of a block's tokens, in the place of each of
+    What comes after the last block reads the mean of a block's tokens, in the place of each of
     them, and rounds nothing: where it is quantised, its ranges were measured for the last block's
     tokens, and would cut off those of others, and their gradients. The results are joined along the
     first axis as `BLOCK_SCORES`. Each block but the first reads the state before it from an input
@@ -29,68 +28,46 @@ def with_block_scores(model: Model, blocks: Transformer, score: str, batch: int 
     `without_cuts` undoes that.
 
     Raises:
-        LayerError: the tokens behind a block are not known.
+        LayerError: the tokens after a block are not known.
     """
     states = [state for state in blocks.states if state is not None]
     if len(states) < len(blocks.states):
         raise LayerError(
-            "The tokens behind each block of this transformer cannot be told from the graph, so "
+            "The tokens after each block of this transformer cannot be told from the graph, so "
             "no block has a score of its own: use attention_rollout or gradcam."
         )
-    graph_index = model.index
-    last = states[-1].tensor
+    graph_index, last = model.index, states[-1].tensor
     head = sorted(graph_index.descendants([last]) & graph_index.ancestors([score]))
-    proto = ModelProto()
-    proto.CopyFrom(model.proto)
-    nodes = proto.graph.node
-    cut = states[:-1]
-    for name in (state.tensor for state in cut):
-        made = nodes[graph_index.position[name]]
-        made.output[list(made.output).index(name)] = _made(name)
+    made = [last, *(name for i in head for name in graph_index.nodes[i].output if name)]
+    cut = [
+        TensorSpec(state.tensor, np.dtype(np.float32), (batch, *state.shape[1:]))
+        for state in states[:-1]
+    ]
+    cut_model = fed(model, *cut)
+    nodes, weights = cut_model.proto.graph.node, cut_model.proto.graph.initializer
     for block, state in enumerate(states):
-        source = state.tensor if state.tensor == last else _made(state.tensor)
+        source = last if state.tensor == last else computed_name(state.tensor)
         prefix = f"{PREFIX}block_{block}/"
         pool = f"{PREFIX}pool_{block}/"
         nodes.extend(_pooled(pool, source, prefix + last))
-        nodes.extend(
-            _renamed(_unrounded(graph_index, i), prefix, last, _behind(graph_index, head))
-            for i in head
-        )
+        names = {name: prefix + name for name in made}
+        nodes.extend(renamed(_unrounded(graph_index, i), names, prefix) for i in head)
         tokens = state.layout.axes.index("T")
         shape = [size if axis == tokens else 1 for axis, size in enumerate(state.shape)]
-        sizes = {"axis": [tokens], "shape": shape}
-        proto.graph.initializer.extend(
-            numpy_helper.from_array(np.array(size), pool + name) for name, size in sizes.items()
-        )
+        for name, size in {"axis": [tokens], "shape": shape}.items():
+            weights.append(numpy_helper.from_array(np.array(size), pool + name))
     scores = [f"{PREFIX}block_{block}/{score}" for block in range(len(states))]
     nodes.append(helper.make_node("Concat", scores, [BLOCK_SCORES], BLOCK_SCORES, axis=0))
-    proto.graph.input.extend(
-        helper.make_tensor_value_info(state.tensor, TensorProto.FLOAT, [batch, *state.shape[1:]])
-        for state in cut
-    )
-    return replace(model, proto=proto)
+    return cut_model
 
 
 def without_cuts(model: Model, blocks: Transformer) -> Model:
     """The model with the states between blocks themselves in place of the inputs for them."""
-    proto = ModelProto()
-    proto.CopyFrom(model.proto)
-    made = {_made(state.tensor): state.tensor for state in blocks.states[:-1] if state is not None}
-    for node in proto.graph.node:
-        for names in (node.input, node.output):
-            names[:] = [made.get(name, name) for name in names]
-    inputs = [value for value in proto.graph.input if value.name not in made.values()]
-    del proto.graph.input[:]
-    proto.graph.input.extend(inputs)
-    return replace(model, proto=proto)
-
-
-def _made(name: str) -> str:
-    return f"{PREFIX}made/{name}"
-
-
-def _behind(graph_index: GraphIndex, head: Sequence[int]) -> frozenset[str]:
-    return frozenset(name for i in head for name in graph_index.nodes[i].output if name)
+    cut = [state.tensor for state in blocks.states[:-1] if state is not None]
+    names = {computed_name(tensor): tensor for tensor in cut}
+    inputs = [value for value in model.proto.graph.input if value.name not in cut]
+    nodes = [renamed(node, names) for node in model.proto.graph.node]
+    return with_contents(model, node=nodes, input=inputs)
 
 
 def _pooled(prefix: str, source: str, result: str) -> list[NodeProto]:
@@ -112,13 +89,3 @@ def _unrounded(graph_index: GraphIndex, index: int) -> NodeProto:
     if any(reader.op_type != "DequantizeLinear" for reader in readers):
         return node
     return helper.make_node("Identity", node.input[:1], node.output, node.name)
-
-
-def _renamed(node: NodeProto, prefix: str, last: str, behind: frozenset[str]) -> NodeProto:
-    """A copy of a node behind the last block, which reads and makes tensors of its own."""
-    copy = NodeProto()
-    copy.CopyFrom(node)
-    copy.name = node.name and prefix + node.name  # two nodes may not share a name
-    for names in (copy.input, copy.output):
-        names[:] = [prefix + n if n == last or n in behind else n for n in names]
-    return copy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from copy import deepcopy
 
 from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
 
@@ -27,8 +28,7 @@ def make_batch_dynamic(model: ModelProto, inputs: Sequence[str]) -> ModelProto:
     Weights, references to external data, and the names of nodes, tensors, inputs and outputs stay
     as they are; nodes may be added and constant shapes replaced. Nothing is run.
     """
-    rebatched = ModelProto()
-    rebatched.CopyFrom(model)
+    rebatched = deepcopy(model)
     for node in rebatched.graph.node:
         _drop_inner_shapes(node)
     growth = Growth(rebatched, inputs)

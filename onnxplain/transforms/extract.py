@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
 from google.protobuf.message import Message
-from onnx import GraphProto, ModelProto, ValueInfoProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper
 
 from onnxplain.errors import ModelError
 from onnxplain.model.graph_index import GraphIndex, all_names, reads
@@ -68,23 +69,35 @@ def extract(
 
 def appended(model: Model, added: GraphProto) -> Model:
     """The model with more nodes after its own; `added` may bring inputs and weights."""
-    proto = ModelProto()
-    proto.CopyFrom(model.proto)
+    proto = deepcopy(model.proto)
     proto.graph.node.extend(added.node)
     proto.graph.initializer.extend(added.initializer)
     proto.graph.input.extend(added.input)
     return replace(model, proto=proto)
 
 
-def fed(model: Model, spec: TensorSpec) -> Model:
-    """The model with an inner tensor as one more input; what else it needs, it still computes."""
-    proto = ModelProto()
-    proto.CopyFrom(model.proto)
-    own = {spec.name: f"{PREFIX}computed/{spec.name}"}
+def computed_name(tensor: str) -> str:
+    """What a tensor that became an input is called where the model still computes it."""
+    return f"{PREFIX}computed/{tensor}"
+
+
+def fed(model: Model, *specs: TensorSpec) -> Model:
+    """The model with inner tensors as more inputs; what else it needs, it still computes."""
+    proto = deepcopy(model.proto)
+    own = {spec.name: computed_name(spec.name) for spec in specs}
     for node in proto.graph.node:
         node.output[:] = [own.get(name, name) for name in node.output]
-    proto.graph.input.append(_input(spec))
+    proto.graph.input.extend(map(_input, specs))
     return replace(model, proto=proto)
+
+
+def renamed(node: NodeProto, names: Mapping[str, str], prefix: str = "") -> NodeProto:
+    """A copy of a node that reads and makes tensors by other names, and has a name of its own."""
+    copy = deepcopy(node)
+    copy.name = node.name and prefix + node.name  # two nodes may not share a name
+    for tensors in (copy.input, copy.output):
+        tensors[:] = [names.get(name, name) for name in tensors]
+    return copy
 
 
 def with_contents(model: Model, **contents: Any) -> Model:

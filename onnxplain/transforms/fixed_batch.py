@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
-
-from onnx import ModelProto
 
 from onnxplain.model.model import Model
 
@@ -15,8 +14,7 @@ def with_batch(model: Model, input_name: str, size: int) -> Model:
     `input_name` is the input whose first axis is the batch; where that axis has a name, so has
     every other axis of the same name.
     """
-    proto = ModelProto()
-    proto.CopyFrom(model.proto)
+    proto = deepcopy(model.proto)
     shapes = {value.name: value.type.tensor_type.shape for value in proto.graph.input}
     if not shapes[input_name].dim:
         return model

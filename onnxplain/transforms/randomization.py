@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from onnx import ModelProto, TensorProto, numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from onnxplain.model.graph_index import reads
 from onnxplain.model.model import Model
-from onnxplain.transforms.extract import fields
+from onnxplain.transforms.extract import with_contents
 
 _FEWEST = 16
 """A weight with fewer elements is a scale, a padding or the like."""
 
 _WEIGHT_TYPES = frozenset(
-    {
-        TensorProto.FLOAT,
-        TensorProto.FLOAT16,
-        TensorProto.BFLOAT16,
-        TensorProto.DOUBLE,
-        TensorProto.INT8,
-        TensorProto.UINT8,
-    }
+    map(TensorProto.DataType.Value, "FLOAT FLOAT16 BFLOAT16 DOUBLE INT8 UINT8".split())
 )
 
 
@@ -63,12 +56,9 @@ def shuffled(model: Model, weights: Collection[str], seed: int) -> Model:
     So every weight keeps its distribution, and activations about their size. Weights kept as
     external data are read into the model.
     """
-    proto = ModelProto(**fields(model.proto, without=["graph"]))
-    proto.graph.CopyFrom(model.proto.graph)
-    for tensor in proto.graph.initializer:
-        if tensor.name in weights:
-            tensor.CopyFrom(_shuffled(tensor, model, seed))
-    return replace(model, proto=proto)
+    own = model.proto.graph.initializer
+    mixed = [_shuffled(t, model, seed) if t.name in weights else t for t in own]
+    return with_contents(model, initializer=mixed)
 
 
 def _is_weight(tensor: TensorProto) -> bool:
@@ -77,8 +67,7 @@ def _is_weight(tensor: TensorProto) -> bool:
 
 
 def _shuffled(tensor: TensorProto, model: Model, seed: int) -> TensorProto:
-    folder = "" if model.folder is None else str(model.folder)
-    array = numpy_helper.to_array(tensor, folder)
+    array = numpy_helper.to_array(tensor, str(model.folder or ""))
     own = np.random.default_rng([seed, *tensor.name.encode()])
     mixed = own.permutation(array.ravel()).reshape(array.shape)
     return numpy_helper.from_array(np.ascontiguousarray(mixed), tensor.name)
