@@ -19,7 +19,7 @@ from onnxplain.execution.scoring import Scored, seed_tensor, with_seeds
 from onnxplain.model.model import Model
 from onnxplain.model.quantization import rounds
 from onnxplain.recent import Recent
-from onnxplain.runtime.batching import BatchSize, Fastest, Fixed, in_batches
+from onnxplain.runtime.batching import BatchSize, Fastest, in_batches
 from onnxplain.tensors import Array, FloatArray
 from onnxplain.transforms.extract import with_outputs
 
@@ -177,10 +177,10 @@ class Derivatives:
 
     def _batch_size(self, key: Hashable, points: Points, exact: int | None) -> BatchSize:
         if isinstance(points, Following):
-            return Fixed(1)
+            return BatchSize(1)
         size = exact or self._runner.batch_size
         return self._sizes.get(
-            (key, exact), lambda: Fastest(_LARGEST) if size is None else Fixed(size)
+            (key, exact), lambda: Fastest(_LARGEST) if size is None else BatchSize(size)
         )
 
 

@@ -12,7 +12,7 @@ from onnxplain.analysis.batch_axis import has_fixed_batch
 from onnxplain.errors import ModelError, OptionError
 from onnxplain.model.model import Model
 from onnxplain.recent import Recent
-from onnxplain.runtime.batching import BatchSize, Fastest, Fixed, Progress, in_batches, silent
+from onnxplain.runtime.batching import BatchSize, Fastest, Progress, in_batches, silent
 from onnxplain.runtime.providers import choose_providers, device_of
 from onnxplain.runtime.session import Session
 from onnxplain.tensors import Array, FloatArray, TensorSpec
@@ -261,7 +261,7 @@ class Runner:
 
     def _batch_size_for(self, exact: int | None, device: str) -> BatchSize:
         size = exact or self.batch_size
-        return Fastest(_LARGEST_BATCH[device]) if size is None else Fixed(size)
+        return Fastest(_LARGEST_BATCH[device]) if size is None else BatchSize(size)
 
 
 def _three_samples(x: Array) -> list[Array]:

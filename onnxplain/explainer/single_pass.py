@@ -19,7 +19,7 @@ from onnxplain.execution.runner import Runner, fill
 from onnxplain.execution.scoring import Scored
 from onnxplain.methods.base import Computed, SinglePassMethod
 from onnxplain.recent import Recent
-from onnxplain.runtime.batching import BatchSize, Fastest, Fixed, in_batches, silent
+from onnxplain.runtime.batching import BatchSize, Fastest, in_batches, silent
 from onnxplain.runtime.session import Session
 from onnxplain.targets import Target
 from onnxplain.tensors import Array, FloatArray, TensorSpec
@@ -155,16 +155,16 @@ class SinglePass:
         runner = self._runner
         fixed = has_fixed_batch(runner.model.proto, runner.spec.name)
         if fixed is not None and fixed > 1:
-            return Fixed(fixed)
+            return BatchSize(fixed)
         if runner.batch_size == 1 or (
             runner.batch_size is None and len(explained) < _FEW[runner.device]
         ):
-            return Fixed(1)
+            return BatchSize(1)
         x = explained[0].scene.x.astype(runner.spec.dtype)
         if runner.batching(x, [asked.scored.reading.tensor]).exact == 1:
-            return Fixed(1)
+            return BatchSize(1)
         if runner.batch_size is not None:
-            return Fixed(runner.batch_size)
+            return BatchSize(runner.batch_size)
         key = type(asked.method), asked.scored.key, explained[0].scene.x.shape
         return self._sizes.get(key, lambda: Fastest(_LARGEST))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 from onnxplain.runtime.session import OutOfMemoryError
 from onnxplain.tensors import Array
@@ -17,43 +16,28 @@ def silent(done: int, total: int) -> None:
     """Report nothing."""
 
 
-class BatchSize(Protocol):
-    """How many samples the next run should hold."""
+class BatchSize:
+    """How many samples the next run should hold: a given number, halved when memory runs out."""
 
-    size: int
+    def __init__(self, size: int) -> None:
+        self.size = size
 
     def finished(self, samples: int, seconds: float) -> None:
         """Learn from a run that went well."""
 
     def shrink(self) -> None:
         """Learn that a run of `size` samples did not fit in memory."""
-
-    def answered(self, size: int) -> None:
-        """Learn how many bytes a run gives for each sample."""
-
-
-class Fixed:
-    """The batch size that the user or the model prescribes; halved only when memory runs out."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def finished(self, samples: int, seconds: float) -> None:
-        """See `BatchSize`."""
-
-    def shrink(self) -> None:
-        """See `BatchSize`."""
         self.size = max(1, self.size // 2)
 
     def answered(self, size: int) -> None:
-        """See `BatchSize`."""
+        """Learn how many bytes a run gives for each sample."""
 
 
 _LARGEST_RESULT = 2**28
 """Bytes. Maps of a thousand classes would fill the memory before a batch is slow."""
 
 
-class Fastest:
+class Fastest(BatchSize):
     """Doubles the batch while that makes a sample cheaper, then stays with the best size seen.
 
     Nothing is run for the sake of measuring: every batch does work that is wanted anyway. The first
@@ -61,7 +45,7 @@ class Fastest:
     """
 
     def __init__(self, limit: int) -> None:
-        self.size = 1
+        super().__init__(1)
         self._limit = limit
         self._best = (float("inf"), 1)
         self._runs_of_size = 0
@@ -76,13 +60,11 @@ class Fastest:
             return
         self._runs_of_size = 0
         cost = seconds / samples
-        if cost < 0.97 * self._best[0]:
+        cheaper = cost < 0.97 * self._best[0]
+        if cheaper:
             self._best = (cost, self.size)
-        elif self.size >= 4 * self._best[1]:
-            self._settle()
-            return
-        if self.size >= self._limit:
-            self._settle()
+        if self.size >= self._limit or (not cheaper and self.size >= 4 * self._best[1]):
+            self.size, self._settled = self._best[1], True
         else:
             self.size = min(2 * self.size, self._limit)
 
@@ -96,10 +78,6 @@ class Fastest:
         """See `BatchSize`."""
         self._limit = min(self._limit, max(1, _LARGEST_RESULT // max(1, size)))
         self.size = min(self.size, self._limit)
-
-    def _settle(self) -> None:
-        self.size = self._best[1]
-        self._settled = True
 
 
 def in_batches(

@@ -8,48 +8,44 @@ import functools
 import io
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from onnxplain.errors import ProviderError
 from onnxplain.runtime.ort import onnxruntime
 
+
+class _Provider(NamedTuple):
+    """What a user calls a provider, what brings it, and the memory that it reads inputs from.
+
+    Those of its libraries that are loaded apart are called by the short name.
+    """
+
+    short: str
+    package: str | None = None
+    device: str = "cpu"
+
+
 _CPU = "CPUExecutionProvider"
 
-_SHORT = {
-    "cpu": _CPU,
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-    "directml": "DmlExecutionProvider",
-    "coreml": "CoreMLExecutionProvider",
+_PROVIDERS = {
+    _CPU: _Provider("cpu"),
+    "CUDAExecutionProvider": _Provider("cuda", "pip install 'onnxplain[gpu]'", "cuda"),
+    "TensorrtExecutionProvider": _Provider(
+        "tensorrt", "pip install 'onnxplain[gpu]' tensorrt", "cuda"
+    ),
+    "OpenVINOExecutionProvider": _Provider("openvino", "pip install onnxruntime-openvino"),
+    "DmlExecutionProvider": _Provider("directml", "pip install onnxruntime-directml"),
+    "CoreMLExecutionProvider": _Provider("coreml"),
 }
 
 _AUTO = ("CUDAExecutionProvider", "MIGraphXExecutionProvider", "DmlExecutionProvider")
 """Tried in this order by `auto`, before the CPU. TensorRT builds an engine for minutes, OpenVINO
 and CoreML change numbers: those run when asked for."""
 
-_LIBRARIES = {
-    "CUDAExecutionProvider": "onnxruntime_providers_cuda",
-    "TensorrtExecutionProvider": "onnxruntime_providers_tensorrt",
-    "OpenVINOExecutionProvider": "onnxruntime_providers_openvino",
-}
-
-_PACKAGES = {
-    "CUDAExecutionProvider": "pip install 'onnxplain[gpu]'",
-    "TensorrtExecutionProvider": "pip install 'onnxplain[gpu]' tensorrt",
-    "OpenVINOExecutionProvider": "pip install onnxruntime-openvino",
-    "DmlExecutionProvider": "pip install onnxruntime-directml",
-}
-
-_DEVICES = {
-    "CUDAExecutionProvider": "cuda",
-    "TensorrtExecutionProvider": "cuda",
-}
-"""Where I/O binding puts tensors; every other provider takes them from the CPU."""
-
 
 def device_of(provider: str) -> str:
     """The memory, "cuda" or "cpu", that a provider reads its inputs from."""
-    return _DEVICES.get(provider, "cpu")
+    return _PROVIDERS[provider].device if provider in _PROVIDERS else "cpu"
 
 
 def choose_providers(wanted: str) -> list[str]:
@@ -65,10 +61,11 @@ def choose_providers(wanted: str) -> list[str]:
     if wanted == "auto":
         first = next((p for p in _AUTO if p in available and load_failure(p) is None), _CPU)
         return list(dict.fromkeys([first, _CPU]))
-    name = _SHORT.get(wanted.lower()) or _full_name(wanted)
+    name = _full_name(wanted)
     if name not in available:
         listed = ", ".join(available)
-        hint = f"; `{_PACKAGES[name]}` brings it" if name in _PACKAGES else ""
+        package = _PROVIDERS[name].package if name in _PROVIDERS else None
+        hint = f"; `{package}` brings it" if package else ""
         raise ProviderError(
             f"The installed ONNX Runtime {ort.__version__} has no provider {wanted!r} "
             f"(it has {listed}){hint}."
@@ -80,9 +77,10 @@ def choose_providers(wanted: str) -> list[str]:
 
 
 def _full_name(wanted: str) -> str:
-    known = {name.lower(): name for name in onnxruntime().get_all_providers()}
-    lowered = wanted.lower()
-    return known.get(lowered) or known.get(lowered + "executionprovider") or wanted
+    known: dict[str, str] = {n.lower(): n for n in onnxruntime().get_all_providers()}
+    known |= {name.removesuffix("executionprovider"): full for name, full in known.items()}
+    known |= {provider.short: full for full, provider in _PROVIDERS.items()}
+    return known.get(wanted.lower(), wanted)
 
 
 @functools.cache
@@ -91,24 +89,22 @@ def load_failure(provider: str) -> str | None:
 
     ONNX Runtime itself prints a warning and goes on with the CPU.
     """
-    ort = onnxruntime()
-    stem = _LIBRARIES.get(provider)
-    if stem is None:
+    if provider not in _PROVIDERS:
         return None
-    if device_of(provider) == "cuda" and hasattr(ort, "preload_dlls"):
+    ort, facts = onnxruntime(), _PROVIDERS[provider]
+    if facts.device == "cuda" and hasattr(ort, "preload_dlls"):
         # Finds the CUDA libraries that pip installed, and prints what it does not find.
         with contextlib.redirect_stdout(io.StringIO()):
             ort.preload_dlls(directory="")
-    folder = Path(ort.__file__).parent / "capi"
-    library = next((p for p in folder.glob(f"*{stem}.*") if p.suffix in (".so", ".dll")), None)
+    found = (Path(ort.__file__).parent / "capi").glob(f"*onnxruntime_providers_{facts.short}.*")
+    library = next((path for path in found if path.suffix in (".so", ".dll")), None)
     if library is None:
         return None
     try:
         ctypes.CDLL(str(library))
     except OSError as error:
-        package = _PACKAGES[provider]
-        return f"{error}; `{package}` installs what it needs, beside the GPU's driver."
-    return _driver_failure() if device_of(provider) == "cuda" else None
+        return f"{error}; `{facts.package}` installs what it needs, beside the GPU's driver."
+    return _driver_failure() if facts.device == "cuda" else None
 
 
 def _driver_failure() -> str | None:

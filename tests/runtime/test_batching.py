@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny import Array
 
-from onnxplain.runtime.batching import BatchSize, Fastest, Fixed, in_batches
+from onnxplain.runtime.batching import BatchSize, Fastest, in_batches
 from onnxplain.runtime.session import OutOfMemoryError
 
 
@@ -50,11 +50,11 @@ def test_a_fixed_size_is_kept_and_halved_when_memory_runs_out(
     size: int, memory: int, tried: list[int]
 ) -> None:
     device = Device(10, memory)
-    np.testing.assert_array_equal(work(device, Fixed(size)), 2 * np.arange(10))
+    np.testing.assert_array_equal(work(device, BatchSize(size)), 2 * np.arange(10))
     assert device.tried == tried
 
 
-@pytest.mark.parametrize("batch", [Fixed(8), Fastest(8)])
+@pytest.mark.parametrize("batch", [BatchSize(8), Fastest(8)])
 def test_not_even_one_sample_fits(batch: BatchSize) -> None:
     device = Device(10, memory=0)
     with pytest.raises(OutOfMemoryError, match="full"):
@@ -113,7 +113,7 @@ def test_memory_ends_the_search() -> None:
 def test_progress_is_told_before_and_after_each_run() -> None:
     told: list[tuple[int, int]] = []
     device = Device(5)
-    list(in_batches(device.run, 5, Fixed(2), lambda done, total: told.append((done, total))))
+    list(in_batches(device.run, 5, BatchSize(2), lambda done, total: told.append((done, total))))
     assert told == [(0, 5), (2, 5), (4, 5), (5, 5)]
 
 
