@@ -76,7 +76,7 @@ def _followed(
     stack, seen = [_Place(softmax, softmax)], {softmax}
     while stack:
         place = stack.pop()
-        readers = [graph_index.nodes[i] for i in graph_index.readers.get(place.tensor, ())]
+        readers = graph_index.readers_of(place.tensor)
         if any(_weighs(node, place, varying) for node in readers):
             return AttentionWeights(place.matrix, shapes[place.matrix], place.mixed)
         for node in readers:

@@ -168,8 +168,7 @@ def is_residual(graph_index: GraphIndex, tensor: str) -> bool:
     node = graph_index.producer(tensor)
     if node is None or standard_form(node.op_type) not in ("Add", "Sum"):
         return False
-    computed = graph_index.dependent(graph_index.inputs) - set(graph_index.inputs)
-    return sum(name in computed for name in node.input) > 1
+    return sum(name in graph_index.computed for name in node.input) > 1
 
 
 def unplaced_sums(
@@ -198,26 +197,16 @@ def unplaced_sums(
 def _bottlenecks(model: Model, picture: str, score: str) -> set[str]:
     """Tensors that every way from the picture to the score leads through.
 
-    Nodes are visited in order while counting the tensors still to be read: where only one is
-    left, everything after it depends on the picture through it alone.
+    Nodes are visited in order while keeping the tensors still to be read: where only one is left,
+    everything after it depends on the picture through it alone.
     """
     graph_index = model.index
     way = graph_index.between(picture, score)
-    on_way = set(way)
-    to_read = {
-        name: sum(i in on_way for i in graph_index.readers.get(name, ()))
-        for name in [picture, *(n for i in way for n in graph_index.nodes[i].output if n)]
-    }
-    live = {picture}
-    found = set()
+    last_reader = {name: index for index in way for name in reads(graph_index.nodes[index])}
+    live, found = {picture}, set[str]()
     for index in way:
-        node = graph_index.nodes[index]
-        for name in dict.fromkeys(reads(node)):
-            if name in live:
-                to_read[name] -= 1
-                if not to_read[name]:
-                    live.discard(name)
-        live.update(name for name in node.output if to_read.get(name))
+        live.update(graph_index.nodes[index].output)
+        live = {name for name in live if last_reader.get(name, -1) > index}
         if len(live) == 1:
-            found.update(live)
+            found |= live
     return found

@@ -104,8 +104,7 @@ def input_axes(model: Model, name: str, rank: int) -> str:
     stack, seen = [(name, plain)], {name}
     while stack:
         tensor, axes = stack.pop()
-        for index in model.index.readers.get(tensor, ()):
-            node = model.index.nodes[index]
+        for node in model.index.readers_of(tensor):
             if node.domain not in operators.KNOWN_DOMAINS:
                 continue
             if _makes_channels_first(node):
@@ -152,8 +151,7 @@ def _layout_after(
 
 def _layout_read(model: Model, name: str, shape: Shape) -> Layout | None:
     """The layout that a reader takes a tensor to have: a convolution, or a pool by any name."""
-    for index in model.index.readers.get(name, ()):
-        node = model.index.nodes[index]
+    for node in model.index.readers_of(name):
         if node.domain not in operators.KNOWN_DOMAINS:
             continue
         if _is_channels_first(node, shape):

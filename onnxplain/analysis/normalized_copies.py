@@ -22,9 +22,8 @@ def normalised(graph_index: GraphIndex, tensor: str) -> set[str]:
     """
     node = graph_index.producer(tensor)
     found = {tensor} if node is None else {name for name in node.output if name}
-    vary = graph_index.dependent(graph_index.inputs) - set(graph_index.inputs)
     for index in sorted(graph_index.descendants(found)):
         node = graph_index.nodes[index]
-        if node.op_type in _NORMALISING and vary & set(node.input) <= found:
+        if node.op_type in _NORMALISING and graph_index.computed & set(node.input) <= found:
             found.update(name for name in node.output if name)
     return found

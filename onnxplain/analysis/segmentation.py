@@ -27,16 +27,12 @@ def before_classifier(model: Model, layers: Sequence[Layer], score: str) -> list
     Raises:
         LayerError: there is none.
     """
-    graph_index = model.index
-    stack, answer = [score], {score}
-    while stack:
-        tensor = stack.pop()
-        node = graph_index.producer(tensor)
-        if node is None or (standard_form(node.op_type) in WEIGHTED and not _enlarges(model, node)):
-            continue
-        new = [name for name in reads(node) if name not in answer]
-        answer.update(new)
-        stack.extend(new)
+
+    def is_classifier(node: NodeProto) -> bool:
+        return standard_form(node.op_type) in WEIGHTED and not _enlarges(model, node)
+
+    after = model.index.ancestors([score], without=is_classifier)
+    answer = {score, *(name for i in after for name in reads(model.index.nodes[i]))}
     before = [layer for layer in layers if layer.tensor not in answer]
     if layers and not before:
         raise LayerError(

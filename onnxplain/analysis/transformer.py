@@ -18,9 +18,8 @@ from onnxplain.analysis.layers import Layer, grid_layers, is_residual, tokens_re
 from onnxplain.analysis.layout import Layout
 from onnxplain.analysis.liveness import read_elements
 from onnxplain.errors import LayerError
-from onnxplain.model.graph_index import GraphIndex
+from onnxplain.model.graph_index import GraphIndex, reads_sizes
 from onnxplain.model.model import Model
-from onnxplain.model.operators import SIZE_READERS
 from onnxplain.model.shapes import Shape
 
 
@@ -134,9 +133,8 @@ def _pools(graph_index: GraphIndex, matrix: AttentionWeights, score: str) -> boo
     if matrix.rows >= matrix.columns:
         return False
     after = graph_index.descendants([matrix.tensor])
-    own = {matrix.tensor, *graph_index.inputs, *graph_index.dependent([matrix.tensor])}
-    others = graph_index.dependent(graph_index.inputs) - own
-    way = sorted(after & graph_index.ancestors([score], without=SIZE_READERS))
+    others = graph_index.computed - graph_index.dependent([matrix.tensor])
+    way = sorted(after & graph_index.ancestors([score], without=reads_sizes))
     product = next(
         (i for i in way if graph_index.nodes[i].op_type == "MatMul"), len(graph_index.nodes)
     )

@@ -32,8 +32,8 @@ def constant_value(model: Model, tensor: str) -> Array | None:
 
 def quantization(model: Model, tensor: str) -> Quantization | None:
     """What the integers of a tensor stand for; None where no reader says so, as of a float."""
-    for index in model.index.readers.get(tensor, ()):
-        names = operand(model.index.nodes[index], tensor)
+    for node in model.index.readers_of(tensor):
+        names = operand(node, tensor)
         if names is None:
             continue
         scale, zero = (constant_value(model, name) if name else np.zeros(1) for name in names)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
@@ -27,6 +28,11 @@ def reads(node: NodeProto) -> list[str]:
     for graph in subgraphs(node):
         names.extend(captured(graph))
     return names
+
+
+def reads_sizes(node: NodeProto) -> bool:
+    """Whether a node reads sizes, not values: nothing of a picture flows through it."""
+    return node.op_type in SIZE_READERS
 
 
 def all_names(graph: GraphProto) -> set[str]:
@@ -75,41 +81,50 @@ class GraphIndex:
         index = self.position.get(tensor)
         return None if index is None else self.nodes[index]
 
+    def readers_of(self, tensor: str) -> list[NodeProto]:
+        """The nodes that read `tensor`, in order."""
+        return [self.nodes[index] for index in self.readers.get(tensor, ())]
+
     def ancestors(
         self,
         tensors: Iterable[str],
         stop: frozenset[str] = frozenset(),
-        without: frozenset[str] = frozenset(),
+        without: Callable[[NodeProto], bool] = lambda node: False,
     ) -> set[int]:
         """Positions of the nodes that `tensors` are computed from.
 
-        Not beyond the tensors of `stop`, and not through operators of `without`.
+        Not beyond the tensors of `stop`, and not through nodes that are to be left out.
         """
         seen: set[int] = set()
         stack = [name for name in tensors if name not in stop]
         while stack:
             index = self.position.get(stack.pop())
-            if index is None or index in seen or self.nodes[index].op_type in without:
+            if index is None or index in seen or without(self.nodes[index]):
                 continue
             seen.add(index)
             stack.extend(name for name in reads(self.nodes[index]) if name not in stop)
         return seen
 
     def descendants(
-        self, tensors: Iterable[str], without: frozenset[str] = frozenset()
+        self, tensors: Iterable[str], without: Callable[[NodeProto], bool] = lambda node: False
     ) -> set[int]:
         """Positions of the nodes whose result depends on any of `tensors`.
 
-        Not through operators of `without`.
+        Not through nodes that are to be left out.
         """
         seen: set[int] = set()
         stack = list(tensors)
         while stack:
             for index in self.readers.get(stack.pop(), ()):
-                if index not in seen and self.nodes[index].op_type not in without:
+                if index not in seen and not without(self.nodes[index]):
                     seen.add(index)
                     stack.extend(name for name in self.nodes[index].output if name)
         return seen
+
+    @functools.cached_property
+    def computed(self) -> frozenset[str]:
+        """Tensors that are computed from an input."""
+        return frozenset(self.dependent(self.inputs).difference(self.inputs))
 
     def dependent(self, tensors: Iterable[str]) -> set[str]:
         """Some tensors, and all that are computed from any of them."""
@@ -120,8 +135,8 @@ class GraphIndex:
     def between(self, source: str, sink: str) -> list[int]:
         """Positions, in order, of the nodes through which values flow from `source` to `sink`."""
         return sorted(
-            self.descendants([source], without=SIZE_READERS)
-            & self.ancestors([sink], without=SIZE_READERS)
+            self.descendants([source], without=reads_sizes)
+            & self.ancestors([sink], without=reads_sizes)
         )
 
     def tensors_between(self, source: str, sink: str) -> list[str]:

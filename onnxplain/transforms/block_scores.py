@@ -85,7 +85,7 @@ def _unrounded(graph_index: GraphIndex, index: int) -> NodeProto:
     maker = graph_index.producer(node.input[0]) if node.op_type == "DequantizeLinear" else node
     if maker is None or maker.op_type != "QuantizeLinear":
         return node
-    readers = (graph_index.nodes[i] for i in graph_index.readers.get(maker.output[0], ()))
+    readers = graph_index.readers_of(maker.output[0])
     if any(reader.op_type != "DequantizeLinear" for reader in readers):
         return node
     return helper.make_node("Identity", node.input[:1], node.output, node.name)

@@ -136,7 +136,7 @@ def side_inputs(model: Model, layer: str, scores: Iterable[str]) -> list[str]:
     graph_index = model.index
     after = graph_index.descendants([layer]) & graph_index.ancestors(scores)
     made = {name for i in after for name in graph_index.nodes[i].output}
-    depends_on_input = graph_index.dependent(graph_index.inputs)
+    depends_on_input = graph_index.computed.union(graph_index.inputs)
     read = (name for i in sorted(after) for name in reads(graph_index.nodes[i]))
     return [
         name
