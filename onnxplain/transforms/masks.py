@@ -10,6 +10,7 @@ Every mask is written with operators that exist since opset 7.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -53,18 +54,17 @@ class Keep:
 
     def build(self, g: Builder, shape: Shape) -> gs.Tensor:
         """See `Mask`."""
-        return g.Cast(_inside(g, self.axes, shape), to=np.float32)
+        inside = functools.reduce(g.And, (_within(g, axis, shape) for axis in self.axes))
+        return g.Cast(inside, to=np.float32)
 
 
 @dataclass(frozen=True)
-class Erase:
+class Erase(Keep):
     """0 inside a box, 1 outside. Fed as `Keep`."""
-
-    axes: tuple[int, ...]
 
     def build(self, g: Builder, shape: Shape) -> gs.Tensor:
         """See `Mask`."""
-        return g.Cast(g.Not(_inside(g, self.axes, shape)), to=np.float32)
+        return g.Sub(np.float32(1), super().build(g, shape))
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,7 @@ class Along:
     def build(self, g: Builder, shape: Shape) -> gs.Tensor:
         """See `Mask`."""
         along = g.input("along", ("batch", shape[self.axis]))
-        dims = [shape[i] if i == self.axis else 1 for i in range(len(shape))]
-        return g.Reshape(along, np.array([-1, *dims[1:]]))
+        return _spread(g, along, (self.axis,), shape)
 
 
 @dataclass(frozen=True)
@@ -156,8 +155,7 @@ class Segmented:
         """See `Mask`."""
         segments = g.input("segments", ("batch", self.count))
         places = g.Gather(segments, np.frombuffer(self.labels, np.int64), axis=1)
-        dims = [shape[i] if i in self.axes else 1 for i in range(len(shape))]
-        return g.Reshape(places, np.array([-1, *dims[1:]]))
+        return _spread(g, places, self.axes, shape)
 
 
 def box_feeds(rank: int, boxes: Mapping[int, tuple[Array, Array]]) -> dict[str, FloatArray]:
@@ -185,29 +183,21 @@ def masked(
     blend = g.Add(g.Mul(weight, x), g.Mul(g.Sub(np.float32(1), weight), baseline))
     if spec.dtype.kind in "iu":
         blend = g.Floor(g.Add(blend, np.float32(0.5)))
-    for op, attributes, source, name in (
-        ("Cast", {"to": spec.dtype.type}, blend, spec.name),
-        ("Identity", {}, weight, MASK),
-    ):
-        node = gs.Node(op, f"{MASK}/{op.lower()}", attributes, [source], [gs.Variable(name)])
-        graph.nodes.append(node)
+    g.Cast(blend, to=spec.dtype.type).name = spec.name
+    g.Identity(weight).name = MASK
     others = [value for value in model.proto.graph.input if value.name != spec.name]
     perturbation = gs.export_onnx(graph, do_type_check=False).graph
     inputs = [*others, *perturbation.input]
     return replace(model, proto=extract(model.proto, outputs, inputs, perturbation))
 
 
-def _inside(g: Builder, axes: tuple[int, ...], shape: Shape) -> gs.Tensor:
-    inside = None
-    for axis in axes:
-        ones = (1,) * (len(shape) - 1)
-        start, stop = (g.input(f"{end}_{axis}", ("batch", *ones)) for end in ("start", "stop"))
-        centres = np.arange(shape[axis], dtype=np.float32) + 0.5
-        centres = centres.reshape([-1 if i == axis else 1 for i in range(len(shape))])
-        here = g.And(g.Greater(centres, start), g.Less(centres, stop))
-        inside = here if inside is None else g.And(inside, here)
-    assert inside is not None, "a box needs at least one axis"
-    return inside
+def _within(g: Builder, axis: int, shape: Shape) -> gs.Tensor:
+    """Whether the centres of the pixels lie between two ends along an axis."""
+    ones = (1,) * (len(shape) - 1)
+    start, stop = (g.input(f"{end}_{axis}", ("batch", *ones)) for end in ("start", "stop"))
+    centres = np.arange(shape[axis], dtype=np.float32) + 0.5
+    centres = centres.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    return g.And(g.Greater(centres, start), g.Less(centres, stop))
 
 
 def _peak(g: Builder, maps: gs.Tensor) -> gs.Tensor:
@@ -217,6 +207,6 @@ def _peak(g: Builder, maps: gs.Tensor) -> gs.Tensor:
 
 
 def _spread(g: Builder, maps: gs.Tensor, axes: tuple[int, ...], shape: Shape) -> gs.Tensor:
-    """Give (B, rows, columns) the rank of the tensor, with its rows and columns at `axes`."""
+    """Give (B, ...) the rank of the tensor, with the places of a map at `axes`."""
     dims = [shape[i] if i in axes else 1 for i in range(len(shape))]
     return g.Reshape(maps, np.array([-1, *dims[1:]]))
