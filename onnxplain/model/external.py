@@ -12,7 +12,7 @@ from onnx import ModelProto, TensorProto, numpy_helper
 from onnx.external_data_helper import ExternalDataInfo, set_external_data, uses_external_data
 
 from onnxplain.errors import ModelError
-from onnxplain.model.graph_index import subgraphs
+from onnxplain.model.graph_index import all_graphs
 
 PROTOBUF_LIMIT = 2**31 - 2**24
 """Bytes of weights above which a ModelProto cannot be serialised (2 GiB, less room for nodes)."""
@@ -20,15 +20,11 @@ PROTOBUF_LIMIT = 2**31 - 2**24
 
 def weights(proto: ModelProto) -> Iterator[TensorProto]:
     """Every initializer and constant, in subgraphs too."""
-    graphs = [proto.graph]
-    while graphs:
-        graph = graphs.pop()
+    graphs = list(all_graphs(proto.graph))
+    for graph in graphs:
         yield from graph.initializer
-        for node in graph.node:
-            yield from (a.t for a in node.attribute if a.HasField("t"))
-            graphs.extend(subgraphs(node))
-    for function in proto.functions:
-        for node in function.node:
+    for part in (*graphs, *proto.functions):
+        for node in part.node:
             yield from (a.t for a in node.attribute if a.HasField("t"))
 
 

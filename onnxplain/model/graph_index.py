@@ -22,6 +22,14 @@ def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
             yield from attribute.graphs
 
 
+def all_graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """A graph, and all subgraphs of its nodes."""
+    yield graph
+    for node in graph.node:
+        for body in subgraphs(node):
+            yield from all_graphs(body)
+
+
 def reads(node: NodeProto) -> list[str]:
     """Tensors that a node reads, the ones captured by its subgraphs included."""
     names = [name for name in node.input if name]
@@ -37,12 +45,12 @@ def reads_sizes(node: NodeProto) -> bool:
 
 def all_names(graph: GraphProto) -> set[str]:
     """Every name that a node or a tensor of a graph goes by, inside subgraphs too."""
-    names = {value.name for value in (*graph.input, *graph.initializer)}
-    names.update(tensor.values.name for tensor in graph.sparse_initializer)
-    for node in graph.node:
-        names.update([node.name, *node.input, *node.output])
-        for body in subgraphs(node):
-            names |= all_names(body)
+    names = {""}
+    for part in all_graphs(graph):
+        names.update(value.name for value in (*part.input, *part.initializer))
+        names.update(tensor.values.name for tensor in part.sparse_initializer)
+        for node in part.node:
+            names.update([node.name, *node.input, *node.output])
     return names - {""}
 
 

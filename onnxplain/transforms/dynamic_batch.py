@@ -6,14 +6,12 @@ import itertools
 from collections.abc import Sequence
 from copy import deepcopy
 
-from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
+from onnx import GraphProto, ModelProto, ValueInfoProto
 
-from onnxplain.analysis.batch_axis import Batch, Growth, has_fixed_batch
-from onnxplain.model.graph_index import subgraphs
+from onnxplain.analysis.batch_axis import Batch, Growth
+from onnxplain.model.graph_index import all_graphs
 from onnxplain.transforms.dynamic_batch_editor import Editor
 from onnxplain.transforms.dynamic_batch_rules import rewrite
-
-__all__ = ["has_fixed_batch", "make_batch_dynamic"]
 
 
 def make_batch_dynamic(model: ModelProto, inputs: Sequence[str]) -> ModelProto:
@@ -29,28 +27,24 @@ def make_batch_dynamic(model: ModelProto, inputs: Sequence[str]) -> ModelProto:
     as they are; nodes may be added and constant shapes replaced. Nothing is run.
     """
     rebatched = deepcopy(model)
-    for node in rebatched.graph.node:
-        _drop_inner_shapes(node)
+    for body in list(all_graphs(rebatched.graph))[1:]:
+        _drop_shapes(body)
     growth = Growth(rebatched, inputs)
     editor = Editor(rebatched, growth, inputs[0])
-    for position, node in enumerate(rebatched.graph.node):
-        editor.move_to(position)
+    for node in rebatched.graph.node:
         rewrite(editor, node)
-        growth.visit(node)
+        editor.keep(node)
     editor.finish()
     _declare_shapes(rebatched.graph, growth, inputs)
     return rebatched
 
 
-def _drop_inner_shapes(node: NodeProto) -> None:
+def _drop_shapes(body: GraphProto) -> None:
     """Forget the shapes inside an If, Loop or Scan: it may read what carries the batch."""
-    for body in subgraphs(node):
-        del body.value_info[:]
-        for value in itertools.chain(body.input, body.output):
-            if value.type.HasField("tensor_type"):
-                value.type.tensor_type.ClearField("shape")
-        for inner in body.node:
-            _drop_inner_shapes(inner)
+    del body.value_info[:]
+    for value in itertools.chain(body.input, body.output):
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.ClearField("shape")
 
 
 def _declare_shapes(graph: GraphProto, growth: Growth, inputs: Sequence[str]) -> None:

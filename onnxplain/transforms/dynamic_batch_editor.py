@@ -28,14 +28,14 @@ class Editor:
         self._model = model
         self._picture = picture
         self._taken = all_names(model.graph)
-        self._position = 0
-        self._added: list[tuple[int, NodeProto]] = []
+        self._nodes: list[NodeProto] = []
         self._known: dict[object, str] = {}
         self._replaced: set[str] = set()
 
-    def move_to(self, position: int) -> None:
-        """Nodes added from now on come before the node at `position`."""
-        self._position = position
+    def keep(self, node: NodeProto) -> None:
+        """Put a node of the graph, or a new one, after all that were put before."""
+        self.growth.visit(node)
+        self._nodes.append(node)
 
     def constant(self, value: ArrayLike) -> str:
         """A constant; numbers become int64, arrays keep their type."""
@@ -54,8 +54,7 @@ class Editor:
         if key not in self._known:
             name = self._new_name(op_type.lower())
             node = helper.make_node(op_type, inputs, [name], name=name, **attributes)
-            self.growth.visit(node)
-            self._added.append((self._position, node))
+            self.keep(node)
             self._known[key] = name
         return self._known[key]
 
@@ -64,13 +63,14 @@ class Editor:
         return self.add("Gather", [self.add("Shape", [tensor]), self.constant([axis])], axis=0)
 
     def repeated(self, tensor: str, rank: int, axis: int) -> str:
-        """A tensor of that rank laid behind itself along `axis`, once for every sample."""
+        """A tensor of that rank laid after itself along `axis`, once for every sample."""
         ones = self.constant([1] * rank)
-        repeats = self.with_element(ones, rank, axis, self.size(self._picture, 0))
+        repeats = self.with_element(ones, axis, self.size(self._picture, 0))
         return self.add("Tile", [tensor, repeats])
 
-    def with_element(self, vector: str, length: int, index: int, element: str) -> str:
-        """A copy of a vector of `length` that has another element, itself a vector, at `index`."""
+    def with_element(self, vector: str, index: int, element: str) -> str:
+        """A copy of a vector that has another element, itself a vector, at `index`."""
+        (length,) = self.growth.one.shape(vector) or (0,)
         before, after = list(range(index)), list(range(index + 1, length))
         parts = [self._pick(vector, before)] if before else []
         parts.append(element)
@@ -82,12 +82,16 @@ class Editor:
         self._replaced.add(node.input[index])
         node.input[index] = name
 
+    def replace_element(self, node: NodeProto, index: int, place: int, element: str) -> None:
+        """Let a node read a vector with another element at `place`."""
+        self.replace_input(node, index, self.with_element(node.input[index], place, element))
+
     def finish(self) -> None:
         """Put the added nodes in place, and drop the constants that nobody reads any longer."""
         graph = self._model.graph
-        for position, node in reversed(self._added):
-            graph.node.insert(position, node)
-        unread = self._replaced - {name for node in graph.node for name in reads(node)}
+        del graph.node[:]
+        graph.node.extend(self._nodes)
+        unread = self._replaced - {name for node in self._nodes for name in reads(node)}
         unread -= {value.name for value in itertools.chain(graph.input, graph.output)}
         for index in reversed(range(len(graph.initializer))):
             if graph.initializer[index].name in unread:

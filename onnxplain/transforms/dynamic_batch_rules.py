@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from onnx import NodeProto, helper
 
-from onnxplain.analysis.batch_axis import MANY, Batch, batch_axis
+from onnxplain.analysis.batch_axis import MANY, Batch, Growth, batch_axis
 from onnxplain.model.graph_index import attributes
 from onnxplain.model.operators import BROADCASTING, KNOWN_DOMAINS, RECURRENT, standard_form
 from onnxplain.model.shapes import Shape
@@ -56,14 +56,12 @@ def _reshape(editor: Editor, node: NodeProto, batch: Batch) -> None:
     others = [i for i in range(len(dims)) if i != axis]
     if all(dims[i] == resized[i] for i in others):
         shape = editor.constant([-1 if i == axis else dim for i, dim in enumerate(dims)])
+        editor.replace_input(node, 1, shape)
     elif all(wanted[i] != -1 for i in others):
-        shape = editor.with_element(target, len(dims), axis, editor.constant([-1]))
+        editor.replace_element(node, 1, axis, editor.constant([-1]))
     elif axis == batch.axis and dims[axis] == batch.size:
-        shape = editor.with_element(target, len(dims), axis, editor.constant([0]))
+        editor.replace_element(node, 1, axis, editor.constant([0]))
         _drop_attribute(node, "allowzero")
-    else:
-        return
-    editor.replace_input(node, 1, shape)
 
 
 def _axis_for_batch(batch: Batch, dims: Shape, written: int | None) -> int | None:
@@ -94,26 +92,26 @@ def _flatten(editor: Editor, node: NodeProto, batch: Batch) -> None:
 
 def _expand(editor: Editor, node: NodeProto, batch: Batch) -> None:
     """Let the target shape hold 1 for the batch: expanding to 1 keeps what is there."""
-    target = node.input[1]
-    one, many = editor.growth.one.value(target), editor.growth.many.value(target)
-    if one is None or many is None:
-        return
-    axis = len(one) - len(batch.dims) + batch.axis
-    if axis >= 0 and one[axis] == many[axis] == batch.size != 1:
-        shape = editor.with_element(target, len(one), axis, editor.constant([1]))
-        editor.replace_input(node, 1, shape)
+    place = _stated(editor.growth, node.input[1], batch)
+    if place is not None and batch.size != 1:
+        editor.replace_element(node, 1, place, editor.constant([1]))
 
 
 def _resize(editor: Editor, node: NodeProto, batch: Batch) -> None:
     """Read the batch from the data where `sizes` states it."""
     data, sizes = node.input[0], node.input[3] if len(node.input) > 3 else ""
-    one, many = editor.growth.one.value(sizes), editor.growth.many.value(sizes)
-    if one is None or many is None or len(one) != len(batch.dims):
-        return
-    if one[batch.axis] == many[batch.axis] == batch.size:
-        samples = editor.size(data, batch.axis)
-        vector = editor.with_element(sizes, len(batch.dims), batch.axis, samples)
-        editor.replace_input(node, 3, vector)
+    place = _stated(editor.growth, sizes, batch)
+    if place == batch.axis:
+        editor.replace_element(node, 3, place, editor.size(data, place))
+
+
+def _stated(growth: Growth, sizes: str, batch: Batch) -> int | None:
+    """Where a vector of sizes, the last one of the last axis, states the batch of one sample."""
+    one, many = growth.one.value(sizes), growth.many.value(sizes)
+    if one is None or many is None:
+        return None
+    place = len(one) - len(batch.dims) + batch.axis
+    return place if place >= 0 and one[place] == many[place] == batch.size else None
 
 
 def _slice(editor: Editor, node: NodeProto, batch: Batch) -> None:

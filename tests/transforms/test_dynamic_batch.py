@@ -16,8 +16,9 @@ import pytest
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper, parser
 from transforms.batch_cases import BAKED, FREE, HOPELESS, OPEN
 
+from onnxplain.analysis.batch_axis import has_fixed_batch
 from onnxplain.tensors import Array
-from onnxplain.transforms.dynamic_batch import has_fixed_batch, make_batch_dynamic
+from onnxplain.transforms.dynamic_batch import make_batch_dynamic
 
 
 @pytest.mark.parametrize("text", BAKED.values(), ids=BAKED)
