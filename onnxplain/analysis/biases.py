@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import NodeProto
 
-from onnxplain.model.constants import constant_value
+from onnxplain.model.constants import constant_value, constant_values
 from onnxplain.model.graph_index import attributes
 from onnxplain.model.model import Model
 from onnxplain.tensors import Array, FloatArray
@@ -43,12 +43,13 @@ def _of_convolution(model: Model, node: NodeProto) -> Array | None:
 
 def _of_batch_norm(model: Model, node: NodeProto) -> Array | None:
     """β − μ γ / √(σ² + ε)."""
-    values = [constant_value(model, name) for name in node.input[1:5]]
-    if any(value is None for value in values):
+    values = constant_values(model, node.input[1:5])
+    if values is None:
         return None
-    gamma, beta, mean, variance = (np.asarray(value, np.float64) for value in values)
+    gamma, beta, mean, variance = (value.astype(np.float64) for value in values)
     epsilon = attributes(node).get("epsilon", 1e-5)
-    return np.asarray(beta - mean * gamma / np.sqrt(variance + epsilon))
+    shift: Array = beta - mean * gamma / np.sqrt(variance + epsilon)
+    return shift
 
 
 def _of_sum(model: Model, node: NodeProto) -> Array | None:

@@ -11,7 +11,7 @@ from onnx import NodeProto
 
 from onnxplain.errors import LayerError
 from onnxplain.model import operators
-from onnxplain.model.constants import constant_value, reduced_axes
+from onnxplain.model.constants import constant_value, constant_values, reduced_axes
 from onnxplain.model.graph_index import attributes
 from onnxplain.model.model import Model
 from onnxplain.model.quantization import dequantized
@@ -131,8 +131,5 @@ def _operand(model: Model, node: NodeProto, kind: str, axis: int) -> FloatArray 
     if node.op_type == kind:
         value = constant_value(model, node.input[1])
         return None if value is None else value.astype(np.float32)
-    weights = [constant_value(model, name) for name in node.input[3:6]]
-    integers, scale, zero = weights
-    if integers is None or scale is None or zero is None:
-        return None
-    return dequantized(integers, scale, zero, axis)
+    values = constant_values(model, node.input[3:6])
+    return None if values is None else dequantized(values[0], values[1], values[2], axis)

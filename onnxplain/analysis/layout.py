@@ -15,7 +15,7 @@ from math import prod
 from onnx import NodeProto
 
 from onnxplain.model import operators
-from onnxplain.model.constants import constant_value, reduced_axes
+from onnxplain.model.constants import constant_values, reduced_axes
 from onnxplain.model.graph_index import attributes
 from onnxplain.model.model import Model
 from onnxplain.model.shapes import Shape
@@ -63,28 +63,17 @@ _SHUFFLING = (
 
 def find_layouts(model: Model, shapes: Mapping[str, Shape], picture: str) -> dict[str, Layout]:
     """Layouts of the tensors computed from the input `picture`, as far as they can be told."""
-    graph_index = model.index
-    depends = graph_index.descendants([picture])
-    layouts: dict[str, Layout] = {}
-    for index in sorted(depends):
-        node = graph_index.nodes[index]
-        for name in node.output if node.op_type in _PARTS else node.output[:1]:
-            shape = shapes.get(name)
-            if shape is None:
-                continue
-            layout = _layout_after(model, node, shape, shapes, layouts)
-            if layout is None and node.op_type not in _PARTS:
-                layout = _layout_read(model, name, shape)
-            if layout is not None and len(layout.axes) == len(shape):
-                layouts[name] = layout
-    return layouts
+    walk = _Walk(model, shapes, {})
+    for index in sorted(model.index.descendants([picture])):
+        walk.visit(model.index.nodes[index])
+    return walk.layouts
 
 
 def vanishing_grid(model: Model, shapes: Mapping[str, Shape]) -> NodeProto | None:
     """The first convolution or pool whose result has no rows or no columns, if there is one."""
     for node in model.index.nodes:
-        shape = shapes.get(node.output[0])
-        if shape is not None and _is_channels_first(node, shape) and min(shape[2:]) < 1:
+        layout = _channels_first(node, shapes.get(node.output[0], ()))
+        if layout is not None and min(layout.grid) < 1:
             return node
     return None
 
@@ -126,51 +115,63 @@ _KEEPING = operators.KEEPS_VALUES | operators.ARITHMETIC | {"Clip", "Relu", "Pad
 """Operators that prepare an input and keep each of its axes."""
 
 
-def _layout_after(
-    model: Model,
-    node: NodeProto,
-    shape: Shape,
-    shapes: Mapping[str, Shape],
-    layouts: Mapping[str, Layout],
-) -> Layout | None:
-    if node.domain not in operators.KNOWN_DOMAINS:
+@dataclass(frozen=True)
+class _Walk:
+    """The layouts that are known so far."""
+
+    model: Model
+    shapes: Mapping[str, Shape]
+    layouts: dict[str, Layout]
+
+    def visit(self, node: NodeProto) -> None:
+        """Learn the layouts of what a node makes."""
+        in_parts = node.op_type in _PARTS
+        for name in node.output if in_parts else node.output[:1]:
+            shape = self.shapes.get(name)
+            if shape is None:
+                continue
+            layout = self._after(node, shape)
+            if layout is None and not in_parts:
+                layout = self._as_read(name, shape)
+            if layout is not None and len(layout.axes) == len(shape):
+                self.layouts[name] = layout
+
+    def _after(self, node: NodeProto, shape: Shape) -> Layout | None:
+        """The layout that a node gives a tensor of that shape."""
+        layout = _channels_first(node, shape)
+        if layout is not None or node.domain not in operators.KNOWN_DOMAINS:
+            return layout
+        rule = _SPECIAL.get(operators.standard_form(node.op_type))
+        inputs = node.input[:1] if rule is _matmul else node.input  # rows are the first factor's
+        known = [self.layouts[name] for name in inputs if name in self.layouts]
+        if not known or (rule is None and node.op_type in _SHUFFLING):
+            return None
+        return _same_axes(known, shape) if rule is None else rule(self, node, known[0], shape)
+
+    def _as_read(self, name: str, shape: Shape) -> Layout | None:
+        """The layout that a reader takes a tensor to have: a convolution, or a pool by any name."""
+        for node in self.model.index.readers_of(name):
+            layout = _channels_first(node, shape)
+            if layout is not None:
+                return layout
+            reduces = node.op_type in ("ReduceMean", "ReduceMax") and len(shape) == _PICTURE_RANK
+            if reduces and node.domain in operators.KNOWN_DOMAINS:
+                axes = _POOLED.get(reduced_axes(self.model, node, len(shape)))
+                if axes is not None:
+                    return Layout(axes, shape[axes.index("H") : axes.index("W") + 1])
         return None
-    if _is_channels_first(node, shape):
-        return Layout("NC" + _SPATIAL[len(shape) - 2], shape[2:])
-    special = _SPECIAL.get(operators.standard_form(node.op_type))
-    inputs = node.input[:1] if special is _matmul else node.input  # rows are the first factor's
-    known = [layouts[name] for name in inputs if name in layouts]
-    if not known:
-        return None
-    if special is not None:
-        return special(model, node, known[0], shape, shapes)
-    if node.op_type in _SHUFFLING:
-        return None
-    return _same_axes(known, shape)
 
 
-def _layout_read(model: Model, name: str, shape: Shape) -> Layout | None:
-    """The layout that a reader takes a tensor to have: a convolution, or a pool by any name."""
-    for node in model.index.readers_of(name):
-        if node.domain not in operators.KNOWN_DOMAINS:
-            continue
-        if _is_channels_first(node, shape):
-            return Layout("NC" + _SPATIAL[len(shape) - 2], shape[2:])
-        if node.op_type in ("ReduceMean", "ReduceMax") and len(shape) == 4:
-            axes = _POOLED.get(reduced_axes(model, node, len(shape)))
-            if axes is not None:
-                return Layout(axes, shape[axes.index("H") : axes.index("W") + 1])
-    return None
-
-
-def _is_channels_first(node: NodeProto, shape: Shape) -> bool:
-    """Whether a tensor of that shape that a node makes, or reads as data, is (N, C, spatial...)."""
-    return len(shape) - 2 in _SPATIAL and _makes_channels_first(node)
+def _channels_first(node: NodeProto, shape: Shape) -> Layout | None:
+    """(N, C, spatial...), where a node makes, or reads as data, a tensor of that shape so."""
+    axes = _SPATIAL.get(len(shape) - 2)
+    return Layout("NC" + axes, shape[2:]) if axes and _makes_channels_first(node) else None
 
 
 def _makes_channels_first(node: NodeProto) -> bool:
     first = operators.standard_form(node.op_type) in _CHANNELS_FIRST
-    return first and not attributes(node).get("channels_last")
+    known = node.domain in operators.KNOWN_DOMAINS
+    return first and known and not attributes(node).get("channels_last")
 
 
 def _same_axes(known: list[Layout], shape: Shape) -> Layout | None:
@@ -196,18 +197,14 @@ def _resized(layout: Layout, shape: Shape) -> Layout | None:
     return Layout(layout.axes, tuple(spatial))
 
 
-def _transpose(
-    model: Model, node: NodeProto, known: Layout, shape: Shape, shapes: Mapping[str, Shape]
-) -> Layout:
+def _transpose(walk: _Walk, node: NodeProto, known: Layout, shape: Shape) -> Layout:
     order = attributes(node).get("perm") or list(range(len(shape)))[::-1]
     assert isinstance(order, list)
     return known.permuted(order)
 
 
-def _reshape(
-    model: Model, node: NodeProto, known: Layout, shape: Shape, shapes: Mapping[str, Shape]
-) -> Layout | None:
-    before = shapes.get(node.input[0])
+def _reshape(walk: _Walk, node: NodeProto, known: Layout, shape: Shape) -> Layout | None:
+    before = walk.shapes.get(node.input[0])
     if before is None:
         return None
     if before == shape:
@@ -245,9 +242,7 @@ def _parted(channels: int, shape: Shape) -> Shape:
     return shape[-2:] if prod(shape[-2:]) == channels else ()
 
 
-def _concat(
-    model: Model, node: NodeProto, known: Layout, shape: Shape, shapes: Mapping[str, Shape]
-) -> Layout | None:
+def _concat(walk: _Walk, node: NodeProto, known: Layout, shape: Shape) -> Layout | None:
     """Class and register tokens come before the grid's own; after the grid no layout has any."""
     axis = attributes(node)["axis"]
     assert isinstance(axis, int)
@@ -255,7 +250,7 @@ def _concat(
         return _same_axes([known], shape)
     before = 0
     for place in operators.data_places(node.op_type, len(node.input)):
-        part = shapes.get(node.input[place])
+        part = walk.shapes.get(node.input[place])
         if part is None:
             return None
         if part[axis] >= known.prefix + prod(known.grid):
@@ -266,16 +261,13 @@ def _concat(
     return None
 
 
-def _matmul(
-    model: Model, node: NodeProto, known: Layout, shape: Shape, shapes: Mapping[str, Shape]
-) -> Layout | None:
+def _matmul(walk: _Walk, node: NodeProto, known: Layout, shape: Shape) -> Layout | None:
     """A linear layer on the last axis keeps the tokens, and so does each step of attention.
 
     What the keys say to each token lies where the token does.
     """
-    first, second = (
-        shapes.get(node.input[i]) for i in operators.data_places(node.op_type, len(node.input))[:2]
-    )
+    places = operators.data_places(node.op_type, len(node.input))
+    first, second = (walk.shapes.get(node.input[i]) for i in places[:2])
     if first is None:
         return None
     if known.axes in _ATTENDED and len(second or ()) == len(known.axes):
@@ -284,27 +276,25 @@ def _matmul(
     return _same_axes([known], shape) if linear else None
 
 
-def _part(
-    model: Model, node: NodeProto, known: Layout, shape: Shape, shapes: Mapping[str, Shape]
-) -> Layout | None:
+def _part(walk: _Walk, node: NodeProto, known: Layout, shape: Shape) -> Layout | None:
     """A slice of the channels keeps the grid, and so does every n-th cell; a crop moves it."""
     layout = _same_axes([known], shape)
-    before = shapes.get(node.input[0])
+    before = walk.shapes.get(node.input[0])
     if layout is None or layout.grid == known.grid or before is None:
         return layout
-    return layout if node.op_type == "Slice" and _is_every_nth(model, node, before) else None
+    return layout if node.op_type == "Slice" and _is_every_nth(walk.model, node, before) else None
 
 
 def _is_every_nth(model: Model, node: NodeProto, before: Shape) -> bool:
     """Whether a Slice goes from one end of each of its axes to the other."""
-    if len(node.input) < _SLICE_INPUTS_WITH_STEPS:
-        return False
-    starts, ends, axes, steps = (constant_value(model, name) for name in node.input[1:])
-    if starts is None or ends is None or axes is None or steps is None:
-        return False
-    return all(
-        0 <= start < step and end > before[axis] - step
-        for start, end, axis, step in zip(starts, ends, axes, steps, strict=True)
+    bounds = constant_values(model, node.input[1:])
+    return (
+        bounds is not None
+        and len(bounds) == _BOUNDS_WITH_STEPS
+        and all(
+            0 <= start < step and end > before[axis] - step
+            for start, end, axis, step in zip(*bounds, strict=True)
+        )
     )
 
 
@@ -313,10 +303,11 @@ _PARTS = frozenset({"Slice", "Split"})
 _ATTENDED = {"NGTC": "NGTK", "NGTK": "NGTC"}
 """Queries by keys, and the answer by values."""
 
-_SLICE_INPUTS_WITH_STEPS = 5
+_BOUNDS_WITH_STEPS = 4
+"""Starts, ends, axes and steps."""
 
-
-Rule = Callable[[Model, NodeProto, Layout, Shape, Mapping[str, Shape]], Layout | None]
+Rule = Callable[[_Walk, NodeProto, Layout, Shape], Layout | None]
+"""From the first layout that a node reads, and the shape of what it makes, the layout of that."""
 
 _SPECIAL: dict[str, Rule] = {
     "Transpose": _transpose,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from onnx import NodeProto, numpy_helper
 
@@ -28,6 +30,13 @@ def constant_value(model: Model, tensor: str) -> Array | None:
     feeds = {name: _read(model, name) for name in constants}
     found = evaluate(nodes, feeds, [tensor], model.proto.opset_import)
     return None if found is None else found[0]
+
+
+def constant_values(model: Model, tensors: Iterable[str]) -> list[Array] | None:
+    """The values of tensors; None if any of them depends on an input."""
+    values = [constant_value(model, tensor) for tensor in tensors]
+    known = [value for value in values if value is not None]
+    return known if len(known) == len(values) else None
 
 
 def quantization(model: Model, tensor: str) -> Quantization | None:
