@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from onnx import NodeProto
 
@@ -42,13 +42,26 @@ class AttentionWeights:
 
 @dataclass(frozen=True)
 class _Place:
-    """A tensor computed from a softmax, of its shape unless its axes are `moved`."""
+    """A tensor computed from a softmax, and from which of the matrix's axes each of its own is."""
 
     tensor: str
     matrix: str
+    order: tuple[int, ...]
     mixed: bool = False
-    moved: bool = False
-    turned: bool = False
+
+    @property
+    def straight(self) -> bool:
+        """Whether the axes are those of the matrix."""
+        return self.order == tuple(range(len(self.order)))
+
+    @property
+    def turned(self) -> bool:
+        """Whether rows and columns have changed places, and nothing else has."""
+        return self.order == _turned(len(self.order))
+
+
+def _turned(rank: int) -> tuple[int, ...]:
+    return (*range(rank - 2), rank - 1, rank - 2)
 
 
 def find_attention_weights(
@@ -73,17 +86,18 @@ def _followed(
     graph_index: GraphIndex, shapes: Mapping[str, Shape], varying: set[str], softmax: str
 ) -> AttentionWeights | None:
     """What a softmax becomes that multiplies values; None where it multiplies none."""
-    stack, seen = [_Place(softmax, softmax)], {softmax}
+    rank = len(shapes[softmax])
+    stack, seen = [_Place(softmax, softmax, tuple(range(rank)))], {softmax}
     while stack:
         place = stack.pop()
         readers = graph_index.readers_of(place.tensor)
         if any(_weighs(node, place, varying) for node in readers):
             return AttentionWeights(place.matrix, shapes[place.matrix], place.mixed)
         for node in readers:
-            for further in _passed(node, place, shapes):
-                if further.tensor not in seen:
-                    seen.add(further.tensor)
-                    stack.append(further)
+            further = _passed(node, place, shapes)
+            if further is not None and further.tensor not in seen:
+                seen.add(further.tensor)
+                stack.append(further)
     return None
 
 
@@ -92,7 +106,7 @@ def _weighs(node: NodeProto, place: _Place, varying: set[str]) -> bool:
 
     That is also what a product from the right by the matrix turned is.
     """
-    if place.moved:
+    if not (place.straight or place.turned):
         return False
     if node.op_type == "Einsum":
         return _sums_columns(node, place, varying)
@@ -117,26 +131,21 @@ def _sums_columns(node: NodeProto, place: _Place, varying: set[str]) -> bool:
     )
 
 
-def _passed(node: NodeProto, place: _Place, shapes: Mapping[str, Shape]) -> Iterator[_Place]:
+def _passed(node: NodeProto, place: _Place, shapes: Mapping[str, Shape]) -> _Place | None:
     """Where the matrix goes on through a node, if it does."""
-    name, before = str(node.output[0]), shapes[place.matrix]
+    name, before = str(node.output[0]), shapes[place.tensor]
     after = shapes.get(name)
     if after is None:
-        return
-    if node.op_type in _KEEPING and after == shapes[place.tensor]:
-        plain = not (place.moved or place.turned)
-        yield _Place(name, name if plain else place.matrix, place.mixed, place.moved, place.turned)
-    elif node.op_type == "Reshape" and after[-2:] == shapes[place.tensor][-2:] and not place.moved:
-        matrix = place.matrix if place.turned else name
-        yield _Place(name, matrix, place.mixed, turned=place.turned)
+        return None
+    rank, order, mixed = len(after), place.order, place.mixed
+    moved = not (place.straight or place.turned)
+    if node.op_type == "Reshape" and after[-2:] == before[-2:] and not moved:
+        order = _turned(rank) if place.turned else tuple(range(rank))
     elif node.op_type == "Transpose":
-        order = list(attributes(node).get("perm", range(len(after))[::-1]))
-        last = len(order) - 1
-        if order == [*range(last - 1), last, last - 1] and not place.moved:
-            yield _Place(name, place.matrix, place.mixed, turned=not place.turned)
-        else:
-            back = place.moved and after == before
-            yield _Place(name, name if back else place.matrix, place.mixed, moved=not back)
-    elif node.op_type == "Conv" or (node.op_type == "MatMul" and place.moved):
-        same = not place.moved and after == before
-        yield _Place(name, name if same else place.matrix, mixed=True, moved=place.moved)
+        order = tuple(order[axis] for axis in attributes(node).get("perm", range(rank)[::-1]))
+    elif node.op_type == "Conv" or (node.op_type == "MatMul" and moved):
+        mixed = True
+    elif node.op_type not in _KEEPING or after != before:
+        return None
+    further = _Place(name, name, order, mixed)
+    return further if further.straight else replace(further, matrix=place.matrix)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 
 from onnxplain.analysis.layout import Layout, find_layouts
 from onnxplain.analysis.liveness import Mask, read_elements
-from onnxplain.analysis.normalized_copies import normalised
 from onnxplain.errors import LayerError
+from onnxplain.model import operators
 from onnxplain.model.graph_index import GraphIndex, reads
 from onnxplain.model.model import Model
-from onnxplain.model.operators import PROCESSOR_DOMAINS, standard_form
 from onnxplain.model.shapes import Shape
 from onnxplain.suggestions import closest
 
@@ -42,7 +41,7 @@ class Layer:
     `tensor` names it in the graph, `node` the node that makes it (its operator is `op`);
     `shape` holds for the smallest batch that the model takes; `whole` says that all of the
     picture's way to the score leads through it, and `matters` that the score reads cells of its
-    grid, and not only extra tokens.
+    grid, and not only extra tokens. `tokens_read` are the places of the tokens that it reads.
     """
 
     tensor: str
@@ -52,6 +51,7 @@ class Layer:
     layout: Layout
     whole: bool
     matters: bool = True
+    tokens_read: tuple[int, ...] = ()
 
     @property
     def grid(self) -> Shape:
@@ -97,10 +97,8 @@ def grid_layers(model: Model, shapes: Mapping[str, Shape], picture: str, score: 
         if shapes[tensor][0] != shapes[picture][0]:
             continue  # parts of the picture, such as windows, were merged into the batch
         node = graph_index.nodes[graph_index.position[tensor]]
-        matters = _grid_is_read(layout, read.get(tensor))
-        layers.append(
-            Layer(tensor, node.name, node.op_type, shapes[tensor], layout, tensor in whole, matters)
-        )
+        made = Layer(tensor, node.name, node.op_type, shapes[tensor], layout, tensor in whole)
+        layers.append(_as_read(made, read.get(tensor)))
     return [layer for layer in layers if layer.tensor != score]
 
 
@@ -119,10 +117,34 @@ def auto_layer(model: Model, layers: list[Layer]) -> Layer:
     chosen = main_layers(model, layers)[-1]
     if "T" not in chosen.layout.axes:
         return chosen
-    same = normalised(model.index, chosen.tensor)
+    same = _normalised(model.index, chosen.tensor)
     return [
         one for one in layers if one.tensor in same and one.shape == chosen.shape and one.matters
     ][-1]
+
+
+_NORMALISING = (operators.NORMALIZES_LAST | operators.KEEPS_VALUES | operators.ARITHMETIC) | {
+    "Pow",
+    "Reciprocal",
+    "ReduceMean",
+    "Sqrt",
+}
+"""Normalisations, and the operators that one is written in."""
+
+
+def _normalised(graph_index: GraphIndex, tensor: str) -> set[str]:
+    """What is made of `tensor` and constants alone on the way through a normalisation.
+
+    A node that makes several results, as SkipLayerNormalization makes the sum and what it becomes,
+    makes all of them of one.
+    """
+    node = graph_index.producer(tensor)
+    found = {tensor} if node is None else {name for name in node.output if name}
+    for index in sorted(graph_index.descendants(found)):
+        node = graph_index.nodes[index]
+        if node.op_type in _NORMALISING and graph_index.computed & set(node.input) <= found:
+            found.update(name for name in node.output if name)
+    return found
 
 
 def main_layers(model: Model, layers: list[Layer]) -> list[Layer]:
@@ -145,28 +167,25 @@ def mattering_layers(model: Model, layers: list[Layer]) -> list[Layer]:
     """
     mattering = [layer for layer in layers if layer.matters]
     if not mattering:
-        blocked = any(node.domain in PROCESSOR_DOMAINS for node in model.index.nodes)
+        blocked = any(node.domain in operators.PROCESSOR_DOMAINS for node in model.index.nodes)
         raise LayerError(_BLOCKED_CHANNELS if blocked else _NO_GRID)
     return mattering
 
 
-def _grid_is_read(layout: Layout, mask: Mask | None) -> bool:
-    """Whether anything but extra tokens is read of a tensor."""
-    if mask is None or "T" not in layout.axes:
-        return mask is not None
-    return bool(tokens_read(layout, mask)[layout.prefix :].any())
-
-
-def tokens_read(layout: Layout, mask: Mask) -> Mask:
-    """Which tokens are read, the extra ones first, (tokens,)."""
-    others = tuple(i for i, axis in enumerate(layout.axes) if axis != "T")
-    return np.asarray(mask.any(axis=others))
+def _as_read(layer: Layer, mask: Mask | None) -> Layer:
+    """A layer with what the score reads of it, None for nothing."""
+    axes = layer.layout.axes
+    if mask is None or "T" not in axes:
+        return replace(layer, matters=mask is not None)
+    others = tuple(i for i, axis in enumerate(axes) if axis != "T")
+    tokens = tuple(np.flatnonzero(mask.any(axis=others)).tolist())
+    return replace(layer, matters=tokens[-1] >= layer.layout.prefix, tokens_read=tokens)
 
 
 def is_residual(graph_index: GraphIndex, tensor: str) -> bool:
     """Whether a tensor is the sum of two or more that are computed from an input."""
     node = graph_index.producer(tensor)
-    if node is None or standard_form(node.op_type) not in ("Add", "Sum"):
+    if node is None or operators.standard_form(node.op_type) not in ("Add", "Sum"):
         return False
     return sum(name in graph_index.computed for name in node.input) > 1
 

@@ -11,12 +11,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
 
-import numpy as np
-
 from onnxplain.analysis.attention_weights import AttentionWeights, find_attention_weights
-from onnxplain.analysis.layers import Layer, grid_layers, is_residual, tokens_read
+from onnxplain.analysis.layers import Layer, grid_layers, is_residual
 from onnxplain.analysis.layout import Layout
-from onnxplain.analysis.liveness import read_elements
 from onnxplain.errors import LayerError
 from onnxplain.model.graph_index import GraphIndex, reads_sizes
 from onnxplain.model.model import Model
@@ -61,13 +58,10 @@ def find_transformer(
         *matrices, pool = matrices
     last = max((model.index.position[w.tensor] for w in matrices), default=0)
     sizes = {matrix.columns for matrix in matrices}
-    read = read_elements(model, shapes, picture, score)
     same = [
         layer
         for layer in layers
-        if set(layer.layout.axes) == set("NTC")
-        and {_tokens(layer)} == sizes
-        and layer.tensor in read
+        if set(layer.layout.axes) == set("NTC") and {_tokens(layer)} == sizes and layer.tokens_read
     ]
     obstacle = _obstacle(matrices, shapes[picture][0])
     if not obstacle and not (same and model.index.position[same[-1].tensor] > last):
@@ -79,7 +73,7 @@ def find_transformer(
         tuple(attention),
         _states(model.index, same, attention, score),
         same[-1].layout,
-        tuple(np.flatnonzero(tokens_read(same[-1].layout, read[same[-1].tensor])).tolist()),
+        same[-1].tokens_read,
         None if pool is None else pool.tensor,
     )
 
