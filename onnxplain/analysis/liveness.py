@@ -92,14 +92,13 @@ class _Walk:
         return self.shapes.get(node.input[place], ()) if place < len(node.input) else ()
 
 
-def _unary(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask]:
-    """Each element is computed from the one at its place in the first input."""
-    return {0: _shrunk(outputs[0], walk.shape(node, 0))}
+def _elementwise(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask]:
+    """Each element is computed from those at its place, whatever the shapes are stretched to.
 
-
-def _broadcast(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask]:
-    """Each element is computed from those at its place, whatever the shapes are stretched to."""
-    places = operators.data_places(node.op_type, len(node.input))
+    Of most operators that is one of the first input.
+    """
+    broadcasts = operators.standard_form(node.op_type) in operators.BROADCASTING
+    places = operators.data_places(node.op_type, len(node.input)) if broadcasts else range(1)
     return {i: _shrunk(outputs[0], walk.shape(node, i)) for i in places}
 
 
@@ -187,12 +186,11 @@ _SELECTING = frozenset({"Gather", "Slice"})
 """Operators of which all may be read, and yet not all of what they read themselves."""
 
 _RULES: dict[str, Rule] = {
-    **dict.fromkeys(operators.UNARY | operators.KEEPS_VALUES | operators.QUANTIZERS, _unary),
-    **dict.fromkeys(operators.BROADCASTING, _broadcast),
+    **dict.fromkeys(operators.UNARY | operators.KEEPS_VALUES | operators.QUANTIZERS, _elementwise),
+    **dict.fromkeys(operators.BROADCASTING | {"Expand"}, _elementwise),
     **dict.fromkeys(operators.REDUCTIONS, _reduced),
     **dict.fromkeys(operators.SOFTMAXES | operators.NORMALIZES_LAST, _along_last),
     **dict.fromkeys(["MatMul", "Gemm"], _product),
     **dict.fromkeys(operators.KEEPS_ORDER, _reshaped),
-    "Expand": _unary,
     **dict.fromkeys(["Concat", "Gather", "Slice", "Split", "Transpose"], _moved),
 }

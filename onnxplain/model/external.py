@@ -9,7 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from onnx import ModelProto, TensorProto, numpy_helper
-from onnx.external_data_helper import ExternalDataInfo, set_external_data, uses_external_data
+from onnx.external_data_helper import (
+    ExternalDataInfo,
+    set_external_data,
+    uses_external_data,
+    write_external_data_tensors,
+)
 
 from onnxplain.errors import ModelError
 from onnxplain.model.graph_index import all_graphs
@@ -93,11 +98,6 @@ def _locate(name: str, info: ExternalDataInfo, path: Path) -> tuple[Path, Path]:
     return home, target
 
 
-def _as_raw(tensor: TensorProto) -> TensorProto:
-    """The same weight as bytes in a row, rather than as a list of numbers."""
-    return numpy_helper.from_array(numpy_helper.to_array(tensor))
-
-
 def spill_large_weights(proto: ModelProto) -> Path | None:
     """Move the weights of a model above 2 GB, in place, to a temporary folder; else do nothing.
 
@@ -108,13 +108,9 @@ def spill_large_weights(proto: ModelProto) -> Path | None:
         return None
     folder = Path(tempfile.mkdtemp(prefix="onnxplain-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    with (folder / "weights").open("wb") as file:
-        for tensor in large:
-            data = (tensor if tensor.HasField("raw_data") else _as_raw(tensor)).raw_data
-            spilled = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
-            spilled.raw_data = b""  # what onnx asks of a tensor whose data is to be external
-            set_external_data(spilled, "weights", file.tell(), len(data))
-            spilled.ClearField("raw_data")
-            tensor.CopyFrom(spilled)
-            file.write(data)
+    for tensor in large:
+        if not tensor.HasField("raw_data"):
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
+        set_external_data(tensor, "weights")
+    write_external_data_tensors(proto, str(folder))
     return folder

@@ -34,14 +34,11 @@ def load(source: ModelSource) -> Model:
             data is missing, too short, or outside the model's folder.
     """
     if isinstance(source, ModelProto):
-        return _finish(deepcopy(source), path=None, sha256=_hash_proto(source))
-    if isinstance(source, bytes):
-        proto = _parse(source, "these bytes")
-        return _finish(proto, path=None, sha256=hashlib.sha256(source).hexdigest())
-    path = Path(source)
-    data = _read(path)
-    sha256 = hashlib.sha256(data).hexdigest()
-    return _finish(_parse(data, str(path)), path, sha256)
+        return _finish(deepcopy(source), None, _hash_proto(source))
+    path = None if isinstance(source, bytes) else Path(source)
+    data = source if isinstance(source, bytes) else _read(Path(source))
+    proto = _parse(data, "these bytes" if path is None else str(path))
+    return _finish(proto, path, hashlib.sha256(data).hexdigest())
 
 
 def _read(path: Path) -> bytes:

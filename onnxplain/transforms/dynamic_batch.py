@@ -29,13 +29,12 @@ def make_batch_dynamic(model: ModelProto, inputs: Sequence[str]) -> ModelProto:
     rebatched = deepcopy(model)
     for body in list(all_graphs(rebatched.graph))[1:]:
         _drop_shapes(body)
-    growth = Growth(rebatched, inputs)
-    editor = Editor(rebatched, growth, inputs[0])
+    editor = Editor(rebatched, inputs)
     for node in rebatched.graph.node:
         rewrite(editor, node)
         editor.keep(node)
     editor.finish()
-    _declare_shapes(rebatched.graph, growth, inputs)
+    _declare_shapes(rebatched.graph, editor, inputs)
     return rebatched
 
 

@@ -17,16 +17,16 @@ from onnxplain.transforms.builder import PREFIX
 _LOWEST_IR_VERSION = 4  # before it, every initializer must be an input too
 
 
-class Editor:
+class Editor(Growth):
     """What a rule may do: ask how tensors grow, add nodes before its own, and give it inputs.
 
     Equal constants and equal nodes are added once. Tensors go by their names.
     """
 
-    def __init__(self, model: ModelProto, growth: Growth, picture: str) -> None:
-        self.growth = growth
+    def __init__(self, model: ModelProto, inputs: Sequence[str]) -> None:
+        super().__init__(model, inputs)
         self._model = model
-        self._picture = picture
+        self._picture = inputs[0]
         self._taken = all_names(model.graph)
         self._nodes: list[NodeProto] = []
         self._known: dict[object, str] = {}
@@ -34,7 +34,7 @@ class Editor:
 
     def keep(self, node: NodeProto) -> None:
         """Put a node of the graph, or a new one, after all that were put before."""
-        self.growth.visit(node)
+        self.visit(node)
         self._nodes.append(node)
 
     def constant(self, value: ArrayLike) -> str:
@@ -44,7 +44,7 @@ class Editor:
         if key not in self._known:
             tensor = numpy_helper.from_array(array, self._new_name("constant"))
             self._model.graph.initializer.append(tensor)
-            self.growth.add_constant(tensor)
+            self.add_constant(tensor)
             self._known[key] = tensor.name
         return self._known[key]
 
@@ -70,7 +70,7 @@ class Editor:
 
     def with_element(self, vector: str, index: int, element: str) -> str:
         """A copy of a vector that has another element, itself a vector, at `index`."""
-        (length,) = self.growth.one.shape(vector) or (0,)
+        (length,) = self.one.shape(vector) or (0,)
         before, after = list(range(index)), list(range(index + 1, length))
         parts = [self._pick(vector, before)] if before else []
         parts.append(element)
@@ -99,7 +99,7 @@ class Editor:
         self._model.ir_version = max(self._model.ir_version, _LOWEST_IR_VERSION)
 
     def _pick(self, vector: str, indices: list[int]) -> str:
-        value = self.growth.fixed_value(vector)
+        value = self.fixed_value(vector)
         if value is not None:
             return self.constant(value[indices])
         return self.add("Gather", [vector, self.constant(indices)], axis=0)

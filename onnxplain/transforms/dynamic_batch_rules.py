@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from onnx import NodeProto, helper
 
-from onnxplain.analysis.batch_axis import MANY, Batch, Growth, batch_axis
+from onnxplain.analysis.batch_axis import MANY, Batch, batch_axis
 from onnxplain.model.graph_index import attributes
 from onnxplain.model.operators import BROADCASTING, KNOWN_DOMAINS, RECURRENT, standard_form
 from onnxplain.model.shapes import Shape
@@ -34,7 +34,7 @@ def rewrite(editor: Editor, node: NodeProto) -> None:
     """Make a node take any batch if it assumes a batch of 1 and it is understood how."""
     if node.domain not in KNOWN_DOMAINS or not node.input:
         return
-    batch = editor.growth.batch(node.input[0])
+    batch = editor.batch(node.input[0])
     if node.op_type in _RULES and batch is not None:
         _RULES[node.op_type](editor, node, batch)
     elif (align := _ALIGNMENTS.get(standard_form(node.op_type))) is not None:
@@ -43,16 +43,16 @@ def rewrite(editor: Editor, node: NodeProto) -> None:
 
 def _reshape(editor: Editor, node: NodeProto, batch: Batch) -> None:
     """Let the target shape hold -1 where the batch belongs; 0 where -1 is taken."""
-    growth, target = editor.growth, node.input[1]
-    wanted, dims = growth.one.value(target), growth.one.shape_of_result(node)
+    target = node.input[1]
+    wanted, dims = editor.one.value(target), editor.one.shape_of_result(node)
     if wanted is None or dims is None or 0 in dims:
         return
-    written = batch_axis(dims, growth.many.shape_of_result(node))
+    written = batch_axis(dims, editor.many.shape_of_result(node))
     axis = _axis_for_batch(batch, dims, written)
     if axis is None or axis == written:
         return
     # A graph that allows no other size, whatever it declares, has no shape there.
-    resized = growth.resized.shape_of_result(node) or dims
+    resized = editor.resized.shape_of_result(node) or dims
     others = [i for i in range(len(dims)) if i != axis]
     if all(dims[i] == resized[i] for i in others):
         shape = editor.constant([-1 if i == axis else dim for i, dim in enumerate(dims)])
@@ -92,7 +92,7 @@ def _flatten(editor: Editor, node: NodeProto, batch: Batch) -> None:
 
 def _expand(editor: Editor, node: NodeProto, batch: Batch) -> None:
     """Let the target shape hold 1 for the batch: expanding to 1 keeps what is there."""
-    place = _stated(editor.growth, node.input[1], batch)
+    place = _stated(editor, node.input[1], batch)
     if place is not None and batch.size != 1:
         editor.replace_element(node, 1, place, editor.constant([1]))
 
@@ -100,14 +100,14 @@ def _expand(editor: Editor, node: NodeProto, batch: Batch) -> None:
 def _resize(editor: Editor, node: NodeProto, batch: Batch) -> None:
     """Read the batch from the data where `sizes` states it."""
     data, sizes = node.input[0], node.input[3] if len(node.input) > 3 else ""
-    place = _stated(editor.growth, sizes, batch)
+    place = _stated(editor, sizes, batch)
     if place == batch.axis:
         editor.replace_element(node, 3, place, editor.size(data, place))
 
 
-def _stated(growth: Growth, sizes: str, batch: Batch) -> int | None:
+def _stated(editor: Editor, sizes: str, batch: Batch) -> int | None:
     """Where a vector of sizes, the last one of the last axis, states the batch of one sample."""
-    one, many = growth.one.value(sizes), growth.many.value(sizes)
+    one, many = editor.one.value(sizes), editor.many.value(sizes)
     if one is None or many is None:
         return None
     place = len(one) - len(batch.dims) + batch.axis
@@ -137,7 +137,7 @@ def _slice_bounds(editor: Editor, node: NodeProto) -> tuple[Array, Array, Array,
     given = {name: np.asarray(value) for name, value in attributes(node).items()}
     names = ("starts", "ends", "axes", "steps")
     for name, tensor in zip(names, node.input[1:], strict=False):
-        value = editor.growth.fixed_value(tensor)
+        value = editor.fixed_value(tensor)
         if value is not None:
             given[name] = value
         elif tensor:
@@ -148,12 +148,12 @@ def _slice_bounds(editor: Editor, node: NodeProto) -> tuple[Array, Array, Array,
 
 def _gather(editor: Editor, node: NodeProto, batch: Batch) -> None:
     """Pick the same elements from every sample's part of the dimension that holds the batch."""
-    growth, (data, indices) = editor.growth, node.input
+    data, indices = node.input
     axis = attributes(node).get("axis", 0) % len(batch.dims)
-    picked = growth.one.shape(indices)
-    if axis != batch.axis or batch.outer != 1 or not growth.is_constant(indices) or not picked:
+    picked = editor.one.shape(indices)
+    if axis != batch.axis or batch.outer != 1 or not editor.is_constant(indices) or not picked:
         return
-    fixed = growth.resized.shape(data) == batch.dims and growth.resized.shape(indices) == picked
+    fixed = editor.resized.shape(data) == batch.dims and editor.resized.shape(indices) == picked
     if not fixed or picked[0] != 1:
         return
     by_sample = editor.constant([*batch.dims[:axis], -1, *batch.dims[axis:]])
@@ -175,13 +175,12 @@ def _drop_attribute(node: NodeProto, name: str) -> None:
 
 def _repeat_constants(editor: Editor, node: NodeProto, align: Alignment) -> None:
     """Repeat constants that are combined with the batch once for every sample."""
-    growth = editor.growth
-    batch = next(filter(None, map(growth.batch, node.input)), None)
+    batch = next(filter(None, map(editor.batch, node.input)), None)
     if batch is None or batch.outer != 1:
         return
     for index, name in enumerate(node.input):
-        dims = growth.one.shape(name)
-        if not growth.is_constant(name) or not dims:
+        dims = editor.one.shape(name)
+        if not editor.is_constant(name) or not dims:
             continue
         axis = align(node, index, batch.axis - len(batch.dims), dims)
         if axis is not None and -axis <= len(dims) and dims[axis] == batch.size:
