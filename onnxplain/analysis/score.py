@@ -1,18 +1,21 @@
-"""Which tensor holds the score: the one before a final Softmax, LogSoftmax or Sigmoid."""
+"""Which tensor holds the score: the one before a final Softmax, LogSoftmax or Sigmoid.
+
+That is one operator, or is written out in elementary ones.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from onnxplain.analysis.activations import Kind, last_activation
 from onnxplain.errors import ModelError
-from onnxplain.model.constants import quantization
+from onnxplain.model.constants import constant_value, quantization
 from onnxplain.model.model import Model
-from onnxplain.model.operators import KEEPS_ORDER, KEEPS_VALUES
+from onnxplain.model.operators import KEEPS_ORDER, KEEPS_VALUES, standard_form
 from onnxplain.model.quantization import Quantization
 from onnxplain.suggestions import closest
 
+Kind = Literal["softmax", "logsoftmax", "sigmoid"]
 Activation = Kind | Literal["none"]
 
 ScoreKind = Literal["logit", "probability"]
@@ -20,6 +23,34 @@ ScoreKind = Literal["logit", "probability"]
 
 _TRANSPARENT = KEEPS_VALUES | KEEPS_ORDER
 """Operators between an activation and the output that carry each score through unchanged."""
+
+Pattern = str | int | tuple[str, "Pattern"] | tuple[str, "Pattern", "Pattern"]
+"""The logits "z", a constant, or an operator and the patterns of its first inputs."""
+
+_OPERATORS: dict[str, Kind] = {
+    "Softmax": "softmax",
+    "LogSoftmax": "logsoftmax",
+    "Sigmoid": "sigmoid",
+}
+
+_CONVERTED: dict[tuple[str, Kind], Kind] = {
+    ("Log", "softmax"): "logsoftmax",
+    ("Exp", "logsoftmax"): "softmax",
+}
+"""What an operator makes of the scores of an activation."""
+
+_EXP: Pattern = ("Exp", "z")
+_WRITTEN_OUT: tuple[tuple[Kind, Pattern], ...] = (
+    ("softmax", ("Div", _EXP, ("ReduceSum", _EXP))),
+    ("softmax", ("Mul", _EXP, ("Reciprocal", ("ReduceSum", _EXP)))),
+    ("logsoftmax", ("Sub", "z", ("ReduceLogSumExp", "z"))),
+    ("logsoftmax", ("Sub", "z", ("Log", ("ReduceSum", _EXP)))),
+    ("sigmoid", ("Div", _EXP, ("Add", _EXP, 1))),
+    ("sigmoid", ("Div", 1, ("Add", ("Exp", ("Neg", "z")), 1))),
+    ("sigmoid", ("Div", 1, ("Add", ("Exp", ("Mul", "z", -1)), 1))),
+    ("sigmoid", ("Reciprocal", ("Add", ("Exp", ("Neg", "z")), 1))),
+    ("sigmoid", ("Reciprocal", ("Add", ("Exp", ("Mul", "z", -1)), 1))),
+)
 
 
 @dataclass(frozen=True)
@@ -49,8 +80,9 @@ def find_score(model: Model, output: str | None = None) -> ScoreTensor:
         raise ModelError(f"The model has no output {name!r}{closest(name, names)}.")
     tensor = name
     while (node := model.index.producer(tensor)) is not None:
-        if (found := last_activation(model, tensor)) is not None:
-            return ScoreTensor(name, found.logit, found.kind, quantization(model, found.logit))
+        if (found := _last_activation(model, tensor)) is not None:
+            kind, logit = found
+            return ScoreTensor(name, logit, kind, quantization(model, logit))
         if node.op_type not in _TRANSPARENT:
             break
         tensor = node.input[0]
@@ -66,3 +98,51 @@ def _first_float_output(model: Model) -> str:
         f"None of the model's outputs is a float tensor ({listed}): there is no score to explain; "
         "use a version of the model that ends in scores rather than in a decision."
     )
+
+
+def _last_activation(model: Model, tensor: str) -> tuple[Kind, str] | None:
+    """The activation that made a tensor of scores, and the tensor of logits that it read."""
+    node = model.index.producer(tensor)
+    if node is None:
+        return None
+    kind = _OPERATORS.get(standard_form(node.op_type))
+    if kind is not None:
+        return kind, node.input[0]
+    for kind, pattern in _WRITTEN_OUT:
+        logit = _logit(model, tensor, pattern)
+        if logit is not None:
+            return kind, logit if kind == "sigmoid" else _unshifted(model, logit)
+    if node.op_type not in ("Log", "Exp"):
+        return None
+    inner = _last_activation(model, node.input[0])
+    kind = None if inner is None else _CONVERTED.get((node.op_type, inner[0]))
+    return None if inner is None or kind is None else (kind, inner[1])
+
+
+def _unshifted(model: Model, tensor: str) -> str:
+    """Of z − max(z), which keeps exponentials in range, z; any other tensor as it is."""
+    return _logit(model, tensor, ("Sub", "z", ("ReduceMax", "z"))) or tensor
+
+
+def _logit(model: Model, tensor: str, pattern: Pattern) -> str | None:
+    """The tensor that is "z" in a pattern; None where a tensor was made in another way."""
+    return next(iter(_matched(model, tensor, pattern) or ()), None)
+
+
+def _matched(model: Model, tensor: str, pattern: Pattern) -> set[str] | None:
+    """What stands for "z", empty where a pattern holds none; None where it does not match."""
+    if isinstance(pattern, str):
+        return {tensor}
+    if isinstance(pattern, int):
+        value = constant_value(model, tensor)
+        return set() if value is not None and (value == pattern).all() else None
+    node = model.index.producer(tensor)
+    op, *parts = pattern
+    if node is None or node.op_type != op:
+        return None
+    for inputs in (node.input, node.input[::-1]) if op in ("Add", "Mul") else (node.input,):
+        found = [_matched(model, *pair) for pair in zip(inputs, parts, strict=False)]
+        logits = set[str]().union(*(names or () for names in found))
+        if None not in found and len(logits) == 1:
+            return logits
+    return None
