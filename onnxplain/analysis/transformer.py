@@ -46,11 +46,16 @@ class Transformer:
 def find_transformer(
     model: Model, shapes: Mapping[str, Shape], picture: str, score: str
 ) -> Transformer:
-    """The blocks of a transformer between `picture` and `score`.
+    """The blocks of a transformer between `picture` and `score`, looked for once.
 
     Raises:
         LayerError: there are none, or not all of them attend to all tokens of one grid.
     """
+    key = "transformer", frozenset(shapes.items()), picture, score
+    return model.once(key, lambda: _found(model, shapes, picture, score))
+
+
+def _found(model: Model, shapes: Mapping[str, Shape], picture: str, score: str) -> Transformer:
     matrices = find_attention_weights(model, shapes, picture, score)
     layers = grid_layers(model, shapes, picture, score)
     pool = None

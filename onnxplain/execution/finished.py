@@ -45,7 +45,7 @@ from onnxplain.formulas.graph_namespace import GraphArray, GraphNamespace
 from onnxplain.formulas.namespace import Namespace
 from onnxplain.model.constants import quantization
 from onnxplain.model.model import Model
-from onnxplain.model.shapes import Shape, infer_shapes
+from onnxplain.model.shapes import Shape, model_shapes
 from onnxplain.tensors import FloatArray, TensorSpec
 from onnxplain.transforms.builder import PREFIX, Builder
 from onnxplain.transforms.extract import appended, fed, with_outputs
@@ -180,7 +180,7 @@ def _parts(plan: Plan) -> _Parts:
     of_biases, on_tokens = BiasGradients() in wants, any(want.on_tokens for want in wants)
     if not (of_biases or on_tokens):
         return _Parts()
-    shapes = infer_shapes(model.proto, plan.sizes)
+    shapes = model_shapes(model, plan.sizes)
     return _Parts(
         find_biases(model, picture, plan.answer) if of_biases else (),
         find_transformer(model, shapes, picture, plan.answer) if on_tokens else None,

@@ -25,7 +25,7 @@ from onnxplain.errors import LayerError, ModelError
 from onnxplain.execution.runner import Runner
 from onnxplain.images.labels import Labels
 from onnxplain.model.model import Model
-from onnxplain.model.shapes import Shape, infer_shapes
+from onnxplain.model.shapes import Shape, model_shapes
 from onnxplain.suggestions import closest
 from onnxplain.tensors import Array
 
@@ -79,7 +79,7 @@ class ModelAnatomy:
     def shapes(self) -> Mapping[str, Shape]:
         """Shape of every tensor: inferred, or where that fails read off a run."""
         fed = self._runner.feeds(self._model, self._x)
-        known = infer_shapes(self._model.proto, {name: x.shape for name, x in fed.items()})
+        known = model_shapes(self._model, {name: x.shape for name, x in fed.items()})
         tensors = self._model.index.tensors_between(self._runner.spec.name, self._score)
         unknown = [name for name in tensors if name not in known]
         read = self._runner.tiled(self._model, self._x, unknown, 1)
@@ -149,7 +149,7 @@ class ModelAnatomy:
     def _transformer(self) -> Transformer:
         model, picture = self._lowered(), self._runner.spec.name
         fed = {name: x.shape for name, x in self._runner.feeds(model, self._x).items()}
-        return find_transformer(model, infer_shapes(model.proto, fed), picture, self._score)
+        return find_transformer(model, model_shapes(model, fed), picture, self._score)
 
     def classifier(self) -> Classifier:
         """See `Anatomy`.

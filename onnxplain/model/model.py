@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from onnx import ModelProto, TypeProto, ValueInfoProto
@@ -12,7 +14,13 @@ from onnx.helper import tensor_dtype_to_np_dtype
 
 from onnxplain.model.graph_index import GraphIndex
 from onnxplain.model.operators import STANDARD_DOMAINS
+from onnxplain.recent import Recent
 from onnxplain.tensors import TensorSpec
+
+Found = TypeVar("Found")
+
+_KEPT = 8
+"""What is found out about a model for inputs of one shape may be large."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +36,12 @@ class Model:
     folder: Path | None
     path: Path | None
     sha256: str
+    _found: Recent[Any] = field(init=False, repr=False, default_factory=lambda: Recent(_KEPT))
+
+    def once(self, key: Hashable, find: Callable[[], Found]) -> Found:
+        """What `find` finds out about the model, looked for once as long as it is kept."""
+        found: Found = self._found.get(key, find)
+        return found
 
     @functools.cached_property
     def index(self) -> GraphIndex:

@@ -23,7 +23,7 @@ from onnxplain.errors import ModelError
 from onnxplain.model import operators
 from onnxplain.model.evaluation import LARGEST_VALUE, evaluate, is_small
 from onnxplain.model.graph_index import attributes
-from onnxplain.model.model import dims_of, opset_of, spec_of_type
+from onnxplain.model.model import Model, dims_of, opset_of, spec_of_type
 from onnxplain.tensors import Array, TensorSpec
 
 Shape = tuple[int, ...]
@@ -271,6 +271,12 @@ def infer_shapes(proto: ModelProto, inputs: Mapping[str, Shape]) -> dict[str, Sh
     for node in proto.graph.node:
         env.visit(node)
     return env.shapes()
+
+
+def model_shapes(model: Model, inputs: Mapping[str, Shape]) -> dict[str, Shape]:
+    """`infer_shapes` of a model, found once for inputs of these shapes."""
+    key = "shapes", frozenset(inputs.items())
+    return model.once(key, lambda: infer_shapes(model.proto, inputs))
 
 
 def infer_specs(proto: ModelProto) -> dict[str, TensorSpec]:
