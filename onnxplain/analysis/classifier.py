@@ -66,18 +66,14 @@ def find_classifier(model: Model, shapes: Mapping[str, Shape], score: str) -> Cl
                 found = f"{_called(node)} covers only a part of the grid at a time"
                 raise LayerError(_REFUSAL.format(found=found))
             return Classifier(node.input[0], _POOLS[op], weights)
-        if op in operators.CARRIES:
-            tensor = node.input[0]
-            continue
-        if node.op_type == "Add" and (data := _without_bias(model, node)) is not None:
-            tensor = data
-            continue
-        matrix = _weights(model, node)
-        if matrix is None or weights is not None:
-            found = "a second linear layer" if matrix is not None else _called(node)
-            raise LayerError(_REFUSAL.format(found=f"{found} stands between them"))
-        weights = matrix
-        tensor = node.input[0]
+        data = node.input[0] if op in operators.CARRIES else _without_bias(model, node)
+        if data is None:
+            matrix, data = _weights(model, node), node.input[0]
+            if matrix is None or weights is not None:
+                found = "a second linear layer" if matrix is not None else _called(node)
+                raise LayerError(_REFUSAL.format(found=f"{found} stands between them"))
+            weights = matrix
+        tensor = data
     raise LayerError(_REFUSAL.format(found="there is no such pool"))
 
 
@@ -98,8 +94,8 @@ def _is_global(model: Model, pool: NodeProto, shape: Shape) -> bool:
 
 
 def _without_bias(model: Model, node: NodeProto) -> str | None:
-    """The data input of an Add whose other input is constant."""
-    for data, bias in (node.input, reversed(node.input)):
+    """The data input of an Add whose other input is constant; None for anything else."""
+    for data, bias in (node.input, reversed(node.input)) if node.op_type == "Add" else ():
         if constant_value(model, bias) is not None:
             return str(data)
     return None

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto
 
 from onnxplain.model import operators
-from onnxplain.model.constants import constant_value, reduced_axes
+from onnxplain.model.constants import constant_values, reduced_axes
 from onnxplain.model.evaluation import evaluate
 from onnxplain.model.graph_index import attributes, reads
 from onnxplain.model.model import Model
@@ -148,18 +148,15 @@ def _moved(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int
     """Elements that are moved about: the numbers of the elements are moved in their place."""
     places = range(len(node.input)) if node.op_type == "Concat" else range(1)
     shapes = [shape for i in places if (shape := walk.shapes.get(node.input[i])) is not None]
-    if len(shapes) < len(places):
+    given = [name for name in node.input[len(places) :] if name]
+    values = constant_values(walk.model, given)
+    if len(shapes) < len(places) or values is None:
         return None
     starts = np.cumsum([0, *map(prod, shapes)])
-    feeds = {
+    feeds = dict(zip(given, values, strict=True)) | {
         node.input[i]: np.arange(starts[i], starts[i + 1]).reshape(shape)
         for i, shape in enumerate(shapes)
     }
-    for name in node.input[len(places) :]:
-        value = constant_value(walk.model, name) if name else None
-        if name and value is None:
-            return None
-        feeds |= {} if value is None else {name: value}
     made = [name for name in node.output if name]
     moved = evaluate([node], feeds, made, walk.model.proto.opset_import)
     if moved is None:

@@ -190,12 +190,10 @@ class ShapeEnv:
 
     def _infer_by_stand_in(self, node: NodeProto) -> dict[str, TypeProto]:
         """The type of a node's first output, its shape found by another op on float tensors."""
-        types = {}
-        for name in filter(None, node.input):
-            dims = dims_of(self._types[name])
-            if dims is None:
-                return {}
-            types[name] = helper.make_tensor_type_proto(TensorProto.FLOAT, dims)
+        dims = {name: dims_of(self._types[name]) for name in node.input if name}
+        if None in dims.values():
+            return {}
+        types = {n: helper.make_tensor_type_proto(TensorProto.FLOAT, d) for n, d in dims.items()}
         element = self._types[node.input[0]].tensor_type.elem_type
         found = self._apply(node, types)
         for type_ in found.values():

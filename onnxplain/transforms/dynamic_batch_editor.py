@@ -71,11 +71,9 @@ class Editor(Growth):
     def with_element(self, vector: str, index: int, element: str) -> str:
         """A copy of a vector that has another element, itself a vector, at `index`."""
         (length,) = self.one.shape(vector) or (0,)
-        before, after = list(range(index)), list(range(index + 1, length))
-        parts = [self._pick(vector, before)] if before else []
-        parts.append(element)
-        parts += [self._pick(vector, after)] if after else []
-        return self.add("Concat", parts, axis=0)
+        around = [list(range(index)), list(range(index + 1, length))]
+        before, after = ([self._pick(vector, places)] if places else [] for places in around)
+        return self.add("Concat", [*before, element, *after], axis=0)
 
     def replace_input(self, node: NodeProto, index: int, name: str) -> None:
         """Let a node read another tensor."""

@@ -135,14 +135,10 @@ def side_inputs(model: Model, layer: str, scores: Iterable[str]) -> list[str]:
     """Tensors, other than `layer` and constants, that the part after the layer reads."""
     graph_index = model.index
     after = graph_index.descendants([layer]) & graph_index.ancestors(scores)
-    made = {name for i in after for name in graph_index.nodes[i].output}
-    depends_on_input = graph_index.computed.union(graph_index.inputs)
+    own = {layer, *(name for i in after for name in graph_index.nodes[i].output)}
+    others = graph_index.computed.union(graph_index.inputs) - own
     read = (name for i in sorted(after) for name in reads(graph_index.nodes[i]))
-    return [
-        name
-        for name in dict.fromkeys(read)
-        if name != layer and name not in made and name in depends_on_input
-    ]
+    return [name for name in dict.fromkeys(read) if name in others]
 
 
 def head(model: Model, specs: Mapping[str, TensorSpec], scores: Iterable[str]) -> Model:

@@ -39,10 +39,8 @@ def weighted_layers(model: Model, source: str, score: str) -> list[Weighted]:
     taken: set[str] = set()
     for i in sorted(between):
         node = graph_index.nodes[i]
-        own = {name for name in reads(node) if name in kinds}
-        for name in reads(node):
-            made = graph_index.ancestors([name]) - between
-            own |= {w for j in made for w in graph_index.nodes[j].input if w in kinds}
+        before = graph_index.ancestors(reads(node)) - between
+        own = {w for j in (i, *before) for w in reads(graph_index.nodes[j]) if w in kinds}
         fresh = tuple(sorted(own - taken))
         taken |= own
         if fresh:
