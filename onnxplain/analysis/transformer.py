@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import dropwhile, pairwise
 from math import prod
 
 from onnxplain.analysis.attention_weights import AttentionWeights, find_attention_weights
@@ -134,10 +134,9 @@ def _pools(graph_index: GraphIndex, matrix: AttentionWeights, score: str) -> boo
     after = graph_index.descendants([matrix.tensor])
     others = graph_index.computed - graph_index.dependent([matrix.tensor])
     way = sorted(after & graph_index.ancestors([score], without=reads_sizes))
-    product = next(
-        (i for i in way if graph_index.nodes[i].op_type == "MatMul"), len(graph_index.nodes)
-    )
-    return not any(others & set(graph_index.nodes[i].input) for i in way if i > product)
+    nodes = (graph_index.nodes[index] for index in way)
+    from_product = list(dropwhile(lambda node: node.op_type != "MatMul", nodes))
+    return not any(others & set(node.input) for node in from_product[1:])
 
 
 def _tokens(layer: Layer) -> int:
