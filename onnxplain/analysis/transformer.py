@@ -52,10 +52,10 @@ def find_transformer(
         LayerError: there are none, or not all of them attend to all tokens of one grid.
     """
     key = "transformer", frozenset(shapes.items()), picture, score
-    return model.once(key, lambda: _found(model, shapes, picture, score))
+    return model.once(key, lambda: _search(model, shapes, picture, score))
 
 
-def _found(model: Model, shapes: Mapping[str, Shape], picture: str, score: str) -> Transformer:
+def _search(model: Model, shapes: Mapping[str, Shape], picture: str, score: str) -> Transformer:
     matrices = find_attention_weights(model, shapes, picture, score)
     layers = grid_layers(model, shapes, picture, score)
     pool = None
