@@ -1,17 +1,36 @@
-"""Let a model that was exported for one sample take any number of them."""
+"""Let a model that was exported for one sample take any number of them.
+
+Each operator that assumes a batch of 1 has a rule that makes it take any. A rule sees a node before
+anything is known of its result. It edits the node and adds nodes before it, or leaves it alone
+where it does not understand. For one sample, the graph does after a rule exactly what it did
+before.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 
-from onnx import GraphProto, ModelProto, ValueInfoProto
+import numpy as np
+from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper
 
-from onnxplain.analysis.batch_axis import Batch, Growth
-from onnxplain.model.graph_index import all_graphs
+from onnxplain.analysis.batch_axis import MANY, Batch, Growth, batch_axis
+from onnxplain.model.graph_index import all_graphs, attributes
+from onnxplain.model.operators import BROADCASTING, KNOWN_DOMAINS, RECURRENT, standard_form
+from onnxplain.model.shapes import Shape
+from onnxplain.tensors import Array
 from onnxplain.transforms.dynamic_batch_editor import Editor
-from onnxplain.transforms.dynamic_batch_rules import rewrite
+
+Rule = Callable[[Editor, NodeProto, Batch], None]
+"""Edits a node whose first input carries the batch."""
+
+Alignment = Callable[[NodeProto, int, int, Shape], int | None]
+"""The axis at which a constant input meets the batch, if it must be repeated there.
+
+Called with the node, the input's number, the batch's axis, and the constant's shape. Both axes are
+counted from the right, from -1.
+"""
 
 
 def make_batch_dynamic(model: ModelProto, inputs: Sequence[str]) -> ModelProto:
@@ -31,7 +50,7 @@ def make_batch_dynamic(model: ModelProto, inputs: Sequence[str]) -> ModelProto:
         _drop_shapes(body)
     editor = Editor(rebatched, inputs)
     for node in rebatched.graph.node:
-        rewrite(editor, node)
+        _rewrite(editor, node)
         editor.keep(node)
     editor.finish()
     _declare_shapes(rebatched.graph, editor, inputs)
@@ -71,3 +90,202 @@ def _batch_name(graph: GraphProto, inputs: Sequence[str]) -> str:
     taken = {dim.dim_param for own in dims.values() for dim in own[1:]}
     candidates = itertools.chain(given, ["batch"], (f"batch_{i}" for i in itertools.count()))
     return next(str(name) for name in candidates if name and name not in taken)
+
+
+def _rewrite(editor: Editor, node: NodeProto) -> None:
+    """Make a node take any batch if it assumes a batch of 1 and it is understood how."""
+    if node.domain not in KNOWN_DOMAINS or not node.input:
+        return
+    batch = editor.batch(node.input[0])
+    if node.op_type in _RULES and batch is not None:
+        _RULES[node.op_type](editor, node, batch)
+    elif (align := _ALIGNMENTS.get(standard_form(node.op_type))) is not None:
+        _repeat_constants(editor, node, align)
+
+
+def _reshape(editor: Editor, node: NodeProto, batch: Batch) -> None:
+    """Let the target shape hold -1 where the batch belongs; 0 where -1 is taken."""
+    target = node.input[1]
+    wanted, dims = editor.one.value(target), editor.one.shape_of_result(node)
+    if wanted is None or dims is None or 0 in dims:
+        return
+    written = batch_axis(dims, editor.many.shape_of_result(node))
+    axis = _axis_for_batch(batch, dims, written)
+    if axis is None or axis == written:
+        return
+    # A graph that allows no other size, whatever it declares, has no shape there.
+    resized = editor.resized.shape_of_result(node) or dims
+    others = [i for i in range(len(dims)) if i != axis]
+    if all(dims[i] == resized[i] for i in others):
+        shape = editor.constant([-1 if i == axis else dim for i, dim in enumerate(dims)])
+        editor.replace_input(node, 1, shape)
+    elif all(wanted[i] != -1 for i in others):
+        editor.replace_element(node, 1, axis, editor.constant([-1]))
+    elif axis == batch.axis and dims[axis] == batch.size:
+        editor.replace_element(node, 1, axis, editor.constant([0]))
+        _drop_attribute(node, "allowzero")
+
+
+def _axis_for_batch(batch: Batch, dims: Shape, written: int | None) -> int | None:
+    """The axis that takes the batch when its tensor is given other dimensions.
+
+    Elements keep their order, so the batch has as many elements outside it as before. Where that
+    leaves a choice, these come first: a dimension of 1 kept for it, the axis that takes it as the
+    node is written, any but the last (features), the axis that it was on.
+    """
+    candidates: list[tuple[tuple[bool, ...], int]] = []
+    leading = 1
+    for axis, dim in enumerate(dims):
+        leads = leading == batch.outside
+        blocks, rest = divmod(batch.outside, leading)
+        if leads or (rest == 0 and dim % blocks == 0):
+            own, inner = leads and dim == 1, axis < len(dims) - 1
+            candidates.append(((own, axis == written, inner, axis == batch.axis), -axis))
+        leading *= dim
+    return -max(candidates)[1] if candidates else None
+
+
+def _flatten(editor: Editor, node: NodeProto, batch: Batch) -> None:
+    """Keep a leading batch of 1 out of what is flattened."""
+    axis = attributes(node).get("axis", 1) % (len(batch.dims) + 1)
+    if axis <= batch.axis and all(dim == 1 for dim in batch.dims[: batch.axis + 1]):
+        _set_attribute(node, "axis", batch.axis + 1)
+
+
+def _expand(editor: Editor, node: NodeProto, batch: Batch) -> None:
+    """Let the target shape hold 1 for the batch: expanding to 1 keeps what is there."""
+    place = _stated(editor, node.input[1], batch)
+    if place is not None and batch.size != 1:
+        editor.replace_element(node, 1, place, editor.constant([1]))
+
+
+def _resize(editor: Editor, node: NodeProto, batch: Batch) -> None:
+    """Read the batch from the data where `sizes` states it."""
+    data, sizes = node.input[0], node.input[3] if len(node.input) > 3 else ""
+    place = _stated(editor, sizes, batch)
+    if place == batch.axis:
+        editor.replace_element(node, 3, place, editor.size(data, place))
+
+
+def _stated(editor: Editor, sizes: str, batch: Batch) -> int | None:
+    """Where a vector of sizes, the last one of the last axis, states the batch of one sample."""
+    one, many = editor.one.value(sizes), editor.many.value(sizes)
+    if one is None or many is None:
+        return None
+    place = len(one) - len(batch.dims) + batch.axis
+    return place if place >= 0 and one[place] == many[place] == batch.size else None
+
+
+def _slice(editor: Editor, node: NodeProto, batch: Batch) -> None:
+    """Take the batch to its end where all of one sample was taken."""
+    bounds = _slice_bounds(editor, node)
+    if bounds is None:
+        return
+    starts, ends, axes, steps = bounds
+    from_start = (steps == 1) & ((starts == 0) | (starts <= -batch.size))
+    stated = (batch.size <= ends) & (ends < batch.size * MANY)
+    baked = (axes % len(batch.dims) == batch.axis) & from_start & stated
+    if not baked.any():
+        return
+    ends = np.where(baked, np.iinfo(ends.dtype).max, ends)
+    if len(node.input) == 1:
+        _set_attribute(node, "ends", ends.tolist())
+    else:
+        editor.replace_input(node, 2, editor.constant(ends))
+
+
+def _slice_bounds(editor: Editor, node: NodeProto) -> tuple[Array, Array, Array, Array] | None:
+    """Starts, ends, axes and steps of a Slice, attributes before opset 10, inputs since."""
+    given = {name: np.asarray(value) for name, value in attributes(node).items()}
+    names = ("starts", "ends", "axes", "steps")
+    for name, tensor in zip(names, node.input[1:], strict=False):
+        value = editor.fixed_value(tensor)
+        if value is not None:
+            given[name] = value
+        elif tensor:
+            return None
+    starts, ends = given["starts"], given["ends"]
+    return starts, ends, given.get("axes", np.arange(len(starts))), given.get("steps", 0 * ends + 1)
+
+
+def _gather(editor: Editor, node: NodeProto, batch: Batch) -> None:
+    """Pick the same elements from every sample's part of the dimension that holds the batch."""
+    data, indices = node.input
+    axis = attributes(node).get("axis", 0) % len(batch.dims)
+    picked = editor.one.shape(indices)
+    if axis != batch.axis or batch.outer != 1 or not editor.is_constant(indices) or not picked:
+        return
+    fixed = editor.resized.shape(data) == batch.dims and editor.resized.shape(indices) == picked
+    if not fixed or picked[0] != 1:
+        return
+    by_sample = editor.constant([*batch.dims[:axis], -1, *batch.dims[axis:]])
+    editor.replace_input(node, 0, editor.add("Reshape", [data, by_sample]))
+    editor.replace_input(node, 1, editor.add("Reshape", [indices, editor.constant(picked[1:])]))
+    _set_attribute(node, "axis", axis + 1)
+
+
+def _set_attribute(node: NodeProto, name: str, value: int | list[int]) -> None:
+    _drop_attribute(node, name)
+    node.attribute.append(helper.make_attribute(name, value))
+
+
+def _drop_attribute(node: NodeProto, name: str) -> None:
+    for index in reversed(range(len(node.attribute))):
+        if node.attribute[index].name == name:
+            del node.attribute[index]
+
+
+def _repeat_constants(editor: Editor, node: NodeProto, align: Alignment) -> None:
+    """Repeat constants that are combined with the batch once for every sample."""
+    batch = next(filter(None, map(editor.batch, node.input)), None)
+    if batch is None or batch.outer != 1:
+        return
+    for index, name in enumerate(node.input):
+        dims = editor.one.shape(name)
+        if not editor.is_constant(name) or not dims:
+            continue
+        axis = align(node, index, batch.axis - len(batch.dims), dims)
+        if axis is not None and -axis <= len(dims) and dims[axis] == batch.size:
+            repeated = editor.repeated(name, len(dims), axis % len(dims))
+            editor.replace_input(node, index, repeated)
+
+
+def _broadcast(node: NodeProto, index: int, axis: int, dims: Shape) -> int | None:
+    return axis if -axis <= len(dims) and dims[axis] > 1 else None
+
+
+def _stack_of_matrices(node: NodeProto, index: int, axis: int, dims: Shape) -> int | None:
+    return _broadcast(node, index, axis, dims) if axis < -2 else None
+
+
+def _across(node: NodeProto, index: int, axis: int, dims: Shape) -> int | None:
+    """Of an op that works along an axis of its own."""
+    own = attributes(node).get("axis", 0)
+    return axis if axis % len(dims) != own % len(dims) else None
+
+
+def _same_axis(node: NodeProto, index: int, axis: int, dims: Shape) -> int | None:
+    return axis
+
+
+def _recurrent_state(node: NodeProto, index: int, axis: int, dims: Shape) -> int | None:
+    """Of an RNN: the lengths (input 4) and the initial states (inputs 5 and 6)."""
+    return {4: -1, 5: axis, 6: axis}.get(index)
+
+
+_RULES: dict[str, Rule] = {
+    "Reshape": _reshape,
+    "Flatten": _flatten,
+    "Expand": _expand,
+    "Resize": _resize,
+    "Slice": _slice,
+    "Gather": _gather,
+}
+
+_ALIGNMENTS: dict[str, Alignment] = {
+    **dict.fromkeys(BROADCASTING, _broadcast),
+    "MatMul": _stack_of_matrices,
+    **dict.fromkeys(["Concat", "GatherElements", "ScatterElements"], _across),
+    "GridSample": _same_axis,
+    **dict.fromkeys(RECURRENT, _recurrent_state),
+}
