@@ -29,10 +29,6 @@ class Layout:
     grid: Shape
     prefix: int = 0
 
-    def permuted(self, order: list[int]) -> Layout:
-        """The layout after a Transpose."""
-        return Layout("".join(self.axes[i] for i in order), self.grid, self.prefix)
-
 
 _PICTURE_RANK = 4
 
@@ -198,9 +194,8 @@ def _resized(layout: Layout, shape: Shape) -> Layout | None:
 
 
 def _transpose(walk: _Walk, node: NodeProto, known: Layout, shape: Shape) -> Layout:
-    order = attributes(node).get("perm") or list(range(len(shape)))[::-1]
-    assert isinstance(order, list)
-    return known.permuted(order)
+    order = attributes(node).get("perm") or range(len(shape))[::-1]
+    return replace(known, axes="".join(known.axes[i] for i in order))
 
 
 def _reshape(walk: _Walk, node: NodeProto, known: Layout, shape: Shape) -> Layout | None:
@@ -209,7 +204,7 @@ def _reshape(walk: _Walk, node: NodeProto, known: Layout, shape: Shape) -> Layou
         return None
     if before == shape:
         return known
-    cells, bare = prod(known.grid), not known.prefix
+    cells = prod(known.grid)
     if known.axes in _FORMS:
         tokens = known.prefix + cells
         samples = before[0] // tokens if known.axes.startswith("R") else before[0]
@@ -217,15 +212,14 @@ def _reshape(walk: _Walk, node: NodeProto, known: Layout, shape: Shape) -> Layou
         for axes, form in _FORMS.items():
             if shape == form(samples, tokens, channels, shape):
                 return replace(known, axes=axes)
-    for axes, result, possible, expected in (
-        ("NCHW", "NCT", bare, (*before[:2], cells)),
-        ("NHWC", "NTC", bare, (before[0], cells, before[-1])),
-        ("NTC", "NHWC", bare, (before[0], *known.grid, before[-1])),
-        ("NCT", "NCHW", bare, (*before[:2], *known.grid)),
-    ):
-        if known.axes == axes and possible and shape == expected:
-            return Layout(result, known.grid)
-    return None
+    flat_or_on_grid: dict[str, tuple[str, Shape]] = {
+        "NCHW": ("NCT", (*before[:2], cells)),
+        "NCT": ("NCHW", (*before[:2], *known.grid)),
+        "NHWC": ("NTC", (before[0], cells, before[-1])),
+        "NTC": ("NHWC", (before[0], *known.grid, before[-1])),
+    }
+    axes, expected = flat_or_on_grid.get(known.axes, ("", ()))
+    return Layout(axes, known.grid) if axes and shape == expected and not known.prefix else None
 
 
 _FORMS: dict[str, Callable[[int, int, int, Shape], Shape]] = {
@@ -245,7 +239,6 @@ def _parted(channels: int, shape: Shape) -> Shape:
 def _concat(walk: _Walk, node: NodeProto, known: Layout, shape: Shape) -> Layout | None:
     """Class and register tokens come before the grid's own; after the grid no layout has any."""
     axis = attributes(node)["axis"]
-    assert isinstance(axis, int)
     if "T" not in known.axes or known.axes[axis] != "T":
         return _same_axes([known], shape)
     before = 0
