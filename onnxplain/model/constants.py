@@ -22,6 +22,8 @@ def constant_value(model: Model, tensor: str) -> Array | None:
     graph_index = model.index
     if tensor in graph_index.constants:
         return _read(model, tensor)
+    if tensor in graph_index.computed:
+        return None
     nodes = [graph_index.nodes[i] for i in sorted(graph_index.ancestors([tensor]))]
     names = {name for node in nodes for name in node.input if name}
     constants = names & graph_index.constants.keys()
