@@ -6,6 +6,8 @@ import functools
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
+from onnxplain.runtime.ort import onnxruntime
+
 _PACKAGES = (
     "onnxplain",
     "onnx",
@@ -18,8 +20,6 @@ _PACKAGES = (
 @functools.cache
 def versions() -> dict[str, str]:
     """Installed versions by package, and that of Python and of the ONNX Runtime in use."""
-    from onnxplain.runtime.ort import onnxruntime
-
     found = {"python": platform.python_version(), "onnxruntime": onnxruntime().__version__}
     for package in _PACKAGES:
         try:
