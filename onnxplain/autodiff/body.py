@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import onnx_graphsurgeon as gs
-from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
+from onnx.numpy_helper import from_array
 
 from onnxplain.autodiff.gradient_builder import GradientBuilder
+from onnxplain.autodiff.node_view import Tensor
 from onnxplain.autodiff.walk import Walk
 from onnxplain.model.constants import constant_value
 from onnxplain.model.graph_index import captured, subgraphs
@@ -26,21 +28,28 @@ class Body:
         self, outer: GradientBuilder, graph: GraphProto, inputs: Iterable[TensorSpec] = ()
     ) -> None:
         """Take the subgraph in, with the types and shapes of its inputs."""
-        outside = dict.fromkeys(captured(graph))
-        specs = (outer.spec(outer.tensor(name)) for name in outside)
-        known = [*inputs, *(spec for spec in specs if spec is not None)]
+        outside = {name: outer.tensor(name) for name in captured(graph)}
+        specs = {name: spec for name, x in outside.items() if (spec := outer.spec(x)) is not None}
+        integers = {
+            n: outer.value(outside[n]) for n, spec in specs.items() if spec.dtype.kind == "i"
+        }
+        # Axes and shapes, for example: they tell the shapes of other tensors.
+        constants = {name: value for name, value in integers.items() if value is not None}
+        known = [*inputs, *(spec for name, spec in specs.items() if name not in constants)]
         proto = ModelProto(ir_version=8, graph=graph)
         proto.opset_import.append(helper.make_opsetid("", outer.graph.opset))
         proto.opset_import.extend(helper.make_opsetid(name, 1) for name in _other_domains(graph))
         del proto.graph.input[:]
         proto.graph.input.extend(_declared(spec) for spec in known if spec.dtype.kind != "O")
-        self._outer = outer
+        proto.graph.initializer.extend(from_array(value, name) for name, value in constants.items())
+        self._outer, self._graph = outer, graph
         self._model = Model(proto, folder=None, path=None, sha256="")
-        self.g = outer.inside(infer_specs(self._with_constants(outside)), self._value)
+        opset, prefix = outer.graph.opset, outer.body_prefix()
+        self.g = GradientBuilder(opset, infer_specs(proto), self._value, prefix)
 
     def gradients(
-        self, arriving: Sequence[tuple[str, gs.Tensor]], wanted: Sequence[str]
-    ) -> list[gs.Tensor | None]:
+        self, arriving: Sequence[tuple[str, Tensor]], wanted: Sequence[str]
+    ) -> list[Tensor | None]:
         """With respect to each of `wanted`; None where nothing arrives.
 
         `arriving` are tensors of the subgraph, and the gradients that start there.
@@ -56,7 +65,7 @@ class Body:
         return walk.run()
 
     def graph(
-        self, inputs: Sequence[str], outputs: Sequence[gs.Tensor | None], like: Sequence[str]
+        self, inputs: Sequence[str], outputs: Sequence[Tensor | None], like: Sequence[str]
     ) -> GraphProto:
         """The subgraph with what was added to it, and other inputs and outputs.
 
@@ -69,32 +78,16 @@ class Body:
         )
         results = [self.g.Identity(output).name for output in filled]
         added = gs.export_onnx(self.g.graph, do_type_check=False).graph
-        own = self._model.proto.graph
         return GraphProto(
             name="gradient",
-            node=[*own.node, *added.node],
-            initializer=[*own.initializer, *added.initializer],
+            node=[*self._graph.node, *added.node],
+            initializer=[*self._graph.initializer, *added.initializer],
             input=[ValueInfoProto(name=name) for name in inputs],
             output=[
                 helper.make_tensor_value_info(result, TensorProto.FLOAT, self._sizes(name))
                 for result, name in zip(results, like, strict=True)
             ],
         )
-
-    def _with_constants(self, outside: Iterable[str]) -> ModelProto:
-        """With the integers that it reads from outside, as axes and shapes are, where constant."""
-        specs = ((name, self._outer.spec(self._outer.tensor(name))) for name in outside)
-        integers = (name for name, spec in specs if spec is not None and spec.dtype.kind == "i")
-        values = {name: self._outer.value(self._outer.tensor(name)) for name in integers}
-        known = {name: value for name, value in values.items() if value is not None}
-        clearer = ModelProto()
-        clearer.CopyFrom(self._model.proto)
-        del clearer.graph.input[:]
-        inputs = self._model.proto.graph.input
-        clearer.graph.input.extend(value for value in inputs if value.name not in known)
-        tensors = (numpy_helper.from_array(value, name) for name, value in known.items())
-        clearer.graph.initializer.extend(tensors)
-        return clearer
 
     def _sizes(self, name: str) -> list[int | None] | None:
         dims = self.g.dims(self.g.tensor(name))

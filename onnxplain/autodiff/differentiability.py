@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx_graphsurgeon as gs
 
 from onnxplain.autodiff.gradient_builder import GradientBuilder
 from onnxplain.autodiff.lowering import lower
-from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.node_view import Gradients, NodeView
 from onnxplain.autodiff.rules import STANDARD
 from onnxplain.autodiff.table import Rules
 from onnxplain.autodiff.walk import Walk
 from onnxplain.errors import GradientError
-from onnxplain.model.constants import constant_value
 from onnxplain.model.graph_index import reads
 from onnxplain.model.model import Model
-from onnxplain.model.shapes import infer_specs
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ def differentiability(model: Model, score: str, source: str) -> Differentiabilit
         ModelError: the types of its tensors cannot be inferred.
     """
     survey = _Survey(model, source)
-    target: str | None = score if survey.depends(score) else None
+    target: str | None = score if score in survey.dependent else None
     cuts: list[NodeView] = []
     while target is not None and (found := survey.cuts(target)):
         cuts = [*(step for _, step in found), *cuts]
@@ -75,43 +72,32 @@ def differentiability(model: Model, score: str, source: str) -> Differentiabilit
     return Differentiability(
         score,
         source,
-        tuple(_obstacle(step, reason) for step, reason in survey.missing()),
+        tuple(_obstacle(step, reason) for step, reason in reversed(survey.rules.missing.values())),
         tuple(_obstacle(step) for step in cuts),
         target,
     )
 
 
 class _Survey:
-    """Walks over a lowered model back to one tensor, and what stopped them."""
+    """Walks over a lowered model back to one tensor, and what stopped them.
+
+    `dependent` are the tensors that depend on that one.
+    """
 
     def __init__(self, model: Model, source: str) -> None:
         lowered = lower(model)
         self._source = source
         self._index = lowered.index
-        self._rules = _Forgiving()
-        self._g = GradientBuilder(
-            lowered.opset,
-            infer_specs(lowered.proto),
-            lambda name: constant_value(lowered, name),
-        )
+        self._g = GradientBuilder.of_model(lowered)
         self._names = {*model.index.position, *model.index.inputs}
-        self._after = self._index.descendants([source])
-        nodes = (self._index.nodes[i] for i in self._after)
-        self._dependent = {source, *(name for node in nodes for name in node.output)}
-
-    def depends(self, tensor: str) -> bool:
-        """Whether a tensor depends on the source."""
-        return tensor in self._dependent
-
-    def missing(self) -> list[tuple[NodeView, str | None]]:
-        """Nodes whose operator has no rule, or one that refuses, and then why; in order."""
-        return list(self._rules.missing.values())[::-1]
+        self.rules = _Forgiving()
+        self.dependent = lowered.index.dependent([source])
 
     def cuts(self, score: str) -> list[tuple[str, NodeView]]:
         """The steps where gradients end, with what they read; none if one arrives."""
-        between = self._after & self._index.ancestors([score])
+        between = self._index.descendants([self._source]) & self._index.ancestors([score])
         nodes = [self._index.nodes[i] for i in sorted(between)]
-        walk = Walk(self._g, nodes, [self._source], self._rules)
+        walk = Walk(self._g, nodes, [self._source], self.rules)
         walk.add(score, gs.Variable(score))
         return walk.cuts([self._source]) if walk.run()[0] is None else []
 
@@ -119,23 +105,22 @@ class _Survey:
         """The tensor if the file has it too, else the nearest before it that the file has."""
         while tensor not in self._names:
             node = self._index.nodes[self._index.position[tensor]]
-            tensor = next(name for name in reads(node) if name in self._dependent)
+            tensor = next(name for name in reads(node) if name in self.dependent)
         return tensor
 
 
 class _Forgiving(Rules):
     """The standard rules, where one that is missing or refuses passes the gradient on as it is.
 
-    `missing` are the steps of those, by node and operator, with the reason.
+    `missing` are the steps of those, from the last to the first, with the reason if there is more
+    than that the operator has no rule; by node and operator.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.missing: dict[tuple[str, str], tuple[NodeView, str | None]] = {}
 
-    def gradients(
-        self, g: GradientBuilder, step: NodeView, dys: Sequence[gs.Tensor | None]
-    ) -> Sequence[gs.Tensor | None]:
+    def gradients(self, g: GradientBuilder, step: NodeView, dys: Gradients) -> Gradients:
         """Some gradient for every input of any node."""
         try:
             return STANDARD.gradients(g, step, dys)
@@ -146,5 +131,4 @@ class _Forgiving(Rules):
 
 
 def _obstacle(step: NodeView, reason: str | None = None) -> Obstacle:
-    op = f"{step.domain}::{step.op}" if step.domain else step.op
-    return Obstacle(step.name, op, reason)
+    return Obstacle(step.name, step.full_op, reason)

@@ -9,14 +9,14 @@ import onnx_graphsurgeon as gs
 from onnx import GraphProto, TensorProto, ValueInfoProto, helper
 
 from onnxplain.autodiff.gradient_builder import GradientBuilder
+from onnxplain.autodiff.node_view import Tensor
 from onnxplain.autodiff.rules import STANDARD
 from onnxplain.autodiff.table import Rules
 from onnxplain.autodiff.walk import backpropagate
 from onnxplain.errors import GradientError
-from onnxplain.model.constants import constant_value
 from onnxplain.model.model import Model
 from onnxplain.model.operators import CARRIES
-from onnxplain.model.shapes import Dims, infer_specs
+from onnxplain.model.shapes import Dims
 from onnxplain.transforms.builder import PREFIX
 from onnxplain.transforms.extract import appended, with_outputs
 
@@ -57,10 +57,9 @@ def differentiate(
         raise GradientError(
             "The model computes gradients already: differentiate the one that it was made from."
         )
-    g = _builder(model, PREFIX + "grad/")
-    fed = [
-        g.input(seed_name(index).removeprefix(PREFIX), _sizes(g, score)) for index in range(seeds)
-    ]
+    g = GradientBuilder.of_model(model)
+    names = (seed_name(index).removeprefix(PREFIX) for index in range(seeds))
+    fed = [g.input(name, _sizes(g, score)) for name in names]
     shapes = _write(g, model, score, wanted, fed, rules)
     added = gs.export_onnx(g.graph, do_type_check=False).graph
     differentiated = with_outputs(appended(model, added), [*outputs, *shapes])
@@ -85,16 +84,9 @@ def with_gradients(
     Raises:
         GradientError: see `walk.backpropagate`.
     """
-    g = _builder(model, prefix)
+    g = GradientBuilder.of_model(model, prefix)
     _write(g, model, score, wanted, [g.tensor(name) for name in seeds], rules)
     return appended(model, gs.export_onnx(g.graph, do_type_check=False).graph)
-
-
-def _builder(model: Model, prefix: str) -> GradientBuilder:
-    specs = infer_specs(model.proto)
-    return GradientBuilder(
-        model.opset, specs, lambda name: constant_value(model, name), prefix=prefix
-    )
 
 
 def _write(
@@ -102,7 +94,7 @@ def _write(
     model: Model,
     score: str,
     wanted: Sequence[str],
-    seeds: Sequence[gs.Tensor],
+    seeds: Sequence[Tensor],
     rules: Rules,
 ) -> dict[str, Dims | None]:
     """Write the walks of all seeds; the dimensions of the gradients, by their names."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -11,16 +12,32 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.node_view import NodeView, Tensor
 from onnxplain.autodiff.table import Rules
 from onnxplain.errors import GradientError
-from onnxplain.model.shapes import Dims
+from onnxplain.model.constants import constant_value
+from onnxplain.model.model import Model
+from onnxplain.model.shapes import Dims, infer_specs
 from onnxplain.tensors import Array, TensorSpec
 from onnxplain.transforms.builder import PREFIX, Builder, Value
 from onnxplain.transforms.paired import twin_name
 
 F32 = np.float32
 """Constants in rules are written `F32(2)`: every gradient is float32."""
+
+_ON_SIZES: Mapping[str, Callable[..., Any]] = {
+    "Add": np.add,
+    "Concat": lambda *parts, axis: np.concatenate(parts, axis),
+    "Div": lambda a, b: np.trunc(a / b).astype(np.int64),
+    "Max": np.maximum,
+    "Mod": np.mod,
+    "Mul": np.multiply,
+    "Neg": np.negative,
+    "ReduceProd": lambda x, keepdims=1: np.prod(x, keepdims=bool(keepdims)),
+    "Squeeze": lambda x, axes=None: np.squeeze(x, None if axes is None else tuple(axes)),
+    "Sub": np.subtract,
+}
+"""What rules do with sizes: done at once where these are constants, so that results are, too."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +58,8 @@ class WalkContext:
 class GradientBuilder(Builder):
     """A `Builder` that knows shapes and constants of the forward graph.
 
+    Arithmetic on constants of int64, as static sizes are, gives constants.
+
     `specs` are the inferred types and shapes by name: a dimension is an int where it is static, a
     str where it is only named, None where nothing is known. `value_of` gives a constant's value,
     None for others. `walk` is what rules may know of the walk that asks them, see `during`.
@@ -59,14 +78,14 @@ class GradientBuilder(Builder):
         super().__init__(gs.Graph(opset=opset), prefix)
         self._specs = dict(specs)
         self._value_of = value_of
-        self._shapes: dict[str, gs.Tensor] = {}
-        self._tensors: dict[str, gs.Tensor] = {}
+        self._shapes: dict[str, Tensor] = {}
+        self._tensors: dict[str, Tensor] = {}
 
-    def inside(
-        self, specs: Mapping[str, TensorSpec], value_of: Callable[[str], Array | None]
-    ) -> GradientBuilder:
-        """A builder for the body of a node, whose names differ from those outside."""
-        return GradientBuilder(self.graph.opset, specs, value_of, self.body_prefix())
+    @classmethod
+    def of_model(cls, model: Model, prefix: str = PREFIX + "grad/") -> Self:
+        """A builder of nodes that are to follow those of a model."""
+        value_of = functools.partial(constant_value, model)
+        return cls(model.opset, infer_specs(model.proto), value_of, prefix)
 
     def during(self, walk: WalkContext) -> Self:
         """A builder of the same graph, for the rules of one walk."""
@@ -74,48 +93,54 @@ class GradientBuilder(Builder):
         view.walk = walk
         return view
 
-    def spec(self, tensor: gs.Tensor) -> TensorSpec | None:
+    def many(self, op: str, count: int, *inputs: Any, **attributes: Any) -> list[Tensor]:
+        """Add one node and return its `count` outputs, or the constant that is its only one."""
+        sizes = [_size(value) for value in inputs] if op in _ON_SIZES else [None]
+        if any(size is None for size in sizes):
+            return super().many(op, count, *inputs, **attributes)
+        return [self.constant(_ON_SIZES[op](*sizes, **attributes))]
+
+    def spec(self, tensor: Tensor) -> TensorSpec | None:
         """Element type and shape of a forward tensor, None if nothing is known."""
         return self._specs.get(tensor.name)
 
-    def tensor(self, name: str) -> gs.Tensor:
+    def tensor(self, name: str) -> Tensor:
         """A tensor of the forward graph."""
         return self._tensors.setdefault(name, gs.Variable(name))
 
-    def twin(self, tensor: gs.Tensor, twin: str) -> gs.Tensor:
+    def twin(self, tensor: Tensor, twin: str) -> Tensor:
         """The tensor of the paired copy, see `transforms.paired`; itself if it does not vary."""
         name = twin_name(twin, tensor.name)
         return self.tensor(name) if name in self._specs else tensor
 
-    def in_place_of(self, tensor: gs.Tensor, made: gs.Tensor) -> gs.Tensor:
+    def in_place_of(self, tensor: Tensor, made: Tensor) -> Tensor:
         """`made`, from now on known to be of the type and shape of a forward tensor."""
         if tensor.name in self._specs:
             self._specs[made.name] = self._specs[tensor.name]
         return made
 
-    def dims(self, tensor: gs.Tensor) -> Dims | None:
+    def dims(self, tensor: Tensor) -> Dims | None:
         """The dimensions of a forward tensor, None if not even the rank is known."""
         spec = self._specs.get(tensor.name)
         return None if spec is None else spec.shape
 
-    def differentiable(self, tensor: gs.Tensor) -> bool:
+    def differentiable(self, tensor: Tensor) -> bool:
         """Whether a gradient may flow to a forward tensor: not to integers, booleans, strings."""
         spec = self._specs.get(tensor.name)
         return spec is None or spec.dtype.kind not in "biuSU"
 
-    def dtype(self, tensor: gs.Tensor) -> np.dtype[Any] | None:
+    def dtype(self, tensor: Tensor) -> np.dtype[Any] | None:
         """The element type of a forward tensor, None if it is not known."""
         spec = self._specs.get(tensor.name)
         return None if spec is None or spec.dtype.kind == "O" else spec.dtype
 
-    def static_dims(self, tensor: gs.Tensor) -> tuple[int, ...] | None:
+    def static_dims(self, tensor: Tensor) -> tuple[int, ...] | None:
         """The dimensions, None unless all of them are static."""
         dims = self.dims(tensor)
-        if dims is None or not all(isinstance(d, int) for d in dims):
-            return None
-        return tuple(d for d in dims if isinstance(d, int))
+        static = tuple(d for d in dims or () if isinstance(d, int))
+        return static if dims is not None and len(static) == len(dims) else None
 
-    def rank(self, tensor: gs.Tensor) -> int:
+    def rank(self, tensor: Tensor) -> int:
         """Number of axes.
 
         Raises:
@@ -129,20 +154,27 @@ class GradientBuilder(Builder):
             )
         return len(dims)
 
-    def axis(self, tensor: gs.Tensor, axis: int) -> int:
+    def axis(self, tensor: Tensor, axis: int) -> int:
         """An axis counted from the front."""
         return axis + self.rank(tensor) if axis < 0 else axis
 
-    def value(self, tensor: gs.Tensor | None) -> Array | None:
+    def value(self, tensor: Tensor | None) -> Array | None:
         """The value of a constant; None for anything else, and for an input left out."""
+        if isinstance(tensor, gs.Constant):
+            return tensor.values
         return None if tensor is None else self._value_of(tensor.name)
 
-    def ints(self, tensor: gs.Tensor | None) -> list[int] | None:
+    def resolved(self, tensor: Tensor) -> Tensor | Array:
+        """The value of a constant; any other tensor as it is."""
+        value = self.value(tensor)
+        return tensor if value is None else value
+
+    def ints(self, tensor: Tensor | None) -> list[int] | None:
         """The value of a constant of integers as a list."""
         value = self.value(tensor)
         return None if value is None else [int(v) for v in value.ravel()]
 
-    def shape(self, tensor: gs.Tensor) -> gs.Tensor:
+    def shape(self, tensor: Tensor) -> Tensor:
         """The shape as int64: a constant where it is static, else one Shape node per tensor."""
         if tensor.name not in self._shapes:
             dims = self.static_dims(tensor)
@@ -150,61 +182,83 @@ class GradientBuilder(Builder):
             self._shapes[tensor.name] = self.Shape(tensor) if static is None else static
         return self._shapes[tensor.name]
 
-    def dim(self, tensor: gs.Tensor, axis: int) -> gs.Tensor:
+    def dim(self, tensor: Tensor, axis: int) -> Tensor:
         """One dimension as int64 (1,): a constant where it is static."""
+        size = self.static_dim(tensor, axis)
+        if size is None:
+            return self.Gather(self.shape(tensor), [axis], axis=0)
+        return self.constant(np.array([size], np.int64))
+
+    def static_dim(self, tensor: Tensor, axis: int) -> int | None:
+        """One dimension, None where it is known only at run time."""
         dims = self.dims(tensor)
         size = None if dims is None else dims[axis]
-        if isinstance(size, int):
-            return self.constant(np.array([size], np.int64))
-        return self.Gather(self.shape(tensor), np.array([axis]), axis=0)
+        return size if isinstance(size, int) else None
 
-    def sum(self, x: gs.Tensor, axes: Sequence[int], keepdims: bool = True) -> gs.Tensor:
+    def vector(self, *sizes: Value | int) -> Tensor:
+        """Sizes in a row, int64: vectors and single numbers."""
+        parts = (np.array([one]) if isinstance(one, int) else one for one in sizes)
+        return self.Concat(*parts, axis=0)
+
+    def arange(self, stop: Tensor) -> Tensor:
+        """0, 1, ..., stop - 1 as int64."""
+        return self.Range(np.int64(0), self.Squeeze(stop), np.int64(1))
+
+    def sum(self, x: Tensor, axes: Sequence[int], keepdims: bool = True) -> Tensor:
         """ReduceSum over `axes`; `x` itself where there are none."""
         if not axes:
             return x
         return self.ReduceSum(x, np.array(sorted(axes)), keepdims=int(keepdims))
 
-    def like(self, dx: gs.Tensor, x: gs.Tensor) -> gs.Tensor:
+    def total(self, *parts: Tensor | None) -> Tensor:
+        """The sum of those that are there; one alone is that itself."""
+        given = [part for part in parts if part is not None]
+        return self.Sum(*given) if len(given) > 1 else given[0]
+
+    def like(self, dx: Tensor, x: Tensor) -> Tensor:
         """`dx` with its elements laid out in the shape of `x`."""
         return self.Reshape(dx, self.shape(x))
 
-    def zeros_like(self, x: gs.Tensor) -> gs.Tensor:
+    def zeros_like(self, x: Tensor) -> Tensor:
         """Zeros of the shape of `x`."""
         return self.Expand(F32(0), self.shape(x))
 
-    def where(self, condition: gs.Tensor, dy: gs.Tensor) -> gs.Tensor:
+    def where(self, condition: Tensor, dy: Tensor) -> Tensor:
         """`dy` where a condition of the same shape holds, 0 elsewhere."""
         return self.Where(condition, dy, F32(0))
 
-    def above(self, x: gs.Tensor, limit: gs.Tensor | float = 0.0) -> gs.Tensor:
+    def above(self, x: Tensor, limit: Tensor | float = 0.0) -> Tensor:
         """1.0 where `x` is above `limit`, 0.0 elsewhere."""
-        return self.indicator(self.Greater(x, limit))
+        return self.as_float(self.Greater(x, limit))
 
-    def below(self, x: gs.Tensor, limit: gs.Tensor | float) -> gs.Tensor:
+    def below(self, x: Tensor, limit: Tensor | float) -> Tensor:
         """1.0 where `x` is below `limit`, 0.0 elsewhere."""
-        return self.indicator(self.Less(x, limit))
+        return self.as_float(self.Less(x, limit))
 
-    def complement(self, p: gs.Tensor) -> gs.Tensor:
+    def complement(self, p: Tensor) -> Tensor:
         """1 - p for `p` between 0 and 1."""
         return self.Sub(F32(1), p)
 
-    def square(self, x: gs.Tensor) -> gs.Tensor:
+    def square(self, x: Tensor) -> Tensor:
         """`x` times itself."""
         return self.Mul(x, x)
 
-    def inverse(self, x: gs.Tensor) -> gs.Tensor:
+    def inverse(self, x: Tensor) -> Tensor:
         """1 / x, and 0 where `x` is 0: no gradient rather than an infinite one."""
         return self.Where(self.Equal(x, F32(0)), F32(0), self.Reciprocal(x))
 
-    def indicator(self, condition: Value) -> gs.Tensor:
-        """1.0 where a condition holds, 0.0 elsewhere."""
-        return self.Cast(condition, to=TensorProto.FLOAT)
+    def as_float(self, x: Value) -> Tensor:
+        """Numbers in float32; 1.0 where a condition holds, 0.0 elsewhere."""
+        size = _size(x)
+        return (
+            self.Cast(x, to=TensorProto.FLOAT) if size is None else self.constant(size.astype(F32))
+        )
 
-    def sum_to(self, dx: gs.Tensor, x: gs.Tensor, y: gs.Tensor) -> gs.Tensor:
+    def sum_to(self, dx: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Undo broadcasting: `dx`, of the shape of `y`, summed to the shape of `x`."""
         return self.unbroadcast(dx, self.dims(y), x)
 
-    def unbroadcast(self, dx: gs.Tensor, large: Dims | None, x: gs.Tensor) -> gs.Tensor:
+    def unbroadcast(self, dx: Tensor, large: Dims | None, x: Tensor) -> Tensor:
         """`dx`, of dimensions `large` to which `x` was broadcast, summed to the shape of `x`."""
         small = self.dims(x)
         if small is None or large is None:
@@ -217,11 +271,19 @@ class GradientBuilder(Builder):
         summed = self.sum(dx, [*range(extra), *repeated])
         return self.like(summed, x) if extra else summed
 
-    def _sum_to_dynamic(self, dx: gs.Tensor, x: gs.Tensor) -> gs.Tensor:
+    def _sum_to_dynamic(self, dx: Tensor, x: Tensor) -> Tensor:
         """The same where sizes are known only at run time: sum where `x` has 1 and `dx` has not."""
         missing = self.Sub(self.Size(self.Shape(dx)), self.Size(self.Shape(x)))
-        ones = self.Expand(np.array([1]), self.Reshape(missing, np.array([1])))
+        ones = self.Expand([1], self.Reshape(missing, [1]))
         repeated = self.Not(self.Equal(self.Concat(ones, self.Shape(x), axis=0), self.Shape(dx)))
-        axes = self.Reshape(self.NonZero(repeated), np.array([-1]))
+        axes = self.Reshape(self.NonZero(repeated), [-1])
         summed = self.ReduceSum(dx, axes, keepdims=1, noop_with_empty_axes=1)
         return self.Reshape(summed, self.Shape(x))
+
+
+def _size(value: Any) -> Array | None:
+    """A constant of int64, None for anything else."""
+    if isinstance(value, gs.Tensor) and not isinstance(value, gs.Constant):
+        return None
+    array = np.asarray(value.values if isinstance(value, gs.Constant) else value)
+    return array if array.dtype == np.int64 else None

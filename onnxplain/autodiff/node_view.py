@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import onnx_graphsurgeon as gs
 from onnx import NodeProto
 
 from onnxplain.model.graph_index import attributes, captured, subgraphs
+
+Tensor: TypeAlias = gs.Tensor
+"""A tensor of a graph."""
+
+Gradients: TypeAlias = Sequence[Tensor | None]
+"""One for each input of a node, in order: None where there is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,9 +25,9 @@ class NodeView:
 
     node: NodeProto
     opset: int
-    tensor: Callable[[str], gs.Tensor]
+    tensor: Callable[[str], Tensor]
 
-    def reading(self, others: Mapping[str, gs.Tensor]) -> NodeView:
+    def reading(self, others: Mapping[str, Tensor]) -> NodeView:
         """The same node with other tensors in the place of some, by name."""
         return replace(
             self, tensor=lambda name: others[name] if name in others else self.tensor(name)
@@ -38,12 +44,17 @@ class NodeView:
         return "" if self.node.domain == "ai.onnx" else str(self.node.domain)
 
     @property
+    def full_op(self) -> str:
+        """Operator after its domain, as `com.microsoft::Inverse`, where that is not the default."""
+        return f"{self.domain}::{self.op}" if self.domain else self.op
+
+    @property
     def name(self) -> str:
         """What to call the node in a message: without a name of its own, by what it makes."""
         return str(self.node.name or self.node.output[0])
 
     @functools.cached_property
-    def inputs(self) -> list[gs.Tensor]:
+    def inputs(self) -> list[Tensor]:
         """Inputs in order; then what subgraphs read from outside.
 
         The type is that of inputs that the operator requires. One that the node leaves out is None:
@@ -51,24 +62,24 @@ class NodeView:
         """
         outside = [name for body in subgraphs(self.node) for name in captured(body)]
         names = [*self.node.input, *dict.fromkeys(outside)]
-        return cast(list[gs.Tensor], [self.tensor(name) if name else None for name in names])
+        return cast(list[Tensor], [self.tensor(name) if name else None for name in names])
 
     @functools.cached_property
-    def outputs(self) -> list[gs.Tensor]:
+    def outputs(self) -> list[Tensor]:
         """Outputs in order."""
         return [self.tensor(name) for name in self.node.output]
 
     @property
-    def x(self) -> gs.Tensor:
+    def x(self) -> Tensor:
         """The first input."""
         return self.inputs[0]
 
     @property
-    def y(self) -> gs.Tensor:
+    def y(self) -> Tensor:
         """The first output."""
         return self.outputs[0]
 
-    def input(self, index: int) -> gs.Tensor | None:
+    def input(self, index: int) -> Tensor | None:
         """An input, None where the node leaves it out or ends before it."""
         return self.inputs[index] if index < len(self.inputs) else None
 
@@ -76,6 +87,10 @@ class NodeView:
     def attrs(self) -> dict[str, Any]:
         """The attributes that the node gives, as Python values; strings as str."""
         return {name: _decoded(value) for name, value in attributes(self.node).items()}
+
+    def attrs_without(self, *starts: str) -> dict[str, Any]:
+        """Those whose names start with none of these."""
+        return {name: value for name, value in self.attrs.items() if not name.startswith(starts)}
 
     def attr(self, name: str, default: Any = None) -> Any:
         """An attribute's value."""

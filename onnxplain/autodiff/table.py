@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import onnx_graphsurgeon as gs
-
-from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.node_view import Gradients, NodeView, Tensor
 from onnxplain.errors import GradientError
 from onnxplain.model.model import Model
-from onnxplain.model.operators import QUANTIZERS
 
 if TYPE_CHECKING:
     from onnxplain.autodiff.gradient_builder import GradientBuilder
@@ -34,16 +31,12 @@ class Entry:
     broadcasts: bool
 
 
-@dataclass(frozen=True)
-class Override:
-    """A faster form of a rule: where `applies(g, step)`, `rule` gives the same gradients."""
+Overrides = Mapping[str, Sequence[Rule]]
+"""Faster forms of rules, by operator of the default domain.
 
-    applies: Callable[[GradientBuilder, NodeView], bool]
-    rule: Rule
-
-
-Overrides = Mapping[str, Sequence[Override]]
-"""By operator of the default domain; the first that applies runs in place of the rule."""
+The first that applies runs in place of the rule, and gives the same gradients; one that does not
+apply gives None.
+"""
 
 
 @dataclass(frozen=True)
@@ -57,20 +50,18 @@ class RuleHooks:
 
     lower: Callable[[Model], Model] = lambda model: model
     check: Callable[[GradientBuilder, Sequence[NodeView]], None] = lambda g, steps: None
-    start: Callable[[GradientBuilder, gs.Tensor, gs.Tensor], gs.Tensor] = lambda g, score, seed: (
-        seed
-    )
+    start: Callable[[GradientBuilder, Tensor, Tensor], Tensor] = lambda g, score, seed: seed
 
 
 PLAIN = RuleHooks()
 
 
 class Rules:
-    """Rules by (domain, operator), with faster forms of some; the latest rule for an opset."""
+    """Rules by (domain, operator), with faster forms of some."""
 
     def __init__(
         self,
-        table: dict[tuple[str, str], list[Entry]] | None = None,
+        table: dict[tuple[str, str], Entry] | None = None,
         hooks: RuleHooks = PLAIN,
         overrides: Overrides | None = None,
     ) -> None:
@@ -80,17 +71,14 @@ class Rules:
 
     def add(self, domain: str, op: str, entry: Entry) -> None:
         """Enter a rule."""
-        self._table.setdefault((domain, op), []).append(entry)
+        self._table[domain, op] = entry
 
     def find(self, step: NodeView) -> Entry | None:
         """The definition of a node's rule, None if there is none."""
-        entries = self._table.get((step.domain, step.op), [])
-        begun = [entry for entry in entries if entry.since <= step.opset]
-        return max(begun, key=lambda entry: entry.since, default=None)
+        entry = self._table.get((step.domain, step.op))
+        return entry if entry is not None and entry.since <= step.opset else None
 
-    def gradients(
-        self, g: GradientBuilder, step: NodeView, dys: Sequence[gs.Tensor | None]
-    ) -> Sequence[gs.Tensor | None]:
+    def gradients(self, g: GradientBuilder, step: NodeView, dys: Gradients) -> Gradients:
         """Append the nodes that compute the gradients of a node's inputs, by its fastest rule.
 
         Raises:
@@ -99,10 +87,12 @@ class Rules:
         entry = self.find(step)
         if entry is None:
             raise GradientError(_no_rule(step))
-        given = self._fastest(entry, g, step)(g, step, *dys)
+        faster = () if step.domain else self._overrides.get(step.op, ())
+        made = (rule(g, step, *dys) for rule in (*faster, entry.rule))
+        given = next((gradients for gradients in made if gradients is not None), ())
         dxs = given if isinstance(given, tuple | list) else (given,)
         if not entry.broadcasts:
-            return list(dxs)
+            return dxs
         return [
             None if dx is None or x is None else g.sum_to(dx, x, step.y)
             for x, dx in zip(step.inputs, dxs, strict=False)
@@ -114,7 +104,7 @@ class Rules:
 
     def replaced(self, rules: Mapping[str, Rule], hooks: RuleHooks = PLAIN) -> Rules:
         """A copy in which operators of the default domain have other rules."""
-        entries = {("", op): [Entry(rule, 1, broadcasts=False)] for op, rule in rules.items()}
+        entries = {("", op): Entry(rule, 1, broadcasts=False) for op, rule in rules.items()}
         kept = {op: fast for op, fast in self._overrides.items() if op not in rules}
         return Rules({**self._table, **entries}, hooks, kept)
 
@@ -122,15 +112,10 @@ class Rules:
         """Every (domain, operator) that has a rule."""
         return sorted(self._table)
 
-    def _fastest(self, entry: Entry, g: GradientBuilder, step: NodeView) -> Rule:
-        overrides = () if step.domain else self._overrides.get(step.op, ())
-        return next((fast.rule for fast in overrides if fast.applies(g, step)), entry.rule)
-
 
 def _no_rule(step: NodeView) -> str:
-    name = f"{step.domain}::{step.op}" if step.domain else step.op
     return (
-        f"The operator {name} of node {step.name!r} has no gradient here: explain a layer "
+        f"The operator {step.full_op} of node {step.name!r} has no gradient here: explain a layer "
         "after it, or use a method without gradients, such as scorecam or occlusion."
     )
 
@@ -155,19 +140,16 @@ def vjp(
     return enter
 
 
-def vjp_table(rules: Mapping[str, Rule]) -> None:
-    """Enter rules by operator, for operators whose inputs do not broadcast."""
+def vjps(rules: Mapping[str, Rule], broadcasts: bool = False) -> None:
+    """Enter rules by operator, see `vjp`."""
     for op, rule in rules.items():
-        vjp(op)(rule)
+        vjp(op, broadcasts=broadcasts)(rule)
 
 
-STRAIGHT_THROUGH = QUANTIZERS
-"""Operators whose integers stand for reals, so that a gradient passes through what they make."""
-
-ZERO: set[str] = set()
+ZERO = frozenset(
+    "And ArgMax ArgMin Bernoulli BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor "
+    "BlackmanWindow Ceil ConstantOfShape Equal EyeLike Floor Greater GreaterOrEqual HammingWindow "
+    "HannWindow Hardmax IsInf IsNaN Less LessOrEqual MelWeightMatrix Multinomial NonMaxSuppression "
+    "NonZero Not Or RandomNormalLike RandomUniformLike Round Shape Sign Size Unique Xor".split()
+)
 """Operators whose gradient is zero, or not defined, wherever they are: steps and comparisons."""
-
-
-def zero_gradient(ops: Iterable[str]) -> None:
-    """Declare operators through which no gradient flows."""
-    ZERO.update(ops)

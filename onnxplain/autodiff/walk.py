@@ -5,25 +5,24 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-import onnx_graphsurgeon as gs
 from onnx import NodeProto
 
 from onnxplain.autodiff.gradient_builder import GradientBuilder, WalkContext
-from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.table import STRAIGHT_THROUGH, ZERO, Rules
+from onnxplain.autodiff.node_view import NodeView, Tensor
+from onnxplain.autodiff.table import ZERO, Rules
 from onnxplain.errors import GradientError
-from onnxplain.model.operators import SIZE_READERS
+from onnxplain.model.operators import QUANTIZERS, SIZE_READERS
 
 
 def backpropagate(
     g: GradientBuilder,
     nodes: Sequence[NodeProto],
     score: str,
-    seed: gs.Tensor,
+    seed: Tensor,
     wanted: Sequence[str],
     rules: Rules,
     carried: frozenset[str] = frozenset(),
-) -> list[gs.Tensor]:
+) -> list[Tensor]:
     """Append the nodes that compute Σ seed · ∂score/∂w for every w of `wanted`.
 
     `nodes` are those between `wanted` and the score, in order; for `carried` see `WalkContext`.
@@ -55,22 +54,22 @@ class Walk:
     ) -> None:
         self.steps = [NodeView(node, g.graph.opset, g.tensor) for node in nodes]
         self._wanted = wanted
-        self._contributions: dict[str, list[gs.Tensor]] = defaultdict(list)
+        self._contributions: dict[str, list[Tensor]] = defaultdict(list)
         passed = (
             y.name
             for step in self.steps
             for y in step.outputs
-            if step.op in STRAIGHT_THROUGH or g.differentiable(y)
+            if step.op in QUANTIZERS or g.differentiable(y)
         )
         self._needed = frozenset([*wanted, *passed])
         makers = {y.name: step for step in self.steps for y in step.outputs}
         self.g = g.during(WalkContext(rules, self._needed, carried, makers))
 
-    def add(self, tensor: str, gradient: gs.Tensor) -> None:
+    def add(self, tensor: str, gradient: Tensor) -> None:
         """Start from a tensor, or add to what has reached it so far."""
         self._contributions[tensor].append(gradient)
 
-    def run(self) -> list[gs.Tensor | None]:
+    def run(self) -> list[Tensor | None]:
         """The gradients with respect to what is wanted; None where nothing arrives.
 
         Raises:
@@ -106,14 +105,14 @@ class Walk:
                 ends.append((dry[0], step))
         return [(x, step) for x, step in ends if step.op not in SIZE_READERS] or ends
 
-    def _ends(self, tensor: gs.Tensor) -> bool:
+    def _ends(self, tensor: Tensor) -> bool:
         return bool(tensor.name) and tensor.name not in self._needed
 
-    def _arrived(self, tensor: str) -> gs.Tensor | None:
+    def _arrived(self, tensor: str) -> Tensor | None:
         """The sum of all contributions, made once."""
         parts = self._contributions[tensor]
-        if len(parts) > 1:
-            parts[:] = [self.g.Sum(*parts)]
+        if parts:
+            parts[:] = [self.g.total(*parts)]
         return parts[0] if parts else None
 
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from onnxplain.autodiff.propagation.deeplift import DEEPLIFT
-from onnxplain.autodiff.propagation.difference import BASELINE
+from onnxplain.autodiff.propagation.deeplift import BASELINE, DEEPLIFT
 from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.execution.wants import Input, InputGradient, Reference, ReferenceScore, Want
 from onnxplain.formulas.namespace import Namespace

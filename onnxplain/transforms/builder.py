@@ -44,11 +44,13 @@ class Builder:
         return add
 
     def many(self, op: str, count: int, *inputs: Any, **attributes: Any) -> list[gs.Tensor]:
-        """Add one node and return its `count` outputs."""
+        """Add one node and return its `count` outputs; inputs that are None are left out."""
         name = self._name(op.lower())
         names = [name, *(self._name(op.lower()) for _ in range(1, count))]
         outputs: list[gs.Tensor] = [gs.Variable(name) for name in names]
         tensors = [self._tensor(value) for value in inputs]
+        while tensors and not tensors[-1].name:
+            tensors.pop()
         self.graph.nodes.append(gs.Node(op, name, attributes, tensors, outputs))
         return outputs
 
@@ -77,6 +79,8 @@ class Builder:
         return gs.Constant(self._name("constant"), np.array(array, order="C"))
 
     def _tensor(self, value: Any) -> gs.Tensor:
+        if value is None:
+            return gs.Variable.empty()
         if isinstance(value, gs.Tensor):
             return value
         return self.constant(value)

@@ -7,11 +7,10 @@ earlier calls, rotates keys, packs tensors, or takes lengths as a mask.
 from __future__ import annotations
 
 import numpy as np
-import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from onnxplain.autodiff.lowering.rewrite import Rewriter, Rewrites, rewritten
-from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.node_view import NodeView, Tensor
 from onnxplain.model.model import Model
 from onnxplain.model.operators import MICROSOFT
 
@@ -27,30 +26,26 @@ def undo_attention(model: Model) -> Model:
     return rewritten(model, _RULES)
 
 
-@_RULES.of("Attention", domain=MICROSOFT)
-def _attention(g: Rewriter, s: NodeView) -> gs.Tensor | None:
-    x, weights = s.inputs[:2]
-    bias, mask, past, added = (s.input(i) for i in range(2, 6))
-    sizes = _projections(g, s, weights)
+@_RULES.of("Attention", "QAttention", domain=MICROSOFT)
+def _attention(g: Rewriter, s: NodeView) -> Tensor | None:
+    x, weights, bias = *s.inputs[:2], s.input(2)
+    quantised = s.op == "QAttention"
+    mask, past = (s.input(i) for i in ((5, 8) if quantised else (3, 4)))
+    size = _last_size(g, weights)
+    sizes = s.attr("qkv_hidden_sizes") or (None if size is None else [size // 3] * 3)
     if past is not None or sizes is None or not _is_understood(g, s, mask):
         return None
-    return _attended(g, s, _projected(g, x, weights, bias, sizes), mask, added)
-
-
-@_RULES.of("QAttention", domain=MICROSOFT)
-def _quantized_attention(g: Rewriter, s: NodeView) -> gs.Tensor | None:
-    x, weights = s.inputs[:2]
-    bias, x_scale, w_scale, mask, x_zero, w_zero, past = (s.input(i) for i in range(2, 9))
-    sizes = _projections(g, s, weights)
-    if past is not None or sizes is None or not _is_understood(g, s, mask):
-        return None
-    x = g.DequantizeLinear(x, x_scale, x_zero)
-    weights = g.DequantizeLinear(weights, w_scale, w_zero, axis=1)
-    return _attended(g, s, _projected(g, x, weights, bias, sizes), mask, None)
+    if quantised:
+        x = g.DequantizeLinear(x, s.input(3), s.input(6))
+        weights = g.DequantizeLinear(weights, s.input(4), s.input(7), axis=1)
+    product = g.MatMul(x, weights)
+    product = product if bias is None else g.Add(product, bias)
+    qkv = g.many("Split", 3, product, sizes, axis=-1)
+    return _attended(g, s, qkv, mask, None if quantised else s.input(5))
 
 
 @_RULES.of("MultiHeadAttention", domain=MICROSOFT)
-def _multi_head_attention(g: Rewriter, s: NodeView) -> gs.Tensor | None:
+def _multi_head_attention(g: Rewriter, s: NodeView) -> Tensor | None:
     qkv = [x for i in range(3) if (x := s.input(i)) is not None]
     bias, mask, added, past = (s.input(i) for i in range(3, 7))
     sizes = [_last_size(g, x) for x in qkv if g.rank(x) == 3]
@@ -62,41 +57,21 @@ def _multi_head_attention(g: Rewriter, s: NodeView) -> gs.Tensor | None:
     return _attended(g, s, qkv, mask, added)
 
 
-def _is_understood(g: Rewriter, s: NodeView, mask: gs.Tensor | None) -> bool:
+def _is_understood(g: Rewriter, s: NodeView, mask: Tensor | None) -> bool:
     """Whether a mask says for each key, or each pair, if it counts, and nothing else is asked."""
     plain = not s.attr("do_rotary", 0) and not any(s.node.output[1:])
     return plain and (mask is None or g.rank(mask) in (2, 3))
 
 
-def _last_size(g: Rewriter, x: gs.Tensor) -> int | None:
+def _last_size(g: Rewriter, x: Tensor) -> int | None:
     spec = g.spec(x)
     size = spec.shape[-1] if spec is not None and spec.shape else None
     return size if isinstance(size, int) else None
 
 
-def _projections(g: Rewriter, s: NodeView, weights: gs.Tensor) -> list[int] | None:
-    """How many features queries, keys and values have."""
-    size = _last_size(g, weights)
-    given: list[int] | None = s.attr("qkv_hidden_sizes")
-    return given or (None if size is None else [size // 3] * 3)
-
-
-def _projected(
-    g: Rewriter, x: gs.Tensor, weights: gs.Tensor, bias: gs.Tensor | None, sizes: list[int]
-) -> list[gs.Tensor]:
-    """Queries, keys and values, (batch, tokens, features) each."""
-    product = g.MatMul(x, weights)
-    product = product if bias is None else g.Add(product, bias)
-    return list(g.many("Split", 3, product, np.array(sizes), axis=-1))
-
-
 def _attended(
-    g: Rewriter,
-    s: NodeView,
-    qkv: list[gs.Tensor],
-    mask: gs.Tensor | None,
-    added: gs.Tensor | None,
-) -> gs.Tensor:
+    g: Rewriter, s: NodeView, qkv: list[Tensor], mask: Tensor | None, added: Tensor | None
+) -> Tensor:
     """softmax(q kᵀ scale + mask + added) v, for each head, joined to (batch, tokens, features)."""
     apart = np.array([0, 0, s.attr("num_heads"), -1])
     q, k, v = (g.Transpose(g.Reshape(x, apart), perm=[0, 2, 1, 3]) for x in qkv)
@@ -113,10 +88,10 @@ def _attended(
     if added is not None:
         scores = g.Add(scores, added)
     heads = g.MatMul(g.Softmax(scores, axis=-1), v)
-    return g.Reshape(g.Transpose(heads, perm=[0, 2, 1, 3]), np.array([0, 0, -1]))
+    return g.Reshape(g.Transpose(heads, perm=[0, 2, 1, 3]), [0, 0, -1])
 
 
-def _scale(g: Rewriter, s: NodeView, q: gs.Tensor) -> gs.Tensor:
+def _scale(g: Rewriter, s: NodeView, q: Tensor) -> Tensor:
     """One over the root of a head's features, unless an attribute gives it."""
     given = s.attr("scale", 0.0)
     if given:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import onnx_graphsurgeon as gs
-
 from onnxplain.autodiff.lowering.rewrite import Rewriter, Rewrites, rewritten
-from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.node_view import NodeView, Tensor
 from onnxplain.model.model import Model
 
 _RULES = Rewrites()
@@ -19,7 +17,7 @@ def expose_dropout_masks(model: Model) -> Model:
 
 
 @_RULES.of("Dropout")
-def _dropout(g: Rewriter, s: NodeView) -> Sequence[gs.Tensor] | None:
+def _dropout(g: Rewriter, s: NodeView) -> Sequence[Tensor] | None:
     training = g.value(s.input(2))
     inactive = s.input(2) is None or (training is not None and not training.any())
     if inactive or len(s.node.output) > 1:

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 from onnx import (
-    AttributeProto,
     GraphProto,
     ModelProto,
     NodeProto,
@@ -18,7 +17,7 @@ from onnx import (
     numpy_helper,
 )
 
-from onnxplain.autodiff.lowering.renaming import rename
+from onnxplain.autodiff.lowering.rewrite import graphs, rename
 from onnxplain.model.evaluation import is_small
 from onnxplain.model.model import Model
 from onnxplain.transforms.builder import PREFIX
@@ -39,26 +38,31 @@ def to_float32(model: Model) -> Model:
     proto = ModelProto()
     proto.CopyFrom(model.proto)
     graph = proto.graph
-    borders = {v.name: _other_type(v) for v in (*graph.input, *graph.output)}
-    inner = {name: f"{PREFIX}float32/{name}" for name, other in borders.items() if other}
+    types = {v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.output)}
+    inner = {name: f"{PREFIX}float32/{name}" for name, one in types.items() if one in _OTHERS}
     rename(graph.node, inner)
-    _widen(graph)
-    inputs, outputs = (
-        [v.name for v in values if v.name in inner] for values in (graph.input, graph.output)
-    )
+    for part in graphs(graph):
+        ends = () if part is graph else (*part.input, *part.output)
+        _widen(part, [*part.value_info, *ends])
+    inputs = [v.name for v in graph.input if v.name in inner]
+    outputs = [v.name for v in graph.output if v.name in inner]
     entering = [_cast(name, inner[name], TensorProto.FLOAT) for name in inputs]
-    leaving = [_cast(inner[name], name, borders[name]) for name in outputs]
+    leaving = [_cast(inner[name], name, types[name]) for name in outputs]
     _set_nodes(graph, [*entering, *graph.node, *leaving])
     return replace(model, proto=proto)
 
 
-def _widen(graph: GraphProto) -> None:
-    """Make everything float32 in a graph, except for the types of its inputs and outputs."""
-    for value in graph.value_info:
+def _widen(graph: GraphProto, values: Iterable[ValueInfoProto]) -> None:
+    """Make everything float32 in a graph, with the types of these of its tensors."""
+    for value in values:
         _widen_type(value.type)
-    for node in graph.node:
-        for attribute in node.attribute:
-            _widen_attribute(attribute)
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        if attribute.name in _TYPE_ATTRIBUTES and attribute.i in _OTHERS:
+            attribute.i = TensorProto.FLOAT
+        elif attribute.HasField("t"):
+            _widen_tensor(attribute.t)
+        elif attribute.HasField("tp"):
+            _widen_type(attribute.tp)
     _set_nodes(graph, [*_widen_weights(graph.initializer), *graph.node])
 
 
@@ -77,19 +81,6 @@ def _widen_weights(weights: Iterable[TensorProto]) -> list[NodeProto]:
     return casts
 
 
-def _widen_attribute(attribute: AttributeProto) -> None:
-    if attribute.name in _TYPE_ATTRIBUTES and attribute.i in _OTHERS:
-        attribute.i = TensorProto.FLOAT
-    elif attribute.HasField("t"):
-        _widen_tensor(attribute.t)
-    elif attribute.HasField("tp"):
-        _widen_type(attribute.tp)
-    for body in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-        for value in (*body.input, *body.output):
-            _widen_type(value.type)
-        _widen(body)
-
-
 def _widen_tensor(tensor: TensorProto) -> None:
     if tensor.data_type in _OTHERS:
         with np.errstate(over="ignore"):
@@ -104,12 +95,6 @@ def _widen_type(kind: TypeProto) -> None:
         _widen_type(kind.optional_type.elem_type)
     elif kind.tensor_type.elem_type in _OTHERS:
         kind.tensor_type.elem_type = TensorProto.FLOAT
-
-
-def _other_type(value: ValueInfoProto) -> int:
-    """The element type of a tensor if it is one to convert, else 0."""
-    kind = value.type.tensor_type.elem_type
-    return kind if kind in _OTHERS else 0
 
 
 def _cast(source: str, result: str, to: int) -> NodeProto:

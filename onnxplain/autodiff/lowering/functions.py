@@ -51,18 +51,14 @@ def _typed(proto: ModelProto) -> ModelProto:
     """
     typed = ModelProto()
     typed.CopyFrom(proto)
-    typed.graph.value_info.append(helper.make_tensor_value_info("", TensorProto.FLOAT, None))
-    for tensor in proto.graph.initializer:
-        value = helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
-        typed.graph.value_info.append(value)
-    declared = {value.name for value in (*typed.graph.value_info, *typed.graph.output)}
-    for node in proto.graph.node:
-        if node.domain not in STANDARD_DOMAINS:
-            typed.graph.value_info.extend(
-                helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
-                for name in node.output
-                if name not in declared
-            )
+    known = {t.name: (t.data_type, list(t.dims)) for t in proto.graph.initializer}
+    declared = {value.name for value in (*proto.graph.value_info, *proto.graph.output)}
+    others = (node for node in proto.graph.node if node.domain not in STANDARD_DOMAINS)
+    made = ["", *(name for node in others for name in node.output)]
+    floats = {name: (TensorProto.FLOAT, None) for name in made if name not in declared}
+    typed.graph.value_info.extend(
+        helper.make_tensor_value_info(name, *kind) for name, kind in {**floats, **known}.items()
+    )
     return typed
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 from math import sqrt
 
 import numpy as np
-import onnx_graphsurgeon as gs
 
 from onnxplain.autodiff.lowering.rewrite import Rewriter, Rewrites, all_nodes, rewritten
-from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.node_view import NodeView, Tensor
 from onnxplain.errors import GradientError
 from onnxplain.model.model import Model
 from onnxplain.model.operators import MICROSOFT, PROCESSOR_DOMAINS
@@ -40,57 +39,42 @@ def decompose_fused(model: Model) -> Model:
     return model
 
 
-_ACTIVATIONS: dict[str, tuple[str, ...]] = {
-    "Relu": (),
-    "Sigmoid": (),
-    "Tanh": (),
-    "Softsign": (),
-    "Softplus": (),
-    "Selu": ("alpha", "gamma"),
-    "Elu": ("alpha",),
-    "LeakyRelu": ("alpha",),
-    "ThresholdedRelu": ("alpha",),
+ACTIVATIONS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys("Relu Sigmoid Softplus Softsign Tanh".split(), ()),
+    **dict.fromkeys("Elu LeakyRelu ThresholdedRelu".split(), ("alpha",)),
     "HardSigmoid": ("alpha", "beta"),
+    "Selu": ("alpha", "gamma"),
 }
-"""Activations that are fused, and the attributes that their parameters become."""
+"""Activations of other operators, and the attributes that their parameters become, in order."""
 
 
-def _activated(g: Rewriter, op: str, x: gs.Tensor, parameters: list[float]) -> gs.Tensor:
+def _activated(g: Rewriter, op: str, x: Tensor, parameters: list[float]) -> Tensor:
     if not op:
         return x
     if op == "Clip":
         return g.Clip(x, *(F32(p) for p in parameters))
-    names = _ACTIVATIONS[op]
+    names = ACTIVATIONS[op]
     return g.many(op, 1, x, **dict(zip(names, parameters, strict=False)))[0]
 
 
-def _without(s: NodeView, *names: str) -> dict[str, object]:
-    """The attributes of a step, except for those that start with a name."""
-    return {name: value for name, value in s.attrs.items() if not name.startswith(names)}
-
-
-@_RULES.of("FusedConv", domain=MICROSOFT)
-def _fused_conv(g: Rewriter, s: NodeView) -> gs.Tensor:
-    y = g.Conv(*s.inputs[:3], **_without(s, "activation"))
-    added = s.input(3)
-    y = y if added is None else g.Add(y, added)
-    return _activated(g, s.attr("activation", ""), y, s.attr("activation_params", []))
-
-
-@_RULES.of("NhwcConv", "NhwcFusedConv", domain=MICROSOFT)
-def _nhwc_conv(g: Rewriter, s: NodeView) -> gs.Tensor:
-    """Channels last; NhwcConv has them last in its weights too."""
-    x, w = (g.Transpose(t, perm=[0, 3, 1, 2]) for t in s.inputs[:2])
-    w = s.inputs[1] if s.op == "NhwcFusedConv" else w
-    y = g.Conv(x, w, s.input(2), **_without(s, "activation"))
-    y = g.Transpose(y, perm=[0, 2, 3, 1])
+@_RULES.of("FusedConv", "NhwcConv", "NhwcFusedConv", domain=MICROSOFT)
+def _fused_conv(g: Rewriter, s: NodeView) -> Tensor:
+    """Nhwc has channels last, and NhwcConv has them last in its weights too."""
+    x, w = s.inputs[:2]
+    if s.op != "FusedConv":
+        x = g.Transpose(x, perm=[0, 3, 1, 2])
+    if s.op == "NhwcConv":
+        w = g.Transpose(w, perm=[0, 3, 1, 2])
+    y = g.Conv(x, w, s.input(2), **s.attrs_without("activation"))
+    if s.op != "FusedConv":
+        y = g.Transpose(y, perm=[0, 2, 3, 1])
     added = s.input(3)
     y = y if added is None else g.Add(y, added)
     return _activated(g, s.attr("activation", ""), y, s.attr("activation_params", []))
 
 
 @_RULES.of("ConvTransposeWithDynamicPads", domain=MICROSOFT)
-def _conv_transpose(g: Rewriter, s: NodeView) -> gs.Tensor | None:
+def _conv_transpose(g: Rewriter, s: NodeView) -> Tensor | None:
     pads = g.value(s.inputs[2])
     if pads is None:
         return None
@@ -98,15 +82,15 @@ def _conv_transpose(g: Rewriter, s: NodeView) -> gs.Tensor | None:
 
 
 @_RULES.of("FusedGemm", domain=MICROSOFT)
-def _fused_gemm(g: Rewriter, s: NodeView) -> gs.Tensor:
-    y = g.Gemm(*s.inputs, **_without(s, "activation"))
+def _fused_gemm(g: Rewriter, s: NodeView) -> Tensor:
+    y = g.Gemm(*s.inputs, **s.attrs_without("activation"))
     op = s.attr("activation", "")
-    names = (f"activation_{name}" for name in _ACTIVATIONS.get(op, ()))
+    names = (f"activation_{name}" for name in ACTIVATIONS.get(op, ()))
     return _activated(g, op, y, [s.attr(name) for name in names if name in s.attrs])
 
 
 @_RULES.of("FusedMatMul", "TransposeMatMul", domain=MICROSOFT)
-def _fused_matmul(g: Rewriter, s: NodeView) -> gs.Tensor | None:
+def _fused_matmul(g: Rewriter, s: NodeView) -> Tensor | None:
     a, b = (_operand(g, s, i, side) for i, side in enumerate("AB"))
     if a is None or b is None:
         return None
@@ -115,7 +99,7 @@ def _fused_matmul(g: Rewriter, s: NodeView) -> gs.Tensor | None:
     return y if alpha == 1 else g.Mul(y, F32(alpha))
 
 
-def _operand(g: Rewriter, s: NodeView, index: int, side: str) -> gs.Tensor | None:
+def _operand(g: Rewriter, s: NodeView, index: int, side: str) -> Tensor | None:
     """A factor as MatMul wants it; None where that takes its rank, and it is not known.
 
     transBatch has the first axis moved behind the others but the last, which makes it a row.
@@ -137,46 +121,41 @@ def _operand(g: Rewriter, s: NodeView, index: int, side: str) -> gs.Tensor | Non
     return g.Transpose(x, perm=axes)
 
 
-@_RULES.of("Gelu", "BiasGelu", domain=MICROSOFT)
-def _gelu(g: Rewriter, s: NodeView) -> gs.Tensor:
-    return _gelu_of(g, g.Add(*s.inputs) if s.op == "BiasGelu" else s.x)
-
-
-def _gelu_of(g: Rewriter, x: gs.Tensor) -> gs.Tensor:
-    if g.graph.opset >= 20:
-        return g.Gelu(x)
-    return g.Mul(g.Mul(x, F32(0.5)), g.Add(g.Erf(g.Mul(x, F32(1 / sqrt(2)))), F32(1)))
-
-
-@_RULES.of("FastGelu", domain=MICROSOFT)
-def _fast_gelu(g: Rewriter, s: NodeView) -> gs.Tensor:
+@_RULES.of("Gelu", "BiasGelu", "FastGelu", domain=MICROSOFT)
+def _gelu(g: Rewriter, s: NodeView) -> Tensor:
     x = s.x if s.input(1) is None else g.Add(*s.inputs)
+    return _gelu_of(g, x, "tanh" if s.op == "FastGelu" else "none")
+
+
+def _gelu_of(g: Rewriter, x: Tensor, approximate: str) -> Tensor:
     if g.graph.opset >= 20:
-        return g.Gelu(x, approximate="tanh")
+        return g.Gelu(x, approximate=approximate)
+    if approximate == "none":
+        return g.Mul(g.Mul(x, F32(0.5)), g.Add(g.Erf(g.Mul(x, F32(1 / sqrt(2)))), F32(1)))
     scale, cubic = sqrt(2 / np.pi), 0.044715  # x (1 + tanh(scale (x + cubic x³))) / 2
     inner = g.Mul(x, g.Add(F32(scale), g.Mul(F32(scale * cubic), g.Mul(x, x))))
     return g.Mul(g.Mul(x, F32(0.5)), g.Add(g.Tanh(inner), F32(1)))
 
 
 @_RULES.of("QuickGelu", domain=MICROSOFT)
-def _quick_gelu(g: Rewriter, s: NodeView) -> gs.Tensor:
+def _quick_gelu(g: Rewriter, s: NodeView) -> Tensor:
     alpha = s.attr("alpha", 1.702)
     return g.Mul(s.x, g.Sigmoid(s.x if alpha == 1 else g.Mul(s.x, F32(alpha))))
 
 
 @_RULES.of("BiasSplitGelu", domain=MICROSOFT)
-def _bias_split_gelu(g: Rewriter, s: NodeView) -> gs.Tensor:
+def _bias_split_gelu(g: Rewriter, s: NodeView) -> Tensor:
     left, right = g.many("Split", 2, g.Add(*s.inputs), axis=-1, num_outputs=2)
-    return g.Mul(left, _gelu_of(g, right))
+    return g.Mul(left, _gelu_of(g, right, "none"))
 
 
 @_RULES.of("BiasAdd", domain=MICROSOFT)
-def _bias_add(g: Rewriter, s: NodeView) -> gs.Tensor:
+def _bias_add(g: Rewriter, s: NodeView) -> Tensor:
     return g.Sum(*s.inputs)
 
 
 @_RULES.of("BiasSoftmax", domain=MICROSOFT)
-def _bias_softmax(g: Rewriter, s: NodeView) -> gs.Tensor | None:
+def _bias_softmax(g: Rewriter, s: NodeView) -> Tensor | None:
     """Only over the last axis, as in attention."""
     rank = g.rank(s.x)
     if rank is None or s.attr("axis", 1) not in (-1, rank - 1):
@@ -185,9 +164,8 @@ def _bias_softmax(g: Rewriter, s: NodeView) -> gs.Tensor | None:
 
 
 @_RULES.of("SkipLayerNormalization", domain=MICROSOFT)
-def _skip_layer_normalization(g: Rewriter, s: NodeView) -> list[gs.Tensor | None]:
-    x, skip, gamma, beta, bias = (s.input(i) for i in range(5))
-    total = g.Sum(*(t for t in (x, skip, bias) if t is not None))
+def _skip_layer_normalization(g: Rewriter, s: NodeView) -> list[Tensor | None]:
+    gamma, beta, total = s.input(2), s.input(3), _with_skip(g, s, bias=4)
     epsilon = s.attr("epsilon", 1e-12)
     if not any(s.node.output[1:3]):
         return [g.LayerNormalization(total, gamma, beta, epsilon=epsilon), None, None, total]
@@ -195,26 +173,28 @@ def _skip_layer_normalization(g: Rewriter, s: NodeView) -> list[gs.Tensor | None
 
 
 @_RULES.of("SimplifiedLayerNormalization")
-def _simplified_layer_normalization(g: Rewriter, s: NodeView) -> list[gs.Tensor] | None:
+def _simplified_layer_normalization(g: Rewriter, s: NodeView) -> list[Tensor] | None:
     axis = s.attr("axis", -1)
     end = 0 if axis < 0 else g.rank(s.x)
     if end is None:
         return None
-    axes = range(axis, end)
-    return _rms_normalized(g, s.x, s.inputs[1], [*axes], s.attr("epsilon", 1e-5))
+    return _rms_normalized(g, s.x, s.inputs[1], [*range(axis, end)], s.attr("epsilon", 1e-5))
 
 
 @_RULES.of("SkipSimplifiedLayerNormalization", domain=MICROSOFT)
-def _skip_simplified_layer_normalization(g: Rewriter, s: NodeView) -> list[gs.Tensor | None]:
-    x, skip, gamma = s.inputs[:3]
-    total = g.Sum(*(t for t in (x, skip, s.input(3)) if t is not None))
-    y, inverse = _rms_normalized(g, total, gamma, [-1], s.attr("epsilon", 1e-12))
+def _skip_simplified_layer_normalization(g: Rewriter, s: NodeView) -> list[Tensor | None]:
+    total = _with_skip(g, s, bias=3)
+    y, inverse = _rms_normalized(g, total, s.inputs[2], [-1], s.attr("epsilon", 1e-12))
     return [y, None, inverse, total]
 
 
+def _with_skip(g: Rewriter, s: NodeView, bias: int) -> Tensor:
+    return g.Sum(*(t for t in (*s.inputs[:2], s.input(bias)) if t is not None))
+
+
 def _rms_normalized(
-    g: Rewriter, x: gs.Tensor, scale: gs.Tensor, axes: list[int], epsilon: float
-) -> list[gs.Tensor]:
+    g: Rewriter, x: Tensor, scale: Tensor, axes: list[int], epsilon: float
+) -> list[Tensor]:
     """X over its root mean square times a scale, and one over the root."""
     square = g.ReduceMean(g.Mul(x, x), np.array(axes))
     inverse = g.Reciprocal(g.Sqrt(g.Add(square, F32(epsilon))))

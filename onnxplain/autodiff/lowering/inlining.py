@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnxplain.autodiff.lowering.fold import fold_constants
-from onnxplain.autodiff.lowering.renaming import rename
+from onnxplain.autodiff.lowering.rewrite import rename
 from onnxplain.model.evaluation import is_small
 from onnxplain.model.graph_index import attributes
 from onnxplain.model.model import Model
@@ -97,22 +97,18 @@ class _Site:
         name = body.output[0].name
         while name in makers and makers[name].op_type == "Identity":
             name = makers[name].input[0]
-        constants = {t.name: t for t in body.initializer} | self._constants
+        told = ({t.name: t for t in body.initializer} | self._constants).get(name)
         if name in makers:  # a Constant, or it is computed
-            constants |= {name: attributes(makers[name]).get("value")}
-        told = constants.get(name)
-        return name == body.input[1].name or (
-            told is not None and bool(numpy_helper.to_array(told).item())
-        )
+            told = attributes(makers[name]).get("value")
+        lasts = told is not None and bool(numpy_helper.to_array(told).item())
+        return lasts or name == body.input[1].name
 
     def _stacked(self, parts: Sequence[str], name: str) -> list[NodeProto]:
         """What each round made, one after the other along a new first axis."""
         axis = self._add(f"{PREFIX}{name}/axis", [0])
         rows = [f"{part}/row" for part in parts]
-        raised = [
-            helper.make_node("Unsqueeze", [part, axis], [row], row)
-            for part, row in zip(parts, rows, strict=True)
-        ]
+        pairs = zip(parts, rows, strict=True)
+        raised = [helper.make_node("Unsqueeze", [part, axis], [row], row) for part, row in pairs]
         return [*raised, helper.make_node("Concat", rows, [name], name, axis=0)]
 
     def _copy(

@@ -6,15 +6,13 @@ step of the quantisation, where a value lies on the edge between two.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
-import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from onnxplain.autodiff.lowering.rewrite import Rewriter, Rewrites, rewritten
-from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.node_view import NodeView, Tensor
 from onnxplain.model.model import Model
 from onnxplain.model.operators import MICROSOFT, MOVES, standard_form
 from onnxplain.tensors import Array
@@ -39,37 +37,23 @@ def dequantize(model: Model) -> Model:
 class Quantized(NamedTuple):
     """Integers, and what they stand for."""
 
-    q: gs.Tensor
-    scale: gs.Tensor
-    zero: gs.Tensor | None
+    q: Tensor
+    scale: Tensor
+    zero: Tensor | None
 
-    def real(self, g: Rewriter, axis: int = 1) -> gs.Tensor:
+    def real(self, g: Rewriter, axis: int = 1) -> Tensor:
         """The reals; scale and zero point may hold by index of an axis."""
         return g.DequantizeLinear(*self, axis=axis)
 
 
 def _operands(s: NodeView, start: int = 0) -> list[Quantized]:
     """The inputs of a step from one on, in threes; the last may be shorter."""
-    filled = cast(list[gs.Tensor], [*s.inputs, None, None])
+    filled = cast(list[Tensor], [*s.inputs, None, None])
     return [Quantized(*filled[i : i + 3]) for i in range(start, len(s.inputs), 3)]
 
 
-def _attributes(s: NodeView, *dropped: str) -> dict[str, Any]:
-    return {name: value for name, value in s.attrs.items() if name not in dropped}
-
-
-def _by_planes(
-    g: Rewriter, s: NodeView, x: gs.Tensor, rank: int, compute: Callable[[gs.Tensor], gs.Tensor]
-) -> gs.Tensor:
-    """What is computed of x, whose channels come last if `channels_last` says so."""
-    if not s.attr("channels_last", 0):
-        return compute(x)
-    first = g.Transpose(x, perm=[0, rank - 1, *range(1, rank - 1)])
-    return g.Transpose(compute(first), perm=[0, *range(2, rank), 1])
-
-
 @_RULES.of("QuantizeLinear", "DequantizeLinear", domain=MICROSOFT)
-def _standard(g: Rewriter, s: NodeView) -> gs.Tensor | None:
+def _standard(g: Rewriter, s: NodeView) -> Tensor | None:
     """Where standard ONNX has the types: before opset 21 those of 8 bits, and int32."""
     spec = g.spec(s.y if s.op == "QuantizeLinear" else s.x)
     if s.opset < 21 and (spec is None or spec.dtype.name not in ("uint8", "int8", "int32")):
@@ -77,27 +61,33 @@ def _standard(g: Rewriter, s: NodeView) -> gs.Tensor | None:
     return g.many(s.op, 1, *s.inputs, **s.attrs)[0]
 
 
-@_RULES.of("QLinearConv")
-@_RULES.of("QLinearConv", domain=MICROSOFT)
-def _conv(g: Rewriter, s: NodeView) -> gs.Tensor | None:
-    x, w, (y_scale, y_zero, bias) = _operands(s)
-    rank = g.rank(w.q)
-    if rank is None:
-        return None
-    b = None if bias is None else g.DequantizeLinear(bias, g.Mul(x.scale, w.scale), axis=0)
-    weights, attrs = w.real(g, axis=0), _attributes(s, "channels_last")
-    y = _by_planes(g, s, x.real(g), rank, lambda t: g.Conv(t, weights, b, **attrs))
+@_RULES.of("QLinearConv", "QLinearMatMul")
+@_RULES.of(
+    *"QLinearAdd QLinearAveragePool QLinearConv QLinearGlobalAveragePool QLinearLeakyRelu".split(),
+    *"QLinearMul QLinearSigmoid".split(),
+    domain=MICROSOFT,
+)
+def _of_reals(g: Rewriter, s: NodeView) -> Tensor:
+    """The operator in threes: operands, then what the result is quantised with, and a bias."""
+    *operands, (y_scale, y_zero, bias) = _operands(s)
+    axes = {"QLinearConv": (1, 0), "QLinearMatMul": (-2, -1)}.get(s.op, (1, 1))
+    x, *others = (one.real(g, axis) for one, axis in zip(operands, axes, strict=False))
+    if bias is not None:
+        bias_scale = g.Mul(*(one.scale for one in operands))
+        others.append(g.DequantizeLinear(bias, bias_scale, axis=0))
+    channels_last = s.attr("channels_last", 0)
+    ranks = (g.rank(one.q) for one in operands)
+    rank = next(filter(None, ranks), len(s.attr("kernel_shape", [])) + 2)
+    if channels_last:
+        x = g.Transpose(x, perm=[0, rank - 1, *range(1, rank - 1)])
+    y = g.many(standard_form(s.op), 1, x, *others, **s.attrs_without("channels_last"))[0]
+    if channels_last:
+        y = g.Transpose(y, perm=[0, *range(2, rank), 1])
     return g.QuantizeLinear(y, y_scale, y_zero)
 
 
-@_RULES.of("QLinearMatMul")
-def _matmul(g: Rewriter, s: NodeView) -> gs.Tensor:
-    a, b, (y_scale, y_zero, *_) = _operands(s)
-    return g.QuantizeLinear(g.MatMul(a.real(g, axis=-2), b.real(g, axis=-1)), y_scale, y_zero)
-
-
 @_RULES.of("QGemm", domain=MICROSOFT)
-def _gemm(g: Rewriter, s: NodeView) -> gs.Tensor:
+def _gemm(g: Rewriter, s: NodeView) -> Tensor:
     a, b = _operands(s)[:2]
     bias, y_scale, y_zero = (s.input(i) for i in (6, 7, 8))
     c = None
@@ -108,27 +98,8 @@ def _gemm(g: Rewriter, s: NodeView) -> gs.Tensor:
     return y if y_scale is None else g.QuantizeLinear(y, y_scale, y_zero)
 
 
-@_RULES.of("QLinearAdd", "QLinearMul", domain=MICROSOFT)
-def _binary(g: Rewriter, s: NodeView) -> gs.Tensor:
-    a, b, (y_scale, y_zero, *_) = _operands(s)
-    y = g.many(standard_form(s.op), 1, a.real(g), b.real(g))[0]
-    return g.QuantizeLinear(y, y_scale, y_zero)
-
-
-@_RULES.of(
-    *"QLinearLeakyRelu QLinearSigmoid QLinearAveragePool QLinearGlobalAveragePool".split(),
-    domain=MICROSOFT,
-)
-def _unary(g: Rewriter, s: NodeView) -> gs.Tensor | None:
-    x, y_scale, y_zero = Quantized(*s.inputs[:3]), s.inputs[3], s.input(4)
-    rank = g.rank(x.q) or len(s.attr("kernel_shape", [])) + 2
-    op, attrs = standard_form(s.op), _attributes(s, "channels_last")
-    y = _by_planes(g, s, x.real(g), rank, lambda t: g.many(op, 1, t, **attrs)[0])
-    return g.QuantizeLinear(y, y_scale, y_zero)
-
-
 @_RULES.of("QLinearSoftmax", domain=MICROSOFT)
-def _softmax(g: Rewriter, s: NodeView) -> gs.Tensor:
+def _softmax(g: Rewriter, s: NodeView) -> Tensor:
     x = Quantized(*s.inputs[:3]).real(g)
     axis = s.attr("axis", -1)
     if s.attr("opset", 13) >= 13:
@@ -139,54 +110,48 @@ def _softmax(g: Rewriter, s: NodeView) -> gs.Tensor:
 
 
 @_RULES.of("QLinearConcat", domain=MICROSOFT)
-def _concat(g: Rewriter, s: NodeView) -> gs.Tensor:
+def _concat(g: Rewriter, s: NodeView) -> Tensor:
     parts = (part.real(g) for part in _operands(s, start=2))
     return g.QuantizeLinear(g.Concat(*parts, axis=s.attr("axis")), *s.inputs[:2])
 
 
 @_RULES.of("QLinearWhere", domain=MICROSOFT)
-def _where(g: Rewriter, s: NodeView) -> gs.Tensor:
+def _where(g: Rewriter, s: NodeView) -> Tensor:
     a, b, (y_scale, y_zero, *_) = _operands(s, start=1)
     return g.QuantizeLinear(g.Where(s.x, a.real(g), b.real(g)), y_scale, y_zero)
 
 
-@_RULES.of("MatMulIntegerToFloat", domain=MICROSOFT)
-def _matmul_to_float(g: Rewriter, s: NodeView) -> gs.Tensor:
-    a, b, a_scale, b_scale = s.inputs[:4]
-    a_zero, b_zero, bias = (s.input(i) for i in range(4, 7))
-    left = Quantized(a, a_scale, a_zero).real(g, axis=-2)
-    y = g.MatMul(left, Quantized(b, b_scale, b_zero).real(g, axis=-1))
-    return y if bias is None else g.Add(y, bias)
-
-
-@_RULES.of("DynamicQuantizeMatMul", domain=MICROSOFT)
-def _dynamic_matmul(g: Rewriter, s: NodeView) -> gs.Tensor:
-    a, b, b_scale = s.inputs[:3]
-    b_zero, bias = s.input(3), s.input(4)
-    left = Quantized(*g.many("DynamicQuantizeLinear", 3, a)).real(g)
-    y = g.MatMul(left, Quantized(b, b_scale, b_zero).real(g, axis=-1))
+@_RULES.of("MatMulIntegerToFloat", "DynamicQuantizeMatMul", domain=MICROSOFT)
+def _matmul_to_float(g: Rewriter, s: NodeView) -> Tensor:
+    if s.op == "DynamicQuantizeMatMul":
+        a, others = Quantized(*g.many("DynamicQuantizeLinear", 3, s.x)), (2, 3, 4)
+    else:
+        a, others = Quantized(s.x, s.inputs[2], s.input(4)), (3, 5, 6)
+    scale, zero, last = others
+    bias = s.input(last)
+    b = Quantized(s.inputs[1], s.inputs[scale], s.input(zero))
+    y = g.MatMul(a.real(g, axis=-2), b.real(g, axis=-1))
     return y if bias is None else g.Add(y, bias)
 
 
 @_RULES.of("MatMulInteger", "ConvInteger")
-def _whole(g: Rewriter, s: NodeView) -> gs.Tensor | None:
+def _whole(g: Rewriter, s: NodeView) -> Tensor | None:
     """Products of whole numbers, exact in float32 up to 2²⁴."""
     axes = {"MatMulInteger": (-2, -1), "ConvInteger": (1, 0)}[s.op]
-    shifted = []
-    for i, axis in enumerate(axes):
-        ones = _ones_like(g, s.input(2 + i))
-        if ones is None:
-            return None
-        shifted.append((s.inputs[i], ones, s.input(2 + i), axis))
-    reals = (g.DequantizeLinear(*operand, axis=axis) for *operand, axis in shifted)
+    zeros = s.input(2), s.input(3)
+    scales = [_ones_like(g, zero) for zero in zeros]
+    if any(scale is None for scale in scales):
+        return None
+    operands = zip(s.inputs[:2], scales, zeros, axes, strict=True)
+    reals = (g.DequantizeLinear(*operand, axis=axis) for *operand, axis in operands)
     y = g.many(standard_form(s.op), 1, *reals, **s.attrs)[0]
-    readers = g.readers(s.y)
-    if readers and all(node.op_type == "Cast" for node in readers) and not g.is_output(s.y):
+    readers = {g.index.nodes[place].op_type for place in g.index.readers.get(s.y.name, ())}
+    if readers == {"Cast"} and s.y.name not in g.index.outputs:
         return y
     return g.Cast(y, to=TensorProto.INT32)
 
 
-def _ones_like(g: Rewriter, zero: gs.Tensor | None) -> Array | None:
+def _ones_like(g: Rewriter, zero: Tensor | None) -> Array | None:
     """A scale of 1 for a zero point, which may hold by index of an axis; None if it is unknown."""
     if zero is None:
         return np.ones((), np.float32)
@@ -197,7 +162,7 @@ def _ones_like(g: Rewriter, zero: gs.Tensor | None) -> Array | None:
 
 
 @_MOVES.of(*(MOVES - {"Concat"}), "Identity", "MaxPool", "Resize")
-def _move(g: Rewriter, s: NodeView) -> list[gs.Tensor] | None:
+def _move(g: Rewriter, s: NodeView) -> list[Tensor] | None:
     """Integers that are only moved about, or compared with each other, and keep their meaning."""
     meaning = _meaning(g, s.x.name)
     if meaning is None or (s.op == "MaxPool" and len(s.node.output) > 1):
@@ -209,7 +174,7 @@ def _move(g: Rewriter, s: NodeView) -> list[gs.Tensor] | None:
 
 
 @_MOVES.of("Pad")
-def _pad(g: Rewriter, s: NodeView) -> gs.Tensor | None:
+def _pad(g: Rewriter, s: NodeView) -> Tensor | None:
     """The same, with a value of its own, by default the integer 0."""
     meaning = _meaning(g, s.x.name)
     if meaning is None:
@@ -225,11 +190,11 @@ def _pad(g: Rewriter, s: NodeView) -> gs.Tensor | None:
     return g.QuantizeLinear(real, *meaning)
 
 
-def _meaning(g: Rewriter, integers: str) -> tuple[gs.Tensor, gs.Tensor | None] | None:
+def _meaning(g: Rewriter, integers: str) -> tuple[Tensor, Tensor | None] | None:
     """The scale and zero point that integers were quantised with, all of them with the same."""
-    node = g.producer(integers)
+    node = g.index.producer(integers)
     while node is not None and ("", node.op_type) in _MOVES:
-        node = g.producer(node.input[0])
+        node = g.index.producer(node.input[0])
     if node is None or node.op_type != "QuantizeLinear":
         return None
     scale, *zeros = (g.tensor(name) for name in node.input[1:] if name)

@@ -6,17 +6,18 @@ a bidirectional LSTM over 32 steps would be thousands of nodes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import GraphProto, TensorProto, ValueInfoProto, helper
 
-from onnxplain.autodiff.lowering import cells
-from onnxplain.autodiff.lowering.cells import Cell
+from onnxplain.autodiff.lowering.fused import ACTIVATIONS
 from onnxplain.autodiff.lowering.rewrite import Rewriter, Rewrites, rewritten
-from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.node_view import NodeView, Tensor
 from onnxplain.model.model import Model
 from onnxplain.transforms.builder import Builder
 
@@ -32,36 +33,135 @@ def unfold_recurrences(model: Model) -> Model:
     return rewritten(model, _RULES)
 
 
+Activation = Callable[[Builder, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a step of one direction needs beside its input and its states.
+
+    `weights` turn a state into its share of all gates, (size, gates · size). `bias` is that of the
+    state where it cannot be added to the input's, and `peepholes` are (3, size), for the input,
+    output and forget gate.
+    """
+
+    step: NodeView
+    activations: Sequence[Activation]
+    weights: Tensor
+    bias: Tensor | None
+    peepholes: Tensor | None
+
+
+def _rnn(b: Builder, cell: Cell, x: Tensor, h: Tensor) -> list[Tensor]:
+    """The new state, (batch, size), from the input's share of the gates and the old state."""
+    (f,) = cell.activations
+    return [f(b, b.Add(x, b.MatMul(h, cell.weights)))]
+
+
+def _gru(b: Builder, cell: Cell, x: Tensor, h: Tensor) -> list[Tensor]:
+    """As `_rnn`; gates are update, reset and the new state."""
+    (f, g), size = cell.activations, cell.step.attr("hidden_size")
+    parts = np.array([2 * size, size])
+    x_gates, x_new = b.many("Split", 2, x, parts, axis=-1)
+    linear = cell.step.attr("linear_before_reset", 0)
+    if linear:
+        share = b.MatMul(h, cell.weights)
+        share = share if cell.bias is None else b.Add(share, cell.bias)
+        h_gates, h_new = b.many("Split", 2, share, parts, axis=-1)
+    else:
+        to_gates, to_new = b.many("Split", 2, cell.weights, parts, axis=-1)
+        h_gates = b.MatMul(h, to_gates)
+    update, reset = b.many("Split", 2, f(b, b.Add(x_gates, h_gates)), axis=-1, num_outputs=2)
+    h_new = b.Mul(reset, h_new) if linear else b.MatMul(b.Mul(reset, h), to_new)
+    new = g(b, b.Add(x_new, h_new))
+    return [b.Add(b.Mul(b.Sub(F32(1), update), new), b.Mul(update, h))]
+
+
+def _lstm(b: Builder, cell: Cell, x: Tensor, h: Tensor, c: Tensor) -> list[Tensor]:
+    """As `_rnn`, with a second state; gates are input, output, forget and the new second state."""
+    (f, g, out), peepholes = cell.activations, cell.peepholes
+    p = [] if peepholes is None else b.many("Split", 3, peepholes, axis=0, num_outputs=3)
+
+    def peeping(gate: Tensor, place: int, state: Tensor) -> Tensor:
+        return b.Add(gate, b.Mul(p[place], state)) if p else gate
+
+    gates = b.Add(x, b.MatMul(h, cell.weights))
+    i, o, forget, new = b.many("Split", 4, gates, axis=-1, num_outputs=4)
+    i = f(b, peeping(i, 0, c))
+    coupled = cell.step.attr("input_forget", 0)
+    kept = b.Sub(F32(1), i) if coupled else f(b, peeping(forget, 2, c))
+    c = b.Add(b.Mul(kept, c), b.Mul(i, g(b, new)))
+    return [b.Mul(f(b, peeping(o, 1, c)), out(b, c)), c]
+
+
+def _affine(b: Builder, x: Tensor, alpha: float = 1.0, beta: float = 0.0) -> Tensor:
+    return b.Add(b.Mul(x, F32(alpha)), F32(beta))
+
+
+def _scaled_tanh(b: Builder, x: Tensor, alpha: float = 1.0, beta: float = 1.0) -> Tensor:
+    return b.Mul(b.Tanh(b.Mul(x, F32(beta))), F32(alpha))
+
+
+_COMPOSED: dict[str, Callable[..., Tensor]] = {"Affine": _affine, "ScaledTanh": _scaled_tanh}
+"""Activations that are no operators."""
+
+_NAMES = {name.lower(): name for name in (*ACTIVATIONS, *_COMPOSED)}
+
+
+def _by_cell(s: NodeView, names: Sequence[str], by_cell: int) -> list[list[Activation]]:
+    """The functions by these names, for each cell, with the parameters that the step lists.
+
+    A `clip` cuts off what goes into a gate, not the second state of an LSTM.
+    """
+    given = [iter(s.attr(f"activation_{which}", [])) for which in ("alpha", "beta")]
+    functions = [_activation(name, given) for name in names]
+    limit = s.attr("clip", 0.0)
+    if limit:
+        gates = (place % by_cell < 2 for place in range(len(names)))
+        functions = [
+            _clipped(f, limit) if gate else f for f, gate in zip(functions, gates, strict=True)
+        ]
+    return [functions[i : i + by_cell] for i in range(0, len(names), by_cell)]
+
+
+def _activation(name: str, given: Sequence[Iterator[float]]) -> Activation:
+    op = _NAMES[name.lower()]
+    attributes = zip(ACTIVATIONS.get(op, ("alpha", "beta")), given, strict=False)
+    parameters = {name: value for name, values in attributes for value in islice(values, 1)}
+    if op in _COMPOSED:
+        return lambda b, x: _COMPOSED[op](b, x, **parameters)
+    return lambda b, x: b.many(op, 1, x, **parameters)[0]
+
+
+def _clipped(function: Activation, limit: float) -> Activation:
+    return lambda b, x: function(b, b.Clip(x, F32(-limit), F32(limit)))
+
+
 class Kind(NamedTuple):
     """An operator: its cell, how many states it has, and its activations if none are named."""
 
-    cell: Callable[..., list[gs.Tensor]]
+    cell: Callable[..., list[Tensor]]
     states: int
     activations: tuple[str, ...]
 
 
 _KINDS = {
-    "RNN": Kind(cells.rnn, 1, ("Tanh",)),
-    "GRU": Kind(cells.gru, 1, ("Sigmoid", "Tanh")),
-    "LSTM": Kind(cells.lstm, 2, ("Sigmoid", "Tanh", "Tanh")),
+    "RNN": Kind(_rnn, 1, ("Tanh",)),
+    "GRU": Kind(_gru, 1, ("Sigmoid", "Tanh")),
+    "LSTM": Kind(_lstm, 2, ("Sigmoid", "Tanh", "Tanh")),
 }
 
 
 @_RULES.of("RNN", "GRU", "LSTM")
-def _unfold(g: Rewriter, s: NodeView) -> list[gs.Tensor]:
+def _unfold(g: Rewriter, s: NodeView) -> list[Tensor]:
     recurrence = Recurrence(g, s)
     made = [recurrence.along(place) for place in range(len(recurrence.directions))]
     steps, *states = zip(*made, strict=True)
-    y = g.Concat(*(g.Unsqueeze(one, np.array([1])) for one in steps), axis=1)
-    ends = [
-        g.Concat(*(g.Unsqueeze(one, np.array([0])) for one in state), axis=0) for state in states
-    ]
+    y = g.Concat(*(g.Unsqueeze(one, [1]) for one in steps), axis=1)
+    ends = [g.Concat(*(g.Unsqueeze(one, [0]) for one in state), axis=0) for state in states]
     if not recurrence.batch_first:
         return [y, *ends]
-    return [
-        g.Transpose(y, perm=[2, 0, 1, 3]),
-        *(g.Transpose(end, perm=[1, 0, 2]) for end in ends),
-    ]
+    return [g.Transpose(y, perm=[2, 0, 1, 3]), *(g.Transpose(end, perm=[1, 0, 2]) for end in ends)]
 
 
 class Recurrence:
@@ -72,13 +172,13 @@ class Recurrence:
         self.batch_first = bool(s.attr("layout", 0))
         self._g, self._s, self._kind = g, s, _KINDS[s.op]
         names = s.attr("activations", self._kind.activations * len(self.directions))
-        self._activations = cells.activations(s, names, len(self._kind.activations))
+        self._activations = _by_cell(s, names, len(self._kind.activations))
         self._x = self._steps_first(s.x)
         self._initial = [self._steps_first(s.input(5 + i)) for i in range(self._kind.states)]
         lengths = s.input(4)
         self._counts = None if lengths is None else self._steps_that_count(lengths)
 
-    def along(self, place: int) -> list[gs.Tensor]:
+    def along(self, place: int) -> list[Tensor]:
         """The results of all steps, (steps, batch, size), and the states after the last one."""
         g, backwards = self._g, self.directions[place]
         share, cell = self._cell(place)
@@ -96,7 +196,7 @@ class Recurrence:
         )
         return [y, *ends]
 
-    def _cell(self, place: int) -> tuple[gs.Tensor, Cell]:
+    def _cell(self, place: int) -> tuple[Tensor, Cell]:
         """What the input adds to the gates in every step, and the cell that does the rest."""
         g, s = self._g, self._s
         w, r, biases, peepholes = (self._part(s.input(i), place) for i in (1, 2, 3, 7))
@@ -135,7 +235,7 @@ class Recurrence:
         )
         return written
 
-    def _start(self, initial: gs.Tensor | None, place: int) -> gs.Tensor:
+    def _start(self, initial: Tensor | None, place: int) -> Tensor:
         """The states before the first step, (batch, size): zeros unless they are given."""
         g, given = self._g, self._part(initial, place)
         if given is not None:
@@ -143,17 +243,17 @@ class Recurrence:
         batch, size = g.Shape(self._x, start=1, end=2), np.array([self._s.attr("hidden_size")])
         return g.Expand(F32(0), g.Concat(batch, size, axis=0))
 
-    def _steps_that_count(self, lengths: gs.Tensor) -> gs.Tensor:
+    def _steps_that_count(self, lengths: Tensor) -> Tensor:
         """Whether a step lies within the length of its sequence, (steps, batch, 1)."""
         g = self._g
         steps = g.Range(np.int64(0), g.Squeeze(g.Shape(self._x, start=0, end=1)), np.int64(1))
-        numbers = g.Reshape(steps, np.array([-1, 1, 1]))
-        ends = g.Reshape(g.Cast(lengths, to=TensorProto.INT64), np.array([1, -1, 1]))
+        numbers = g.Reshape(steps, [-1, 1, 1])
+        ends = g.Reshape(g.Cast(lengths, to=TensorProto.INT64), [1, -1, 1])
         return g.Less(numbers, ends)
 
-    def _steps_first(self, x: gs.Tensor | None) -> gs.Tensor | None:
+    def _steps_first(self, x: Tensor | None) -> Tensor | None:
         return self._g.Transpose(x, perm=[1, 0, 2]) if x is not None and self.batch_first else x
 
-    def _part(self, x: gs.Tensor | None, place: int) -> gs.Tensor | None:
+    def _part(self, x: Tensor | None, place: int) -> Tensor | None:
         """That of one direction."""
         return None if x is None else self._g.Gather(x, np.int64(place), axis=0)

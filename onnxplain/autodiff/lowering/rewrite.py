@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-import itertools
+import math
 from collections import UserDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import onnx_graphsurgeon as gs
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
-from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.node_view import NodeView, Tensor
 from onnxplain.model.graph_index import all_names, subgraphs
 from onnxplain.model.model import Model, spec_of
 from onnxplain.model.operators import key_of
@@ -20,7 +19,8 @@ from onnxplain.model.shapes import infer_specs
 from onnxplain.tensors import Array, TensorSpec
 from onnxplain.transforms.builder import PREFIX, Builder
 
-Rewrite = Callable[["Rewriter", NodeView], gs.Tensor | Sequence[gs.Tensor | None] | None]
+Replacement = Tensor | Sequence[Tensor | None] | None
+Rewrite = Callable[["Rewriter", NodeView], Replacement]
 """`rule(g, step)` adds nodes to `g` and returns what takes the place of the step's outputs.
 
 None stands for an output that nobody reads in inference; trailing ones may be left out. None for
@@ -31,38 +31,40 @@ all of them, without a node added, leaves the step as it is.
 class Rewrites(UserDict[tuple[str, str], Rewrite]):
     """Rules by (domain, operator)."""
 
-    def of(self, *ops: str, domain: str = "") -> Callable[[Rewrite], Rewrite]:
-        """Enter the decorated function as the rule of `ops`."""
+    def of(
+        self, *ops: str, domain: str = "", before: float = math.inf
+    ) -> Callable[[Rewrite], Rewrite]:
+        """Enter the decorated function as the rule of `ops`, in opsets before one."""
 
         def enter(rule: Rewrite) -> Rewrite:
-            self.update({(domain, op): rule for op in ops})
+            def of_old(g: Rewriter, s: NodeView) -> Replacement:
+                return rule(g, s) if s.opset < before else None
+
+            self.update({(domain, op): of_old for op in ops})
             return rule
 
         return enter
 
 
 class Rewriter(Builder):
-    """Writes the nodes that replace others, and tells what is known about a model's tensors."""
+    """Writes the nodes that replace others, and tells what is known about a model's tensors.
+
+    `index` is that of the model's own graph.
+    """
 
     def __init__(self, model: Model) -> None:
         """Start with nothing added."""
         super().__init__(gs.Graph(opset=model.opset), PREFIX + "prepare/")
         self._taken |= all_names(model.proto.graph)
-        self._model = model
+        self._model, self.index = model, model.index
         self._declared = {v.name: v for v in model.proto.graph.value_info}
-        self._tensors: dict[str, gs.Tensor] = {}
+        self._tensors: dict[str, Tensor] = {}
 
-    def tensor(self, name: str) -> gs.Tensor:
+    def tensor(self, name: str) -> Tensor:
         """A tensor of the model."""
         return self._tensors.setdefault(name, gs.Variable(name))
 
-    def many(self, op: str, count: int, *inputs: Any, **attributes: Any) -> list[gs.Tensor]:
-        """Add one node and return its `count` outputs; inputs that are None are left out."""
-        present = itertools.dropwhile(lambda tensor: tensor is None, reversed(inputs))
-        given = [gs.Variable.empty() if t is None else t for t in reversed(list(present))]
-        return super().many(op, count, *given, **attributes)
-
-    def spec(self, tensor: gs.Tensor) -> TensorSpec | None:
+    def spec(self, tensor: Tensor) -> TensorSpec | None:
         """Element type and shape of a tensor of the model, as far as they can be told.
 
         They are inferred, or as declared after operators that say nothing about their results.
@@ -72,30 +74,17 @@ class Rewriter(Builder):
             return spec_of(self._declared[tensor.name])
         return found
 
-    def rank(self, tensor: gs.Tensor) -> int | None:
+    def rank(self, tensor: Tensor) -> int | None:
         """Number of axes of a tensor of the model."""
         spec = self.spec(tensor)
         return None if spec is None or spec.shape is None else len(spec.shape)
 
-    def value(self, tensor: gs.Tensor | None) -> Array | None:
+    def value(self, tensor: Tensor | None) -> Array | None:
         """The value of a weight that is kept in the model itself."""
-        found = None if tensor is None else self._model.index.constants.get(tensor.name)
+        found = None if tensor is None else self.index.constants.get(tensor.name)
         if found is None or found.data_location == TensorProto.EXTERNAL:
             return None
         return numpy_helper.to_array(found)
-
-    def producer(self, name: str) -> NodeProto | None:
-        """The node of the model's own graph that makes a tensor."""
-        return self._model.index.producer(name)
-
-    def readers(self, tensor: gs.Tensor) -> list[NodeProto]:
-        """The nodes of the model's own graph that read a tensor."""
-        graph_index = self._model.index
-        return [graph_index.nodes[i] for i in graph_index.readers.get(tensor.name, ())]
-
-    def is_output(self, tensor: gs.Tensor) -> bool:
-        """Whether the model answers with a tensor."""
-        return tensor.name in self._model.index.outputs
 
     @functools.cached_property
     def _specs(self) -> dict[str, TensorSpec]:
@@ -107,7 +96,7 @@ class Rewriter(Builder):
         written = rule(self, step)
         if written is None:
             return False
-        results = [written] if isinstance(written, gs.Tensor) else written
+        results = [written] if isinstance(written, Tensor) else written
         nodes = self.graph.nodes[start:]
         own = {id(tensor): node for node in nodes for tensor in node.outputs}
         for index, (name, result) in enumerate(zip(step.node.output, results, strict=False)):
@@ -149,10 +138,27 @@ def rewritten(model: Model, rules: Rewrites) -> Model:
 
 def all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
     """Every node of a graph, inside subgraphs too."""
+    for part in graphs(graph):
+        yield from part.node
+
+
+def graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """A graph, and all subgraphs of its nodes."""
+    yield graph
     for node in graph.node:
-        yield node
         for body in subgraphs(node):
-            yield from all_nodes(body)
+            yield from graphs(body)
+
+
+def rename(nodes: Iterable[NodeProto], names: Mapping[str, str]) -> None:
+    """Call tensors by other names wherever nodes, or subgraphs of theirs, make or read them."""
+    for node in nodes:
+        for own in (node.input, node.output):
+            own[:] = [names.get(name, name) for name in own]
+        for body in subgraphs(node):
+            for value in (*body.input, *body.output, *body.value_info, *body.initializer):
+                value.name = names.get(value.name, value.name)
+            rename(body.node, names)
 
 
 Plan = list[NodeProto | slice]

@@ -9,13 +9,12 @@ import functools
 from collections.abc import Callable
 
 import numpy as np
-import onnx_graphsurgeon as gs
 
 from onnxplain.autodiff.lowering.rewrite import Rewriter, Rewrites, rewritten
-from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.node_view import NodeView, Tensor
 from onnxplain.model.model import Model
 
-Known = dict[str, list[gs.Tensor]]
+Known = dict[str, list[Tensor]]
 """The elements of each sequence, as far as their number is known."""
 
 
@@ -34,20 +33,17 @@ def _construct(known: Known, g: Rewriter, s: NodeView) -> None:
     known[s.node.output[0]] = [g.tensor(name) for name in s.node.input]
 
 
-def _insert(known: Known, g: Rewriter, s: NodeView) -> None:
-    elements = known.get(s.node.input[0])
-    position = len(elements or []) if s.input(2) is None else _int(g, s.input(2))
-    if elements is not None and position is not None:
-        known[s.node.output[0]] = [*elements]
-        known[s.node.output[0]].insert(position, s.inputs[1])
-
-
-def _erase(known: Known, g: Rewriter, s: NodeView) -> None:
-    elements = known.get(s.node.input[0])
-    position = -1 if s.input(1) is None else _int(g, s.input(1))
-    if elements is not None and position is not None:
-        known[s.node.output[0]] = [*elements]
-        del known[s.node.output[0]][position]
+def _changed(known: Known, g: Rewriter, s: NodeView) -> None:
+    """With one element more, or without one; where, the last input says: the end by default."""
+    elements, place = known.get(s.node.input[0]), s.input(2 if s.op == "SequenceInsert" else 1)
+    if elements is None or (place is not None and g.value(place) is None):
+        return
+    changed = known[s.node.output[0]] = [*elements]
+    position = _int(g, place)
+    if s.op == "SequenceErase":
+        del changed[-1 if position is None else position]
+    else:
+        changed.insert(len(changed) if position is None else position, s.inputs[1])
 
 
 def _alias(known: Known, g: Rewriter, s: NodeView) -> None:
@@ -55,13 +51,13 @@ def _alias(known: Known, g: Rewriter, s: NodeView) -> None:
         known[s.node.output[0]] = known[s.node.input[0]]
 
 
-def _split(known: Known, g: Rewriter, s: NodeView) -> gs.Tensor | None:
+def _split(known: Known, g: Rewriter, s: NodeView) -> Tensor | None:
     axis, sizes = s.attr("axis", 0), _sizes(g, s)
     if sizes is None:
         return None
     parts = g.many("Split", len(sizes), s.x, np.array(sizes, np.int64), axis=axis)
     if s.input(1) is None and not s.attr("keepdims", 1):
-        parts = [g.Squeeze(part, np.array([axis])) for part in parts]
+        parts = [g.Squeeze(part, [axis]) for part in parts]
     known[s.node.output[0]] = parts
     return g.SequenceConstruct(*parts)
 
@@ -78,38 +74,38 @@ def _sizes(g: Rewriter, s: NodeView) -> list[int] | None:
     return [min(size, whole - start) for start in range(0, whole, size)]
 
 
-def _at(known: Known, g: Rewriter, s: NodeView) -> gs.Tensor | None:
+def _at(known: Known, g: Rewriter, s: NodeView) -> Tensor | None:
     elements, position = known.get(s.node.input[0]), _int(g, s.inputs[1])
     return None if elements is None or position is None else elements[position]
 
 
-def _length(known: Known, g: Rewriter, s: NodeView) -> gs.Tensor | None:
+def _length(known: Known, g: Rewriter, s: NodeView) -> Tensor | None:
     elements = known.get(s.node.input[0])
     return None if elements is None else g.constant(np.array(len(elements), np.int64))
 
 
-def _concat(known: Known, g: Rewriter, s: NodeView) -> gs.Tensor | None:
+def _concat(known: Known, g: Rewriter, s: NodeView) -> Tensor | None:
     elements, axis = known.get(s.node.input[0]), s.attrs["axis"]
     if not elements:
         return None
     if s.attr("new_axis", 0):
-        elements = [g.Unsqueeze(element, np.array([axis])) for element in elements]
+        elements = [g.Unsqueeze(element, [axis]) for element in elements]
     return g.Concat(*elements, axis=axis)
 
 
-def _int(g: Rewriter, tensor: gs.Tensor | None) -> int | None:
+def _int(g: Rewriter, tensor: Tensor | None) -> int | None:
     value = g.value(tensor)
     return None if value is None else int(value.item())
 
 
-_RULES: dict[str, Callable[[Known, Rewriter, NodeView], gs.Tensor | None]] = {
+_RULES: dict[str, Callable[[Known, Rewriter, NodeView], Tensor | None]] = {
     "ConcatFromSequence": _concat,
     "Identity": _alias,
     "SequenceAt": _at,
     "SequenceConstruct": _construct,
     "SequenceEmpty": _construct,
-    "SequenceErase": _erase,
-    "SequenceInsert": _insert,
+    "SequenceErase": _changed,
+    "SequenceInsert": _changed,
     "SequenceLength": _length,
     "SplitToSequence": _split,
 }

@@ -19,11 +19,10 @@ def detached(model: Model) -> tuple[Model, list[TensorProto]]:
 
     So no pass reads or copies them, and a model of any size can be serialised.
     """
-    kept: list[TensorProto] = []
-    weights: list[TensorProto] = []
-    for tensor in model.proto.graph.initializer:
-        kept.append(tensor if is_small(tensor) else _stub(tensor, len(weights)))
-        weights += [] if is_small(tensor) else [tensor]
+    tensors = model.proto.graph.initializer
+    weights = [tensor for tensor in tensors if not is_small(tensor)]
+    numbers = {tensor.name: number for number, tensor in enumerate(weights)}
+    kept = [_stub(t, numbers[t.name]) if t.name in numbers else t for t in tensors]
     return with_contents(model, initializer=kept), weights
 
 
@@ -32,12 +31,12 @@ def attached(model: Model, weights: Sequence[TensorProto]) -> Model:
     proto = ModelProto()
     proto.CopyFrom(model.proto)
     for tensor in proto.graph.initializer:
-        for entry in tensor.external_data:
-            if entry.value.startswith(_DETACHED):
-                name = tensor.name
-                tensor.CopyFrom(weights[int(entry.value.removeprefix(_DETACHED))])
-                tensor.name = name
-                break
+        places = (entry.value for entry in tensor.external_data)
+        stub = next((place for place in places if place.startswith(_DETACHED)), None)
+        if stub is not None:
+            name = tensor.name
+            tensor.CopyFrom(weights[int(stub.removeprefix(_DETACHED))])
+            tensor.name = name
     return replace(model, proto=proto)
 
 

@@ -6,34 +6,48 @@ over a node's inputs is m_y Δy over its outputs. What is linear has its derivat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import onnx_graphsurgeon as gs
-
-from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
-from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.propagation.deeplift_normal import NORMALISATIONS
-from onnxplain.autodiff.propagation.difference import difference, halfway, mean, twin, varies
-from onnxplain.autodiff.propagation.operators import (
-    STRUCTURAL,
-    UNARY,
-    refusal,
-    refusing,
-    standard,
-)
+from onnxplain.autodiff.propagation.operators import STRUCTURAL, UNARY, refusal, refusing, standard
+from onnxplain.autodiff.rule import F32, GradientBuilder, Gradients, NodeView, Tensor
 from onnxplain.autodiff.rules import STANDARD
+from onnxplain.autodiff.rules.normalization import NORMALIZATIONS, normalised, scale
 from onnxplain.autodiff.table import Rule, RuleHooks, Rules
 from onnxplain.model.operators import EXTREMA, LINEAR, WEIGHTED
 
 _SMALL = 1e-6
 """Relative differences below which rounding would spoil their quotient."""
 
+_CLOSE = 1e-2
+"""Differences of logarithms below which the mean is taken by its series."""
+
 _INSTEAD = "integrated_gradients"
 
-_Multipliers = Sequence[gs.Tensor | None]
+BASELINE = "baseline"
+"""The twin that a sample is compared with."""
 
 
-def _quotient(g: GradientBuilder, dy: gs.Tensor, x: gs.Tensor, otherwise: object) -> gs.Tensor:
+def twin(g: GradientBuilder, x: Tensor) -> Tensor:
+    """The tensor for the baseline; itself where it does not vary."""
+    return g.twin(x, BASELINE)
+
+
+def varies(g: GradientBuilder, x: Tensor | None) -> bool:
+    """Whether a tensor depends on the sample's values."""
+    return x is not None and twin(g, x) is not x
+
+
+def difference(g: GradientBuilder, x: Tensor) -> Tensor:
+    """Δx."""
+    return g.Sub(x, twin(g, x))
+
+
+def mean(g: GradientBuilder, x: Tensor) -> Tensor:
+    """(x + x')/2, which can stand in the place of x."""
+    if not varies(g, x):
+        return x
+    return g.in_place_of(x, g.Mul(g.Add(x, twin(g, x)), F32(0.5)))
+
+
+def _quotient(g: GradientBuilder, dy: Tensor, x: Tensor, otherwise: object) -> Tensor:
     """`dy` / Δx, and `otherwise` where Δx is too small."""
     dx = difference(g, x)
     scale = g.Add(g.Abs(x), g.Abs(twin(g, x)))
@@ -41,23 +55,24 @@ def _quotient(g: GradientBuilder, dy: gs.Tensor, x: gs.Tensor, otherwise: object
     return g.Where(tells, g.Div(dy, g.Where(tells, dx, F32(1))), otherwise)
 
 
-def _halfway(g: GradientBuilder, s: NodeView, *dys: gs.Tensor | None) -> _Multipliers:
+def _halfway(g: GradientBuilder, s: NodeView, *dys: Tensor | None) -> Gradients:
     """The derivative halfway, exact for products of two: ab − a'b' = Δa (b + b')/2 + (a + a')/2 Δb.
 
     Also for roots and norms: √x − √x' = Δx / (√x + √x').
     """
     if sum(varies(g, x) for x in s.inputs) > 2:
         raise refusal("deeplift", s, "multiplies more than two tensors", _INSTEAD)
-    return STANDARD.gradients(g, halfway(g, s), dys)
+    here = [x for x in (*s.inputs, *s.outputs) if varies(g, x)]
+    return STANDARD.gradients(g, s.reading({x.name: mean(g, x) for x in here}), dys)
 
 
-def _choice(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> _Multipliers:
+def _choice(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
     if varies(g, s.inputs[0]):
         raise refusal("deeplift", s, "chooses by the picture, and has no rule", _INSTEAD)
     return STANDARD.gradients(g, s, [dy])
 
 
-def _division(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> _Multipliers:
+def _division(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
     """A product with the reciprocal, whose Δ(1/b) is −Δb / (b b')."""
     a, b = s.inputs
     if not varies(g, b):
@@ -68,7 +83,7 @@ def _division(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> _Multipliers:
     return [g.sum_to(to_a, a, s.y), g.sum_to(to_b, b, s.y)]
 
 
-def _rescale(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> _Multipliers:
+def _rescale(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
     """Δy/Δx, and the derivative where Δx is too small.
 
     Of two inputs that vary, each gets the mean of what it changes before and after the other one.
@@ -77,7 +92,7 @@ def _rescale(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> _Multipliers:
     if len(varying) > 2:
         raise refusal("deeplift", s, "has more than two inputs that vary", _INSTEAD)
     slopes = [*STANDARD.gradients(g, s, [dy]), None, None]
-    multipliers: list[gs.Tensor | None] = [None] * len(s.inputs)
+    multipliers: list[Tensor | None] = [None] * len(s.inputs)
     for i in varying:
         x = s.inputs[i]
         alone = difference(g, s.y) if len(varying) == 1 else _change(g, s, i, sum(varying) - i)
@@ -86,7 +101,7 @@ def _rescale(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> _Multipliers:
     return multipliers
 
 
-def _change(g: GradientBuilder, s: NodeView, index: int, other: int) -> gs.Tensor:
+def _change(g: GradientBuilder, s: NodeView, index: int, other: int) -> Tensor:
     """Of the output by one of two inputs, (f(a, b) − f(a', b) + f(a, b') − f(a', b')) / 2."""
     last, first = list(s.inputs), list(s.inputs)
     last[index] = twin(g, last[index])
@@ -96,21 +111,57 @@ def _change(g: GradientBuilder, s: NodeView, index: int, other: int) -> gs.Tenso
     return g.Mul(both, F32(0.5))
 
 
-def _extremum(
-    g: GradientBuilder, s: NodeView, dy: gs.Tensor | None, *_: gs.Tensor | None
-) -> _Multipliers:
+def _extremum(g: GradientBuilder, s: NodeView, dy: Tensor, *_: Tensor | None) -> Gradients:
     """With M the larger of two maxima, M − y' goes to the place of y, y − M to that of y'.
 
     One of them is 0, and at the place of the other one the inputs differ as much or more.
     """
-    if dy is None:
-        return []
     other = twin(g, s.y)
     further = g.Min(s.y, other) if s.op == "ReduceMin" else g.Max(s.y, other)
     at_baseline = NodeView(s.node, s.opset, lambda name: twin(g, g.tensor(name)))
     shares = (s, g.Sub(further, other)), (at_baseline, g.Sub(s.y, further))
     placed = [STANDARD.gradients(g, step, [g.Mul(dy, share)])[0] for step, share in shares]
     return [_quotient(g, g.Add(*placed), s.x, F32(0))]
+
+
+def _softmax(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
+    """With w the logarithmic means of y and y', Δy = w (Δx − Σ w Δx / Σ w), as Σ Δy = 0."""
+    axes = [s.attr("axis", -1)]
+    w = _logarithmic_mean(g, s)
+    return g.Mul(w, g.Sub(dy, g.Div(g.sum(g.Mul(w, dy), axes), g.sum(w, axes))))
+
+
+def _log_softmax(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
+    """Δy = Δx − Σ w Δx / Σ w, with w the logarithmic means of eʸ and eʸ'."""
+    axes = [s.attr("axis", -1)]
+    w = _logarithmic_mean(g, s)
+    return g.Sub(dy, g.Mul(g.Div(w, g.sum(w, axes)), g.sum(dy, axes)))
+
+
+def _logarithmic_mean(g: GradientBuilder, s: NodeView) -> Tensor:
+    """(p − p') / (log p − log p') of the softmax p of the node's input."""
+    logs = [g.LogSoftmax(x, axis=s.attr("axis", -1)) for x in (s.x, twin(g, s.x))]
+    p, other = (g.Exp(log) for log in logs)
+    d = g.Sub(*logs)
+    far = g.Greater(g.Abs(d), F32(_CLOSE))
+    # Else (p + p')/2 (1 - d²/12 + ...), where the quotient would be one of rounding errors.
+    series = g.Mul(g.Mul(g.Add(p, other), F32(0.5)), g.Sub(F32(1), g.Mul(g.square(d), F32(1 / 12))))
+    return g.Where(far, g.Div(g.Sub(p, other), g.Where(far, d, F32(1))), series)
+
+
+def _normalised(g: GradientBuilder, s: NodeView, dy: Tensor, *_: Tensor | None) -> Tensor:
+    """Of c r, with c = x - mean x, and r = 1/√(mean c² + ε).
+
+    Δ(c r) = Δc (r + r')/2 + (c + c')/2 Δr, Δ(mean c²) = mean((c + c') Δc), and Δr is
+    -(r r')² / (r + r') times that.
+    """
+    ours, theirs = normalised(g, s, s.x), normalised(g, s, twin(g, s.x))
+    dy = g.Mul(dy, scale(g, s))
+    middle = g.Mul(g.Add(ours.centred, theirs.centred), F32(0.5))
+    total = g.Add(ours.rate, theirs.rate)
+    fall = g.Div(g.square(g.Mul(ours.rate, theirs.rate)), total)
+    along = g.Mul(g.Mul(middle, F32(2)), g.Mul(fall, ours.mean(g.Mul(dy, middle))))
+    return ours.centre(g.Sub(g.Mul(dy, g.Mul(total, F32(0.5))), along))
 
 
 _TABLE: dict[str, Rule] = {
@@ -120,7 +171,9 @@ _TABLE: dict[str, Rule] = {
     **dict.fromkeys(WEIGHTED | {"Mul", "Einsum", "Sqrt", "ReduceL2", "ReduceSumSquare"}, _halfway),
     "Div": _division,
     "Where": _choice,
-    **NORMALISATIONS,
+    "Softmax": _softmax,
+    "LogSoftmax": _log_softmax,
+    **dict.fromkeys(NORMALIZATIONS, _normalised),
 }
 
 DEEPLIFT = Rules().replaced(_TABLE, RuleHooks(check=refusing("deeplift", _TABLE, _INSTEAD)))

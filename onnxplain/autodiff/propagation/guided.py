@@ -8,36 +8,20 @@ Smooth units such as Elu, Gelu or Swish keep their derivative: the papers know o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import onnx_graphsurgeon as gs
 
-from onnxplain.autodiff.gradient_builder import GradientBuilder
-from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.propagation.operators import standard
+from onnxplain.autodiff.rule import GradientBuilder, Gradients, NodeView, Tensor
 from onnxplain.autodiff.rules import STANDARD
 from onnxplain.autodiff.rules.fast.elementwise import ramps
 from onnxplain.autodiff.table import Rule, RuleHooks
 from onnxplain.errors import GradientError
 from onnxplain.model.operators import WEIGHTED
 
-Gradients = Sequence[gs.Tensor | None]
-
-_RECTIFIERS = ("Relu", "Clip", "Max", "LeakyRelu", "PRelu", "ThresholdedRelu", "QuantizeLinear")
-"""Operators that are a rectifier, or may be one."""
-
 _ADDING = WEIGHTED | {"Add"}
 """What rectifiers follow, and give numbers of both signs."""
-
-
-def _is_rectifier(g: GradientBuilder, s: NodeView) -> bool:
-    if s.op == "Clip":
-        return _is_zero(g, s.input(1))
-    if s.op == "Max":
-        return len(s.inputs) == 2 and any(_is_zero(g, x) for x in s.inputs)
-    if s.op == "QuantizeLinear":
-        return _absorbed_relu(g, s)
-    return s.op in _RECTIFIERS and not s.domain
 
 
 def _absorbed_relu(g: GradientBuilder, s: NodeView) -> bool:
@@ -49,19 +33,32 @@ def _absorbed_relu(g: GradientBuilder, s: NodeView) -> bool:
     return least == 0 if s.input(2) is None else zero is not None and bool((zero == least).all())
 
 
-def _is_zero(g: GradientBuilder, x: gs.Tensor | None) -> bool:
+def _is_zero(g: GradientBuilder, x: Tensor | None) -> bool:
     value = g.value(x)
     return value is not None and not value.any()
 
 
-def _guided(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> Gradients:
+_RECTIFIERS: Mapping[str, Callable[[GradientBuilder, NodeView], bool]] = {
+    "Clip": lambda g, s: _is_zero(g, s.input(1)),
+    "Max": lambda g, s: len(s.inputs) == 2 and any(_is_zero(g, x) for x in s.inputs),
+    "QuantizeLinear": _absorbed_relu,
+    **{op: lambda g, s: True for op in ("LeakyRelu", "PRelu", "Relu", "ThresholdedRelu")},
+}
+"""When an operator is a rectifier."""
+
+
+def _is_rectifier(g: GradientBuilder, s: NodeView) -> bool:
+    return not s.domain and s.op in _RECTIFIERS and _RECTIFIERS[s.op](g, s)
+
+
+def _guided(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
     """Pass what is positive where the unit is active; the rule of quantisers knows where."""
     if s.op == "QuantizeLinear":
         return STANDARD.gradients(g, s, [g.Relu(dy)])
     return STANDARD.gradients(g, s, [g.Mul(g.Relu(dy), ramps(g).above(s.y))])
 
 
-def _deconvolved(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> Gradients:
+def _deconvolved(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
     """Pass what is positive, whether or not the unit is active; a ceiling still stops it."""
     passed = g.Relu(dy)
     if s.op == "Clip" and s.input(2) is not None:
@@ -74,14 +71,8 @@ def _deconvolved(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> Gradients:
     return [passed]
 
 
-def _at_rectifiers(rule: Rule) -> Rule:
-    def chosen(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> Gradients:
-        replaced: Gradients = (
-            rule(g, s, dy) if _is_rectifier(g, s) else STANDARD.gradients(g, s, [dy])
-        )
-        return replaced
-
-    return chosen
+def _at_rectifiers(rule: Callable[..., Gradients]) -> Rule:
+    return lambda g, s, dy: (rule if _is_rectifier(g, s) else standard)(g, s, dy)
 
 
 def _check(g: GradientBuilder, steps: Sequence[NodeView]) -> None:

@@ -14,73 +14,59 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-import onnx_graphsurgeon as gs
-from onnx import TensorProto
-
-from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
 from onnxplain.autodiff.lowering.batch_norm import merge_batch_norms
-from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.propagation.lrp_layers import (
-    Layer,
-    LayerRule,
-    alpha_beta_rule,
-    box_rule,
-    epsilon_rule,
-    flat_rule,
-    gamma_rule,
-    stabilised,
-)
-from onnxplain.autodiff.propagation.normal import normalisation
+from onnxplain.autodiff.propagation import lrp_layers as layers
+from onnxplain.autodiff.propagation.lrp_layers import LayerRule, stabilised
 from onnxplain.autodiff.propagation.operators import STRUCTURAL, UNARY, refusing, standard
+from onnxplain.autodiff.rule import F32, GradientBuilder, Gradients, NodeView, Tensor
 from onnxplain.autodiff.rules import STANDARD
+from onnxplain.autodiff.rules.normalization import NORMALIZATIONS, normalised, scale
 from onnxplain.autodiff.table import Rule, RuleHooks, Rules
 from onnxplain.model import operators
-
-_Relevance = Sequence[gs.Tensor | None]
 
 _AFFINE = operators.ARITHMETIC | {"Neg"}
 """Preprocessing that may be part of a model."""
 
 
-@dataclass(frozen=True)
-class Composite:
+def _composite(convolution: LayerRule, dense: LayerRule, first: LayerRule | None = None) -> Rule:
     """Rules by type of layer; `first` is for layers that read the input, if they differ."""
 
-    convolution: LayerRule
-    dense: LayerRule
-    first: LayerRule | None = None
+    def rule(g: GradientBuilder, s: NodeView, r: Tensor) -> Gradients:
+        varying = [_varies(g, x) for x in s.inputs]
+        if varying[:2] == [True, True]:  # half of it to each operand
+            return _by_share(g, s, g.Mul(r, F32(0.5)))
+        if not varying[0] or any(varying[1:]):
+            return _by_share(g, s, r)
+        if first is not None and _at_input(g, s.x):
+            return [first(g, s, r)]
+        return [(convolution if s.op in operators.CONVOLUTIONS else dense)(g, s, r)]
 
-    def rule(self, g: GradientBuilder, s: NodeView) -> LayerRule:
-        """The rule of a node."""
-        if self.first is not None and _at_input(g, s.x):
-            return self.first
-        return self.convolution if s.op in operators.CONVOLUTIONS else self.dense
+    return rule
 
 
-def _composites(epsilon: float, gamma: float) -> Mapping[str, Composite]:
-    even, positive = epsilon_rule(epsilon), alpha_beta_rule(1, 0)
-    more, both = gamma_rule(gamma), alpha_beta_rule(2, 1)
+def _composites(epsilon: float, gamma: float) -> Mapping[str, Rule]:
+    even, positive = layers.epsilon_rule(epsilon), layers.alpha_beta_rule(1, 0)
+    more, both = layers.gamma_rule(gamma), layers.alpha_beta_rule(2, 1)
     return {
-        "epsilon": Composite(even, even),
-        "gamma": Composite(more, more),
-        "zplus": Composite(positive, positive),
-        "alpha2beta1": Composite(both, both),
-        "zbox": Composite(even, even, box_rule),
-        "epsilon_plus": Composite(positive, even),
-        "epsilon_plus_flat": Composite(positive, even, flat_rule),
-        "epsilon_alpha2beta1": Composite(both, even),
-        "epsilon_alpha2beta1_flat": Composite(both, even, flat_rule),
-        "epsilon_gamma_box": Composite(more, even, box_rule),
+        "epsilon": _composite(even, even),
+        "gamma": _composite(more, more),
+        "zplus": _composite(positive, positive),
+        "alpha2beta1": _composite(both, both),
+        "zbox": _composite(even, even, layers.box_rule),
+        "epsilon_plus": _composite(positive, even),
+        "epsilon_plus_flat": _composite(positive, even, layers.flat_rule),
+        "epsilon_alpha2beta1": _composite(both, even),
+        "epsilon_alpha2beta1_flat": _composite(both, even, layers.flat_rule),
+        "epsilon_gamma_box": _composite(more, even, layers.box_rule),
     }
 
 
-def _varies(g: GradientBuilder, x: gs.Tensor | None) -> bool:
+def _varies(g: GradientBuilder, x: Tensor | None) -> bool:
     return x is not None and x.name in g.walk.needed
 
 
-def _at_input(g: GradientBuilder, x: gs.Tensor) -> bool:
+def _at_input(g: GradientBuilder, x: Tensor) -> bool:
     """Whether only moves, scales and shifts lie between the input and a tensor."""
     step = g.walk.makers.get(x.name)
     if step is None:
@@ -91,94 +77,74 @@ def _at_input(g: GradientBuilder, x: gs.Tensor) -> bool:
     return _at_input(g, varying[0])
 
 
-def _layer(composite: Composite) -> Rule:
-    def rule(g: GradientBuilder, s: NodeView, r: gs.Tensor) -> _Relevance:
-        varying = [_varies(g, x) for x in s.inputs]
-        if varying[:2] == [True, True]:
-            return _of_product(g, s, r)
-        if varying[0] and not any(varying[1:]):
-            return [composite.rule(g, s)(Layer(g, s), r)]
-        return _by_share(g, s, r)
-
-    return rule
-
-
-def _by_share(g: GradientBuilder, s: NodeView, *rs: gs.Tensor | None) -> _Relevance:
+def _by_share(g: GradientBuilder, s: NodeView, r: Tensor, *_: Tensor | None) -> Gradients:
     """In proportion to what each input adds."""
-    return _shares(g, s, g.Div(rs[0], stabilised(g, s.y)))
-
-
-def _of_product(g: GradientBuilder, s: NodeView, r: gs.Tensor) -> _Relevance:
-    """Half of it to each operand, in proportion to the products."""
-    return _shares(g, s, g.Div(g.Mul(r, F32(0.5)), stabilised(g, s.y)))
-
-
-def _shares(g: GradientBuilder, s: NodeView, share: gs.Tensor) -> _Relevance:
-    pairs = zip(s.inputs, STANDARD.gradients(g, s, [share]), strict=False)
+    dxs = STANDARD.gradients(g, s, [g.Div(r, stabilised(g, s.y))])
+    pairs = zip(s.inputs, dxs, strict=False)
     return [g.Mul(x, dx) if _varies(g, x) and dx is not None else None for x, dx in pairs]
 
 
-def _passed(g: GradientBuilder, s: NodeView, r: gs.Tensor, *_: gs.Tensor | None) -> _Relevance:
+def _passed(g: GradientBuilder, s: NodeView, r: Tensor, *_: Tensor | None) -> Gradients:
     """To the first input, of the shape of the output unless it was repeated."""
     return [g.sum_to(r, s.x, s.y)]
 
 
-def _sum(g: GradientBuilder, s: NodeView, r: gs.Tensor) -> _Relevance:
+def _to(g: GradientBuilder, s: NodeView, r: Tensor, chosen: Sequence[bool]) -> Gradients:
+    """As it is to some of the inputs."""
+    pairs = zip(s.inputs, chosen, strict=True)
+    return [g.sum_to(r, x, s.y) if takes else None for x, takes in pairs]
+
+
+def _sum(g: GradientBuilder, s: NodeView, r: Tensor) -> Gradients:
     """In proportion to the terms; a shift of the input itself takes nothing."""
-    varying = [x for x in s.inputs if _varies(g, x)]
-    if len(varying) == 1 and _at_input(g, varying[0]):
-        return [g.sum_to(r, x, s.y) if _varies(g, x) else None for x in s.inputs]
+    varying = [_varies(g, x) for x in s.inputs]
+    if sum(varying) == 1 and _at_input(g, s.inputs[varying.index(True)]):
+        return _to(g, s, r, varying)
     return _by_share(g, s, r)
 
 
-def _factors(g: GradientBuilder, s: NodeView, r: gs.Tensor) -> _Relevance:
+def _factors(g: GradientBuilder, s: NodeView, r: Tensor) -> Gradients:
     """In equal parts to the operands that vary, but for gates."""
     varying = [_varies(g, x) for x in s.inputs]
-    signals = [x for x in s.inputs if _varies(g, x) and not _is_gate(g, x)]
-    if len(signals) == 1:
-        return [g.sum_to(r, x, s.y) if x is signals[0] else None for x in s.inputs]
-    part = g.Mul(r, F32(1 / sum(varying))) if sum(varying) > 1 else r
-    both = zip(s.inputs, varying, strict=True)
-    return [g.sum_to(part, x, s.y) if varies else None for x, varies in both]
+    signals = [_varies(g, x) and not _is_gate(g, x) for x in s.inputs]
+    if sum(signals) == 1:
+        return _to(g, s, r, signals)
+    return _to(g, s, g.Mul(r, F32(1 / sum(varying))) if sum(varying) > 1 else r, varying)
 
 
-def _is_gate(g: GradientBuilder, x: gs.Tensor) -> bool:
+def _is_gate(g: GradientBuilder, x: Tensor) -> bool:
     step = g.walk.makers.get(x.name)
     return step is not None and step.op in ("Sigmoid", "HardSigmoid")
 
 
-def _quotient(g: GradientBuilder, s: NodeView, r: gs.Tensor) -> _Relevance:
-    index = 0 if _varies(g, s.x) else 1
-    return [g.sum_to(r, x, s.y) if i == index else None for i, x in enumerate(s.inputs)]
+def _quotient(g: GradientBuilder, s: NodeView, r: Tensor) -> Gradients:
+    numerator = _varies(g, s.x)
+    return _to(g, s, r, [numerator, not numerator])
 
 
-def _softmax(g: GradientBuilder, s: NodeView, r: gs.Tensor) -> gs.Tensor:
+def _softmax(g: GradientBuilder, s: NodeView, r: Tensor) -> Tensor:
     """The input times the gradient of what R / y weights: x (R − y Σ R)."""
     left = g.Sub(r, g.Mul(s.y, g.sum(r, [s.attr("axis", -1)])))
     return g.Where(g.Equal(s.y, F32(0)), F32(0), g.Mul(s.x, left))
 
 
-def _of_normalisation(
-    g: GradientBuilder, s: NodeView, r: gs.Tensor, *_: gs.Tensor | None
-) -> gs.Tensor:
+def _of_normalisation(g: GradientBuilder, s: NodeView, r: Tensor, *_: Tensor | None) -> Tensor:
     """In proportion to what each input adds, with what it is divided by as a constant."""
-    parts = normalisation(g, s, s.x)
-    share = g.Mul(g.Div(r, stabilised(g, s.y)), g.Mul(parts.scale, parts.rate))
-    return g.Mul(s.x, parts.centre(g, share))
+    x = normalised(g, s, s.x)
+    share = g.Mul(g.Div(r, stabilised(g, s.y)), g.Mul(scale(g, s), x.rate))
+    return g.Mul(s.x, x.centre(share))
 
 
-def _start(g: GradientBuilder, score: gs.Tensor, seed: gs.Tensor) -> gs.Tensor:
+def _start(g: GradientBuilder, score: Tensor, seed: Tensor) -> Tensor:
     """The score itself; outputs keep a type of their own beside seeds, which are float32."""
-    return g.Mul(seed, g.Cast(score, to=TensorProto.FLOAT))
+    return g.Mul(seed, g.as_float(score))
 
 
 _TABLE: Mapping[str, Rule] = {
     **dict.fromkeys(operators.LINEAR | {"Einsum"}, _by_share),
     **dict.fromkeys(STRUCTURAL | operators.EXTREMA | {"Max", "Min", "Where"}, standard),
     **dict.fromkeys(UNARY | operators.ROUNDS | {"Neg", "GroupNormalization"}, _passed),
-    **dict.fromkeys(
-        ["LayerNormalization", "RMSNormalization", "InstanceNormalization"], _of_normalisation
-    ),
+    **dict.fromkeys(NORMALIZATIONS, _of_normalisation),
     **dict.fromkeys(["Add", "Sub"], _sum),
     "Mul": _factors,
     "Div": _quotient,
@@ -189,13 +155,7 @@ _TABLE: Mapping[str, Rule] = {
 @functools.cache
 def relevance(composite: str, epsilon: float, gamma: float) -> Rules:
     """Layer-wise relevance propagation (Bach 2015) by a composite of rules (Montavon 2019)."""
-    layer = _layer(_composites(epsilon, gamma)[composite])
+    layer = _composites(epsilon, gamma)[composite]
     table = {**_TABLE, **dict.fromkeys(operators.WEIGHTED, layer)}
-    return Rules().replaced(
-        table,
-        RuleHooks(
-            merge_batch_norms,
-            refusing("lrp", table, "integrated_gradients or deeplift"),
-            _start,
-        ),
-    )
+    check = refusing("lrp", table, "integrated_gradients or deeplift")
+    return Rules().replaced(table, RuleHooks(merge_batch_norms, check, _start))

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
-from typing import Any
 
-import onnx_graphsurgeon as gs
-
-from onnxplain.autodiff.gradient_builder import GradientBuilder
-from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.rule import GradientBuilder, Gradients, NodeView, Tensor
 from onnxplain.autodiff.rules import STANDARD
 from onnxplain.autodiff.table import ZERO
 from onnxplain.errors import GradientError
@@ -21,17 +17,15 @@ UNARY = (operators.UNARY - operators.LINEAR) | {"Pow", "PRelu"}
 """Functions of each value alone; others of their inputs seldom vary."""
 
 
-def standard(g: GradientBuilder, s: NodeView, *dys: gs.Tensor | None) -> Sequence[gs.Tensor | None]:
+def standard(g: GradientBuilder, s: NodeView, *dys: Tensor | None) -> Gradients:
     """The true gradients, as a rule of a table."""
     return STANDARD.gradients(g, s, dys)
 
 
-def refusing(
-    method: str, known: Container[str], instead: str
-) -> Callable[[Any, Sequence[NodeView]], None]:
+def refusing(method: str, known: Container[str], instead: str) -> Callable[..., None]:
     """A check that refuses operators by name that are not among those that are known."""
 
-    def check(g: Any, steps: Sequence[NodeView]) -> None:
+    def check(g: GradientBuilder, steps: Sequence[NodeView]) -> None:
         for step in steps:
             if step.domain or (step.op not in known and step.op not in ZERO):
                 raise refusal(method, step, "has no rule", instead)
@@ -41,5 +35,4 @@ def refusing(
 
 def refusal(method: str, step: NodeView, why: str, instead: str) -> GradientError:
     """The error of a node that a method cannot go through."""
-    name = f"{step.domain}::{step.op}" if step.domain else step.op
-    return GradientError(f"The {name} {step.node.name!r} {why} in {method}: use {instead}.")
+    return GradientError(f"The {step.full_op} {step.node.name!r} {why} in {method}: use {instead}.")

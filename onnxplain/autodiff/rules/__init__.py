@@ -3,30 +3,14 @@
 Each rule is its definition; `fast` holds faster forms of some of them.
 """
 
-from onnxplain.autodiff.rules import (  # noqa: F401 - enter their rules into DEFINITIONS
-    activation,
-    attention,
-    control_flow,
-    convolution,
-    deformable,
-    einsum,
-    elementwise,
-    indexing,
-    linear,
-    loss,
-    normalization,
-    pooling,
-    quantization,
-    reduction,
-    regions,
-    resize,
-    sampling,
-    shape,
-    slicing,
-    spectral,
-)
+import importlib
+import pkgutil
+
 from onnxplain.autodiff.rules.fast import LOW_MEMORY_OVERRIDES, OVERRIDES
 from onnxplain.autodiff.table import DEFINITIONS
+
+for _family in pkgutil.iter_modules(__path__, f"{__name__}."):
+    importlib.import_module(_family.name)  # it enters its rules into DEFINITIONS
 
 STANDARD = DEFINITIONS.overridden(OVERRIDES)
 """The true derivatives, by the fastest rule that applies."""

@@ -14,26 +14,12 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnx_graphsurgeon as gs
 from onnx import GraphProto, ValueInfoProto, helper, numpy_helper
 
 from onnxplain.autodiff.body import Body
-from onnxplain.autodiff.gradient_builder import GradientBuilder
-from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.table import vjp
+from onnxplain.autodiff.rule import GradientBuilder, Gradients, NodeView, Tensor, vjp
 from onnxplain.errors import GradientError
 from onnxplain.tensors import TensorSpec
-
-
-class State(NamedTuple):
-    """What each iteration hands to the next, by its names in the body.
-
-    `arriving` is the gradient with respect to what the last iteration leaves.
-    """
-
-    before: str
-    after: str
-    arriving: gs.Tensor
 
 
 class Stack(NamedTuple):
@@ -43,13 +29,13 @@ class Stack(NamedTuple):
     """
 
     name: str
-    values: gs.Tensor
+    values: Tensor
     axis: int = 0
     direction: int = 0
 
 
 @vjp("If")
-def branch(g: GradientBuilder, s: NodeView, *dys: gs.Tensor | None) -> list[gs.Tensor | None]:
+def branch(g: GradientBuilder, s: NodeView, *dys: Tensor | None) -> Gradients:
     (condition,), outside = _cut(s.inputs, 1)
     wanted = _needed(g, outside)
     bodies, gradients = {}, []
@@ -70,13 +56,12 @@ def branch(g: GradientBuilder, s: NodeView, *dys: gs.Tensor | None) -> list[gs.T
 
 
 @vjp("Scan")
-def scan(g: GradientBuilder, s: NodeView, *dys: gs.Tensor | None) -> list[gs.Tensor | None]:
+def scan(g: GradientBuilder, s: NodeView, *dys: Tensor | None) -> Gradients:
     graph, count = s.attrs["body"], len(s.node.input) - s.attrs["num_scan_inputs"]
     inputs, outside = _cut(s.inputs, len(s.node.input))
     (initial, elements), (before, parts) = (_cut(x, count) for x in (inputs, _names(graph.input)))
     after, results = _cut(_names(graph.output), count)
-    how = {name: value for name, value in s.attrs.items() if not name.startswith("scan_output")}
-    how["body"] = _saving(g, graph, count, before)
+    how = {**s.attrs_without("scan_output"), "body": _saving(g, graph, count, before)}
     saved = g.many("Scan", 2 * count, *inputs, **how)[count:] if count else []
     read = _stacks(s, "scan_input", parts, elements)
     made = _stacks(s, "scan_output", results, dys[count:])
@@ -85,21 +70,20 @@ def scan(g: GradientBuilder, s: NodeView, *dys: gs.Tensor | None) -> list[gs.Ten
         *(_renamed(g, stack.values, stack.name, stack.axis) for stack in read),
     ]
     kept = [Stack(name, values) for name, values in zip(before, saved, strict=True)]
-    states = _states(g, before, after, initial, dys)
-    found = _back(g, Body(g, graph, specs), states, [*kept, *read], made, _needed(g, outside))
+    body, ends = Body(g, graph, specs), list(zip(before, after, strict=True))
+    found = _back(g, body, ends, initial, dys, [*kept, *read], made, _needed(g, outside))
     return [found.get(name) for name in (*before, *parts, *(x.name for x in outside))]
 
 
 @vjp("Loop")
-def loop(g: GradientBuilder, s: NodeView, *dys: gs.Tensor | None) -> list[gs.Tensor | None]:
+def loop(g: GradientBuilder, s: NodeView, *dys: Tensor | None) -> Gradients:
     inputs, outside = _cut(s.inputs, len(s.node.input))
     initial, graph = inputs[2:], GraphProto()
     graph.CopyFrom(s.attrs["body"])
     number, proceed, *before = _names(graph.input)
     after, results = _cut(_names(graph.output)[1:], len(initial))
     saving = _saving(g, graph, 1 + len(initial), [number, *before])
-    given = (gs.Variable.empty() if x is None else x for x in inputs)
-    saved = g.many("Loop", 2 * len(initial) + 1, *given, body=saving)[len(initial) :]
+    saved = g.many("Loop", 2 * len(initial) + 1, *inputs, body=saving)[len(initial) :]
     # The condition held for every iteration that took place.
     graph.initializer.append(numpy_helper.from_array(np.array(True), proceed))
     specs = [TensorSpec(number, np.dtype(np.int64), ())]
@@ -107,33 +91,42 @@ def loop(g: GradientBuilder, s: NodeView, *dys: gs.Tensor | None) -> list[gs.Ten
     read = [Stack(name, values) for name, values in zip([number, *before], saved, strict=True)]
     pairs = zip(results, dys[len(initial) :], strict=True)
     made = [Stack(name, dy) for name, dy in pairs if dy is not None]
-    states = _states(g, before, after, initial, dys)
-    found = _back(g, Body(g, graph, specs), states, read, made, _needed(g, outside))
+    body, ends = Body(g, graph, specs), list(zip(before, after, strict=True))
+    found = _back(g, body, ends, initial, dys, read, made, _needed(g, outside))
     return [None, None, *(found.get(name) for name in (*before, *(x.name for x in outside)))]
 
 
 def _back(
     g: GradientBuilder,
     body: Body,
-    states: Sequence[State],
+    ends: Sequence[tuple[str, str]],
+    initial: Sequence[Tensor],
+    dys: Sequence[Tensor | None],
     read: Sequence[Stack],
     made: Sequence[Stack],
     outside: Sequence[str],
-) -> dict[str, gs.Tensor]:
+) -> dict[str, Tensor]:
     """The gradients of all iterations, by the names of tensors in the body.
 
     They are with respect to the states that the first iteration starts from, to what was `read`
     and is needed, and to tensors `outside`, to which every iteration adds its share; those that
-    none flows to are left out. `made` are the gradients that arrive at what each iteration made.
+    none flows to are left out. `ends` are the states before and after an iteration, `dys` the
+    gradients by the last ones, and `made` those that arrive at what each iteration made.
     """
     h = body.g
+    states = [
+        (*names, g.zeros_like(x) if dy is None else dy)
+        for names, x, dy in zip(ends, initial, dys, strict=False)
+        if g.differentiable(x)
+    ]
+    before, after, last = zip(*states, strict=True) if states else ((), (), ())
     adjoints, sums, arriving = (
         [h.argument(stem) for _ in these]
         for stem, these in (("adjoint", states), ("sum", outside), ("arriving", made))
     )
-    starts = [*(state.after for state in states), *(stack.name for stack in made)]
+    starts = [*after, *_names(made)]
     elements = [stack for stack in read if stack.values.name in g.walk.needed]
-    wanted = [*(state.before for state in states), *outside, *(stack.name for stack in elements)]
+    wanted = [*before, *outside, *_names(elements)]
     found = body.gradients(list(zip(starts, [*adjoints, *arriving], strict=True)), wanted)
     reached = [name for name, gradient in zip(wanted, found, strict=True) if gradient is not None]
     shares = slice(len(states), len(states) + len(outside))
@@ -145,7 +138,7 @@ def _back(
     results = g.many(
         "Scan",
         len(wanted),
-        *(state.arriving for state in states),
+        *last,
         *(g.zeros_like(g.tensor(name)) for name in outside),
         *(stack.values for stack in (*read, *made)),
         body=body.graph(names, found, wanted),
@@ -169,23 +162,8 @@ def _saving(g: GradientBuilder, graph: GraphProto, kept: int, names: Sequence[st
     return saving
 
 
-def _states(
-    g: GradientBuilder,
-    before: Sequence[str],
-    after: Sequence[str],
-    initial: Sequence[gs.Tensor],
-    dys: Sequence[gs.Tensor | None],
-) -> list[State]:
-    """Those that a gradient can flow through."""
-    return [
-        State(start, end, g.zeros_like(x) if dy is None else dy)
-        for start, end, x, dy in zip(before, after, initial, dys, strict=False)
-        if g.differentiable(x)
-    ]
-
-
 def _stacks(
-    s: NodeView, kind: str, names: Sequence[str], values: Sequence[gs.Tensor | None]
+    s: NodeView, kind: str, names: Sequence[str], values: Sequence[Tensor | None]
 ) -> list[Stack]:
     """What a Scan reads or makes, without what is missing."""
     axes, directions = (s.attr(f"{kind}_{what}") for what in ("axes", "directions"))
@@ -204,7 +182,7 @@ def _places(kind: str, stacks: Sequence[Stack]) -> dict[str, list[int]]:
     }
 
 
-def _renamed(g: GradientBuilder, x: gs.Tensor, name: str, axis: int | None = None) -> TensorSpec:
+def _renamed(g: GradientBuilder, x: Tensor, name: str, axis: int | None = None) -> TensorSpec:
     """What is known of a tensor, for the body, where the axis of a stack is gone."""
     spec = g.spec(x)
     if spec is None or spec.dtype.kind == "O":
@@ -220,7 +198,7 @@ def _renamed(g: GradientBuilder, x: gs.Tensor, name: str, axis: int | None = Non
     return replace(spec, name=name, shape=dims)
 
 
-def _needed(g: GradientBuilder, outside: Sequence[gs.Tensor]) -> list[str]:
+def _needed(g: GradientBuilder, outside: Sequence[Tensor]) -> list[str]:
     return [x.name for x in outside if x.name in g.walk.needed]
 
 

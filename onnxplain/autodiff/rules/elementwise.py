@@ -10,28 +10,17 @@ import functools
 from math import pi, sqrt
 
 import numpy as np
-import onnx_graphsurgeon as gs
-from onnx import TensorProto
 
-from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
-from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.table import vjp, vjp_table, zero_gradient
+from onnxplain.autodiff.rule import F32, GradientBuilder, Gradients, NodeView, Tensor, vjp, vjps
 from onnxplain.errors import GradientError
 
-zero_gradient(
-    "And ArgMax ArgMin Bernoulli BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Ceil Equal "
-    "EyeLike Floor Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual Multinomial "
-    "NonMaxSuppression NonZero Not Or RandomNormalLike RandomUniformLike Round Shape Sign "
-    "Size Unique Xor".split()
-)
 
-
-def inverse_sqrt(g: GradientBuilder, x: gs.Tensor) -> gs.Tensor:
+def inverse_sqrt(g: GradientBuilder, x: Tensor) -> Tensor:
     """1 / √x, and 0 where x is 0."""
     return g.inverse(g.Sqrt(x))
 
 
-vjp_table(
+vjps(
     {
         "Abs": lambda g, s, dy: g.Mul(dy, g.Sign(s.x)),
         "Acos": lambda g, s, dy: g.Neg(g.Mul(dy, inverse_sqrt(g, g.Sub(F32(1), g.square(s.x))))),
@@ -56,13 +45,11 @@ vjp_table(
 )
 
 
-@vjp("Identity", "Cast", "CastLike", "OptionalGetElement")
-def identity(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
-    return dy
+vjp("Identity", "Cast", "CastLike", "OptionalGetElement")(lambda g, s, dy: dy)
 
 
 @vjp("Dropout")
-def dropout(g: GradientBuilder, s: NodeView, dy: gs.Tensor, *_: gs.Tensor | None) -> gs.Tensor:
+def dropout(g: GradientBuilder, s: NodeView, dy: Tensor, *_: Tensor | None) -> Tensor:
     ratio, training = s.input(1), s.input(2)
     known = g.value(training)
     if training is None or (known is not None and not known.any()):
@@ -76,71 +63,55 @@ def dropout(g: GradientBuilder, s: NodeView, dy: gs.Tensor, *_: gs.Tensor | None
     return g.Where(training, kept, dy)
 
 
-@vjp("Add", "Sum", broadcasts=True)
-def add(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> list[gs.Tensor]:
-    return [dy for _ in s.inputs]
-
-
-@vjp("Mean", broadcasts=True)
-def mean(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> list[gs.Tensor]:
-    share = g.Mul(dy, F32(1 / len(s.inputs)))
-    return [share for _ in s.inputs]
-
-
-@vjp("Sub", broadcasts=True)
-def sub(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
-    return dy, g.Neg(dy)
-
-
-@vjp("Mul", broadcasts=True)
-def mul(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
-    a, b = s.inputs
-    return g.Mul(dy, b), g.Mul(dy, a)
+vjps(
+    {
+        "Add": lambda g, s, dy: [dy, dy],
+        "Sub": lambda g, s, dy: [dy, g.Neg(dy)],
+        "Mul": lambda g, s, dy: [g.Mul(dy, s.inputs[1]), g.Mul(dy, s.x)],
+        "Sum": lambda g, s, dy: [dy] * len(s.inputs),
+        "Mean": lambda g, s, dy: [g.Mul(dy, F32(1 / len(s.inputs)))] * len(s.inputs),
+        "Where": lambda g, s, dy: [None, g.Where(s.x, dy, F32(0)), g.Where(s.x, F32(0), dy)],
+    },
+    broadcasts=True,
+)
 
 
 @vjp("Div", broadcasts=True)
-def div(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
-    b = s.inputs[1]  # da = dy / b, db = -dy y / b
-    da = g.Div(dy, b)
+def div(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
+    da = g.Div(dy, s.inputs[1])  # da = dy / b, db = -dy y / b
     return da, g.Neg(g.Mul(da, s.y))
 
 
 @vjp("Mod", broadcasts=True)
-def mod(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, gs.Tensor]:
+def mod(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
     a, b = s.inputs  # y = a - q b with a whole q, however the quotient was rounded
     quotient = g.Round(g.Div(g.Sub(a, s.y), b))
     return dy, g.Neg(g.Mul(dy, quotient))
 
 
 @vjp("Pow", broadcasts=True)
-def power(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
+def power(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
     a, exponent = s.inputs
     value = g.value(exponent)
     # The exponent may be of integers.
-    b = g.Cast(exponent, to=TensorProto.FLOAT) if value is None else value.astype(np.float32)
+    b = g.as_float(exponent) if value is None else value.astype(np.float32)
     # da = dy b y / a; at a = 0 that slope is 1 for b = 1, else 0 or infinite. db = dy y log a.
-    at_zero = g.indicator(g.Equal(b, F32(1)))
+    at_zero = g.as_float(g.Equal(b, F32(1)))
     slope = g.Where(g.Equal(a, F32(0)), at_zero, g.Div(g.Mul(b, s.y), a))
     rate = g.Where(g.Greater(a, F32(0)), g.Mul(s.y, g.Log(a)), F32(0))
     return g.Mul(dy, slope), g.Mul(dy, rate)
 
 
 @vjp("Max", "Min", broadcasts=True)
-def extremum(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> list[gs.Tensor]:
+def extremum(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
     """Equal extrema share the gradient evenly."""
-    reached = [g.indicator(g.Equal(x, s.y)) for x in s.inputs]
+    reached = [g.as_float(g.Equal(x, s.y)) for x in s.inputs]
     share = g.Div(dy, g.Sum(*reached))
     return [g.Mul(share, r) for r in reached]
 
 
-@vjp("Where", broadcasts=True)
-def where(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[None, gs.Tensor, gs.Tensor]:
-    condition = s.inputs[0]
-    return None, g.Where(condition, dy, F32(0)), g.Where(condition, F32(0), dy)
-
-
 @vjp("Clip", broadcasts=True)
-def clip(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor | None, ...]:
+def clip(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
     """At a limit itself the gradient of x is 0, as that of Relu is at 0."""
     low, high = s.input(1), s.input(2)
     inside = [

@@ -1,4 +1,4 @@
-"""Gathering and scattering: each undoes the other.
+"""Gathering and scattering, slicing and padding: each undoes the other.
 
 Where one element is written several times without a reduction, ONNX leaves open which one stays;
 so does the gradient. Equal maxima (and minima) share it evenly, as in torch.
@@ -9,114 +9,87 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import onnx_graphsurgeon as gs
 
-from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
-from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.scatter import (
-    arange,
-    positions,
-    scatter_positions,
-    scatter_rows,
-    size,
-)
-from onnxplain.autodiff.table import vjp
+from onnxplain.autodiff.rule import F32, GradientBuilder, Gradients, NodeView, Tensor, vjp
+from onnxplain.autodiff.scatter import positions, scatter_positions, scatter_rows
 
 
 @vjp("Gather")
-def gather(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
+def gather(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
     x, indices = s.inputs
     return scatter_rows(g, dy, indices, x, g.axis(x, s.attr("axis", 0)))
 
 
 @vjp("GatherElements")
-def gather_elements(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
+def gather_elements(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
     axis = s.attr("axis", 0)
     return g.ScatterElements(g.zeros_like(s.x), s.inputs[1], dy, axis=axis, reduction="add")
 
 
 @vjp("GatherND")
-def gather_nd(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
+def gather_nd(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
     taken = g.GatherND(positions(g, s.x), s.inputs[1], **s.attrs)
     return scatter_positions(g, dy, taken, s.x)
 
 
-Put = Callable[..., gs.Tensor]
-Take = Callable[[gs.Tensor], gs.Tensor]
+Put = Callable[[Tensor, Tensor, str], Tensor]
+Take = Callable[[Tensor], Tensor]
 
 
 @vjp("ScatterElements")
-def scatter_elements(
-    g: GradientBuilder, s: NodeView, dy: gs.Tensor
-) -> tuple[gs.Tensor | None, ...]:
+def scatter_elements(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
     indices, axis = s.inputs[1], s.attr("axis", 0)
 
-    def put(into: gs.Tensor, values: gs.Tensor, reduction: str) -> gs.Tensor:
+    def put(into: Tensor, values: Tensor, reduction: str) -> Tensor:
         return g.ScatterElements(into, indices, values, axis=axis, reduction=reduction)
 
-    def take(x: gs.Tensor) -> gs.Tensor:
-        return g.GatherElements(x, indices, axis=axis)
-
-    return _SCATTERED[s.attr("reduction", "none")](g, s, dy, put, take)
+    rule = _SCATTERED[s.attr("reduction", "none")]
+    return rule(g, s, dy, put, lambda x: g.GatherElements(x, indices, axis=axis))
 
 
 @vjp("ScatterND")
-def scatter_nd(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor | None, ...]:
+def scatter_nd(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
     indices = s.inputs[1]
 
-    def put(into: gs.Tensor, values: gs.Tensor, reduction: str) -> gs.Tensor:
+    def put(into: Tensor, values: Tensor, reduction: str) -> Tensor:
         if reduction == "none":
             return g.ScatterND(into, indices, values)
         places = g.GatherND(positions(g, s.x), indices)  # several threads share none of them
-        flat = (g.Reshape(part, np.array([-1])) for part in (into, places, values))
+        flat = (g.Reshape(part, [-1]) for part in (into, places, values))
         return g.like(g.ScatterElements(*flat, axis=0, reduction=reduction), s.x)
 
-    def take(x: gs.Tensor) -> gs.Tensor:
-        return g.GatherND(x, indices)
-
-    return _SCATTERED[s.attr("reduction", "none")](g, s, dy, put, take)
+    rule = _SCATTERED[s.attr("reduction", "none")]
+    return rule(g, s, dy, put, lambda x: g.GatherND(x, indices))
 
 
-def _replaced(
-    g: GradientBuilder, s: NodeView, dy: gs.Tensor, put: Put, take: Take
-) -> tuple[gs.Tensor | None, ...]:
-    return put(dy, g.zeros_like(s.inputs[2]), "none"), None, take(dy)
-
-
-def _added(
-    g: GradientBuilder, s: NodeView, dy: gs.Tensor, put: Put, take: Take
-) -> tuple[gs.Tensor | None, ...]:
-    return dy, None, take(dy)
-
-
-def _multiplied(
-    g: GradientBuilder, s: NodeView, dy: gs.Tensor, put: Put, take: Take
-) -> tuple[gs.Tensor | None, ...]:
+def _multiplied(g: GradientBuilder, s: NodeView, dy: Tensor, put: Put, take: Take) -> Gradients:
     """The product of the other factors: y / update, or that of those that are not 0."""
     data, _, updates = s.inputs
     zero = g.Equal(updates, F32(0))
     nonzero = g.Where(zero, F32(1), updates)
     others = g.Div(take(g.Mul(dy, put(data, nonzero, "mul"))), nonzero)
-    zeros = put(g.zeros_like(data), g.indicator(zero), "add")
-    other_zeros = g.Sub(take(zeros), g.indicator(zero))
+    zeros = put(g.zeros_like(data), g.as_float(zero), "add")
+    other_zeros = g.Sub(take(zeros), g.as_float(zero))
     ones = g.Expand(F32(1), g.shape(data))
     d_updates = g.where(g.Equal(other_zeros, F32(0)), others)
     return g.Mul(dy, put(ones, updates, "mul")), None, d_updates
 
 
-def _extremum(
-    g: GradientBuilder, s: NodeView, dy: gs.Tensor, put: Put, take: Take
-) -> tuple[gs.Tensor | None, ...]:
+def _extremum(g: GradientBuilder, s: NodeView, dy: Tensor, put: Put, take: Take) -> Gradients:
     data, _, updates = s.inputs
-    by_data = g.indicator(g.Equal(data, s.y))
-    by_update = g.indicator(g.Equal(updates, take(s.y)))
+    by_data = g.as_float(g.Equal(data, s.y))
+    by_update = g.as_float(g.Equal(updates, take(s.y)))
     share = g.Div(dy, put(by_data, by_update, "add"))
     return g.Mul(by_data, share), None, g.Mul(by_update, take(share))
 
 
-_SCATTERED = {
-    "none": _replaced,
-    "add": _added,
+_SCATTERED: dict[str, Callable[[GradientBuilder, NodeView, Tensor, Put, Take], Gradients]] = {
+    "none": lambda g, s, dy, put, take: (
+        put(dy, g.zeros_like(s.inputs[2]), "none"),
+        None,
+        take(dy),
+    ),
+    "add": lambda g, s, dy, put, take: (dy, None, take(dy)),
     "mul": _multiplied,
     "max": _extremum,
     "min": _extremum,
@@ -124,12 +97,12 @@ _SCATTERED = {
 
 
 @vjp("TensorScatter")
-def tensor_scatter(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, ...]:
+def tensor_scatter(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
     """The cache's gradient with zeros written over it, and what they are written over."""
     past, update = s.inputs[:2]
     axis = g.axis(update, s.attr("axis", -2))
     d_past = g.TensorScatter(dy, g.zeros_like(update), *s.inputs[2:], **s.attrs)
-    rows = g.Reshape(arange(g, size(g, update, axis)), [-1] + [1] * (g.rank(update) - axis - 1))
+    rows = g.Reshape(g.arange(g.dim(update, axis)), [-1] + [1] * (g.rank(update) - axis - 1))
     if s.input(2) is not None:
         rows = g.Add(rows, g.Reshape(s.inputs[2], [-1] + [1] * (g.rank(update) - 1)))
     if s.attr("mode", "linear") == "circular":
@@ -138,9 +111,9 @@ def tensor_scatter(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.T
 
 
 @vjp("Compress")
-def compress(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
+def compress(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
     x, condition = s.inputs
-    taken = g.Reshape(g.NonZero(condition), np.array([-1]))
+    taken = g.Reshape(g.NonZero(condition), [-1])
     axis = s.attr("axis")
     if axis is None:
         return scatter_positions(g, dy, taken, x)
@@ -148,12 +121,12 @@ def compress(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
 
 
 @vjp("TopK")
-def top_k(g: GradientBuilder, s: NodeView, dy: gs.Tensor, _: None) -> gs.Tensor:
+def top_k(g: GradientBuilder, s: NodeView, dy: Tensor, _: None) -> Tensor:
     return g.ScatterElements(g.zeros_like(s.x), s.outputs[1], dy, axis=s.attr("axis", -1))
 
 
 @vjp("OneHot")
-def one_hot(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor | None, ...]:
+def one_hot(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
     """The values are (off, on): each is what all its elements sum to."""
     on = g.OneHot(*s.inputs[:2], np.array([0, 1], np.float32), axis=s.attr("axis", -1))
     d_on = g.ReduceSum(g.Mul(dy, on), keepdims=0)
@@ -163,7 +136,33 @@ def one_hot(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor |
 
 
 @vjp("Range")
-def range_(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor | None, ...]:
+def range_(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
     """Of start + i delta; the limit only decides how many there are."""
     steps = g.Sub(g.CumSum(g.Expand(F32(1), g.shape(s.y)), np.array(0)), F32(1))
     return g.ReduceSum(dy, keepdims=0), None, g.ReduceSum(g.Mul(dy, steps), keepdims=0)
+
+
+@vjp("Slice")
+def slice_(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
+    """Where each element was taken from is found by slicing the positions."""
+    taken = g.Slice(positions(g, s.x), *s.inputs[1:])
+    return scatter_positions(g, dy, taken, s.x)
+
+
+@vjp("Pad")
+def pad_(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
+    """As for Slice, where elements are repeated; else padding is cut off."""
+    mode = s.attr("mode", "constant")
+    if mode == "constant":
+        return _crop(g, s, dy)
+    taken = g.Pad(positions(g, s.x), *s.inputs[1:], mode=mode)
+    return (scatter_positions(g, dy, taken, s.x),)
+
+
+def _crop(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
+    """What a negative number of zeros took away gets none; the rest is the padding value's."""
+    dx = g.Pad(dy, g.Neg(g.resolved(s.inputs[1])), None, s.input(3))
+    if s.input(2) is None:
+        return (dx,)
+    rest = g.Sub(g.ReduceSum(dy, keepdims=0), g.ReduceSum(dx, keepdims=0))
+    return dx, None, g.like(rest, s.inputs[2])

@@ -3,42 +3,39 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
-from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.table import vjp
+from onnxplain.autodiff.rule import F32, GradientBuilder, Gradients, NodeView, Tensor, vjp
 from onnxplain.tensors import Array
 
 
 @vjp("NegativeLogLikelihoodLoss")
-def nll_loss(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor, None, gs.Tensor]:
+def nll_loss(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
     dlog, dweights = _of_log_probabilities(g, s, s.x, dy)
     return dlog, None, dweights
 
 
 @vjp("SoftmaxCrossEntropyLoss")
 def cross_entropy(
-    g: GradientBuilder, s: NodeView, dy: gs.Tensor | None, dlog: gs.Tensor | None = None
-) -> tuple[gs.Tensor, None, gs.Tensor | None]:
+    g: GradientBuilder, s: NodeView, dy: Tensor | None, dlog: Tensor | None = None
+) -> Gradients:
     """Through log-probabilities, which are the second output, and from there to the scores."""
     log = g.LogSoftmax(s.x, axis=1)
     loss, dweights = (None, None) if dy is None else _of_log_probabilities(g, s, log, dy)
-    flow = g.Sum(*(part for part in (loss, dlog) if part is not None))
+    flow = g.total(loss, dlog)
     return g.Sub(flow, g.Mul(g.Exp(log), g.sum(flow, [1]))), None, dweights
 
 
 def _of_log_probabilities(
-    g: GradientBuilder, s: NodeView, log: gs.Tensor, dy: gs.Tensor
-) -> tuple[gs.Tensor, gs.Tensor]:
+    g: GradientBuilder, s: NodeView, log: Tensor, dy: Tensor
+) -> tuple[Tensor, Tensor]:
     """The gradients of log-probabilities of (N, C, d1, ...) and of class weights of (C,)."""
     per_class = np.array([-1] + [1] * (g.rank(s.x) - 2))
     hit, weights = _targets(g, s, per_class), s.input(2)
     gain = g.Where(hit, F32(1) if weights is None else g.Reshape(weights, per_class), F32(0))
     reduction = s.attr("reduction", "mean")
     if reduction == "none":
-        dy = g.Unsqueeze(dy, np.array([1]))
+        dy = g.Unsqueeze(dy, [1])
     elif reduction == "mean":
         dy, log = g.Div(dy, g.ReduceSum(gain, keepdims=0)), g.Add(log, s.y)
     axes = [axis for axis in range(g.rank(s.x)) if axis != 1]
@@ -46,10 +43,10 @@ def _of_log_probabilities(
     return g.Neg(g.Mul(dy, gain)), dweights
 
 
-def _targets(g: GradientBuilder, s: NodeView, per_class: Array) -> gs.Tensor:
+def _targets(g: GradientBuilder, s: NodeView, per_class: Array) -> Tensor:
     """(N, C, d1, ...): whether a place is that of the target class, and it is not ignored."""
-    target = g.Unsqueeze(g.Cast(s.inputs[1], to=TensorProto.INT64), np.array([1]))
-    classes = g.Range(np.int64(0), g.Squeeze(g.dim(s.x, 1), np.array([0])), np.int64(1))
+    target = g.Unsqueeze(g.Cast(s.inputs[1], to=TensorProto.INT64), [1])
+    classes = g.arange(g.dim(s.x, 1))
     hit = g.Equal(target, g.Reshape(classes, per_class))
     ignored = s.attr("ignore_index")
     return hit if ignored is None else g.And(hit, g.Not(g.Equal(target, np.int64(ignored))))

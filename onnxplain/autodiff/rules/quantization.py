@@ -14,12 +14,8 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import onnx_graphsurgeon as gs
-from onnx import TensorProto
 
-from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
-from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.table import vjp
+from onnxplain.autodiff.rule import F32, GradientBuilder, NodeView, Tensor, vjp
 
 _MICROSOFT = "com.microsoft"
 
@@ -35,13 +31,13 @@ _LARGEST = {
 
 @vjp("QuantizeLinear")
 @vjp("QuantizeLinear", domain=_MICROSOFT)
-def quantize_linear(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
+def quantize_linear(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
     scale, zero = (_spread(g, s, s.input(i)) for i in (1, 2))
     if s.x.name in g.walk.carried:
         return g.Div(dy, scale)
     q = g.Div(s.x, scale)
     if zero is not None:
-        q = g.Add(q, g.Cast(zero, to=TensorProto.FLOAT))
+        q = g.Add(q, g.as_float(zero))
     low, high = _range(g.dtype(s.y) or np.dtype(np.uint8))
     inside = g.And(g.GreaterOrEqual(q, F32(low)), g.Less(q, F32(high)))
     return g.where(inside, g.Div(dy, scale))
@@ -49,15 +45,13 @@ def quantize_linear(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor
 
 @vjp("DequantizeLinear")
 @vjp("DequantizeLinear", domain=_MICROSOFT)
-def dequantize_linear(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
+def dequantize_linear(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
     return g.Mul(dy, _spread(g, s, s.inputs[1]))
 
 
 @vjp("DynamicQuantizeLinear")
-def dynamic_quantize_linear(
-    g: GradientBuilder, s: NodeView, dy: gs.Tensor | None, *_: gs.Tensor | None
-) -> gs.Tensor | None:
-    return None if dy is None else g.Div(dy, s.outputs[1])  # its range holds all of x
+def dynamic_quantize_linear(g: GradientBuilder, s: NodeView, *dys: Tensor | None) -> Tensor | None:
+    return dys[0] and g.Div(dys[0], s.outputs[1])  # its range holds all of x
 
 
 def _range(dtype: np.dtype[Any]) -> tuple[float, float]:
@@ -70,7 +64,7 @@ def _range(dtype: np.dtype[Any]) -> tuple[float, float]:
     return low - 0.5, low + 2**bits - 0.5  # halves are rounded to even
 
 
-def _spread(g: GradientBuilder, s: NodeView, values: gs.Tensor | None) -> gs.Tensor | None:
+def _spread(g: GradientBuilder, s: NodeView, values: Tensor | None) -> Tensor | None:
     """Scales or zero points in a shape that broadcasts to that of x.
 
     They hold for all of x, by index of an axis, or by block of neighbours along it.
@@ -81,5 +75,4 @@ def _spread(g: GradientBuilder, s: NodeView, values: gs.Tensor | None) -> gs.Ten
     axis, block = g.axis(s.x, s.attr("axis", 1)), s.attr("block_size", 0)
     if not block:
         return g.Reshape(values, np.array([-1] + [1] * (g.rank(s.x) - axis - 1)))
-    places = g.Range(np.int64(0), g.Squeeze(g.dim(s.x, axis)), np.int64(1))
-    return g.Gather(values, g.Div(places, np.int64(block)), axis=axis)
+    return g.Gather(values, g.Div(g.arange(g.dim(s.x, axis)), np.int64(block)), axis=axis)

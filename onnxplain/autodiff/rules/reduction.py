@@ -9,16 +9,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import onnx_graphsurgeon as gs
-from onnx import TensorProto
-
-from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
-from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.table import vjp, vjp_table
+from onnxplain.autodiff.rule import F32, GradientBuilder, NodeView, Tensor, vjp, vjps
 from onnxplain.transforms.builder import Operator
 
 
-def kept(g: GradientBuilder, s: NodeView, reduced: gs.Tensor) -> gs.Tensor:
+def kept(g: GradientBuilder, s: NodeView, reduced: Tensor) -> Tensor:
     """`reduced`, of the shape of the output, with the axes that are reduced as 1."""
     axes = s.input(1)
     if s.attr("keepdims", 1) or axes is None:
@@ -26,15 +21,14 @@ def kept(g: GradientBuilder, s: NodeView, reduced: gs.Tensor) -> gs.Tensor:
     return g.Unsqueeze(reduced, axes)
 
 
-def spread(g: GradientBuilder, s: NodeView, reduced: gs.Tensor) -> gs.Tensor:
+def spread(g: GradientBuilder, s: NodeView, reduced: Tensor) -> Tensor:
     """`reduced`, of the shape of the output, repeated to the shape of the input."""
     return g.Expand(kept(g, s, reduced), g.shape(s.x))
 
 
-def over_axes(reduce: Operator, s: NodeView, x: gs.Tensor) -> gs.Tensor:
+def over_axes(reduce: Operator, s: NodeView, x: Tensor) -> Tensor:
     """A reduction over the axes of the node, which stay as 1."""
-    axes = gs.Variable.empty() if s.input(1) is None else s.input(1)
-    return reduce(x, axes, keepdims=1, noop_with_empty_axes=s.attr("noop_with_empty_axes", 0))
+    return reduce(x, s.input(1), keepdims=1, noop_with_empty_axes=s.attr("noop_with_empty_axes", 0))
 
 
 def count(g: GradientBuilder, s: NodeView) -> Any:
@@ -46,14 +40,17 @@ def count(g: GradientBuilder, s: NodeView) -> Any:
         sizes = [size for axis in axes or every if isinstance(size := dims[axis], int)]
         if len(sizes) == len(axes or every):
             return F32(math.prod(sizes))
-    return g.Cast(g.Div(g.Size(s.x), g.Size(s.y)), to=TensorProto.FLOAT)
+    return g.as_float(g.Div(g.Size(s.x), g.Size(s.y)))
 
 
-vjp_table(
+vjps(
     {
         "ReduceL1": lambda g, s, dy: g.Mul(kept(g, s, dy), g.Sign(s.x)),
         "ReduceL2": lambda g, s, dy: g.Mul(kept(g, s, g.Mul(dy, g.inverse(s.y))), s.x),
         "ReduceLogSum": lambda g, s, dy: spread(g, s, g.Div(dy, g.Exp(s.y))),
+        "ReduceLogSumExp": lambda g, s, dy: g.Mul(
+            kept(g, s, dy), g.Exp(g.Sub(s.x, kept(g, s, s.y)))
+        ),
         "ReduceMean": lambda g, s, dy: spread(g, s, g.Div(dy, count(g, s))),
         "ReduceSum": spread,
         "ReduceSumSquare": lambda g, s, dy: g.Mul(kept(g, s, g.Mul(dy, F32(2))), s.x),
@@ -61,44 +58,35 @@ vjp_table(
 )
 
 
-@vjp("ReduceLogSumExp")
-def reduce_log_sum_exp(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
-    return g.Mul(kept(g, s, dy), g.Exp(g.Sub(s.x, kept(g, s, s.y))))
-
-
 @vjp("ReduceMax", "ReduceMin")
-def reduce_extremum(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
-    reached = g.indicator(g.Equal(s.x, kept(g, s, s.y)))
+def reduce_extremum(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
+    reached = g.as_float(g.Equal(s.x, kept(g, s, s.y)))
     return g.Mul(reached, g.Div(kept(g, s, dy), over_axes(g.ReduceSum, s, reached)))
 
 
 @vjp("ReduceProd")
-def reduce_prod(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
+def reduce_prod(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
     """The product of the others is y / x; for the only 0 it is that of all that are not 0."""
     zero = g.Equal(s.x, F32(0))
     nonzero = over_axes(g.ReduceProd, s, g.Where(zero, F32(1), s.x))
-    zeros = over_axes(g.ReduceSum, s, g.indicator(zero))
+    zeros = over_axes(g.ReduceSum, s, g.as_float(zero))
     at_zero = g.where(g.Equal(zeros, F32(1)), nonzero)
     return g.Mul(kept(g, s, dy), g.Where(zero, at_zero, g.Div(kept(g, s, s.y), s.x)))
 
 
-@vjp("CumSum")
-def cum_sum(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
-    return _from_later(g, s, dy)
-
-
 @vjp("CumProd")
-def cum_prod(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
+def cum_prod(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
     """As for ReduceProd, with each of the products that an element enters."""
     zero = g.Equal(s.x, F32(0))
     nonzero = g.CumProd(g.Where(zero, F32(1), s.x), s.inputs[1], **s.attrs)
-    zeros = g.CumSum(g.indicator(zero), s.inputs[1], **s.attrs)
+    zeros = g.CumSum(g.as_float(zero), s.inputs[1], **s.attrs)
     at_zero = g.where(g.Equal(zeros, F32(1)), nonzero)
-    through_zero = _from_later(g, s, g.Mul(dy, at_zero))
-    return g.Where(zero, through_zero, g.Div(_from_later(g, s, g.Mul(dy, s.y)), s.x))
+    through_zero = cum_sum(g, s, g.Mul(dy, at_zero))
+    return g.Where(zero, through_zero, g.Div(cum_sum(g, s, g.Mul(dy, s.y)), s.x))
 
 
-def _from_later(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
+@vjp("CumSum")
+def cum_sum(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
     """The sum of what reaches all outputs that an element enters."""
     exclusive, reverse = s.attr("exclusive", 0), s.attr("reverse", 0)
     return g.CumSum(dy, s.inputs[1], exclusive=exclusive, reverse=1 - reverse)

@@ -8,12 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
-from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.table import vjp
+from onnxplain.autodiff.rule import F32, GradientBuilder, NodeView, Tensor, vjp
 from onnxplain.transforms.builder import Operator
 
 
@@ -25,15 +22,15 @@ class Points:
     for the others.
     """
 
-    place: gs.Tensor
-    weight: gs.Tensor
-    used: gs.Tensor
+    place: Tensor
+    weight: Tensor
+    used: Tensor
 
 
 @vjp("RoiAlign")
-def roi_align(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
+def roi_align(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
     regions = g.Concat(s.inputs[1], np.array([[0, 0, 1, 1]], np.float32), axis=0)
-    batch = g.Concat(s.inputs[2], np.array([0]), axis=0)
+    batch = g.Concat(s.inputs[2], [0], axis=0)
     rows, columns = (_samples(g, s, regions, axis) for axis in (0, 1))
     if s.attr("mode", "avg") == "avg":
         return _from_averages(g, s, _with_idle_row(g, dy), batch, rows, columns)
@@ -43,19 +40,19 @@ def roi_align(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
 
 
 @vjp("MaxRoiPool")
-def max_roi_pool(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
+def max_roi_pool(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
     regions = g.Concat(s.inputs[1], np.array([[0, 0, 0, 1, 1]], np.float32), axis=0)
     batch = g.Cast(g.Gather(regions, np.array(0), axis=1), to=TensorProto.INT64)
     rows, columns = (_elements(g, s, regions, axis) for axis in (0, 1))
     return _from_maxima(g, s, _with_idle_row(g, dy), batch, rows, columns)
 
 
-def _with_idle_row(g: GradientBuilder, dy: gs.Tensor) -> gs.Tensor:
+def _with_idle_row(g: GradientBuilder, dy: Tensor) -> Tensor:
     """The gradient with that of one more region, 0: most operators cannot do with no region."""
-    return g.Pad(dy, np.array([0, 0, 0, 0, 1, 0, 0, 0]))
+    return g.Pad(dy, [0, 0, 0, 0, 1, 0, 0, 0])
 
 
-def _samples(g: GradientBuilder, s: NodeView, regions: gs.Tensor, axis: int) -> Points:
+def _samples(g: GradientBuilder, s: NodeView, regions: Tensor, axis: int) -> Points:
     """Where RoiAlign samples an axis; weights make the mean of a bin."""
     bins = s.attr(("output_height", "output_width")[axis], 1)
     half_pixel = s.attr("coordinate_transformation_mode", "half_pixel") == "half_pixel"
@@ -73,21 +70,21 @@ def _samples(g: GradientBuilder, s: NodeView, regions: gs.Tensor, axis: int) -> 
     fraction = g.Div(g.Add(number, F32(0.5)), divisor)
     place = g.Add(begin, g.Mul(g.Add(fraction, bin_), step))
 
-    size = g.Cast(g.dim(s.x, 2 + axis), to=TensorProto.FLOAT)
+    size = g.as_float(g.dim(s.x, 2 + axis))
     near = g.And(g.GreaterOrEqual(place, F32(-1)), g.LessOrEqual(place, size))
     used = g.Less(number, count)
     weight = g.Where(g.And(near, used), g.Reciprocal(divisor), F32(0))
     return Points(g.Min(g.Max(place, F32(0)), g.Sub(size, F32(1))), weight, used)
 
 
-def _elements(g: GradientBuilder, s: NodeView, regions: gs.Tensor, axis: int) -> Points:
+def _elements(g: GradientBuilder, s: NodeView, regions: Tensor, axis: int) -> Points:
     """The elements of each bin of MaxRoiPool along an axis."""
     bins = s.attr("pooled_shape")[axis]
     begin, end = (
         g.Floor(g.Add(_bound(g, s, regions, column), F32(0.5))) for column in (2 - axis, 4 - axis)
     )
     step = g.Div(g.Max(g.Add(g.Sub(end, begin), F32(1)), F32(1)), F32(bins))
-    size = g.Cast(g.dim(s.x, 2 + axis), to=TensorProto.FLOAT)
+    size = g.as_float(g.dim(s.x, 2 + axis))
     bin_ = np.arange(bins, dtype=np.float32)[:, None]
     first, last = (
         g.Min(g.Max(g.Add(rounded, begin), F32(0)), size)
@@ -97,27 +94,27 @@ def _elements(g: GradientBuilder, s: NodeView, regions: gs.Tensor, axis: int) ->
     place = g.Add(first, number)
     used = g.Less(place, last)
     inside = g.Min(place, g.Sub(size, F32(1)))
-    return Points(g.Cast(inside, to=TensorProto.INT64), g.indicator(used), used)
+    return Points(g.Cast(inside, to=TensorProto.INT64), g.as_float(used), used)
 
 
-def _bound(g: GradientBuilder, s: NodeView, regions: gs.Tensor, column: int) -> gs.Tensor:
+def _bound(g: GradientBuilder, s: NodeView, regions: Tensor, column: int) -> Tensor:
     """One side of each region, (R, 1, 1), in elements of the picture."""
-    side = g.Unsqueeze(g.Gather(regions, np.array([column]), axis=1), np.array([2]))
+    side = g.Unsqueeze(g.Gather(regions, [column], axis=1), [2])
     return g.Mul(side, F32(s.attr("spatial_scale", 1.0)))
 
 
-def _numbers(g: GradientBuilder, counts: gs.Tensor) -> gs.Tensor:
+def _numbers(g: GradientBuilder, counts: Tensor) -> Tensor:
     """0, 1, 2 ... up to the largest count."""
     return g.Range(F32(0), g.ReduceMax(counts, keepdims=0), F32(1))
 
 
-def _corners(g: GradientBuilder, size: gs.Tensor, points: Points) -> Points:
+def _corners(g: GradientBuilder, size: Tensor, points: Points) -> Points:
     """The two elements around each place, and their shares in it."""
     low = g.Floor(points.place)
     share = g.Sub(points.place, low)
     index = g.Cast(low, to=TensorProto.INT64)
-    after = g.Min(g.Add(index, np.array([1])), g.Sub(size, np.array([1])))
-    near = g.Cast(g.Greater(points.weight, F32(0)), to=TensorProto.FLOAT)
+    after = g.Min(g.Add(index, [1]), g.Sub(size, [1]))
+    near = g.as_float(g.Greater(points.weight, F32(0)))
     return Points(
         g.Concat(index, after, axis=2),
         g.Concat(g.Mul(near, g.Sub(F32(1), share)), g.Mul(near, share), axis=2),
@@ -126,54 +123,39 @@ def _corners(g: GradientBuilder, size: gs.Tensor, points: Points) -> Points:
 
 
 def _from_averages(
-    g: GradientBuilder,
-    s: NodeView,
-    dy: gs.Tensor,
-    batch: gs.Tensor,
-    rows: Points,
-    columns: Points,
-) -> gs.Tensor:
+    g: GradientBuilder, s: NodeView, dy: Tensor, batch: Tensor, rows: Points, columns: Points
+) -> Tensor:
     """A matrix per axis, from picture to bins, transposed; over all regions at once for rows."""
     pictures, channels, height, width = (g.dim(s.x, axis) for axis in range(4))
     down = _matrix(g, height, rows)  # (R, bins, H)
-    wide = g.MatMul(dy, g.Unsqueeze(_matrix(g, width, columns), np.array([1])))
+    wide = g.MatMul(dy, g.Unsqueeze(_matrix(g, width, columns), [1]))
     bins = g.Mul(g.Shape(down, end=1), g.Shape(down, start=1, end=2))
-    wide = g.Reshape(
-        g.Transpose(wide, perm=[0, 2, 1, 3]),
-        g.Concat(bins, g.Mul(channels, width), axis=0),
-    )
-    number = g.Range(np.array(0), g.Squeeze(pictures), np.array(1))
-    own = g.indicator(
-        g.Equal(g.Unsqueeze(number, np.array([1, 2, 3])), g.Unsqueeze(batch, np.array([1])))
-    )
+    wide = g.Transpose(wide, perm=[0, 2, 1, 3])
+    wide = g.Reshape(wide, g.vector(bins, g.Mul(channels, width)))
+    own = g.as_float(g.Equal(g.Unsqueeze(g.arange(pictures), [1, 2, 3]), g.Unsqueeze(batch, [1])))
     down = g.Mul(own, g.Transpose(down, perm=[2, 0, 1]))  # (N, H, R, bins)
-    down = g.Reshape(down, g.Concat(g.Mul(pictures, height), bins, axis=0))
-    summed = g.Concat(pictures, height, channels, width, axis=0)
-    return g.Transpose(g.Reshape(g.MatMul(down, wide), summed), perm=[0, 2, 1, 3])
+    down = g.Reshape(down, g.vector(g.Mul(pictures, height), bins))
+    summed = g.Reshape(g.MatMul(down, wide), g.vector(pictures, height, channels, width))
+    return g.Transpose(summed, perm=[0, 2, 1, 3])
 
 
-def _matrix(g: GradientBuilder, size: gs.Tensor, points: Points) -> gs.Tensor:
+def _matrix(g: GradientBuilder, size: Tensor, points: Points) -> Tensor:
     """The weight of each element of an axis in each bin, by interpolation: (R, bins, size)."""
-    number = g.Cast(g.Range(np.array(0), g.Squeeze(size), np.array(1)), to=TensorProto.FLOAT)
-    distance = g.Abs(g.Sub(g.Unsqueeze(points.place, np.array([3])), number))
+    number = g.as_float(g.arange(size))
+    distance = g.Abs(g.Sub(g.Unsqueeze(points.place, [3]), number))
     share = g.Max(g.Sub(F32(1), distance), F32(0))
-    mean = g.MatMul(g.Unsqueeze(points.weight, np.array([2])), share)
-    return g.Squeeze(mean, np.array([2]))
+    mean = g.MatMul(g.Unsqueeze(points.weight, [2]), share)
+    return g.Squeeze(mean, [2])
 
 
 def _from_maxima(
-    g: GradientBuilder,
-    s: NodeView,
-    dy: gs.Tensor,
-    batch: gs.Tensor,
-    rows: Points,
-    columns: Points,
-) -> gs.Tensor:
+    g: GradientBuilder, s: NodeView, dy: Tensor, batch: Tensor, rows: Points, columns: Points
+) -> Tensor:
     """To the element whose product with its weight is the largest that a bin compares."""
     pictures, channels, height, width = (g.dim(s.x, axis) for axis in range(4))
-    area = g.Concat(channels, np.array([-1]), axis=0)
+    area = g.vector(channels, -1)
     flat = g.Reshape(g.Transpose(s.x, perm=[1, 0, 2, 3]), area)
-    line = g.Add(g.Mul(g.Unsqueeze(batch, np.array([1, 2])), height), rows.place)
+    line = g.Add(g.Mul(g.Unsqueeze(batch, [1, 2]), height), rows.place)
     index = _pairs(g, g.Add, g.Mul(line, width), columns.place)
     weight = _pairs(g, g.Mul, rows.weight, columns.weight)
     used = _pairs(g, g.And, rows.used, columns.used)
@@ -184,16 +166,16 @@ def _from_maxima(
         g.GatherElements(g.Expand(each, g.Shape(compared)), winner, axis=4)
         for each in (index, weight)
     )
-    dy = g.Unsqueeze(g.Transpose(dy, perm=[1, 0, 2, 3]), np.array([4]))
+    dy = g.Unsqueeze(g.Transpose(dy, perm=[1, 0, 2, 3]), [4])
     parts = g.Reshape(g.Mul(dy, weight), area)
     zeros = g.Expand(F32(0), g.Shape(flat))
     summed = g.ScatterElements(zeros, g.Reshape(index, area), parts, axis=1, reduction="add")
-    shape = g.Concat(channels, pictures, height, width, axis=0)
-    return g.Transpose(g.Reshape(summed, shape), perm=[1, 0, 2, 3])
+    summed = g.Reshape(summed, g.vector(channels, pictures, height, width))
+    return g.Transpose(summed, perm=[1, 0, 2, 3])
 
 
-def _pairs(g: GradientBuilder, combine: Operator, rows: gs.Tensor, columns: gs.Tensor) -> gs.Tensor:
+def _pairs(g: GradientBuilder, combine: Operator, rows: Tensor, columns: Tensor) -> Tensor:
     """(R, bins, a) with (R, bins, b): (R, rows of bins, columns of bins, a b)."""
-    down = g.Unsqueeze(rows, np.array([2, 4]))
-    across = g.Unsqueeze(columns, np.array([1, 3]))
-    return g.Reshape(combine(down, across), np.array([0, 0, 0, -1]))
+    down = g.Unsqueeze(rows, [2, 4])
+    across = g.Unsqueeze(columns, [1, 3])
+    return g.Reshape(combine(down, across), [0, 0, 0, -1])

@@ -10,15 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnx_graphsurgeon as gs
 
-from onnxplain.autodiff.gradient_builder import GradientBuilder
-from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.table import vjp
+from onnxplain.autodiff.rule import GradientBuilder, NodeView, Tensor, vjp
+from onnxplain.autodiff.rules.linear import identity
 
 
 @vjp("Resize")
-def resize(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
+def resize(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
     axes, scales = axes_and_scales(g, s)
     matrix = _matrix_of_axes if _keeps_aspect(s) else _matrix_of_axis
     for place, axis in enumerate(axes):
@@ -46,48 +44,39 @@ def _scale(g: GradientBuilder, s: NodeView, place: int, axis: int) -> float | No
     return 1.0 if before is not None and before == after else None
 
 
-def _matrix_of_axis(g: GradientBuilder, s: NodeView, place: int, axes: list[int]) -> gs.Tensor:
+def _matrix_of_axis(g: GradientBuilder, s: NodeView, place: int, axes: list[int]) -> Tensor:
     """What the node does along one axis: (size before, size after)."""
-    rows = g.Unsqueeze(_identity(g, g.dim(s.x, axes[place])), np.array([0, 1]))
+    rows = g.Unsqueeze(g.as_float(identity(g, g.dim(s.x, axes[place]))), [0, 1])
     resized = _rerun(g, s, rows, [place], axes=[3], keep_aspect_ratio_policy="stretch")
-    return g.Squeeze(resized, np.array([0, 1]))
+    return g.Squeeze(resized, [0, 1])
 
 
-def _matrix_of_axes(g: GradientBuilder, s: NodeView, place: int, axes: list[int]) -> gs.Tensor:
+def _matrix_of_axes(g: GradientBuilder, s: NodeView, place: int, axes: list[int]) -> Tensor:
     """The same where the scale of one axis depends on the sizes of all: with all of them."""
     sizes = [g.dim(s.x, axis) for axis in axes]
     others = np.delete(np.arange(len(axes)), place) + 2
-    rows = g.Unsqueeze(_identity(g, sizes[place]), np.sort([0, *others]))
-    rows = g.Expand(rows, g.Concat(np.array([1]), sizes[place], *sizes, axis=0))
+    rows = g.Unsqueeze(g.as_float(identity(g, sizes[place])), np.sort([0, *others]))
+    rows = g.Expand(rows, g.vector(1, sizes[place], *sizes))
     spatial = list(range(2, 2 + len(axes)))
     resized = _rerun(g, s, rows, list(range(len(axes))), axes=spatial)
     row = g.Slice(resized, 0 * others, 0 * others + 1, others)
     return g.Squeeze(row, np.sort([0, *others]))
 
 
-def _rerun(
-    g: GradientBuilder, s: NodeView, x: gs.Tensor, places: list[int], **changed: Any
-) -> gs.Tensor:
+def _rerun(g: GradientBuilder, s: NodeView, x: Tensor, places: list[int], **changed: Any) -> Tensor:
     """The node with another input, for the axes at `places` alone."""
-    roi, scales, sizes = (gs.Variable.empty() for _ in range(3))
+    roi = scales = sizes = None
     if _crops(s):
         count = len(s.attr("axes", range(g.rank(s.x))))
-        roi = g.Gather(s.inputs[1], np.array([*places, *(place + count for place in places)]))
+        roi = g.Gather(s.inputs[1], [*places, *(place + count for place in places)])
     if _by_sizes(g, s):
-        sizes = g.Gather(s.inputs[3], np.array(places))
+        sizes = g.Gather(s.inputs[3], places)
     else:
-        scales = g.Gather(s.inputs[2], np.array(places))
+        scales = g.Gather(s.inputs[2], places)
     return g.Resize(x, roi, scales, sizes, **{**s.attrs, "extrapolation_value": 0.0, **changed})
 
 
-def _identity(g: GradientBuilder, size: gs.Tensor) -> gs.Tensor:
-    places = g.Range(np.array(0), g.Squeeze(size), np.array(1))
-    return g.indicator(g.Equal(g.Unsqueeze(places, np.array([1])), places))
-
-
-def _applied(
-    g: GradientBuilder, dy: gs.Tensor, matrix: gs.Tensor, axis: int, rank: int
-) -> gs.Tensor:
+def _applied(g: GradientBuilder, dy: Tensor, matrix: Tensor, axis: int, rank: int) -> Tensor:
     """The matrix times `dy`, along one axis."""
     if axis == rank - 2:
         return g.MatMul(matrix, dy)

@@ -7,58 +7,40 @@ inverse DFT is F / N. A real signal takes the real part.
 from __future__ import annotations
 
 import numpy as np
-import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
-from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
-from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.scatter import (
-    Size,
-    arange,
-    minus,
-    pad,
-    scalar,
-    scatter_rows,
-    size,
-    times,
-    vector,
-)
-from onnxplain.autodiff.table import vjp, zero_gradient
+from onnxplain.autodiff.rule import F32, GradientBuilder, Gradients, NodeView, Tensor, vjp
+from onnxplain.autodiff.scatter import pad, scatter_rows
 from onnxplain.errors import GradientError
-from onnxplain.transforms.builder import Value
-
-zero_gradient("BlackmanWindow HammingWindow HannWindow MelWeightMatrix".split())
 
 
 @vjp("DFT")
-def dft(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
+def dft(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
     axis, inverse = _axis(g, s), s.attr("inverse", 0)
     if s.attr("onesided", 0) and inverse:
-        length = size(g, s.y, axis)
-        dx = _irfft_adjoint(g, s, dy, axis, length)
-        taken = size(g, s.x, axis)
-        return pad(g, dx, g.rank(s.x), {axis: (0, minus(g, taken, _bins(g, length)))})
-    given = s.input(1)
-    length = size(g, s.x, axis) if given is None else _length(g, given)
-    dx = _adjoint(g, dy, axis, length, parts=size(g, s.x, -1), inverse=inverse)
-    return pad(g, dx, g.rank(s.x), {axis: (0, minus(g, size(g, s.x, axis), length))})
+        length = g.dim(s.y, axis)
+        dx, taken = _irfft_adjoint(g, s, dy, axis, length), _bins(g, length)
+    else:
+        given = s.input(1)
+        length = taken = g.dim(s.x, axis) if given is None else _length(g, given)
+        dx = _adjoint(g, dy, axis, length, parts=g.dim(s.x, -1), inverse=inverse)
+    return pad(g, dx, g.rank(s.x), {axis: (0, g.Sub(g.dim(s.x, axis), taken))})
 
 
 @vjp("STFT")
-def stft(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> tuple[gs.Tensor | None, ...]:
+def stft(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
     """Each frame transformed back, windowed, and added where it was cut out."""
     signal, step = s.inputs[:2]
     window, frame_length = s.input(2), s.input(3)
+    length = g.dim(signal, 1) if window is None else g.dim(window, 0)
     if frame_length is not None:
         length = _length(g, frame_length)
-    else:
-        length = size(g, signal, 1) if window is None else size(g, window, 0)
-    frames = _adjoint(g, dy, 2, length, parts=size(g, signal, -1), inverse=0)
-    starts = g.Mul(arange(g, size(g, s.y, 1)), vector(g, [_length(g, step)]))
-    rows = g.Add(g.Unsqueeze(starts, np.array([1])), arange(g, length))
+    frames = _adjoint(g, dy, 2, length, parts=g.dim(signal, -1), inverse=0)
+    starts = g.Mul(g.arange(g.dim(s.y, 1)), _length(g, step))
+    rows = g.Add(g.Unsqueeze(starts, [1]), g.arange(length))
     if window is None:
         return (scatter_rows(g, frames, rows, signal, axis=1),)
-    windowed = g.Mul(frames, g.Unsqueeze(window, np.array([1])))
+    windowed = g.Mul(frames, g.Unsqueeze(window, [1]))
     d_signal = scatter_rows(g, windowed, rows, signal, axis=1)
     cut = g.Gather(signal, rows, axis=1)
     return d_signal, None, g.sum(g.Mul(frames, cut), [0, 1, 3], keepdims=False)
@@ -79,23 +61,23 @@ def _axis(g: GradientBuilder, s: NodeView) -> int:
     return g.axis(s.x, given[0])
 
 
-def _length(g: GradientBuilder, given: gs.Tensor) -> Size:
+def _length(g: GradientBuilder, given: Tensor) -> Tensor:
     known = g.ints(given)
     if known is not None:
-        return known[0]
-    return g.Cast(g.Reshape(given, np.array([1])), to=TensorProto.INT64)
+        return g.vector(*known)
+    return g.Cast(g.Reshape(given, [1]), to=TensorProto.INT64)
 
 
-def _bins(g: GradientBuilder, length: Size) -> Size:
+def _bins(g: GradientBuilder, length: Tensor) -> Tensor:
     """How many frequencies of a real signal are not the conjugates of others."""
-    return length // 2 + 1 if isinstance(length, int) else g.Add(g.Div(length, 2), 1)
+    return g.Add(g.Div(length, 2), 1)
 
 
 def _transform(
-    g: GradientBuilder, x: gs.Tensor, axis: int, length: Size, inverse: int = 0, onesided: int = 0
-) -> gs.Tensor:
+    g: GradientBuilder, x: Tensor, axis: int, length: Tensor, inverse: int = 0, onesided: int = 0
+) -> Tensor:
     """The DFT of `length`, for which zeros are appended to `x`."""
-    dft_length = scalar(g, length)
+    dft_length = g.Squeeze(length)
     kind = {"inverse": inverse, "onesided": onesided}
     if g.graph.opset < 20:
         return g.DFT(x, dft_length, axis=axis, **kind)
@@ -103,25 +85,21 @@ def _transform(
 
 
 def _adjoint(
-    g: GradientBuilder, dy: gs.Tensor, axis: int, length: Size, parts: Size, inverse: int
-) -> gs.Tensor:
+    g: GradientBuilder, dy: Tensor, axis: int, length: Tensor, parts: Tensor, inverse: int
+) -> Tensor:
     """The transpose of a DFT whose input has `parts`: real, or real and imaginary."""
     dx = _transform(g, dy, axis, length, inverse=1 - inverse)
-    dx = g.Slice(dx, np.array([0]), vector(g, [parts]), np.array([-1]))
-    n = _as_float(g, length)
+    dx = g.Slice(dx, [0], parts, [-1])
+    n = g.as_float(length)
     return g.Div(dx, n) if inverse else g.Mul(dx, n)
 
 
 def _irfft_adjoint(
-    g: GradientBuilder, s: NodeView, dy: gs.Tensor, axis: int, length: Size
-) -> gs.Tensor:
+    g: GradientBuilder, s: NodeView, dy: Tensor, axis: int, length: Tensor
+) -> Tensor:
     """Frequencies that stand for their conjugates as well count twice."""
     dx = _transform(g, dy, axis, length, onesided=1)
-    index = arange(g, _bins(g, length))
-    single = g.Or(g.Equal(index, 0), g.Equal(times(g, index, 2), length))
-    weight = g.Div(g.Where(single, F32(1), F32(2)), _as_float(g, length))
+    index = g.arange(_bins(g, length))
+    single = g.Or(g.Equal(index, 0), g.Equal(g.Mul(index, 2), length))
+    weight = g.Div(g.Where(single, F32(1), F32(2)), g.as_float(length))
     return g.Mul(dx, g.Reshape(weight, [-1] + [1] * (g.rank(s.x) - 1 - axis)))
-
-
-def _as_float(g: GradientBuilder, length: Size) -> Value:
-    return F32(length) if isinstance(length, int) else g.Cast(length, to=TensorProto.FLOAT)

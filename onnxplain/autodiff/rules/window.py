@@ -7,31 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import onnx_graphsurgeon as gs
 
-from onnxplain.autodiff.gradient_builder import GradientBuilder
-from onnxplain.autodiff.node_view import NodeView
+from onnxplain.autodiff.rule import GradientBuilder, NodeView, Tensor
 from onnxplain.errors import GradientError
 from onnxplain.tensors import Array
 from onnxplain.transforms.builder import Value
 
 Ints = Array
 """int64, one for each spatial axis."""
-
-
-class Known:
-    """Arithmetic on constant whole numbers, under the names of the operators.
-
-    A formula that is to give constants where sizes are known is written once, for this or for `g`.
-    """
-
-    Add, Sub, Mul, Max = (staticmethod(f) for f in (np.add, np.subtract, np.multiply, np.maximum))
-    Div, Mod = staticmethod(np.floor_divide), staticmethod(np.mod)
-
-    @staticmethod
-    def Concat(*parts: Ints, axis: int) -> Ints:  # noqa: N802 - the operator's name
-        """As the operator."""
-        return np.concatenate(parts, axis)
 
 
 @dataclass(frozen=True)
@@ -61,7 +44,7 @@ class Window:
     @property
     def static(self) -> bool:
         """Whether padding is constant. It is for windows that are dense."""
-        return not isinstance(self.before, gs.Tensor)
+        return isinstance(self.before, np.ndarray)
 
     @property
     def pads(self) -> Ints:
@@ -119,11 +102,11 @@ def input_window(g: GradientBuilder, s: NodeView) -> Window:
             f"The {s.op} of node {s.name!r} has both auto_pad and dilations, which ONNX "
             "Runtime does not read as the standard does: write its padding as `pads`."
         )
-    o, sizes = _sizes(g, s.x, bare.strides != 1)
+    sizes = _sizes(g, s.x, bare.strides != 1)
     # There are ceil(size / stride) windows; the last begins (size - 1) % stride before the end.
-    overhang = o.Mod(o.Sub(sizes, np.array(1)), bare.strides)
-    total = o.Max(o.Sub(bare.spans - 1, overhang), np.array(0))
-    return _halved(o, bare, total, larger_after=auto_pad == "SAME_UPPER")
+    overhang = g.Mod(g.Sub(sizes, 1), bare.strides)
+    total = g.Max(g.Sub(bare.spans - 1, overhang), 0)
+    return _halved(g, bare, total, larger_after=auto_pad == "SAME_UPPER")
 
 
 def static_window(g: GradientBuilder, s: NodeView) -> Window | None:
@@ -143,27 +126,26 @@ def output_window(g: GradientBuilder, s: NodeView) -> Window:
     bare = _bare(g, s)
     auto_pad = s.attr("auto_pad", "NOTSET")
     extra = np.array(s.attr("output_padding", 0 * bare.kernel))
-    o: Any = Known
     if "output_shape" in s.attrs:
-        o, sizes = _sizes(g, s.x, bare.kernel > 0)
-        whole = o.Add(o.Mul(o.Sub(sizes, np.array(1)), bare.strides), bare.spans + extra)
-        total = o.Max(o.Sub(whole, np.array(s.attr("output_shape"))), np.array(0))
+        sizes = _sizes(g, s.x, bare.kernel > 0)
+        whole = g.Add(g.Mul(g.Sub(sizes, 1), bare.strides), bare.spans + extra)
+        total = g.Max(g.Sub(whole, s.attr("output_shape")), 0)
     elif auto_pad.startswith("SAME"):
-        total = np.maximum(bare.spans + extra - bare.strides, 0)
+        total = g.Max(bare.spans + extra - bare.strides, 0)
     else:
         return _with_pads(bare, s.attr("pads") if auto_pad == "NOTSET" else None)
-    return _halved(o, bare, total, larger_after=auto_pad == "SAME_UPPER")
+    return _halved(g, bare, total, larger_after=auto_pad == "SAME_UPPER")
 
 
-def spatial_shape(g: GradientBuilder, x: gs.Tensor) -> gs.Tensor:
+def spatial_shape(g: GradientBuilder, x: Tensor) -> Tensor:
     """The sizes after batch and channels, int64."""
     known = known_sizes(g, x)
     if known is not None:
         return g.constant(known)
-    return g.Slice(g.shape(x), np.array([2]), np.array([np.iinfo(np.int64).max]))
+    return g.Slice(g.shape(x), [2], [np.iinfo(np.int64).max])
 
 
-def known_sizes(g: GradientBuilder, x: gs.Tensor) -> Ints | None:
+def known_sizes(g: GradientBuilder, x: Tensor) -> Ints | None:
     """The same where all of them are static, else None."""
     sizes = (g.dims(x) or (None,) * 3)[2:]
     known = [size for size in sizes if isinstance(size, int)]
@@ -186,36 +168,42 @@ def known_positions(g: GradientBuilder, s: NodeView, win: Window) -> Ints | None
     return np.asarray(last + (last * win.strides < sizes + win.before))
 
 
-def positions(g: GradientBuilder, s: NodeView, win: Window) -> gs.Tensor:
-    """The same as an int64 tensor, constant or not."""
+def misjudged(g: GradientBuilder, s: NodeView, win: Window) -> bool:
+    """Whether the inferred sizes, which ONNX Runtime holds constants against, are wrong."""
+    inferred, count = known_sizes(g, s.y), known_positions(g, s, win)
+    return inferred is not None and count is not None and bool((inferred != count).any())
+
+
+def positions(g: GradientBuilder, s: NodeView, win: Window) -> Tensor:
+    """The number of windows as an int64 tensor, constant or not."""
     known = known_positions(g, s, win)
-    return g.Shape(s.y, start=2) if known is None else g.constant(known)
+    if known is None:
+        return g.Shape(s.y, start=2)
+    return g.Identity(known) if misjudged(g, s, win) else g.constant(known)
 
 
-def padded(g: GradientBuilder, x: gs.Tensor, win: Window) -> tuple[gs.Tensor, Window]:
+def padded(g: GradientBuilder, x: Tensor, win: Window) -> tuple[Tensor, Window]:
     """The same windows over a tensor padded by a node of its own, where no attribute can."""
     if win.static:
         return x, win
     none = np.zeros(2, np.int64)
-    pads = g.Concat(none, win.before, none, win.after, axis=0)
+    pads = g.vector(none, win.before, none, win.after)
     return g.Pad(x, pads), replace(win, before=0 * win.kernel, after=0 * win.kernel)
 
 
-def crop(g: GradientBuilder, x: gs.Tensor, before: Any, shape: Any, win: Window) -> gs.Tensor:
+def crop(g: GradientBuilder, x: Tensor, before: Any, shape: Any, win: Window) -> Tensor:
     """The part of `x` that begins at `before` and has the spatial shape `shape`."""
     return g.Slice(x, before, g.Add(before, shape), win.axes)
 
 
-Back = Callable[[GradientBuilder, NodeView, gs.Tensor, Window], gs.Tensor]
+Back = Callable[[GradientBuilder, NodeView, Tensor, Window], Tensor]
 """From the gradient at each window to that of the input of a node."""
 
-Spread = Callable[[GradientBuilder, NodeView, gs.Tensor, Value, Window], gs.Tensor]
+Spread = Callable[[GradientBuilder, NodeView, Tensor, Value, Window], Tensor]
 """The form of `spread`."""
 
 
-def spread(
-    g: GradientBuilder, s: NodeView, dy: gs.Tensor, weights: Value, win: Window
-) -> gs.Tensor:
+def spread(g: GradientBuilder, s: NodeView, dy: Tensor, weights: Value, win: Window) -> Tensor:
     """The weights times `dy`, laid at each window and added up: of the size of the input of `s`.
 
     `weights` are (channels of dy, channels / group, *kernel), like those of ConvTranspose.
@@ -240,24 +228,21 @@ def _with_pads(win: Window, pads: Sequence[int] | None) -> Window:
     return replace(win, before=np.array(pads[:half]), after=np.array(pads[half:]))
 
 
-def _halved(o: Any, win: Window, total: Any, larger_after: bool) -> Window:
+def _halved(g: GradientBuilder, win: Window, total: Tensor, larger_after: bool) -> Window:
     """With padding given in total, the larger half of it where `auto_pad` wants it."""
-    smaller = o.Div(total, np.array(2))
-    larger = o.Sub(total, smaller)
-    before, after = (smaller, larger) if larger_after else (larger, smaller)
+    smaller = g.Div(total, 2)
+    halves = smaller, g.Sub(total, smaller)
+    before, after = (g.resolved(half) for half in (halves if larger_after else halves[::-1]))
     return replace(win, before=before, after=after)
 
 
-def _sizes(g: GradientBuilder, x: gs.Tensor, needed: Array) -> tuple[Any, Any]:
-    """The spatial sizes of `x`, and what computes with them: constants where they can be.
-
-    Where a size that is needed is known only at run time, that is the graph itself.
-    """
+def _sizes(g: GradientBuilder, x: Tensor, needed: Array) -> Tensor:
+    """The spatial sizes of `x`, a constant where those are that are needed."""
     static = _static_sizes(g, x, needed)
-    return (g, spatial_shape(g, x)) if static is None else (Known, static)
+    return spatial_shape(g, x) if static is None else g.constant(static)
 
 
-def _static_sizes(g: GradientBuilder, x: gs.Tensor, needed: Array) -> Ints | None:
+def _static_sizes(g: GradientBuilder, x: Tensor, needed: Array) -> Ints | None:
     """The spatial sizes of `x`, 1 in place of one not needed; None if one is missing."""
     dims = (g.dims(x) or (None, None))[2:] or [None] * len(needed)
     if any(need and not isinstance(d, int) for d, need in zip(dims, needed, strict=True)):

@@ -2,56 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
+from onnxplain.autodiff.rule import GradientBuilder, NodeView
 from onnxplain.autodiff.rules.convolution import by_own_weights, conv
-from onnxplain.autodiff.rules.fast import (
-    convolution,
-    elementwise,
-    indexing,
-    linear,
-    pooling,
-    resize,
-    slicing,
-    window,
-)
+from onnxplain.autodiff.rules.fast import elementwise, indexing, linear, resize, windows
 from onnxplain.autodiff.rules.pooling import lp_pool, spread_mean
-from onnxplain.autodiff.table import Override, Overrides
+from onnxplain.autodiff.table import Overrides, Rule
 
 _MASKED = "Clip Gelu HardSigmoid HardSwish Mish Relu Sigmoid Swish Tanh".split()
 
-_mean_padded = partial(spread_mean, spread=window.spread_padded)
-_own_padded = partial(by_own_weights, spread=window.spread_padded)
-_conv_padded = Override(window.is_symmetric, partial(conv, back=_own_padded))
+
+def _where(applies: Callable[[GradientBuilder, NodeView], bool], rule: Rule) -> Rule:
+    return lambda g, s, *dys: rule(g, s, *dys) if applies(g, s) else None
+
+
+_mean_padded = partial(spread_mean, spread=windows.spread_padded)
+_own_padded = partial(by_own_weights, spread=windows.spread_padded)
+_conv_padded = _where(windows.is_symmetric, partial(conv, back=_own_padded))
 
 OVERRIDES: Overrides = {
     "Conv": [
-        Override(convolution.is_dense, partial(conv, back=convolution.by_turned_weights)),
-        Override(convolution.is_depthwise, partial(conv, back=convolution.by_inserted_zeros)),
+        _where(windows.is_dense_convolution, partial(conv, back=windows.by_turned_weights)),
+        _where(windows.is_depthwise, partial(conv, back=windows.by_inserted_zeros)),
         _conv_padded,
     ],
-    "MaxPool": [Override(pooling.is_gapless, pooling.max_pool_by_axis)],
+    "MaxPool": [windows.max_pool_by_axis],
     "AveragePool": [
-        Override(pooling.is_dense, partial(pooling.average_pool, back=pooling.by_average)),
-        Override(pooling.is_side_by_side, partial(pooling.average_pool, back=pooling.by_repeating)),
-        Override(window.is_symmetric, partial(pooling.average_pool, back=_mean_padded)),
-        Override(pooling.is_even, partial(pooling.average_pool, back=spread_mean)),
+        _where(windows.is_dense_pool, partial(windows.average_pool, back=windows.by_average)),
+        _where(windows.is_side_by_side, partial(windows.average_pool, back=windows.by_repeating)),
+        _where(windows.is_symmetric, partial(windows.average_pool, back=_mean_padded)),
+        _where(windows.is_even, partial(windows.average_pool, back=spread_mean)),
     ],
     "LpPool": [
-        Override(pooling.is_dense, partial(lp_pool, back=pooling.by_average)),
-        Override(pooling.is_side_by_side, partial(lp_pool, back=pooling.by_repeating)),
-        Override(window.is_symmetric, partial(lp_pool, back=_mean_padded)),
+        _where(windows.is_dense_pool, partial(lp_pool, back=windows.by_average)),
+        _where(windows.is_side_by_side, partial(lp_pool, back=windows.by_repeating)),
+        _where(windows.is_symmetric, partial(lp_pool, back=_mean_padded)),
     ],
-    "Resize": [Override(resize.repeats, resize.resize_by_sum)],
-    "Gather": [
-        Override(indexing.is_run, indexing.gather_by_padding),
-        Override(indexing.repeats_little, indexing.gather_by_gathering),
-    ],
-    "Slice": [Override(slicing.has_known_begin, slicing.slice_by_padding)],
-    "Pad": [Override(slicing.has_known_borders, slicing.pad_by_folding)],
-    "MatMul": [Override(linear.shares_weight, linear.matmul_by_rows)],
-    "Pow": [Override(elementwise.is_square, elementwise.power_of_two)],
-    **{op: [Override(lambda g, s: True, elementwise.with_ramps)] for op in _MASKED},
+    "Resize": [resize.resize_by_sum],
+    "Gather": [indexing.gather_by_padding, indexing.gather_by_gathering],
+    "Slice": [indexing.slice_by_padding],
+    "Pad": [indexing.pad_by_folding],
+    "MatMul": [linear.matmul_by_rows],
+    "Pow": [elementwise.power_of_two],
+    **{op: [elementwise.with_ramps] for op in _MASKED},
 }
 """By operator; the first that applies runs in place of the definition."""
 

@@ -1,64 +1,50 @@
-"""Gather with constant indices, put back without scattering."""
+"""Gather, Slice and Pad by what is constant, put back without scattering."""
 
 from __future__ import annotations
 
-import numpy as np
-import onnx_graphsurgeon as gs
+from collections.abc import Callable
+from typing import NamedTuple
 
-from onnxplain.autodiff.gradient_builder import GradientBuilder
-from onnxplain.autodiff.node_view import NodeView
-from onnxplain.autodiff.scatter import Size, minus, pad, size, static_size, vector
+import numpy as np
+
+from onnxplain.autodiff.rule import GradientBuilder, NodeView, Tensor
+from onnxplain.autodiff.scatter import Size, pad
 from onnxplain.tensors import Array
 
 _MOST_REPEATS = 8
 """How often an index may be repeated for its slices to be gathered rather than scattered."""
 
 
-def is_run(g: GradientBuilder, s: NodeView) -> bool:
-    """Whether the indices count up by one, on one side of zero."""
-    row = _indices(g, s)
-    return bool(row.size and (np.diff(row) == 1).all() and (row[0] >= 0 or row[-1] < 0))
-
-
-def gather_by_padding(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
-    """Zeros before and after the run."""
+def gather_by_padding(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor | None:
+    """Of indices that count up by one, on one side of zero: zeros before and after the run."""
     axis, row = _axis(g, s), _indices(g, s)
-    one_axis, length = _in_a_row(g, s, dy), size(g, s.x, axis)
-    first, count = int(row[0]), len(row)
-    pads: tuple[Size, Size]
-    if first >= 0:
-        pads = first, minus(g, length, first + count)
-    else:
-        pads = minus(g, length, -first), -first - count
-    return pad(g, one_axis, g.rank(s.x), {axis: pads})
+    if not row.size or (np.diff(row) != 1).any() or row[0] < 0 <= row[-1]:
+        return None
+    rest = g.Sub(g.dim(s.x, axis), np.array([len(row)]))
+    known = np.array([row[0] if row[0] >= 0 else -1 - row[-1]])
+    pads = (known, g.Sub(rest, known)) if row[0] >= 0 else (g.Sub(rest, known), known)
+    return pad(g, _in_a_row(g, s, dy), g.rank(s.x), {axis: pads})
 
 
-def repeats_little(g: GradientBuilder, s: NodeView) -> bool:
-    """Whether no index occurs often, along an axis whose size is static."""
-    row, length = _indices(g, s), static_size(g, s.x, _axis(g, s))
-    if not row.size or length is None:
-        return False
-    return bool(np.bincount(row % length).max() <= _MOST_REPEATS)
+def gather_by_gathering(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor | None:
+    """Of indices that repeat little, along an axis whose size is static.
 
-
-def gather_by_gathering(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
-    """To each element the slice that was first taken from it, plus the second one, and so on.
-
-    Elements that were not taken so often read a slice of zeros after the others.
+    To each element the slice that was first taken from it, plus the second one, and so on. Elements
+    that were not taken so often read a slice of zeros after the others.
     """
-    axis, dy = _axis(g, s), _in_a_row(g, s, dy)
-    length = static_size(g, s.x, axis)
-    assert length is not None  # see `repeats_little`
-    indices = _indices(g, s) % length
-    order = np.argsort(indices, kind="stable")
-    taken = indices[order]
+    axis, row = _axis(g, s), _indices(g, s)
+    length = g.static_dim(s.x, axis)
+    if not row.size or length is None or np.bincount(row % length).max() > _MOST_REPEATS:
+        return None
+    order = np.argsort(row % length, kind="stable")
+    taken = row[order] % length
     turn = np.arange(len(order)) - np.searchsorted(taken, taken)
     table = np.full((turn.max() + 1, length), len(order))
     table[turn, taken] = order
+    dy = _in_a_row(g, s, dy)
     if (table == len(order)).any():
         dy = pad(g, dy, g.rank(s.x), {axis: (0, 1)})
-    parts = [g.Gather(dy, places, axis=axis) for places in table]
-    return g.Sum(*parts) if len(parts) > 1 else parts[0]
+    return g.total(*(g.Gather(dy, places, axis=axis) for places in table))
 
 
 def _axis(g: GradientBuilder, s: NodeView) -> int:
@@ -68,16 +54,120 @@ def _axis(g: GradientBuilder, s: NodeView) -> int:
 def _indices(g: GradientBuilder, s: NodeView) -> Array:
     """Constant indices in a row; none for others."""
     known = g.value(s.inputs[1])
-    return np.zeros(0, np.int64) if known is None else known.reshape(-1)
+    return np.zeros(0, np.int64) if known is None else known.reshape(-1).astype(np.int64)
 
 
-def _in_a_row(g: GradientBuilder, s: NodeView, dy: gs.Tensor) -> gs.Tensor:
+def _in_a_row(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
     """The axes of the indices in `dy` as one axis."""
     axis, indices = _axis(g, s), g.value(s.inputs[1])
-    assert indices is not None  # see `is_run` and `repeats_little`
+    assert indices is not None  # see `_indices`
     if indices.ndim == 0:
-        return g.Unsqueeze(dy, np.array([axis]))
+        return g.Unsqueeze(dy, [axis])
     if indices.ndim == 1:
         return dy
-    sizes = [indices.size if i == axis else size(g, s.x, i) for i in range(g.rank(s.x))]
-    return g.Reshape(dy, vector(g, sizes))
+    sizes = (indices.size if i == axis else g.dim(s.x, i) for i in range(g.rank(s.x)))
+    return g.Reshape(dy, g.vector(*sizes))
+
+
+class Span(NamedTuple):
+    """What a Slice takes along an axis: every `step`-th index from the lowest, `begin`."""
+
+    axis: int
+    begin: int
+    step: int
+    backwards: bool
+
+
+def slice_by_padding(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor | None:
+    """Where the lowest index that is taken is known on every axis: zeros between and around."""
+    spans = _spans(g, s)
+    if spans is None:
+        return None
+    spread = _spread(g, s, _forwards(g, dy, spans), [span for span in spans if span.step > 1])
+    return pad(g, spread, g.rank(s.x), dict(_around(g, s, span) for span in spans))
+
+
+def _spans(g: GradientBuilder, s: NodeView) -> list[Span] | None:
+    """What is taken along each axis that the node names, None where it is not known."""
+    starts, axes, steps = (g.ints(s.input(i)) for i in (1, 3, 4))
+    if starts is None or (axes is None and s.input(3)) or (steps is None and s.input(4)):
+        return None
+    axes = list(range(len(starts))) if axes is None else axes
+    steps = [1] * len(starts) if steps is None else steps
+    found = [
+        _span(g, s, g.axis(s.x, axis), start, step)
+        for axis, start, step in zip(axes, starts, steps, strict=True)
+    ]
+    known = sorted(span for span in found if span is not None)
+    return known if len(known) == len(found) else None
+
+
+def _span(g: GradientBuilder, s: NodeView, axis: int, start: int, step: int) -> Span | None:
+    length, count = g.static_dim(s.x, axis), g.static_dim(s.y, axis)
+    if length is not None:
+        start = slice(start, None, step).indices(length)[0]
+    elif start < 0:
+        return None
+    if step > 0:
+        return Span(axis, start, step, backwards=False)
+    if length is None or count is None:
+        return None
+    return Span(axis, start + (count - 1) * step, -step, backwards=True)
+
+
+def _forwards(g: GradientBuilder, dy: Tensor, spans: list[Span]) -> Tensor:
+    axes = np.array([span.axis for span in spans if span.backwards], np.int64)
+    if not axes.size:
+        return dy
+    last, beyond, step = (np.full(axes.size, v) for v in (-1, np.iinfo(np.int64).min, -1))
+    return g.Slice(dy, last, beyond, axes, step)
+
+
+def _spread(g: GradientBuilder, s: NodeView, dy: Tensor, strided: list[Span]) -> Tensor:
+    """Zeros between: each element becomes a run of `step`, in which it stands at begin % step."""
+    if not strided:
+        return dy
+    runs = {span.axis + 1 + i: span for i, span in enumerate(strided)}
+    within: dict[int, tuple[Size, Size]] = {
+        axis: (span.begin % span.step, span.step - 1 - span.begin % span.step)
+        for axis, span in runs.items()
+    }
+    rows = g.Unsqueeze(dy, np.array(list(runs)))
+    padded = pad(g, rows, g.rank(s.x) + len(runs), within)
+    factors = np.ones(g.rank(s.x), np.int64)
+    factors[[span.axis for span in strided]] = [span.step for span in strided]
+    return g.Reshape(padded, g.Mul(g.shape(s.y), factors))
+
+
+def _around(g: GradientBuilder, s: NodeView, span: Span) -> tuple[int, tuple[Size, Size]]:
+    """Zeros before and after the runs; the last run may reach beyond the end."""
+    before = span.begin // span.step * span.step
+    covered = g.Mul(g.dim(s.y, span.axis), [span.step])
+    return span.axis, (before, g.Sub(g.Sub(g.dim(s.x, span.axis), covered), [before]))
+
+
+_BORDERS: dict[str, Callable[[int, int], tuple[Array, Array]]] = {
+    "reflect": lambda before, after: (np.arange(before, 0, -1), np.arange(-2, -2 - after, -1)),
+    "edge": lambda before, after: (np.zeros(before, int), np.full(after, -1)),
+    "wrap": lambda before, after: (np.arange(-before, 0), np.arange(after)),
+}
+"""Which elements the borders repeat, before and after; -1 is the last."""
+
+
+def pad_by_folding(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor | None:
+    """Where a known number of elements is repeated: the borders added to these, axis by axis."""
+    amounts, axes = g.ints(s.inputs[1]), g.ints(s.input(3))
+    borders = _BORDERS.get(s.attr("mode", "constant"))
+    if borders is None or amounts is None or min(amounts) < 0 or (axes is None and s.input(3)):
+        return None
+    rank, (befores, afters) = g.rank(s.x), np.split(np.array(amounts), 2)
+    every = range(rank) if axes is None else [g.axis(s.x, axis) for axis in axes]
+    for axis, before, after in zip(every, befores.tolist(), afters.tolist(), strict=True):
+        if before or after:
+            where = np.concatenate([np.arange(before), np.arange(-after, 0)])
+            border = g.Gather(dy, where, axis=axis)
+            column = np.concatenate(borders(before, after)).reshape(-1, *[1] * (rank - axis - 1))
+            repeated = g.Expand(g.Mod(column, g.dim(s.x, axis)), g.Shape(border))
+            inner = pad(g, dy, rank, {axis: (-before, -after)})
+            dy = g.ScatterElements(inner, repeated, border, axis=axis, reduction="add")
+    return dy

@@ -1,0 +1,7 @@
+"""What rules are written with, for one import."""
+
+from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
+from onnxplain.autodiff.node_view import Gradients, NodeView, Tensor
+from onnxplain.autodiff.table import vjp, vjps
+
+__all__ = ["F32", "GradientBuilder", "Gradients", "NodeView", "Tensor", "vjp", "vjps"]
