@@ -123,6 +123,8 @@ class Placement:
 
     def on_canvas(self, seen: FloatArray) -> FloatArray:
         """A map of the pixels in `seen` as one of the picture, with 0 for the other pixels."""
+        if seen.shape == self.picture:
+            return seen
         canvas = np.zeros(self.picture, np.float32)
         canvas[self.seen(0), self.seen(1)] = seen
         return canvas
@@ -166,12 +168,12 @@ def resize_and_place(
             "elongated for its short side to be resized: cut it to the part that matters, or use "
             "fit 'letterbox' or 'stretch'."
         )
-    rows, columns = placement.window(0), placement.window(1)
-    shown = np.clip(_resized_part(picture, placement, interpolation), 0, 255)
+    shown = _resized_part(picture, placement, interpolation)
+    np.clip(shown, 0, 255, out=shown)
     if shown.shape[:2] == placement.model:
         return shown
     canvas = np.full((*placement.model, 3), pad, np.float32)
-    canvas[rows, columns] = shown
+    canvas[placement.window(0), placement.window(1)] = shown
     return canvas
 
 
