@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from onnxplain.errors import PictureError
 from onnxplain.images import resample
+from onnxplain.images.opencv import cv2
 from onnxplain.images.picture import MAX_PIXELS
 from onnxplain.tensors import Array, FloatArray
 
@@ -182,8 +183,6 @@ def upsample(maps: Array, size: Size) -> FloatArray:
 
     The outermost values hold beyond their centres; the same as OpenCV's INTER_LINEAR.
     """
-    from onnxplain.images.opencv import cv2
-
     grids = np.ascontiguousarray(maps, np.float32).reshape(-1, *maps.shape[-2:])
     out = np.empty((len(grids), *size), np.float32)
     for grid, target in zip(grids, out, strict=True):
@@ -205,8 +204,6 @@ def _resized_part(picture: Array, placement: Placement, interpolation: str) -> F
     size, kernel = placement.resized, _ANTIALIASED.get(interpolation)
     if kernel is not None:
         return _antialiased_part(picture, size, kernel, (rows, columns))
-
-    from onnxplain.images.opencv import cv2
 
     # Not the bytes, which OpenCV would round again after the resize.
     resized: FloatArray = cv2.resize(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from onnxplain.errors import PictureError
+from onnxplain.images.opencv import cv2
 from onnxplain.tensors import Array, FloatArray
 
 MAX_PIXELS = 2**28
@@ -159,8 +160,6 @@ def _read_bytes(path: Path) -> Array:
 
 def _decode(data: Array, path: Path) -> Array:
     """Decode to (H, W) grey or (H, W, 3) BGR in the file's own sample type."""
-    from onnxplain.images.opencv import cv2
-
     try:
         # Not IMREAD_COLOR: it fails on grey float TIFF. Not IMREAD_UNCHANGED: it skips EXIF.
         decoded = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
@@ -201,8 +200,6 @@ def _check_range(array: Array, top: float, name: str) -> None:
 
 def _to_rgb(decoded: Array) -> Array:
     """(H, W) grey or (H, W, 3) BGR, uint8 or float32, as contiguous (H, W, 3) RGB."""
-    from onnxplain.images.opencv import cv2
-
     rgb: Array = cv2.cvtColor(
         decoded, cv2.COLOR_GRAY2RGB if decoded.ndim == 2 else cv2.COLOR_BGR2RGB
     )

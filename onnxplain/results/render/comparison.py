@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnxplain.images.opencv import cv2
 from onnxplain.results.render.colours import Colours
 from onnxplain.results.render.frame import FAINT_INK, INK, PAPER, Page
 from onnxplain.results.render.overlay import laid_over
@@ -94,8 +95,6 @@ def _drawn(cell: Cell | None, photo: Array, colormap: str, seen: Array | None) -
 
 
 def _scaled(picture: Array, factor: float) -> Array:
-    import cv2
-
     size = [max(1, round(side * factor)) for side in picture.shape[1::-1]]
     how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(picture, size, interpolation=how))

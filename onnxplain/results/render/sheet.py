@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxplain.errors import MapError
+from onnxplain.images.opencv import cv2
 from onnxplain.results.render.frame import Caption, frame, page_for
 from onnxplain.results.render.text import Style, default_font
 from onnxplain.tensors import Array, FloatArray
@@ -82,8 +83,6 @@ class _Grid:
         )
 
     def fitted(self, pixels: Array) -> Array:
-        import cv2
-
         enlarges = self.height >= pixels.shape[0]
         how = cv2.INTER_NEAREST if enlarges else cv2.INTER_AREA
         return np.asarray(cv2.resize(pixels, (self.width, self.height), interpolation=how))
