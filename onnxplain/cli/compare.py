@@ -84,10 +84,9 @@ def command(
     names = [name.strip() for name in methods.split(",") if name.strip()]
     if not names:
         raise OptionError("Name the methods to compare, such as --methods gradcam,lrp.")
-    own = {name: _own_options(name, options) for name in names}
-    _check_used(options, own)
-    for name in names:
-        make_method(name, own[name])
+    own = _own_options(names, options)
+    for name, given in own.items():
+        make_method(name, given)
     check_colormap(colormap)
     check_folder(out)
     inputs = find_images(images)
@@ -113,19 +112,13 @@ def command(
     return status
 
 
-def _own_options(method: str, options: Given) -> Given:
-    """Those of the options that a method has."""
-    if method not in METHODS:
-        return {}
-    has = options_of(METHODS[method])
-    return {name: value for name, value in options.items() if name in has}
-
-
-def _check_used(options: Given, own: dict[str, Given]) -> None:
-    used = {name for given in own.values() for name in given}
-    unused = [name for name in options if name not in used]
-    if unused and all(name in METHODS for name in own):
-        raise OptionError(f"None of {', '.join(own)} has an option {unused[0]!r}.")
+def _own_options(methods: Sequence[str], options: Given) -> dict[str, Given]:
+    """Those of the options that each method has."""
+    has = {name: options_of(METHODS[name]) for name in methods if name in METHODS}
+    for option in options:
+        if len(has) == len(set(methods)) and not any(option in own for own in has.values()):
+            raise OptionError(f"None of {', '.join(has)} has an option {option!r}.")
+    return {m: {k: v for k, v in options.items() if k in has.get(m, ())} for m in methods}
 
 
 def _explanations(

@@ -164,29 +164,20 @@ def _last_of_each_grid(layers: Iterable[Layer], auto: str | None) -> list[Layer]
 
 
 def _print(facts: Facts) -> None:
-    print_table(("model", facts["model"]["path"]), [(name, text) for name, text in _lines(facts)])
+    print_table(("model", facts["model"]["path"]), _lines(facts))
     typer.echo()
-    layers = facts["layers"]
-    if not layers or "problem" in layers:
-        typer.echo(
-            layers["problem"] if layers else "No layer has rows and columns of more than one cell."
-        )
+    layers = facts["layers"] or {"problem": "No layer has rows and columns of more than one cell."}
+    if "problem" in layers:
+        typer.echo(layers["problem"])
         return
-    print_table(
-        ("layer", "op", "channels", "grid", ""),
-        [
-            (
-                layer["tensor"],
-                layer["op"],
-                str(layer["channels"]),
-                _times(layer["grid"]),
-                "auto" if layer["auto"] else "",
-            )
-            for layer in layers
-        ],
-    )
+    print_table(("layer", "op", "channels", "grid", ""), map(_layer_row, layers))
     for doubt in filter(None, (layer["doubt"] for layer in layers)):
         typer.echo(f"\n{doubt}")
+
+
+def _layer_row(layer: Facts) -> tuple[str, ...]:
+    auto = "auto" if layer["auto"] else ""
+    return layer["tensor"], layer["op"], str(layer["channels"]), _times(layer["grid"]), auto
 
 
 def _lines(facts: Facts) -> Iterator[tuple[str, str]]:
@@ -219,18 +210,14 @@ def _score_text(score: Facts) -> str:
 
 
 def _preprocess_text(settings: Facts) -> str:
-    shown = [
-        f"{name} {_setting(value)}"
-        for name, value in settings.items()
-        if name != "origin" and value is not None
-    ]
-    return f"{', '.join(shown)} ({settings['origin']})"
+    shown = {k: _setting(v) for k, v in settings.items() if k != "origin" and v is not None}
+    return f"{', '.join(map(' '.join, shown.items()))} ({settings['origin']})"
 
 
 def _setting(value: object) -> str:
     if isinstance(value, tuple | list):
         return _times(value) if all(isinstance(v, int) for v in value) else _listed(value, ",")
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return _number(value)
 
 
 def _label_text(labels: Facts | None) -> str:
@@ -291,9 +278,11 @@ def _times(sizes: Iterable[int]) -> str:
 
 
 def _listed(values: Iterable[Any], separator: str = ", ") -> str:
-    return separator.join(
-        "?" if v is None else f"{v:g}" if isinstance(v, float) else str(v) for v in values
-    )
+    return separator.join("?" if value is None else _number(value) for value in values)
+
+
+def _number(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _short(value: str) -> str:

@@ -73,6 +73,9 @@ def command(
         _print(found, file)
 
 
+_STAGE_KEYS = ("layers", "node", "correlation", "reason")
+
+
 def _print(found: SanityCheck, file: Path) -> None:
     print_table(
         ("layers shuffled", "down to", "rank correlation with the trained model's map"),
@@ -95,11 +98,7 @@ def _verdict(found: SanityCheck) -> str:
     method = found.trained.method
     if found.passed:
         return f"The map of {method} changes with the model's weights, as it should."
-    same = [
-        s.layers
-        for s in found.stages
-        if s.correlation is not None and not s.correlation < SAME_ABOVE
-    ]
+    same = [stage.layers for stage in found.stages if stage.same]
     if found.stages[0].layers in same:
         return (
             f"The map of {method} stays the same (above {SAME_ABOVE}) while layers forget what "
@@ -118,15 +117,7 @@ def _as_json(found: SanityCheck, file: Path) -> str:
             "method": found.trained.method,
             "target": found.trained.target.name,
             "passed": found.passed,
-            "stages": [
-                {
-                    "layers": stage.layers,
-                    "node": stage.node,
-                    "correlation": stage.correlation,
-                    "reason": stage.reason,
-                }
-                for stage in found.stages
-            ],
+            "stages": [{key: getattr(stage, key) for key in _STAGE_KEYS} for stage in found.stages],
             "file": str(file),
         }
     )

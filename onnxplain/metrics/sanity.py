@@ -40,6 +40,11 @@ class Stage:
     explanation: Explanation | None
     reason: str = ""
 
+    @property
+    def same(self) -> bool:
+        """Whether the map counts as that of the trained model."""
+        return self.correlation is not None and not self.correlation < SAME_ABOVE
+
 
 @dataclass(frozen=True, eq=False)
 class SanityCheck:
@@ -51,7 +56,7 @@ class SanityCheck:
     @property
     def passed(self) -> bool:
         """Whether the map is another one at every stage."""
-        return all(s.correlation is None or s.correlation < SAME_ABOVE for s in self.stages)
+        return not any(stage.same for stage in self.stages)
 
     def draw(self, colormap: str = DEFAULT_COLORMAP) -> Array:
         """Return the maps in a row, the trained model's first: uint8 (h, w, 3), RGB."""

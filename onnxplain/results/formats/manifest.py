@@ -29,13 +29,14 @@ _LARGEST_LIST = 64  # elements of an array that are written out; a larger one is
 
 def encode(explanation: ExplanationData, files: Mapping[str, bytes]) -> bytes:
     """Return strict JSON in UTF-8, which lists `files`: no NaN, no infinity."""
-    content = plain(_content(explanation, files))
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    told = plain(content(explanation, files))
+    text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)
     # A path that is not valid UTF-8 holds lone surrogates, whose Python escape is JSON's as well.
     return f"{text}\n".encode(errors="backslashreplace")
 
 
-def _content(explanation: ExplanationData, files: Mapping[str, bytes]) -> dict[str, Any]:
+def content(explanation: ExplanationData, files: Mapping[str, bytes]) -> dict[str, Any]:
+    """All that a manifest says, with values that `plain` makes plain."""
     provenance, target = explanation.provenance, explanation.target
     model = provenance.model
     height, width = explanation.picture.shape[:2]
