@@ -217,11 +217,8 @@ def _guess_values(
 
 
 def _misfit(spec: TensorSpec, why: str) -> PreprocessError:
-    shape = "of unknown shape" if spec.shape is None else f"of shape {_shape_text(spec)}"
+    sides = ", ".join("?" if side is None else str(side) for side in spec.shape or ())
+    shape = "unknown shape" if spec.shape is None else f"shape ({sides})"
     return PreprocessError(
-        f"Input {spec.name!r} {shape} and type {spec.dtype} does not fit: {why}."
+        f"Input {spec.name!r} of {shape} and type {spec.dtype} does not fit: {why}."
     )
-
-
-def _shape_text(spec: TensorSpec) -> str:
-    return f"({', '.join('?' if side is None else str(side) for side in spec.shape or ())})"

@@ -26,12 +26,12 @@ _NO_MAP = 240  # grey
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One map: a heatmap float32 (H, W) in 0 to 1, or a picture of its own uint8 (h, w, 3).
+    """One map: a heatmap float32 (H, W) in 0 to 1, or what is drawn in its place, uint8 (h, w, 3).
 
     `scale` are the raw values that heat 0 and 1 stand for; `note` is written below the map.
     """
 
-    heatmap: FloatArray | None = None
+    heatmap: FloatArray
     scale: tuple[float, float] = (0.0, 1.0)
     drawn: Array | None = None
     note: str = ""
@@ -83,14 +83,15 @@ def comparison(
 
 def _drawn(cell: Cell | None, photo: Array, colormap: str, seen: Array | None) -> Array:
     """A cell's picture, of the size of the photograph."""
-    if cell is not None and cell.heatmap is not None:
+    blank = np.full_like(photo, _NO_MAP)
+    if cell is None:
+        return blank
+    if cell.drawn is None:
         page = Page(width=_CELL, text=_SMALL.size)
         return laid_over(photo, cell.heatmap, Colours(colormap, cell.scale), page, seen)[0]
-    blank = np.full_like(photo, _NO_MAP)
-    if cell is not None and cell.drawn is not None:
-        height, width = cell.drawn.shape[:2]
-        inside = _scaled(cell.drawn, min(photo.shape[1] / width, photo.shape[0] / height))
-        blank[: inside.shape[0], : inside.shape[1]] = inside
+    height, width = cell.drawn.shape[:2]
+    inside = _scaled(cell.drawn, min(photo.shape[1] / width, photo.shape[0] / height))
+    blank[: inside.shape[0], : inside.shape[1]] = inside
     return blank
 
 
