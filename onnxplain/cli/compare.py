@@ -46,7 +46,7 @@ from onnxplain.results.comparison import draw_comparison
 from onnxplain.results.explanation import Explanation
 from onnxplain.results.formats.png_file import encode_png
 from onnxplain.results.formats.write import check_folder, write_files
-from onnxplain.results.render import check_colormap
+from onnxplain.results.render.colormaps import check_colormap
 
 _REFUSALS = (GradientError, LayerError, MapError, OptionError, TargetError)
 """Why one method has nothing to show for a picture while another has."""

@@ -27,7 +27,7 @@ from onnxplain.methods.registry import make_method
 from onnxplain.metrics.sanity import SAME_ABOVE, SanityCheck, sanity_check
 from onnxplain.results.formats.png_file import encode_png
 from onnxplain.results.formats.write import check_folder, write_files
-from onnxplain.results.render import check_colormap
+from onnxplain.results.render.colormaps import check_colormap
 
 
 def command(

@@ -32,7 +32,7 @@ _CONVNEXT_STRETCHES_FROM: Final = 384
 _DEFAULT_CROP: Final = 0.875
 
 
-def read_hub_config(model_path: Path) -> Found | None:
+def read_hub_config(model_path: Path | None) -> Found | None:
     """Read `preprocessor_config.json` near the model, else the `config.json` of timm."""
     for name, reader in (("preprocessor_config.json", _transformers), ("config.json", _timm)):
         for config in find_configs(model_path, name):

@@ -93,7 +93,7 @@ def find_labels(
 
 
 def _candidates(model_path: Path | None, metadata: Mapping[str, str]) -> Iterator[Labels]:
-    sidecar = None if model_path is None else read_sidecar(model_path)
+    sidecar = read_sidecar(model_path)
     if sidecar is not None and "labels" in sidecar.content:
         labels = sidecar.content["labels"]
         if isinstance(labels, str):
@@ -102,7 +102,7 @@ def _candidates(model_path: Path | None, metadata: Mapping[str, str]) -> Iterato
             yield _from_content(labels, sidecar.title)
     if is_ultralytics(metadata):
         yield _from_content(read_literal(metadata, "names"), "model metadata")
-    for config in () if model_path is None else find_configs(model_path, "config.json"):
+    for config in find_configs(model_path, "config.json"):
         if config.content.keys() & _CONFIG_KEYS:
             yield _from_content(config.content, config.title)
 

@@ -124,12 +124,10 @@ def check_fits(preprocess: Preprocess, spec: TensorSpec) -> None:
 
 
 def _find(model_path: Path | None, metadata: Mapping[str, str]) -> Found | None:
-    if model_path is None:
-        return read_metadata(metadata)
     return _sidecar(model_path) or read_metadata(metadata) or read_hub_config(model_path)
 
 
-def _sidecar(model_path: Path) -> Found | None:
+def _sidecar(model_path: Path | None) -> Found | None:
     sidecar = read_sidecar(model_path)
     if sidecar is None or "preprocess" not in sidecar.content:
         return None

@@ -21,7 +21,7 @@ from onnxplain.jobs.inputs import InputImage
 from onnxplain.results.explanation import Explanation
 from onnxplain.results.formats import check_formats
 from onnxplain.results.formats.write import check_folder
-from onnxplain.results.render import check_colormap
+from onnxplain.results.render.colormaps import check_colormap
 
 _AHEAD = 4
 """Pictures that may wait to be saved."""

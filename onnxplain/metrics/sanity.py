@@ -16,7 +16,8 @@ from onnxplain.explainer import Explainer, Picture
 from onnxplain.methods.base import Method
 from onnxplain.methods.registry import make_method
 from onnxplain.results.explanation import Explanation
-from onnxplain.results.render import DEFAULT_COLORMAP, Cell, TargetRow, comparison
+from onnxplain.results.render.colormaps import DEFAULT_COLORMAP
+from onnxplain.results.render.comparison import Cell, TargetRow, comparison
 from onnxplain.targets import TargetSpec
 from onnxplain.tensors import Array
 from onnxplain.transforms.randomization import Weighted, shuffled, weighted_layers

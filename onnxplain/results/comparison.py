@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from onnxplain.errors import MapError
 from onnxplain.results.data import ExplanationData
-from onnxplain.results.render import DEFAULT_COLORMAP, Cell, TargetRow, comparison
+from onnxplain.results.render.colormaps import DEFAULT_COLORMAP
+from onnxplain.results.render.comparison import Cell, TargetRow, comparison
 from onnxplain.tensors import Array
 
 
@@ -19,7 +20,7 @@ def draw_comparison(
 
     Args:
         explanations: of one picture, in any order.
-        colormap: one of `onnxplain.results.render.COLORMAPS`.
+        colormap: one of `onnxplain.results.render.colormaps.COLORMAPS`.
         methods: the columns in order; those that have nothing to show stay empty. By default, the
             methods of the explanations in the order in which they come.
 

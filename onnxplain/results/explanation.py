@@ -13,7 +13,7 @@ from onnxplain.results.data import (
 )
 from onnxplain.results.formats import DEFAULT_FORMATS, save_explanation
 from onnxplain.results.formats.png import draw
-from onnxplain.results.render import DEFAULT_COLORMAP
+from onnxplain.results.render.colormaps import DEFAULT_COLORMAP
 from onnxplain.targets.described import ExplainedTarget
 from onnxplain.tensors import Array
 
@@ -51,7 +51,7 @@ class Explanation(ExplanationData):
             folder: made if it does not exist.
             formats: names from `onnxplain.results.formats.FORMATS`, or one text with commas
                 between them.
-            colormap: for the overlay, one of `onnxplain.results.render.COLORMAPS`.
+            colormap: for the overlay, one of `onnxplain.results.render.colormaps.COLORMAPS`.
             picture_name: the first part of the file names instead of the picture's own name, for
                 pictures from different folders that are called the same; see
                 `onnxplain.results.names.unique_names`.

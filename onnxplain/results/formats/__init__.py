@@ -15,7 +15,7 @@ from onnxplain.results.data import ExplanationData
 from onnxplain.results.formats import arrays, manifest, png, yml
 from onnxplain.results.formats.stem import file_stem
 from onnxplain.results.formats.write import write_files
-from onnxplain.results.render import check_colormap
+from onnxplain.results.render.colormaps import check_colormap
 
 
 class Format(NamedTuple):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from onnxplain.results.data import ExplanationData
 from onnxplain.results.formats.png_file import encode_png
-from onnxplain.results.render import Caption, captioned_sheet, overlay
+from onnxplain.results.render.frame import Caption
+from onnxplain.results.render.overlay import overlay
+from onnxplain.results.render.sheet import captioned_sheet
 from onnxplain.tensors import Array
 
 

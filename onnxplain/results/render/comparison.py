@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from onnxplain.images.opencv import cv2
 from onnxplain.results.render.colours import Colours
 from onnxplain.results.render.frame import FAINT_INK, INK, PAPER, Page
 from onnxplain.results.render.overlay import laid_over
-from onnxplain.results.render.text import Font, Style, default_font, one_line, wrap
+from onnxplain.results.render.text import Style, default_font, wrapped
 from onnxplain.tensors import Array, FloatArray
 
 _CELL = 224  # px: the width of every picture
@@ -62,7 +61,7 @@ def comparison(
         picture: uint8 (H, W, 3), RGB.
         columns: a heading for each cell of a row.
         rows: one for each target.
-        colormap: one of `onnxplain.results.render.COLORMAPS`.
+        colormap: one of `onnxplain.results.render.colormaps.COLORMAPS`.
         seen: bool (H, W), False where the model never saw the picture; hatched.
 
     Raises:
@@ -110,15 +109,10 @@ def _text(pieces: Sequence[tuple[str, Style]], lines: int) -> Array:
     strip = np.full((lines * _LINE + _GAP, _CELL, 3), PAPER, np.uint8)
     font, row = default_font(), 0
     for text, style in pieces:
-        fits = functools.partial(_fits, font, style)
-        for line in wrap(one_line(text), fits, lines - row) if text and row < lines else ():
+        for line in wrapped(text, font, style, _CELL, lines - row) if row < lines else ():
             font.draw(strip, line, 0, row * _LINE + style.size, style)
             row += 1
     return strip
-
-
-def _fits(font: Font, style: Style, line: str) -> bool:
-    return font.width(line, style) <= _CELL
 
 
 def _side_by_side(parts: Sequence[Array]) -> Array:

@@ -50,7 +50,7 @@ def overlay(
         heatmap: float32 (H, W), 0 to 1.
         caption: what to write above.
         scale: the raw values that heat 0 and 1 stand for, written at the colour bar.
-        colormap: one of `onnxplain.results.render.COLORMAPS`.
+        colormap: one of `onnxplain.results.render.colormaps.COLORMAPS`.
         seen: bool (H, W), False where the model never saw the picture (cropped away); hatched.
 
     Returns:

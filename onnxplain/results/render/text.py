@@ -128,6 +128,11 @@ def wrap(text: str, fits: Callable[[str], bool], max_lines: int) -> list[str]:
     return lines
 
 
+def wrapped(text: str, font: Font, style: Style, width: int, max_lines: int) -> list[str]:
+    """Break text into lines of at most `width` pixels; see `wrap`."""
+    return wrap(one_line(text), lambda line: font.width(line, style) <= width, max_lines)
+
+
 def _longest_prefix(text: str, fits: Callable[[str], bool]) -> int:
     if fits(text):
         return len(text)
