@@ -172,8 +172,7 @@ def _decode(data: Array, path: Path) -> Array:
             f"{path} is not a picture that OpenCV can decode, or is damaged or cut short: "
             "convert it to PNG or JPEG."
         )
-    picture: Array = decoded
-    return picture
+    return np.asarray(decoded)
 
 
 def _check_size(array: Array, name: str) -> None:
@@ -200,7 +199,5 @@ def _check_range(array: Array, top: float, name: str) -> None:
 
 def _to_rgb(decoded: Array) -> Array:
     """(H, W) grey or (H, W, 3) BGR, uint8 or float32, as contiguous (H, W, 3) RGB."""
-    rgb: Array = cv2.cvtColor(
-        decoded, cv2.COLOR_GRAY2RGB if decoded.ndim == 2 else cv2.COLOR_BGR2RGB
-    )
-    return rgb
+    order = cv2.COLOR_GRAY2RGB if decoded.ndim == 2 else cv2.COLOR_BGR2RGB
+    return np.asarray(cv2.cvtColor(decoded, order))
