@@ -150,10 +150,8 @@ def _back(placement: Placement, axis: int, grid: int) -> resample.Taps:
 
 def short_side_to(picture: Size, short: int) -> Size:
     """The size with the short side at `short`; the long one is rounded down, as torchvision's."""
-    height, width = picture
-    if height <= width:
-        return short, short * width // height
-    return short * height // width, short
+    height, width = (short * side // min(picture) for side in picture)
+    return height, width
 
 
 def resize_and_place(

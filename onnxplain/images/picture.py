@@ -118,29 +118,21 @@ def find_pictures(patterns: Sequence[str | Path]) -> list[Path]:
 
 
 def _expand(path: Path) -> list[Path]:
+    found: Iterable[Path]
     if path.is_dir():
-        pictures = _only_pictures(path.iterdir())
-        if not pictures:
-            raise PictureError(f"The folder {path} holds no pictures ({_known_suffixes()}).")
-        return pictures
-    if path.exists():
+        found, nothing = path.iterdir(), f"The folder {path} holds no pictures"
+    elif path.exists():
         return [path]
-    if not glob.has_magic(str(path)):
+    elif glob.has_magic(str(path)):
+        # Path.glob refuses absolute patterns.
+        found = map(Path, glob.glob(str(path), recursive=True))  # noqa: PTH207
+        nothing = f"No picture matches {path}"
+    else:
         raise PictureError(f"{path} does not exist.")
-    # Path.glob refuses absolute patterns.
-    matches = glob.glob(str(path), recursive=True)  # noqa: PTH207
-    pictures = _only_pictures(Path(match) for match in matches)
+    pictures = sorted(one for one in found if one.suffix.lower() in SUFFIXES and one.is_file())
     if not pictures:
-        raise PictureError(f"No picture matches {path} ({_known_suffixes()}).")
+        raise PictureError(f"{nothing} (files that end in {', '.join(sorted(SUFFIXES))}).")
     return pictures
-
-
-def _only_pictures(paths: Iterable[Path]) -> list[Path]:
-    return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
-
-
-def _known_suffixes() -> str:
-    return f"files that end in {', '.join(sorted(SUFFIXES))}"
 
 
 def _read_bytes(path: Path) -> Array:

@@ -8,6 +8,7 @@ ASCII; there, letters lose their accents and anything else is spelled as an esca
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -136,9 +137,7 @@ def wrapped(text: str, font: Font, style: Style, width: int, max_lines: int) -> 
 def _longest_prefix(text: str, fits: Callable[[str], bool]) -> int:
     if fits(text):
         return len(text)
-    low, high = 1, len(text)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(text[:middle]) else (low, middle)
-    at_space = text.rfind(" ", 0, low + 1)
-    return at_space if at_space > 0 else low
+    lengths = range(1, len(text))
+    longest = max(1, bisect_left(lengths, True, key=lambda length: not fits(text[:length])))
+    at_space = text.rfind(" ", 0, longest + 1)
+    return at_space if at_space > 0 else longest
