@@ -9,34 +9,12 @@ from typing import Annotated
 
 import typer
 
+from onnxplain.cli import parameters
 from onnxplain.cli.console import Console, print_error
 from onnxplain.cli.flags import EXPLAINED, Given
 from onnxplain.cli.loading import method_options, open_model
-from onnxplain.cli.parameters import (
-    DEFAULT_OUT,
-    TOP,
-    AsJson,
-    BatchSize,
-    Colormap,
-    Images,
-    ModelPath,
-    Out,
-    Quiet,
-    Targets,
-)
-from onnxplain.cli.pictures import (
-    find_images,
-    note_guess,
-    note_warnings,
-    print_picture_error,
-)
-from onnxplain.errors import (
-    GradientError,
-    LayerError,
-    MapError,
-    OptionError,
-    TargetError,
-)
+from onnxplain.cli.pictures import find_images, note_guess, note_warnings, print_picture_error
+from onnxplain.errors import GradientError, LayerError, MapError, OptionError, TargetError
 from onnxplain.explainer import Explainer
 from onnxplain.jobs.inputs import InputImage
 from onnxplain.jobs.job import errors_of_one_picture, told_apart
@@ -54,8 +32,8 @@ _REFUSALS = (GradientError, LayerError, MapError, OptionError, TargetError)
 
 def command(
     *,
-    model: ModelPath,
-    images: Images,
+    model: parameters.ModelPath,
+    images: parameters.Images,
     methods: Annotated[
         str,
         typer.Option(
@@ -66,12 +44,12 @@ def command(
             help="Methods between commas, the columns; see `onnxplain methods`.",
         ),
     ] = "gradcam,scorecam,occlusion,integrated_gradients",
-    target: Targets = None,
-    out: Out = DEFAULT_OUT,
-    colormap: Colormap = "inferno",
-    batch_size: BatchSize = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    target: parameters.Targets = None,
+    out: parameters.Out = parameters.DEFAULT_OUT,
+    colormap: parameters.Colormap = "inferno",
+    batch_size: parameters.BatchSize = None,
+    as_json: parameters.AsJson = False,
+    quiet: parameters.Quiet = False,
     loading: Given,
     preprocess: Given,
     options: Given,
@@ -93,10 +71,12 @@ def command(
     explainer = open_model(model, loading | {"batch_size": batch_size}, preprocess)
     note_guess(explainer.preprocess, model, console)
     read = {name: method_options(given, explainer) for name, given in own.items()}
-    status = 0
+    targets, status = target or parameters.TOP, 0
     for image in inputs:
         try:
-            found, refused = _explanations(explainer, image, read, target or TOP, console)
+            found, refused = _explanations(
+                explainer, image, read, targets, console
+            )
         except errors_of_one_picture(explainer) as error:
             print_picture_error(error, image)
             status = error.exit_status

@@ -9,29 +9,11 @@ from typing import Annotated
 
 import typer
 
+from onnxplain.cli import parameters
 from onnxplain.cli.console import Console, print_error
 from onnxplain.cli.flags import Given
 from onnxplain.cli.loading import method_options, open_model
-from onnxplain.cli.parameters import (
-    DEFAULT_OUT,
-    TOP,
-    AsJson,
-    BatchSize,
-    Colormap,
-    MaybeImages,
-    MethodName,
-    ModelPath,
-    Out,
-    Quiet,
-    Targets,
-)
-from onnxplain.cli.pictures import (
-    find_images,
-    gray,
-    note_guess,
-    note_warnings,
-    print_picture_error,
-)
+from onnxplain.cli.pictures import find_images, gray, note_guess, note_warnings, print_picture_error
 from onnxplain.jobs.inputs import model_as_input
 from onnxplain.jobs.job import Job, Outcome, Saving
 from onnxplain.methods.registry import make_method
@@ -42,11 +24,11 @@ from onnxplain.results.formats.stem import file_stem
 
 def command(
     *,
-    model: ModelPath,
-    images: MaybeImages = None,
-    method: MethodName = "scorecam",
-    target: Targets = None,
-    out: Out = DEFAULT_OUT,
+    model: parameters.ModelPath,
+    images: parameters.MaybeImages = None,
+    method: parameters.MethodName = "scorecam",
+    target: parameters.Targets = None,
+    out: parameters.Out = parameters.DEFAULT_OUT,
     formats: Annotated[
         str,
         typer.Option(
@@ -56,10 +38,10 @@ def command(
             help="npy, heatmap, png, json, tiff, png16, yml: any of them between commas.",
         ),
     ] = "npy,heatmap,png,json",
-    colormap: Colormap = "inferno",
-    batch_size: BatchSize = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    colormap: parameters.Colormap = "inferno",
+    batch_size: parameters.BatchSize = None,
+    as_json: parameters.AsJson = False,
+    quiet: parameters.Quiet = False,
     loading: Given,
     preprocess: Given,
     options: Given,
@@ -79,7 +61,7 @@ def command(
     note_guess(explainer.preprocess, model, console)
     own = method_options(options, explainer)
     start = gray(explainer) if starts_from_none else None
-    job = Job(explainer, method, target or TOP, saving, own, start)
+    job = Job(explainer, method, target or parameters.TOP, saving, own, start)
     with console.progress(inputs[0].title if len(inputs) == 1 else "pictures") as report:
         if len(inputs) == 1:
             explainer.on_progress(report)

@@ -8,18 +8,10 @@ from typing import Annotated
 
 import typer
 
+from onnxplain.cli import parameters
 from onnxplain.cli.console import Console
 from onnxplain.cli.flags import EXPLAINED, Given
 from onnxplain.cli.loading import method_options, open_model
-from onnxplain.cli.parameters import (
-    DEFAULT_OUT,
-    AsJson,
-    Colormap,
-    MethodName,
-    ModelPath,
-    Out,
-    Quiet,
-)
 from onnxplain.cli.pictures import find_images, note_guess
 from onnxplain.cli.tables import print_table
 from onnxplain.errors import OptionError
@@ -32,9 +24,9 @@ from onnxplain.results.render.colormaps import check_colormap
 
 def command(
     *,
-    model: ModelPath,
+    model: parameters.ModelPath,
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="A picture.")],
-    method: MethodName = "gradcam",
+    method: parameters.MethodName = "gradcam",
     target: Annotated[
         str,
         typer.Option(
@@ -44,10 +36,10 @@ def command(
     stages: Annotated[
         int, typer.Option(metavar="COUNT", help="Models to look at, more and more of them random.")
     ] = 6,
-    out: Out = DEFAULT_OUT,
-    colormap: Colormap = "inferno",
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    out: parameters.Out = parameters.DEFAULT_OUT,
+    colormap: parameters.Colormap = "inferno",
+    as_json: parameters.AsJson = False,
+    quiet: parameters.Quiet = False,
     loading: Given,
     preprocess: Given,
     options: Given,

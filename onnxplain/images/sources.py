@@ -21,11 +21,7 @@ from onnxplain.tensors import TensorSpec
 _NORMALISATION: Final = ("scale", "mean", "std")
 _DEFAULT_SIDE: Final = 224
 _DEFAULT_CROP: Final = 0.875
-_IMAGENET: Final = {
-    "scale": 1 / 255,
-    "mean": (0.485, 0.456, 0.406),
-    "std": (0.229, 0.224, 0.225),
-}
+_IMAGENET: Final = {"scale": 1 / 255, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 @dataclass(frozen=True)

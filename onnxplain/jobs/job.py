@@ -109,9 +109,7 @@ def errors_of_one_picture(explainer: Explainer) -> tuple[type[OnnxplainError], .
     return (PictureError, MapError, *sized)
 
 
-def told_apart(
-    found: Sequence[Explanation | MapError],
-) -> tuple[list[Explanation], list[MapError]]:
+def told_apart(found: Sequence[Explanation | MapError]) -> tuple[list[Explanation], list[MapError]]:
     """The explanations, and what is said of targets without, once for each."""
     errors = {str(one): one for one in found if isinstance(one, MapError)}
     return [one for one in found if isinstance(one, Explanation)], list(errors.values())

@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from onnxplain.results.data import (
-    Attribution,
-    ExplanationData,
-    ModelFacts,
-    Provenance,
-)
+from onnxplain.results.data import Attribution, ExplanationData, ModelFacts, Provenance
 from onnxplain.results.formats import DEFAULT_FORMATS, save_explanation
 from onnxplain.results.formats.png import draw
 from onnxplain.results.render.colormaps import DEFAULT_COLORMAP

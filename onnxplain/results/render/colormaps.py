@@ -14,17 +14,7 @@ from onnxplain.tensors import Array
 
 DEFAULT_COLORMAP = "inferno"
 
-COLORMAPS = (
-    "inferno",
-    "magma",
-    "plasma",
-    "viridis",
-    "cividis",
-    "bone",
-    "hot",
-    "turbo",
-    "jet",
-)
+COLORMAPS = ("inferno", "magma", "plasma", "viridis", "cividis", "bone", "hot", "turbo", "jet")
 
 
 def check_colormap(name: str) -> None:
