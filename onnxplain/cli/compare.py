@@ -74,9 +74,7 @@ def command(
     targets, status = target or parameters.TOP, 0
     for image in inputs:
         try:
-            found, refused = _explanations(
-                explainer, image, read, targets, console
-            )
+            found, refused = _explanations(explainer, image, read, targets, console)
         except errors_of_one_picture(explainer) as error:
             print_picture_error(error, image)
             status = error.exit_status

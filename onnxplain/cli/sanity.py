@@ -16,7 +16,7 @@ from onnxplain.cli.pictures import find_images, note_guess
 from onnxplain.cli.tables import print_table
 from onnxplain.errors import OptionError
 from onnxplain.methods.registry import make_method
-from onnxplain.metrics.sanity import SAME_ABOVE, SanityCheck, sanity_check
+from onnxplain.metrics.sanity import SAME_ABOVE, SanityCheck, Stage, sanity_check
 from onnxplain.results.formats.png_file import encode_png
 from onnxplain.results.formats.write import check_folder, write_files
 from onnxplain.results.render.colormaps import check_colormap
@@ -69,21 +69,16 @@ _STAGE_KEYS = ("layers", "node", "correlation", "reason")
 
 
 def _print(found: SanityCheck, file: Path) -> None:
-    print_table(
-        ("layers shuffled", "down to", "rank correlation with the trained model's map"),
-        [
-            (
-                str(stage.layers),
-                stage.node,
-                f"no map: {stage.reason}"
-                if stage.correlation is None
-                else f"{stage.correlation:.2f}",
-            )
-            for stage in found.stages
-        ],
-    )
+    headings = "layers shuffled", "down to", "rank correlation with the trained model's map"
+    print_table(headings, [(str(s.layers), s.node, _correlation(s)) for s in found.stages])
     typer.echo(_verdict(found))
     typer.echo(f"-> {file}")
+
+
+def _correlation(stage: Stage) -> str:
+    if stage.correlation is None:
+        return f"no map: {stage.reason}"
+    return f"{stage.correlation:.2f}"
 
 
 def _verdict(found: SanityCheck) -> str:

@@ -69,18 +69,18 @@ class _Grid:
     index_strip: int  # pixels below each map, 0 for none
 
     @property
+    def _pitch(self) -> tuple[int, int]:
+        return self.height + self.index_strip + _GUTTER, self.width + _GUTTER
+
+    @property
     def canvas(self) -> tuple[int, int]:
-        return (
-            self.rows * (self.height + self.index_strip + _GUTTER) + _GUTTER,
-            self.columns * (self.width + _GUTTER) + _GUTTER,
-        )
+        height, width = self._pitch
+        return self.rows * height + _GUTTER, self.columns * width + _GUTTER
 
     def corner(self, channel: int) -> tuple[int, int]:
         row, column = divmod(channel, self.columns)
-        return (
-            _GUTTER + row * (self.height + self.index_strip + _GUTTER),
-            _GUTTER + column * (self.width + _GUTTER),
-        )
+        height, width = self._pitch
+        return _GUTTER + row * height, _GUTTER + column * width
 
     def fitted(self, pixels: Array) -> Array:
         enlarges = self.height >= pixels.shape[0]
