@@ -14,9 +14,8 @@ def parse_settings(written: Mapping[str, object]) -> dict[str, Any]:
     """Convert every value to the type of its `Preprocess` field.
 
     Lists may be JSON lists or text: "224", "224x320", "0.485,0.456,0.406"; a `size` of None or
-    "picture" is the picture's own. Raises
-    PreprocessError for an unknown name, listing the known ones, and for a value that does not
-    read.
+    "picture" is the picture's own. Raises PreprocessError for an unknown name, listing the known
+    ones, and for a value that does not read.
     """
     unknown = [name for name in written if name not in _PARSERS]
     if unknown:
