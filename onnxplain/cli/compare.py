@@ -9,34 +9,12 @@ from typing import Annotated
 
 import typer
 
+from onnxplain.cli import parameters
 from onnxplain.cli.console import Console, print_error
 from onnxplain.cli.flags import EXPLAINED, Given
 from onnxplain.cli.loading import method_options, open_model
-from onnxplain.cli.parameters import (
-    DEFAULT_OUT,
-    TOP,
-    AsJson,
-    BatchSize,
-    Colormap,
-    Images,
-    ModelPath,
-    Out,
-    Quiet,
-    Targets,
-)
-from onnxplain.cli.pictures import (
-    find_images,
-    note_guess,
-    note_warnings,
-    print_picture_error,
-)
-from onnxplain.errors import (
-    GradientError,
-    LayerError,
-    MapError,
-    OptionError,
-    TargetError,
-)
+from onnxplain.cli.pictures import find_images, note_guess, note_warnings, print_picture_error
+from onnxplain.errors import GradientError, LayerError, MapError, OptionError, TargetError
 from onnxplain.explainer import Explainer
 from onnxplain.jobs.inputs import InputImage
 from onnxplain.jobs.job import errors_of_one_picture, told_apart
@@ -46,7 +24,7 @@ from onnxplain.results.comparison import draw_comparison
 from onnxplain.results.explanation import Explanation
 from onnxplain.results.formats.png_file import encode_png
 from onnxplain.results.formats.write import check_folder, write_files
-from onnxplain.results.render import check_colormap
+from onnxplain.results.render.colormaps import check_colormap
 
 _REFUSALS = (GradientError, LayerError, MapError, OptionError, TargetError)
 """Why one method has nothing to show for a picture while another has."""
@@ -54,8 +32,8 @@ _REFUSALS = (GradientError, LayerError, MapError, OptionError, TargetError)
 
 def command(
     *,
-    model: ModelPath,
-    images: Images,
+    model: parameters.ModelPath,
+    images: parameters.Images,
     methods: Annotated[
         str,
         typer.Option(
@@ -66,12 +44,12 @@ def command(
             help="Methods between commas, the columns; see `onnxplain methods`.",
         ),
     ] = "gradcam,scorecam,occlusion,integrated_gradients",
-    target: Targets = None,
-    out: Out = DEFAULT_OUT,
-    colormap: Colormap = "inferno",
-    batch_size: BatchSize = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    target: parameters.Targets = None,
+    out: parameters.Out = parameters.DEFAULT_OUT,
+    colormap: parameters.Colormap = "inferno",
+    batch_size: parameters.BatchSize = None,
+    as_json: parameters.AsJson = False,
+    quiet: parameters.Quiet = False,
     loading: Given,
     preprocess: Given,
     options: Given,
@@ -84,20 +62,19 @@ def command(
     names = [name.strip() for name in methods.split(",") if name.strip()]
     if not names:
         raise OptionError("Name the methods to compare, such as --methods gradcam,lrp.")
-    own = {name: _own_options(name, options) for name in names}
-    _check_used(options, own)
-    for name in names:
-        make_method(name, own[name])
+    own = _own_options(names, options)
+    for name, given in own.items():
+        make_method(name, given)
     check_colormap(colormap)
     check_folder(out)
     inputs = find_images(images)
     explainer = open_model(model, loading | {"batch_size": batch_size}, preprocess)
     note_guess(explainer.preprocess, model, console)
     read = {name: method_options(given, explainer) for name, given in own.items()}
-    status = 0
+    targets, status = target or parameters.TOP, 0
     for image in inputs:
         try:
-            found, refused = _explanations(explainer, image, read, target or TOP, console)
+            found, refused = _explanations(explainer, image, read, targets, console)
         except errors_of_one_picture(explainer) as error:
             print_picture_error(error, image)
             status = error.exit_status
@@ -113,19 +90,13 @@ def command(
     return status
 
 
-def _own_options(method: str, options: Given) -> Given:
-    """Those of the options that a method has."""
-    if method not in METHODS:
-        return {}
-    has = options_of(METHODS[method])
-    return {name: value for name, value in options.items() if name in has}
-
-
-def _check_used(options: Given, own: dict[str, Given]) -> None:
-    used = {name for given in own.values() for name in given}
-    unused = [name for name in options if name not in used]
-    if unused and all(name in METHODS for name in own):
-        raise OptionError(f"None of {', '.join(own)} has an option {unused[0]!r}.")
+def _own_options(methods: Sequence[str], options: Given) -> dict[str, Given]:
+    """Those of the options that each method has."""
+    has = {name: options_of(METHODS[name]) for name in methods if name in METHODS}
+    for option in options:
+        if len(has) == len(set(methods)) and not any(option in own for own in has.values()):
+            raise OptionError(f"None of {', '.join(has)} has an option {option!r}.")
+    return {m: {k: v for k, v in options.items() if k in has.get(m, ())} for m in methods}
 
 
 def _explanations(

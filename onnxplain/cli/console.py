@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import typer
@@ -21,12 +22,12 @@ _INTERRUPTED = 128 + 2
 _BROKEN_PIPE = 128 + 13
 
 
+@dataclass(frozen=True, kw_only=True)
 class Console:
     """Prints for one command."""
 
-    def __init__(self, *, quiet: bool, as_json: bool) -> None:
-        self.quiet = quiet
-        self.as_json = as_json
+    quiet: bool
+    as_json: bool
 
     def result(self, line: str) -> None:
         """A line of what was asked for."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -63,25 +64,21 @@ def describe(explainer: Explainer, *, all_layers: bool) -> Facts:
             _tensor(spec, explained=spec.name == explainer.input.name) for spec in model.inputs
         ],
         "outputs": [_tensor(spec, score=spec.name == score.probability) for spec in model.outputs],
-        "score": {
-            "logit": score.logit,
-            "probability": score.probability,
-            "activation": score.activation,
-        },
-        "preprocess": _try(lambda: _preprocess_facts(explainer)),
-        "labels": _try(lambda: _label_facts(explainer)),
-        "batch": _try(lambda: _batch_facts(explainer)),
-        "gradients": _try(lambda: _gradient_facts(explainer)),
-        "cam": _try(lambda: _cam_facts(explainer)),
-        "layers": _try(lambda: _layer_facts(explainer, all_layers=all_layers)),
+        "score": _facts(score, "logit", "probability", "activation"),
+        **{name: _tried(facts, explainer) for name, (facts, _) in _PARTS.items()},
+        "layers": _tried(partial(_layer_facts, all_layers=all_layers), explainer),
     }
 
 
-def _try(make: Callable[[], Any]) -> Any:
+def _tried(facts: Callable[[Explainer], Any], explainer: Explainer) -> Any:
     try:
-        return make()
+        return facts(explainer)
     except OnnxplainError as error:
         return {"problem": str(error)}
+
+
+def _facts(one: object, *names: str) -> Facts:
+    return {name: getattr(one, name) for name in names}
 
 
 def _file_facts(explainer: Explainer) -> Facts:
@@ -102,10 +99,6 @@ def _tensor(spec: TensorSpec, **marks: bool) -> Facts:
     return {"name": spec.name, "dtype": spec.dtype.name, "shape": shape, **marks}
 
 
-def _preprocess_facts(explainer: Explainer) -> Facts:
-    return explainer.preprocess.to_dict()
-
-
 def _label_facts(explainer: Explainer) -> Facts | None:
     labels = explainer.labels
     if labels is None:
@@ -121,12 +114,8 @@ def _batch_facts(explainer: Explainer) -> Facts:
 
 def _gradient_facts(explainer: Explainer) -> Facts:
     found = explainer.differentiability()
-    return {
-        "complete": found.complete,
-        "missing": [asdict(one) for one in found.missing],
-        "cut_off_by": [asdict(one) for one in found.cuts],
-        "target": found.target,
-    }
+    missing, cuts = ([asdict(one) for one in several] for several in (found.missing, found.cuts))
+    return _facts(found, "complete", "target") | {"missing": missing, "cut_off_by": cuts}
 
 
 def _cam_facts(explainer: Explainer) -> Facts:
@@ -143,12 +132,7 @@ def _layer_facts(explainer: Explainer, *, all_layers: bool) -> list[Facts]:
     chosen = layers if all_layers else _last_of_each_grid(layers, auto)
     return [
         {
-            "tensor": layer.tensor,
-            "node": layer.node,
-            "op": layer.op,
-            "shape": list(layer.shape),
-            "channels": layer.channels,
-            "grid": list(layer.grid),
+            **_facts(layer, "tensor", "node", "op", "shape", "channels", "grid"),
             "auto": layer.tensor == auto,
             "doubt": explainer.doubt() if layer.tensor == auto else "",
         }
@@ -164,29 +148,20 @@ def _last_of_each_grid(layers: Iterable[Layer], auto: str | None) -> list[Layer]
 
 
 def _print(facts: Facts) -> None:
-    print_table(("model", facts["model"]["path"]), [(name, text) for name, text in _lines(facts)])
+    print_table(("model", facts["model"]["path"]), _lines(facts))
     typer.echo()
-    layers = facts["layers"]
-    if not layers or "problem" in layers:
-        typer.echo(
-            layers["problem"] if layers else "No layer has rows and columns of more than one cell."
-        )
+    layers = facts["layers"] or {"problem": "No layer has rows and columns of more than one cell."}
+    if "problem" in layers:
+        typer.echo(layers["problem"])
         return
-    print_table(
-        ("layer", "op", "channels", "grid", ""),
-        [
-            (
-                layer["tensor"],
-                layer["op"],
-                str(layer["channels"]),
-                _times(layer["grid"]),
-                "auto" if layer["auto"] else "",
-            )
-            for layer in layers
-        ],
-    )
+    print_table(("layer", "op", "channels", "grid", ""), map(_layer_row, layers))
     for doubt in filter(None, (layer["doubt"] for layer in layers)):
         typer.echo(f"\n{doubt}")
+
+
+def _layer_row(layer: Facts) -> tuple[str, ...]:
+    auto = "auto" if layer["auto"] else ""
+    return layer["tensor"], layer["op"], str(layer["channels"]), _times(layer["grid"]), auto
 
 
 def _lines(facts: Facts) -> Iterator[tuple[str, str]]:
@@ -202,9 +177,10 @@ def _lines(facts: Facts) -> Iterator[tuple[str, str]]:
         yield "input", _spec_text(spec) + (", explained" if spec["explained"] else "")
     for spec in facts["outputs"]:
         yield "output", _spec_text(spec) + (", scores" if spec["score"] else "")
-    for name in ("score", "preprocess", "labels", "batch", "gradients", "cam"):
+    yield "score", _score_text(facts["score"])
+    for name, (_, text) in _PARTS.items():
         known = facts[name]
-        yield name, known["problem"] if known and "problem" in known else _TEXTS[name](known)
+        yield name, known["problem"] if known and "problem" in known else text(known)
 
 
 def _spec_text(spec: Facts) -> str:
@@ -219,18 +195,14 @@ def _score_text(score: Facts) -> str:
 
 
 def _preprocess_text(settings: Facts) -> str:
-    shown = [
-        f"{name} {_setting(value)}"
-        for name, value in settings.items()
-        if name != "origin" and value is not None
-    ]
-    return f"{', '.join(shown)} ({settings['origin']})"
+    shown = {k: _setting(v) for k, v in settings.items() if k != "origin" and v is not None}
+    return f"{', '.join(map(' '.join, shown.items()))} ({settings['origin']})"
 
 
 def _setting(value: object) -> str:
     if isinstance(value, tuple | list):
         return _times(value) if all(isinstance(v, int) for v in value) else _listed(value, ",")
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return _number(value)
 
 
 def _label_text(labels: Facts | None) -> str:
@@ -276,14 +248,14 @@ def _cam_text(cam: Facts) -> str:
     return f"applicable: {cam['pooling']} pooling of {cam['layer']}"
 
 
-_TEXTS: dict[str, Callable[[Any], str]] = {
-    "score": _score_text,
-    "preprocess": _preprocess_text,
-    "labels": _label_text,
-    "batch": _batch_text,
-    "gradients": _gradient_text,
-    "cam": _cam_text,
+_PARTS: dict[str, tuple[Callable[[Explainer], Any], Callable[[Any], str]]] = {
+    "preprocess": (lambda explainer: explainer.preprocess.to_dict(), _preprocess_text),
+    "labels": (_label_facts, _label_text),
+    "batch": (_batch_facts, _batch_text),
+    "gradients": (_gradient_facts, _gradient_text),
+    "cam": (_cam_facts, _cam_text),
 }
+"""What may be impossible to tell of a model: the facts, and a text made of them."""
 
 
 def _times(sizes: Iterable[int]) -> str:
@@ -291,9 +263,11 @@ def _times(sizes: Iterable[int]) -> str:
 
 
 def _listed(values: Iterable[Any], separator: str = ", ") -> str:
-    return separator.join(
-        "?" if v is None else f"{v:g}" if isinstance(v, float) else str(v) for v in values
-    )
+    return separator.join("?" if value is None else _number(value) for value in values)
+
+
+def _number(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _short(value: str) -> str:

@@ -37,13 +37,9 @@ def method_options(given: Given, explainer: Explainer) -> Given:
         OnnxplainError: a baseline is neither a name nor a file that can be read.
     """
     return {
-        name: _READERS.get(OPTIONS[name].values, _as_given)(value, explainer)
+        name: reader(value, explainer) if (reader := _READERS.get(OPTIONS[name].values)) else value
         for name, value in given.items()
     }
-
-
-def _as_given(value: Any, explainer: Explainer) -> Any:
-    return value
 
 
 def _absent(text: str, explainer: Explainer) -> BaselineSpec:

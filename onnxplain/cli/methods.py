@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from itertools import starmap
 from typing import Any
 
 import typer
@@ -14,8 +13,6 @@ from onnxplain.cli.tables import print_table
 from onnxplain.methods.base import Method
 from onnxplain.methods.registry import METHODS
 
-_YES_NO = {True: "yes", False: "no"}
-
 
 def command(*, as_json: AsJson = False) -> None:
     """Print every method, as a table or as one JSON array."""
@@ -23,26 +20,17 @@ def command(*, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
-    print_table(
-        ("method", "shows", "layer", "gradient", "forward passes", "score", "options", "paper"),
-        [
-            (
-                method["name"],
-                method["summary"],
-                _YES_NO[method["needs_layer"]],
-                _YES_NO[method["needs_gradient"]],
-                method["cost"],
-                method["score"],
-                ", ".join(starmap(_option_text, method["options"].items())),
-                method["paper"],
-            )
-            for method in found
-        ],
-    )
+    headings = "method", "shows", "layer", "gradient", "forward passes", "score", "options", "paper"
+    print_table(headings, [[_text(fact) for fact in method.values()] for method in found])
 
 
-def _option_text(name: str, default: object) -> str:
-    return name if default is None else f"{name}={default}"
+def _text(fact: object) -> str:
+    match fact:
+        case bool():
+            return "yes" if fact else "no"
+        case dict():
+            return ", ".join(n if value is None else f"{n}={value}" for n, value in fact.items())
+    return str(fact)
 
 
 def _describe(kind: type[Method]) -> dict[str, Any]:

@@ -34,11 +34,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Say noth
 MethodName = Annotated[
     str,
     typer.Option(
-        "--method",
-        "-m",
-        metavar="NAME",
-        rich_help_panel=EXPLAINED,
-        help="See `onnxplain methods`.",
+        "--method", "-m", metavar="NAME", rich_help_panel=EXPLAINED, help="See `onnxplain methods`."
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the files go.")]

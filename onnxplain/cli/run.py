@@ -9,44 +9,26 @@ from typing import Annotated
 
 import typer
 
+from onnxplain.cli import parameters
 from onnxplain.cli.console import Console, print_error
 from onnxplain.cli.flags import Given
 from onnxplain.cli.loading import method_options, open_model
-from onnxplain.cli.parameters import (
-    DEFAULT_OUT,
-    TOP,
-    AsJson,
-    BatchSize,
-    Colormap,
-    MaybeImages,
-    MethodName,
-    ModelPath,
-    Out,
-    Quiet,
-    Targets,
-)
-from onnxplain.cli.pictures import (
-    find_images,
-    gray,
-    note_guess,
-    note_warnings,
-    print_picture_error,
-)
+from onnxplain.cli.pictures import find_images, gray, note_guess, note_warnings, print_picture_error
 from onnxplain.jobs.inputs import model_as_input
 from onnxplain.jobs.job import Job, Outcome, Saving
 from onnxplain.methods.registry import make_method
 from onnxplain.results.explanation import Explanation
-from onnxplain.results.formats.manifest import plain
+from onnxplain.results.formats.manifest import content, plain
 from onnxplain.results.formats.stem import file_stem
 
 
 def command(
     *,
-    model: ModelPath,
-    images: MaybeImages = None,
-    method: MethodName = "scorecam",
-    target: Targets = None,
-    out: Out = DEFAULT_OUT,
+    model: parameters.ModelPath,
+    images: parameters.MaybeImages = None,
+    method: parameters.MethodName = "scorecam",
+    target: parameters.Targets = None,
+    out: parameters.Out = parameters.DEFAULT_OUT,
     formats: Annotated[
         str,
         typer.Option(
@@ -56,10 +38,10 @@ def command(
             help="npy, heatmap, png, json, tiff, png16, yml: any of them between commas.",
         ),
     ] = "npy,heatmap,png,json",
-    colormap: Colormap = "inferno",
-    batch_size: BatchSize = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    colormap: parameters.Colormap = "inferno",
+    batch_size: parameters.BatchSize = None,
+    as_json: parameters.AsJson = False,
+    quiet: parameters.Quiet = False,
     loading: Given,
     preprocess: Given,
     options: Given,
@@ -79,50 +61,35 @@ def command(
     note_guess(explainer.preprocess, model, console)
     own = method_options(options, explainer)
     start = gray(explainer) if starts_from_none else None
-    job = Job(explainer, method, target or TOP, saving, own, start)
+    job = Job(explainer, method, target or parameters.TOP, saving, own, start)
     with console.progress(inputs[0].title if len(inputs) == 1 else "pictures") as report:
         if len(inputs) == 1:
             explainer.on_progress(report)
-        told = _Told(console)
+        status, ways = 0, dict[str, None]()
         for done, outcome in enumerate(job.run(inputs), start=1):
-            told.add(outcome)
+            status = _tell(outcome, console) or status
+            ways |= dict.fromkeys(_way(explanation) for explanation, _ in outcome.saved)
             if len(inputs) > 1:
                 report(done, len(inputs))
-    for way in told.ways:
+    for way in ways:
         console.note(f"Ran on {way}.")
-    return told.status
+    return status
 
 
-class _Told:
-    """Tells of pictures as they are done.
-
-    `status` is the exit status, `ways` how the model was run.
-    """
-
-    def __init__(self, console: Console) -> None:
-        self.status = 0
-        self.ways: dict[str, None] = {}
-        self._console = console
-
-    def add(self, outcome: Outcome) -> None:
-        """One more picture is done."""
-        for explanation, files in outcome.saved:
-            self._console.result(_result(explanation, files, outcome.image.name, self._console))
-            note_warnings(explanation, self._console)
-            self.ways[_way(explanation)] = None
-        for nothing in outcome.empty:
-            print_error(f"{outcome.image.path}: {nothing}")
-            self.status = nothing.exit_status
-        if outcome.error is not None:
-            print_picture_error(outcome.error, outcome.image)
-            self.status = outcome.error.exit_status
-
-
-def _result(explanation: Explanation, files: Sequence[Path], name: str, console: Console) -> str:
-    """The line that tells of an explanation's files."""
-    if console.as_json:
-        return _as_json(explanation, files)
-    return _as_line(explanation, _braced(files, file_stem(explanation, name)))
+def _tell(outcome: Outcome, console: Console) -> int:
+    """Tell of a picture that is done, and return the exit status that it deserves."""
+    status = 0
+    for explanation, files in outcome.saved:
+        line = _as_json if console.as_json else _as_line
+        console.result(line(explanation, files, outcome.image.name))
+        note_warnings(explanation, console)
+    for nothing in outcome.empty:
+        print_error(f"{outcome.image.path}: {nothing}")
+        status = nothing.exit_status
+    if outcome.error is not None:
+        print_picture_error(outcome.error, outcome.image)
+        status = outcome.error.exit_status
+    return status
 
 
 def _way(explanation: Explanation) -> str:
@@ -131,7 +98,7 @@ def _way(explanation: Explanation) -> str:
     return ", ".join(filter(None, [provenance.provider, provenance.batching]))
 
 
-def _as_line(explanation: Explanation, files: str) -> str:
+def _as_line(explanation: Explanation, files: Sequence[Path], name: str) -> str:
     """The picture, what was explained, and its files."""
     target = explanation.target
     named = target.name if target.index is None else f"{target.index} {target.label or ''}".strip()
@@ -142,33 +109,21 @@ def _as_line(explanation: Explanation, files: str) -> str:
         explanation.scored,
         explanation.looked_at if explanation.layers else "",
     ]
-    return f"{', '.join(filter(None, facts))} -> {files}"
+    saved = _braced(files, file_stem(explanation, name))
+    return f"{', '.join(filter(None, facts))} -> {saved}"
 
 
 def _braced(files: Sequence[Path], stem: str) -> str:
     """Paths that differ in their endings only, as a shell takes them."""
-    endings = [path.name.removeprefix(stem) for path in files]
-    return (
-        str(files[0].with_name(f"{stem}{{{','.join(endings)}}}")) if endings[1:] else str(files[0])
-    )
+    if len(files) == 1:
+        return str(files[0])
+    endings = ",".join(path.name.removeprefix(stem) for path in files)
+    return str(files[0].with_name(f"{stem}{{{endings}}}"))
 
 
-def _as_json(explanation: Explanation, files: Sequence[Path]) -> str:
-    """One line of JSON; names and nesting are those of the manifest."""
-    target, provenance = explanation.target, explanation.provenance
-    return json.dumps(
-        {
-            "picture": None if explanation.picture_path is None else str(explanation.picture_path),
-            "method": explanation.method,
-            "layers": explanation.layers,
-            "target": target.to_dict(),
-            "score": {
-                "kind": explanation.score_kind,
-                "value": plain(explanation.score),
-                "tensor": explanation.score_tensor,
-            },
-            "provider": provenance.provider,
-            "batching": provenance.batching,
-            "files": [str(path) for path in files],
-        }
-    )
+def _as_json(explanation: Explanation, files: Sequence[Path], name: str) -> str:
+    """One line of JSON; names and nesting are those of the manifest, of which it is a part."""
+    manifest = plain(content(explanation, {}))
+    kept = "method", "layers", "target", "score", "provider", "batching"
+    told = {"picture": manifest["picture"]["path"], **{key: manifest[key] for key in kept}}
+    return json.dumps(told | {"files": [str(path) for path in files]})

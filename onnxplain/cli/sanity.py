@@ -8,33 +8,25 @@ from typing import Annotated
 
 import typer
 
+from onnxplain.cli import parameters
 from onnxplain.cli.console import Console
 from onnxplain.cli.flags import EXPLAINED, Given
 from onnxplain.cli.loading import method_options, open_model
-from onnxplain.cli.parameters import (
-    DEFAULT_OUT,
-    AsJson,
-    Colormap,
-    MethodName,
-    ModelPath,
-    Out,
-    Quiet,
-)
 from onnxplain.cli.pictures import find_images, note_guess
 from onnxplain.cli.tables import print_table
 from onnxplain.errors import OptionError
 from onnxplain.methods.registry import make_method
-from onnxplain.metrics.sanity import SAME_ABOVE, SanityCheck, sanity_check
+from onnxplain.metrics.sanity import SAME_ABOVE, SanityCheck, Stage, sanity_check
 from onnxplain.results.formats.png_file import encode_png
 from onnxplain.results.formats.write import check_folder, write_files
-from onnxplain.results.render import check_colormap
+from onnxplain.results.render.colormaps import check_colormap
 
 
 def command(
     *,
-    model: ModelPath,
+    model: parameters.ModelPath,
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="A picture.")],
-    method: MethodName = "gradcam",
+    method: parameters.MethodName = "gradcam",
     target: Annotated[
         str,
         typer.Option(
@@ -44,10 +36,10 @@ def command(
     stages: Annotated[
         int, typer.Option(metavar="COUNT", help="Models to look at, more and more of them random.")
     ] = 6,
-    out: Out = DEFAULT_OUT,
-    colormap: Colormap = "inferno",
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    out: parameters.Out = parameters.DEFAULT_OUT,
+    colormap: parameters.Colormap = "inferno",
+    as_json: parameters.AsJson = False,
+    quiet: parameters.Quiet = False,
     loading: Given,
     preprocess: Given,
     options: Given,
@@ -73,33 +65,27 @@ def command(
         _print(found, file)
 
 
+_STAGE_KEYS = ("layers", "node", "correlation", "reason")
+
+
 def _print(found: SanityCheck, file: Path) -> None:
-    print_table(
-        ("layers shuffled", "down to", "rank correlation with the trained model's map"),
-        [
-            (
-                str(stage.layers),
-                stage.node,
-                f"no map: {stage.reason}"
-                if stage.correlation is None
-                else f"{stage.correlation:.2f}",
-            )
-            for stage in found.stages
-        ],
-    )
+    headings = "layers shuffled", "down to", "rank correlation with the trained model's map"
+    print_table(headings, [(str(s.layers), s.node, _correlation(s)) for s in found.stages])
     typer.echo(_verdict(found))
     typer.echo(f"-> {file}")
+
+
+def _correlation(stage: Stage) -> str:
+    if stage.correlation is None:
+        return f"no map: {stage.reason}"
+    return f"{stage.correlation:.2f}"
 
 
 def _verdict(found: SanityCheck) -> str:
     method = found.trained.method
     if found.passed:
         return f"The map of {method} changes with the model's weights, as it should."
-    same = [
-        s.layers
-        for s in found.stages
-        if s.correlation is not None and not s.correlation < SAME_ABOVE
-    ]
+    same = [stage.layers for stage in found.stages if stage.same]
     if found.stages[0].layers in same:
         return (
             f"The map of {method} stays the same (above {SAME_ABOVE}) while layers forget what "
@@ -118,15 +104,7 @@ def _as_json(found: SanityCheck, file: Path) -> str:
             "method": found.trained.method,
             "target": found.trained.target.name,
             "passed": found.passed,
-            "stages": [
-                {
-                    "layers": stage.layers,
-                    "node": stage.node,
-                    "correlation": stage.correlation,
-                    "reason": stage.reason,
-                }
-                for stage in found.stages
-            ],
+            "stages": [{key: getattr(stage, key) for key in _STAGE_KEYS} for stage in found.stages],
             "file": str(file),
         }
     )

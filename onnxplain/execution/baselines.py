@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from onnxplain.errors import OptionError
+from onnxplain.images.opencv import cv2
 from onnxplain.tensors import Array, FloatArray
 
 BaselineSpec = str | float | Array
@@ -96,8 +97,6 @@ def _mean(scene: Scene) -> FloatArray:
 
 def _blur(scene: Scene) -> FloatArray:
     """Gaussian blur, sigma a tenth of the longer side: no object's outline survives it."""
-    from onnxplain.images.opencv import cv2
-
     if scene.channels is None or len(scene.spatial) > 2:
         raise OptionError("A blur needs a picture or a signal: choose zeros or mean.")
     axes, front = [axis - 1 for axis in scene.spatial], list(range(len(scene.spatial)))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing
 from itertools import chain, islice
 from typing import TypeVar
 
@@ -15,36 +15,33 @@ Ready = TypeVar("Ready")
 Computed = TypeVar("Computed")
 
 
-@contextmanager
-def threads(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Worker threads; what they have not begun when the block ends is given up."""
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="onnxplain")
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+_WORKERS = 2
+"""Threads before and after the model, which itself takes all cores."""
+
+_AHEAD = 8
+"""Items that wait for the model, or for whoever takes the results."""
 
 
 def in_order(
-    pool: ThreadPoolExecutor, call: Callable[[Item], Made], items: Iterable[Item], ahead: int
-) -> Iterator[Made]:
+    call: Callable[[Item], Made], items: Iterable[Item], ahead: int = _AHEAD
+) -> Generator[Made]:
     """What `call` makes of each item, in order, made on worker threads.
 
     No more than `ahead` items are taken beyond the one that is waited for, so that memory does not
-    grow with their number. An error of `call` is raised where its result would come.
+    grow with their number. An error of `call` is raised where its result would come, and what the
+    threads have not begun by then is given up.
     """
+    pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="onnxplain")
     waiting: deque[Future[Made]] = deque()
-    rest = iter(items)
     try:
-        for item in rest:
+        for item in items:
             waiting.append(pool.submit(call, item))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
-        for future in waiting:
-            future.cancel()
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -66,16 +63,7 @@ def pipeline(
     """
     first = list(islice(rest := iter(items), 2))
     if len(first) < 2:
-        for found in run(map(before, first)):
-            yield after(found)
+        yield from map(after, run(map(before, first)))
         return
-    with threads(_WORKERS) as readers, threads(_WORKERS) as writers:
-        ready = in_order(readers, before, chain(first, rest), _AHEAD)
-        yield from in_order(writers, after, run(ready), _AHEAD)
-
-
-_WORKERS = 2
-"""Threads before and after the model, which itself takes all cores."""
-
-_AHEAD = 8
-"""Items that wait for the model, or for whoever takes the results."""
+    with closing(in_order(before, chain(first, rest))) as ready:
+        yield from in_order(after, run(ready))

@@ -21,27 +21,31 @@ class Config:
     content: JsonObject
 
 
-def read_sidecar(model_path: Path) -> Config | None:
+def read_sidecar(model_path: Path | None) -> Config | None:
     """Read `<model stem>.onnxplain.json` beside the model; None where there is none.
 
     Its keys "preprocess" (an object) and "labels" (a list, an object or the path of a file) are
     ours; any others inform people.
     """
+    if model_path is None:
+        return None
     path = model_path.with_name(f"{model_path.stem}.onnxplain.json")
     return Config(path, f"sidecar {path.name}", read_object(path)) if path.is_file() else None
 
 
-def find_configs(model_path: Path, name: str) -> Iterator[Config]:
+def find_configs(model_path: Path | None, name: str) -> Iterator[Config]:
     """Read files of this name beside the model, then in the folder above it.
 
     Exporters put a model in a folder `onnx/` below the configuration that belongs to it.
     """
-    folder = model_path.absolute().parent
-    places = ((folder, "beside the model"), (folder.parent, "in the folder above the model"))
-    for place, words in places:
-        path = place / name
+    folders = () if model_path is None else model_path.absolute().parents[:2]
+    for folder, words in zip(folders, _FOLDERS, strict=False):
+        path = folder / name
         if path.is_file():
             yield Config(path, f"{name} {words}", read_object(path))
+
+
+_FOLDERS = "beside the model", "in the folder above the model"
 
 
 def read_object(path: Path) -> JsonObject:

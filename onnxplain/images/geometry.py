@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from onnxplain.errors import PictureError
 from onnxplain.images import resample
+from onnxplain.images.opencv import cv2
 from onnxplain.images.picture import MAX_PIXELS
 from onnxplain.tensors import Array, FloatArray
 
@@ -88,13 +89,15 @@ class Placement:
         start = self.offset[axis]
         return slice(max(start, 0), min(start + self.resized[axis], self.model[axis]))
 
+    def shown(self, axis: int) -> slice:
+        """The pixels of the resized picture, along one axis, that lie on the model's input."""
+        window, start = self.window(axis), self.offset[axis]
+        return slice(window.start - start, window.stop - start)
+
     def seen(self, axis: int) -> slice:
         """The picture's pixels, along one axis, of which the model saw at least a part."""
-        window, start = self.window(axis), self.offset[axis]
-        old, new = self.picture[axis], self.resized[axis]
-        first = (window.start - start) * old // new
-        stop = -(-(window.stop - start) * old // new)
-        return slice(first, stop)
+        shown, old, new = self.shown(axis), self.picture[axis], self.resized[axis]
+        return slice(shown.start * old // new, -(-shown.stop * old // new))
 
     def covered(self) -> NDArray[np.bool_]:
         """Mask (H, W) of the picture: True where the model saw at least a part of the pixel."""
@@ -123,6 +126,8 @@ class Placement:
 
     def on_canvas(self, seen: FloatArray) -> FloatArray:
         """A map of the pixels in `seen` as one of the picture, with 0 for the other pixels."""
+        if seen.shape == self.picture:
+            return seen
         canvas = np.zeros(self.picture, np.float32)
         canvas[self.seen(0), self.seen(1)] = seen
         return canvas
@@ -134,7 +139,7 @@ def _back(placement: Placement, axis: int, grid: int) -> resample.Taps:
     window, seen = placement.window(axis), placement.seen(axis)
     size, model = window.stop - window.start, placement.model[axis]
     edges = np.arange(seen.start, seen.stop + 1) * placement.scale[axis]
-    edges += placement.offset[axis] - window.start
+    edges -= placement.shown(axis).start
     if placement.resized[axis] > placement.picture[axis]:
         from_window = resample.area(size, edges)
     else:
@@ -145,10 +150,8 @@ def _back(placement: Placement, axis: int, grid: int) -> resample.Taps:
 
 def short_side_to(picture: Size, short: int) -> Size:
     """The size with the short side at `short`; the long one is rounded down, as torchvision's."""
-    height, width = picture
-    if height <= width:
-        return short, short * width // height
-    return short * height // width, short
+    height, width = (short * side // min(picture) for side in picture)
+    return height, width
 
 
 def resize_and_place(
@@ -166,12 +169,12 @@ def resize_and_place(
             "elongated for its short side to be resized: cut it to the part that matters, or use "
             "fit 'letterbox' or 'stretch'."
         )
-    rows, columns = placement.window(0), placement.window(1)
-    shown = np.clip(_resized_part(picture, placement, interpolation), 0, 255)
+    shown = _resized_part(picture, placement, interpolation)
+    np.clip(shown, 0, 255, out=shown)
     if shown.shape[:2] == placement.model:
         return shown
     canvas = np.full((*placement.model, 3), pad, np.float32)
-    canvas[rows, columns] = shown
+    canvas[placement.window(0), placement.window(1)] = shown
     return canvas
 
 
@@ -180,8 +183,6 @@ def upsample(maps: Array, size: Size) -> FloatArray:
 
     The outermost values hold beyond their centres; the same as OpenCV's INTER_LINEAR.
     """
-    from onnxplain.images.opencv import cv2
-
     grids = np.ascontiguousarray(maps, np.float32).reshape(-1, *maps.shape[-2:])
     out = np.empty((len(grids), *size), np.float32)
     for grid, target in zip(grids, out, strict=True):
@@ -196,16 +197,12 @@ def _centre_crop(resized: int, model: int) -> int:
 
 def _resized_part(picture: Array, placement: Placement, interpolation: str) -> FloatArray:
     """The part of the resized picture that the model's input shows."""
-    rows, columns = (
-        slice(window.start - start, window.stop - start)
-        for window, start in zip(map(placement.window, (0, 1)), placement.offset, strict=True)
-    )
+    rows, columns = placement.shown(0), placement.shown(1)
     size, kernel = placement.resized, _ANTIALIASED.get(interpolation)
     if kernel is not None:
-        return _antialiased_part(picture, size, kernel, (rows, columns))
-
-    from onnxplain.images.opencv import cv2
-
+        down, read_rows = _part(picture.shape[0], size[0], kernel, rows.start, rows.stop)
+        across, read_columns = _part(picture.shape[1], size[1], kernel, columns.start, columns.stop)
+        return across.apply(down.apply(picture[read_rows, read_columns], 0), 1)
     # Not the bytes, which OpenCV would round again after the resize.
     resized: FloatArray = cv2.resize(
         picture.astype(np.float32, copy=False),
@@ -213,17 +210,6 @@ def _resized_part(picture: Array, placement: Placement, interpolation: str) -> F
         interpolation=getattr(cv2, _OPENCV[interpolation]),
     )
     return resized[rows, columns]
-
-
-def _antialiased_part(
-    picture: Array, size: Size, kernel: resample.Kernel, part: tuple[slice, slice]
-) -> FloatArray:
-    """A part of the picture resized with one of our own filters."""
-    down, across = (
-        _part(old, new, kernel, out.start, out.stop)
-        for old, new, out in zip(picture.shape[:2], size, part, strict=True)
-    )
-    return across[0].apply(down[0].apply(picture[down[1], across[1]], 0), 1)
 
 
 @functools.lru_cache(maxsize=64)

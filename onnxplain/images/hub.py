@@ -16,36 +16,23 @@ from onnxplain.images.metadata import Found
 
 Settings = dict[str, Any]
 
-_PILLOW_FILTERS: Final = {
-    0: "nearest",
-    1: "antialias-lanczos",
-    2: "antialias-bilinear",
-    3: "antialias-bicubic",
-    4: "area",
-}
-_TIMM_FILTERS: Final = {
-    "nearest": "nearest",
-    "bilinear": "antialias-bilinear",
-    "bicubic": "antialias-bicubic",
-    "lanczos": "antialias-lanczos",
+# By their numbers.
+_PILLOW_FILTERS: Final = dict(
+    enumerate("nearest antialias-lanczos antialias-bilinear antialias-bicubic area".split())
+)
+_TIMM_FILTERS: Final = {"nearest": "nearest"} | {
+    name: f"antialias-{name}" for name in ("bilinear", "bicubic", "lanczos")
 }
 # An old configuration may give `size` as one number. In these families it is the short side, in
 # the others that of a square.
-_SHORT_SIDE_FAMILIES: Final = (
-    "Bit",
-    "CLIP",
-    "ChineseCLIP",
-    "ConvNext",
-    "Levit",
-    "MobileNet",
-    "MobileViT",
-    "PoolFormer",
+_SHORT_SIDE_FAMILIES: Final = tuple(
+    "Bit CLIP ChineseCLIP ConvNext Levit MobileNet MobileViT PoolFormer".split()
 )
 _CONVNEXT_STRETCHES_FROM: Final = 384
 _DEFAULT_CROP: Final = 0.875
 
 
-def read_hub_config(model_path: Path) -> Found | None:
+def read_hub_config(model_path: Path | None) -> Found | None:
     """Read `preprocessor_config.json` near the model, else the `config.json` of timm."""
     for name, reader in (("preprocessor_config.json", _transformers), ("config.json", _timm)):
         for config in find_configs(model_path, name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,9 +48,9 @@ class Labels:
         """
         wanted = _plain(text)
         plain = {index: _plain(name) for index, name in self.names.items()}
-        for fits in _KINDS_OF_MATCH:
+        for fits in _MATCHES:
             matches = {index for index, name in plain.items() if wanted and fits(wanted, name)}
-            if fits is _is_name and wanted.isdecimal():
+            if fits is operator.eq and wanted.isdecimal():
                 matches.add(int(wanted))
             if len(matches) == 1:
                 return matches.pop()
@@ -92,7 +93,7 @@ def find_labels(
 
 
 def _candidates(model_path: Path | None, metadata: Mapping[str, str]) -> Iterator[Labels]:
-    sidecar = None if model_path is None else read_sidecar(model_path)
+    sidecar = read_sidecar(model_path)
     if sidecar is not None and "labels" in sidecar.content:
         labels = sidecar.content["labels"]
         if isinstance(labels, str):
@@ -101,7 +102,7 @@ def _candidates(model_path: Path | None, metadata: Mapping[str, str]) -> Iterato
             yield _from_content(labels, sidecar.title)
     if is_ultralytics(metadata):
         yield _from_content(read_literal(metadata, "names"), "model metadata")
-    for config in () if model_path is None else find_configs(model_path, "config.json"):
+    for config in find_configs(model_path, "config.json"):
         if config.content.keys() & _CONFIG_KEYS:
             yield _from_content(config.content, config.title)
 
@@ -146,16 +147,9 @@ def _plain(text: str) -> str:
     return re.sub(r"[\s_]+", " ", text).strip().casefold()
 
 
-def _is_name(wanted: str, name: str) -> bool:
-    return wanted == name
-
-
-def _is_synonym(wanted: str, name: str) -> bool:
-    return wanted in name.split(", ")
-
-
-def _is_part(wanted: str, name: str) -> bool:
-    return wanted in name
-
-
-_KINDS_OF_MATCH: Final[tuple[Callable[[str, str], bool], ...]] = (_is_name, _is_synonym, _is_part)
+_MATCHES: Final[tuple[Callable[[str, str], bool], ...]] = (
+    operator.eq,
+    lambda wanted, name: wanted in name.split(", "),
+    lambda wanted, name: wanted in name,
+)
+"""The name itself, one of its synonyms, a part of it."""

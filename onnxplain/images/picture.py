@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from onnxplain.errors import PictureError
+from onnxplain.images.opencv import cv2
 from onnxplain.tensors import Array, FloatArray
 
 MAX_PIXELS = 2**28
@@ -117,29 +118,21 @@ def find_pictures(patterns: Sequence[str | Path]) -> list[Path]:
 
 
 def _expand(path: Path) -> list[Path]:
+    found: Iterable[Path]
     if path.is_dir():
-        pictures = _only_pictures(path.iterdir())
-        if not pictures:
-            raise PictureError(f"The folder {path} holds no pictures ({_known_suffixes()}).")
-        return pictures
-    if path.exists():
+        found, nothing = path.iterdir(), f"The folder {path} holds no pictures"
+    elif path.exists():
         return [path]
-    if not glob.has_magic(str(path)):
+    elif glob.has_magic(str(path)):
+        # Path.glob refuses absolute patterns.
+        found = map(Path, glob.glob(str(path), recursive=True))  # noqa: PTH207
+        nothing = f"No picture matches {path}"
+    else:
         raise PictureError(f"{path} does not exist.")
-    # Path.glob refuses absolute patterns.
-    matches = glob.glob(str(path), recursive=True)  # noqa: PTH207
-    pictures = _only_pictures(Path(match) for match in matches)
+    pictures = sorted(one for one in found if one.suffix.lower() in SUFFIXES and one.is_file())
     if not pictures:
-        raise PictureError(f"No picture matches {path} ({_known_suffixes()}).")
+        raise PictureError(f"{nothing} (files that end in {', '.join(sorted(SUFFIXES))}).")
     return pictures
-
-
-def _only_pictures(paths: Iterable[Path]) -> list[Path]:
-    return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
-
-
-def _known_suffixes() -> str:
-    return f"files that end in {', '.join(sorted(SUFFIXES))}"
 
 
 def _read_bytes(path: Path) -> Array:
@@ -159,8 +152,6 @@ def _read_bytes(path: Path) -> Array:
 
 def _decode(data: Array, path: Path) -> Array:
     """Decode to (H, W) grey or (H, W, 3) BGR in the file's own sample type."""
-    from onnxplain.images.opencv import cv2
-
     try:
         # Not IMREAD_COLOR: it fails on grey float TIFF. Not IMREAD_UNCHANGED: it skips EXIF.
         decoded = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
@@ -173,8 +164,7 @@ def _decode(data: Array, path: Path) -> Array:
             f"{path} is not a picture that OpenCV can decode, or is damaged or cut short: "
             "convert it to PNG or JPEG."
         )
-    picture: Array = decoded
-    return picture
+    return np.asarray(decoded)
 
 
 def _check_size(array: Array, name: str) -> None:
@@ -201,9 +191,5 @@ def _check_range(array: Array, top: float, name: str) -> None:
 
 def _to_rgb(decoded: Array) -> Array:
     """(H, W) grey or (H, W, 3) BGR, uint8 or float32, as contiguous (H, W, 3) RGB."""
-    from onnxplain.images.opencv import cv2
-
-    rgb: Array = cv2.cvtColor(
-        decoded, cv2.COLOR_GRAY2RGB if decoded.ndim == 2 else cv2.COLOR_BGR2RGB
-    )
-    return rgb
+    order = cv2.COLOR_GRAY2RGB if decoded.ndim == 2 else cv2.COLOR_BGR2RGB
+    return np.asarray(cv2.cvtColor(decoded, order))

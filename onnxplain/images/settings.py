@@ -14,9 +14,8 @@ def parse_settings(written: Mapping[str, object]) -> dict[str, Any]:
     """Convert every value to the type of its `Preprocess` field.
 
     Lists may be JSON lists or text: "224", "224x320", "0.485,0.456,0.406"; a `size` of None or
-    "picture" is the picture's own. Raises
-    PreprocessError for an unknown name, listing the known ones, and for a value that does not
-    read.
+    "picture" is the picture's own. Raises PreprocessError for an unknown name, listing the known
+    ones, and for a value that does not read.
     """
     unknown = [name for name in written if name not in _PARSERS]
     if unknown:
@@ -55,22 +54,17 @@ def _pixels(value: object) -> int:
 
 
 def _size(value: object) -> tuple[int, int] | None:
-    if value is None or value == "picture":
-        return None
-    sides = tuple(_pixels(item) for item in _items(value, "x"))
-    if len(sides) not in (1, 2):
-        raise ValueError
-    return sides[0], sides[-1]
+    side = None if value == "picture" else _resize(value)
+    return (side, side) if isinstance(side, int) else side
 
 
 def _resize(value: object) -> int | tuple[int, int] | None:
     if value is None:
         return None
-    sides = tuple(_pixels(item) for item in _items(value, "x"))
-    if len(sides) == 1:
-        return sides[0]
-    height, width = sides
-    return height, width
+    height, *width = (_pixels(item) for item in _items(value, "x"))
+    if len(width) > 1:
+        raise ValueError
+    return (height, width[0]) if width else height
 
 
 def _items(value: object, separator: str) -> Iterable[object]:
@@ -79,32 +73,23 @@ def _items(value: object, separator: str) -> Iterable[object]:
     return value if isinstance(value, list | tuple | np.ndarray) else (value,)
 
 
-def _word(change: Callable[[str], str]) -> Callable[[object], str]:
-    def parse(value: object) -> str:
-        if not isinstance(value, str):
-            raise TypeError
-        return change(value)
-
-    return parse
-
-
 def _dtype(value: object) -> np.dtype[Any]:
     if not isinstance(value, str | np.dtype | type):
         raise TypeError
     return np.dtype(value)
 
 
-_PARSERS: Final[Mapping[str, tuple[Callable[[object], object], str]]] = {
+_PARSERS: Final[Mapping[str, tuple[Callable[[Any], object], str]]] = {
     "size": (_size, "a side, [height, width], or null or 'picture' for the picture's own"),
-    "layout": (_word(str.upper), "a word"),
-    "channels": (_word(str.upper), "a word"),
-    "fit": (_word(str.lower), "a word"),
+    "layout": (str.upper, "a word"),
+    "channels": (str.upper, "a word"),
+    "fit": (str.lower, "a word"),
     "resize": (_resize, "a side, [height, width] or null"),
-    "interpolation": (_word(str.lower), "a word"),
+    "interpolation": (str.lower, "a word"),
     "scale": (_number, "a number"),
     "mean": (_numbers, "a number or a list of numbers"),
     "std": (_numbers, "a number or a list of numbers"),
     "pad": (_number, "a number"),
     "dtype": (_dtype, "the name of a numpy type"),
-    "origin": (_word(str), "a text"),
+    "origin": (str.strip, "a text"),
 }

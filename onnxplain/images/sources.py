@@ -21,11 +21,7 @@ from onnxplain.tensors import TensorSpec
 _NORMALISATION: Final = ("scale", "mean", "std")
 _DEFAULT_SIDE: Final = 224
 _DEFAULT_CROP: Final = 0.875
-_IMAGENET: Final = {
-    "scale": 1 / 255,
-    "mean": (0.485, 0.456, 0.406),
-    "std": (0.229, 0.224, 0.225),
-}
+_IMAGENET: Final = {"scale": 1 / 255, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 @dataclass(frozen=True)
@@ -124,12 +120,10 @@ def check_fits(preprocess: Preprocess, spec: TensorSpec) -> None:
 
 
 def _find(model_path: Path | None, metadata: Mapping[str, str]) -> Found | None:
-    if model_path is None:
-        return read_metadata(metadata)
     return _sidecar(model_path) or read_metadata(metadata) or read_hub_config(model_path)
 
 
-def _sidecar(model_path: Path) -> Found | None:
+def _sidecar(model_path: Path | None) -> Found | None:
     sidecar = read_sidecar(model_path)
     if sidecar is None or "preprocess" not in sidecar.content:
         return None
@@ -217,11 +211,8 @@ def _guess_values(
 
 
 def _misfit(spec: TensorSpec, why: str) -> PreprocessError:
-    shape = "of unknown shape" if spec.shape is None else f"of shape {_shape_text(spec)}"
+    sides = ", ".join("?" if side is None else str(side) for side in spec.shape or ())
+    shape = "unknown shape" if spec.shape is None else f"shape ({sides})"
     return PreprocessError(
-        f"Input {spec.name!r} {shape} and type {spec.dtype} does not fit: {why}."
+        f"Input {spec.name!r} of {shape} and type {spec.dtype} does not fit: {why}."
     )
-
-
-def _shape_text(spec: TensorSpec) -> str:
-    return f"({', '.join('?' if side is None else str(side) for side in spec.shape or ())})"

@@ -30,10 +30,9 @@ def find_inputs(images: Sequence[str]) -> list[InputImage]:
         raise PictureError("No picture was given: name a file, a folder, or a pattern in quotes.")
     paths = find_pictures(images)
     names = unique_names(path.stem for path in paths)
-    if len(paths) == 1:
-        return [InputImage(paths[0], names[0], paths[0].name)]
-    titles = [f"{path.name} ({i} of {len(paths)})" for i, path in enumerate(paths, start=1)]
-    return [InputImage(*one) for one in zip(paths, names, titles, strict=True)]
+    places = [f" ({i} of {len(paths)})" if len(paths) > 1 else "" for i in range(1, len(paths) + 1)]
+    found = zip(paths, names, places, strict=True)
+    return [InputImage(path, name, path.name + place) for path, name, place in found]
 
 
 def model_as_input(model: Path) -> InputImage:

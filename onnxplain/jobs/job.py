@@ -16,15 +16,12 @@ from onnxplain.errors import (
     PictureError,
 )
 from onnxplain.explainer import Explainer, Picture
-from onnxplain.explainer.pipeline import in_order, threads
+from onnxplain.explainer.pipeline import in_order
 from onnxplain.jobs.inputs import InputImage
 from onnxplain.results.explanation import Explanation
 from onnxplain.results.formats import check_formats
 from onnxplain.results.formats.write import check_folder
-from onnxplain.results.render import check_colormap
-
-_SAVERS = 2
-"""Threads that draw and save while the next pictures are explained."""
+from onnxplain.results.render.colormaps import check_colormap
 
 _AHEAD = 4
 """Pictures that may wait to be saved."""
@@ -89,8 +86,7 @@ class Job:
         """
         pictures = [image.path if self.picture is None else self.picture for image in images]
         found = self.explainer.try_many(pictures, self.method, self.targets, **self.options)
-        with threads(_SAVERS) as pool:
-            yield from in_order(pool, self._saved, zip(images, found, strict=True), _AHEAD)
+        yield from in_order(self._saved, zip(images, found, strict=True), _AHEAD)
 
     def _saved(
         self, found: tuple[InputImage, list[Explanation | MapError] | OnnxplainError]
@@ -113,9 +109,7 @@ def errors_of_one_picture(explainer: Explainer) -> tuple[type[OnnxplainError], .
     return (PictureError, MapError, *sized)
 
 
-def told_apart(
-    found: Sequence[Explanation | MapError],
-) -> tuple[list[Explanation], list[MapError]]:
+def told_apart(found: Sequence[Explanation | MapError]) -> tuple[list[Explanation], list[MapError]]:
     """The explanations, and what is said of targets without, once for each."""
     errors = {str(one): one for one in found if isinstance(one, MapError)}
     return [one for one in found if isinstance(one, Explanation)], list(errors.values())

@@ -16,7 +16,8 @@ from onnxplain.explainer import Explainer, Picture
 from onnxplain.methods.base import Method
 from onnxplain.methods.registry import make_method
 from onnxplain.results.explanation import Explanation
-from onnxplain.results.render import DEFAULT_COLORMAP, Cell, TargetRow, comparison
+from onnxplain.results.render.colormaps import DEFAULT_COLORMAP
+from onnxplain.results.render.comparison import Cell, TargetRow, comparison
 from onnxplain.targets import TargetSpec
 from onnxplain.tensors import Array
 from onnxplain.transforms.randomization import Weighted, shuffled, weighted_layers
@@ -40,6 +41,11 @@ class Stage:
     explanation: Explanation | None
     reason: str = ""
 
+    @property
+    def same(self) -> bool:
+        """Whether the map counts as that of the trained model."""
+        return self.correlation is not None and not self.correlation < SAME_ABOVE
+
 
 @dataclass(frozen=True, eq=False)
 class SanityCheck:
@@ -51,7 +57,7 @@ class SanityCheck:
     @property
     def passed(self) -> bool:
         """Whether the map is another one at every stage."""
-        return all(s.correlation is None or s.correlation < SAME_ABOVE for s in self.stages)
+        return not any(stage.same for stage in self.stages)
 
     def draw(self, colormap: str = DEFAULT_COLORMAP) -> Array:
         """Return the maps in a row, the trained model's first: uint8 (h, w, 3), RGB."""

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from onnxplain.errors import MapError
 from onnxplain.results.data import ExplanationData
-from onnxplain.results.render import DEFAULT_COLORMAP, Cell, TargetRow, comparison
+from onnxplain.results.render.colormaps import DEFAULT_COLORMAP
+from onnxplain.results.render.comparison import Cell, TargetRow, comparison
 from onnxplain.tensors import Array
 
 
@@ -19,7 +20,7 @@ def draw_comparison(
 
     Args:
         explanations: of one picture, in any order.
-        colormap: one of `onnxplain.results.render.COLORMAPS`.
+        colormap: one of `onnxplain.results.render.colormaps.COLORMAPS`.
         methods: the columns in order; those that have nothing to show stay empty. By default, the
             methods of the explanations in the order in which they come.
 
@@ -44,18 +45,12 @@ def _row(by_method: Mapping[str, ExplanationData], columns: Sequence[str]) -> Ta
     return TargetRow(first.target.title, first.scored, cells)
 
 
-def _cell(explanation: ExplanationData) -> Cell:
-    note = _cost(explanation.diagnostics)
-    if explanation.sheet is not None:
-        return Cell(drawn=explanation.sheet, note=note)
-    return Cell(explanation.heatmap, explanation.heatmap_range, note=note)
+def _cell(shown: ExplanationData) -> Cell:
+    return Cell(shown.heatmap, shown.heatmap_range, shown.sheet, _cost(shown.diagnostics))
 
 
 def _cost(diagnostics: Mapping[str, object]) -> str:
     """What was run, as far as the method tells."""
-    counts = {
-        "forward": diagnostics.get("forward_passes"),
-        "backward": diagnostics.get("backward_passes"),
-    }
+    counts = {name: diagnostics.get(f"{name}_passes") for name in ("forward", "backward")}
     told = [f"{n} {name}{'' if n == 1 else 's'}" for name, n in counts.items() if n]
     return ", ".join(told) or "1 forward"

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from onnxplain.results.data import (
-    Attribution,
-    ExplanationData,
-    ModelFacts,
-    Provenance,
-)
+from onnxplain.results.data import Attribution, ExplanationData, ModelFacts, Provenance
 from onnxplain.results.formats import DEFAULT_FORMATS, save_explanation
 from onnxplain.results.formats.png import draw
-from onnxplain.results.render import DEFAULT_COLORMAP
+from onnxplain.results.render.colormaps import DEFAULT_COLORMAP
 from onnxplain.targets.described import ExplainedTarget
 from onnxplain.tensors import Array
 
@@ -51,7 +46,7 @@ class Explanation(ExplanationData):
             folder: made if it does not exist.
             formats: names from `onnxplain.results.formats.FORMATS`, or one text with commas
                 between them.
-            colormap: for the overlay, one of `onnxplain.results.render.COLORMAPS`.
+            colormap: for the overlay, one of `onnxplain.results.render.colormaps.COLORMAPS`.
             picture_name: the first part of the file names instead of the picture's own name, for
                 pictures from different folders that are called the same; see
                 `onnxplain.results.names.unique_names`.

@@ -21,10 +21,10 @@ Session.run = interrupted
 """
 TOO_LARGE = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
 FULL = """
-import errno, os
-def full(descriptor):
+import errno, os, pathlib
+def full(path, data):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-os.fsync = full
+pathlib.Path.write_bytes = full
 """
 
 

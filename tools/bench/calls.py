@@ -10,6 +10,7 @@ seed that is fed.
 from __future__ import annotations
 
 import argparse
+import itertools
 import multiprocessing
 import os
 import platform
@@ -101,8 +102,14 @@ def measure_files(path: Path, rounds: int) -> dict[str, float]:
         picture = _cropped(Path(folder))
         x, _ = explainer.preprocess.apply(onnxplain.read_picture(picture))
 
+        # A picture of its own each time, as in a job: some file systems wait for the disk where a
+        # file is replaced.
+        numbers = itertools.count()
+
         def saved(formats: str) -> Run:
-            return lambda: explainer.explain(picture, "gradcam").save(folder, formats)
+            return lambda: explainer.explain(picture, "gradcam").save(
+                folder, formats, picture_name=f"picture-{next(numbers)}"
+            )
 
         runs: dict[str, Run] = {
             "forward": lambda: plain.run(None, {name: x}),

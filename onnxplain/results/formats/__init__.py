@@ -1,4 +1,4 @@
-"""The files of an explanation, one small module per format.
+"""The files of an explanation, one for each format.
 
 A format is a row in `FORMATS`: it turns an explanation into bytes. Writing them, whole or not at
 all, is done in one place for all formats.
@@ -6,34 +6,38 @@ all, is done in one place for all formats.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from onnxplain.errors import OptionError
 from onnxplain.results.data import ExplanationData
-from onnxplain.results.formats import manifest, npy, png, png16, tiff, yml
-from onnxplain.results.formats.encoding import Format, Request
+from onnxplain.results.formats import arrays, manifest, png, yml
 from onnxplain.results.formats.stem import file_stem
 from onnxplain.results.formats.write import write_files
-from onnxplain.results.render import check_colormap
+from onnxplain.results.render.colormaps import check_colormap
 
-__all__ = [
-    "DEFAULT_FORMATS",
-    "FORMATS",
-    "Format",
-    "check_formats",
-    "save_explanation",
-]
+
+class Format(NamedTuple):
+    """The ending of a file's name, and what makes its bytes.
+
+    `encode` takes an explanation, the colours of an overlay, and the files of the formats before
+    this one, by name.
+    """
+
+    ending: str
+    encode: Callable[[ExplanationData, str, Mapping[str, bytes]], bytes]
+
 
 # In the order of writing: the manifest lists the other files, so it comes last.
 FORMATS: dict[str, Format] = {
-    "npy": Format("raw values, float32 NumPy array", npy.encode_values),
-    "heatmap": Format("the heatmap, float32 NumPy array", npy.encode_heatmap),
-    "png": Format("the heatmap drawn over the picture", png.encode),
-    "tiff": Format("the heatmap, float32 TIFF", tiff.encode),
-    "png16": Format("the heatmap, 16-bit grey PNG", png16.encode),
-    "yml": Format("raw values, heatmap and key facts, OpenCV FileStorage", yml.encode),
-    "json": Format("manifest: what was computed, how, and with what", manifest.encode),
+    "npy": Format(".npy", lambda e, *_: arrays.npy(e.values)),
+    "heatmap": Format(".heatmap.npy", lambda e, *_: arrays.npy(e.heatmap)),
+    "png": Format(".png", lambda e, colormap, _: png.encode(e, colormap)),
+    "tiff": Format(".tiff", lambda e, *_: arrays.tiff(e.heatmap)),
+    "png16": Format(".heatmap16.png", lambda e, *_: arrays.png16(e.heatmap)),
+    "yml": Format(".yml", lambda e, *_: yml.encode(e)),
+    "json": Format(".json", lambda e, _, files: manifest.encode(e, files)),
 }
 
 DEFAULT_FORMATS = ("npy", "heatmap", "png", "json")
@@ -59,8 +63,7 @@ def save_explanation(
     check_colormap(colormap)
     stem = file_stem(explanation, picture_name)
     files: dict[str, bytes] = {}
-    for name, each in FORMATS.items():
+    for name, (ending, encode) in FORMATS.items():
         if name in formats:
-            encoded = each.encode(explanation, Request(colormap, files))
-            files.update({stem + ending: data for ending, data in encoded.items()})
+            files[stem + ending] = encode(explanation, colormap, files)
     return write_files(folder, files)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from onnxplain.results.data import ExplanationData
-from onnxplain.results.formats.encoding import Request
 from onnxplain.tensors import Array
 
 MANIFEST_VERSION = 1
@@ -28,16 +27,16 @@ _CONVENTIONS = {
 _LARGEST_LIST = 64  # elements of an array that are written out; a larger one is summarised
 
 
-def encode(explanation: ExplanationData, request: Request) -> dict[str, bytes]:
-    """Return strict JSON in UTF-8: no NaN, no infinity."""
-    text = json.dumps(
-        plain(_content(explanation, request.files)), indent=2, ensure_ascii=False, allow_nan=False
-    )
+def encode(explanation: ExplanationData, files: Mapping[str, bytes]) -> bytes:
+    """Return strict JSON in UTF-8, which lists `files`: no NaN, no infinity."""
+    told = plain(content(explanation, files))
+    text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)
     # A path that is not valid UTF-8 holds lone surrogates, whose Python escape is JSON's as well.
-    return {".json": f"{text}\n".encode(errors="backslashreplace")}
+    return f"{text}\n".encode(errors="backslashreplace")
 
 
-def _content(explanation: ExplanationData, files: Mapping[str, bytes]) -> dict[str, Any]:
+def content(explanation: ExplanationData, files: Mapping[str, bytes]) -> dict[str, Any]:
+    """All that a manifest says, with values that `plain` makes plain."""
     provenance, target = explanation.provenance, explanation.target
     model = provenance.model
     height, width = explanation.picture.shape[:2]

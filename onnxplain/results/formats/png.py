@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from onnxplain.results.data import ExplanationData
-from onnxplain.results.formats.encoding import Request
 from onnxplain.results.formats.png_file import encode_png
-from onnxplain.results.render import Caption, captioned_sheet, overlay
+from onnxplain.results.render.frame import Caption
+from onnxplain.results.render.overlay import overlay
+from onnxplain.results.render.sheet import captioned_sheet
 from onnxplain.tensors import Array
 
 
-def encode(explanation: ExplanationData, request: Request) -> dict[str, bytes]:
+def encode(explanation: ExplanationData, colormap: str) -> bytes:
     """Return an 8-bit colour PNG."""
-    return {".png": encode_png(draw(explanation, request.colormap))}
+    return encode_png(draw(explanation, colormap))
 
 
 def draw(explanation: ExplanationData, colormap: str) -> Array:
@@ -21,32 +22,24 @@ def draw(explanation: ExplanationData, colormap: str) -> Array:
     return overlay(
         explanation.picture,
         explanation.heatmap,
-        _overlay_caption(explanation),
+        Caption(explanation.target.title, explanation.scored, _method_and_layer(explanation)),
         explanation.heatmap_range,
         colormap=colormap,
         seen=explanation.seen,
     )
 
 
-def _overlay_caption(explanation: ExplanationData) -> Caption:
-    layer = f" · {explanation.looked_at}" if explanation.layers else ""
-    return Caption(
-        title=explanation.target.title,
-        score=explanation.scored,
-        details=explanation.method + layer,
-    )
+def _method_and_layer(explanation: ExplanationData) -> str:
+    return explanation.method + (f" · {explanation.looked_at}" if explanation.layers else "")
 
 
 def _sheet_caption(explanation: ExplanationData) -> Caption:
+    title, looked_at = explanation.target.title, _method_and_layer(explanation)
     if len(explanation.layers) > 1:
-        shown = f"{explanation.method} · {explanation.looked_at}, each on its own scale"
-        return Caption(title=explanation.target.title, score=explanation.scored, details=shown)
+        return Caption(title, explanation.scored, f"{looked_at}, each on its own scale")
     if explanation.method == "activation_maximization":
-        layer = f" · {explanation.looked_at}" if explanation.layers else ""
         start, end = (explanation.diagnostics[name] for name in ("at_start", "at_end"))
-        details = f"{explanation.method}{layer} · from {start:.4g} to {end:.4g}"
-        return Caption(title=explanation.target.title.replace("_", " "), score="", details=details)
+        return Caption(title.replace("_", " "), "", f"{looked_at} · from {start:.4g} to {end:.4g}")
     *_, channels, height, width = explanation.values.shape
     size = f"{channels} channels of {height} × {width}, each on its own scale"
-    title = explanation.layer or explanation.target.title
-    return Caption(title=title, score="", details=f"{explanation.method} · {size}")
+    return Caption(explanation.layer or title, "", f"{explanation.method} · {size}")

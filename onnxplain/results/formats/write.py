@@ -28,7 +28,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
     """Write files by name into a folder, which is made if need be; return their paths.
 
     Every file is first written aside, under a name of its own in the same folder, and only when
-    all of them are safely on the disk are they renamed, in the order given. Whatever goes wrong
+    the system has taken all of them are they renamed, in the order given. Whatever goes wrong
     before that, an interrupt included, leaves no new file and no changed one.
 
     Raises:
@@ -38,7 +38,8 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for aside, data in zip(staged.values(), files.values(), strict=True):
-            _write_to_disk(aside, data)
+            # No fsync: it would cost more than most explanations, and these can be made again.
+            aside.write_bytes(data)
         for final, aside in staged.items():
             aside.replace(final)
     except OSError as error:
@@ -66,10 +67,3 @@ def check_folder(folder: Path) -> None:
 def _refused(folder: Path, error: OSError) -> OutputError:
     reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}; choose another folder")
     return OutputError(f"Could not write to {folder}: {reason}.")
-
-
-def _write_to_disk(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from onnxplain.images.opencv import cv2
 from onnxplain.results.data import ExplanationData
-from onnxplain.results.formats.encoding import Request
 
 _LONGEST_STRING = 1000  # characters: FileStorage refuses strings above about 4,000 bytes
 
 
-def encode(explanation: ExplanationData, request: Request) -> dict[str, bytes]:
+def encode(explanation: ExplanationData) -> bytes:
     """Return a YAML file that `cv::FileStorage` opens.
 
     `values` keeps its rank: above two it is an n-dimensional `cv::Mat`. Facts that are missing
     (no layer, no label, no class index) are left out.
     """
-    import cv2
-
     storage = cv2.FileStorage(".yml", cv2.FileStorage_WRITE | cv2.FileStorage_MEMORY)
     for name, value in _facts(explanation).items():
         if value is not None:
@@ -26,7 +24,8 @@ def encode(explanation: ExplanationData, request: Request) -> dict[str, bytes]:
         matrix = np.ascontiguousarray(array, np.float32)
         # Without this wrapper the last axis of a rank-3 array would become the matrix's channels.
         storage.write(name, cv2.Mat(matrix, wrap_channels=False))
-    return {".yml": storage.releaseAndGetString().encode()}
+    text: str = storage.releaseAndGetString()
+    return text.encode()
 
 
 def _facts(explanation: ExplanationData) -> dict[str, str | int | float | None]:

@@ -6,22 +6,15 @@ colour-blind readers. The others are here because people ask for them by name.
 
 from __future__ import annotations
 
+import numpy as np
+
 from onnxplain.errors import OptionError
+from onnxplain.images.opencv import cv2
 from onnxplain.tensors import Array
 
 DEFAULT_COLORMAP = "inferno"
 
-COLORMAPS = (
-    "inferno",
-    "magma",
-    "plasma",
-    "viridis",
-    "cividis",
-    "bone",
-    "hot",
-    "turbo",
-    "jet",
-)
+COLORMAPS = ("inferno", "magma", "plasma", "viridis", "cividis", "bone", "hot", "turbo", "jet")
 
 
 def check_colormap(name: str) -> None:
@@ -37,9 +30,6 @@ def colormap_table(name: str) -> Array:
         OptionError: the name is not one of `COLORMAPS`.
     """
     check_colormap(name)
-    import cv2
-    import numpy as np
-
     ramp = np.arange(256, dtype=np.uint8)[:, None]
     bgr: Array = cv2.applyColorMap(ramp, getattr(cv2, f"COLORMAP_{name.upper()}"))
     return np.ascontiguousarray(bgr[:, 0, ::-1])

@@ -6,6 +6,7 @@ import functools
 
 import numpy as np
 
+from onnxplain.images.opencv import cv2
 from onnxplain.results.render.colormaps import COLORMAPS, colormap_table
 from onnxplain.tensors import Array, FloatArray
 
@@ -50,8 +51,6 @@ class Colours:
         return mixed
 
     def _blended(self, picture: Array, heat: FloatArray) -> Array:
-        import cv2
-
         per_level = 255 / max(self.zero, 1 - self.zero)
         level = cv2.convertScaleAbs(heat, alpha=per_level, beta=-self.zero * per_level)
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from onnxplain.images.opencv import cv2
 from onnxplain.results.render.colours import Colours
 from onnxplain.results.render.frame import FAINT_INK, INK, PAPER, Page
 from onnxplain.results.render.overlay import laid_over
-from onnxplain.results.render.text import Font, Style, default_font, one_line, wrap
+from onnxplain.results.render.text import Style, default_font, wrapped
 from onnxplain.tensors import Array, FloatArray
 
 _CELL = 224  # px: the width of every picture
@@ -25,12 +25,12 @@ _NO_MAP = 240  # grey
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One map: a heatmap float32 (H, W) in 0 to 1, or a picture of its own uint8 (h, w, 3).
+    """One map: a heatmap float32 (H, W) in 0 to 1, or what is drawn in its place, uint8 (h, w, 3).
 
     `scale` are the raw values that heat 0 and 1 stand for; `note` is written below the map.
     """
 
-    heatmap: FloatArray | None = None
+    heatmap: FloatArray
     scale: tuple[float, float] = (0.0, 1.0)
     drawn: Array | None = None
     note: str = ""
@@ -61,7 +61,7 @@ def comparison(
         picture: uint8 (H, W, 3), RGB.
         columns: a heading for each cell of a row.
         rows: one for each target.
-        colormap: one of `onnxplain.results.render.COLORMAPS`.
+        colormap: one of `onnxplain.results.render.colormaps.COLORMAPS`.
         seen: bool (H, W), False where the model never saw the picture; hatched.
 
     Raises:
@@ -82,20 +82,19 @@ def comparison(
 
 def _drawn(cell: Cell | None, photo: Array, colormap: str, seen: Array | None) -> Array:
     """A cell's picture, of the size of the photograph."""
-    if cell is not None and cell.heatmap is not None:
+    blank = np.full_like(photo, _NO_MAP)
+    if cell is None:
+        return blank
+    if cell.drawn is None:
         page = Page(width=_CELL, text=_SMALL.size)
         return laid_over(photo, cell.heatmap, Colours(colormap, cell.scale), page, seen)[0]
-    blank = np.full_like(photo, _NO_MAP)
-    if cell is not None and cell.drawn is not None:
-        height, width = cell.drawn.shape[:2]
-        inside = _scaled(cell.drawn, min(photo.shape[1] / width, photo.shape[0] / height))
-        blank[: inside.shape[0], : inside.shape[1]] = inside
+    height, width = cell.drawn.shape[:2]
+    inside = _scaled(cell.drawn, min(photo.shape[1] / width, photo.shape[0] / height))
+    blank[: inside.shape[0], : inside.shape[1]] = inside
     return blank
 
 
 def _scaled(picture: Array, factor: float) -> Array:
-    import cv2
-
     size = [max(1, round(side * factor)) for side in picture.shape[1::-1]]
     how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(picture, size, interpolation=how))
@@ -110,15 +109,10 @@ def _text(pieces: Sequence[tuple[str, Style]], lines: int) -> Array:
     strip = np.full((lines * _LINE + _GAP, _CELL, 3), PAPER, np.uint8)
     font, row = default_font(), 0
     for text, style in pieces:
-        fits = functools.partial(_fits, font, style)
-        for line in wrap(one_line(text), fits, lines - row) if text and row < lines else ():
+        for line in wrapped(text, font, style, _CELL, lines - row) if row < lines else ():
             font.draw(strip, line, 0, row * _LINE + style.size, style)
             row += 1
     return strip
-
-
-def _fits(font: Font, style: Style, line: str) -> bool:
-    return font.width(line, style) <= _CELL
 
 
 def _side_by_side(parts: Sequence[Array]) -> Array:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from onnxplain.results.render.text import Colour, Font, Style, default_font, one_line, wrap
+from onnxplain.results.render.text import Colour, Font, Style, default_font, one_line, wrapped
 from onnxplain.tensors import Array
 
 INK: Colour = (28, 28, 30)
@@ -111,8 +111,7 @@ def _header(caption: Caption, page: Page) -> Array:
 
 
 def _wrapped_strip(text: str, style: Style, page: Page, max_lines: int) -> Array:
-    lines = wrap(text, lambda line: page.font.width(line, style) <= page.width, max_lines)
-    return text_strip(lines, style, page)
+    return text_strip(wrapped(text, page.font, style, page.width, max_lines), style, page)
 
 
 def text_strip(lines: Sequence[str], style: Style, page: Page) -> Array:

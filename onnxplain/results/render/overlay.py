@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from onnxplain.images.opencv import cv2
 from onnxplain.results.render.colormaps import DEFAULT_COLORMAP
 from onnxplain.results.render.colours import Colours
 from onnxplain.results.render.frame import (
@@ -49,7 +50,7 @@ def overlay(
         heatmap: float32 (H, W), 0 to 1.
         caption: what to write above.
         scale: the raw values that heat 0 and 1 stand for, written at the colour bar.
-        colormap: one of `onnxplain.results.render.COLORMAPS`.
+        colormap: one of `onnxplain.results.render.colormaps.COLORMAPS`.
         seen: bool (H, W), False where the model never saw the picture (cropped away); hatched.
 
     Returns:
@@ -59,8 +60,6 @@ def overlay(
     Raises:
         OptionError: no such colormap.
     """
-    import cv2
-
     height, width = picture.shape[:2]
     factor = max(1, round(_SHOWN_SIDE / max(height, width)))
     size = (width * factor, height * factor)
@@ -82,8 +81,6 @@ def laid_over(
 
     The heatmap, and what the model has `seen`, are enlarged to the photograph.
     """
-    import cv2
-
     size = shown.shape[1::-1]
     covered = heatmap if seen is None else np.where(seen, heatmap, np.float32(colours.zero))
     heat = cv2.resize(_swollen(covered, size, colours.zero), size, interpolation=cv2.INTER_LINEAR)
@@ -98,8 +95,6 @@ def laid_over(
 
 def _swollen(heat: FloatArray, size: Sequence[int], zero: float) -> FloatArray:
     """What stands out most around each pixel, so that single ones survive being made smaller."""
-    import cv2
-
     factor = heat.shape[1] // size[0]
     if factor < 2:
         return heat
@@ -111,8 +106,6 @@ def _swollen(heat: FloatArray, size: Sequence[int], zero: float) -> FloatArray:
 
 def _outlines(heat: FloatArray, at: float) -> list[Array]:
     """Trace where the heat passes a value, leaving out speckle, and maps that are all speckle."""
-    import cv2
-
     above = (heat >= at).astype(np.uint8)
     contours, _ = cv2.findContours(above, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     if sum(len(c) for c in contours) > _LONGEST_OUTLINE * sum(above.shape):
@@ -121,8 +114,6 @@ def _outlines(heat: FloatArray, at: float) -> list[Array]:
 
 
 def _draw_outlines(image: Array, outlines: list[Array], page: Page) -> None:
-    import cv2
-
     thin = max(1, page.text // 14)
     for colour, thickness in (((0, 0, 0), 3 * thin), ((255, 255, 255), thin)):
         cv2.drawContours(image, outlines, -1, colour, thickness, cv2.LINE_AA)
@@ -130,8 +121,6 @@ def _draw_outlines(image: Array, outlines: list[Array], page: Page) -> None:
 
 def _hatched(picture: Array, page: Page) -> Array:
     """Return the photograph dark and grey under diagonal stripes."""
-    import cv2
-
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     dark, light = (cv2.convertScaleAbs(grey, alpha=a, beta=b) for a, b in _UNSEEN_STRIPES)
     height, width = grey.shape

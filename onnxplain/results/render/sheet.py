@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxplain.errors import MapError
+from onnxplain.images.opencv import cv2
 from onnxplain.results.render.frame import Caption, frame, page_for
 from onnxplain.results.render.text import Style, default_font
 from onnxplain.tensors import Array, FloatArray
@@ -68,22 +69,20 @@ class _Grid:
     index_strip: int  # pixels below each map, 0 for none
 
     @property
+    def _pitch(self) -> tuple[int, int]:
+        return self.height + self.index_strip + _GUTTER, self.width + _GUTTER
+
+    @property
     def canvas(self) -> tuple[int, int]:
-        return (
-            self.rows * (self.height + self.index_strip + _GUTTER) + _GUTTER,
-            self.columns * (self.width + _GUTTER) + _GUTTER,
-        )
+        height, width = self._pitch
+        return self.rows * height + _GUTTER, self.columns * width + _GUTTER
 
     def corner(self, channel: int) -> tuple[int, int]:
         row, column = divmod(channel, self.columns)
-        return (
-            _GUTTER + row * (self.height + self.index_strip + _GUTTER),
-            _GUTTER + column * (self.width + _GUTTER),
-        )
+        height, width = self._pitch
+        return _GUTTER + row * height, _GUTTER + column * width
 
     def fitted(self, pixels: Array) -> Array:
-        import cv2
-
         enlarges = self.height >= pixels.shape[0]
         how = cv2.INTER_NEAREST if enlarges else cv2.INTER_AREA
         return np.asarray(cv2.resize(pixels, (self.width, self.height), interpolation=how))

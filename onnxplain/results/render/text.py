@@ -8,10 +8,12 @@ ASCII; there, letters lose their accents and anything else is spelled as an esca
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
+from onnxplain.images.opencv import cv2
 from onnxplain.tensors import Array
 
 ELLIPSIS = "…"
@@ -28,52 +30,24 @@ class Style:
     bold: bool = False
 
 
-class Font(Protocol):
-    """Measures and draws one line of text."""
-
-    def width(self, text: str, style: Style) -> int:
-        """Return how many pixels the line advances."""
-
-    def draw(self, canvas: Array, text: str, x: int, baseline: int, style: Style) -> None:
-        """Draw on `canvas` (uint8, H×W×3, RGB) in place, the first letter starting at `x`."""
-
-
 class TrueTypeFont:
     """The Unicode font built into OpenCV 5."""
 
     def __init__(self) -> None:
-        import cv2
-
         self._face = cv2.FontFace("sans")
 
     def width(self, text: str, style: Style) -> int:
         """Return how many pixels the line advances."""
-        import cv2
-
         # Measured as on an endless canvas: OpenCV wraps text at the edge of a real one.
         endless = (1 << 24, 1 << 10)
-        box = cv2.getTextSize(
-            endless, _in_plane(text), (0, 0), self._face, style.size, self._weight(style)
-        )
-        return int(box[0] + box[2])
+        pen = self._face, style.size, _weight(style)
+        left, _, width, _ = cv2.getTextSize(endless, _in_plane(text), (0, 0), *pen)
+        return int(left + width)
 
     def draw(self, canvas: Array, text: str, x: int, baseline: int, style: Style) -> None:
-        """Draw on `canvas` in place."""
-        import cv2
-
-        cv2.putText(
-            canvas,
-            _in_plane(text),
-            (x, baseline),
-            style.colour,
-            self._face,
-            style.size,
-            self._weight(style),
-        )
-
-    @staticmethod
-    def _weight(style: Style) -> int:
-        return 600 if style.bold else 400
+        """Draw on `canvas` (uint8, H×W×3, RGB) in place, the first letter starting at `x`."""
+        at, weight = (x, baseline), _weight(style)
+        cv2.putText(canvas, _in_plane(text), at, style.colour, self._face, style.size, weight)
 
 
 class StrokeFont:
@@ -84,31 +58,26 @@ class StrokeFont:
 
     def width(self, text: str, style: Style) -> int:
         """Return how many pixels the line advances."""
-        import cv2
-
         (width, _), _ = cv2.getTextSize(to_ascii(text), *self._pen(style))
         return int(width)
 
     def draw(self, canvas: Array, text: str, x: int, baseline: int, style: Style) -> None:
-        """Draw on `canvas` in place."""
-        import cv2
-
+        """Draw on `canvas` (uint8, H×W×3, RGB) in place, the first letter starting at `x`."""
         face, scale, thickness = self._pen(style)
         cv2.putText(
             canvas, to_ascii(text), (x, baseline), face, scale, style.colour, thickness, cv2.LINE_AA
         )
 
     def _pen(self, style: Style) -> tuple[Any, float, int]:
-        import cv2
-
         face = cv2.FONT_HERSHEY_DUPLEX if style.bold else cv2.FONT_HERSHEY_SIMPLEX
         return face, style.size / self._EM, max(1, round(style.size / 18))
 
 
+Font = TrueTypeFont | StrokeFont
+
+
 def default_font() -> Font:
     """Return the best font that the installed OpenCV has."""
-    import cv2
-
     return TrueTypeFont() if hasattr(cv2, "FontFace") else StrokeFont()
 
 
@@ -124,6 +93,10 @@ def to_ascii(text: str) -> str:
     decomposed = unicodedata.normalize("NFKD", text.translate(_ASCII_LOOKALIKES))
     letters = "".join(c for c in decomposed if not unicodedata.combining(c))
     return letters.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def _weight(style: Style) -> int:
+    return 600 if style.bold else 400
 
 
 def _in_plane(text: str) -> str:
@@ -156,12 +129,15 @@ def wrap(text: str, fits: Callable[[str], bool], max_lines: int) -> list[str]:
     return lines
 
 
+def wrapped(text: str, font: Font, style: Style, width: int, max_lines: int) -> list[str]:
+    """Break text into lines of at most `width` pixels; see `wrap`."""
+    return wrap(one_line(text), lambda line: font.width(line, style) <= width, max_lines)
+
+
 def _longest_prefix(text: str, fits: Callable[[str], bool]) -> int:
     if fits(text):
         return len(text)
-    low, high = 1, len(text)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(text[:middle]) else (low, middle)
-    at_space = text.rfind(" ", 0, low + 1)
-    return at_space if at_space > 0 else low
+    lengths = range(1, len(text))
+    longest = max(1, bisect_left(lengths, True, key=lambda length: not fits(text[:length])))
+    at_space = text.rfind(" ", 0, longest + 1)
+    return at_space if at_space > 0 else longest

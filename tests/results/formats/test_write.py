@@ -2,11 +2,11 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from onnxplain.errors import OutputError
-from onnxplain.results.formats import write
 from onnxplain.results.formats.write import write_files
 
 FILES = {"a.npy": b"first", "b.png": b"second", "c.json": b"third"}
@@ -17,15 +17,18 @@ def contents(folder):
 
 
 def failing_at(call, error):
-    """An os.fsync that raises at its nth call."""
+    """A Path.write_bytes that writes a part only and raises, at its nth call."""
     calls = []
+    whole = Path.write_bytes
 
-    def fsync(descriptor):
-        calls.append(descriptor)
-        if len(calls) == call:
-            raise error
+    def write_bytes(path, data):
+        calls.append(path)
+        if len(calls) < call:
+            return whole(path, data)
+        whole(path, data[:2])
+        raise error
 
-    return fsync
+    return write_bytes
 
 
 def test_files_appear_with_nothing_beside_them(tmp_path):
@@ -56,7 +59,8 @@ def test_new_files_can_be_read_by_whoever_the_umask_allows(tmp_path):
 @pytest.mark.parametrize("call", [1, 2, 3])
 def test_a_refused_write_leaves_everything_as_it_was(tmp_path, monkeypatch, number, says, call):
     (tmp_path / "b.png").write_bytes(b"from before")
-    monkeypatch.setattr(write.os, "fsync", failing_at(call, OSError(number, os.strerror(number))))
+    refused = OSError(number, os.strerror(number))
+    monkeypatch.setattr(Path, "write_bytes", failing_at(call, refused))
     with pytest.raises(OutputError, match=says) as caught:
         write_files(tmp_path, FILES)
     assert str(tmp_path) in str(caught.value)
@@ -66,7 +70,7 @@ def test_a_refused_write_leaves_everything_as_it_was(tmp_path, monkeypatch, numb
 @pytest.mark.parametrize("call", [1, 2, 3])
 def test_an_interrupt_leaves_everything_as_it_was(tmp_path, monkeypatch, call):
     (tmp_path / "b.png").write_bytes(b"from before")
-    monkeypatch.setattr(write.os, "fsync", failing_at(call, KeyboardInterrupt()))
+    monkeypatch.setattr(Path, "write_bytes", failing_at(call, KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         write_files(tmp_path, FILES)
     assert contents(tmp_path) == {"b.png": b"from before"}

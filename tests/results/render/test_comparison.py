@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from onnxplain.errors import MapError, OptionError
-from onnxplain.results.render import Cell, TargetRow, comparison
 from onnxplain.results.render.colours import Colours
+from onnxplain.results.render.comparison import Cell, TargetRow, comparison
 
 GREY = np.full((40, 60, 3), 128, np.uint8)
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from onnxplain.errors import MapError
-from onnxplain.results.render import Caption, captioned_sheet, contact_sheet
+from onnxplain.results.render.frame import Caption
+from onnxplain.results.render.sheet import captioned_sheet, contact_sheet
 
 
 def noise(*shape):

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 
 from onnxplain.errors import OptionError
-from onnxplain.results.render import COLORMAPS, DEFAULT_COLORMAP, Caption, overlay
-from onnxplain.results.render.colormaps import colormap_table
+from onnxplain.results.render.colormaps import COLORMAPS, DEFAULT_COLORMAP, colormap_table
+from onnxplain.results.render.frame import Caption
+from onnxplain.results.render.overlay import overlay
 
 CAPTION = Caption("tiger cat", "logit 12.83", "scorecam · layer /head/Conv")
 NO_CAPTION = Caption("", "", "")

@@ -1,0 +1,29 @@
+"""Raw values and heatmaps as files that hold nothing but an array."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+
+from onnxplain.images.opencv import cv2
+from onnxplain.results.formats.png_file import encode_png
+from onnxplain.tensors import FloatArray
+
+
+def npy(array: FloatArray) -> bytes:
+    """A NumPy array, float32 in C order, for exact work afterwards."""
+    file = io.BytesIO()
+    np.save(file, np.ascontiguousarray(array, np.float32), allow_pickle=False)
+    return file.getvalue()
+
+
+def tiff(heatmap: FloatArray) -> bytes:
+    """A one-channel float32 TIFF without loss, for `cv::imread(path, IMREAD_UNCHANGED)` and GIS."""
+    _, data = cv2.imencode(".tiff", np.ascontiguousarray(heatmap))
+    return data.tobytes()
+
+
+def png16(heatmap: FloatArray) -> bytes:
+    """A 16-bit grey PNG in which 0 is heat 0 and 65,535 is heat 1, for what reads no floats."""
+    return encode_png(np.rint(heatmap * np.float32(65535)).astype(np.uint16))

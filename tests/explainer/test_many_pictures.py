@@ -1,0 +1,68 @@
+"""`explain_many`: many pictures in order, each as if it were alone."""
+
+import threading
+from collections.abc import Iterator
+from itertools import count, islice
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from onnxplain import Explainer
+from onnxplain.errors import PictureError
+from onnxplain.explainer.pipeline import in_order, pipeline
+
+PICTURES = [
+    np.random.default_rng(i).integers(0, 256, (18 + i, 30 - i, 3), np.uint8) for i in range(5)
+]
+
+
+@pytest.mark.parametrize("method", ["gradcam", "gradient", "cam"])
+def test_each_picture_is_explained_as_alone_and_in_order(net_r: Explainer, method: str) -> None:
+    found = list(net_r.explain_many(PICTURES, method))
+    assert len(found) == len(PICTURES)
+    for explanation, picture in zip(found, PICTURES, strict=True):
+        alone = net_r.explain(picture, method)
+        assert_array_equal(explanation.picture, picture)
+        assert_allclose(explanation.values, alone.values, atol=1e-6 * abs(alone.values).max())
+        assert_allclose(explanation.heatmap, alone.heatmap, atol=1e-5)
+
+
+def test_an_error_comes_in_its_picture_s_turn(net_r: Explainer) -> None:
+    pictures = [PICTURES[0], "missing.png", PICTURES[1]]
+    first, error, last = net_r.try_many(pictures, "gradient", 2)
+    assert isinstance(error, PictureError)
+    assert [len(first), len(last)] == [1, 1]
+    found = net_r.explain_many(pictures, "gradient", 2)
+    assert_array_equal(next(found).picture, PICTURES[0])
+    with pytest.raises(PictureError, match=r"missing\.png does not exist"):
+        next(found)
+
+
+def test_no_more_items_are_taken_than_may_wait() -> None:
+    taken = []
+
+    def items() -> Iterator[int]:
+        for i in count():
+            taken.append(i)
+            yield i
+
+    made = in_order(lambda i: i * i, items(), ahead=3)
+    assert list(islice(made, 5)) == [0, 1, 4, 9, 16]
+    assert len(taken) == 5 + 3
+    made.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("onnxplain")]
+
+
+@pytest.mark.parametrize("number", [0, 1, 7])
+def test_the_model_runs_in_the_thread_that_asks(number: int) -> None:
+    threads = set()
+
+    def run(items: Iterator[int]) -> Iterator[int]:
+        for item in items:
+            threads.add(threading.current_thread())
+            yield item + 1
+
+    made = pipeline(range(number), lambda i: 2 * i, run, lambda i: 10 * i)
+    assert list(made) == [10 * (2 * i + 1) for i in range(number)]
+    assert threads == ({threading.current_thread()} if number else set())
