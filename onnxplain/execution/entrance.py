@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 
-from onnxplain.execution.points import Blend, Following, Points
+from onnxplain.execution.points import Blend, Points
 from onnxplain.execution.runner import Runner, fill
 from onnxplain.model.model import Model
 from onnxplain.runtime.session import Session
@@ -44,11 +44,7 @@ class Entrance:
             named = self._points.feeds.items()
             return {PREFIX + name: fill(array[part], size) for name, array in named}
         spec = self._runner.spec
-        if isinstance(self._points, Following):
-            samples = {spec.name: self._points.make()}
-        else:
-            samples = {spec.name: self._points.make(part)}
-        return {name: fill(value.astype(spec.dtype), size) for name, value in samples.items()}
+        return {spec.name: fill(self._points.make(part).astype(spec.dtype), size)}
 
 
 def _form(x: FloatArray, points: Points) -> Hashable:

@@ -11,10 +11,8 @@ from onnxplain.analysis.layers import Layer
 from onnxplain.analysis.layout import Layout
 from onnxplain.errors import LayerError
 from onnxplain.execution.answers import Reading
-from onnxplain.execution.derivatives import Backward
 from onnxplain.execution.runner import Batching, Part, Perturbation, Runner
 from onnxplain.execution.scoring import Scored
-from onnxplain.execution.subject import Gradients
 from onnxplain.model.constants import quantization
 from onnxplain.model.quantization import Quantization
 from onnxplain.targets import Mask
@@ -33,9 +31,10 @@ class SampleLayer:
         self.raw = raw
 
     @functools.cached_property
-    def activation(self) -> FloatArray:
-        """The activation as real numbers, (1, channels, rows, columns)."""
-        return self.real(self.raw)
+    def cells(self) -> Array:
+        """The activation as real numbers, (channels, cells), in float64."""
+        real = self.real(self.raw)[0]
+        return np.asarray(real.reshape(len(real), -1), np.float64)
 
     def real(self, raw: Array) -> FloatArray:
         """Values that the layer takes, (N, ...), as (N, channels, rows, columns)."""
@@ -49,12 +48,6 @@ class SampleLayer:
         if quantised is not None:  # it is that by the integers
             gradient = gradient / np.float32(quantised.scale)
         return channels_first(gradient, self.layer.layout)
-
-    def gradients(self, run: Backward, scores: FloatArray) -> Gradients:
-        """What a backward run found at the layer; `scores` are (targets, points)."""
-        tensor = self.layer.tensor
-        values = np.stack([self.slopes(own) for own in run.gradients[tensor]])
-        return Gradients(run.part, scores, values, self.real(run.values[tensor]))
 
     def channel(self, channel: int) -> Scored:
         """The mean of a channel, as the score of a target."""
