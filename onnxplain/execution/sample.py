@@ -81,8 +81,8 @@ class Sample:
         """What is wanted of changed samples, some of them at a time.
 
         Scores and masks are float32, for all `targets`, as (targets, b) and (b, places). Gradients
-        are float64, for one target, as (1, b, ...); what they come with is (b, ...). The place is
-        that of the layer among those that the method looks at.
+        are float64, for one target, as (1, b, ...), and activations too; weights are (b, ...). The
+        place is that of the layer among those that the method looks at.
         """
         if any(want.per_target for want in wants):
             return self._gradients_found(sampling, wants, targets)
@@ -161,7 +161,8 @@ class Sample:
             for place, tensor in enumerate(tensors):
                 given = _weights(sampling, run.part)
                 if layers:
-                    given[Activation] = layers[place].real(run.values[tensor]).astype(np.float64)
+                    real = layers[place].real(run.values[tensor])[None]
+                    given[Activation] = real.astype(np.float64)
                 for target, found in zip(targets, run.gradients[tensor], strict=True):
                     slopes = layers[place].slopes(found) if layers else found
                     gradient = slopes[None].astype(np.float64)

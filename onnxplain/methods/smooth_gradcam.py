@@ -63,7 +63,7 @@ class SmoothGradCAMPlusPlus(NoiseMethod, LayerMapsMethod):
     def terms(self, xp: Namespace, original: Original, a: Any, g: Any) -> Sums:
         """See `SampledMethod`."""
         powers = {f"g{power}": over_samples(xp, g**power) for power in (1, 2, 3)}
-        return {"a": xp.sum(a, axis=-4), **powers}
+        return {"a": over_samples(xp, a), **powers}
 
     def map(self, xp: Namespace, original: Original, sums: Sums) -> Any:
         """See the class."""

@@ -63,7 +63,7 @@ def found(
         g = gradients(points[part])
         given |= {wants.InputGradient: g, wants.LayerGradient: g}
         given |= {wants.FirstGradient: gradients(points[:1])}
-        given |= {wants.Activation: points[part].astype(np.float64)}
+        given |= {wants.Activation: points[None, part].astype(np.float64)}
     return given
 
 
