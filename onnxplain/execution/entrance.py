@@ -22,7 +22,8 @@ class Entrance:
         self._x = x
         self._points = points
         self._exact = exact
-        self.form = _form(x, points)
+        self.form: Hashable = (points.mask, x.shape) if isinstance(points, Blend) else None
+        """What tells models from one another that points enter in different ways."""
 
     def entered(self, model: Model, outputs: Sequence[str]) -> Model:
         """The part of the model that leads to `outputs`, with the points' way into it."""
@@ -45,10 +46,3 @@ class Entrance:
             return {PREFIX + name: fill(array[part], size) for name, array in named}
         spec = self._runner.spec
         return {spec.name: fill(self._points.make(part).astype(spec.dtype), size)}
-
-
-def _form(x: FloatArray, points: Points) -> Hashable:
-    """What tells models from one another that points enter in different ways."""
-    if isinstance(points, Blend):
-        return points.mask, x.shape
-    return None

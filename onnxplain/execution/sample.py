@@ -14,7 +14,7 @@ from onnxplain.execution.answers import Reading
 from onnxplain.execution.baselines import Scene
 from onnxplain.execution.derivatives import Asked, Backward, Derivatives
 from onnxplain.execution.points import Blend, Following, LayerMasks, Points, passes
-from onnxplain.execution.runner import Batching, Part, Perturbation, Runner
+from onnxplain.execution.runner import Batching, Part, Runner
 from onnxplain.execution.sample_layer import SampleLayer
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.execution.scoring import Scored
@@ -172,16 +172,15 @@ class Sample:
                         given[FirstGradient] = first.setdefault(target, gradient[:, :1].copy())
                     yield place, [target], [given[type(want)] for want in wants]
 
-    def _change(self, made: Points | LayerMasks) -> tuple[Part, Perturbation]:
+    def _change(self, made: Points | LayerMasks) -> tuple[Part, FloatArray, Blend]:
         """What is run for masks of the input or of a layer, and how it is changed."""
         batching = self._batching()
         if isinstance(made, LayerMasks):
             (own,) = (one for one in self._layers if one.layer == made.layer)
             head = own.head(batching, self._model_input, self._reading.tensor)
-            return head, own.change(made.mask, made.feeds)
+            return head, *own.change(made.mask, made.feeds)
         assert isinstance(made, Blend), "scores are asked of masks alone"
-        change = Perturbation(self.scene.x, made.baseline, made.mask, made.feeds)
-        return self._runner.whole(batching), change
+        return self._runner.whole(batching), self.scene.x, made
 
     def _backward(
         self, by: Sequence[str], points: Points | LayerMasks, which: Sequence[int]

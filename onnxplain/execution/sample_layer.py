@@ -11,7 +11,8 @@ from onnxplain.analysis.layers import Layer
 from onnxplain.analysis.layout import Layout
 from onnxplain.errors import LayerError
 from onnxplain.execution.answers import Reading
-from onnxplain.execution.runner import Batching, Part, Perturbation, Runner
+from onnxplain.execution.points import Blend
+from onnxplain.execution.runner import Batching, Part, Runner
 from onnxplain.execution.scoring import Scored
 from onnxplain.model.constants import quantization
 from onnxplain.model.quantization import Quantization
@@ -59,11 +60,11 @@ class SampleLayer:
         reading = Reading(self.layer.tensor, "logit", "none", quantization=self._quantization)
         return Scored(reading, shape, [Mask(weights[0], f"channel {channel}")])
 
-    def change(self, mask: masks.Mask, feeds: Mapping[str, Array]) -> Perturbation:
+    def change(self, mask: masks.Mask, feeds: Mapping[str, Array]) -> tuple[FloatArray, Blend]:
         """The activation multiplied by each mask."""
         activation = self.raw.astype(np.float32)
         nothing = 0 if self._quantization is None else self._quantization.zero
-        return Perturbation(activation, np.full_like(activation, nothing), mask, feeds)
+        return activation, Blend(mask, feeds, np.full_like(activation, nothing))
 
     def head(self, batching: Batching, x: Array, score: str) -> Part:
         """The part of the model behind the layer; `x` is the sample.

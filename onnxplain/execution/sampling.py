@@ -53,12 +53,6 @@ class Original:
         assert self.at is not None, "the method looks at no layer"
         return self.at
 
-    @property
-    def change(self) -> FloatArray:
-        """S(x) − S(x'), (targets, 1)."""
-        change: FloatArray = self.score - self.absent
-        return change
-
     def of(self, targets: Sequence[int]) -> Original:
         """The same, for some of the targets."""
         some = list(targets)

@@ -13,7 +13,7 @@ from onnxplain.execution.points import TARGETS_AT_ONCE, target_chunks
 from onnxplain.execution.sample import Sample
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.formulas.numpy_namespace import NUMPY
-from onnxplain.methods.base import AdaptiveMethod, Maps, Method, SampledMethod, Sums
+from onnxplain.methods.base import AdaptiveMethod, Maps, Method, SampledMethod
 from onnxplain.tensors import Array
 
 MOST_BYTES = 2**28
@@ -28,7 +28,6 @@ def explain_by_samples(method: Method, sample: Sample) -> Maps:
 
     Raises:
         MapError: a score or a gradient of a changed sample is not finite, or there is no map.
-        OptionError: an option does not fit the sample.
     """
     if isinstance(method, AdaptiveMethod):
         return method.maps(sample)
@@ -49,32 +48,31 @@ def _run(
 ) -> tuple[list[Maps], Counter[str]]:
     """The maps of originals that share their changed samples, and the passes that they take."""
     samplings, before = method.sampling(originals[0]), Counter(sample.spent)
+    facts = {name: fact for sampling in samplings for name, fact in sampling.facts.items()}
     references = [x for sampling in samplings for x in sampling.references]
     if references:
         absent = np.mean([sample.scores_of(x) for x in references], axis=0)
         originals = [replace(own, absent=absent[:, None]) for own in originals]
-    targets: Sequence[int] = range(len(sample.scores))
+    targets = list(range(len(sample.scores)))
     values = [np.empty((len(targets), *own.shape), np.float32) for own in originals]
-    told: list[list[dict[str, Any]]] = [[{} for _ in targets] for _ in originals]
-    facts = {name: fact for sampling in samplings for name, fact in sampling.facts.items()}
+    told: list[list[dict[str, Any]]] = [[{}] * len(targets) for _ in originals]
     while targets:
         finer: dict[int, SampledMethod] = {}
         for place, target, found in _found(method, samplings, sample, originals, targets):
-            change = float(originals[place].change[target, 0])
-            values[place][target] = originals[place].laid_out(found)
+            original = originals[place]
+            change = float(original.score[target, 0] - original.absent[target, 0])
+            values[place][target] = original.laid_out(found)
             told[place][target] = method.told(found, change)
-            again = method.finer(found, change)
-            if again is not None:
+            if again := method.finer(found, change):
                 finer[target] = again
         targets = list(finer)
         if targets:
             method = finer[targets[0]]
             samplings = method.sampling(originals[0])
-    maps = [Maps(own, facts, each) for own, each in zip(values, told, strict=True)]
     spent = sample.spent - before
     if "forward_passes" in spent:
         spent["forward_passes"] += 1  # that of the sample itself
-    return maps, spent
+    return [Maps(own, facts, each) for own, each in zip(values, told, strict=True)], spent
 
 
 def _found(
@@ -94,17 +92,11 @@ def _found(
         sums: dict[tuple[int, ...], dict[str, Array]] = {}
         for sampling in samplings:
             for place, rows, found in sample.found(sampling, method.wants, some):
+                own = sums.setdefault((place, *rows), {})
                 terms = method.terms(NUMPY, originals[place].of(rows), *found)
-                _add(sums.setdefault((place, *rows), {}), terms)
+                for name, term in terms.items():
+                    own[name] = np.add(own.get(name, 0.0), term, dtype=np.float64)
         for (place, *rows), own in sums.items():
             values = method.map(NUMPY, originals[place].of(rows), own)
             yield from ((place, *pair) for pair in zip(rows, values, strict=True))
-        del sums  # before those of the next targets are made
-
-
-def _add(sums: dict[str, Array], terms: Sums) -> None:
-    for name, term in terms.items():
-        if name in sums:
-            sums[name] += term
-        else:
-            sums[name] = np.asarray(term, np.float64)
+        del sums, own  # before those of the next targets are made

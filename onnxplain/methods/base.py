@@ -290,11 +290,7 @@ class AdaptiveMethod(Method):
 
     @abstractmethod
     def maps(self, subject: Subject) -> Maps:
-        """Explain one sample, for all of its targets at once.
-
-        Raises:
-            OptionError: an option does not fit the sample.
-        """
+        """Explain one sample, for all of its targets at once."""
 
 
 @dataclass(frozen=True, kw_only=True)

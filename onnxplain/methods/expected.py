@@ -45,12 +45,20 @@ class ExpectedGradients(CompleteMethod):
         """See `Method`."""
         if self.samples < 1 or self.seed < 0:
             raise OptionError(f"{self.name} takes samples >= 1 and seed >= 0.")
-        self._starts(scene.x)
+        if not isinstance(self.baselines, np.ndarray):
+            raise OptionError(
+                f"{self.name} needs baselines: pictures on the command line (--baselines FOLDER), "
+                "an array of samples as the model takes them in Python."
+            )
+        if self.baselines.shape[1:] != scene.x.shape[1:]:
+            raise OptionError(
+                f"The baselines have the shape {self.baselines.shape[1:]} each, and the model's "
+                f"input has {scene.x.shape[1:]}."
+            )
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
         """Points between the sample and the baselines that are drawn."""
-        x = original.scene.x
-        starts = self._starts(x)
+        x, starts = original.scene.x, np.asarray(self.baselines)
         random = np.random.default_rng(self.seed)
         drawn = random.integers(len(starts), size=self.samples)
         shares = random.random((self.samples, *[1] * (x.ndim - 1)), np.float32)
@@ -70,16 +78,3 @@ class ExpectedGradients(CompleteMethod):
     def told(self, values: Array, change: float) -> dict[str, Any]:
         """See `SampledMethod`."""
         return completeness(values, change, "take more samples")
-
-    def _starts(self, x: FloatArray) -> FloatArray:
-        if not isinstance(self.baselines, np.ndarray):
-            raise OptionError(
-                f"{self.name} needs baselines: pictures on the command line (--baselines FOLDER), "
-                "an array of samples as the model takes them in Python."
-            )
-        if self.baselines.shape[1:] != x.shape[1:]:
-            raise OptionError(
-                f"The baselines have the shape {self.baselines.shape[1:]} each, and the model's "
-                f"input has {x.shape[1:]}."
-            )
-        return self.baselines

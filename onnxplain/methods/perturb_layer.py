@@ -15,7 +15,7 @@ from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.execution.subject import Anatomy
 from onnxplain.execution.wants import SampleScores, SampleWeights, Want
 from onnxplain.formulas.namespace import Namespace, relu
-from onnxplain.methods.base import SampledMethod, Sums
+from onnxplain.methods.base import LayerMethod, SampledMethod, Sums
 from onnxplain.methods.layer_maps import LayerMapsMethod, one_of_each
 from onnxplain.transforms.masks import Erase, Keep, box_feeds
 
@@ -68,10 +68,27 @@ class AblationCAM(LayerMapsMethod, SampledMethod):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellMethod(SampledMethod):
-    """A method whose map is the score that each cell of a layer has."""
+class CellMethod(LayerMethod, SampledMethod):
+    """A method whose map is the score that each cell of a layer has.
+
+    Its layers have an `axis` of a kind; `needs` says what that means, and what to do without.
+    """
 
     wants: ClassVar[Sequence[Want]] = (SampleScores(), SampleWeights())
+    axis: ClassVar[str]
+    needs: ClassVar[str]
+
+    def layers(self, anatomy: Anatomy) -> Sequence[Layer]:
+        """See `Method`.
+
+        Raises:
+            LayerError: there is no such layer, or one has not the axis.
+        """
+        layers = super().layers(anatomy)
+        for layer in layers:
+            if self.axis not in layer.layout.axes:
+                raise LayerError(f"{self.name} needs a layer {self.needs.format(layer.tensor)}.")
+        return layers
 
     def terms(self, xp: Namespace, original: Original, score: Any, cell: Any) -> Sums:
         """See `SampledMethod`; `cell` is 1 at that of each sample, else 0."""
@@ -79,7 +96,7 @@ class CellMethod(SampledMethod):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReciproCAM(LayerMapsMethod, CellMethod):
+class ReciproCAM(CellMethod, LayerMapsMethod):
     """The score when only one cell of the activation is kept and the others are zero.
 
     Byun and Lee, "Recipro-CAM: Fast gradient-free visual explanations for convolutional neural
@@ -90,21 +107,11 @@ class ReciproCAM(LayerMapsMethod, CellMethod):
     summary: ClassVar[str] = "the score of each cell of the layer on its own"
     paper: ClassVar[str] = "Byun 2022"
     cost: ClassVar[str] = "1 + one head pass per cell"
-
-    def layers(self, anatomy: Anatomy) -> Sequence[Layer]:
-        """The layers that the user named.
-
-        Raises:
-            LayerError: one holds tokens, not rows and columns.
-        """
-        layers = super().layers(anatomy)
-        for layer in layers:
-            if "H" not in layer.layout.axes:
-                raise LayerError(
-                    f"reciprocam needs a layer with rows and columns, and {layer.tensor!r} "
-                    "holds a transformer's tokens; use vit_reciprocam, which is made for them."
-                )
-        return layers
+    axis: ClassVar[str] = "H"
+    needs: ClassVar[str] = (
+        "with rows and columns, and {!r} holds a transformer's tokens; use vit_reciprocam, which "
+        "is made for them"
+    )
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
         """The layer with one cell kept."""

@@ -8,14 +8,13 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from onnxplain.analysis.layers import Layer
-from onnxplain.errors import LayerError, OptionError
+from onnxplain.errors import OptionError
 from onnxplain.execution.points import LayerMasks
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.execution.subject import Anatomy
 from onnxplain.execution.wants import Attention, AttentionGradients, TokensRead, Want
 from onnxplain.formulas.namespace import Namespace, relu
-from onnxplain.methods.base import LayerMethod, Passes, SinglePassMethod
+from onnxplain.methods.base import Passes, SinglePassMethod
 from onnxplain.methods.layer_maps import one_of_each
 from onnxplain.methods.options import Option, Score, Switch, WholeOrNone
 from onnxplain.methods.perturb_layer import CellMethod
@@ -119,7 +118,7 @@ class LeGrad(AttentionMethod):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViTReciproCAM(LayerMethod, CellMethod):
+class ViTReciproCAM(CellMethod):
     """The score when only one patch token of the layer is kept, with the class token.
 
     The other patch tokens are zero. With `neighbours` the eight around the kept one are too, all
@@ -133,25 +132,15 @@ class ViTReciproCAM(LayerMethod, CellMethod):
     summary: ClassVar[str] = "the score of each patch token with the class token"
     paper: ClassVar[str] = "Byun 2022"
     cost: ClassVar[str] = "1 + one head pass per token"
+    axis: ClassVar[str] = "T"
+    needs: ClassVar[str] = (
+        "that holds a transformer's tokens, and {!r} has rows and columns; use reciprocam"
+    )
 
     score: Score = "probability"
     neighbours: Annotated[
         Switch, Option("", "Keep the tokens around a token too, in vit_reciprocam.")
     ] = True
-
-    def layers(self, anatomy: Anatomy) -> Sequence[Layer]:
-        """The layer that the user named, or the last one with a grid.
-
-        Raises:
-            LayerError: it does not hold tokens.
-        """
-        (layer,) = super().layers(anatomy)
-        if "T" not in layer.layout.axes:
-            raise LayerError(
-                f"vit_reciprocam needs a layer that holds a transformer's tokens, and "
-                f"{layer.tensor!r} has rows and columns; use reciprocam."
-            )
-        return [layer]
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
         """The layer with the tokens around one place kept."""
