@@ -70,7 +70,7 @@ class ExpectedGradients(CompleteMethod):
         return [
             Sampling(
                 Given(self.samples, points),
-                lambda part: (x - starts[drawn[part]]) / self.samples,
+                lambda part: (x - starts[drawn[part]]) / np.float64(self.samples),
                 [start[None] for start in starts],
             )
         ]

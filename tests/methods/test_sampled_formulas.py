@@ -4,11 +4,13 @@ S_t(x) = Σ w_t x³, with the gradient 3 w_t x². The layer that is looked at is
 samples are reduced by a few lines here, in place of the package's own runs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from formulas.nodes import from_nodes, wide
 from methods.masks import flat, masks_of
 from numpy.testing import assert_allclose
 from references.perturbation import scorecam as reference_scorecam
@@ -67,25 +69,34 @@ def found(
     return given
 
 
-def computed(method: SampledMethod, x: Array, layer: Layer, size: int) -> Array:
-    """The formula's map of all changed samples, `size` of them at a time."""
-    planes = x[0] if layer.layout.axes == "NCHW" else x[0, 1:].T
+def prepared(name: str) -> tuple[SampledMethod, Original, Sequence[Sampling]]:
+    """A method, the sample that it explains, and how that is changed."""
+    method = make_method(name, OPTIONS[name])
+    assert isinstance(method, SampledMethod)
+    x, layout, planes = X, Layout("NCHW", (4, 5)), X[0]
+    if name == "vit_reciprocam":
+        x, layout, planes = TOKENS, Layout("NTC", (2, 3), prefix=1), TOKENS[0, 1:].T
+    layer = Layer("a", "a", "Relu", x.shape, layout, whole=True)
     at = (layer, planes.reshape(len(planes), -1).astype(np.float64))
     scene = Scene(x, 1, tuple(range(2, x.ndim)), None)
-    original = Original(scene, scores(x), 0 * scores(x), at if hasattr(method, "layer") else None)
-    samplings = method.sampling(original)
+    known = Original(scene, scores(x), 0 * scores(x), at if hasattr(method, "layer") else None)
+    samplings = method.sampling(known)
     absent = [scores(start) for sampling in samplings for start in sampling.references]
-    if absent:
-        original = Original(scene, original.score, np.mean(absent, axis=0), original.at)
+    return method, replace(known, absent=np.mean(absent or [0 * scores(x)], axis=0)), samplings
+
+
+def computed(name: str, size: int) -> Array:
+    """The formula's map of all changed samples, `size` of them at a time."""
+    method, original, samplings = prepared(name)
     sums: dict[str, Any] = {}
     for sampling in samplings:
-        points, masks = changed(sampling, x)
+        points, masks = changed(sampling, original.scene.x)
         for start in range(0, len(points), size):
             part = slice(start, min(start + size, len(points)))
             given = found(sampling, points, masks, part)
             wanted = [given[type(want)] for want in method.wants]
-            for name, term in method.terms(NUMPY, original, *wanted).items():
-                sums[name] = sums.get(name, 0) + term
+            for term_name, term in method.terms(NUMPY, original, *wanted).items():
+                sums[term_name] = sums.get(term_name, 0) + term
     return method.map(NUMPY, original, sums)
 
 
@@ -190,16 +201,27 @@ SAMPLED = [kind.name for kind in METHODS.values() if issubclass(kind, SampledMet
 @pytest.mark.parametrize("size", [1, 4, 100])
 @pytest.mark.parametrize("name", SAMPLED)
 def test_the_formula_gives_the_closed_form_in_batches_of_any_size(name: str, size: int) -> None:
-    x, layout = (X, Layout("NCHW", (4, 5)))
-    if name == "vit_reciprocam":
-        x, layout = TOKENS, Layout("NTC", (2, 3), prefix=1)
-    method = make_method(name, OPTIONS[name])
-    assert isinstance(method, SampledMethod)
-    layer = Layer("a", "a", "Relu", x.shape, layout, whole=True)
-    values, expected = computed(method, x, layer, size), EXPECTED[name]()
+    values, expected = computed(name, size), EXPECTED[name]()
     assert values.dtype == np.float64
     # Points, shares and masks are made in float32.
     assert_allclose(values.reshape(expected.shape), expected, atol=2e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_nodes_give_what_numpy_gives(name: str) -> None:
+    method, original, (sampling, *_) = prepared(name)
+    points, masks = changed(sampling, original.scene.x)
+    given = found(sampling, points, masks, slice(0, len(points)))
+    layer, activation = original.at or (None, np.ones((1, 1)))
+
+    def both(xp: Any, score: Any, absent: Any, a: Any, *wanted: Any) -> dict[str, Any]:
+        own = replace(original, score=score, absent=absent, at=layer and (layer, a))
+        return {"map": method.map(xp, own, method.terms(xp, own, *wanted))}
+
+    arrays = [original.score, original.absent, activation]
+    arrays += [wide(given[type(want)]) for want in method.wants]
+    expected, written = both(NUMPY, *arrays)["map"], from_nodes(both, *arrays)["map"]
+    assert_allclose(written, expected, atol=5e-6 * np.abs(expected).max())
 
 
 def test_a_small_variance_survives_a_large_mean() -> None:
