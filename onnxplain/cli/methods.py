@@ -39,7 +39,7 @@ def _describe(kind: type[Method]) -> dict[str, Any]:
     return {
         "name": kind.name,
         "summary": kind.summary,
-        "needs_layer": kind.look_at is not Method.look_at,
+        "needs_layer": kind.layers is not Method.layers,
         "needs_gradient": kind.needs_gradient,
         "cost": kind.cost,
         "score": score,

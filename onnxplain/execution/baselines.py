@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -45,9 +45,28 @@ class Scene:
         return (0, self.channels, *self.spatial)
 
     @property
-    def smooth(self) -> bool:
-        """Whether neighbours along the spatial axes belong together."""
+    def has_spatial_axes(self) -> bool:
+        """Whether neighbours along `spatial` belong together; else it is every axis but the batch.
+
+        They need not in a row of features.
+        """
         return self.channels is not None
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """The sizes along `spatial`."""
+        return tuple(self.x.shape[axis] for axis in self.spatial)
+
+    def baseline(self, spec: BaselineSpec, seed: int = 0) -> FloatArray:
+        """What "absent" looks like, of the shape of `x`; `seed` is for a random one."""
+        return make_baseline(spec, replace(self, seed=seed))
+
+    def broadcast_to_input(self, maps: Array) -> FloatArray:
+        """Maps over `spatial`, (targets, ...), in the shape of the input."""
+        shape = [n if i in self.spatial else 1 for i, n in enumerate(self.x.shape)]
+        placed = maps.reshape(len(maps), *shape[1:]).astype(np.float32)
+        full = (len(maps), *self.x.shape[1:])
+        return np.ascontiguousarray(np.broadcast_to(placed, full))
 
 
 def make_baseline(spec: BaselineSpec, scene: Scene) -> FloatArray:

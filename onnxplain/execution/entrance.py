@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 
-from onnxplain.execution.points import Blend, Following, Points
+from onnxplain.execution.points import Blend, Points
 from onnxplain.execution.runner import Runner, fill
 from onnxplain.model.model import Model
 from onnxplain.runtime.session import Session
@@ -22,7 +22,8 @@ class Entrance:
         self._x = x
         self._points = points
         self._exact = exact
-        self.form = _form(x, points)
+        self.form: Hashable = (points.mask, x.shape) if isinstance(points, Blend) else None
+        """What tells models from one another that points enter in different ways."""
 
     def entered(self, model: Model, outputs: Sequence[str]) -> Model:
         """The part of the model that leads to `outputs`, with the points' way into it."""
@@ -44,15 +45,4 @@ class Entrance:
             named = self._points.feeds.items()
             return {PREFIX + name: fill(array[part], size) for name, array in named}
         spec = self._runner.spec
-        if isinstance(self._points, Following):
-            samples = {spec.name: self._points.make()}
-        else:
-            samples = {spec.name: self._points.make(part)}
-        return {name: fill(value.astype(spec.dtype), size) for name, value in samples.items()}
-
-
-def _form(x: FloatArray, points: Points) -> Hashable:
-    """What tells models from one another that points enter in different ways."""
-    if isinstance(points, Blend):
-        return points.mask, x.shape
-    return None
+        return {spec.name: fill(self._points.make(part).astype(spec.dtype), size)}

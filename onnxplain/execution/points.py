@@ -1,10 +1,11 @@
-"""Where a method wants gradients: points of the input space near a sample."""
+"""Changed samples: points of the input space near a sample, and masks of a layer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from onnxplain.analysis.layers import Layer
 from onnxplain.tensors import Array, FloatArray
 from onnxplain.transforms.masks import Mask
 
@@ -21,15 +22,14 @@ class Given:
 
 
 @dataclass(frozen=True, eq=False)
-class Blend:
-    """`mask * x + (1 - mask) * baseline` for each mask that `feeds` describes.
+class _Masks:
+    """Masks that `feeds` describe.
 
     They are made inside the graph: only the feeds travel to the device for each batch.
     """
 
     mask: Mask
     feeds: Mapping[str, Array]
-    baseline: FloatArray
 
     @property
     def count(self) -> int:
@@ -38,17 +38,24 @@ class Blend:
 
 
 @dataclass(frozen=True, eq=False)
-class Following:
-    """`count` points of which each depends on what was found at the one before.
+class Blend(_Masks):
+    """`mask * x + (1 - mask) * baseline` for each of the masks."""
 
-    `make()` gives the next one, (1, ...), after that was seen.
-    """
-
-    count: int
-    make: Callable[[], FloatArray]
+    baseline: FloatArray
 
 
-Points = Given | Blend | Following
+@dataclass(frozen=True, eq=False)
+class LayerMasks(_Masks):
+    """The activation of the layer times each of the masks."""
+
+    layer: Layer
+
+
+class Following(Given):
+    """Points of which each is made after the one before was seen: it depends on what was found."""
+
+
+Points = Given | Blend
 
 PADDED = (1, 2, 3, 5, 8)
 """Numbers of targets that graphs are made for: a session for every number would be too many.

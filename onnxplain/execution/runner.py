@@ -10,6 +10,7 @@ import numpy as np
 
 from onnxplain.analysis.batch_axis import has_fixed_batch
 from onnxplain.errors import ModelError, OptionError
+from onnxplain.execution.points import Blend
 from onnxplain.model.model import Model
 from onnxplain.recent import Recent
 from onnxplain.runtime.batching import BatchSize, Fastest, Progress, in_batches, silent
@@ -20,7 +21,7 @@ from onnxplain.transforms.builder import PREFIX
 from onnxplain.transforms.dynamic_batch import make_batch_dynamic
 from onnxplain.transforms.extract import head, with_outputs
 from onnxplain.transforms.fixed_batch import with_batch
-from onnxplain.transforms.masks import BASELINE, Mask, X, masked
+from onnxplain.transforms.masks import BASELINE, X, masked
 
 _SESSIONS_KEPT = 8
 """A session holds a copy of the weights; pictures of many sizes would pile them up."""
@@ -54,21 +55,6 @@ class Part:
     spec: TensorSpec
     sides: Callable[[int], Mapping[str, Array]]
     exact: int | None
-
-
-@dataclass(frozen=True, eq=False)
-class Perturbation:
-    """One sample `x`, (1, ...), seen through each of the masks that `feeds` describes."""
-
-    x: FloatArray
-    baseline: FloatArray
-    mask: Mask
-    feeds: Mapping[str, Array]
-
-    @property
-    def count(self) -> int:
-        """Number of masks."""
-        return len(next(iter(self.feeds.values())))
 
 
 class Runner:
@@ -154,14 +140,14 @@ class Runner:
         return dict(zip(tensors, values, strict=True))
 
     def perturbed(
-        self, part: Part, change: Perturbation, outputs: Sequence[str]
+        self, part: Part, x: FloatArray, change: Blend, outputs: Sequence[str]
     ) -> Iterator[tuple[slice, list[Array]]]:
-        """Run `part` on each perturbed sample; `outputs` may hold `masking.MASK` too."""
-        key = (part.model, part.spec.name, change.mask, change.x.shape, tuple(outputs))
+        """Run `part` on `x`, (1, ...), seen through each mask; `outputs` may hold `MASK` too."""
+        key = (part.model, part.spec.name, change.mask, x.shape, tuple(outputs))
         session = self.session(
-            key, lambda: masked(part.model, part.spec, change.x.shape, change.mask, outputs)
+            key, lambda: masked(part.model, part.spec, x.shape, change.mask, outputs)
         )
-        fixed = {X: session.place(change.x), BASELINE: session.place(change.baseline)}
+        fixed = {X: session.place(x), BASELINE: session.place(change.baseline)}
 
         @functools.lru_cache(maxsize=2)
         def sides(size: int) -> Mapping[str, object]:

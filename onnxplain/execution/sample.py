@@ -1,38 +1,45 @@
-"""One sample of a model and its targets, as methods see them."""
+"""One sample of a model and its targets: what is computed of changed samples."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from onnxplain.analysis.layers import Layer
 from onnxplain.errors import MapError
 from onnxplain.execution.answers import Reading
-from onnxplain.execution.baselines import BaselineSpec, Scene, make_baseline
+from onnxplain.execution.baselines import Scene
 from onnxplain.execution.derivatives import Asked, Backward, Derivatives
-from onnxplain.execution.points import Points
-from onnxplain.execution.runner import Batching, Part, Perturbation, Runner
+from onnxplain.execution.points import Blend, Following, LayerMasks, Points, passes
+from onnxplain.execution.runner import Batching, Part, Runner
 from onnxplain.execution.sample_layer import SampleLayer
+from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.execution.scoring import Scored
-from onnxplain.execution.subject import Batch, Gradients
+from onnxplain.execution.wants import (
+    Activation,
+    FirstGradient,
+    InputGradient,
+    LayerGradient,
+    SampleScores,
+    SampleWeights,
+    Want,
+)
 from onnxplain.targets import Target
 from onnxplain.tensors import Array, FloatArray
-from onnxplain.transforms.masks import MASK, Mask
+from onnxplain.transforms.masks import MASK
 
-
-@dataclass(eq=False)
-class _Found:
-    """What a sample has found out when it was first asked, shared by its copies at other layers."""
-
-    batching: Batching | None = None
+Found = tuple[int, Sequence[int], list[Array]]
+"""What was wanted of some changed samples: at which place, for which targets, and the arrays."""
 
 
 class Sample:
-    """Implements `subject.Subject` on a `Runner`."""
+    """One sample, for which `found` computes what sampled methods want.
+
+    For adaptive methods it implements `subject.Subject`.
+    """
 
     def __init__(
         self,
@@ -48,140 +55,145 @@ class Sample:
 
         `layers` are those that the method looks at, with their activations for this sample.
         """
-        self.x = scene.x
-        self.spatial = scene.spatial
-        self.smooth = scene.channels is not None
+        self.scene = scene
         self.scores = reading.scores(answers, targets)[0]
+        self.spent = Counter(forward_passes=1)
         self._runner = runner
-        self._scene = scene
         self._reading = reading
         self._targets = targets
         self._answers = answers
         self._layers = [SampleLayer(runner, layer, raw) for layer, raw in layers]
-        self._place = 0
         self._derivatives = derivatives
-        self._found = _Found()
+        self._known_batching: Batching | None = None
 
     @property
-    def layers(self) -> Sequence[Layer]:
-        """See `Subject`."""
-        return [seen.layer for seen in self._layers]
+    def originals(self) -> Sequence[Original]:
+        """The sample at each layer, or at none; nothing is known of references."""
+        score = self.scores[:, None]
+        known = Original(self.scene, score, np.zeros_like(score))
+        if not self._layers:
+            return [known]
+        return [dataclasses.replace(known, at=(own.layer, own.cells)) for own in self._layers]
 
-    @property
-    def layer(self) -> Layer:
-        """See `Subject`."""
-        return self._at.layer
+    def found(
+        self, sampling: Sampling, wants: Sequence[Want], targets: Sequence[int]
+    ) -> Iterator[Found]:
+        """What is wanted of changed samples, some of them at a time.
 
-    def at(self, layer: Layer) -> Sample:
-        """See `Subject`."""
-        other = copy.copy(self)
-        other._place = self.layers.index(layer)
-        return other
-
-    def activation(self) -> FloatArray:
-        """See `Subject`."""
-        return np.asarray(self._at.activation[0])
-
-    def baseline(self, spec: BaselineSpec, seed: int = 0) -> FloatArray:
-        """See `Subject`."""
-        return make_baseline(spec, dataclasses.replace(self._scene, seed=seed))
+        Scores and masks are float32, for all `targets`, as (targets, b) and (b, places). Gradients
+        are float64, for one target, as (1, b, ...), and activations too; weights are (b, ...). The
+        place is that of the layer among those that the method looks at.
+        """
+        if any(want.per_target for want in wants):
+            return self._gradients_found(sampling, wants, targets)
+        return self._scores_found(sampling, wants, targets)
 
     def scores_of(self, x: FloatArray) -> FloatArray:
         """See `Subject`."""
+        self.spent["forward_passes"] += 1
         (values,) = self._runner.forward(x, [self._reading.tensor])
         scores: FloatArray = self._score(values)[0]
         return scores
 
-    def perturbed(
-        self,
-        mask: Mask,
-        feeds: Mapping[str, Array],
-        baseline: FloatArray,
-        *,
-        with_masks: bool = False,
-    ) -> Iterator[Batch]:
+    def perturbed(self, blend: Blend) -> FloatArray:
         """See `Subject`."""
-        part = self._runner.whole(self._batching())
-        return self._run(part, Perturbation(self.x, baseline, mask, feeds), with_masks)
+        self.spent["forward_passes"] += blend.count
+        runs = self._runner.perturbed(*self._change(blend), [self._reading.tensor])
+        return np.concatenate([self._score(values) for _, (values,) in runs])
 
-    def perturbed_layer(self, mask: Mask, feeds: Mapping[str, Array]) -> Iterator[Batch]:
-        """See `Subject`."""
-        head = self._at.head(self._batching(), self._model_input, self._reading.tensor)
-        return self._run(head, self._at.change(mask, feeds), with_masks=False)
-
-    def gradients(self, points: Points, targets: Sequence[int]) -> Iterator[Gradients]:
+    def gradients(self, points: Following, target: int) -> Iterator[tuple[float, FloatArray]]:
         """See `Subject`."""
         picture = self._runner.spec.name
-        for run in self._backward([picture], points, targets):
-            scores = self._score(run.answers)[:, targets].T
-            yield Gradients(run.part, scores, np.stack(run.gradients[picture]))
+        for run in self._backward([picture], points, [target]):
+            yield float(self._score(run.answers)[0, target]), run.gradients[picture][0]
 
-    def layer_gradients(
-        self, points: Points, targets: Sequence[int]
-    ) -> Iterator[Iterator[Gradients]]:
+    def channel_gradients(
+        self, channel: int, points: Following
+    ) -> Iterator[tuple[float, FloatArray]]:
         """See `Subject`."""
-        tensors = [seen.layer.tensor for seen in self._layers]
-        for run in self._backward(tensors, points, targets):
-            scores = self._score(run.answers)[:, targets].T
-            yield (seen.gradients(run, scores) for seen in self._layers)
-
-    def climb(self, channel: int, points: Points) -> Iterator[Gradients]:
-        """See `Subject`."""
-        at, picture = self._at, self._runner.spec.name
-        scored = at.channel(channel)
-        asked = Asked(scored, (picture,))
-        for run in self._derivatives.run(asked, self.x, points, self._batching):
+        (own,), picture = self._layers, self._runner.spec.name
+        asked = Asked(own.channel(channel), (picture,))
+        for run in self._derivatives.run(asked, self.scene.x, points, self._batching):
             check_finite(run.gradients)
-            means = at.real(run.answers)[:, channel].mean(axis=(1, 2))
-            yield Gradients(run.part, means[None], np.stack(run.gradients[picture]))
-
-    def spread(self, maps: Array) -> FloatArray:
-        """See `Subject`."""
-        shape = [n if i in self.spatial else 1 for i, n in enumerate(self.x.shape)]
-        full = (len(maps), *self.x.shape[1:])
-        placed = maps.reshape(len(maps), *shape[1:]).astype(np.float32)
-        return np.ascontiguousarray(np.broadcast_to(placed, full))
+            self.spent.update(passes(1, 1))
+            yield float(own.real(run.answers)[0, channel].mean()), run.gradients[picture][0]
 
     @property
     def how(self) -> str:
         """How changed samples were run, in words; empty as long as none were."""
-        return "" if self._found.batching is None else self._found.batching.how
-
-    @property
-    def _at(self) -> SampleLayer:
-        assert self._layers, "the method did not ask for a layer"
-        return self._layers[self._place]
+        return "" if self._known_batching is None else self._known_batching.how
 
     @property
     def _model_input(self) -> Array:
-        return self.x.astype(self._runner.spec.dtype)
+        return self.scene.x.astype(self._runner.spec.dtype)
 
     def _batching(self) -> Batching:
-        found = self._found
-        if found.batching is None:
-            found.batching = self._runner.batching(self._model_input, [self._reading.tensor])
-        return found.batching
+        if self._known_batching is None:
+            tensors = [self._reading.tensor]
+            self._known_batching = self._runner.batching(self._model_input, tensors)
+        return self._known_batching
 
-    def _scored(self, which: Sequence[int]) -> Scored:
-        """How some of the targets are scored."""
-        targets = [self._targets[i] for i in which]
-        return Scored(self._reading, self._answers.shape, targets)
+    def _scores_found(
+        self, sampling: Sampling, wants: Sequence[Want], targets: Sequence[int]
+    ) -> Iterator[Found]:
+        made = sampling.made
+        outputs = [self._reading.tensor, *([MASK] if sampling.weights is None else [])]
+        runs: Iterable[tuple[slice, list[Array]]] = [(slice(0, 0), [self._answers[:0]])]
+        if made.count:
+            runs = self._runner.perturbed(*self._change(made), outputs)
+        part_of_model = "head" if isinstance(made, LayerMasks) else "forward"
+        self.spent[f"{part_of_model}_passes"] += made.count
+        for part, (values, *masks) in runs:
+            given = _weights(sampling, part)
+            given[SampleScores] = self._score(values)[:, targets].T
+            for mask in masks:
+                given[SampleWeights] = mask.reshape(len(mask), -1)
+            yield 0, targets, [given[type(want)] for want in wants]
+
+    def _gradients_found(
+        self, sampling: Sampling, wants: Sequence[Want], targets: Sequence[int]
+    ) -> Iterator[Found]:
+        layers = self._layers if any(want.at_layer for want in wants) else []
+        tensors = [own.layer.tensor for own in layers] or [self._runner.spec.name]
+        first: dict[int, Array] = {}
+        for run in self._backward(tensors, sampling.made, targets):
+            scores = self._score(run.answers)
+            for place, tensor in enumerate(tensors):
+                given = _weights(sampling, run.part)
+                if layers:
+                    real = layers[place].real(run.values[tensor])[None]
+                    given[Activation] = real.astype(np.float64)
+                for target, found in zip(targets, run.gradients[tensor], strict=True):
+                    slopes = layers[place].slopes(found) if layers else found
+                    gradient = slopes[None].astype(np.float64)
+                    given[SampleScores] = scores[:, [target]].T
+                    given[LayerGradient if layers else InputGradient] = gradient
+                    if FirstGradient() in wants:
+                        given[FirstGradient] = first.setdefault(target, gradient[:, :1].copy())
+                    yield place, [target], [given[type(want)] for want in wants]
+
+    def _change(self, made: Points | LayerMasks) -> tuple[Part, FloatArray, Blend]:
+        """What is run for masks of the input or of a layer, and how it is changed."""
+        batching = self._batching()
+        if isinstance(made, LayerMasks):
+            (own,) = (one for one in self._layers if one.layer == made.layer)
+            head = own.head(batching, self._model_input, self._reading.tensor)
+            return head, *own.change(made.mask, made.feeds)
+        assert isinstance(made, Blend), "scores are asked of masks alone"
+        return self._runner.whole(batching), self.scene.x, made
 
     def _backward(
-        self, by: Sequence[str], points: Points, which: Sequence[int]
+        self, by: Sequence[str], points: Points | LayerMasks, which: Sequence[int]
     ) -> Iterator[Backward]:
+        assert not isinstance(points, LayerMasks), "gradients are asked at points of the input"
         derivatives = self._derivatives
         derivatives.prove(self._reading.tensor, self._model_input, self._answers)
-        asked = Asked(self._scored(which), tuple(by))
-        for run in derivatives.run(asked, self.x, points, self._batching):
+        targets = [self._targets[i] for i in which]
+        asked = Asked(Scored(self._reading, self._answers.shape, targets), tuple(by))
+        for run in derivatives.run(asked, self.scene.x, points, self._batching):
             check_finite(run.gradients)
+            self.spent.update(passes(run.part.stop - run.part.start, len(targets)))
             yield run
-
-    def _run(self, part: Part, change: Perturbation, with_masks: bool) -> Iterator[Batch]:
-        outputs = [self._reading.tensor, *([MASK] if with_masks else [])]
-        for samples, results in self._runner.perturbed(part, change, outputs):
-            masks = results[1] if with_masks else None
-            yield Batch(samples, self._score(results[0]), masks)
 
     def _score(self, values: Array) -> FloatArray:
         """Scores (samples, targets).
@@ -196,6 +208,10 @@ class Sample:
                 "made: try another baseline or fill, or a float32 version of the model."
             )
         return scores
+
+
+def _weights(sampling: Sampling, part: slice) -> dict[type[Want], Array]:
+    return {} if sampling.weights is None else {SampleWeights: sampling.weights(part)}
 
 
 def check_finite(gradients: Mapping[str, Iterable[FloatArray]]) -> None:

@@ -11,10 +11,9 @@ from onnxplain.analysis.layers import Layer
 from onnxplain.analysis.layout import Layout
 from onnxplain.errors import LayerError
 from onnxplain.execution.answers import Reading
-from onnxplain.execution.derivatives import Backward
-from onnxplain.execution.runner import Batching, Part, Perturbation, Runner
+from onnxplain.execution.points import Blend
+from onnxplain.execution.runner import Batching, Part, Runner
 from onnxplain.execution.scoring import Scored
-from onnxplain.execution.subject import Gradients
 from onnxplain.model.constants import quantization
 from onnxplain.model.quantization import Quantization
 from onnxplain.targets import Mask
@@ -33,9 +32,10 @@ class SampleLayer:
         self.raw = raw
 
     @functools.cached_property
-    def activation(self) -> FloatArray:
-        """The activation as real numbers, (1, channels, rows, columns)."""
-        return self.real(self.raw)
+    def cells(self) -> Array:
+        """The activation as real numbers, (channels, cells), in float64."""
+        real = self.real(self.raw)[0]
+        return np.asarray(real.reshape(len(real), -1), np.float64)
 
     def real(self, raw: Array) -> FloatArray:
         """Values that the layer takes, (N, ...), as (N, channels, rows, columns)."""
@@ -50,12 +50,6 @@ class SampleLayer:
             gradient = gradient / np.float32(quantised.scale)
         return channels_first(gradient, self.layer.layout)
 
-    def gradients(self, run: Backward, scores: FloatArray) -> Gradients:
-        """What a backward run found at the layer; `scores` are (targets, points)."""
-        tensor = self.layer.tensor
-        values = np.stack([self.slopes(own) for own in run.gradients[tensor]])
-        return Gradients(run.part, scores, values, self.real(run.values[tensor]))
-
     def channel(self, channel: int) -> Scored:
         """The mean of a channel, as the score of a target."""
         layout, shape = self.layer.layout, (1, *self.layer.shape[1:])
@@ -66,11 +60,11 @@ class SampleLayer:
         reading = Reading(self.layer.tensor, "logit", "none", quantization=self._quantization)
         return Scored(reading, shape, [Mask(weights[0], f"channel {channel}")])
 
-    def change(self, mask: masks.Mask, feeds: Mapping[str, Array]) -> Perturbation:
+    def change(self, mask: masks.Mask, feeds: Mapping[str, Array]) -> tuple[FloatArray, Blend]:
         """The activation multiplied by each mask."""
         activation = self.raw.astype(np.float32)
         nothing = 0 if self._quantization is None else self._quantization.zero
-        return Perturbation(activation, np.full_like(activation, nothing), mask, feeds)
+        return activation, Blend(mask, feeds, np.full_like(activation, nothing))
 
     def head(self, batching: Batching, x: Array, score: str) -> Part:
         """The part of the model behind the layer; `x` is the sample.

@@ -1,6 +1,7 @@
 """What a formula may want of a sample and of its targets.
 
-A want is a description; `execution.finished` says how each becomes tensors of a graph.
+A want is a description; `execution.finished` says how each becomes tensors of a graph, and
+`execution.sample` how those of changed samples are computed.
 """
 
 from __future__ import annotations
@@ -136,3 +137,23 @@ class AttentionGradients(Want):
 
     per_target: ClassVar[bool] = True
     on_tokens: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class SampleScores(Want):
+    """The scores of changed samples, (targets, samples)."""
+
+
+@dataclass(frozen=True)
+class SampleWeights(Want):
+    """What changed samples count with, (samples, ...), as `execution.sampling.Sampling` says.
+
+    By default, the masks that they are seen through, (samples, places).
+    """
+
+
+@dataclass(frozen=True)
+class FirstGradient(Want):
+    """The gradient at the first of all changed samples, (1, 1, ...) of the shape of the input."""
+
+    per_target: ClassVar[bool] = True

@@ -68,7 +68,7 @@ class Explaining:
 
     def _explanation(self, place: int, taken: TakenPicture, result: Result) -> Explanation:
         method, values = self.method, result.maps.values[place]
-        told, shown = result.maps.about(place), self.method.shows
+        told, shown = result.maps.about(place), self.method.fixed_target
         heat = method.heat(values, self.samples.spatial(taken.x))
         target = ExplainedTarget(shown) if shown else result.targets[place].described
         named = f"{method.name} for {target.name}"

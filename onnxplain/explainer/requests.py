@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import ParamSpec, TypeVar, cast
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
@@ -21,10 +21,11 @@ from onnxplain.execution.runner import Runner
 from onnxplain.execution.sample import Sample
 from onnxplain.execution.samples import Samples
 from onnxplain.execution.scoring import Scored
+from onnxplain.explainer.sampled import explain_by_samples
 from onnxplain.explainer.single_pass import Explained, Pass, SinglePass
 from onnxplain.images.geometry import Placement
 from onnxplain.images.labels import Labels
-from onnxplain.methods.base import Computed, Maps, Method, SampledMethod, SinglePassMethod
+from onnxplain.methods.base import Computed, Maps, Method, SinglePassMethod
 from onnxplain.recent import Recent
 from onnxplain.targets import Answered, NoClass, Target, TargetSpec, resolve
 from onnxplain.targets.kinds import is_one_number_per_class
@@ -138,7 +139,7 @@ class ExplainedModel:
                 yield from self._in_one_pass(group, method)
             else:
                 for one in group:
-                    yield self._attempt(one, cast(SampledMethod, method))
+                    yield attempted(self._sampled, one, method)
 
     def _in_one_pass(
         self, asked: Sequence[Request], method: SinglePassMethod
@@ -184,7 +185,7 @@ class ExplainedModel:
         """What is known of a sample before it is run."""
         self._runner.others = dict(asked.others)
         anatomy, reading = self.anatomy(asked.x), self._reading(asked)
-        layers, scene = method.look_at(anatomy), self._samples.scene(asked.x)
+        layers, scene = method.layers(anatomy), self._samples.scene(asked.x)
         method.check(scene)
         method.check_model(anatomy)
         shape = anatomy.shapes.get(reading.tensor)
@@ -220,14 +221,11 @@ class ExplainedModel:
         maps = method.collected(computed, scores, ready.layers, anatomy)
         return self._result(asked, reading, targets, scores, ready.layers, maps, "")
 
-    def _attempt(self, asked: Request, method: SampledMethod) -> Result | OnnxplainError:
-        return attempted(self._sampled, asked, method)
-
-    def _sampled(self, asked: Request, method: SampledMethod) -> Result:
+    def _sampled(self, asked: Request, method: Method) -> Result:
         """Explain a sample by many that are made from it."""
         self._runner.others = dict(asked.others)
         anatomy, reading = self.anatomy(asked.x), self._reading(asked)
-        layers = method.look_at(anatomy)
+        layers = method.layers(anatomy)
         method.check(self._samples.scene(asked.x))
         wanted = [reading.tensor, *(layer.tensor for layer in layers)]
         found = self._runner.forward(asked.x, wanted)
@@ -243,7 +241,7 @@ class ExplainedModel:
             self._derivatives,
         )
         self._scores(asked, reading, targets, found[0])
-        maps = method.maps(sample)
+        maps = explain_by_samples(method, sample)
         return self._result(asked, reading, targets, sample.scores, layers, maps, sample.how)
 
     def _scores(

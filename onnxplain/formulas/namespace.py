@@ -82,6 +82,11 @@ def relu(xp: Namespace, a: Any) -> Any:
     return xp.maximum(a, 0.0)
 
 
+def over_samples(xp: Namespace, a: Any) -> Any:
+    """The sum over changed samples, (N, ...) from (N, samples, ...)."""
+    return xp.sum(a, axis=1 - len(a.shape))
+
+
 def quotient(xp: Namespace, a: Any, b: Any) -> Any:
     """A / b, and 0 where b is 0."""
     zero = b == 0

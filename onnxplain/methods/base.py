@@ -1,9 +1,9 @@
-"""What a method is: what it wants of a sample, and a formula."""
+"""The three kinds of methods: of a single pass, of changed samples, and adaptive ones."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -13,7 +13,8 @@ from onnxplain.analysis.layers import Layer
 from onnxplain.errors import LayerError, OptionError
 from onnxplain.execution.baselines import BaselineSpec, Scene
 from onnxplain.execution.points import passes
-from onnxplain.execution.subject import Anatomy, Batch, Subject
+from onnxplain.execution.sampling import Original, Sampling
+from onnxplain.execution.subject import Anatomy, Subject
 from onnxplain.execution.wants import ClassWeights, Want
 from onnxplain.formulas.namespace import Namespace
 from onnxplain.methods.options import LayerName, Score, options_of
@@ -83,7 +84,7 @@ class Method(ABC):
 
     @property
     def finds_layer(self) -> bool:
-        """Whether the layer is chosen by itself."""
+        """Whether the layer is chosen automatically."""
         return False
 
     def check(self, scene: Scene) -> None:  # noqa: B027 - most need no more
@@ -93,23 +94,31 @@ class Method(ABC):
             OptionError: an option is out of its range, or does not fit the sample.
         """
 
-    @abstractmethod
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
         """One target's values as a map of rows and columns, before any rescaling.
 
-        `spatial` are the axes of rows and columns in the model's input.
+        They may be such a map already. `spatial` are the axes of rows and columns in the model's
+        input.
         """
+        return values
 
-    def look_at(self, anatomy: Anatomy) -> Sequence[Layer]:
+    def layers(self, anatomy: Anatomy) -> Sequence[Layer]:
         """The layers whose activations the method needs."""
         return ()
+
+    def joined(
+        self, maps: Sequence[Maps], layers: Sequence[Layer], shared: Mapping[str, Any]
+    ) -> Maps:
+        """One result made of the maps at each layer; `shared` diagnostics hold for all of them."""
+        (only,) = maps
+        return Maps(only.values, {**only.diagnostics, **shared}, only.each)
 
     def sheet(self, values: FloatArray) -> FloatArray | None:
         """Maps (maps, rows, columns) to draw as a contact sheet in place of the heatmap."""
         return None
 
     @property
-    def shows(self) -> str | None:
+    def fixed_target(self) -> str | None:
         """What a map shows in place of the target."""
         return None
 
@@ -202,11 +211,6 @@ class SinglePassMethod(Method):
         ]
         return self.joined(maps, layers, spent)
 
-    def joined(self, maps: Sequence[Maps], layers: Sequence[Layer], shared: Passes) -> Maps:
-        """One result made of the maps at each layer; `shared` holds for all of them."""
-        (only,) = maps
-        return Maps(only.values, {**only.diagnostics, **shared}, only.each)
-
     def _each(
         self, values: FloatArray, report: Mapping[str, FloatArray], scores: FloatArray
     ) -> list[dict[str, Any]]:
@@ -226,9 +230,63 @@ Passes = Mapping[str, int]
 """Forward and backward passes of the whole model."""
 
 
+Sums = Mapping[str, Any]
+"""Sums over changed samples by name, (N, ...) for N targets."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SampledMethod(Method):
-    """A method that asks about many samples made from the one that is explained."""
+    """A method whose map is a formula of the scores or gradients of changed samples.
+
+    `sampling` says how they are made, and `wants` what is read of them. `terms` reduces that of one
+    batch of them; what it gives is added up in float64, and `map` makes the map of the sums. All
+    formulas hold for N targets at once.
+    """
+
+    @property
+    @abstractmethod
+    def wants(self) -> Sequence[Want]:
+        """What `terms` is given of some changed samples, in this order."""
+
+    @abstractmethod
+    def sampling(self, original: Original) -> Sequence[Sampling]:
+        """The changed samples, which are run one sampling after the other.
+
+        They are for the map at the layer of `original`, or, where a want is of the layer, for those
+        at all layers that the method looks at.
+
+        Raises:
+            MapError: there is no map of such a sample.
+        """
+
+    @abstractmethod
+    def terms(self, xp: Namespace, original: Original, *found: Any) -> Sums:
+        """What some changed samples add to each sum, (N, ...); nothing where there are none."""
+
+    def map(self, xp: Namespace, original: Original, sums: Sums) -> Any:
+        """The map of the sums over all samples, (N, ...); by default the only sum.
+
+        It has a value for each element of the input, each place along its spatial axes, or each
+        cell of the layer's grid.
+        """
+        (only,) = sums.values()
+        return only
+
+    def told(self, values: FloatArray, change: float) -> dict[str, Any]:
+        """Diagnostics of one target's map, and sentences under "warnings".
+
+        `change` is S(x) − S(x'), the score of the sample less the mean one of the references.
+        """
+        return {}
+
+    def finer(self, values: FloatArray, change: float) -> SampledMethod | None:
+        """The method to repeat with for a target of which these values are not good enough."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptiveMethod(Method):
+    """A method that chooses what to ask of a sample by what it has found so far."""
 
     @abstractmethod
     def maps(self, subject: Subject) -> Maps:
@@ -246,24 +304,24 @@ class LayerMethod(Method):
         """Unless the user named one."""
         return self.layer == "auto"
 
-    def look_at(self, anatomy: Anatomy) -> Sequence[Layer]:
+    def layers(self, anatomy: Anatomy) -> Sequence[Layer]:
         """The layer that the user named, or the last one with a grid."""
         return [one_layer(anatomy, self.layer, self.name)]
-
-    def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
-        """The values are such a map already."""
-        return values
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputMethod(Method):
-    """A method whose values have the shape of the model's input."""
+    """A method whose values have the shape of the model's input.
+
+    The heatmap is one channel's share: windows and masks cover every channel alike.
+    """
+
+    over_channels: ClassVar[Callable[..., Any]] = staticmethod(np.mean)
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
-        """One channel's share: windows and masks cover every channel alike."""
+        """See `Method`."""
         rest = tuple(i for i in range(values.ndim) if i + 1 not in spatial)
-        shared: FloatArray = values.mean(axis=rest)
-        return shared
+        return np.asarray(self.over_channels(values, axis=rest))
 
 
 def one_layer(anatomy: Anatomy, name: str, method: str) -> Layer:
@@ -282,13 +340,8 @@ def one_layer(anatomy: Anatomy, name: str, method: str) -> Layer:
         raise
 
 
-def collect(batches: Iterable[Batch]) -> FloatArray:
-    """The scores of all batches, (samples, targets)."""
-    return np.concatenate([batch.scores for batch in batches])
-
-
 def rows_and_columns(
-    method: str, scene: Scene | Subject, instead: str = "occlusion with fill zeros"
+    method: str, scene: Scene, instead: str = "occlusion with fill zeros"
 ) -> tuple[int, int]:
     """The input's axes of rows and columns.
 
@@ -297,7 +350,7 @@ def rows_and_columns(
     Raises:
         OptionError: the input is no picture.
     """
-    if not scene.smooth or len(scene.spatial) != 2:
+    if not scene.has_spatial_axes or len(scene.spatial) != 2:
         raise OptionError(
             f"{method} needs an input with rows and columns, and this one has the shape "
             f"{scene.x.shape}: use {instead}."

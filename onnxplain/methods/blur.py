@@ -9,8 +9,8 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from onnxplain.errors import OptionError
-from onnxplain.execution.points import Given, Points
-from onnxplain.execution.subject import Subject
+from onnxplain.execution.baselines import Scene
+from onnxplain.execution.points import Given
 from onnxplain.methods.integrated import Path, PathMethod
 from onnxplain.methods.options import Number, Option
 from onnxplain.tensors import Array, FloatArray
@@ -37,7 +37,7 @@ class Scales:
             self._energy = self._energy + (frequencies**2).reshape(along)
         self.start = self._at(0.0)
 
-    def points(self, shares: Array) -> Points:
+    def points(self, shares: Array) -> Given:
         """See `Path`."""
         return Given(
             len(shares), lambda part: np.concatenate([self._at(share) for share in shares[part]])
@@ -100,17 +100,18 @@ class BlurIG(PathMethod):
 
     max_sigma: Annotated[Number, Option("PIXELS", "Widest blur of the path of blur_ig.")] = 50.0
 
-    def paths(self, subject: Subject) -> Sequence[Path]:
-        """The one from the blurred sample.
-
-        Raises:
-            OptionError: the blur is not positive, or the input has no neighbours to blur.
-        """
+    def check(self, scene: Scene) -> None:
+        """See `Method`."""
+        super().check(scene)
         if self.max_sigma <= 0:
             raise OptionError(f"{self.name} takes max_sigma > 0, in pixels.")
-        if not subject.smooth:
+        if not scene.has_spatial_axes:
             raise OptionError(
-                f"{self.name} blurs pictures and signals, and this input of shape "
-                f"{subject.x.shape} is neither: use integrated_gradients with the baseline zeros."
+                f"{self.name} blurs pictures and signals, and this input of shape {scene.x.shape} "
+                "is neither: use integrated_gradients with the baseline zeros."
             )
-        return [Scales(subject.x, subject.spatial, self.max_sigma)]
+
+    def paths(self, scene: Scene) -> Sequence[Path]:
+        """The one from the blurred sample."""
+        scales = Scales(scene.x, scene.spatial, self.max_sigma)
+        return [Path(scales.start, scales.points, scales.speed)]

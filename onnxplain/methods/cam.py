@@ -33,8 +33,9 @@ class CAM(SinglePassMethod):
     summary: ClassVar[str] = "the classifier's own weights on the last activations"
     paper: ClassVar[str] = "Zhou 2016"
     cost: ClassVar[str] = "1"
+    wants: ClassVar[Sequence[Want]] = (ClassWeights(), Activation())
 
-    def look_at(self, anatomy: Anatomy) -> Sequence[Layer]:
+    def layers(self, anatomy: Anatomy) -> Sequence[Layer]:
         """The tensor that the global pool reads.
 
         Raises:
@@ -50,11 +51,6 @@ class CAM(SinglePassMethod):
             )
         return [layer]
 
-    @property
-    def wants(self) -> Sequence[Want]:
-        """See `SinglePassMethod`."""
-        return ClassWeights(), Activation()
-
     def map(self, xp: Namespace, w: Any, a: Any) -> Any:
         """See the class."""
         return xp.weighted(w, a)
@@ -62,10 +58,6 @@ class CAM(SinglePassMethod):
     def facts(self, anatomy: Anatomy) -> dict[str, Any]:
         """How the activation is pooled."""
         return {"pooling": anatomy.classifier().pooling}
-
-    def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
-        """The values are a map already."""
-        return values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,16 +93,8 @@ class EigenCAM(LayerMapsMethod, SinglePassMethod):
     paper: ClassVar[str] = "Muhammad 2020"
     cost: ClassVar[str] = "1"
     needs_sizes: ClassVar[bool] = True
-
-    @property
-    def needs_target(self) -> bool:
-        """None: the map is the same for all."""
-        return False
-
-    @property
-    def wants(self) -> Sequence[Want]:
-        """See `SinglePassMethod`."""
-        return (Activation(),)
+    wants: ClassVar[Sequence[Want]] = (Activation(),)
+    needs_target: ClassVar[bool] = False
 
     def map(self, xp: Namespace, a: Any) -> Any:
         """See the class."""
@@ -141,28 +125,20 @@ class FeatureMaps(LayerMethod, SinglePassMethod):
     summary: ClassVar[str] = "the activations of a layer as a contact sheet"
     paper: ClassVar[str] = "Zeiler 2013"
     cost: ClassVar[str] = "1"
+    needs_target: ClassVar[bool] = False
+    wants: ClassVar[Sequence[Want]] = (Activation(),)
 
     channel: Channel = None
 
-    @property
-    def needs_target(self) -> bool:
-        """None: the map is the same for all."""
-        return False
-
-    def look_at(self, anatomy: Anatomy) -> Sequence[Layer]:
+    def layers(self, anatomy: Anatomy) -> Sequence[Layer]:
         """The layer that the user named, or the last one with a grid.
 
         Raises:
             LayerError: there is no such layer, or it has no such channel.
         """
-        (layer,) = super().look_at(anatomy)
+        (layer,) = super().layers(anatomy)
         check_channel(layer, self.channel)
         return [layer]
-
-    @property
-    def wants(self) -> Sequence[Want]:
-        """See `SinglePassMethod`."""
-        return (Activation(),)
 
     def map(self, xp: Namespace, a: Any) -> Any:
         """The activation."""

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
+from onnxplain.execution.sampling import Original
+from onnxplain.execution.wants import InputGradient, SampleWeights, Want
+from onnxplain.formulas.namespace import Namespace, over_samples
+from onnxplain.methods.base import SampledMethod, Sums
+from onnxplain.methods.gradient import InputGradientMethod
 from onnxplain.tensors import Array
 
 LARGE = 0.05
@@ -29,3 +36,14 @@ def completeness(
             f"{remedy}."
         ]
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompleteMethod(SampledMethod, InputGradientMethod):
+    """Σ_i w_i ⊙ g_i, with gradients g_i and weights w_i such that the values add up."""
+
+    wants: ClassVar[Sequence[Want]] = (InputGradient(), SampleWeights())
+
+    def terms(self, xp: Namespace, original: Original, g: Any, weights: Any) -> Sums:
+        """See `SampledMethod`."""
+        return {"values": over_samples(xp, weights * g)}

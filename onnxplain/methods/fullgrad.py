@@ -31,15 +31,15 @@ class FullGrad(SinglePassMethod):
     cost: ClassVar[str] = "1 with a backward"
     needs_gradient: ClassVar[bool] = True
     needs_sizes: ClassVar[bool] = True
+    wants: ClassVar[Sequence[Want]] = (
+        Input(planes=True),
+        InputGradient(planes=True),
+        BiasGradients(),
+    )
 
     def check(self, scene: Scene) -> None:
         """See `Method`."""
         rows_and_columns(self.name, scene, instead="input_x_gradient")
-
-    @property
-    def wants(self) -> Sequence[Want]:
-        """See `SinglePassMethod`."""
-        return Input(planes=True), InputGradient(planes=True), BiasGradients()
 
     def map(self, xp: Namespace, x: Any, g: Any, biases: Sequence[Any]) -> Any:
         """See the class."""

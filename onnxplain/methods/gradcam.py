@@ -60,11 +60,7 @@ class GradientCAM(LayerMapsMethod, SinglePassMethod):
 
     needs_gradient: ClassVar[bool] = True
     cost: ClassVar[str] = "1 with a backward to the layer"
-
-    @property
-    def wants(self) -> Sequence[Want]:
-        """See `SinglePassMethod`."""
-        return Activation(), LayerGradient()
+    wants: ClassVar[Sequence[Want]] = (Activation(), LayerGradient())
 
     def report(self, xp: Namespace, *wanted: Any) -> Mapping[str, Any]:
         """The largest activation and gradient, which tell why a map is 0 everywhere."""

@@ -2,40 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from onnxplain.execution.wants import Input, InputGradient, Want
-from onnxplain.formulas.namespace import Namespace
-from onnxplain.methods.base import Method, SinglePassMethod
+from onnxplain.formulas.namespace import Namespace, largest
+from onnxplain.formulas.numpy_namespace import NUMPY
+from onnxplain.methods.base import InputMethod, SinglePassMethod
 from onnxplain.tensors import FloatArray
 
 _PERCENTILE = 99
 
 
 @dataclass(frozen=True, kw_only=True)
-class InputGradientMethod(Method):
-    """A method whose values are gradients by the input, or made from them, in its shape."""
+class InputGradientMethod(InputMethod):
+    """A method whose values are gradients by the input, or made from them: a sum over channels."""
 
     needs_gradient: ClassVar[bool] = True
+    over_channels: ClassVar[Callable[..., Any]] = staticmethod(np.sum)
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
-        """The sum over the channels, capped."""
-        rest = tuple(i for i in range(values.ndim) if i + 1 not in spatial)
-        return capped(values.sum(axis=rest))
+        """See `Method`; capped."""
+        return capped(super().heat(values, spatial))
 
 
 @dataclass(frozen=True, kw_only=True)
 class MagnitudeMethod(InputGradientMethod):
-    """A method of which the sizes of the values are shown, whatever their sign."""
+    """A method of which the largest absolute value over channels is shown, whatever its sign."""
 
-    def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
-        """The largest absolute value over the channels, capped."""
-        rest = tuple(i for i in range(values.ndim) if i + 1 not in spatial)
-        return capped(np.abs(values).max(axis=rest))
+    over_channels: ClassVar[Callable[..., Any]] = staticmethod(functools.partial(largest, NUMPY))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +51,7 @@ class Gradient(MagnitudeMethod, SinglePassMethod):
     summary: ClassVar[str] = "how fast the score changes with each input value"
     paper: ClassVar[str] = "Simonyan 2013"
     cost: ClassVar[str] = "1 with a backward"
-
-    @property
-    def wants(self) -> Sequence[Want]:
-        """See `SinglePassMethod`."""
-        return (InputGradient(),)
+    wants: ClassVar[Sequence[Want]] = (InputGradient(),)
 
     def map(self, xp: Namespace, g: Any) -> Any:
         """The gradient."""
@@ -75,11 +70,7 @@ class InputXGradient(InputGradientMethod, SinglePassMethod):
     summary: ClassVar[str] = "the input times its gradient"
     paper: ClassVar[str] = "Shrikumar 2016"
     cost: ClassVar[str] = "1 with a backward"
-
-    @property
-    def wants(self) -> Sequence[Want]:
-        """See `SinglePassMethod`."""
-        return Input(), InputGradient()
+    wants: ClassVar[Sequence[Want]] = (Input(), InputGradient())
 
     def map(self, xp: Namespace, x: Any, g: Any) -> Any:
         """See the class."""

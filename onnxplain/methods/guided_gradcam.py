@@ -31,15 +31,15 @@ class GuidedGradCAM(InputGradientMethod, LayerMethod, SinglePassMethod):
     paper: ClassVar[str] = "Selvaraju 2017"
     cost: ClassVar[str] = "1 with a backward"
     needs_sizes: ClassVar[bool] = True
+    wants: ClassVar[Sequence[Want]] = (
+        Activation(),
+        LayerGradient(),
+        InputGradient(GUIDED, planes=True),
+    )
 
     def check(self, scene: Scene) -> None:
         """See `Method`."""
         rows_and_columns(self.name, scene, instead="gradcam")
-
-    @property
-    def wants(self) -> Sequence[Want]:
-        """See `SinglePassMethod`."""
-        return Activation(), LayerGradient(), InputGradient(GUIDED, planes=True)
 
     def map(self, xp: Namespace, a: Any, g: Any, guided: Any) -> Any:
         """See the class."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
 
 from onnxplain.errors import OptionError
+from onnxplain.execution.baselines import Scene
 from onnxplain.execution.points import Following
 from onnxplain.execution.subject import Subject
-from onnxplain.methods.base import Maps, SampledMethod
+from onnxplain.methods.base import AdaptiveMethod, Maps
 from onnxplain.methods.completeness import completeness
 from onnxplain.methods.gradient import InputGradientMethod
 from onnxplain.methods.options import Baseline, Number, Option, Steps
@@ -22,7 +22,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
-class GuidedIG(InputGradientMethod, SampledMethod):
+class GuidedIG(InputGradientMethod, AdaptiveMethod):
     """Integrated gradients along the path that moves where the gradient is smallest first.
 
     Each of `steps` brings the point nearer to the sample, by the same L1 distance. It moves those
@@ -49,41 +49,36 @@ class GuidedIG(InputGradientMethod, SampledMethod):
     ] = 0.02
     baseline: Baseline = "black"
 
-    def maps(self, subject: Subject) -> Maps:
-        """See `Method`.
-
-        Raises:
-            OptionError: an option is out of its range.
-        """
+    def check(self, scene: Scene) -> None:
+        """See `Method`."""
         if self.steps < 1 or not 0 < self.fraction <= 1 or not 0 <= self.max_distance <= 1:
             raise OptionError(
                 f"{self.name} takes steps >= 1, 0 < fraction <= 1 and 0 <= max_distance <= 1."
             )
-        start = subject.baseline(self.baseline)
+
+    def maps(self, subject: Subject) -> Maps:
+        """See `AdaptiveMethod`; every target has a path of its own."""
+        start = subject.scene.baseline(self.baseline)
         changes = subject.scores - subject.scores_of(start)
-        spent = Counter(forward_passes=2)
-        maps = [self._walk(subject, target, start, spent) for target in range(len(changes))]
-        # Every target has a path of its own.
+        maps = [self._walk(subject, target, start) for target in range(len(changes))]
         return Maps(
             np.concatenate(maps).astype(np.float32),
-            dict(spent),
+            dict(subject.spent),
             [
                 completeness(values, float(change), "take more steps, or try another baseline")
                 for values, change in zip(maps, changes, strict=True)
             ],
         )
 
-    def _walk(self, subject: Subject, target: int, start: Array, spent: Counter[str]) -> Array:
-        """The values of one target, (1, ...); the passes that it takes are added to `spent`."""
-        way = subject.x.astype(np.float64) - start
+    def _walk(self, subject: Subject, target: int, start: Array) -> Array:
+        """The values of one target, (1, ...)."""
+        way = subject.scene.x.astype(np.float64) - start
         walk = _Walk(np.abs(way), self.fraction, self.max_distance)
         values = np.zeros_like(way)
-        points = Following(self.steps, lambda: (start + walk.share * way).astype(np.float32))
-        for found in subject.gradients(points, [target]):
-            spent.update(found.passes)
-            (gradient,) = found.values
+        points = Following(self.steps, lambda _: (start + walk.share * way).astype(np.float32))
+        for step, (_, gradient) in enumerate(subject.gradients(points, target), start=1):
             before = walk.share
-            walk.go_to(found.part.stop / self.steps, np.abs(gradient))
+            walk.go_to(step / self.steps, np.abs(gradient))
             values += gradient * (walk.share - before) * way
         return values
 

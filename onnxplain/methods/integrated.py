@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from onnxplain.errors import OptionError
-from onnxplain.execution.points import Blend, Points, target_chunks
-from onnxplain.execution.subject import Subject
-from onnxplain.methods.base import Maps, SampledMethod
-from onnxplain.methods.completeness import completeness, gap
-from onnxplain.methods.gradient import InputGradientMethod
+from onnxplain.execution.baselines import Scene
+from onnxplain.execution.points import Blend, Given
+from onnxplain.execution.sampling import Original, Sampling
+from onnxplain.methods.completeness import LARGE, CompleteMethod, completeness, gap
 from onnxplain.methods.options import Baseline, NumberOrNone, Option, Quadrature, Seed, Steps, Whole
 from onnxplain.methods.quadrature import nodes
 from onnxplain.tensors import Array, FloatArray
@@ -25,39 +23,30 @@ MOST_STEPS = 3200
 """`tolerance` doubles the steps no further than this."""
 
 
-class Path(Protocol):
-    """A curve γ through the input space, from the baseline at 0 to the sample at 1."""
-
-    @property
-    def start(self) -> FloatArray:
-        """γ(0)."""
-
-    def points(self, shares: Array) -> Points:
-        """γ at some numbers in [0, 1]."""
-
-    def speed(self, share: float) -> Array:
-        """∂γ/∂α at one of them, of the shape of `start`."""
-
-
 @dataclass(frozen=True, eq=False)
-class Straight:
-    """γ(α) = x' + α (x − x'), made inside the graph, so that only α travels to the device."""
+class Path:
+    """A curve γ through the input space, from its `start` γ(0), the baseline, to the sample, γ(1).
+
+    `points` gives γ at some numbers in [0, 1], `speed` ∂γ/∂α at one, of the shape of the sample.
+    """
 
     start: FloatArray
-    end: FloatArray
+    points: Callable[[Array], Given | Blend]
+    speed: Callable[[float], Array]
 
-    def points(self, shares: Array) -> Points:
-        """See `Path`."""
-        fed = shares.astype(np.float32).reshape(-1, *[1] * (self.start.ndim - 1))
-        return Blend(Share(), {"share": fed}, self.start)
 
-    def speed(self, share: float) -> Array:
-        """See `Path`."""
-        return self.end - self.start
+def straight(start: FloatArray, end: FloatArray) -> Path:
+    """γ(α) = x' + α (x − x'), made inside the graph, so that only α travels to the device."""
+
+    def points(shares: Array) -> Blend:
+        fed = shares.astype(np.float32).reshape(-1, *[1] * (start.ndim - 1))
+        return Blend(Share(), {"share": fed}, start)
+
+    return Path(start, points, lambda _: end - start)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PathMethod(InputGradientMethod, SampledMethod):
+class PathMethod(CompleteMethod):
     """∫ g(γ(α)) ⊙ ∂γ/∂α dα along a path that does not depend on the gradients."""
 
     steps: Steps = 50
@@ -69,73 +58,47 @@ class PathMethod(InputGradientMethod, SampledMethod):
     ] = None
 
     @abstractmethod
-    def paths(self, subject: Subject) -> Sequence[Path]:
+    def paths(self, scene: Scene) -> Sequence[Path]:
         """The paths to average over."""
 
-    def maps(self, subject: Subject) -> Maps:
-        """See `Method`.
-
-        Raises:
-            OptionError: an option is out of its range.
-        """
+    def check(self, scene: Scene) -> None:
+        """See `Method`."""
         if self.steps < 1 + (self.rule == "riemann-trapezoid"):
             raise OptionError(f"{self.name} takes steps >= 1, and >= 2 with riemann-trapezoid.")
         if self.tolerance is not None and self.tolerance <= 0:
             raise OptionError(
                 f"{self.name} takes a tolerance > 0, a share of the score's change such as 0.01."
             )
-        paths = self.paths(subject)
-        starts = np.mean([subject.scores_of(path.start) for path in paths], axis=0)
-        changes = subject.scores - starts
-        values = np.zeros((len(changes), *subject.x.shape[1:]))
-        took = np.zeros(len(changes), int)
-        spent = Counter(forward_passes=1 + len(paths))
-        open_ones, steps = list(range(len(changes))), self.steps
-        while open_ones and steps <= max(MOST_STEPS, self.steps):
-            for group in target_chunks(len(open_ones)):
-                some = [open_ones[i] for i in group]
-                values[some] = self._integrals(subject, some, paths, steps, spent)
-            took[open_ones] = steps
-            open_ones = [i for i in open_ones if not self._is_complete(values[i], changes[i])]
-            steps *= 2
-        told = [
-            {"steps": int(steps)} | self._completeness(own, float(change), int(steps))
-            for own, change, steps in zip(values, changes, took, strict=True)
-        ]
-        return Maps(values.astype(np.float32), dict(spent), told)
 
-    def _is_complete(self, values: Array, change: float) -> bool:
-        """Whether the values add up as well as they are to."""
-        return self.tolerance is None or abs(gap(values, change)) <= self.tolerance * abs(change)
+    def sampling(self, original: Original) -> Sequence[Sampling]:
+        """Points along each path, weighted by the rule and the path's derivative."""
+        shares, weights = nodes(self.rule, self.steps)
+        paths = self.paths(original.scene)
+        counted = list(zip(shares, weights / len(paths), strict=True))
 
-    def _completeness(self, values: Array, change: float, steps: int) -> dict[str, Any]:
-        if self.tolerance is None:
-            remedy = "take more steps, set a tolerance, or try another baseline"
-            return completeness(values, change, remedy)
-        remedy = f"no more than {steps} steps are tried, so loosen the tolerance"
-        return completeness(values, change, remedy, self.tolerance)
+        def along(path: Path) -> Sampling:
+            return Sampling(
+                path.points(shares),
+                lambda part: np.concatenate([w * path.speed(share) for share, w in counted[part]]),
+                [path.start],
+            )
 
-    def _integrals(
-        self,
-        subject: Subject,
-        targets: Sequence[int],
-        paths: Sequence[Path],
-        steps: int,
-        spent: Counter[str],
-    ) -> Array:
-        """∫ g(γ(α)) ⊙ ∂γ/∂α dα of some targets, averaged over the paths, (targets, ...).
+        return [along(path) for path in paths]
 
-        The passes that it takes are added to `spent`.
-        """
-        shares, weights = nodes(self.rule, steps)
-        total = np.zeros((len(targets), *subject.x.shape[1:]))
-        for path in paths:
-            for found in subject.gradients(path.points(shares), targets):
-                spent.update(found.passes)
-                looks = zip(shares[found.part], weights[found.part], strict=True)
-                for place, (share, weight) in enumerate(looks):
-                    total += weight * found.values[:, place] * path.speed(share)
-        return total / len(paths)
+    def finer(self, values: Array, change: float) -> PathMethod | None:
+        """With twice the steps, where the values do not add up as well as they are to."""
+        if self.tolerance is None or 2 * self.steps > MOST_STEPS:
+            return None
+        complete = abs(gap(values, change)) <= self.tolerance * abs(change)
+        return None if complete else replace(self, steps=2 * self.steps)
+
+    def told(self, values: Array, change: float) -> dict[str, Any]:
+        """See `SampledMethod`."""
+        remedy, allowed = "take more steps, set a tolerance, or try another baseline", LARGE
+        if self.tolerance is not None:
+            remedy = f"no more than {self.steps} steps are tried, so loosen the tolerance"
+            allowed = self.tolerance
+        return {"steps": self.steps, **completeness(values, change, remedy, allowed)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,12 +124,9 @@ class IntegratedGradients(PathMethod):
     ] = 1
     seed: Seed = 0
 
-    def paths(self, subject: Subject) -> Sequence[Path]:
-        """Straight ones from every trial's baseline.
-
-        Raises:
-            OptionError: there are no trials, or several of a baseline that is not random.
-        """
+    def check(self, scene: Scene) -> None:
+        """See `Method`."""
+        super().check(scene)
         if self.trials < 1 or self.seed < 0:
             raise OptionError(f"{self.name} takes trials >= 1 and seed >= 0.")
         random = isinstance(self.baseline, str) and self.baseline == "uniform"
@@ -175,7 +135,10 @@ class IntegratedGradients(PathMethod):
                 "trials are averaged over random baselines, and this one is not: take the baseline "
                 "uniform, or one trial."
             )
+
+    def paths(self, scene: Scene) -> Sequence[Path]:
+        """Straight ones from every trial's baseline."""
         return [
-            Straight(subject.baseline(self.baseline, self.seed + trial), subject.x)
+            straight(scene.baseline(self.baseline, self.seed + trial), scene.x)
             for trial in range(self.trials)
         ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -11,11 +10,11 @@ import numpy as np
 
 from onnxplain.analysis.layers import Layer
 from onnxplain.errors import LayerError
-from onnxplain.execution.subject import Anatomy, Subject
+from onnxplain.execution.subject import Anatomy
 from onnxplain.images.geometry import upsample
-from onnxplain.methods.base import LayerMethod, Maps, SampledMethod
+from onnxplain.methods.base import LayerMethod, Maps
 from onnxplain.methods.options import Fuse, Option
-from onnxplain.tensors import FloatArray
+from onnxplain.tensors import Array, FloatArray
 
 ALL = "all"
 
@@ -35,7 +34,7 @@ class LayerMapsMethod(LayerMethod):
         Fuse, Option("HOW", "Fuse the maps of several layers by their mean or max.")
     ] = "mean"
 
-    def look_at(self, anatomy: Anatomy) -> Sequence[Layer]:
+    def layers(self, anatomy: Anatomy) -> Sequence[Layer]:
         """The layers that the user named.
 
         Raises:
@@ -61,8 +60,7 @@ class LayerMapsMethod(LayerMethod):
     ) -> Maps:
         """One result made of the maps at each layer; `shared` diagnostics are told once."""
         if len(maps) == 1:
-            (only,) = maps
-            return Maps(only.values, {**only.diagnostics, **shared}, only.each)
+            return super().joined(maps, layers, shared)
         names = [layer.tensor for layer in layers]
         rows, columns = zip(*(one.values.shape[1:] for one in maps), strict=True)
         largest = max(rows), max(columns)
@@ -84,18 +82,9 @@ class LayerMapsMethod(LayerMethod):
         return values if self.layer == ALL and values.ndim == 3 else None
 
 
-@dataclass(frozen=True, kw_only=True)
-class SampledLayerMethod(LayerMapsMethod, SampledMethod):
-    """A method that makes the map of each layer from changed samples, one layer after the other."""
-
-    @abstractmethod
-    def map_at(self, subject: Subject) -> Maps:
-        """The map on the grid of `subject.layer`, for all targets at once."""
-
-    def maps(self, subject: Subject) -> Maps:
-        """See `SampledMethod`."""
-        maps = [self.map_at(subject.at(layer)) for layer in subject.layers]
-        return self.joined(maps, subject.layers, {})
+def one_of_each(which: Array, count: int) -> Callable[[slice], Array]:
+    """Weights for samples of which each is about one of `count` things: 1 at that, else 0."""
+    return lambda part: np.equal.outer(which[part], np.arange(count)).astype(np.float32)
 
 
 def _told(names: Sequence[str], layers: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -11,21 +10,23 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from onnxplain.analysis.layers import Layer
-from onnxplain.errors import LayerError, OptionError
+from onnxplain.errors import OptionError
+from onnxplain.execution.baselines import Scene
 from onnxplain.execution.points import Following
-from onnxplain.execution.subject import Anatomy, Gradients, Subject
-from onnxplain.methods.base import Maps, SampledMethod, one_layer
+from onnxplain.execution.subject import Anatomy, Subject
+from onnxplain.methods.base import AdaptiveMethod, InputMethod, Maps, one_layer
+from onnxplain.methods.cam import check_channel
 from onnxplain.methods.canvas import Adam, Canvas, View
 from onnxplain.methods.options import Channel, LayerName, Number, Option, Seed, Steps, Whole
 from onnxplain.tensors import Array, FloatArray
 
 _NOISE = 0.01
 
-Ascent = Callable[[Following], Iterator[Gradients]]
+Ascent = Callable[[Following], Iterator[tuple[float, FloatArray]]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ActivationMaximization(SampledMethod):
+class ActivationMaximization(InputMethod, AdaptiveMethod):
     """A picture that a class, or a channel of a layer, answers to most: gradient ascent on it.
 
     With `channel` the mean of that channel of `layer` grows, else the score of the target. The
@@ -62,11 +63,11 @@ class ActivationMaximization(SampledMethod):
         return self.channel is None
 
     @property
-    def shows(self) -> str | None:
+    def fixed_target(self) -> str | None:
         """The channel, which is shown whatever the target is."""
         return None if self.channel is None else f"channel_{self.channel}"
 
-    def look_at(self, anatomy: Anatomy) -> Sequence[Layer]:
+    def layers(self, anatomy: Anatomy) -> Sequence[Layer]:
         """The layer that the channel belongs to."""
         if self.channel is None:
             if self.layer != "auto":
@@ -76,56 +77,40 @@ class ActivationMaximization(SampledMethod):
                 )
             return ()
         layer = one_layer(anatomy, self.layer, self.name)
-        if not 0 <= self.channel < layer.channels:
-            raise LayerError(
-                f"The layer {layer.tensor!r} has no channel {self.channel}: it has "
-                f"{layer.channels}, 0 to {layer.channels - 1}."
-            )
+        check_channel(layer, self.channel)
         return [layer]
 
-    def maps(self, subject: Subject) -> Maps:
-        """See `Method`.
-
-        Raises:
-            OptionError: an option is out of its range, or the input is no picture.
-        """
+    def check(self, scene: Scene) -> None:
+        """See `Method`."""
         if min(self.steps, self.rate) <= 0 or min(self.jitter, self.seed) < 0:
             raise OptionError(f"{self.name} takes steps >= 1, rate > 0, jitter >= 0 and seed >= 0.")
         if not 0 <= self.zoom < 1:
             raise OptionError(f"{self.name} takes 0 <= zoom < 1, and was given {self.zoom}.")
-        try:
-            black, white = subject.baseline("black"), subject.baseline("white")
-        except OptionError:
+        if scene.colours is None or scene.channels is None:
             raise OptionError(
-                f"{self.name} paints pictures, and this input of shape {subject.x.shape} is none: "
+                f"{self.name} paints pictures, and this input of shape {scene.x.shape} is none: "
                 "use gradient."
-            ) from None
-        count, spent = len(subject.scores), Counter(forward_passes=1)
+            )
+
+    def maps(self, subject: Subject) -> Maps:
+        """See `AdaptiveMethod`."""
+        count = len(subject.scores)
+        ascents: list[Ascent]
         if self.channel is not None:
-            ascent = _counted(functools.partial(subject.climb, self.channel), spent)
-            painted = [self._painted(subject, black, white, ascent)] * count
+            ascents = [functools.partial(subject.channel_gradients, self.channel)]
         else:
-            ascents = [functools.partial(subject.gradients, targets=[i]) for i in range(count)]
-            painted = [
-                self._painted(subject, black, white, _counted(ascent, spent)) for ascent in ascents
-            ]
+            ascents = [functools.partial(subject.gradients, target=i) for i in range(count)]
+        painted = [self._painted(subject.scene, ascent) for ascent in ascents]
+        pictures, before, after = zip(*painted * (count // len(painted)), strict=True)
         return Maps(
-            np.stack([picture for picture, _, _ in painted]),
-            dict(spent),
-            each=[{"at_start": before, "at_end": after} for _, before, after in painted],
+            np.stack(pictures),
+            dict(subject.spent),
+            [{"at_start": low, "at_end": high} for low, high in zip(before, after, strict=True)],
         )
 
-    def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
-        """The mean of the channels."""
-        rest = tuple(i for i in range(values.ndim) if i + 1 not in spatial)
-        mean: FloatArray = values.mean(axis=rest)
-        return mean
-
-    def _painted(
-        self, subject: Subject, black: FloatArray, white: FloatArray, ascent: Ascent
-    ) -> tuple[FloatArray, float, float]:
+    def _painted(self, scene: Scene, ascent: Ascent) -> tuple[FloatArray, float, float]:
         """The picture as the model takes it, and what was maximised at the start and at the end."""
-        axes = tuple(axis - 1 for axis in subject.spatial)
+        axes = tuple(axis - 1 for axis in scene.spatial)
 
         def planes(x: FloatArray) -> Array:
             return np.moveaxis(x[0], axes, (1, 2))
@@ -134,30 +119,20 @@ class ActivationMaximization(SampledMethod):
             placed = np.moveaxis(picture, (1, 2), axes)[None]
             return np.ascontiguousarray(placed, np.float32)
 
-        canvas = Canvas(planes(subject.x), planes(black), planes(white))
+        canvas = Canvas(*map(planes, (scene.x, scene.baseline("black"), scene.baseline("white"))))
         random = np.random.default_rng(self.seed)
-        size = (subject.x.shape[subject.spatial[0]], subject.x.shape[subject.spatial[1]])
+        size = (scene.places[0], scene.places[1])
         view = View.plain(size)
-        found = ascent(Following(self.steps + 2, lambda: sample(view.see(canvas.picture()))))
-        before = float(next(found).scores[0, 0])
+        found = ascent(Following(self.steps + 2, lambda _: sample(view.see(canvas.picture()))))
+        before, _ = next(found)
         shape = (*canvas.coefficients.shape, 2)
         canvas.coefficients += (_NOISE * random.normal(size=shape)).view(np.complex128)[..., 0]
         adam = Adam(self.rate)
         for _ in range(self.steps):
             view = View.drawn(size, self.jitter, self.zoom, random)
-            slopes = planes(next(found).values[0]).astype(np.float64)
+            _, gradient = next(found)
+            slopes = planes(gradient).astype(np.float64)
             canvas.coefficients += adam.step(canvas.gradient(view.back(slopes)))
         view = View.plain(size)
-        after = float(next(found).scores[0, 0])
+        after, _ = next(found)
         return sample(canvas.picture())[0], before, after
-
-
-def _counted(ascent: Ascent, spent: Counter[str]) -> Ascent:
-    """The same, adding the passes of each point to `spent`."""
-
-    def found(points: Following) -> Iterator[Gradients]:
-        for one in ascent(points):
-            spent.update(one.passes)
-            yield one
-
-    return found

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from onnxplain.errors import OptionError
-from onnxplain.execution.subject import Subject
-from onnxplain.methods.base import InputMethod, Maps, SampledMethod
+from onnxplain.execution.baselines import Scene
+from onnxplain.execution.points import Blend
+from onnxplain.execution.sampling import Original, Sampling
+from onnxplain.execution.wants import SampleScores, SampleWeights, Want
+from onnxplain.formulas.namespace import Namespace
+from onnxplain.methods.base import InputMethod, SampledMethod, Sums
 from onnxplain.methods.options import Absent, Option, Sizes
 from onnxplain.tensors import Array
 from onnxplain.transforms.masks import Erase, box_feeds
@@ -32,6 +37,7 @@ class Occlusion(InputMethod, SampledMethod):
     summary: ClassVar[str] = "the score that is lost when a window is covered"
     paper: ClassVar[str] = "Zeiler 2013"
     cost: ClassVar[str] = "1 + one per window"
+    wants: ClassVar[Sequence[Want]] = (SampleScores(), SampleWeights())
 
     window: Annotated[
         Sizes, Option("PIXELS", "Window that is covered: 32, or 32x48 (rows x columns).")
@@ -41,13 +47,40 @@ class Occlusion(InputMethod, SampledMethod):
         "black"
     )
 
-    def maps(self, subject: Subject) -> Maps:
-        """See `Method`.
+    def check(self, scene: Scene) -> None:
+        """See `Method`."""
+        self._windows(scene.places)
+
+    def sampling(self, original: Original) -> Sequence[Sampling]:
+        """The sample with one window filled."""
+        scene = original.scene
+        window, stride = self._windows(scene.places)
+        per_axis = [_intervals(*sizes) for sizes in zip(scene.places, window, stride, strict=True)]
+        boxes = np.array(list(itertools.product(*per_axis)))
+        ends = {axis: (boxes[:, i, 0], boxes[:, i, 1]) for i, axis in enumerate(scene.spatial)}
+        filled = Blend(
+            Erase(scene.spatial), box_feeds(scene.x.ndim, ends), scene.baseline(self.fill)
+        )
+        return [Sampling(filled, facts={"window": list(window), "stride": list(stride)})]
+
+    def terms(self, xp: Namespace, original: Original, score: Any, seen: Any) -> Sums:
+        """See `SampledMethod`."""
+        filled = 1 - seen
+        return {
+            "lost": xp.matmul(original.score - score, filled),
+            "cover": xp.sum(filled, axis=-2),
+        }
+
+    def map(self, xp: Namespace, original: Original, sums: Sums) -> Any:
+        """See the class."""
+        return sums["lost"] / sums["cover"]
+
+    def _windows(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Window and stride.
 
         Raises:
-            OptionError: a window or stride is not positive, too large, or one too many.
+            OptionError: one is not positive, too large, or one too many.
         """
-        shape = tuple(subject.x.shape[axis] for axis in subject.spatial)
         window = _sizes("window", self.window, [max(1, round(size / 5)) for size in shape], shape)
         stride = _sizes("stride", self.stride, [max(1, size // 4) for size in window], shape)
         if any(step > size for step, size in zip(stride, window, strict=True)):
@@ -55,26 +88,7 @@ class Occlusion(InputMethod, SampledMethod):
                 f"stride {stride} leaves pixels between windows of {window} uncovered: it may not "
                 "be larger than the window."
             )
-        per_axis = [_intervals(*sizes) for sizes in zip(shape, window, stride, strict=True)]
-        boxes = np.array(list(itertools.product(*per_axis)))
-        feeds = box_feeds(
-            subject.x.ndim,
-            {axis: (boxes[:, i, 0], boxes[:, i, 1]) for i, axis in enumerate(subject.spatial)},
-        )
-        lost = np.zeros((len(subject.scores), *shape), np.float64)
-        cover = np.zeros(shape, np.float64)
-        mask = Erase(subject.spatial)
-        for batch in subject.perturbed(mask, feeds, subject.baseline(self.fill)):
-            for box, scores in zip(boxes[batch.part], batch.scores, strict=True):
-                region = tuple(slice(start, stop) for start, stop in box)
-                lost[(slice(None), *region)] += (subject.scores - scores).reshape(
-                    -1, *[1] * len(shape)
-                )
-                cover[region] += 1
-        return Maps(
-            subject.spread(lost / cover),
-            {"forward_passes": 1 + len(boxes), "window": list(window), "stride": list(stride)},
-        )
+        return window, stride
 
 
 def _sizes(name: str, given: Sizes, default: list[int], shape: tuple[int, ...]) -> tuple[int, ...]:

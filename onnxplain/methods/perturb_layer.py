@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
+from onnxplain.analysis.layers import Layer
 from onnxplain.errors import LayerError, MapError
-from onnxplain.execution.subject import Subject
+from onnxplain.execution.points import LayerMasks
+from onnxplain.execution.sampling import Original, Sampling
+from onnxplain.execution.subject import Anatomy
+from onnxplain.execution.wants import SampleScores, SampleWeights, Want
 from onnxplain.formulas.namespace import Namespace, relu
-from onnxplain.formulas.numpy_namespace import NUMPY
-from onnxplain.methods.base import Maps, collect
-from onnxplain.methods.layer_maps import SampledLayerMethod
+from onnxplain.methods.base import LayerMethod, SampledMethod, Sums
+from onnxplain.methods.layer_maps import LayerMapsMethod, one_of_each
 from onnxplain.transforms.masks import Erase, Keep, box_feeds
 
 
 @dataclass(frozen=True, kw_only=True)
-class AblationCAM(SampledLayerMethod):
+class AblationCAM(LayerMapsMethod, SampledMethod):
     """ReLU(Σ_k w_k A^k), w_k = (S − S_k) / S, S_k the score with channel k set to zero.
 
     Desai and Ramaswamy, "Ablation-CAM: Visual Explanations for Deep Convolutional Network via
@@ -28,40 +32,71 @@ class AblationCAM(SampledLayerMethod):
     summary: ClassVar[str] = "channels weighted by the score that is lost without them"
     paper: ClassVar[str] = "Desai 2020"
     cost: ClassVar[str] = "1 + one head pass per channel"
+    wants: ClassVar[Sequence[Want]] = (SampleScores(), SampleWeights())
 
-    def map(self, xp: Namespace, a: Any, score: Any, without: Any) -> Any:
-        """The formula; `score` is (..., 1, 1, 1), and S_k, `without`, (..., channels, 1, 1)."""
-        return relu(xp, xp.weighted((score - without) / score, a))
-
-    def map_at(self, subject: Subject) -> Maps:
-        """See `SampledLayerMethod`.
+    def sampling(self, original: Original) -> Sequence[Sampling]:
+        """The layer without each channel that is not zero already.
 
         Raises:
             MapError: the score is zero, so that a relative loss means nothing.
         """
-        if not subject.scores.all():
+        if not original.score.all():
             raise MapError(
                 "The target's score is exactly 0, and Ablation-CAM divides by it: choose another "
                 "target, or --score probability."
             )
-        activation = subject.activation()
-        ablated = np.flatnonzero(activation.any(axis=(1, 2)))
-        axis = subject.layer.layout.axes.index("C")
-        feeds = box_feeds(len(subject.layer.shape), {axis: (ablated, ablated + 1)})
-        # A channel that is zero already loses nothing when it is set to zero.
-        without = np.tile(subject.scores, (len(activation), 1))
-        if len(ablated):
-            without[ablated] = collect(subject.perturbed_layer(Erase((axis,)), feeds))
-        scores, others = (one.T[..., None, None] for one in (subject.scores[None], without))
-        values = self.map(NUMPY, activation, scores, others)
-        return Maps(
-            values.astype(np.float32),
-            {"head_passes": len(ablated), "skipped_channels": len(activation) - len(ablated)},
-        )
+        layer, a = original.at_layer
+        ablated = np.flatnonzero(a.any(axis=1))
+        axis = layer.layout.axes.index("C")
+        feeds = box_feeds(len(layer.shape), {axis: (ablated, ablated + 1)})
+        return [
+            Sampling(
+                LayerMasks(Erase((axis,)), feeds, layer),
+                one_of_each(ablated, len(a)),
+                facts={"skipped_channels": len(a) - len(ablated)},
+            )
+        ]
+
+    def terms(self, xp: Namespace, original: Original, score: Any, channel: Any) -> Sums:
+        """See `SampledMethod`; `channel` is 1 at that of each sample, else 0."""
+        return {"weights": xp.matmul((original.score - score) / original.score, channel)}
+
+    def map(self, xp: Namespace, original: Original, sums: Sums) -> Any:
+        """See the class."""
+        _, a = original.at_layer
+        return relu(xp, xp.matmul(sums["weights"], a))
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReciproCAM(SampledLayerMethod):
+class CellMethod(LayerMethod, SampledMethod):
+    """A method whose map is the score that each cell of a layer has.
+
+    Its layers have an `axis` of a kind; `needs` says what that means, and what to do without.
+    """
+
+    wants: ClassVar[Sequence[Want]] = (SampleScores(), SampleWeights())
+    axis: ClassVar[str]
+    needs: ClassVar[str]
+
+    def layers(self, anatomy: Anatomy) -> Sequence[Layer]:
+        """See `Method`.
+
+        Raises:
+            LayerError: there is no such layer, or one has not the axis.
+        """
+        layers = super().layers(anatomy)
+        for layer in layers:
+            if self.axis not in layer.layout.axes:
+                raise LayerError(f"{self.name} needs a layer {self.needs.format(layer.tensor)}.")
+        return layers
+
+    def terms(self, xp: Namespace, original: Original, score: Any, cell: Any) -> Sums:
+        """See `SampledMethod`; `cell` is 1 at that of each sample, else 0."""
+        return {"scores": xp.matmul(score, cell)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReciproCAM(CellMethod, LayerMapsMethod):
     """The score when only one cell of the activation is kept and the others are zero.
 
     Byun and Lee, "Recipro-CAM: Fast gradient-free visual explanations for convolutional neural
@@ -72,23 +107,18 @@ class ReciproCAM(SampledLayerMethod):
     summary: ClassVar[str] = "the score of each cell of the layer on its own"
     paper: ClassVar[str] = "Byun 2022"
     cost: ClassVar[str] = "1 + one head pass per cell"
+    axis: ClassVar[str] = "H"
+    needs: ClassVar[str] = (
+        "with rows and columns, and {!r} holds a transformer's tokens; use vit_reciprocam, which "
+        "is made for them"
+    )
 
-    def map_at(self, subject: Subject) -> Maps:
-        """See `SampledLayerMethod`.
-
-        Raises:
-            LayerError: the layer holds tokens, not rows and columns.
-        """
-        layout = subject.layer.layout
-        if "H" not in layout.axes:
-            raise LayerError(
-                f"reciprocam needs a layer with rows and columns, and {subject.layer.tensor!r} "
-                "holds a transformer's tokens; use vit_reciprocam, which is made for them."
-            )
-        rows, columns = layout.grid
-        row, column = (i.ravel() for i in np.mgrid[:rows, :columns])
-        axes = layout.axes.index("H"), layout.axes.index("W")
+    def sampling(self, original: Original) -> Sequence[Sampling]:
+        """The layer with one cell kept."""
+        layer, _ = original.at_layer
+        row, column = (i.ravel() for i in np.indices(layer.grid))
+        axes = layer.layout.axes.index("H"), layer.layout.axes.index("W")
         boxes = {axes[0]: (row, row + 1), axes[1]: (column, column + 1)}
-        feeds = box_feeds(len(subject.layer.shape), boxes)
-        scores = collect(subject.perturbed_layer(Keep(axes), feeds))
-        return Maps(scores.T.reshape(-1, rows, columns), {"head_passes": len(row)})
+        feeds = box_feeds(len(layer.shape), boxes)
+        every = np.arange(len(row))
+        return [Sampling(LayerMasks(Keep(axes), feeds, layer), one_of_each(every, len(every)))]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from onnxplain.errors import OptionError
-from onnxplain.execution.subject import Subject
-from onnxplain.methods.base import InputMethod, Maps, SampledMethod
+from onnxplain.execution.baselines import Scene
+from onnxplain.execution.points import Blend
+from onnxplain.execution.sampling import Original, Sampling
+from onnxplain.execution.wants import SampleScores, SampleWeights, Want
+from onnxplain.formulas.namespace import Namespace
+from onnxplain.methods.base import InputMethod, SampledMethod, Sums
 from onnxplain.methods.options import Baseline, Number, Option, Samples, Score, Seed, Whole
 from onnxplain.model.shapes import Shape
 from onnxplain.tensors import FloatArray
@@ -38,6 +43,7 @@ class RISE(InputMethod, SampledMethod):
     summary: ClassVar[str] = "random masks averaged, weighted by the score each leaves"
     paper: ClassVar[str] = "Petsiuk 2018"
     cost: ClassVar[str] = "1 + samples (4000)"
+    wants: ClassVar[Sequence[Want]] = (SampleScores(), SampleWeights())
 
     score: Score = "probability"
     samples: Samples = 4000
@@ -46,30 +52,31 @@ class RISE(InputMethod, SampledMethod):
     seed: Seed = 0
     baseline: Baseline = "black"
 
-    def maps(self, subject: Subject) -> Maps:
-        """See `Method`.
-
-        Raises:
-            OptionError: an option is out of its range.
-        """
+    def check(self, scene: Scene) -> None:
+        """See `Method`."""
         if min(self.samples, self.grid) < 1 or not 0 < self.keep <= 1 or self.seed < 0:
             raise OptionError("rise takes samples >= 1, grid >= 1, 0 < keep <= 1 and seed >= 0.")
-        shape = tuple(subject.x.shape[axis] for axis in subject.spatial)
-        mask, feeds = (self._patches if subject.smooth else self._elements)(subject.spatial, shape)
-        total = np.zeros((len(subject.scores), *shape), np.float64)
-        least, most = np.full((2, len(subject.scores)), subject.scores)
-        baseline = subject.baseline(self.baseline)
-        for batch in subject.perturbed(mask, feeds, baseline, with_masks=True):
-            assert batch.masks is not None
-            planes = batch.masks.reshape(len(batch.masks), -1)
-            total += (batch.scores.T @ planes).reshape(total.shape)
-            least = np.minimum(least, batch.scores.min(axis=0))
-            most = np.maximum(most, batch.scores.max(axis=0))
-        values = total / (self.samples * self.keep)
+
+    def sampling(self, original: Original) -> Sequence[Sampling]:
+        """The sample seen through random masks."""
+        scene = original.scene
+        masks = self._patches if scene.has_spatial_axes else self._elements
+        baseline = scene.baseline(self.baseline)
+        return [Sampling(Blend(*masks(scene.spatial, scene.places), baseline))]
+
+    def terms(self, xp: Namespace, original: Original, score: Any, mask: Any) -> Sums:
+        """See `SampledMethod`."""
+        changed = xp.abs(score - original.score) > _ROUNDING * xp.abs(original.score)
+        return {
+            "kept": xp.matmul(score, mask),
+            "changed": xp.sum(xp.where(changed, 1.0, 0.0), axis=-1, keepdims=True),
+        }
+
+    def map(self, xp: Namespace, original: Original, sums: Sums) -> Any:
+        """See the class."""
         # What is left of a score that no mask changes is how often chance kept each pixel.
-        unchanged = most - least <= _ROUNDING * np.abs(most)
-        values[unchanged] = subject.scores[unchanged].reshape(-1, *[1] * len(shape))
-        return Maps(subject.spread(values), {"forward_passes": 1 + self.samples})
+        values = sums["kept"] / (self.samples * self.keep)
+        return xp.where(sums["changed"] > 0, values, original.score)
 
     def _patches(self, axes: Shape, shape: Shape) -> tuple[Mask, dict[str, FloatArray]]:
         """Grids enlarged smoothly, and shifted."""

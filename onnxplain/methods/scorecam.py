@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from onnxplain.execution.subject import Subject
+from onnxplain.execution.baselines import Scene
+from onnxplain.execution.points import Blend
+from onnxplain.execution.sampling import Original, Sampling
+from onnxplain.execution.wants import SampleScores, SampleWeights, Want
 from onnxplain.formulas.namespace import Namespace, relu
-from onnxplain.formulas.numpy_namespace import NUMPY
-from onnxplain.methods.base import Maps, collect, rows_and_columns
-from onnxplain.methods.layer_maps import SampledLayerMethod
+from onnxplain.methods.base import SampledMethod, Sums, rows_and_columns
+from onnxplain.methods.layer_maps import LayerMapsMethod, one_of_each
 from onnxplain.methods.options import Baseline, Score
 from onnxplain.transforms.masks import Upsampled
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreCAM(SampledLayerMethod):
+class ScoreCAM(LayerMapsMethod, SampledMethod):
     """ReLU(Σ_k w_k A^k), w = softmax(C), C_k = S(x' + H_k ⊙ (x − x')) − S(x').
 
     H_k is channel k of the activation, enlarged bilinearly to the input and scaled to [0, 1]; x' is
@@ -31,31 +34,36 @@ class ScoreCAM(SampledLayerMethod):
     summary: ClassVar[str] = "channels weighted by the score of the picture seen through them"
     paper: ClassVar[str] = "Wang 2020"
     cost: ClassVar[str] = "2 + one per channel"
+    wants: ClassVar[Sequence[Want]] = (SampleScores(), SampleWeights())
 
     score: Score = "probability"
     baseline: Baseline = "black"
 
-    def map(self, xp: Namespace, a: Any, gains: Any) -> Any:
-        """The formula; `gains` are C, (..., channels, 1, 1)."""
-        return relu(xp, xp.weighted(xp.softmax(gains, axis=-3), a))
+    def check(self, scene: Scene) -> None:
+        """See `Method`."""
+        rows_and_columns(self.name, scene)
 
-    def map_at(self, subject: Subject) -> Maps:
-        """See `SampledLayerMethod`.
+    def sampling(self, original: Original) -> Sequence[Sampling]:
+        """The sample seen through each channel that is not constant."""
+        scene, (layer, a) = original.scene, original.at_layer
+        varied = np.flatnonzero(np.ptp(a, axis=1) > 0)
+        mask = Upsampled(rows_and_columns(self.name, scene), (layer.grid[0], layer.grid[1]))
+        feeds = {"grid": a[varied].reshape(-1, *layer.grid).astype(np.float32)}
+        baseline = scene.baseline(self.baseline)
+        return [
+            Sampling(
+                Blend(mask, feeds, baseline),
+                one_of_each(varied, len(a)),
+                [baseline],
+                {"skipped_channels": len(a) - len(varied)},
+            )
+        ]
 
-        Raises:
-            OptionError: the input is no picture.
-        """
-        axes = rows_and_columns(self.name, subject)
-        activation = subject.activation()
-        varied = np.flatnonzero(np.ptp(activation, axis=(1, 2)) > 0)
-        mask = Upsampled(axes, (activation.shape[1], activation.shape[2]))
-        baseline = subject.baseline(self.baseline)
-        gains = np.zeros((len(activation), len(subject.scores)))
-        if len(varied):
-            scores = collect(subject.perturbed(mask, {"grid": activation[varied]}, baseline))
-            gains[varied] = scores - subject.scores_of(baseline)
-        values = self.map(NUMPY, activation.astype(np.float64), gains.T[..., None, None])
-        return Maps(
-            values.astype(np.float32),
-            {"forward_passes": 2 + len(varied), "skipped_channels": len(activation) - len(varied)},
-        )
+    def terms(self, xp: Namespace, original: Original, score: Any, channel: Any) -> Sums:
+        """See `SampledMethod`; `channel` is 1 at that of each sample, else 0."""
+        return {"gains": xp.matmul(score - original.absent, channel)}
+
+    def map(self, xp: Namespace, original: Original, sums: Sums) -> Any:
+        """See the class."""
+        _, a = original.at_layer
+        return relu(xp, xp.matmul(xp.softmax(sums["gains"], axis=-1), a))

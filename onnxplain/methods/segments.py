@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from types import ModuleType
@@ -10,6 +9,8 @@ from types import ModuleType
 import numpy as np
 
 from onnxplain.errors import OptionError
+from onnxplain.execution.baselines import Scene
+from onnxplain.execution.points import Blend
 from onnxplain.execution.subject import Subject
 from onnxplain.methods.options import Segments
 from onnxplain.tensors import Array, FloatArray
@@ -29,17 +30,15 @@ class Segmentation:
         """What to mind about the segments; empty where it is nothing."""
         return "" if self.count > 1 else _ONE_SEGMENT
 
-    def scores(
-        self, subject: Subject, switches: FloatArray, baseline: FloatArray
-    ) -> Iterator[FloatArray]:
-        """Scores (b, targets) with the segments that `switches`, (n, count), leaves on."""
+    def scores(self, subject: Subject, switches: Array, baseline: FloatArray) -> FloatArray:
+        """Scores (n, targets) with the segments that `switches`, (n, count), leaves on."""
         mask = Segmented(self.axes, self.count, self.labels.tobytes())
-        for batch in subject.perturbed(mask, {"segments": switches}, baseline):
-            yield batch.scores
+        feeds = {"segments": switches.astype(np.float32)}
+        return subject.perturbed(Blend(mask, feeds, baseline))
 
-    def laid_out(self, subject: Subject, values: Array) -> FloatArray:
+    def laid_out(self, scene: Scene, values: Array) -> FloatArray:
         """Values (targets, count) at every place of their segment, in the shape of the input."""
-        return subject.spread(values[:, self.labels])
+        return scene.broadcast_to_input(values[:, self.labels])
 
 
 _ONE_SEGMENT = (
@@ -48,7 +47,7 @@ _ONE_SEGMENT = (
 )
 
 
-def find_segments(method: str, subject: Subject, wanted: Segments) -> Segmentation:
+def find_segments(method: str, scene: Scene, wanted: Segments) -> Segmentation:
     """Segments of a sample: the user's own, or about as many as `wanted`.
 
     Those of a picture are superpixels; other inputs are cut into runs of neighbours, which are
@@ -57,7 +56,7 @@ def find_segments(method: str, subject: Subject, wanted: Segments) -> Segmentati
     Raises:
         OptionError: `wanted` does not fit the input, or scikit-image is missing.
     """
-    shape = tuple(subject.x.shape[axis] for axis in subject.spatial)
+    shape = scene.places
     if not isinstance(wanted, int):
         if wanted.shape != shape:
             raise OptionError(
@@ -67,13 +66,13 @@ def find_segments(method: str, subject: Subject, wanted: Segments) -> Segmentati
         labels = wanted
     elif wanted < 1:
         raise OptionError(f"{method} takes segments >= 1, and was given {wanted}.")
-    elif subject.x.ndim == 4:
-        labels = _superpixels(method, subject, wanted)
+    elif scene.x.ndim == 4:
+        labels = _superpixels(method, scene, wanted)
     else:
         places = prod(shape)
         labels = np.arange(places) * min(wanted, places) // places
     numbers, labels = np.unique(labels, return_inverse=True)
-    return Segmentation(subject.spatial, labels.reshape(shape).astype(np.int64), len(numbers))
+    return Segmentation(scene.spatial, labels.reshape(shape).astype(np.int64), len(numbers))
 
 
 def needed(module: str, method: str) -> ModuleType:
@@ -93,11 +92,11 @@ def needed(module: str, method: str) -> ModuleType:
         ) from None
 
 
-def _superpixels(method: str, subject: Subject, count: int) -> Array:
+def _superpixels(method: str, scene: Scene, count: int) -> Array:
     """SLIC superpixels (Achanta 2012), in the colours that the model sees."""
     segmentation = needed("skimage.segmentation", method)
-    rows, columns = subject.spatial
-    planes = np.moveaxis(subject.x[0], (rows - 1, columns - 1), (0, 1))
+    rows, columns = scene.spatial
+    planes = np.moveaxis(scene.x[0], (rows - 1, columns - 1), (0, 1))
     span = max(float(np.ptp(planes)), np.finfo(np.float32).tiny)
     picture = (planes - planes.min()) / span
     found: Array = segmentation.slic(picture, n_segments=count, start_label=0, channel_axis=-1)

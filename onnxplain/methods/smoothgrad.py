@@ -2,54 +2,27 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from onnxplain.errors import OptionError
-from onnxplain.execution.points import Given, target_chunks
-from onnxplain.execution.subject import Subject
-from onnxplain.methods.base import Maps, SampledMethod
+from onnxplain.execution.baselines import Scene
+from onnxplain.execution.points import Given
+from onnxplain.execution.sampling import Original, Sampling
+from onnxplain.execution.wants import FirstGradient, InputGradient, Want
+from onnxplain.formulas.namespace import Namespace, over_samples
+from onnxplain.methods.base import SampledMethod, Sums
 from onnxplain.methods.gradient import InputGradientMethod, MagnitudeMethod
 from onnxplain.methods.options import Noise, Samples, Seed
-from onnxplain.tensors import Array, FloatArray
-
-
-class Moments:
-    """Mean, mean of squares and variance of arrays that are seen once, in float64."""
-
-    def __init__(self) -> None:
-        """Start with nothing seen."""
-        self._count = 0
-        self.mean: Array = np.zeros(())
-        self._spread: Array = np.zeros(())
-
-    def add(self, values: Array) -> None:
-        """See another array."""
-        self._count += 1
-        wide = values.astype(np.float64)
-        # Welford's way: a difference of two large sums would lose a small variance.
-        before = wide - self.mean
-        self.mean = self.mean + before / self._count
-        self._spread = self._spread + before * (wide - self.mean)
-
-    @property
-    def variance(self) -> Array:
-        """Mean squared distance from the mean."""
-        return np.asarray(self._spread / self._count)
-
-    @property
-    def mean_of_squares(self) -> Array:
-        """Mean of the squares."""
-        return np.asarray(self.variance + self.mean**2)
+from onnxplain.tensors import FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoiseMethod(InputGradientMethod, SampledMethod):
-    """A method that looks at gradients at noisy copies of the sample."""
+class NoiseMethod(SampledMethod):
+    """A method that looks at noisy copies of the sample."""
 
     cost: ClassVar[str] = "1 + samples (50), each with a backward"
 
@@ -57,30 +30,14 @@ class NoiseMethod(InputGradientMethod, SampledMethod):
     samples: Samples = 50
     seed: Seed = 0
 
-    @abstractmethod
-    def statistic(self, seen: Moments) -> Array:
-        """What is shown of the gradients."""
-
-    def maps(self, subject: Subject) -> Maps:
-        """See `Method`.
-
-        Raises:
-            OptionError: an option is out of its range.
-        """
+    def check(self, scene: Scene) -> None:
+        """See `Method`."""
         if self.noise < 0 or self.samples < 1 or self.seed < 0:
             raise OptionError(f"{self.name} takes noise >= 0, samples >= 1 and seed >= 0.")
-        points = noisy(subject.x, self.noise, self.samples, self.seed)
-        spent = Counter(forward_passes=1)
-        values = []
-        # One group after the other: moments of all targets at once would fill the memory.
-        for some in target_chunks(len(subject.scores)):
-            seen = Moments()
-            for found in subject.gradients(points, some):
-                spent.update(found.passes)
-                for gradients in found.values.swapaxes(0, 1):
-                    seen.add(gradients)
-            values.append(self.statistic(seen).astype(np.float32))
-        return Maps(np.concatenate(values), dict(spent))
+
+    def sampling(self, original: Original) -> Sequence[Sampling]:
+        """The copies."""
+        return [Sampling(noisy(original.scene.x, self.noise, self.samples, self.seed))]
 
 
 def noisy(x: FloatArray, noise: float, samples: int, seed: int) -> Given:
@@ -101,7 +58,7 @@ def noisy(x: FloatArray, noise: float, samples: int, seed: int) -> Given:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SmoothGrad(MagnitudeMethod, NoiseMethod):
+class SmoothGrad(NoiseMethod, MagnitudeMethod):
     """The mean of ∂S/∂x over noisy copies of the sample.
 
     The noise is Gaussian, with sigma = `noise` · (max x − min x); `numpy.random.default_rng((seed,
@@ -113,14 +70,15 @@ class SmoothGrad(MagnitudeMethod, NoiseMethod):
     name: ClassVar[str] = "smoothgrad"
     summary: ClassVar[str] = "the gradient averaged over noisy copies of the input"
     paper: ClassVar[str] = "Smilkov 2017"
+    wants: ClassVar[Sequence[Want]] = (InputGradient(),)
 
-    def statistic(self, seen: Moments) -> Array:
-        """See `NoiseMethod`."""
-        return seen.mean
+    def terms(self, xp: Namespace, original: Original, g: Any) -> Sums:
+        """See `SampledMethod`."""
+        return {"mean": over_samples(xp, g) / self.samples}
 
 
 @dataclass(frozen=True, kw_only=True)
-class SmoothGradSquared(NoiseMethod):
+class SmoothGradSquared(NoiseMethod, InputGradientMethod):
     """The mean of (∂S/∂x)² over noisy copies of the sample, which are those of smoothgrad.
 
     Hooker et al., "A Benchmark for Interpretability Methods in Deep Neural Networks", NeurIPS 2019,
@@ -130,14 +88,15 @@ class SmoothGradSquared(NoiseMethod):
     name: ClassVar[str] = "smoothgrad_squared"
     summary: ClassVar[str] = "the squared gradient averaged over noisy copies of the input"
     paper: ClassVar[str] = "Hooker 2019"
+    wants: ClassVar[Sequence[Want]] = (InputGradient(),)
 
-    def statistic(self, seen: Moments) -> Array:
-        """See `NoiseMethod`."""
-        return seen.mean_of_squares
+    def terms(self, xp: Namespace, original: Original, g: Any) -> Sums:
+        """See `SampledMethod`."""
+        return {"mean": over_samples(xp, g**2) / self.samples}
 
 
 @dataclass(frozen=True, kw_only=True)
-class VarGrad(NoiseMethod):
+class VarGrad(NoiseMethod, InputGradientMethod):
     """The variance of ∂S/∂x over noisy copies of the sample, which are those of smoothgrad.
 
     It is the mean squared distance from the mean: smoothgrad_squared less the square of smoothgrad.
@@ -149,7 +108,16 @@ class VarGrad(NoiseMethod):
     name: ClassVar[str] = "vargrad"
     summary: ClassVar[str] = "how much the gradient varies over noisy copies of the input"
     paper: ClassVar[str] = "Adebayo 2018"
+    wants: ClassVar[Sequence[Want]] = (InputGradient(), FirstGradient())
 
-    def statistic(self, seen: Moments) -> Array:
-        """See `NoiseMethod`."""
-        return seen.variance
+    def terms(self, xp: Namespace, original: Original, g: Any, first: Any) -> Sums:
+        """See `SampledMethod`."""
+        # The difference of two large sums would lose a small variance.
+        return {
+            "shifted": over_samples(xp, g - first),
+            "squares": over_samples(xp, (g - first) ** 2),
+        }
+
+    def map(self, xp: Namespace, original: Original, sums: Sums) -> Any:
+        """See the class."""
+        return sums["squares"] / self.samples - (sums["shifted"] / self.samples) ** 2

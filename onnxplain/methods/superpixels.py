@@ -9,8 +9,9 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from onnxplain.errors import OptionError
+from onnxplain.execution.baselines import Scene
 from onnxplain.execution.subject import Subject
-from onnxplain.methods.base import InputMethod, Maps, SampledMethod
+from onnxplain.methods.base import AdaptiveMethod, InputMethod, Maps
 from onnxplain.methods.options import Baseline, Number, Option, Samples, Score, Seed, Segments
 from onnxplain.methods.segments import find_segments, needed
 from onnxplain.tensors import Array, FloatArray
@@ -20,7 +21,7 @@ _FITS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentMethod(InputMethod, SampledMethod):
+class SegmentMethod(InputMethod, AdaptiveMethod):
     """A method with one value for each segment, found by scikit-image or given by the user."""
 
     segments: Annotated[Segments, Option("COUNT", "Superpixels, roughly.")] = 50
@@ -28,7 +29,8 @@ class SegmentMethod(InputMethod, SampledMethod):
     seed: Seed = 0
     baseline: Baseline = "black"
 
-    def _check(self) -> None:
+    def check(self, scene: Scene) -> None:
+        """See `Method`."""
         if self.samples < 1 or self.seed < 0:
             raise OptionError(f"{self.name} takes samples >= 1 and seed >= 0.")
 
@@ -59,30 +61,32 @@ class LIME(SegmentMethod):
     ] = 0.25
     ridge: Annotated[Number, Option("NUMBER", "Penalty on the slopes of a fit.")] = 1.0
 
-    def maps(self, subject: Subject) -> Maps:
-        """See `Method`.
-
-        Raises:
-            OptionError: an option is out of its range, or scikit-learn is missing.
-        """
-        self._check()
+    def check(self, scene: Scene) -> None:
+        """See `Method`."""
+        super().check(scene)
         if self.kernel_width <= 0 or self.ridge < 0:
             raise OptionError("lime takes kernel_width > 0 and ridge >= 0.")
+
+    def maps(self, subject: Subject) -> Maps:
+        """See `AdaptiveMethod`.
+
+        Raises:
+            OptionError: scikit-learn is missing.
+        """
         linear = needed("sklearn.linear_model", self.name)
-        found = find_segments(self.name, subject, self.segments)
+        found = find_segments(self.name, subject.scene, self.segments)
         kept = np.random.default_rng(self.seed).random((self.samples, found.count)) < 0.5
         kept[0] = True
-        switches = kept.astype(np.float32)
-        baseline = subject.baseline(self.baseline)
-        scores = np.concatenate(list(found.scores(subject, switches, baseline)))
+        baseline = subject.scene.baseline(self.baseline)
+        scores = found.scores(subject, kept, baseline)
         distance = 1 - np.sqrt(kept.mean(axis=1))
         weights = np.exp(-(distance**2) / (2 * self.kernel_width**2))
         fit = linear.Ridge(alpha=self.ridge).fit(kept, scores.astype(np.float64), weights)
         slopes = fit.coef_.reshape(len(subject.scores), found.count)
         explained = _explained(scores, fit.predict(kept).reshape(scores.shape), weights)
         return Maps(
-            found.laid_out(subject, slopes),
-            {"forward_passes": 1 + self.samples, "segments": found.count},
+            found.laid_out(subject.scene, slopes),
+            {**subject.spent, "segments": found.count},
             each=[_fitted(r2, found.doubt) for r2 in explained],
         )
 
@@ -120,28 +124,25 @@ class KernelSHAP(SegmentMethod):
     samples: Samples = 2048
 
     def maps(self, subject: Subject) -> Maps:
-        """See `Method`.
+        """See `AdaptiveMethod`.
 
         Raises:
-            OptionError: an option is out of its range, there are more segments than samples, or
-                scikit-learn is missing.
+            OptionError: there are more segments than samples, or scikit-learn is missing.
         """
-        self._check()
         linear = needed("sklearn.linear_model", self.name)
-        found = find_segments(self.name, subject, self.segments)
+        found = find_segments(self.name, subject.scene, self.segments)
         if self.samples < found.count:
             raise OptionError(
                 f"kernelshap needs at least as many samples as segments, {found.count}, and was "
                 f"given {self.samples}."
             )
-        baseline = subject.baseline(self.baseline)
+        baseline = subject.scene.baseline(self.baseline)
         absent = subject.scores_of(baseline).astype(np.float64)
         total = subject.scores - absent
         kept, weights = coalitions(found.count, self.samples, self.seed)
         shares = np.zeros((len(total), found.count))
         if found.count > 1:
-            switches = kept.astype(np.float32)
-            scores = np.concatenate(list(found.scores(subject, switches, baseline))) - absent
+            scores = found.scores(subject, kept, baseline) - absent
             # The last value is what the others leave of the total, which fixes their sum.
             last = kept[:, -1:].astype(np.float64)
             fit = linear.LinearRegression(fit_intercept=False).fit(
@@ -150,9 +151,9 @@ class KernelSHAP(SegmentMethod):
             shares[:, :-1] = fit.coef_
         shares[:, -1] = total - shares.sum(axis=1)
         return Maps(
-            found.laid_out(subject, shares),
+            found.laid_out(subject.scene, shares),
             {
-                "forward_passes": 2 + len(kept),
+                **subject.spent,
                 "segments": found.count,
                 "exact": len(kept) == 2**found.count - 2,
             },

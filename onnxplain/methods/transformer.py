@@ -8,19 +8,16 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from onnxplain.errors import LayerError, OptionError
-from onnxplain.execution.subject import Anatomy, Subject
+from onnxplain.errors import OptionError
+from onnxplain.execution.points import LayerMasks
+from onnxplain.execution.sampling import Original, Sampling
+from onnxplain.execution.subject import Anatomy
 from onnxplain.execution.wants import Attention, AttentionGradients, TokensRead, Want
 from onnxplain.formulas.namespace import Namespace, relu
-from onnxplain.methods.base import (
-    LayerMethod,
-    Maps,
-    Passes,
-    SampledMethod,
-    SinglePassMethod,
-    collect,
-)
+from onnxplain.methods.base import Passes, SinglePassMethod
+from onnxplain.methods.layer_maps import one_of_each
 from onnxplain.methods.options import Option, Score, Switch, WholeOrNone
+from onnxplain.methods.perturb_layer import CellMethod
 from onnxplain.tensors import FloatArray
 from onnxplain.transforms.masks import Along
 
@@ -48,10 +45,6 @@ class AttentionMethod(SinglePassMethod):
         """How many blocks count."""
         return {"blocks": self.counted(anatomy)}
 
-    def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
-        """The values are such a map already."""
-        return values
-
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionRollout(AttentionMethod):
@@ -69,16 +62,8 @@ class AttentionRollout(AttentionMethod):
     summary: ClassVar[str] = "attention followed through all blocks; knows no class"
     paper: ClassVar[str] = "Abnar 2020"
     cost: ClassVar[str] = "1"
-
-    @property
-    def needs_target(self) -> bool:
-        """None: the map is the same for all."""
-        return False
-
-    @property
-    def wants(self) -> Sequence[Want]:
-        """See `SinglePassMethod`."""
-        return Attention(), TokensRead()
+    needs_target: ClassVar[bool] = False
+    wants: ClassVar[Sequence[Want]] = (Attention(), TokensRead())
 
     def map(self, xp: Namespace, attention: Sequence[Any], read: Any) -> Any:
         """See the class."""
@@ -111,6 +96,7 @@ class LeGrad(AttentionMethod):
     paper: ClassVar[str] = "Bousselham 2024"
     cost: ClassVar[str] = "1 with a backward"
     needs_gradient: ClassVar[bool] = True
+    wants: ClassVar[Sequence[Want]] = (AttentionGradients(),)
 
     blocks: Annotated[
         WholeOrNone, Option("COUNT", "Blocks of a transformer that count, the last ones.")
@@ -124,11 +110,6 @@ class LeGrad(AttentionMethod):
             raise OptionError(f"legrad takes blocks from 1 to {depth}, and was given {used}.")
         return used
 
-    @property
-    def wants(self) -> Sequence[Want]:
-        """See `SinglePassMethod`."""
-        return (AttentionGradients(),)
-
     def map(self, xp: Namespace, gradients: Sequence[Any]) -> Any:
         """See the class."""
         counted = gradients if self.blocks is None else gradients[-self.blocks :]
@@ -137,7 +118,7 @@ class LeGrad(AttentionMethod):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViTReciproCAM(LayerMethod, SampledMethod):
+class ViTReciproCAM(CellMethod):
     """The score when only one patch token of the layer is kept, with the class token.
 
     The other patch tokens are zero. With `neighbours` the eight around the kept one are too, all
@@ -151,32 +132,24 @@ class ViTReciproCAM(LayerMethod, SampledMethod):
     summary: ClassVar[str] = "the score of each patch token with the class token"
     paper: ClassVar[str] = "Byun 2022"
     cost: ClassVar[str] = "1 + one head pass per token"
+    axis: ClassVar[str] = "T"
+    needs: ClassVar[str] = (
+        "that holds a transformer's tokens, and {!r} has rows and columns; use reciprocam"
+    )
 
     score: Score = "probability"
     neighbours: Annotated[
         Switch, Option("", "Keep the tokens around a token too, in vit_reciprocam.")
     ] = True
 
-    def maps(self, subject: Subject) -> Maps:
-        """See `Method`.
-
-        Raises:
-            LayerError: the layer does not hold tokens.
-        """
-        layout = subject.layer.layout
-        if "T" not in layout.axes:
-            raise LayerError(
-                f"vit_reciprocam needs a layer that holds a transformer's tokens, and "
-                f"{subject.layer.tensor!r} has rows and columns; use reciprocam."
-            )
-        rows, columns = layout.grid
-        near = (_near(size, self.neighbours) for size in (rows, columns))
-        cells = np.kron(*near)
-        kept = np.concatenate([np.ones((len(cells), layout.prefix)), cells], axis=1)
-        mask = Along(layout.axes.index("T"))
-        feeds = {"along": kept.astype(np.float32)}
-        scores = collect(subject.perturbed_layer(mask, feeds))
-        return Maps(scores.T.reshape(-1, rows, columns), {"head_passes": len(cells)})
+    def sampling(self, original: Original) -> Sequence[Sampling]:
+        """The layer with the tokens around one place kept."""
+        layer, _ = original.at_layer
+        cells = np.kron(*(_near(size, self.neighbours) for size in layer.grid))
+        kept = np.concatenate([np.ones((len(cells), layer.layout.prefix)), cells], axis=1)
+        mask = Along(layer.layout.axes.index("T"))
+        made = LayerMasks(mask, {"along": kept.astype(np.float32)}, layer)
+        return [Sampling(made, one_of_each(np.arange(len(cells)), len(cells)))]
 
 
 def _near(size: int, neighbours: bool) -> FloatArray:

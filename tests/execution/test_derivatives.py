@@ -5,7 +5,7 @@ Expected values are central differences of plain ONNX Runtime runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -19,9 +19,10 @@ from onnxplain.autodiff.lowering import lower
 from onnxplain.errors import GradientError
 from onnxplain.execution import derivatives
 from onnxplain.execution.points import Blend, Given
-from onnxplain.execution.subject import Subject
-from onnxplain.formulas.namespace import Namespace
-from onnxplain.methods.base import Maps, SampledMethod
+from onnxplain.execution.sampling import Original, Sampling
+from onnxplain.execution.wants import InputGradient, LayerGradient, SampleScores, Want
+from onnxplain.formulas.namespace import Namespace, over_samples
+from onnxplain.methods.base import SampledMethod
 from onnxplain.methods.options import LayerName, Option, Switch
 from onnxplain.targets import Element, Mask, Similarity, Target
 from onnxplain.transforms.masks import Share
@@ -98,31 +99,37 @@ def test_the_gradient_of_every_target(case: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Probe(SampledMethod):
-    """Gradients of the first target at points between a baseline and the sample."""
+    """The sum of gradients at points between a baseline and the sample.
+
+    `found` keeps the scores, (1, b), and gradients, (1, b, ...), of each batch.
+    """
+
+    found: ClassVar[list[tuple[Array, Array]]] = []
 
     name: ClassVar[str] = "probe"
     at_layer: LayerName = ""
     inside: Annotated[Switch, Option("", "Make the points in the graph.")] = True
 
-    def look_at(self, anatomy: Any) -> Any:
+    def layers(self, anatomy: Any) -> Any:
         return [anatomy.layer(self.at_layer)] if self.at_layer else []
 
-    def maps(self, subject: Subject) -> Maps:
+    @property
+    def wants(self) -> Sequence[Want]:
+        return SampleScores(), LayerGradient() if self.at_layer else InputGradient()
+
+    def sampling(self, original: Original) -> Sequence[Sampling]:
         shares = SHARES.reshape(-1, 1, 1, 1)
-        points = (
-            Blend(Share(), {"share": shares}, BASELINE)
-            if self.inside
-            else Given(len(SHARES), lambda part: shares[part] * X + (1 - shares[part]) * BASELINE)
-        )
-        if self.at_layer:
-            found = [own for (own,) in subject.layer_gradients(points, [0])]
-        else:
-            found = list(subject.gradients(points, [0]))
-        scores = np.concatenate([one.scores[0] for one in found])
-        return Maps(
-            np.concatenate([one.values for one in found], axis=1),
-            {"scores": scores, "batches": [one.scores.shape[1] for one in found]},
-        )
+        if self.inside:
+            return [Sampling(Blend(Share(), {"share": shares}, BASELINE))]
+        points = (1 - shares) * BASELINE + shares * X
+        return [Sampling(Given(len(SHARES), lambda part: points[part]))]
+
+    def terms(self, xp: Namespace, original: Original, *found: Any) -> Mapping[str, Any]:
+        self.found.append((found[0], found[1]))
+        return {"sum": over_samples(xp, found[1])}
+
+    def map(self, xp: Namespace, original: Original, sums: Mapping[str, Any]) -> Any:
+        return xp.sum(sums["sum"], axis=-3) if self.at_layer else sums["sum"]
 
     def heat(self, values: Any, spatial: Any) -> Any:
         return values[0, 0]
@@ -145,13 +152,14 @@ def test_points_in_batches_are_points_one_by_one(
     first = FORMS[form].split(",")[0]
     proto = build(x=FORMS[form], y=f"{first},3")
     explainer = Explainer(proto, batch_size=batch_size)
-    attribution = explainer.attribute(X, Probe(inside=inside, at_layer=at_layer), 1)
-    found, told = attribution.values[0], attribution.diagnostics["samples"][0]
+    Probe.found.clear()
+    explainer.attribute(X, Probe(inside=inside, at_layer=at_layer), 1)
+    scored, (found,) = (np.concatenate(own, axis=1) for own in zip(*Probe.found, strict=True))
 
     free = build()
     points = [np.float32(a) * X + np.float32(1 - a) * BASELINE for a in SHARES]
     scores = [answer(free, point)[0, 1] for point in points]
-    np.testing.assert_allclose(told["scores"], scores, rtol=1e-4)
+    np.testing.assert_allclose(scored[0], scores, rtol=1e-4)
     if at_layer:
         # y = mean of b over rows and columns, times the weights.
         expected = np.broadcast_to(WEIGHTS["CLASSES"][:, 1].reshape(-1, 1, 1) / 36, (4, 6, 6))
@@ -161,7 +169,7 @@ def test_points_in_batches_are_points_one_by_one(
             expected = slopes(lambda x: answer(free, x)[0, 1], point)[0]
             np.testing.assert_allclose(one, expected, atol=3e-4 * np.abs(expected).max())
     largest = 3 if batch_size == 3 or form == "a batch of three" else 1
-    assert max(told["batches"]) == largest
+    assert max(own.shape[1] for own, _ in Probe.found) == largest
 
 
 @dataclass(frozen=True)

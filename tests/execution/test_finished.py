@@ -89,7 +89,7 @@ def planned(net: Net, method: SinglePassMethod, batch: int | None) -> Plan:
     assert batching.exact is None, batching.how
     anatomy = ModelAnatomy(runner, x, score.logit, lambda: None, lambda: lower(explainer.model))
     reading = read(score, "logit", anatomy.class_axis, anatomy.shapes[score.logit])
-    layers = method.look_at(anatomy)
+    layers = method.layers(anatomy)
     model = batching.model if batch is None else with_batch(batching.model, "x", batch)
     return Plan(
         model=model,

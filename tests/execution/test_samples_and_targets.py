@@ -96,7 +96,7 @@ def test_many_layers_are_explained_for_fewer_targets_at_once(
     expected = explainer.explain_each(PICTURE, "smooth_gradcam++", range(3), **options)
     assert expected[0].diagnostics["forward_passes"] == 1 + 3
     room = 2 * 2 * 4 * 8 * 8 * 24
-    monkeypatch.setattr("onnxplain.methods.smooth_gradcam.MOST_BYTES", room)
+    monkeypatch.setattr("onnxplain.explainer.sampled.MOST_BYTES", room)
     found = explainer.explain_each(PICTURE, "smooth_gradcam++", range(3), **options)
     assert found[0].diagnostics["forward_passes"] == 1 + 2 * 3
     for own, other in zip(found, expected, strict=True):

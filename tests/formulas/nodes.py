@@ -29,7 +29,7 @@ def from_nodes(
         name = f"given_{len(feeds)}"
         own = value.astype(np.float32) if value.dtype == np.float64 else value
         feeds[PREFIX + name] = own
-        shape = ["N", *own.shape[1:]]
+        shape = [f"{name}_rows", *own.shape[1:]]
         return xp.array(g.input(name, shape, own.dtype), shape)
 
     arrays = [

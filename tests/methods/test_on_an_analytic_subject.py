@@ -1,33 +1,49 @@
 """Methods are numpy: on a score that is a formula, no model, no session."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
+from methods.masks import flat, masks_of
 from numpy.testing import assert_allclose
 from references.perturbation import scorecam as reference_scorecam
-from references.perturbation import scorecam_mask
-from references.resize import upsample_half_pixel
 
 from onnxplain.analysis.layers import Layer
 from onnxplain.analysis.layout import Layout
 from onnxplain.errors import MapError
-from onnxplain.execution.subject import Batch, Subject
+from onnxplain.execution.baselines import Scene
+from onnxplain.execution.points import LayerMasks
+from onnxplain.execution.sample import Sample
+from onnxplain.execution.sampling import Original, Sampling
+from onnxplain.execution.wants import SampleScores, SampleWeights, Want
+from onnxplain.explainer.sampled import explain_by_samples
 from onnxplain.formulas.numpy_namespace import NUMPY
-from onnxplain.methods.base import SampledMethod
+from onnxplain.methods.base import LayerMethod, SampledMethod
 from onnxplain.methods.cam import CAM, EigenCAM, FeatureMaps
 from onnxplain.methods.occlusion import Occlusion
 from onnxplain.methods.perturb_layer import AblationCAM, ReciproCAM
 from onnxplain.methods.rise import RISE
 from onnxplain.methods.scorecam import ScoreCAM
-from onnxplain.transforms.masks import Erase, Keep, Mask, Shifted, Upsampled
 
 Array = np.ndarray[Any, np.dtype[Any]]
 RANDOM = np.random.default_rng(0)
 GRADIENTS = RANDOM.normal(size=(2, 1, 3, 6, 8)).astype(np.float32)
 HEADS = RANDOM.normal(size=(2, 4, 2, 3)).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Counting(Scene):
+    """A scene whose baseline is that of its subject, however it is called."""
+
+    subject: Any = None
+
+    def baseline(self, spec: Any, seed: int = 0) -> Array:
+        self.subject._count("baseline")
+        return self.subject.absent
 
 
 class Linear:
@@ -40,106 +56,65 @@ class Linear:
         self.x = RANDOM.normal(size=(1, 3, 6, 8)).astype(np.float32)
         self.shown = RANDOM.normal(size=(4, 2, 3)).astype(np.float32)
         self.absent = RANDOM.normal(size=self.x.shape).astype(np.float32)
-        self.spatial, self.smooth = (2, 3), True
         self.calls: dict[str, int] = {}
-        self.at_input = True
+        self.spent: Counter[str] = Counter()
+        self.at_input, self.at_layer = True, False
 
     @property
     def scores(self) -> Array:
         return self._scores(self.x if self.at_input else self.shown[None])[0]
 
     @property
-    def layer(self) -> Layer:
-        return Layer("a", "a", "Relu", (1, 4, 2, 3), Layout("NCHW", (2, 3)), whole=True)
-
-    @property
-    def layers(self) -> list[Layer]:
-        return [self.layer]
-
-    def at(self, layer: Layer) -> "Linear":
-        assert layer == self.layer
-        return self
-
-    def activation(self) -> Array:
-        return self.shown
-
-    def baseline(self, spec: Any, seed: int = 0) -> Array:
-        self._count("baseline")
-        return self.absent
+    def originals(self) -> list[Original]:
+        layer = Layer("a", "a", "Relu", (1, 4, 2, 3), Layout("NCHW", (2, 3)), whole=True)
+        at = (layer, self.shown.reshape(4, 6).astype(np.float64)) if self.at_layer else None
+        return [
+            Original(
+                Counting(self.x, 1, (2, 3), None, subject=self),
+                self.scores[:, None],
+                np.zeros((2, 1)),
+                at,
+            )
+        ]
 
     def scores_of(self, x: Array) -> Array:
         self._count("scores_of")
         return self._scores(x)[0]
 
-    def perturbed(
-        self, mask: Mask, feeds: Mapping[str, Array], baseline: Array, *, with_masks: bool = False
-    ) -> Iterator[Batch]:
-        masks = self._masks(mask, feeds, self.x.shape)
+    def found(
+        self, sampling: Sampling, wants: Sequence[Want], targets: Sequence[int]
+    ) -> Iterator[tuple[int, Sequence[int], list[Array]]]:
+        made, x, absent = sampling.made, self.x, self.absent
+        if isinstance(made, LayerMasks):
+            x, absent = self.shown[None], np.zeros((1, *self.shown.shape), np.float32)
+        masks = masks_of(made.mask, made.feeds, x.shape)
         for part in self._parts(len(masks)):
-            changed = baseline + masks[part] * (self.x - baseline)
-            yield Batch(part, self._scores(changed), masks[part] if with_masks else None)
-
-    def perturbed_layer(self, mask: Mask, feeds: Mapping[str, Array]) -> Iterator[Batch]:
-        masks = self._masks(mask, feeds, (1, *self.shown.shape))
-        for part in self._parts(len(masks)):
-            yield Batch(part, self._scores(masks[part] * self.shown))
-
-    def spread(self, maps: Array) -> Array:
-        return np.repeat(maps[:, None], 3, axis=1).astype(np.float32)
+            self._count("samples", part.stop - part.start)
+            given = {
+                SampleScores: self._scores(absent + masks[part] * (x - absent))[:, targets].T,
+                SampleWeights: sampling.weights(part) if sampling.weights else flat(masks[part]),
+            }
+            yield 0, targets, [given[type(want)] for want in wants]
 
     def _scores(self, samples: Array) -> Array:
         weights = GRADIENTS[:, 0] if samples.shape[1] == 3 else HEADS
         return np.einsum("nchw,tchw->nt", samples, weights)
 
     def _parts(self, count: int) -> Iterator[slice]:
-        for start in range(0, count, 3):
-            part = slice(start, min(start + 3, count))
-            self._count("samples", part.stop - part.start)
-            yield part
+        for start in range(0, max(count, 1), 3):
+            yield slice(start, min(start + 3, count))
 
     def _count(self, what: str, number: int = 1) -> None:
-        self.calls[what] = self.calls.get(what, 0) + number
-
-    def _masks(self, mask: Mask, feeds: Mapping[str, Array], shape: tuple[int, ...]) -> Array:
-        """Each broadcasts to `shape` without its batch axis."""
-        count = len(next(iter(feeds.values())))
-        each = ({name: feed[i] for name, feed in feeds.items()} for i in range(count))
-        return np.stack([MASKS[type(mask)](mask, own, shape) for own in each])
-
-
-def box(mask: Any, feed: Mapping[str, Array], shape: tuple[int, ...]) -> Array:
-    inside = np.ones((1, 1, 1))
-    for axis in mask.axes:
-        places = np.arange(shape[axis]).reshape([-1 if i == axis else 1 for i in range(1, 4)])
-        inside = inside * (places >= feed[f"start_{axis}"]) * (places < feed[f"stop_{axis}"])
-    return inside
-
-
-def upsampled(mask: Any, feed: Mapping[str, Array], shape: tuple[int, ...]) -> Array:
-    assert mask.axes == (2, 3)
-    return scorecam_mask(feed["grid"].astype(np.float64), (shape[2], shape[3]))[None]
-
-
-def shifted(mask: Any, feed: Mapping[str, Array], shape: tuple[int, ...]) -> Array:
-    top, left = int(feed["shift_2"].item()), int(feed["shift_3"].item())
-    large = upsample_half_pixel(feed["grid"].astype(np.float64), mask.size)
-    return large[None, top : top + shape[2], left : left + shape[3]]
-
-
-MASKS: dict[type, Callable[..., Array]] = {
-    Keep: box,
-    Erase: lambda *arguments: 1 - box(*arguments),
-    Upsampled: upsampled,
-    Shifted: shifted,
-}
+        if number:
+            self.calls[what] = self.calls.get(what, 0) + number
 
 
 def explain(method: SampledMethod, **changes: Any) -> tuple[Array, Linear]:
     subject = Linear()
     for name, value in changes.items():
         setattr(subject, name, value)
-    checked: Subject = subject
-    return method.maps(checked).values, subject
+    subject.at_layer = isinstance(method, LayerMethod)
+    return explain_by_samples(method, cast(Sample, subject)).values, subject
 
 
 def test_occlusion_of_a_linear_score() -> None:

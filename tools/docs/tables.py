@@ -48,7 +48,7 @@ def method_table() -> str:
     """One row for each method."""
     rows = ["| method | shows | forwards | looks at | paper |", "| --- | --- | --- | --- | --- |"]
     for name, method in METHODS.items():
-        looks_at = "a layer" if method.look_at is not Method.look_at else "the input"
+        looks_at = "a layer" if method.layers is not Method.layers else "the input"
         rows.append(
             f"| `{name}` | {method.summary} | {method.cost} | {looks_at} | {method.paper} |"
         )
