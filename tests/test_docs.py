@@ -12,10 +12,13 @@ import pytest
 from onnxplain.methods.registry import METHODS
 from tools.docs import graphs, operators
 from tools.docs.families import FAMILIES
+from tools.docs.limits import LIMITS
 from tools.docs.tables import PAGES, replaced
 
 ROOT = Path(__file__).parents[1]
-TEXTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+DOCS = ROOT / "docs"
+PAGES_OF_DOCS = sorted(DOCS.rglob("*.md"))
+TEXTS = sorted([*ROOT.glob("*.md"), *PAGES_OF_DOCS])
 BLOCKS = [(page, name) for page, blocks in PAGES.items() for name in blocks]
 
 
@@ -55,6 +58,10 @@ def test_tables_and_diagrams_are_those_of_the_code(page, name):
 def test_every_method_belongs_to_one_family():
     named = [name for names in FAMILIES.values() for name in names]
     assert sorted(named) == sorted(METHODS)
+
+
+def test_the_reference_says_of_every_method_what_it_does_not_explain():
+    assert sorted(LIMITS) == sorted(METHODS)
 
 
 def test_every_operator_of_onnx_is_listed_once():
@@ -127,7 +134,7 @@ def test_diagrams_connect_and_colour_boxes_that_are_there():
         assert {style for _, style in classes} <= set(styles)
 
 
-@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
         if re.match(r"\w+:", link):
@@ -146,18 +153,13 @@ def anchors(page):
 
 def test_every_page_is_in_the_index():
     index = text("docs/README.md")
-    assert [
-        page.name
-        for page in TEXTS
-        if page.parent.name == "docs"
-        and page.name != "README.md"
-        and f"]({page.name})" not in index
-    ] == []
+    pages = [page.relative_to(DOCS).as_posix() for page in PAGES_OF_DOCS]
+    assert [page for page in pages if page != "README.md" and f"]({page})" not in index] == []
 
 
-def test_the_example_of_how_it_works_runs(tmp_path):
+def test_the_example_of_a_gradient_runs(tmp_path):
     onnx.save(graphs.example(), tmp_path / "net.onnx")
-    page = "docs/how-it-works.md"
+    page = "docs/development/gradients.md"
     pictures = "import numpy\npictures = numpy.random.default_rng(0).random((2, 3, 32, 32), 'f4')\n"
     # Every weight is 1: each of 8 channels adds the mean over as many cells as the pixel reaches.
     check = """
@@ -175,8 +177,8 @@ np.testing.assert_allclose(gradient, expected, rtol=1e-5)
 def test_the_rule_that_is_written_in_ten_minutes_is_right_and_its_test_sees_mistakes(
     tmp_path, mistake, outcome
 ):
-    rule = code("docs/write-a-rule.md", "rule").replace("Sub(total", mistake)
+    rule = code("docs/development/write-a-rule.md", "rule").replace("Sub(total", mistake)
     cases = "\nfor n, m in [(3, 5), (1, 4), (2, 2)]:\n    test_cdist(n, m)\n"
-    done = run(rule + code("docs/write-a-rule.md", "test") + cases, tmp_path)
+    done = run(rule + code("docs/development/write-a-rule.md", "test") + cases, tmp_path)
     assert done.returncode == outcome, done.stderr
     assert ("AssertionError: along 'a'" in done.stderr) == bool(outcome)

@@ -142,7 +142,7 @@ The shipped EfficientNet-Lite0.
 
 The shipped digit ViT, a small example: four blocks, a class token, 8 x 8 patches. It names the
 digit on a faded photograph among marks that are none. How often each method points at the digit is
-[measured](methods.md#on-a-transformer).
+[measured](methods/pointing.md).
 
 {TRANSFORMER.sections("###")}
 ## Not here

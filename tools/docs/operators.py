@@ -63,7 +63,8 @@ def pass_table() -> str:
     rows = ["| pass | gives |", "| --- | --- |"]
     for number, one in enumerate(_PASSES._PASSES, 1):
         first = (inspect.getdoc(one) or "").split("\n\n")[0].replace("\n", " ")
-        rows.append(f"| {number}. {_link(one.__module__, one.__name__)} | {first} |")
+        link = _link(one.__module__, one.__name__, up="../..")
+        rows.append(f"| {number}. {link} | {first} |")
     return "\n".join(rows) + "\n"
 
 
@@ -140,8 +141,9 @@ def _rewrites() -> dict[tuple[str, str], str]:
     return found | {("", op): sequences.__name__ for op in sequences._RULES}
 
 
-def _link(module: str, text: str = "") -> str:
+def _link(module: str, text: str = "", up: str = "..") -> str:
+    """A link to a module; `up` leads from the page to the repository."""
     path = module.replace(".", "/") + ".py"
     if not (_ROOT / path).is_file():
         raise FileNotFoundError(path)
-    return f"[{text or module.rpartition('.')[2]}](../{path})"
+    return f"[{text or module.rpartition('.')[2]}]({up}/{path})"

@@ -22,7 +22,8 @@ def main() -> None:
     explainer = onnxplain.Explainer(_MODEL)
     _IMAGES.mkdir(exist_ok=True)
     for name, pictures in (
-        ("coffee_camera", _two_targets(explainer)),
+        ("coffee_camera", _two_targets(explainer, "ablationcam")),
+        ("own_model", _two_targets(explainer, "hirescam")),
         ("methods", _all_methods(explainer)),
     ):
         path = _IMAGES / f"{name}.png"
@@ -30,9 +31,9 @@ def main() -> None:
         print(path.relative_to(_ROOT))
 
 
-def _two_targets(explainer: onnxplain.Explainer) -> Array:
+def _two_targets(explainer: onnxplain.Explainer, method: str) -> Array:
     picture = _PICTURES / "coffee_camera.png"
-    found = explainer.explain_each(picture, "ablationcam", ["espresso", "tripod"])
+    found = explainer.explain_each(picture, method, ["espresso", "tripod"])
     return tiled([explanation.draw() for explanation in found], columns=2)
 
 

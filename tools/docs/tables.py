@@ -14,6 +14,7 @@ from onnxplain.methods.options import options_of
 from onnxplain.methods.registry import METHODS
 from tools.docs import graphs, operators
 from tools.docs.families import FAMILIES
+from tools.docs.limits import LIMITS
 
 _ROOT = Path(__file__).parents[2]
 
@@ -48,11 +49,13 @@ def method_table() -> str:
     """One row for each method."""
     rows = ["| method | shows | forwards | looks at | paper |", "| --- | --- | --- | --- | --- |"]
     for name, method in METHODS.items():
-        looks_at = "a layer" if method.layers is not Method.layers else "the input"
-        rows.append(
-            f"| `{name}` | {method.summary} | {method.cost} | {looks_at} | {method.paper} |"
-        )
+        cells = [f"`{name}`", method.summary, method.cost, _looks_at(method), method.paper]
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"
+
+
+def _looks_at(method: type[Method]) -> str:
+    return "a layer" if method.layers is not Method.layers else "the input"
 
 
 def family_table() -> str:
@@ -66,13 +69,20 @@ def family_table() -> str:
 
 
 def definitions() -> str:
-    """The docstring and the options of each method."""
+    """The docstring, cost, limits and options of each method."""
     return "\n".join(_definition(name, method) for name, method in METHODS.items())
 
 
 def _definition(name: str, method: type[Method]) -> str:
     options = ", ".join(f"`{field.name}` ({field.default})" for field in fields(method))
-    return f"## {name}\n\n{inspect.getdoc(method)}\n\nOptions and defaults: {options}.\n"
+    return f"""## {name}
+
+{inspect.getdoc(method)}
+
+- Looks at {_looks_at(method)}. Forwards: {method.cost}.
+- Does not explain {LIMITS[name]}.
+- Options and defaults: {options}.
+"""
 
 
 def option_table() -> str:
@@ -88,9 +98,9 @@ def option_table() -> str:
 
 PAGES = {
     "README.md": {"methods": family_table},
-    "docs/methods.md": {"methods": method_table, "definitions": definitions},
+    "docs/methods/reference.md": {"methods": method_table, "definitions": definitions},
     "docs/command-line.md": {"options": option_table},
-    "docs/how-it-works.md": {
+    "docs/development/gradients.md": {
         "before": graphs.before,
         "after": graphs.after,
         "written nodes": graphs.written_nodes,
