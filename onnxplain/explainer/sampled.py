@@ -95,7 +95,10 @@ def _found(
                 own = sums.setdefault((place, *rows), {})
                 terms = method.terms(NUMPY, originals[place].of(rows), *found)
                 for name, term in terms.items():
-                    own[name] = np.add(own.get(name, 0.0), term, dtype=np.float64)
+                    if name in own:
+                        own[name] += term
+                    else:
+                        own[name] = np.array(term, np.float64)
         for (place, *rows), own in sums.items():
             values = method.map(NUMPY, originals[place].of(rows), own)
             yield from ((place, *pair) for pair in zip(rows, values, strict=True))
