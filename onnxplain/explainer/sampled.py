@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxplain.execution.points import TARGETS_AT_ONCE, target_chunks
+from onnxplain.execution.points import TARGETS_AT_ONCE, LayerMasks, target_chunks
 from onnxplain.execution.sample import Sample
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.formulas.numpy_namespace import NUMPY
@@ -69,8 +69,10 @@ def _run(
         if targets:
             method = finer[targets[0]]
             samplings = method.sampling(originals[0])
-    spent = sample.spent - before
-    if "forward_passes" in spent:
+    spent = Counter({name: passes - before[name] for name, passes in sample.spent.items()})
+    if isinstance(samplings[0].made, LayerMasks):
+        del spent["forward_passes"]
+    else:
         spent["forward_passes"] += 1  # that of the sample itself
     return [Maps(own, facts, each) for own, each in zip(values, told, strict=True)], spent
 
