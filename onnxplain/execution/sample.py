@@ -138,14 +138,14 @@ class Sample:
     ) -> Iterator[Found]:
         made = sampling.made
         outputs = [self._reading.tensor, *([MASK] if sampling.weights is None else [])]
-        runs: Iterable[tuple[slice, list[Array]]] = [(slice(0, 0), [self._answers[:0]])]
+        runs: Iterable[tuple[slice, list[Array]]] = [(slice(0, 0), [self._answers])]
         if made.count:
             runs = self._runner.perturbed(*self._change(made), outputs)
         part_of_model = "head" if isinstance(made, LayerMasks) else "forward"
         self.spent[f"{part_of_model}_passes"] += made.count
         for part, (values, *masks) in runs:
             given = _weights(sampling, part)
-            given[SampleScores] = self._score(values)[:, targets].T
+            given[SampleScores] = self._score(values)[: part.stop - part.start, targets].T
             for mask in masks:
                 given[SampleWeights] = mask.reshape(len(mask), -1)
             yield 0, targets, [given[type(want)] for want in wants]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxplain.execution.points import TARGETS_AT_ONCE, target_chunks
+from onnxplain.execution.points import TARGETS_AT_ONCE, LayerMasks, target_chunks
 from onnxplain.execution.sample import Sample
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.formulas.numpy_namespace import NUMPY
@@ -69,8 +69,10 @@ def _run(
         if targets:
             method = finer[targets[0]]
             samplings = method.sampling(originals[0])
-    spent = sample.spent - before
-    if "forward_passes" in spent:
+    spent = Counter({name: passes - before[name] for name, passes in sample.spent.items()})
+    if isinstance(samplings[0].made, LayerMasks):
+        del spent["forward_passes"]
+    else:
         spent["forward_passes"] += 1  # that of the sample itself
     return [Maps(own, facts, each) for own, each in zip(values, told, strict=True)], spent
 
@@ -95,7 +97,10 @@ def _found(
                 own = sums.setdefault((place, *rows), {})
                 terms = method.terms(NUMPY, originals[place].of(rows), *found)
                 for name, term in terms.items():
-                    own[name] = np.add(own.get(name, 0.0), term, dtype=np.float64)
+                    if name in own:
+                        own[name] += term
+                    else:
+                        own[name] = np.array(term, np.float64)
         for (place, *rows), own in sums.items():
             values = method.map(NUMPY, originals[place].of(rows), own)
             yield from ((place, *pair) for pair in zip(rows, values, strict=True))

@@ -21,7 +21,9 @@ class NumpyNamespace:
 
     @staticmethod
     def sum(a: Array, axis: Axes, keepdims: bool = False) -> Array:
-        """See `Namespace`."""
+        """See `Namespace`; without a copy where there is nothing to add."""
+        if not keepdims and isinstance(axis, int) and a.shape[axis] == 1:
+            return np.squeeze(a, axis)
         return np.asarray(a.sum(axis=axis, keepdims=keepdims))
 
     @staticmethod

@@ -43,10 +43,11 @@ class Scales:
             len(shares), lambda part: np.concatenate([self._at(share) for share in shares[part]])
         )
 
-    def speed(self, share: float) -> Array:
+    def speed(self, shares: Array | float) -> Array:
         """See `Path`."""
-        sigma = self._sigma(share)
-        return self._picture(self._widest * sigma * self._energy * self._damping(sigma))
+        sigmas = [self._sigma(share) for share in np.atleast_1d(shares)]
+        factors = (self._widest * sigma * self._energy * self._damping(sigma) for sigma in sigmas)
+        return np.concatenate([self._picture(own) for own in factors])
 
     def blurred(self, sigma: float) -> Array:
         """The sample blurred with that sigma, in float64."""

@@ -27,12 +27,12 @@ MOST_STEPS = 3200
 class Path:
     """A curve γ through the input space, from its `start` γ(0), the baseline, to the sample, γ(1).
 
-    `points` gives γ at some numbers in [0, 1], `speed` ∂γ/∂α at one, of the shape of the sample.
+    `points` gives γ at some numbers in [0, 1], and `speed` ∂γ/∂α, as one for each or for all.
     """
 
     start: FloatArray
     points: Callable[[Array], Given | Blend]
-    speed: Callable[[float], Array]
+    speed: Callable[[Array], Array]
 
 
 def straight(start: FloatArray, end: FloatArray) -> Path:
@@ -42,7 +42,8 @@ def straight(start: FloatArray, end: FloatArray) -> Path:
         fed = shares.astype(np.float32).reshape(-1, *[1] * (start.ndim - 1))
         return Blend(Share(), {"share": fed}, start)
 
-    return Path(start, points, lambda _: end - start)
+    way = end - start
+    return Path(start, points, lambda _: way)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +75,12 @@ class PathMethod(CompleteMethod):
         """Points along each path, weighted by the rule and the path's derivative."""
         shares, weights = nodes(self.rule, self.steps)
         paths = self.paths(original.scene)
-        counted = list(zip(shares, weights / len(paths), strict=True))
+        columns = (weights / len(paths)).reshape(-1, *[1] * (original.scene.x.ndim - 1))
 
         def along(path: Path) -> Sampling:
             return Sampling(
                 path.points(shares),
-                lambda part: np.concatenate([w * path.speed(share) for share, w in counted[part]]),
+                lambda part: columns[part] * path.speed(shares[part]),
                 [path.start],
             )
 

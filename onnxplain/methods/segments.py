@@ -36,10 +36,6 @@ class Segmentation:
         feeds = {"segments": switches.astype(np.float32)}
         return subject.perturbed(Blend(mask, feeds, baseline))
 
-    def laid_out(self, scene: Scene, values: Array) -> FloatArray:
-        """Values (targets, count) at every place of their segment, in the shape of the input."""
-        return scene.broadcast_to_input(values[:, self.labels])
-
 
 _ONE_SEGMENT = (
     "The whole input fell into one segment, which has one value: ask for more segments, such as "

@@ -85,7 +85,7 @@ class LIME(SegmentMethod):
         slopes = fit.coef_.reshape(len(subject.scores), found.count)
         explained = _explained(scores, fit.predict(kept).reshape(scores.shape), weights)
         return Maps(
-            found.laid_out(subject.scene, slopes),
+            subject.scene.broadcast_to_input(slopes[:, found.labels]),
             {**subject.spent, "segments": found.count},
             each=[_fitted(r2, found.doubt) for r2 in explained],
         )
@@ -151,7 +151,7 @@ class KernelSHAP(SegmentMethod):
             shares[:, :-1] = fit.coef_
         shares[:, -1] = total - shares.sum(axis=1)
         return Maps(
-            found.laid_out(subject.scene, shares),
+            subject.scene.broadcast_to_input(shares[:, found.labels]),
             {
                 **subject.spent,
                 "segments": found.count,

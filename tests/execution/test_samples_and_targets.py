@@ -231,3 +231,25 @@ def test_what_layers_share_is_told_once() -> None:
     assert told["layers"] == {"a": {}, "b": {}}
     told = explainer.explain(PICTURE, "ablationcam", 0, layer="a,b").diagnostics
     assert [own["head_passes"] for own in told["layers"].values()] == [4, 4]
+
+
+@pytest.mark.parametrize(
+    ("method", "passes"), [("scorecam", {"forward_passes": 2}), ("ablationcam", {"head_passes": 0})]
+)
+def test_channels_that_are_all_zero_are_run_for_no_sample(
+    method: str, passes: dict[str, int]
+) -> None:
+    biased = tiny(
+        DEEP + HEAD.replace("y =", "z =") + "  y = Add(z, B)",
+        "float[N,3,8,8] x",
+        "float[N,3] y",
+        K=noise(4, 3, 3, 3),
+        W=noise(4, 3, seed=1),
+        B=np.ones(3, np.float32),
+    )
+    options = {"baseline": "zeros"} if method == "scorecam" else {}
+    zeros = np.zeros((1, 3, 8, 8), np.float32)
+    found = Explainer(biased).attribute(zeros, method, 1, layer="a", **options)
+    assert not found.values.any()
+    told = found.diagnostics["samples"][0]
+    assert {**told, "skipped_channels": 4, **passes} == told
