@@ -76,11 +76,7 @@ class Occlusion(InputMethod, SampledMethod):
         return sums["lost"] / sums["cover"]
 
     def _windows(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Window and stride.
-
-        Raises:
-            OptionError: one is not positive, too large, or one too many.
-        """
+        """Window and stride, which must be positive and fit the input and each other."""
         window = _sizes("window", self.window, [max(1, round(size / 5)) for size in shape], shape)
         stride = _sizes("stride", self.stride, [max(1, size // 4) for size in window], shape)
         if any(step > size for step, size in zip(stride, window, strict=True)):

@@ -35,11 +35,7 @@ class AblationCAM(LayerMapsMethod, SampledMethod):
     wants: ClassVar[Sequence[Want]] = (SampleScores(), SampleWeights())
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
-        """The layer without each channel that is not zero already.
-
-        Raises:
-            MapError: the score is zero, so that a relative loss means nothing.
-        """
+        """The layer without each channel that is not zero already; a score of zero has no map."""
         if not original.score.all():
             raise MapError(
                 "The target's score is exactly 0, and Ablation-CAM divides by it: choose another "
