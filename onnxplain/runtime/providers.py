@@ -77,9 +77,11 @@ def choose_providers(wanted: str) -> list[str]:
 
 
 def _full_name(wanted: str) -> str:
-    known: dict[str, str] = {n.lower(): n for n in onnxruntime().get_all_providers()}
+    short = {provider.short: full for full, provider in _PROVIDERS.items()}
+    if wanted.lower() in short:
+        return short[wanted.lower()]
+    known: dict[str, str] = {name.lower(): name for name in onnxruntime().get_all_providers()}
     known |= {name.removesuffix("executionprovider"): full for name, full in known.items()}
-    known |= {provider.short: full for full, provider in _PROVIDERS.items()}
     return known.get(wanted.lower(), wanted)
 
 
