@@ -90,19 +90,10 @@ class Session:
                 f"The model reads the input {missing[0]!r} too: give its value with "
                 f"--input {missing[0]}=FILE.npy."
             )
-        binding = self._session.io_binding()
-        placed = {
-            name: self.place(value) if isinstance(value, np.ndarray) else value
-            for name, value in feeds.items()
-            if name in self.inputs
-        }
-        for name, value in placed.items():
-            binding.bind_ortvalue_input(name, value)
-        for name in self.outputs if outputs is None else outputs:
-            binding.bind_output(name, "cpu")
+        wanted = self.outputs if outputs is None else list(outputs)
         self.runs += 1
         try:
-            self._session.run_with_iobinding(binding)
+            return self._answers({name: feeds[name] for name in self.inputs}, wanted)
         except Exception as error:
             if _MEMORY.search(str(error)):
                 raise OutOfMemoryError(
@@ -110,8 +101,21 @@ class Session:
                     "some, or choose --provider cpu."
                 ) from error
             raise ModelError(f"The model fails while running: {_reason(error)}.") from error
-        arrays: list[Array] = binding.copy_outputs_to_cpu()
-        return arrays
+
+    def _answers(self, feeds: Mapping[str, Any], outputs: list[str]) -> list[Array]:
+        found: list[Array]
+        if all(isinstance(value, np.ndarray) for value in feeds.values()):
+            found = self._session.run(outputs, dict(feeds))
+            return found
+        binding = self._session.io_binding()
+        for name, value in feeds.items():
+            placed = self.place(value) if isinstance(value, np.ndarray) else value
+            binding.bind_ortvalue_input(name, placed)
+        for name in outputs:
+            binding.bind_output(name, "cpu")
+        self._session.run_with_iobinding(binding)
+        found = binding.copy_outputs_to_cpu()
+        return found
 
 
 def _refusal(model: Model, error: Exception) -> str:

@@ -135,7 +135,7 @@ def test_messages_that_mean_that_memory_ran_out(
     message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Full(onnxruntime.InferenceSession):  # type: ignore[misc]
-        def run_with_iobinding(self, *_: object) -> None:
+        def run(self, *_: object) -> None:
             raise RuntimeError(message)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Full)
