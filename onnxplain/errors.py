@@ -4,6 +4,14 @@ Every message is one sentence (or two) that says what is wrong and what to do. T
 prints it without a traceback and exits with `exit_status`.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+Arguments = ParamSpec("Arguments")
+Found = TypeVar("Found")
+
 
 class OnnxplainError(Exception):
     """Base of every error that onnxplain raises on purpose."""
@@ -51,3 +59,13 @@ class OutputError(OnnxplainError):
     """A result that could not be written, for example because the disk is full."""
 
     exit_status = 1
+
+
+def attempted(
+    call: Callable[Arguments, Found], *arguments: Arguments.args, **named: Arguments.kwargs
+) -> Found | OnnxplainError:
+    """What a call gives, or the error that it raises."""
+    try:
+        return call(*arguments, **named)
+    except OnnxplainError as error:
+        return error

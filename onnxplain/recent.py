@@ -22,13 +22,13 @@ class Recent(Generic[Kept]):
 
     def get(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
         """What is kept for a key, made where nothing is."""
-        if key not in self._kept:
+        if (kept := self._kept.pop(key, None)) is None:
             # Room comes first: what is made may be as large as all that is kept.
             while len(self._kept) >= self._size:
                 self._kept.popitem(last=False)
-            self._kept[key] = make()
-        self._kept.move_to_end(key)
-        return self._kept[key]
+            kept = make()
+        self._kept[key] = kept
+        return kept
 
     def find(self, wanted: Callable[[Hashable, Kept], bool]) -> Kept | None:
         """The first thing kept that is wanted; None where there is none."""

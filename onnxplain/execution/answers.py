@@ -101,7 +101,7 @@ class Reading:
             target.score(real if own else answers)
             for target, own in zip(targets, own_kind, strict=True)
         ]
-        return np.stack(columns, axis=1).astype(np.float32, copy=False)
+        return np.array(columns).T.copy()
 
     def settled(self, values: Array) -> Reading:
         """How to read scores now that `values` of the tensor are known, those of one sample.

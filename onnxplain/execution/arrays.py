@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -53,7 +53,19 @@ def samples_of(values: Mapping[str, Array], count: int) -> list[Mapping[str, Arr
     ]
 
 
+def joined(arrays: Sequence[Array]) -> Array:
+    """Arrays one after the other along the first axis; a single one is not copied."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def repeated(array: Array, times: int) -> Array:
+    """Every element of the first axis so often; not copied where that is once."""
+    return array if times == 1 else np.repeat(array, times, axis=0)
+
+
 def _typed(spec: TensorSpec, array: Array) -> Array:
+    if array.dtype == spec.dtype:
+        return array
     with np.errstate(invalid="ignore"):
         typed = array.astype(spec.dtype, copy=False)
     if spec.dtype.kind in "iu" and not np.array_equal(typed, array):

@@ -8,7 +8,6 @@ from itertools import product
 
 import numpy as np
 
-from onnxplain.analysis.batch_axis import has_fixed_batch
 from onnxplain.autodiff.differentiate import gradient_name, with_gradients
 from onnxplain.autodiff.lowering import lower
 from onnxplain.errors import GradientError
@@ -159,7 +158,7 @@ class Derivatives:
     def _one(self) -> tuple[Model, int]:
         """The model as it takes one point, and the batch that it insists on."""
         runner = self._runner
-        fixed = has_fixed_batch(runner.model.proto, runner.spec.name) or 1
+        fixed = runner.fixed_batch or 1
         return (runner.single if fixed == 1 else runner.model), fixed
 
     def _takes(self, points: Points, batching: Callable[[], Batching]) -> tuple[Model, int | None]:

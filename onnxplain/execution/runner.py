@@ -105,6 +105,11 @@ class Runner:
         return device_of(self._providers[0])
 
     @functools.cached_property
+    def fixed_batch(self) -> int | None:
+        """The batch that the model insists on; None where it takes any."""
+        return has_fixed_batch(self.model.proto, self.spec.name)
+
+    @functools.cached_property
     def single(self) -> Model:
         """The model for one sample at a time."""
         return with_batch(self.model, self.spec.name, 1)
@@ -167,7 +172,7 @@ class Runner:
         yield from in_batches(run, change.count, batch, self.progress)
 
     def _prove_batching(self, x: Array, tensors: Sequence[str]) -> Batching:
-        fixed = has_fixed_batch(self.model.proto, self.spec.name)
+        fixed = self.fixed_batch
         if fixed is not None and fixed > 1:
             return Batching(self.model, fixed, f"the model fixes a batch of {fixed}")
         samples = _three_samples(x)

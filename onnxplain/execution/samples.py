@@ -27,12 +27,13 @@ class Samples:
         self._model = model
         self._spec = spec
         self._preprocess = preprocess
+        self._axes_by_rank: dict[int, str] = {}
 
     def scene(self, x: Array) -> Scene:
         """A sample, (1, ...), as baselines are made for it."""
         axes = self._axes(x)
         channels = axes.index("C") if axes else None
-        colours = self._preprocess() if is_picture(self._spec) and x.ndim == 4 else None
+        colours = self._preprocess() if is_picture(self._spec) and x.ndim == _PICTURE_RANK else None
         return Scene(x.astype(np.float32, copy=False), channels, self.spatial(x), colours)
 
     def spatial(self, x: Array) -> tuple[int, ...]:
@@ -61,6 +62,14 @@ class Samples:
 
     def _axes(self, x: Array) -> str:
         """Axes of a sample, such as "NCHW" or "NCW"; empty where they are not known."""
-        if is_picture(self._spec) and x.ndim == 4:
+        if x.ndim not in self._axes_by_rank:
+            self._axes_by_rank[x.ndim] = self._axes_of_rank(x.ndim)
+        return self._axes_by_rank[x.ndim]
+
+    def _axes_of_rank(self, rank: int) -> str:
+        if is_picture(self._spec) and rank == _PICTURE_RANK:
             return self._preprocess().layout
-        return input_axes(self._model, self._spec.name, x.ndim)
+        return input_axes(self._model, self._spec.name, rank)
+
+
+_PICTURE_RANK = 4

@@ -65,7 +65,7 @@ class Scored:
                 given = own[min(t, len(own) - 1)].parameters(self.shape[1:])
                 for name, value in given.items():
                     fed.setdefault(parameter(t, name), []).append(value)
-        return {name: np.stack(values) for name, values in fed.items()}
+        return {name: np.array(values) for name, values in fed.items()}
 
 
 Feeds = dict[str, Array]

@@ -15,14 +15,15 @@ from onnxplain.analysis.inputs import explained_input, require_picture
 from onnxplain.analysis.layers import Layer
 from onnxplain.analysis.score import find_score
 from onnxplain.autodiff.differentiability import Differentiability, differentiability
-from onnxplain.errors import MapError, OnnxplainError, OptionError, TargetError
-from onnxplain.execution.arrays import others_for, samples_for, samples_of
+from onnxplain.errors import MapError, OnnxplainError, OptionError, TargetError, attempted
+from onnxplain.execution.arrays import joined, others_for, samples_for, samples_of
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.samples import Samples
 from onnxplain.explainer.heat import nothing_shown
 from onnxplain.explainer.picture import Explaining, Picture, TakenPicture, take
 from onnxplain.explainer.pipeline import chunks, pipeline
-from onnxplain.explainer.requests import ExplainedModel, Request, Result, attempted
+from onnxplain.explainer.request import Request, Result
+from onnxplain.explainer.requests import ExplainedModel
 from onnxplain.images.labels import Labels, find_labels
 from onnxplain.images.preprocess import Preprocess
 from onnxplain.images.sources import check_fits, find_preprocess
@@ -387,12 +388,12 @@ class Explainer:
             for i, own in enumerate(samples_of(others, count))
         ]
         results = [_or_raise(found) for found in self._explained.explain_many(asked)]
-        values = np.concatenate([result.maps.values for result in results])
+        values = joined([result.maps.values for result in results])
         if not np.isfinite(values).all():
             raise MapError(f"The values of {configured.name} are not finite.")
         return Attribution(
             values=values,
-            scores=np.concatenate([result.scores for result in results]),
+            scores=joined([result.scores for result in results]),
             targets=tuple(result.targets[0].described for result in results),
             method=configured.name,
             layer=",".join(results[0].layer_names) or None,

@@ -11,7 +11,7 @@ import numpy as np
 from onnxplain.errors import MapError
 from onnxplain.execution.samples import Samples
 from onnxplain.explainer.heat import to_heatmap
-from onnxplain.explainer.requests import Result
+from onnxplain.explainer.request import Result
 from onnxplain.images.geometry import Placement
 from onnxplain.images.picture import as_pixels, as_uint8, read_pixels
 from onnxplain.images.preprocess import Preprocess

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import deque
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
-from onnxplain.analysis.batch_axis import has_fixed_batch
-from onnxplain.analysis.layers import Layer
 from onnxplain.errors import MapError, TargetError
-from onnxplain.execution.baselines import Scene, make_baseline
+from onnxplain.execution.arrays import joined
+from onnxplain.execution.baselines import BaselineSpec, Scene, make_baseline
 from onnxplain.execution.derivatives import Derivatives
-from onnxplain.execution.finished import Plan, finish, reference_name, report_name, value_name
+from onnxplain.execution.finished import Plan, finish, report_name, value_name
 from onnxplain.execution.runner import Runner, fill
 from onnxplain.execution.scoring import Scored
+from onnxplain.explainer.task import Task
 from onnxplain.methods.base import Computed, SinglePassMethod
+from onnxplain.model.model import Model
+from onnxplain.model.shapes import Shape
 from onnxplain.recent import Recent
 from onnxplain.runtime.batching import BatchSize, Fastest, in_batches, silent
-from onnxplain.runtime.session import Session
 from onnxplain.targets import Target
 from onnxplain.tensors import Array, FloatArray, TensorSpec
+from onnxplain.transforms.paired import twin_name
 
 _FEW: Mapping[str, int] = {"cpu": 16, "cuda": 2}
 """Samples below which each is run alone."""
@@ -34,30 +36,70 @@ _LARGEST = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Pass:
-    """What one pass is to compute: the maps of a method for samples of one shape.
-
-    `scored` holds the targets of one sample, as a pattern for those of the others.
-    `class_weights` are those of the classifier, where the method reads them.
-    """
-
-    method: SinglePassMethod
-    scored: Scored
-    layers: Sequence[Layer]
-    class_weights: FloatArray | None = None
-
-
-@dataclass(frozen=True, eq=False)
 class Explained:
     """A sample and its targets.
 
-    `activation` is that of the layer, (1, ...), where a plain run has told it already: the pass
-    starts from there.
+    `references` are the samples that it is compared with. `activation` is that of the layer,
+    (1, ...), where a plain run has told it already: the pass starts from there.
     """
 
     scene: Scene
     targets: Sequence[Target]
+    references: Mapping[str, BaselineSpec]
     activation: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """What one pass is to compute: the maps of a task's method for its samples.
+
+    `one` is one of them with its targets, which `scored` holds as a pattern for those of others.
+    """
+
+    task: Task
+    scored: Scored
+    one: Explained
+
+    @property
+    def method(self) -> SinglePassMethod:
+        """A method with the same formula."""
+        return cast(SinglePassMethod, self.task.method)
+
+    @property
+    def answer(self) -> str:
+        """The tensor that scores are read from."""
+        return self.scored.reading.tensor
+
+    @property
+    def shape(self) -> Shape:
+        """That of one sample."""
+        return self.one.scene.x.shape
+
+    @property
+    def layer(self) -> str | None:
+        """The first layer that the method looks at, if any."""
+        return next((layer.tensor for layer in self.task.layers), None)
+
+    @property
+    def places(self) -> range:
+        """Numbers of the layers with a map; one where the formula looks at no layer."""
+        return range(max(1, len(self.task.layers)))
+
+    @property
+    def key(self) -> Hashable:
+        """What its graph differs in, the model apart."""
+        sized = self.method.needs_sizes or any("T" in one.layout.axes for one in self.task.layers)
+        sizes = self.task.sizes if sized else len(self.shape)
+        return self.task.key, self.scored.key, sizes, self.cut
+
+    @property
+    def cut(self) -> TensorSpec | None:
+        """The layer that the pass starts from, as it is in a model made ready for gradients."""
+        if self.one.activation is None:
+            return None
+        dtype, shape = self.one.activation.dtype, self.one.activation.shape
+        ready = np.dtype(np.float32) if dtype.kind == "f" else dtype
+        return TensorSpec(self.task.layers[0].tensor, ready, (None, *shape[1:]))
 
 
 Run = tuple[Array, Computed | MapError]
@@ -92,7 +134,7 @@ class SinglePass:
             return [answers]
 
         found: deque[Run] = deque()
-        size = self._batch_size(asked, explained)
+        size = self._batch_size(asked, len(explained))
         for part, _ in in_batches(go, len(explained), size, silent):
             for _ in range(part.start, part.stop):
                 answer, computed = found.popleft()
@@ -103,113 +145,127 @@ class SinglePass:
     ) -> tuple[Array, list[Computed | MapError]]:
         """The answers (N, ...) to a batch of samples, and their maps."""
         runner = self._runner
-        scenes, targets = [one.scene for one in explained], [one.targets for one in explained]
-        samples = _stacked([scene.x for scene in scenes]).astype(runner.spec.dtype, copy=False)
-        plan = self._plan(asked, explained[0], samples)
-        session = runner.session(_key(plan, asked.method), lambda: finish(plan))
-        size = plan.batch or len(samples)
-        feeds = {
-            runner.spec.name: fill(samples, size),
-            **runner.others_for(size),
-            **_entered(plan, explained, size),
-            **{name: fill(v, size) for name, v in self._references(plan, asked, scenes).items()},
-            **{name: fill(v, size) for name, v in asked.scored.feeds(targets).items()},
+        samples = joined([one.scene.x for one in explained]).astype(runner.spec.dtype, copy=False)
+        model, batch = self._takes(asked, samples)
+        session = runner.session(
+            (model, batch, asked.key), lambda: finish(self._plan(asked, model, batch))
+        )
+        size = batch or len(samples)
+        own = {
+            runner.spec.name: samples,
+            **_entered(asked, explained),
+            **self._references(explained),
+            **asked.scored.feeds([one.targets for one in explained]),
         }
         runner.runs += 1
-        found = dict(zip(session.outputs, session.run(feeds), strict=True))
-        answers = found[plan.answer][: len(samples)]
-        self._prove(plan, samples[:1], answers[:1])
-        computed = [
-            _computed(session, found, i, len(own), plan, asked) for i, own in enumerate(targets)
+        values = session.run(
+            runner.others_for(size) | {name: fill(value, size) for name, value in own.items()}
+        )
+        found = dict(zip(session.outputs, values, strict=True))
+        answers = found[asked.answer][: len(samples)]
+        self._prove(asked, samples[:1], answers[:1])
+        return answers, [
+            self._computed(asked, found, i, len(one.targets)) for i, one in enumerate(explained)
         ]
-        return answers, computed
 
-    def _plan(self, asked: Pass, one: Explained, samples: Array) -> Plan:
+    def _computed(
+        self, asked: Pass, found: Mapping[str, Array], sample: int, targets: int
+    ) -> Computed | MapError:
+        """What was computed for one sample of the batch, or why it means nothing."""
+        prefix = report_name("", 0, 0)
+        names = [name.removeprefix(prefix) for name in found if name.startswith(prefix)]
+        values = [
+            np.array([found[value_name(layer, t)][sample] for t in range(targets)])
+            for layer in asked.places
+        ]
+        if not all(np.isfinite(value).all() for value in values):
+            return _not_finite(asked.layer or self._runner.spec.name)
+        reports = [
+            {
+                name: np.array([found[report_name(name, layer, t)][sample] for t in range(targets)])
+                for name in names
+            }
+            for layer in asked.places
+        ]
+        return Computed(values, reports)
+
+    def _takes(self, asked: Pass, samples: Array) -> tuple[Model, int | None]:
+        """The model that takes the samples, and the batch that it insists on."""
         runner = self._runner
-        fixed = has_fixed_batch(runner.model.proto, runner.spec.name) or 1
-        batch: int | None = fixed
-        model = runner.single if fixed == 1 else runner.model
-        if fixed == 1 and len(samples) > 1:
-            found = runner.batching(samples[:1], [asked.scored.reading.tensor])
-            model, batch = found.model, found.exact
+        fixed = runner.fixed_batch or 1
+        if fixed > 1:
+            return runner.model, fixed
+        if len(samples) == 1:
+            return runner.single, fixed
+        found = runner.batching(samples[:1], [asked.answer])
+        return found.model, found.exact
+
+    def _plan(self, asked: Pass, model: Model, batch: int | None) -> Plan:
+        runner, task, method = self._runner, asked.task, asked.method
+        weights = None
+        if method.reads_classifier:
+            weights = task.anatomy.classifier().matrix(task.layers[0].channels)
         return Plan(
             model=model,
             lowered=self._derivatives.lowered(model),
             spec=runner.spec,
-            shape=one.scene.x.shape,
-            planes=one.scene.planes,
+            shape=asked.shape,
+            planes=asked.one.scene.planes,
             scored=asked.scored,
-            formula=asked.method,
-            layers=asked.layers,
+            formula=method,
+            layers=task.layers,
             others={name: v.shape for name, v in runner.others_for(batch or 1).items()},
             batch=batch,
-            class_weights=asked.class_weights,
-            cut=_cut(asked, one),
+            class_weights=weights,
+            cut=asked.cut,
         )
 
-    def _batch_size(self, asked: Pass, explained: Sequence[Explained]) -> BatchSize:
+    def _batch_size(self, asked: Pass, samples: int) -> BatchSize:
         """How many samples go into one run.
 
         A graph for several samples is a second session, which pays where there are many.
         """
         runner = self._runner
-        fixed = has_fixed_batch(runner.model.proto, runner.spec.name)
-        if fixed is not None and fixed > 1:
-            return BatchSize(fixed)
-        if runner.batch_size == 1 or (
-            runner.batch_size is None and len(explained) < _FEW[runner.device]
-        ):
+        if (runner.fixed_batch or 1) > 1:
+            return BatchSize(runner.fixed_batch or 1)
+        given = runner.batch_size
+        if given == 1 or (given is None and samples < _FEW[runner.device]):
             return BatchSize(1)
-        x = explained[0].scene.x.astype(runner.spec.dtype)
-        if runner.batching(x, [asked.scored.reading.tensor]).exact == 1:
+        x = asked.one.scene.x.astype(runner.spec.dtype)
+        if runner.batching(x, [asked.answer]).exact == 1:
             return BatchSize(1)
-        if runner.batch_size is not None:
-            return BatchSize(runner.batch_size)
-        key = type(asked.method), asked.scored.key, explained[0].scene.x.shape
+        if given is not None:
+            return BatchSize(given)
+        key = type(asked.method), asked.scored.key, asked.shape
         return self._sizes.get(key, lambda: Fastest(_LARGEST))
 
-    def _references(
-        self, plan: Plan, asked: Pass, scenes: Sequence[Scene]
-    ) -> Mapping[str, FloatArray]:
-        dtype = plan.spec.dtype
+    def _references(self, explained: Sequence[Explained]) -> Mapping[str, FloatArray]:
+        spec = self._runner.spec
         return {
-            reference_name(plan, name): _stacked(
-                [make_baseline(spec, scene) for scene in scenes]
-            ).astype(dtype, copy=False)
-            for name, spec in asked.method.references.items()
+            twin_name(name, spec.name): joined(
+                [make_baseline(one.references[name], one.scene) for one in explained]
+            ).astype(spec.dtype, copy=False)
+            for name in explained[0].references
         }
 
-    def _prove(self, plan: Plan, x: Array, found: Array) -> None:
+    def _prove(self, asked: Pass, x: Array, found: Array) -> None:
         """Check once that what is differentiated answers as the model does, from the input on."""
-        if self._derivatives.is_proved(plan.answer):
+        answer, derivatives = asked.answer, self._derivatives
+        if derivatives.is_proved(answer):
             return
-        (expected,) = self._runner.forward(x, [plan.answer])
-        if plan.cut is None:
-            self._derivatives.compare(plan.answer, found, expected)
+        (expected,) = self._runner.forward(x, [answer])
+        if asked.cut is None:
+            derivatives.compare(answer, found, expected)
         else:
-            self._derivatives.prove(plan.answer, x, expected)
+            derivatives.prove(answer, x, expected)
 
 
-def _cut(asked: Pass, one: Explained) -> TensorSpec | None:
-    """The layer that the pass starts from, as it is in a model that is ready for gradients."""
-    if one.activation is None:
-        return None
-    dtype = one.activation.dtype
-    ready = np.dtype(np.float32) if dtype.kind == "f" else dtype
-    return TensorSpec(asked.layers[0].tensor, ready, (None, *one.activation.shape[1:]))
-
-
-def _entered(plan: Plan, explained: Sequence[Explained], size: int) -> Mapping[str, Array]:
+def _entered(asked: Pass, explained: Sequence[Explained]) -> Mapping[str, Array]:
     """What the layer that a pass starts from is fed."""
-    if plan.cut is None:
+    if asked.cut is None:
         return {}
     known = [one.activation for one in explained if one.activation is not None]
-    return {plan.cut.name: fill(_stacked(known).astype(plan.cut.dtype, copy=False), size)}
-
-
-def _stacked(samples: Sequence[Array]) -> Array:
-    """Samples (1, ...) as one batch; a single one is not copied."""
-    return samples[0] if len(samples) == 1 else np.concatenate(samples)
+    return {asked.cut.name: joined(known).astype(asked.cut.dtype, copy=False)}
 
 
 def _check_linear(asked: Pass) -> None:
@@ -224,56 +280,8 @@ def _check_linear(asked: Pass) -> None:
         )
 
 
-def _key(plan: Plan, method: SinglePassMethod) -> Hashable:
-    """What finished graphs differ in."""
-    sized = method.needs_sizes or any("T" in layer.layout.axes for layer in plan.layers)
-    options = tuple(
-        (field.name, value)
-        for field in dataclasses.fields(method)
-        if isinstance(value := getattr(method, field.name), str | int | float | None)
-    )
-    return (
-        plan.model,
-        type(method),
-        options,
-        plan.scored.key,
-        tuple(layer.tensor for layer in plan.layers),
-        plan.batch,
-        tuple(plan.sizes.items()) if sized else len(plan.shape),
-        plan.cut,
-    )
-
-
-def _computed(
-    session: Session,
-    found: Mapping[str, Array],
-    sample: int,
-    targets: int,
-    plan: Plan,
-    asked: Pass,
-) -> Computed | MapError:
-    """What was computed for one sample of the batch, or why it means nothing."""
-    prefix = report_name("", 0, 0)
-    names = [name.removeprefix(prefix) for name in session.outputs if name.startswith(prefix)]
-    values = [
-        np.stack([found[value_name(layer, t)][sample] for t in range(targets)]).astype(np.float32)
-        for layer in plan.places
-    ]
-    if not all(np.isfinite(value).all() for value in values):
-        return MapError(_not_finite(asked, plan))
-    reports = [
-        {
-            name: np.stack([found[report_name(name, layer, t)][sample] for t in range(targets)])
-            for name in names
-        }
-        for layer in plan.places
-    ]
-    return Computed(values, reports)
-
-
-def _not_finite(asked: Pass, plan: Plan) -> str:
-    by = asked.layers[0].tensor if asked.layers else plan.spec.name
-    return (
+def _not_finite(by: str) -> MapError:
+    return MapError(
         f"The gradient by {by!r} is NaN or infinite: try another target or layer, a "
         "float32 version of the model, or a method without gradients, such as scorecam."
     )

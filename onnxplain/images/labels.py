@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ class Labels:
     def __len__(self) -> int:
         return len(self.names)
 
-    @property
+    @functools.cached_property
     def last(self) -> int:
         """The highest index that has a name."""
         return max(self.names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -94,12 +95,16 @@ def make_method(method: str | Method, options: Mapping[str, Any]) -> Method:
     Raises:
         OptionError: there is no such method, or it does not take an option or its value.
     """
-    if isinstance(method, Method):
-        return dataclasses.replace(method, **_checked(type(method), options))
-    if method not in METHODS:
-        raise OptionError(f"There is no method {method!r}{closest(method, METHODS, count=20)}.")
-    kind = METHODS[method]
-    return kind(**_checked(kind, options))
+    found = method if isinstance(method, Method) else _default(method)
+    return dataclasses.replace(found, **_checked(type(found), options)) if options else found
+
+
+@functools.cache
+def _default(name: str) -> Method:
+    """The method of that name with its own options."""
+    if name not in METHODS:
+        raise OptionError(f"There is no method {name!r}{closest(name, METHODS, count=20)}.")
+    return METHODS[name]()
 
 
 def _checked(kind: type[Method], options: Mapping[str, Any]) -> dict[str, Any]:

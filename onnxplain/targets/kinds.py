@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -15,6 +15,16 @@ from onnxplain.formulas.namespace import Namespace
 from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.targets.described import ExplainedRegion, ExplainedTarget, region_name
 from onnxplain.tensors import Array, FloatArray
+
+
+class Ranking(Protocol):
+    """The classes of one sample's answer."""
+
+    def top(self, count: int) -> Sequence[int]:
+        """Those with the largest scores, the largest first."""
+
+    def label(self, index: int) -> str | None:
+        """The name of a class; None where it has none."""
 
 
 class Target(ABC):
@@ -55,6 +65,10 @@ class Target(ABC):
         """The same parameters, which no longer depend on the answer: they hold for others too."""
         return parameters
 
+    def resolved(self, answer: Ranking) -> Target:
+        """The same target, which no longer depends on the answer."""
+        return self
+
     def check(self, shape: tuple[int, ...]) -> None:  # noqa: B027 - any may fit
         """Check that the target fits an answer of that shape, the batch axis left out.
 
@@ -77,8 +91,7 @@ class Target(ABC):
         shape = answers.shape[1:]
         self.check(shape)
         given = {
-            name: np.broadcast_to(value, (len(answers), *value.shape))
-            for name, value in self.parameters(shape).items()
+            name: _for_each(value, len(answers)) for name, value in self.parameters(shape).items()
         }
         found = np.asarray(self.formula(NUMPY, answers, **given))
         return found.astype(np.float32, copy=False)
@@ -115,6 +128,13 @@ class Class(Target):
     ) -> Mapping[str, Any]:
         """See `Target`: the class itself, in place of its rank."""
         return {"code": xp.ranked(xp.flatten(answer), parameters["code"])}
+
+    def resolved(self, answer: Ranking) -> Target:
+        """See `Target`: the class itself, in place of its rank."""
+        if self.index >= 0:
+            return self
+        index = answer.top(-self.index)[-1]
+        return Class(index, answer.label(index))
 
     def formula(self, xp: Namespace, answer: Any, **parameters: Any) -> Any:
         """The element at the index."""
@@ -308,6 +328,11 @@ class NoClass(Target):
     def formula(self, xp: Namespace, answer: Any, **parameters: Any) -> Any:
         """NaN: there is no number."""
         return xp.sum(xp.flatten(answer) * 0, axis=-1) + float("nan")
+
+
+def _for_each(value: Array, samples: int) -> Array:
+    """A parameter that samples share, (N, ...)."""
+    return value[None] if samples == 1 else np.broadcast_to(value, (samples, *value.shape))
 
 
 def class_count(shape: tuple[int, ...]) -> int:

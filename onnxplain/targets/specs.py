@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -113,10 +114,22 @@ class Answered:
             TargetError: the answer is not one number per class, or holds fewer classes.
         """
         _check_count(count, self.values.shape[1:])
-        scores = self.values[0].ravel().astype(np.float32)
+        if count == 1:
+            return [int(self._finite.argmax())]
+        return [int(i) for i in self._order[:count]]
+
+    @functools.cached_property
+    def _finite(self) -> FloatArray:
+        """The score of each class."""
+        scores: FloatArray = self.values[0].ravel().astype(np.float32)
         if not np.isfinite(scores).all():
             raise _not_finite()
-        return [int(i) for i in np.argsort(-scores, kind="stable")[:count]]
+        return scores
+
+    @functools.cached_property
+    def _order(self) -> Array:
+        """All classes, the one with the largest score first, and of equal ones the first."""
+        return np.argsort(-self._finite, kind="stable")
 
     def predicted(self) -> Array:
         """Where each class is predicted, (classes, rows, columns)."""

@@ -1,0 +1,144 @@
+"""Requests to methods that need one pass through the model."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import cast
+
+from onnxplain.errors import MapError, OnnxplainError, attempted
+from onnxplain.execution.arrays import joined, repeated
+from onnxplain.execution.baselines import Scene
+from onnxplain.execution.runner import Runner
+from onnxplain.execution.scoring import Scored
+from onnxplain.explainer.request import Request, Result
+from onnxplain.explainer.single_pass import Explained, Pass, Run, SinglePass
+from onnxplain.explainer.task import Question, Task, finite_scores
+from onnxplain.methods.base import Computed, SinglePassMethod
+from onnxplain.tensors import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A sample, and what is known of it before its pass.
+
+    Where a plain run was needed to tell the targets, `activation` is that of the layer, if the pass
+    can start from it.
+    """
+
+    asked: Request
+    task: Task
+    scene: Scene
+    question: Question
+    plain_runs: int = 0
+    activation: Array | None = None
+
+    def explained(self, scored: Scored) -> Explained:
+        """The sample and some of its targets."""
+        references = cast(SinglePassMethod, self.asked.method).references
+        return Explained(self.scene, scored.targets, references, self.activation)
+
+
+def prepared(asked: Request, task: Task, scene: Scene, runner: Runner) -> Prepared:
+    """What is known of a sample before its pass.
+
+    The graph itself finds the classes with the largest scores. What else depends on the answer is
+    found out by a plain run.
+
+    Raises:
+        OnnxplainError: the method, its options or the targets do not fit the model or the sample.
+    """
+    method, reading, layers = cast(SinglePassMethod, asked.method), task.reading, task.layers
+    method.check(scene)
+    method.check_model(task.anatomy)
+    # Rules that share out a score must know whether a softmax is still to come.
+    if task.shape is not None and (reading.known or not method.distributes):
+        question = task.expected(asked, task.shape)
+        asked.check(question.targets)
+        return Prepared(asked, task, scene, question)
+    starts = method.starts_at_layer and len(layers) == 1
+    values, *entered = runner.forward(
+        asked.x, [reading.tensor, *(layer.tensor for layer in layers if starts)]
+    )
+    reading = reading.settled(values)
+    question = task.question(reading, values.shape, task.resolved(asked, reading, values))
+    return Prepared(asked, task, scene, question, 1, entered[0] if entered else None)
+
+
+class Passes:
+    """Runs prepared samples, those that one graph serves in batches."""
+
+    def __init__(self, graphs: SinglePass) -> None:
+        """Run them by finished `graphs`."""
+        self._graphs = graphs
+
+    def run(self, ready: Iterable[Prepared | OnnxplainError]) -> Iterator[Result | OnnxplainError]:
+        """The results of samples of one task, in order, or the error that one has."""
+        for key, some in groupby(ready, key=_shared_by):
+            batch = list(some)
+            if key is None:
+                yield from (one for one in batch if isinstance(one, OnnxplainError))
+            else:
+                yield from self._batch([one for one in batch if isinstance(one, Prepared)])
+
+    def _batch(self, ready: Sequence[Prepared]) -> Iterator[Result | OnnxplainError]:
+        """Samples that the same graphs serve; where there are several, one sample at a time."""
+        if len(ready[0].question.groups) == 1:
+            for one, run in zip(ready, self._runs(ready, 0), strict=True):
+                yield attempted(_finished, one, [run])
+            return
+        for one in ready:
+            yield attempted(self._in_groups, one)
+
+    def _in_groups(self, ready: Prepared) -> Result:
+        groups = range(len(ready.question.groups))
+        return _finished(ready, [run for group in groups for run in self._runs([ready], group)])
+
+    def _runs(self, ready: Sequence[Prepared], group: int) -> Iterator[Run]:
+        """What is computed for one group of the targets of each sample."""
+        explained = [one.explained(one.question.groups[group]) for one in ready]
+        asked = Pass(ready[0].task, ready[0].question.groups[group], explained[0])
+        return self._graphs.run_many(asked, explained)
+
+
+def _shared_by(ready: Prepared | OnnxplainError) -> Hashable | None:
+    """Samples of one task for which this is equal go into one graph; None for an error."""
+    if isinstance(ready, OnnxplainError):
+        return None
+    return ready.question.key, ready.activation is None
+
+
+def _finished(ready: Prepared, runs: Sequence[Run]) -> Result:
+    """The result of a sample, from the runs of all groups of its targets."""
+    asked, task, question = ready.asked, ready.task, ready.question
+    values, _ = runs[-1]
+    reading, method = question.reading.settled(values), cast(SinglePassMethod, asked.method)
+    answered = task.answered(asked, reading, values)
+    targets = [target.resolved(answered) for target in question.targets]
+    scores = finite_scores(method, reading, values, targets)
+    repeats = len(targets) // len(question.own)
+    computed = _together([part for _, part in runs], repeats, ready.plain_runs)
+    maps = method.collected(computed, scores, task.layers, task.anatomy)
+    return task.result(asked, reading, targets, scores, maps)
+
+
+def _together(parts: Sequence[Computed | MapError], repeats: int, plain_runs: int) -> Computed:
+    """The maps of all groups of targets; `repeats` is 1, or how many targets share a map.
+
+    Raises:
+        MapError: one of them is not finite.
+    """
+    found: list[Computed] = []
+    for part in parts:
+        if isinstance(part, MapError):
+            raise part
+        found.append(part)
+    values = [
+        repeated(joined(own), repeats) for own in zip(*(p.values for p in found), strict=True)
+    ]
+    reports = [
+        {name: repeated(joined([one[name] for one in own]), repeats) for name in own[0]}
+        for own in zip(*(p.reports for p in found), strict=True)
+    ]
+    return Computed(values, reports, plain_runs)

@@ -1,0 +1,170 @@
+"""What holds for all samples of one shape that one method explains."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from onnxplain.analysis.layers import Layer
+from onnxplain.errors import MapError
+from onnxplain.execution.answers import Reading
+from onnxplain.execution.model_structure import ModelAnatomy
+from onnxplain.execution.points import target_chunks
+from onnxplain.execution.scoring import Scored
+from onnxplain.explainer.request import Request, Result
+from onnxplain.images.labels import Labels
+from onnxplain.methods.base import Maps, Method
+from onnxplain.model.shapes import Shape
+from onnxplain.recent import Recent
+from onnxplain.targets import Answered, NoClass, Target, resolve
+from onnxplain.targets.kinds import is_one_number_per_class
+from onnxplain.targets.specs import Unanswered, asks_for_the_top
+from onnxplain.tensors import Array, FloatArray
+
+_QUESTIONS_KEPT = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """Targets, and how graphs score them.
+
+    `shape` is that of the answer to one sample, (1, ...). Classes may be named by their rank.
+    `own` are the targets with a map of their own.
+    """
+
+    reading: Reading
+    shape: Shape
+    targets: Sequence[Target]
+    own: Sequence[Target]
+
+    @functools.cached_property
+    def groups(self) -> Sequence[Scored]:
+        """The targets with a map of their own, in groups of which each has a graph."""
+        return [
+            Scored(self.reading, self.shape, [self.own[i] for i in some])
+            for some in target_chunks(len(self.own))
+        ]
+
+    @functools.cached_property
+    def key(self) -> Hashable:
+        """Samples whose questions have equal keys can share their graphs."""
+        return tuple(scored.key for scored in self.groups)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A method and samples of one shape.
+
+    `key` is that of the method, of which `method` is one, and `sizes` are the shapes of a sample
+    and of the other inputs. `reading` says how scores are read, as far as that is known without an
+    answer, and `layers` are those that the method looks at. `labels` is asked only when a target is
+    resolved.
+    """
+
+    method: Method
+    key: Hashable
+    sizes: tuple[Hashable, ...]
+    anatomy: ModelAnatomy
+    reading: Reading
+    layers: Sequence[Layer]
+    labels: Callable[[], Labels | None]
+    _questions: Recent[Question] = field(default_factory=lambda: Recent(_QUESTIONS_KEPT))
+
+    @functools.cached_property
+    def shape(self) -> Shape | None:
+        """That of the answer to one sample, (1, ...), if it is one number per class.
+
+        None where it is not, or where only a run tells it.
+        """
+        shape = self.anatomy.shapes.get(self.reading.tensor)
+        if shape is None or not is_one_number_per_class(shape[1:]):
+            return None
+        return 1, *shape[1:]
+
+    def question(self, reading: Reading, shape: Shape, targets: Sequence[Target]) -> Question:
+        """Targets of the method."""
+        own = targets if self.method.needs_target else targets[:1]
+        return Question(reading, shape, targets, own)
+
+    def expected(self, asked: Request, shape: Shape) -> Question:
+        """What a request asks, known without the answer, which is one number per class.
+
+        Raises:
+            OnnxplainError: as `targets.resolve`.
+        """
+
+        def made() -> Question:
+            answered = Unanswered(np.zeros(shape, np.float32), self.labels())
+            targets = [target for spec in asked.targets for target in resolve(spec, answered)]
+            return self.question(self.reading, shape, targets)
+
+        if any(isinstance(spec, Target) for spec in asked.targets):
+            return made()
+        return self._questions.get(tuple(map(str, asked.targets)), made)
+
+    def resolved(self, asked: Request, reading: Reading, values: Array) -> list[Target]:
+        """The targets of a request; `values` are those of the answer to its sample.
+
+        Raises:
+            OnnxplainError: as `targets.resolve`.
+        """
+        answered = self.answered(asked, reading, values)
+        specs = asked.targets
+        if not (asked.method.needs_target or answered.has_classes):
+            specs = [NoClass() if asks_for_the_top(spec) else spec for spec in specs]
+        targets = [target for spec in specs for target in resolve(spec, answered)]
+        asked.check(targets)
+        return targets
+
+    def answered(self, asked: Request, reading: Reading, values: Array) -> Answered:
+        """What is known of the answer to a sample."""
+        flat = is_one_number_per_class(values.shape[1:])
+        axis = None if flat else self.anatomy.class_axis(reading.tensor)
+        scores = reading.answers(values) if flat or axis is not None else values
+        threshold = None if axis is None else reading.threshold(scores, axis)
+        return Answered(scores, self.labels(), axis, threshold, asked.placement)
+
+    def result(
+        self,
+        asked: Request,
+        reading: Reading,
+        targets: list[Target],
+        scores: FloatArray,
+        maps: Maps,
+        batching: str = "",
+    ) -> Result:
+        """The maps of a sample, with what is to be said of its layer and its scores."""
+        method, layers = asked.method, self.layers
+        doubt = self.anatomy.doubt(layers[0]) if method.finds_layer else ""
+        warned = maps.warned(doubt).warned(reading.warning if method.needs_target else "")
+        kinds = tuple(reading.called(target) for target in targets)
+        return Result(warned, targets, scores, kinds, layers, reading.tensor, batching)
+
+
+def key_of(method: Method) -> Hashable:
+    """What tells methods apart that ask other things of a model: arrays change what it is fed."""
+    plain = (one for one in method.options().items() if isinstance(one[1], _PLAIN))
+    return type(method), *plain
+
+
+_PLAIN = (str, int, float, tuple, type(None))
+
+
+def finite_scores(
+    method: Method, reading: Reading, values: Array, targets: Sequence[Target]
+) -> FloatArray:
+    """Scores of the targets, (targets,), where `values` are those of the answer to a sample.
+
+    Raises:
+        MapError: one is not finite, and the method explains it.
+    """
+    scores: FloatArray = reading.scores(values, targets)[0]
+    if method.needs_target and not np.isfinite(scores).all():
+        raise MapError(
+            "The model's score for this input is NaN or infinite: check its values, and the "
+            "preprocessing if it is a picture."
+        )
+    return scores
