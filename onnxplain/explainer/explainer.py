@@ -338,9 +338,11 @@ class Explainer:
         self, about: dict[str, Any], method: Method, values: FloatArray, samples: Array
     ) -> dict[str, Any]:
         """What is told of a map, with a warning where it is the same everywhere."""
-        heat = method.heat(values, self._samples.spatial(samples))
+        spatial = self._samples.spatial(samples)
+        if method.is_varied(values, spatial):
+            return about
         warnings = about.get("warnings", [])
-        nothing = nothing_shown(heat, method.name, warnings)
+        nothing = nothing_shown(method.heat(values, spatial), method.name, warnings)
         return about | {"warnings": [nothing]} if nothing else about
 
     def attribute(

@@ -102,6 +102,10 @@ class Method(ABC):
         """
         return values
 
+    def is_varied(self, values: FloatArray, spatial: tuple[int, ...]) -> bool:
+        """Whether it costs less than `heat` to tell that it is not the same everywhere."""
+        return False
+
     def layers(self, anatomy: Anatomy) -> Sequence[Layer]:
         """The layers whose activations the method needs."""
         return ()

@@ -17,6 +17,9 @@ from onnxplain.tensors import FloatArray
 
 _PERCENTILE = 99
 
+_ROUNDING = 1e-5
+"""More than numbers differ by that count as the same, in their own units."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class InputGradientMethod(InputMethod):
@@ -28,6 +31,12 @@ class InputGradientMethod(InputMethod):
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
         """See `Method`; capped."""
         return capped(super().heat(values, spatial))
+
+    def is_varied(self, values: FloatArray, spatial: tuple[int, ...]) -> bool:
+        """More pixels than are cut off are larger than the smallest one."""
+        sizes = np.abs(super().heat(values, spatial))
+        larger = np.count_nonzero(sizes > sizes.min() * (1 + _ROUNDING))
+        return bool(larger > 2 * (1 - _PERCENTILE / 100) * sizes.size + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
