@@ -182,3 +182,32 @@ def test_the_rule_that_is_written_in_ten_minutes_is_right_and_its_test_sees_mist
     done = run(rule + code("docs/development/write-a-rule.md", "test") + cases, tmp_path)
     assert done.returncode == outcome, done.stderr
     assert ("AssertionError: along 'a'" in done.stderr) == bool(outcome)
+
+
+def test_the_target_that_reads_several_tensors(tmp_path):
+    given = """
+import cv2
+import numpy as np
+import onnx
+from tiny import noise, tiny
+
+picture = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+cv2.imwrite("street.png", picture)
+body = '''a = Conv<pads=[1,1,1,1]>(x, K)  b = Relu(a)  f = Flatten(b)  objectness = MatMul(f, O)
+    l = MatMul(f, C)  classes = Reshape(l, SHAPE)'''
+weights = {"K": noise(4, 3, 3, 3), "O": noise(1024, 5), "C": noise(1024, 15, seed=1)}
+outputs = "float[N,5] objectness, float[N,5,3] classes"
+detector = tiny(body, "float[N,3,16,16] x", outputs, SHAPE=np.array([-1, 5, 3]), **weights)
+onnx.save(detector, "detector.onnx")
+"""
+    check = """
+from tiny import run
+
+x, _ = explainer.preprocess.apply(picture[..., ::-1])
+objectness, classes = run(detector, {"x": x})
+np.testing.assert_allclose(found.score, objectness[0, 3] * classes[0, 3, 1], rtol=1e-4)
+assert found.target.name == "class 1 in box 3"
+assert found.score_tensor == "objectness,classes"
+"""
+    done = run(given + code("docs/python.md", "several tensors") + check, tmp_path)
+    assert done.returncode == 0, done.stderr

@@ -31,7 +31,8 @@ class Reading:
     itself computes no such numbers, and `problem` says why that cannot be done. `quantization` is
     what integers of the tensor stand for. `raw` says that no activation was found, though the
     values are probabilities; `single` that there is only one value. Where it is not `known` yet
-    whether that is so, the values of each sample decide.
+    whether that is so, the values of each sample decide. `joined` are the tensors of which `tensor`
+    holds the elements in a row, with their shapes for one sample, without the batch axis.
     """
 
     tensor: str
@@ -44,6 +45,7 @@ class Reading:
     raw: bool = False
     single: bool = False
     known: bool = True
+    joined: tuple[tuple[str, Shape], ...] = ()
 
     @property
     def key(self) -> Hashable:
@@ -55,7 +57,21 @@ class Reading:
             self.axis,
             self.quantization,
             self.known,
+            self.joined,
         )
+
+    @property
+    def called(self) -> str:
+        """The tensors that scores are read from, with commas between them."""
+        return ",".join(name for name, _ in self.joined) or self.tensor
+
+    def shapes(self, shape: Shape) -> list[Shape]:
+        """Those of what targets read, without the batch axis; `shape` is that of the tensor."""
+        return [own for _, own in self.joined] or [shape[1:]]
+
+    def read(self, xp: Namespace, values: Any) -> Sequence[Any]:
+        """What targets read, from values of the tensor."""
+        return xp.parts(values, self.shapes(())) if self.joined else [values]
 
     def numbers(self, xp: Namespace, values: Any) -> Any:
         """The scores, from float values of the tensor.
@@ -76,8 +92,8 @@ class Reading:
         """The number of a target for each sample, (N,), from values of the tensor as floats."""
         quantised = self.quantization
         real = values if quantised is None else (values - quantised.zero) * quantised.scale
-        read = real if target.own_kind else self.numbers(xp, real)
-        return target.formula(xp, read, **parameters)
+        numbers = real if target.own_kind else self.numbers(xp, real)
+        return target.formula(xp, *self.read(xp, numbers), **parameters)
 
     def real(self, values: Array) -> FloatArray:
         """Values of the tensor as float32."""
@@ -98,7 +114,7 @@ class Reading:
         real = self.real(values)
         answers = real if all(own_kind) else self.answers(values)
         columns = [
-            target.score(real if own else answers)
+            target.score(*self.read(NUMPY, real if own else answers))
             for target, own in zip(targets, own_kind, strict=True)
         ]
         return np.array(columns).T.copy()
@@ -129,10 +145,10 @@ class Reading:
             return None
         return 0.5 if self.raw or self.kind == "probability" else 0.0
 
-    def called(self, target: Target) -> str:
+    def kind_of(self, target: Target) -> str:
         """What kind of number the score of a target is."""
-        own = "output" if self.activation == "none" and self.single else self.kind
-        return target.own_kind or own
+        plain = self.joined or (self.activation == "none" and self.single)
+        return target.own_kind or ("output" if plain else self.kind)
 
     @property
     def is_plain(self) -> bool:

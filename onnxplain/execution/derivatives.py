@@ -11,10 +11,12 @@ import numpy as np
 from onnxplain.autodiff.differentiate import gradient_name, with_gradients
 from onnxplain.autodiff.lowering import lower
 from onnxplain.errors import GradientError
+from onnxplain.execution.answers import Reading
 from onnxplain.execution.entrance import Entrance
 from onnxplain.execution.points import Following, Points
 from onnxplain.execution.runner import Batching, Runner
 from onnxplain.execution.scoring import Scored, seed_tensor, with_seeds
+from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.model.model import Model
 from onnxplain.model.quantization import rounds
 from onnxplain.recent import Recent
@@ -99,11 +101,11 @@ class Derivatives:
             size = exact or part.stop - part.start
             own = asked.scored.feeds(size=size)
             feeds = {**shared, **runner.others_for(size), **entrance.feeds(part, size), **own}
-            runner.runs += 1
+            runner.activity.runs += 1
             return session.run(feeds, [*outputs, *gradients])
 
         sizes = self._batch_size(key, points, exact)
-        for part, results in in_batches(go, points.count, sizes, runner.progress):
+        for part, results in in_batches(go, points.count, sizes, runner.activity.progress):
             count = part.stop - part.start
             values = dict(zip(outputs, (v[:count] for v in results), strict=False))
             found = [v[:count] for v in results[len(outputs) :]]
@@ -113,37 +115,40 @@ class Derivatives:
             }
             yield Backward(part, values[answer], values, by_tensor)
 
-    def prove(self, answer: str, x: Array, expected: Array) -> None:
+    def prove(self, reading: Reading, x: Array, expected: Array) -> None:
         """Check, once for a model, that what is differentiated answers as the model does.
 
-        `expected` is what the model itself answers to the sample `x`, (1, ...).
+        `expected` is what the model itself answers to the sample `x`, (1, ...), in the tensor that
+        is read.
 
         Raises:
             GradientError: it does not.
         """
-        if answer not in self._proved:
-            self._runner.runs += 1
+        if not self.is_proved(reading):
+            self._runner.activity.runs += 1
             # A session of its own, not to be kept.
             lowered = self._runner.with_model(self.lowered(self._one[0]))
             lowered.others = dict(self._runner.others)
-            self.compare(answer, lowered.forward(x, [answer])[0], expected)
+            self.compare(reading, lowered.forward(x, [reading.tensor])[0], expected)
 
-    def compare(self, answer: str, found: Array, expected: Array) -> None:
+    def compare(self, reading: Reading, found: Array, expected: Array) -> None:
         """The same, for an answer of the lowered model that is known already."""
-        wide = expected.astype(np.float64)
         tolerance = _QUANTUM if rounds(self._runner.model.proto) else _ROUNDING
-        difference = np.abs(found - wide).max()
-        if difference > tolerance * max(float(np.abs(wide).max()), 1e-6):
-            raise GradientError(
-                f"The graph that was made ready for gradients answers {difference:.2g} away from "
-                "the model, so its gradients would be those of another model: use a method "
-                "without gradients, such as scorecam."
-            )
-        self._proved.add(answer)
+        parts = (reading.read(NUMPY, values) for values in (found, expected))
+        for ours, own in zip(*parts, strict=True):
+            wide = own.astype(np.float64)
+            difference = np.abs(ours - wide).max()
+            if difference > tolerance * max(float(np.abs(wide).max()), 1e-6):
+                raise GradientError(
+                    f"The graph that was made ready for gradients answers {difference:.2g} away "
+                    "from the model, so its gradients would be those of another model: use a "
+                    "method without gradients, such as scorecam."
+                )
+        self._proved.add(reading.tensor)
 
-    def is_proved(self, answer: str) -> bool:
+    def is_proved(self, reading: Reading) -> bool:
         """Whether the lowered model is known to answer as the model does."""
-        return answer in self._proved
+        return reading.tensor in self._proved
 
     @property
     def ready(self) -> Model:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -57,6 +57,20 @@ class Part:
     exact: int | None
 
 
+@dataclass(eq=False)
+class Activity:
+    """What runners of one model's parts share: their open sessions, and what they have done.
+
+    `provider` is the one that really runs, empty before the first run; `runs` are those of ONNX
+    Runtime so far; `progress` is called as samples are run.
+    """
+
+    sessions: Recent[Session] = field(default_factory=lambda: Recent(_SESSIONS_KEPT))
+    provider: str = ""
+    runs: int = 0
+    progress: Progress = silent
+
+
 class Runner:
     """One model, one provider. Sessions are opened when first needed, one per set of outputs."""
 
@@ -78,14 +92,11 @@ class Runner:
             raise OptionError(f"The batch size must be at least 1, and is {batch_size}.")
         self.model = model
         self.spec = spec
-        self.progress: Progress = silent
-        self.provider = ""
-        self.runs = 0
+        self.activity = Activity()
         self.others = dict(others)
         self._asked = provider
         self._providers = choose_providers(provider)
         self.batch_size = batch_size
-        self._sessions: Recent[Session] = Recent(_SESSIONS_KEPT)
         self._batchings: Recent[Batching] = Recent(_SHAPES_KEPT)
         self._batch_sizes: Recent[BatchSize] = Recent(_SHAPES_KEPT)
         self._heads: Recent[Model] = Recent(_SESSIONS_KEPT)
@@ -93,11 +104,17 @@ class Runner:
     @property
     def open_sessions(self) -> int:
         """How many sessions are open."""
-        return len(self._sessions)
+        return len(self.activity.sessions)
 
     def with_model(self, model: Model) -> Runner:
         """A runner of another model with the same inputs, on the same provider."""
         return Runner(model, self.spec, self.others, self._asked, self.batch_size)
+
+    def beside(self, model: Model) -> Runner:
+        """The same, of a model that holds this one's: its sessions and runs count as own."""
+        other = self.with_model(model)
+        other.activity = self.activity
+        return other
 
     @property
     def device(self) -> str:
@@ -164,12 +181,12 @@ class Runner:
             own = {
                 PREFIX + name: fill(array[samples], size) for name, array in change.feeds.items()
             }
-            self.runs += 1
+            self.activity.runs += 1
             results = session.run({**fixed, **sides(size), **own}, outputs)
             return [result[:wanted] for result in results]
 
         batch = self._batch_sizes.get(key, lambda: self._batch_size_for(part.exact, session.device))
-        yield from in_batches(run, change.count, batch, self.progress)
+        yield from in_batches(run, change.count, batch, self.activity.progress)
 
     def _prove_batching(self, x: Array, tensors: Sequence[str]) -> Batching:
         fixed = self.fixed_batch
@@ -199,7 +216,7 @@ class Runner:
     def _forward(
         self, model: Model, x: Array, tensors: Sequence[str], whole: bool = False
     ) -> list[Array]:
-        self.runs += 1
+        self.activity.runs += 1
         results = self._session_with(model, tensors).run(self.feeds(model, x), tensors)
         if whole:
             return results
@@ -234,7 +251,7 @@ class Runner:
             whole = key == (model, *session.outputs)
             return whole and set(tensors) <= set(session.outputs)
 
-        open_one = self._sessions.find(answers)
+        open_one = self.activity.sessions.find(answers)
         if open_one is not None:
             return open_one
         wanted = tuple(dict.fromkeys(tensors))
@@ -245,10 +262,10 @@ class Runner:
 
         def opened() -> Session:
             session = Session(build(), self._providers)
-            self.provider = session.provider
+            self.activity.provider = session.provider
             return session
 
-        return self._sessions.get(key, opened)
+        return self.activity.sessions.get(key, opened)
 
     def _batch_size_for(self, exact: int | None, device: str) -> BatchSize:
         size = exact or self.batch_size

@@ -187,7 +187,7 @@ class Sample:
     ) -> Iterator[Backward]:
         assert not isinstance(points, LayerMasks), "gradients are asked at points of the input"
         derivatives = self._derivatives
-        derivatives.prove(self._reading.tensor, self._model_input, self._answers)
+        derivatives.prove(self._reading, self._model_input, self._answers)
         targets = [self._targets[i] for i in which]
         asked = Asked(Scored(self._reading, self._answers.shape, targets), tuple(by))
         for run in derivatives.run(asked, self.scene.x, points, self._batching):

@@ -50,8 +50,13 @@ class Scored:
     @functools.cached_property
     def key(self) -> Hashable:
         """What graphs differ in that score other targets, or in another way."""
-        families = (self.target(t).family(self.shape[1:]) for t in range(self.count))
+        families = (self.target(t).family(*self.shapes) for t in range(self.count))
         return self.reading.key, self.shape, *families
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """Those of what targets read, for one sample, without the batch axis."""
+        return self.reading.shapes(self.shape)
 
     def feeds(self, targets: Sequence[Sequence[Target]] | None = None, size: int = 1) -> Feeds:
         """What the graph is fed: the targets of each sample, by the input's name.
@@ -62,7 +67,7 @@ class Scored:
         fed: dict[str, list[Array]] = {}
         for own in rows:
             for t in range(self.count):
-                given = own[min(t, len(own) - 1)].parameters(self.shape[1:])
+                given = own[min(t, len(own) - 1)].parameters(*self.shapes)
                 for name, value in given.items():
                     fed.setdefault(parameter(t, name), []).append(value)
         return {name: np.array(values) for name, values in fed.items()}
@@ -124,7 +129,7 @@ def _seed(scored: Scored, t: int, batch: int | None, opset: int, prefix: str) ->
             g.input(parameter(t, key, own), [first, *value.shape], value.dtype),
             [None, *value.shape],
         )
-        for key, value in target.parameters(shape).items()
+        for key, value in target.parameters(*scored.shapes).items()
     }
     score = scored.reading.score(xp, target, xp.array(answer, [None, *shape]), **given)
     ones = g.Expand(np.float32(1), g.Shape(score.tensor))
@@ -159,5 +164,5 @@ def parameters(xp: GraphNamespace, scored: Scored, t: int) -> dict[str, GraphArr
     """What the formula of a target is given, as arrays of the graph."""
     return {
         name: xp.array(gs.Variable(parameter(t, name)), (None, *value.shape))
-        for name, value in scored.target(t).parameters(scored.shape[1:]).items()
+        for name, value in scored.target(t).parameters(*scored.shapes).items()
     }

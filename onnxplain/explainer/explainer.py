@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +23,7 @@ from onnxplain.execution.samples import Samples
 from onnxplain.explainer.heat import nothing_shown
 from onnxplain.explainer.picture import Explaining, Picture, TakenPicture, take
 from onnxplain.explainer.pipeline import chunks, pipeline
-from onnxplain.explainer.request import Request, Result
+from onnxplain.explainer.request import Request, Result, several
 from onnxplain.explainer.requests import ExplainedModel
 from onnxplain.images.labels import Labels, find_labels
 from onnxplain.images.preprocess import Preprocess
@@ -40,6 +41,7 @@ from onnxplain.results.explanation import (
 )
 from onnxplain.runtime.batching import Progress
 from onnxplain.targets import Target, TargetSpec, as_list
+from onnxplain.targets.specs import reads_of
 from onnxplain.tensors import Array, FloatArray, TensorSpec
 from onnxplain.transforms.extract import answering
 from onnxplain.versions import versions
@@ -132,12 +134,12 @@ class Explainer:
     @property
     def provider(self) -> str:
         """The execution provider that really runs; empty before the first run."""
-        return self._runner.provider
+        return self._runner.activity.provider
 
     @property
     def session_runs(self) -> int:
         """ONNX Runtime runs so far."""
-        return self._runner.runs
+        return self._runner.activity.runs
 
     @property
     def open_sessions(self) -> int:
@@ -154,7 +156,7 @@ class Explainer:
 
     def on_progress(self, report: Progress) -> None:
         """Call `report(done, total)` as samples are run: perturbed pictures, cells, channels."""
-        self._runner.progress = report
+        self._runner.activity.progress = report
 
     def layers(self, x: Array | None = None) -> list[Layer]:
         """Layers with a grid between the input and the score, in order.
@@ -291,9 +293,13 @@ class Explainer:
             OnnxplainError: as in `explain`.
         """
         taken = take(picture, self.preprocess)
-        specs = as_list(target)
-        asked = Request(taken.x, Gradient(), specs, self._others, taken.placement)
-        return self._explained.targets(asked)
+        return [
+            found
+            for specs in _by_what_they_read(as_list(target))
+            for found in self._explained.targets(
+                Request(taken.x, Gradient(), specs, self._others, taken.placement)
+            )
+        ]
 
     def _explain(
         self,
@@ -304,33 +310,37 @@ class Explainer:
         single: bool = False,
     ) -> Iterator[list[Explanation | MapError] | OnnxplainError]:
         """What is found in each picture, in order, or the error that it has."""
-        specs, preprocess = as_list(target), self.preprocess
+        runs, preprocess = _by_what_they_read(as_list(target)), self.preprocess
+        if single and len(runs) > 1:
+            raise several(runs[0][0], sum(map(len, runs)))
         explaining = Explaining(method, self._samples, preprocess, self._provenance)
 
         def taken(picture: Picture) -> TakenPicture | OnnxplainError:
             return attempted(take, picture, preprocess)
 
-        def asked(one: TakenPicture) -> Request:
+        def asked(one: TakenPicture, specs: Sequence[TargetSpec]) -> Request:
             return Request(one.x, method, specs, self._others, one.placement, single)
 
-        def explained(
-            found: tuple[TakenPicture | OnnxplainError, Result | OnnxplainError],
-        ) -> list[Explanation | MapError] | OnnxplainError:
-            picture, result = found
+        def explained(found: Computed) -> list[Explanation | MapError] | OnnxplainError:
+            picture, results = found
             if isinstance(picture, OnnxplainError):
                 return picture
-            if isinstance(result, OnnxplainError):
-                return result
-            return explaining.explanations(picture, result)
+            explanations: list[Explanation | MapError] = []
+            for result in results:
+                if isinstance(result, OnnxplainError):
+                    return result
+                explanations.extend(explaining.explanations(picture, result))
+            return explanations
 
-        def results(
-            found: Iterable[TakenPicture | OnnxplainError],
-        ) -> Iterator[tuple[TakenPicture | OnnxplainError, Result | OnnxplainError]]:
+        def results(found: Iterable[TakenPicture | OnnxplainError]) -> Iterator[Computed]:
             for some in chunks(found, _CHUNK):
-                requests = [asked(one) for one in some if isinstance(one, TakenPicture)]
-                computed = self._explained.explain_many(requests)
+                pictures = [one for one in some if isinstance(one, TakenPicture)]
+                computed = [
+                    self._explained.explain_many([asked(one, specs) for one in pictures])
+                    for specs in runs
+                ]
                 for one in some:
-                    yield one, one if isinstance(one, OnnxplainError) else next(computed)
+                    yield one, [next(own) for own in computed if isinstance(one, TakenPicture)]
 
         return pipeline(pictures, taken, results, explained)
 
@@ -422,6 +432,15 @@ class Explainer:
         )
         settings = self.preprocess.to_dict()
         return Provenance(facts, settings, self.provider, versions(), batching)
+
+
+Computed = tuple[TakenPicture | OnnxplainError, list[Result | OnnxplainError]]
+"""A picture, and what was found for each run of targets that read the same tensors."""
+
+
+def _by_what_they_read(specs: list[TargetSpec]) -> list[list[TargetSpec]]:
+    """Targets in turn, in runs that read the same tensors."""
+    return [list(some) for _, some in groupby(specs, key=reads_of)] or [specs]
 
 
 def _made(arguments: dict[str, Any]) -> Explainer:

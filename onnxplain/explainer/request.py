@@ -10,6 +10,7 @@ from onnxplain.errors import TargetError
 from onnxplain.images.geometry import Placement
 from onnxplain.methods.base import Maps, Method
 from onnxplain.targets import Target, TargetSpec
+from onnxplain.targets.specs import reads_of
 from onnxplain.tensors import Array, FloatArray
 
 
@@ -17,8 +18,8 @@ from onnxplain.tensors import Array, FloatArray
 class Request:
     """One sample, (1, ...), in the model's own type, and what is asked about it.
 
-    `placement` says how a picture became the sample; None where none did. With `single`, all
-    `targets` together must mean one.
+    All `targets` read the same tensors, and with `single` they must mean one together.
+    `placement` says how a picture became the sample; None where none did.
     """
 
     x: Array
@@ -27,6 +28,11 @@ class Request:
     others: Mapping[str, Array]
     placement: Placement | None = None
     single: bool = False
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The tensors that the targets read; none where they read that of the scores."""
+        return reads_of(self.targets[0]) if self.targets else ()
 
     def check(self, meant: Sequence[Target]) -> None:
         """Check the targets that were found to be meant.
@@ -37,10 +43,14 @@ class Request:
         if not meant:
             raise TargetError("There are no targets: name a class, or 'top1'.")
         if self.single and len(meant) > 1:
-            raise TargetError(
-                f"{self.targets[0]!r} means {len(meant)} targets where one is explained: name "
-                "one, or use explain_each."
-            )
+            raise several(self.targets[0], len(meant))
+
+
+def several(spec: TargetSpec, count: int) -> TargetError:
+    """The error where more than one target is meant."""
+    return TargetError(
+        f"{spec!r} means {count} targets where one is explained: name one, or use explain_each."
+    )
 
 
 @dataclass(frozen=True, eq=False)

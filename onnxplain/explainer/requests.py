@@ -7,7 +7,7 @@ from itertools import groupby
 
 from onnxplain.analysis.score import ScoreTensor
 from onnxplain.errors import OnnxplainError, attempted
-from onnxplain.execution.answers import read
+from onnxplain.execution.answers import Reading, read
 from onnxplain.execution.derivatives import Derivatives
 from onnxplain.execution.model_structure import ModelAnatomy
 from onnxplain.execution.runner import Runner
@@ -23,17 +23,22 @@ from onnxplain.methods.base import SinglePassMethod
 from onnxplain.recent import Recent
 from onnxplain.targets import Target
 from onnxplain.tensors import Array
+from onnxplain.transforms.joined import JOINED, with_joined
 
 _SHAPES_KEPT = 16
 """Pictures of many sizes may come to a model that takes any."""
 
 _TASKS_KEPT = 64
 
+_READINGS_KEPT = 4
+
 
 class ExplainedModel:
     """Keeps what was found out about the model for samples of each shape.
 
     `labels` is asked when a target is resolved, or where nothing else tells an answer's classes.
+    `reads` are the tensors that targets read, joined to that of the scores; none where they read
+    that alone.
     """
 
     def __init__(
@@ -42,15 +47,18 @@ class ExplainedModel:
         samples: Samples,
         score: ScoreTensor,
         labels: Callable[[], Labels | None],
+        reads: Sequence[str] = (),
     ) -> None:
         self._runner = runner
         self._samples = samples
         self._score = score
         self._labels = labels
+        self._reads = reads
         self._derivatives = Derivatives(runner)
         self._passes = Passes(SinglePass(runner, self._derivatives))
         self._anatomies: Recent[ModelAnatomy] = Recent(_SHAPES_KEPT)
         self._tasks: Recent[Task] = Recent(_TASKS_KEPT)
+        self._readings: Recent[ExplainedModel] = Recent(_READINGS_KEPT)
 
     def anatomy(self, x: Array | None = None) -> ModelAnatomy:
         """The model's layers for samples of the shape of `x`, by default that of pictures."""
@@ -67,21 +75,15 @@ class ExplainedModel:
         )
 
     def targets(self, asked: Request) -> list[Target]:
-        """What the targets of a request mean for its sample."""
-        task = self._task(asked)
-        (values,) = self._runner.forward(asked.x, [task.reading.tensor])
-        return task.resolved(asked, task.reading.settled(values), values)
-
-    def explain(self, asked: Request) -> Result:
-        """Explain a sample.
+        """What the targets of a request mean for its sample.
 
         Raises:
-            OnnxplainError: one of its kinds.
+            OnnxplainError: as `targets.resolve`.
         """
-        (found,) = self.explain_many([asked])
-        if isinstance(found, OnnxplainError):
-            raise found
-        return found
+        model = self._reading(asked.reads)
+        task = model._task(asked)
+        (values,) = model._runner.forward(asked.x, [task.reading.tensor])
+        return task.resolved(asked, task.reading.settled(values), values)
 
     def explain_many(self, asked: Sequence[Request]) -> Iterator[Result | OnnxplainError]:
         """Explain samples by one method, in order; with the error in place of one that has any.
@@ -91,11 +93,28 @@ class ExplainedModel:
         """
         for _, some in groupby(asked, key=_shared_by):
             group = list(some)
-            if isinstance(group[0].method, SinglePassMethod):
-                yield from self._passes.run([attempted(self._prepared, one) for one in group])
+            model = attempted(self._reading, group[0].reads)
+            if isinstance(model, OnnxplainError):
+                yield from (model for _ in group)
             else:
-                for one in group:
-                    yield attempted(self._sampled, one)
+                yield from model._alike(group)
+
+    def _reading(self, reads: tuple[str, ...]) -> ExplainedModel:
+        """The model as explained for targets that read some tensors."""
+        return self._readings.get(reads, lambda: self._joined(reads)) if reads else self
+
+    def _joined(self, reads: tuple[str, ...]) -> ExplainedModel:
+        runner = self._runner.beside(with_joined(self._runner.model, reads))
+        score = ScoreTensor(JOINED, JOINED, "none")
+        return ExplainedModel(runner, self._samples, score, lambda: None, reads)
+
+    def _alike(self, asked: Sequence[Request]) -> Iterator[Result | OnnxplainError]:
+        """Explain samples of one shape by one method."""
+        if isinstance(asked[0].method, SinglePassMethod):
+            yield from self._passes.run([attempted(self._prepared, one) for one in asked])
+        else:
+            for one in asked:
+                yield attempted(self._sampled, one)
 
     def _prepared(self, asked: Request) -> Prepared:
         return prepared(asked, self._task(asked), self._samples.scene(asked.x), self._runner)
@@ -124,8 +143,13 @@ class ExplainedModel:
 
     def _made(self, asked: Request, key: Hashable, sizes: tuple[Hashable, ...]) -> Task:
         anatomy, score, method = self.anatomy(asked.x), self._score, asked.method
-        shape = anatomy.shapes.get(score.probability, (1,))
-        reading = read(score, method.score, anatomy.class_axis, shape)
+        shapes = anatomy.shapes
+        if self._reads:
+            joined = tuple((name, shapes[name][1:]) for name in self._reads)
+            reading = Reading(score.logit, "logit", "none", joined=joined)
+        else:
+            shape = shapes.get(score.probability, (1,))
+            reading = read(score, method.score, anatomy.class_axis, shape)
         return Task(method, key, sizes, anatomy, reading, method.layers(anatomy), self._labels)
 
     def _sizes(self, x: Array) -> tuple[Hashable, ...]:
@@ -136,4 +160,4 @@ class ExplainedModel:
 
 def _shared_by(asked: Request) -> Hashable:
     """Requests in turn for which this is equal are for one method and samples of one shape."""
-    return asked.x.shape, id(asked.method), id(asked.others)
+    return asked.reads, asked.x.shape, id(asked.method), id(asked.others)

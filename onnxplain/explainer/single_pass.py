@@ -157,7 +157,7 @@ class SinglePass:
             **self._references(explained),
             **asked.scored.feeds([one.targets for one in explained]),
         }
-        runner.runs += 1
+        runner.activity.runs += 1
         values = session.run(
             runner.others_for(size) | {name: fill(value, size) for name, value in own.items()}
         )
@@ -250,14 +250,14 @@ class SinglePass:
 
     def _prove(self, asked: Pass, x: Array, found: Array) -> None:
         """Check once that what is differentiated answers as the model does, from the input on."""
-        answer, derivatives = asked.answer, self._derivatives
-        if derivatives.is_proved(answer):
+        reading, derivatives = asked.scored.reading, self._derivatives
+        if derivatives.is_proved(reading):
             return
-        (expected,) = self._runner.forward(x, [answer])
+        (expected,) = self._runner.forward(x, [asked.answer])
         if asked.cut is None:
-            derivatives.compare(answer, found, expected)
+            derivatives.compare(reading, found, expected)
         else:
-            derivatives.prove(answer, x, expected)
+            derivatives.prove(reading, x, expected)
 
 
 def _entered(asked: Pass, explained: Sequence[Explained]) -> Mapping[str, Array]:

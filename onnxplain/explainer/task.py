@@ -97,7 +97,8 @@ class Task:
         """
 
         def made() -> Question:
-            answered = Unanswered(np.zeros(shape, np.float32), self.labels())
+            scores, shapes = np.zeros(shape, np.float32), self.reading.shapes(shape)
+            answered = Unanswered(scores, self.labels(), shapes=shapes)
             targets = [target for spec in asked.targets for target in resolve(spec, answered)]
             return self.question(self.reading, shape, targets)
 
@@ -125,7 +126,8 @@ class Task:
         axis = None if flat else self.anatomy.class_axis(reading.tensor)
         scores = reading.answers(values) if flat or axis is not None else values
         threshold = None if axis is None else reading.threshold(scores, axis)
-        return Answered(scores, self.labels(), axis, threshold, asked.placement)
+        shapes = reading.shapes(values.shape)
+        return Answered(scores, self.labels(), axis, threshold, asked.placement, shapes)
 
     def result(
         self,
@@ -140,8 +142,8 @@ class Task:
         method, layers = asked.method, self.layers
         doubt = self.anatomy.doubt(layers[0]) if method.finds_layer else ""
         warned = maps.warned(doubt).warned(reading.warning if method.needs_target else "")
-        kinds = tuple(reading.called(target) for target in targets)
-        return Result(warned, targets, scores, kinds, layers, reading.tensor, batching)
+        kinds = tuple(reading.kind_of(target) for target in targets)
+        return Result(warned, targets, scores, kinds, layers, reading.called, batching)
 
 
 def key_of(method: Method) -> Hashable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -180,6 +181,15 @@ class GraphNamespace:
         known = [size for size in inner if size is not None]
         elements = int(np.prod(known)) if len(known) == len(inner) else None
         return a.made("Flatten", axis=1, dims=(a.dims[0], elements))
+
+    def parts(self, a: GraphArray, shapes: Sequence[tuple[int, ...]]) -> list[GraphArray]:
+        """See `Namespace`."""
+        g, sizes = self.builder, np.array([prod(shape) for shape in shapes])
+        rows = g.many("Split", len(shapes), a.tensor, sizes, axis=1)
+        return [
+            GraphArray(g, g.Reshape(row, np.array([-1, *shape])), (a.dims[0], *shape))
+            for row, shape in zip(rows, shapes, strict=True)
+        ]
 
     def take(self, a: GraphArray, index: GraphArray) -> GraphArray:
         """See `Namespace`."""

@@ -56,6 +56,9 @@ class Namespace(Protocol):
     def flatten(self, a: Any) -> Any:
         """Each sample as one row, (N, ...) to (N, elements)."""
 
+    def parts(self, a: Any, shapes: Sequence[tuple[int, ...]]) -> Sequence[Any]:
+        """Rows (N, elements) as arrays (N, *shape), one after the other for each shape."""
+
     def take(self, a: Any, index: Any) -> Any:
         """One element of each row, (N,) from (N, elements) and int64 (N,)."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
+
 import numpy as np
 
 from onnxplain.formulas.namespace import Axes
@@ -62,6 +65,12 @@ class NumpyNamespace:
     def flatten(a: Array) -> Array:
         """See `Namespace`."""
         return a.reshape(len(a), -1)
+
+    @staticmethod
+    def parts(a: Array, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+        """See `Namespace`."""
+        rows = np.split(a, np.cumsum([prod(shape) for shape in shapes])[:-1], axis=1)
+        return [row.reshape(len(a), *shape) for row, shape in zip(rows, shapes, strict=True)]
 
     @staticmethod
     def take(a: Array, index: Array) -> Array:

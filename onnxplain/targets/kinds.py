@@ -13,6 +13,7 @@ import numpy as np
 from onnxplain.errors import TargetError
 from onnxplain.formulas.namespace import Namespace
 from onnxplain.formulas.numpy_namespace import NUMPY
+from onnxplain.model.shapes import Shape
 from onnxplain.targets.described import ExplainedRegion, ExplainedTarget, region_name
 from onnxplain.tensors import Array, FloatArray
 
@@ -34,8 +35,15 @@ class Target(ABC):
     numpy runs the formula, and methods with gradients write it as nodes and differentiate it.
     """
 
+    reads: tuple[str, ...] = ()
+    """The tensors of the model that the formula reads, outputs or inner ones, as they are.
+
+    By default it reads one, that of the scores: logits or probabilities, as the method's `score`
+    says.
+    """
+
     linear: ClassVar[bool] = False
-    """Whether the number is linear in the answer: methods that distribute it need that."""
+    """Whether the number is linear in what is read: methods that distribute it need that."""
 
     own_kind: ClassVar[str | None] = None
     """What kind of number it is, for targets that read the tensor of scores as it is.
@@ -49,13 +57,17 @@ class Target(ABC):
         """Short, for files and reports."""
 
     @abstractmethod
-    def formula(self, xp: Namespace, answer: Any, **parameters: Any) -> Any:
-        """The number of each sample, (N,), from answers (N, ...) and `parameters`, (N, ...)."""
+    def formula(self, xp: Namespace, *read: Any, **parameters: Any) -> Any:
+        """The number of each sample, (N,), from each tensor that is read, and `parameters`.
 
-    def parameters(self, shape: tuple[int, ...]) -> Mapping[str, Array]:
+        All of them are (N, ...).
+        """
+
+    def parameters(self, *shapes: Any, **_: Any) -> Mapping[str, Array]:
         """What differs between targets that share a formula, without the batch axis.
 
-        `shape` is that of one sample's answer. Numbers are float32, places int64.
+        `shapes` are those of the tensors that are read, for one sample and without the batch axis.
+        Numbers are float32, places int64.
         """
         return {}
 
@@ -69,31 +81,31 @@ class Target(ABC):
         """The same target, which no longer depends on the answer."""
         return self
 
-    def check(self, shape: tuple[int, ...]) -> None:  # noqa: B027 - any may fit
-        """Check that the target fits an answer of that shape, the batch axis left out.
+    def check(self, *shapes: Any, **_: Any) -> None:  # noqa: B027 - any may fit
+        """Check that the target fits tensors of these shapes, the batch axis left out.
 
         Raises:
             TargetError: it does not.
         """
 
-    def family(self, shape: tuple[int, ...]) -> Hashable:
+    def family(self, *shapes: Shape) -> Hashable:
         """Targets whose families are equal differ in their parameters alone."""
-        given = self.parameters(shape)
-        shapes = ((name, array.shape) for name, array in given.items())
-        return (type(self), *shapes) if given else self
+        given = self.parameters(*shapes)
+        sizes = ((name, array.shape) for name, array in given.items())
+        return (type(self), *sizes) if given else self
 
-    def score(self, answers: Array) -> FloatArray:
-        """The number of each sample, float32 (N,), from the model's answers, (N, ...).
+    def score(self, *read: Array) -> FloatArray:
+        """The number of each sample, float32 (N,), from each tensor that is read, (N, ...).
 
         Raises:
-            TargetError: the target does not fit answers of that shape.
+            TargetError: the target does not fit tensors of these shapes.
         """
-        shape = answers.shape[1:]
-        self.check(shape)
+        shapes = [values.shape[1:] for values in read]
+        self.check(*shapes)
         given = {
-            name: _for_each(value, len(answers)) for name, value in self.parameters(shape).items()
+            name: _for_each(value, len(read[0])) for name, value in self.parameters(*shapes).items()
         }
-        found = np.asarray(self.formula(NUMPY, answers, **given))
+        found = np.asarray(self.formula(NUMPY, *read, **given))
         return found.astype(np.float32, copy=False)
 
     @property

@@ -12,6 +12,7 @@ import numpy as np
 
 from onnxplain.errors import MapError, PreprocessError, TargetError
 from onnxplain.images.geometry import Placement
+from onnxplain.model.shapes import Shape
 from onnxplain.targets.kinds import (
     Class,
     Element,
@@ -55,6 +56,8 @@ class Answered:
     the answer is a map of scores, with a number for each class in each cell, else None. Such a
     class is predicted where its score is above `threshold`, or with None where it is the largest.
     `placement` says how the picture became the sample; None where that has no rows and columns.
+    `shapes` are those of the tensors that targets read, for one sample, without the batch axis: by
+    default that of `values`.
 
     Raises:
         PreprocessError: there are names of classes that the model does not have: then all of them
@@ -66,6 +69,7 @@ class Answered:
     classes: int | None = None
     threshold: float | None = None
     placement: Placement | None = None
+    shapes: Sequence[Shape] = ()
 
     def __post_init__(self) -> None:
         count = self._class_count
@@ -171,6 +175,11 @@ def as_list(given: TargetSpec | Iterable[TargetSpec], count: int = 1) -> list[Ta
     )
 
 
+def reads_of(spec: TargetSpec) -> tuple[str, ...]:
+    """The tensors that a target reads; none where it reads that of the scores."""
+    return spec.reads if isinstance(spec, Target) else ()
+
+
 def asks_for_the_top(spec: TargetSpec) -> bool:
     """Whether no class in particular is meant, but those that the model finds."""
     return isinstance(spec, str) and _TOP.fullmatch(spec.strip()) is not None
@@ -192,7 +201,7 @@ def resolve(spec: TargetSpec, answered: Answered) -> list[Target]:
     """
     shape = answered.values.shape[1:]
     if isinstance(spec, Target):
-        spec.check(shape)
+        spec.check(*(answered.shapes or [shape]))
         return [spec]
     text = str(spec).strip(" ,")
     labelled = _label_first(text, answered.labels)

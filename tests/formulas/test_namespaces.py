@@ -107,6 +107,15 @@ def flatten(random: Random) -> Made:
     return lambda xp, a: xp.flatten(a), lambda a: a.reshape(len(a), -1), [a]
 
 
+def parts(random: Random) -> Made:
+    """One of some arrays whose elements lie in a row."""
+    shapes = [shape(random, rank) for rank in (1, 3, 2)]
+    pieces = [floats(random, 4, *own) for own in shapes]
+    place = int(random.integers(3))
+    rows = np.concatenate([piece.reshape(4, -1) for piece in pieces], axis=1)
+    return lambda xp, a: xp.parts(a, shapes)[place], lambda _: np.float64(pieces[place]), [rows]
+
+
 def take(random: Random) -> Made:
     a = floats(random, *shape(random, 2))
     index = random.integers(0, a.shape[1], len(a))
@@ -155,6 +164,7 @@ CASES: dict[str, Callable[[Random], Made]] = {
     "matmul": matmul,
     "weighted": weighted,
     "flatten": flatten,
+    "parts": parts,
     "take": take,
     "ranked": ranked,
     "resize": resize,
