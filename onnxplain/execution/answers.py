@@ -129,6 +129,8 @@ class Reading:
             return self
         raw, single = _are_probabilities(values), values.size == 1
         adds = self.adds and not (raw or single)
+        if (adds, raw, single, True) == (self.adds, self.raw, self.single, self.known):
+            return self
         return replace(self, adds=adds, raw=raw, single=single, known=True)
 
     @property

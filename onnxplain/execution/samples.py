@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,18 @@ from onnxplain.images.geometry import Placement
 from onnxplain.images.preprocess import Preprocess
 from onnxplain.model.model import Model
 from onnxplain.tensors import Array, TensorSpec
+
+
+class Axes(NamedTuple):
+    """How samples of one rank lie.
+
+    `channels` is their axis of channels, None where that is not known, and `spatial` are those
+    along which neighbours belong together. A `coloured` sample is a picture.
+    """
+
+    channels: int | None
+    spatial: tuple[int, ...]
+    coloured: bool
 
 
 class Samples:
@@ -27,27 +40,25 @@ class Samples:
         self._model = model
         self._spec = spec
         self._preprocess = preprocess
-        self._axes_by_rank: dict[int, str] = {}
+        self._axes_by_rank: dict[int, Axes] = {}
 
     def scene(self, x: Array) -> Scene:
         """A sample, (1, ...), as baselines are made for it."""
         axes = self._axes(x)
-        channels = axes.index("C") if axes else None
-        colours = self._preprocess() if is_picture(self._spec) and x.ndim == _PICTURE_RANK else None
-        return Scene(x.astype(np.float32, copy=False), channels, self.spatial(x), colours)
+        colours = self._preprocess() if axes.coloured else None
+        return Scene(x.astype(np.float32, copy=False), axes.channels, axes.spatial, colours)
 
     def spatial(self, x: Array) -> tuple[int, ...]:
         """Axes along which neighbours belong together, else every axis behind the batch."""
-        axes = self._axes(x)
-        known = tuple(i for i, axis in enumerate(axes) if axis in "DHW")
-        return known or tuple(range(1, x.ndim))
+        return self._axes(x).spatial
 
     def placement(self, x: Array) -> Placement | None:
         """The sample itself, taken as the picture that it was made from."""
-        axes = self.spatial(x)
-        if not self._axes(x) or len(axes) != 2:
+        axes = self._axes(x)
+        if axes.channels is None or len(axes.spatial) != 2:
             return None
-        size = x.shape[axes[0]], x.shape[axes[1]]
+        rows, columns = axes.spatial
+        size = x.shape[rows], x.shape[columns]
         return Placement.stretch(size, size)
 
     def noise(self) -> Array:
@@ -60,16 +71,20 @@ class Samples:
         shape = [d if isinstance(d, int) else 1 for d in self._spec.shape or ()]
         return random.random(shape, np.float32).astype(self._spec.dtype)
 
-    def _axes(self, x: Array) -> str:
-        """Axes of a sample, such as "NCHW" or "NCW"; empty where they are not known."""
+    def _axes(self, x: Array) -> Axes:
         if x.ndim not in self._axes_by_rank:
             self._axes_by_rank[x.ndim] = self._axes_of_rank(x.ndim)
         return self._axes_by_rank[x.ndim]
 
-    def _axes_of_rank(self, rank: int) -> str:
-        if is_picture(self._spec) and rank == _PICTURE_RANK:
-            return self._preprocess().layout
-        return input_axes(self._model, self._spec.name, rank)
+    def _axes_of_rank(self, rank: int) -> Axes:
+        coloured = is_picture(self._spec) and rank == _PICTURE_RANK
+        names = (
+            self._preprocess().layout
+            if coloured
+            else input_axes(self._model, self._spec.name, rank)
+        )
+        known = tuple(i for i, name in enumerate(names) if name in "DHW")
+        return Axes(names.index("C") if names else None, known or tuple(range(1, rank)), coloured)
 
 
 _PICTURE_RANK = 4

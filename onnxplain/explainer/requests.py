@@ -17,7 +17,7 @@ from onnxplain.explainer.passes import Passes, Prepared, prepared
 from onnxplain.explainer.request import Request, Result
 from onnxplain.explainer.sampled import explain_by_samples
 from onnxplain.explainer.single_pass import SinglePass
-from onnxplain.explainer.task import Task, finite_scores, key_of
+from onnxplain.explainer.task import Task, finite_scores
 from onnxplain.images.labels import Labels
 from onnxplain.methods.base import SinglePassMethod
 from onnxplain.recent import Recent
@@ -138,10 +138,10 @@ class ExplainedModel:
     def _task(self, asked: Request) -> Task:
         """What holds for the sample of a request; the model is fed its other inputs from now on."""
         self._runner.others = dict(asked.others)
-        key, sizes = key_of(asked.method), self._sizes(asked.x)
-        return self._tasks.get((key, sizes), lambda: self._made(asked, key, sizes))
+        sizes = self._sizes(asked.x)
+        return self._tasks.get((asked.method.key, sizes), lambda: self._made(asked, sizes))
 
-    def _made(self, asked: Request, key: Hashable, sizes: tuple[Hashable, ...]) -> Task:
+    def _made(self, asked: Request, sizes: tuple[Hashable, ...]) -> Task:
         anatomy, score, method = self.anatomy(asked.x), self._score, asked.method
         shapes = anatomy.shapes
         if self._reads:
@@ -150,7 +150,7 @@ class ExplainedModel:
         else:
             shape = shapes.get(score.probability, (1,))
             reading = read(score, method.score, anatomy.class_axis, shape)
-        return Task(method, key, sizes, anatomy, reading, method.layers(anatomy), self._labels)
+        return Task(method, sizes, anatomy, reading, method.layers(anatomy), self._labels)
 
     def _sizes(self, x: Array) -> tuple[Hashable, ...]:
         """Shapes of a sample and of the other inputs."""

@@ -90,7 +90,7 @@ class Pass:
         """What its graph differs in, the model apart."""
         sized = self.method.needs_sizes or any("T" in one.layout.axes for one in self.task.layers)
         sizes = self.task.sizes if sized else len(self.shape)
-        return self.task.key, self.scored.key, sizes, self.cut
+        return self.method.key, self.scored.key, sizes, self.cut
 
     @property
     def cut(self) -> TensorSpec | None:

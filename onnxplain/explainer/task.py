@@ -58,14 +58,13 @@ class Question:
 class Task:
     """A method and samples of one shape.
 
-    `key` is that of the method, of which `method` is one, and `sizes` are the shapes of a sample
-    and of the other inputs. `reading` says how scores are read, as far as that is known without an
+    `method` is one of those with its key, and `sizes` are the shapes of a sample and of the other
+    inputs. `reading` says how scores are read, as far as that is known without an
     answer, and `layers` are those that the method looks at. `labels` is asked only when a target is
     resolved.
     """
 
     method: Method
-    key: Hashable
     sizes: tuple[Hashable, ...]
     anatomy: ModelAnatomy
     reading: Reading
@@ -144,15 +143,6 @@ class Task:
         warned = maps.warned(doubt).warned(reading.warning if method.needs_target else "")
         kinds = tuple(reading.kind_of(target) for target in targets)
         return Result(warned, targets, scores, kinds, layers, reading.called, batching)
-
-
-def key_of(method: Method) -> Hashable:
-    """What tells methods apart that ask other things of a model: arrays change what it is fed."""
-    plain = (one for one in method.options().items() if isinstance(one[1], _PLAIN))
-    return type(method), *plain
-
-
-_PLAIN = (str, int, float, tuple, type(None))
 
 
 def finite_scores(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -19,6 +20,9 @@ from onnxplain.execution.wants import ClassWeights, Want
 from onnxplain.formulas.namespace import Namespace
 from onnxplain.methods.options import LayerName, Score, options_of
 from onnxplain.tensors import FloatArray
+
+_PLAIN = (str, int, float, tuple, type(None))
+"""Types of options that can be a part of a key."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +80,12 @@ class Method(ABC):
                 raise OptionError(
                     f"{self.name} takes {values.takes} as {name}, not {given!r}."
                 ) from None
+
+    @functools.cached_property
+    def key(self) -> Hashable:
+        """What tells methods apart that ask other things of a model: arrays are only fed to it."""
+        plain = (one for one in self.options().items() if isinstance(one[1], _PLAIN))
+        return type(self), *plain
 
     @property
     def needs_target(self) -> bool:
