@@ -175,14 +175,14 @@ class SinglePass:
         prefix = report_name("", 0, 0)
         names = [name.removeprefix(prefix) for name in found if name.startswith(prefix)]
         values = [
-            np.array([found[value_name(layer, t)][sample] for t in range(targets)])
+            _rows([found[value_name(layer, t)] for t in range(targets)], sample)
             for layer in asked.places
         ]
         if not all(np.isfinite(value).all() for value in values):
             return _not_finite(asked.layer or self._runner.spec.name)
         reports = [
             {
-                name: np.array([found[report_name(name, layer, t)][sample] for t in range(targets)])
+                name: _rows([found[report_name(name, layer, t)] for t in range(targets)], sample)
                 for name in names
             }
             for layer in asked.places
@@ -278,6 +278,13 @@ def _check_linear(asked: Pass) -> None:
             "This method distributes a number that the graph itself computes: explain a class, "
             "an element or a region of the model's own answer, or use integrated_gradients."
         )
+
+
+def _rows(values: Sequence[Array], sample: int) -> Array:
+    """What belongs to one sample of a batch, (targets, ...); copied, so that the rest can go."""
+    if len(values) == len(values[0]) == 1:
+        return values[0]
+    return np.array([one[sample] for one in values])
 
 
 def _not_finite(by: str) -> MapError:
