@@ -53,6 +53,11 @@ def samples_of(values: Mapping[str, Array], count: int) -> list[Mapping[str, Arr
     ]
 
 
+def is_finite(array: Array) -> bool:
+    """Whether every number is: NaN and infinity show in the least and the largest."""
+    return not array.size or bool(np.isfinite(array.min()) and np.isfinite(array.max()))
+
+
 def joined(arrays: Sequence[Array]) -> Array:
     """Arrays one after the other along the first axis; a single one is not copied."""
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)

@@ -9,15 +9,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from onnxplain.analysis.classifier import Classifier
 from onnxplain.analysis.inputs import explained_input, require_picture
 from onnxplain.analysis.layers import Layer
 from onnxplain.analysis.score import find_score
 from onnxplain.autodiff.differentiability import Differentiability, differentiability
 from onnxplain.errors import MapError, OnnxplainError, OptionError, TargetError, attempted
-from onnxplain.execution.arrays import joined, others_for, samples_for, samples_of
+from onnxplain.execution.arrays import is_finite, joined, others_for, samples_for, samples_of
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.samples import Samples
 from onnxplain.explainer.heat import nothing_shown
@@ -401,7 +399,7 @@ class Explainer:
         ]
         results = [_or_raise(found) for found in self._explained.explain_many(asked)]
         values = joined([result.maps.values for result in results])
-        if not np.isfinite(values).all():
+        if not is_finite(values):
             raise MapError(f"The values of {configured.name} are not finite.")
         return Attribution(
             values=values,

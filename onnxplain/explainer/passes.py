@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from typing import cast
 
@@ -135,7 +135,7 @@ def _together(parts: Sequence[Computed | MapError], repeats: int, plain_runs: in
             raise part
         found.append(part)
     if len(found) == repeats == 1:
-        return replace(found[0], plain_runs=plain_runs)
+        return Computed(found[0].values, found[0].reports, plain_runs)
     values = [
         repeated(joined(own), repeats) for own in zip(*(p.values for p in found), strict=True)
     ]

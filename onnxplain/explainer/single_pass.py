@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 
 from onnxplain.errors import MapError, TargetError
-from onnxplain.execution.arrays import joined
+from onnxplain.execution.arrays import is_finite, joined
 from onnxplain.execution.baselines import BaselineSpec, Scene, make_baseline
 from onnxplain.execution.derivatives import Derivatives
 from onnxplain.execution.finished import Plan, finish, report_name, value_name
@@ -178,7 +178,7 @@ class SinglePass:
             _rows([found[value_name(layer, t)] for t in range(targets)], sample)
             for layer in asked.places
         ]
-        if not all(np.isfinite(value).all() for value in values):
+        if not all(map(is_finite, values)):
             return _not_finite(asked.layer or self._runner.spec.name)
         reports = [
             {
