@@ -69,7 +69,7 @@ class Sample:
     @property
     def originals(self) -> Sequence[Original]:
         """The sample at each layer, or at none; nothing is known of references."""
-        score = self.scores[:, None]
+        score = self.scores[:, None].astype(np.float64)
         known = Original(self.scene, score, np.zeros_like(score))
         if not self._layers:
             return [known]

@@ -34,12 +34,13 @@ class Original:
     """The sample that is explained, for some targets: what is known before it is changed.
 
     `score` is (targets, 1), and so is `absent`, the mean score of the references. `at` is the layer
-    whose map is made, with its activation, (channels, cells), in float64.
+    whose map is made, with its activation, (channels, cells). All are float64, so that a difference
+    of scores is, too: its sums do not depend on how samples fell into batches.
     """
 
     scene: Scene
-    score: FloatArray
-    absent: FloatArray
+    score: Array
+    absent: Array
     at: tuple[Layer, Array] | None = None
 
     @property

@@ -51,7 +51,7 @@ def _run(
     facts = {name: fact for sampling in samplings for name, fact in sampling.facts.items()}
     references = [x for sampling in samplings for x in sampling.references]
     if references:
-        absent = np.mean([sample.scores_of(x) for x in references], axis=0)
+        absent = np.stack([sample.scores_of(x) for x in references]).mean(0, np.float64)
         originals = [replace(own, absent=absent[:, None]) for own in originals]
     targets = list(range(len(sample.scores)))
     values = [np.empty((len(targets), *own.shape), np.float32) for own in originals]
