@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from onnxplain.analysis.batch_axis import has_fixed_batch
 from onnxplain.errors import ModelError, OptionError
 from onnxplain.execution.points import Blend
 from onnxplain.model.model import Model
+from onnxplain.model.quantization import rounds
 from onnxplain.recent import Recent
 from onnxplain.runtime.batching import BatchSize, Fastest, Progress, in_batches, silent
 from onnxplain.runtime.providers import choose_providers, device_of
@@ -23,8 +25,11 @@ from onnxplain.transforms.extract import head, with_outputs
 from onnxplain.transforms.fixed_batch import with_batch
 from onnxplain.transforms.masks import BASELINE, X, masked
 
-_SESSIONS_KEPT = 8
-"""A session holds a copy of the weights; pictures of many sizes would pile them up."""
+_SESSIONS_KEPT = (8, 32)
+"""The fewest and the most."""
+
+_WEIGHTS_KEPT = 2**31
+"""Bytes. A session holds a copy of the weights; pictures of many sizes would pile them up."""
 
 _SHAPES_KEPT = 64
 """What is known of samples of one shape is small, but shapes may be many."""
@@ -65,7 +70,7 @@ class Activity:
     Runtime so far; `progress` is called as samples are run.
     """
 
-    sessions: Recent[Session] = field(default_factory=lambda: Recent(_SESSIONS_KEPT))
+    sessions: Recent[Session]
     provider: str = ""
     runs: int = 0
     progress: Progress = silent
@@ -92,14 +97,25 @@ class Runner:
             raise OptionError(f"The batch size must be at least 1, and is {batch_size}.")
         self.model = model
         self.spec = spec
-        self.activity = Activity()
-        self.others = dict(others)
+        self.activity = Activity(Recent(_sessions_kept(model)))
+        self._fed = threading.local()
+        self._given = dict(others)
         self._asked = provider
         self._providers = choose_providers(provider)
         self.batch_size = batch_size
         self._batchings: Recent[Batching] = Recent(_SHAPES_KEPT)
         self._batch_sizes: Recent[BatchSize] = Recent(_SHAPES_KEPT)
-        self._heads: Recent[Model] = Recent(_SESSIONS_KEPT)
+        self._heads: Recent[Model] = Recent(_SESSIONS_KEPT[0])
+
+    @property
+    def others(self) -> Mapping[str, Array]:
+        """What the inputs that are not explained are fed: each thread sets it for its own runs."""
+        found: Mapping[str, Array] = getattr(self._fed, "others", self._given)
+        return found
+
+    @others.setter
+    def others(self, values: Mapping[str, Array]) -> None:
+        self._fed.others = dict(values)
 
     @property
     def open_sessions(self) -> int:
@@ -125,6 +141,11 @@ class Runner:
     def fixed_batch(self) -> int | None:
         """The batch that the model insists on; None where it takes any."""
         return has_fixed_batch(self.model.proto, self.spec.name)
+
+    @functools.cached_property
+    def rounds(self) -> bool:
+        """Whether the model rounds numbers on the way, to float16 or to integers."""
+        return rounds(self.model.proto)
 
     @functools.cached_property
     def single(self) -> Model:
@@ -272,9 +293,18 @@ class Runner:
         return Fastest(_LARGEST_BATCH[device]) if size is None else BatchSize(size)
 
 
+def _sessions_kept(model: Model) -> int:
+    """How many sessions of a model are kept open."""
+    fewest, most = _SESSIONS_KEPT
+    size: int = model.proto.ByteSize()
+    return max(fewest, min(most, _WEIGHTS_KEPT // max(1, size)))
+
+
 def _three_samples(x: Array) -> list[Array]:
     """A sample, noise in its range, and a mixture of both: different even where `x` is constant."""
     random = np.random.default_rng(0)
+    # Whether a model takes batches does not depend on a sample that it cannot answer.
+    x = np.where(np.isfinite(x), x, np.zeros((), x.dtype))
     low, high = float(x.min()), max(float(x.max()), float(x.min()) + 1)
     noise = random.uniform(low, high, x.shape).astype(x.dtype)
     return [x, noise, np.where(random.random(x.shape) < 0.5, x, noise)]

@@ -20,13 +20,13 @@ from onnxplain.execution.runner import Runner
 from onnxplain.execution.samples import Samples
 from onnxplain.explainer.heat import nothing_shown
 from onnxplain.explainer.picture import Explaining, Picture, TakenPicture, take
-from onnxplain.explainer.pipeline import chunks, pipeline
+from onnxplain.explainer.pipeline import AHEAD, chunks, pipeline
 from onnxplain.explainer.request import Request, Result, several
 from onnxplain.explainer.requests import ExplainedModel
 from onnxplain.images.labels import Labels, find_labels
 from onnxplain.images.preprocess import Preprocess
 from onnxplain.images.sources import check_fits, find_preprocess
-from onnxplain.methods.base import Method
+from onnxplain.methods.base import Method, SinglePassMethod
 from onnxplain.methods.gradient import Gradient
 from onnxplain.methods.registry import make_method
 from onnxplain.model.load import ModelSource, load
@@ -89,7 +89,7 @@ class Explainer:
             PreprocessError: preprocessing or labels are malformed or do not fit the model.
         """
         self._arguments = {
-            "model": model,
+            "model": Path(model).absolute() if isinstance(model, str | Path) else model,
             "provider": provider,
             "preprocess": preprocess,
             "labels": labels,
@@ -148,6 +148,7 @@ class Explainer:
         """The same explainer of another model with the same inputs, layers and outputs."""
         other = copy.copy(self)
         other.model = model
+        other._arguments = {**self._arguments, "model": model.proto}
         other._runner = self._runner.with_model(model)
         other._explained = self._explained_by(other._runner)
         return other
@@ -331,7 +332,7 @@ class Explainer:
             return explanations
 
         def results(found: Iterable[TakenPicture | OnnxplainError]) -> Iterator[Computed]:
-            for some in chunks(found, _CHUNK):
+            for some in chunks(found, size):
                 pictures = [one for one in some if isinstance(one, TakenPicture)]
                 computed = [
                     self._explained.explain_many([asked(one, specs) for one in pictures])
@@ -340,7 +341,9 @@ class Explainer:
                 for one in some:
                     yield one, [next(own) for own in computed if isinstance(one, TakenPicture)]
 
-        return pipeline(pictures, taken, results, explained)
+        # What takes long is given as soon as it is there.
+        size, ahead = (_CHUNK, AHEAD) if isinstance(method, SinglePassMethod) else (1, 0)
+        return pipeline(pictures, taken, results, explained, ahead)
 
     def _with_warning(
         self, about: dict[str, Any], method: Method, values: FloatArray, samples: Array

@@ -23,28 +23,30 @@ from onnxplain.tensors import Array
 class Prepared:
     """A sample, and what is known of it before its pass.
 
-    Where a plain run was needed to tell the targets, `activation` is that of the layer, if the pass
-    can start from it.
+    Where a plain run was needed to tell the targets, `answers` is what the model itself answered to
+    it, and `activation` that of the layer, if the pass can start from it.
     """
 
     asked: Request
     task: Task
     scene: Scene
     question: Question
-    plain_runs: int = 0
+    answers: Array | None = None
     activation: Array | None = None
 
     def explained(self, scored: Scored) -> Explained:
         """The sample and some of its targets."""
         references = cast(SinglePassMethod, self.asked.method).references
-        return Explained(self.scene, scored.targets, references, self.activation)
+        others = self.asked.others
+        return Explained(self.scene, scored.targets, references, others, self.activation)
 
 
 def prepared(asked: Request, task: Task, scene: Scene, runner: Runner) -> Prepared:
     """What is known of a sample before its pass.
 
     The graph itself finds the classes with the largest scores. What else depends on the answer is
-    found out by a plain run.
+    found out by a plain run; so is all of it where the model rounds, for its form without rounding
+    answers a little differently.
 
     Raises:
         OnnxplainError: the method, its options or the targets do not fit the model or the sample.
@@ -53,7 +55,8 @@ def prepared(asked: Request, task: Task, scene: Scene, runner: Runner) -> Prepar
     method.check(scene)
     method.check_model(task.anatomy)
     # Rules that share out a score must know whether a softmax is still to come.
-    if task.shape is not None and (reading.known or not method.distributes):
+    told = (reading.known or not method.distributes) and not runner.rounds
+    if task.shape is not None and told:
         question = task.expected(asked, task.shape)
         asked.check(question.targets)
         return Prepared(asked, task, scene, question)
@@ -63,7 +66,8 @@ def prepared(asked: Request, task: Task, scene: Scene, runner: Runner) -> Prepar
     )
     reading = reading.settled(values)
     question = task.question(reading, values.shape, task.resolved(asked, reading, values))
-    return Prepared(asked, task, scene, question, 1, entered[0] if entered else None)
+    activation = entered[0] if entered and task.shape is None else None
+    return Prepared(asked, task, scene, question, values, activation)
 
 
 class Passes:
@@ -85,11 +89,19 @@ class Passes:
     def _batch(self, ready: Sequence[Prepared]) -> Iterator[Result | OnnxplainError]:
         """Samples that the same graphs serve; where there are several, one sample at a time."""
         if len(ready[0].question.groups) == 1:
-            for one, run in zip(ready, self._runs(ready, 0), strict=True):
-                yield attempted(_finished, one, [run])
+            yield from self._together(ready)
             return
         for one in ready:
             yield attempted(self._in_groups, one)
+
+    def _together(self, ready: Sequence[Prepared]) -> Iterator[Result | OnnxplainError]:
+        done = 0
+        try:
+            for one, run in zip(ready, self._runs(ready, 0), strict=True):
+                yield attempted(_finished, one, [run])
+                done += 1
+        except OnnxplainError as error:
+            yield from (error for _ in ready[done:])
 
     def _in_groups(self, ready: Prepared) -> Result:
         groups = range(len(ready.question.groups))
@@ -112,13 +124,14 @@ def _shared_by(ready: Prepared | OnnxplainError) -> Hashable | None:
 def _finished(ready: Prepared, runs: Sequence[Run]) -> Result:
     """The result of a sample, from the runs of all groups of its targets."""
     asked, task, question = ready.asked, ready.task, ready.question
-    values, _ = runs[-1]
+    values = runs[-1][0] if ready.answers is None else ready.answers
     reading, method = question.reading.settled(values), cast(SinglePassMethod, asked.method)
     answered = task.answered(asked, reading, values)
     targets = [target.resolved(answered) for target in question.targets]
     scores = finite_scores(method, reading, values, targets)
     repeats = len(targets) // len(question.own)
-    computed = _together([part for _, part in runs], repeats, ready.plain_runs)
+    plain_runs = int(ready.answers is not None)
+    computed = _together([part for _, part in runs], repeats, plain_runs)
     maps = method.collected(computed, scores, task.layers, task.anatomy)
     return task.result(asked, reading, targets, scores, maps)
 

@@ -18,12 +18,12 @@ Computed = TypeVar("Computed")
 _WORKERS = 2
 """Threads before and after the model, which itself takes all cores."""
 
-_AHEAD = 8
+AHEAD = 8
 """Items that wait for the model, or for whoever takes the results."""
 
 
 def in_order(
-    call: Callable[[Item], Made], items: Iterable[Item], ahead: int = _AHEAD
+    call: Callable[[Item], Made], items: Iterable[Item], ahead: int = AHEAD
 ) -> Generator[Made]:
     """What `call` makes of each item, in order, made on worker threads.
 
@@ -56,14 +56,26 @@ def pipeline(
     before: Callable[[Item], Ready],
     run: Callable[[Iterable[Ready]], Iterable[Computed]],
     after: Callable[[Computed], Made],
+    ahead: int = AHEAD,
 ) -> Iterator[Made]:
     """What becomes of items: `before` and `after` work on threads, `run` in this one.
 
-    One item alone needs no thread.
+    No more than `ahead` of what `run` gives waits for those before it. One item alone needs no
+    thread. An error of `items` is raised after all that became of those before it.
     """
-    first = list(islice(rest := iter(items), 2))
+    failed: list[Exception] = []
+    first = list(islice(rest := _until_error(items, failed), 2))
     if len(first) < 2:
         yield from map(after, run(map(before, first)))
-        return
-    with closing(in_order(before, chain(first, rest))) as ready:
-        yield from in_order(after, run(ready))
+    else:
+        with closing(in_order(before, chain(first, rest))) as ready:
+            yield from in_order(after, run(ready), ahead)
+    for error in failed:
+        raise error
+
+
+def _until_error(items: Iterable[Item], failed: list[Exception]) -> Iterator[Item]:
+    try:
+        yield from items
+    except Exception as error:  # whatever a caller's own iterable raises
+        failed.append(error)

@@ -137,7 +137,7 @@ class ExplainedModel:
 
     def _task(self, asked: Request) -> Task:
         """What holds for the sample of a request; the model is fed its other inputs from now on."""
-        self._runner.others = dict(asked.others)
+        self._runner.others = asked.others
         sizes = self._sizes(asked.x)
         return self._tasks.get((asked.method.key, sizes), lambda: self._made(asked, sizes))
 

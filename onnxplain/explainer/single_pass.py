@@ -39,13 +39,15 @@ _LARGEST = 64
 class Explained:
     """A sample and its targets.
 
-    `references` are the samples that it is compared with. `activation` is that of the layer,
-    (1, ...), where a plain run has told it already: the pass starts from there.
+    `references` are the samples that it is compared with, and `others` what the model's other
+    inputs are fed. `activation` is that of the layer, (1, ...), where a plain run has told it
+    already: the pass starts from there.
     """
 
     scene: Scene
     targets: Sequence[Target]
     references: Mapping[str, BaselineSpec]
+    others: Mapping[str, Array]
     activation: Array | None = None
 
 
@@ -145,6 +147,8 @@ class SinglePass:
     ) -> tuple[Array, list[Computed | MapError]]:
         """The answers (N, ...) to a batch of samples, and their maps."""
         runner = self._runner
+        # Something else may have been explained since the last batch.
+        runner.others = explained[0].others
         samples = joined([one.scene.x for one in explained]).astype(runner.spec.dtype, copy=False)
         model, batch = self._takes(asked, samples)
         session = runner.session(
@@ -179,7 +183,7 @@ class SinglePass:
             for layer in asked.places
         ]
         if not all(map(is_finite, values)):
-            return _not_finite(asked.layer or self._runner.spec.name)
+            return _not_finite(asked.method, asked.layer or self._runner.spec.name)
         reports = [
             {
                 name: _rows([found[report_name(name, layer, t)] for t in range(targets)], sample)
@@ -287,7 +291,12 @@ def _rows(values: Sequence[Array], sample: int) -> Array:
     return np.array([one[sample] for one in values])
 
 
-def _not_finite(by: str) -> MapError:
+def _not_finite(method: SinglePassMethod, by: str) -> MapError:
+    if not method.needs_gradient:
+        return MapError(
+            f"The values of {method.name} are not finite: check the values of the input, and the "
+            "preprocessing if it is a picture."
+        )
     return MapError(
         f"The gradient by {by!r} is NaN or infinite: try another target or layer, a "
         "float32 version of the model, or a method without gradients, such as scorecam."

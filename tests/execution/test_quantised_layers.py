@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import noise, tiny
+from tiny import noise, run, tiny
 
 from onnxplain import Explainer
 from onnxplain.errors import LayerError
@@ -48,3 +48,31 @@ def test_integers_that_nothing_gives_a_meaning_cannot_be_changed() -> None:
     explainer = Explainer(QUANTISED, provider="cpu")
     with pytest.raises(LayerError, match="'q' holds integers, and nothing says what they stand"):
         explainer.attribute(X, "ablationcam", target=1, layer="q")
+
+
+@pytest.mark.parametrize("method", ["gradient", "gradcam", "eigencam"])
+def test_class_and_score_are_those_of_the_deployed_model(method: str) -> None:
+    """Though what is differentiated does not round the same way."""
+    nodes = """
+        c = Conv<pads=[1,1,1,1]>(x, KERNEL)
+        half = Cast<to=10>(c)
+        r = Relu(half)
+        p = GlobalAveragePool(r)
+        f = Flatten(p)
+        q = Cast<to=1>(f)
+        small = QuantizeLinear(q, SCALE, ZERO)
+        y = DequantizeLinear(small, SCALE, ZERO)
+    """
+    made = tiny(
+        nodes,
+        "float[N,2,5,5] x",
+        "float[N,6] y",
+        KERNEL=noise(6, 2, 3, 3),
+        SCALE=np.float32(0.3),
+        ZERO=np.uint8(0),
+    )
+    explainer, x = Explainer(made), noise(20, 2, 5, 5, seed=1)
+    (answers,) = run(made, {"x": x})
+    found = explainer.attribute(x, method)
+    assert [target.index for target in found.targets] == answers.argmax(axis=1).tolist()
+    np.testing.assert_array_equal(found.scores, answers.max(axis=1))

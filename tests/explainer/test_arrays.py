@@ -1,11 +1,22 @@
 """`attribute`: arrays of any rank, other inputs, batches."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
-from explainer.formulas import AS_IT_IS, NET_R_SHAPES, OPTIONS, linear, model, noise, noise_picture
+from explainer.formulas import (
+    AS_IT_IS,
+    INPUT,
+    NET_R_SHAPES,
+    OPTIONS,
+    linear,
+    model,
+    noise,
+    noise_picture,
+)
 from numpy.testing import assert_allclose, assert_array_equal
+from onnx import numpy_helper
 
 from onnxplain import Explainer
 from onnxplain.errors import LayerError, MapError, ModelError, OptionError, TargetError
@@ -178,3 +189,68 @@ def test_another_input_of_another_size_makes_other_layers() -> None:
         found = explainer.attribute(fed, "feature_maps", layer="n").values
         assert found.shape == (1, 3 + channels, 4, 4)
         assert explainer.layer("n", fed["x"]).channels == 3 + channels
+
+
+def scaled() -> Explainer:
+    """S = k Σ x² for another input k."""
+    text = """g (float[N,3,4,4] x, float[N,1] k) => (float[N,1] y) { s = Mul(x, x) f = Flatten(s)
+        r = ReduceSum<keepdims=1>(f, one) y = Mul(r, k) }"""
+    made = model(text)
+    made.graph.initializer.append(numpy_helper.from_array(np.array([1]), "one"))
+    return Explainer(made, inputs={"k": np.ones((1, 1), np.float32)}, preprocess=AS_IT_IS)
+
+
+@pytest.mark.parametrize("method", ["gradient", "occlusion"])
+def test_other_inputs_of_one_call_are_not_those_of_another(method: str) -> None:
+    """Between the batches of a loop over pictures, too."""
+    explainer, x = scaled(), noise(1, 3, 4, 4)
+    pictures = [noise_picture(4, 4)] * 40
+    scores = []
+    for found in explainer.explain_many(pictures, method, 0, **OPTIONS.get(method, {})):
+        scores.append(found.score)
+        explainer.attribute({"x": x, "k": np.full((1, 1), 5, np.float32)}, method, 0)
+    assert_allclose(scores, (pictures[0].astype(np.float64) ** 2).sum(), rtol=1e-6)
+
+
+def test_threads_have_other_inputs_of_their_own() -> None:
+    explainer, x = scaled(), noise(1, 3, 4, 4)
+    numbers = np.arange(1, 41, dtype=np.float32)
+
+    def gradient(k: float) -> Any:
+        given = {"x": x, "k": np.full((1, 1), k, np.float32)}
+        return explainer.attribute(given, "gradient", 0).values[0]
+
+    gradient(1)
+    with ThreadPoolExecutor(4) as pool:
+        for k, found in zip(numbers, pool.map(gradient, numbers), strict=True):
+            assert_allclose(found, 2 * k * x[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["gradient", "eigencam"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_first_sample_that_is_not_finite(method: str, value: float) -> None:
+    x = noise(20, *INPUT)
+    x[0] = value
+    explainer = Explainer(nets.net_r())
+    with pytest.raises(MapError, match=r"NaN or infinite|not finite"):
+        explainer.attribute(x, method, 2)
+    assert np.isfinite(explainer.attribute(x[1:], method, 2).values).all()
+    assert "in batches" in explainer.batching(x[1:2])
+
+
+def test_small_gradients_do_not_vanish() -> None:
+    """float32 holds numbers down to 1e-38, and not their squares."""
+    text = """g (float[N,3,6,6] x) => (float[N,1] y) { a = Conv(x, k) r = Relu(a)
+        p = GlobalAveragePool(r) f = Flatten(p) y = MatMul(f, w) }"""
+    k, w, x = noise(4, 3, 1, 1), np.abs(noise(4, 1, seed=1)), noise(1, 3, 6, 6, seed=2)
+
+    def found(scale: float, method: str) -> Any:
+        explainer = Explainer(model(text, k=k, w=np.float32(scale) * w))
+        return explainer.attribute(x, method, 0, layer="r").values[0]
+
+    # Without the third power α is 1/2 wherever the gradient, w / 36, is not 0.
+    activation = np.maximum(np.einsum("ok,khw->ohw", k[..., 0, 0], x[0]), 0)
+    expected = np.einsum("o,ohw->hw", w[:, 0] / 2, activation)
+    assert_allclose(found(1e-28, "gradcam++") * 1e28, expected, rtol=1e-5)
+    plain = found(1, "eigengradcam")
+    assert_allclose(found(1e-28, "eigengradcam") * 1e28, plain, atol=1e-5 * np.abs(plain).max())

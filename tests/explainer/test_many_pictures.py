@@ -9,8 +9,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from onnxplain import Explainer
-from onnxplain.errors import PictureError
+from onnxplain.errors import PictureError, TargetError
 from onnxplain.explainer.pipeline import in_order, pipeline
+from onnxplain.targets import Similarity
 
 PICTURES = [
     np.random.default_rng(i).integers(0, 256, (18 + i, 30 - i, 3), np.uint8) for i in range(5)
@@ -37,6 +38,37 @@ def test_an_error_comes_in_its_picture_s_turn(net_r: Explainer) -> None:
     assert_array_equal(next(found).picture, PICTURES[0])
     with pytest.raises(PictureError, match=r"missing\.png does not exist"):
         next(found)
+
+
+@pytest.mark.parametrize("method", ["gradient", "occlusion"])
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_pictures_before_one_that_cannot_be_had_are_explained(
+    net_r: Explainer, method: str, number: int
+) -> None:
+    def pictures() -> Iterator[np.ndarray]:
+        yield from PICTURES[:number]
+        raise OSError("the camera is off")
+
+    made = []
+    with pytest.raises(OSError, match="the camera is off"):
+        for explanation in net_r.explain_many(pictures(), method):
+            made.append(explanation)
+    assert len(made) == number
+
+
+def test_what_a_method_refuses_is_told_of_each_picture(net_r: Explainer) -> None:
+    target = Similarity(np.ones(4, np.float32))
+    found = list(net_r.try_many(PICTURES[:3], "lrp", target))
+    assert [type(one) for one in found] == [TargetError] * 3
+
+
+def test_a_method_that_takes_long_is_not_run_ahead(net_r: Explainer) -> None:
+    found = net_r.explain_many(PICTURES, "rise", samples=4)
+    next(found)
+    runs = net_r.session_runs
+    next(found)
+    assert net_r.session_runs > runs
+    found.close()
 
 
 def test_no_more_items_are_taken_than_may_wait() -> None:
