@@ -45,6 +45,9 @@ class Target(ABC):
     linear: ClassVar[bool] = False
     """Whether the number is linear in what is read: methods that distribute it need that."""
 
+    shares_graph: ClassVar[bool] = False
+    """Whether targets of the class differ in their parameters alone: one graph serves them all."""
+
     own_kind: ClassVar[str | None] = None
     """What kind of number it is, for targets that read the tensor of scores as it is.
 
@@ -89,10 +92,11 @@ class Target(ABC):
         """
 
     def family(self, *shapes: Shape) -> Hashable:
-        """Targets whose families are equal differ in their parameters alone."""
+        """Targets whose families are equal have one graph."""
+        if not self.shares_graph:
+            return self
         given = self.parameters(*shapes)
-        sizes = ((name, array.shape) for name, array in given.items())
-        return (type(self), *sizes) if given else self
+        return type(self), *((name, array.shape) for name, array in given.items())
 
     def score(self, *read: Array) -> FloatArray:
         """The number of each sample, float32 (N,), from each tensor that is read, (N, ...).
@@ -125,6 +129,7 @@ class Class(Target):
     index: int
     label: str | None = None
     linear: ClassVar[bool] = True
+    shares_graph: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
@@ -172,6 +177,7 @@ class Element(Target):
 
     index: tuple[int, ...]
     linear: ClassVar[bool] = True
+    shares_graph: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
@@ -207,6 +213,7 @@ class Mask(Target):
     weights: FloatArray
     name: str = "mask"
     linear: ClassVar[bool] = True
+    shares_graph: ClassVar[bool] = True
 
     def parameters(self, shape: tuple[int, ...]) -> Mapping[str, Array]:
         """See `Target`."""
@@ -246,6 +253,7 @@ class Region(Target):
     label: str | None = None
     where: str = "region"
     linear: ClassVar[bool] = True
+    shares_graph: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cells", np.asarray(self.cells, bool))
@@ -303,6 +311,7 @@ class Similarity(Target):
 
     reference: FloatArray
     name: str = "similarity"
+    shares_graph: ClassVar[bool] = True
     own_kind: ClassVar[str | None] = "similarity"
     _unit: FloatArray = field(init=False, repr=False)
 

@@ -197,6 +197,30 @@ def test_a_target_of_the_users_own_is_a_formula(method: str) -> None:
         np.testing.assert_allclose(found.values, expected, atol=3e-4 * np.abs(expected).max())
 
 
+@dataclass(frozen=True)
+class Power(Target):
+    """A power of a score, which is another formula for every exponent."""
+
+    index: int
+    exponent: int
+    name: str = "power"
+
+    def parameters(self, shape: tuple[int, ...]) -> dict[str, Any]:
+        return {"place": np.array(self.index)}
+
+    def formula(self, xp: Namespace, answer: Any, **parameters: Any) -> Any:
+        return xp.take(xp.flatten(answer), parameters["place"]) ** self.exponent
+
+
+def test_targets_of_one_class_may_have_other_formulas() -> None:
+    explainer = Explainer(build(LOGITS))
+    plain = explainer.attribute(X, "gradient", 1)
+    for exponent in (1, 2, 3):
+        found = explainer.attribute(X, "gradient", Power(1, exponent)).values
+        expected = exponent * plain.scores[0] ** (exponent - 1) * plain.values
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
 def test_a_graph_that_no_longer_answers_as_the_model_does_is_not_differentiated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
