@@ -61,7 +61,8 @@ class GraphArray:  # noqa: PLW1641 - equality is a node, so that there is no has
         return self._with("Div", other, reverse=True)
 
     def __pow__(self, power: int) -> GraphArray:
-        """A whole power, as products."""
+        """A whole power from 1 on, as products."""
+        assert power >= 1, "powers are products"
         product = self
         for _ in range(1, power):
             product = product * self
@@ -226,11 +227,14 @@ class GraphNamespace:
         assert rows is not None, "the number of rows is not known"
         assert columns is not None, "the number of columns is not known"
         cells = rows * columns
-        volume = g.Reshape(a.tensor, np.array([0, 0, cells]))
+        raw = g.Reshape(a.tensor, np.array([0, 0, cells]))
+        # Squares of values far from 1 would vanish, or not be finite.
+        scale = g.Add(_peak(g, raw), np.float32(_TINY))
+        volume = g.Div(raw, scale)
         turned = g.Transpose(volume, perm=[0, 2, 1])
         small = channels is not None and channels < cells
         gram = g.MatMul(volume, turned) if small else g.MatMul(turned, volume)
-        trace = g.ReduceSum(g.Mul(a.tensor, a.tensor), np.array([1, 2, 3]), keepdims=0)
+        trace = g.ReduceSumSquare(volume, np.array([1, 2]), keepdims=0)
         power = gram
         for _ in range(_SQUARINGS):
             power = g.Div(power, g.Add(_peak(g, power), np.float32(_TINY)))
@@ -247,7 +251,7 @@ class GraphNamespace:
         projected = g.MatMul(unit, volume)
         strength = g.ReduceSumSquare(projected, np.array([1, 2]), keepdims=0)
         share = g.Div(strength, g.Add(trace, np.float32(_TINY)))
-        maps = g.Reshape(projected, np.array([-1, rows, columns]))
+        maps = g.Reshape(g.Mul(projected, scale), np.array([-1, rows, columns]))
         batch = tuple(outer)
         return GraphArray(g, maps, (*batch, rows, columns)), GraphArray(g, share, batch)
 

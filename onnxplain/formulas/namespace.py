@@ -96,9 +96,9 @@ def quotient(xp: Namespace, a: Any, b: Any) -> Any:
     return xp.where(zero, 0.0, a / xp.where(zero, 1.0, b))
 
 
-def largest(xp: Namespace, a: Any, axis: Axes) -> Any:
+def largest(xp: Namespace, a: Any, axis: Axes, keepdims: bool = False) -> Any:
     """The largest absolute value over axes."""
-    return xp.maximum(xp.max(a, axis=axis), -xp.min(a, axis=axis))
+    return xp.maximum(xp.max(a, axis, keepdims), -xp.min(a, axis, keepdims))
 
 
 def interpolation_sizes(shape: Sequence[int | None]) -> tuple[int, int]:

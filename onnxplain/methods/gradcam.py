@@ -145,7 +145,10 @@ class GradCAMPlusPlus(GradientCAM):
 
     def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""
-        weights = pixel_weights(xp, g**2, g**3, a) * relu(xp, g)
+        # In units of the largest: squares of small gradients would vanish in float32.
+        unit = largest(xp, g, VOLUME, keepdims=True)
+        share = quotient(xp, g, unit)
+        weights = pixel_weights(xp, share**2, unit * share**3, a) * relu(xp, g)
         return relu(xp, xp.weighted(xp.sum(weights, axis=CELLS, keepdims=True), a))
 
 
