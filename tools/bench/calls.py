@@ -10,6 +10,7 @@ seed that is fed.
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import multiprocessing
 import os
@@ -124,20 +125,32 @@ def measure_files(path: Path, rounds: int) -> dict[str, float]:
 
 
 def _bare(explainer: onnxplain.Explainer, x: Array, method: Method) -> Run:
-    """One run of the gradient that a method wants; of the input, where it asks for many."""
+    """One run of the gradient that a method wants; of the input, where it asks for many.
+
+    The run raises OnnxplainError where the model has no such gradient.
+    """
     wants = method.wants if isinstance(method, SinglePassMethod) else ()
     rules = next((want.rules for want in wants if isinstance(want, InputGradient)), STANDARD)
     name, score = explainer.input.name, explainer.score_tensor.logit
     by = explainer.layer("auto", x).tensor if LayerGradient() in wants else name
     model = lower(with_batch(explainer.model, name, 1))
-    graph = differentiate(model, score, [by], [score], rules)
-    session = ort.InferenceSession(
-        graph.proto.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    (declared,) = (value for value in session.get_inputs() if value.name == SEED)
-    seed = np.zeros([d if isinstance(d, int) else 1 for d in declared.shape], np.float32)
-    seed.reshape(-1)[0] = 1
-    return lambda: session.run(None, {name: x, SEED: seed})
+
+    @functools.cache
+    def opened() -> tuple[ort.InferenceSession, Array]:
+        graph = differentiate(model, score, [by], [score], rules)
+        session = ort.InferenceSession(
+            graph.proto.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        (declared,) = (value for value in session.get_inputs() if value.name == SEED)
+        seed = np.zeros([d if isinstance(d, int) else 1 for d in declared.shape], np.float32)
+        seed.reshape(-1)[0] = 1
+        return session, seed
+
+    def run() -> object:
+        session, seed = opened()
+        return session.run(None, {name: x, SEED: seed})
+
+    return run
 
 
 def _attribute(explainer: onnxplain.Explainer, x: Array, call: Call) -> Run:
