@@ -44,7 +44,7 @@ from onnxplain.tensors import Array, FloatArray, TensorSpec
 from onnxplain.transforms.extract import answering
 from onnxplain.versions import versions
 
-Given = TypeVar("Given")
+Found = TypeVar("Found")
 
 _CHUNK = 32
 """Pictures that are prepared before the model runs on them."""
@@ -448,7 +448,7 @@ def _made(arguments: dict[str, Any]) -> Explainer:
     return Explainer(**arguments)
 
 
-def _or_raise(found: Given | OnnxplainError) -> Given:
+def _or_raise(found: Found | OnnxplainError) -> Found:
     if isinstance(found, OnnxplainError):
         raise found
     return found

@@ -12,7 +12,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 Ready = TypeVar("Ready")
-Computed = TypeVar("Computed")
+Result = TypeVar("Result")
 
 
 _WORKERS = 2
@@ -54,8 +54,8 @@ def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 def pipeline(
     items: Iterable[Item],
     before: Callable[[Item], Ready],
-    run: Callable[[Iterable[Ready]], Iterable[Computed]],
-    after: Callable[[Computed], Made],
+    run: Callable[[Iterable[Ready]], Iterable[Result]],
+    after: Callable[[Result], Made],
     ahead: int = AHEAD,
 ) -> Iterator[Made]:
     """What becomes of items: `before` and `after` work on threads, `run` in this one.
