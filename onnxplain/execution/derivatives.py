@@ -60,9 +60,13 @@ class Backward:
 class Derivatives:
     """Differentiates a runner's model as it is asked to, once for each question."""
 
-    def __init__(self, runner: Runner) -> None:
-        """Start with nothing differentiated."""
+    def __init__(self, runner: Runner, held: Callable[[Array], int]) -> None:
+        """Start with nothing differentiated.
+
+        `held` tells the bytes that a run on a sample, (1, ...), keeps.
+        """
         self._runner = runner
+        self._held = held
         self._lowered: Recent[Model] = Recent(_MODELS_KEPT)
         self._sizes: Recent[BatchSize] = Recent(_SIZES_KEPT)
         self._proved: set[str] = set()
@@ -93,18 +97,25 @@ class Derivatives:
             return with_outputs(found, [*outputs, *gradients])
 
         key = (model, asked.key, entrance.form)
-        session = runner.session(key, differentiated)
-        shared = entrance.shared(session)
+        in_turn = isinstance(points, Following)
+        at_once = 1 if in_turn else runner.at_once(points.count, self._held(x))
+        session = runner.session(key, differentiated, at_once)
+        shared, others = entrance.shared(session), runner.others
 
         def go(part: slice) -> list[Array]:
+            runner.others = others  # this may be another thread
             size = exact or part.stop - part.start
             own = asked.scored.feeds(size=size)
             feeds = {**shared, **runner.others_for(size), **entrance.feeds(part, size), **own}
-            runner.activity.runs += 1
             return session.run(feeds, [*outputs, *gradients])
 
-        sizes = self._batch_size(key, points, exact)
+        size = 1 if in_turn else exact or runner.batch_size
+        sizes = self._sizes.get(
+            (key, exact, at_once),
+            lambda: Fastest(_LARGEST) if size is None else BatchSize(size, at_once),
+        )
         for part, results in in_batches(go, points.count, sizes, runner.activity.progress):
+            runner.activity.runs += 1
             count = part.stop - part.start
             values = dict(zip(outputs, (v[:count] for v in results), strict=False))
             found = [v[:count] for v in results[len(outputs) :]]
@@ -170,7 +181,8 @@ class Derivatives:
     def _takes(self, points: Points, batching: Callable[[], Batching]) -> tuple[Model, int | None]:
         """The model as it takes points, and the batch that it insists on.
 
-        On a CPU several at once are no faster, and for batches of one shapes are known beforehand.
+        On a CPU a batch is no faster than runs at the same time, and for batches of one shapes are
+        known beforehand.
         """
         runner = self._runner
         model, fixed = self._one
@@ -179,14 +191,6 @@ class Derivatives:
             return model, fixed
         found = batching()
         return found.model, found.exact
-
-    def _batch_size(self, key: Hashable, points: Points, exact: int | None) -> BatchSize:
-        if isinstance(points, Following):
-            return BatchSize(1)
-        size = exact or self._runner.batch_size
-        return self._sizes.get(
-            (key, exact), lambda: Fastest(_LARGEST) if size is None else BatchSize(size)
-        )
 
 
 _MODELS_KEPT = 4

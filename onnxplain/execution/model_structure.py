@@ -87,6 +87,14 @@ class ModelAnatomy:
         return known | {name: value.shape for name, value in arrays.items()}
 
     @functools.cached_property
+    def held(self) -> int:
+        """Bytes of all activations, where a backward pass still needs them.
+
+        That is float32; a gradient takes as much again.
+        """
+        return 2 * 4 * sum(map(prod, self.shapes.values()))
+
+    @functools.cached_property
     def layers(self) -> list[Layer]:
         """Every layer with a grid, in order."""
         return grid_layers(self._model, self.shapes, self._runner.spec.name, self._score)

@@ -12,11 +12,12 @@ import numpy as np
 from onnxplain.analysis.batch_axis import has_fixed_batch
 from onnxplain.errors import ModelError, OptionError
 from onnxplain.execution.points import Blend
+from onnxplain.model.external import byte_count, weights
 from onnxplain.model.model import Model
 from onnxplain.model.quantization import rounds
 from onnxplain.recent import Recent
 from onnxplain.runtime.batching import BatchSize, Fastest, Progress, in_batches, silent
-from onnxplain.runtime.providers import choose_providers, device_of
+from onnxplain.runtime.providers import choose_providers, device_of, runs_at_once
 from onnxplain.runtime.session import Session
 from onnxplain.tensors import Array, FloatArray, TensorSpec
 from onnxplain.transforms.builder import PREFIX
@@ -33,6 +34,9 @@ _WEIGHTS_KEPT = 2**31
 
 _SHAPES_KEPT = 64
 """What is known of samples of one shape is small, but shapes may be many."""
+
+_HELD_AT_ONCE = 2**32
+"""Bytes that the activations of runs at the same time may take."""
 
 _LARGEST_BATCH = {"cpu": 64, "cuda": 256}
 
@@ -187,8 +191,9 @@ class Runner:
     ) -> Iterator[tuple[slice, list[Array]]]:
         """Run `part` on `x`, (1, ...), seen through each mask; `outputs` may hold `MASK` too."""
         key = (part.model, part.spec.name, change.mask, x.shape, tuple(outputs))
+        at_once, others = self.at_once(change.count), self.others
         session = self.session(
-            key, lambda: masked(part.model, part.spec, x.shape, change.mask, outputs)
+            key, lambda: masked(part.model, part.spec, x.shape, change.mask, outputs), at_once
         )
         fixed = {X: session.place(x), BASELINE: session.place(change.baseline)}
 
@@ -197,17 +202,21 @@ class Runner:
             return {name: session.place(value) for name, value in part.sides(size).items()}
 
         def run(samples: slice) -> list[Array]:
+            self.others = others  # this may be another thread
             wanted = samples.stop - samples.start
             size = part.exact or wanted
             own = {
                 PREFIX + name: fill(array[samples], size) for name, array in change.feeds.items()
             }
-            self.activity.runs += 1
             results = session.run({**fixed, **sides(size), **own}, outputs)
             return [result[:wanted] for result in results]
 
-        batch = self._batch_sizes.get(key, lambda: self._batch_size_for(part.exact, session.device))
-        yield from in_batches(run, change.count, batch, self.activity.progress)
+        batch = self._batch_sizes.get(
+            (key, at_once), lambda: self._batch_size_for(part.exact, at_once)
+        )
+        for found in in_batches(run, change.count, batch, self.activity.progress):
+            self.activity.runs += 1
+            yield found
 
     def _prove_batching(self, x: Array, tensors: Sequence[str]) -> Batching:
         fixed = self.fixed_batch
@@ -278,25 +287,41 @@ class Runner:
         wanted = tuple(dict.fromkeys(tensors))
         return self.session((model, *wanted), lambda: with_outputs(model, wanted))
 
-    def session(self, key: Hashable, build: Callable[[], Model]) -> Session:
-        """The session that is kept under `key`, opened on `build()` where there is none."""
+    def session(self, key: Hashable, build: Callable[[], Model], at_once: int = 1) -> Session:
+        """The session that is kept under `key`, opened on `build()` where there is none.
+
+        It serves `at_once` runs at the same time.
+        """
 
         def opened() -> Session:
-            session = Session(build(), self._providers)
+            session = Session(build(), self._providers, at_once)
             self.activity.provider = session.provider
             return session
 
-        return self.activity.sessions.get(key, opened)
+        return self.activity.sessions.get(key if at_once == 1 else (key, at_once), opened)
 
-    def _batch_size_for(self, exact: int | None, device: str) -> BatchSize:
+    def at_once(self, samples: int, held: int = 0) -> int:
+        """How many runs go on at the same time where so many samples are to be run.
+
+        `held` are the bytes that a sample keeps during a run. One run at a time uses all cores too,
+        so that few samples gain nothing.
+        """
+        if self.batch_size is not None:
+            return 1
+        most = min(runs_at_once(self._providers[0]), _HELD_AT_ONCE // max(1, held))
+        return most if samples >= 2 * most > 2 else 1
+
+    def _batch_size_for(self, exact: int | None, at_once: int) -> BatchSize:
         size = exact or self.batch_size
-        return Fastest(_LARGEST_BATCH[device]) if size is None else BatchSize(size)
+        if size is not None:
+            return BatchSize(size, at_once)
+        return Fastest(max(1, _LARGEST_BATCH[self.device] // at_once), at_once)
 
 
 def _sessions_kept(model: Model) -> int:
     """How many sessions of a model are kept open."""
     fewest, most = _SESSIONS_KEPT
-    size: int = model.proto.ByteSize()
+    size = sum(map(byte_count, weights(model.proto)))
     return max(fewest, min(most, _WEIGHTS_KEPT // max(1, size)))
 
 

@@ -54,7 +54,7 @@ class ExplainedModel:
         self._score = score
         self._labels = labels
         self._reads = reads
-        self._derivatives = Derivatives(runner)
+        self._derivatives = Derivatives(runner, lambda x: self.anatomy(x).held)
         self._passes = Passes(SinglePass(runner, self._derivatives))
         self._anatomies: Recent[ModelAnatomy] = Recent(_SHAPES_KEPT)
         self._tasks: Recent[Task] = Recent(_TASKS_KEPT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -22,12 +21,10 @@ from onnxplain.model.model import Model
 from onnxplain.model.shapes import Shape
 from onnxplain.recent import Recent
 from onnxplain.runtime.batching import BatchSize, Fastest, in_batches, silent
+from onnxplain.runtime.session import Session
 from onnxplain.targets import Target
 from onnxplain.tensors import Array, FloatArray, TensorSpec
 from onnxplain.transforms.paired import twin_name
-
-_FEW: Mapping[str, int] = {"cpu": 16, "cuda": 2}
-"""Samples below which each is run alone."""
 
 _SIZES_KEPT = 64
 
@@ -131,46 +128,45 @@ class SinglePass:
         _check_linear(asked)
 
         def go(part: slice) -> list[Array]:
-            answers, computed = self._run(asked, explained[part])
-            found.extend(zip(answers, computed, strict=True))
-            return [answers]
+            return self._run(asked, explained[part], at_once)
 
-        found: deque[Run] = deque()
-        size = self._batch_size(asked, len(explained))
-        for part, _ in in_batches(go, len(explained), size, silent):
-            for _ in range(part.start, part.stop):
-                answer, computed = found.popleft()
-                yield answer[None], computed
+        at_once = self._runner.at_once(len(explained), asked.task.anatomy.held)
+        outputs = self._session(asked, explained[:1], at_once)[0].outputs
+        size = self._batch_size(asked, len(explained), at_once)
+        for part, values in in_batches(go, len(explained), size, silent):
+            self._runner.activity.runs += 1
+            found = dict(zip(outputs, values, strict=True))
+            answers = found[asked.answer]
+            self._prove(asked, explained[part.start], answers[:1])
+            for i, one in enumerate(explained[part]):
+                yield answers[i : i + 1], self._computed(asked, found, i, len(one.targets))
 
-    def _run(
-        self, asked: Pass, explained: Sequence[Explained]
-    ) -> tuple[Array, list[Computed | MapError]]:
-        """The answers (N, ...) to a batch of samples, and their maps."""
+    def _run(self, asked: Pass, explained: Sequence[Explained], at_once: int) -> list[Array]:
+        """What the graph answers to a batch of samples."""
         runner = self._runner
-        # Something else may have been explained since the last batch.
+        # Something else may have been explained since the last batch, and in another thread.
         runner.others = explained[0].others
-        samples = joined([one.scene.x for one in explained]).astype(runner.spec.dtype, copy=False)
-        model, batch = self._takes(asked, samples)
-        session = runner.session(
-            (model, batch, asked.key), lambda: finish(self._plan(asked, model, batch))
-        )
-        size = batch or len(samples)
+        session, batch = self._session(asked, explained, at_once)
+        size = batch or len(explained)
         own = {
-            runner.spec.name: samples,
+            runner.spec.name: _samples(explained, runner.spec),
             **_entered(asked, explained),
             **self._references(explained),
             **asked.scored.feeds([one.targets for one in explained]),
         }
-        runner.activity.runs += 1
-        values = session.run(
+        return session.run(
             runner.others_for(size) | {name: fill(value, size) for name, value in own.items()}
         )
-        found = dict(zip(session.outputs, values, strict=True))
-        answers = found[asked.answer][: len(samples)]
-        self._prove(asked, samples[:1], answers[:1])
-        return answers, [
-            self._computed(asked, found, i, len(one.targets)) for i, one in enumerate(explained)
-        ]
+
+    def _session(
+        self, asked: Pass, explained: Sequence[Explained], at_once: int
+    ) -> tuple[Session, int | None]:
+        """The session that takes a batch of samples, and the batch that it insists on."""
+        model, batch = self._takes(asked, explained)
+        session = self._runner.session(
+            (model, batch, asked.key), lambda: finish(self._plan(asked, model, batch)), at_once
+        )
+        return session, batch
 
     def _computed(
         self, asked: Pass, found: Mapping[str, Array], sample: int, targets: int
@@ -193,15 +189,15 @@ class SinglePass:
         ]
         return Computed(values, reports)
 
-    def _takes(self, asked: Pass, samples: Array) -> tuple[Model, int | None]:
+    def _takes(self, asked: Pass, explained: Sequence[Explained]) -> tuple[Model, int | None]:
         """The model that takes the samples, and the batch that it insists on."""
         runner = self._runner
         fixed = runner.fixed_batch or 1
         if fixed > 1:
             return runner.model, fixed
-        if len(samples) == 1:
+        if len(explained) == 1:
             return runner.single, fixed
-        found = runner.batching(samples[:1], [asked.answer])
+        found = runner.batching(_samples(explained[:1], runner.spec), [asked.answer])
         return found.model, found.exact
 
     def _plan(self, asked: Pass, model: Model, batch: int | None) -> Plan:
@@ -224,20 +220,20 @@ class SinglePass:
             cut=asked.cut,
         )
 
-    def _batch_size(self, asked: Pass, samples: int) -> BatchSize:
+    def _batch_size(self, asked: Pass, samples: int, at_once: int) -> BatchSize:
         """How many samples go into one run.
 
-        A graph for several samples is a second session, which pays where there are many.
+        On a CPU a batch is no faster than runs at the same time.
         """
         runner = self._runner
         if (runner.fixed_batch or 1) > 1:
-            return BatchSize(runner.fixed_batch or 1)
+            return BatchSize(runner.fixed_batch or 1, at_once)
         given = runner.batch_size
-        if given == 1 or (given is None and samples < _FEW[runner.device]):
-            return BatchSize(1)
-        x = asked.one.scene.x.astype(runner.spec.dtype)
+        if 1 in (given, samples) or (given is None and runner.device == "cpu"):
+            return BatchSize(1, at_once)
+        x = _samples([asked.one], runner.spec)
         if runner.batching(x, [asked.answer]).exact == 1:
-            return BatchSize(1)
+            return BatchSize(1, at_once)
         if given is not None:
             return BatchSize(given)
         key = type(asked.method), asked.scored.key, asked.shape
@@ -252,16 +248,23 @@ class SinglePass:
             for name in explained[0].references
         }
 
-    def _prove(self, asked: Pass, x: Array, found: Array) -> None:
+    def _prove(self, asked: Pass, explained: Explained, found: Array) -> None:
         """Check once that what is differentiated answers as the model does, from the input on."""
         reading, derivatives = asked.scored.reading, self._derivatives
         if derivatives.is_proved(reading):
             return
+        x = _samples([explained], self._runner.spec)
+        self._runner.others = explained.others
         (expected,) = self._runner.forward(x, [asked.answer])
         if asked.cut is None:
             derivatives.compare(reading, found, expected)
         else:
             derivatives.prove(reading, x, expected)
+
+
+def _samples(explained: Sequence[Explained], spec: TensorSpec) -> Array:
+    """Samples as a batch of what the model reads."""
+    return joined([one.scene.x for one in explained]).astype(spec.dtype, copy=False)
 
 
 def _entered(asked: Pass, explained: Sequence[Explained]) -> Mapping[str, Array]:

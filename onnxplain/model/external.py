@@ -6,6 +6,7 @@ import atexit
 import shutil
 import tempfile
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 
 from onnx import ModelProto, TensorProto, numpy_helper
@@ -15,6 +16,7 @@ from onnx.external_data_helper import (
     uses_external_data,
     write_external_data_tensors,
 )
+from onnx.helper import tensor_dtype_to_np_dtype
 
 from onnxplain.errors import ModelError
 from onnxplain.model.graph_index import all_graphs
@@ -31,6 +33,17 @@ def weights(proto: ModelProto) -> Iterator[TensorProto]:
     for part in (*graphs, *proto.functions):
         for node in part.node:
             yield from (a.t for a in node.attribute if a.HasField("t"))
+
+
+def byte_count(tensor: TensorProto) -> int:
+    """Bytes of a weight as an array, wherever it is stored; 0 for strings.
+
+    The message itself would have to be written to know its length.
+    """
+    if tensor.data_type in (TensorProto.STRING, TensorProto.UNDEFINED):
+        return 0
+    size: int = prod(tensor.dims) * tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return size
 
 
 def locate_external_data(proto: ModelProto, path: Path | None) -> Path | None:
@@ -103,8 +116,8 @@ def spill_large_weights(proto: ModelProto) -> Path | None:
 
     The folder is removed when the process ends.
     """
-    large = [t for t in weights(proto) if t.ByteSize() > 1024 and t.data_type != TensorProto.STRING]
-    if sum(tensor.ByteSize() for tensor in large) < PROTOBUF_LIMIT:
+    large = [t for t in weights(proto) if byte_count(t) > 1024 and not uses_external_data(t)]
+    if sum(map(byte_count, large)) < PROTOBUF_LIMIT:
         return None
     folder = Path(tempfile.mkdtemp(prefix="onnxplain-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import functools
 import io
+import os
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -43,9 +44,30 @@ _AUTO = ("CUDAExecutionProvider", "MIGraphXExecutionProvider", "DmlExecutionProv
 and CoreML change numbers: those run when asked for."""
 
 
+_MOST_AT_ONCE = 16
+"""Each run needs memory of its own; further cores help all of them."""
+
+
 def device_of(provider: str) -> str:
     """The memory, "cuda" or "cpu", that a provider reads its inputs from."""
     return _PROVIDERS[provider].device if provider in _PROVIDERS else "cpu"
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def runs_at_once(provider: str) -> int:
+    """How many runs of different samples a provider serves best at the same time.
+
+    On a CPU that is one for each core: threads that share a run wait for each other after every
+    node. Measured on two cores, gradients and plain runs of five classifiers took 0.68 to 0.91 of
+    the time that they took in turn on both cores, and no batch was faster.
+    """
+    return min(cores(), _MOST_AT_ONCE) if provider == _CPU else 1
 
 
 def choose_providers(wanted: str) -> list[str]:

@@ -20,7 +20,7 @@ from tiny import Array, noise, run, tiny
 from onnxplain import Explainer
 from onnxplain.errors import ModelError, OptionError
 from onnxplain.execution import runner
-from onnxplain.runtime import batching
+from onnxplain.runtime import batching, providers
 from onnxplain.runtime.session import OutOfMemoryError, Session
 from onnxplain.transforms.extract import head
 from tools.cases.onnx_calls import part
@@ -310,11 +310,37 @@ def test_the_batch_size_found_is_kept_for_the_next_picture(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = iter(range(10**6))
+    monkeypatch.setattr(providers, "cores", lambda: 1)
     monkeypatch.setattr(batching.time, "perf_counter", lambda: next(clock))  # all runs take as long
     explainer, _ = explained(build(PLAIN))
     before = explainer.session_runs
     explainer.attribute(X, "occlusion", **WINDOW)
     assert explainer.session_runs - before <= 1 + 2
+
+
+@pytest.mark.parametrize(
+    ("samples", "held", "cores", "batch_size", "expected"),
+    [
+        (8, 0, 4, None, 4),
+        (7, 0, 4, None, 1),  # too few to keep all cores at work
+        (8, 0, 4, 8, 1),
+        (99, 2**31, 4, None, 2),
+        (99, 2**40, 4, None, 1),
+        (99, 0, 1, None, 1),
+        (999, 0, 200, None, 16),
+    ],
+)
+def test_how_many_runs_go_on_at_once(
+    samples: int,
+    held: int,
+    cores: int,
+    batch_size: int | None,
+    expected: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(providers, "cores", lambda: cores)
+    explainer = Explainer(build(PLAIN), provider="cpu", batch_size=batch_size)
+    assert explainer._runner.at_once(samples, held) == expected
 
 
 def test_a_score_without_a_batch_axis() -> None:

@@ -20,6 +20,7 @@ from onnx import numpy_helper
 
 from onnxplain import Explainer
 from onnxplain.errors import LayerError, MapError, ModelError, OptionError, TargetError
+from onnxplain.runtime import providers
 from tools.cases import nets
 
 PICTURE = noise_picture()
@@ -210,6 +211,36 @@ def test_other_inputs_of_one_call_are_not_those_of_another(method: str) -> None:
         scores.append(found.score)
         explainer.attribute({"x": x, "k": np.full((1, 1), 5, np.float32)}, method, 0)
     assert_allclose(scores, (pictures[0].astype(np.float64) ** 2).sum(), rtol=1e-6)
+
+
+@every_method
+def test_results_do_not_depend_on_how_many_runs_go_on_at_once(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, options = noise(12, 3, 20, 26), OPTIONS.get(method, {})
+    found = []
+    for cores in (1, 5):
+        monkeypatch.setattr(providers, "cores", lambda cores=cores: cores)
+        found.append(Explainer(nets.net_r()).attribute(x, method, 1, **options))
+    scale = np.abs(found[0].values).max()
+    assert_allclose(found[1].values, found[0].values, rtol=0, atol=2e-6 * scale)
+    assert_allclose(found[1].scores, found[0].scores, rtol=1e-6)
+    kept = [[one.get("forward_passes") for one in a.diagnostics["samples"]] for a in found]
+    assert kept[0] == kept[1]
+
+
+@pytest.mark.parametrize("method", ["gradient", "occlusion", "smoothgrad"])
+def test_runs_at_once_are_fed_the_other_inputs_of_their_call(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the next call those of its own; S = k Σ x² has maps in proportion to k."""
+    monkeypatch.setattr(providers, "cores", lambda: 4)
+    explainer, x, options = scaled(), noise(16, 3, 4, 4), OPTIONS.get(method, {})
+    maps = [
+        explainer.attribute({"x": x, "k": np.full((1, 1), k, np.float32)}, method, 0, **options)
+        for k in (1, 3)
+    ]
+    assert_allclose(maps[1].values, 3 * maps[0].values, rtol=1e-3)
 
 
 def test_threads_have_other_inputs_of_their_own() -> None:

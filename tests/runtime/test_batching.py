@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -130,3 +132,74 @@ def test_large_results_keep_batches_small() -> None:
         batch._best = (float("inf"), batch.size)  # every size is the fastest so far
     assert max(sizes) == 2
     assert sum(sizes) == 40
+
+
+@pytest.mark.parametrize("batch", [BatchSize(1, 3), BatchSize(4, 2), Fastest(8, 4)])
+def test_runs_at_once_give_the_same_in_order(batch: BatchSize) -> None:
+    device = Device(50)
+    np.testing.assert_array_equal(work(device, batch), 2 * np.arange(50))
+    assert sum(device.tried) == 50
+
+
+def test_runs_go_on_at_once() -> None:
+    """Each of three waits for the two others."""
+    barrier = threading.Barrier(3, timeout=20)
+
+    def run(part: slice) -> list[Array]:
+        barrier.wait()
+        return [np.arange(part.start, part.stop)]
+
+    found = [results[0] for _, results in in_batches(run, 6, BatchSize(1, 3))]
+    np.testing.assert_array_equal(np.concatenate(found), np.arange(6))
+
+
+def test_little_memory_ends_runs_at_once_before_batches_shrink() -> None:
+    """Room for four samples, whoever runs them: two runs of two at once, never four."""
+    lock, running, refused = threading.Lock(), [0], [0]
+
+    def run(part: slice) -> list[Array]:
+        size = part.stop - part.start
+        with lock:
+            running[0] += size
+            full = running[0] > 4
+            refused[0] += full
+        try:
+            time.sleep(0.01)
+            if full:
+                raise OutOfMemoryError("the device is full")
+            return [np.arange(part.start, part.stop)]
+        finally:
+            with lock:
+                running[0] -= size
+
+    batch = BatchSize(2, 8)
+    found = [results[0] for _, results in in_batches(run, 40, batch)]
+    np.testing.assert_array_equal(np.concatenate(found), np.arange(40))
+    assert refused[0] > 0
+    assert (batch.at_once, batch.size) == (2, 2)
+
+
+def test_an_error_of_a_run_comes_where_its_result_would() -> None:
+    def run(part: slice) -> list[Array]:
+        if part.start == 5:
+            raise ValueError("the sixth")
+        return [np.arange(part.start, part.stop)]
+
+    found = []
+    with pytest.raises(ValueError, match="the sixth"):
+        for part, _ in in_batches(run, 20, BatchSize(1, 4)):
+            found.append(part.start)
+    assert found == [0, 1, 2, 3, 4]
+
+
+def test_large_results_of_runs_at_once_are_not_piled_up() -> None:
+    """Results of 100 MiB each: no more wait than runs go on, whoever takes them slowly."""
+    begun = []
+
+    def run(part: slice) -> list[Array]:
+        begun.append(part.start)
+        return [np.broadcast_to(np.float32(0), (1, 25 * 2**20))]
+
+    for part, _ in in_batches(run, 12, BatchSize(1, 2)):
+        time.sleep(0.01)
+        assert len(begun) <= part.start + 1 + (4 if part.start == 0 else 2)
