@@ -14,7 +14,7 @@ def samples_for(spec: TensorSpec, given: Array) -> Array:
     """Samples (N, ...) of an input.
 
     Raises:
-        OptionError: there are none, or they have not the rank or the type of the input.
+        OptionError: there are none, or they have not the rank, the sizes or the type of the input.
     """
     samples = np.asarray(given)
     rank = samples.ndim if spec.shape is None else len(spec.shape)
@@ -22,6 +22,13 @@ def samples_for(spec: TensorSpec, given: Array) -> Array:
         raise OptionError(
             f"The input {spec.name!r} takes {rank} axes, the batch first, and the array has shape "
             f"{samples.shape}."
+        )
+    declared = (spec.shape or samples.shape)[1:]
+    if any(isinstance(d, int) and d != n for d, n in zip(declared, samples.shape[1:], strict=True)):
+        sizes = ", ".join("any" if d is None else str(d) for d in declared)
+        raise OptionError(
+            f"Samples of the input {spec.name!r} are of shape ({sizes}), and those of the array of "
+            f"shape {samples.shape[1:]}."
         )
     return _typed(spec, samples)
 

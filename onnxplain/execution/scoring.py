@@ -67,7 +67,7 @@ class Scored:
         fed: dict[str, list[Array]] = {}
         for own in rows:
             for t in range(self.count):
-                given = own[min(t, len(own) - 1)].parameters(*self.shapes)
+                given = own[min(t, len(own) - 1)].given(*self.shapes)
                 for name, value in given.items():
                     fed.setdefault(parameter(t, name), []).append(value)
         return {name: np.array(values) for name, values in fed.items()}
@@ -129,9 +129,10 @@ def _seed(scored: Scored, t: int, batch: int | None, opset: int, prefix: str) ->
             g.input(parameter(t, key, own), [first, *value.shape], value.dtype),
             [None, *value.shape],
         )
-        for key, value in target.parameters(*scored.shapes).items()
+        for key, value in target.given(*scored.shapes).items()
     }
     score = scored.reading.score(xp, target, xp.array(answer, [None, *shape]), **given)
+    target.check_score(score.dims)
     ones = g.Expand(np.float32(1), g.Shape(score.tensor))
     graph.outputs = [score.tensor, ones]
     apart = Model(gs.export_onnx(graph, do_type_check=False), folder=None, path=None, sha256="")
@@ -164,5 +165,5 @@ def parameters(xp: GraphNamespace, scored: Scored, t: int) -> dict[str, GraphArr
     """What the formula of a target is given, as arrays of the graph."""
     return {
         name: xp.array(gs.Variable(parameter(t, name)), (None, *value.shape))
-        for name, value in scored.target(t).parameters(*scored.shapes).items()
+        for name, value in scored.target(t).given(*scored.shapes).items()
     }

@@ -80,6 +80,20 @@ class GraphArray:  # noqa: PLW1641 - equality is a node, so that there is no has
     def __lt__(self, other: Any) -> GraphArray:
         return self._with("Less", other)
 
+    def __le__(self, other: Any) -> GraphArray:
+        return self._with("LessOrEqual", other)
+
+    def __bool__(self) -> bool:
+        """A graph has its values only when it runs.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError("A formula cannot branch on values of an array: use xp.where.")
+
+    def __ne__(self, other: object) -> GraphArray:  # type: ignore[override]
+        return self._with("Equal", other).made("Not")
+
     def __eq__(self, other: object) -> GraphArray:  # type: ignore[override]
         return self._with("Equal", other)
 
@@ -91,9 +105,8 @@ class GraphArray:  # noqa: PLW1641 - equality is a node, so that there is no has
         return GraphArray(self.g, tensor, self.dims if dims is None else dims)
 
     def _with(self, op: str, other: Any, reverse: bool = False) -> GraphArray:
-        right = other if isinstance(other, GraphArray) else None
-        pair = [self.tensor, right.tensor if right else _constant(other)]
-        dims = broadcast(self.dims, right.dims) if right else self.dims
+        pair = [self.tensor, _tensor(other)]
+        dims = _common(self, other)
         tensor = getattr(self.g, op)(*(pair[::-1] if reverse else pair))
         return GraphArray(self.g, tensor, dims)
 
@@ -148,9 +161,11 @@ class GraphNamespace:
         """See `Namespace`."""
         return a.made("Softmax", axis=axis)
 
-    def maximum(self, a: GraphArray, b: Any) -> GraphArray:
+    def maximum(self, a: Any, b: Any) -> GraphArray:
         """See `Namespace`."""
-        if isinstance(b, float) and b == 0:
+        if not isinstance(a, GraphArray):
+            a, b = b, a
+        if isinstance(b, int | float) and b == 0:
             return a.made("Relu")
         return a.made("Max", _tensor(b), dims=_common(a, b))
 
@@ -276,7 +291,9 @@ def _reduced(op: str, a: GraphArray, axis: Axes, keepdims: bool) -> GraphArray:
 
 
 def _constant(value: Any) -> Any:
-    return np.float32(value) if isinstance(value, int | float) else value
+    """Numbers and their arrays as float32, which the nodes compute in."""
+    array = np.asarray(value)
+    return array.astype(np.float32) if array.dtype.kind in "fiu" else array
 
 
 def _tensor(value: Any) -> Any:

@@ -70,9 +70,12 @@ class Target(ABC):
         """What differs between targets that share a formula, without the batch axis.
 
         `shapes` are those of the tensors that are read, for one sample and without the batch axis.
-        Numbers are float32, places int64.
         """
         return {}
+
+    def given(self, *shapes: Shape) -> Mapping[str, Array]:
+        """The parameters as graphs take them: numbers float32, integers int64."""
+        return {name: _typed(value) for name, value in self.parameters(*shapes).items()}
 
     def settled(
         self, xp: Namespace, answer: Any, parameters: Mapping[str, Any]
@@ -95,7 +98,7 @@ class Target(ABC):
         """Targets whose families are equal have one graph."""
         if not self.shares_graph:
             return self
-        given = self.parameters(*shapes)
+        given = self.given(*shapes)
         return type(self), *((name, array.shape) for name, array in given.items())
 
     def score(self, *read: Array) -> FloatArray:
@@ -107,10 +110,24 @@ class Target(ABC):
         shapes = [values.shape[1:] for values in read]
         self.check(*shapes)
         given = {
-            name: _for_each(value, len(read[0])) for name, value in self.parameters(*shapes).items()
+            name: _for_each(value, len(read[0])) for name, value in self.given(*shapes).items()
         }
         found = np.asarray(self.formula(NUMPY, *read, **given))
+        self.check_score(found.shape)
         return found.astype(np.float32, copy=False)
+
+    def check_score(self, shape: tuple[int | None, ...]) -> None:
+        """Check the shape of what the formula gives.
+
+        Raises:
+            TargetError: it is not one number for each sample.
+        """
+        if len(shape) != 1:
+            sizes = ", ".join("N" if size is None else str(size) for size in shape)
+            raise TargetError(
+                f"The formula of {self.name!r} gives an array of shape ({sizes}): it must give one "
+                "number for each sample, (N,), such as xp.sum(a, axis=-1)."
+            )
 
     @property
     def described(self) -> ExplainedTarget:
@@ -349,6 +366,12 @@ class NoClass(Target):
     def formula(self, xp: Namespace, answer: Any, **parameters: Any) -> Any:
         """NaN: there is no number."""
         return xp.sum(xp.flatten(answer) * 0, axis=-1) + float("nan")
+
+
+def _typed(value: Array) -> Array:
+    array = np.asarray(value)
+    typed = {"i": np.int64, "u": np.int64, "f": np.float32}.get(array.dtype.kind)
+    return array if typed is None else array.astype(typed, copy=False)
 
 
 def _for_each(value: Array, samples: int) -> Array:

@@ -166,13 +166,39 @@ def as_list(given: TargetSpec | Iterable[TargetSpec], count: int = 1) -> list[Ta
         TargetError: it is neither.
     """
     if isinstance(given, int | np.integer | str | Target):
-        return [given] * count
-    if isinstance(given, Iterable):
-        return list(given)
-    raise TargetError(
-        f"{given!r} is no target: give a class index, a label, 'top1', or an object of "
-        "onnxplain.targets."
-    )
+        specs: list[TargetSpec] = [given] * count
+    elif isinstance(given, Iterable):
+        specs = list(given)
+    else:
+        raise TargetError(
+            f"{given!r} is no target: give a class index, a label, 'top1', or an object of "
+            "onnxplain.targets."
+        )
+    for spec in specs:
+        if isinstance(spec, Target):
+            _check_own(spec)
+    return specs
+
+
+def _check_own(target: Target) -> None:
+    """Check what a class of a user's own may lack.
+
+    Raises:
+        TargetError: its name is no text, or graphs cannot be kept for it.
+    """
+    kind = type(target).__name__
+    if not isinstance(target.name, str):
+        raise TargetError(
+            f"The name of a target of class {kind} is no text: give the field `name` a default, or "
+            "write it as a property."
+        )
+    try:
+        hash(target)
+    except TypeError:
+        raise TargetError(
+            f"A target of class {kind} has no hash, by which its graph is kept: make the class a "
+            "dataclass(frozen=True), with eq=False where a field is an array."
+        ) from None
 
 
 def reads_of(spec: TargetSpec) -> tuple[str, ...]:

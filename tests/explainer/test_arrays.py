@@ -117,7 +117,7 @@ def test_other_inputs_are_given_per_sample_or_for_all() -> None:
     [
         (noise(3, 20, 26), OptionError, r"takes 4 axes, the batch first.*\(3, 20, 26\)"),
         (noise(0, 3, 20, 26), OptionError, r"shape \(0, 3, 20, 26\)"),
-        (noise(1, 3, 20, 25), ModelError, "invalid dimensions"),
+        (noise(1, 3, 20, 25), OptionError, r"of shape \(3, 20, 26\).*\(3, 20, 25\)"),
         ({"y": noise(1, 3, 20, 26)}, OptionError, "no value for the input 'x'"),
         ({"x": noise(1, 3, 20, 26), "z": noise(1)}, OptionError, "no input 'z'"),
         (noise(1, 3, 20, 26) * np.nan, MapError, "for this input is NaN or infinite"),

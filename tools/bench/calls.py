@@ -32,8 +32,11 @@ from onnxplain.autodiff.lowering import lower
 from onnxplain.autodiff.rules import STANDARD
 from onnxplain.errors import OnnxplainError
 from onnxplain.execution.wants import InputGradient, LayerGradient
+from onnxplain.jobs.inputs import InputImage
+from onnxplain.jobs.job import Job, Saving
 from onnxplain.methods.base import Method, SinglePassMethod
 from onnxplain.methods.registry import make_method
+from onnxplain.results.render.colormaps import DEFAULT_COLORMAP
 from onnxplain.tensors import Array
 from onnxplain.transforms.fixed_batch import with_batch
 
@@ -41,6 +44,7 @@ _MODELS = Path(__file__).parents[2] / "models"
 _DEFAULT = (_MODELS / "efficientnet_lite0.onnx", _MODELS / "squeezenet1_1.onnx")
 _PICTURE = _MODELS / "pictures" / "coffee.png"
 _PICTURE_SIDE = 400
+_PICTURES = 32
 
 _IN_A_ROW = 12
 _PAUSE = 0.05
@@ -95,33 +99,46 @@ def measure(path: Path, rounds: int) -> dict[str, float]:
 
 
 def measure_files(path: Path, rounds: int) -> dict[str, float]:
-    """From a picture's file to files, with gradcam."""
+    """From pictures' files to files, with gradcam, for each picture of a folder and for one."""
     explainer = onnxplain.Explainer(path, provider="cpu")
     name = explainer.input.name
     plain = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
     with tempfile.TemporaryDirectory() as folder:
         picture = _cropped(Path(folder))
         x, _ = explainer.preprocess.apply(onnxplain.read_picture(picture))
+        pictures = [picture] * _PICTURES
 
-        # A picture of its own each time, as in a job: some file systems wait for the disk where a
+        # A name of its own each time, as in a job: some file systems wait for the disk where a
         # file is replaced.
         numbers = itertools.count()
 
-        def saved(formats: str) -> Run:
-            return lambda: explainer.explain(picture, "gradcam").save(
-                folder, formats, picture_name=f"picture-{next(numbers)}"
-            )
+        def job(formats: str) -> Run:
+            saving = Saving(Path(folder), formats.split(","), DEFAULT_COLORMAP)
+            work = Job(explainer, "gradcam", ["top1"], saving)
+            return lambda: list(work.run([_image(one, next(numbers)) for one in pictures]))
 
-        runs: dict[str, Run] = {
-            "forward": lambda: plain.run(None, {name: x}),
-            "decode": lambda: onnxplain.read_picture(picture),
-            "explain": lambda: explainer.explain(picture, "gradcam"),
-            "npy and json": saved("npy,json"),
-            "npy, json and png": saved("npy,json,png"),
+        of_a_folder = {
+            "explain": lambda: list(explainer.explain_many(pictures, "gradcam")),
+            "npy and json": job("npy,json"),
+            "npy, json and png": job("npy,json,png"),
         }
-        seconds = _medians(runs, rounds)
+        seconds = _medians(
+            {
+                "forward": lambda: plain.run(None, {name: x}),
+                "decode": lambda: onnxplain.read_picture(picture),
+                "explain one": lambda: explainer.explain(picture, "gradcam"),
+                **of_a_folder,
+            },
+            rounds,
+        )
     forward = seconds.pop("forward")
+    for of_many in of_a_folder:
+        seconds[of_many] /= _PICTURES
     return {"forward": 1000 * forward} | {name: s / forward for name, s in seconds.items()}
+
+
+def _image(picture: Path, number: int) -> InputImage:
+    return InputImage(picture, name=f"picture-{number}", title=picture.name)
 
 
 def _bare(explainer: onnxplain.Explainer, x: Array, method: Method) -> Run:
@@ -226,7 +243,7 @@ def main() -> None:
     for path in given.files:
         print(_calls(path.stem, _alone(measure, path, given.rounds)), flush=True)
     print("\nFrom a picture of 400 x 400 to files, gradcam:\n")
-    columns = "decode", "explain", "npy and json", "npy, json and png"
+    columns = "decode", "one picture", "folder", "npy and json", "npy, json and png"
     print(_head("model", "forward, ms", *columns))
     print(_files(_DEFAULT[0].stem, _alone(measure_files, _DEFAULT[0], given.rounds)), flush=True)
 
