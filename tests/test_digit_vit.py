@@ -87,7 +87,7 @@ def test_a_digit_is_named_for_what_is_in_its_box(
     assert chances(session, rgb)[digit] < whole / 3
 
 
-def test_it_is_explained_at_the_normalised_tokens_before_the_last_attention(
+def test_it_is_explained_at_the_normalized_tokens_before_the_last_attention(
     explainer: onnxplain.Explainer,
 ) -> None:
     layer = explainer.layer()

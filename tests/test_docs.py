@@ -121,7 +121,7 @@ def test_the_diagram_holds_the_nodes_and_the_edges_of_the_graph():
     ]
 
 
-def test_diagrams_connect_and_colour_boxes_that_are_there():
+def test_diagrams_connect_and_color_boxes_that_are_there():
     for diagram in (graphs.before(), graphs.after()):
         boxes = set(re.findall(r"^    (\w+)[\[(]", diagram, re.MULTILINE))
         edges = re.findall(r"^    (\w+) -->(?:\|\w+\|)? (\w+)$", diagram, re.MULTILINE)

@@ -39,7 +39,7 @@ def read_rgb(picture: str) -> np.ndarray:
 
 
 def efficientnet_tensor(rgb: np.ndarray) -> np.ndarray:
-    """Short side to 256, centre crop of 224, RGB, (v - 127) / 128."""
+    """Short side to 256, center crop of 224, RGB, (v - 127) / 128."""
     height, width = (round(side * 256 / min(rgb.shape[:2])) for side in rgb.shape[:2])
     resized = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)
     top, left = (height - 224) // 2, (width - 224) // 2
@@ -112,7 +112,7 @@ def test_top1_is_the_one_recorded(sessions, picture, name) -> None:
     assert chances[best] == pytest.approx(chance, abs=0.02)
 
 
-def test_models_recognise_the_photographs_except_squeezenet_the_rocket() -> None:
+def test_models_recognize_the_photographs_except_squeezenet_the_rocket() -> None:
     missed = {
         (picture, name)
         for picture, facts in PICTURES.items()

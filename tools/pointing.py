@@ -38,13 +38,13 @@ SHOW_NO_PLACE = ("feature_maps", "activation_maximization", "regression_activati
 VARIANTS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "scorecam": [{"score": "logit"}],
     "legrad": [{"blocks": 1}, {"blocks": 2}],
-    "vit_reciprocam": [{"neighbours": False}],
+    "vit_reciprocam": [{"neighbors": False}],
 }
 """Options worth a line of their own, besides the defaults."""
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Judgment:
     """What was measured of one method; shares of 1, and seconds for each map."""
 
     name: str
@@ -100,7 +100,7 @@ def judge(
     options: Mapping[str, Any],
     singles: Sequence[Scene],
     pairs: Sequence[Scene],
-) -> Judgement:
+) -> Judgment:
     """Measure one method on scenes of one digit and of two."""
 
     def heat_for(scene: Scene, digit: int) -> FloatArray:
@@ -120,14 +120,14 @@ def judge(
             heat = heat_for(scene, digit)
             own.append(_hotter(inside(heat, mine).max(), inside(heat, other).max()))
     hits, shares = np.mean(first, axis=0)
-    return Judgement(name, float(hits), float(shares), float(np.mean(own)), seconds)
+    return Judgment(name, float(hits), float(shares), float(np.mean(own)), seconds)
 
 
 def _hotter(mine: float, other: float) -> float:
     return 0.5 if mine == other else float(mine > other)
 
 
-def baselines(singles: Sequence[Scene]) -> list[Judgement]:
+def baselines(singles: Sequence[Scene]) -> list[Judgment]:
     """A map of noise, and one that is hottest in the middle whatever the picture."""
     rng = np.random.default_rng(0)
     side = len(singles[0].pixels)
@@ -140,7 +140,7 @@ def baselines(singles: Sequence[Scene]) -> list[Judgement]:
         pairs = zip(maps, boxes, strict=True)
         each = [(points(heat, box), share(heat, box)) for heat, box in pairs]
         hits, shares = np.mean(each, axis=0)
-        found.append(Judgement(name, float(hits), float(shares), 0.5, 0.0))
+        found.append(Judgment(name, float(hits), float(shares), 0.5, 0.0))
     return found
 
 
@@ -188,7 +188,7 @@ def backgrounds(explainer: onnxplain.Explainer, source: Material) -> Array:
     )
 
 
-def print_row(one: Judgement) -> None:
+def print_row(one: Judgment) -> None:
     shares = " | ".join(f"{value:.0%}" for value in (one.points, one.inside, one.own))
     print(f"| {one.name} | {shares} | {one.seconds:.2f} |", flush=True)
 

@@ -33,7 +33,7 @@ from torchvision import models as zoo  # type: ignore[import-untyped] # isort: s
 
 
 class UNet(nn.Module):
-    """Two levels down, two up, with skip connections and learnt upsampling."""
+    """Two levels down, two up, with skip connections and learned upsampling."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -104,7 +104,7 @@ def _without_bias(model: Model, node: NodeProto) -> str | None:
 def _weights(model: Model, node: NodeProto) -> FloatArray | None:
     """The matrix (classes, channels) of a linear layer; None for anything else.
 
-    Quantised layers read their weights, scales and zero points as inputs 3 to 5.
+    Quantized layers read their weights, scales and zero points as inputs 3 to 5.
     """
     kind = operators.standard_form(node.op_type)
     if kind not in _LINEAR or not (node.op_type == kind or operators.reads_in_threes(node.op_type)):

@@ -28,7 +28,7 @@ _NO_GRID = (
 )
 
 _BLOCKED_CHANNELS = (
-    "The model was saved by ONNX Runtime at its highest optimisation level, with channels in "
+    "The model was saved by ONNX Runtime at its highest optimization level, with channels in "
     "blocks for one kind of CPU, so that no layer can be read: save it at the level extended, or "
     "choose a method that needs no layer, such as occlusion or integrated_gradients."
 )
@@ -107,8 +107,8 @@ def auto_layer(model: Model, layers: list[Layer]) -> Layer:
 
     Layers that all of the picture's way leads through come first. After a transformer's last
     attention the patch tokens no longer reach the class token: a token grid counts before it only,
-    and where that attention reads the tokens normalised, it is the normalised ones that count. In
-    front of a normalisation a token that is scaled says the same as before, so that its activations
+    and where that attention reads the tokens normalized, it is the normalized ones that count. In
+    front of a normalization a token that is scaled says the same as before, so that its activations
     and gradients are at right angles, and methods that multiply them see nothing.
 
     Raises:
@@ -117,23 +117,23 @@ def auto_layer(model: Model, layers: list[Layer]) -> Layer:
     chosen = main_layers(model, layers)[-1]
     if "T" not in chosen.layout.axes:
         return chosen
-    same = _normalised(model.index, chosen.tensor)
+    same = _normalized(model.index, chosen.tensor)
     return [
         one for one in layers if one.tensor in same and one.shape == chosen.shape and one.matters
     ][-1]
 
 
-_NORMALISING = (operators.NORMALIZES_LAST | operators.KEEPS_VALUES | operators.ARITHMETIC) | {
+_NORMALIZING = (operators.NORMALIZES_LAST | operators.KEEPS_VALUES | operators.ARITHMETIC) | {
     "Pow",
     "Reciprocal",
     "ReduceMean",
     "Sqrt",
 }
-"""Normalisations, and the operators that one is written in."""
+"""Normalizations, and the operators that one is written in."""
 
 
-def _normalised(graph_index: GraphIndex, tensor: str) -> set[str]:
-    """What is made of `tensor` and constants alone on the way through a normalisation.
+def _normalized(graph_index: GraphIndex, tensor: str) -> set[str]:
+    """What is made of `tensor` and constants alone on the way through a normalization.
 
     A node that makes several results, as SkipLayerNormalization makes the sum and what it becomes,
     makes all of them of one.
@@ -142,7 +142,7 @@ def _normalised(graph_index: GraphIndex, tensor: str) -> set[str]:
     found = {tensor} if node is None else {name for name in node.output if name}
     for index in sorted(graph_index.descendants(found)):
         node = graph_index.nodes[index]
-        if node.op_type in _NORMALISING and graph_index.computed & set(node.input) <= found:
+        if node.op_type in _NORMALIZING and graph_index.computed & set(node.input) <= found:
             found.update(name for name in node.output if name)
     return found
 

@@ -26,7 +26,7 @@ Mask = NDArray[np.bool_]
 Rule = Callable[["_Walk", NodeProto, Sequence[Mask]], Mapping[int, Mask] | None]
 """From the masks of a node's outputs those of its inputs, by place; None where it is not known.
 
-Inputs that are left out are not read: sizes, constants, and the steps of a quantisation.
+Inputs that are left out are not read: sizes, constants, and the steps of a quantization.
 """
 
 _SOFTMAX_OF_ONE_AXIS = 13

@@ -20,7 +20,7 @@ from onnxplain.model.model import Model
 from onnxplain.model.shapes import Dims, infer_specs
 from onnxplain.tensors import Array, TensorSpec
 from onnxplain.transforms.builder import PREFIX, Builder, Value
-from onnxplain.transforms.paired import twin_name
+from onnxplain.transforms.paired import paired_name
 
 F32 = np.float32
 """Constants in rules are written `F32(2)`: every gradient is float32."""
@@ -108,9 +108,9 @@ class GradientBuilder(Builder):
         """A tensor of the forward graph."""
         return self._tensors.setdefault(name, gs.Variable(name))
 
-    def twin(self, tensor: Tensor, twin: str) -> Tensor:
+    def paired(self, tensor: Tensor, twin: str) -> Tensor:
         """The tensor of the paired copy, see `transforms.paired`; itself if it does not vary."""
-        name = twin_name(twin, tensor.name)
+        name = paired_name(twin, tensor.name)
         return self.tensor(name) if name in self._specs else tensor
 
     def in_place_of(self, tensor: Tensor, made: Tensor) -> Tensor:

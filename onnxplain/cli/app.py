@@ -15,7 +15,7 @@ from onnxplain.cli.flags import with_flags
 _COMMANDS = {
     "run": "Explain pictures: save what the method computed, a heatmap, an overlay and a manifest.",
     "compare": "Draw several methods side by side, a row for each target.",
-    "sanity": "Check that a method's map depends on what the model has learnt (Adebayo 2018).",
+    "sanity": "Check that a method's map depends on what the model has learned (Adebayo 2018).",
     "inspect": "Show what is known about a model: inputs, score, preprocessing, gradients, layers.",
     "methods": "List the methods: what each shows, needs and costs, its options and its paper.",
 }

@@ -134,7 +134,7 @@ def _layer_facts(explainer: Explainer, *, all_layers: bool) -> list[Facts]:
         {
             **_facts(layer, "tensor", "node", "op", "shape", "channels", "grid"),
             "auto": layer.tensor == auto,
-            "doubt": explainer.doubt() if layer.tensor == auto else "",
+            "warning": explainer.warning() if layer.tensor == auto else "",
         }
         for layer in chosen
     ]
@@ -155,8 +155,8 @@ def _print(facts: Facts) -> None:
         typer.echo(layers["problem"])
         return
     print_table(("layer", "op", "channels", "grid", ""), map(_layer_row, layers))
-    for doubt in filter(None, (layer["doubt"] for layer in layers)):
-        typer.echo(f"\n{doubt}")
+    for warning in filter(None, (layer["warning"] for layer in layers)):
+        typer.echo(f"\n{warning}")
 
 
 def _layer_row(layer: Facts) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ MethodName = Annotated[
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the files go.")]
 DEFAULT_OUT = Path("onnxplain-out")
 Colormap = Annotated[
-    str, typer.Option(metavar="NAME", help="Colours of the png: inferno, viridis, jet...")
+    str, typer.Option(metavar="NAME", help="Colors of the png: inferno, viridis, jet...")
 ]
 AsJson = Annotated[
     bool, typer.Option("--json", metavar="", help="JSON on standard output, nothing else.")

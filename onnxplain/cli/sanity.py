@@ -1,4 +1,4 @@
-"""`onnxplain sanity`: does a map depend on what the model has learnt?"""
+"""`onnxplain sanity`: does a map depend on what the model has learned?"""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _verdict(found: SanityCheck) -> str:
     if found.stages[0].layers in same:
         return (
             f"The map of {method} stays the same (above {SAME_ABOVE}) while layers forget what "
-            "they had learnt: it shows the picture more than the model."
+            "they had learned: it shows the picture more than the model."
         )
     return (
         f"The map of {method} changes as soon as the first layers forget, but is like the trained "

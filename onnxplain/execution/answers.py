@@ -90,8 +90,8 @@ class Reading:
 
     def score(self, xp: Namespace, target: Target, values: Any, **parameters: Any) -> Any:
         """The number of a target for each sample, (N,), from values of the tensor as floats."""
-        quantised = self.quantization
-        real = values if quantised is None else (values - quantised.zero) * quantised.scale
+        quantized = self.quantization
+        real = values if quantized is None else (values - quantized.zero) * quantized.scale
         numbers = real if target.own_kind else self.numbers(xp, real)
         return target.formula(xp, *self.read(xp, numbers), **parameters)
 

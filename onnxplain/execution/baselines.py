@@ -16,10 +16,10 @@ BaselineSpec = str | float | Array
 """A name, one value for all elements, or an array that broadcasts to the input."""
 
 
-class Colours(Protocol):
-    """How a colour, 0 to 255, looks after preprocessing."""
+class Colors(Protocol):
+    """How a color, 0 to 255, looks after preprocessing."""
 
-    def colour(self, red: float, green: float, blue: float) -> FloatArray:
+    def color(self, red: float, green: float, blue: float) -> FloatArray:
         """Value of each channel in the model's input."""
 
 
@@ -28,13 +28,13 @@ class Scene:
     """A sample that a baseline is made for.
 
     `x` is (1, ...); `channels` is its channel axis, None where that is not known, and `spatial` its
-    axes of rows and columns, or of time. `colours` is None where the input is no picture.
+    axes of rows and columns, or of time. `colors` is None where the input is no picture.
     """
 
     x: FloatArray
     channels: int | None
     spatial: tuple[int, ...]
-    colours: Colours | None
+    colors: Colors | None
     seed: int = 0
 
     @property
@@ -46,7 +46,7 @@ class Scene:
 
     @property
     def has_spatial_axes(self) -> bool:
-        """Whether neighbours along `spatial` belong together; else it is every axis but the batch.
+        """Whether neighbors along `spatial` belong together; else it is every axis but the batch.
 
         They need not in a row of features.
         """
@@ -92,15 +92,15 @@ def make_baseline(spec: BaselineSpec, scene: Scene) -> FloatArray:
 
 def _plain(value: float) -> Callable[[Scene], FloatArray]:
     def make(scene: Scene) -> FloatArray:
-        if scene.colours is None or scene.channels is None:
+        if scene.colors is None or scene.channels is None:
             raise OptionError(
                 "This input is no picture, so it has no black, gray or white: choose zeros or "
                 "mean, or give an array."
             )
         shape = [1] * scene.x.ndim
         shape[scene.channels] = -1
-        colour = scene.colours.colour(value, value, value)
-        return np.broadcast_to(colour.reshape(shape), scene.x.shape)
+        color = scene.colors.color(value, value, value)
+        return np.broadcast_to(color.reshape(shape), scene.x.shape)
 
     return make
 

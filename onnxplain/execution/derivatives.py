@@ -12,7 +12,7 @@ from onnxplain.autodiff.differentiate import gradient_name, with_gradients
 from onnxplain.autodiff.lowering import lower
 from onnxplain.errors import GradientError
 from onnxplain.execution.answers import Reading
-from onnxplain.execution.entrance import Entrance
+from onnxplain.execution.point_inputs import PointInputs
 from onnxplain.execution.points import Following, Points
 from onnxplain.execution.runner import Batching, Runner
 from onnxplain.execution.scoring import Scored, seed_tensor, with_seeds
@@ -83,30 +83,30 @@ class Derivatives:
         """
         runner, answer = self._runner, asked.scored.reading.tensor
         model, exact = self._takes(points, batching)
-        entrance = Entrance(runner, x, points, exact)
+        inputs = PointInputs(runner, x, points, exact)
         inner = [name for name in asked.by if name not in (answer, runner.spec.name)]
         places = range(asked.scored.count)
         gradients = [gradient_name(name, t) for t, name in product(places, asked.by)]
         outputs = list(dict.fromkeys([answer, *inner]))
 
         def differentiated() -> Model:
-            ready = entrance.entered(self.lowered(model), [answer, *asked.by])
+            ready = inputs.entered(self.lowered(model), [answer, *asked.by])
             seeded = with_seeds(ready, asked.scored, exact)
             seeds = [seed_tensor(t) for t in places]
             found = with_gradients(seeded, answer, asked.by, seeds)
             return with_outputs(found, [*outputs, *gradients])
 
-        key = (model, asked.key, entrance.form)
+        key = (model, asked.key, inputs.form)
         in_turn = isinstance(points, Following)
         at_once = 1 if in_turn else runner.at_once(points.count, self._held(x))
         session = runner.session(key, differentiated, at_once)
-        shared, others = entrance.shared(session), runner.others
+        shared, others = inputs.shared(session), runner.others
 
         def go(part: slice) -> list[Array]:
             runner.others = others  # this may be another thread
             size = exact or part.stop - part.start
             own = asked.scored.feeds(size=size)
-            feeds = {**shared, **runner.others_for(size), **entrance.feeds(part, size), **own}
+            feeds = {**shared, **runner.others_for(size), **inputs.feeds(part, size), **own}
             return session.run(feeds, [*outputs, *gradients])
 
         size = 1 if in_turn else exact or runner.batch_size

@@ -49,7 +49,7 @@ from onnxplain.model.shapes import Shape, model_shapes
 from onnxplain.tensors import FloatArray, TensorSpec
 from onnxplain.transforms.builder import PREFIX, Builder
 from onnxplain.transforms.extract import appended, fed, with_outputs
-from onnxplain.transforms.paired import twin_name, with_twin
+from onnxplain.transforms.paired import paired_name, with_paired
 
 
 class Formula(Protocol):
@@ -126,7 +126,7 @@ def report_name(name: str, layer: int, target: int) -> str:
 
 def reference_name(plan: Plan, name: str) -> str:
     """The input for a sample that the explained one is compared with."""
-    return twin_name(name, plan.spec.name)
+    return paired_name(name, plan.spec.name)
 
 
 def finish(plan: Plan) -> Model:
@@ -143,7 +143,7 @@ def finish(plan: Plan) -> Model:
     for rules in _by_rules(plan):
         model = rules.hooks.lower(model)
     for name in _references(plan.formula.wants):
-        model = with_twin(model, name, plan.spec.name)
+        model = with_paired(model, name, plan.spec.name)
     if any(want.per_target for want in plan.formula.wants):
         model = with_seeds(model, plan.scored, plan.batch)
     seeds = [seed_tensor(t) for t in range(plan.targets)]
@@ -268,18 +268,18 @@ class _Tensors:
         """See `Activation`."""
         found = self.plan.layers[layer]
         real = self._float(found.tensor, found.shape)
-        quantised = quantization(self.plan.model, found.tensor)
-        if quantised is not None:
-            real = (real - quantised.zero) * quantised.scale
+        quantized = quantization(self.plan.model, found.tensor)
+        if quantized is not None:
+            real = (real - quantized.zero) * quantized.scale
         return self._channels_first(real, found)
 
     def layer_gradient(self, want: Want, layer: int, target: int) -> GraphArray:
         """See `LayerGradient`."""
         found = self.plan.layers[layer]
         slopes = self._named(gradient_name(found.tensor, target), found.shape)
-        quantised = quantization(self.plan.model, found.tensor)
-        if quantised is not None:  # it is that by the integers
-            slopes = slopes / quantised.scale
+        quantized = quantization(self.plan.model, found.tensor)
+        if quantized is not None:  # it is that by the integers
+            slopes = slopes / quantized.scale
         return self._channels_first(slopes, found)
 
     def input(self, want: Input, layer: int, target: int) -> GraphArray:
@@ -298,7 +298,7 @@ class _Tensors:
     def reference_score(self, want: ReferenceScore, layer: int, target: int) -> GraphArray:
         """See `ReferenceScore`."""
         scored = self.plan.scored
-        answer = self._float(twin_name(want.name, self.plan.answer), scored.shape)
+        answer = self._float(paired_name(want.name, self.plan.answer), scored.shape)
         own = scored.target(target)
         given = parameters(self.xp, scored, target)
         return scored.reading.score(self.xp, own, answer, **given)  # type: ignore[no-any-return]

@@ -43,7 +43,7 @@ _WITHOUT = (
 )
 
 
-class ModelAnatomy:
+class ModelStructure:
     """Answers what a method may ask about the model before anything is explained."""
 
     def __init__(
@@ -101,7 +101,7 @@ class ModelAnatomy:
 
     @property
     def main_layers(self) -> list[Layer]:
-        """See `subject.Anatomy`."""
+        """See `subject.Structure`."""
         return main_layers(self._model, self._before_classifier)
 
     @functools.cached_property
@@ -109,7 +109,7 @@ class ModelAnatomy:
         return find_layouts(self._model, self.shapes, self._runner.spec.name)
 
     def layer(self, name: str) -> Layer:
-        """See `subject.Anatomy`.
+        """See `subject.Structure`.
 
         Raises:
             LayerError: there is no such layer, it has no grid, or it does not lead to the score.
@@ -131,7 +131,7 @@ class ModelAnatomy:
             f"The layer {name!r} {self._why_not(tensor)}{self._others(name)}.{instead}"
         )
 
-    def doubt(self, layer: Layer) -> str:
+    def warning(self, layer: Layer) -> str:
         """What to mind about the layer that was chosen by itself; empty where it is nothing."""
         position = self._model.index.position
         later = [name for name in self._unplaced if position[name] > position[layer.tensor]]
@@ -150,7 +150,7 @@ class ModelAnatomy:
         return unplaced_sums(self._model, self.shapes, self._layouts, picture, self._score)
 
     def blocks(self) -> int:
-        """See `Anatomy`."""
+        """See `Structure`."""
         return len(self._transformer.attention)
 
     @functools.cached_property
@@ -160,7 +160,7 @@ class ModelAnatomy:
         return find_transformer(model, model_shapes(model, fed), picture, self._score)
 
     def classifier(self) -> Classifier:
-        """See `Anatomy`.
+        """See `Structure`.
 
         Raises:
             LayerError: there is none; the message names methods that the model allows.

@@ -45,12 +45,12 @@ _LARGEST_BATCH = {"cpu": 64, "cuda": 256}
 class Batching:
     """How a model takes samples: `exact` is the batch it insists on, None for any number.
 
-    `model` is the model that takes them so; `how` says it in words, for reports.
+    `model` is the model that takes them so; `description` says it in words, for reports.
     """
 
     model: Model
     exact: int | None
-    how: str
+    description: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -344,7 +344,7 @@ def fill(array: Array, size: int) -> Array:
 _TOLERANCE = {1: 1e-2, 2: 2e-2, 4: 1e-3, 8: 1e-6}
 """Largest difference between a batch and single runs, in units of the largest value, by bytes.
 
-Integers of one byte are quantised floats.
+Integers of one byte are quantized floats.
 """
 
 

@@ -119,9 +119,9 @@ class Sample:
             yield float(own.real(run.answers)[0, channel].mean()), run.gradients[picture][0]
 
     @property
-    def how(self) -> str:
+    def batching_description(self) -> str:
         """How changed samples were run, in words; empty as long as none were."""
-        return "" if self._known_batching is None else self._known_batching.how
+        return "" if self._known_batching is None else self._known_batching.description
 
     @property
     def _model_input(self) -> Array:

@@ -39,15 +39,15 @@ class SampleLayer:
 
     def real(self, raw: Array) -> FloatArray:
         """Values that the layer takes, (N, ...), as (N, channels, rows, columns)."""
-        quantised = self._quantization
-        values = raw if quantised is None else quantised.real(raw)
+        quantized = self._quantization
+        values = raw if quantized is None else quantized.real(raw)
         return channels_first(values, self.layer.layout)
 
     def slopes(self, gradient: FloatArray) -> FloatArray:
         """Gradients by the layer, (N, ...), as (N, channels, rows, columns)."""
-        quantised = self._quantization
-        if quantised is not None:  # it is that by the integers
-            gradient = gradient / np.float32(quantised.scale)
+        quantized = self._quantization
+        if quantized is not None:  # it is that by the integers
+            gradient = gradient / np.float32(quantized.scale)
         return channels_first(gradient, self.layer.layout)
 
     def channel(self, channel: int) -> Scored:

@@ -20,12 +20,12 @@ class Axes(NamedTuple):
     """How samples of one rank lie.
 
     `channels` is their axis of channels, None where that is not known, and `spatial` are those
-    along which neighbours belong together. A `coloured` sample is a picture.
+    along which neighbors belong together. A `colored` sample is a picture.
     """
 
     channels: int | None
     spatial: tuple[int, ...]
-    coloured: bool
+    colored: bool
 
 
 class Samples:
@@ -45,11 +45,11 @@ class Samples:
     def scene(self, x: Array) -> Scene:
         """A sample, (1, ...), as baselines are made for it."""
         axes = self._axes(x)
-        colours = self._preprocess() if axes.coloured else None
-        return Scene(x.astype(np.float32, copy=False), axes.channels, axes.spatial, colours)
+        colors = self._preprocess() if axes.colored else None
+        return Scene(x.astype(np.float32, copy=False), axes.channels, axes.spatial, colors)
 
     def spatial(self, x: Array) -> tuple[int, ...]:
-        """Axes along which neighbours belong together, else every axis behind the batch."""
+        """Axes along which neighbors belong together, else every axis behind the batch."""
         return self._axes(x).spatial
 
     def placement(self, x: Array) -> Placement | None:
@@ -77,14 +77,12 @@ class Samples:
         return self._axes_by_rank[x.ndim]
 
     def _axes_of_rank(self, rank: int) -> Axes:
-        coloured = is_picture(self._spec) and rank == _PICTURE_RANK
+        colored = is_picture(self._spec) and rank == _PICTURE_RANK
         names = (
-            self._preprocess().layout
-            if coloured
-            else input_axes(self._model, self._spec.name, rank)
+            self._preprocess().layout if colored else input_axes(self._model, self._spec.name, rank)
         )
         known = tuple(i for i, name in enumerate(names) if name in "DHW")
-        return Axes(names.index("C") if names else None, known or tuple(range(1, rank)), coloured)
+        return Axes(names.index("C") if names else None, known or tuple(range(1, rank)), colored)
 
 
 _PICTURE_RANK = 4

@@ -13,7 +13,7 @@ from onnxplain.execution.points import Blend, Following
 from onnxplain.tensors import FloatArray
 
 
-class Anatomy(Protocol):
+class Structure(Protocol):
     """What a method may ask about a model before anything is explained."""
 
     def layer(self, name: str) -> Layer:

@@ -39,7 +39,7 @@ from onnxplain.results.explanation import (
 )
 from onnxplain.runtime.batching import Progress
 from onnxplain.targets import Target, TargetSpec, as_list
-from onnxplain.targets.specs import reads_of
+from onnxplain.targets.parse import reads_of
 from onnxplain.tensors import Array, FloatArray, TensorSpec
 from onnxplain.transforms.extract import answering
 from onnxplain.versions import versions
@@ -162,7 +162,7 @@ class Explainer:
 
         `x` is a sample whose shape counts; by default one of the shape that pictures are given.
         """
-        return self._explained.anatomy(x).layers
+        return self._explained.structure(x).layers
 
     def layer(self, name: str = "auto", x: Array | None = None) -> Layer:
         """The layer of that name; "auto" is the one that CAM methods look at by default.
@@ -170,12 +170,12 @@ class Explainer:
         Raises:
             LayerError: there is no such layer, or none with a grid.
         """
-        return self._explained.anatomy(x).layer(name)
+        return self._explained.structure(x).layer(name)
 
-    def doubt(self, x: Array | None = None) -> str:
+    def warning(self, x: Array | None = None) -> str:
         """What to mind about the layer that "auto" is, in a sentence; empty where it is nothing."""
-        anatomy = self._explained.anatomy(x)
-        return anatomy.doubt(anatomy.layer("auto"))
+        structure = self._explained.structure(x)
+        return structure.warning(structure.layer("auto"))
 
     def classifier(self, x: Array | None = None) -> Classifier:
         """The linear layer behind a global pool, which `cam` reads.
@@ -183,7 +183,7 @@ class Explainer:
         Raises:
             LayerError: there is none.
         """
-        return self._explained.anatomy(x).classifier()
+        return self._explained.structure(x).classifier()
 
     def differentiability(self) -> Differentiability:
         """What stands between the score and its gradient at the input, found without a run.
@@ -202,7 +202,7 @@ class Explainer:
         one; by default a picture of noise.
         """
         sample = self._samples.noise() if x is None else x
-        return self._runner.batching(sample, [self.score_tensor.probability]).how
+        return self._runner.batching(sample, [self.score_tensor.probability]).description
 
     def explain(
         self,

@@ -53,7 +53,7 @@ def prepared(asked: Request, task: Task, scene: Scene, runner: Runner) -> Prepar
     """
     method, reading, layers = cast(SinglePassMethod, asked.method), task.reading, task.layers
     method.check(scene)
-    method.check_model(task.anatomy)
+    method.check_model(task.structure)
     # Rules that share out a score must know whether a softmax is still to come.
     told = (reading.known or not method.distributes) and not runner.rounds
     if task.shape is not None and told:
@@ -132,7 +132,7 @@ def _finished(ready: Prepared, runs: Sequence[Run]) -> Result:
     repeats = len(targets) // len(question.own)
     plain_runs = int(ready.answers is not None)
     computed = _together([part for _, part in runs], repeats, plain_runs)
-    maps = method.collected(computed, scores, task.layers, task.anatomy)
+    maps = method.collected(computed, scores, task.layers, task.structure)
     return task.result(asked, reading, targets, scores, maps)
 
 

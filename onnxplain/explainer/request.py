@@ -10,7 +10,7 @@ from onnxplain.errors import TargetError
 from onnxplain.images.geometry import Placement
 from onnxplain.methods.base import Maps, Method
 from onnxplain.targets import Target, TargetSpec
-from onnxplain.targets.specs import reads_of
+from onnxplain.targets.parse import reads_of
 from onnxplain.tensors import Array, FloatArray
 
 

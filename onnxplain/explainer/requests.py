@@ -9,7 +9,7 @@ from onnxplain.analysis.score import ScoreTensor
 from onnxplain.errors import OnnxplainError, attempted
 from onnxplain.execution.answers import Reading, read
 from onnxplain.execution.derivatives import Derivatives
-from onnxplain.execution.model_structure import ModelAnatomy
+from onnxplain.execution.model_structure import ModelStructure
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.sample import Sample
 from onnxplain.execution.samples import Samples
@@ -54,18 +54,18 @@ class ExplainedModel:
         self._score = score
         self._labels = labels
         self._reads = reads
-        self._derivatives = Derivatives(runner, lambda x: self.anatomy(x).held)
+        self._derivatives = Derivatives(runner, lambda x: self.structure(x).held)
         self._passes = Passes(SinglePass(runner, self._derivatives))
-        self._anatomies: Recent[ModelAnatomy] = Recent(_SHAPES_KEPT)
+        self._structures: Recent[ModelStructure] = Recent(_SHAPES_KEPT)
         self._tasks: Recent[Task] = Recent(_TASKS_KEPT)
         self._readings: Recent[ExplainedModel] = Recent(_READINGS_KEPT)
 
-    def anatomy(self, x: Array | None = None) -> ModelAnatomy:
+    def structure(self, x: Array | None = None) -> ModelStructure:
         """The model's layers for samples of the shape of `x`, by default that of pictures."""
         sample = self._samples.noise() if x is None else x
-        return self._anatomies.get(
+        return self._structures.get(
             self._sizes(sample),
-            lambda: ModelAnatomy(
+            lambda: ModelStructure(
                 self._runner,
                 sample,
                 self._score.logit,
@@ -133,7 +133,7 @@ class ExplainedModel:
         sample = Sample(self._runner, scene, reading, targets, values, layers, self._derivatives)
         scores = finite_scores(method, reading, values, targets)
         maps = explain_by_samples(method, sample)
-        return task.result(asked, reading, targets, scores, maps, sample.how)
+        return task.result(asked, reading, targets, scores, maps, sample.batching_description)
 
     def _task(self, asked: Request) -> Task:
         """What holds for the sample of a request; the model is fed its other inputs from now on."""
@@ -142,15 +142,15 @@ class ExplainedModel:
         return self._tasks.get((asked.method.key, sizes), lambda: self._made(asked, sizes))
 
     def _made(self, asked: Request, sizes: tuple[Hashable, ...]) -> Task:
-        anatomy, score, method = self.anatomy(asked.x), self._score, asked.method
-        shapes = anatomy.shapes
+        structure, score, method = self.structure(asked.x), self._score, asked.method
+        shapes = structure.shapes
         if self._reads:
             joined = tuple((name, shapes[name][1:]) for name in self._reads)
             reading = Reading(score.logit, "logit", "none", joined=joined)
         else:
             shape = shapes.get(score.probability, (1,))
-            reading = read(score, method.score, anatomy.class_axis, shape)
-        return Task(method, sizes, anatomy, reading, method.layers(anatomy), self._labels)
+            reading = read(score, method.score, structure.class_axis, shape)
+        return Task(method, sizes, structure, reading, method.layers(structure), self._labels)
 
     def _sizes(self, x: Array) -> tuple[Hashable, ...]:
         """Shapes of a sample and of the other inputs."""

@@ -24,7 +24,7 @@ from onnxplain.runtime.batching import BatchSize, Fastest, in_batches, silent
 from onnxplain.runtime.session import Session
 from onnxplain.targets import Target
 from onnxplain.tensors import Array, FloatArray, TensorSpec
-from onnxplain.transforms.paired import twin_name
+from onnxplain.transforms.paired import paired_name
 
 _SIZES_KEPT = 64
 
@@ -130,7 +130,7 @@ class SinglePass:
         def go(part: slice) -> list[Array]:
             return self._run(asked, explained[part], at_once)
 
-        at_once = self._runner.at_once(len(explained), asked.task.anatomy.held)
+        at_once = self._runner.at_once(len(explained), asked.task.structure.held)
         outputs = self._session(asked, explained[:1], at_once)[0].outputs
         size = self._batch_size(asked, len(explained), at_once)
         for part, values in in_batches(go, len(explained), size, silent):
@@ -204,7 +204,7 @@ class SinglePass:
         runner, task, method = self._runner, asked.task, asked.method
         weights = None
         if method.reads_classifier:
-            weights = task.anatomy.classifier().matrix(task.layers[0].channels)
+            weights = task.structure.classifier().matrix(task.layers[0].channels)
         return Plan(
             model=model,
             lowered=self._derivatives.lowered(model),
@@ -242,7 +242,7 @@ class SinglePass:
     def _references(self, explained: Sequence[Explained]) -> Mapping[str, FloatArray]:
         spec = self._runner.spec
         return {
-            twin_name(name, spec.name): joined(
+            paired_name(name, spec.name): joined(
                 [make_baseline(one.references[name], one.scene) for one in explained]
             ).astype(spec.dtype, copy=False)
             for name in explained[0].references

@@ -11,7 +11,7 @@ import numpy as np
 from onnxplain.analysis.layers import Layer
 from onnxplain.errors import MapError
 from onnxplain.execution.answers import Reading
-from onnxplain.execution.model_structure import ModelAnatomy
+from onnxplain.execution.model_structure import ModelStructure
 from onnxplain.execution.points import target_chunks
 from onnxplain.execution.scoring import Scored
 from onnxplain.explainer.request import Request, Result
@@ -20,8 +20,8 @@ from onnxplain.methods.base import Maps, Method
 from onnxplain.model.shapes import Shape
 from onnxplain.recent import Recent
 from onnxplain.targets import Answered, NoClass, Target, resolve
-from onnxplain.targets.kinds import is_one_number_per_class
-from onnxplain.targets.specs import Unanswered, asks_for_the_top
+from onnxplain.targets.parse import Unanswered, asks_for_the_top
+from onnxplain.targets.types import is_one_number_per_class
 from onnxplain.tensors import Array, FloatArray
 
 _QUESTIONS_KEPT = 64
@@ -66,7 +66,7 @@ class Task:
 
     method: Method
     sizes: tuple[Hashable, ...]
-    anatomy: ModelAnatomy
+    structure: ModelStructure
     reading: Reading
     layers: Sequence[Layer]
     labels: Callable[[], Labels | None]
@@ -78,7 +78,7 @@ class Task:
 
         None where it is not, or where only a run tells it.
         """
-        shape = self.anatomy.shapes.get(self.reading.tensor)
+        shape = self.structure.shapes.get(self.reading.tensor)
         if shape is None or not is_one_number_per_class(shape[1:]):
             return None
         return 1, *shape[1:]
@@ -122,7 +122,7 @@ class Task:
     def answered(self, asked: Request, reading: Reading, values: Array) -> Answered:
         """What is known of the answer to a sample."""
         flat = is_one_number_per_class(values.shape[1:])
-        axis = None if flat else self.anatomy.class_axis(reading.tensor)
+        axis = None if flat else self.structure.class_axis(reading.tensor)
         scores = reading.answers(values) if flat or axis is not None else values
         threshold = None if axis is None else reading.threshold(scores, axis)
         shapes = reading.shapes(values.shape)
@@ -139,8 +139,8 @@ class Task:
     ) -> Result:
         """The maps of a sample, with what is to be said of its layer and its scores."""
         method, layers = asked.method, self.layers
-        doubt = self.anatomy.doubt(layers[0]) if method.finds_layer else ""
-        warned = maps.warned(doubt).warned(reading.warning if method.needs_target else "")
+        warning = self.structure.warning(layers[0]) if method.finds_layer else ""
+        warned = maps.warned(warning).warned(reading.warning if method.needs_target else "")
         kinds = tuple(reading.kind_of(target) for target in targets)
         return Result(warned, targets, scores, kinds, layers, reading.called, batching)
 

@@ -163,11 +163,11 @@ class GraphNamespace:
 
     def maximum(self, a: Any, b: Any) -> GraphArray:
         """See `Namespace`."""
-        if not isinstance(a, GraphArray):
-            a, b = b, a
-        if isinstance(b, int | float) and b == 0:
-            return a.made("Relu")
-        return a.made("Max", _tensor(b), dims=_common(a, b))
+        array: GraphArray = a if isinstance(a, GraphArray) else b
+        other = b if array is a else a
+        if isinstance(other, int | float) and other == 0:
+            return array.made("Relu")
+        return array.made("Max", _tensor(other), dims=_common(array, other))
 
     def where(self, condition: GraphArray, a: Any, b: Any) -> GraphArray:
         """See `Namespace`."""

@@ -70,7 +70,7 @@ class Namespace(Protocol):
         """
 
     def resize(self, a: Any, size: tuple[int, int]) -> Any:
-        """Bilinear over the last two axes, half-pixel centres, edges clamped."""
+        """Bilinear over the last two axes, half-pixel centers, edges clamped."""
 
     def principal(self, a: Any) -> tuple[Any, Any]:
         """Each volume (..., channels, rows, columns) projected on its first principal direction.

@@ -1,6 +1,6 @@
 """Where each pixel of a picture lands in a model's input, and the way back.
 
-Coordinates are continuous: pixel i covers [i, i + 1) and its centre is i + 0.5. Sizes are
+Coordinates are continuous: pixel i covers [i, i + 1) and its center is i + 0.5. Sizes are
 (height, width).
 """
 
@@ -59,18 +59,18 @@ class Placement:
 
     @classmethod
     def crop(cls, picture: Size, model: Size, resize: int | Size) -> Placement:
-        """Resize the short side to `resize` (or stretch to that size), then cut out the centre.
+        """Resize the short side to `resize` (or stretch to that size), then cut out the center.
 
         Rounds as torchvision's Resize and CenterCrop do; what falls short of the model's size is
         padded on both sides.
         """
         resized = resize if isinstance(resize, tuple) else short_side_to(picture, resize)
-        top, left = (_centre_crop(*axis) for axis in zip(resized, model, strict=True))
+        top, left = (_center_crop(*axis) for axis in zip(resized, model, strict=True))
         return cls(picture, resized, (top, left), model)
 
     @classmethod
     def letterbox(cls, picture: Size, model: Size) -> Placement:
-        """Resize to fit inside with the proportions kept, centred, the rest padded.
+        """Resize to fit inside with the proportions kept, centered, the rest padded.
 
         Rounds as Ultralytics does: the odd pixel of padding goes below and to the right.
         """
@@ -144,8 +144,8 @@ def _back(placement: Placement, axis: int, grid: int) -> resample.Taps:
         from_window = resample.area(size, edges)
     else:
         from_window = resample.linear(size, (edges[:-1] + edges[1:]) / 2)
-    centres = (np.arange(window.start, window.stop) + 0.5) * grid / model
-    return from_window.after(resample.linear(grid, centres))
+    centers = (np.arange(window.start, window.stop) + 0.5) * grid / model
+    return from_window.after(resample.linear(grid, centers))
 
 
 def short_side_to(picture: Size, short: int) -> Size:
@@ -179,9 +179,9 @@ def resize_and_place(
 
 
 def upsample(maps: Array, size: Size) -> FloatArray:
-    """Resize maps (..., gh, gw) to (..., h, w) float32, bilinearly with half-pixel centres.
+    """Resize maps (..., gh, gw) to (..., h, w) float32, bilinearly with half-pixel centers.
 
-    The outermost values hold beyond their centres; the same as OpenCV's INTER_LINEAR.
+    The outermost values hold beyond their centers; the same as OpenCV's INTER_LINEAR.
     """
     grids = np.ascontiguousarray(maps, np.float32).reshape(-1, *maps.shape[-2:])
     out = np.empty((len(grids), *size), np.float32)
@@ -190,8 +190,8 @@ def upsample(maps: Array, size: Size) -> FloatArray:
     return out.reshape(*maps.shape[:-2], *size)
 
 
-def _centre_crop(resized: int, model: int) -> int:
-    """Offset of a centre crop, or of the centring where there is too little to crop."""
+def _center_crop(resized: int, model: int) -> int:
+    """Offset of a center crop, or of the centering where there is too little to crop."""
     return -round((resized - model) / 2) if resized >= model else (model - resized) // 2
 
 

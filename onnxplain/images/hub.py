@@ -62,7 +62,7 @@ def _transformers(config: Mapping[str, Any]) -> Settings:
         "interpolation": _PILLOW_FILTERS[resample],
         **channels,
         **_framing(config),
-        **_normalisation(config),
+        **_normalization(config),
     }
 
 
@@ -106,7 +106,7 @@ def _square(size: int | Mapping[str, int]) -> Size:
     return (size, size) if isinstance(size, int) else (size["height"], size["width"])
 
 
-def _normalisation(config: Mapping[str, Any]) -> Settings:
+def _normalization(config: Mapping[str, Any]) -> Settings:
     scale = config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0
     if not config.get("do_normalize", True):
         return {"scale": scale}

@@ -38,10 +38,10 @@ def read_pixels(path: Path) -> Array:
     """Read a picture file as (H, W, 3) RGB in 0..255, the right way up.
 
     Takes what OpenCV decodes. Samples of 8 bits stay uint8, others become float32: those of 16
-    bits are divided by 257 and keep their precision; float samples must lie in [0, 1]. Grey becomes
+    bits are divided by 257 and keep their precision; float samples must lie in [0, 1]. Gray becomes
     three equal channels, the EXIF orientation is applied, and alpha is dropped without blending,
     as Pillow's `convert("RGB")` and deployed pipelines do (OpenCV itself multiplies 8-bit TIFF
-    colours by their alpha).
+    colors by their alpha).
 
     Raises PictureError for a file that is missing, empty, a folder, not to be opened, not a
     picture, or larger than MAX_PIXELS.
@@ -151,9 +151,9 @@ def _read_bytes(path: Path) -> Array:
 
 
 def _decode(data: Array, path: Path) -> Array:
-    """Decode to (H, W) grey or (H, W, 3) BGR in the file's own sample type."""
+    """Decode to (H, W) gray or (H, W, 3) BGR in the file's own sample type."""
     try:
-        # Not IMREAD_COLOR: it fails on grey float TIFF. Not IMREAD_UNCHANGED: it skips EXIF.
+        # Not IMREAD_COLOR: it fails on gray float TIFF. Not IMREAD_UNCHANGED: it skips EXIF.
         decoded = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
         if "CV_IO_MAX_IMAGE" in str(error) or error.code == cv2.Error.StsNoMem:
@@ -190,6 +190,6 @@ def _check_range(array: Array, top: float, name: str) -> None:
 
 
 def _to_rgb(decoded: Array) -> Array:
-    """(H, W) grey or (H, W, 3) BGR, uint8 or float32, as contiguous (H, W, 3) RGB."""
+    """(H, W) gray or (H, W, 3) BGR, uint8 or float32, as contiguous (H, W, 3) RGB."""
     order = cv2.COLOR_GRAY2RGB if decoded.ndim == 2 else cv2.COLOR_BGR2RGB
     return np.asarray(cv2.cvtColor(decoded, order))

@@ -20,8 +20,8 @@ from onnxplain.images.geometry import (
 from onnxplain.images.settings import parse_settings
 from onnxplain.tensors import Array, FloatArray
 
-# The weights of grey are those of ITU-R BT.601, as in OpenCV and Pillow.
-_GREY: Final = np.array([0.299, 0.587, 0.114], np.float32)
+# The weights of gray are those of ITU-R BT.601, as in OpenCV and Pillow.
+_GRAY: Final = np.array([0.299, 0.587, 0.114], np.float32)
 _CHANNELS: Final[Mapping[str, int]] = {"RGB": 3, "BGR": 3, "GRAY": 1}
 _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "layout": ("NCHW", "NHWC"),
@@ -39,7 +39,7 @@ class Preprocess:
         own size (after `resize` of the short side, if given).
     layout: "NCHW" or "NHWC".
     channels: "RGB", "BGR" or "GRAY"; also the order of `mean` and `std`.
-    fit: "stretch" to the size, centre "crop" of a resized picture, or "letterbox" (all of the
+    fit: "stretch" to the size, center "crop" of a resized picture, or "letterbox" (all of the
         picture, proportions kept, the rest filled with `pad`).
     resize: before the crop, the short side, or (height, width) to stretch to. None: the short
         side of `size`.
@@ -118,14 +118,14 @@ class Preprocess:
         height, width = picture.shape[:2]
         placement = self.place((height, width))
         pixels = resize_and_place(picture, placement, self.interpolation, self.pad)
-        tensor = self._normalise(np.moveaxis(pixels, -1, 0))
+        tensor = self._normalize(np.moveaxis(pixels, -1, 0))
         if self.layout == "NHWC":
             tensor = np.moveaxis(tensor, 0, -1)
         return np.ascontiguousarray(tensor[None]), placement
 
-    def colour(self, red: float, green: float, blue: float) -> Array:
-        """What one colour, in 0..255, becomes: (C,) of `dtype`, in the model's channel order."""
-        return self._normalise(np.array([red, green, blue], np.float32))
+    def color(self, red: float, green: float, blue: float) -> Array:
+        """What one color, in 0..255, becomes: (C,) of `dtype`, in the model's channel order."""
+        return self._normalize(np.array([red, green, blue], np.float32))
 
     def inverse(self, tensor: Array) -> FloatArray:
         """The picture that a tensor, with or without its batch axis of 1, shows.
@@ -153,7 +153,7 @@ class Preprocess:
         """
         return cls(**{"size": None, **parse_settings(settings)})
 
-    def _normalise(self, rgb: FloatArray) -> Array:
+    def _normalize(self, rgb: FloatArray) -> Array:
         """Planes (3, ...) of RGB in 0..255 to contiguous ones (C, ...) of `dtype`."""
         planes = self._from_rgb(rgb)
         values = np.multiply(planes, np.float32(self.scale), order="C")
@@ -167,9 +167,9 @@ class Preprocess:
     def _from_rgb(self, planes: FloatArray) -> FloatArray:
         """Planes of the model's channels from planes of red, green and blue."""
         if self.channels == "GRAY":
-            red, green, blue = (weight * plane for weight, plane in zip(_GREY, planes, strict=True))
-            grey: FloatArray = red + green + blue
-            return grey[None]
+            red, green, blue = (weight * plane for weight, plane in zip(_GRAY, planes, strict=True))
+            gray: FloatArray = red + green + blue
+            return gray[None]
         return planes[::-1] if self.channels == "BGR" else planes
 
     @staticmethod

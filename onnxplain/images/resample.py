@@ -29,7 +29,7 @@ wait for cores while the threads of an ONNX Runtime session still spin on them."
 
 @dataclass(frozen=True)
 class Block:
-    """Neighbouring output pixels `out` as one matrix `weights` times the pixels `source`."""
+    """Neighboring output pixels `out` as one matrix `weights` times the pixels `source`."""
 
     out: slice
     source: slice
@@ -38,7 +38,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Taps:
-    """Each output pixel as a weighted sum of neighbouring source pixels.
+    """Each output pixel as a weighted sum of neighboring source pixels.
 
     Output pixel i is the sum over k of weights[i, k] * source[first[i] + k].
     `first` is (n_out,) and does not decrease, `weights` is (n_out, taps) float32 with rows that
@@ -50,7 +50,7 @@ class Taps:
 
     @functools.cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """The same as matrices of neighbouring output pixels."""
+        """The same as matrices of neighboring output pixels."""
         taps = self.weights.shape[1]
         blocks, start = [], 0
         while start < len(self.first):
@@ -64,7 +64,7 @@ class Taps:
         return tuple(blocks)
 
     def part(self, out: slice) -> tuple[Taps, slice]:
-        """The taps of some neighbouring output pixels, and the source pixels that those read."""
+        """The taps of some neighboring output pixels, and the source pixels that those read."""
         first = self.first[out]
         low, stop = int(first[0]), int(first[-1]) + self.weights.shape[1]
         return Taps(first - low, self.weights[out]), slice(low, stop)
@@ -136,9 +136,9 @@ CUBIC = Kernel(_cubic, 2)
 LANCZOS3 = Kernel(_lanczos, 3)
 
 
-def linear(size: int, centres: Floats) -> Taps:
-    """Interpolate linearly between pixel centres; beyond the outermost ones their value holds."""
-    held = np.clip(centres, 0.5, size - 0.5)
+def linear(size: int, centers: Floats) -> Taps:
+    """Interpolate linearly between pixel centers; beyond the outermost ones their value holds."""
+    held = np.clip(centers, 0.5, size - 0.5)
     first = np.floor(held - 0.5)
     return _taps(size, first, first + 2, lambda source: 1 - np.abs(source - held[:, None]))
 
@@ -157,18 +157,18 @@ def area(size: int, edges: Floats) -> Taps:
 def antialiased(size: int, new_size: int, kernel: Kernel) -> Taps:
     """Resize `size` pixels to `new_size` as Pillow does: shrinking widens the kernel.
 
-    Only source pixels whose centre, rounded, lies within the kernel's reach count, and their
+    Only source pixels whose center, rounded, lies within the kernel's reach count, and their
     weights are scaled to sum to 1, so that at a border the missing part is left out.
     """
     step = size / new_size
     stretch = max(step, 1.0)
-    centres = (np.arange(new_size) + 0.5) * step
+    centers = (np.arange(new_size) + 0.5) * step
     reach = kernel.reach * stretch
 
     def weigh(source: Floats) -> Floats:
-        return kernel.shape(np.minimum(np.abs(source - centres[:, None]) / stretch, kernel.reach))
+        return kernel.shape(np.minimum(np.abs(source - centers[:, None]) / stretch, kernel.reach))
 
-    return _taps(size, np.trunc(centres - reach + 0.5), np.trunc(centres + reach + 0.5), weigh)
+    return _taps(size, np.trunc(centers - reach + 0.5), np.trunc(centers + reach + 0.5), weigh)
 
 
 def _multiply(weights: FloatArray, source: FloatArray, out: FloatArray) -> None:
@@ -180,7 +180,7 @@ def _multiply(weights: FloatArray, source: FloatArray, out: FloatArray) -> None:
 
 
 def _taps(size: int, first: Floats, stop: Floats, weigh: Callable[[Floats], Floats]) -> Taps:
-    """Weigh the centres of the pixels from `first` up to, not including, `stop`."""
+    """Weigh the centers of the pixels from `first` up to, not including, `stop`."""
     first, stop = np.maximum(first, 0), np.minimum(stop, size)
     taps = int((stop - first).max())
     start = np.minimum(first, size - taps)

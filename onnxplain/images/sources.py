@@ -18,7 +18,7 @@ from onnxplain.images.preprocess import Preprocess
 from onnxplain.images.settings import parse_settings
 from onnxplain.tensors import TensorSpec
 
-_NORMALISATION: Final = ("scale", "mean", "std")
+_NORMALIZATION: Final = ("scale", "mean", "std")
 _DEFAULT_SIDE: Final = 224
 _DEFAULT_CROP: Final = 0.875
 _IMAGENET: Final = {"scale": 1 / 255, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -168,36 +168,36 @@ def _rescaled(resize: int | Size | None, before: Size | None, after: Size | None
 
 def _guess(spec: TensorSpec, given: Mapping[str, Any]) -> Found:
     declared = PictureInput.of(spec, given.get("layout"))
-    grey = declared.channels == 1 or given.get("channels") == "GRAY"
+    gray = declared.channels == 1 or given.get("channels") == "GRAY"
     size = given.get("size", declared.size or (_DEFAULT_SIDE, _DEFAULT_SIDE))
-    framing, framing_words = _guess_framing(size, grey, given)
-    values, values_words = _guess_values(spec, grey, given)
+    framing, framing_words = _guess_framing(size, gray, given)
+    values, values_words = _guess_values(spec, gray, given)
     guessed = ", ".join(filter(None, [framing_words, values_words]))
     origin = f"guess: {guessed}" if guessed else "defaults"
     return Found({"interpolation": "antialias-bilinear", **framing, **values}, origin)
 
 
 def _guess_framing(
-    size: Size | None, grey: bool, given: Mapping[str, Any]
+    size: Size | None, gray: bool, given: Mapping[str, Any]
 ) -> tuple[dict[str, Any], str]:
     if given.get("fit", "crop") != "crop" or {"fit", "resize"} <= given.keys():
         return {}, ""
-    if grey or size is None or size[0] != size[1]:
+    if gray or size is None or size[0] != size[1]:
         stretched = {"fit": "stretch"}, "the whole picture stretched"
         return ({}, "") if "fit" in given else stretched
     resize = int(size[0] / _DEFAULT_CROP)
     framing = {"fit": "crop", "resize": resize}
-    return framing, f"the centre {size[0]} x {size[1]} of a short side of {resize}"
+    return framing, f"the center {size[0]} x {size[1]} of a short side of {resize}"
 
 
 def _guess_values(
-    spec: TensorSpec, grey: bool, given: Mapping[str, Any]
+    spec: TensorSpec, gray: bool, given: Mapping[str, Any]
 ) -> tuple[Mapping[str, Any], str]:
-    normalisation = [name for name in _NORMALISATION if name in given]
-    if normalisation:
+    normalization = [name for name in _NORMALIZATION if name in given]
+    if normalization:
         if "scale" not in given:
             raise PreprocessError(
-                f"Give a scale with {' and '.join(normalisation)}: 1 where they count in 0..255, "
+                f"Give a scale with {' and '.join(normalization)}: 1 where they count in 0..255, "
                 "0.00392157 where they count in 0..1."
             )
         return {}, ""
@@ -205,7 +205,7 @@ def _guess_values(
         return {"mean": 128}, "values of -128..127"
     if spec.dtype.kind in "iu":
         return {}, "values of 0..255"
-    if grey:
+    if gray:
         return {"scale": 1 / 255}, "values of 0..1"
     return _IMAGENET, "values of 0..1 with ImageNet's mean and standard deviation"
 

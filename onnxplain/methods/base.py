@@ -15,7 +15,7 @@ from onnxplain.errors import LayerError, OptionError
 from onnxplain.execution.baselines import BaselineSpec, Scene
 from onnxplain.execution.points import passes
 from onnxplain.execution.sampling import Original, Sampling
-from onnxplain.execution.subject import Anatomy, Subject
+from onnxplain.execution.subject import Structure, Subject
 from onnxplain.execution.wants import ClassWeights, Want
 from onnxplain.formulas.namespace import Namespace
 from onnxplain.methods.options import LayerName, Score, options_of
@@ -116,7 +116,7 @@ class Method(ABC):
         """Whether it costs less than `heat` to tell that it is not the same everywhere."""
         return False
 
-    def layers(self, anatomy: Anatomy) -> Sequence[Layer]:
+    def layers(self, structure: Structure) -> Sequence[Layer]:
         """The layers whose activations the method needs."""
         return ()
 
@@ -170,7 +170,7 @@ class SinglePassMethod(Method):
     runs_beside: ClassVar[int] = 1
     """Samples that run forward together: the sample, and others that it is compared with."""
 
-    def check_model(self, anatomy: Anatomy) -> None:
+    def check_model(self, structure: Structure) -> None:
         """Check that the method can explain the model, before it is run.
 
         Raises:
@@ -195,7 +195,7 @@ class SinglePassMethod(Method):
         """Diagnostics of one target's map, and sentences under "warnings"."""
         return {}
 
-    def facts(self, anatomy: Anatomy) -> dict[str, Any]:
+    def facts(self, structure: Structure) -> dict[str, Any]:
         """Diagnostics that hold for all maps of the model."""
         return {}
 
@@ -215,12 +215,12 @@ class SinglePassMethod(Method):
         return {}
 
     def collected(
-        self, computed: Computed, scores: FloatArray, layers: Sequence[Layer], anatomy: Anatomy
+        self, computed: Computed, scores: FloatArray, layers: Sequence[Layer], structure: Structure
     ) -> Maps:
         """The maps of one sample, with what is told of them; `scores` are (targets,)."""
         spent = self.spent(len(scores), computed.plain_runs)
         maps = [
-            Maps(values, self.facts(anatomy), self._each(values, report, scores))
+            Maps(values, self.facts(structure), self._each(values, report, scores))
             for values, report in zip(computed.values, computed.reports, strict=True)
         ]
         return self.joined(maps, layers, spent)
@@ -318,9 +318,9 @@ class LayerMethod(Method):
         """Unless the user named one."""
         return self.layer == "auto"
 
-    def layers(self, anatomy: Anatomy) -> Sequence[Layer]:
+    def layers(self, structure: Structure) -> Sequence[Layer]:
         """The layer that the user named, or the last one with a grid."""
-        return [one_layer(anatomy, self.layer, self.name)]
+        return [one_layer(structure, self.layer, self.name)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -338,14 +338,14 @@ class InputMethod(Method):
         return np.asarray(self.over_channels(values, axis=rest))
 
 
-def one_layer(anatomy: Anatomy, name: str, method: str) -> Layer:
+def one_layer(structure: Structure, name: str, method: str) -> Layer:
     """The layer of that name, for a method that looks at one.
 
     Raises:
         LayerError: there is no such layer, or several were named.
     """
     try:
-        return anatomy.layer(name)
+        return structure.layer(name)
     except LayerError:
         if name == "all" or "," in name:
             raise LayerError(

@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxplain.analysis.layers import Layer
 from onnxplain.errors import LayerError
-from onnxplain.execution.subject import Anatomy
+from onnxplain.execution.subject import Structure
 from onnxplain.execution.wants import Activation, ClassWeights, Want
 from onnxplain.formulas.namespace import Namespace
 from onnxplain.methods.base import LayerMethod, SinglePassMethod
@@ -35,14 +35,14 @@ class CAM(SinglePassMethod):
     cost: ClassVar[str] = "1"
     wants: ClassVar[Sequence[Want]] = (ClassWeights(), Activation())
 
-    def layers(self, anatomy: Anatomy) -> Sequence[Layer]:
+    def layers(self, structure: Structure) -> Sequence[Layer]:
         """The tensor that the global pool reads.
 
         Raises:
             LayerError: there is no such pool, or the weights do not fit the pooled channels.
         """
-        classifier = anatomy.classifier()
-        layer, weights = anatomy.layer(classifier.layer), classifier.weights
+        classifier = structure.classifier()
+        layer, weights = structure.layer(classifier.layer), classifier.weights
         if weights is not None and weights.shape[1] != layer.channels:
             raise LayerError(
                 f"CAM needs one weight for each channel, and here the linear layer reads "
@@ -55,9 +55,9 @@ class CAM(SinglePassMethod):
         """See the class."""
         return xp.weighted(w, a)
 
-    def facts(self, anatomy: Anatomy) -> dict[str, Any]:
+    def facts(self, structure: Structure) -> dict[str, Any]:
         """How the activation is pooled."""
-        return {"pooling": anatomy.classifier().pooling}
+        return {"pooling": structure.classifier().pooling}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ class RegressionActivationMap(CAM):
 class EigenCAM(LayerMapsMethod, SinglePassMethod):
     """Projection of the activation on its first principal direction: A · v₁, A = U Σ Vᵀ.
 
-    A is (rows · columns, channels), as it is, without centring. A singular vector has no sign of
+    A is (rows · columns, channels), as it is, without centering. A singular vector has no sign of
     its own: it is chosen so that the map's sum is positive. No class is asked for, so every target
     gets the same map.
 
@@ -130,13 +130,13 @@ class FeatureMaps(LayerMethod, SinglePassMethod):
 
     channel: Channel = None
 
-    def layers(self, anatomy: Anatomy) -> Sequence[Layer]:
+    def layers(self, structure: Structure) -> Sequence[Layer]:
         """The layer that the user named, or the last one with a grid.
 
         Raises:
             LayerError: there is no such layer, or it has no such channel.
         """
-        (layer,) = super().layers(anatomy)
+        (layer,) = super().layers(structure)
         check_channel(layer, self.channel)
         return [layer]
 

@@ -22,7 +22,7 @@ class DeepLIFT(InputGradientMethod, SinglePassMethod):
     """(x − x') ⊙ m, with multipliers m that follow the chain rule (Rescale rule).
 
     A nonlinearity's multiplier is Δy/Δx, between the sample x and the `baseline` x'; maxima,
-    products of activations, softmax and normalisations have rules that keep the sum as well. So the
+    products of activations, softmax and normalizations have rules that keep the sum as well. So the
     values add up to S(x) − S(x') but for rounding: `completeness_gap` says how well.
 
     Shrikumar, Greenside and Kundaje, "Learning Important Features Through Propagating Activation

@@ -41,9 +41,9 @@ _NO_MEAN = (
     "layercam, which weights every cell by its own gradient."
 )
 
-_CANCELLED = (
+_CANCELED = (
     "In every cell the products of activation and gradient cancel, as they do in front of a layer "
-    "normalisation, whose answer does not depend on the length of what it reads; use layercam or "
+    "normalization, whose answer does not depend on the length of what it reads; use layercam or "
     "gradcam."
 )
 
@@ -183,7 +183,7 @@ class HiResCAM(GradientCAM):
     """Σ_k g^k ⊙ A^k, signed.
 
     Where only pooling and one linear layer follow, the map's sum is the score, less the bias. A
-    cell whose products cancel to rounding is 0: before a layer normalisation all do, for its
+    cell whose products cancel to rounding is 0: before a layer normalization all do, for its
     answer does not depend on the length of what it reads. The default layer of a vision transformer
     comes after it.
 
@@ -202,7 +202,7 @@ class HiResCAM(GradientCAM):
     @property
     def nothing(self) -> str:
         """See `GradientCAM`."""
-        return _CANCELLED
+        return _CANCELED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,7 +224,7 @@ class LayerCAM(GradientCAM):
 
 @dataclass(frozen=True, kw_only=True)
 class EigenGradCAM(GradientCAM):
-    """Projection of g ⊙ A on its first principal direction, without centring.
+    """Projection of g ⊙ A on its first principal direction, without centering.
 
     A singular vector has no sign of its own: it is chosen so that the map agrees with hirescam, and
     what is positive speaks for the target. Where hirescam is 0 everywhere, the map's sum is made

@@ -35,7 +35,7 @@ class _Rectified(InputGradientMethod, SinglePassMethod):
 class GuidedBackprop(_Rectified):
     """The gradient with that of every rectifier replaced: g where g > 0 and the unit is active.
 
-    Rectifiers are Relu, ReLU6 (Clip from 0), LeakyRelu, PRelu and ThresholdedRelu, and quantisers
+    Rectifiers are Relu, ReLU6 (Clip from 0), LeakyRelu, PRelu and ThresholdedRelu, and quantizers
     that a Relu was merged into. The map shows edges more than it shows the class: it hardly changes
     with the target.
 

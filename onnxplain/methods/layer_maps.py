@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxplain.analysis.layers import Layer
 from onnxplain.errors import LayerError
-from onnxplain.execution.subject import Anatomy
+from onnxplain.execution.subject import Structure
 from onnxplain.images.geometry import upsample
 from onnxplain.methods.base import LayerMethod, Maps
 from onnxplain.methods.options import Fuse, Option
@@ -34,26 +34,26 @@ class LayerMapsMethod(LayerMethod):
         Fuse, Option("HOW", "Fuse the maps of several layers by their mean or max.")
     ] = "mean"
 
-    def layers(self, anatomy: Anatomy) -> Sequence[Layer]:
+    def layers(self, structure: Structure) -> Sequence[Layer]:
         """The layers that the user named.
 
         Raises:
             LayerError: there is no such layer, it has no grid, or "all" is one of several names.
         """
         if self.layer == ALL:
-            return anatomy.main_layers
+            return structure.main_layers
         names = [name.strip() for name in self.layer.split(",")]
         if len(names) == 1 or "" in names:
-            return [anatomy.layer(self.layer)]
+            return [structure.layer(self.layer)]
         try:  # a name may hold a comma
-            return [anatomy.layer(self.layer)]
+            return [structure.layer(self.layer)]
         except LayerError:
             if ALL in names:
                 raise LayerError(
                     f"The name {ALL!r} stands alone, and was given among others, {self.layer!r}: "
                     "name single layers, or all of them."
                 ) from None
-            return list({found.tensor: found for found in map(anatomy.layer, names)}.values())
+            return list({found.tensor: found for found in map(structure.layer, names)}.values())
 
     def joined(
         self, maps: Sequence[Maps], layers: Sequence[Layer], shared: Mapping[str, Any]

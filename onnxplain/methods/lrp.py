@@ -36,8 +36,8 @@ class LRP(InputGradientMethod, SinglePassMethod):
     epsilon_alpha2beta1_flat, epsilon_gamma_box (gamma, epsilon, and zᴮ at the input, between `low`
     and `high`). `epsilon` and `gamma` are the numbers in those rules.
 
-    Batch normalisation is merged into the layer before it. `relevance` is Σ values; biases, and
-    stabilisers, absorb the rest of the score, which `conservation_gap` tells.
+    Batch normalization is merged into the layer before it. `relevance` is Σ values; biases, and
+    stabilizers, absorb the rest of the score, which `conservation_gap` tells.
 
     Bach et al., "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise
     Relevance Propagation", PLOS ONE 2015; Montavon et al., "Layer-Wise Relevance Propagation: An
@@ -55,7 +55,7 @@ class LRP(InputGradientMethod, SinglePassMethod):
     ] = "epsilon_plus_flat"
     epsilon: Annotated[Number, Option("NUMBER", "Keeps LRP's denominators away from 0.")] = 1e-6
     gamma: Annotated[
-        Number, Option("NUMBER", "How much LRP's gamma rule favours the output's own sign.")
+        Number, Option("NUMBER", "How much LRP's gamma rule favors the output's own sign.")
     ] = 0.25
     low: Annotated[
         Absent, Option("WHAT", "Lower bound of the input, for LRP's box rule: as --baseline.")

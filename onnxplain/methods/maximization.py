@@ -1,4 +1,4 @@
-"""Activation maximisation."""
+"""Activation maximization."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from onnxplain.analysis.layers import Layer
 from onnxplain.errors import OptionError
 from onnxplain.execution.baselines import Scene
 from onnxplain.execution.points import Following
-from onnxplain.execution.subject import Anatomy, Subject
+from onnxplain.execution.subject import Structure, Subject
 from onnxplain.methods.base import AdaptiveMethod, InputMethod, Maps, one_layer
 from onnxplain.methods.cam import check_channel
-from onnxplain.methods.canvas import Adam, Canvas, View
+from onnxplain.methods.fourier_image import Adam, FourierImage, RandomTransform
 from onnxplain.methods.options import Channel, LayerName, Number, Option, Seed, Steps, Whole
 from onnxplain.tensors import Array, FloatArray
 
@@ -30,7 +30,7 @@ class ActivationMaximization(InputMethod, AdaptiveMethod):
     """A picture that a class, or a channel of a layer, answers to most: gradient ascent on it.
 
     With `channel` the mean of that channel of `layer` grows, else the score of the target. The
-    picture is given by its Fourier coefficients in colours that photographs have, between black and
+    picture is given by its Fourier coefficients in colors that photographs have, between black and
     white; each of `steps` of Adam, of size `rate`, sees it moved by up to `jitter` pixels and
     zoomed by up to 1 ± `zoom`, drawn from `numpy.random.default_rng(seed)`, as does a little noise
     at the start. It starts from the sample: without a picture, from gray. The values are the
@@ -67,7 +67,7 @@ class ActivationMaximization(InputMethod, AdaptiveMethod):
         """The channel, which is shown whatever the target is."""
         return None if self.channel is None else f"channel_{self.channel}"
 
-    def layers(self, anatomy: Anatomy) -> Sequence[Layer]:
+    def layers(self, structure: Structure) -> Sequence[Layer]:
         """The layer that the channel belongs to."""
         if self.channel is None:
             if self.layer != "auto":
@@ -76,7 +76,7 @@ class ActivationMaximization(InputMethod, AdaptiveMethod):
                     "or leave the layer out to show a class."
                 )
             return ()
-        layer = one_layer(anatomy, self.layer, self.name)
+        layer = one_layer(structure, self.layer, self.name)
         check_channel(layer, self.channel)
         return [layer]
 
@@ -86,7 +86,7 @@ class ActivationMaximization(InputMethod, AdaptiveMethod):
             raise OptionError(f"{self.name} takes steps >= 1, rate > 0, jitter >= 0 and seed >= 0.")
         if not 0 <= self.zoom < 1:
             raise OptionError(f"{self.name} takes 0 <= zoom < 1, and was given {self.zoom}.")
-        if scene.colours is None or scene.channels is None:
+        if scene.colors is None or scene.channels is None:
             raise OptionError(
                 f"{self.name} paints pictures, and this input of shape {scene.x.shape} is none: "
                 "use gradient."
@@ -109,7 +109,7 @@ class ActivationMaximization(InputMethod, AdaptiveMethod):
         )
 
     def _painted(self, scene: Scene, ascent: Ascent) -> tuple[FloatArray, float, float]:
-        """The picture as the model takes it, and what was maximised at the start and at the end."""
+        """The picture as the model takes it, and what was maximized at the start and at the end."""
         axes = tuple(axis - 1 for axis in scene.spatial)
 
         def planes(x: FloatArray) -> Array:
@@ -119,20 +119,22 @@ class ActivationMaximization(InputMethod, AdaptiveMethod):
             placed = np.moveaxis(picture, (1, 2), axes)[None]
             return np.ascontiguousarray(placed, np.float32)
 
-        canvas = Canvas(*map(planes, (scene.x, scene.baseline("black"), scene.baseline("white"))))
+        image = FourierImage(
+            *map(planes, (scene.x, scene.baseline("black"), scene.baseline("white")))
+        )
         random = np.random.default_rng(self.seed)
         size = (scene.places[0], scene.places[1])
-        view = View.plain(size)
-        found = ascent(Following(self.steps + 2, lambda _: sample(view.see(canvas.picture()))))
+        view = RandomTransform.plain(size)
+        found = ascent(Following(self.steps + 2, lambda _: sample(view.see(image.picture()))))
         before, _ = next(found)
-        shape = (*canvas.coefficients.shape, 2)
-        canvas.coefficients += (_NOISE * random.normal(size=shape)).view(np.complex128)[..., 0]
+        shape = (*image.coefficients.shape, 2)
+        image.coefficients += (_NOISE * random.normal(size=shape)).view(np.complex128)[..., 0]
         adam = Adam(self.rate)
         for _ in range(self.steps):
-            view = View.drawn(size, self.jitter, self.zoom, random)
+            view = RandomTransform.drawn(size, self.jitter, self.zoom, random)
             _, gradient = next(found)
             slopes = planes(gradient).astype(np.float64)
-            canvas.coefficients += adam.step(canvas.gradient(view.back(slopes)))
-        view = View.plain(size)
+            image.coefficients += adam.step(image.gradient(view.back(slopes)))
+        view = RandomTransform.plain(size)
         after, _ = next(found)
-        return sample(canvas.picture())[0], before, after
+        return sample(image.picture())[0], before, after

@@ -12,7 +12,7 @@ from onnxplain.analysis.layers import Layer
 from onnxplain.errors import LayerError, MapError
 from onnxplain.execution.points import LayerMasks
 from onnxplain.execution.sampling import Original, Sampling
-from onnxplain.execution.subject import Anatomy
+from onnxplain.execution.subject import Structure
 from onnxplain.execution.wants import SampleScores, SampleWeights, Want
 from onnxplain.formulas.namespace import Namespace, relu
 from onnxplain.methods.base import LayerMethod, SampledMethod, Sums
@@ -74,13 +74,13 @@ class CellMethod(LayerMethod, SampledMethod):
     axis: ClassVar[str]
     needs: ClassVar[str]
 
-    def layers(self, anatomy: Anatomy) -> Sequence[Layer]:
+    def layers(self, structure: Structure) -> Sequence[Layer]:
         """See `Method`.
 
         Raises:
             LayerError: there is no such layer, or one has not the axis.
         """
-        layers = super().layers(anatomy)
+        layers = super().layers(structure)
         for layer in layers:
             if self.axis not in layer.layout.axes:
                 raise LayerError(f"{self.name} needs a layer {self.needs.format(layer.tensor)}.")

@@ -31,7 +31,7 @@ class RISE(InputMethod, SampledMethod):
     A mask is a `grid` × `grid` picture of ones (with probability p = `keep`) and zeros, enlarged
     bilinearly to one cell more than the input, and cut out at a random offset. x' is the baseline.
     `numpy.random.default_rng(seed)` draws all grids, then all offsets of rows, then of columns.
-    A signal has masks of `grid` cells in a row; where the input has no axes along which neighbours
+    A signal has masks of `grid` cells in a row; where the input has no axes along which neighbors
     belong together, such as a row of features, each element is kept or not by itself.
     A score that no mask changes is its own expectation: the map is that score everywhere.
 

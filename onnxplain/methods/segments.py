@@ -26,7 +26,7 @@ class Segmentation:
     count: int
 
     @property
-    def doubt(self) -> str:
+    def warning(self) -> str:
         """What to mind about the segments; empty where it is nothing."""
         return "" if self.count > 1 else _ONE_SEGMENT
 
@@ -46,7 +46,7 @@ _ONE_SEGMENT = (
 def find_segments(method: str, scene: Scene, wanted: Segments) -> Segmentation:
     """Segments of a sample: the user's own, or about as many as `wanted`.
 
-    Those of a picture are superpixels; other inputs are cut into runs of neighbours, which are
+    Those of a picture are superpixels; other inputs are cut into runs of neighbors, which are
     single values where there are no more of them.
 
     Raises:
@@ -89,7 +89,7 @@ def needed(module: str, method: str) -> ModuleType:
 
 
 def _superpixels(method: str, scene: Scene, count: int) -> Array:
-    """SLIC superpixels (Achanta 2012), in the colours that the model sees."""
+    """SLIC superpixels (Achanta 2012), in the colors that the model sees."""
     segmentation = needed("skimage.segmentation", method)
     rows, columns = scene.spatial
     planes = np.moveaxis(scene.x[0], (rows - 1, columns - 1), (0, 1))

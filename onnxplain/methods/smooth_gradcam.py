@@ -11,7 +11,7 @@ import numpy as np
 from onnxplain.analysis.layers import Layer
 from onnxplain.errors import LayerError
 from onnxplain.execution.sampling import Original
-from onnxplain.execution.subject import Anatomy
+from onnxplain.execution.subject import Structure
 from onnxplain.execution.wants import Activation, LayerGradient, Want
 from onnxplain.formulas.namespace import Namespace, over_samples, relu
 from onnxplain.methods.base import Sums
@@ -49,13 +49,13 @@ class SmoothGradCAMPlusPlus(NoiseMethod, LayerMapsMethod):
         Cells, Option("CELLS", "The grid's cells that count: 2x3,2x4 (row x column).")
     ] = None
 
-    def layers(self, anatomy: Anatomy) -> Sequence[Layer]:
+    def layers(self, structure: Structure) -> Sequence[Layer]:
         """The layers that the user named.
 
         Raises:
             LayerError: one has no such channel or neuron.
         """
-        layers = super().layers(anatomy)
+        layers = super().layers(structure)
         for layer in layers:
             self._chosen(layer)
         return layers

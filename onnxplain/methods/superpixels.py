@@ -37,14 +37,14 @@ class SegmentMethod(InputMethod, AdaptiveMethod):
 
 @dataclass(frozen=True, kw_only=True)
 class LIME(SegmentMethod):
-    """The slopes w of the ridge regression that minimises Σ_z π(z) (S(z) − w·z − b)² + r‖w‖².
+    """The slopes w of the ridge regression that minimizes Σ_z π(z) (S(z) − w·z − b)² + r‖w‖².
 
     z says which segments are left on, the others show the baseline. The first z leaves all on; in
     the others `numpy.random.default_rng(seed)` keeps each with probability ½. π(z) =
     exp(−D²/2σ²), with D = 1 − cos(z, 1), the cosine distance to all on, and σ = `kernel_width`. r
     is `ridge`. `segments` is a number of SLIC superpixels, or an array (rows, columns) that says
     which segment each pixel of the model's input is in. An input that is no picture is cut into
-    runs of neighbours instead, single values where there are enough segments.
+    runs of neighbors instead, single values where there are enough segments.
 
     Ribeiro, Singh and Guestrin, "'Why Should I Trust You?': Explaining the Predictions of Any
     Classifier", KDD 2016.
@@ -87,15 +87,15 @@ class LIME(SegmentMethod):
         return Maps(
             subject.scene.broadcast_to_input(slopes[:, found.labels]),
             {**subject.spent, "segments": found.count},
-            each=[_fitted(r2, found.doubt) for r2 in explained],
+            each=[_fitted(r2, found.warning) for r2 in explained],
         )
 
 
-def _fitted(r2: float, doubt: str) -> dict[str, Any]:
-    """How well the linear model fits, with a warning where it does not, or the `doubt` there is."""
-    if r2 >= _FITS and not doubt:
+def _fitted(r2: float, warning: str) -> dict[str, Any]:
+    """How well the linear model fits, with the `warning` there is, or one where it fits badly."""
+    if r2 >= _FITS and not warning:
         return {"fit_r2": r2}
-    warning = doubt or (
+    warning = warning or (
         f"The linear model explains {max(r2, 0):.0%} of how the score changes, so that its slopes "
         "mean little: take more samples, fewer segments, or the logit as score."
     )
@@ -106,7 +106,7 @@ def _fitted(r2: float, doubt: str) -> dict[str, Any]:
 class KernelSHAP(SegmentMethod):
     """Shapley values φ of the segments: the weighted linear fit whose kernel makes them so.
 
-    Σ φ = S(x) − S(baseline), exactly. The fit minimises Σ_z π(z) (S(z) − S(baseline) − φ·z)² over
+    Σ φ = S(x) − S(baseline), exactly. The fit minimizes Σ_z π(z) (S(z) − S(baseline) − φ·z)² over
     sets z of segments that are left on, with π(z) = (M − 1) / (C(M, |z|) |z| (M − |z|)) for M
     segments. Where there are no more than `samples` sets besides the empty and the full one, all
     are taken, and φ is exact; else `numpy.random.default_rng(seed)` draws half as many with
@@ -157,7 +157,7 @@ class KernelSHAP(SegmentMethod):
                 "segments": found.count,
                 "exact": len(kept) == 2**found.count - 2,
             },
-        ).warned(found.doubt)
+        ).warned(found.warning)
 
 
 def coalitions(count: int, samples: int, seed: int) -> tuple[Array, Array]:

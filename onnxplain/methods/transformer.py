@@ -11,7 +11,7 @@ import numpy as np
 from onnxplain.errors import OptionError
 from onnxplain.execution.points import LayerMasks
 from onnxplain.execution.sampling import Original, Sampling
-from onnxplain.execution.subject import Anatomy
+from onnxplain.execution.subject import Structure
 from onnxplain.execution.wants import Attention, AttentionGradients, TokensRead, Want
 from onnxplain.formulas.namespace import Namespace, relu
 from onnxplain.methods.base import Passes, SinglePassMethod
@@ -28,22 +28,22 @@ class AttentionMethod(SinglePassMethod):
 
     needs_sizes: ClassVar[bool] = True
 
-    def check_model(self, anatomy: Anatomy) -> None:
+    def check_model(self, structure: Structure) -> None:
         """See `SinglePassMethod`.
 
         Raises:
             LayerError: the model is no transformer that attends to all tokens of one grid.
             OptionError: it has not so many blocks as the method is to count.
         """
-        self.counted(anatomy)
+        self.counted(structure)
 
-    def counted(self, anatomy: Anatomy) -> int:
+    def counted(self, structure: Structure) -> int:
         """How many blocks count, from the last one backwards."""
-        return anatomy.blocks()
+        return structure.blocks()
 
-    def facts(self, anatomy: Anatomy) -> dict[str, Any]:
+    def facts(self, structure: Structure) -> dict[str, Any]:
         """How many blocks count."""
-        return {"blocks": self.counted(anatomy)}
+        return {"blocks": self.counted(structure)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class LeGrad(AttentionMethod):
 
     s_l is the score that block l would have if it were the last one: the model's own head on the
     mean of the tokens after the block. A_l is the block's attention. `blocks` is how many count,
-    from the last one backwards; all by default. The head of a quantised model rounds nothing here,
+    from the last one backwards; all by default. The head of a quantized model rounds nothing here,
     for its ranges were measured after the last block.
 
     Bousselham et al., "LeGrad: An Explainability Method for Vision Transformers via Feature
@@ -102,9 +102,9 @@ class LeGrad(AttentionMethod):
         WholeOrNone, Option("COUNT", "Blocks of a transformer that count, the last ones.")
     ] = None
 
-    def counted(self, anatomy: Anatomy) -> int:
+    def counted(self, structure: Structure) -> int:
         """See `AttentionMethod`."""
-        depth = anatomy.blocks()
+        depth = structure.blocks()
         used = depth if self.blocks is None else self.blocks
         if not 1 <= used <= depth:
             raise OptionError(f"legrad takes blocks from 1 to {depth}, and was given {used}.")
@@ -121,7 +121,7 @@ class LeGrad(AttentionMethod):
 class ViTReciproCAM(CellMethod):
     """The score when only one patch token of the layer is kept, with the class token.
 
-    The other patch tokens are zero. With `neighbours` the eight around the kept one are too, all
+    The other patch tokens are zero. With `neighbors` the eight around the kept one are too, all
     weighted by the Gaussian [1, 2, 1]ᵀ[1, 2, 1] / 16.
 
     Byun and Lee, "ViT-ReciproCAM: Gradient and Attention-Free Visual Explanations for Vision
@@ -138,23 +138,23 @@ class ViTReciproCAM(CellMethod):
     )
 
     score: Score = "probability"
-    neighbours: Annotated[
+    neighbors: Annotated[
         Switch, Option("", "Keep the tokens around a token too, in vit_reciprocam.")
     ] = True
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
         """The layer with the tokens around one place kept."""
         layer, _ = original.at_layer
-        cells = np.kron(*(_near(size, self.neighbours) for size in layer.grid))
+        cells = np.kron(*(_near(size, self.neighbors) for size in layer.grid))
         kept = np.concatenate([np.ones((len(cells), layer.layout.prefix)), cells], axis=1)
         mask = Along(layer.layout.axes.index("T"))
         made = LayerMasks(mask, {"along": kept.astype(np.float32)}, layer)
         return [Sampling(made, one_of_each(np.arange(len(cells)), len(cells)))]
 
 
-def _near(size: int, neighbours: bool) -> FloatArray:
+def _near(size: int, neighbors: bool) -> FloatArray:
     """Weights of the places around each of `size` places in a row, (size, size)."""
-    if not neighbours:
+    if not neighbors:
         return np.eye(size, dtype=np.float32)
     distance = np.abs(np.subtract.outer(np.arange(size), np.arange(size)))
     weights: FloatArray = np.maximum(0, 2 - distance).astype(np.float32) / 4

@@ -1,4 +1,4 @@
-"""Whether a map depends on what the model has learnt.
+"""Whether a map depends on what the model has learned.
 
 Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018: weights are made random layer after
 layer, from the score down. A map that stays the same shows edges of the picture, not the model.

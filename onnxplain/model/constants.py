@@ -17,7 +17,7 @@ from onnxplain.tensors import Array
 def constant_value(model: Model, tensor: str) -> Array | None:
     """The value of a tensor that depends on no input; None if it does depend on one.
 
-    Transposed, cast, dequantised or otherwise derived weights are computed node by node.
+    Transposed, cast, dequantized or otherwise derived weights are computed node by node.
     """
     graph_index = model.index
     if tensor in graph_index.constants:

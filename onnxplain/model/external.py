@@ -22,7 +22,7 @@ from onnxplain.errors import ModelError
 from onnxplain.model.graph_index import all_graphs
 
 PROTOBUF_LIMIT = 2**31 - 2**24
-"""Bytes of weights above which a ModelProto cannot be serialised (2 GiB, less room for nodes)."""
+"""Bytes of weights above which a ModelProto cannot be serialized (2 GiB, less room for nodes)."""
 
 
 def weights(proto: ModelProto) -> Iterator[TensorProto]:

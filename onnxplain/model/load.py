@@ -27,7 +27,7 @@ _OTHER_FORMATS = (
 
 
 def load(source: ModelSource) -> Model:
-    """Read and normalise a model; weights kept as external data stay on disk.
+    """Read and normalize a model; weights kept as external data stay on disk.
 
     Raises:
         ModelError: not an ONNX file, a truncated one, one without a graph, or one whose external
@@ -75,7 +75,7 @@ def _finish(proto: ModelProto, path: Path | None, sha256: str) -> Model:
 
 
 def _hash_proto(proto: ModelProto) -> str:
-    """Hash of the graph and of each weight in turn: a model above 2 GB cannot be serialised."""
+    """Hash of the graph and of each weight in turn: a model above 2 GB cannot be serialized."""
     digest = hashlib.sha256()
     graph = proto.graph
     for part in (*proto.opset_import, *proto.functions, *graph.input, *graph.output, *graph.node):

@@ -1,4 +1,4 @@
-"""A loaded model: the normalised graph and what is known about the file it came from."""
+"""A loaded model: the normalized graph and what is known about the file it came from."""
 
 from __future__ import annotations
 

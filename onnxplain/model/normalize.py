@@ -58,29 +58,29 @@ def _constant_tensor(node: NodeProto) -> TensorProto | None:
 
 
 def _gives_its_sum(node: NodeProto) -> bool:
-    """Whether a node is a fused sum and normalisation of which the sum is read too."""
+    """Whether a node is a fused sum and normalization of which the sum is read too."""
     return key_of(node) == (MICROSOFT, "SkipLayerNormalization") and any(node.output[3:])
 
 
 def _parted(node: NodeProto) -> list[NodeProto]:
-    """A fused sum and normalisation as two or three nodes.
+    """A fused sum and normalization as two or three nodes.
 
     The sum is what all of a transformer's way leads through; fused, no tensor is. Up to rounding
     the answers stay the same.
     """
     x, skip, gamma, beta, bias = [*node.input, "", ""][:5]
-    *normalised, total = node.output
+    *normalized, total = node.output
     first = f"{total}/without_bias" if bias else total
     parts = [helper.make_node("Add", [x, skip], [first], first)]
     if bias:
         parts.append(helper.make_node("Add", [first, bias], [total], total))
-    while normalised and not normalised[-1]:
-        normalised.pop()
-    if normalised:
+    while normalized and not normalized[-1]:
+        normalized.pop()
+    if normalized:
         scale = [total, gamma, beta] if beta else [total, gamma]
         epsilon = attributes(node).get("epsilon", 1e-12)
         parts.append(
-            helper.make_node("LayerNormalization", scale, normalised, node.name, epsilon=epsilon)
+            helper.make_node("LayerNormalization", scale, normalized, node.name, epsilon=epsilon)
         )
     return parts
 

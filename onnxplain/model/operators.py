@@ -2,7 +2,7 @@
 
 Names are those of ONNX and of ONNX Runtime's own domain, where an operator that has the name of a
 standard one does the same. Groups hold standard operators, and others that are no form of one: ask
-`standard_form` first where quantised and fused forms count as well.
+`standard_form` first where quantized and fused forms count as well.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ LINEAR = AVERAGE_POOLS | _ops(
 SOFTMAXES = _ops("Softmax LogSoftmax")
 
 LAYER_NORMALIZATIONS = _ops("LayerNormalization RMSNormalization SimplifiedLayerNormalization")
-"""Input 0 normalised over its last axes."""
+"""Input 0 normalized over its last axes."""
 
 SKIP_NORMALIZATIONS = _ops("SkipLayerNormalization SkipSimplifiedLayerNormalization")
 """The same of the sum of inputs 0 and 1."""
@@ -118,7 +118,7 @@ SKIP_NORMALIZATIONS = _ops("SkipLayerNormalization SkipSimplifiedLayerNormalizat
 NORMALIZES_LAST = LAYER_NORMALIZATIONS | SKIP_NORMALIZATIONS
 
 CHANNEL_NORMALIZATIONS = _ops("BatchNormalization GroupNormalization InstanceNormalization LRN")
-"""Input 0 normalised, with its channels on axis 1 and places after it."""
+"""Input 0 normalized, with its channels on axis 1 and places after it."""
 
 RECURRENT = _ops("GRU LSTM RNN")
 
@@ -134,7 +134,7 @@ RANDOM = _ops("Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform
 
 
 class Form(NamedTuple):
-    """A quantised or fused operator: the standard operator it computes, and its data inputs.
+    """A quantized or fused operator: the standard operator it computes, and its data inputs.
 
     `data` picks them out of all inputs, in the order in which the standard operator reads them.
     """

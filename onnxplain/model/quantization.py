@@ -1,4 +1,4 @@
-"""What the integers of a quantised model stand for."""
+"""What the integers of a quantized model stand for."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def rounds(proto: ModelProto) -> bool:
 def operand(node: NodeProto, tensor: str) -> tuple[str, str] | None:
     """Names of the scale and the zero point ("" for none) with which a node reads a tensor.
 
-    Operators on quantised tensors read each of them in three: integers, scale, zero point.
+    Operators on quantized tensors read each of them in three: integers, scale, zero point.
     """
     if not reads_in_threes(node.op_type) or tensor not in node.input:
         return None
@@ -50,7 +50,7 @@ def dequantized(
 ) -> FloatArray:
     """What integers stand for; scale and zero point hold for all, by index of an axis, or by block.
 
-    A block is a number of neighbours along the axis.
+    A block is a number of neighbors along the axis.
     """
     zero = np.zeros(1, np.float32) if zero is None else zero
 
@@ -87,4 +87,4 @@ class DequantizeLinear(OpRun):
 MicrosoftDequantizeLinear = type(
     "DequantizeLinear", (DequantizeLinear,), {"op_domain": "com.microsoft"}
 )
-"""The same, as ONNX Runtime's quantiser writes it for 4 and 16 bits."""
+"""The same, as ONNX Runtime's quantizer writes it for 4 and 16 bits."""

@@ -1,6 +1,7 @@
 """What is being explained: one number per sample, read off the model's answer."""
 
-from onnxplain.targets.kinds import (
+from onnxplain.targets.parse import Answered, ClassNames, TargetSpec, as_list, resolve
+from onnxplain.targets.types import (
     Class,
     Element,
     Mask,
@@ -9,13 +10,12 @@ from onnxplain.targets.kinds import (
     Similarity,
     Target,
 )
-from onnxplain.targets.specs import Answered, LabelBook, TargetSpec, as_list, resolve
 
 __all__ = [
     "Answered",
     "Class",
+    "ClassNames",
     "Element",
-    "LabelBook",
     "Mask",
     "NoClass",
     "Region",

@@ -21,7 +21,7 @@ def with_block_scores(model: Model, blocks: Transformer, score: str, batch: int 
     """The model with the score that each block would have if it were the last one.
 
     What comes after the last block reads the mean of a block's tokens, in the place of each of
-    them, and rounds nothing: where it is quantised, its ranges were measured for the last block's
+    them, and rounds nothing: where it is quantized, its ranges were measured for the last block's
     tokens, and would cut off those of others, and their gradients. The results are joined along the
     first axis as `BLOCK_SCORES`. Each block but the first reads the state before it from an input
     of that name and of `batch` samples, so that its score depends on no attention but its own;
@@ -80,7 +80,7 @@ def _pooled(prefix: str, source: str, result: str) -> list[NodeProto]:
 
 
 def _unrounded(graph_index: GraphIndex, index: int) -> NodeProto:
-    """A node, without the rounding and the limits of a quantisation that is undone at once."""
+    """A node, without the rounding and the limits of a quantization that is undone at once."""
     node = graph_index.nodes[index]
     maker = graph_index.producer(node.input[0]) if node.op_type == "DequantizeLinear" else node
     if maker is None or maker.op_type != "QuantizeLinear":

@@ -35,7 +35,7 @@ def extract(
     read are left out. The nodes of `before` come first; its outputs are read by their names.
 
     Weights are copied as they are, references to external data included, and so are metadata,
-    documentation and quantisation annotations. Declared types and shapes of inner tensors and
+    documentation and quantization annotations. Declared types and shapes of inner tensors and
     outputs are not: a stale one makes ONNX Runtime refuse the model.
 
     Raises:

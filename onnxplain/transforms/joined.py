@@ -41,7 +41,7 @@ def _row(g: Builder, model: Model, tensor: str) -> gs.Tensor:
             f"The target reads {tensor!r}, and the model has no such output or inner tensor{close}."
         )
     real = g.Cast(gs.Variable(tensor), to=TensorProto.FLOAT)
-    quantised = quantization(model, tensor)
-    if quantised is not None:
-        real = g.Mul(g.Sub(real, np.float32(quantised.zero)), np.float32(quantised.scale))
+    quantized = quantization(model, tensor)
+    if quantized is not None:
+        real = g.Mul(g.Sub(real, np.float32(quantized.zero)), np.float32(quantized.scale))
     return g.Flatten(real, axis=1)

@@ -71,7 +71,7 @@ class Erase(Keep):
 class Upsampled:
     """A small map enlarged bilinearly over `axes` (rows, columns), then scaled to [0, 1].
 
-    Fed `grid`, (B, rows, columns), no map of which may be constant. Half-pixel centres, edges
+    Fed `grid`, (B, rows, columns), no map of which may be constant. Half-pixel centers, edges
     clamped.
     """
 
@@ -192,12 +192,12 @@ def masked(
 
 
 def _within(g: Builder, axis: int, shape: Shape) -> gs.Tensor:
-    """Whether the centres of the pixels lie between two ends along an axis."""
+    """Whether the centers of the pixels lie between two ends along an axis."""
     ones = (1,) * (len(shape) - 1)
     start, stop = (g.input(f"{end}_{axis}", ("batch", *ones)) for end in ("start", "stop"))
-    centres = np.arange(shape[axis], dtype=np.float32) + 0.5
-    centres = centres.reshape([-1 if i == axis else 1 for i in range(len(shape))])
-    return g.And(g.Greater(centres, start), g.Less(centres, stop))
+    centers = np.arange(shape[axis], dtype=np.float32) + 0.5
+    centers = centers.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    return g.And(g.Greater(centers, start), g.Less(centers, stop))
 
 
 def _peak(g: Builder, maps: gs.Tensor) -> gs.Tensor:

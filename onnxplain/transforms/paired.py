@@ -11,15 +11,15 @@ from onnxplain.transforms.builder import PREFIX
 from onnxplain.transforms.extract import renamed
 
 
-def twin_name(twin: str, tensor: str) -> str:
+def paired_name(twin: str, tensor: str) -> str:
     """What a tensor is called for the second sample `twin`."""
     return f"{PREFIX}{twin}/{tensor}"
 
 
-def with_twin(model: Model, twin: str, source: str) -> Model:
+def with_paired(model: Model, twin: str, source: str) -> Model:
     """The model with its nodes after the input `source` a second time, for another sample.
 
-    `twin_name(twin, source)` becomes an input of the same type; weights, and what else does not
+    `paired_name(twin, source)` becomes an input of the same type; weights, and what else does not
     depend on the values of `source`, are shared. Bodies of If, Loop and Scan still read the first
     sample.
     """
@@ -29,8 +29,8 @@ def with_twin(model: Model, twin: str, source: str) -> Model:
         if node.op_type not in SIZE_READERS and not varying.isdisjoint(node.input):
             nodes.append(node)
             varying.update(filter(None, node.output))
-    names = {name: twin_name(twin, name) for name in varying}
-    proto.graph.node.extend(renamed(node, names, twin_name(twin, "")) for node in nodes)
+    names = {name: paired_name(twin, name) for name in varying}
+    proto.graph.node.extend(renamed(node, names, paired_name(twin, "")) for node in nodes)
     (declared,) = (value for value in model.proto.graph.input if value.name == source)
     added = proto.graph.input.add()
     added.CopyFrom(declared)

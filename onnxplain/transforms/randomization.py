@@ -1,4 +1,4 @@
-"""Models with the weights of some layers shuffled, so that what they had learnt is gone."""
+"""Models with the weights of some layers shuffled, so that what they had learned is gone."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def weighted_layers(model: Model, source: str, score: str) -> list[Weighted]:
     """Layers with weights of two or more axes between `source` and `score`, the score's first."""
     graph_index = model.index
     kinds = {t.name for t in model.proto.graph.initializer if _is_weight(t)}
-    # A weight may be dequantised or transposed before it is used.
+    # A weight may be dequantized or transposed before it is used.
     between = graph_index.descendants([source]) & graph_index.ancestors([score])
     layers = []
     taken: set[str] = set()

@@ -48,7 +48,7 @@ CONSTANTS = {
 
 POOL = "p = GlobalAveragePool(r)  f = Flatten(p)"
 GEMM = "y = Gemm<transB=1>({}, ROWS, BIAS)"
-QUANTISE = (
+QUANTIZE = (
     "a = QuantizeLinear(r, STEP, MIDDLE)"
     "p = com.microsoft.QLinearGlobalAveragePool(a, STEP, MIDDLE, STEP, MIDDLE)  f = Flatten(p)"
 )
@@ -93,22 +93,22 @@ LINEAR = {
     "softmax behind": (POOL + "z = Gemm<transB=1>(f, ROWS, BIAS)  y = Softmax<axis=1>(z)", 13),
     "global max": ("p = GlobalMaxPool(r)  f = Flatten(p)" + GEMM.format("f"), 13),
     "max, axes an attribute": ("p = ReduceMax<axes=[2,3], keepdims=0>(r)" + GEMM.format("p"), 13),
-    "dequantised weights": (
+    "dequantized weights": (
         POOL + "w = DequantizeLinear<axis=0>(INTS, SCALES)  y = Gemm<transB=1>(f, w, BIAS)",
         13,
     ),
-    "dequantised, then transposed": (
+    "dequantized, then transposed": (
         POOL + "w = DequantizeLinear(TWOBITS, ONE, THREE)  v = Transpose<perm=[1,0]>(w)"
         "y = MatMul(f, v)",
         19,
     ),
     "QGemm": (
-        QUANTISE + "q = com.microsoft.QGemm<transB=1>(f, STEP, MIDDLE, INTS, ONE, ZERO, , STEP,"
+        QUANTIZE + "q = com.microsoft.QGemm<transB=1>(f, STEP, MIDDLE, INTS, ONE, ZERO, , STEP,"
         " MIDDLE)  y = DequantizeLinear(q, STEP, MIDDLE)",
         13,
     ),
     "QLinearMatMul": (
-        QUANTISE + "q = QLinearMatMul(f, STEP, MIDDLE, INTCOLUMNS, ONE, ZERO, STEP, MIDDLE)"
+        QUANTIZE + "q = QLinearMatMul(f, STEP, MIDDLE, INTCOLUMNS, ONE, ZERO, STEP, MIDDLE)"
         "y = DequantizeLinear(q, STEP, MIDDLE)",
         13,
     ),
@@ -153,7 +153,7 @@ REFUSED = {
                                  "y = Flatten(c)", "Conv 'c'"),
     "a sum of two": (POOL + "z = Gemm<transB=1>(f, ROWS)  v = Gemm<transB=1>(f, HALF)"
                      "y = Add(z, v)", "Add 'y'"),
-    "a quantised sum": (POOL + "q = QuantizeLinear(f, STEP, MIDDLE)  v = com.microsoft.QLinearAdd("
+    "a quantized sum": (POOL + "q = QuantizeLinear(f, STEP, MIDDLE)  v = com.microsoft.QLinearAdd("
                         "q, STEP, MIDDLE, q, STEP, MIDDLE, STEP, MIDDLE)"
                         "y = DequantizeLinear(v, STEP, MIDDLE)", "QLinearAdd 'v'"),
     "a pool of parts": ("p = AveragePool<kernel_shape=[4,3], strides=[4,3]>(r)  f = Flatten(p)"

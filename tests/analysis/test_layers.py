@@ -68,7 +68,7 @@ ATTENTION = (
 )
 MLP = "{o}h = MatMul({i}, SQUARE)  {o}g = Relu({o}h)  {o} = Add({i}, {o}g)"
 BLOCK = ATTENTION.format(i="t0", o="t1") + MLP.format(i="t1", o="t2")
-# Two heads with two channels each, one of them by way of rows, as exports of batch normalisations.
+# Two heads with two channels each, one of them by way of rows, as exports of batch normalizations.
 HEADS = (
     "qr = Reshape(i, FEWROWS)  qh = Reshape(qr, FEWHEADS)  qt = Transpose<perm=[0,2,1,3]>(qh)"
     "kh = Reshape(n, ALLHEADS)  kt = Transpose<perm=[0,2,3,1]>(kh)  w = MatMul(qt, kt)"
@@ -221,30 +221,30 @@ def test_auto(name: str) -> None:
 
 
 CLASS_TOKEN = "l = Gather<axis=1>({}, INDEX)  y = MatMul(l, CLASSES)"
-READS_NORMALISED = (
+READS_NORMALIZED = (
     "k = Transpose<perm=[0,2,1]>(z)  w = MatMul(z, k)  s = Softmax<axis=-1>(w)  v = MatMul(s, z)"
     "t1 = Add(t0, v)"
 )
 JOINED = "t = Concat<axis=1>(TOKEN, n)  "
 NORM = EXTRA + "  z = LayerNormalization(t0, GAIN, SHIFT)"
-NORMALISED = {
-    "one operator": NORM + READS_NORMALISED + CLASS_TOKEN.format("t1"),
+NORMALIZED = {
+    "one operator": NORM + READS_NORMALIZED + CLASS_TOKEN.format("t1"),
     "written out": EXTRA + "  m = ReduceMean<axes=[-1]>(t0)  c = Sub(t0, m)  p = Pow(c, SQUARED)"
     "d = ReduceMean<axes=[-1]>(p)  e = Add(d, TINY)  g = Sqrt(e)  h = Div(c, g)  i = Mul(h, GAIN)"
-    "z = Add(i, SHIFT)" + READS_NORMALISED + CLASS_TOKEN.format("t1"),
+    "z = Add(i, SHIFT)" + READS_NORMALIZED + CLASS_TOKEN.format("t1"),
     "fused with the sum": JOINED + "z, o1, o2, t0 = com.microsoft.SkipLayerNormalization"
-    "(t, PLACES, GAIN, SHIFT)" + READS_NORMALISED + CLASS_TOKEN.format("t1"),
+    "(t, PLACES, GAIN, SHIFT)" + READS_NORMALIZED + CLASS_TOKEN.format("t1"),
     # What the layers of each token read beside the attention never reaches the class token.
-    "layers beside the attention": NORM + READS_NORMALISED + ""
+    "layers beside the attention": NORM + READS_NORMALIZED + ""
     "u = LayerNormalization(t0, SHIFT, GAIN)  h = MatMul(u, SQUARE)  t2 = Add(t1, h)"
     "" + CLASS_TOKEN.format("t2"),
 }
 
 
-@pytest.mark.parametrize("name", NORMALISED)
+@pytest.mark.parametrize("name", NORMALIZED)
 def test_auto_is_what_the_last_attention_reads(name: str) -> None:
-    """Not the sum in front of its normalisation, which says nothing about how long a token is."""
-    proto = build(TOKENS + NORMALISED[name])
+    """Not the sum in front of its normalization, which says nothing about how long a token is."""
+    proto = build(TOKENS + NORMALIZED[name])
     layer = auto_layer(load(proto), layers_of(proto))
     assert (layer.tensor, layer.layout.axes, layer.grid, layer.layout.prefix) == (
         ("z", "NTC", (4, 4), 1)

@@ -62,12 +62,12 @@ CASES = {
     "stretched": "p = Gather<axis=1>(x, first)  u = Unsqueeze(p, one)  b = Expand(u, wide)"
     "y = Mul(b, grid)",
     "chosen": "z = Mul(grid, grid)  y = Where(yes, x, z)",
-    "quantised and back": "q = QuantizeLinear(x, step, middle)"
+    "quantized and back": "q = QuantizeLinear(x, step, middle)"
     "d = DequantizeLinear(q, step, middle)" + PICK.format("d"),
     "a product of integers": "q = QuantizeLinear(x, step, middle)"
     "p = QLinearMatMul(q, step, middle, small, step, middle, step, middle)"
     "d = DequantizeLinear(p, step, middle)" + PICK.format("d"),
-    "a fused sum and normalisation": "s = com.microsoft.SkipLayerNormalization(x, grid, four)"
+    "a fused sum and normalization": "s = com.microsoft.SkipLayerNormalization(x, grid, four)"
     "" + PICK.format("s"),
     "the second term of a fused sum": "s = com.microsoft.SkipLayerNormalization(grid, x, four)"
     "" + PICK.format("s"),
@@ -117,7 +117,7 @@ def test_an_old_softmax_runs_over_all_axes_from_one_on(axis: str, opset: int) ->
     np.testing.assert_array_equal(found, changes(proto))
 
 
-def test_the_step_of_a_dynamic_quantisation_is_no_way_through() -> None:
+def test_the_step_of_a_dynamic_quantization_is_no_way_through() -> None:
     """Every element has a say in it, and a score is not made of that."""
     proto = build(
         "q, s, z = DynamicQuantizeLinear(x)  d = DequantizeLinear(q, s, z)" + PICK.format("d")

@@ -18,7 +18,7 @@ from onnxplain.model.load import load
 from onnxplain.transforms.extract import with_outputs
 
 LOGITS = np.array([[1.5, -0.5, 0.25], [-2, 0, 3]], np.float32)
-QUANTISED = {
+QUANTIZED = {
     "scale": np.array(0.025, np.float32),
     "zero": np.array(110, np.uint8),
     "out_scale": np.array(1 / 256, np.float32),
@@ -33,7 +33,7 @@ SHAPES = {
     "last": np.array([-1]),
 }
 NINE, THIRTEEN = [9, 11, 12, 13, 17], [13, 17]
-QUANTISE = "q = QuantizeLinear(z, scale, zero)"
+QUANTIZE = "q = QuantizeLinear(z, scale, zero)"
 BACK = "(q, scale, zero, out_scale, out_zero)  y = DequantizeLinear(a, out_scale, out_zero)"
 
 # name: (nodes from the logits `z` to `y`; the tensor of logits; the activation; opsets)
@@ -87,7 +87,7 @@ ENDINGS = {
         "sigmoid",
         THIRTEEN,
     ),
-    "quantised and back": (
+    "quantized and back": (
         "b = Softmax(z)  a = QuantizeLinear(b, out_scale, out_zero)"
         "y = DequantizeLinear(a, out_scale, out_zero)",
         "z",
@@ -95,13 +95,13 @@ ENDINGS = {
         THIRTEEN,
     ),
     "QLinearSoftmax": (
-        QUANTISE + "a = com.microsoft.QLinearSoftmax<axis = -1, opset = 13>" + BACK,
+        QUANTIZE + "a = com.microsoft.QLinearSoftmax<axis = -1, opset = 13>" + BACK,
         "q",
         "softmax",
         THIRTEEN,
     ),
     "QLinearSigmoid": (
-        QUANTISE + "a = com.microsoft.QLinearSigmoid" + BACK,
+        QUANTIZE + "a = com.microsoft.QLinearSigmoid" + BACK,
         "q",
         "sigmoid",
         THIRTEEN,
@@ -127,7 +127,7 @@ def test_logits_and_probabilities(name: str, opset: int) -> None:
 
 def ending(nodes: str, opset: int = 17, outputs: str = "float y") -> ModelProto:
     read = set(re.findall(r"\w+", nodes))
-    constants = {k: v for k, v in (QUANTISED | SHAPES).items() if k in read}
+    constants = {k: v for k, v in (QUANTIZED | SHAPES).items() if k in read}
     return tiny(
         "z = Neg(x)" + nodes,
         "float[N,3] x",

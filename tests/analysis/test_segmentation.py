@@ -19,7 +19,7 @@ WEIGHTS = {
     "DEEPEST": noise(3, 4, 1, 1),
     "ORDER": np.array([2, 0, 1]),
     "WIDE": noise(2, 8, 1, 1),
-    "LEARNT": noise(2, 2, 2, 2),
+    "LEARNED": noise(2, 2, 2, 2),
     "WHOLE": np.full((2, 2, 2, 2), 3, np.int8),
     "STEP": np.array(0.1, np.float32),
     "FOUR": noise(4, 4, 2, 2),
@@ -41,12 +41,12 @@ AUTO = {
         f"{BACKBONE} e = Conv<{PAD}>(d, DEEP) f = Relu(e) s = Conv(f, CLASSES) {ENLARGED}", "f"),
     "before a classifier of enlarged features": (
         f'{BACKBONE} u = Resize<mode="linear">(d, NONE, FOURFOLD) y = Conv(u, CLASSES)', "d"),
-    "a learnt enlargement of the scores": (
-        f"{BACKBONE} s = Conv(d, CLASSES) t = ConvTranspose<strides=[2,2]>(s, LEARNT) "
-        "y = ConvTranspose<strides=[2,2]>(t, LEARNT)", "d"),
-    "a learnt enlargement with quantised weights": (
-        f"{BACKBONE} s = Conv(d, CLASSES) LEARNT = DequantizeLinear(WHOLE, STEP) "
-        "y = ConvTranspose<strides=[2,2]>(s, LEARNT)", "d"),
+    "a learned enlargement of the scores": (
+        f"{BACKBONE} s = Conv(d, CLASSES) t = ConvTranspose<strides=[2,2]>(s, LEARNED) "
+        "y = ConvTranspose<strides=[2,2]>(t, LEARNED)", "d"),
+    "a learned enlargement with quantized weights": (
+        f"{BACKBONE} s = Conv(d, CLASSES) LEARNED = DequantizeLinear(WHOLE, STEP) "
+        "y = ConvTranspose<strides=[2,2]>(s, LEARNED)", "d"),
     "a bias and a softmax behind": (
         f"{BACKBONE} s = Conv(d, CLASSES) t = Mul(s, HALVED) u = Add(t, HALVED) "
         "y = Softmax<axis=1>(u)", "d"),

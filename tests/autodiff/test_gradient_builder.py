@@ -18,7 +18,7 @@ Kind = Callable[[GradientBuilder], GradientBuilder]
 LIMITS = [0.0, 6.0, -3.0, 1.0, 0.1, -0.3, 1e-30, 255.0, 1e6, float(np.finfo(np.float32).max)]
 
 
-def neighbours(limit: float) -> Array:
+def neighbors(limit: float) -> Array:
     """The limit, the next numbers on both sides, and far ones, repeated."""
     at = np.float32(limit)
     with np.errstate(over="ignore"):  # there is nothing above the largest number but infinity
@@ -44,7 +44,7 @@ def masks(kind: Kind, x: Array, limit: float) -> list[Array]:
 @pytest.mark.parametrize("kind", [lambda g: g, ramps], ids=["comparison", "ramp"])
 @pytest.mark.parametrize("limit", LIMITS)
 def test_a_mask_ends_between_a_limit_and_the_next_number(limit: float, kind: Kind) -> None:
-    x, at = neighbours(limit), np.float32(limit)
+    x, at = neighbors(limit), np.float32(limit)
     above, below = masks(kind, x, limit)
     np.testing.assert_array_equal(above, (x > at).astype(np.float32))
     np.testing.assert_array_equal(below, (x < at).astype(np.float32))

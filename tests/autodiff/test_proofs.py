@@ -60,7 +60,7 @@ def test_onnx_cases_of_frequent_operators_pass():
 
 
 WITHOUT = {
-    # What an optimiser does to weights:
+    # What an optimizer does to weights:
     *("Adagrad", "Adam", "Momentum"),
     # Steps, and gathering by an operator of another domain:
     *("ArrayFeatureExtractor", "Binarizer", "TreeEnsemble"),
@@ -95,7 +95,7 @@ def test_shipped_models_agree_with_torch_in_float64(name, request):
 @pytest.mark.peers
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["QDQ int8", "QOperator int8", "weights in int8 (dynamic)"])
-def test_gradients_of_quantised_models_are_torch_s_straight_through_ones(form):
+def test_gradients_of_quantized_models_are_torch_s_straight_through_ones(form):
     pytest.importorskip("torch")
     from tools.gradients.forms import samples
 

@@ -1,4 +1,4 @@
-"""A model whose answers are plain: each class's logit is the mean of one colour of the picture."""
+"""A model whose answers are plain: each class's logit is the mean of one color of the picture."""
 
 import json
 import struct
@@ -86,7 +86,7 @@ def save_model(path, nodes, *, shape=("N", 3, 8, 8), output=("N", 3), weights=()
     return path
 
 
-def colour_nodes():
+def color_nodes():
     """x -> `planes`, a 1 x 1 convolution that changes nothing -> `pooled` -> y."""
     return [
         helper.make_node("Conv", ["x", "w"], ["planes"], "conv"),
@@ -103,7 +103,7 @@ def build(tmp_path):
     """Write a model, named `model.onnx` with its sidecar unless told otherwise."""
 
     def make(nodes=None, name="model.onnx", *, sidecar=True, weights=(IDENTITY,), **options):
-        path = save_model(tmp_path / name, nodes or colour_nodes(), weights=weights, **options)
+        path = save_model(tmp_path / name, nodes or color_nodes(), weights=weights, **options)
         if sidecar:
             path.with_suffix(".onnxplain.json").write_text(json.dumps(SIDECAR))
         return path
@@ -113,7 +113,7 @@ def build(tmp_path):
 
 @pytest.fixture
 def model(build):
-    """The model of mean colours."""
+    """The model of mean colors."""
     return build()
 
 

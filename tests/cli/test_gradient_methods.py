@@ -16,7 +16,7 @@ SQUARE[2:5, 4:8] = 1
 
 @pytest.fixture
 def squares(build):
-    """A model whose logits are the mean squares of the colours."""
+    """A model whose logits are the mean squares of the colors."""
     return build(
         [
             helper.make_node("Mul", ["x", "x"], ["planes"], "square"),

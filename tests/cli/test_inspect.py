@@ -39,7 +39,7 @@ def test_json_holds_what_is_known(cli, build):
     path = build(PYRAMID, shape=(1, 3, 8, 8), output=(1, 3))
     proto = onnx.load(path)
     proto.producer_name, proto.producer_version = "trainer", "2.1"
-    helper.set_model_props(proto, {"task": "colours"})
+    helper.set_model_props(proto, {"task": "colors"})
     onnx.save(proto, path)
     found = facts(cli("inspect", path, "--json"))
     assert found["model"] == {
@@ -49,7 +49,7 @@ def test_json_holds_what_is_known(cli, build):
         "opsets": {"ai.onnx": 17},
         "producer": "trainer 2.1",
         "nodes": 6,
-        "metadata": {"task": "colours"},
+        "metadata": {"task": "colors"},
     }
     assert found["inputs"] == [
         {"name": "x", "dtype": "float32", "shape": [1, 3, 8, 8], "explained": True}

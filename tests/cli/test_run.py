@@ -18,11 +18,11 @@ SHARE = 12 / 64
 
 
 @pytest.fixture
-def colourful(tmp_path):
+def colorful(tmp_path):
     """A picture in which no class is the same everywhere, and red beats green beats blue."""
     noise = np.random.default_rng(0).integers(0, 60, (8, 8, 3)) + np.array([0, 60, 120])
-    cv2.imwrite(str(tmp_path / "colourful.png"), noise.astype(np.uint8))
-    return tmp_path / "colourful.png"
+    cv2.imwrite(str(tmp_path / "colorful.png"), noise.astype(np.uint8))
+    return tmp_path / "colorful.png"
 
 
 def explained(outcome):
@@ -104,9 +104,9 @@ def test_pictures_of_one_name_get_files_of_their_own(cli, model, paint):
         (["Vulpes vulpes,top1,0"], [0]),
     ],
 )
-def test_targets(cli, model, colourful, targets, indices):
+def test_targets(cli, model, colorful, targets, indices):
     flags = [word for target in targets for word in ("-t", target)]
-    found = explained(cli("run", model, colourful, "-m", "cam", "--json", *flags))
+    found = explained(cli("run", model, colorful, "-m", "cam", "--json", *flags))
     assert [each["target"]["index"] for each in found] == indices
 
 
@@ -294,7 +294,7 @@ def test_one_picture_too_small_for_the_model_does_not_stop_the_others(cli, build
 
 
 def test_regions_of_a_segmenter(cli, build, picture):
-    """A class's score in a pixel is that pixel's colour."""
+    """A class's score in a pixel is that pixel's color."""
     nodes = [helper.make_node("Conv", ["x", "w"], ["y"], "conv")]
     segmenter = build(nodes, output=("N", 3, 8, 8))
     arguments = ["run", segmenter, picture, "-m", "occlusion", "--window", "1"]

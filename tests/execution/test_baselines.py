@@ -19,7 +19,7 @@ TABLE = Scene(X.reshape(1, 105), None, (1,), None)
 
 
 @pytest.mark.parametrize(
-    ("name", "colour"),
+    ("name", "color"),
     [
         ("black", [-1 / 2, -2 / 4, -3 / 8]),
         ("white", [509 / 2, 508 / 4, 507 / 8]),
@@ -28,8 +28,8 @@ TABLE = Scene(X.reshape(1, 105), None, (1,), None)
         ("mean", X.mean(axis=(0, 2, 3))),
     ],
 )
-def test_plain_colours_go_through_the_preprocessing(name: str, colour: Any) -> None:
-    expected = np.broadcast_to(np.array(colour)[:, None, None], (1, 3, 5, 7))
+def test_plain_colors_go_through_the_preprocessing(name: str, color: Any) -> None:
+    expected = np.broadcast_to(np.array(color)[:, None, None], (1, 3, 5, 7))
     found = make_baseline(name, NCHW)
     assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
     assert found.dtype == np.float32
@@ -65,8 +65,8 @@ def test_uniform_is_noise_within_the_sample_and_the_same_every_time() -> None:
     assert -3 <= found.min() < -2.99
     assert 1.99 < found.max() <= 2
     assert found.mean() == pytest.approx(-0.5, abs=0.05)
-    neighbours = np.corrcoef(found[..., 1:].ravel(), found[..., :-1].ravel())[0, 1]
-    assert abs(neighbours) < 0.04
+    neighbors = np.corrcoef(found[..., 1:].ravel(), found[..., :-1].ravel())[0, 1]
+    assert abs(neighbors) < 0.04
     assert_array_equal(found, make_baseline("uniform", Scene(x, 1, (2, 3), SETTINGS)))
     other = make_baseline("uniform", Scene(x, 1, (2, 3), SETTINGS, seed=1))
     assert (found != other).mean() > 0.99
@@ -85,7 +85,7 @@ def test_arrays_broadcast(given: Any) -> None:
 @pytest.mark.parametrize(
     ("spec", "scene", "sentence"),
     [
-        ("grey", NCHW, "no baseline 'grey': choose black, white"),
+        ("gray", NCHW, "no baseline 'gray': choose black, white"),
         (np.zeros((1, 4, 5, 7)), NCHW, r"shape \(1, 4, 5, 7\), the model's input \(1, 3, 5, 7\)"),
         *[(name, TABLE, "no picture.*zeros or mean") for name in ("black", "white", "gray")],
         ("blur", TABLE, "needs a picture or a signal: choose zeros"),

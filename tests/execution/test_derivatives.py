@@ -91,7 +91,7 @@ def test_the_gradient_of_every_target(case: str) -> None:
     proto = build(nodes, y="N,4,6,6" if nodes == MAP else "N,3")
     found = Explainer(proto).attribute(X, "gradient", target, score=score).values
     expected = slopes(lambda x: number(answer(proto, x)))
-    if case == "the logit before it":  # the logarithm of its probability, less a normaliser
+    if case == "the logit before it":  # the logarithm of its probability, less a normalizer
         logits = build(LOGITS)
         expected = slopes(lambda x: answer(logits, x)[0, 2])
     np.testing.assert_allclose(found, expected, atol=3e-4 * np.abs(expected).max())
@@ -110,8 +110,8 @@ class Probe(SampledMethod):
     at_layer: LayerName = ""
     inside: Annotated[Switch, Option("", "Make the points in the graph.")] = True
 
-    def layers(self, anatomy: Any) -> Any:
-        return [anatomy.layer(self.at_layer)] if self.at_layer else []
+    def layers(self, structure: Any) -> Any:
+        return [structure.layer(self.at_layer)] if self.at_layer else []
 
     @property
     def wants(self) -> Sequence[Want]:

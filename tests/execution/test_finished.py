@@ -29,12 +29,12 @@ from onnxplain.execution.finished import (
     report_name,
     value_name,
 )
-from onnxplain.execution.model_structure import ModelAnatomy
+from onnxplain.execution.model_structure import ModelStructure
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.scoring import Scored
 from onnxplain.methods.base import SinglePassMethod
 from onnxplain.methods.registry import METHODS
-from onnxplain.targets.kinds import Class
+from onnxplain.targets.types import Class
 from onnxplain.transforms.builder import PREFIX
 from onnxplain.transforms.fixed_batch import with_batch
 from tools.cases import nets
@@ -60,7 +60,7 @@ class Net:
 
 @functools.cache
 def convolutional() -> Net:
-    """Net R with scores that are centred, so that its three samples differ in their first class."""
+    """Net R with centered scores, so that its three samples differ in their first class."""
     model, samples = nets.net_r(), noise(3, 3, 20, 26, seed=4)
     weights = {weight.name: weight for weight in model.graph.initializer}
     for name, values in (("rows", noise(5, 8, seed=13)), ("bias3", np.zeros(5, np.float32))):
@@ -86,10 +86,10 @@ def planned(net: Net, method: SinglePassMethod, batch: int | None) -> Plan:
     runner = Runner(explainer.model, explainer.input, {}, "cpu", None)
     score = explainer.score_tensor
     batching = runner.batching(x, [score.logit])
-    assert batching.exact is None, batching.how
-    anatomy = ModelAnatomy(runner, x, score.logit, lambda: None, lambda: lower(explainer.model))
-    reading = read(score, "logit", anatomy.class_axis, anatomy.shapes[score.logit])
-    layers = method.layers(anatomy)
+    assert batching.exact is None, batching.description
+    structure = ModelStructure(runner, x, score.logit, lambda: None, lambda: lower(explainer.model))
+    reading = read(score, "logit", structure.class_axis, structure.shapes[score.logit])
+    layers = method.layers(structure)
     model = batching.model if batch is None else with_batch(batching.model, "x", batch)
     return Plan(
         model=model,
@@ -97,20 +97,20 @@ def planned(net: Net, method: SinglePassMethod, batch: int | None) -> Plan:
         spec=explainer.input,
         shape=x.shape,
         planes=(0, 1, 2, 3),
-        scored=Scored(reading, anatomy.shapes[score.logit], [Class(code) for code in CODES[0]]),
+        scored=Scored(reading, structure.shapes[score.logit], [Class(code) for code in CODES[0]]),
         formula=method,
         layers=layers,
         batch=batch,
         class_weights=(
-            anatomy.classifier().matrix(layers[0].channels) if method.reads_classifier else None
+            structure.classifier().matrix(layers[0].channels) if method.reads_classifier else None
         ),
     )
 
 
 def fed(plan: Plan, net: Net, method: SinglePassMethod) -> dict[str, Array]:
     """The samples, their targets, and what they are compared with."""
-    colours = net.explainer.preprocess
-    scenes = [Scene(x[None], 1, (2, 3), colours) for x in net.samples]
+    colors = net.explainer.preprocess
+    scenes = [Scene(x[None], 1, (2, 3), colors) for x in net.samples]
     references = {
         reference_name(plan, name): np.concatenate([make_baseline(spec, s) for s in scenes])
         for name, spec in method.references.items()

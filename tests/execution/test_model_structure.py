@@ -12,7 +12,7 @@ from tiny import noise, run, tiny
 from onnxplain import Explainer
 from onnxplain.autodiff.lowering import lower
 from onnxplain.errors import LayerError, ModelError
-from onnxplain.execution.model_structure import ModelAnatomy
+from onnxplain.execution.model_structure import ModelStructure
 
 MODELS = Path(__file__).parents[2] / "models"
 KERNEL = noise(4, 3, 3, 3)
@@ -20,10 +20,10 @@ POOLED = "q = GlobalAveragePool({})  y = Flatten(q)"
 X = noise(1, 3, 8, 8)
 
 
-def anatomy(proto: ModelProto, x: np.ndarray = X) -> ModelAnatomy:
+def structure(proto: ModelProto, x: np.ndarray = X) -> ModelStructure:
     explainer = Explainer(proto, provider="cpu")
     score, ready = explainer.score_tensor.logit, lambda: lower(explainer.model)
-    return ModelAnatomy(explainer._runner, x, score, lambda: None, ready)
+    return ModelStructure(explainer._runner, x, score, lambda: None, ready)
 
 
 def test_shapes_are_inferred_without_a_run() -> None:
@@ -61,9 +61,9 @@ def test_the_shapes_of_a_fixed_batch_are_its_own(batch: int) -> None:
         windows=np.array([4 * batch, 4, 3, 3]),
         whole=np.array([batch, 4, 6, 6]),
     )
-    shapes = anatomy(proto).shapes
+    shapes = structure(proto).shapes
     assert (shapes["w"], shapes["b"]) == ((4 * batch, 4, 3, 3), (batch, 4, 6, 6))
-    assert [layer.tensor for layer in anatomy(proto).layers] == ["a", "b"]
+    assert [layer.tensor for layer in structure(proto).layers] == ["a", "b"]
 
 
 def named() -> ModelProto:
@@ -81,7 +81,7 @@ def named() -> ModelProto:
 
 @pytest.mark.parametrize("name", ["stem/Relu", "b", "auto"])
 def test_a_layer_by_the_name_of_its_node_or_tensor(name: str) -> None:
-    assert anatomy(named()).layer(name).tensor == "b"
+    assert structure(named()).layer(name).tensor == "b"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_layer_by_the_name_of_its_node_or_tensor(name: str) -> None:
 )
 def test_a_name_that_is_no_layer(name: str, message: str) -> None:
     with pytest.raises(LayerError, match=message):
-        anatomy(named()).layer(name)
+        structure(named()).layer(name)
 
 
 PYRAMID = (
@@ -112,7 +112,7 @@ def test_a_picture_that_a_window_does_not_fit_into(size: int, left: int) -> None
     """ONNX Runtime answers such a picture with NaN, or, where it fuses layers, with a crash."""
     proto, x = tiny(PYRAMID, "float[N,3,H,W] x", k=KERNEL), noise(1, 3, size, size)
     if left:
-        assert anatomy(proto, x).shapes["c"][2:] == (left, left)
+        assert structure(proto, x).shapes["c"][2:] == (left, left)
         assert np.isfinite(run(proto, {"x": x})[0]).all()
         return
     with pytest.raises(ModelError, match=rf"\(1, 3, {size}, {size}\) is too small for this model"):
@@ -146,11 +146,11 @@ SHUFFLE = {
 def test_auto_says_that_later_tokens_have_no_known_place(last: str, doubted: bool) -> None:
     explainer = Explainer(tiny(SHUFFLED.format(last), "float[1,3,8,8] x", **SHUFFLE))
     assert explainer.layer(x=X).tensor == "b"
-    assert ("'s': the map shows an early stage" in explainer.doubt(X)) == doubted
+    assert ("'s': the map shows an early stage" in explainer.warning(X)) == doubted
     for options, warned in (({}, doubted), ({"layer": "b"}, False)):
         found = explainer.attribute(X, "layercam", 0, **options)
         said = found.diagnostics["samples"][0].get("warnings", [])
-        assert [s for s in said if "early stage" in s] == [explainer.doubt(X)] * warned
+        assert [s for s in said if "early stage" in s] == [explainer.warning(X)] * warned
 
 
 def test_tokens_of_no_known_place_before_the_layer_are_no_doubt() -> None:
@@ -159,7 +159,7 @@ def test_tokens_of_no_known_place_before_the_layer_are_no_doubt() -> None:
     )
     more = {"cells": np.array([1, 4, 4, 4]), "point": noise(4, 4, 1, 1)}
     explainer = Explainer(tiny(body, "float[1,3,8,8] x", **SHUFFLE, **more))
-    assert (explainer.layer(x=X).tensor, explainer.doubt(X)) == ("c", "")
+    assert (explainer.layer(x=X).tensor, explainer.warning(X)) == ("c", "")
 
 
 # Rows of features, (tokens, channels), turn into an answer without rows and columns.
@@ -184,7 +184,7 @@ def test_rows_of_tokens_are_no_map_of_scores(answer: str) -> None:
         nct=np.array([1, 4, 16]),
         rows=np.array([16, 4]),
     )
-    found = anatomy(proto)
+    found = structure(proto)
     assert [layer.grid for layer in found.layers] == [
         (4, 4),
         (4, 4),

@@ -1,6 +1,6 @@
-"""The shipped SqueezeNet as deployments rewrite it: quantised, halved, optimised.
+"""The shipped SqueezeNet as deployments rewrite it: quantized, halved, optimized.
 
-A quantised model's maps are its own: what they must be is what plain ONNX Runtime makes of each
+A quantized model's maps are its own: what they must be is what plain ONNX Runtime makes of each
 occluded picture. That they resemble those of the float32 model says that the right tensors, scales
 and zero points were read.
 """
@@ -87,13 +87,13 @@ def halved(folder: Path, keep_io_types: bool) -> Path:
     return folder / "half.onnx"
 
 
-def optimised(model: Path, folder: Path, level: str) -> Path:
+def optimized(model: Path, folder: Path, level: str) -> Path:
     options = ort.SessionOptions()
     options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, f"ORT_ENABLE_{level}")
-    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    options.optimized_model_filepath = str(folder / "optimized.onnx")
     options.log_severity_level = 4
     ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return folder / "optimised.onnx"
+    return folder / "optimized.onnx"
 
 
 FORMS: dict[str, Callable[[Path], Path]] = {
@@ -102,10 +102,10 @@ FORMS: dict[str, Callable[[Path], Path]] = {
     "dynamic": dynamic,
     "float16": lambda folder: halved(folder, keep_io_types=False),
     "float16 inside": lambda folder: halved(folder, keep_io_types=True),
-    "basic": lambda folder: optimised(SOURCE, folder, "BASIC"),
-    "extended": lambda folder: optimised(SOURCE, folder, "EXTENDED"),
+    "basic": lambda folder: optimized(SOURCE, folder, "BASIC"),
+    "extended": lambda folder: optimized(SOURCE, folder, "EXTENDED"),
 }
-QUANTISED = {"QDQ", "QOperator", "dynamic"}
+QUANTIZED = {"QDQ", "QOperator", "dynamic"}
 WINDOW = 76  # three by three, the last clipped to 75 of 227 pixels
 OCCLUSION: dict[str, Any] = {"window": WINDOW, "stride": WINDOW, "fill": "zeros"}
 
@@ -134,7 +134,7 @@ def test_occlusion_is_that_of_plain_runs(form: Any, score: str) -> None:
     found = explainer.attribute(x, "occlusion", **options)
     reference = original().attribute(cat(), "occlusion", **options)
     assert found.scores[0] == pytest.approx(reference.scores[0], rel=0.1)
-    assert likeness(found.values, reference.values) > (0.95 if name in QUANTISED else 0.999)
+    assert likeness(found.values, reference.values) > (0.95 if name in QUANTIZED else 0.999)
     if score == "logit":
         return
     model = onnx.load(path)
@@ -156,11 +156,11 @@ def test_layers_are_read_and_changed(form: Any, method: str) -> None:
         options = {"layer": narrow_layer(each)} if method == "scorecam" else {}
         x = cat().astype(each.input.dtype)
         maps.append(each.attribute(x, method, target=target(), **options).values)
-    assert likeness(*maps) > (0.9 if name in QUANTISED else 0.99)
+    assert likeness(*maps) > (0.9 if name in QUANTIZED else 0.99)
 
 
 def test_channels_in_blocks_are_refused_not_misread(tmp_path: Path) -> None:
-    path = optimised(MODELS / "efficientnet_lite0.onnx", tmp_path, "ALL")
+    path = optimized(MODELS / "efficientnet_lite0.onnx", tmp_path, "ALL")
     if all(node.domain != "com.microsoft.nchwc" for node in onnx.load(path).graph.node):
         pytest.skip("this CPU has no such convolutions")
     with pytest.raises(LayerError, match="save it at the level extended"):

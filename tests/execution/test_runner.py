@@ -108,7 +108,7 @@ def test_answers_are_those_of_single_runs(name: str, batch_size: int | None) -> 
 
 
 @pytest.mark.parametrize("x", [np.zeros_like(X), np.ones_like(X)], ids=["black", "white"])
-def test_a_picture_of_one_colour_proves_nothing(x: Array) -> None:
+def test_a_picture_of_one_color_proves_nothing(x: Array) -> None:
     """Its mirror image is itself: three copies of a sample look the same however they mix."""
     proto = build(*MODELS["statistics of the batch"][:2])
     explainer = Explainer(proto, provider="cpu")

@@ -254,7 +254,7 @@ def test_a_graph_that_computes_one_tensor_otherwise_is_refused(
 
 
 def test_integers_that_stand_for_reals() -> None:
-    """The second tensor is quantised, and what it stands for is read."""
+    """The second tensor is quantized, and what it stands for is read."""
     nodes = HEADS + """  i = QuantizeLinear(g, SCALE, ZERO)  o = DequantizeLinear(i, SCALE, ZERO)"""
     weights = BOTH | {"SCALE": np.float32(0.25), "ZERO": np.int8(3)}
     outputs = "float[N,1] f, float[N,4] o, int8[N,4] i"

@@ -42,7 +42,7 @@ FRAMES = {
     "stretched, three to one": Frame(
         (24, 30), (8, 10), ((0, 0, 3), (7, 21, 24)), ((0, 0, 3), (9, 27, 30)), "stretch"
     ),
-    # Rows of 25 / 8, columns of 33 / 10: a pixel belongs where its centre lies.
+    # Rows of 25 / 8, columns of 33 / 10: a pixel belongs where its center lies.
     "stretched, odd": Frame(
         (25, 33), (8, 10), ((0, 0, 3), (7, 22, 25)), ((0, 0, 3), (9, 30, 33)), "stretch"
     ),
@@ -101,7 +101,7 @@ def test_heat_of_a_border_lies_on_the_pixels_it_was_made_from(frame: Frame) -> N
     white = np.full((*frame.picture, 3), 255, np.uint8)
     found = explainer.explain_each(white, "occlusion", range(4), window=1, stride=1)
     for explanation, line in zip(found, lines, strict=True):
-        # Between the centres of two pixels of the model heat is interpolated: half is the edge.
+        # Between the centers of two pixels of the model heat is interpolated: half is the edge.
         assert_array_equal(explanation.heatmap > 0.5, frame.pixels(*line))
         assert_array_equal(explanation.seen, frame.pixels(rows, columns))
         assert not explanation.heatmap[~explanation.seen].any()
@@ -133,7 +133,7 @@ def test_a_lit_corner_of_what_the_model_sees_stays_where_it_is(
     found = laid.explainer(model(text, k=np.ones((1, 3, 1, 1)))).explain(
         np.repeat(lit[..., None], 3, axis=2) * np.uint8(200), method, 0, **options
     )
-    # Three pixels to one: each has at least (2 / 3)^2 of the heat, a neighbour at most 1 / 3.
+    # Three pixels to one: each has at least (2 / 3)^2 of the heat, a neighbor at most 1 / 3.
     assert_array_equal(found.heatmap > 0.4, lit)
 
 

@@ -51,7 +51,7 @@ KINDS = {
         "y = ReduceMean<axes=[2,3], keepdims=0>(x)",
         {"size": "picture"},
     ),
-    "normalised": (
+    "normalized": (
         "float[N,3,8,8]",
         "y = ReduceMean<axes=[2,3], keepdims=0>(x)",
         {"scale": 1 / 255, "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4)},
@@ -99,7 +99,7 @@ def test_every_kind_of_picture(dtype: Any) -> None:
     assert_array_equal(explainer.explain(alpha, "occlusion", 1).values, found.values)
 
 
-def test_grey_model_and_grey_picture() -> None:
+def test_gray_model_and_gray_picture() -> None:
     made = model(
         "g (float[N,1,12,20] x) => (float[N,1] y) { p = GlobalAveragePool(x) y = Flatten(p) }"
     )
@@ -108,9 +108,9 @@ def test_grey_model_and_grey_picture() -> None:
     # Luma of red and of blue, ITU-R BT.601.
     assert_allclose(heat[RED], 1, rtol=1e-4)
     assert_allclose(heat[BLUE], 0.114 / 0.299, rtol=1e-4)
-    grey = painted()[..., 0]
+    gray = painted()[..., 0]
     assert_array_equal(
-        explainer.explain(grey, "occlusion", 0).picture, np.repeat(grey[..., None], 3, axis=2)
+        explainer.explain(gray, "occlusion", 0).picture, np.repeat(gray[..., None], 3, axis=2)
     )
 
 

@@ -66,9 +66,9 @@ def test_a_model_that_answers_nan_only_when_something_is_covered() -> None:
 
 def test_a_constant_map_is_an_error_of_the_picture_but_values_of_the_array() -> None:
     explainer = Explainer(linear("3,8,8", np.ones((2, 192))), preprocess=AS_IT_IS)
-    grey = np.full((8, 8, 3), 77, np.uint8)
+    gray = np.full((8, 8, 3), 77, np.uint8)
     with pytest.raises(MapError, match=r"occlusion for 0 is the same everywhere \(231\)"):
-        explainer.explain(grey, "occlusion", 0, window=1, stride=1)
+        explainer.explain(gray, "occlusion", 0, window=1, stride=1)
     x = np.full((1, 3, 8, 8), 77, np.float32)
     found = explainer.attribute(x, "occlusion", 0, window=1, stride=1)
     assert_allclose(found.values, np.full((1, 3, 8, 8), 231), rtol=1e-3)

@@ -19,7 +19,7 @@ PICTURE = noise_picture(6, 8)
 X = np.moveaxis(PICTURE, -1, 0)[None].astype(np.float32)
 MIX = noise(4, 3)
 PER_PIXEL = np.einsum("kc,nchw->nkhw", MIX, X)
-"""Scores of four classes, each a sum of a pixel's colours."""
+"""Scores of four classes, each a sum of a pixel's colors."""
 
 FORMS = {
     "channels first": "(float[N,4,6,8] y) { y = Conv(x, k) }",
@@ -193,11 +193,11 @@ def test_a_class_that_is_found_nowhere_names_those_that_are() -> None:
 def test_without_labels_an_answer_may_not_tell_its_classes() -> None:
     made = model(f"g (float[N,3,6,8] x) => {FORMS['labels']}", flat=MIX)
     made.graph.initializer.extend([shape_of(-1, 4, 6, 8)])
-    unlabelled = Explainer(made, preprocess=AS_IT_IS)
+    unlabeled = Explainer(made, preprocess=AS_IT_IS)
     for target in ("2", "top1", "2@all"):
         with pytest.raises(TargetError, match=r"4, 6, 8.*--labels.*--target 2,3,4"):
-            unlabelled.explain(PICTURE, "occlusion", target)
-    found = unlabelled.attribute(X, "occlusion", "2,3,4", window=1, fill="zeros")
+            unlabeled.explain(PICTURE, "occlusion", target)
+    found = unlabeled.attribute(X, "occlusion", "2,3,4", window=1, fill="zeros")
     assert_allclose(found.scores, PER_PIXEL[:, 2, 3, 4], rtol=1e-5)
 
 

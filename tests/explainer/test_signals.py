@@ -1,4 +1,4 @@
-"""Signals, (N, channels, length), and rows of features: which neighbours belong together."""
+"""Signals, (N, channels, length), and rows of features: which neighbors belong together."""
 
 from typing import Any
 

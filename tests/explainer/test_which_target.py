@@ -85,11 +85,11 @@ def test_more_targets_than_share_a_pass_get_what_they_get_alone(
 
 def test_sessions_do_not_grow_with_the_numbers_of_targets(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
-    initialise = Session.__init__
+    initialize = Session.__init__
 
     def counted(self: Session, *arguments: Any) -> None:
         opened.append(self)
-        initialise(self, *arguments)
+        initialize(self, *arguments)
 
     monkeypatch.setattr(Session, "__init__", counted)
     explainer = Explainer(linear("3,4,4", noise(10, 48)), preprocess={"size": (4, 4)})

@@ -63,7 +63,7 @@ def along(axis, values, shape):
 
 def test_a_crop_maps_back_by_hand():
     # 20 x 40 -> 10 x 20, then the 6 x 6 at (2, 7): two picture pixels to a model pixel, and the
-    # first model row shows picture rows 4 and 5, whose centres are at model rows 0.25 and 0.75.
+    # first model row shows picture rows 4 and 5, whose centers are at model rows 0.25 and 0.75.
     placement = Placement.crop((20, 40), (6, 6), 10)
     heat = np.zeros((6, 6), np.float32)
     heat[0, 5] = 1
@@ -98,10 +98,10 @@ def test_a_pixel_coarser_than_the_picture_peaks_where_it_came_from(row, column):
 
     mapped = Placement.stretch((12, 15), (4, 3)).to_picture(heat)
 
-    # Linear interpolation of a unit at m between its neighbours is a tent around m + 1/2.
+    # Linear interpolation of a unit at m between its neighbors is a tent around m + 1/2.
     def tent(size, factor, m):
-        centres = np.clip((np.arange(size) + 0.5) / factor, 0.5, size / factor - 0.5)
-        return np.maximum(0, 1 - np.abs(centres - (m + 0.5)))
+        centers = np.clip((np.arange(size) + 0.5) / factor, 0.5, size / factor - 0.5)
+        return np.maximum(0, 1 - np.abs(centers - (m + 0.5)))
 
     np.testing.assert_allclose(mapped, np.outer(tent(12, 3, row), tent(15, 5, column)), atol=1e-6)
     assert mapped[row * 3 + 1, column * 5 + 2] == 1
@@ -140,7 +140,7 @@ def test_there_and_back_a_ramp_stays_within_half_a_pixel(placement, axis, interp
     placed = resize_and_place(picture, placement, interpolation, pad=255)[..., 0]
     mapped = placement.to_picture(placed)
 
-    # Leave out what lies beyond the outermost centres, one model pixel or kernel wide.
+    # Leave out what lies beyond the outermost centers, one model pixel or kernel wide.
     seen, margin = placement.seen(axis), int(np.ceil(1.5 / placement.scale[axis])) + 1
     inner = np.take(mapped - ramp, range(seen.start + margin, seen.stop - margin), axis)
     other = placement.seen(1 - axis)
@@ -218,7 +218,7 @@ def test_an_elongated_picture_is_refused_before_it_fills_memory():
         resize_and_place(sliver, Placement.crop((1, 2_000_000), (224, 224), 256), "bilinear", 0)
 
 
-BLOCKS = (np.arange(81, dtype=np.float32).reshape(9, 9) / 8) ** 2  # whose mean is off-centre
+BLOCKS = (np.arange(81, dtype=np.float32).reshape(9, 9) / 8) ** 2  # whose mean is off-center
 OPENCV_SHRINKS = {
     "nearest": BLOCKS[1::3, 1::3],
     "bilinear": BLOCKS[1::3, 1::3],
@@ -277,7 +277,7 @@ def test_every_interpolation_keeps_a_constant():
 
 
 @pytest.mark.parametrize("size", [(56, 56), (224, 225), (3, 4), (7, 5)])
-def test_upsampling_interpolates_between_half_pixel_centres(size):
+def test_upsampling_interpolates_between_half_pixel_centers(size):
     maps = RANDOM.standard_normal((2, 3, 7, 5)).astype(np.float32)
 
     def interpolate(values, length):

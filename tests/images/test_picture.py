@@ -23,7 +23,7 @@ def save(array, path, **options):
     return path
 
 
-# What each format can hold; not TIFF with alpha, whose colours OpenCV multiplies by it.
+# What each format can hold; not TIFF with alpha, whose colors OpenCV multiplies by it.
 MODES = {
     ".png": ["RGB", "RGBA", "L", "LA", "P", "1"],
     ".bmp": ["RGB", "RGBA", "L", "P", "1"],
@@ -65,13 +65,13 @@ def test_sixteen_bit_files_keep_their_precision(tmp_path, suffix, channels):
 
 
 @pytest.mark.parametrize("suffix", [".tiff", ".pfm"])
-@pytest.mark.parametrize("grey", [False, True])
-def test_float_files_in_0_1(tmp_path, suffix, grey):
+@pytest.mark.parametrize("gray", [False, True])
+def test_float_files_in_0_1(tmp_path, suffix, gray):
     path = tmp_path / f"float{suffix}"
-    stored = UNIT[..., 0] if grey else UNIT
-    cv2.imwrite(str(path), stored if grey else UNIT[..., ::-1], [cv2.IMWRITE_TIFF_COMPRESSION, 1])
+    stored = UNIT[..., 0] if gray else UNIT
+    cv2.imwrite(str(path), stored if gray else UNIT[..., ::-1], [cv2.IMWRITE_TIFF_COMPRESSION, 1])
 
-    expected = np.broadcast_to(stored[..., None] if grey else stored, (20, 31, 3)) * 255
+    expected = np.broadcast_to(stored[..., None] if gray else stored, (20, 31, 3)) * 255
 
     np.testing.assert_allclose(read_picture(path), expected, rtol=1e-6)
 
@@ -181,7 +181,7 @@ def test_opencv_that_does_not_load_gives_one_sentence(monkeypatch):
 
 
 GOOD_ARRAYS = {
-    "grey": (RGBA[..., 0], RGBA[..., [0, 0, 0]]),
+    "gray": (RGBA[..., 0], RGBA[..., [0, 0, 0]]),
     "one channel": (RGBA[..., :1], RGBA[..., [0, 0, 0]]),
     "rgb": (RGBA[..., :3], RGBA[..., :3]),
     "rgba": (RGBA, RGBA[..., :3]),

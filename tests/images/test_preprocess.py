@@ -8,8 +8,8 @@ from onnxplain.errors import PreprocessError
 from onnxplain.images.preprocess import Preprocess
 
 RANDOM = np.random.default_rng(11)
-PIXEL = np.array([[[200, 100, 50]]], np.float32)  # R, G, B; grey is 0.299 R + 0.587 G + 0.114 B
-GREY = 0.299 * 200 + 0.587 * 100 + 0.114 * 50
+PIXEL = np.array([[[200, 100, 50]]], np.float32)  # R, G, B; gray is 0.299 R + 0.587 G + 0.114 B
+GRAY = 0.299 * 200 + 0.587 * 100 + 0.114 * 50
 
 
 def test_imagenet_preprocessing_is_that_of_torchvision():
@@ -41,7 +41,7 @@ def test_imagenet_preprocessing_is_that_of_torchvision():
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize(
     ("channels", "expected"),
-    [("RGB", [200, 100, 50]), ("BGR", [50, 100, 200]), ("GRAY", [GREY])],
+    [("RGB", [200, 100, 50]), ("BGR", [50, 100, 200]), ("GRAY", [GRAY])],
 )
 def test_layout_and_channel_order(layout, channels, expected):
     picture = np.broadcast_to(PIXEL, (2, 3, 3))
@@ -77,8 +77,8 @@ def test_values_by_hand(settings, expected):
 
     assert tensor.dtype == preprocess.dtype
     np.testing.assert_allclose(tensor.ravel(), expected, rtol=1e-3)
-    # The same formula serves the colours of baselines.
-    np.testing.assert_array_equal(preprocess.colour(200, 100, 50), tensor.ravel())
+    # The same formula serves the colors of baselines.
+    np.testing.assert_array_equal(preprocess.color(200, 100, 50), tensor.ravel())
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
@@ -95,10 +95,10 @@ def test_inverse_shows_the_picture(layout, channels):
     assert preprocess.inverse(tensor + 100).max() == 255
 
 
-def test_inverse_of_grey_is_grey():
+def test_inverse_of_gray_is_gray():
     preprocess = Preprocess((1, 1), channels="GRAY", scale=1 / 255)
     tensor, _ = preprocess.apply(PIXEL)
-    np.testing.assert_allclose(preprocess.inverse(tensor), np.full((1, 1, 3), GREY), rtol=1e-5)
+    np.testing.assert_allclose(preprocess.inverse(tensor), np.full((1, 1, 3), GRAY), rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_guesses(spec, expected):
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        (FLOAT, "guess: the centre 224 x 224 of a short side of 256, values of 0..1 with ImageNet"),
+        (FLOAT, "guess: the center 224 x 224 of a short side of 256, values of 0..1 with ImageNet"),
         (ANY_SIZE, "a size of 224 because the model takes any"),
         (
             image(1, 48, 96, 3, dtype="uint8"),
@@ -109,11 +109,11 @@ def test_a_size_flag_over_a_guess(flags, expected):
 @pytest.mark.parametrize(
     ("flags", "origin"),
     [
-        ({"scale": 1}, "guess: the centre 224 x 224 of a short side of 256, scale from flags"),
+        ({"scale": 1}, "guess: the center 224 x 224 of a short side of 256, scale from flags"),
         ({"fit": "stretch", "scale": 1}, "defaults, fit, scale from flags"),
         (
             {"fit": "crop", "scale": 1},
-            "guess: the centre 224 x 224 of a short side of 256, fit, scale from flags",
+            "guess: the center 224 x 224 of a short side of 256, fit, scale from flags",
         ),
         ({"fit": "crop", "resize": 232, "scale": 1}, "defaults, fit, resize, scale from flags"),
     ],
@@ -139,7 +139,7 @@ def test_values_from_flags_over_a_guess_are_complete_or_refused():
         (FLOAT, {"channels": "GRAY"}, "makes channels = 1 where it takes 3"),
         (FLOAT, {"dtype": "uint8"}, "makes dtype = uint8 where it takes float32"),
         (FLOAT, {"layout": "NHWC"}, "read as NHWC it takes 224 channels"),
-        (FLOAT, {"colour": "RGB"}, "Unknown preprocessing setting 'colour'"),
+        (FLOAT, {"color": "RGB"}, "Unknown preprocessing setting 'color'"),
     ],
 )
 def test_flags_that_the_input_does_not_take(spec, flags, message):
@@ -277,8 +277,8 @@ def test_model_metadata(metadata, expected):
 )
 def test_nominal_pixel_ranges(pixel_range, low, high):
     preprocess = find_preprocess(FLOAT, None, {"Image.NominalPixelRange": pixel_range}, {})
-    assert preprocess.colour(0, 0, 0) == pytest.approx([low] * 3, abs=1e-5)
-    assert preprocess.colour(255, 255, 255) == pytest.approx([high] * 3, abs=1e-4)
+    assert preprocess.color(0, 0, 0) == pytest.approx([low] * 3, abs=1e-5)
+    assert preprocess.color(255, 255, 255) == pytest.approx([high] * 3, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -422,7 +422,7 @@ def test_preprocessor_config(tmp_path, name):
         ({"do_resize": False, "do_center_crop": True, "crop_size": 224}, "crop without a resize"),
         ({"do_center_crop": True, "crop_size": {"shortest_edge": 2}}, "KeyError: 'height'"),
         ({"image_mean": None}, "not finite"),
-        ({"image_mean": "grey"}, "cannot be followed"),
+        ({"image_mean": "gray"}, "cannot be followed"),
         ({"rescale_factor": "a"}, "'scale' is 'a'"),
         ({"image_mean": [1, 2]}, "2 values of mean"),
     ],

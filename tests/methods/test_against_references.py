@@ -267,14 +267,14 @@ def test_rise_of_a_linear_score_is_the_closed_form() -> None:
 # --- options ------------------------------------------------------------------------------------
 
 GIVEN = np.random.default_rng(4).normal(size=(3, 20, 26)).astype(np.float32)
-COLOURS = {"black": 0, "white": 255, "gray": 127.5}
+COLORS = {"black": 0, "white": 255, "gray": 127.5}
 
 
 def absent(name: str, x: Array) -> Array:
     """The baseline of net R, whose means are 120, 110, 100 and deviations 50, 60, 70."""
-    if name in COLOURS:
-        colour = (COLOURS[name] - np.array([120, 110, 100])) / [50, 60, 70]
-        return np.broadcast_to(colour[:, None, None], x.shape).astype(np.float32)
+    if name in COLORS:
+        color = (COLORS[name] - np.array([120, 110, 100])) / [50, 60, 70]
+        return np.broadcast_to(color[:, None, None], x.shape).astype(np.float32)
     return {
         "mean": lambda: np.broadcast_to(x.mean(axis=(2, 3), keepdims=True), x.shape),
         # A tenth of the longer side, cut off at four of them.
@@ -285,7 +285,7 @@ def absent(name: str, x: Array) -> Array:
     }[name]()
 
 
-@pytest.mark.parametrize("name", [*COLOURS, "mean", "blur", "zeros", "array", "number"])
+@pytest.mark.parametrize("name", [*COLORS, "mean", "blur", "zeros", "array", "number"])
 def test_baseline(name: str) -> None:
     case = CASES["net_r"]()
     given = {"array": GIVEN, "number": -0.5}.get(name, name)
@@ -328,7 +328,7 @@ def test_a_layer_is_called_by_its_node_or_its_tensor_and_auto_is_the_last_with_a
         ("occlusion", {"window": 0}, "between 1 and"),
         ("occlusion", {"window": (3, 3, 3)}, "one number or 2, not 3"),
         ("occlusion", {"stride": 2.5}, "takes a number of pixels"),
-        ("occlusion", {"fill": "grey"}, "no baseline 'grey': choose black"),
+        ("occlusion", {"fill": "gray"}, "no baseline 'gray': choose black"),
         ("occlusion", {"fill": np.zeros((4, 1, 1))}, r"shape \(4, 1, 1\)"),
         ("rise", {"samples": 0}, "samples >= 1"),
         ("rise", {"samples": 1.5}, "takes a whole number as samples"),

@@ -26,7 +26,7 @@ LAST = noise(CLASSES, seed=8)
 
 
 def rectifiers() -> ModelProto:
-    """Biases of convolutions, of a batch normalisation and of a sum, with branches and a pool."""
+    """Biases of convolutions, of a batch normalization and of a sum, with branches and a pool."""
     return tiny(
         """
         c1 = Conv <strides = [2, 2], pads = [1, 1, 1, 1]> (x, k1, b1)

@@ -173,7 +173,7 @@ def test_a_layer_beside_another_way_takes_the_whole_model() -> None:
     assert_allclose(found, np.tensordot(weights["W"][:, 1] / 36, b, axes=1), atol=1e-6)
 
 
-def test_hirescam_is_nothing_in_front_of_a_layer_normalisation() -> None:
+def test_hirescam_is_nothing_in_front_of_a_layer_normalization() -> None:
     nodes = (
         "a = Conv<strides=[2,2]>(x, K)  t = Transpose<perm=[0,2,3,1]>(a)"
         "  n = LayerNormalization<axis=-1, epsilon=1e-9>(t, S)  h = Relu(n)"
@@ -336,8 +336,8 @@ def test_what_a_layer_does_not_have_is_named() -> None:
         case.attribute("gradcam", fuse="sum")
 
 
-# A layer normalisation behind the layer b.
-NORMALISED = (
+# A layer normalization behind the layer b.
+NORMALIZED = (
     "b = Conv(x, K)  t = Transpose<perm=[0,2,3,1]>(b)"
     "n = LayerNormalization<epsilon=1e-12>(t, ONES)"
     "q = ReduceMean<axes=[1,2], keepdims=0>(n)  y = MatMul(q, W)"
@@ -346,7 +346,7 @@ AGAINST = "a = Conv(x, K)  b = Relu(a)  q = GlobalAveragePool(b)  f = Flatten(q)
 UNREAD = AGAINST.replace("f, W", "g, W").replace("y =", "g = Mul(f, NONE)  y =")
 NOTHING = {
     "hirescam": (
-        NORMALISED,
+        NORMALIZED,
         0,
         "in every cell.*cancel.*layer norm.*use layercam or gradcam",
     ),

@@ -66,7 +66,7 @@ def test_same_values_where_no_kink_is_near(model: str, index: int) -> None:
     ],
 )
 def test_same_values_but_for_kinks(model: str) -> None:
-    """A Relu that rounding turns changes a neighbourhood; guided_ig then takes another path."""
+    """A Relu that rounding turns changes a neighborhood; guided_ig then takes another path."""
     for name, row in measured(model, CLASSES[model][0]).items():
         if name in EXACT:
             assert row.deviation < 5e-6, name
@@ -76,7 +76,7 @@ def test_same_values_but_for_kinks(model: str) -> None:
 
 
 @pytest.mark.parametrize("index", [0, 3])
-def test_fullgrad_where_batch_normalisations_are_kept(index: int) -> None:
+def test_fullgrad_where_batch_normalizations_are_kept(index: int) -> None:
     net = with_batch_norms()
     assert "BatchNormalization" in {node.op_type for node in net.model.graph.node}
     explainer = Explainer(net.model, preprocess={"layout": "NCHW"}, provider="cpu")

@@ -60,7 +60,7 @@ def test_deconvnet_passes_what_is_positive(rectifier: str) -> None:
     ("method", "expected"), [(GUIDED, [0, 0, 2, 0, 4, 0]), (DECONVNET, [5, 0, 2, 0, 4, 0])]
 )
 @pytest.mark.parametrize("kind", ["uint8", "int8"])
-def test_a_relu_that_was_merged_into_a_quantiser(
+def test_a_relu_that_was_merged_into_a_quantizer(
     kind: str, method: str, expected: list[float]
 ) -> None:
     """Its range begins at 0, which counts as inside, and ends at 255/64: 7 lies beyond."""
@@ -72,7 +72,7 @@ def test_a_relu_that_was_merged_into_a_quantiser(
     assert Explainer(proto).attribute(X, method, 0).values.ravel().tolist() == expected
 
 
-def test_a_quantiser_that_represents_both_signs_is_no_rectifier() -> None:
+def test_a_quantizer_that_represents_both_signs_is_no_rectifier() -> None:
     nodes = "a = Add(x, ZERO)  q = QuantizeLinear(a, SCALE, MIDDLE)  "
     nodes += "r = DequantizeLinear(q, SCALE, MIDDLE)  y = MatMul(r, WEIGHTS)"
     scales = {"SCALE": np.float32(1 / 8), "MIDDLE": np.array(128, np.uint8)}

@@ -56,9 +56,9 @@ def alpha2beta1(x: Array, w: Array, b: Array) -> Array:
 
 def gamma(x: Array, w: Array, b: Array) -> Array:
     z = x[:, None] * w
-    favoured = np.where(z.sum(0) + b > 0, plus(z), minus(z))
+    favored = np.where(z.sum(0) + b > 0, plus(z), minus(z))
     added = np.where(z.sum(0) + b > 0, plus(b), minus(b))
-    more, bias = z + GAMMA * favoured, b + GAMMA * added
+    more, bias = z + GAMMA * favored, b + GAMMA * added
     return share(more, more.sum(0) + bias)
 
 
@@ -168,7 +168,7 @@ CONSERVED = {
     "gate": CONV + "g = GlobalAveragePool(a)  s = Sigmoid(g)  h = Mul(a, s)" + POOLED,
     "swish": CONV + "s = Sigmoid(a)  h = Mul(a, s)" + POOLED,
     "scaled": CONV + "b = Mul(a, LEVEL)  h = Div(b, SIX)" + POOLED,
-    "quantised": CONV + "q = QuantizeLinear(a, LEVEL, MIDDLE)  "
+    "quantized": CONV + "q = QuantizeLinear(a, LEVEL, MIDDLE)  "
     "d = DequantizeLinear(q, LEVEL, MIDDLE)  h = Relu(d)" + POOLED,
     "norm": TOKENS + "n = LayerNormalization(t, SCALE, NONE)  q = MatMul(n, SQUARE)  "
     "y = ReduceMean<keepdims=0>(q, TOKEN)",
@@ -222,7 +222,7 @@ GAIN = (WEIGHTS["SCALE"] / np.sqrt(VARIANCE + 1e-3)).astype(np.float32)
 
 
 @pytest.mark.parametrize("layer", ["Conv", "Gemm"])
-def test_batch_normalisation_is_part_of_the_layer_before_it(layer: str) -> None:
+def test_batch_normalization_is_part_of_the_layer_before_it(layer: str) -> None:
     bias = noise(8, seed=14)
     head = "  h = Relu(n)  p = GlobalAveragePool(h)  y = Flatten(p)" if layer == "Conv" else ""
     body = {
@@ -277,7 +277,7 @@ def test_a_gate_takes_nothing() -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_layer_normalisation_is_linear_with_a_constant_divisor() -> None:
+def test_layer_normalization_is_linear_with_a_constant_divisor() -> None:
     """x times the slope of Σ R/y y, where only the mean is subtracted: x − 2 = (−1, 0, 1)."""
     x = np.array([[1.0, 2.0, 3.0]], np.float32)
     weights = {"SCALE": np.ones(3, np.float32), "NONE": np.zeros(3, np.float32)}

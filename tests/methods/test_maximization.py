@@ -1,4 +1,4 @@
-"""Activation maximisation: gradients against differences, where it must arrive, and the command."""
+"""Activation maximization: gradients against differences, where it must arrive, and the command."""
 
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,14 @@ from onnxplain import Explainer
 from onnxplain.cli.app import execute
 from onnxplain.errors import LayerError, OptionError
 from onnxplain.images.preprocess import Preprocess
-from onnxplain.methods.canvas import Adam, Canvas, View
+from onnxplain.methods.fourier_image import Adam, FourierImage, RandomTransform
 from tools.cases.models import CASES, MODELS
 
 FAST = {"steps": 100, "rate": 1.0, "jitter": 0, "zoom": 0}
 
 
-def colours(layout: str = "NCHW") -> Explainer:
-    """Three scores, one colour less the two others each; so are the channels of the layer."""
+def colors(layout: str = "NCHW") -> Explainer:
+    """Three scores, one color less the two others each; so are the channels of the layer."""
     moved = "m = Transpose <perm = [0, 3, 1, 2]> (x)" if layout == "NHWC" else "m = Identity (x)"
     body = f"{moved} c = Conv (m, w) p = GlobalAveragePool (c) f = Flatten (p) y = Identity (f)"
     less = (2 * np.eye(3, dtype=np.float32) - 1).reshape(3, 3, 1, 1)
@@ -31,7 +31,7 @@ def colours(layout: str = "NCHW") -> Explainer:
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_the_reddest_picture_is_red(layout: str) -> None:
-    found = colours(layout).explain(
+    found = colors(layout).explain(
         np.full((16, 20, 3), 127.5), "activation_maximization", 0, **FAST
     )
     assert found.sheet is not None
@@ -42,13 +42,13 @@ def test_the_reddest_picture_is_red(layout: str) -> None:
 
 @pytest.mark.parametrize("channel", [0, 1, 2])
 def test_a_channel_of_a_layer_whatever_the_target(channel: int) -> None:
-    explainer = colours()
+    explainer = colors()
     options = {"layer": "c", "channel": channel, **FAST}
     gray = np.full((16, 20, 3), 127.5)
     found = explainer.explain(gray, "activation_maximization", (channel + 1) % 3, **options)
     assert found.target.name == f"channel_{channel}"
     assert np.isnan(found.score)  # that of a class would mislead
-    low, high = (colours().preprocess.colour(*3 * [v])[:, None, None] for v in (0, 255))
+    low, high = (colors().preprocess.color(*3 * [v])[:, None, None] for v in (0, 255))
     shares = ((found.values - low) / (high - low)).mean(axis=(1, 2))
     assert shares[channel] > 0.3 + max(np.delete(shares, channel))
     means = found.values.mean(axis=(1, 2))
@@ -59,8 +59,8 @@ def test_a_channel_of_a_layer_whatever_the_target(channel: int) -> None:
 def test_gradients_by_the_coefficients_are_differences(size: tuple[int, int]) -> None:
     random = np.random.default_rng(0)
     low, high = np.zeros((3, *size)), np.full((3, *size), 2.0)
-    canvas = Canvas(random.uniform(0.2, 1.8, low.shape), low, high)
-    view = View.drawn(size, 2, 0.3, random)
+    canvas = FourierImage(random.uniform(0.2, 1.8, low.shape), low, high)
+    view = RandomTransform.drawn(size, 2, 0.3, random)
     pull = random.normal(size=low.shape)
     found = canvas.gradient(view.back(pull))
     for place in [(0, 0, 0), (1, 2, 3), (2, 1, 1), (0, 3, found.shape[2] - 1)]:
@@ -76,12 +76,12 @@ def test_gradients_by_the_coefficients_are_differences(size: tuple[int, int]) ->
 def test_a_canvas_starts_as_the_picture_that_it_is_given() -> None:
     random = np.random.default_rng(0)
     start = random.uniform(0.1, 0.9, (3, 6, 8))
-    assert_allclose(Canvas(start, 0 * start, 1 + 0 * start).picture(), start, atol=1e-9)
+    assert_allclose(FourierImage(start, 0 * start, 1 + 0 * start).picture(), start, atol=1e-9)
 
 
 def test_a_view_that_does_not_move_changes_nothing() -> None:
     picture = noise(3, 6, 8)
-    view = View.drawn((6, 8), 0, 0.0, np.random.default_rng(0))
+    view = RandomTransform.drawn((6, 8), 0, 0.0, np.random.default_rng(0))
     assert_allclose(view.see(picture), picture)
 
 
@@ -103,7 +103,7 @@ def test_every_step_of_adam_on_a_constant_slope_has_the_size_that_is_asked_for()
 )
 def test_refused(options: dict[str, Any], error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
-        colours().explain(np.zeros((16, 20, 3)), "activation_maximization", 0, **options)
+        colors().explain(np.zeros((16, 20, 3)), "activation_maximization", 0, **options)
 
 
 def test_what_is_no_picture_is_refused_with_what_fits() -> None:

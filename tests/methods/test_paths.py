@@ -90,7 +90,7 @@ def test_blur_ig_doubles_its_steps_as_well() -> None:
     assert abs(found.values.sum() - change) <= 1.1e-2 * abs(change)
 
 
-def test_blur_ig_refuses_what_has_no_neighbours() -> None:
+def test_blur_ig_refuses_what_has_no_neighbors() -> None:
     plain = of_two("y = MatMul(x, W)", W=np.ones((2, 1), np.float32))
     with pytest.raises(OptionError, match=r"pictures and signals.*use integrated_gradients"):
         plain.attribute(np.ones((1, 2), np.float32), "blur_ig", 0)

@@ -46,7 +46,7 @@ def test_same_values(model: str, index: int, tolerance: float) -> None:
     [(3, ["epsilon", "epsilon_plus_flat"]), pytest.param(0, COMPOSITES, marks=pytest.mark.slow)],
 )
 def test_same_values_on_an_export(index: int, composites: list[str]) -> None:
-    """A ResNet, whose normalisations the exporter merged, and zennit merges in its module."""
+    """A ResNet, whose normalizations the exporter merged, and zennit merges in its module."""
     found = {row.method: row for row in export_rows(index, composites)}
     assert {name for name in found if "lrp" in name} == {f"lrp, {name}" for name in composites}
     assert {"guided_backprop", "deconvnet", "deeplift"} < set(found)

@@ -103,14 +103,14 @@ def test_drawn_sets_come_with_their_complements_in_the_proportions_of_the_kernel
     assert_allclose(found, expected / expected.sum(), atol=0.01)
 
 
-def test_lime_of_a_linear_model_has_its_slopes_where_nothing_is_penalised() -> None:
+def test_lime_of_a_linear_model_has_its_slopes_where_nothing_is_penalized() -> None:
     x, absent = noise(1, 12), noise(12, seed=1)
     found = linear().attribute(x, "lime", 1, score="logit", ridge=0, samples=300, baseline=absent)
     assert_allclose(found.values[0], WEIGHTS[:, 1] * (x[0] - absent), atol=1e-4)
     assert_allclose(found.diagnostics["samples"][0]["fit_r2"], 1, atol=1e-6)
 
 
-def test_lime_is_the_penalised_weighted_fit() -> None:
+def test_lime_is_the_penalized_weighted_fit() -> None:
     case = CASES["net_r"]()
     kept = np.random.default_rng(5).random((40, 6)) < 0.5
     kept[0] = True
@@ -145,7 +145,7 @@ def test_lime_warns_of_a_fit_that_is_none() -> None:
     assert "explains" in told["warnings"][0]
 
 
-def test_superpixels_follow_the_colours() -> None:
+def test_superpixels_follow_the_colors() -> None:
     explainer = Explainer(
         tiny("p = GlobalAveragePool(x) y = Flatten(p)", "float[N,3,32,48] x"), provider="cpu"
     )

@@ -69,15 +69,15 @@ def test_legrad_of_several_targets_takes_one_pass(score: str) -> None:
 
 
 @pytest.mark.parametrize("class_token", [True, False])
-@pytest.mark.parametrize("neighbours", [True, False])
-def test_vit_reciprocam(class_token: bool, neighbours: bool) -> None:
+@pytest.mark.parametrize("neighbors", [True, False])
+def test_vit_reciprocam(class_token: bool, neighbors: bool) -> None:
     net = ViT(class_token)
     z = net.states(PICTURE)[BLOCKS - 1]
     gauss = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
     expected = np.zeros(GRID)
     for row, column in np.ndindex(*GRID):
         kept = np.zeros((GRID[0] + 2, GRID[1] + 2))
-        if neighbours:
+        if neighbors:
             kept[row : row + 3, column : column + 3] = gauss
         else:
             kept[row + 1, column + 1] = 1
@@ -86,7 +86,7 @@ def test_vit_reciprocam(class_token: bool, neighbours: bool) -> None:
         after = net.after(alone, BLOCKS - 1, net.attention(alone, BLOCKS - 1))
         expected[row, column] = softmax(net.head(after))[2]
     layer = f"z{BLOCKS - 1}"
-    found = explained(net, "vit_reciprocam", layer=layer, neighbours=neighbours)
+    found = explained(net, "vit_reciprocam", layer=layer, neighbors=neighbors)
     assert_allclose(found, expected, rtol=1e-4)
 
 

@@ -40,7 +40,7 @@ NODES = """
 """
 
 
-def quantised_net():
+def quantized_net():
     return tiny(
         NODES,
         "float[N,1,4,4] x",
@@ -53,13 +53,13 @@ def quantised_net():
 
 
 def test_layers_with_weights_come_from_the_score_down() -> None:
-    """Quantised and turned weights belong to the layer that uses them, others do not count."""
-    found = weighted_layers(load(quantised_net()), "x", "y")
+    """Quantized and turned weights belong to the layer that uses them, others do not count."""
+    found = weighted_layers(load(quantized_net()), "x", "y")
     assert found == [Weighted("y", ("SECOND",)), Weighted("a", ("FIRST",))]
 
 
 def test_shuffling_keeps_every_number_and_touches_nothing_else() -> None:
-    model = load(quantised_net())
+    model = load(quantized_net())
     before = {t.name: numpy_helper.to_array(t) for t in model.proto.graph.initializer}
     mixed = shuffled(model, {"FIRST"}, seed=0)
     after = {t.name: numpy_helper.to_array(t) for t in mixed.proto.graph.initializer}

@@ -52,7 +52,7 @@ CHAINS = {
         21,
         {"a": (INTS % 8).astype(ml_dtypes.int4), "s": BLOCKS},
     ),
-    "as ONNX Runtime's quantiser writes 16 bits": (
+    "as ONNX Runtime's quantizer writes 16 bits": (
         "w = com.microsoft.DequantizeLinear<axis=0>(a, s, z)",
         17,
         {"a": INTS.astype(np.int16), "s": ROW_SCALES, "z": ROW_ZEROS.astype(np.int16)},

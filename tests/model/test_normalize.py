@@ -108,7 +108,7 @@ def test_constants_become_initializers() -> None:
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("opset", [15, 17])
-def test_a_fused_sum_that_is_read_is_parted_from_its_normalisation(bias: bool, opset: int) -> None:
+def test_a_fused_sum_that_is_read_is_parted_from_its_normalization(bias: bool, opset: int) -> None:
     more = ", b" if bias else ""
     body = f"""
       s = Tanh(x)
@@ -134,7 +134,7 @@ def test_a_fused_sum_that_nobody_reads_stays() -> None:
     assert [node.op_type for node in load(proto).proto.graph.node] == ["SkipLayerNormalization"]
 
 
-def test_the_epsilon_of_a_fused_normalisation_is_its_own() -> None:
+def test_the_epsilon_of_a_fused_normalization_is_its_own() -> None:
     """Of numbers this small the one of LayerNormalization would be most of the deviation."""
     body = """
       n, none, inverse, t = com.microsoft.SkipLayerNormalization(x, x, c)
@@ -143,14 +143,14 @@ def test_the_epsilon_of_a_fused_normalisation_is_its_own() -> None:
     proto = tiny(body, "float[1,2,4] x", "float y", domains=["com.microsoft"], c=W)
     x = 1e-4 * noise(1, 2, 4)
     total = 2 * x.astype(np.float64)
-    centred = total - total.mean(axis=-1, keepdims=True)
-    expected = total + W * centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-12)
+    centered = total - total.mean(axis=-1, keepdims=True)
+    expected = total + W * centered / np.sqrt((centered**2).mean(axis=-1, keepdims=True) + 1e-12)
     for model in (proto, load(proto).proto):
         np.testing.assert_allclose(run(model, {"x": x})[0], expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("bias", [False, True])
-def test_a_fused_sum_that_alone_is_read_needs_no_normalisation(bias: bool) -> None:
+def test_a_fused_sum_that_alone_is_read_needs_no_normalization(bias: bool) -> None:
     node = helper.make_node(
         "SkipLayerNormalization",
         ["x", "x", "c", "c", *["c"] * bias],

@@ -85,7 +85,7 @@ def keep_cell(activation: Float64, row: int, column: int) -> Float64:
 def spread_cell(activation: Float64, row: int, column: int) -> Float64:
     """The Gaussian switch of the authors' code: the cell's own vector, stamped through 3 x 3.
 
-    The neighbours' activations are not used; beyond the border the stamp is cut off.
+    The neighbors' activations are not used; beyond the border the stamp is cut off.
     """
     return _through_window(activation, row, column, activation[:, row, column, None, None])
 
@@ -93,7 +93,7 @@ def spread_cell(activation: Float64, row: int, column: int) -> Float64:
 def window_cell(activation: Float64, row: int, column: int) -> Float64:
     """A 3 x 3 Gaussian as mask over the activation: the reading of ViT Recipro-CAM's code.
 
-    Each neighbour keeps its own vector, weighted; beyond the border the window is cut off.
+    Each neighbor keeps its own vector, weighted; beyond the border the window is cut off.
     """
     return _through_window(activation, row, column, activation)
 
@@ -130,18 +130,18 @@ def orient(image: Float64) -> Float64:
     return image if image.flat[np.abs(image).argmax()] >= 0 else -image
 
 
-def eigencam(activation: Activation, *, centre: bool = False) -> Float64:
+def eigencam(activation: Activation, *, center: bool = False) -> Float64:
     """The activation (h w, C) projected on its first right singular vector, (h, w), oriented.
 
-    The paper factorises the activation itself, O = U S V^T, and shows O v_1. pytorch-grad-cam
-    first subtracts each channel's mean over the cells (`centre=True`), which makes it the first
+    The paper factorizes the activation itself, O = U S V^T, and shows O v_1. pytorch-grad-cam
+    first subtracts each channel's mean over the cells (`center=True`), which makes it the first
     principal component proper and another map. Where the activation is not negative (after a
-    ReLU) the uncentred map has one sign throughout and `orient` makes it positive; the centred one
-    sums to zero.
+    ReLU) the uncentered map has one sign throughout and `orient` makes it positive; the centered
+    one sums to zero.
     """
     channels, height, width = activation.shape
     table = activation.astype(np.float64).reshape(channels, height * width).T
-    if centre:
+    if center:
         table = table - table.mean(axis=0)
     _, _, directions = svd(table, full_matrices=False)
     return orient((table @ directions[0]).reshape(height, width))

@@ -1,4 +1,4 @@
-"""Bilinear interpolation from its formula: for each output pixel, two neighbours per axis."""
+"""Bilinear interpolation from its formula: for each output pixel, two neighbors per axis."""
 
 from collections.abc import Callable
 
@@ -10,12 +10,12 @@ Upsample = Callable[[Float64, tuple[int, int]], Float64]
 
 
 def half_pixel(i: int, size_in: int, size_out: int) -> float:
-    """Source coordinate where pixel centres lie at 0.5, 1.5, ... (ONNX `half_pixel`, OpenCV)."""
+    """Source coordinate where pixel centers lie at 0.5, 1.5, ... (ONNX `half_pixel`, OpenCV)."""
     return (i + 0.5) * size_in / size_out - 0.5
 
 
 def align_corners(i: int, size_in: int, size_out: int) -> float:
-    """Source coordinate where the outermost pixel centres of both grids coincide."""
+    """Source coordinate where the outermost pixel centers of both grids coincide."""
     return i * (size_in - 1) / (size_out - 1) if size_out > 1 else 0.0
 
 
@@ -34,7 +34,7 @@ def interpolation_matrix(
 
 
 def upsample_half_pixel(image: Float64, size: tuple[int, int]) -> Float64:
-    """Resize (h, w) to `size` = (H, W), half-pixel centres, edge clamped: the project's way."""
+    """Resize (h, w) to `size` = (H, W), half-pixel centers, edge clamped: the project's way."""
     rows = interpolation_matrix(image.shape[0], size[0])
     columns = interpolation_matrix(image.shape[1], size[1])
     return rows @ image @ columns.T

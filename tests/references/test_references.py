@@ -307,7 +307,7 @@ def test_cam_and_the_logits_of_both_poolings(index: int) -> None:
 def test_eigencam_of_net_t() -> None:
     activation = nets.NET_T_ACTIVATIONS["relu"]
     assert_allclose(eigencam(activation), nets.NET_T_EIGENCAM)
-    assert_allclose(eigencam(activation, centre=True), nets.NET_T_EIGENCAM_CENTRED)
+    assert_allclose(eigencam(activation, center=True), nets.NET_T_EIGENCAM_CENTERED)
     assert eigencam(activation).min() >= 0
 
 
@@ -315,7 +315,7 @@ def test_eigencam_of_a_rank_one_activation_is_its_pattern() -> None:
     pattern = np.array([[0.0, 1], [2, 5]])
     activation = np.array([3.0, -4, 0])[:, None, None] * pattern
     assert_allclose(eigencam(activation), 5 * pattern, atol=1e-12)
-    assert_allclose(eigencam(activation, centre=True), 5 * (pattern - 2), atol=1e-12)
+    assert_allclose(eigencam(activation, center=True), 5 * (pattern - 2), atol=1e-12)
 
 
 def test_orient_makes_the_largest_magnitude_positive() -> None:

@@ -205,10 +205,10 @@ def test_ablationcam_as_shipped_zeroes_only_where_the_minimum_is_zero() -> None:
 
 
 @every_case
-def test_eigencam_centred(case: str) -> None:
+def test_eigencam_centered(case: str) -> None:
     c = made(case)
     found = orient(maps.peer_eigencam(*c.torch(), c.x).astype(np.float64))
-    expected = eigencam(c.activation, centre=True)
+    expected = eigencam(c.activation, center=True)
     assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 

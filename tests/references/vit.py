@@ -1,6 +1,6 @@
 """A small vision transformer as ONNX, and in float64 numpy, where its attention can be changed.
 
-Six patches on a grid of 2 x 3, eight features, two heads, two blocks that normalise first, four
+Six patches on a grid of 2 x 3, eight features, two heads, two blocks that normalize first, four
 classes. With a class token the score is read from it, else from the mean of the patches.
 """
 
@@ -137,9 +137,9 @@ class ViT:
         return states
 
     def _norm(self, z: Array, block: int) -> Array:
-        centred = z - z.mean(axis=1, keepdims=True)
-        spread = np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-5)
-        return centred / spread * self[f"g{block}"] + self[f"h{block}"]
+        centered = z - z.mean(axis=1, keepdims=True)
+        spread = np.sqrt((centered**2).mean(axis=1, keepdims=True) + 1e-5)
+        return centered / spread * self[f"g{block}"] + self[f"h{block}"]
 
     def __getitem__(self, name: str) -> Array:
         return self.weights[name].astype(np.float64)

@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 
 from onnxplain.errors import TargetError
 from onnxplain.images.geometry import Placement
-from onnxplain.targets.places import place
+from onnxplain.targets.regions import place
 
 SAME = Placement.stretch((6, 8), (6, 8))
 # 40 x 20 pixels at half their size, of whose 20 x 10 the middle is kept: pixel (x, y) of the
@@ -33,9 +33,9 @@ def test_a_box_is_x_y_width_height() -> None:
 @pytest.mark.parametrize(
     ("text", "placement", "grid", "expected"),
     [
-        # Centres of columns of cells lie over x = 12, 16, 20, 24, 28, and of rows over y = 2, 6...
+        # Centers of columns of cells lie over x = 12, 16, 20, 24, 28, and of rows over y = 2, 6...
         ("box:16,2,5,5", CROPPED, (5, 5), [(0, 1), (0, 2), (1, 1), (1, 2)]),
-        ("box:17,2,3,5", CROPPED, (5, 5), [(0, 1), (0, 2), (1, 1), (1, 2)]),  # between centres
+        ("box:17,2,3,5", CROPPED, (5, 5), [(0, 1), (0, 2), (1, 1), (1, 2)]),  # between centers
         ("20,0", CROPPED, (5, 5), [(0, 2)]),
         ("29,19", CROPPED, (5, 5), [(4, 4)]),
         ("box:-5,-5,16,16", CROPPED, (5, 5), [(r, 0) for r in (0, 1, 2)]),
@@ -51,7 +51,7 @@ def test_places_follow_the_picture_through_preprocessing(
     assert cells(place(text, placement, grid)) == expected
 
 
-def test_a_mask_is_what_is_not_black_in_any_colour(tmp_path: Path) -> None:
+def test_a_mask_is_what_is_not_black_in_any_color(tmp_path: Path) -> None:
     cv2 = pytest.importorskip("cv2")
     pixels = np.zeros((6, 8, 3), np.uint8)
     pixels[1, 2], pixels[5, 7, 0] = 255, 1

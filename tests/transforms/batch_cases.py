@@ -189,7 +189,7 @@ BAKED = {
         { a = com.microsoft.FusedConv<activation="Relu", kernel_shape=[1,1]>(x, w)
           b = com.microsoft.QuickGelu<alpha=1.7>(a)
           y = Reshape(b, s) }""",
-    "quantised class token and positions": """
+    "quantized class token and positions": """
         <ir_version: 8, opset_import: ["": 17, "com.microsoft": 1]>
         g (float[1,2,3] x) => (float[1,9] y)
         <float scale = {0.1}, uint8 zero = {128}, uint8[1,1,3] token = {130,140,150},
@@ -207,7 +207,7 @@ BAKED = {
           a = Where(low, x, zero)
           b = Where(high, a, one)
           y = Reshape(b, s) }""",
-    "group normalisation": """<ir_version: 10, opset_import: ["": 21]>
+    "group normalization": """<ir_version: 10, opset_import: ["": 21]>
         g (float[1,2,2] x) => (float[1,4] y)
         <float[2] scale = {1,2}, float[2] bias = {3,4}, int64[2] s = {1,4}>
         { n = GroupNormalization<num_groups=2>(x, scale, bias) y = Reshape(n, s) }""",

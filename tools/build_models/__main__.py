@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import catalogue
+from . import catalog
 from .check import compare
 from .sources import BuildError
 
@@ -16,7 +16,7 @@ MODELS_FOLDER = Path(__file__).parents[2] / "models"
 
 
 def build(out: Path, cache: Path) -> int:
-    for path, data in catalogue.files(cache):
+    for path, data in catalog.files(cache):
         target = out / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
@@ -25,7 +25,7 @@ def build(out: Path, cache: Path) -> int:
 
 
 def check(out: Path, cache: Path) -> int:
-    complaints = {path: compare(out / path, data) for path, data in catalogue.files(cache)}
+    complaints = {path: compare(out / path, data) for path, data in catalog.files(cache)}
     for path, complaint in complaints.items():
         print(f"{path}: {complaint or 'same'}")
     return 1 if any(complaints.values()) else 0

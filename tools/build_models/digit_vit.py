@@ -30,7 +30,7 @@ WARMUP = 100
 WEIGHT_DECAY = 0.05
 
 LESSONS = (300, 900)
-"""Steps with a large digit on a plain colour; then, up to this one, on more and more photograph."""
+"""Steps with a large digit on a plain color; then, up to this one, on more and more photograph."""
 
 SHARE_OF_PAIRS = 0.25
 
@@ -129,7 +129,7 @@ def shares(scenes: list[Scene]) -> Tensor:
 
 
 def recipe(rng: np.random.Generator, full: tuple[Recipe, Recipe], step: int) -> Recipe:
-    """What to draw at a step: harder and harder, since all at once is not learnt at all."""
+    """What to draw at a step: harder and harder, since all at once is not learned at all."""
     first, last = LESSONS
     if step >= last:
         return full[int(rng.random() < SHARE_OF_PAIRS)]
@@ -154,15 +154,15 @@ def run(net: DigitViT, source: Material, cycle: Cycle, seed: int) -> None:
     net.train()
     decayed = [one for one in net.parameters() if one.ndim > 1]
     others = [one for one in net.parameters() if one.ndim <= 1]
-    optimiser = torch.optim.AdamW(
+    optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0}],
         lr=cycle.rate,
     )
     schedule = torch.optim.lr_scheduler.SequentialLR(
-        optimiser,
+        optimizer,
         [
-            torch.optim.lr_scheduler.LinearLR(optimiser, 0.01, total_iters=WARMUP),
-            torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, cycle.steps - WARMUP),
+            torch.optim.lr_scheduler.LinearLR(optimizer, 0.01, total_iters=WARMUP),
+            torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, cycle.steps - WARMUP),
         ],
         [WARMUP],
     )
@@ -172,10 +172,10 @@ def run(net: DigitViT, source: Material, cycle: Cycle, seed: int) -> None:
             draw(rng, source, recipe(rng, cycle.full, cycle.past + step)) for _ in range(BATCH)
         ]
         loss = nn.functional.cross_entropy(net(tensor(scenes)), shares(scenes))
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         if step % 100 == 99:
             seconds = time.monotonic() - started

@@ -70,7 +70,7 @@ def build(weight_file: bytes, metadata: Mapping[str, str]) -> onnx.ModelProto:
         {"input": ("N", 3, INPUT_SIZE, INPUT_SIZE)},
         {"logits": ("N", 1000)},
         doc="EfficientNet-Lite0, ImageNet-1k: RGB pixels as (v - 127) / 128 to logits. "
-        "Batch normalisation is folded into the convolutions.",
+        "Batch normalization is folded into the convolutions.",
         metadata=metadata,
     )
 
@@ -108,7 +108,7 @@ class _Network:
     def unit(
         self, name: str, x: str, conv: str, norm: str, *, kernel: int = 1, stride: int = 1
     ) -> str:
-        """Convolution, batch normalisation, ReLU6; depthwise where the weight says so."""
+        """Convolution, batch normalization, ReLU6; depthwise where the weight says so."""
         weight, bias = self.folded(conv, norm)
         is_depthwise = weight.shape[1] == 1
         x = self.graph.conv(
@@ -124,7 +124,7 @@ class _Network:
         return self.graph.node("Clip", f"{name}/relu6", x, *self.clip_range)
 
     def folded(self, conv: str, norm: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Weight and bias of the convolution with its batch normalisation folded in."""
+        """Weight and bias of the convolution with its batch normalization folded in."""
         gamma, beta, mean, variance = (
             self.weights[f"{norm}.{name}"].astype(np.float64)
             for name in ("weight", "bias", "running_mean", "running_var")

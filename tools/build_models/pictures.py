@@ -123,7 +123,7 @@ def _top1(efficientnet: int, squeezenet: int) -> dict[str, int]:
 CHELSEA = Photo("chelsea.png", "Chelsea the cat", CAT, _top1(282, 285), "Stefan van der Walt", CC0)
 COFFEE = Photo("coffee.png", "A cup of espresso", ESPRESSO, _top1(967, 967), "Rachel Michetti", CC0)
 CAMERA = Photo(
-    "camera.png", "A camera on a tripod (grey)", TRIPOD, _top1(872, 872), "Lav Varshney", CC0
+    "camera.png", "A camera on a tripod (gray)", TRIPOD, _top1(872, 872), "Lav Varshney", CC0
 )
 FALCON = Photo(
     "rocket.jpg", "A Falcon 9 on its launch pad", ROCKET, _top1(657, 733), "SpaceX", PUBLIC_DOMAIN

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from .catalogue import LABELS_FILE, MODELS, PICTURES_FOLDER
+from .catalog import LABELS_FILE, MODELS, PICTURES_FOLDER
 from .pictures import decode
 
 INTERPOLATIONS = {"area": cv2.INTER_AREA}
@@ -60,8 +60,8 @@ def preprocess(pixels: NDArray[np.uint8], how: Mapping[str, Any]) -> NDArray[np.
     else:
         fitted = cv2.resize(pixels, (width, height), interpolation=interpolation)
     ordered = fitted if how["channels"] == "BGR" else fitted[..., ::-1]
-    normalised = (ordered * how["scale"] - np.array(how["mean"])) / np.array(how["std"])
-    return np.ascontiguousarray(normalised.transpose(2, 0, 1)[None], np.float32)
+    normalized = (ordered * how["scale"] - np.array(how["mean"])) / np.array(how["std"])
+    return np.ascontiguousarray(normalized.transpose(2, 0, 1)[None], np.float32)
 
 
 def _cell(chances: NDArray[np.float32], labels: list[str]) -> str:

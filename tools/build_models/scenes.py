@@ -77,7 +77,7 @@ class Scene:
 class Recipe:
     """How many digits and at most how many marks a scene has, and how tall they are in pixels.
 
-    `backdrop` is how much of the photograph's contrast is left: none makes it a plain colour.
+    `backdrop` is how much of the photograph's contrast is left: none makes it a plain color.
     """
 
     digits: int = 1
@@ -172,16 +172,16 @@ def _different(rng: np.random.Generator, classes: NDArray[np.int64], count: int)
 def _background(
     rng: np.random.Generator, photos: Sequence[Sequence[Floats]], contrast: float
 ) -> Floats:
-    """A crop of a photograph in other colours."""
+    """A crop of a photograph in other colors."""
     sizes = photos[int(rng.integers(len(photos)))]
     photo = sizes[int(rng.integers(len(sizes)))]
     top, left = (int(rng.integers(length - SIDE + 1)) for length in photo.shape[:2])
     crop = photo[top : top + SIDE, left : left + SIDE]
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
-    coloured = crop[..., rng.permutation(3)] * rng.uniform(0.7, 1.2, 3) + rng.uniform(-25, 25)
-    plain = coloured.mean((0, 1))
-    faded: Floats = np.clip(plain + contrast * (coloured - plain), 0, 255)
+    colored = crop[..., rng.permutation(3)] * rng.uniform(0.7, 1.2, 3) + rng.uniform(-25, 25)
+    plain = colored.mean((0, 1))
+    faded: Floats = np.clip(plain + contrast * (colored - plain), 0, 255)
     return faded
 
 
@@ -219,7 +219,7 @@ def _turned(rng: np.random.Generator, glyph: Floats, size: float) -> Floats:
 
 
 def _sampled(glyph: Floats, rows: Floats, columns: Floats) -> Floats:
-    """`glyph` between its pixels, linearly, at positions counted from its centre."""
+    """`glyph` between its pixels, linearly, at positions counted from its center."""
     edge = len(glyph) - 1
     at = [np.clip(values + edge / 2, 0, edge - 1e-9) for values in (rows, columns)]
     low = [values.astype(np.int64) for values in at]
@@ -250,7 +250,7 @@ def _overlap(one: Box, other: Box) -> bool:
 
 
 def _paint(rng: np.random.Generator, pixels: Floats, ink: Floats, box: Box) -> None:
-    """Lays ink of one colour on `pixels`, lighter or darker than what is there."""
+    """Lays ink of one color on `pixels`, lighter or darker than what is there."""
     left, top, right, bottom = box
     under = pixels[top:bottom, left:right]
     luma = under.mean()
@@ -258,5 +258,5 @@ def _paint(rng: np.random.Generator, pixels: Floats, ink: Floats, box: Box) -> N
     light = lighter <= 255 and (darker < 0 or rng.random() < 0.5)
     bounds = (lighter, 255.0) if light else (0.0, max(darker, 0.0))
     tint = rng.uniform(-40, 40, 3)
-    colour = np.clip(rng.uniform(*bounds) + tint - tint.mean(), 0, 255)
-    under += (ink * rng.uniform(0.85, 1))[..., None] * (colour - under)
+    color = np.clip(rng.uniform(*bounds) + tint - tint.mean(), 0, 255)
+    under += (ink * rng.uniform(0.85, 1))[..., None] * (color - under)

@@ -71,8 +71,8 @@ class Case:
     def black(self) -> Array:
         """A black picture, from the formula of the preprocessing."""
         settings = self.explainer.preprocess
-        colour = -np.array(settings.mean, np.float32) / np.array(settings.std, np.float32)
-        return np.broadcast_to(colour.reshape(1, -1, 1, 1), self.x.shape).astype(np.float32)
+        color = -np.array(settings.mean, np.float32) / np.array(settings.std, np.float32)
+        return np.broadcast_to(color.reshape(1, -1, 1, 1), self.x.shape).astype(np.float32)
 
 
 def run(

@@ -46,7 +46,7 @@ NET_T_ABLATIONCAM = {
 # One cell alone: A1 + A2 in the first cell, A1 - A2 in the others; -5, -30 and -21 are rectified,
 # so both layers give the same.
 NET_T_RECIPROCAM = np.array([[0.0, 4], [25, 25]])
-# The cell's vector through the Gaussian (1/4 centre, 1/8 side, 1/16 corner, cut off at the border):
+# The cell's vector through the Gaussian (1/4 center, 1/8 side, 1/16 corner, cut off at the border):
 # A1 is counted with 1/4 + 1/8 + 1/8 + 1/16 = 9/16 in every cell; A2 with -5/16 from cell 3
 # (-1/4 own, +1/8 above, -1/8 beside, -1/16 diagonal) and -7/16 from cell 4 (-1/4, -1/8, -1/8,
 # +1/16). So 4 * 9/16, (31 * 9 - 6 * 5) / 16, (40 * 9 - 15 * 7) / 16.
@@ -58,10 +58,10 @@ NET_T_RECIPROCAM_WINDOW = np.array([[83 / 16, 91 / 16], [154 / 16, 158 / 16]])
 # The 2 x 2 second moments of (A1, A2) at `relu` are 2577, 786; 786, 261. Their first eigenvector is
 # (cos t, sin t) with tan 2t = 2 * 786 / (2577 - 261) = 131/193. Less the means (18.75, 5.25) they
 # are 1170.75, 392.25; 392.25, 150.75, and tan 2t = 784.5/1020 = 523/680.
-_T, _T_CENTRED = np.arctan2(131, 193) / 2, np.arctan2(523, 680) / 2
+_T, _T_CENTERED = np.arctan2(131, 193) / 2, np.arctan2(523, 680) / 2
 _A1, _A2 = NET_T_ACTIVATIONS["relu"]
 NET_T_EIGENCAM = _A1 * np.cos(_T) + _A2 * np.sin(_T)
-NET_T_EIGENCAM_CENTRED = (_A1 - 18.75) * np.cos(_T_CENTRED) + (_A2 - 5.25) * np.sin(_T_CENTRED)
+NET_T_EIGENCAM_CENTERED = (_A1 - 18.75) * np.cos(_T_CENTERED) + (_A2 - 5.25) * np.sin(_T_CENTERED)
 
 # The four outputs are always equal, so the softmax of each is 1/4 whatever is masked: every
 # increase is 0, both weights are 1/2, and the map is ReLU((A1 + A2) / 2).

@@ -130,7 +130,7 @@ def page() -> str:
     return f"""# Gallery
 
 Every method with its defaults on the same pictures, drawn by `python -m tools.docs.gallery`. Below
-each map is what it cost in forward and backward passes. Warm colours speak for the class, blue ones
+each map is what it cost in forward and backward passes. Warm colors speak for the class, blue ones
 against it, and where nothing does there is the bare photograph.
 
 ## A convolutional network

@@ -57,7 +57,7 @@ LIMITS: Mapping[str, str] = {
     "gradcam++": f"{_ONE_WEIGHT}; {_POLES}",
     "smooth_gradcam++": f"{_ONE_WEIGHT}; {_POLES}",
     "xgradcam": _ONE_WEIGHT,
-    "hirescam": "a layer before a layer normalisation: the map is 0 there",
+    "hirescam": "a layer before a layer normalization: the map is 0 there",
     "layercam": "what speaks against the class: only positive gradients count",
     "eigengradcam": "more than one pattern: the first principal direction alone is shown",
     "guided_gradcam": _RECTIFIERS,

@@ -32,7 +32,7 @@ _DTYPE_ATTRIBUTES = frozenset({"to", "dtype", "stash_type", "softmax_precision",
 
 
 def onnxruntime_function(model: ModelProto) -> Function:
-    """The model in ONNX Runtime, on one thread, without any optimisation."""
+    """The model in ONNX Runtime, on one thread, without any optimization."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -35,8 +35,8 @@ def half(model: Path, to: Path, _: Pictures) -> None:
 
 
 @dataclass(frozen=True)
-class Optimised:
-    """Saved by ONNX Runtime after its optimisations up to a level."""
+class Optimized:
+    """Saved by ONNX Runtime after its optimizations up to a level."""
 
     level: str
 
@@ -49,8 +49,8 @@ class Optimised:
 
 
 @dataclass(frozen=True)
-class Quantised:
-    """Quantised by ONNX Runtime, calibrated by the least and the largest values of the pictures."""
+class Quantized:
+    """Quantized by ONNX Runtime, calibrated by the least and the largest values of the pictures."""
 
     form: QuantFormat
     weights: QuantType = QuantType.QInt8
@@ -71,7 +71,7 @@ class Quantised:
 
 
 def weights_in_int8(model: Path, to: Path, _: Pictures) -> None:
-    """With one scale for all channels; activations are quantised as they come."""
+    """With one scale for all channels; activations are quantized as they come."""
     quantize_dynamic(model, to)
 
 
@@ -89,12 +89,12 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
 FORMS: Mapping[str, Callable[[Path, Path, Pictures], None]] = {
     "float32": original,
     "float16": half,
-    "saved at the basic level": Optimised("ORT_ENABLE_BASIC"),
-    "saved at the extended level": Optimised("ORT_ENABLE_EXTENDED"),
-    "QDQ int8": Quantised(QuantFormat.QDQ),
-    "QOperator int8": Quantised(QuantFormat.QOperator),
-    "QDQ int8, one scale for all channels": Quantised(QuantFormat.QDQ, per_channel=False),
+    "saved at the basic level": Optimized("ORT_ENABLE_BASIC"),
+    "saved at the extended level": Optimized("ORT_ENABLE_EXTENDED"),
+    "QDQ int8": Quantized(QuantFormat.QDQ),
+    "QOperator int8": Quantized(QuantFormat.QOperator),
+    "QDQ int8, one scale for all channels": Quantized(QuantFormat.QDQ, per_channel=False),
     "weights in int8 (dynamic)": weights_in_int8,
-    "QDQ int8, activations in 16 bits": Quantised(QuantFormat.QDQ, activations=QuantType.QUInt16),
-    "QDQ, all in 16 bits": Quantised(QuantFormat.QDQ, QuantType.QInt16, QuantType.QUInt16),
+    "QDQ int8, activations in 16 bits": Quantized(QuantFormat.QDQ, activations=QuantType.QUInt16),
+    "QDQ, all in 16 bits": Quantized(QuantFormat.QDQ, QuantType.QInt16, QuantType.QUInt16),
 }

@@ -1,8 +1,8 @@
-"""Gradients of the shipped models in deployed forms: how far quantising and rounding turn them.
+"""Gradients of the shipped models in deployed forms: how far quantizing and rounding turn them.
 
-Quantisation changes a model, and its gradient more than its answer: rounding moves activations
+Quantization changes a model, and its gradient more than its answer: rounding moves activations
 across the kinks of ReLUs. What of that is the model's and not ours, torch tells: its
-straight-through gradient in float64 of the same quantised model.
+straight-through gradient in float64 of the same quantized model.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def rows() -> Iterator[str]:
 
 def samples(forms: Iterable[str]) -> Iterator[tuple[str, str, list[Sample], list[Sample]]]:
     """Model, form, the form at each picture, and the model as it is for the same classes."""
-    logging.getLogger().setLevel(logging.ERROR)  # ONNX Runtime's quantiser says a lot
+    logging.getLogger().setLevel(logging.ERROR)  # ONNX Runtime's quantizer says a lot
     for path in CONVOLUTIONAL:
         explainer = Explainer(path, provider="cpu")
         pictures = {

@@ -92,7 +92,7 @@ def _middle(layers: Sequence[str]) -> list[str]:
 
 
 def session(model: Model) -> Any:
-    """On one thread, with ONNX Runtime's own optimisations, as it is deployed."""
+    """On one thread, with ONNX Runtime's own optimizations, as it is deployed."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-call, misc"
-"""Quantised models in torch: autograd in float64, and the straight-through gradient at rounding.
+"""Quantized models in torch: autograd in float64, and the straight-through gradient at rounding.
 
 Rounding counts as the identity, and torch.clamp passes a gradient within the range, bounds
 included, as in torch.fake_quantize_per_tensor_affine.
@@ -42,7 +42,7 @@ def gradient(
 ) -> tuple[FloatArray, FloatArray]:
     """The score, and the gradient of Σ seed · score by the only input, both in float64.
 
-    `model` is a prepared one, in which quantisation is `QuantizeLinear` and `DequantizeLinear`.
+    `model` is a prepared one, in which quantization is `QuantizeLinear` and `DequantizeLinear`.
     Where the score itself is rounded, it has a gradient beyond the range as well.
     """
     ((name, array),) = feeds.items()
@@ -82,7 +82,7 @@ def _tail(model: Model, score: str) -> set[str]:
 
 
 def _double(array: Any) -> Tensor:
-    """Integers keep their type, from which quantisation tells its range."""
+    """Integers keep their type, from which quantization tells its range."""
     tensor = torch.from_numpy(np.array(array))
     return tensor.double() if tensor.is_floating_point() else tensor
 
@@ -165,4 +165,4 @@ _OPERATORS: Mapping[str, Callable[..., Any]] = {
     "Flatten": lambda _, a, x: x.flatten(a.get("axis", 1)),
     "Concat": lambda _, a, *xs: torch.cat(xs, a["axis"]),
 }
-"""What the shipped models consist of once they are quantised and prepared."""
+"""What the shipped models consist of once they are quantized and prepared."""

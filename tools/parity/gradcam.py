@@ -13,7 +13,7 @@ from tools.peers import gradcam as peers
 
 UNDONE = {
     "gradcam++": "1e-6 in the denominator",
-    "eigengradcam": "channels centred, sign left to chance",
+    "eigengradcam": "channels centered, sign left to chance",
 }
 
 

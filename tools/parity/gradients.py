@@ -1,7 +1,7 @@
 """How far our gradients, at and around a sample, are from those of torch libraries.
 
 At most points the two agree to the last digits. A Relu or MaxPool whose inputs lie within rounding
-of its kink may turn either way, and then the gradient of a whole neighbourhood changes. How much of
+of its kink may turn either way, and then the gradient of a whole neighborhood changes. How much of
 a difference that explains is measured too: the library against itself when its inputs move by a
 millionth.
 """

@@ -127,13 +127,13 @@ def _values(call: Callable[[], maps.WeightedMap]) -> Array:
 
 
 def eigencam(sides: Sides) -> Iterator[Row]:
-    """The library centres each channel: an activation above its negative leaves nothing to do."""
+    """The library centers each channel: an activation above its negative leaves nothing to do."""
     ours = sides.case.attribute("eigencam", layer=sides.layer)
     arguments = (*sides.at_layer(sides.whole), sides.case.x, sides.reshape)
     shown = maps.activation(*arguments)
     twice = get_2d_projection(np.concatenate([shown, -shown], axis=1)[None])[0]
     theirs = _oriented(twice[: shown.shape[1]], ours)
-    undone = "channels centred, sign left to chance"
+    undone = "channels centered, sign left to chance"
     yield Row(
         "eigencam",
         "pytorch-grad-cam",

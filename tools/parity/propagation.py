@@ -18,7 +18,7 @@ CLASSES = {"net_r": (3, 0), "squeezenet": (285, 100), "efficientnet": (967, 100)
 """The answer, and another class."""
 
 RELU6 = "ReLU6 is no rectifier"
-EPS = "merged normalisations divide by sqrt(1 + eps)"
+EPS = "merged normalizations divide by sqrt(1 + eps)"
 DEEPLIFT = "overlapping pools, what lies before a pool, ReLU6"
 COMPOSITES = [name for name in get_args(CompositeName) if name != "zbox"]  # zennit has no such
 

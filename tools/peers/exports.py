@@ -32,7 +32,7 @@ def channels_last(grid: torch.Tensor) -> torch.Tensor:
 class Net:
     """How to make a network, the size of its pictures, and the layer that `auto` is.
 
-    `gains` is how far those of layer normalisations spread around 1: behind one whose gains are all
+    `gains` is how far those of layer normalizations spread around 1: behind one whose gains are all
     1, the channels of a token add up to nothing.
     """
 
@@ -101,7 +101,7 @@ def exported(name: str) -> Exported:
 
 @cache
 def with_batch_norms() -> Exported:
-    """A small convolutional net with biases, whose batch normalisations stay in its export."""
+    """A small convolutional net with biases, whose batch normalizations stay in its export."""
     torch.manual_seed(0)
     module = torch.nn.Sequential(
         *(torch.nn.Conv2d(3, 6, 3, stride=2, padding=1), torch.nn.BatchNorm2d(6), torch.nn.ReLU()),

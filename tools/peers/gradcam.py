@@ -7,8 +7,8 @@ What each does differently:
 - pytorch-grad-cam adds 1e-6 to the denominator of Grad-CAM++, which is of the order of g² itself
   behind a global pool. Alpha stays the same if activations are divided by a number and gradients
   multiplied with it, so a large number makes the 1e-6 vanish.
-- pytorch-grad-cam centres the channels of EigenGradCAM, and leaves the sign to chance. A product
-  above its negative has nothing to centre.
+- pytorch-grad-cam centers the channels of EigenGradCAM, and leaves the sign to chance. A product
+  above its negative has nothing to center.
 - torch-cam's Grad-CAM++ divides a copy (`alpha[mask].div_`): its alpha is g², never divided.
 - torch-cam's Smooth Grad-CAM++ takes the gradient of the last noisy copy in place of the mean, the
   activation of the clean input, and weights the cubes with the activation before they are summed.
@@ -104,7 +104,7 @@ def torch_cam(
 def captum_guided_gradcam(
     module: torch.nn.Module, layer: torch.nn.Module, x: Float32, index: int
 ) -> Float32:
-    """Guided Grad-CAM, the shape of `x`; by default captum enlarges to nearest neighbours."""
+    """Guided Grad-CAM, the shape of `x`; by default captum enlarges to nearest neighbors."""
     method = GuidedGradCam(module, layer)
     found = method.attribute(torch.from_numpy(x), target=index, interpolate_mode="bilinear")
     return np.asarray(found.detach().numpy(), np.float32)

@@ -105,7 +105,7 @@ def peer_scorecam(
     """Score-CAM of pytorch-grad-cam.
 
     As shipped it
-    - upsamples with corners aligned (`UpsamplingBilinear2d`), the project with half-pixel centres:
+    - upsamples with corners aligned (`UpsamplingBilinear2d`), the project with half-pixel centers:
       a different mask, so different weights. `as_shipped=False` swaps in the half-pixel resize;
       the other way round, the reference takes `upsample_align_corners`.
     - scales after upsampling, as the project; adds 1e-8 to the range, which a constant channel
@@ -148,7 +148,7 @@ def peer_scorecam_torchcam(
     """Score-CAM of torch-cam.
 
     As shipped it
-    - upsamples with half-pixel centres, as the project, but scales each channel to [0, 1] before
+    - upsamples with half-pixel centers, as the project, but scales each channel to [0, 1] before
       that instead of after: interpolation pulls an inner maximum or minimum in, so the project's
       mask reaches 0 and 1 where this one does not quite. `as_shipped=False` hands it the
       activation already upsampled (`reshape_transform`), which it then scales.
@@ -234,7 +234,7 @@ def peer_eigencam(
 
     It subtracts each channel's mean over the cells before the SVD; the paper does not. The sign is
     whatever LAPACK returns, and the library then clips negative values: half of the map is lost,
-    which half is chance. Compare with the centred reference, both oriented.
+    which half is chance. Compare with the centered reference, both oriented.
     """
     return np.asarray(get_2d_projection(activation(module, layer, x, reshape)[None])[0], np.float32)
 

@@ -150,7 +150,7 @@ def zennit_resnet(
 ) -> Float32:
     """LRP of zennit on torchvision's ResNet, as its own canonizer makes it known.
 
-    A normalisation that it has merged still divides by sqrt(1 + eps) as shipped.
+    A normalization that it has merged still divides by sqrt(1 + eps) as shipped.
     """
     made = _composite(composite, low, high)
     made.canonizers = [ResNetCanonizer()] if as_shipped else [ResNetCanonizer(), _WITHOUT_EPS]

@@ -45,7 +45,7 @@ def lower(model: Model) -> Model:
     """The model in the form that rules of differentiation are written for.
 
     That is standard ONNX of opset 18 or newer, in float32 but for inputs and outputs, with
-    integers that stand for reals only between quantising and dequantising, and with what follows
+    integers that stand for reals only between quantizing and dequantizing, and with what follows
     from static shapes computed. Tensors keep their names; weights are neither read nor changed.
 
     Raises:

@@ -29,19 +29,19 @@ def undo_attention(model: Model) -> Model:
 @_RULES.of("Attention", "QAttention", domain=MICROSOFT)
 def _attention(g: Rewriter, s: NodeView) -> Tensor | None:
     x, weights, bias = *s.inputs[:2], s.input(2)
-    quantised = s.op == "QAttention"
-    mask, past = (s.input(i) for i in ((5, 8) if quantised else (3, 4)))
+    quantized = s.op == "QAttention"
+    mask, past = (s.input(i) for i in ((5, 8) if quantized else (3, 4)))
     size = _last_size(g, weights)
     sizes = s.attr("qkv_hidden_sizes") or (None if size is None else [size // 3] * 3)
     if past is not None or sizes is None or not _is_understood(g, s, mask):
         return None
-    if quantised:
+    if quantized:
         x = g.DequantizeLinear(x, s.input(3), s.input(6))
         weights = g.DequantizeLinear(weights, s.input(4), s.input(7), axis=1)
     product = g.MatMul(x, weights)
     product = product if bias is None else g.Add(product, bias)
     qkv = g.many("Split", 3, product, sizes, axis=-1)
-    return _attended(g, s, qkv, mask, None if quantised else s.input(5))
+    return _attended(g, s, qkv, mask, None if quantized else s.input(5))
 
 
 @_RULES.of("MultiHeadAttention", domain=MICROSOFT)

@@ -1,4 +1,4 @@
-"""Merging batch normalisation into the layer before it."""
+"""Merging batch normalization into the layer before it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Array = NDArray[Any]
 def merge_batch_norms(model: Model) -> Model:
     """The model with each BatchNormalization made part of the Conv or Gemm that alone feeds it.
 
-    The layer then makes the tensor that the normalisation made. Others stay as they are.
+    The layer then makes the tensor that the normalization made. Others stay as they are.
     """
     nodes, weights = dict(enumerate(model.index.nodes)), list(model.proto.graph.initializer)
     for place, norm in enumerate(model.index.nodes):
@@ -34,7 +34,7 @@ def merge_batch_norms(model: Model) -> Model:
 
 
 def _is_mergeable(model: Model, norm: NodeProto) -> bool:
-    """Whether a node is a normalisation with fixed statistics, and can be part of that before."""
+    """Whether a node is a normalization with fixed statistics, and can be part of that before."""
     if norm.op_type != "BatchNormalization" or attributes(norm).get("training_mode", 0):
         return False
     layer = model.index.producer(norm.input[0])

@@ -14,7 +14,7 @@ from onnxplain.model.shapes import ShapeEnv
 from onnxplain.transforms.extract import with_contents
 
 _STAYS = RANDOM | ROUNDS
-"""Quantised weights are a form that runtimes look for."""
+"""Quantized weights are a form that runtimes look for."""
 
 
 def fold_constants(model: Model) -> Model:

@@ -1,7 +1,7 @@
 """Fusions that ONNX Runtime saves in a model, in standard ONNX.
 
 Definitions: docs/ContribOperators.md of ONNX Runtime. Attention has a file of its own, and so have
-operators on quantised tensors.
+operators on quantized tensors.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def decompose_fused(model: Model) -> Model:
         if node.domain in PROCESSOR_DOMAINS:
             raise GradientError(
                 f"The operator {node.domain}::{node.op_type} of node {node.name!r} works on "
-                "weights laid out for one kind of processor: save the optimised model at level "
+                "weights laid out for one kind of processor: save the optimized model at level "
                 "ORT_ENABLE_EXTENDED or lower, or explain the model it was made from."
             )
     while (plainer := rewritten(model, _RULES)) is not model:

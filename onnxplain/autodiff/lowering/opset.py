@@ -112,7 +112,7 @@ def _batch_normalization(g: Rewriter, s: NodeView) -> Tensor:
 
 @_RULES.of("Softmax", "LogSoftmax", "Hardmax", before=13)
 def _softmax(g: Rewriter, s: NodeView) -> Tensor:
-    """All axes from `axis` on were normalised together."""
+    """All axes from `axis` on were normalized together."""
     axis, rank = s.attr("axis", 1), g.rank(s.x)
     if axis in (-1, None if rank is None else rank - 1):
         return g.many(s.op, 1, s.x, axis=-1)[0]

@@ -1,7 +1,7 @@
-"""Operators on quantised tensors, as dequantise, compute in float32, quantise.
+"""Operators on quantized tensors, as dequantize, compute in float32, quantize.
 
 That is the form in which a gradient passes straight through the rounding. Results can differ by one
-step of the quantisation, where a value lies on the edge between two.
+step of the quantization, where a value lies on the edge between two.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MOVES = Rewrites()
 
 
 def dequantize(model: Model) -> Model:
-    """The model with integers that stand for reals only between quantising and dequantising.
+    """The model with integers that stand for reals only between quantizing and dequantizing.
 
     Every operator on them computes in float32 instead, those that only move integers about
     included. MatMulInteger and ConvInteger give their whole numbers in float32 where nothing but a
@@ -68,7 +68,7 @@ def _standard(g: Rewriter, s: NodeView) -> Tensor | None:
     domain=MICROSOFT,
 )
 def _of_reals(g: Rewriter, s: NodeView) -> Tensor:
-    """The operator in threes: operands, then what the result is quantised with, and a bias."""
+    """The operator in threes: operands, then what the result is quantized with, and a bias."""
     *operands, (y_scale, y_zero, bias) = _operands(s)
     axes = {"QLinearConv": (1, 0), "QLinearMatMul": (-2, -1)}.get(s.op, (1, 1))
     x, *others = (one.real(g, axis) for one, axis in zip(operands, axes, strict=False))
@@ -191,7 +191,7 @@ def _pad(g: Rewriter, s: NodeView) -> Tensor | None:
 
 
 def _meaning(g: Rewriter, integers: str) -> tuple[Tensor, Tensor | None] | None:
-    """The scale and zero point that integers were quantised with, all of them with the same."""
+    """The scale and zero point that integers were quantized with, all of them with the same."""
     node = g.index.producer(integers)
     while node is not None and ("", node.op_type) in _MOVES:
         node = g.index.producer(node.input[0])

@@ -17,7 +17,7 @@ _DETACHED = "onnxplain detached weight "
 def detached(model: Model) -> tuple[Model, list[TensorProto]]:
     """The model with a stub for each large weight, declared as external, and those weights.
 
-    So no pass reads or copies them, and a model of any size can be serialised.
+    So no pass reads or copies them, and a model of any size can be serialized.
     """
     tensors = model.proto.graph.initializer
     weights = [tensor for tensor in tensors if not is_small(tensor)]

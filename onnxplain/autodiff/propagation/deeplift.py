@@ -9,7 +9,7 @@ from __future__ import annotations
 from onnxplain.autodiff.propagation.operators import STRUCTURAL, UNARY, refusal, refusing, standard
 from onnxplain.autodiff.rule import F32, GradientBuilder, Gradients, NodeView, Tensor
 from onnxplain.autodiff.rules import STANDARD
-from onnxplain.autodiff.rules.normalization import NORMALIZATIONS, normalised, scale
+from onnxplain.autodiff.rules.normalization import NORMALIZATIONS, normalized, scale
 from onnxplain.autodiff.table import Rule, RuleHooks, Rules
 from onnxplain.model.operators import EXTREMA, LINEAR, WEIGHTED
 
@@ -25,32 +25,32 @@ BASELINE = "baseline"
 """The twin that a sample is compared with."""
 
 
-def twin(g: GradientBuilder, x: Tensor) -> Tensor:
+def paired(g: GradientBuilder, x: Tensor) -> Tensor:
     """The tensor for the baseline; itself where it does not vary."""
-    return g.twin(x, BASELINE)
+    return g.paired(x, BASELINE)
 
 
 def varies(g: GradientBuilder, x: Tensor | None) -> bool:
     """Whether a tensor depends on the sample's values."""
-    return x is not None and twin(g, x) is not x
+    return x is not None and paired(g, x) is not x
 
 
 def difference(g: GradientBuilder, x: Tensor) -> Tensor:
     """Δx."""
-    return g.Sub(x, twin(g, x))
+    return g.Sub(x, paired(g, x))
 
 
 def mean(g: GradientBuilder, x: Tensor) -> Tensor:
     """(x + x')/2, which can stand in the place of x."""
     if not varies(g, x):
         return x
-    return g.in_place_of(x, g.Mul(g.Add(x, twin(g, x)), F32(0.5)))
+    return g.in_place_of(x, g.Mul(g.Add(x, paired(g, x)), F32(0.5)))
 
 
 def _quotient(g: GradientBuilder, dy: Tensor, x: Tensor, otherwise: object) -> Tensor:
     """`dy` / Δx, and `otherwise` where Δx is too small."""
     dx = difference(g, x)
-    scale = g.Add(g.Abs(x), g.Abs(twin(g, x)))
+    scale = g.Add(g.Abs(x), g.Abs(paired(g, x)))
     tells = g.Greater(g.Abs(dx), g.Mul(scale, F32(_SMALL)))
     return g.Where(tells, g.Div(dy, g.Where(tells, dx, F32(1))), otherwise)
 
@@ -77,7 +77,7 @@ def _division(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
     a, b = s.inputs
     if not varies(g, b):
         return STANDARD.gradients(g, s, [dy])
-    rate, other = g.Reciprocal(b), g.Reciprocal(twin(g, b))
+    rate, other = g.Reciprocal(b), g.Reciprocal(paired(g, b))
     to_b = g.Neg(g.Mul(g.Mul(dy, mean(g, a)), g.Mul(rate, other)))
     to_a = g.Mul(dy, g.Mul(g.Add(rate, other), F32(0.5)))
     return [g.sum_to(to_a, a, s.y), g.sum_to(to_b, b, s.y)]
@@ -104,10 +104,10 @@ def _rescale(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
 def _change(g: GradientBuilder, s: NodeView, index: int, other: int) -> Tensor:
     """Of the output by one of two inputs, (f(a, b) − f(a', b) + f(a, b') − f(a', b')) / 2."""
     last, first = list(s.inputs), list(s.inputs)
-    last[index] = twin(g, last[index])
-    first[other] = twin(g, first[other])
+    last[index] = paired(g, last[index])
+    first[other] = paired(g, first[other])
     mixed = [g.many(s.op, 1, *inputs, **s.attrs)[0] for inputs in (last, first)]
-    both = g.Add(g.Sub(s.y, mixed[0]), g.Sub(mixed[1], twin(g, s.y)))
+    both = g.Add(g.Sub(s.y, mixed[0]), g.Sub(mixed[1], paired(g, s.y)))
     return g.Mul(both, F32(0.5))
 
 
@@ -116,9 +116,9 @@ def _extremum(g: GradientBuilder, s: NodeView, dy: Tensor, *_: Tensor | None) ->
 
     One of them is 0, and at the place of the other one the inputs differ as much or more.
     """
-    other = twin(g, s.y)
+    other = paired(g, s.y)
     further = g.Min(s.y, other) if s.op == "ReduceMin" else g.Max(s.y, other)
-    at_baseline = NodeView(s.node, s.opset, lambda name: twin(g, g.tensor(name)))
+    at_baseline = NodeView(s.node, s.opset, lambda name: paired(g, g.tensor(name)))
     shares = (s, g.Sub(further, other)), (at_baseline, g.Sub(s.y, further))
     placed = [STANDARD.gradients(g, step, [g.Mul(dy, share)])[0] for step, share in shares]
     return [_quotient(g, g.Add(*placed), s.x, F32(0))]
@@ -140,7 +140,7 @@ def _log_softmax(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
 
 def _logarithmic_mean(g: GradientBuilder, s: NodeView) -> Tensor:
     """(p − p') / (log p − log p') of the softmax p of the node's input."""
-    logs = [g.LogSoftmax(x, axis=s.attr("axis", -1)) for x in (s.x, twin(g, s.x))]
+    logs = [g.LogSoftmax(x, axis=s.attr("axis", -1)) for x in (s.x, paired(g, s.x))]
     p, other = (g.Exp(log) for log in logs)
     d = g.Sub(*logs)
     far = g.Greater(g.Abs(d), F32(_CLOSE))
@@ -149,19 +149,19 @@ def _logarithmic_mean(g: GradientBuilder, s: NodeView) -> Tensor:
     return g.Where(far, g.Div(g.Sub(p, other), g.Where(far, d, F32(1))), series)
 
 
-def _normalised(g: GradientBuilder, s: NodeView, dy: Tensor, *_: Tensor | None) -> Tensor:
+def _normalized(g: GradientBuilder, s: NodeView, dy: Tensor, *_: Tensor | None) -> Tensor:
     """Of c r, with c = x - mean x, and r = 1/√(mean c² + ε).
 
     Δ(c r) = Δc (r + r')/2 + (c + c')/2 Δr, Δ(mean c²) = mean((c + c') Δc), and Δr is
     -(r r')² / (r + r') times that.
     """
-    ours, theirs = normalised(g, s, s.x), normalised(g, s, twin(g, s.x))
+    ours, theirs = normalized(g, s, s.x), normalized(g, s, paired(g, s.x))
     dy = g.Mul(dy, scale(g, s))
-    middle = g.Mul(g.Add(ours.centred, theirs.centred), F32(0.5))
+    middle = g.Mul(g.Add(ours.centered, theirs.centered), F32(0.5))
     total = g.Add(ours.rate, theirs.rate)
     fall = g.Div(g.square(g.Mul(ours.rate, theirs.rate)), total)
     along = g.Mul(g.Mul(middle, F32(2)), g.Mul(fall, ours.mean(g.Mul(dy, middle))))
-    return ours.centre(g.Sub(g.Mul(dy, g.Mul(total, F32(0.5))), along))
+    return ours.center(g.Sub(g.Mul(dy, g.Mul(total, F32(0.5))), along))
 
 
 _TABLE: dict[str, Rule] = {
@@ -173,7 +173,7 @@ _TABLE: dict[str, Rule] = {
     "Where": _choice,
     "Softmax": _softmax,
     "LogSoftmax": _log_softmax,
-    **dict.fromkeys(NORMALIZATIONS, _normalised),
+    **dict.fromkeys(NORMALIZATIONS, _normalized),
 }
 
 DEEPLIFT = Rules().replaced(_TABLE, RuleHooks(check=refusing("deeplift", _TABLE, _INSTEAD)))

@@ -2,7 +2,7 @@
 
 A rectifier lets its input through above 0 and damps or removes it below: Relu, also written as Clip
 from 0 (ReLU6) or as the maximum of 0 and one other tensor, LeakyRelu, PRelu and ThresholdedRelu;
-and the quantiser after a layer that represents nothing below 0, into which a Relu was merged.
+and the quantizer after a layer that represents nothing below 0, into which a Relu was merged.
 Smooth units such as Elu, Gelu or Swish keep their derivative: the papers know only rectifiers.
 """
 
@@ -52,7 +52,7 @@ def _is_rectifier(g: GradientBuilder, s: NodeView) -> bool:
 
 
 def _guided(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
-    """Pass what is positive where the unit is active; the rule of quantisers knows where."""
+    """Pass what is positive where the unit is active; the rule of quantizers knows where."""
     if s.op == "QuantizeLinear":
         return STANDARD.gradients(g, s, [g.Relu(dy)])
     return STANDARD.gradients(g, s, [g.Mul(g.Relu(dy), ramps(g).above(s.y))])

@@ -3,7 +3,7 @@
 - Layers with constant weights share by the composite's rule for their type.
 - Other linear operators share in proportion to what each input adds.
 - Activations and rounding pass relevance on unchanged; so do factors.
-- Normalisations over axes are linear, with what they divide by as a constant.
+- Normalizations over axes are linear, with what they divide by as a constant.
 - Of a product of two activations each takes half, but a sigmoid that gates the other one takes
   nothing; of a quotient the numerator takes all.
 - Softmax follows its first-order expansion (AttnLRP), which keeps the sum only with its bias.
@@ -17,11 +17,11 @@ from collections.abc import Mapping, Sequence
 
 from onnxplain.autodiff.lowering.batch_norm import merge_batch_norms
 from onnxplain.autodiff.propagation import lrp_layers as layers
-from onnxplain.autodiff.propagation.lrp_layers import LayerRule, stabilised
+from onnxplain.autodiff.propagation.lrp_layers import LayerRule, stabilized
 from onnxplain.autodiff.propagation.operators import STRUCTURAL, UNARY, refusing, standard
 from onnxplain.autodiff.rule import F32, GradientBuilder, Gradients, NodeView, Tensor
 from onnxplain.autodiff.rules import STANDARD
-from onnxplain.autodiff.rules.normalization import NORMALIZATIONS, normalised, scale
+from onnxplain.autodiff.rules.normalization import NORMALIZATIONS, normalized, scale
 from onnxplain.autodiff.table import Rule, RuleHooks, Rules
 from onnxplain.model import operators
 
@@ -79,7 +79,7 @@ def _at_input(g: GradientBuilder, x: Tensor) -> bool:
 
 def _by_share(g: GradientBuilder, s: NodeView, r: Tensor, *_: Tensor | None) -> Gradients:
     """In proportion to what each input adds."""
-    dxs = STANDARD.gradients(g, s, [g.Div(r, stabilised(g, s.y))])
+    dxs = STANDARD.gradients(g, s, [g.Div(r, stabilized(g, s.y))])
     pairs = zip(s.inputs, dxs, strict=False)
     return [g.Mul(x, dx) if _varies(g, x) and dx is not None else None for x, dx in pairs]
 
@@ -128,11 +128,11 @@ def _softmax(g: GradientBuilder, s: NodeView, r: Tensor) -> Tensor:
     return g.Where(g.Equal(s.y, F32(0)), F32(0), g.Mul(s.x, left))
 
 
-def _of_normalisation(g: GradientBuilder, s: NodeView, r: Tensor, *_: Tensor | None) -> Tensor:
+def _of_normalization(g: GradientBuilder, s: NodeView, r: Tensor, *_: Tensor | None) -> Tensor:
     """In proportion to what each input adds, with what it is divided by as a constant."""
-    x = normalised(g, s, s.x)
-    share = g.Mul(g.Div(r, stabilised(g, s.y)), g.Mul(scale(g, s), x.rate))
-    return g.Mul(s.x, x.centre(share))
+    x = normalized(g, s, s.x)
+    share = g.Mul(g.Div(r, stabilized(g, s.y)), g.Mul(scale(g, s), x.rate))
+    return g.Mul(s.x, x.center(share))
 
 
 def _start(g: GradientBuilder, score: Tensor, seed: Tensor) -> Tensor:
@@ -144,7 +144,7 @@ _TABLE: Mapping[str, Rule] = {
     **dict.fromkeys(operators.LINEAR | {"Einsum"}, _by_share),
     **dict.fromkeys(STRUCTURAL | operators.EXTREMA | {"Max", "Min", "Where"}, standard),
     **dict.fromkeys(UNARY | operators.ROUNDS | {"Neg", "GroupNormalization"}, _passed),
-    **dict.fromkeys(NORMALIZATIONS, _of_normalisation),
+    **dict.fromkeys(NORMALIZATIONS, _of_normalization),
     **dict.fromkeys(["Add", "Sub"], _sum),
     "Mul": _factors,
     "Div": _quotient,

@@ -15,7 +15,7 @@ from onnxplain.autodiff.rules import STANDARD
 LOW, HIGH = "low", "high"
 """Twins that hold the bounds of the input, for zbox."""
 
-STABILISER = 1e-6
+STABILIZER = 1e-6
 """Keeps denominators away from 0."""
 
 _TINY = 1e-30
@@ -26,7 +26,7 @@ LayerRule = Callable[[GradientBuilder, NodeView, Tensor], Tensor]
 """From the relevance of a layer's outputs to that of its input; its weights are constant."""
 
 
-def stabilised(g: GradientBuilder, y: Tensor, epsilon: float = STABILISER) -> Tensor:
+def stabilized(g: GradientBuilder, y: Tensor, epsilon: float = STABILIZER) -> Tensor:
     """`y` moved away from 0 by `epsilon`, to where it lies; 0 counts as positive."""
     away = g.Where(g.Less(y, F32(0)), F32(-epsilon), F32(epsilon))
     return g.Add(y, away)
@@ -36,7 +36,7 @@ def epsilon_rule(epsilon: float) -> LayerRule:
     """In proportion to x w, as they are (LRP-ε)."""
 
     def rule(g: GradientBuilder, s: NodeView, relevance: Tensor) -> Tensor:
-        share = g.Div(relevance, stabilised(g, s.y, max(epsilon, _TINY)))
+        share = g.Div(relevance, stabilized(g, s.y, max(epsilon, _TINY)))
         return g.Mul(s.x, _back(g, s, s.inputs[1], share))
 
     return rule
@@ -87,11 +87,11 @@ def flat_rule(g: GradientBuilder, s: NodeView, relevance: Tensor) -> Tensor:
 def box_rule(g: GradientBuilder, s: NodeView, relevance: Tensor) -> Tensor:
     """In proportion to x w − low w⁺ − high w⁻, for inputs between low and high (zᴮ)."""
     x, w = s.inputs[:2]
-    bounds = g.twin(x, LOW), g.twin(x, HIGH)
+    bounds = g.paired(x, LOW), g.paired(x, HIGH)
     low, high = g.Min(*bounds), g.Max(*bounds)  # a negative scale exchanges them
     parts = [(x, w), (low, g.Relu(w)), (high, _below(g, w))]
     y, *lowest = (_forward(g, s, *part) for part in parts)
-    share = g.Div(relevance, stabilised(g, functools.reduce(g.Sub, lowest, y)))
+    share = g.Div(relevance, stabilized(g, functools.reduce(g.Sub, lowest, y)))
     own, *others = (g.Mul(value, _back(g, s, weights, share)) for value, weights in parts)
     return functools.reduce(g.Sub, others, own)
 
@@ -107,7 +107,7 @@ def _shared(
     """In proportion to x⁺ times the one weights, x⁻ times the other ones, and the bias."""
     parts = (g.Relu(s.x), for_positive), (_below(g, s.x), for_negative)
     total = g.Add(_forward(g, s, *parts[0], bias), _forward(g, s, *parts[1]))
-    share = g.Div(relevance, stabilised(g, total))
+    share = g.Div(relevance, stabilized(g, total))
     return g.Add(*(g.Mul(x, _back(g, s, w, share)) for x, w in parts))
 
 

@@ -1,7 +1,7 @@
-"""Normalisations.
+"""Normalizations.
 
 Most of them are x̂ = r (x - mean) with r = 1 / √(variance + ε), then a scale and a bias. The
-gradient of x is r (dx̂ - mean dx̂ - x̂ mean(x̂ dx̂)), with means over the axes that are normalised.
+gradient of x is r (dx̂ - mean dx̂ - x̂ mean(x̂ dx̂)), with means over the axes that are normalized.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ NORMALIZATIONS = ("LayerNormalization", "RMSNormalization", "InstanceNormalizati
 
 
 @dataclass(frozen=True, eq=False)
-class Normalised:
+class Normalized:
     """What is left of x without its mean, and r; all but RMSNormalization subtract the mean."""
 
     g: GradientBuilder
-    centred: Tensor
+    centered: Tensor
     rate: Tensor
     axes: Sequence[int]
     subtracts: bool
 
     @functools.cached_property
     def hat(self) -> Tensor:
-        """The normalised x̂."""
-        return self.g.Mul(self.centred, self.rate)
+        """The normalized x̂."""
+        return self.g.Mul(self.centered, self.rate)
 
     def mean(self, x: Tensor) -> Tensor:
-        """Over the axes that are normalised."""
+        """Over the axes that are normalized."""
         return _mean(self.g, x, self.axes)
 
-    def centre(self, x: Tensor) -> Tensor:
+    def center(self, x: Tensor) -> Tensor:
         """Less its mean, which is also what that is backwards."""
         return self.g.Sub(x, self.mean(x)) if self.subtracts else x
 
@@ -43,14 +43,14 @@ class Normalised:
         """From the gradient of x̂ to that of x."""
         g = self.g
         along = g.Mul(self.hat, self.mean(g.Mul(self.hat, dx)))
-        return g.Mul(self.rate, g.Sub(self.centre(dx), along))
+        return g.Mul(self.rate, g.Sub(self.center(dx), along))
 
 
-def normalised(g: GradientBuilder, s: NodeView, x: Tensor) -> Normalised:
+def normalized(g: GradientBuilder, s: NodeView, x: Tensor) -> Normalized:
     """What a LayerNormalization, InstanceNormalization or RMSNormalization makes of `x`."""
     first = 2 if s.op == "InstanceNormalization" else g.axis(s.x, s.attr("axis", -1))
     subtracts = s.op != "RMSNormalization"
-    return _normalise(g, x, range(first, g.rank(s.x)), _epsilon(s), subtracts)
+    return _normalize(g, x, range(first, g.rank(s.x)), _epsilon(s), subtracts)
 
 
 def scale(g: GradientBuilder, s: NodeView) -> Tensor:
@@ -59,15 +59,15 @@ def scale(g: GradientBuilder, s: NodeView) -> Tensor:
     return _per_channel(g, s, given) if s.op == "InstanceNormalization" else given
 
 
-def _normalise(
+def _normalize(
     g: GradientBuilder, x: Tensor, axes: Sequence[int], epsilon: float, subtracts: bool = True
-) -> Normalised:
-    centred = g.Sub(x, _mean(g, x, axes)) if subtracts else x
-    rate = _rate(g, _mean(g, g.square(centred), axes), epsilon)
-    return Normalised(g, centred, rate, axes, subtracts)
+) -> Normalized:
+    centered = g.Sub(x, _mean(g, x, axes)) if subtracts else x
+    rate = _rate(g, _mean(g, g.square(centered), axes), epsilon)
+    return Normalized(g, centered, rate, axes, subtracts)
 
 
-def _count(g: GradientBuilder, s: NodeView, part: Normalised) -> Tensor:
+def _count(g: GradientBuilder, s: NodeView, part: Normalized) -> Tensor:
     """How many elements share a mean, as float32."""
     return g.as_float(g.Div(g.Size(s.x), g.Size(part.rate)))
 
@@ -123,7 +123,7 @@ def _training_batch_normalization(
     dvariance: Tensor | None = None,
 ) -> Gradients:
     """By the statistics of the batch; they also move those that run along."""
-    x = _normalise(g, s.x, _all_but_channels(g, s), _epsilon(s))
+    x = _normalize(g, s.x, _all_but_channels(g, s), _epsilon(s))
     kept = s.attr("momentum", 0.9)
     share = g.Div(F32(1 - kept), _count(g, s, x))
     dx, dscale, dbias = [], None, None
@@ -134,14 +134,14 @@ def _training_batch_normalization(
         dx.append(g.Expand(_per_channel(g, s, g.Mul(dmean, share)), g.shape(s.x)))
         dmean = g.Mul(dmean, F32(kept))
     if dvariance is not None:
-        dx.append(g.Mul(_per_channel(g, s, g.Mul(dvariance, g.Mul(share, F32(2)))), x.centred))
+        dx.append(g.Mul(_per_channel(g, s, g.Mul(dvariance, g.Mul(share, F32(2)))), x.centered))
         dvariance = g.Mul(dvariance, F32(kept))
     return g.total(*dx), dscale, dbias, dmean, dvariance
 
 
 @vjp("InstanceNormalization")
 def instance_normalization(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
-    x = normalised(g, s, s.x)
+    x = normalized(g, s, s.x)
     dscale, dbias = _channel_sum(g, s, g.Mul(dy, x.hat)), _channel_sum(g, s, dy)
     return x.gradient(g.Mul(dy, scale(g, s))), dscale, dbias
 
@@ -149,7 +149,7 @@ def instance_normalization(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradi
 @vjp("GroupNormalization")
 def group_normalization(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
     """Scale and bias are per group before opset 21, and per channel from then on."""
-    x = _normalise(g, _grouped(g, s, s.x), [2], _epsilon(s))
+    x = _normalize(g, _grouped(g, s, s.x), [2], _epsilon(s))
     if s.opset < 21:
         by_group = _grouped(g, s, dy)
         dx = x.gradient(g.Mul(by_group, g.Unsqueeze(s.inputs[1], [1])))
@@ -175,7 +175,7 @@ def layer_normalization(
     dmean: Tensor | None = None,
     drate: Tensor | None = None,
 ) -> Gradients:
-    x = normalised(g, s, s.x)
+    x = normalized(g, s, s.x)
     dx, dscale, dbias = [], None, None
     if dy is not None:
         bias = s.input(2)
@@ -193,7 +193,7 @@ def layer_normalization(
 @vjp("MeanVarianceNormalization")
 def mean_variance_normalization(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
     # The operator divides by √variance + 1e-9.
-    return _normalise(g, s.x, s.attr("axes", [0, 2, 3]), 1e-18).gradient(dy)
+    return _normalize(g, s.x, s.attr("axes", [0, 2, 3]), 1e-18).gradient(dy)
 
 
 @vjp("LpNormalization")

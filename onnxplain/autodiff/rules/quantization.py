@@ -1,4 +1,4 @@
-"""Quantisation, with the straight-through gradient.
+"""Quantization, with the straight-through gradient.
 
 Rounding counts as the identity, and what lies outside the representable range has no gradient, as
 in torch's fake_quantize (Jacob et al., "Quantization and Training of Neural Networks for Efficient
@@ -67,7 +67,7 @@ def _range(dtype: np.dtype[Any]) -> tuple[float, float]:
 def _spread(g: GradientBuilder, s: NodeView, values: Tensor | None) -> Tensor | None:
     """Scales or zero points in a shape that broadcasts to that of x.
 
-    They hold for all of x, by index of an axis, or by block of neighbours along it.
+    They hold for all of x, by index of an axis, or by block of neighbors along it.
     """
     dims = None if values is None else g.static_dims(values)
     if values is None or (dims is not None and prod(dims) == 1):

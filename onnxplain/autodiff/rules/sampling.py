@@ -58,7 +58,7 @@ class Taps:
 
     def padded(self, g: GradientBuilder, size: Tensor, padding: str, align: bool) -> Taps:
         """The same on an axis of `size` elements."""
-        if padding == "reflection":  # about the centres of the outermost elements, or their edges
+        if padding == "reflection":  # about the centers of the outermost elements, or their edges
             period = g.Sub(g.Mul(size, [2]), [2 if align else 0])
             turned = g.Mod(self.index, g.Max(period, [1]))
             last = period if align else g.Sub(period, [1])

@@ -21,7 +21,7 @@ from onnxplain.results.render.colormaps import check_colormap
 class Format(NamedTuple):
     """The ending of a file's name, and what makes its bytes.
 
-    `encode` takes an explanation, the colours of an overlay, and the files of the formats before
+    `encode` takes an explanation, the colors of an overlay, and the files of the formats before
     this one, by name.
     """
 

@@ -25,5 +25,5 @@ def tiff(heatmap: FloatArray) -> bytes:
 
 
 def png16(heatmap: FloatArray) -> bytes:
-    """A 16-bit grey PNG in which 0 is heat 0 and 65,535 is heat 1, for what reads no floats."""
+    """A 16-bit gray PNG in which 0 is heat 0 and 65,535 is heat 1, for what reads no floats."""
     return encode_png(np.rint(heatmap * np.float32(65535)).astype(np.uint16))

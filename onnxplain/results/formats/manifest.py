@@ -19,12 +19,12 @@ _CONVENTIONS = {
     "values": "float32, C order, signed, as the method's formula gives them, never rescaled",
     "heatmap": "float32 from 0 to 1 on the pixels of the original picture, top row first;"
     " 0 and 1 stand for the two ends of heatmap.range",
-    "resizing": "bilinear with half-pixel centres",
+    "resizing": "bilinear with half-pixel centers",
     "score": "logit: the tensor before a final Softmax, LogSoftmax or Sigmoid;"
     " probability: behind it",
     "numbers": "null stands for a number that is not finite",
 }
-_LARGEST_LIST = 64  # elements of an array that are written out; a larger one is summarised
+_LARGEST_LIST = 64  # elements of an array that are written out; a larger one is summarized
 
 
 def encode(explanation: ExplanationData, files: Mapping[str, bytes]) -> bytes:

@@ -11,7 +11,7 @@ from onnxplain.tensors import Array
 
 
 def encode(explanation: ExplanationData, colormap: str) -> bytes:
-    """Return an 8-bit colour PNG."""
+    """Return an 8-bit color PNG."""
     return encode_png(draw(explanation, colormap))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from onnxplain.tensors import Array
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_RGB, _GREY = 2, 0  # PNG's colour types
+_RGB, _GRAY = 2, 0  # PNG's color types
 _SUB = 1  # PNG's filter that subtracts the pixel to the left
 _PIECE = 1 << 17  # bytes, before compression, of what one thread compresses at a time
 _FASTEST = 1  # level; zlib's default takes three times as long for files 7% smaller
@@ -23,13 +23,13 @@ _ZLIB_HEADER = b"\x78\x01"  # a window of 32 KiB, fastest level
 
 
 def encode_png(image: Array) -> bytes:
-    """Return a PNG file of a picture: RGB uint8 (h, w, 3), or grey uint16 (h, w).
+    """Return a PNG file of a picture: RGB uint8 (h, w, 3), or gray uint16 (h, w).
 
     The bytes depend on the picture alone, not on the number of threads.
     """
     height, width = image.shape[:2]
-    depth, colour = (8, _RGB) if image.ndim == 3 else (16, _GREY)
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    depth, color = (8, _RGB) if image.ndim == 3 else (16, _GRAY)
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     chunks = [
         _chunk(b"IHDR", header),
         *(_chunk(b"IDAT", data) for data in _compressed(_filtered(image))),

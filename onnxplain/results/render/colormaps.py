@@ -1,7 +1,7 @@
-"""The colours of a heatmap.
+"""The colors of a heatmap.
 
-The default rises steadily in lightness, so it keeps its order in a greyscale print and for
-colour-blind readers. The others are here because people ask for them by name.
+The default rises steadily in lightness, so it keeps its order in a grayscale print and for
+color-blind readers. The others are here because people ask for them by name.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def check_colormap(name: str) -> None:
 
 
 def colormap_table(name: str) -> Array:
-    """Return the 256 colours of a map, coldest first: uint8 (256, 3), RGB.
+    """Return the 256 colors of a map, coldest first: uint8 (256, 3), RGB.
 
     Raises:
         OptionError: the name is not one of `COLORMAPS`.

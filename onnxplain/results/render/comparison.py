@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxplain.images.opencv import cv2
-from onnxplain.results.render.colours import Colours
+from onnxplain.results.render.colors import Colors
 from onnxplain.results.render.frame import FAINT_INK, INK, PAPER, Page
 from onnxplain.results.render.overlay import laid_over
 from onnxplain.results.render.text import Style, default_font, wrapped
@@ -20,7 +20,7 @@ _NAME = Style(15, INK, bold=True)
 _SMALL = Style(13, FAINT_INK)
 _LINE = 19  # px
 _LINES = 2  # of text below a picture
-_NO_MAP = 240  # grey
+_NO_MAP = 240  # gray
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ def _drawn(cell: Cell | None, photo: Array, colormap: str, seen: Array | None) -
         return blank
     if cell.drawn is None:
         page = Page(width=_CELL, text=_SMALL.size)
-        return laid_over(photo, cell.heatmap, Colours(colormap, cell.scale), page, seen)[0]
+        return laid_over(photo, cell.heatmap, Colors(colormap, cell.scale), page, seen)[0]
     height, width = cell.drawn.shape[:2]
     inside = _scaled(cell.drawn, min(photo.shape[1] / width, photo.shape[0] / height))
     blank[: inside.shape[0], : inside.shape[1]] = inside

@@ -1,4 +1,4 @@
-"""The white frame around a picture: caption above, whatever explains the colours below."""
+"""The white frame around a picture: caption above, whatever explains the colors below."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from onnxplain.results.render.text import Colour, Font, Style, default_font, one_line, wrapped
+from onnxplain.results.render.text import Color, Font, Style, default_font, one_line, wrapped
 from onnxplain.tensors import Array
 
-INK: Colour = (28, 28, 30)
-FAINT_INK: Colour = (104, 104, 110)
+INK: Color = (28, 28, 30)
+FAINT_INK: Color = (104, 104, 110)
 PAPER = 255
 
 _MIN_TEXT = 15  # px: below this, letters blur
@@ -78,7 +78,7 @@ def page_for(image: Array) -> Page:
 def frame(image: Array, caption: Caption, below: Sequence[Array], page: Page) -> Array:
     """Put an image on a white page, its caption above it and the given strips below.
 
-    The image is copied as it is, centred if the page is wider. Strips must be `page.width` wide.
+    The image is copied as it is, centered if the page is wider. Strips must be `page.width` wide.
     """
     gap = page.margin // 2
     parts = [_header(caption, page), image, *below]

@@ -1,8 +1,8 @@
 """A heatmap drawn over its picture.
 
-The photograph fades towards grey and dims where nothing speaks for or against the target, and takes
-on colour where something does. An outline at half of what speaks for it keeps the shape readable
-where a bright photograph would drown the colours.
+The photograph fades towards gray and dims where nothing speaks for or against the target, and takes
+on color where something does. An outline at half of what speaks for it keeps the shape readable
+where a bright photograph would drown the colors.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from onnxplain.images.opencv import cv2
 from onnxplain.results.render.colormaps import DEFAULT_COLORMAP
-from onnxplain.results.render.colours import Colours
+from onnxplain.results.render.colors import Colors
 from onnxplain.results.render.frame import (
     Caption,
     Page,
@@ -27,11 +27,11 @@ from onnxplain.results.render.frame import (
 from onnxplain.tensors import Array, FloatArray
 
 _SHOWN_SIDE = 512  # px: smaller pictures are enlarged by a whole factor to about this
-_SMALLEST_OUTLINE = 1e-3  # of the picture: speckle below this is left to the colours
+_SMALLEST_OUTLINE = 1e-3  # of the picture: speckle below this is left to the colors
 _LONGEST_OUTLINE = 10  # times width and height: a map of single pixels has no shape to outline
 # The two stripes of the hatching: a share of the photograph, and light added to show on black.
 _UNSEEN_STRIPES = ((0.24, 14), (0.34, 34))
-_MID_GREY = 128  # the photograph that a swatch stands for
+_MID_GRAY = 128  # the photograph that a swatch stands for
 
 
 def overlay(
@@ -43,13 +43,13 @@ def overlay(
     colormap: str = DEFAULT_COLORMAP,
     seen: Array | None = None,
 ) -> Array:
-    """Draw a heatmap over its picture, with a caption above and a colour bar below.
+    """Draw a heatmap over its picture, with a caption above and a color bar below.
 
     Args:
         picture: uint8 (H, W, 3), RGB.
         heatmap: float32 (H, W), 0 to 1.
         caption: what to write above.
-        scale: the raw values that heat 0 and 1 stand for, written at the colour bar.
+        scale: the raw values that heat 0 and 1 stand for, written at the color bar.
         colormap: one of `onnxplain.results.render.colormaps.COLORMAPS`.
         seen: bool (H, W), False where the model never saw the picture (cropped away); hatched.
 
@@ -65,27 +65,27 @@ def overlay(
     size = (width * factor, height * factor)
     shown = cv2.resize(picture, size, interpolation=cv2.INTER_NEAREST)
     page = page_for(shown)
-    colours = Colours(colormap, scale)
-    blended, outlined = laid_over(shown, heatmap, colours, page, seen)
-    legend = [(_outline_swatch(page), f"outline: {colours.half}")] if outlined else []
+    colors = Colors(colormap, scale)
+    blended, outlined = laid_over(shown, heatmap, colors, page, seen)
+    legend = [(_outline_swatch(page), f"outline: {colors.half}")] if outlined else []
     if seen is not None and not seen.all():
-        legend.append((_hatched(_grey_swatch(page), page), "hatched: not seen by the model"))
-    below = np.concatenate([_colour_bar(colours, page), _scale_labels(colours, page)])
+        legend.append((_hatched(_gray_swatch(page), page), "hatched: not seen by the model"))
+    below = np.concatenate([_color_bar(colors, page), _scale_labels(colors, page)])
     return frame(blended, caption, [below, *legend_strips(legend, page)], page)
 
 
 def laid_over(
-    shown: Array, heatmap: FloatArray, colours: Colours, page: Page, seen: Array | None
+    shown: Array, heatmap: FloatArray, colors: Colors, page: Page, seen: Array | None
 ) -> tuple[Array, bool]:
     """A photograph of any size with a heatmap over it, and whether there is an outline.
 
     The heatmap, and what the model has `seen`, are enlarged to the photograph.
     """
     size = shown.shape[1::-1]
-    covered = heatmap if seen is None else np.where(seen, heatmap, np.float32(colours.zero))
-    heat = cv2.resize(_swollen(covered, size, colours.zero), size, interpolation=cv2.INTER_LINEAR)
-    blended = colours.blend(shown, heat)
-    outlines = _outlines(heat, colours.outline_at)
+    covered = heatmap if seen is None else np.where(seen, heatmap, np.float32(colors.zero))
+    heat = cv2.resize(_swollen(covered, size, colors.zero), size, interpolation=cv2.INTER_LINEAR)
+    blended = colors.blend(shown, heat)
+    outlines = _outlines(heat, colors.outline_at)
     _draw_outlines(blended, outlines, page)
     if seen is not None and not seen.all():
         unseen = cv2.resize((~seen).view(np.uint8), size, interpolation=cv2.INTER_NEAREST)
@@ -115,45 +115,45 @@ def _outlines(heat: FloatArray, at: float) -> list[Array]:
 
 def _draw_outlines(image: Array, outlines: list[Array], page: Page) -> None:
     thin = max(1, page.text // 14)
-    for colour, thickness in (((0, 0, 0), 3 * thin), ((255, 255, 255), thin)):
-        cv2.drawContours(image, outlines, -1, colour, thickness, cv2.LINE_AA)
+    for color, thickness in (((0, 0, 0), 3 * thin), ((255, 255, 255), thin)):
+        cv2.drawContours(image, outlines, -1, color, thickness, cv2.LINE_AA)
 
 
 def _hatched(picture: Array, page: Page) -> Array:
-    """Return the photograph dark and grey under diagonal stripes."""
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    dark, light = (cv2.convertScaleAbs(grey, alpha=a, beta=b) for a, b in _UNSEEN_STRIPES)
-    height, width = grey.shape
+    """Return the photograph dark and gray under diagonal stripes."""
+    gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    dark, light = (cv2.convertScaleAbs(gray, alpha=a, beta=b) for a, b in _UNSEEN_STRIPES)
+    height, width = gray.shape
     diagonals = np.arange(height + width - 1) // (page.text // 2) % 2 > 0
     in_stripe = sliding_window_view(diagonals, width)
     return np.asarray(cv2.cvtColor(np.where(in_stripe, dark, light), cv2.COLOR_GRAY2RGB))
 
 
-def _grey_swatch(page: Page) -> Array:
-    return np.full((page.text, 2 * page.text, 3), _MID_GREY, np.uint8)
+def _gray_swatch(page: Page) -> Array:
+    return np.full((page.text, 2 * page.text, 3), _MID_GRAY, np.uint8)
 
 
 def _outline_swatch(page: Page) -> Array:
-    swatch = _grey_swatch(page)
+    swatch = _gray_swatch(page)
     ends = np.array([(0, page.text // 2), (2 * page.text, page.text // 2)])
     _draw_outlines(swatch, [ends[:, None]], page)
     return swatch
 
 
-def _colour_bar(colours: Colours, page: Page) -> Array:
-    """Return the scale as it looks on a mid-grey photograph, marked where the outline is."""
+def _color_bar(colors: Colors, page: Page) -> Array:
+    """Return the scale as it looks on a mid-gray photograph, marked where the outline is."""
     ramp = np.linspace(0, 1, page.width, dtype=np.float32)
-    line = colours.blend(np.full((1, page.width, 3), _MID_GREY, np.uint8), ramp[None])
+    line = colors.blend(np.full((1, page.width, 3), _MID_GRAY, np.uint8), ramp[None])
     bar = np.repeat(line, page.text, axis=0)
-    mark = round(colours.outline_at * page.width)
+    mark = round(colors.outline_at * page.width)
     thin = max(1, page.text // 12)
     bar[:, mark - thin : mark + 2 * thin] = 0
     bar[:, mark : mark + thin] = 255
     return bar
 
 
-def _scale_labels(colours: Colours, page: Page) -> Array:
-    (low, high), at = colours.scale, colours.outline_at
+def _scale_labels(colors: Colors, page: Page) -> Array:
+    (low, high), at = colors.scale, colors.outline_at
     style = page.small
     strip = text_strip([f"{low:.3g}"], style, page)
     middle, right = f"{low + at * (high - low):.3g}", f"{high:.3g}"

@@ -1,4 +1,4 @@
-"""Feature maps as a contact sheet: every channel a small grey picture."""
+"""Feature maps as a contact sheet: every channel a small gray picture."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _INDEX_INK = (104, 104, 110)
 def contact_sheet(maps: FloatArray, names: Sequence[str] = ()) -> Array:
     """Lay channels out on a near-square grid, each on its own scale from black to white.
 
-    Small maps are enlarged by a whole factor with nearest neighbours, so that one cell of the
+    Small maps are enlarged by a whole factor with nearest neighbors, so that one cell of the
     map is one square; maps too large for the sheet are averaged down. A constant channel is
     black. Indices are written below the cells where they are wide enough, or the ends of names.
 

@@ -18,15 +18,15 @@ from onnxplain.tensors import Array
 
 ELLIPSIS = "…"
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a piece of text looks: `size` is the em height in pixels, `colour` is RGB."""
+    """How a piece of text looks: `size` is the em height in pixels, `color` is RGB."""
 
     size: int
-    colour: Colour
+    color: Color
     bold: bool = False
 
 
@@ -47,7 +47,7 @@ class TrueTypeFont:
     def draw(self, canvas: Array, text: str, x: int, baseline: int, style: Style) -> None:
         """Draw on `canvas` (uint8, H×W×3, RGB) in place, the first letter starting at `x`."""
         at, weight = (x, baseline), _weight(style)
-        cv2.putText(canvas, _in_plane(text), at, style.colour, self._face, style.size, weight)
+        cv2.putText(canvas, _in_plane(text), at, style.color, self._face, style.size, weight)
 
 
 class StrokeFont:
@@ -65,7 +65,7 @@ class StrokeFont:
         """Draw on `canvas` (uint8, H×W×3, RGB) in place, the first letter starting at `x`."""
         face, scale, thickness = self._pen(style)
         cv2.putText(
-            canvas, to_ascii(text), (x, baseline), face, scale, style.colour, thickness, cv2.LINE_AA
+            canvas, to_ascii(text), (x, baseline), face, scale, style.color, thickness, cv2.LINE_AA
         )
 
     def _pen(self, style: Style) -> tuple[Any, float, int]:

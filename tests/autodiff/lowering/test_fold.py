@@ -58,7 +58,7 @@ CASES = {
         { r = RandomUniform<shape=[1], low=1.0, high=1.0000001>() y = Mul(x, r) }""",
         ["RandomUniform", "Mul"],
     ),
-    "quantised weights": (
+    "quantized weights": (
         """g (float[2,3,4] x) => (float[2,3,4] y) <int8[4] q = {1,2,3,4}, float s = {0.5}>
         { w = DequantizeLinear(q, s) y = Mul(x, w) }""",
         ["DequantizeLinear", "Mul"],

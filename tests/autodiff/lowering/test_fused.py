@@ -191,7 +191,7 @@ def test_operators_without_a_cpu_kernel(case: tuple[str, Callable[..., Array]]) 
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "squeezenet1_1"])
 def test_shipped_model_saved_by_onnx_runtime(name: str, tmp_path: Path) -> None:
-    saved = optimised(MODELS / f"{name}.onnx", "ORT_ENABLE_EXTENDED", tmp_path)
+    saved = optimized(MODELS / f"{name}.onnx", "ORT_ENABLE_EXTENDED", tmp_path)
     feeds = {load(saved).inputs[0].name: normal(1, 3, 224, 224)}
     assert "com.microsoft::FusedConv" in operators(load(saved))
     changed = agreeing(load_model(saved), undone, feeds, rtol=1e-3, atol=1e-4)
@@ -199,21 +199,21 @@ def test_shipped_model_saved_by_onnx_runtime(name: str, tmp_path: Path) -> None:
 
 
 def test_layout_of_one_processor_is_refused(tmp_path: Path) -> None:
-    saved = optimised(MODELS / "squeezenet1_1.onnx", "ORT_ENABLE_ALL", tmp_path)
+    saved = optimized(MODELS / "squeezenet1_1.onnx", "ORT_ENABLE_ALL", tmp_path)
     if not any("nchwc" in operator for operator in operators(load(saved))):
         pytest.skip("ONNX Runtime does not change the layout on this processor")
     with pytest.raises(GradientError, match=r"nchwc::\w+ .* ORT_ENABLE_EXTENDED"):
         decompose_fused(load(saved))
 
 
-def optimised(model: Path, level: str, folder: Path) -> Path:
+def optimized(model: Path, level: str, folder: Path) -> Path:
     """What ONNX Runtime saves of a model."""
     options = ort.SessionOptions()
     options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
-    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    options.optimized_model_filepath = str(folder / "optimized.onnx")
     options.log_severity_level = 3
     ort.InferenceSession(model, options, ["CPUExecutionProvider"])
-    return folder / "optimised.onnx"
+    return folder / "optimized.onnx"
 
 
 def test_what_is_not_understood_stays() -> None:

@@ -61,7 +61,7 @@ def half_inside(model: Path, to: Path) -> None:
     onnx.save(convert_float_to_float16(onnx.load(model), keep_io_types=True), to)
 
 
-def optimised(level: str) -> Callable[[Path, Path], None]:
+def optimized(level: str) -> Callable[[Path, Path], None]:
     def save(model: Path, to: Path) -> None:
         options = ort.SessionOptions()
         options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
@@ -71,7 +71,7 @@ def optimised(level: str) -> Callable[[Path, Path], None]:
     return save
 
 
-def quantised(form: QuantFormat) -> Callable[[Path, Path], None]:
+def quantized(form: QuantFormat) -> Callable[[Path, Path], None]:
     def save(model: Path, to: Path) -> None:
         name = load(model).inputs[0].name
         quantize_static(model, to, Calibration(name), quant_format=form, per_channel=True)
@@ -99,15 +99,15 @@ def cosine(a: Array, b: Array) -> float:
 
 Make = Callable[[Path, Path], None]
 
-# A form, what its gradient is compared with, and the least cosine. Quantisation changes a gradient
+# A form, what its gradient is compared with, and the least cosine. Quantization changes a gradient
 # more than an answer: it moves activations across the kinks of their Relus.
 FORMS: dict[str, tuple[Make, Make, float]] = {
     "float16": (half, rounded, 0.99999),
     "float16 inside": (half_inside, rounded, 0.99999),
-    "saved at the basic level": (optimised("ORT_ENABLE_BASIC"), unchanged, 0.99999),
-    "saved at the extended level": (optimised("ORT_ENABLE_EXTENDED"), unchanged, 0.99999),
-    "QDQ int8": (quantised(QuantFormat.QDQ), unchanged, 0.7),
-    "QOperator int8": (quantised(QuantFormat.QOperator), quantised(QuantFormat.QDQ), 0.99999),
+    "saved at the basic level": (optimized("ORT_ENABLE_BASIC"), unchanged, 0.99999),
+    "saved at the extended level": (optimized("ORT_ENABLE_EXTENDED"), unchanged, 0.99999),
+    "QDQ int8": (quantized(QuantFormat.QDQ), unchanged, 0.7),
+    "QOperator int8": (quantized(QuantFormat.QOperator), quantized(QuantFormat.QDQ), 0.99999),
 }
 
 
@@ -159,7 +159,7 @@ def test_external_weights_stay_where_they_are(tmp_path: Path) -> None:
 
 
 def test_what_onnx_runtime_saved_becomes_standard_onnx(tmp_path: Path) -> None:
-    optimised("ORT_ENABLE_EXTENDED")(MODELS / "squeezenet1_1.onnx", tmp_path / "saved.onnx")
+    optimized("ORT_ENABLE_EXTENDED")(MODELS / "squeezenet1_1.onnx", tmp_path / "saved.onnx")
     saved = load(tmp_path / "saved.onnx")
     prepared = lower(saved).proto
     assert {entry.domain for entry in saved.proto.opset_import} > {"", "com.microsoft"}

@@ -1,4 +1,4 @@
-"""Operators on quantised tensors in ONNX Runtime, beside the same in float32."""
+"""Operators on quantized tensors in ONNX Runtime, beside the same in float32."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ CALLS = {
     "QLinearConcat": "com.microsoft.QLinearConcat<axis=1>(s2, z2, x, s, z, other, s2, z)",
     "QLinearWhere": "com.microsoft.QLinearWhere(chosen, x, s, z, other, s2, z2, s2, z)",
 }
-"""Calls whose result is quantised."""
+"""Calls whose result is quantized."""
 
 PRODUCTS = {
     "QGemm, to float": "com.microsoft.QGemm<alpha=2.0>(rows, s, z, columns, s2, z2)",
@@ -123,7 +123,7 @@ def dims(value: Array) -> str:
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_quantised_results(call: str) -> None:
+def test_quantized_results(call: str) -> None:
     """They may differ by one step, where a value lies between two."""
     changed = agreeing(model_of(f"y = {call}"), dequantize, FEEDS, rtol=0, atol=1)
     assert set(operators(changed)) <= FLOAT
@@ -141,7 +141,7 @@ FLOAT = set(
     "GlobalAveragePool LeakyRelu MatMul Mul QuantizeLinear Reshape Shape Sigmoid Softmax "
     "Transpose Where".split()
 )
-"""Operators that compute in float32, or quantise and dequantise."""
+"""Operators that compute in float32, or quantize and dequantize."""
 
 MOVES = {
     "MaxPool": "m = MaxPool<kernel_shape=[2,3], pads=[1,0,0,1]>(q)",
@@ -166,9 +166,9 @@ def test_integers_that_are_moved_about(body: str) -> None:
         FEEDS,
     )
     nodes = changed.index.nodes
-    quantised = {node.output[0] for node in nodes if node.op_type == "QuantizeLinear"}
-    assert "m" in quantised
-    assert {n.op_type for n in nodes if quantised & {*n.input}} == {"DequantizeLinear"}
+    quantized = {node.output[0] for node in nodes if node.op_type == "QuantizeLinear"}
+    assert "m" in quantized
+    assert {n.op_type for n in nodes if quantized & {*n.input}} == {"DequantizeLinear"}
 
 
 def test_integers_whose_meaning_is_not_known_stay() -> None:

@@ -1,4 +1,4 @@
-"""Rules of normalisations, with respect to scales, biases and statistics too."""
+"""Rules of normalizations, with respect to scales, biases and statistics too."""
 
 from __future__ import annotations
 

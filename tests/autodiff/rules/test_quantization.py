@@ -1,4 +1,4 @@
-"""Straight-through gradients of quantisation, which no finite difference can tell."""
+"""Straight-through gradients of quantization, which no finite difference can tell."""
 
 from __future__ import annotations
 
@@ -104,10 +104,10 @@ FORMS = {
     "moved about as integers": """{ q = QuantizeLinear(x, s, z) r = Transpose(q)
         v = DequantizeLinear(w, t, zw) u = DequantizeLinear(r, s, z) k = Transpose(u)
         y = MatMul(k, v) }""",
-    "quantised to 16 bits by operators of ONNX Runtime": """{
+    "quantized to 16 bits by operators of ONNX Runtime": """{
         q = com.microsoft.QuantizeLinear(x, s, h) u = com.microsoft.DequantizeLinear(q, s, h)
         v = com.microsoft.DequantizeLinear(w, t, zw) y = MatMul(u, v) }""",
-    "quantised by operators of ONNX Runtime": """{ q = com.microsoft.QuantizeLinear(x, s, z)
+    "quantized by operators of ONNX Runtime": """{ q = com.microsoft.QuantizeLinear(x, s, z)
         u = com.microsoft.DequantizeLinear(q, s, z) v = com.microsoft.DequantizeLinear(w, t, zw)
         y = MatMul(u, v) }""",
 }

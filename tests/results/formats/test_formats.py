@@ -95,7 +95,7 @@ def test_yml_leaves_out_what_is_missing(explanation, tmp_path):
     assert cv2.FileStorage(str(path), cv2.FILE_STORAGE_READ).getNode("layer").empty()
 
 
-def test_png_is_in_true_colours(explanation, tmp_path):
+def test_png_is_in_true_colors(explanation, tmp_path):
     """A pure red sheet must come back red: channels in the wrong order would make it blue."""
     red = np.zeros((64, 64, 3), np.uint8)
     red[..., 0] = 255

@@ -22,7 +22,7 @@ def read(data):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_colour_pictures(size):
+def test_color_pictures(size):
     picture = RANDOM.integers(0, 256, (*size, 3), np.uint8)
     pillow, opencv = read(encode_png(picture))
     np.testing.assert_array_equal(pillow, picture)
@@ -30,7 +30,7 @@ def test_colour_pictures(size):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_grey_pictures_of_16_bits(size):
+def test_gray_pictures_of_16_bits(size):
     picture = RANDOM.integers(0, 65536, size, np.uint16)
     for found in read(encode_png(picture)):
         np.testing.assert_array_equal(found, picture)

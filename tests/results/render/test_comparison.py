@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from onnxplain.errors import MapError, OptionError
-from onnxplain.results.render.colours import Colours
+from onnxplain.results.render.colors import Colors
 from onnxplain.results.render.comparison import Cell, TargetRow, comparison
 
-GREY = np.full((40, 60, 3), 128, np.uint8)
+GRAY = np.full((40, 60, 3), 128, np.uint8)
 
 
 def blue_over_red(pixels):
@@ -14,7 +14,7 @@ def blue_over_red(pixels):
 
 def test_what_speaks_for_is_warm_what_speaks_against_is_cold_and_zero_is_the_photograph():
     heat = np.float32([[0, 0.25, 1]])  # stands for -1, 0 and 3
-    against, nothing, most = Colours("inferno", (-1, 3)).blend(GREY[:1, :3], heat)[0].astype(int)
+    against, nothing, most = Colors("inferno", (-1, 3)).blend(GRAY[:1, :3], heat)[0].astype(int)
     assert blue_over_red(against) > 20
     assert blue_over_red(most) < -20
     assert np.ptp(nothing) <= 1
@@ -23,18 +23,18 @@ def test_what_speaks_for_is_warm_what_speaks_against_is_cold_and_zero_is_the_pho
 
 def test_equal_evidence_for_and_against_is_equally_strong():
     """-1 is a third of what 3 is, however the range lies around zero."""
-    colours = Colours("inferno", (-1, 3))
+    colors = Colors("inferno", (-1, 3))
     third = np.float32([[0.0, 0.25 + 0.25]])  # stands for -1 and 1
-    against, for_it = colours.blend(GREY[:1, :2], third)[0].astype(int)
-    faded = Colours("inferno", (-3, 1)).blend(GREY[:1, :2], np.float32([[0.5, 1.0]]))[0]
+    against, for_it = colors.blend(GRAY[:1, :2], third)[0].astype(int)
+    faded = Colors("inferno", (-3, 1)).blend(GRAY[:1, :2], np.float32([[0.5, 1.0]]))[0]
     np.testing.assert_allclose(faded, [against, for_it], atol=2)
 
 
 @pytest.mark.parametrize("scale", [(0, 1), (2, 5), (-5, -2)])
 def test_values_of_one_sign_use_the_whole_range(scale):
     ramp = np.linspace(0, 1, 60, dtype=np.float32)[None]
-    shown = Colours("inferno", scale).blend(GREY[:1], ramp)
-    np.testing.assert_array_equal(shown, Colours("inferno", (0, 1)).blend(GREY[:1], ramp))
+    shown = Colors("inferno", scale).blend(GRAY[:1], ramp)
+    np.testing.assert_array_equal(shown, Colors("inferno", (0, 1)).blend(GRAY[:1], ramp))
 
 
 def row(*cells, title="tiger cat"):
@@ -44,9 +44,9 @@ def row(*cells, title="tiger cat"):
 def test_a_table_has_a_column_for_each_method_and_a_row_for_each_target():
     heat = np.zeros((40, 60), np.float32)
     heat[10:30, 20:40] = 1
-    one = comparison(GREY, ["cam"], [row(Cell(heat))], "inferno")
-    two = comparison(GREY, ["cam", "rise"], [row(Cell(heat), None)], "inferno")
-    four = comparison(GREY, ["cam", "rise"], [row(Cell(heat), Cell(heat))] * 2, "inferno")
+    one = comparison(GRAY, ["cam"], [row(Cell(heat))], "inferno")
+    two = comparison(GRAY, ["cam", "rise"], [row(Cell(heat), None)], "inferno")
+    four = comparison(GRAY, ["cam", "rise"], [row(Cell(heat), Cell(heat))] * 2, "inferno")
     assert two.shape[1] - one.shape[1] == one.shape[1] - 10 - 234
     assert two.shape[0] == one.shape[0] < four.shape[0] < 2 * two.shape[0]
     np.testing.assert_array_equal(two[:, : one.shape[1]], one)
@@ -66,14 +66,14 @@ def test_what_was_not_seen_is_not_taken_for_evidence_against():
     seen = np.zeros((40, 60), bool)
     seen[:, 20:40] = True
     heat = np.where(seen, 0.5, 0).astype(np.float32)  # stands for 0 wherever it was seen
-    shown = comparison(GREY, [""], [row(Cell(heat, (-1, 1)))], "inferno", seen)
+    shown = comparison(GRAY, [""], [row(Cell(heat, (-1, 1)))], "inferno", seen)
     inside = shown[50:150, 10 + 234 + 80 : 10 + 234 + 144]
     assert np.ptp(blue_over_red(inside)) == 0
 
 
 def test_an_unknown_colormap_is_refused():
     with pytest.raises(OptionError, match="no colormap 'no'"):
-        comparison(GREY, [""], [row(Cell(np.zeros((40, 60), np.float32)))], "no")
+        comparison(GRAY, [""], [row(Cell(np.zeros((40, 60), np.float32)))], "no")
 
 
 def test_explanations_of_several_pictures_are_no_comparison():

@@ -67,7 +67,7 @@ def test_square_channels_make_a_nearly_square_sheet(channels):
 
 
 def test_large_maps_are_averaged_not_sampled():
-    """Rows that alternate between black and white become greys, where sampling keeps the two."""
+    """Rows that alternate between black and white become grays, where sampling keeps the two."""
     maps = np.zeros((1024, 128, 128), np.float32)
     maps[:, ::2] = 1
     first = contact_sheet(maps)[2:40, 2:40]

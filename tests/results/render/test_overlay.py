@@ -12,7 +12,7 @@ NO_CAPTION = Caption("", "", "")
 
 
 def lightness(rgb):
-    """CIE L* of sRGB colours, uint8 (..., 3)."""
+    """CIE L* of sRGB colors, uint8 (..., 3)."""
     c = rgb / 255.0
     linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
     y = linear @ [0.2126, 0.7152, 0.0722]
@@ -24,7 +24,7 @@ def dip(levels):
     return (np.maximum.accumulate(levels) - levels).max()
 
 
-def grey(height, width, level=128):
+def gray(height, width, level=128):
     return np.full((height, width, 3), level, np.uint8)
 
 
@@ -42,7 +42,7 @@ def test_lightness_agrees_with_opencv():
     np.testing.assert_allclose(lightness(table), lab[0, :, 0], atol=0.2)
 
 
-def test_the_default_colours_get_steadily_lighter():
+def test_the_default_colors_get_steadily_lighter():
     levels = lightness(colormap_table(DEFAULT_COLORMAP))
     assert (np.diff(levels) > 0).all()
     assert levels[-1] - levels[0] > 90
@@ -56,7 +56,7 @@ def test_hotter_is_lighter_on_any_photograph(photograph):
 
     def drawn(colormap):
         rows = [
-            overlay(grey(400, 600, photograph), heat, NO_CAPTION, (0, 1), colormap=colormap)
+            overlay(gray(400, 600, photograph), heat, NO_CAPTION, (0, 1), colormap=colormap)
             for heat in ends
         ]
         middle = [lightness(image[200, 30:570]) for image in rows]
@@ -77,7 +77,7 @@ def test_every_colormap_is_in_rgb_order(name):
 
 def test_an_unknown_colormap():
     with pytest.raises(OptionError, match=r"'rainbow'.*inferno"):
-        overlay(grey(9, 9), cold(9, 9), CAPTION, (0, 1), colormap="rainbow")
+        overlay(gray(9, 9), cold(9, 9), CAPTION, (0, 1), colormap="rainbow")
 
 
 @pytest.mark.parametrize(
@@ -85,21 +85,21 @@ def test_an_unknown_colormap():
     [(64, 64, 20, 45, 8), (100, 150, 70, 11, 3), (600, 800, 123, 456, 1), (300, 40, 250, 30, 2)],
 )
 def test_heat_lies_exactly_on_its_pixel(height, width, row, column, factor):
-    """The centre of what one hot pixel changes is the centre of that pixel in the picture."""
+    """The center of what one hot pixel changes is the center of that pixel in the picture."""
     heat = cold(height, width)
     heat[row, column] = 1
-    heat_only = overlay(grey(height, width), heat, NO_CAPTION, (0, 1))
-    plain = overlay(grey(height, width), cold(height, width), NO_CAPTION, (0, 1))
+    heat_only = overlay(gray(height, width), heat, NO_CAPTION, (0, 1))
+    plain = overlay(gray(height, width), cold(height, width), NO_CAPTION, (0, 1))
     rows, columns = np.nonzero(difference(heat_only, plain))
-    heat_centre = (rows.min() + rows.max(), columns.min() + columns.max())
+    heat_center = (rows.min() + rows.max(), columns.min() + columns.max())
 
-    marked = grey(height, width)
+    marked = gray(height, width)
     marked[row, column] = 255
     drawn = overlay(marked, cold(height, width), NO_CAPTION, (0, 1))
     rows, columns = np.nonzero(difference(drawn, plain))
     assert (rows.size, np.ptp(rows) + 1, np.ptp(columns) + 1) == (factor**2, factor, factor)
-    pixel_centre = (rows.min() + rows.max(), columns.min() + columns.max())
-    assert heat_centre == pixel_centre
+    pixel_center = (rows.min() + rows.max(), columns.min() + columns.max())
+    assert heat_center == pixel_center
 
 
 def test_where_it_is_cold_the_photograph_stays_visible():
@@ -117,9 +117,9 @@ def test_a_hot_region_is_outlined_and_speckle_is_not():
     region, speckle = cold(600, 600), cold(600, 600)
     region[200:400, 200:400] = 1
     speckle[::7, ::7] = 1
-    plain = overlay(grey(600, 600), cold(600, 600), NO_CAPTION, (0, 1))
-    with_outline = overlay(grey(600, 600), region, NO_CAPTION, (0, 1))
-    with_speckle = overlay(grey(600, 600), speckle, NO_CAPTION, (0, 1))
+    plain = overlay(gray(600, 600), cold(600, 600), NO_CAPTION, (0, 1))
+    with_outline = overlay(gray(600, 600), region, NO_CAPTION, (0, 1))
+    with_speckle = overlay(gray(600, 600), speckle, NO_CAPTION, (0, 1))
 
     def nearly_white_inside(image):
         return (image[60:560, 60:560] > 200).all(axis=2).sum()
@@ -134,7 +134,7 @@ def test_what_the_model_did_not_see_is_hatched(photograph):
     seen = np.ones((600, 600), bool)
     seen[:, :100] = False
     heat = np.full((600, 600), 0.3, np.float32)
-    picture = grey(600, 600, photograph)
+    picture = gray(600, 600, photograph)
     plain = overlay(picture, heat, NO_CAPTION, (0, 1))
     drawn = overlay(picture, heat, NO_CAPTION, (0, 1), seen=seen)
     left = (drawn.shape[1] - 600) // 2
@@ -143,16 +143,16 @@ def test_what_the_model_did_not_see_is_hatched(photograph):
     np.testing.assert_array_equal(
         drawn[photo, left + 100 : left + 600], plain[photo, left + 100 : left + 600]
     )
-    colours = np.unique(drawn[photo, left : left + 100].reshape(-1, 3), axis=0)
-    dark, light = colours  # stripes of two colours, whatever the heat
-    assert np.ptp(dark) == np.ptp(light) == 0  # and both are grey
+    colors = np.unique(drawn[photo, left : left + 100].reshape(-1, 3), axis=0)
+    dark, light = colors  # stripes of two colors, whatever the heat
+    assert np.ptp(dark) == np.ptp(light) == 0  # and both are gray
     assert lightness(light) - lightness(dark) > 8
 
 
 def test_a_mask_that_hides_nothing_changes_nothing():
     everything = np.ones((50, 60), bool)
-    drawn = overlay(grey(50, 60), cold(50, 60), CAPTION, (0, 1), seen=everything)
-    np.testing.assert_array_equal(drawn, overlay(grey(50, 60), cold(50, 60), CAPTION, (0, 1)))
+    drawn = overlay(gray(50, 60), cold(50, 60), CAPTION, (0, 1), seen=everything)
+    np.testing.assert_array_equal(drawn, overlay(gray(50, 60), cold(50, 60), CAPTION, (0, 1)))
 
 
 @pytest.mark.parametrize(
@@ -165,11 +165,11 @@ def test_a_mask_that_hides_nothing_changes_nothing():
 )
 def test_every_part_of_the_caption_is_above_the_picture(change):
     parts = {"title": "tiger cat", "score": "logit 12.83", "details": "scorecam · layer /head/Conv"}
-    picture, heat = grey(300, 451), cold(300, 451)
+    picture, heat = gray(300, 451), cold(300, 451)
     one = overlay(picture, heat, Caption(**parts), (0, 1))
     other = overlay(picture, heat, Caption(**(parts | change)), (0, 1))
     rows = np.nonzero(difference(one, other).any(axis=1))[0]
-    top = next(r for r in range(one.shape[0]) if (one[r] == grey(1, 1, 76)[0, 0]).all(axis=1).any())
+    top = next(r for r in range(one.shape[0]) if (one[r] == gray(1, 1, 76)[0, 0]).all(axis=1).any())
     assert rows.size
     assert rows.max() < top
 
@@ -187,20 +187,20 @@ LONG = "great white shark, white shark, man-eater, man-eating shark, Carcharodon
 )
 def test_a_long_label_goes_on_in_the_next_line(caption, other):
     """What does not fit on the first line is still there: changing it changes the drawing."""
-    one, two = (overlay(grey(500, 500), cold(500, 500), c, (0, 1)) for c in (caption, other))
+    one, two = (overlay(gray(500, 500), cold(500, 500), c, (0, 1)) for c in (caption, other))
     assert (one != two).any()
 
 
 def test_a_line_break_in_a_label_is_a_space():
     one, two = (
-        overlay(grey(50, 50), cold(50, 50), Caption(label, "", ""), (0, 1))
+        overlay(gray(50, 50), cold(50, 50), Caption(label, "", ""), (0, 1))
         for label in ("two\nwords", "two words")
     )
     np.testing.assert_array_equal(one, two)
 
 
 def test_the_scale_is_written_below_the_picture():
-    picture, heat = grey(300, 451), cold(300, 451)
+    picture, heat = gray(300, 451), cold(300, 451)
     one = overlay(picture, heat, CAPTION, (0, 1))
     other = overlay(picture, heat, CAPTION, (0, 2))
     rows, columns = np.nonzero(difference(one, other))
@@ -217,7 +217,7 @@ LABELS = ["x" * 400, "word " * 100, "", "two\nlines\tand\x00more", "虎猫 🐈 
 def test_no_label_and_no_shape_breaks_the_layout(label, shape):
     """The margin stays white all round, so nothing runs over the edge."""
     caption = Caption(label, label, label)
-    drawn = overlay(grey(*shape), cold(*shape), caption, (-1.23456e-30, 9.87654e30))
+    drawn = overlay(gray(*shape), cold(*shape), caption, (-1.23456e-30, 9.87654e30))
     for edge in (drawn[:6], drawn[-6:], drawn[:, :6], drawn[:, -6:]):
         assert (edge == 255).all()
     assert drawn.shape[1] >= 300

@@ -75,7 +75,7 @@ def test_text_is_as_large_as_asked_and_as_wide_as_measured(font, size, bold):
 
 
 @pytest.mark.parametrize("font", FONTS)
-def test_text_takes_its_colour_in_rgb(font):
+def test_text_takes_its_color_in_rgb(font):
     canvas = np.full((60, 200, 3), 255, np.uint8)
     font().draw(canvas, "HHHH", 5, 50, Style(48, (200, 0, 0)))
     assert (canvas == (200, 0, 0)).all(axis=2).any()

@@ -14,7 +14,7 @@ from onnxplain.transforms.fixed_batch import with_batch
 from onnxplain.transforms.masks import BASELINE, X, masked
 
 
-class Entrance:
+class PointInputs:
     """How points enter the graph: as they are, or blended inside of it."""
 
     def __init__(self, runner: Runner, x: FloatArray, points: Points, exact: int | None) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from onnxplain.tensors import Array
 
-_COLOURS = np.array([[0.26, 0.09, 0.02], [0.27, 0.0, -0.05], [0.27, -0.09, 0.03]])
+_COLORS = np.array([[0.26, 0.09, 0.02], [0.27, 0.0, -0.05], [0.27, -0.09, 0.03]])
 """How red, green and blue go together in photographs: a root of their covariance (Olah 2017)."""
 
 _CONTRAST = 0.25
@@ -18,11 +18,11 @@ _CLEAR = 0.02
 """A start keeps this distance from black and white, where the sigmoid is flat."""
 
 
-class Canvas:
-    """A picture (channels, rows, columns) between two colours, by its Fourier coefficients.
+class FourierImage:
+    """A picture (channels, rows, columns) between two colors, by its Fourier coefficients.
 
     picture = low + (high − low) · sigmoid(M F⁻¹(c / f)), with the coefficients c, their frequency
-    f, and the colours M: a step of one size changes all frequencies alike, and no colour alone.
+    f, and the colors M: a step of one size changes all frequencies alike, and no color alone.
     """
 
     def __init__(self, start: Array, low: Array, high: Array) -> None:
@@ -33,11 +33,11 @@ class Canvas:
         frequency = np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)[None])
         lowest = 1 / max(rows, columns)
         self._scale = _CONTRAST * np.sqrt(rows * columns) / np.maximum(frequency, lowest)
-        self._colours = np.eye(channels)
-        if channels == len(_COLOURS):
-            self._colours = _COLOURS / np.linalg.norm(_COLOURS, axis=0).max()
+        self._colors = np.eye(channels)
+        if channels == len(_COLORS):
+            self._colors = _COLORS / np.linalg.norm(_COLORS, axis=0).max()
         share = np.clip((start - self._low) / self._span, _CLEAR, 1 - _CLEAR)
-        wave = np.tensordot(np.linalg.inv(self._colours), np.log(share / (1 - share)), axes=1)
+        wave = np.tensordot(np.linalg.inv(self._colors), np.log(share / (1 - share)), axes=1)
         self.coefficients: Array = np.fft.rfft2(wave) / self._scale
 
     def picture(self) -> Array:
@@ -48,7 +48,7 @@ class Canvas:
         """The gradient by the parts of the coefficients, from that by the picture."""
         share = self._share()
         by_wave = np.tensordot(
-            self._colours.T, by_picture * self._span * share * (1 - share), axes=1
+            self._colors.T, by_picture * self._span * share * (1 - share), axes=1
         )
         rows, columns = self._size
         # Half of the spectrum is stored: all but the columns that mirror themselves count twice.
@@ -61,19 +61,19 @@ class Canvas:
 
     def _share(self) -> Array:
         wave = np.fft.irfft2(self.coefficients * self._scale, s=tuple(self._size))
-        share: Array = 1 / (1 + np.exp(-np.tensordot(self._colours, wave, axes=1)))
+        share: Array = 1 / (1 + np.exp(-np.tensordot(self._colors, wave, axes=1)))
         return share
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class RandomTransform:
     """A picture seen a little moved and zoomed: bilinear, edges clamped."""
 
     down: Array
     across: Array
 
     @classmethod
-    def plain(cls, size: tuple[int, int]) -> View:
+    def plain(cls, size: tuple[int, int]) -> RandomTransform:
         """The picture as it is."""
         down, across = (_hats(length, 0, 1) for length in size)
         return cls(down, across)
@@ -81,7 +81,7 @@ class View:
     @classmethod
     def drawn(
         cls, size: tuple[int, int], jitter: int, zoom: float, random: np.random.Generator
-    ) -> View:
+    ) -> RandomTransform:
         """One moved by up to `jitter` pixels along each axis, and zoomed by up to 1 ± `zoom`."""
         factor = random.uniform(1 - zoom, 1 + zoom)
         shifts = random.integers(-jitter, jitter + 1, 2)

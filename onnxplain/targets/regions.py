@@ -26,7 +26,7 @@ def place(text: str, placement: Placement | None, grid: Size) -> Array:
 
     `text` is "all" of the picture, a box or a point in its pixels, x to the right and y downwards,
     or the file of a mask of its size, in which every pixel counts that is not black. A cell is
-    covered where the pixel under its centre is; a place that lies between all centres is that of
+    covered where the pixel under its center is; a place that lies between all centers is that of
     the cells that hold it.
 
     Raises:
@@ -44,7 +44,7 @@ def place(text: str, placement: Placement | None, grid: Size) -> Array:
         raise TargetError(
             f"The place {text!r} holds no pixel of the picture, which has {width} x {height}."
         )
-    cells = _under_centres(picture, placement, grid)
+    cells = _under_centers(picture, placement, grid)
     if not cells.any():
         cells = _holding(picture, placement, grid)
     if not cells.any():
@@ -88,7 +88,7 @@ def _from_file(text: str, size: Size) -> Array:
     return mask
 
 
-def _under_centres(picture: Array, placement: Placement, grid: Size) -> Array:
+def _under_centers(picture: Array, placement: Placement, grid: Size) -> Array:
     rows, columns = (
         ((np.arange(cells) + 0.5) * model / cells - offset) / scale
         for cells, model, offset, scale in zip(

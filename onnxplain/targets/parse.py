@@ -13,7 +13,8 @@ import numpy as np
 from onnxplain.errors import MapError, PreprocessError, TargetError
 from onnxplain.images.geometry import Placement
 from onnxplain.model.shapes import Shape
-from onnxplain.targets.kinds import (
+from onnxplain.targets.regions import ALL, FORMS, place
+from onnxplain.targets.types import (
     Class,
     Element,
     Region,
@@ -21,13 +22,12 @@ from onnxplain.targets.kinds import (
     class_count,
     is_one_number_per_class,
 )
-from onnxplain.targets.places import ALL, FORMS, place
 from onnxplain.tensors import Array, FloatArray
 
 PREDICTED = "predicted"
 
 
-class LabelBook(Protocol):
+class ClassNames(Protocol):
     """Names of classes, and classes by name. `last` is the highest index that has a name."""
 
     @property
@@ -65,7 +65,7 @@ class Answered:
     """
 
     values: Array
-    labels: LabelBook | None = None
+    labels: ClassNames | None = None
     classes: int | None = None
     threshold: float | None = None
     placement: Placement | None = None
@@ -230,9 +230,9 @@ def resolve(spec: TargetSpec, answered: Answered) -> list[Target]:
         spec.check(*(answered.shapes or [shape]))
         return [spec]
     text = str(spec).strip(" ,")
-    labelled = _label_first(text, answered.labels)
-    if labelled is not None:
-        return _meant(*labelled, answered)
+    labeled = _label_first(text, answered.labels)
+    if labeled is not None:
+        return _meant(*labeled, answered)
     indices = _INDICES.fullmatch(text)
     if indices and not is_one_number_per_class(shape):
         index = tuple(map(int, text.split(",")))
@@ -255,7 +255,7 @@ _INDICES = re.compile(r"-?\d+(\s*,\s*-?\d+)+")
 _TOP = re.compile(r"top(\d+)")
 
 
-def _label_first(text: str, labels: LabelBook | None) -> tuple[str, list[str]] | None:
+def _label_first(text: str, labels: ClassNames | None) -> tuple[str, list[str]] | None:
     """A label that holds commas or "@" itself, and its places; None where there is none."""
     pieces = text.split("@")
     for count in range(len(pieces), 0, -1):
@@ -299,7 +299,7 @@ def _index(what: str, answered: Answered) -> int:
     return answered.labels.find(what)
 
 
-def _is_label(text: str, labels: LabelBook | None) -> bool:
+def _is_label(text: str, labels: ClassNames | None) -> bool:
     """Whether a class is called `text`, commas and all."""
     if labels is None or not re.search("[,@]", text):
         return False

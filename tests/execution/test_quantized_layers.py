@@ -12,7 +12,7 @@ from onnxplain import Explainer
 from onnxplain.errors import LayerError
 
 # Zero is the integer 110, so that to erase a channel is not to make its integers 0.
-QUANTISED = tiny(
+QUANTIZED = tiny(
     "a = Conv(x, k)  q = QuantizeLinear(a, step, zero)"
     "m = MaxPool<kernel_shape=[1,1]>(q)  d = DequantizeLinear(m, step, zero)"
     "p = GlobalAveragePool(d)  f = Flatten(p)  y = MatMul(f, w)",
@@ -34,8 +34,8 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_quantised_layer_is_explained_as_its_float_twin_is(method: str) -> None:
-    explainer = Explainer(QUANTISED, provider="cpu")
+def test_a_quantized_layer_is_explained_as_its_float_twin_is(method: str) -> None:
+    explainer = Explainer(QUANTIZED, provider="cpu")
     integers, floats = (
         explainer.attribute(X, method, target=1, layer=layer, **METHODS[method]).values
         for layer in ("m", "d")
@@ -45,7 +45,7 @@ def test_a_quantised_layer_is_explained_as_its_float_twin_is(method: str) -> Non
 
 
 def test_integers_that_nothing_gives_a_meaning_cannot_be_changed() -> None:
-    explainer = Explainer(QUANTISED, provider="cpu")
+    explainer = Explainer(QUANTIZED, provider="cpu")
     with pytest.raises(LayerError, match="'q' holds integers, and nothing says what they stand"):
         explainer.attribute(X, "ablationcam", target=1, layer="q")
 

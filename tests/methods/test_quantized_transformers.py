@@ -68,12 +68,12 @@ def static(
 
 
 def dynamic(source: Path, path: Path) -> None:
-    # What follows a fused operator has no type that the quantiser could infer.
+    # What follows a fused operator has no type that the quantizer could infer.
     extra = {"DefaultTensorType": onnx.TensorProto.FLOAT}
     quantize_dynamic(source, path, weight_type=WEIGHTS, extra_options=extra)
 
 
-def optimised(source: Path, path: Path) -> None:
+def optimized(source: Path, path: Path) -> None:
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(path)
@@ -95,9 +95,9 @@ FORMS: dict[str, tuple[dict[str, bool], list[Callable[[Path, Path], None]], str,
     ),
     "dynamic": (PLAIN, [dynamic], "MatMulInteger", 0.03),
     "around a fused operator": (FUSED, [static("QDQ")], "MultiHeadAttention", 0.06),
-    "a quantised fused operator": (PACKED, [dynamic], "QAttention", 0.03),
-    "QDQ, optimised": (PLAIN, [static("QDQ"), optimised], "QLinearAdd", 0.06),
-    "float, optimised": (PLAIN, [optimised], "SkipLayerNormalization", 1e-4),
+    "a quantized fused operator": (PACKED, [dynamic], "QAttention", 0.03),
+    "QDQ, optimized": (PLAIN, [static("QDQ"), optimized], "QLinearAdd", 0.06),
+    "float, optimized": (PLAIN, [optimized], "SkipLayerNormalization", 1e-4),
 }
 
 

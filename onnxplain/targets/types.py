@@ -388,7 +388,7 @@ def class_count(shape: tuple[int, ...]) -> int:
     if not is_one_number_per_class(shape):
         maps = (
             "a class of a segmenter is a target such as '1@all', with --labels where its classes "
-            "are not recognised; else "
+            "are not recognized; else "
             if len(shape) == 3
             else ""
         )

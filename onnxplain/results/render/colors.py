@@ -1,4 +1,4 @@
-"""Photograph and colours mixed by the heat."""
+"""Photograph and colors mixed by the heat."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from onnxplain.images.opencv import cv2
 from onnxplain.results.render.colormaps import COLORMAPS, colormap_table
 from onnxplain.tensors import Array, FloatArray
 
-_COLOUR_KEPT = 0.55  # of the photograph's own saturation
+_COLOR_KEPT = 0.55  # of the photograph's own saturation
 _DIMMED_WHERE_COLD = 0.4
 _OPACITY_WHERE_HOT = 0.7
 
-# What speaks against the target, from little to much: it gets lighter as the warm colours do.
+# What speaks against the target, from little to much: it gets lighter as the warm colors do.
 _COLD_STOPS = ((0, (0, 0, 8)), (85, (18, 62, 138)), (170, (64, 156, 224)), (255, (214, 240, 255)))
 
 
 _BAND = 1 << 16  # pixels: what is worked on at a time, so that it stays in the cache
 
 
-class Colours:
+class Colors:
     """What a heat looks like: warm where it stands for more than 0, cold where for less.
 
-    Where no value is negative, or none is positive, the colours run over the whole range.
+    Where no value is negative, or none is positive, the colors run over the whole range.
     """
 
     def __init__(self, colormap: str, scale: tuple[float, float]) -> None:
-        """Take colours by name, and the raw values that heat 0 and 1 stand for."""
+        """Take colors by name, and the raw values that heat 0 and 1 stand for."""
         low, high = scale
         self.scale = scale
         self.signed = low < 0 < high
@@ -42,7 +42,7 @@ class Colours:
         return "half of the highest value" if self.signed else "half of the range"
 
     def blend(self, picture: Array, heat: FloatArray) -> Array:
-        """Mix photograph and colours, by how far the heat is from what stands for 0."""
+        """Mix photograph and colors, by how far the heat is from what stands for 0."""
         mixed = np.empty_like(picture)
         rows = max(1, _BAND // picture.shape[1])
         for start in range(0, len(picture), rows):
@@ -53,16 +53,16 @@ class Colours:
     def _blended(self, picture: Array, heat: FloatArray) -> Array:
         per_level = 255 / max(self.zero, 1 - self.zero)
         level = cv2.convertScaleAbs(heat, alpha=per_level, beta=-self.zero * per_level)
-        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         photo_share, warm, cold = _mixing_tables(self._colormap)
         share, below = cv2.LUT(level, photo_share), (heat < self.zero).view(np.uint8)
         planes = []
         for channel, plane in enumerate(cv2.split(picture)):
-            colour = cv2.LUT(level, warm[channel])
+            color = cv2.LUT(level, warm[channel])
             if self.signed:
-                cv2.copyTo(cv2.LUT(level, cold[channel]), below, colour)
-            mixed = cv2.addWeighted(plane, _COLOUR_KEPT, grey, 1 - _COLOUR_KEPT, 0) * share
-            mixed += colour
+                cv2.copyTo(cv2.LUT(level, cold[channel]), below, color)
+            mixed = cv2.addWeighted(plane, _COLOR_KEPT, gray, 1 - _COLOR_KEPT, 0) * share
+            mixed += color
             mixed >>= 8
             planes.append(mixed.astype(np.uint8))
         return np.asarray(cv2.merge(planes))
@@ -70,9 +70,9 @@ class Colours:
 
 @functools.lru_cache(maxsize=len(COLORMAPS))
 def _mixing_tables(colormap: str) -> tuple[Array, Array, Array]:
-    """By how far the heat is from 0: the photograph's share (256,), and colours (3, 256) to add.
+    """By how far the heat is from 0: the photograph's share (256,), and colors (3, 256) to add.
 
-    Warm colours, then cold ones. 8.8 fixed point in uint16: floats would need twice the memory.
+    Warm colors, then cold ones. 8.8 fixed point in uint16: floats would need twice the memory.
     """
     level = np.arange(256) / 255
     opacity = _OPACITY_WHERE_HOT * level**0.8
@@ -87,7 +87,7 @@ def _fixed_point(shares: Array) -> Array:
 
 def _cold() -> Array:
     levels = [level for level, _ in _COLD_STOPS]
-    stops = np.array([colour for _, colour in _COLD_STOPS])
+    stops = np.array([color for _, color in _COLD_STOPS])
     ramp = np.arange(256)
     channels = [np.interp(ramp, levels, stops[:, channel]) for channel in range(3)]
     table: Array = np.rint(np.stack(channels, axis=1)).astype(np.uint8)
