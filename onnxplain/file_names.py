@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 LONGEST = 120
 """Bytes of UTF-8 of a name, unless less is asked for."""
 
+_BETWEEN_WORDS = re.compile(r"[\s,]+")
 _UNSAFE = frozenset('<>:"/\\|?*')
 _RESERVED_ON_WINDOWS = frozenset(
     ["con", "prn", "aux", "nul"]
@@ -17,12 +19,13 @@ _RESERVED_ON_WINDOWS = frozenset(
 def safe_name(name: str, max_bytes: int = LONGEST) -> str:
     """Make a name one that every operating system takes as part of a file name.
 
-    Characters that some system refuses, or that nobody can see, become "_"; so does a leading dot,
-    which would hide the file. The name is cut to `max_bytes` bytes of UTF-8.
+    Characters that some system refuses, or that nobody can see, become "_"; so do spaces and
+    commas, which shells and lists of files separate names by, and a leading dot, which would hide
+    the file. The name is cut to `max_bytes` bytes of UTF-8.
     """
     composed = unicodedata.normalize("NFC", name)
-    safe = "".join("_" if _is_unsafe(c) else c for c in composed)
-    safe = safe.encode()[:max_bytes].decode(errors="ignore").strip()
+    safe = "".join("_" if _is_unsafe(c) else c for c in composed.strip())
+    safe = _BETWEEN_WORDS.sub("_", safe).encode()[:max_bytes].decode(errors="ignore")
     if safe.startswith("."):
         safe = "_" + safe[1:]
     if safe.split(".")[0].lower() in _RESERVED_ON_WINDOWS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -20,6 +21,9 @@ _COMMANDS = {
     "methods": "List the methods: what each shows, needs and costs, its options and its paper.",
 }
 """The help of each command, which is the function `command` of the module of its name."""
+
+_COMPLETE = "_ONNXPLAIN_COMPLETE"
+"""Set by a shell that completes a command line."""
 
 _EXAMPLES = {
     "": (
@@ -82,8 +86,15 @@ def execute(arguments: Sequence[str]) -> int:
 
 
 def _invoke(arguments: list[str], settings: dict[str, bool]) -> int:
-    asked = next((word for word in arguments if not word.startswith("-")), "")
+    completing = _COMPLETE in os.environ
+    words = _typed().split()[1:] if completing else arguments
+    asked = next((word for word in words if not word.startswith("-")), "")
     command = typer.main.get_command(_application(asked))
+    if completing:
+        try:
+            command(prog_name="onnxplain")
+        except SystemExit as end:  # after it has printed what the shell may add
+            return int(end.code or 0)
     try:
         with command.make_context("onnxplain", arguments, obj=settings) as context:
             return command.invoke(context) or 0
@@ -91,9 +102,14 @@ def _invoke(arguments: list[str], settings: dict[str, bool]) -> int:
         return end.exit_code
 
 
+def _typed() -> str:
+    """The command line that a shell completes, as far as it is typed: bash names it differently."""
+    return os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")
+
+
 def _application(asked: str) -> typer.Typer:
     """The commands, of which only the one that is asked for is imported and gets its parameters."""
-    app = typer.Typer(add_completion=False, rich_markup_mode="rich", epilog=_examples(""))
+    app = typer.Typer(rich_markup_mode="rich", epilog=_examples(""))
     app.callback()(onnxplain)
     for name, text in _COMMANDS.items():
         command = _command(name) if name == asked else lambda: None

@@ -13,7 +13,8 @@ from onnxplain.cli import parameters
 from onnxplain.cli.console import Console, print_error
 from onnxplain.cli.flags import EXPLAINED, Given
 from onnxplain.cli.loading import method_options, open_model
-from onnxplain.cli.pictures import find_images, note_guess, note_warnings, print_picture_error
+from onnxplain.cli.notes import note_guess, note_warnings, noting_cost, print_picture_error
+from onnxplain.cli.pictures import find_images
 from onnxplain.errors import GradientError, LayerError, MapError, OptionError, TargetError
 from onnxplain.explainer import Explainer
 from onnxplain.jobs.inputs import InputImage
@@ -47,6 +48,7 @@ def command(
     target: parameters.Targets = None,
     out: parameters.Out = parameters.DEFAULT_OUT,
     colormap: parameters.Colormap = "inferno",
+    recursive: parameters.Recursive = False,
     batch_size: parameters.BatchSize = None,
     as_json: parameters.AsJson = False,
     quiet: parameters.Quiet = False,
@@ -67,7 +69,7 @@ def command(
         make_method(name, given)
     check_colormap(colormap)
     check_folder(out)
-    inputs = find_images(images)
+    inputs = find_images(images, recursive)
     explainer = open_model(model, loading | {"batch_size": batch_size}, preprocess)
     note_guess(explainer.preprocess, model, console)
     read = {name: method_options(given, explainer) for name, given in own.items()}
@@ -115,7 +117,7 @@ def _explanations(
     for method, own in options.items():
         try:
             with console.progress(f"{image.title}: {method}") as report:
-                explainer.on_progress(report)
+                explainer.on_progress(noting_cost(method, report, console))
                 shown, empty = told_apart(explainer.try_each(image.path, method, targets, **own))
             if not shown:
                 raise empty[0]

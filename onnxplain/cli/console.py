@@ -28,6 +28,7 @@ class Console:
 
     quiet: bool
     as_json: bool
+    verbose: bool = False
 
     def result(self, line: str) -> None:
         """A line of what was asked for."""
@@ -37,6 +38,11 @@ class Console:
     def note(self, sentence: str) -> None:
         """Something worth knowing."""
         if not self.quiet:
+            typer.echo(sentence, err=True)
+
+    def detail(self, sentence: str) -> None:
+        """Something that only those who ask for it want to know."""
+        if self.verbose:
             typer.echo(sentence, err=True)
 
     @contextmanager

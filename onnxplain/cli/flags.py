@@ -13,9 +13,12 @@ Given = dict[str, Any]
 
 
 def make_flag(
-    panel: str, name: str, kind: Any, metavar: str, text: str, *short: str
+    panel: str, name: str, kind: Any, metavar: str, text: str, *short: str, hidden: bool = False
 ) -> inspect.Parameter:
-    """The parameter of a typer command for `--some-name METAVAR`, listed in a panel of the help."""
+    """The parameter of a typer command for `--some-name METAVAR`, listed in a panel of the help.
+
+    A `hidden` one is not listed.
+    """
     spelling = f"--{name.replace('_', '-')}"
     option = typer.Option(
         None,
@@ -25,6 +28,7 @@ def make_flag(
         help=text,
         rich_help_panel=panel,
         show_default=False,
+        hidden=hidden,
     )
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind)
 
@@ -60,18 +64,21 @@ PREPROCESS = [
 
 
 def method_flags() -> list[inspect.Parameter]:
-    """A flag for each option that a method has, as the methods' fields declare them."""
+    """A flag for each option that a method has, as the methods' fields declare them.
+
+    The help lists those that most methods have. `onnxplain methods NAME` lists the others.
+    """
     from onnxplain.methods.registry import OPTIONS  # which loads numpy and ONNX
 
-    single = "Options of single methods, see `onnxplain methods`"
     return [
         make_flag(
-            EXPLAINED if option.aspect else single,
+            EXPLAINED,
             name,
             values.given,
             option.metavar,
             option.help,
             *option.short,
+            hidden=not option.aspect,
         )
         for name, (values, option) in OPTIONS.items()
     ]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,8 +17,10 @@ from onnxplain.cli.flags import Given
 from onnxplain.cli.loading import open_model
 from onnxplain.cli.parameters import AsJson, ModelPath
 from onnxplain.cli.tables import print_table
-from onnxplain.errors import LayerError, OnnxplainError
+from onnxplain.errors import LayerError, OnnxplainError, OptionError
 from onnxplain.explainer import Explainer
+from onnxplain.images.files import sidecar_path
+from onnxplain.results.formats.write import write_files
 from onnxplain.tensors import TensorSpec
 
 Facts = dict[str, Any]
@@ -36,6 +39,14 @@ def command(
             "--all", metavar="", help="List every layer with a grid, not just the main ones."
         ),
     ] = False,
+    write_sidecar: Annotated[
+        bool,
+        typer.Option(
+            "--write-sidecar",
+            metavar="",
+            help="Write the preprocessing to MODEL's sidecar file, to be corrected there.",
+        ),
+    ] = False,
     as_json: AsJson = False,
     loading: Given,
     preprocess: Given,
@@ -43,13 +54,29 @@ def command(
     """Print what is known about a model, for people or as one JSON object.
 
     Raises:
-        OnnxplainError: the model cannot be loaded, or has no input or score to explain.
+        OnnxplainError: the model cannot be loaded, or has no input or score to explain; the sidecar
+            file exists, or cannot be written.
     """
-    facts = describe(open_model(model, loading, preprocess), all_layers=all_layers)
+    explainer = open_model(model, loading, preprocess)
+    if write_sidecar:
+        typer.echo(f"Wrote {_write_sidecar(model, explainer)}.", err=True)
+    facts = describe(explainer, all_layers=all_layers)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
     else:
         _print(facts)
+
+
+def _write_sidecar(model: Path, explainer: Explainer) -> Path:
+    """Write the settings that are used now, in the form that the sidecar file is read in."""
+    path = sidecar_path(model)
+    if path.exists():
+        raise OptionError(f"{path} exists: edit it, or remove it first.")
+    settings = explainer.preprocess.to_dict()
+    del settings["origin"], settings["dtype"]
+    content = json.dumps({"preprocess": settings}, indent=2) + "\n"
+    (written,) = write_files(path.parent, {path.name: content.encode()})
+    return written
 
 
 def describe(explainer: Explainer, *, all_layers: bool) -> Facts:
@@ -190,7 +217,7 @@ def _spec_text(spec: Facts) -> str:
 
 def _score_text(score: Facts) -> str:
     if score["activation"] == "none":
-        return f"{score['logit']}, with no activation behind it"
+        return f"{score['logit']}, with no activation after it"
     return f"{score['logit']}, before a final {score['activation']}"
 
 
@@ -227,7 +254,7 @@ def _gradient_text(gradients: Facts) -> str:
     cuts = list(_grouped(gradients["cut_off_by"]))
     if cuts:
         instead = f": explain {target!r} instead, with --output" if target else ""
-        said.append(f"zero everywhere behind {', '.join(cuts)}{instead}")
+        said.append(f"zero everywhere after {', '.join(cuts)}{instead}")
     elif target is None:
         said.append("the score does not depend on the input")
     return "; ".join(said)

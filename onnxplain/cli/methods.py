@@ -4,33 +4,82 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
+from onnxplain.cli.completion import method_names
 from onnxplain.cli.parameters import AsJson
 from onnxplain.cli.tables import print_table
 from onnxplain.methods.base import Method
-from onnxplain.methods.registry import METHODS
+from onnxplain.methods.options import options_of
+from onnxplain.methods.registry import METHODS, method_class
+
+_WIDTH = 80
 
 
-def command(*, as_json: AsJson = False) -> None:
-    """Print every method, as a table or as one JSON array."""
-    found = [_describe(kind) for kind in METHODS.values()]
+def command(
+    *,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="One method, with its options.",
+            show_default=False,
+            autocompletion=method_names,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print every method, or one with its options, as a table or as JSON.
+
+    Raises:
+        OptionError: there is no method of that name.
+    """
+    kinds = list(METHODS.values()) if name is None else [method_class(name)]
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
-        return
-    headings = "method", "shows", "layer", "gradient", "forward passes", "score", "options", "paper"
-    print_table(headings, [[_text(fact) for fact in method.values()] for method in found])
+        found = [_describe(kind) for kind in kinds]
+        typer.echo(json.dumps(found if name is None else found[0], indent=2))
+    elif name is None:
+        print_table(("method", "what it shows"), [[k.name, k.summary] for k in kinds], _WIDTH)
+        typer.echo(
+            "\n`onnxplain methods NAME` shows what a method needs and costs, and its options."
+        )
+    else:
+        _print_one(kinds[0])
 
 
-def _text(fact: object) -> str:
-    match fact:
-        case bool():
-            return "yes" if fact else "no"
-        case dict():
-            return ", ".join(n if value is None else f"{n}={value}" for n, value in fact.items())
-    return str(fact)
+def _print_one(kind: type[Method]) -> None:
+    facts = _describe(kind)
+    rows = [
+        ("shows", kind.summary),
+        ("paper", kind.paper),
+        ("forward passes", kind.cost),
+        ("needs a layer", _yes(facts["needs_layer"])),
+        ("needs gradients", _yes(facts["needs_gradient"])),
+    ]
+    print_table(("method", kind.name), rows, _WIDTH)
+    typer.echo()
+    print_table(("option", "default", "meaning"), _options(kind), _WIDTH)
+
+
+def _options(kind: type[Method]) -> Iterator[tuple[str, str, str]]:
+    """The flag of each option, its default, and its help."""
+    defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+    for name, (values, option) in options_of(kind).items():
+        flag = f"--{name.replace('_', '-')}"
+        default = defaults[name]
+        value = "" if values.given is bool else f" {option.metavar}"
+        yield flag + value, "" if default is None else _text(default), option.help
+
+
+def _text(default: object) -> str:
+    return _yes(default) if isinstance(default, bool) else str(default)
+
+
+def _yes(fact: bool) -> str:
+    return "yes" if fact else "no"
 
 
 def _describe(kind: type[Method]) -> dict[str, Any]:

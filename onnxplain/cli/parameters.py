@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from onnxplain.cli.completion import method_names
 from onnxplain.cli.flags import EXPLAINED
 
 ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="An .onnx file.")]
@@ -31,10 +32,21 @@ BatchSize = Annotated[
     int | None, typer.Option(metavar="COUNT", help="Samples per run; chosen automatically.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Say nothing but errors.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", metavar="", help="Say what was used, and what it cost.")
+]
+Recursive = Annotated[
+    bool, typer.Option("--recursive", "-r", metavar="", help="Search folders in folders, too.")
+]
 MethodName = Annotated[
     str,
     typer.Option(
-        "--method", "-m", metavar="NAME", rich_help_panel=EXPLAINED, help="See `onnxplain methods`."
+        "--method",
+        "-m",
+        metavar="NAME",
+        rich_help_panel=EXPLAINED,
+        help="See `onnxplain methods`; `onnxplain methods NAME` lists its options.",
+        autocompletion=method_names,
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the files go.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -13,13 +14,22 @@ from onnxplain.cli import parameters
 from onnxplain.cli.console import Console, print_error
 from onnxplain.cli.flags import Given
 from onnxplain.cli.loading import method_options, open_model
-from onnxplain.cli.pictures import find_images, gray, note_guess, note_warnings, print_picture_error
+from onnxplain.cli.notes import (
+    note_details,
+    note_guess,
+    note_model,
+    note_warnings,
+    noting_cost,
+    print_picture_error,
+)
+from onnxplain.cli.pictures import find_images, gray
 from onnxplain.jobs.inputs import model_as_input
 from onnxplain.jobs.job import Job, Outcome, Saving
 from onnxplain.methods.registry import make_method
 from onnxplain.results.explanation import Explanation
 from onnxplain.results.formats.manifest import content, plain
 from onnxplain.results.formats.stem import file_stem
+from onnxplain.runtime.batching import silent
 
 
 def command(
@@ -39,9 +49,11 @@ def command(
         ),
     ] = "npy,heatmap,png,json",
     colormap: parameters.Colormap = "inferno",
+    recursive: parameters.Recursive = False,
     batch_size: parameters.BatchSize = None,
     as_json: parameters.AsJson = False,
     quiet: parameters.Quiet = False,
+    verbose: parameters.Verbose = False,
     loading: Given,
     preprocess: Given,
     options: Given,
@@ -51,28 +63,31 @@ def command(
     A picture that cannot be read or explained is reported, and the others go on; so is a target
     whose map shows nothing.
     """
-    console = Console(quiet=quiet, as_json=as_json)
+    console = Console(quiet=quiet, as_json=as_json, verbose=verbose)
     saving = Saving(out, [name.strip() for name in formats.split(",")], colormap)
     # Whatever can be wrong without the model is said before it is loaded.
     starts_from_none = make_method(method, options).makes_picture and not images
     saving.check()
-    inputs = [model_as_input(model)] if starts_from_none else find_images(images or [])
+    inputs = [model_as_input(model)] if starts_from_none else find_images(images or [], recursive)
     explainer = open_model(model, loading | {"batch_size": batch_size}, preprocess)
     note_guess(explainer.preprocess, model, console)
+    note_model(explainer, console)
     own = method_options(options, explainer)
     start = gray(explainer) if starts_from_none else None
     job = Job(explainer, method, target or parameters.TOP, saving, own, start)
-    with console.progress(inputs[0].title if len(inputs) == 1 else "pictures") as report:
-        if len(inputs) == 1:
-            explainer.on_progress(report)
+    began, several = time.perf_counter(), len(inputs) > 1
+    with console.progress("pictures" if several else inputs[0].title) as report:
+        of_one = silent if several else report
+        explainer.on_progress(noting_cost(method, of_one, console))
         status, ways = 0, dict[str, None]()
         for done, outcome in enumerate(job.run(inputs), start=1):
             status = _tell(outcome, console) or status
             ways |= dict.fromkeys(_way(explanation) for explanation, _ in outcome.saved)
-            if len(inputs) > 1:
+            if several:
                 report(done, len(inputs))
+    each = (time.perf_counter() - began) / len(inputs)
     for way in ways:
-        console.note(f"Ran on {way}.")
+        console.note(f"Ran on {way}, {each:.2g} s for each picture.")
     return status
 
 
@@ -83,6 +98,7 @@ def _tell(outcome: Outcome, console: Console) -> int:
         line = _as_json if console.as_json else _as_line
         console.result(line(explanation, files, outcome.image.name))
         note_warnings(explanation, console)
+        note_details(explanation, console)
     for nothing in outcome.empty:
         print_error(f"{outcome.image.path}: {nothing}")
         status = nothing.exit_status

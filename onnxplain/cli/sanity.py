@@ -12,7 +12,8 @@ from onnxplain.cli import parameters
 from onnxplain.cli.console import Console
 from onnxplain.cli.flags import EXPLAINED, Given
 from onnxplain.cli.loading import method_options, open_model
-from onnxplain.cli.pictures import find_images, note_guess
+from onnxplain.cli.notes import note_guess
+from onnxplain.cli.pictures import find_images
 from onnxplain.cli.tables import print_table
 from onnxplain.errors import OptionError
 from onnxplain.methods.registry import make_method

@@ -13,17 +13,20 @@ from rich.text import Text
 _UNLIMITED = 100_000
 
 
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print to standard output: wrapped on a terminal, one line a row where a program reads.
+def print_table(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], width: int = _UNLIMITED
+) -> None:
+    """Print to standard output, without spaces at the end of a line.
 
-    No line ends in spaces.
+    Long rows are wrapped at the width of the terminal. Where a program reads, they are wrapped at
+    `width` characters: by default a row is one line.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
-    console = Console(width=None if sys.stdout.isatty() else _UNLIMITED)
+    console = Console(width=None if sys.stdout.isatty() else width)
     with console.capture() as printed:
         console.print(table)
     lines = [line.rstrip() for line in printed.get().splitlines()]

@@ -29,8 +29,13 @@ def read_sidecar(model_path: Path | None) -> Config | None:
     """
     if model_path is None:
         return None
-    path = model_path.with_name(f"{model_path.stem}.onnxplain.json")
+    path = sidecar_path(model_path)
     return Config(path, f"sidecar {path.name}", read_object(path)) if path.is_file() else None
+
+
+def sidecar_path(model_path: Path) -> Path:
+    """The file next to a model that says how to use it."""
+    return model_path.with_name(f"{model_path.stem}.onnxplain.json")
 
 
 def find_configs(model_path: Path | None, name: str) -> Iterator[Config]:

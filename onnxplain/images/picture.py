@@ -101,26 +101,32 @@ def as_uint8(pixels: Array) -> Array:
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 
-def find_pictures(patterns: Sequence[str | Path]) -> list[Path]:
+def find_pictures(patterns: Sequence[str | Path], recursive: bool = False) -> list[Path]:
     """List the pictures that files, folders and glob patterns name, in order, each one once.
 
-    A folder stands for the pictures directly in it and a pattern (`*`, `?`, `[..]`, `**`) for
-    those it matches, both sorted by name. Files that exist are kept as they are, whatever their
+    A folder stands for the pictures directly in it, or with `recursive` for those in the folders
+    below it too. A pattern (`*`, `?`, `[..]`, `**`) stands for those it matches. Both are sorted
+    by name. Files that exist are kept as they are, whatever their
     suffix, even where their names hold glob characters.
 
     Raises PictureError where an entry names no picture.
     """
     found: dict[Path, Path] = {}
     for pattern in patterns:
-        for path in _expand(Path(pattern)):
+        for path in _expand(Path(pattern), recursive):
             found.setdefault(path.resolve(), path)
     return list(found.values())
 
 
-def _expand(path: Path) -> list[Path]:
+def _expand(path: Path, recursive: bool) -> list[Path]:
     found: Iterable[Path]
     if path.is_dir():
-        found, nothing = path.iterdir(), f"The folder {path} holds no pictures"
+        found, nothing = (
+            path.glob("**/*" if recursive else "*"),
+            f"The folder {path} holds no pictures",
+        )
+        if not recursive and any(one.is_dir() for one in path.iterdir()):
+            nothing += ", and --recursive searches the folders in it"
     elif path.exists():
         return [path]
     elif glob.has_magic(str(path)):

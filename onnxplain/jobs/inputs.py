@@ -20,15 +20,15 @@ class InputImage:
     title: str
 
 
-def find_inputs(images: Sequence[str]) -> list[InputImage]:
-    """Every picture that files, folders and patterns mean.
+def find_inputs(images: Sequence[str], recursive: bool = False) -> list[InputImage]:
+    """Every picture that files, folders and patterns mean; see `find_pictures`.
 
     Raises:
         PictureError: there is no such file, or none that fits a pattern.
     """
     if not images:
         raise PictureError("No picture was given: name a file, a folder, or a pattern in quotes.")
-    paths = find_pictures(images)
+    paths = find_pictures(images, recursive)
     names = unique_names(path.stem for path in paths)
     places = [f" ({i} of {len(paths)})" if len(paths) > 1 else "" for i in range(1, len(paths) + 1)]
     found = zip(paths, names, places, strict=True)

@@ -99,12 +99,21 @@ def make_method(method: str | Method, options: Mapping[str, Any]) -> Method:
     return dataclasses.replace(found, **_checked(type(found), options)) if options else found
 
 
+def method_class(name: str) -> type[Method]:
+    """The class of the method of that name.
+
+    Raises:
+        OptionError: there is no such method.
+    """
+    if name not in METHODS:
+        raise OptionError(f"There is no method {name!r}{closest(name, METHODS, count=20)}.")
+    return METHODS[name]
+
+
 @functools.cache
 def _default(name: str) -> Method:
     """The method of that name with its own options."""
-    if name not in METHODS:
-        raise OptionError(f"There is no method {name!r}{closest(name, METHODS, count=20)}.")
-    return METHODS[name]()
+    return method_class(name)()
 
 
 def _checked(kind: type[Method], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -62,8 +62,8 @@ class SanityCheck:
     def draw(self, colormap: str = DEFAULT_COLORMAP) -> Array:
         """Return the maps in a row, the trained model's first: uint8 (h, w, 3), RGB."""
         trained = self.trained
-        columns = ["trained", *(f"{stage.layers} shuffled" for stage in self.stages)]
-        first = Cell(trained.heatmap, trained.heatmap_range, note=trained.method)
+        columns = [("trained", trained.method), *map(_heading, self.stages)]
+        first = Cell(trained.heatmap, trained.heatmap_range)
         cells = [first, *map(_cell, self.stages)]
         row = TargetRow(trained.target.title, trained.scored, cells)
         return comparison(trained.picture, columns, [row], colormap, trained.seen)
@@ -151,8 +151,13 @@ def _stage(
 def _cell(stage: Stage) -> Cell | None:
     if stage.explanation is None:
         return None
-    note = f"rank correlation {stage.correlation:.2f}"
-    return Cell(stage.explanation.heatmap, stage.explanation.heatmap_range, note=note)
+    return Cell(stage.explanation.heatmap, stage.explanation.heatmap_range)
+
+
+def _heading(stage: Stage) -> tuple[str, str]:
+    known = stage.correlation is not None
+    note = f"rank correlation {stage.correlation:.2f}" if known else ""
+    return f"{stage.layers} shuffled", note
 
 
 def rank_correlation(a: Array, b: Array) -> float:

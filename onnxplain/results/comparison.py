@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from onnxplain.errors import MapError
 from onnxplain.results.data import ExplanationData
+from onnxplain.results.passes import passes_text
 from onnxplain.results.render.colormaps import DEFAULT_COLORMAP
 from onnxplain.results.render.comparison import Cell, TargetRow, comparison
 from onnxplain.tensors import Array
@@ -36,7 +37,10 @@ def draw_comparison(
     for explanation in found:
         table.setdefault(explanation.target.name, {})[explanation.method] = explanation
     rows = [_row(by_method, columns) for by_method in table.values()]
-    return comparison(found[0].picture, columns, rows, colormap, found[0].seen)
+    # Explanations of one method for several targets share its passes.
+    costs = {e.method: passes_text(e.diagnostics) for e in found}
+    headings = [(name, costs.get(name, "")) for name in columns]
+    return comparison(found[0].picture, headings, rows, colormap, found[0].seen)
 
 
 def _row(by_method: Mapping[str, ExplanationData], columns: Sequence[str]) -> TargetRow:
@@ -46,11 +50,4 @@ def _row(by_method: Mapping[str, ExplanationData], columns: Sequence[str]) -> Ta
 
 
 def _cell(shown: ExplanationData) -> Cell:
-    return Cell(shown.heatmap, shown.heatmap_range, shown.sheet, _cost(shown.diagnostics))
-
-
-def _cost(diagnostics: Mapping[str, object]) -> str:
-    """What was run, as far as the method tells."""
-    counts = {name: diagnostics.get(f"{name}_passes") for name in ("forward", "backward")}
-    told = [f"{n} {name}{'' if n == 1 else 's'}" for name, n in counts.items() if n]
-    return ", ".join(told) or "1 forward"
+    return Cell(shown.heatmap, shown.heatmap_range, shown.sheet)

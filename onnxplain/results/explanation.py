@@ -8,7 +8,9 @@ from pathlib import Path
 from onnxplain.results.data import Attribution, ExplanationData, ModelFacts, Provenance
 from onnxplain.results.formats import DEFAULT_FORMATS, save_explanation
 from onnxplain.results.formats.png import draw
+from onnxplain.results.formats.png_file import encode_png
 from onnxplain.results.render.colormaps import DEFAULT_COLORMAP
+from onnxplain.results.show import show_png
 from onnxplain.targets.described import ExplainedTarget
 from onnxplain.tensors import Array
 
@@ -28,6 +30,18 @@ class Explanation(ExplanationData):
             OptionError: no such colormap.
         """
         return draw(self, colormap)
+
+    def show(self, colormap: str = DEFAULT_COLORMAP) -> None:
+        """Show what the png format shows: in a notebook below the cell, else in a window.
+
+        Raises:
+            OptionError: no such colormap.
+        """
+        show_png(encode_png(self.draw(colormap)))
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows of an explanation that ends a cell."""
+        return encode_png(self.draw())
 
     def save(
         self,

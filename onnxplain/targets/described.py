@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,6 +11,8 @@ from onnxplain.file_names import safe_name
 
 LONGEST_TARGET = 60
 """Bytes of a target's part in the name of a file."""
+
+_NUMBERS = re.compile(r"(box:)?[\d,]+")
 
 _LABEL_BYTES = 16  # of a class whose name a region follows
 
@@ -73,13 +76,15 @@ def target_name(index: int, label: str | None) -> str:
 
 
 def region_name(index: int, label: str | None, where: str) -> str:
-    """Return a region's short name, such as "15_person@box_10,20,64,48".
+    """Return a region's short name, such as "15_person@box_10-20-64-48".
 
     A name that must be changed to be one of a file, as that of a mask in a folder, ends in a
     checksum of what it was: two masks of one name in two folders stay apart.
     """
-    short = target_name(index, label and safe_name(label, _LABEL_BYTES))
-    name = f"{short}@{where}".replace(":", "_")
+    first = (label or "").split(",")[0].encode()[:_LABEL_BYTES].decode(errors="ignore")
+    numbers = _NUMBERS.fullmatch(where) is not None
+    place = where.replace(",", "-") if numbers else where
+    name = f"{target_name(index, first)}@{place}".replace(":", "_")
     if safe_name(name, LONGEST_TARGET) == name:
         return name
     checksum = f"~{zlib.crc32(where.encode(errors='surrogateescape')):08x}"

@@ -10,7 +10,7 @@ GAP, CELL = 10, 224
 def cells(path, columns, row=0):
     """Every column of a row of a comparison, without the heading."""
     drawn = cv2.imread(str(path))[..., ::-1].astype(int)
-    top = GAP + 29 + row * (CELL + 48)
+    top = GAP + 48 + row * (CELL + 31 + 48)
     return [drawn[top : top + CELL, GAP + i * (CELL + GAP) :][:, :CELL] for i in range(columns)]
 
 

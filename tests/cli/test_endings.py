@@ -29,7 +29,7 @@ pathlib.Path.write_bytes = full
 
 
 def test_ctrl_c_in_a_long_run(shell, model, picture, tmp_path):
-    flags = ["-m", "rise", "--batch-size", "1", "-o", "maps"]
+    flags = ["-m", "rise", "--samples", "500", "--batch-size", "1", "-o", "maps"]
     outcome = shell("run", model, picture, *flags, setup=INTERRUPT)
     assert outcome.status == 130
     assert outcome.sentence == "Interrupted: what was finished is saved, the rest is not."
@@ -65,7 +65,7 @@ def test_nobody_reads_the_output(arguments):
 def test_a_failure_inside_is_one_sentence_and_a_traceback_only_on_request(
     cli, model, picture, monkeypatch, debug
 ):
-    def fail(patterns):
+    def fail(*patterns):
         raise RuntimeError("the cat sat on it")
 
     monkeypatch.setattr(inputs_module, "find_pictures", fail)
@@ -95,8 +95,11 @@ def test_help_lists_commands_options_in_groups_and_examples(cli):
     assert cli().out == cli("--help").out
     text = cli("run", "--help").out
     assert "onnxplain run model.onnx cat.jpg" in text
-    for group in ("What to explain", "Preprocessing", "Options of single methods"):
+    for group in ("What to explain", "Preprocessing"):
         assert f"─ {group}" in text
+    assert "--layer" in text
+    assert "--window" not in text
+    assert "onnxplain methods NAME" in " ".join(text.replace("│", " ").split())
 
 
 def test_version(cli):

@@ -174,7 +174,7 @@ def test_a_score_that_is_cut_off_is_told_with_the_tensor_to_explain_instead(cli,
         "cut_off_by": [{"node": "decide", "op": "ArgMax", "reason": None}],
         "target": "planes",
     }
-    assert text == "zero everywhere behind ArgMax 'decide': explain 'planes' instead, with --output"
+    assert text == "zero everywhere after ArgMax 'decide': explain 'planes' instead, with --output"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ import dataclasses
 import inspect
 import json
 import pickle
+import re
 from typing import ClassVar
 
 import pytest
@@ -30,13 +31,40 @@ def test_json_holds_every_method_with_its_options_and_needs(cli):
     assert not needs_layer & {"occlusion", "rise"}
 
 
-def test_table_has_one_line_for_each_method(cli):
-    headings, *lines = cli("methods").out.splitlines()
-    assert headings.split()[:3] == ["method", "shows", "layer"]
-    assert [line.split()[0] for line in lines] == list(METHODS)
-    (scorecam,) = (line for line in lines if line.startswith("scorecam"))
-    assert "layer=auto, fuse=mean, baseline=black" in scorecam
-    assert "Wang 2020" in scorecam
+def test_the_table_names_each_method_in_80_columns(cli):
+    lines = cli("methods").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == ["method", "what", "it", "shows"]
+    first = [line.split()[0] for line in lines[1:-2] if not line.startswith(" ")]
+    assert first == list(METHODS)
+
+
+def test_one_method_with_its_options_and_their_defaults(cli):
+    text = cli("methods", "occlusion").out
+    assert max(map(len, text.splitlines())) <= 80
+    assert "Zeiler 2013" in text
+    for name in options_of(METHODS["occlusion"]):
+        assert f"\n--{name} " in text
+    assert re.search(r"--fill WHAT +black ", text)
+    assert json.loads(cli("methods", "occlusion", "--json").out)["name"] == "occlusion"
+
+
+def test_an_unknown_method_is_refused_with_those_of_nearly_that_name(cli):
+    outcome = cli("methods", "gradcan")
+    assert outcome.status == 2
+    assert "did you mean gradcam" in outcome.err
+
+
+def test_a_shell_completes_the_names_of_methods(cli, monkeypatch):
+    monkeypatch.setenv("_ONNXPLAIN_COMPLETE", "complete_bash")
+    for words, expected in (
+        ("onnxplain run m.onnx -m gradi", ["gradient"]),
+        ("onnxplain methods occ", ["occlusion"]),
+        ("onnxplain insp", ["inspect"]),
+    ):
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+        assert cli().out.split() == expected
 
 
 def test_no_line_of_a_table_is_padded(cli, model):

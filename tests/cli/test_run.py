@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from onnx import helper
 SQUARE = np.zeros((8, 8), np.float32)
 SQUARE[2:5, 4:8] = 1
 SHARE = 12 / 64
+SECONDS = r"[\d.e-]+ s for each picture\."
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def test_saves_what_the_method_computed_and_prints_a_line(cli, model, picture, t
         f"{picture}: 0 red fox, Vulpes vulpes, logit 0.1875, layer planes -> "
         f"{stem}{{.npy,.heatmap.npy,.png,.json}}\n"
     )
-    assert outcome.err == "Ran on CPUExecutionProvider.\n"
+    assert re.fullmatch(rf"Ran on CPUExecutionProvider, {SECONDS}\n", outcome.err)
     np.testing.assert_array_equal(np.load(tmp_path / f"{stem}.npy"), SQUARE)
     np.testing.assert_array_equal(np.load(tmp_path / f"{stem}.heatmap.npy"), SQUARE)
 
@@ -72,7 +74,7 @@ def test_json_is_all_there_is_on_standard_output(cli, model, paint):
         ],
     }
     assert all(Path(file).stat().st_size for each in found for file in each["files"])
-    assert outcome.err == "Ran on CPUExecutionProvider, in batches.\n"
+    assert re.fullmatch(rf"Ran on CPUExecutionProvider, in batches, {SECONDS}\n", outcome.err)
 
 
 def test_quiet_says_nothing(cli, build, picture):
@@ -197,12 +199,52 @@ def test_an_inner_tensor_as_output(cli, build, picture):
     assert told["path"] == str(path)
 
 
-def test_a_guess_is_announced_once_with_the_flags_that_settle_it(cli, build, paint):
+def test_a_guess_is_announced_once_in_one_line_and_can_be_corrected(cli, build, paint):
     path = build(sidecar=False)
-    outcome = cli("run", path, paint("one.png"), paint("two.png", slice(0, 2)), "-m", "cam")
-    assert outcome.err.count("guess") == 1
-    assert "--scale" in outcome.err
-    assert "model.onnxplain.json" in outcome.err
+    pictures = paint("one.png"), paint("two.png", slice(0, 2))
+    note, *others = cli("run", path, *pictures, "-m", "cam").err.splitlines()
+    assert "the preprocessing is a guess" in note
+    assert f"`onnxplain inspect {path} --write-sidecar`" in note
+    assert not any("guess" in line.replace(str(path), "") for line in others)
+    used = json.loads(cli("inspect", path, "--json").out)["preprocess"]
+
+    assert cli("inspect", path, "--write-sidecar").status == 0
+    assert "guess" not in cli("run", path, *pictures, "-m", "cam").err.replace(str(path), "")
+    read = json.loads(cli("inspect", path, "--json").out)["preprocess"]
+    assert {**read, "origin": ""} == {**used, "origin": ""}
+
+    again = cli("inspect", path, "--write-sidecar")
+    assert again.status == 2
+    assert "exists: edit it" in again.err
+
+
+def test_folders_in_folders_are_searched_on_request(cli, model, paint, tmp_path):
+    inner = tmp_path / "photos" / "of cats"
+    inner.mkdir(parents=True)
+    paint("red.png").rename(inner / "red, cat.png")
+    refused = cli("run", model, tmp_path / "photos", "-m", "cam")
+    assert refused.status == 2
+    assert "holds no pictures, and --recursive searches the folders in it" in refused.err
+    out = tmp_path / "maps"
+    assert cli("run", model, tmp_path / "photos", "-r", "-m", "cam", "-o", out).status == 0
+    names = [path.name for path in out.iterdir()]
+    assert len(names) == 4
+    assert all(name.startswith("red_cat.cam.") for name in names)
+
+
+def test_many_runs_are_announced(cli, model, picture, tmp_path):
+    def told(samples):
+        flags = "-m", "rise", "--samples", str(samples), "-o", tmp_path
+        return cli("run", model, picture, *flags).err
+
+    assert "Note: rise runs the model 2,001 times for one picture" in told(2001)
+    assert "Note" not in told(2000)
+
+
+def test_verbose_says_what_was_used_and_what_it_cost(cli, model, picture, tmp_path):
+    text = cli("run", model, picture, "-m", "occlusion", "--window", "4", "-v", "-o", tmp_path).err
+    assert "Preprocessing from: sidecar model.onnxplain.json." in text
+    assert re.search(r"\d+ forwards; score=logit, window=4, ", text)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +253,7 @@ def test_a_guess_is_announced_once_with_the_flags_that_settle_it(cli, build, pai
 )
 def test_says_how_samples_were_run(cli, build, picture, shape, how):
     outcome = cli("run", build(shape=shape, output=(shape[0], 3)), picture)
-    assert outcome.err.endswith(f"Ran on CPUExecutionProvider, {how}.\n")
+    assert re.search(rf"Ran on CPUExecutionProvider, {how}, {SECONDS}\n$", outcome.err)
 
 
 def test_formats_and_colormap(cli, model, picture, tmp_path):
@@ -303,6 +345,6 @@ def test_regions_of_a_segmenter(cli, build, picture):
     places = ["predicted", "4,2", "box:3,0,2,8"]
     assert [one["region"]["where"] for one in told] == places
     assert [one["region"]["pixels"] for one in told] == [64, 1, 16]
-    assert [one["name"] for one in told][2] == "0_red_fox@box_3,0,2,8"
+    assert [one["name"] for one in told][2] == "0_red_fox@box_3-0-2-8"
     line = cli(*arguments, "-t", "0@box:3,0,2,8").out  # three of its pixels are red
     assert "0 red fox, Vulpes vulpes @ box:3,0,2,8, 16 pixels, logit 0.1875 -> " in line

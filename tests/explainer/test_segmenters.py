@@ -81,7 +81,7 @@ def test_a_place_is_the_same_in_every_layout(form: str, where: str) -> None:
     found = explainer(form).attribute(X, "occlusion", f"cat@{where}", **options)
     expected = PER_PIXEL[0, 1] * here / here.sum()
     assert_allclose(found.values[0, 0], expected, rtol=1e-3, atol=1e-3)
-    assert found.targets[0].name == f"1_cat@{where.replace(':', '_')}"
+    assert found.targets[0].name == f"1_cat@{where.replace(':', '_').replace(',', '-')}"
 
 
 def test_probabilities_of_a_region() -> None:
@@ -175,7 +175,7 @@ def test_several_regions_have_files_of_their_own(tmp_path: Path) -> None:
     assert {one["index"] for one in told} == {index}
     assert all(one["region"]["grid"] == [6, 8] for one in told)
     name = found[0].target.name.removesuffix("all")
-    assert files[4].name == f"picture.occlusion.{name}box_1,1,2,3.json"
+    assert files[4].name == f"picture.occlusion.{name}box_1-1-2-3.json"
     columns = [np.flatnonzero(e.values[0].any(axis=0)) for e in found[-2:]]
     assert [list(c) for c in columns] == [[0], [1]]
 

@@ -1,5 +1,9 @@
 import subprocess
 import sys
+import webbrowser
+from pathlib import Path
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 import numpy as np
 import pytest
@@ -67,3 +71,20 @@ def test_it_prints_without_its_arrays():
 def test_importing_it_does_not_import_opencv():
     script = "import sys, onnxplain.results.explanation; sys.exit('cv2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_a_notebook_shows_what_the_png_format_holds(tmp_path):
+    explanation = make(heat(0.5))
+    (file,) = explanation.save(tmp_path, "png")
+    assert explanation._repr_png_() == file.read_bytes()
+
+
+def test_show_opens_a_file_where_there_is_no_notebook(monkeypatch):
+    opened = []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    explanation = make(heat(0.5))
+    explanation.show()
+    (address,) = opened
+    file = Path(url2pathname(urlparse(address).path))
+    assert file.read_bytes() == explanation._repr_png_()
+    file.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from onnxplain.results.data import ExplanationData
 from onnxplain.results.formats.png_file import encode_png
+from onnxplain.results.passes import passes_text
 from onnxplain.results.render.frame import Caption
 from onnxplain.results.render.overlay import overlay
 from onnxplain.results.render.sheet import captioned_sheet
@@ -22,11 +23,15 @@ def draw(explanation: ExplanationData, colormap: str) -> Array:
     return overlay(
         explanation.picture,
         explanation.heatmap,
-        Caption(explanation.target.title, explanation.scored, _method_and_layer(explanation)),
+        Caption(explanation.target.title, explanation.scored, _details(explanation)),
         explanation.heatmap_range,
         colormap=colormap,
         seen=explanation.seen,
     )
+
+
+def _details(explanation: ExplanationData) -> str:
+    return f"{_method_and_layer(explanation)} · {passes_text(explanation.diagnostics)}"
 
 
 def _method_and_layer(explanation: ExplanationData) -> str:

@@ -12,6 +12,7 @@ from onnxplain.tensors import Array, FloatArray
 
 _COLOR_KEPT = 0.55  # of the photograph's own saturation
 _DIMMED_WHERE_COLD = 0.4
+_MOSTLY_NEGATIVE = 2  # the lowest value, in units of the highest
 _OPACITY_WHERE_HOT = 0.7
 
 # What speaks against the target, from little to much: it gets lighter as the warm colors do.
@@ -35,6 +36,11 @@ class Colors:
         self.zero = -low / (high - low) if self.signed else 0.0
         self.outline_at = (1 + self.zero) / 2
         self._colormap = colormap
+
+    @property
+    def outlines(self) -> bool:
+        """Whether an outline says something: not of the little that speaks for the target."""
+        return self.zero <= _MOSTLY_NEGATIVE * (1 - self.zero)
 
     @property
     def half(self) -> str:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxplain.images.opencv import cv2
+from onnxplain.results.render.colormaps import DEFAULT_COLORMAP
 from onnxplain.results.render.colors import Colors
-from onnxplain.results.render.frame import FAINT_INK, INK, PAPER, Page
-from onnxplain.results.render.overlay import laid_over
+from onnxplain.results.render.frame import FAINT_INK, INK, PAPER, Page, legend_strips
+from onnxplain.results.render.overlay import color_bar, laid_over
 from onnxplain.results.render.text import Style, default_font, wrapped
 from onnxplain.tensors import Array, FloatArray
 
@@ -21,19 +22,20 @@ _SMALL = Style(13, FAINT_INK)
 _LINE = 19  # px
 _LINES = 2  # of text below a picture
 _NO_MAP = 240  # gray
+_PAGE = Page(width=_CELL, text=_SMALL.size)
+_NO_BAR = np.full_like(color_bar(Colors(DEFAULT_COLORMAP, (0, 1)), _PAGE), PAPER)
 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
     """One map: a heatmap float32 (H, W) in 0 to 1, or what is drawn in its place, uint8 (h, w, 3).
 
-    `scale` are the raw values that heat 0 and 1 stand for; `note` is written below the map.
+    `scale` are the raw values that heat 0 and 1 stand for.
     """
 
     heatmap: FloatArray
     scale: tuple[float, float] = (0.0, 1.0)
     drawn: Array | None = None
-    note: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +52,7 @@ class TargetRow:
 
 def comparison(
     picture: Array,
-    columns: Sequence[str],
+    columns: Sequence[tuple[str, str]],
     rows: Sequence[TargetRow],
     colormap: str,
     seen: Array | None = None,
@@ -59,7 +61,7 @@ def comparison(
 
     Args:
         picture: uint8 (H, W, 3), RGB.
-        columns: a heading for each cell of a row.
+        columns: a heading for each cell of a row, and a note below it.
         rows: one for each target.
         colormap: one of `onnxplain.results.render.colormaps.COLORMAPS`.
         seen: bool (H, W), False where the model never saw the picture; hatched.
@@ -68,30 +70,39 @@ def comparison(
         OptionError: no such colormap.
     """
     photo = _scaled(picture, _CELL / picture.shape[1])
-    heads = [_text([(name, _NAME)], lines=1) for name in ("", *columns)]
-    bands = [_side_by_side(heads)]
+    heads = [
+        _text([(name, _NAME), (note, _SMALL)], lines=_LINES) for name, note in (("", ""), *columns)
+    ]
+    bands, legend = [_side_by_side(heads)], dict[str, Array]()
     for row in rows:
-        parts = [_above_text(photo, row.title, row.note)]
+        parts = [_below(photo, _NO_BAR, row.title, row.note)]
         for cell in row.cells:
-            shown = _drawn(cell, photo, colormap, seen)
-            parts.append(_above_text(shown, "", "no map" if cell is None else cell.note))
+            shown, bar, known = _drawn(cell, photo, colormap, seen)
+            parts.append(_below(shown, bar, "", "no map" if cell is None else ""))
+            legend |= known
         bands.append(_side_by_side(parts))
-    table = np.concatenate(bands)
+    page = Page(width=bands[0].shape[1], text=_SMALL.size)
+    entries = [(swatch, meaning) for meaning, swatch in legend.items()]
+    strips = [strip[:, : page.width] for strip in legend_strips(entries, page)]
+    table = np.concatenate([*bands, *strips])
     return np.pad(table, ((_GAP, 0), (_GAP, 0), (0, 0)), constant_values=PAPER)
 
 
-def _drawn(cell: Cell | None, photo: Array, colormap: str, seen: Array | None) -> Array:
-    """A cell's picture, of the size of the photograph."""
+def _drawn(
+    cell: Cell | None, photo: Array, colormap: str, seen: Array | None
+) -> tuple[Array, Array, dict[str, Array]]:
+    """A cell's picture, of the size of the photograph, its color bar, and the marks it uses."""
     blank = np.full_like(photo, _NO_MAP)
     if cell is None:
-        return blank
+        return blank, _NO_BAR, {}
     if cell.drawn is None:
-        page = Page(width=_CELL, text=_SMALL.size)
-        return laid_over(photo, cell.heatmap, Colors(colormap, cell.scale), page, seen)[0]
+        drawn = laid_over(photo, cell.heatmap, cell.scale, _PAGE, colormap=colormap, seen=seen)
+        known = {meaning: swatch for swatch, meaning in drawn.legend(_PAGE)}
+        return drawn.picture, drawn.color_bar(_PAGE), known
     height, width = cell.drawn.shape[:2]
     inside = _scaled(cell.drawn, min(photo.shape[1] / width, photo.shape[0] / height))
     blank[: inside.shape[0], : inside.shape[1]] = inside
-    return blank
+    return blank, _NO_BAR, {}
 
 
 def _scaled(picture: Array, factor: float) -> Array:
@@ -100,8 +111,9 @@ def _scaled(picture: Array, factor: float) -> Array:
     return np.asarray(cv2.resize(picture, size, interpolation=how))
 
 
-def _above_text(picture: Array, title: str, note: str) -> Array:
-    return np.concatenate([picture, _text([(title, _NAME), (note, _SMALL)], lines=_LINES)])
+def _below(picture: Array, bar: Array, title: str, note: str) -> Array:
+    """A picture with its color bar and two lines of text below it."""
+    return np.concatenate([picture, bar, _text([(title, _NAME), (note, _SMALL)], lines=_LINES)])
 
 
 def _text(pieces: Sequence[tuple[str, Style]], lines: int) -> Array:

@@ -4,8 +4,8 @@ import pytest
 
 from onnxplain.errors import OptionError
 from onnxplain.results.render.colormaps import COLORMAPS, DEFAULT_COLORMAP, colormap_table
-from onnxplain.results.render.frame import Caption
-from onnxplain.results.render.overlay import overlay
+from onnxplain.results.render.frame import Caption, Page
+from onnxplain.results.render.overlay import laid_over, overlay
 
 CAPTION = Caption("tiger cat", "logit 12.83", "scorecam · layer /head/Conv")
 NO_CAPTION = Caption("", "", "")
@@ -205,8 +205,16 @@ def test_the_scale_is_written_below_the_picture():
     other = overlay(picture, heat, CAPTION, (0, 2))
     rows, columns = np.nonzero(difference(one, other))
     assert rows.min() > one.shape[0] - 40
-    assert columns.max() > 0.9 * one.shape[1]  # the upper end, at the right
-    assert (columns < 0.6 * one.shape[1]).any()  # the middle
+    assert columns.min() > 0.9 * one.shape[1]  # the upper end, at the right
+
+
+def test_the_value_at_the_outline_is_written_where_there_is_one():
+    heat = cold(300, 451)
+    heat[100:200, 100:300] = 1
+    one = overlay(gray(300, 451), heat, CAPTION, (0, 1))
+    other = overlay(gray(300, 451), heat, CAPTION, (0, 2))
+    _, columns = np.nonzero(difference(one, other))
+    assert ((columns > 0.4 * one.shape[1]) & (columns < 0.6 * one.shape[1])).any()
 
 
 LABELS = ["x" * 400, "word " * 100, "", "two\nlines\tand\x00more", "虎猫 🐈 größe", " "]
@@ -221,3 +229,41 @@ def test_no_label_and_no_shape_breaks_the_layout(label, shape):
     for edge in (drawn[:6], drawn[-6:], drawn[:, :6], drawn[:, -6:]):
         assert (edge == 255).all()
     assert drawn.shape[1] >= 300
+
+
+def drawn(heat, scale=(0, 1), seen=None):
+    page = Page(width=heat.shape[1], text=15)
+    return laid_over(gray(*heat.shape), heat, scale, page, colormap="inferno", seen=seen)
+
+
+def test_a_map_of_single_pixels_is_drawn_on_a_dark_copy_up_to_a_percentile():
+    """One pixel of a hundred times the others' size would leave those without a color."""
+    random = np.random.default_rng(0)
+    heat = random.uniform(0, 0.01, (224, 224)).astype(np.float32)
+    heat[100, 100] = 1
+    found = drawn(heat)
+    assert found.plain
+    assert not found.outlined
+    low, high = found.colors.scale
+    assert low == 0
+    assert high == pytest.approx(np.percentile(heat, 97), rel=1e-4)
+    brightest = found.picture.max(axis=-1)[heat > 0.0098]
+    assert brightest.min() > 3 * found.picture.max(axis=-1)[heat < 0.0002].max()
+    assert "97th percentile" in found.legend(Page(width=224, text=15))[0][1]
+
+
+@pytest.mark.parametrize("factor", [1, 6])
+@pytest.mark.parametrize("form", ["grid", "pixels"])
+def test_maps_are_told_apart_by_what_they_show_and_not_by_their_size(form, factor):
+    random = np.random.default_rng(1)
+    small = random.random((7, 7) if form == "grid" else (224, 224), np.float32)
+    size = (224 * factor, 224 * factor)
+    assert drawn(cv2.resize(small, size)).plain == (form == "pixels")
+
+
+@pytest.mark.parametrize(("low", "outlined"), [(-1.9, True), (-2.1, False), (0, True)])
+def test_the_little_that_is_positive_is_not_outlined(low, outlined):
+    values = np.full((200, 200), low, np.float32)
+    values[50:150, 50:150] = 1
+    heat = (values - low) / (1 - low)
+    assert drawn(heat, (low, 1)).outlined == outlined

@@ -1,0 +1,70 @@
+"""What a command says about a model, a run and its results, besides the results themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from onnxplain.cli.console import Console, print_error
+from onnxplain.errors import OnnxplainError, PictureError
+from onnxplain.explainer import Explainer
+from onnxplain.images.preprocess import Preprocess
+from onnxplain.jobs.inputs import InputImage
+from onnxplain.results.explanation import Explanation
+from onnxplain.results.passes import passes_text
+from onnxplain.runtime.batching import Progress
+
+_MANY_RUNS = 2000
+
+
+def note_guess(preprocess: Preprocess, model: Path, console: Console) -> None:
+    """Say that the preprocessing is a guess, where it is one."""
+    if preprocess.origin.startswith("guess"):
+        console.note(
+            f"Note: the preprocessing is a guess; `onnxplain inspect {model} --write-sidecar` "
+            "writes it to a file that you can correct."
+        )
+
+
+def note_model(explainer: Explainer, console: Console) -> None:
+    """With --verbose, say how pictures are prepared and which tensors the scores are in."""
+    score, preprocess = explainer.score_tensor, explainer.preprocess
+    console.detail(f"Preprocessing from: {preprocess.origin}.")
+    tensors = dict.fromkeys([score.logit, score.probability])
+    console.detail(f"Scores in {', then '.join(map(repr, tensors))}.")
+
+
+def note_details(explanation: Explanation, console: Console) -> None:
+    """With --verbose, say what one explanation cost and which options it used."""
+    options = ", ".join(f"{name}={value}" for name, value in explanation.parameters.items())
+    where = f"{explanation.picture_path}, {explanation.target.title}"
+    console.detail(f"{where}: {passes_text(explanation.diagnostics)}; {options}.")
+
+
+def note_warnings(explanation: Explanation, console: Console) -> None:
+    """Pass on what a method says about its own accuracy."""
+    for sentence in explanation.diagnostics.get("warnings", ()):
+        where = f"{explanation.picture_path}, {explanation.method}, {explanation.target.name}"
+        console.note(f"Warning: {where}: {sentence}")
+
+
+def noting_cost(method: str, report: Progress, console: Console) -> Progress:
+    """The same report of progress, which says once before many runs how many there will be."""
+    noted = False
+
+    def noting(done: int, total: int) -> None:
+        nonlocal noted
+        if total > _MANY_RUNS and not noted:
+            noted = True
+            console.note(
+                f"Note: {method} runs the model {total:,} times for one picture; "
+                f"`onnxplain methods {method}` lists the options that change that."
+            )
+        report(done, total)
+
+    return noting
+
+
+def print_picture_error(error: OnnxplainError, image: InputImage) -> None:
+    """Say what is wrong with a picture, and which it is."""
+    known = isinstance(error, PictureError)
+    print_error(str(error) if known else f"{image.path}: {error}")
