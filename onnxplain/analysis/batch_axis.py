@@ -48,7 +48,7 @@ class Batch(NamedTuple):
 
     @property
     def outside(self) -> int:
-        """Number of elements of one sample in the dimensions before the batch, and in `outer`."""
+        """Number of elements of one sample in the dimensions before the batch, times `outer`."""
         return math.prod(self.dims[: self.axis]) * self.outer
 
 

@@ -37,7 +37,7 @@ _CONVERTED: dict[tuple[str, Kind], Kind] = {
     ("Log", "softmax"): "logsoftmax",
     ("Exp", "logsoftmax"): "softmax",
 }
-"""The activation that an operator and the activation before it are together."""
+"""The activation that results from an operator applied after another activation."""
 
 _EXP: Pattern = ("Exp", "z")
 _WRITTEN_OUT: tuple[tuple[Kind, Pattern], ...] = (

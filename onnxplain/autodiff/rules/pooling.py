@@ -93,7 +93,7 @@ def global_lp_pool(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
 
 
 def norm_part(g: GradientBuilder, s: NodeView, dy: Tensor, p: int) -> Tensor:
-    """dy / y**(p-1), and 0 where the norm y is 0."""
+    """The quotient dy / y**(p-1), and 0 where the norm y is 0."""
     return dy if p == 1 else g.Mul(dy, g.Pow(g.inverse(s.y), F32(p - 1)))
 
 
