@@ -124,7 +124,7 @@ _RANK = 4  # (batch, heads, rows, columns)
 
 def _instead(layers: Sequence[Layer]) -> str:
     if any(layer.matters for layer in layers):
-        return "use gradcam or layercam, which ask only for a layer with a grid"
+        return "use gradcam, or layercam, which ask only for a layer with a grid"
     return "use occlusion or integrated_gradients, which ask for no layer"
 
 

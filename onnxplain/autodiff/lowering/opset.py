@@ -167,8 +167,8 @@ def _roi_align(g: Rewriter, s: NodeView) -> Tensor:
 @_RULES.of("Scan", before=9)
 def _scan(g: Rewriter, s: NodeView) -> None:
     raise GradientError(
-        f"Scan {s.name!r} has the form of opset 8, which later opsets do not have: export the model "
-        "again with a newer opset."
+        f"Scan {s.name!r} has the form of opset 8, which later opsets do not have: export the "
+        "model again with a newer opset."
     )
 
 
