@@ -1,1 +1,1 @@
-"""What kind of model this is: inputs, answers, layers, attention, score, batch axis."""
+"""Properties of a model found in its graph: inputs, layers, attention, score, batch axis."""

@@ -1,4 +1,4 @@
-"""Attention weights: the matrices, made by a softmax, that a graph multiplies values by."""
+"""Attention weights: the matrices, computed by a softmax, that a graph multiplies values by."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from onnxplain.model.operators import ARITHMETIC, KEEPS_VALUES
 from onnxplain.model.shapes import Shape
 
 _KEEPING = KEEPS_VALUES | ARITHMETIC | {"Where", "Clip"}
-"""Operators that may stand between a softmax and the product, and leave each weight its place."""
+"""Operators that may come between a softmax and the product: they keep each weight's position."""
 
 _LEAST_RANK = 3  # (batch · heads, rows, columns)
 
 
 @dataclass(frozen=True)
 class AttentionWeights:
-    """A matrix that values are multiplied by, for each head; rows ask and columns answer.
+    """The matrix that values are multiplied by, (..., queries, keys), one for each head.
 
-    `mixed` says that each head's is a sum over the softmaxes of several heads.
+    `mixed` is true where the matrix of a head is a sum over the softmaxes of several heads.
     """
 
     tensor: str
@@ -31,18 +31,18 @@ class AttentionWeights:
 
     @property
     def rows(self) -> int:
-        """How many ask."""
+        """Number of queries."""
         return self.shape[-2]
 
     @property
     def columns(self) -> int:
-        """How many are asked about."""
+        """Number of keys."""
         return self.shape[-1]
 
 
 @dataclass(frozen=True)
 class _Place:
-    """A tensor computed from a softmax, and from which of the matrix's axes each of its own is."""
+    """A tensor computed from a softmax; axis i of it is axis `order[i]` of the matrix."""
 
     tensor: str
     matrix: str
@@ -51,12 +51,12 @@ class _Place:
 
     @property
     def straight(self) -> bool:
-        """Whether the axes are those of the matrix."""
+        """Whether the axes are in the order of the matrix."""
         return self.order == tuple(range(len(self.order)))
 
     @property
     def turned(self) -> bool:
-        """Whether rows and columns have changed places, and nothing else has."""
+        """Whether rows and columns are exchanged, and the other axes are in order."""
         return self.order == _turned(len(self.order))
 
 
@@ -67,7 +67,7 @@ def _turned(rank: int) -> tuple[int, ...]:
 def find_attention_weights(
     model: Model, shapes: Mapping[str, Shape], picture: str, score: str
 ) -> list[AttentionWeights]:
-    """The attention weights between `picture` and `score`, in order."""
+    """The attention weights on a path from `picture` to `score`, in the order of the graph."""
     graph_index = model.index
     varying = graph_index.dependent([picture]) - {picture}
     found = []
@@ -85,7 +85,7 @@ def find_attention_weights(
 def _followed(
     graph_index: GraphIndex, shapes: Mapping[str, Shape], varying: set[str], softmax: str
 ) -> AttentionWeights | None:
-    """What a softmax becomes that multiplies values; None where it multiplies none."""
+    """The matrix computed from `softmax` that multiplies values; None if there is none."""
     rank = len(shapes[softmax])
     stack, seen = [_Place(softmax, softmax, tuple(range(rank)))], {softmax}
     while stack:
@@ -102,9 +102,9 @@ def _followed(
 
 
 def _weighs(node: NodeProto, place: _Place, varying: set[str]) -> bool:
-    """Whether a node multiplies what varies with the picture by the matrix, from the left.
+    """Whether a node computes matrix · values, where values depend on the picture.
 
-    That is also what a product from the right by the matrix turned is.
+    It may also be valuesᵀ · matrixᵀ.
     """
     if not (place.straight or place.turned):
         return False
@@ -119,7 +119,7 @@ def _weighs(node: NodeProto, place: _Place, varying: set[str]) -> bool:
 
 
 def _sums_columns(node: NodeProto, place: _Place, varying: set[str]) -> bool:
-    """Whether an Einsum of two adds up over the matrix's columns and keeps its rows."""
+    """Whether an Einsum of two inputs sums over the matrix's columns and keeps its rows."""
     equation = attributes(node)["equation"].decode().replace(" ", "")
     terms, _, result = equation.partition("->")
     operands = dict(zip(node.input, terms.split(","), strict=True))
@@ -132,7 +132,7 @@ def _sums_columns(node: NodeProto, place: _Place, varying: set[str]) -> bool:
 
 
 def _passed(node: NodeProto, place: _Place, shapes: Mapping[str, Shape]) -> _Place | None:
-    """Where the matrix goes on through a node, if it does."""
+    """The matrix in the output of a node; None where the node does not keep it."""
     name, before = str(node.output[0]), shapes[place.tensor]
     after = shapes.get(name)
     if after is None:

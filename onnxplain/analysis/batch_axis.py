@@ -1,8 +1,8 @@
-"""How the tensors of a graph grow with the batch, found without running the model.
+"""The batch axis of each tensor of a graph, found without running the model.
 
-The shapes of the same graph are inferred several times: for one sample, for many, and for one
-sample of another size where pictures may have any. The dimension that differs between one sample
-and many is the batch.
+The shapes of the same graph are inferred several times: for one sample, for many samples, and for
+one sample of another picture size where the model accepts any. The dimension that differs between
+one sample and many is the batch.
 """
 
 from __future__ import annotations
@@ -21,41 +21,41 @@ from onnxplain.model.shapes import Shape, ShapeEnv
 from onnxplain.tensors import Array
 
 MANY = 1009
-"""How many samples "many" are: a prime that no model has as a dimension of its own."""
+"""Number of samples that is "many": a prime that no model is likely to have as a dimension."""
 
-# They stand in for dimensions that the model leaves open. Far enough apart that no padding to whole
-# windows or rounding in a stride makes what follows from them equal.
+# Used for dimensions that the model leaves open. They differ enough that later sizes stay different
+# after padding to whole windows or rounding in a stride.
 _PICTURE_SIZES = (224, 448)
 
 
 class Batch(NamedTuple):
-    """Where a tensor carries the batch: for n samples, `dims[axis]` becomes n times as large."""
+    """The batch axis of a tensor: for n samples, `dims[axis]` becomes n times as large."""
 
     dims: Shape
     """The tensor's shape for one sample."""
     axis: int
     outer: int = 1
-    """How many blocks of n samples follow one another along the axis.
+    """Number of blocks along the axis, each of which holds n samples.
 
-    It is 1 where each sample's part is contiguous, as when windows or heads were merged into the
-    batch, and not where the batch was merged into positions.
+    It is 1 where the elements of a sample are contiguous, as when windows or heads were merged into
+    the batch. It is more where the batch was merged into positions.
     """
 
     @property
     def size(self) -> int:
-        """The dimension for one sample: more than 1 where something is merged with the batch."""
+        """`dims[axis]`: more than 1 where another axis is merged with the batch."""
         return self.dims[self.axis]
 
     @property
     def outside(self) -> int:
-        """How many elements of one sample there are in all the dimensions outside the batch."""
+        """Number of elements of one sample in the dimensions before the batch, times `outer`."""
         return math.prod(self.dims[: self.axis]) * self.outer
 
 
 def has_fixed_batch(model: ModelProto, input_name: str) -> int | None:
-    """The leading dimension of an input where the model fixes it, else None.
+    """The first dimension of an input where it is static, else None.
 
-    An input cannot be empty: a 0 stands for an open dimension.
+    An input cannot be empty: a 0 means an open dimension.
     """
     for value in model.graph.input:
         if value.name == input_name:
@@ -65,10 +65,10 @@ def has_fixed_batch(model: ModelProto, input_name: str) -> int | None:
 
 
 class Growth:
-    """What is known about every tensor of a graph while its nodes are visited in order.
+    """Shapes and the batch axis of each tensor of a graph, inferred node by node in order.
 
-    `one`, `many` and `resized` are what is known for one sample, many samples, and one sample of
-    another size.
+    `one`, `many` and `resized` are the shapes and values for one sample, for `MANY` samples, and
+    for one sample of another picture size. `inputs` are those whose first axis is the batch.
     """
 
     def __init__(self, model: ModelProto, inputs: Sequence[str]) -> None:
@@ -86,12 +86,12 @@ class Growth:
         }
 
     def add_constant(self, tensor: TensorProto) -> None:
-        """Learn a new initializer."""
+        """Add an initializer."""
         for env in self._envs:
             env.add_constant(tensor)
 
     def visit(self, node: NodeProto) -> None:
-        """Learn the outputs of a node."""
+        """Infer the outputs of a node."""
         for env in self._envs:
             env.visit(node)
         sources = [] if node.op_type in SIZE_READERS else reads(node)
@@ -104,17 +104,17 @@ class Growth:
                 self._depends_on_data.add(name)
 
     def batch(self, name: str) -> Batch | None:
-        """Where a tensor carries the batch; None where it does not, or where it is not known."""
+        """The batch axis of a tensor; None where it has none or it is not known."""
         return self._batches.get(name)
 
     def is_constant(self, name: str) -> bool:
-        """Whether a tensor is known to be the same for every sample and every size of the batch."""
+        """Whether a tensor is known to be the same for every sample and every batch size."""
         dims = self.one.shape(name)
         same = dims is not None and dims == self.many.shape(name)
         return same and name not in self._depends_on_data
 
     def fixed_value(self, name: str) -> Array | None:
-        """The value of a small tensor if it is the same in all of them."""
+        """The value of a small tensor if it is the same in `one`, `many` and `resized`."""
         first, *others = (env.value(name) for env in self._envs)
         if first is None or any(o is None or not np.array_equal(first, o) for o in others):
             return None
@@ -137,7 +137,7 @@ class Growth:
 def concrete_shapes(
     model: ModelProto, inputs: Collection[str], samples: int, picture: int
 ) -> dict[str, Shape]:
-    """Shapes of a graph's inputs for one size of batch and picture, where their rank is declared.
+    """Static shapes of a graph's inputs; inputs of undeclared rank are left out.
 
     `samples` becomes the first dimension of every input in `inputs`, and `picture` every other
     dimension that the model leaves open.
@@ -154,7 +154,7 @@ def concrete_shapes(
 
 
 def batch_axis(one: Shape | None, many: Shape | None) -> int | None:
-    """The only dimension that differs between one sample and many, if it grows in proportion."""
+    """The only axis that differs between `one` and `many`, if it is `MANY` times as large."""
     if one is None or many is None or len(one) != len(many) or 0 in one:
         return None
     changed = [axis for axis, (a, b) in enumerate(zip(one, many, strict=True)) if a != b]

@@ -14,19 +14,19 @@ from onnxplain.model.model import Model
 from onnxplain.tensors import Array, FloatArray
 
 _AFTER_CHANNELS = 2
-"""Axes of a picture's channels, rows and columns that follow the one of the channels."""
+"""Number of axes after the channels: rows and columns."""
 
 
 @dataclass(frozen=True, eq=False)
 class Bias:
-    """`tensor`, (N, channels, rows, columns), holds a sum to which `values`, (channels,), count."""
+    """`values`, (channels,), are added to give `tensor`, (N, channels, rows, columns)."""
 
     tensor: str
     values: FloatArray
 
 
 def find_biases(model: Model, source: str, score: str) -> list[Bias]:
-    """The biases that are added between `source` and `score`, in order."""
+    """The biases that are added on a path from `source` to `score`, in order."""
     found = []
     for index in model.index.between(source, score):
         node = model.index.nodes[index]
@@ -53,7 +53,7 @@ def _of_batch_norm(model: Model, node: NodeProto) -> Array | None:
 
 
 def _of_sum(model: Model, node: NodeProto) -> Array | None:
-    """The constant of a sum where it holds one number for each channel, (..., channels, 1, 1)."""
+    """The constant input of a sum if its shape is (..., channels, 1, 1), as (channels,)."""
     constants = [v for v in (constant_value(model, name) for name in node.input) if v is not None]
     if len(constants) != 1 or constants[0].ndim <= _AFTER_CHANNELS:
         return None

@@ -37,7 +37,7 @@ _REFUSAL = (
 class Classifier:
     """score = weights · pool(activation at `layer`) + bias; `weights` is (classes, channels).
 
-    `weights` is None where the pooled channels are the scores themselves, as in fully convolutional
+    `weights` is None where the pooled channels are the scores, as in fully convolutional
     classifiers.
     """
 
@@ -46,16 +46,16 @@ class Classifier:
     weights: FloatArray | None
 
     def matrix(self, channels: int) -> FloatArray:
-        """The weights, (classes, channels), also where the pooled channels are the scores."""
+        """The weights, (classes, channels): the identity where the pooled channels are scores."""
         return np.eye(channels, dtype=np.float32) if self.weights is None else self.weights
 
 
 def find_classifier(model: Model, shapes: Mapping[str, Shape], score: str) -> Classifier:
-    """Walk back from the score tensor to the pool.
+    """Search from the score tensor back to the global pool and the linear layer after it.
 
     Raises:
-        LayerError: there is no global pool, or something other than a linear layer lies between it
-            and the score.
+        LayerError: there is no global pool, or an operator between it and the score is not part of
+            one linear layer.
     """
     weights: FloatArray | None = None
     tensor = score
@@ -82,7 +82,7 @@ def _called(node: NodeProto) -> str:
 
 
 def _is_global(model: Model, pool: NodeProto, shape: Shape) -> bool:
-    """Whether a pool takes all rows and columns of a tensor of that shape at once."""
+    """Whether a pool reduces all rows and columns of a tensor of that shape to one number."""
     if "Global" in pool.op_type:
         return True
     if pool.op_type in ("ReduceMean", "ReduceMax"):
@@ -123,7 +123,7 @@ def _weights(model: Model, node: NodeProto) -> FloatArray | None:
 
 
 def _operand(model: Model, node: NodeProto, kind: str, axis: int) -> FloatArray | None:
-    """The constant that a linear layer multiplies with; `axis` is that of its classes."""
+    """The constant that a linear layer multiplies by; `axis` is the axis of its classes."""
     if node.op_type == kind:
         value = constant_value(model, node.input[1])
         return None if value is None else value.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Which of a model's inputs is the one to explain."""
+"""The input of a model that is explained."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from onnxplain.tensors import TensorSpec
 
 
 def explained_input(model: Model, given: Collection[str], name: str | None = None) -> TensorSpec:
-    """The input called `name`, or the only one whose value was not `given`.
+    """The input called `name`, or else the only one whose name is not in `given`.
 
-    Where several are left, the only one that looks like a picture is taken.
+    Where there are several, the only one that can be a picture is returned, see `is_picture`.
 
     Raises:
-        ModelError: there is no such input, or more than one could be meant.
+        ModelError: there is no such input, or there are several candidates.
     """
     specs = {spec.name: spec for spec in model.inputs}
     for asked in (*given, *([name] if name is not None else [])):
@@ -37,10 +37,10 @@ def explained_input(model: Model, given: Collection[str], name: str | None = Non
 
 
 def require_picture(spec: TensorSpec) -> None:
-    """Check that a picture fits an input.
+    """Check that an input takes pictures.
 
     Raises:
-        ModelError: the input is no batch of pictures.
+        ModelError: type or shape of the input is not that of a batch of pictures.
     """
     if not is_picture(spec):
         raise ModelError(
@@ -51,7 +51,7 @@ def require_picture(spec: TensorSpec) -> None:
 
 
 def is_picture(spec: TensorSpec) -> bool:
-    """Rank 4 (or undeclared), numbers, and 1 or 3 channels last, or first as far as declared."""
+    """Whether an input has numbers, rank 4, and 1 or 3 channels; undeclared dimensions may fit."""
     if spec.dtype.kind not in "fiu" and spec.dtype.name != "bfloat16":
         return False
     if spec.shape is None:

@@ -1,4 +1,4 @@
-"""Layers worth explaining: tensors with a spatial grid on the way from the picture to the score."""
+"""Layers to explain: tensors with a spatial grid on a path from the picture to the score."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from onnxplain.model.shapes import Shape
 from onnxplain.suggestions import closest
 
 LAYOUTS = ("NCHW", "NHWC", "NTC", "NCT")
-"""Layouts of activations that have a map: grids of rows and columns, and tokens on such a grid."""
+"""Layouts of activations with a spatial grid: rows and columns, or tokens on such a grid."""
 
 
 _NO_GRID = (
@@ -38,10 +38,11 @@ _BLOCKED_CHANNELS = (
 class Layer:
     """An activation with a grid.
 
-    `tensor` names it in the graph, `node` the node that makes it (its operator is `op`);
-    `shape` holds for the smallest batch that the model takes; `whole` says that all of the
-    picture's way to the score leads through it, and `matters` that the score reads cells of its
-    grid, and not only extra tokens. `tokens_read` are the places of the tokens that it reads.
+    `tensor` is its name in the graph, `node` the name of the node that makes it, and `op` the
+    operator of that node. `shape` is that for the smallest batch that the model takes. `whole` is
+    true where every path from the picture to the score goes through the tensor. `matters` is true
+    where the score depends on cells of its grid, and not only on extra tokens such as a class
+    token. `tokens_read` are the indices of the tokens that the score depends on.
     """
 
     tensor: str
@@ -65,10 +66,10 @@ class Layer:
 
 
 def tensor_of(model: Model, name: str) -> str:
-    """The tensor that a user means by a node's or a tensor's name.
+    """The tensor of that name, or the first output of the node of that name.
 
     Raises:
-        LayerError: there is no such name; the message lists close ones.
+        LayerError: there is no such name; the message lists similar ones.
     """
     graph_index = model.index
     if name in graph_index.position:
@@ -95,7 +96,7 @@ def grid_layers(model: Model, shapes: Mapping[str, Shape], picture: str, score: 
         if layout is None or layout.axes not in LAYOUTS or prod(layout.grid) <= 1:
             continue
         if shapes[tensor][0] != shapes[picture][0]:
-            continue  # parts of the picture, such as windows, were merged into the batch
+            continue  # windows or other parts of the picture were merged into the batch
         node = graph_index.nodes[graph_index.position[tensor]]
         made = Layer(tensor, node.name, node.op_type, shapes[tensor], layout, tensor in whole)
         layers.append(_as_read(made, read.get(tensor)))
@@ -103,13 +104,13 @@ def grid_layers(model: Model, shapes: Mapping[str, Shape], picture: str, score: 
 
 
 def auto_layer(model: Model, layers: list[Layer]) -> Layer:
-    """The last layer whose grid still matters to the score.
+    """The last layer whose grid the score depends on.
 
-    Layers that all of the picture's way leads through come first. After a transformer's last
-    attention the patch tokens no longer reach the class token: a token grid counts before it only,
-    and where that attention reads the tokens normalized, it is the normalized ones that count. In
-    front of a normalization a token that is scaled says the same as before, so that its activations
-    and gradients are at right angles, and methods that multiply them see nothing.
+    Layers that every path from picture to score goes through are preferred. After a transformer's
+    last attention, patch tokens have no effect on the class token, so the layer is before that
+    attention. Where that attention reads normalized tokens, the normalized tensor is returned:
+    before a normalization the scale of a token has no effect on the score, so activations and
+    gradients are orthogonal, and methods that multiply the two give about 0.
 
     Raises:
         LayerError: there is no layer with a grid.
@@ -129,14 +130,14 @@ _NORMALIZING = (operators.NORMALIZES_LAST | operators.KEEPS_VALUES | operators.A
     "ReduceMean",
     "Sqrt",
 }
-"""Normalizations, and the operators that one is written in."""
+"""Normalizations, and the elementary operators that a normalization may be written with."""
 
 
 def _normalized(graph_index: GraphIndex, tensor: str) -> set[str]:
-    """What is made of `tensor` and constants alone on the way through a normalization.
+    """`tensor`, and tensors that are computed from it and constants by normalization operators.
 
-    A node that makes several results, as SkipLayerNormalization makes the sum and what it becomes,
-    makes all of them of one.
+    All outputs of a node count as the same: SkipLayerNormalization outputs the sum and the
+    normalized sum.
     """
     node = graph_index.producer(tensor)
     found = {tensor} if node is None else {name for name in node.output if name}
@@ -148,12 +149,12 @@ def _normalized(graph_index: GraphIndex, tensor: str) -> set[str]:
 
 
 def main_layers(model: Model, layers: list[Layer]) -> list[Layer]:
-    """The layers whose grid matters to the score and that all of the picture's way leads through.
+    """The layers whose grid matters to the score and that every path to the score goes through.
 
-    Where there is no such layer, those whose grid matters.
+    Where there is no such layer, all layers whose grid matters.
 
     Raises:
-        LayerError: there is none either.
+        LayerError: no layer has a grid that matters.
     """
     mattering = mattering_layers(model, layers)
     return [layer for layer in mattering if layer.whole] or mattering
@@ -173,7 +174,7 @@ def mattering_layers(model: Model, layers: list[Layer]) -> list[Layer]:
 
 
 def _as_read(layer: Layer, mask: Mask | None) -> Layer:
-    """A layer with what the score reads of it, None for nothing."""
+    """A layer with `matters` and `tokens_read` by `mask`, the elements read; None for nothing."""
     axes = layer.layout.axes
     if mask is None or "T" not in axes:
         return replace(layer, matters=mask is not None)
@@ -183,7 +184,7 @@ def _as_read(layer: Layer, mask: Mask | None) -> Layer:
 
 
 def is_residual(graph_index: GraphIndex, tensor: str) -> bool:
-    """Whether a tensor is the sum of two or more that are computed from an input."""
+    """Whether a tensor is the sum of two or more tensors that depend on an input."""
     node = graph_index.producer(tensor)
     if node is None or operators.standard_form(node.op_type) not in ("Add", "Sum"):
         return False
@@ -197,9 +198,9 @@ def unplaced_sums(
     picture: str,
     score: str,
 ) -> list[str]:
-    """Sums around a block that all of the picture's way leads through, and that have no grid.
+    """Residual sums that every path from picture to score goes through, but without a layout.
 
-    They hold tokens or cells whose place in the picture cannot be told.
+    They hold tokens or cells whose position in the picture is not known.
     """
     graph_index = model.index
     whole = _bottlenecks(model, picture, score)
@@ -214,10 +215,10 @@ def unplaced_sums(
 
 
 def _bottlenecks(model: Model, picture: str, score: str) -> set[str]:
-    """Tensors that every way from the picture to the score leads through.
+    """Tensors that every path from the picture to the score goes through.
 
-    Nodes are visited in order while keeping the tensors still to be read: where only one is left,
-    everything after it depends on the picture through it alone.
+    Nodes are visited in order, with the set of tensors that a later node reads. Where that set has
+    one tensor, all later nodes depend on the picture only through this tensor.
     """
     graph_index = model.index
     way = graph_index.between(picture, score)

@@ -1,9 +1,9 @@
-"""Which axis of each tensor is the batch, the channels, the rows, the columns, or the tokens.
+"""The meaning of each axis of a tensor: batch, channels, rows, columns, or tokens.
 
-ONNX names no axes, but its convolutions and pools fix them (N, C, spatial...), and most operators
-keep or permute them. Axes are letters: "NCHW" after a convolution, "NHWC" after a Transpose,
-"NTC" once rows and columns were flattened into tokens. R stands for samples and tokens in one axis,
-G for heads, each with channels of its own, and K for keys.
+ONNX does not name axes, but convolutions and pools define them (N, C, spatial...), and most
+operators keep or permute them. Each axis is a letter: "NCHW" after a convolution, "NHWC" after a
+Transpose, "NTC" after rows and columns were flattened into tokens. R means samples and tokens
+merged into one axis, G means attention heads, and K means keys.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from onnxplain.model.shapes import Shape
 
 @dataclass(frozen=True)
 class Layout:
-    """Axes of a tensor, and for tokens the grid (rows, columns) and the extra tokens before it."""
+    """Axes of a tensor, the sizes of its grid, and the number of extra tokens before the grid."""
 
     axes: str
     grid: Shape
@@ -47,18 +47,18 @@ _POOLED: dict[frozenset[int] | None, str] = {
     frozenset({2, 3}): "NCHW",
     frozenset({1, 2}): "NHWC",
 }
-"""Axes that a reduction to one number per channel runs over, and the layout of what it reads."""
+"""For a reduction to one number per channel: the axes it reduces, and the layout of its input."""
 
 _SHUFFLING = (
     (operators.MOVES | operators.SCATTERS | operators.CONTROL_FLOW | operators.RECURRENT)
     | (operators.SIZE_READERS | {"Attention", "Einsum", "MultiHeadAttention", "NonMaxSuppression"})
     | {"NonZero", "OneHot", "RoiAlign", "TopK"}
 )
-"""Operators after which an axis need not mean what it meant before."""
+"""Operators that may change the meaning of an axis."""
 
 
 def find_layouts(model: Model, shapes: Mapping[str, Shape], picture: str) -> dict[str, Layout]:
-    """Layouts of the tensors computed from the input `picture`, as far as they can be told."""
+    """Layouts by name of tensors computed from the input `picture`; unknown ones are left out."""
     walk = _Walk(model, shapes, {})
     for index in sorted(model.index.descendants([picture])):
         walk.visit(model.index.nodes[index])
@@ -66,7 +66,7 @@ def find_layouts(model: Model, shapes: Mapping[str, Shape], picture: str) -> dic
 
 
 def vanishing_grid(model: Model, shapes: Mapping[str, Shape]) -> NodeProto | None:
-    """The first convolution or pool whose result has no rows or no columns, if there is one."""
+    """The first convolution or pool whose output has 0 rows or columns; None if there is none."""
     for node in model.index.nodes:
         layout = _channels_first(node, shapes.get(node.output[0], ()))
         if layout is not None and min(layout.grid) < 1:
@@ -77,10 +77,10 @@ def vanishing_grid(model: Model, shapes: Mapping[str, Shape]) -> NodeProto | Non
 def input_axes(model: Model, name: str, rank: int) -> str:
     """Axes of an input, such as "NCHW", "NWC" or "NCW"; empty where they are not known.
 
-    They are those of the convolution, or other operator with channels first, that reads the input,
-    perhaps after operators that keep each axis, or a Transpose that moves the last one to the
-    front. Of rank 4 that alone tells where the channels are, and without it "NCHW" is assumed;
-    of rank 3 attention turns its keys alike.
+    They follow from the convolution, or other operator with channels first, that reads the input.
+    Operators that keep each axis may come before it, and a Transpose that moves the last axis to
+    axis 1. For rank 4 such a Transpose alone shows that channels are last, and without any of these
+    "NCHW" is assumed. For rank 3 it does not, because attention transposes its keys the same way.
     """
     if rank - 2 not in _SPATIAL:
         return ""
@@ -108,7 +108,7 @@ def _is_transpose(node: NodeProto, order: list[int]) -> bool:
 
 
 _KEEPING = operators.KEEPS_VALUES | operators.ARITHMETIC | {"Clip", "Relu", "Pad"}
-"""Operators that prepare an input and keep each of its axes."""
+"""Operators of preprocessing, which keep each axis of an input."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class _Walk:
     layouts: dict[str, Layout]
 
     def visit(self, node: NodeProto) -> None:
-        """Learn the layouts of what a node makes."""
+        """Find the layouts of a node's outputs."""
         in_parts = node.op_type in _PARTS
         for name in node.output if in_parts else node.output[:1]:
             shape = self.shapes.get(name)
@@ -133,19 +133,20 @@ class _Walk:
                 self.layouts[name] = layout
 
     def _after(self, node: NodeProto, shape: Shape) -> Layout | None:
-        """The layout that a node gives a tensor of that shape."""
+        """The layout of a node's output of that shape, from its operator and its inputs."""
         layout = _channels_first(node, shape)
         if layout is not None or node.domain not in operators.KNOWN_DOMAINS:
             return layout
         rule = _SPECIAL.get(operators.standard_form(node.op_type))
-        inputs = node.input[:1] if rule is _matmul else node.input  # rows are the first factor's
+        # The rows of a product are those of its first factor.
+        inputs = node.input[:1] if rule is _matmul else node.input
         known = [self.layouts[name] for name in inputs if name in self.layouts]
         if not known or (rule is None and node.op_type in _SHUFFLING):
             return None
         return _same_axes(known, shape) if rule is None else rule(self, node, known[0], shape)
 
     def _as_read(self, name: str, shape: Shape) -> Layout | None:
-        """The layout that a reader takes a tensor to have: a convolution, or a pool by any name."""
+        """The layout of a tensor that follows from the convolutions and pools that read it."""
         for node in self.model.index.readers_of(name):
             layout = _channels_first(node, shape)
             if layout is not None:
@@ -159,7 +160,7 @@ class _Walk:
 
 
 def _channels_first(node: NodeProto, shape: Shape) -> Layout | None:
-    """(N, C, spatial...), where a node makes, or reads as data, a tensor of that shape so."""
+    """(N, C, spatial...) for a tensor that an operator with channels first makes or reads."""
     axes = _SPATIAL.get(len(shape) - 2)
     return Layout("NC" + axes, shape[2:]) if axes and _makes_channels_first(node) else None
 
@@ -171,7 +172,7 @@ def _makes_channels_first(node: NodeProto) -> bool:
 
 
 def _same_axes(known: list[Layout], shape: Shape) -> Layout | None:
-    """Elementwise operators and others that keep the meaning of each axis."""
+    """The layout after an operator that keeps the meaning of each axis (most elementwise ones)."""
     for layout in known:
         if len(layout.axes) == len(shape):
             return _resized(layout, shape)
@@ -179,9 +180,9 @@ def _same_axes(known: list[Layout], shape: Shape) -> Layout | None:
 
 
 def _resized(layout: Layout, shape: Shape) -> Layout | None:
-    """The same axes with the sizes of `shape`; None where tokens no longer fill their grid.
+    """The same axes with the sizes of `shape`; None where the tokens do not fit their grid.
 
-    Extra tokens may have been dropped.
+    Extra tokens may have been removed.
     """
     if "R" in layout.axes:
         rows = shape[layout.axes.index("R")]
@@ -228,16 +229,16 @@ _FORMS: dict[str, Callable[[int, int, int, Shape], Shape]] = {
     "NTGC": lambda n, t, c, shape: (n, t, *_parted(c, shape)),
     "RGC": lambda n, t, c, shape: (n * t, *_parted(c, shape)),
 }
-"""Shapes that tokens are given: n samples of t tokens with c channels, alone or among heads."""
+"""Shapes of n samples of t tokens with c channels, which may be split among heads."""
 
 
 def _parted(channels: int, shape: Shape) -> Shape:
-    """The last two axes where they are the channels, parted among heads."""
+    """The last two sizes of `shape` if they are the channels split among heads, else ()."""
     return shape[-2:] if prod(shape[-2:]) == channels else ()
 
 
 def _concat(walk: _Walk, node: NodeProto, known: Layout, shape: Shape) -> Layout | None:
-    """Class and register tokens come before the grid's own; after the grid no layout has any."""
+    """Class and register tokens may be added before the tokens of the grid, but not after."""
     axis = attributes(node)["axis"]
     if "T" not in known.axes or known.axes[axis] != "T":
         return _same_axes([known], shape)
@@ -255,9 +256,9 @@ def _concat(walk: _Walk, node: NodeProto, known: Layout, shape: Shape) -> Layout
 
 
 def _matmul(walk: _Walk, node: NodeProto, known: Layout, shape: Shape) -> Layout | None:
-    """A linear layer on the last axis keeps the tokens, and so does each step of attention.
+    """A linear layer on the last axis keeps the tokens, and so do both products of attention.
 
-    What the keys say to each token lies where the token does.
+    Each row of an attention output is at the position of its query token.
     """
     places = operators.data_places(node.op_type, len(node.input))
     first, second = (walk.shapes.get(node.input[i]) for i in places[:2])
@@ -270,7 +271,7 @@ def _matmul(walk: _Walk, node: NodeProto, known: Layout, shape: Shape) -> Layout
 
 
 def _part(walk: _Walk, node: NodeProto, known: Layout, shape: Shape) -> Layout | None:
-    """A slice of the channels keeps the grid, and so does every n-th cell; a crop moves it."""
+    """A slice of the channels, or of every n-th cell, keeps the layout; a crop gives None."""
     layout = _same_axes([known], shape)
     before = walk.shapes.get(node.input[0])
     if layout is None or layout.grid == known.grid or before is None:
@@ -279,7 +280,7 @@ def _part(walk: _Walk, node: NodeProto, known: Layout, shape: Shape) -> Layout |
 
 
 def _is_every_nth(model: Model, node: NodeProto, before: Shape) -> bool:
-    """Whether a Slice goes from one end of each of its axes to the other."""
+    """Whether a Slice takes every n-th index over the whole length of each of its axes."""
     bounds = constant_values(model, node.input[1:])
     return (
         bounds is not None
@@ -294,13 +295,13 @@ def _is_every_nth(model: Model, node: NodeProto, before: Shape) -> bool:
 _PARTS = frozenset({"Slice", "Split"})
 
 _ATTENDED = {"NGTC": "NGTK", "NGTK": "NGTC"}
-"""Queries by keys, and the answer by values."""
+"""Layout changes in attention: queries times keys, then the weights times values."""
 
 _BOUNDS_WITH_STEPS = 4
 """Starts, ends, axes and steps."""
 
 Rule = Callable[[_Walk, NodeProto, Layout, Shape], Layout | None]
-"""From the first layout that a node reads, and the shape of what it makes, the layout of that."""
+"""`rule(walk, node, layout of the first input with one, shape of the output)` -> its layout."""
 
 _SPECIAL: dict[str, Rule] = {
     "Transpose": _transpose,

@@ -1,8 +1,8 @@
-"""Which elements of each tensor a score is computed from.
+"""The elements of each tensor that a score depends on.
 
-After a transformer's last attention most tokens are still there, and nothing reads them. That is
-followed backwards from the score, element by element; where an operator is not known, it is taken
-to read all of its inputs.
+After a transformer's last attention most tokens are still computed, but the score does not depend
+on them. The elements are found backward from the score. An operator that is not known is assumed to
+read all elements of its inputs.
 """
 
 from __future__ import annotations
@@ -24,19 +24,23 @@ from onnxplain.model.shapes import Shape
 Mask = NDArray[np.bool_]
 
 Rule = Callable[["_Walk", NodeProto, Sequence[Mask]], Mapping[int, Mask] | None]
-"""From the masks of a node's outputs those of its inputs, by place; None where it is not known.
+"""From the masks of a node's outputs to those of its inputs, by index; None where unknown.
 
-Inputs that are left out are not read: sizes, constants, and the steps of a quantization.
+Inputs not in the result hold no data: sizes, constants, scales and zero points.
 """
 
 _SOFTMAX_OF_ONE_AXIS = 13
-"""The opset from which Softmax runs over one axis; before, over that and all after it."""
+"""Since this opset Softmax normalizes over one axis; before, over this axis and all after it."""
 
 
 def read_elements(
     model: Model, shapes: Mapping[str, Shape], picture: str, score: str
 ) -> dict[str, Mask]:
-    """Masks over the tensors between `picture` and `score`; others are not read at all."""
+    """Boolean masks, by name, of the elements that `score` depends on.
+
+    They have the shapes of the tensors between `picture` and `score`. A tensor without a mask is
+    not read at all.
+    """
     walk = _Walk(model, shapes)
     walk.add(score, None)
     for index in reversed(model.index.between(picture, score)):
@@ -45,7 +49,7 @@ def read_elements(
 
 
 class _Walk:
-    """What is known to be read so far."""
+    """The elements that are known to be read so far."""
 
     def __init__(self, model: Model, shapes: Mapping[str, Shape]) -> None:
         self.model = model
@@ -54,7 +58,7 @@ class _Walk:
         self.whole: set[str] = set()
 
     def add(self, name: str, mask: Mask | None) -> None:
-        """Some elements of a tensor are read, or with None all of them."""
+        """Mark elements of a tensor as read; None marks all of them."""
         if name in self.model.index.constants or name in self.whole:
             return
         shape = self.shapes.get(name)
@@ -66,7 +70,7 @@ class _Walk:
             self.masks[name] = np.asarray(read)
 
     def visit(self, node: NodeProto) -> None:
-        """Pass what is read of a node's outputs on to its inputs."""
+        """Mark the elements of a node's inputs that its read output elements depend on."""
         if not any(name in self.masks for name in node.output):
             return
         found = None
@@ -83,19 +87,19 @@ class _Walk:
             self.add(node.input[place], mask)
 
     def mask(self, name: str) -> Mask:
-        """What is read of a tensor of known shape."""
+        """The mask of a tensor of known shape."""
         found = self.masks.get(name)
         return np.broadcast_to(np.False_, self.shapes[name]) if found is None else found
 
     def shape(self, node: NodeProto, place: int) -> Shape:
-        """The shape of an input; () where it is absent or not known."""
+        """The shape of input number `place`; () where it is absent or not known."""
         return self.shapes.get(node.input[place], ()) if place < len(node.input) else ()
 
 
 def _elementwise(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask]:
-    """Each element is computed from those at its place, whatever the shapes are stretched to.
+    """Each element is computed from the input elements at its position, after broadcasting.
 
-    Of most operators that is one of the first input.
+    Most operators have one data input, the first.
     """
     broadcasts = operators.standard_form(node.op_type) in operators.BROADCASTING
     places = operators.data_places(node.op_type, len(node.input)) if broadcasts else range(1)
@@ -103,13 +107,13 @@ def _elementwise(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mappi
 
 
 def _along_last(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask]:
-    """Each element is computed from all those that differ in the last axes only."""
+    """Each element is computed from all elements with the same index on the leading axes."""
     shape = walk.shape(node, 0)
     softmax = node.op_type in operators.SOFTMAXES
     flattens = softmax and walk.model.opset < _SOFTMAX_OF_ONE_AXIS
     axis = int(attributes(node).get("axis", 1 if flattens else -1)) % len(shape)
     axes = (axis,) if softmax and not flattens else tuple(range(axis, len(shape)))
-    # The mean and the deviation, where they are given out, are those of the same rows.
+    # The mean and the deviation may be outputs too; they are computed from the same rows.
     rows = np.logical_or.reduce([_any(mask, axes) for mask in outputs])
     places = range(2 if node.op_type in operators.SKIP_NORMALIZATIONS else 1)
     return dict.fromkeys(places, np.broadcast_to(rows, shape))
@@ -145,7 +149,7 @@ def _reshaped(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[
 
 
 def _moved(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int, Mask] | None:
-    """Elements that are moved about: the numbers of the elements are moved in their place."""
+    """Operators that move elements: run them on the indices of the elements to see which move."""
     places = range(len(node.input)) if node.op_type == "Concat" else range(1)
     shapes = [shape for i in places if (shape := walk.shapes.get(node.input[i])) is not None]
     given = [name for name in node.input[len(places) :] if name]
@@ -168,19 +172,19 @@ def _moved(walk: _Walk, node: NodeProto, outputs: Sequence[Mask]) -> Mapping[int
 
 
 def _shrunk(mask: Mask, shape: Shape) -> Mask:
-    """The mask of what was stretched from a shape to that of the mask."""
+    """The mask, reduced to the shape `shape` from which a tensor was broadcast."""
     before = (1,) * (mask.ndim - len(shape)) + shape
     stretched = tuple(i for i, size in enumerate(before) if size == 1)
     return np.broadcast_to(_any(mask, stretched), before).reshape(shape)
 
 
 def _any(mask: Mask, axes: tuple[int, ...]) -> Mask:
-    """Whether any along some axes is read, at a length of 1."""
+    """Whether any element along `axes` is read; these axes have length 1 in the result."""
     return np.asarray(mask.any(axis=axes, keepdims=True))
 
 
 _SELECTING = frozenset({"Gather", "Slice"})
-"""Operators of which all may be read, and yet not all of what they read themselves."""
+"""Operators that may not read all of their input, even where all of their output is read."""
 
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(operators.UNARY | operators.KEEPS_VALUES | operators.QUANTIZERS, _elementwise),

@@ -1,6 +1,6 @@
-"""Which tensor holds the score: the one before a final Softmax, LogSoftmax or Sigmoid.
+"""The score tensor: the one before a final Softmax, LogSoftmax or Sigmoid.
 
-That is one operator, or is written out in elementary ones.
+The activation may be one operator, or several elementary ones.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Kind = Literal["softmax", "logsoftmax", "sigmoid"]
 Activation = Kind | Literal["none"]
 
 ScoreKind = Literal["logit", "probability"]
-"""What is explained: numbers before a last activation, or after it."""
+"""The score that is explained: before the last activation, or after it."""
 
 _TRANSPARENT = KEEPS_VALUES | KEEPS_ORDER
-"""Operators between an activation and the output that carry each score through unchanged."""
+"""Operators that may come between the activation and the output: they keep each score."""
 
 Pattern = str | int | tuple[str, "Pattern"] | tuple[str, "Pattern", "Pattern"]
 """The logits "z", a constant, or an operator and the patterns of its first inputs."""
@@ -37,7 +37,7 @@ _CONVERTED: dict[tuple[str, Kind], Kind] = {
     ("Log", "softmax"): "logsoftmax",
     ("Exp", "logsoftmax"): "softmax",
 }
-"""What an operator makes of the scores of an activation."""
+"""The activation that results from an operator applied after another activation."""
 
 _EXP: Pattern = ("Exp", "z")
 _WRITTEN_OUT: tuple[tuple[Kind, Pattern], ...] = (
@@ -55,11 +55,11 @@ _WRITTEN_OUT: tuple[tuple[Kind, Pattern], ...] = (
 
 @dataclass(frozen=True)
 class ScoreTensor:
-    """The model's answer, before and after its last activation.
+    """The model's scores, before and after its last activation.
 
     `probability` is one of the model's outputs. `logit` is the tensor before the activation, or
-    the same tensor where the model ends in logits (`activation` is then "none"). `quantization`
-    says what integers of `logit` stand for; it is None where that holds floats.
+    the same tensor where the model ends in logits (`activation` is then "none"). `quantization` is
+    the scale and zero point of `logit`; it is None where `logit` holds floats.
     """
 
     probability: str
@@ -101,7 +101,7 @@ def _first_float_output(model: Model) -> str:
 
 
 def _last_activation(model: Model, tensor: str) -> tuple[Kind, str] | None:
-    """The activation that made a tensor of scores, and the tensor of logits that it read."""
+    """The activation that computes `tensor`, and the logits that it reads; None without one."""
     node = model.index.producer(tensor)
     if node is None:
         return None
@@ -120,17 +120,17 @@ def _last_activation(model: Model, tensor: str) -> tuple[Kind, str] | None:
 
 
 def _unshifted(model: Model, tensor: str) -> str:
-    """Of z − max(z), which keeps exponentials in range, z; any other tensor as it is."""
+    """If `tensor` is z − max(z), which prevents overflow, z; else `tensor`."""
     return _logit(model, tensor, ("Sub", "z", ("ReduceMax", "z"))) or tensor
 
 
 def _logit(model: Model, tensor: str, pattern: Pattern) -> str | None:
-    """The tensor that is "z" in a pattern; None where a tensor was made in another way."""
+    """The tensor that matches "z" if `tensor` matches the pattern, else None."""
     return next(iter(_matched(model, tensor, pattern) or ()), None)
 
 
 def _matched(model: Model, tensor: str, pattern: Pattern) -> set[str] | None:
-    """What stands for "z", empty where a pattern holds none; None where it does not match."""
+    """The tensors that match "z", empty for a pattern without "z"; None where nothing matches."""
     if isinstance(pattern, str):
         return {tensor}
     if isinstance(pattern, int):

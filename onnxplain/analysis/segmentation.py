@@ -1,4 +1,4 @@
-"""Layers of a model whose answer is itself a map, such as a segmenter's."""
+"""Layers of a model whose output is a map, such as a segmentation model."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from onnxplain.model.model import Model
 from onnxplain.model.operators import POOLS, WEIGHTED, standard_form
 
 _CONTEXT = 4
-"""A pool that shrinks a grid by more than this sums up its context; a backbone goes by 2 or so."""
+"""A pool that shrinks a grid by more than this factor only adds context; backbones shrink by 2."""
 
 
 def before_classifier(model: Model, layers: Sequence[Layer], score: str) -> list[Layer]:
-    """The layers that are not yet the map of scores, enlarged or not.
+    """The layers before the classifier, without those that hold the map of scores.
 
-    The classifier is what comes first, on each way back from the score, of all that has weights. A
-    transposed convolution that keeps the number of channels only enlarges.
+    The classifier is the last operator with weights on each path to the score. A transposed
+    convolution that keeps the number of channels only enlarges the map and does not count.
 
     Raises:
-        LayerError: there is none.
+        LayerError: all of `layers` hold the map of scores.
     """
 
     def is_classifier(node: NodeProto) -> bool:
@@ -45,7 +45,7 @@ def before_classifier(model: Model, layers: Sequence[Layer], score: str) -> list
 def coarsest_layer(model: Model, layers: list[Layer]) -> Layer:
     """The last layer of the coarsest grid: the end of a backbone, the bottleneck of a U-Net.
 
-    Grids of pools that only sum up the context of each place, as in pyramid pooling, do not count.
+    Grids of pools that only add context, as in pyramid pooling, do not count.
 
     Raises:
         LayerError: there is no layer with a grid.
@@ -65,7 +65,7 @@ def _enlarges(model: Model, node: NodeProto) -> bool:
 
 
 def _is_context(model: Model, layer: Layer, grids: dict[str, tuple[int, ...]]) -> bool:
-    """Whether a layer, the first of its grid, comes of a pool over much of a larger grid."""
+    """Whether a layer, the first of its grid, is a pool that shrinks by more than `_CONTEXT`."""
     node = model.index.nodes[model.index.position[layer.tensor]]
     before = grids.get(node.input[0]) if standard_form(node.op_type) in POOLS else None
     return before is not None and before[0] > _CONTEXT * layer.grid[0]

@@ -1,7 +1,7 @@
 """The attention matrices of a transformer, and the tokens after each of its blocks.
 
-Both are found by structure in a graph that `autodiff.lowering` has made plain, so that it does not
-matter which export or which fused operator they come from.
+Both are found by the structure of a graph that `autodiff.lowering` has reduced to standard
+operators, so they do not depend on the exporter or on fused operators.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from onnxplain.model.shapes import Shape
 class Transformer:
     """Blocks of self-attention over all of a picture's tokens, in order.
 
-    `attention` are tensors (batch, heads, tokens, tokens), or with batch and heads merged; rows ask
-    and columns answer. `states` are the tokens after each block, as far as they are found.
-    `layout` tells how tokens lie on the grid. `read` are the places of the tokens that the score is
-    read from after the last block, and `pool` is the attention (..., rows, tokens) that weighs
-    them, if there is one.
+    `attention` are tensors (batch, heads, queries, keys), with batch and heads perhaps merged;
+    queries and keys are all tokens. `states` are the tokens after each block, None where they are
+    not found. `layout` is the layout of the tokens. `read` are the indices of the tokens that the
+    score depends on after the last block. `pool` is the attention (..., rows, tokens) that pools
+    these tokens, None without one.
     """
 
     attention: tuple[str, ...]
@@ -46,7 +46,7 @@ class Transformer:
 def find_transformer(
     model: Model, shapes: Mapping[str, Shape], picture: str, score: str
 ) -> Transformer:
-    """The blocks of a transformer between `picture` and `score`, looked for once.
+    """The blocks of a transformer between `picture` and `score`; the result is cached.
 
     Raises:
         LayerError: there are none, or not all of them attend to all tokens of one grid.
@@ -94,16 +94,16 @@ _NO_TOKENS = (
 
 
 def _obstacle(matrices: Sequence[AttentionWeights], batch: int) -> str:
-    """Why what tokens attend to cannot be followed; empty where it can."""
+    """Why attention cannot be followed through the model; empty where it can."""
     if not matrices:
         return _NO_ATTENTION
     for matrix in matrices:
         name, rows, columns = matrix.tensor, matrix.rows, matrix.columns
         if matrix.mixed:
             return (
-                f"The heads of this model talk with each other: {name!r} adds up the softmaxes of "
-                "several heads with weights of any sign, and what weighs the values is no share "
-                "of attention that could be followed"
+                f"The heads of this model are mixed (talking heads): {name!r} is a sum of the "
+                "softmaxes of several heads, with weights of any sign, so that the matrix that "
+                "multiplies the values holds no shares of attention"
             )
         if len(matrix.shape) > _RANK or (len(matrix.shape) == _RANK and matrix.shape[0] != batch):
             return (
@@ -112,8 +112,9 @@ def _obstacle(matrices: Sequence[AttentionWeights], batch: int) -> str:
             )
         if rows != columns:
             return (
-                f"Not every token of this model attends to all others: at {name!r} {rows} ask "
-                f"{columns}, as with stages, pooled keys or a class token that attends alone"
+                f"Not every token of this model attends to all others: {name!r} has {rows} queries "
+                f"and {columns} keys, as with stages, pooled keys or a class token that attends "
+                "alone"
             )
     return ""
 
@@ -123,12 +124,12 @@ _RANK = 4  # (batch, heads, rows, columns)
 
 def _instead(layers: Sequence[Layer]) -> str:
     if any(layer.matters for layer in layers):
-        return "use gradcam, or layercam, which ask for a layer with a grid only"
+        return "use gradcam, or layercam, which ask only for a layer with a grid"
     return "use occlusion or integrated_gradients, which ask for no layer"
 
 
 def _pools(graph_index: GraphIndex, matrix: AttentionWeights, score: str) -> bool:
-    """Whether few ask all tokens, and nothing but their answers goes on to the score."""
+    """Whether fewer queries than tokens attend, and the score depends on their outputs alone."""
     if matrix.rows >= matrix.columns:
         return False
     after = graph_index.descendants([matrix.tensor])
@@ -146,7 +147,7 @@ def _tokens(layer: Layer) -> int:
 def _states(
     graph_index: GraphIndex, layers: Sequence[Layer], attention: Sequence[str], score: str
 ) -> tuple[Layer | None, ...]:
-    """The last sum after each attention that all of the way to the score leads through."""
+    """The last residual sum of each block that every path goes through; None without one."""
     sums = [layer for layer in layers if layer.whole and is_residual(graph_index, layer.tensor)]
     ends = [*(graph_index.position[name] for name in attention), graph_index.position[score]]
     between = (

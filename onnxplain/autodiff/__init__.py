@@ -1,1 +1,1 @@
-"""Reverse-mode differentiation, from ONNX to standard ONNX."""
+"""Reverse-mode differentiation of ONNX models; the gradients are nodes of standard ONNX."""

@@ -1,4 +1,4 @@
-"""Differentiating the branch or body of a node, whose gradient is a graph of its own."""
+"""Differentiates a subgraph of If, Loop or Scan; its gradient is a new subgraph."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from onnxplain.tensors import Array, TensorSpec
 
 
 class Body:
-    """A subgraph of a node, to which the nodes of its gradient are added.
+    """A subgraph of a node, and the nodes of its gradient.
 
-    `g` writes them; they may read all that the subgraph can read.
+    `g` adds these nodes. They may read all tensors that the subgraph can read.
     """
 
     def __init__(
         self, outer: GradientBuilder, graph: GraphProto, inputs: Iterable[TensorSpec] = ()
     ) -> None:
-        """Take the subgraph in, with the types and shapes of its inputs."""
+        """Infer the types of the subgraph; `inputs` are the types and shapes of its inputs."""
         outside = {name: outer.tensor(name) for name in captured(graph)}
         specs = {name: spec for name, x in outside.items() if (spec := outer.spec(x)) is not None}
         integers = {
             n: outer.value(outside[n]) for n, spec in specs.items() if spec.dtype.kind == "i"
         }
-        # Axes and shapes, for example: they tell the shapes of other tensors.
+        # Shape inference needs constants such as axes and shapes.
         constants = {name: value for name, value in integers.items() if value is not None}
         known = [*inputs, *(spec for name, spec in specs.items() if name not in constants)]
         proto = ModelProto(ir_version=8, graph=graph)
@@ -50,9 +50,9 @@ class Body:
     def gradients(
         self, arriving: Sequence[tuple[str, Tensor]], wanted: Sequence[str]
     ) -> list[Tensor | None]:
-        """With respect to each of `wanted`; None where nothing arrives.
+        """The gradients with respect to each tensor of `wanted`; None where it has none.
 
-        `arriving` are tensors of the subgraph, and the gradients that start there.
+        `arriving` are pairs of a tensor of the subgraph and the gradient with respect to it.
         """
         graph_index = self._model.index
         between = graph_index.descendants(wanted) & graph_index.ancestors(
@@ -67,10 +67,10 @@ class Body:
     def graph(
         self, inputs: Sequence[str], outputs: Sequence[Tensor | None], like: Sequence[str]
     ) -> GraphProto:
-        """The subgraph with what was added to it, and other inputs and outputs.
+        """The subgraph with the added nodes, and with new inputs and outputs.
 
-        Outputs are declared to be like tensors of the subgraph, each of which it is a gradient of:
-        ONNX Runtime runs no Scan that makes tensors of unknown rank. None stands for zeros.
+        Each output is a gradient and gets the shape of the tensor in `like` at the same index; None
+        among `outputs` means zeros. ONNX Runtime needs the rank of all outputs of a Scan.
         """
         filled = (
             self.g.zeros_like(self.g.tensor(name)) if output is None else output
@@ -99,7 +99,7 @@ class Body:
 
 
 def _other_domains(graph: GraphProto) -> set[str]:
-    """Without an import of its domain, types cannot be inferred after any operator."""
+    """The domains of a graph that must be imported; else no types are inferred at all."""
     inner = (_other_domains(body) for node in graph.node for body in subgraphs(node))
     own = {node.domain for node in graph.node}
     return own.union(*inner) - {"", "ai.onnx"}

@@ -1,4 +1,4 @@
-"""What stops the gradient of a score, found without running the model."""
+"""The nodes that stop the gradient of a score, found without running the model."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from onnxplain.model.model import Model
 
 @dataclass(frozen=True)
 class Obstacle:
-    """A node that a gradient does not pass.
+    """A node that stops the gradient.
 
-    `op` starts with its domain, as `com.microsoft::Inverse`, where that is not the default one.
-    `reason` is a sentence where more is known than that there is no rule, or a gradient of zero.
+    `op` starts with the domain if that is not the default one, as in `com.microsoft::Inverse`.
+    `reason` is a sentence, or None where the operator just has no rule or a gradient of zero.
     """
 
     node: str
@@ -32,12 +32,12 @@ class Obstacle:
 
 @dataclass(frozen=True)
 class Differentiability:
-    """How far the gradient of `score` comes on its way back to `source`.
+    """Whether the gradient of `score` reaches `source`, and which nodes stop it.
 
-    `missing` are nodes in between whose operator has no gradient here. `cuts` are those that end
-    every way because their gradient is zero everywhere. `target` is the tensor nearest to the
-    score that no such node cuts off from the source: the score itself where there are no cuts,
-    None where there is none, or where the score does not depend on the source.
+    `missing` are nodes between the two whose operator has no gradient rule. `cuts` are nodes with a
+    gradient of zero everywhere, which stop it on every path. `target` is the tensor nearest to the
+    score whose gradient reaches the source: the score itself where there are no cuts, None where
+    there is no such tensor.
     """
 
     score: str
@@ -53,10 +53,10 @@ class Differentiability:
 
 
 def differentiability(model: Model, score: str, source: str) -> Differentiability:
-    """Look for all that stops the gradient of `score` on its way back to the tensor `source`.
+    """Find all nodes that stop the gradient of `score` with respect to the tensor `source`.
 
-    The model is lowered, and rules are asked for gradients as by `differentiate`; but where that
-    would stop at the first operator without one, this takes note and goes on.
+    This lowers the model and applies the rules as `differentiate` does. Unlike `differentiate`, it
+    continues after an operator without a rule, and collects all of them.
 
     Raises:
         GradientError: the model cannot be lowered.
@@ -79,9 +79,9 @@ def differentiability(model: Model, score: str, source: str) -> Differentiabilit
 
 
 class _Survey:
-    """Walks over a lowered model back to one tensor, and what stopped them.
+    """Backward walks over the lowered model to `source`, and the nodes that stopped them.
 
-    `dependent` are the tensors that depend on that one.
+    `dependent` are the tensors that depend on `source`.
     """
 
     def __init__(self, model: Model, source: str) -> None:
@@ -94,7 +94,7 @@ class _Survey:
         self.dependent = lowered.index.dependent([source])
 
     def cuts(self, score: str) -> list[tuple[str, NodeView]]:
-        """The steps where gradients end, with what they read; none if one arrives."""
+        """The nodes where gradients end, each with an input of it; empty if one arrives."""
         between = self._index.descendants([self._source]) & self._index.ancestors([score])
         nodes = [self._index.nodes[i] for i in sorted(between)]
         walk = Walk(self._g, nodes, [self._source], self.rules)
@@ -102,7 +102,7 @@ class _Survey:
         return walk.cuts([self._source]) if walk.run()[0] is None else []
 
     def known(self, tensor: str) -> str:
-        """The tensor if the file has it too, else the nearest before it that the file has."""
+        """The tensor if it is in the original model too, else the nearest such tensor before it."""
         while tensor not in self._names:
             node = self._index.nodes[self._index.position[tensor]]
             tensor = next(name for name in reads(node) if name in self.dependent)
@@ -110,10 +110,10 @@ class _Survey:
 
 
 class _Forgiving(Rules):
-    """The standard rules, where one that is missing or refuses passes the gradient on as it is.
+    """The standard rules; where one is missing or raises, the gradient is passed on unchanged.
 
-    `missing` are the steps of those, from the last to the first, with the reason if there is more
-    than that the operator has no rule; by node and operator.
+    `missing` holds these nodes from last to first, by name and operator, with the message of the
+    error, or None where the operator has no rule.
     """
 
     def __init__(self) -> None:
@@ -121,7 +121,7 @@ class _Forgiving(Rules):
         self.missing: dict[tuple[str, str], tuple[NodeView, str | None]] = {}
 
     def gradients(self, g: GradientBuilder, step: NodeView, dys: Gradients) -> Gradients:
-        """Some gradient for every input of any node."""
+        """Gradients for the inputs of a node; never raises GradientError."""
         try:
             return STANDARD.gradients(g, step, dys)
         except GradientError as error:

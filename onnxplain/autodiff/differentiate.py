@@ -22,16 +22,16 @@ from onnxplain.transforms.extract import appended, with_outputs
 
 SEED = PREFIX + "seed"
 GRADIENT = PREFIX + "gradient/"
-"""The gradient with respect to a tensor is called this, followed by the tensor's name."""
+"""Prefix of the name of a gradient; the name of the tensor follows."""
 
 
 def seed_name(index: int) -> str:
-    """The input for one of several seeds, counted from 0; the first is `SEED`."""
+    """The name of the input for seed number `index`, from 0; the first is `SEED`."""
     return f"{SEED}_{index}" if index else SEED
 
 
 def gradient_name(tensor: str, index: int = 0) -> str:
-    """The output with the gradient by a tensor that one of several seeds asks for."""
+    """The name of the gradient with respect to `tensor`, for seed number `index`, from 0."""
     return f"{PREFIX}gradient_{index}/{tensor}" if index else GRADIENT + tensor
 
 
@@ -45,13 +45,13 @@ def differentiate(
 ) -> Model:
     """The model with the gradients of Σ seed · score with respect to `wanted` as outputs.
 
-    `SEED` becomes an input of the shape of the score tensor: one-hot rows ask for one class per
-    sample, a mask for a region. Several `seeds` share one forward pass; `seed_name` and
-    `gradient_name` call them. Outputs are `outputs`, then the gradients, in the order of `wanted`,
-    seed by seed. The original nodes and names stay as they are.
+    `SEED` becomes a float32 input of the shape of the score tensor: a one-hot row selects a class
+    for each sample, a mask selects a region. Several `seeds` share one forward pass; `seed_name`
+    and `gradient_name` give the names. The outputs are `outputs`, then the gradients for each seed,
+    in the order of `wanted`. The original nodes and names stay as they are.
 
     Raises:
-        GradientError: see `walk.backpropagate`; or the model is differentiated already.
+        GradientError: see `walk.backpropagate`; or the model has gradients already.
     """
     if SEED in model.index.inputs:
         raise GradientError(
@@ -75,10 +75,10 @@ def with_gradients(
     rules: Rules = STANDARD,
     prefix: str = PREFIX + "grad/",
 ) -> Model:
-    """The model with tensors more: the gradients of Σ seed · score with respect to `wanted`.
+    """The model with additional tensors: the gradients of Σ seed · score by `wanted`.
 
-    `seeds` are tensors of the model, of the shape of the score tensor; `gradient_name` says what a
-    gradient is called, by the place of its seed. Names of other new nodes start with `prefix`. The
+    `seeds` are tensors of the model, of the shape of the score tensor. `gradient_name` gives the
+    name of a gradient, by the index of its seed. Names of other new nodes start with `prefix`. The
     outputs stay as they are.
 
     Raises:
@@ -97,7 +97,7 @@ def _write(
     seeds: Sequence[Tensor],
     rules: Rules,
 ) -> dict[str, Dims | None]:
-    """Write the walks of all seeds; the dimensions of the gradients, by their names."""
+    """Add the gradients for all seeds, and return their dimensions by name."""
     graph_index, carried = model.index, _carried(model, score)
     between = graph_index.descendants(wanted) & graph_index.ancestors([score])
     nodes = [graph_index.nodes[i] for i in sorted(between)]
@@ -112,7 +112,7 @@ def _write(
 
 
 def _carried(model: Model, score: str) -> frozenset[str]:
-    """The score tensor, and those that hold the same numbers before they are rounded or moved."""
+    """The score tensor, and tensors before it with the same numbers, up to rounding and order."""
     found = [score]
     while (node := model.index.producer(found[-1])) is not None and node.op_type in CARRIES:
         found.append(node.input[0])
@@ -120,11 +120,11 @@ def _carried(model: Model, score: str) -> frozenset[str]:
 
 
 def _sizes(g: GradientBuilder, tensor: str) -> tuple[int | str, ...]:
-    """Of an input of the same shape; batch and classes are given where they are known.
+    """Dimensions of an input with the shape of `tensor`: static batch and classes, then names.
 
-    ONNX Runtime keeps convolutions in its blocked layout only where it sees that batches agree. The
-    sizes after them get names: shape inference is wrong for some transposed convolutions and
-    pools.
+    ONNX Runtime uses its blocked layout for convolutions only where it knows that batch sizes are
+    equal. Later dimensions get names, because shape inference is wrong for some transposed
+    convolutions and pools.
     """
     variable = g.tensor(tensor)
     known = (g.dims(variable) or ())[:2]
@@ -135,7 +135,7 @@ def _sizes(g: GradientBuilder, tensor: str) -> tuple[int | str, ...]:
 def _declare(
     graph: GraphProto, originals: Mapping[str, ValueInfoProto], shapes: Mapping[str, Dims | None]
 ) -> None:
-    """Give the outputs types, which standard ONNX asks for: their own, or that of a gradient."""
+    """Declare the types of outputs, which ONNX requires: the original ones, or a gradient's."""
     for output in graph.output:
         if output.name in originals:
             output.CopyFrom(originals[output.name])

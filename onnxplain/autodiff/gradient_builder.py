@@ -1,4 +1,4 @@
-"""What rules write with: nodes as expressions, and what is known about tensors."""
+"""The builder for rules: writes nodes as expressions, and knows types and shapes of tensors."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ _ON_SIZES: Mapping[str, Callable[..., Any]] = {
     "Squeeze": lambda x, axes=None: np.squeeze(x, None if axes is None else tuple(axes)),
     "Sub": np.subtract,
 }
-"""What rules do with sizes: done at once where these are constants, so that results are, too."""
+"""Operators on sizes that are computed immediately where all inputs are constant."""
 
 
 @dataclass(frozen=True)
 class WalkContext:
-    """What rules may know of the walk that asks them.
+    """The walk that calls the rules.
 
-    `needed` are the forward tensors whose gradient somebody asks for: what leads to others need not
-    be computed. `carried` are those that hold the score itself, before it was rounded or moved.
-    `makers` are the steps of the walk by the tensors that they make.
+    `needed` are the forward tensors whose gradient is read; rules need not compute others.
+    `carried` are tensors that hold the score itself, up to rounding and order. `makers` are the
+    nodes of the walk, by the names of their outputs.
     """
 
     rules: Rules
@@ -58,11 +58,11 @@ class WalkContext:
 class GradientBuilder(Builder):
     """A `Builder` that knows shapes and constants of the forward graph.
 
-    Arithmetic on constants of int64, as static sizes are, gives constants.
+    Arithmetic on int64 constants, such as static sizes, gives constants.
 
     `specs` are the inferred types and shapes by name: a dimension is an int where it is static, a
-    str where it is only named, None where nothing is known. `value_of` gives a constant's value,
-    None for others. `walk` is what rules may know of the walk that asks them, see `during`.
+    str where it only has a name, None where it is unknown. `value_of` returns the value of a
+    constant, None for other tensors. `walk` is the walk that calls the rules, see `during`.
     """
 
     walk: WalkContext
@@ -74,7 +74,7 @@ class GradientBuilder(Builder):
         value_of: Callable[[str], Array | None],
         prefix: str = PREFIX + "grad/",
     ) -> None:
-        """Start with nothing added."""
+        """Start without nodes."""
         super().__init__(gs.Graph(opset=opset), prefix)
         self._specs = dict(specs)
         self._value_of = value_of
@@ -83,18 +83,18 @@ class GradientBuilder(Builder):
 
     @classmethod
     def of_model(cls, model: Model, prefix: str = PREFIX + "grad/") -> Self:
-        """A builder of nodes that are to follow those of a model."""
+        """A builder for nodes that are appended to a model."""
         value_of = functools.partial(constant_value, model)
         return cls(model.opset, infer_specs(model.proto), value_of, prefix)
 
     def during(self, walk: WalkContext) -> Self:
-        """A builder of the same graph, for the rules of one walk."""
+        """A builder for the same graph, for the rules of one walk."""
         view = copy.copy(self)
         view.walk = walk
         return view
 
     def many(self, op: str, count: int, *inputs: Any, **attributes: Any) -> list[Tensor]:
-        """Add one node and return its `count` outputs, or the constant that is its only one."""
+        """Add one node and return its `count` outputs; constant results add no node."""
         sizes = [_size(value) for value in inputs] if op in _ON_SIZES else [None]
         if any(size is None for size in sizes):
             return super().many(op, count, *inputs, **attributes)
@@ -109,12 +109,12 @@ class GradientBuilder(Builder):
         return self._tensors.setdefault(name, gs.Variable(name))
 
     def paired(self, tensor: Tensor, twin: str) -> Tensor:
-        """The tensor of the paired copy, see `transforms.paired`; itself if it does not vary."""
+        """The tensor for the sample `twin`, see `transforms.paired`; `tensor` if not copied."""
         name = paired_name(twin, tensor.name)
         return self.tensor(name) if name in self._specs else tensor
 
     def in_place_of(self, tensor: Tensor, made: Tensor) -> Tensor:
-        """`made`, from now on known to be of the type and shape of a forward tensor."""
+        """`made`, with the known type and shape of the forward tensor `tensor` from now on."""
         if tensor.name in self._specs:
             self._specs[made.name] = self._specs[tensor.name]
         return made
@@ -125,7 +125,7 @@ class GradientBuilder(Builder):
         return None if spec is None else spec.shape
 
     def differentiable(self, tensor: Tensor) -> bool:
-        """Whether a gradient may flow to a forward tensor: not to integers, booleans, strings."""
+        """Whether a forward tensor can have a gradient: integers, booleans and strings cannot."""
         spec = self._specs.get(tensor.name)
         return spec is None or spec.dtype.kind not in "biuSU"
 
@@ -144,7 +144,7 @@ class GradientBuilder(Builder):
         """Number of axes.
 
         Raises:
-            GradientError: shape inference could not tell.
+            GradientError: it cannot be inferred.
         """
         dims = self.dims(tensor)
         if dims is None:
@@ -155,22 +155,22 @@ class GradientBuilder(Builder):
         return len(dims)
 
     def axis(self, tensor: Tensor, axis: int) -> int:
-        """An axis counted from the front."""
+        """The non-negative form of an axis."""
         return axis + self.rank(tensor) if axis < 0 else axis
 
     def value(self, tensor: Tensor | None) -> Array | None:
-        """The value of a constant; None for anything else, and for an input left out."""
+        """The value of a constant; None for other tensors, and for an omitted input."""
         if isinstance(tensor, gs.Constant):
             return tensor.values
         return None if tensor is None else self._value_of(tensor.name)
 
     def resolved(self, tensor: Tensor) -> Tensor | Array:
-        """The value of a constant; any other tensor as it is."""
+        """The value of a constant; another tensor is returned as it is."""
         value = self.value(tensor)
         return tensor if value is None else value
 
     def ints(self, tensor: Tensor | None) -> list[int] | None:
-        """The value of a constant of integers as a list."""
+        """The value of a constant of integers as a list; None for other tensors."""
         value = self.value(tensor)
         return None if value is None else [int(v) for v in value.ravel()]
 
@@ -196,7 +196,7 @@ class GradientBuilder(Builder):
         return size if isinstance(size, int) else None
 
     def vector(self, *sizes: Value | int) -> Tensor:
-        """Sizes in a row, int64: vectors and single numbers."""
+        """Vectors and single numbers joined to one int64 vector."""
         parts = (np.array([one]) if isinstance(one, int) else one for one in sizes)
         return self.Concat(*parts, axis=0)
 
@@ -211,12 +211,12 @@ class GradientBuilder(Builder):
         return self.ReduceSum(x, np.array(sorted(axes)), keepdims=int(keepdims))
 
     def total(self, *parts: Tensor | None) -> Tensor:
-        """The sum of those that are there; one alone is that itself."""
+        """The sum of the parts that are not None; at least one must not be."""
         given = [part for part in parts if part is not None]
         return self.Sum(*given) if len(given) > 1 else given[0]
 
     def like(self, dx: Tensor, x: Tensor) -> Tensor:
-        """`dx` with its elements laid out in the shape of `x`."""
+        """`dx` reshaped to the shape of `x`."""
         return self.Reshape(dx, self.shape(x))
 
     def zeros_like(self, x: Tensor) -> Tensor:
@@ -244,11 +244,11 @@ class GradientBuilder(Builder):
         return self.Mul(x, x)
 
     def inverse(self, x: Tensor) -> Tensor:
-        """1 / x, and 0 where `x` is 0: no gradient rather than an infinite one."""
+        """1 / x, and 0 where `x` is 0, so that the gradient is 0 and not infinite."""
         return self.Where(self.Equal(x, F32(0)), F32(0), self.Reciprocal(x))
 
     def as_float(self, x: Value) -> Tensor:
-        """Numbers in float32; 1.0 where a condition holds, 0.0 elsewhere."""
+        """`x` cast to float32; True becomes 1.0, False 0.0."""
         size = _size(x)
         return (
             self.Cast(x, to=TensorProto.FLOAT) if size is None else self.constant(size.astype(F32))
@@ -272,7 +272,7 @@ class GradientBuilder(Builder):
         return self.like(summed, x) if extra else summed
 
     def _sum_to_dynamic(self, dx: Tensor, x: Tensor) -> Tensor:
-        """The same where sizes are known only at run time: sum where `x` has 1 and `dx` has not."""
+        """The same for dimensions that are known only at run time."""
         missing = self.Sub(self.Size(self.Shape(dx)), self.Size(self.Shape(x)))
         ones = self.Expand([1], self.Reshape(missing, [1]))
         repeated = self.Not(self.Equal(self.Concat(ones, self.Shape(x), axis=0), self.Shape(dx)))

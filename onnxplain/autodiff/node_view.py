@@ -1,4 +1,4 @@
-"""One node of the forward graph, as a rule sees it."""
+"""One node of the forward graph, as rules read it."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ Tensor: TypeAlias = gs.Tensor
 """A tensor of a graph."""
 
 Gradients: TypeAlias = Sequence[Tensor | None]
-"""One for each input of a node, in order: None where there is none."""
+"""One for each input of a node, in order; None for an input without a gradient."""
 
 
 @dataclass(frozen=True, eq=False)
 class NodeView:
-    """A node, the opset it is read at, and how its tensors are found by name."""
+    """A node, the opset of its model, and a function from names to tensors."""
 
     node: NodeProto
     opset: int
     tensor: Callable[[str], Tensor]
 
     def reading(self, others: Mapping[str, Tensor]) -> NodeView:
-        """The same node with other tensors in the place of some, by name."""
+        """The same node with some tensors replaced; `others` are the new ones by old name."""
         return replace(
             self, tensor=lambda name: others[name] if name in others else self.tensor(name)
         )
@@ -45,20 +45,19 @@ class NodeView:
 
     @property
     def full_op(self) -> str:
-        """Operator after its domain, as `com.microsoft::Inverse`, where that is not the default."""
+        """Operator with its domain, as `com.microsoft::Inverse`; no domain if it is the default."""
         return f"{self.domain}::{self.op}" if self.domain else self.op
 
     @property
     def name(self) -> str:
-        """What to call the node in a message: without a name of its own, by what it makes."""
+        """The name of the node for messages; if it has none, that of an output."""
         return str(self.node.name or self.node.output[0])
 
     @functools.cached_property
     def inputs(self) -> list[Tensor]:
-        """Inputs in order; then what subgraphs read from outside.
+        """Inputs in order; then the tensors that subgraphs read from outside.
 
-        The type is that of inputs that the operator requires. One that the node leaves out is None:
-        read it by `input`.
+        An omitted optional input is None, although the type does not say so: use `input` for it.
         """
         outside = [name for body in subgraphs(self.node) for name in captured(body)]
         names = [*self.node.input, *dict.fromkeys(outside)]
@@ -80,20 +79,20 @@ class NodeView:
         return self.outputs[0]
 
     def input(self, index: int) -> Tensor | None:
-        """An input, None where the node leaves it out or ends before it."""
+        """Input number `index`; None if it is omitted."""
         return self.inputs[index] if index < len(self.inputs) else None
 
     @functools.cached_property
     def attrs(self) -> dict[str, Any]:
-        """The attributes that the node gives, as Python values; strings as str."""
+        """The attributes that the node has, as Python values; strings as str."""
         return {name: _decoded(value) for name, value in attributes(self.node).items()}
 
     def attrs_without(self, *starts: str) -> dict[str, Any]:
-        """Those whose names start with none of these."""
+        """The attributes whose names start with none of `starts`."""
         return {name: value for name, value in self.attrs.items() if not name.startswith(starts)}
 
     def attr(self, name: str, default: Any = None) -> Any:
-        """An attribute's value."""
+        """The value of an attribute; `default` where the node does not have it."""
         return self.attrs.get(name, default)
 
 

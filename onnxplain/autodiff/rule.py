@@ -1,4 +1,4 @@
-"""What rules are written with, for one import."""
+"""The names that modules of rules need, in one place."""
 
 from onnxplain.autodiff.gradient_builder import F32, GradientBuilder
 from onnxplain.autodiff.node_view import Gradients, NodeView, Tensor

@@ -1,4 +1,4 @@
-"""Putting a gradient back where its elements were taken from: zeros around, and scattering."""
+"""Moves the elements of a gradient to where they were taken from: zero padding and scattering."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Size = Value | int
 
 
 def pad(g: GradientBuilder, x: Tensor, rank: int, pads: Mapping[int, tuple[Size, Size]]) -> Tensor:
-    """Zeros before and after, by axis; a negative number of them takes elements away.
+    """Pad with zeros; `pads` are numbers before and after, by axis. Negative numbers crop.
 
-    Every axis is given its number: ONNX Runtime 1.31 moves a Transpose through a Pad that names
-    its axes as if it named all of them.
+    The Pad node states all axes: where a Pad states only some axes, ONNX Runtime 1.31 moves a
+    Transpose through it as if it stated all.
     """
     before, after = zip(*(pads.get(axis, (0, 0)) for axis in range(rank)), strict=True)
     amounts = g.vector(*before, *after)
@@ -24,15 +24,15 @@ def pad(g: GradientBuilder, x: Tensor, rank: int, pads: Mapping[int, tuple[Size,
 
 
 def positions(g: GradientBuilder, x: Tensor) -> Tensor:
-    """The number of each element of a forward tensor in row-major order, in its shape."""
+    """The row-major index of each element of a forward tensor, int64, in its shape."""
     return g.Reshape(g.arange(g.Size(x)), g.shape(x))
 
 
 def scatter_positions(g: GradientBuilder, dy: Tensor, taken: Tensor, x: Tensor) -> Tensor:
-    """Each element of `dy` added where it was taken from: at these positions in `x`.
+    """Zeros in the shape of `x`, with each element of `dy` added at its position in `taken`.
 
-    Not with ScatterND, which in ONNX Runtime 1.31 loses sums where indices are equal: several
-    threads add to one place at the same time.
+    This does not use ScatterND: in ONNX Runtime 1.31 its sums are wrong where indices are equal,
+    because several threads add to one element at the same time.
     """
     zeros = g.Expand(F32(0), g.Reshape(g.Size(x), [-1]))
     flat = (g.Reshape(value, [-1]) for value in (taken, dy))
@@ -40,5 +40,5 @@ def scatter_positions(g: GradientBuilder, dy: Tensor, taken: Tensor, x: Tensor) 
 
 
 def scatter_rows(g: GradientBuilder, dy: Tensor, rows: Tensor, x: Tensor, axis: int) -> Tensor:
-    """Each slice of `dy` added where it was taken from: at these indices along an axis of `x`."""
+    """Zeros in the shape of `x`, with each slice of `dy` added at its index in `rows` on `axis`."""
     return scatter_positions(g, dy, g.Gather(positions(g, x), rows, axis=axis), x)

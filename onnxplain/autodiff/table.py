@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from onnxplain.autodiff.gradient_builder import GradientBuilder
 
 Rule = Callable[..., Any]
-"""`rule(g, step, dy, ...)`: one dy per output of the node, None where nothing arrives.
+"""`rule(g, step, dy, ...)`: one dy per output of the node, None for an output without a gradient.
 
-It returns the gradient of each input, in order, None for those without one; trailing Nones may be
-left out, and a single gradient need not be a tuple. Gradients that nobody asked for are removed
-afterwards, so a rule may compute them all.
+It returns the gradient of each input, in order, None for those without one. Trailing Nones may be
+left out, and a single gradient need not be a tuple. Gradients that are not read are removed later,
+so a rule may compute all of them.
 """
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A rule, the first opset it holds for, and whether its inputs broadcast to its output."""
+    """A rule, the first opset it is for, and whether its inputs broadcast to its output."""
 
     rule: Rule
     since: int
@@ -34,18 +34,18 @@ class Entry:
 Overrides = Mapping[str, Sequence[Rule]]
 """Faster forms of rules, by operator of the default domain.
 
-The first that applies runs in place of the rule, and gives the same gradients; one that does not
-apply gives None.
+The first that applies replaces the rule, and computes the same gradients; one that does not apply
+returns None.
 """
 
 
 @dataclass(frozen=True)
 class RuleHooks:
-    """What else is particular to a table of rules.
+    """Functions that belong to a table of rules.
 
-    `lower(model)` changes a model further that is in the form all rules rely on. `check(g,
-    steps)`, before the walk over `steps`, raises GradientError where the rules do not apply.
-    `start(g, score, seed)` is what the walk starts with at the tensor of scores.
+    `lower(model)` returns a changed copy of a model that is already lowered. `check(g, steps)` is
+    called before the walk over `steps`, and raises GradientError where the rules do not apply.
+    `start(g, score, seed)` returns the gradient that the walk starts with at the score tensor.
     """
 
     lower: Callable[[Model], Model] = lambda model: model
@@ -70,11 +70,11 @@ class Rules:
         self.hooks = hooks
 
     def add(self, domain: str, op: str, entry: Entry) -> None:
-        """Enter a rule."""
+        """Add a rule."""
         self._table[domain, op] = entry
 
     def find(self, step: NodeView) -> Entry | None:
-        """The definition of a node's rule, None if there is none."""
+        """The entry with the definition of a node's rule; None if there is no rule."""
         entry = self._table.get((step.domain, step.op))
         return entry if entry is not None and entry.since <= step.opset else None
 
@@ -82,7 +82,7 @@ class Rules:
         """Append the nodes that compute the gradients of a node's inputs, by its fastest rule.
 
         Raises:
-            GradientError: the operator has no rule, or its rule does not know this form of it.
+            GradientError: the operator has no rule, or its rule does not support this form of it.
         """
         entry = self.find(step)
         if entry is None:
@@ -99,7 +99,7 @@ class Rules:
         ]
 
     def overridden(self, overrides: Overrides) -> Rules:
-        """The same rules, with these faster forms and no others."""
+        """The same rules, with these faster forms instead of the present ones."""
         return Rules(self._table, self.hooks, overrides)
 
     def replaced(self, rules: Mapping[str, Rule], hooks: RuleHooks = PLAIN) -> Rules:
@@ -121,15 +121,15 @@ def _no_rule(step: NodeView) -> str:
 
 
 DEFINITIONS = Rules()
-"""The true derivatives, each by its definition. The modules of `rules` enter them."""
+"""The true derivatives, each by its definition. The modules of `rules` add them."""
 
 
 def vjp(
     *ops: str, domain: str = "", since: int = 1, broadcasts: bool = False
 ) -> Callable[[Rule], Rule]:
-    """Enter the decorated function as the rule of `ops`.
+    """Add the decorated function as the rule of `ops`, from opset `since`.
 
-    With `broadcasts`, the walk sums each gradient over the axes along which its input was repeated.
+    With `broadcasts`, each gradient is summed over the axes along which its input was broadcast.
     """
 
     def enter(rule: Rule) -> Rule:
@@ -141,7 +141,7 @@ def vjp(
 
 
 def vjps(rules: Mapping[str, Rule], broadcasts: bool = False) -> None:
-    """Enter rules by operator, see `vjp`."""
+    """Add rules by operator, see `vjp`."""
     for op, rule in rules.items():
         vjp(op, broadcasts=broadcasts)(rule)
 
@@ -152,4 +152,4 @@ ZERO = frozenset(
     "HannWindow Hardmax IsInf IsNaN Less LessOrEqual MelWeightMatrix Multinomial NonMaxSuppression "
     "NonZero Not Or RandomNormalLike RandomUniformLike Round Shape Sign Size Unique Xor".split()
 )
-"""Operators whose gradient is zero, or not defined, wherever they are: steps and comparisons."""
+"""Operators whose gradient is zero everywhere, or not defined: step functions, comparisons."""

@@ -1,4 +1,4 @@
-"""The walk: from the score back to what is wanted, over only the nodes in between."""
+"""The backward pass: from the score to the wanted tensors, over only the nodes in between."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ def backpropagate(
 ) -> list[Tensor]:
     """Append the nodes that compute Σ seed · ∂score/∂w for every w of `wanted`.
 
-    `nodes` are those between `wanted` and the score, in order; for `carried` see `WalkContext`.
+    `nodes` are those between `wanted` and the score, in order; for `carried` see `WalkContext`. The
+    gradients are in the order of `wanted`.
 
     Raises:
         GradientError: an operator in between has no rule, or operators whose gradient is zero
-            everywhere cut the score off from what is wanted.
+            everywhere are on every path from the score to a wanted tensor.
     """
     walk = Walk(g, nodes, wanted, rules, carried)
     rules.hooks.check(walk.g, walk.steps)
@@ -42,7 +43,7 @@ def backpropagate(
 
 
 class Walk:
-    """One walk over `nodes`, those between what is wanted and what it starts from, in order."""
+    """One backward pass over `nodes`, those between `wanted` and where it starts, in order."""
 
     def __init__(
         self,
@@ -66,14 +67,14 @@ class Walk:
         self.g = g.during(WalkContext(rules, self._needed, carried, makers))
 
     def add(self, tensor: str, gradient: Tensor) -> None:
-        """Start from a tensor, or add to what has reached it so far."""
+        """Add a contribution to the gradient with respect to a tensor."""
         self._contributions[tensor].append(gradient)
 
     def run(self) -> list[Tensor | None]:
-        """The gradients with respect to what is wanted; None where nothing arrives.
+        """The gradients with respect to the wanted tensors; None where one has no gradient.
 
         Raises:
-            GradientError: an operator on the way has no rule.
+            GradientError: an operator in between has no rule.
         """
         for step in reversed(self.steps):
             dys = [self._arrived(y.name) for y in step.outputs]
@@ -88,11 +89,11 @@ class Walk:
         return [self._arrived(name) for name in self._wanted]
 
     def cuts(self, missing: Iterable[str]) -> list[tuple[str, NodeView]]:
-        """After a run that did not reach `missing`, the steps where gradients end, in order.
+        """After a run without gradients for `missing`, the steps where gradients end, in order.
 
-        With each comes a tensor that it reads, which could have a gradient. Gradients end where one
-        arrives at the outputs of a step but none at its inputs, or where integers are computed from
-        floats. Steps that read only sizes count only where there are no others.
+        Each has with it a tensor that it reads, which could have a gradient. A gradient ends at a
+        step with a gradient for an output but none for an input, or with integers computed from
+        floats. Steps that read only sizes are listed only if there are no others.
         """
         reached = set(missing)
         ends = []
@@ -109,7 +110,7 @@ class Walk:
         return bool(tensor.name) and tensor.name not in self._needed
 
     def _arrived(self, tensor: str) -> Tensor | None:
-        """The sum of all contributions, made once."""
+        """The sum of all contributions, added to the graph once; None without any."""
         parts = self._contributions[tensor]
         if parts:
             parts[:] = [self.g.total(*parts)]

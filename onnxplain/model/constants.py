@@ -1,4 +1,4 @@
-"""Values that a graph alone determines: weights, and what is computed from weights alone."""
+"""Values that do not depend on the inputs: weights, and tensors computed from weights alone."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from onnxplain.tensors import Array
 
 
 def constant_value(model: Model, tensor: str) -> Array | None:
-    """The value of a tensor that depends on no input; None if it does depend on one.
+    """The value of a tensor that depends on no input; None if it depends on one.
 
-    Transposed, cast, dequantized or otherwise derived weights are computed node by node.
+    A transposed, cast, dequantized or otherwise derived weight is computed node by node. None also
+    where that fails, see `evaluate`.
     """
     graph_index = model.index
     if tensor in graph_index.constants:
@@ -42,7 +43,10 @@ def constant_values(model: Model, tensors: Iterable[str]) -> list[Array] | None:
 
 
 def quantization(model: Model, tensor: str) -> Quantization | None:
-    """What the integers of a tensor stand for; None where no reader says so, as of a float."""
+    """Scale and zero point of an integer tensor.
+
+    None for a float tensor, or where no node that reads the tensor states one number for each.
+    """
     for node in model.index.readers_of(tensor):
         names = operand(node, tensor)
         if names is None:
@@ -54,7 +58,9 @@ def quantization(model: Model, tensor: str) -> Quantization | None:
 
 
 def reduced_axes(model: Model, node: NodeProto, rank: int) -> frozenset[int] | None:
-    """The axes that a reduction of a tensor of that rank runs over; None where they are computed.
+    """The axes, counted from 0, that `node` reduces in an input of `rank` axes.
+
+    None where the axes are computed from an input of the model.
 
     Axes were an attribute before they became an input (ReduceSum in opset 13, others in 18).
     """

@@ -14,13 +14,13 @@ from onnxplain.model.quantization import DequantizeLinear, MicrosoftDequantizeLi
 from onnxplain.tensors import Array
 
 LARGEST_VALUE = 4096
-"""Elements up to which the value of a tensor may matter to a graph: a shape, axes, a scale."""
+"""Tensors of at most this many elements may be shapes, axes or scales, so values are computed."""
 
 _ADDED = [DequantizeLinear, MicrosoftDequantizeLinear]
 
 
 def is_small(tensor: TensorProto) -> bool:
-    """Whether a weight is stored in the model itself and its value may matter to the graph."""
+    """Whether a weight is stored in the model itself and has at most `LARGEST_VALUE` elements."""
     return tensor.data_location != TensorProto.EXTERNAL and math.prod(tensor.dims) <= LARGEST_VALUE
 
 
@@ -32,8 +32,8 @@ def evaluate(
 ) -> list[Array] | None:
     """The values of `outputs`, computed by `nodes` from the tensors in `feeds`.
 
-    None where they cannot be told: a node draws random numbers, the evaluator lacks an operator,
-    such as a contrib one, or a result is not a tensor.
+    None where they cannot be computed: a node draws random numbers, the evaluator does not have an
+    operator (as for most of ONNX Runtime's own), or a result is not a tensor.
     """
     if any(node.op_type in RANDOM for node in nodes):
         return None
@@ -43,7 +43,7 @@ def evaluate(
     proto = ModelProto(ir_version=8, graph=graph, opset_import=opsets)
     try:
         results = ReferenceEvaluator(proto, new_ops=_ADDED).run(None, dict(feeds))
-    except Exception:  # the evaluator raises whatever numpy does
+    except Exception:  # numpy's errors of any type come through the evaluator
         return None
     if not all(isinstance(result, np.ndarray | np.generic) for result in results):
         return None

@@ -1,4 +1,4 @@
-"""Weights kept beside the model file, checked before anyone reads them."""
+"""External weights, in files next to the model: they are checked before they are read."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def weights(proto: ModelProto) -> Iterator[TensorProto]:
 
 
 def byte_count(tensor: TensorProto) -> int:
-    """Bytes of a weight as an array, wherever it is stored; 0 for strings.
+    """Bytes of a weight as an array, in the model or external; 0 for strings.
 
-    The message itself would have to be written to know its length.
+    Computed from shape and type, because the message must be serialized to know its own length.
     """
     if tensor.data_type in (TensorProto.STRING, TensorProto.UNDEFINED):
         return 0
@@ -49,12 +49,13 @@ def byte_count(tensor: TensorProto) -> int:
 def locate_external_data(proto: ModelProto, path: Path | None) -> Path | None:
     """Find the folder of the external weights of a model read from `path`; None if it has none.
 
-    Locations are changed in place to be what they are in that folder. It is the model's own, or,
-    where the model is a symbolic link as in caches of downloads, that of the file it points to.
+    The folder is that of `path`; where `path` is a symbolic link, as in a download cache, it may
+    also be that of the link's target. The locations in `proto` are changed in place to be relative
+    to the returned folder.
 
     Raises:
-        ModelError: a file is missing or too short, or lies outside the model's folder; the last is
-            refused because a model file must not be able to read other files of the machine.
+        ModelError: a file is missing or too short, or is outside the model's folder. Files outside
+            are refused because a model must not be able to read other files of the machine.
     """
     homes = set()
     for tensor in weights(proto):
@@ -71,7 +72,7 @@ def locate_external_data(proto: ModelProto, path: Path | None) -> Path | None:
             home, file = _locate(tensor.name, info, path)
         except ValueError as error:
             raise ModelError(
-                f"The place of the external weight {tensor.name!r} makes no sense ({error}): "
+                f"The location of the external weight {tensor.name!r} is invalid ({error}): "
                 "export the model again."
             ) from None
         for entry in tensor.external_data:
@@ -80,14 +81,14 @@ def locate_external_data(proto: ModelProto, path: Path | None) -> Path | None:
         homes.add(home)
     if len(homes) > 1:
         raise ModelError(
-            f"The external weights lie in {' and '.join(sorted(map(str, homes)))}: put them all "
-            "beside the model."
+            f"The external weights are in {' and '.join(sorted(map(str, homes)))}: put them all "
+            "in the folder of the model."
         )
     return homes.pop() if homes else None
 
 
 def _locate(name: str, info: ExternalDataInfo, path: Path) -> tuple[Path, Path]:
-    """The folder that a weight may lie in, and its file there."""
+    """The allowed folder that holds a weight's file, and the path of that file."""
     given, real = path.absolute().parent, path.resolve().parent
     file = next((f for f in (given / info.location, real / info.location) if f.is_file()), None)
     target = (file or given / info.location).resolve()
@@ -99,7 +100,7 @@ def _locate(name: str, info: ExternalDataInfo, path: Path) -> tuple[Path, Path]:
         )
     if file is None:
         raise ModelError(
-            f"The external weights {info.location!r} are missing: put that file beside the model, "
+            f"The external weights {info.location!r} are missing: put that file next to the model, "
             f"in {given}."
         )
     end, size = (info.offset or 0) + (info.length or 0), file.stat().st_size
@@ -112,9 +113,10 @@ def _locate(name: str, info: ExternalDataInfo, path: Path) -> tuple[Path, Path]:
 
 
 def spill_large_weights(proto: ModelProto) -> Path | None:
-    """Move the weights of a model above 2 GB, in place, to a temporary folder; else do nothing.
+    """Move the weights of a model above 2 GB to a temporary folder, which is returned.
 
-    The folder is removed when the process ends.
+    `proto` is changed in place. A smaller model stays as it is, and None is returned. The folder is
+    removed when the process ends.
     """
     large = [t for t in weights(proto) if byte_count(t) > 1024 and not uses_external_data(t)]
     if sum(map(byte_count, large)) < PROTOBUF_LIMIT:

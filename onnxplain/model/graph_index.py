@@ -1,4 +1,4 @@
-"""Who makes and who reads each tensor of a graph."""
+"""Which node makes each tensor of a graph, and which nodes read it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def all_graphs(graph: GraphProto) -> Iterator[GraphProto]:
 
 
 def reads(node: NodeProto) -> list[str]:
-    """Tensors that a node reads, the ones captured by its subgraphs included."""
+    """Tensors that a node reads, including those that its subgraphs read from outside."""
     names = [name for name in node.input if name]
     for graph in subgraphs(node):
         names.extend(captured(graph))
@@ -39,12 +39,12 @@ def reads(node: NodeProto) -> list[str]:
 
 
 def reads_sizes(node: NodeProto) -> bool:
-    """Whether a node reads sizes, not values: nothing of a picture flows through it."""
+    """Whether a node reads only the sizes of a tensor: its output does not depend on values."""
     return node.op_type in SIZE_READERS
 
 
 def all_names(graph: GraphProto) -> set[str]:
-    """Every name that a node or a tensor of a graph goes by, inside subgraphs too."""
+    """The names of all nodes and tensors of a graph and its subgraphs."""
     names = {""}
     for part in all_graphs(graph):
         names.update(value.name for value in (*part.input, *part.initializer))
@@ -55,7 +55,7 @@ def all_names(graph: GraphProto) -> set[str]:
 
 
 def captured(graph: GraphProto) -> list[str]:
-    """Tensors that a subgraph reads from outside, once for each time."""
+    """Tensors that a subgraph reads from outside; one that is read n times is listed n times."""
     own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
     own.update(name for node in graph.node for name in node.output)
     used = [name for node in graph.node for name in reads(node)]
@@ -101,7 +101,8 @@ class GraphIndex:
     ) -> set[int]:
         """Positions of the nodes that `tensors` are computed from.
 
-        Not beyond the tensors of `stop`, and not through nodes that are to be left out.
+        The search ends at the tensors of `stop`, and at nodes for which `without` is true; these
+        nodes are not included.
         """
         seen: set[int] = set()
         stack = [name for name in tensors if name not in stop]
@@ -118,7 +119,7 @@ class GraphIndex:
     ) -> set[int]:
         """Positions of the nodes whose result depends on any of `tensors`.
 
-        Not through nodes that are to be left out.
+        The search ends at nodes for which `without` is true; these nodes are not included.
         """
         seen: set[int] = set()
         stack = list(tensors)
@@ -135,20 +136,20 @@ class GraphIndex:
         return frozenset(self.dependent(self.inputs).difference(self.inputs))
 
     def dependent(self, tensors: Iterable[str]) -> set[str]:
-        """Some tensors, and all that are computed from any of them."""
+        """`tensors`, and all tensors that are computed from any of them."""
         sources = list(tensors)
         made = (self.nodes[i].output for i in self.descendants(sources))
         return {*sources, *(name for names in made for name in names if name)}
 
     def between(self, source: str, sink: str) -> list[int]:
-        """Positions, in order, of the nodes through which values flow from `source` to `sink`."""
+        """Positions, in order, of the nodes that compute `sink` from the values of `source`."""
         return sorted(
             self.descendants([source], without=reads_sizes)
             & self.ancestors([sink], without=reads_sizes)
         )
 
     def tensors_between(self, source: str, sink: str) -> list[str]:
-        """Tensors, in order, that hold what flows from `source` to `sink`, `sink` included."""
+        """Tensors, in order, that depend on `source` and that `sink` depends on, with `sink`."""
         way = self.between(source, sink)
         read = {name for index in way for name in reads(self.nodes[index])} | {sink}
         return [name for index in way for name in self.nodes[index].output if name in read]

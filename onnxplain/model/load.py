@@ -30,7 +30,7 @@ def load(source: ModelSource) -> Model:
     """Read and normalize a model; weights kept as external data stay on disk.
 
     Raises:
-        ModelError: not an ONNX file, a truncated one, one without a graph, or one whose external
+        ModelError: the file is not an ONNX model, is truncated, or holds no graph; or its external
             data is missing, too short, or outside the model's folder.
     """
     if isinstance(source, ModelProto):
@@ -75,7 +75,7 @@ def _finish(proto: ModelProto, path: Path | None, sha256: str) -> Model:
 
 
 def _hash_proto(proto: ModelProto) -> str:
-    """Hash of the graph and of each weight in turn: a model above 2 GB cannot be serialized."""
+    """SHA-256 of the graph and then of each weight: a model above 2 GB cannot be serialized."""
     digest = hashlib.sha256()
     graph = proto.graph
     for part in (*proto.opset_import, *proto.functions, *graph.input, *graph.output, *graph.node):

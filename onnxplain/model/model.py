@@ -20,16 +20,16 @@ from onnxplain.tensors import TensorSpec
 Found = TypeVar("Found")
 
 _KEPT = 8
-"""What is found out about a model for inputs of one shape may be large."""
+"""Results that `Model.once` keeps; few, because each may be large."""
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A model ready for surgery.
+    """A loaded and normalized model.
 
     `proto` has local functions inlined, constants as initializers, and no initializer among its
-    inputs. `folder` is where its external data lies, if it has any. `sha256` is that of the file,
-    before any of this. Weights of external data are never read here.
+    inputs. `folder` holds its external data, and is None where it has none. `sha256` is the hash of
+    the file before these changes. External weights are never read here.
     """
 
     proto: ModelProto
@@ -39,23 +39,23 @@ class Model:
     _found: Recent[Any] = field(init=False, repr=False, default_factory=lambda: Recent(_KEPT))
 
     def once(self, key: Hashable, find: Callable[[], Found]) -> Found:
-        """What `find` finds out about the model, looked for once as long as it is kept."""
+        """The result of `find()`, cached under `key`; `find` runs again after it was dropped."""
         found: Found = self._found.get(key, find)
         return found
 
     @functools.cached_property
     def index(self) -> GraphIndex:
-        """Who makes and reads each tensor."""
+        """Which node makes each tensor, and which nodes read it."""
         return GraphIndex(self.proto)
 
     @functools.cached_property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """What the model must be fed."""
+        """Name, element type and declared shape of each input."""
         return tuple(spec_of(value) for value in self.proto.graph.input)
 
     @functools.cached_property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """What the model answers."""
+        """Name, element type and declared shape of each output."""
         return tuple(spec_of(value) for value in self.proto.graph.output)
 
     @property
@@ -87,9 +87,9 @@ def spec_of_type(name: str, type_: TypeProto) -> TensorSpec:
 
 
 def dims_of(type_: TypeProto | None) -> tuple[int | str | None, ...] | None:
-    """The dimensions of a tensor type as `TensorSpec` has them, None if its rank is not known.
+    """The dimensions of a tensor type, as in `TensorSpec`; None if the rank is not known.
 
-    Some converters write -1 for an open dimension.
+    A negative number is an unknown dimension: some converters write -1.
     """
     if type_ is None or not type_.tensor_type.HasField("shape"):
         return None

@@ -1,4 +1,4 @@
-"""Small rewrites that give every file the same shape, and change no answer but by rounding."""
+"""Small rewrites that bring every model to one form. Outputs change by rounding only."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from onnxplain.model.operators import MICROSOFT, key_of
 
 
 def normalize(proto: ModelProto) -> ModelProto:
-    """Inline functions, lift constants, part fused sums, list only true inputs, sort nodes.
+    """Bring a model to one form; `proto` may be changed in place.
 
-    Metadata, names of tensors and the outputs are kept. The argument may be changed in place.
+    Functions are inlined, constants become initializers, fused sums and normalizations are split
+    into nodes, initializers are no longer listed as inputs, and nodes are sorted. Metadata, names
+    of tensors and the outputs are kept.
     """
     if proto.functions:
         proto = inline_local_functions(proto)
@@ -30,7 +32,7 @@ def normalize(proto: ModelProto) -> ModelProto:
     del graph.node[:]
     graph.node.extend(nodes)
     _drop_initializers_from_inputs(graph)
-    # Below IR 4 an initializer that is no input is invalid.
+    # Before IR version 4 every initializer must also be an input.
     proto.ir_version = max(proto.ir_version, 4)
     return proto
 
@@ -41,11 +43,11 @@ _NUMBERS = {
     "value_int": np.int64,
     "value_ints": np.int64,
 }
-"""Attributes that state a constant as numbers, and its type."""
+"""Attributes of Constant that hold plain numbers, and the element type of each."""
 
 
 def _constant_tensor(node: NodeProto) -> TensorProto | None:
-    """What a Constant holds, under the name of its output; None for other nodes."""
+    """The value of a Constant, named like its output; None for other nodes."""
     if key_of(node) != ("", "Constant"):
         return None
     for name, value in attributes(node).items():
@@ -58,15 +60,14 @@ def _constant_tensor(node: NodeProto) -> TensorProto | None:
 
 
 def _gives_its_sum(node: NodeProto) -> bool:
-    """Whether a node is a fused sum and normalization of which the sum is read too."""
+    """Whether a node is a fused sum and normalization that also outputs the sum."""
     return key_of(node) == (MICROSOFT, "SkipLayerNormalization") and any(node.output[3:])
 
 
 def _parted(node: NodeProto) -> list[NodeProto]:
-    """A fused sum and normalization as two or three nodes.
+    """A fused sum and normalization as two or three nodes, equal up to rounding.
 
-    The sum is what all of a transformer's way leads through; fused, no tensor is. Up to rounding
-    the answers stay the same.
+    In a transformer all values flow through the sum. While it is fused, no single tensor holds it.
     """
     x, skip, gamma, beta, bias = [*node.input, "", ""][:5]
     *normalized, total = node.output
@@ -86,7 +87,7 @@ def _parted(node: NodeProto) -> list[NodeProto]:
 
 
 def _drop_initializers_from_inputs(graph: GraphProto) -> None:
-    """IR 3 lists every initializer as an input; later versions do so to allow overriding."""
+    """IR version 3 lists every initializer as an input; later ones may, so that it can be set."""
     initializers = {tensor.name for tensor in graph.initializer}
     initializers.update(tensor.values.name for tensor in graph.sparse_initializer)
     true_inputs = [value for value in graph.input if value.name not in initializers]
@@ -95,7 +96,7 @@ def _drop_initializers_from_inputs(graph: GraphProto) -> None:
 
 
 def _sorted(nodes: list[NodeProto]) -> list[NodeProto]:
-    """Each node after those that it reads from, as ONNX asks; ONNX Runtime takes any order."""
+    """Nodes in topological order: ONNX requires it, but ONNX Runtime also loads other orders."""
     makers = {name: i for i, node in enumerate(nodes) for name in node.output if name}
     before = {
         i: {makers[name] for name in reads(node) if name in makers} for i, node in enumerate(nodes)
@@ -105,4 +106,4 @@ def _sorted(nodes: list[NodeProto]) -> list[NodeProto]:
     try:
         return [nodes[i] for i in TopologicalSorter(before).static_order()]
     except CycleError:
-        return nodes  # ONNX Runtime refuses it
+        return nodes  # ONNX Runtime reports the cycle

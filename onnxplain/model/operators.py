@@ -1,8 +1,8 @@
-"""Facts about operators: what each one does to the elements of the tensors that it reads.
+"""Groups of operators, by what each one does to the elements of the tensors that it reads.
 
-Names are those of ONNX and of ONNX Runtime's own domain, where an operator that has the name of a
-standard one does the same. Groups hold standard operators, and others that are no form of one: ask
-`standard_form` first where quantized and fused forms count as well.
+Names are those of ONNX and of ONNX Runtime's own domain. An operator of that domain that has the
+name of a standard one does the same. Quantized and fused forms of a standard operator are not in
+the groups: call `standard_form` first to include them.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ STANDARD_DOMAINS = frozenset(["", "ai.onnx"])
 """Both names of the default domain."""
 
 KNOWN_DOMAINS = STANDARD_DOMAINS | {MICROSOFT}
-"""Operators of other domains may do anything by the same name."""
+"""Domains whose operators are known. In others the same name may mean another function."""
 
 PROCESSOR_DOMAINS = frozenset(["com.microsoft.nchwc", "com.ms.internal.nhwc"])
-"""Operators on tensors and weights laid out for one kind of processor."""
+"""Domains of operators whose tensors and weights have a layout for one kind of processor."""
 
-# One element from one element, or from the elements at the same place.
+# Elementwise: one output element from the input elements at the same position.
 
 COPIES = _ops("Identity Cast CastLike Dropout")
-"""Each element as it is, in its place; Dropout in inference."""
+"""The output is the input, element for element (Dropout: in inference)."""
 
 ROUNDS = _ops("QuantizeLinear DequantizeLinear")
-"""Each element in its place, as an integer that stands for it, or back."""
+"""Each element stays in its place and is quantized or dequantized."""
 
 KEEPS_VALUES = COPIES | ROUNDS
-"""Each element stays in its place and means the same, but for rounding."""
+"""Each element stays in its place and represents the same number, up to rounding."""
 
 QUANTIZERS = _ops("QuantizeLinear DynamicQuantizeLinear")
-"""Their first output holds integers that stand for the reals of the input."""
+"""Their first output holds the quantized elements of the input."""
 
 UNARY = _ops(
     "Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Ceil Celu Clip Cos Cosh Elu Erf Exp Floor "
@@ -57,9 +57,9 @@ BROADCASTING = ARITHMETIC | _ops(
     "And BiasGelu BitShift BitwiseAnd BitwiseOr BitwiseXor Equal FastGelu Greater GreaterOrEqual "
     "Less LessOrEqual Max Mean Min Mod Or PRelu Pow Sum Where Xor"
 )
-"""A function of the elements at one place of all inputs, which are broadcast to one shape."""
+"""A function of the elements at the same position of all inputs, after broadcasting."""
 
-# Elements moved about.
+# Operators that move elements.
 
 KEEPS_ORDER = _ops("Reshape Flatten Squeeze Unsqueeze")
 """The same elements in the same order, with other dimensions."""
@@ -68,16 +68,16 @@ MOVES = KEEPS_ORDER | _ops(
     "Compress Concat DepthToSpace Expand Gather GatherElements GatherND ReverseSequence Slice "
     "SpaceToDepth Split Tile Transpose"
 )
-"""Elements of the input in other places; some may be repeated or left out, none is new."""
+"""Each output element is an input element; some may be repeated or left out."""
 
 CARRIES = KEEPS_VALUES | KEEPS_ORDER | {"Transpose"}
-"""Each element once and unchanged but for rounding, perhaps in another place."""
+"""Each element occurs once, unchanged up to rounding, but its position may change."""
 
 FILLS = _ops("Pad Trilu")
-"""As `MOVES`, with a given number in the other places."""
+"""Like `MOVES`, but some output elements are a given number instead."""
 
 SCATTERS = _ops("Scatter ScatterElements ScatterND")
-"""Some elements of the first input are replaced, at places that an input gives."""
+"""Some elements of the first input are replaced, at positions that another input gives."""
 
 # One element from many.
 
@@ -85,17 +85,17 @@ REDUCTIONS = _ops(
     "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd "
     "ReduceSum ReduceSumSquare"
 )
-"""One number for all elements along some axes."""
+"""One output element from all elements along some axes."""
 
 AVERAGE_POOLS = _ops("AveragePool GlobalAveragePool")
 
 MAX_POOLS = _ops("MaxPool GlobalMaxPool")
 
 POOLS = AVERAGE_POOLS | MAX_POOLS | _ops("LpPool GlobalLpPool")
-"""One number for each window, or for all places, of each channel."""
+"""One output element from each window, or from all positions, of each channel."""
 
 EXTREMA = MAX_POOLS | _ops("ReduceMax ReduceMin")
-"""One of the elements that are read."""
+"""Each output element is one of the input elements."""
 
 CONVOLUTIONS = _ops("Conv ConvTranspose")
 
@@ -105,7 +105,7 @@ WEIGHTED = CONVOLUTIONS | _ops("Gemm MatMul")
 LINEAR = AVERAGE_POOLS | _ops(
     "Add Sub Sum Mean Neg ReduceSum ReduceMean Resize CumSum BatchNormalization"
 )
-"""Linear in all inputs that hold data, up to a constant; no weights but a scale per channel."""
+"""Affine in all data inputs; without weights, except for a scale per channel."""
 
 SOFTMAXES = _ops("Softmax LogSoftmax")
 
@@ -113,30 +113,30 @@ LAYER_NORMALIZATIONS = _ops("LayerNormalization RMSNormalization SimplifiedLayer
 """Input 0 normalized over its last axes."""
 
 SKIP_NORMALIZATIONS = _ops("SkipLayerNormalization SkipSimplifiedLayerNormalization")
-"""The same of the sum of inputs 0 and 1."""
+"""The sum of inputs 0 and 1 normalized over its last axes."""
 
 NORMALIZES_LAST = LAYER_NORMALIZATIONS | SKIP_NORMALIZATIONS
 
 CHANNEL_NORMALIZATIONS = _ops("BatchNormalization GroupNormalization InstanceNormalization LRN")
-"""Input 0 normalized, with its channels on axis 1 and places after it."""
+"""Input 0 normalized; channels are on axis 1, spatial axes follow."""
 
 RECURRENT = _ops("GRU LSTM RNN")
 
 # Others.
 
 SIZE_READERS = _ops("Shape Size")
-"""They read sizes, not values: nothing of a picture flows through them."""
+"""They read only sizes: their output does not depend on the values of the input."""
 
 CONTROL_FLOW = _ops("If Loop Scan")
 
 RANDOM = _ops("Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike")
-"""Their results differ from run to run."""
+"""Their outputs are random."""
 
 
 class Form(NamedTuple):
     """A quantized or fused operator: the standard operator it computes, and its data inputs.
 
-    `data` picks them out of all inputs, in the order in which the standard operator reads them.
+    `data` is the slice of the node's inputs that are data, in the order of the standard operator.
     """
 
     of: str
@@ -164,7 +164,7 @@ FORMS = {
     "MatMulInteger": Form("MatMul", _TWO),
     "MatMulIntegerToFloat": Form("MatMul", _TWO),
     "DynamicQuantizeMatMul": Form("MatMul", _TWO),
-    # Fused with what comes before or after.
+    # Fused with a node before or after.
     "FusedConv": Form("Conv", _THREE),
     "FusedGemm": Form("Gemm", _THREE),
     "FusedMatMul": Form("MatMul", _TWO),
@@ -172,27 +172,27 @@ FORMS = {
 
 
 def standard_form(op: str) -> str:
-    """The standard operator that an operator is a form of; most often it is that itself."""
+    """The standard operator of which `op` is a quantized or fused form; else `op` itself."""
     return FORMS[op].of if op in FORMS else op
 
 
 def data_places(op: str, count: int) -> range:
-    """Which of a node's `count` inputs are data, and not scales, zero points or what is fused."""
+    """Indices of the data inputs among `count`, without scales, zero points and fused inputs."""
     return range(count)[FORMS[op].data] if op in FORMS else range(count)
 
 
 def reads_in_threes(op: str) -> bool:
-    """Whether an operator reads each data input in three: integers, scale, zero point."""
+    """Whether an operator reads each data input as three: integers, scale, zero point."""
     return op.startswith("QLinear") or op in ("DequantizeLinear", "QGemm")
 
 
 def computes_with_integers(op: str) -> bool:
-    """Whether an operator rounds to integers, or reads integers that stand for reals."""
+    """Whether an operator quantizes, or reads quantized tensors."""
     return reads_in_threes(op) or "Quantize" in op or op.endswith("Integer")
 
 
 def standard_domain(domain: str) -> str:
-    """The domain, by one name where it is the default one."""
+    """The domain; "" for both names of the default one."""
     return "" if domain in STANDARD_DOMAINS else domain
 
 

@@ -1,4 +1,4 @@
-"""What the integers of a quantized model stand for."""
+"""Scales and zero points of a quantized model."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from onnxplain.tensors import Array, FloatArray
 
 @dataclass(frozen=True)
 class Quantization:
-    """An integer q stands for `scale` · (q − `zero`)."""
+    """An integer q represents the real number `scale` · (q − `zero`)."""
 
     scale: float
     zero: float
 
     def real(self, integers: Array) -> FloatArray:
-        """What the integers stand for."""
+        """The real numbers that the integers represent."""
         return (integers.astype(np.float32) - np.float32(self.zero)) * np.float32(self.scale)
 
 
 def rounds(proto: ModelProto) -> bool:
-    """Whether numbers are rounded on the way, to float16, to bfloat16 or to integers."""
+    """Whether the model rounds inner tensors to float16, bfloat16 or integers."""
     small = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
     return any(t.data_type in small for t in proto.graph.initializer) or any(
         computes_with_integers(node.op_type) for node in proto.graph.node
@@ -36,7 +36,8 @@ def rounds(proto: ModelProto) -> bool:
 def operand(node: NodeProto, tensor: str) -> tuple[str, str] | None:
     """Names of the scale and the zero point ("" for none) with which a node reads a tensor.
 
-    Operators on quantized tensors read each of them in three: integers, scale, zero point.
+    None if it reads the tensor without them. Operators on quantized tensors read three inputs for
+    each: integers, scale, zero point.
     """
     if not reads_in_threes(node.op_type) or tensor not in node.input:
         return None
@@ -48,9 +49,10 @@ def operand(node: NodeProto, tensor: str) -> tuple[str, str] | None:
 def dequantized(
     integers: Array, scale: Array, zero: Array | None, axis: int = 1, block: int = 0
 ) -> FloatArray:
-    """What integers stand for; scale and zero point hold for all, by index of an axis, or by block.
+    """The real numbers that integers represent, in the shape of `integers`.
 
-    A block is a number of neighbors along the axis.
+    `scale` and `zero` are one number for all, one for each index of `axis`, or one for each `block`
+    neighbors along `axis`.
     """
     zero = np.zeros(1, np.float32) if zero is None else zero
 
@@ -68,7 +70,7 @@ def dequantized(
 
 
 class DequantizeLinear(OpRun):
-    """For onnx's evaluator, which has this operator from opset 19 on only."""
+    """For ONNX's reference evaluator, which has this operator only since opset 19."""
 
     op_domain = ""
 
@@ -87,4 +89,4 @@ class DequantizeLinear(OpRun):
 MicrosoftDequantizeLinear = type(
     "DequantizeLinear", (DequantizeLinear,), {"op_domain": "com.microsoft"}
 )
-"""The same, as ONNX Runtime's quantizer writes it for 4 and 16 bits."""
+"""The same in ONNX Runtime's domain, whose quantizer writes it for 4 and 16 bits."""

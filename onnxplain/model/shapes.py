@@ -28,13 +28,13 @@ from onnxplain.tensors import Array, TensorSpec
 
 Shape = tuple[int, ...]
 Dims = tuple[int | str | None, ...]
-"""Dimensions: an int where it is static, a str where it is only named, None where unknown."""
+"""Dimensions: an int where one is static, its name as str where it has one, else None."""
 
 _OPEN = np.iinfo(np.int64).min
-"""Stands for a dimension that is not known, in a shape of which only some are."""
+"""An unknown dimension, in a shape of which others are known."""
 
 _PICKS = frozenset(["Gather", "Slice"])
-"""Operators whose result can be known where only a part of a shape is."""
+"""Operators whose result may be known where only some dimensions of the shape they read are."""
 
 
 def _keys(domain: str, names: str) -> list[tuple[str, str]]:
@@ -60,21 +60,21 @@ _STAND_INS: dict[tuple[str, str], operators.Form] = {
     **{(operators.MICROSOFT, op): operators.Form(op, slice(3)) for op in operators.ROUNDS},
     **{key: operators.FORMS[key[1]] for key in _keys(operators.MICROSOFT, _SHAPE_OF_STANDARD_FORM)},
 }
-"""Operators that no schema gives a shape to: what has their shape, and the inputs it would have."""
+"""For operators without a shape function: an operator with the same output shape, its inputs."""
 
 _KNOWN_FROM = {"LayerNormalization": 17}
-"""Opsets from which ONNX itself has an operator; ONNX Runtime has it in older models too."""
+"""The first ONNX opset that has an operator; ONNX Runtime accepts it in older models too."""
 
 
 class ShapeEnv:
     """What is known of a graph's tensors: their types, dimensions, and values of small constants.
 
-    It starts from what is declared or added, and learns the outputs of nodes visited in order. A
-    tensor about which nothing can be said is absent.
+    It starts from the declared types and added constants. `visit` then infers the outputs of each
+    node, in topological order. A tensor of which nothing is known is absent.
     """
 
     def __init__(self, proto: ModelProto, types: Mapping[str, TypeProto]) -> None:
-        """Start with the constants of a model, and types of other tensors."""
+        """Start with the constants of a model, and the given types of other tensors."""
         self._opsets = {
             operators.standard_domain(entry.domain): entry.version for entry in proto.opset_import
         }
@@ -88,7 +88,7 @@ class ShapeEnv:
 
     @classmethod
     def of_inputs(cls, proto: ModelProto, shapes: Mapping[str, Shape]) -> ShapeEnv:
-        """What is known before any node: constants, and inputs, of these shapes or as declared."""
+        """The constants and inputs of a model; inputs have the given or else declared shapes."""
         types = {value.name: value.type for value in proto.graph.input}
         for name in shapes.keys() & types:
             element = types[name].tensor_type.elem_type
@@ -97,15 +97,14 @@ class ShapeEnv:
 
     @classmethod
     def of_model(cls, proto: ModelProto) -> ShapeEnv:
-        """All that is known of a model whose inputs are as they are declared.
+        """All that ONNX infers of a model whose inputs have their declared shapes.
 
-        This is where it is chosen how shapes are inferred. Where dimensions are open, ONNX's own
-        inference over the whole graph comes first: it alone follows open dimensions through the
-        arithmetic on shapes that a Reshape reads. Node by node the rank of 3538 of 3631 tensors of
-        a Swin-T is lost, and of 131 of 143 of a ViT. It evaluates nothing else, so nodes that are
-        visited afterwards are inferred again where more is known of an input. Where inputs have
-        numbers for all dimensions nothing is lost node by node, and a part of the graph that
-        contradicts itself leaves the rest as it is.
+        For inputs with open dimensions, ONNX's inference over the whole graph is needed: only that
+        follows open dimensions through the arithmetic on shapes before a Reshape. Node by node, the
+        rank of 3538 of 3631 tensors of a Swin-T is lost, and of 131 of 143 of a ViT. It computes no
+        other values, so `visit` infers a node again where more is known of its inputs. For inputs
+        of static shape use `of_inputs`: nothing is lost node by node, and a contradiction in one
+        part of the graph does not stop inference in the others.
 
         Raises:
             ModelError: the model contradicts itself, or does not import the domain of an operator.
@@ -115,13 +114,13 @@ class ShapeEnv:
         return cls(proto, {value.name: value.type for value in values})
 
     def add_constant(self, tensor: TensorProto) -> None:
-        """Learn a constant; the value of a large or external one is never looked at."""
+        """Add a constant; the value of a large or external one is never read."""
         self._types[tensor.name] = helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
         if is_small(tensor):
             self._values[tensor.name] = tensor
 
     def shape(self, name: str) -> Shape | None:
-        """The shape of a tensor if all of it is known."""
+        """The shape of a tensor; None unless all dimensions are static."""
         return _static(dims_of(self._types.get(name)))
 
     def specs(self) -> dict[str, TensorSpec]:
@@ -129,25 +128,25 @@ class ShapeEnv:
         return {name: spec_of_type(name, type_) for name, type_ in self._types.items()}
 
     def shapes(self) -> dict[str, Shape]:
-        """The shapes of all tensors of which all dimensions are known."""
+        """The shapes of all tensors whose dimensions are all static."""
         found = {name: self.shape(name) for name in self._types}
         return {name: shape for name, shape in found.items() if shape is not None}
 
     def constant(self, name: str) -> TensorProto | None:
-        """A small tensor that depends on shapes and constants alone."""
+        """A small tensor that depends only on shapes and constants; None for others."""
         return self._values.get(name)
 
     def value(self, name: str) -> Array | None:
-        """The value of a small tensor that depends on shapes and constants alone."""
+        """The value of a small tensor that depends only on shapes and constants, else None."""
         return numpy_helper.to_array(self._values[name]) if name in self._values else None
 
     def visit(self, node: NodeProto) -> None:
-        """Learn the outputs of a node from what is known of its inputs."""
+        """Infer the types, shapes and small values of a node's outputs from its inputs."""
         self.learn_types(node)
         self.learn_values(node)
 
     def learn_types(self, node: NodeProto) -> None:
-        """Learn the types of a node's outputs, where shapes are open and inputs say more."""
+        """Infer the types of a node's outputs, unless their shapes are static already."""
         if all(self.shape(name) is not None for name in node.output if name):
             return
         if all(map(self._is_typed, node.output)) and self._learned.isdisjoint(node.input):
@@ -159,7 +158,7 @@ class ShapeEnv:
                 self._learned.add(name)
 
     def learn_values(self, node: NodeProto) -> None:
-        """Learn the values of a node's outputs, where they follow from shapes and constants."""
+        """Compute the small outputs of a node that depend only on shapes and constants."""
         reads_part = not self._parts.keys().isdisjoint(node.input)
         of_shape = reads_part or node.op_type in operators.SIZE_READERS
         for name, value in self._evaluate(node).items():
@@ -170,16 +169,16 @@ class ShapeEnv:
                 self._learned.add(name)
 
     def shape_of_result(self, node: NodeProto) -> Shape | None:
-        """The shape that the first output of a node would have, without learning it."""
+        """The static shape of a node's first output, else None; nothing is stored."""
         return _static(dims_of(self._infer(node).get(node.output[0])))
 
     def _is_typed(self, name: str) -> bool:
-        """Whether the type of a tensor is known; an output that is left out needs none."""
+        """Whether the type of a tensor is known; true for "", an omitted output."""
         type_ = self._types.get(name)
         return not name or (type_ is not None and type_.WhichOneof("value") is not None)
 
     def _infer(self, node: NodeProto) -> dict[str, TypeProto]:
-        """Types of a node's outputs; none where the node and its inputs do not fit together."""
+        """Types of a node's outputs; empty where they cannot be inferred."""
         inputs = [name for name in node.input if name]
         if not all(map(self._is_typed, inputs)):
             return {}
@@ -189,7 +188,7 @@ class ShapeEnv:
         return self._apply(node, self._types if has_body else {n: self._types[n] for n in inputs})
 
     def _infer_by_stand_in(self, node: NodeProto) -> dict[str, TypeProto]:
-        """The type of a node's first output, its shape found by another op on float tensors."""
+        """The type of a node's first output; its shape is inferred for float inputs."""
         dims = {name: dims_of(self._types[name]) for name in node.input if name}
         if None in dims.values():
             return {}
@@ -202,7 +201,7 @@ class ShapeEnv:
         return found
 
     def _apply(self, node: NodeProto, types: dict[str, TypeProto]) -> dict[str, TypeProto]:
-        """Types of a node's outputs by its op's shape function."""
+        """Types of a node's outputs by the shape function of its operator; empty on errors."""
         domain = operators.standard_domain(node.domain)
         values = {name: self._values[name] for name in node.input if name in self._values}
         try:
@@ -218,7 +217,7 @@ class ShapeEnv:
             return {}
 
     def _evaluate(self, node: NodeProto) -> dict[str, Array]:
-        """Values of a node's outputs, as far as they can be told.
+        """Values of a node's outputs, as far as they can be computed.
 
         In a shape of which only some dimensions are known, the others are `_OPEN`.
         """
@@ -242,12 +241,12 @@ class ShapeEnv:
         }
 
     def _typed(self, name: str, value: Array) -> Array:
-        """A value with the element type that was inferred, which the evaluator may not keep."""
+        """A value cast to its inferred element type, because the evaluator may change the type."""
         known = name in self._types and self._types[name].tensor_type.elem_type
         return value.astype(helper.tensor_dtype_to_np_dtype(known)) if known else value
 
     def _measure(self, node: NodeProto) -> dict[str, Array]:
-        """The dimensions of a tensor, or their product if all are known."""
+        """The output of Shape, unknown dimensions `_OPEN`, or of Size if all are known."""
         dims = dims_of(self._types.get(node.input[0]))
         if dims is None:
             return {}
@@ -260,7 +259,7 @@ class ShapeEnv:
 
 
 def infer_shapes(proto: ModelProto, inputs: Mapping[str, Shape]) -> dict[str, Shape]:
-    """Shapes of all tensors for inputs of the given shapes, as far as they can be told.
+    """Shapes of all tensors for inputs of the given shapes, as far as they can be inferred.
 
     A tensor whose shape is not fully known is left out. Large weights are not read, so this costs
     the same for a model of any size.
@@ -272,7 +271,7 @@ def infer_shapes(proto: ModelProto, inputs: Mapping[str, Shape]) -> dict[str, Sh
 
 
 def model_shapes(model: Model, inputs: Mapping[str, Shape]) -> dict[str, Shape]:
-    """`infer_shapes` of a model, found once for inputs of these shapes."""
+    """`infer_shapes` of a model, cached for inputs of these shapes."""
     key = "shapes", frozenset(inputs.items())
     return model.once(key, lambda: infer_shapes(model.proto, inputs))
 
@@ -280,8 +279,8 @@ def model_shapes(model: Model, inputs: Mapping[str, Shape]) -> dict[str, Shape]:
 def infer_specs(proto: ModelProto) -> dict[str, TensorSpec]:
     """Element types and dimensions of all tensors, as far as they can be inferred.
 
-    Inputs are taken as they are declared. Equal names of dimensions stand for equal sizes; a
-    tensor of unknown type has the dtype `object`.
+    Inputs have their declared types. Dimensions with equal names have equal sizes. A tensor of
+    unknown type has the dtype `object`.
 
     Raises:
         ModelError: the model contradicts itself, or does not import the domain of an operator.
@@ -290,9 +289,9 @@ def infer_specs(proto: ModelProto) -> dict[str, TensorSpec]:
 
 
 def stand_in(node: NodeProto, opset: int) -> NodeProto:
-    """A node with a shape function, whose first output has the shape of that of `node`.
+    """A node that has a shape function and whose first output has the same shape as that of `node`.
 
-    Most often it is `node` itself.
+    It is `node` itself, except for the few operators without a shape function.
     """
     entry = _STAND_INS.get(operators.key_of(node))
     if entry is None or opset >= _KNOWN_FROM.get(node.op_type, math.inf):
@@ -305,7 +304,7 @@ def stand_in(node: NodeProto, opset: int) -> NodeProto:
 
 
 def _inferred(proto: ModelProto) -> GraphProto:
-    """What ONNX infers of a model as a whole, with stand-ins and without large weights."""
+    """The graph with the types that ONNX infers; large weights become inputs, see `stand_in`."""
     opset = opset_of(proto)
     graph = GraphProto(name=proto.graph.name or "graph", input=proto.graph.input)
     graph.node.extend(stand_in(node, opset) for node in proto.graph.node)
@@ -317,7 +316,7 @@ def _inferred(proto: ModelProto) -> GraphProto:
                 helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
             )
     for value in proto.graph.output:
-        # Declared output shapes may hold the very batch of 1 that is being changed: keep the rank.
+        # A declared output shape may contain the batch of 1 that is being changed: keep the rank.
         stripped = ValueInfoProto(name=value.name, type=value.type)
         for dim in stripped.type.tensor_type.shape.dim:
             dim.Clear()
@@ -328,15 +327,16 @@ def _inferred(proto: ModelProto) -> GraphProto:
         return onnx.shape_inference.infer_shapes(skeleton, data_prop=True).graph
     except onnx.shape_inference.InferenceError as error:
         raise ModelError(
-            f"The types of the model's tensors cannot be told: {' '.join(str(error).split())}; "
+            f"The types of the model's tensors cannot be inferred: {' '.join(str(error).split())}; "
             "export the model again, or repair what onnx.checker reports."
         ) from error
 
 
 def _counted(node: NodeProto, *bounds: Array) -> dict[str, Array]:
-    """A range, also of bounds that are vectors of one element, as in the body of AffineGrid.
+    """The value of a Range; empty where it is too long, or a bound has several elements.
 
-    ONNX Runtime takes those only where it does not know their shapes beforehand.
+    Bounds may be vectors of one element, as in the function body of AffineGrid. ONNX Runtime
+    accepts such bounds only where it does not know their shapes when it loads the model.
     """
     if any(bound.size != 1 for bound in bounds):
         return {}
@@ -348,7 +348,7 @@ def _counted(node: NodeProto, *bounds: Array) -> dict[str, Array]:
 
 
 def _clearest(known: TypeProto | None, found: TypeProto) -> TypeProto:
-    """What is known of a type from two sources."""
+    """A type with the dimensions that either of two sources knows."""
     if known is None or not known.tensor_type.HasField("shape"):
         return found
     dims, others = known.tensor_type.shape.dim, found.tensor_type.shape.dim
@@ -362,6 +362,6 @@ def _clearest(known: TypeProto | None, found: TypeProto) -> TypeProto:
 
 
 def _static(dims: Dims | None) -> Shape | None:
-    """Dimensions if all of them are numbers."""
+    """Dimensions if all of them are static, else None."""
     known = tuple(dim for dim in dims or () if isinstance(dim, int))
     return known if dims is not None and len(known) == len(dims) else None

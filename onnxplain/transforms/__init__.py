@@ -1,1 +1,1 @@
-"""Graph stages: each takes a model and returns a model."""
+"""Graph transforms: each takes a model and returns a changed copy."""

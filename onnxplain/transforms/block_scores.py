@@ -14,18 +14,18 @@ from onnxplain.transforms.builder import PREFIX
 from onnxplain.transforms.extract import computed_name, fed, renamed, with_contents
 
 BLOCK_SCORES = PREFIX + "block_scores"
-"""What `with_block_scores` adds: the scores of each block, one block after the other."""
+"""The tensor that `with_block_scores` adds: the scores of all blocks, joined along axis 0."""
 
 
 def with_block_scores(model: Model, blocks: Transformer, score: str, batch: int | str) -> Model:
     """The model with the score that each block would have if it were the last one.
 
-    What comes after the last block reads the mean of a block's tokens, in the place of each of
-    them, and rounds nothing: where it is quantized, its ranges were measured for the last block's
-    tokens, and would cut off those of others, and their gradients. The results are joined along the
-    first axis as `BLOCK_SCORES`. Each block but the first reads the state before it from an input
-    of that name and of `batch` samples, so that its score depends on no attention but its own;
-    `without_cuts` undoes that.
+    The part after the last block is copied for each block. A copy reads the mean of the block's
+    tokens, in place of every token. It does not quantize: quantization ranges were measured for
+    the last block and would clip the values and gradients of other blocks. The results are joined
+    along axis 0 as `BLOCK_SCORES`. Each block but the first reads the tokens before it from a new
+    input, which has the name of this tensor and `batch` samples. So the score of a block depends on
+    no attention of other blocks. `without_cuts` removes these inputs.
 
     Raises:
         LayerError: the tokens after a block are not known.
@@ -33,7 +33,7 @@ def with_block_scores(model: Model, blocks: Transformer, score: str, batch: int 
     states = [state for state in blocks.states if state is not None]
     if len(states) < len(blocks.states):
         raise LayerError(
-            "The tokens after each block of this transformer cannot be told from the graph, so "
+            "The tokens after each block of this transformer were not found in the graph, so "
             "no block has a score of its own: use attention_rollout or gradcam."
         )
     graph_index, last = model.index, states[-1].tensor
@@ -62,7 +62,7 @@ def with_block_scores(model: Model, blocks: Transformer, score: str, batch: int 
 
 
 def without_cuts(model: Model, blocks: Transformer) -> Model:
-    """The model with the states between blocks themselves in place of the inputs for them."""
+    """The result of `with_block_scores` with each block connected to the one before it again."""
     cut = [state.tensor for state in blocks.states[:-1] if state is not None]
     names = {computed_name(tensor): tensor for tensor in cut}
     inputs = [value for value in model.proto.graph.input if value.name not in cut]
@@ -71,7 +71,7 @@ def without_cuts(model: Model, blocks: Transformer) -> Model:
 
 
 def _pooled(prefix: str, source: str, result: str) -> list[NodeProto]:
-    """The mean over the tokens, in the place of each of them."""
+    """Nodes that replace every token by the mean over the tokens."""
     mean = prefix + "mean"
     return [
         helper.make_node("ReduceMean", [source, prefix + "axis"], [mean], mean, keepdims=1),
@@ -80,7 +80,7 @@ def _pooled(prefix: str, source: str, result: str) -> list[NodeProto]:
 
 
 def _unrounded(graph_index: GraphIndex, index: int) -> NodeProto:
-    """A node, without the rounding and the limits of a quantization that is undone at once."""
+    """The node, or an Identity if it belongs to a QuantizeLinear followed by DequantizeLinear."""
     node = graph_index.nodes[index]
     maker = graph_index.producer(node.input[0]) if node.op_type == "DequantizeLinear" else node
     if maker is None or maker.op_type != "QuantizeLinear":

@@ -11,22 +11,22 @@ import onnx_graphsurgeon as gs
 from numpy.typing import DTypeLike, NDArray
 
 PREFIX = "onnxplain/"
-"""Names of everything that is added to a graph start with this."""
+"""All names that are added to a graph start with this."""
 
 
 Value = gs.Tensor | NDArray[Any] | np.generic
-"""What an operator takes: a tensor of the graph, or what becomes a constant of it."""
+"""An operator input: a tensor of the graph, or an array or number that becomes a constant."""
 
 
 class Operator(Protocol):
-    """Adds one node and returns its only output; numbers and arrays become constants."""
+    """Adds one node and returns its only output; arrays and numbers become constants."""
 
     def __call__(self, *inputs: Any, **attributes: Any) -> gs.Tensor:
         """Add the node."""
 
 
 class Builder:
-    """Adds nodes to a graph, each with a readable name that collides with no other."""
+    """Adds nodes to a graph: `builder.Op(*inputs, **attributes)`. Names are readable and unique."""
 
     def __init__(self, graph: gs.Graph, prefix: str = PREFIX) -> None:
         self.graph = graph
@@ -44,7 +44,7 @@ class Builder:
         return add
 
     def many(self, op: str, count: int, *inputs: Any, **attributes: Any) -> list[gs.Tensor]:
-        """Add one node and return its `count` outputs; inputs that are None are left out."""
+        """Add one node and return its `count` outputs; None is an omitted optional input."""
         name = self._name(op.lower())
         names = [name, *(self._name(op.lower()) for _ in range(1, count))]
         outputs: list[gs.Tensor] = [gs.Variable(name) for name in names]
@@ -57,17 +57,17 @@ class Builder:
     def input(
         self, name: str, shape: Sequence[int | str], dtype: DTypeLike = np.float32
     ) -> gs.Tensor:
-        """A new input of the graph, named under the prefix that all additions share."""
+        """Add an input called `PREFIX` + `name` to the graph."""
         variable = gs.Variable(PREFIX + name, np.dtype(dtype), list(shape))
         self.graph.inputs.append(variable)
         return variable
 
     def argument(self, stem: str) -> gs.Tensor:
-        """A tensor that a body is given from outside, by a new name."""
+        """A tensor with a new name, to be an input of a subgraph."""
         return gs.Variable(self._name(stem))
 
     def body_prefix(self) -> str:
-        """A prefix for the names in the body of a node, so that they differ from those outside."""
+        """A prefix for names in a subgraph, so that they differ from those outside."""
         return self._name("body") + "/"
 
     def constant(self, value: Any) -> gs.Constant:
@@ -75,7 +75,7 @@ class Builder:
         array = np.asarray(value)
         if array.dtype == np.float64:
             array = array.astype(np.float32)
-        # np.ascontiguousarray would make a scalar one-dimensional.
+        # Not np.ascontiguousarray, which makes a scalar one-dimensional.
         return gs.Constant(self._name("constant"), np.array(array, order="C"))
 
     def _tensor(self, value: Any) -> gs.Tensor:

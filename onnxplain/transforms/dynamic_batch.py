@@ -1,9 +1,8 @@
-"""Let a model that was exported for one sample take any number of them.
+"""Make a model that was exported for one sample accept any number of samples.
 
-Each operator that assumes a batch of 1 has a rule that makes it take any. A rule sees a node before
-anything is known of its result. It edits the node and adds nodes before it, or leaves it alone
-where it does not understand. For one sample, the graph does after a rule exactly what it did
-before.
+Each operator that may assume a batch of 1 has a rule that makes it accept any batch. A rule is
+called before the node's outputs are inferred. It edits the node and adds nodes before it, or leaves
+the node as it is where it does not know how. For one sample the graph computes the same as before.
 """
 
 from __future__ import annotations
@@ -23,24 +22,24 @@ from onnxplain.tensors import Array
 from onnxplain.transforms.dynamic_batch_editor import Editor
 
 Rule = Callable[[Editor, NodeProto, Batch], None]
-"""Edits a node whose first input carries the batch."""
+"""Edits a node whose first input has a batch axis."""
 
 Alignment = Callable[[NodeProto, int, int, Shape], int | None]
-"""The axis at which a constant input meets the batch, if it must be repeated there.
+"""The axis along which a constant input must be repeated for each sample; None if none.
 
-Called with the node, the input's number, the batch's axis, and the constant's shape. Both axes are
-counted from the right, from -1.
+Called with the node, the index of the input, the batch axis, and the constant's shape. Both axes
+are negative, counted from the last.
 """
 
 
 def make_batch_dynamic(model: ModelProto, inputs: Sequence[str]) -> ModelProto:
-    """A copy of `model` that takes any number of samples, as far as it is understood how.
+    """A copy of `model` that accepts any number of samples, where the rules cover its operators.
 
-    `inputs` names the inputs whose first dimension is the batch, whether the model fixes it at 1
-    or only behaves as if it were. That dimension is renamed, stale shapes are dropped, and nodes
-    that assume a batch of 1 are rewritten. What is not understood is left as it is, so the result
-    may still fail, or mix samples up: compare a batch of different samples with single runs before
-    relying on it.
+    `inputs` names the inputs whose first dimension is the batch. The model may declare it as 1, or
+    declare any batch and still work for 1 only. The dimension gets a name, shapes that no longer
+    hold are removed, and nodes that assume a batch of 1 are rewritten. Other nodes stay as they
+    are, so the result may still fail or mix samples: compare a batch of different samples with
+    single runs before using it.
 
     Weights, references to external data, and the names of nodes, tensors, inputs and outputs stay
     as they are; nodes may be added and constant shapes replaced. Nothing is run.
@@ -58,7 +57,7 @@ def make_batch_dynamic(model: ModelProto, inputs: Sequence[str]) -> ModelProto:
 
 
 def _drop_shapes(body: GraphProto) -> None:
-    """Forget the shapes inside an If, Loop or Scan: it may read what carries the batch."""
+    """Remove the shapes inside an If, Loop or Scan: its tensors may have a batch axis."""
     del body.value_info[:]
     for value in itertools.chain(body.input, body.output):
         if value.type.HasField("tensor_type"):
@@ -66,7 +65,7 @@ def _drop_shapes(body: GraphProto) -> None:
 
 
 def _declare_shapes(graph: GraphProto, growth: Growth, inputs: Sequence[str]) -> None:
-    """Name the batch wherever it is declared, and drop the shapes that may no longer hold."""
+    """Name the batch in all declared shapes, and remove shapes that may no longer hold."""
     name = _batch_name(graph, inputs)
     for value in itertools.chain(graph.input, graph.value_info, graph.output):
         if value.type.HasField("tensor_type") and not growth.is_constant(value.name):
@@ -84,7 +83,7 @@ def _declare(value: ValueInfoProto, batch: Batch | None, name: str) -> None:
 
 
 def _batch_name(graph: GraphProto, inputs: Sequence[str]) -> str:
-    """The name that the model gives the batch, or one that it gives to nothing else."""
+    """The name of the batch dimension in the model, or a name that no other dimension has."""
     dims = {value.name: value.type.tensor_type.shape.dim for value in graph.input}
     given = (dims[name][0].dim_param for name in inputs if dims.get(name))
     taken = {dim.dim_param for own in dims.values() for dim in own[1:]}
@@ -93,7 +92,7 @@ def _batch_name(graph: GraphProto, inputs: Sequence[str]) -> str:
 
 
 def _rewrite(editor: Editor, node: NodeProto) -> None:
-    """Make a node take any batch if it assumes a batch of 1 and it is understood how."""
+    """Make a node accept any batch if it assumes a batch of 1 and there is a rule for it."""
     if node.domain not in KNOWN_DOMAINS or not node.input:
         return
     batch = editor.batch(node.input[0])
@@ -104,7 +103,7 @@ def _rewrite(editor: Editor, node: NodeProto) -> None:
 
 
 def _reshape(editor: Editor, node: NodeProto, batch: Batch) -> None:
-    """Let the target shape hold -1 where the batch belongs; 0 where -1 is taken."""
+    """Put -1 into the target shape for the batch, or 0 where -1 is used for another dimension."""
     target = node.input[1]
     wanted, dims = editor.one.value(target), editor.one.shape_of_result(node)
     if wanted is None or dims is None or 0 in dims:
@@ -113,7 +112,7 @@ def _reshape(editor: Editor, node: NodeProto, batch: Batch) -> None:
     axis = _axis_for_batch(batch, dims, written)
     if axis is None or axis == written:
         return
-    # A graph that allows no other size, whatever it declares, has no shape there.
+    # None where the graph works for one picture size only, even if it declares open dimensions.
     resized = editor.resized.shape_of_result(node) or dims
     others = [i for i in range(len(dims)) if i != axis]
     if all(dims[i] == resized[i] for i in others):
@@ -127,11 +126,11 @@ def _reshape(editor: Editor, node: NodeProto, batch: Batch) -> None:
 
 
 def _axis_for_batch(batch: Batch, dims: Shape, written: int | None) -> int | None:
-    """The axis that takes the batch when its tensor is given other dimensions.
+    """The axis of the batch after a Reshape to `dims`; None if there is none.
 
-    Elements keep their order, so the batch has as many elements outside it as before. Where that
-    leaves a choice, these come first: a dimension of 1 kept for it, the axis that takes it as the
-    node is written, any but the last (features), the axis that it was on.
+    Elements keep their order, so the number of elements in the dimensions before the batch does not
+    change. Among several such axes the order of preference is: one of size 1, the axis `written`
+    that the node makes the batch as it is, any axis but the last (features), the axis before.
     """
     candidates: list[tuple[tuple[bool, ...], int]] = []
     leading = 1
@@ -146,21 +145,21 @@ def _axis_for_batch(batch: Batch, dims: Shape, written: int | None) -> int | Non
 
 
 def _flatten(editor: Editor, node: NodeProto, batch: Batch) -> None:
-    """Keep a leading batch of 1 out of what is flattened."""
+    """Do not flatten a leading batch of 1 with the other axes."""
     axis = attributes(node).get("axis", 1) % (len(batch.dims) + 1)
     if axis <= batch.axis and all(dim == 1 for dim in batch.dims[: batch.axis + 1]):
         _set_attribute(node, "axis", batch.axis + 1)
 
 
 def _expand(editor: Editor, node: NodeProto, batch: Batch) -> None:
-    """Let the target shape hold 1 for the batch: expanding to 1 keeps what is there."""
+    """Put 1 into the target shape for the batch: Expand to 1 keeps the input's dimension."""
     place = _stated(editor, node.input[1], batch)
     if place is not None and batch.size != 1:
         editor.replace_element(node, 1, place, editor.constant([1]))
 
 
 def _resize(editor: Editor, node: NodeProto, batch: Batch) -> None:
-    """Read the batch from the data where `sizes` states it."""
+    """Where `sizes` contains the batch, replace it by the size of the data."""
     data, sizes = node.input[0], node.input[3] if len(node.input) > 3 else ""
     place = _stated(editor, sizes, batch)
     if place == batch.axis:
@@ -168,7 +167,7 @@ def _resize(editor: Editor, node: NodeProto, batch: Batch) -> None:
 
 
 def _stated(editor: Editor, sizes: str, batch: Batch) -> int | None:
-    """Where a vector of sizes, the last one of the last axis, states the batch of one sample."""
+    """The index of a fixed batch in a vector of sizes, which ends with the last axis, or None."""
     one, many = editor.one.value(sizes), editor.many.value(sizes)
     if one is None or many is None:
         return None
@@ -177,7 +176,7 @@ def _stated(editor: Editor, sizes: str, batch: Batch) -> int | None:
 
 
 def _slice(editor: Editor, node: NodeProto, batch: Batch) -> None:
-    """Take the batch to its end where all of one sample was taken."""
+    """Where a slice takes the whole batch axis of one sample, take the whole axis of any batch."""
     bounds = _slice_bounds(editor, node)
     if bounds is None:
         return
@@ -195,7 +194,10 @@ def _slice(editor: Editor, node: NodeProto, batch: Batch) -> None:
 
 
 def _slice_bounds(editor: Editor, node: NodeProto) -> tuple[Array, Array, Array, Array] | None:
-    """Starts, ends, axes and steps of a Slice, attributes before opset 10, inputs since."""
+    """Starts, ends, axes and steps of a Slice; None unless they are constant.
+
+    They are attributes before opset 10 and inputs since.
+    """
     given = {name: np.asarray(value) for name, value in attributes(node).items()}
     names = ("starts", "ends", "axes", "steps")
     for name, tensor in zip(names, node.input[1:], strict=False):
@@ -209,7 +211,7 @@ def _slice_bounds(editor: Editor, node: NodeProto) -> tuple[Array, Array, Array,
 
 
 def _gather(editor: Editor, node: NodeProto, batch: Batch) -> None:
-    """Pick the same elements from every sample's part of the dimension that holds the batch."""
+    """Where the batch is merged with another axis, gather the same indices for each sample."""
     data, indices = node.input
     axis = attributes(node).get("axis", 0) % len(batch.dims)
     picked = editor.one.shape(indices)
@@ -236,7 +238,7 @@ def _drop_attribute(node: NodeProto, name: str) -> None:
 
 
 def _repeat_constants(editor: Editor, node: NodeProto, align: Alignment) -> None:
-    """Repeat constants that are combined with the batch once for every sample."""
+    """Repeat constant inputs for each sample, along the axis that `align` returns."""
     batch = next(filter(None, map(editor.batch, node.input)), None)
     if batch is None or batch.outer != 1:
         return
@@ -259,7 +261,7 @@ def _stack_of_matrices(node: NodeProto, index: int, axis: int, dims: Shape) -> i
 
 
 def _across(node: NodeProto, index: int, axis: int, dims: Shape) -> int | None:
-    """Of an op that works along an axis of its own."""
+    """For an operator with an attribute `axis`: the batch axis, unless it is that axis."""
     own = attributes(node).get("axis", 0)
     return axis if axis % len(dims) != own % len(dims) else None
 
@@ -269,7 +271,7 @@ def _same_axis(node: NodeProto, index: int, axis: int, dims: Shape) -> int | Non
 
 
 def _recurrent_state(node: NodeProto, index: int, axis: int, dims: Shape) -> int | None:
-    """Of an RNN: the lengths (input 4) and the initial states (inputs 5 and 6)."""
+    """For RNN, GRU and LSTM: the batch axis of lengths (input 4) and initial states (5 and 6)."""
     return {4: -1, 5: axis, 6: axis}.get(index)
 
 

@@ -1,4 +1,4 @@
-"""Adding nodes to a graph while its nodes are visited in order."""
+"""Adds nodes to a graph while its nodes are visited in order."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from onnxplain.analysis.batch_axis import Growth
 from onnxplain.model.graph_index import all_names, reads
 from onnxplain.transforms.builder import PREFIX
 
-_LOWEST_IR_VERSION = 4  # before it, every initializer must be an input too
+_LOWEST_IR_VERSION = 4  # before this version every initializer must also be an input
 
 
 class Editor(Growth):
-    """What a rule may do: ask how tensors grow, add nodes before its own, and give it inputs.
+    """What a rule can use: shapes and batch axes of tensors, and methods to add and edit nodes.
 
-    Equal constants and equal nodes are added once. Tensors go by their names.
+    Nodes are added before the node of the rule. Equal constants and equal nodes are added once.
+    Methods take and return names of tensors.
     """
 
     def __init__(self, model: ModelProto, inputs: Sequence[str]) -> None:
@@ -33,12 +34,12 @@ class Editor(Growth):
         self._replaced: set[str] = set()
 
     def keep(self, node: NodeProto) -> None:
-        """Put a node of the graph, or a new one, after all that were put before."""
+        """Append a node, and infer its outputs."""
         self.visit(node)
         self._nodes.append(node)
 
     def constant(self, value: ArrayLike) -> str:
-        """A constant; numbers become int64, arrays keep their type."""
+        """Add a constant and return its name; numbers become int64, arrays keep their type."""
         array = value if isinstance(value, np.ndarray) else np.asarray(value, np.int64)
         key = (array.dtype, array.shape, array.tobytes())
         if key not in self._known:
@@ -49,7 +50,7 @@ class Editor(Growth):
         return self._known[key]
 
     def add(self, op_type: str, inputs: Sequence[str], **attributes: Any) -> str:
-        """The output of a new node."""
+        """Add a node and return the name of its output."""
         key = (op_type, *inputs, *attributes.items())
         if key not in self._known:
             name = self._new_name(op_type.lower())
@@ -59,33 +60,33 @@ class Editor(Growth):
         return self._known[key]
 
     def size(self, tensor: str, axis: int) -> str:
-        """A vector of one element: a dimension of `tensor`."""
+        """The dimension of `tensor` at `axis`, as int64 of shape (1,)."""
         return self.add("Gather", [self.add("Shape", [tensor]), self.constant([axis])], axis=0)
 
     def repeated(self, tensor: str, rank: int, axis: int) -> str:
-        """A tensor of that rank laid after itself along `axis`, once for every sample."""
+        """A tensor of that rank, repeated along `axis` once for each sample."""
         ones = self.constant([1] * rank)
         repeats = self.with_element(ones, axis, self.size(self._picture, 0))
         return self.add("Tile", [tensor, repeats])
 
     def with_element(self, vector: str, index: int, element: str) -> str:
-        """A copy of a vector that has another element, itself a vector, at `index`."""
+        """A copy of a vector with the element at `index` replaced by `element`, of shape (1,)."""
         (length,) = self.one.shape(vector) or (0,)
         around = [list(range(index)), list(range(index + 1, length))]
         before, after = ([self._pick(vector, places)] if places else [] for places in around)
         return self.add("Concat", [*before, element, *after], axis=0)
 
     def replace_input(self, node: NodeProto, index: int, name: str) -> None:
-        """Let a node read another tensor."""
+        """Replace an input of a node by the tensor `name`."""
         self._replaced.add(node.input[index])
         node.input[index] = name
 
     def replace_element(self, node: NodeProto, index: int, place: int, element: str) -> None:
-        """Let a node read a vector with another element at `place`."""
+        """Replace the element at `place` of a node's input, a vector."""
         self.replace_input(node, index, self.with_element(node.input[index], place, element))
 
     def finish(self) -> None:
-        """Put the added nodes in place, and drop the constants that nobody reads any longer."""
+        """Write all nodes to the graph, and remove constants that are no longer read."""
         graph = self._model.graph
         del graph.node[:]
         graph.node.extend(self._nodes)

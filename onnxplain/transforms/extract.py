@@ -1,4 +1,4 @@
-"""Cutting and joining graphs: exposing inner tensors, and the part of a model after a layer."""
+"""Extract and extend graphs: inner tensors as outputs, and the part of a model after a layer."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def extract(
 ) -> ModelProto:
     """The part of `model` that computes `outputs` from `inputs`.
 
-    `inputs` may be inner tensors: nothing is kept of what lies before them. Those that are not
-    read are left out. The nodes of `before` come first; its outputs are read by their names.
+    `inputs` may be inner tensors: the nodes before them are removed. Inputs that are not read are
+    left out. The nodes of `before` come first; nodes of the model read its tensors by name.
 
-    Weights are copied as they are, references to external data included, and so are metadata,
+    Weights are copied as they are, with references to external data, and so are metadata,
     documentation and quantization annotations. Declared types and shapes of inner tensors and
-    outputs are not: a stale one makes ONNX Runtime refuse the model.
+    outputs are not copied: ONNX Runtime does not load a model with a wrong one.
 
     Raises:
-        ModelError: `before` makes a tensor that the model has already.
+        ModelError: `before` has a tensor or node with a name that the model has already.
     """
     inputs, outputs = list(inputs), list(dict.fromkeys(outputs))
     before = GraphProto() if before is None else before
@@ -68,7 +68,7 @@ def extract(
 
 
 def appended(model: Model, added: GraphProto) -> Model:
-    """The model with more nodes after its own; `added` may bring inputs and weights."""
+    """The model with the nodes, inputs and initializers of `added` after its own."""
     proto = deepcopy(model.proto)
     proto.graph.node.extend(added.node)
     proto.graph.initializer.extend(added.initializer)
@@ -77,12 +77,15 @@ def appended(model: Model, added: GraphProto) -> Model:
 
 
 def computed_name(tensor: str) -> str:
-    """What a tensor that became an input is called where the model still computes it."""
+    """The name of a computed tensor after `fed` has replaced it by an input of its name."""
     return f"{PREFIX}computed/{tensor}"
 
 
 def fed(model: Model, *specs: TensorSpec) -> Model:
-    """The model with inner tensors as more inputs; what else it needs, it still computes."""
+    """The model in which the inner tensors `specs` are additional inputs.
+
+    Their nodes stay in the graph; the computed tensors have the name `computed_name`.
+    """
     proto = deepcopy(model.proto)
     own = {spec.name: computed_name(spec.name) for spec in specs}
     for node in proto.graph.node:
@@ -92,16 +95,16 @@ def fed(model: Model, *specs: TensorSpec) -> Model:
 
 
 def renamed(node: NodeProto, names: Mapping[str, str], prefix: str = "") -> NodeProto:
-    """A copy of a node that reads and makes tensors by other names, and has a name of its own."""
+    """A copy of a node with its tensors renamed by `names`, and `prefix` before its own name."""
     copy = deepcopy(node)
-    copy.name = node.name and prefix + node.name  # two nodes may not share a name
+    copy.name = node.name and prefix + node.name  # names of nodes must be unique
     for tensors in (copy.input, copy.output):
         tensors[:] = [names.get(name, name) for name in tensors]
     return copy
 
 
 def with_contents(model: Model, **contents: Any) -> Model:
-    """The model with other contents in some fields of its graph, such as `node`."""
+    """The model with some fields of its graph replaced, such as `node`."""
     graph = GraphProto(**fields(model.proto.graph, without=contents), **contents)
     return replace(model, proto=ModelProto(**fields(model.proto, without=["graph"]), graph=graph))
 
@@ -112,10 +115,10 @@ def with_outputs(model: Model, tensors: Iterable[str]) -> Model:
 
 
 def answering(model: Model, tensor: str) -> Model:
-    """The model if `tensor` is one of its outputs, else the part whose only output it is.
+    """The model itself if `tensor` is one of its outputs, else its part with that only output.
 
     Raises:
-        ModelError: there is no such tensor; the message lists close ones.
+        ModelError: there is no such tensor; the message lists similar names.
     """
     outputs = [spec.name for spec in model.outputs]
     if tensor in outputs:
@@ -132,7 +135,7 @@ def answering(model: Model, tensor: str) -> Model:
 
 
 def side_inputs(model: Model, layer: str, scores: Iterable[str]) -> list[str]:
-    """Tensors, other than `layer` and constants, that the part after the layer reads."""
+    """Tensors that the nodes from `layer` to `scores` read, without `layer` and constants."""
     graph_index = model.index
     after = graph_index.descendants([layer]) & graph_index.ancestors(scores)
     own = {layer, *(name for i in after for name in graph_index.nodes[i].output)}
@@ -170,5 +173,5 @@ def _names(values: Iterable[ValueInfoProto]) -> frozenset[str]:
 
 
 def fields(message: Message, without: Collection[str]) -> Mapping[str, Any]:
-    """The fields that are set, by name."""
+    """The fields of a protobuf message that are set, by name, except those in `without`."""
     return {f.name: value for f, value in message.ListFields() if f.name not in without}

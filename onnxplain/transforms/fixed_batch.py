@@ -1,4 +1,4 @@
-"""A model for batches of one size alone."""
+"""A model for a fixed batch size."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from onnxplain.model.model import Model
 
 
 def with_batch(model: Model, input_name: str, size: int) -> Model:
-    """The model for batches of `size` samples alone, which ONNX Runtime lays out better.
+    """The model with the batch size fixed to `size`: ONNX Runtime optimizes it better.
 
-    `input_name` is the input whose first axis is the batch; where that axis has a name, so has
-    every other axis of the same name.
+    `input_name` is the input whose first axis is the batch. If that axis has a name, all input axes
+    of the same name are fixed too.
     """
     proto = deepcopy(model.proto)
     shapes = {value.name: value.type.tensor_type.shape for value in proto.graph.input}

@@ -1,4 +1,4 @@
-"""A graph stage: several tensors as one, so that all that is done with one is done with several."""
+"""A graph transform: join several tensors into one, for a target that reads several."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ JOINED = PREFIX + "joined"
 
 
 def with_joined(model: Model, tensors: Sequence[str]) -> Model:
-    """The model with the elements of `tensors` in one row for each sample, (N, elements), float32.
+    """The model with a tensor `JOINED`: the elements of `tensors`, (N, elements), float32.
 
-    Integers that stand for reals count as these. The outputs stay as they are.
+    Quantized tensors are dequantized. The outputs stay as they are.
 
     Raises:
         TargetError: the model has no such tensor.

@@ -1,11 +1,10 @@
-"""Perturbed inputs made inside the graph, so that only a few numbers per sample reach the device.
+"""Perturbed inputs computed in the graph: only a few numbers per mask are copied to the device.
 
-A masked model reads one sample `x`, one `baseline` of the same shape, and whatever describes a
-batch of masks; it computes `mask * x + (1 - mask) * baseline` and runs the rest of the model on
-the result. The sum is written this way, and not as `baseline + mask * (x - baseline)`, because it
-is exact where the mask is 0 or 1.
+A masked model reads one sample `x`, one `baseline` of the same shape, and the parameters of a batch
+of masks. It computes `mask * x + (1 - mask) * baseline` and runs the rest of the model on the
+result. Unlike `baseline + mask * (x - baseline)`, this is exact where the mask is 0 or 1.
 
-Every mask is written with operators that exist since opset 7.
+Every mask uses only operators that exist since opset 7.
 """
 
 from __future__ import annotations
@@ -31,15 +30,15 @@ MASK = PREFIX + "mask"
 
 
 class Mask(Protocol):
-    """How a batch of masks for a tensor of a known shape follows from the arrays it is fed."""
+    """Computes a batch of B masks for a tensor of a known shape from a few inputs."""
 
     def build(self, g: Builder, shape: Shape) -> gs.Tensor:
-        """Declare the inputs and return a float mask that broadcasts to (B, *shape[1:])."""
+        """Add the inputs and return a float32 mask that broadcasts to (B, *shape[1:])."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """The same number everywhere. Fed `share`, (B, 1, ...)."""
+    """The same number everywhere. Input: `share`, (B, 1, ...)."""
 
     def build(self, g: Builder, shape: Shape) -> gs.Tensor:
         """See `Mask`."""
@@ -48,7 +47,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Keep:
-    """1 inside a box, 0 outside. Fed `start_<axis>` and `stop_<axis>`, (B, 1, ...), per axis."""
+    """1 inside a box, 0 outside. Inputs: `start_<axis>`, `stop_<axis>`, (B, 1, ...), pixels."""
 
     axes: tuple[int, ...]
 
@@ -60,7 +59,7 @@ class Keep:
 
 @dataclass(frozen=True)
 class Erase(Keep):
-    """0 inside a box, 1 outside. Fed as `Keep`."""
+    """0 inside a box, 1 outside. Inputs as for `Keep`."""
 
     def build(self, g: Builder, shape: Shape) -> gs.Tensor:
         """See `Mask`."""
@@ -71,8 +70,7 @@ class Erase(Keep):
 class Upsampled:
     """A small map enlarged bilinearly over `axes` (rows, columns), then scaled to [0, 1].
 
-    Fed `grid`, (B, rows, columns), no map of which may be constant. Half-pixel centers, edges
-    clamped.
+    Input: `grid`, (B, rows, columns); no map may be constant. Half-pixel centers, edges clamped.
     """
 
     axes: tuple[int, int]
@@ -86,10 +84,10 @@ class Upsampled:
             for axis, size in zip(self.axes, self.grid, strict=True)
         )
         large = g.MatMul(down, g.MatMul(grid, across.T))
-        # GlobalMaxPool has looked the same since opset 1; ReduceMax and ReduceMin have not.
+        # GlobalMaxPool is the same in all opsets; ReduceMax and ReduceMin are not.
         high = _peak(g, large)
         low = g.Neg(_peak(g, g.Neg(large)))
-        # A grid finer than the input can become constant: then the mask is 0, not 0 / 0.
+        # A grid larger than the input can become constant: then the mask is 0, not 0 / 0.
         span = g.Add(g.Sub(high, low), np.finfo(np.float32).tiny)
         scaled = g.Div(g.Sub(large, low), span)
         return _spread(g, scaled, self.axes, shape)
@@ -97,9 +95,9 @@ class Upsampled:
 
 @dataclass(frozen=True)
 class Shifted:
-    """A small random grid enlarged linearly along `axes` to `size`, of which a part is cut out.
+    """A small random grid enlarged linearly along `axes` to `size`, then cropped to the input.
 
-    Fed `grid`, (B, *grid), and `shift_<axis>`, (B, 1, 1), the offset of the part in pixels.
+    Inputs: `grid`, (B, *grid), and `shift_<axis>`, (B, 1, 1), the offset of the crop in pixels.
     """
 
     axes: tuple[int, ...]
@@ -110,7 +108,7 @@ class Shifted:
         """See `Mask`."""
         large = g.input("grid", ("batch", *self.grid))
         for axis, cells, size in zip(self.axes, self.grid, self.size, strict=True):
-            # What is enlarged goes last, so that after all axes they are in their order again.
+            # Each enlarged axis becomes the last, so the order is restored after all axes.
             rows = g.Reshape(large, np.array([0, cells, -1]))
             enlarged = g.MatMul(self._interpolation(g, axis, shape[axis], cells, size), rows)
             large = g.Transpose(enlarged, perm=[0, 2, 1])
@@ -118,7 +116,7 @@ class Shifted:
 
     @staticmethod
     def _interpolation(g: Builder, axis: int, length: int, cells: int, size: int) -> gs.Tensor:
-        """Hat functions around the cells, (B, length, cells), at positions moved by the shift."""
+        """Weights of linear interpolation, (B, length, cells), at positions moved by the shift."""
         shift = g.input(f"shift_{axis}", ("batch", 1, 1))
         pixels = (np.arange(length, dtype=np.float32) + 0.5).reshape(1, -1, 1)
         place = g.Sub(g.Mul(g.Add(shift, pixels), np.float32(cells / size)), np.float32(0.5))
@@ -129,7 +127,7 @@ class Shifted:
 
 @dataclass(frozen=True)
 class Along:
-    """One number for each place along an axis. Fed `along`, (B, places)."""
+    """One number for each position along an axis. Input: `along`, (B, positions)."""
 
     axis: int
 
@@ -141,10 +139,10 @@ class Along:
 
 @dataclass(frozen=True)
 class Segmented:
-    """One number for each segment of the places along `axes`. Fed `segments`, (B, count).
+    """One number for each segment of the positions along `axes`. Input: `segments`, (B, count).
 
-    `labels` says in which segment each place is, as the bytes of int64 in row-major order, so that
-    masks over the same segments are equal.
+    `labels` holds the segment of each position, as the bytes of int64 in row-major order: so masks
+    over the same segments compare equal.
     """
 
     axes: tuple[int, ...]
@@ -159,7 +157,10 @@ class Segmented:
 
 
 def box_feeds(rank: int, boxes: Mapping[int, tuple[Array, Array]]) -> dict[str, FloatArray]:
-    """What `Keep` and `Erase` are fed: per axis, where each box starts and stops (exclusive)."""
+    """The inputs of `Keep` and `Erase` for a tensor of `rank` axes.
+
+    `boxes` holds by axis the start and the exclusive stop of each of B boxes in pixels, both (B,).
+    """
     feeds = {}
     for axis, ends in boxes.items():
         for end, places in zip(("start", "stop"), ends, strict=True):
@@ -170,10 +171,10 @@ def box_feeds(rank: int, boxes: Mapping[int, tuple[Array, Array]]) -> dict[str, 
 def masked(
     model: Model, spec: TensorSpec, shape: Shape, mask: Mask, outputs: Iterable[str]
 ) -> Model:
-    """The model with its input `spec` replaced by a masked sample, and other `outputs`.
+    """The model with its input `spec` replaced by a masked sample, and with the given `outputs`.
 
-    `MASK` names the mask itself among them. `shape` is that of one sample, (1, ...). The batch of
-    masks becomes the batch of the model, so the rest of the graph must take any batch, or be fed
+    The name `MASK` among `outputs` gives the mask. `shape` is the shape of one sample, (1, ...). A
+    batch of masks becomes the batch of the model: the model must accept any batch, or be run with
     one mask at a time.
     """
     graph = gs.Graph(opset=model.opset)
@@ -192,7 +193,7 @@ def masked(
 
 
 def _within(g: Builder, axis: int, shape: Shape) -> gs.Tensor:
-    """Whether the centers of the pixels lie between two ends along an axis."""
+    """Whether the center of each pixel is between start and stop along an axis."""
     ones = (1,) * (len(shape) - 1)
     start, stop = (g.input(f"{end}_{axis}", ("batch", *ones)) for end in ("start", "stop"))
     centers = np.arange(shape[axis], dtype=np.float32) + 0.5
@@ -207,6 +208,6 @@ def _peak(g: Builder, maps: gs.Tensor) -> gs.Tensor:
 
 
 def _spread(g: Builder, maps: gs.Tensor, axes: tuple[int, ...], shape: Shape) -> gs.Tensor:
-    """Give (B, ...) the rank of the tensor, with the places of a map at `axes`."""
+    """Reshape maps of (B, ...) to the rank of `shape`, with size 1 on all axes not in `axes`."""
     dims = [shape[i] if i in axes else 1 for i in range(len(shape))]
     return g.Reshape(maps, np.array([-1, *dims[1:]]))

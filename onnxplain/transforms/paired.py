@@ -1,4 +1,4 @@
-"""A second sample beside the first: what depends on the input is computed once more for it."""
+"""A second sample in the same graph: all nodes that depend on the input are copied for it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from onnxplain.transforms.extract import renamed
 
 
 def paired_name(twin: str, tensor: str) -> str:
-    """What a tensor is called for the second sample `twin`."""
+    """The name of a tensor for the second sample `twin`."""
     return f"{PREFIX}{twin}/{tensor}"
 
 
 def with_paired(model: Model, twin: str, source: str) -> Model:
-    """The model with its nodes after the input `source` a second time, for another sample.
+    """The model with a copy of all nodes that depend on the input `source`, for another sample.
 
-    `paired_name(twin, source)` becomes an input of the same type; weights, and what else does not
-    depend on the values of `source`, are shared. Bodies of If, Loop and Scan still read the first
-    sample.
+    `paired_name(twin, source)` becomes an input of the same type. Weights and other tensors that do
+    not depend on the values of `source` are shared. Subgraphs of If, Loop and Scan still read the
+    first sample.
     """
     proto = deepcopy(model.proto)
     varying, nodes = {source}, []

@@ -1,4 +1,4 @@
-"""Models with the weights of some layers shuffled, so that what they had learned is gone."""
+"""Models with the weights of some layers shuffled, which removes what they had learned."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onnxplain.model.model import Model
 from onnxplain.transforms.extract import with_contents
 
 _FEWEST = 16
-"""A weight with fewer elements is a scale, a padding or the like."""
+"""A weight with fewer elements is not shuffled: it is a scale, padding or similar."""
 
 _WEIGHT_TYPES = frozenset(
     map(TensorProto.DataType.Value, "FLOAT FLOAT16 BFLOAT16 DOUBLE INT8 UINT8".split())
@@ -23,14 +23,14 @@ _WEIGHT_TYPES = frozenset(
 
 @dataclass(frozen=True)
 class Weighted:
-    """A layer with weights of its own: the node that reads them first, and their names."""
+    """A layer with weights: the first node that reads them, and their names."""
 
     node: str
     weights: tuple[str, ...]
 
 
 def weighted_layers(model: Model, source: str, score: str) -> list[Weighted]:
-    """Layers with weights of two or more axes between `source` and `score`, the score's first."""
+    """Layers between `source` and `score` with weights of rank 2 or more, from last to first."""
     graph_index = model.index
     kinds = {t.name for t in model.proto.graph.initializer if _is_weight(t)}
     # A weight may be dequantized or transposed before it is used.
@@ -51,8 +51,8 @@ def weighted_layers(model: Model, source: str, score: str) -> list[Weighted]:
 def shuffled(model: Model, weights: Collection[str], seed: int) -> Model:
     """The model with the elements of each of these weights in a random order.
 
-    So every weight keeps its distribution, and activations about their size. Weights kept as
-    external data are read into the model.
+    So every weight keeps its distribution, and activations keep about their size. External weights
+    among them are loaded into the model.
     """
     own = model.proto.graph.initializer
     mixed = [_shuffled(t, model, seed) if t.name in weights else t for t in own]

@@ -181,7 +181,7 @@ def test_a_score_that_is_cut_off_is_told_with_the_tensor_to_explain_instead(cli,
     ("op", "opset", "sentence"),
     [
         ("Conv", 6, "The model has opset 6, and gradients need 7 or newer"),
-        ("Strange", 17, "The types of the model's tensors cannot be told: "),
+        ("Strange", 17, "The types of the model's tensors cannot be inferred: "),
     ],
     ids=["too old", "of a domain that is not imported"],
 )

@@ -165,7 +165,7 @@ def test_what_has_no_rule_is_refused_by_name() -> None:
 
 def test_a_choice_by_the_picture_is_refused() -> None:
     proto = model(CONV + "c = Greater(a, ZERO)  h = Where(c, a, ZERO)" + POOLED)
-    with pytest.raises(GradientError, match=r"Where .* chooses by the picture"):
+    with pytest.raises(GradientError, match=r"Where .* condition that depends on the picture"):
         Explainer(proto).attribute(X, "deeplift", 3, baseline="zeros")
 
 

@@ -143,7 +143,7 @@ NOT_FOLLOWED = {
         + "v = Transpose<perm=[0,2,1,3]>(j)"
         + ANSWER.format("w").replace("w, q", "w, v")
         + MEAN.format("t"),
-        "16 ask 4",
+        "16 queries and 4 keys",
     ),
     "windows": (
         PATCHES.replace("HEADS", "WINDOWS") + ANSWER.format("w") + MEAN.format("t"),
@@ -155,7 +155,7 @@ NOT_FOLLOWED = {
     ),
     "a class token that attends alone": (
         PATCHES + ANSWER.format("w") + ASKED + "d = Concat<axis=1>(c, t)" + MEAN.format("d"),
-        "1 ask 16",
+        "1 queries and 16 keys",
     ),
     "attention between channels": (
         PATCHES.replace("MatMul(q, k)", "MatMul(k, q)")

@@ -154,11 +154,11 @@ HOSTILE = {
     "a link out of the folder": ("location", "link.bin", "outside the model's folder"),
     "a folder": ("location", "sub", "missing"),
     "no location": ("location", "", "missing"),
-    "a NUL": ("location", "w.bin\0", "makes no sense"),
+    "a NUL": ("location", "w.bin\0", "is invalid"),
     "too long": ("length", "1601", "ends at byte 1,601 of 1,600"),
     "behind the end": ("offset", "1", "ends at byte 1,601 of 1,600"),
-    "negative": ("offset", "-1", "makes no sense"),
-    "no number": ("length", "many", "makes no sense"),
+    "negative": ("offset", "-1", "is invalid"),
+    "no number": ("length", "many", "is invalid"),
 }
 
 

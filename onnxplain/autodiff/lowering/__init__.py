@@ -1,6 +1,6 @@
-"""Making any loaded model ready for `differentiate`.
+"""Brings a loaded model into the form that `differentiate` needs.
 
-Each pass takes a model and returns one that gives the same answers, without running either.
+Each pass takes a model and returns one with the same outputs. No pass runs a model.
 """
 
 from __future__ import annotations
@@ -38,18 +38,20 @@ _PASSES = (
     inline_control_flow,
     undo_sequences,
 )
-"""In this order: each may rely on what those before it have done."""
+"""In this order: a pass may depend on the passes before it."""
 
 
 def lower(model: Model) -> Model:
     """The model in the form that rules of differentiation are written for.
 
-    That is standard ONNX of opset 18 or newer, in float32 but for inputs and outputs, with
-    integers that stand for reals only between quantizing and dequantizing, and with what follows
-    from static shapes computed. Tensors keep their names; weights are neither read nor changed.
+    That is standard ONNX of opset 18 or newer, in float32 except for inputs and outputs. Quantized
+    tensors are only between QuantizeLinear and DequantizeLinear, and tensors that follow from
+    static shapes are constants. Tensors keep their names. Large weights are neither read nor
+    changed.
 
     Raises:
-        GradientError: the model is older than opset 7, or was saved for one processor only.
+        GradientError: the model is older than opset 7, or ONNX Runtime optimized and saved it for
+            one kind of processor.
     """
     light, weights = detached(model)
     for pass_ in _PASSES:
@@ -61,7 +63,7 @@ def lower(model: Model) -> Model:
 
 
 def _drop_unused_domains(proto: ModelProto) -> None:
-    """ONNX Runtime imports a dozen into each model that it saves."""
+    """Remove imports of unused domains: ONNX Runtime adds a dozen to each model that it saves."""
     used = STANDARD_DOMAINS.union(node.domain for node in all_nodes(proto.graph))
     kept = [entry for entry in proto.opset_import if entry.domain in used]
     del proto.opset_import[:]

@@ -1,7 +1,7 @@
 """The attention operators of ONNX Runtime, in standard ONNX.
 
-Definitions: docs/ContribOperators.md of ONNX Runtime. An operator stays as it is where it remembers
-earlier calls, rotates keys, packs tensors, or takes lengths as a mask.
+Definitions: docs/ContribOperators.md of ONNX Runtime. An operator stays as it is if it has a cache
+of keys and values, rotary embeddings, packed inputs, or a mask of sequence lengths.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from onnxplain.model.operators import MICROSOFT
 
 F32 = np.float32
 _MASKED = -10000.0
-"""What is added to the score of a pair that must not attend, unless an attribute says otherwise."""
+"""Added to the score of a masked pair, unless an attribute gives another number."""
 
 _RULES = Rewrites()
 
@@ -58,7 +58,7 @@ def _multi_head_attention(g: Rewriter, s: NodeView) -> Tensor | None:
 
 
 def _is_understood(g: Rewriter, s: NodeView, mask: Tensor | None) -> bool:
-    """Whether a mask says for each key, or each pair, if it counts, and nothing else is asked."""
+    """Whether a mask is per key or per pair of query and key, and no other option is used."""
     plain = not s.attr("do_rotary", 0) and not any(s.node.output[1:])
     return plain and (mask is None or g.rank(mask) in (2, 3))
 
@@ -92,7 +92,7 @@ def _attended(
 
 
 def _scale(g: Rewriter, s: NodeView, q: Tensor) -> Tensor:
-    """One over the root of a head's features, unless an attribute gives it."""
+    """1 / √(features of a head), unless an attribute gives the scale."""
     given = s.attr("scale", 0.0)
     if given:
         return g.constant(F32(given))

@@ -1,4 +1,4 @@
-"""Merging batch normalization into the layer before it."""
+"""Merges batch normalization into the layer before it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ _Array = NDArray[Any]
 
 
 def merge_batch_norms(model: Model) -> Model:
-    """The model with each BatchNormalization made part of the Conv or Gemm that alone feeds it.
+    """The model with each BatchNormalization merged into the Conv or Gemm before it.
 
-    The layer then makes the tensor that the normalization made. Others stay as they are.
+    The output of the layer then has the name of the output of the normalization. A normalization
+    stays as it is where other nodes read its input too, or its statistics are not constant.
     """
     nodes, weights = dict(enumerate(model.index.nodes)), list(model.proto.graph.initializer)
     for place, norm in enumerate(model.index.nodes):
@@ -34,7 +35,7 @@ def merge_batch_norms(model: Model) -> Model:
 
 
 def _is_mergeable(model: Model, norm: NodeProto) -> bool:
-    """Whether a node is a normalization with fixed statistics, and can be part of that before."""
+    """Whether a node is a BatchNormalization with constant statistics after a Conv or Gemm."""
     if norm.op_type != "BatchNormalization" or attributes(norm).get("training_mode", 0):
         return False
     layer = model.index.producer(norm.input[0])
@@ -48,7 +49,7 @@ def _is_mergeable(model: Model, norm: NodeProto) -> bool:
 
 
 def _merged(model: Model, layer: NodeProto, norm: NodeProto) -> tuple[NodeProto, list[TensorProto]]:
-    """Both as one node, and its weights."""
+    """The layer and the normalization as one node, and the weights of that node."""
     scale, shift, mean, variance = _values(model, norm.input[1:])
     gain = scale / np.sqrt(variance + attributes(norm).get("epsilon", 1e-5))
     weights, *given = _values(model, filter(None, layer.input[1:]))
@@ -69,5 +70,5 @@ def _merged(model: Model, layer: NodeProto, norm: NodeProto) -> tuple[NodeProto,
 
 
 def _values(model: Model, names: Iterable[str]) -> list[_Array]:
-    """Constants in float64; all of them are known."""
+    """The values of constants in float64."""
     return [np.asarray(constant_value(model, name), np.float64) for name in names]

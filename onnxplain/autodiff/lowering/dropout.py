@@ -1,4 +1,4 @@
-"""Dropout of models that are still in training mode, with the mask that its gradient needs."""
+"""Adds the mask output to Dropout nodes in training mode: their gradient needs it."""
 
 from __future__ import annotations
 

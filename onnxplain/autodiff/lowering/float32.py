@@ -26,14 +26,15 @@ _OTHERS = frozenset({TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUB
 _TYPE_ATTRIBUTES = frozenset(
     "to dtype stash_type precision softmax_precision output_dtype output_datatype".split()
 )
-"""Attributes, of whichever operator, whose value is an element type."""
+"""Attributes whose value is an element type, of any operator."""
 
 
 def to_float32(model: Model) -> Model:
     """The model with all that is float16, bfloat16 or float64 inside it made float32.
 
-    Inputs and outputs keep their names and types: a Cast stands beside each, and inside, the
-    tensor goes by another name. So does a large weight, which is not read: a Cast has its name.
+    Inputs and outputs keep their names and types: each has a Cast, and the float32 tensor has
+    another name. Large weights are not read: each gets another name, and the output of a Cast has
+    its old name.
     """
     proto = ModelProto()
     proto.CopyFrom(model.proto)
@@ -53,7 +54,7 @@ def to_float32(model: Model) -> Model:
 
 
 def _widen(graph: GraphProto, values: Iterable[ValueInfoProto]) -> None:
-    """Make everything float32 in a graph, with the types of these of its tensors."""
+    """Change all nodes and weights of a graph, and the types of `values`, to float32."""
     for value in values:
         _widen_type(value.type)
     for attribute in (attribute for node in graph.node for attribute in node.attribute):
@@ -67,7 +68,7 @@ def _widen(graph: GraphProto, values: Iterable[ValueInfoProto]) -> None:
 
 
 def _widen_weights(weights: Iterable[TensorProto]) -> list[NodeProto]:
-    """Convert the small ones in place; return Casts for the large ones, which get other names."""
+    """Convert small weights in place; rename large weights, and return a Cast for each."""
     casts = []
     for tensor in weights:
         if tensor.data_type not in _OTHERS:

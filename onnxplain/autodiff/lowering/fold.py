@@ -1,6 +1,6 @@
-"""Folding: what follows from shapes and small constants, computed once.
+"""Constant folding: small tensors that follow from shapes and constants are computed once.
 
-Exports are full of arithmetic on shapes, most of which does not depend on the size of an input.
+Exported models contain much arithmetic on shapes. Most of it does not depend on the input size.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from onnxplain.model.shapes import ShapeEnv
 from onnxplain.transforms.extract import with_contents
 
 _STAYS = RANDOM | ROUNDS
-"""Quantized weights are a form that runtimes look for."""
+"""Not folded; ROUNDS, because runtimes detect quantized weights by these nodes."""
 
 
 def fold_constants(model: Model) -> Model:
     """The model with small tensors that no input's value can change turned into initializers.
 
-    A dimension that is static is a constant, whatever the others are. Large weights stay as they
-    are, and so does everything that is computed from them.
+    A static dimension is a constant, even if other dimensions of the same tensor are not static.
+    Large weights and tensors computed from them stay as they are.
     """
     changed = model
     while (folded := folded_once(changed)) is not None:
@@ -30,9 +30,9 @@ def fold_constants(model: Model) -> Model:
 
 
 def folded_once(model: Model) -> Model | None:
-    """None where nothing is left to fold.
+    """The model after one pass of folding; None where there is nothing to fold.
 
-    What is folded may tell the shapes of other tensors, so that more can be folded afterwards.
+    After a pass more shapes may be known, so that another pass can fold more.
     """
     graph = model.proto.graph
     env = ShapeEnv.of_model(model.proto)
@@ -48,7 +48,7 @@ def folded_once(model: Model) -> Model | None:
 
 
 def _is_constant(env: ShapeEnv, node: NodeProto) -> bool:
-    """Whether the outputs of a node are constant and small; learns them."""
+    """Whether the outputs of a node are constant and small; their values are added to `env`."""
     env.learn_types(node)
     foldable = any(node.input) and node.domain in STANDARD_DOMAINS and not any(subgraphs(node))
     if not foldable or node.op_type in _STAYS:
@@ -58,6 +58,6 @@ def _is_constant(env: ShapeEnv, node: NodeProto) -> bool:
 
 
 def _without_dead_nodes(model: Model) -> Model:
-    """Nothing but what leads to an output: nobody reads a shape out of which all was folded."""
+    """The model without nodes that no output depends on, such as a Shape after folding."""
     alive = model.index.ancestors(model.index.outputs)
     return with_contents(model, node=[model.index.nodes[i] for i in sorted(alive)])

@@ -1,4 +1,4 @@
-"""Operators that ONNX defines by others, written out where they have no rule of their own."""
+"""Replaces operators that ONNX defines by a function body, where they have no rule."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from onnxplain.model.model import Model
 from onnxplain.model.normalize import normalize
 from onnxplain.model.operators import STANDARD_DOMAINS
 
-# Its body is a Loop, and nobody differentiates with respect to where a range starts.
+# Its body is a Loop, and no gradient with respect to the start of a range is needed.
 _KEPT = frozenset({"Range"})
 
 
@@ -29,10 +29,10 @@ def expand_functions(model: Model) -> Model:
     """
     left: set[tuple[str, str]] = set()
     while (functions := _functions(model)) - left:
-        left = functions  # should one not be replaced, it is not tried again
+        left = functions  # do not try again those that could not be replaced
         proto = model.proto
         for op in sorted(functions):
-            # The inliner gives up where a body depends on types and is asked for in a subgraph.
+            # The inliner fails for an operator in a subgraph whose body depends on types.
             with contextlib.suppress(RuntimeError):
                 proto = inline_selected_functions(_typed(proto), [op], inline_schema_functions=True)
         if proto is model.proto:
@@ -44,10 +44,10 @@ def expand_functions(model: Model) -> Model:
 
 
 def _typed(proto: ModelProto) -> ModelProto:
-    """The model with types declared that the inliner asks for and does not infer.
+    """The model with declared types that the inliner needs and does not infer.
 
-    They are those of initializers, of what operators of other domains make: floats, probably, and
-    of inputs that are left out, which it asks for as well.
+    They are the types of initializers, of omitted inputs, and of the outputs of operators of other
+    domains, which are assumed to be floats.
     """
     typed = ModelProto()
     typed.CopyFrom(proto)
@@ -63,7 +63,7 @@ def _typed(proto: ModelProto) -> ModelProto:
 
 
 def _functions(model: Model) -> set[tuple[str, str]]:
-    """The operators of a model that are to be written out, by domain."""
+    """The operators of a model that are to be replaced by their bodies, with their domains."""
     opsets = {entry.domain: entry.version for entry in model.proto.opset_import}
     steps = (NodeView(node, model.opset, gs.Variable) for node in all_nodes(model.proto.graph))
     return {
@@ -80,6 +80,6 @@ def _has_body(domain: str, op: str, opset: int) -> bool:
         schema = onnx.defs.get_schema(op, opset, domain)
     except onnx.defs.SchemaError:
         return False
-    # The package's stubs lack both.
+    # By name, because the type stubs of onnx have neither.
     names = ("has_function", "has_context_dependent_function")
     return any(getattr(schema, name) for name in names)

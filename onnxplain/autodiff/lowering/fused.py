@@ -1,7 +1,7 @@
-"""Fusions that ONNX Runtime saves in a model, in standard ONNX.
+"""Fused operators that ONNX Runtime writes when it saves a model, in standard ONNX.
 
-Definitions: docs/ContribOperators.md of ONNX Runtime. Attention has a file of its own, and so have
-operators on quantized tensors.
+Definitions: docs/ContribOperators.md of ONNX Runtime. Attention and operators on quantized tensors
+are in other modules.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def decompose_fused(model: Model) -> Model:
     """The model with the fused float operators of ONNX Runtime replaced by what they fuse.
 
     Raises:
-        GradientError: the model was saved for one processor only.
+        GradientError: the model was optimized and saved for one kind of processor.
     """
     for node in all_nodes(model.proto.graph):
         if node.domain in PROCESSOR_DOMAINS:
@@ -45,7 +45,7 @@ ACTIVATIONS: dict[str, tuple[str, ...]] = {
     "HardSigmoid": ("alpha", "beta"),
     "Selu": ("alpha", "gamma"),
 }
-"""Activations of other operators, and the attributes that their parameters become, in order."""
+"""Activations that fused operators name, and the attributes for their parameters, in order."""
 
 
 def _activated(g: Rewriter, op: str, x: Tensor, parameters: list[float]) -> Tensor:
@@ -59,7 +59,7 @@ def _activated(g: Rewriter, op: str, x: Tensor, parameters: list[float]) -> Tens
 
 @_RULES.of("FusedConv", "NhwcConv", "NhwcFusedConv", domain=MICROSOFT)
 def _fused_conv(g: Rewriter, s: NodeView) -> Tensor:
-    """Nhwc has channels last, and NhwcConv has them last in its weights too."""
+    """NhwcFusedConv and NhwcConv have channels last, NhwcConv in its weights too."""
     x, w = s.inputs[:2]
     if s.op != "FusedConv":
         x = g.Transpose(x, perm=[0, 3, 1, 2])
@@ -100,9 +100,9 @@ def _fused_matmul(g: Rewriter, s: NodeView) -> Tensor | None:
 
 
 def _operand(g: Rewriter, s: NodeView, index: int, side: str) -> Tensor | None:
-    """A factor as MatMul wants it; None where that takes its rank, and it is not known.
+    """A factor of FusedMatMul as an input of MatMul; None where its rank is needed and unknown.
 
-    transBatch has the first axis moved behind the others but the last, which makes it a row.
+    The attribute `transBatch<side>` moves the first axis to the place before the last.
     """
     x = s.inputs[index]
     flip, rotate = s.attr(f"trans{side}", 0), s.attr(f"transBatch{side}", 0)
@@ -156,7 +156,7 @@ def _bias_add(g: Rewriter, s: NodeView) -> Tensor:
 
 @_RULES.of("BiasSoftmax", domain=MICROSOFT)
 def _bias_softmax(g: Rewriter, s: NodeView) -> Tensor | None:
-    """Only over the last axis, as in attention."""
+    """None unless the softmax is over the last axis, as in attention."""
     rank = g.rank(s.x)
     if rank is None or s.attr("axis", 1) not in (-1, rank - 1):
         return None
@@ -195,7 +195,7 @@ def _with_skip(g: Rewriter, s: NodeView, bias: int) -> Tensor:
 def _rms_normalized(
     g: Rewriter, x: Tensor, scale: Tensor, axes: list[int], epsilon: float
 ) -> list[Tensor]:
-    """X over its root mean square times a scale, and one over the root."""
+    """The outputs `scale` · x / rms and 1 / rms, with rms = √(mean x² + ε) over `axes`."""
     square = g.ReduceMean(g.Mul(x, x), np.array(axes))
     inverse = g.Reciprocal(g.Sqrt(g.Add(square, F32(epsilon))))
     return [g.Mul(g.Mul(x, inverse), scale), inverse]

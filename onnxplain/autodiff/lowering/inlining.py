@@ -1,4 +1,4 @@
-"""Control flow whose way is known beforehand, written out."""
+"""Inlines If and Loop where the condition or the number of iterations is constant."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from onnxplain.transforms.builder import PREFIX
 from onnxplain.transforms.extract import with_contents
 
 _LARGEST = 2000
-"""Nodes up to which a loop is unrolled."""
+"""A loop with more nodes than this in all iterations together is not unrolled."""
 
 
 def inline_control_flow(model: Model) -> Model:
     """The model with no If whose condition is constant, and no Loop whose number of rounds is.
 
-    A Loop stays where its body can end it, or where all rounds together have more than 2,000
-    nodes. Tensors outside keep their names. What becomes constant is folded, which may tell the
-    way of other nodes.
+    A Loop stays where its body can end it, or where all iterations together have more than 2,000
+    nodes. Tensors outside keep their names. Constants are folded after each step, so that more
+    conditions and numbers of iterations become known.
     """
     while (inlined := _inlined_once(model)) is not None:
         model = fold_constants(inlined)
@@ -36,7 +36,7 @@ def inline_control_flow(model: Model) -> Model:
 
 
 def _inlined_once(model: Model) -> Model | None:
-    """None where there is nothing to inline."""
+    """The model after one pass; None where there is nothing to inline."""
     site = _Site(model)
     written = [(node, site.write_out(node)) for node in model.proto.graph.node]
     if all(nodes is None for _, nodes in written):
@@ -48,14 +48,14 @@ def _inlined_once(model: Model) -> Model | None:
 
 
 class _Site:
-    """Where bodies are copied to. The weights that they bring gather in `initializers`."""
+    """The graph that bodies are copied to. `initializers` collects the weights of the bodies."""
 
     def __init__(self, model: Model) -> None:
         self.initializers: list[TensorProto] = []
         self._constants = model.index.constants
 
     def write_out(self, node: NodeProto) -> list[NodeProto] | None:
-        """What takes the place of a node; None where that is not known."""
+        """The nodes that replace an If or a Loop; None where it must stay."""
         if node.op_type == "If":
             return self._branch(node)
         return self._rounds(node) if node.op_type == "Loop" else None
@@ -92,19 +92,19 @@ class _Site:
         return nodes
 
     def _never_ends(self, body: GraphProto) -> bool:
-        """Whether a body always says that the loop goes on."""
+        """Whether the condition that a loop body returns is always true."""
         makers = {name: node for node in body.node for name in node.output}
         name = body.output[0].name
         while name in makers and makers[name].op_type == "Identity":
             name = makers[name].input[0]
         told = ({t.name: t for t in body.initializer} | self._constants).get(name)
-        if name in makers:  # a Constant, or it is computed
+        if name in makers:  # only a Constant has the attribute `value`
             told = attributes(makers[name]).get("value")
         lasts = told is not None and bool(numpy_helper.to_array(told).item())
         return lasts or name == body.input[1].name
 
     def _stacked(self, parts: Sequence[str], name: str) -> list[NodeProto]:
-        """What each round made, one after the other along a new first axis."""
+        """Nodes that stack a tensor of each iteration along a new first axis."""
         axis = self._add(f"{PREFIX}{name}/axis", [0])
         rows = [f"{part}/row" for part in parts]
         pairs = zip(parts, rows, strict=True)
@@ -114,9 +114,9 @@ class _Site:
     def _copy(
         self, body: GraphProto, arguments: Sequence[str], prefix: str
     ) -> tuple[list[NodeProto], list[str]]:
-        """The nodes of a body that is given `arguments`, and the names of its results.
+        """Copies of the nodes of a body with the inputs `arguments`, and the names of its outputs.
 
-        What it makes and brings is named anew, so that it can be copied any number of times.
+        Tensors and initializers of the body get new names, so it can be copied any number of times.
         """
         copy = GraphProto()
         copy.CopyFrom(body)
@@ -140,7 +140,7 @@ class _Site:
 
 
 def _prefix(node: NodeProto) -> str:
-    """For the names of what takes its place: nobody else has its first result."""
+    """A prefix for names in the copies of a body; unique, because the node's output name is."""
     return f"{PREFIX}{next(filter(None, node.output))}/"
 
 

@@ -1,7 +1,7 @@
-"""Raising the opset: the forms that operators had before opset 18, in today's form.
+"""Converts operators of opsets before 18 to opset 18.
 
-`onnx.version_converter` is not used: it gives wrong answers for a linear Upsample, leaves subgraphs
-and the metadata behind, and stops at operators of other domains.
+`onnx.version_converter` is not used: its result is wrong for a linear Upsample, it does not convert
+subgraphs, it loses metadata, and it fails on operators of other domains.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from onnxplain.model.operators import REDUCTIONS, STANDARD_DOMAINS
 from onnxplain.tensors import Array
 
 LOWEST = 18
-"""Opset that rules of differentiation are written for, and later ones."""
+"""The first opset that rules of differentiation are written for."""
 
 _OLDEST = 7
 _RULES = Rewrites()
-"""For operators whose form of an opset in 7 ... 17 is no longer valid, or has another meaning."""
+"""For operators whose form in one of opsets 7 to 17 is invalid or has another meaning in 18."""
 
 
 def raise_opset(model: Model) -> Model:
     """The model at opset 18 if it is at an older one, else as it is.
 
     Raises:
-        GradientError: the opset is older than 7, or an operator's old form has no newer one.
+        GradientError: the opset is older than 7, or an operator's old form has no new equivalent.
     """
     if model.opset >= LOWEST:
         return model
@@ -42,7 +42,7 @@ def raise_opset(model: Model) -> Model:
         )
     proto = ModelProto()
     proto.CopyFrom(rewritten(model, _RULES).proto)
-    # A model of nothing but operators of other domains, such as ai.onnx.ml, imports no opset.
+    # A model may import no default opset, if it has only operators of other domains.
     standard = [entry for entry in proto.opset_import if entry.domain in STANDARD_DOMAINS]
     for entry in standard or [proto.opset_import.add()]:
         entry.version = LOWEST
@@ -95,13 +95,13 @@ def _split(g: Rewriter, s: NodeView) -> list[Tensor]:
 
 @_RULES.of("Dropout", before=12)
 def _dropout(g: Rewriter, s: NodeView) -> Tensor:
-    """Before it became an input, the mode was that of the runtime: inference."""
+    """In opsets without the input `training_mode`, Dropout runs in inference mode."""
     return s.x
 
 
 @_RULES.of("BatchNormalization", before=14)
 def _batch_normalization(g: Rewriter, s: NodeView) -> Tensor:
-    """Drops `spatial`, which went in opset 9, and the outputs of training."""
+    """Removes the attribute `spatial`, which ended in opset 9, and the training outputs."""
     if not s.attr("spatial", 1):
         raise GradientError(
             f"BatchNormalization {s.name!r} with spatial=0 has no form in opset 9 or newer: "
@@ -112,7 +112,7 @@ def _batch_normalization(g: Rewriter, s: NodeView) -> Tensor:
 
 @_RULES.of("Softmax", "LogSoftmax", "Hardmax", before=13)
 def _softmax(g: Rewriter, s: NodeView) -> Tensor:
-    """All axes from `axis` on were normalized together."""
+    """Before opset 13 all axes from `axis` to the last were normalized together."""
     axis, rank = s.attr("axis", 1), g.rank(s.x)
     if axis in (-1, None if rank is None else rank - 1):
         return g.many(s.op, 1, s.x, axis=-1)[0]
@@ -122,13 +122,13 @@ def _softmax(g: Rewriter, s: NodeView) -> Tensor:
 
 @_RULES.of("Upsample")
 def _upsample(g: Rewriter, s: NodeView) -> Tensor:
-    """It is Resize with the corners of pixels as their places."""
+    """Upsample is Resize with asymmetric coordinates."""
     return _resized(g, s, s.input(1) or g.constant(np.asarray(s.attr("scales"), np.float32)))
 
 
 @_RULES.of("Resize")
 def _resize(g: Rewriter, s: NodeView) -> Tensor:
-    """Leaves out what is empty: before opset 13 scales had to be there beside sizes."""
+    """Omits empty inputs: before opset 13 `scales` was required, even together with `sizes`."""
     if s.opset < 11:
         return _resized(g, s, s.inputs[1])
     roi, scales, sizes = (s.input(i) for i in (1, 2, 3))
@@ -140,7 +140,7 @@ def _resize(g: Rewriter, s: NodeView) -> Tensor:
 
 
 def _resized(g: Rewriter, s: NodeView, scales: Tensor) -> Tensor:
-    """Of opset 10: a picture that shrinks takes the pixel behind, as ONNX Runtime does."""
+    """Resize of opset 10: like ONNX Runtime, nearest rounds up where the picture shrinks."""
     value = g.value(scales)
     shrinks = value is not None and bool((value < 1).any())
     return g.Resize(
@@ -160,20 +160,20 @@ def _scatter(g: Rewriter, s: NodeView) -> Tensor:
 
 @_RULES.of("RoiAlign", before=16)
 def _roi_align(g: Rewriter, s: NodeView) -> Tensor:
-    """Opset 16 brought another way to place the pixels, and made it the default."""
+    """Opset 16 added half-pixel coordinates and made them the default."""
     return g.RoiAlign(*s.inputs, **s.attrs, coordinate_transformation_mode="output_half_pixel")
 
 
 @_RULES.of("Scan", before=9)
 def _scan(g: Rewriter, s: NodeView) -> None:
     raise GradientError(
-        f"Scan {s.name!r} has the form of opset 8, which no later one has: export the model again "
-        "with a newer opset."
+        f"Scan {s.name!r} has the form of opset 8, which later opsets do not have: export the "
+        "model again with a newer opset."
     )
 
 
 @_RULES.of("ImageScaler")
 def _image_scaler(g: Rewriter, s: NodeView) -> Tensor:
-    """An operator of experiments before opset 10: a factor for the picture, a bias by channel."""
+    """An experimental operator before opset 10: scale times x, plus a bias for each channel."""
     bias = np.asarray(s.attr("bias"), np.float32).reshape(-1, 1, 1)
     return g.Add(g.Mul(s.x, np.float32(s.attr("scale", 1.0))), bias)

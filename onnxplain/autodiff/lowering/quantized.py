@@ -1,7 +1,7 @@
-"""Operators on quantized tensors, as dequantize, compute in float32, quantize.
+"""Operators on quantized tensors, replaced by: dequantize, compute in float32, quantize.
 
-That is the form in which a gradient passes straight through the rounding. Results can differ by one
-step of the quantization, where a value lies on the edge between two.
+In this form the rule of QuantizeLinear gives the straight-through gradient. A result can differ by
+one quantization step, where a value is at the boundary between two steps.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _MOVES = Rewrites()
 def dequantize(model: Model) -> Model:
     """The model with integers that stand for reals only between quantizing and dequantizing.
 
-    Every operator on them computes in float32 instead, those that only move integers about
-    included. MatMulInteger and ConvInteger give their whole numbers in float32 where nothing but a
-    Cast reads them. Types of inner tensors are no longer declared.
+    All operators on quantized tensors compute in float32, also those that only move elements.
+    MatMulInteger and ConvInteger output their integers as float32 where only Cast nodes read them.
+    The result has no declared types of inner tensors.
     """
     dequantized = rewritten(rewritten(model, _RULES), _MOVES)
     if dequantized is not model:
@@ -35,26 +35,26 @@ def dequantize(model: Model) -> Model:
 
 
 class Quantized(NamedTuple):
-    """Integers, and what they stand for."""
+    """A quantized tensor with its scale and zero point."""
 
     q: Tensor
     scale: Tensor
     zero: Tensor | None
 
     def real(self, g: Rewriter, axis: int = 1) -> Tensor:
-        """The reals; scale and zero point may hold by index of an axis."""
+        """The dequantized tensor; scale and zero point may be vectors along `axis`."""
         return g.DequantizeLinear(*self, axis=axis)
 
 
 def _operands(s: NodeView, start: int = 0) -> list[Quantized]:
-    """The inputs of a step from one on, in threes; the last may be shorter."""
+    """The inputs of a step from index `start` in groups of three; None fills the last group."""
     filled = cast(list[Tensor], [*s.inputs, None, None])
     return [Quantized(*filled[i : i + 3]) for i in range(start, len(s.inputs), 3)]
 
 
 @_RULES.of("QuantizeLinear", "DequantizeLinear", domain=MICROSOFT)
 def _standard(g: Rewriter, s: NodeView) -> Tensor | None:
-    """Where standard ONNX has the types: before opset 21 those of 8 bits, and int32."""
+    """The standard operator, if it has the types: 8 bits and int32, all types since opset 21."""
     spec = g.spec(s.y if s.op == "QuantizeLinear" else s.x)
     if s.opset < 21 and (spec is None or spec.dtype.name not in ("uint8", "int8", "int32")):
         return None
@@ -68,7 +68,7 @@ def _standard(g: Rewriter, s: NodeView) -> Tensor | None:
     domain=MICROSOFT,
 )
 def _of_reals(g: Rewriter, s: NodeView) -> Tensor:
-    """The operator in threes: operands, then what the result is quantized with, and a bias."""
+    """Inputs are (q, scale, zero) for each operand, then scale and zero of the output, a bias."""
     *operands, (y_scale, y_zero, bias) = _operands(s)
     axes = {"QLinearConv": (1, 0), "QLinearMatMul": (-2, -1)}.get(s.op, (1, 1))
     x, *others = (one.real(g, axis) for one, axis in zip(operands, axes, strict=False))
@@ -91,7 +91,7 @@ def _gemm(g: Rewriter, s: NodeView) -> Tensor:
     a, b = _operands(s)[:2]
     bias, y_scale, y_zero = (s.input(i) for i in (6, 7, 8))
     c = None
-    if bias is not None:  # its scale is alpha times that of the product, and alpha is in Gemm too
+    if bias is not None:  # its scale is alpha · a.scale · b.scale
         scale = g.Mul(a.scale, b.scale)
         c = g.DequantizeLinear(bias, g.Mul(scale, np.float32(s.attr("alpha", 1.0))), axis=-1)
     y = g.Gemm(a.real(g), b.real(g, axis=0 if s.attr("transB", 0) else 1), c, **s.attrs)
@@ -136,7 +136,7 @@ def _matmul_to_float(g: Rewriter, s: NodeView) -> Tensor:
 
 @_RULES.of("MatMulInteger", "ConvInteger")
 def _whole(g: Rewriter, s: NodeView) -> Tensor | None:
-    """Products of whole numbers, exact in float32 up to 2²⁴."""
+    """Integer products computed in float32, exact up to 2²⁴."""
     axes = {"MatMulInteger": (-2, -1), "ConvInteger": (1, 0)}[s.op]
     zeros = s.input(2), s.input(3)
     scales = [_ones_like(g, zero) for zero in zeros]
@@ -152,7 +152,7 @@ def _whole(g: Rewriter, s: NodeView) -> Tensor | None:
 
 
 def _ones_like(g: Rewriter, zero: Tensor | None) -> Array | None:
-    """A scale of 1 for a zero point, which may hold by index of an axis; None if it is unknown."""
+    """Scales of 1 in the shape of a zero point; None if its shape is unknown."""
     if zero is None:
         return np.ones((), np.float32)
     spec = g.spec(zero)
@@ -163,7 +163,7 @@ def _ones_like(g: Rewriter, zero: Tensor | None) -> Array | None:
 
 @_MOVES.of(*(MOVES - {"Concat"}), "Identity", "MaxPool", "Resize")
 def _move(g: Rewriter, s: NodeView) -> list[Tensor] | None:
-    """Integers that are only moved about, or compared with each other, and keep their meaning."""
+    """Operators that only move or compare integers: scale and zero point stay the same."""
     meaning = _meaning(g, s.x.name)
     if meaning is None or (s.op == "MaxPool" and len(s.node.output) > 1):
         return None
@@ -175,7 +175,7 @@ def _move(g: Rewriter, s: NodeView) -> list[Tensor] | None:
 
 @_MOVES.of("Pad")
 def _pad(g: Rewriter, s: NodeView) -> Tensor | None:
-    """The same, with a value of its own, by default the integer 0."""
+    """As `_move`, and the padding value is dequantized too; its default is the integer 0."""
     meaning = _meaning(g, s.x.name)
     if meaning is None:
         return None
@@ -191,7 +191,7 @@ def _pad(g: Rewriter, s: NodeView) -> Tensor | None:
 
 
 def _meaning(g: Rewriter, integers: str) -> tuple[Tensor, Tensor | None] | None:
-    """The scale and zero point that integers were quantized with, all of them with the same."""
+    """The scale and zero point of a quantized tensor; None unless they are single and known."""
     node = g.index.producer(integers)
     while node is not None and ("", node.op_type) in _MOVES:
         node = g.index.producer(node.input[0])

@@ -1,7 +1,7 @@
 """RNN, GRU and LSTM as a Scan over the steps of the sequence.
 
-A Scan has a rule of its own, works for any length of sequence, and keeps the graph small: unrolled,
-a bidirectional LSTM over 32 steps would be thousands of nodes.
+A Scan has a gradient rule, works for any sequence length, and keeps the graph small: a
+bidirectional LSTM unrolled over 32 steps would have thousands of nodes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from onnxplain.transforms.builder import Builder
 
 F32 = np.float32
 _DIRECTIONS = {"forward": (0,), "reverse": (1,), "bidirectional": (0, 1)}
-"""Along which way each part of the weights is used: 1 is from the end."""
+"""The direction of each part of the weights: 0 from the first step, 1 from the last."""
 
 _RULES = Rewrites()
 
@@ -38,11 +38,11 @@ Activation = Callable[[Builder, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Cell:
-    """What a step of one direction needs beside its input and its states.
+    """The parameters of a step of one direction.
 
-    `weights` turn a state into its share of all gates, (size, gates · size). `bias` is that of the
-    state where it cannot be added to the input's, and `peepholes` are (3, size), for the input,
-    output and forget gate.
+    `weights`, (size, gates · size), multiply the state for all gates. `bias` is the recurrent bias
+    where it cannot be added to the input bias, else None. `peepholes`, (3, size), are for the
+    input, output and forget gates.
     """
 
     step: NodeView
@@ -53,13 +53,16 @@ class Cell:
 
 
 def _rnn(b: Builder, cell: Cell, x: Tensor, h: Tensor) -> list[Tensor]:
-    """The new state, (batch, size), from the input's share of the gates and the old state."""
+    """The new state, (batch, size).
+
+    `x`, (batch, gates · size), is input times input weights plus biases; `h` is the old state.
+    """
     (f,) = cell.activations
     return [f(b, b.Add(x, b.MatMul(h, cell.weights)))]
 
 
 def _gru(b: Builder, cell: Cell, x: Tensor, h: Tensor) -> list[Tensor]:
-    """As `_rnn`; gates are update, reset and the new state."""
+    """As `_rnn`; the gates are update, reset and hidden."""
     (f, g), size = cell.activations, cell.step.attr("hidden_size")
     parts = np.array([2 * size, size])
     x_gates, x_new = b.many("Split", 2, x, parts, axis=-1)
@@ -78,7 +81,7 @@ def _gru(b: Builder, cell: Cell, x: Tensor, h: Tensor) -> list[Tensor]:
 
 
 def _lstm(b: Builder, cell: Cell, x: Tensor, h: Tensor, c: Tensor) -> list[Tensor]:
-    """As `_rnn`, with a second state; gates are input, output, forget and the new second state."""
+    """As `_rnn`, with a cell state `c`; the gates are input, output, forget and cell."""
     (f, g, out), peepholes = cell.activations, cell.peepholes
     p = [] if peepholes is None else b.many("Split", 3, peepholes, axis=0, num_outputs=3)
 
@@ -103,15 +106,15 @@ def _scaled_tanh(b: Builder, x: Tensor, alpha: float = 1.0, beta: float = 1.0) -
 
 
 _COMPOSED: dict[str, Callable[..., Tensor]] = {"Affine": _affine, "ScaledTanh": _scaled_tanh}
-"""Activations that are no operators."""
+"""Activations that are not operators of ONNX."""
 
 _NAMES = {name.lower(): name for name in (*ACTIVATIONS, *_COMPOSED)}
 
 
 def _by_cell(s: NodeView, names: Sequence[str], by_cell: int) -> list[list[Activation]]:
-    """The functions by these names, for each cell, with the parameters that the step lists.
+    """The activation functions of each cell, with the parameters of the step's attributes.
 
-    A `clip` cuts off what goes into a gate, not the second state of an LSTM.
+    The attribute `clip` limits the inputs of gates, but not the cell state of an LSTM.
     """
     given = [iter(s.attr(f"activation_{which}", [])) for which in ("alpha", "beta")]
     functions = [_activation(name, given) for name in names]
@@ -138,7 +141,7 @@ def _clipped(function: Activation, limit: float) -> Activation:
 
 
 class Kind(NamedTuple):
-    """An operator: its cell, how many states it has, and its activations if none are named."""
+    """An operator: its cell, its number of states, and its default activations."""
 
     cell: Callable[..., list[Tensor]]
     states: int
@@ -165,7 +168,7 @@ def _unfold(g: Rewriter, s: NodeView) -> list[Tensor]:
 
 
 class Recurrence:
-    """An operator, with its tensors in the order (steps, batch, features)."""
+    """An RNN, GRU or LSTM node, with its tensors in the order (steps, batch, features)."""
 
     def __init__(self, g: Rewriter, s: NodeView) -> None:
         self.directions = _DIRECTIONS[s.attr("direction", "forward")]
@@ -179,7 +182,7 @@ class Recurrence:
         self._counts = None if lengths is None else self._steps_that_count(lengths)
 
     def along(self, place: int) -> list[Tensor]:
-        """The results of all steps, (steps, batch, size), and the states after the last one."""
+        """Results of direction number `place`, (steps, batch, size), and its last states."""
         g, backwards = self._g, self.directions[place]
         share, cell = self._cell(place)
         initial = [self._start(t, place) for t in self._initial]
@@ -197,7 +200,7 @@ class Recurrence:
         return [y, *ends]
 
     def _cell(self, place: int) -> tuple[Tensor, Cell]:
-        """What the input adds to the gates in every step, and the cell that does the rest."""
+        """Input times input weights plus biases, for all steps, and the parameters of the cell."""
         g, s = self._g, self._s
         w, r, biases, peepholes = (self._part(s.input(i), place) for i in (1, 2, 3, 7))
         share = g.MatMul(self._x, g.Transpose(w, perm=[1, 0]))
@@ -213,7 +216,7 @@ class Recurrence:
         return share, Cell(s, self._activations[place], weights, inside, peepholes)
 
     def _body(self, cell: Cell) -> GraphProto:
-        """One step: from states, a part of the input and, with lengths, whether it counts."""
+        """The body of the Scan: its inputs are states, `x` of `_rnn`, and a mask with lengths."""
         b = Builder(gs.Graph(opset=self._g.graph.opset), self._g.body_prefix())
         states = [b.argument("state") for _ in self._initial]
         x, counts = b.argument("input"), b.argument("counts")
@@ -236,7 +239,7 @@ class Recurrence:
         return written
 
     def _start(self, initial: Tensor | None, place: int) -> Tensor:
-        """The states before the first step, (batch, size): zeros unless they are given."""
+        """The state before the first step, (batch, size): zeros unless it is given."""
         g, given = self._g, self._part(initial, place)
         if given is not None:
             return given
@@ -244,7 +247,7 @@ class Recurrence:
         return g.Expand(F32(0), g.Concat(batch, size, axis=0))
 
     def _steps_that_count(self, lengths: Tensor) -> Tensor:
-        """Whether a step lies within the length of its sequence, (steps, batch, 1)."""
+        """A mask of the steps within the length of each sequence, (steps, batch, 1)."""
         g = self._g
         steps = g.Range(np.int64(0), g.Squeeze(g.Shape(self._x, start=0, end=1)), np.int64(1))
         numbers = g.Reshape(steps, [-1, 1, 1])
@@ -255,5 +258,5 @@ class Recurrence:
         return self._g.Transpose(x, perm=[1, 0, 2]) if x is not None and self.batch_first else x
 
     def _part(self, x: Tensor | None, place: int) -> Tensor | None:
-        """That of one direction."""
+        """The part of a tensor for direction number `place`."""
         return None if x is None else self._g.Gather(x, np.int64(place), axis=0)

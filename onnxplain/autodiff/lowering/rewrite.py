@@ -1,4 +1,4 @@
-"""Replacing nodes, one for one, by others that compute the same."""
+"""Replaces single nodes by other nodes that compute the same."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from onnxplain.transforms.builder import PREFIX, Builder
 
 Replacement = Tensor | Sequence[Tensor | None] | None
 Rewrite = Callable[["Rewriter", NodeView], Replacement]
-"""`rule(g, step)` adds nodes to `g` and returns what takes the place of the step's outputs.
+"""`rule(g, step)` adds nodes to `g` and returns tensors that replace the outputs of the step.
 
-None stands for an output that nobody reads in inference; trailing ones may be left out. None for
-all of them, without a node added, leaves the step as it is.
+None in the sequence is an output that is not read in inference; trailing ones may be left out. A
+rule that adds no node and returns None instead of a sequence leaves the step as it is.
 """
 
 
@@ -34,7 +34,7 @@ class Rewrites(UserDict[tuple[str, str], Rewrite]):
     def of(
         self, *ops: str, domain: str = "", before: float = math.inf
     ) -> Callable[[Rewrite], Rewrite]:
-        """Enter the decorated function as the rule of `ops`, in opsets before one."""
+        """Add the decorated function as the rule of `ops`, in opsets less than `before`."""
 
         def enter(rule: Rewrite) -> Rewrite:
             def of_old(g: Rewriter, s: NodeView) -> Replacement:
@@ -47,13 +47,13 @@ class Rewrites(UserDict[tuple[str, str], Rewrite]):
 
 
 class Rewriter(Builder):
-    """Writes the nodes that replace others, and tells what is known about a model's tensors.
+    """Adds the nodes that replace others, and gives types and values of the model's tensors.
 
-    `index` is that of the model's own graph.
+    `index` is the index of the model's graph.
     """
 
     def __init__(self, model: Model) -> None:
-        """Start with nothing added."""
+        """Start without nodes."""
         super().__init__(gs.Graph(opset=model.opset), PREFIX + "prepare/")
         self._taken |= all_names(model.proto.graph)
         self._model, self.index = model, model.index
@@ -65,9 +65,9 @@ class Rewriter(Builder):
         return self._tensors.setdefault(name, gs.Variable(name))
 
     def spec(self, tensor: Tensor) -> TensorSpec | None:
-        """Element type and shape of a tensor of the model, as far as they can be told.
+        """Element type and shape of a tensor of the model; None where they are not known.
 
-        They are inferred, or as declared after operators that say nothing about their results.
+        They are inferred, or declared in the model where they cannot be inferred.
         """
         found = self._specs.get(tensor.name)
         if (found is None or found.shape is None) and tensor.name in self._declared:
@@ -75,12 +75,12 @@ class Rewriter(Builder):
         return found
 
     def rank(self, tensor: Tensor) -> int | None:
-        """Number of axes of a tensor of the model."""
+        """Number of axes of a tensor of the model; None where it is not known."""
         spec = self.spec(tensor)
         return None if spec is None or spec.shape is None else len(spec.shape)
 
     def value(self, tensor: Tensor | None) -> Array | None:
-        """The value of a weight that is kept in the model itself."""
+        """The value of a weight that is stored in the model itself; None for other tensors."""
         found = None if tensor is None else self.index.constants.get(tensor.name)
         if found is None or found.data_location == TensorProto.EXTERNAL:
             return None
@@ -91,7 +91,10 @@ class Rewriter(Builder):
         return infer_specs(self._model.proto)
 
     def replace(self, step: NodeView, rule: Rewrite) -> bool:
-        """Add what the rule writes, under the names of the step's outputs; False if nothing."""
+        """Apply a rule, and give its results the names of the step's outputs.
+
+        False if the rule leaves the step as it is.
+        """
         start = len(self.graph.nodes)
         written = rule(self, step)
         if written is None:
@@ -103,7 +106,7 @@ class Rewriter(Builder):
             if not name or result is None:
                 continue
             maker = own.pop(id(result), None)
-            if maker is None:  # a tensor of the model, or one that has taken a name already
+            if maker is None:  # it belongs to the model, or has another output's name
                 result = self.Identity(result)  # noqa: PLW2901
                 maker = self.graph.nodes[-1]
             result.name, self._tensors[name] = name, result
@@ -115,8 +118,8 @@ class Rewriter(Builder):
 def rewritten(model: Model, rules: Rewrites) -> Model:
     """The model with every node that has a rule replaced, inside subgraphs too.
 
-    Names of inputs, outputs and all tensors that are still there stay. Constants that rules write
-    become initializers. Where nothing is replaced, it is the model itself.
+    Inputs, outputs and remaining tensors keep their names. Constants that rules add become
+    initializers. Where nothing is replaced, the model itself is returned.
     """
     if not any(key_of(node) in rules for node in all_nodes(model.proto.graph)):
         return model
@@ -151,7 +154,7 @@ def graphs(graph: GraphProto) -> Iterator[GraphProto]:
 
 
 def rename(nodes: Iterable[NodeProto], names: Mapping[str, str]) -> None:
-    """Call tensors by other names wherever nodes, or subgraphs of theirs, make or read them."""
+    """Rename tensors, in place, in nodes and their subgraphs; `names` are new names by old ones."""
     for node in nodes:
         for own in (node.input, node.output):
             own[:] = [names.get(name, name) for name in own]
@@ -162,13 +165,13 @@ def rename(nodes: Iterable[NodeProto], names: Mapping[str, str]) -> None:
 
 
 Plan = list[NodeProto | slice]
-"""The nodes of a graph in order: those that stay, and ranges of what was written instead."""
+"""The new nodes of a graph in order: nodes that stay, and slices of the added nodes."""
 
 
 def _plans(
     g: Rewriter, graph: GraphProto, opset: int, rules: Rewrites
 ) -> Iterator[tuple[GraphProto, Plan]]:
-    """Inner graphs before outer ones, whose nodes hold copies of them."""
+    """Plans of inner graphs first, because nodes of outer graphs hold copies of inner ones."""
     plan: Plan = []
     for node in graph.node:
         for body in subgraphs(node):

@@ -1,6 +1,6 @@
-"""Sequences of a known number of tensors, as these tensors.
+"""Replaces sequences of a known number of tensors by these tensors.
 
-Scripted models split and join with sequences what others split and join with Split and Concat.
+Scripted models use sequences where other models use Split and Concat.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ Known = dict[str, list[Tensor]]
 def undo_sequences(model: Model) -> Model:
     """The model in which nothing reads a sequence whose elements can be told without running it.
 
-    Those are sequences that are made of given tensors, or by splitting an axis of static size,
-    and read at constant positions. Others, as those that a loop makes, stay.
+    Such a sequence is built from given tensors, or by a split of an axis of static size, and is
+    read at constant positions. Other sequences, such as those that a loop builds, stay.
     """
     known: Known = {}
     rules = {("", op): functools.partial(rule, known) for op, rule in _RULES.items()}
@@ -34,7 +34,7 @@ def _construct(known: Known, g: Rewriter, s: NodeView) -> None:
 
 
 def _changed(known: Known, g: Rewriter, s: NodeView) -> None:
-    """With one element more, or without one; where, the last input says: the end by default."""
+    """SequenceInsert and SequenceErase: the last input is the position, by default the end."""
     elements, place = known.get(s.node.input[0]), s.input(2 if s.op == "SequenceInsert" else 1)
     if elements is None or (place is not None and g.value(place) is None):
         return
@@ -63,7 +63,7 @@ def _split(known: Known, g: Rewriter, s: NodeView) -> Tensor | None:
 
 
 def _sizes(g: Rewriter, s: NodeView) -> list[int] | None:
-    """Of the parts along the axis: as given, or equal with a smaller last one."""
+    """Sizes of the parts of a SplitToSequence: as given, or equal with a smaller last one."""
     spec, given = g.spec(s.x), g.value(s.input(1))
     if given is not None and given.ndim:
         return [int(size) for size in given]

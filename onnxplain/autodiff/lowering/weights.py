@@ -1,4 +1,4 @@
-"""Keeping large weights out of the way while a graph is rewritten."""
+"""Removes large weights from a model while its graph is rewritten."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _DETACHED = "onnxplain detached weight "
 
 
 def detached(model: Model) -> tuple[Model, list[TensorProto]]:
-    """The model with a stub for each large weight, declared as external, and those weights.
+    """The model with each large weight replaced by an external stub, and the list of the weights.
 
-    So no pass reads or copies them, and a model of any size can be serialized.
+    So no pass reads or copies the weights, and a model of any size can be serialized.
     """
     tensors = model.proto.graph.initializer
     weights = [tensor for tensor in tensors if not is_small(tensor)]
@@ -27,7 +27,7 @@ def detached(model: Model) -> tuple[Model, list[TensorProto]]:
 
 
 def attached(model: Model, weights: Sequence[TensorProto]) -> Model:
-    """The model with its stubs replaced, under their names, by the weights they stand for."""
+    """The model with its stubs replaced by the weights; the names of the stubs are kept."""
     proto = ModelProto()
     proto.CopyFrom(model.proto)
     for tensor in proto.graph.initializer:

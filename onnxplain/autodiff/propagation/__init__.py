@@ -1,1 +1,1 @@
-"""Tables with some rules replaced: the same walk, carrying something else than derivatives."""
+"""Tables with other rules: the same backward pass computes relevance or other quantities."""

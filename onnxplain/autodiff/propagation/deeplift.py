@@ -1,7 +1,8 @@
-"""Multipliers in place of derivatives: how much of Δy each unit of Δx accounts for.
+"""DeepLIFT: multipliers m = Δy / Δx in place of derivatives.
 
-Δ is the difference between the sample and its twin, the baseline. Every rule keeps the sum: m_x Δx
-over a node's inputs is m_y Δy over its outputs. What is linear has its derivative as multiplier.
+Δ is the difference between the sample and the baseline, x' is the value at the baseline. Every rule
+keeps the sum: Σ m_x Δx over a node's inputs is Σ m_y Δy over its outputs. For a linear operator the
+multiplier is the derivative.
 """
 
 from __future__ import annotations
@@ -14,19 +15,19 @@ from onnxplain.autodiff.table import Rule, RuleHooks, Rules
 from onnxplain.model.operators import EXTREMA, LINEAR, WEIGHTED
 
 _SMALL = 1e-6
-"""Relative differences below which rounding would spoil their quotient."""
+"""Below this relative difference a quotient of differences is inaccurate because of rounding."""
 
 _CLOSE = 1e-2
-"""Differences of logarithms below which the mean is taken by its series."""
+"""Below this difference of logarithms the logarithmic mean is computed by its series."""
 
 _INSTEAD = "integrated_gradients"
 
 BASELINE = "baseline"
-"""The twin that a sample is compared with."""
+"""Name of the second sample in the graph, see `transforms.paired`."""
 
 
 def paired(g: GradientBuilder, x: Tensor) -> Tensor:
-    """The tensor for the baseline; itself where it does not vary."""
+    """The tensor at the baseline; `x` itself where it does not depend on the sample."""
     return g.paired(x, BASELINE)
 
 
@@ -36,19 +37,19 @@ def varies(g: GradientBuilder, x: Tensor | None) -> bool:
 
 
 def difference(g: GradientBuilder, x: Tensor) -> Tensor:
-    """Δx."""
+    """Δx = x − x'."""
     return g.Sub(x, paired(g, x))
 
 
 def mean(g: GradientBuilder, x: Tensor) -> Tensor:
-    """(x + x')/2, which can stand in the place of x."""
+    """(x + x')/2, with the known type and shape of x."""
     if not varies(g, x):
         return x
     return g.in_place_of(x, g.Mul(g.Add(x, paired(g, x)), F32(0.5)))
 
 
 def _quotient(g: GradientBuilder, dy: Tensor, x: Tensor, otherwise: object) -> Tensor:
-    """`dy` / Δx, and `otherwise` where Δx is too small."""
+    """`dy` / Δx, but `otherwise` where Δx is too small."""
     dx = difference(g, x)
     scale = g.Add(g.Abs(x), g.Abs(paired(g, x)))
     tells = g.Greater(g.Abs(dx), g.Mul(scale, F32(_SMALL)))
@@ -56,9 +57,10 @@ def _quotient(g: GradientBuilder, dy: Tensor, x: Tensor, otherwise: object) -> T
 
 
 def _halfway(g: GradientBuilder, s: NodeView, *dys: Tensor | None) -> Gradients:
-    """The derivative halfway, exact for products of two: ab − a'b' = Δa (b + b')/2 + (a + a')/2 Δb.
+    """The derivative at the mean of sample and baseline.
 
-    Also for roots and norms: √x − √x' = Δx / (√x + √x').
+    It is exact for products of two, ab − a'b' = Δa (b + b')/2 + (a + a')/2 Δb, and for roots and
+    norms, √x − √x' = Δx / (√x + √x').
     """
     if sum(varies(g, x) for x in s.inputs) > 2:
         raise refusal("deeplift", s, "multiplies more than two tensors", _INSTEAD)
@@ -68,12 +70,12 @@ def _halfway(g: GradientBuilder, s: NodeView, *dys: Tensor | None) -> Gradients:
 
 def _choice(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
     if varies(g, s.inputs[0]):
-        raise refusal("deeplift", s, "chooses by the picture, and has no rule", _INSTEAD)
+        raise refusal("deeplift", s, "has a condition that depends on the picture", _INSTEAD)
     return STANDARD.gradients(g, s, [dy])
 
 
 def _division(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
-    """A product with the reciprocal, whose Δ(1/b) is −Δb / (b b')."""
+    """The rule for a · (1/b), where Δ(1/b) = −Δb / (b b')."""
     a, b = s.inputs
     if not varies(g, b):
         return STANDARD.gradients(g, s, [dy])
@@ -84,9 +86,9 @@ def _division(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
 
 
 def _rescale(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
-    """Δy/Δx, and the derivative where Δx is too small.
+    """Δy/Δx, but the derivative where Δx is too small.
 
-    Of two inputs that vary, each gets the mean of what it changes before and after the other one.
+    With two inputs that depend on the sample, Δy is split between them, see `_change`.
     """
     varying = [i for i, x in enumerate(s.inputs) if varies(g, x)]
     if len(varying) > 2:
@@ -102,7 +104,7 @@ def _rescale(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
 
 
 def _change(g: GradientBuilder, s: NodeView, index: int, other: int) -> Tensor:
-    """Of the output by one of two inputs, (f(a, b) − f(a', b) + f(a, b') − f(a', b')) / 2."""
+    """The part of Δy that is due to input a: (f(a, b) − f(a', b) + f(a, b') − f(a', b')) / 2."""
     last, first = list(s.inputs), list(s.inputs)
     last[index] = paired(g, last[index])
     first[other] = paired(g, first[other])
@@ -112,9 +114,9 @@ def _change(g: GradientBuilder, s: NodeView, index: int, other: int) -> Tensor:
 
 
 def _extremum(g: GradientBuilder, s: NodeView, dy: Tensor, *_: Tensor | None) -> Gradients:
-    """With M the larger of two maxima, M − y' goes to the place of y, y − M to that of y'.
+    """With M = max(y, y'): M − y' goes to the position of y, and y − M to the position of y'.
 
-    One of them is 0, and at the place of the other one the inputs differ as much or more.
+    One of the two is 0. At the position of the other one |Δx| is at least as large as |Δy|.
     """
     other = paired(g, s.y)
     further = g.Min(s.y, other) if s.op == "ReduceMin" else g.Max(s.y, other)
@@ -125,14 +127,14 @@ def _extremum(g: GradientBuilder, s: NodeView, dy: Tensor, *_: Tensor | None) ->
 
 
 def _softmax(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
-    """With w the logarithmic means of y and y', Δy = w (Δx − Σ w Δx / Σ w), as Σ Δy = 0."""
+    """Δy = w (Δx − Σ w Δx / Σ w), with w the logarithmic mean of y and y', because Σ Δy = 0."""
     axes = [s.attr("axis", -1)]
     w = _logarithmic_mean(g, s)
     return g.Mul(w, g.Sub(dy, g.Div(g.sum(g.Mul(w, dy), axes), g.sum(w, axes))))
 
 
 def _log_softmax(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
-    """Δy = Δx − Σ w Δx / Σ w, with w the logarithmic means of eʸ and eʸ'."""
+    """Δy = Δx − Σ w Δx / Σ w, with w the logarithmic mean of eʸ and eʸ'."""
     axes = [s.attr("axis", -1)]
     w = _logarithmic_mean(g, s)
     return g.Sub(dy, g.Mul(g.Div(w, g.sum(w, axes)), g.sum(dy, axes)))
@@ -144,16 +146,16 @@ def _logarithmic_mean(g: GradientBuilder, s: NodeView) -> Tensor:
     p, other = (g.Exp(log) for log in logs)
     d = g.Sub(*logs)
     far = g.Greater(g.Abs(d), F32(_CLOSE))
-    # Else (p + p')/2 (1 - d²/12 + ...), where the quotient would be one of rounding errors.
+    # For small d the series (p + p')/2 (1 - d²/12 + ...), because the quotient is inaccurate.
     series = g.Mul(g.Mul(g.Add(p, other), F32(0.5)), g.Sub(F32(1), g.Mul(g.square(d), F32(1 / 12))))
     return g.Where(far, g.Div(g.Sub(p, other), g.Where(far, d, F32(1))), series)
 
 
 def _normalized(g: GradientBuilder, s: NodeView, dy: Tensor, *_: Tensor | None) -> Tensor:
-    """Of c r, with c = x - mean x, and r = 1/√(mean c² + ε).
+    """The rule for c r, with c = x - mean x and r = 1/√(mean c² + ε).
 
-    Δ(c r) = Δc (r + r')/2 + (c + c')/2 Δr, Δ(mean c²) = mean((c + c') Δc), and Δr is
-    -(r r')² / (r + r') times that.
+    Δ(c r) = Δc (r + r')/2 + (c + c')/2 Δr, with Δr = -(r r')² / (r + r') Δ(mean c²) and
+    Δ(mean c²) = mean((c + c') Δc).
     """
     ours, theirs = normalized(g, s, s.x), normalized(g, s, paired(g, s.x))
     dy = g.Mul(dy, scale(g, s))
@@ -177,4 +179,4 @@ _TABLE: dict[str, Rule] = {
 }
 
 DEEPLIFT = Rules().replaced(_TABLE, RuleHooks(check=refusing("deeplift", _TABLE, _INSTEAD)))
-"""DeepLIFT's multipliers (Shrikumar 2017, Rescale rule), in models with the twin `BASELINE`."""
+"""DeepLIFT (Shrikumar 2017, Rescale rule), for models with the second sample `BASELINE`."""

@@ -1,9 +1,9 @@
-"""Rectifiers that pass back only what is positive for the score.
+"""Guided backpropagation and deconvnet: rectifiers pass back only positive gradients.
 
-A rectifier lets its input through above 0 and damps or removes it below: Relu, also written as Clip
-from 0 (ReLU6) or as the maximum of 0 and one other tensor, LeakyRelu, PRelu and ThresholdedRelu;
-and the quantizer after a layer that represents nothing below 0, into which a Relu was merged.
-Smooth units such as Elu, Gelu or Swish keep their derivative: the papers know only rectifiers.
+A rectifier keeps its input above 0, and reduces or removes it below. These are Relu, Clip from 0
+(ReLU6), the maximum of 0 and one other tensor, LeakyRelu, PRelu and ThresholdedRelu. A quantizer
+after a layer is one too if its range starts at 0, because a Relu was merged into it. Smooth
+activations such as Elu, Gelu or Swish keep their derivative: the papers define only rectifiers.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from onnxplain.errors import GradientError
 from onnxplain.model.operators import WEIGHTED
 
 _ADDING = WEIGHTED | {"Add"}
-"""What rectifiers follow, and give numbers of both signs."""
+"""Operators before a rectifier; their results have both signs."""
 
 
 def _absorbed_relu(g: GradientBuilder, s: NodeView) -> bool:
-    """Whether nothing below 0 can be represented of what a layer adds up: a Relu was merged."""
+    """Whether a quantizer follows a layer and cannot represent numbers below 0, like a Relu."""
     maker, dtype, zero = g.walk.makers.get(s.x.name), g.dtype(s.y), g.value(s.input(2))
     if maker is None or maker.op not in _ADDING or dtype is None or dtype.kind not in "iu":
         return False
@@ -44,7 +44,7 @@ _RECTIFIERS: Mapping[str, Callable[[GradientBuilder, NodeView], bool]] = {
     "QuantizeLinear": _absorbed_relu,
     **{op: lambda g, s: True for op in ("LeakyRelu", "PRelu", "Relu", "ThresholdedRelu")},
 }
-"""When an operator is a rectifier."""
+"""Functions that decide whether a node of that operator is a rectifier."""
 
 
 def _is_rectifier(g: GradientBuilder, s: NodeView) -> bool:
@@ -52,14 +52,14 @@ def _is_rectifier(g: GradientBuilder, s: NodeView) -> bool:
 
 
 def _guided(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
-    """Pass what is positive where the unit is active; the rule of quantizers knows where."""
+    """Pass positive gradients where the unit is active; for quantizers, within their range."""
     if s.op == "QuantizeLinear":
         return STANDARD.gradients(g, s, [g.Relu(dy)])
     return STANDARD.gradients(g, s, [g.Mul(g.Relu(dy), ramps(g).above(s.y))])
 
 
 def _deconvolved(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
-    """Pass what is positive, whether or not the unit is active; a ceiling still stops it."""
+    """Pass positive gradients, also where the unit is not active; not above an upper limit."""
     passed = g.Relu(dy)
     if s.op == "Clip" and s.input(2) is not None:
         passed = g.where(g.Less(s.y, s.inputs[2]), passed)
@@ -89,4 +89,4 @@ GUIDED = STANDARD.replaced(dict.fromkeys(_RECTIFIERS, _at_rectifiers(_guided)), 
 """Guided backpropagation (Springenberg 2014): g where g > 0 and the unit is active."""
 
 DECONVNET = STANDARD.replaced(dict.fromkeys(_RECTIFIERS, _at_rectifiers(_deconvolved)), _HOOKS)
-"""Deconvnet (Zeiler 2013): g where g > 0; maxima send it back by their switches."""
+"""Deconvnet (Zeiler 2013): g where g > 0; max pools pass it to the largest element."""

@@ -1,13 +1,13 @@
-"""Relevance in place of derivatives: the score is shared out among what each node adds up.
+"""Layer-wise relevance propagation: each node distributes its relevance to its inputs.
 
-- Layers with constant weights share by the composite's rule for their type.
-- Other linear operators share in proportion to what each input adds.
-- Activations and rounding pass relevance on unchanged; so do factors.
-- Normalizations over axes are linear, with what they divide by as a constant.
-- Of a product of two activations each takes half, but a sigmoid that gates the other one takes
-  nothing; of a quotient the numerator takes all.
-- Softmax follows its first-order expansion (AttnLRP), which keeps the sum only with its bias.
-- What moves values about moves relevance back; maxima give it to the winner.
+- Layers with constant weights use the composite's rule for their type.
+- Other linear operators distribute in proportion to the contribution of each input.
+- Activations, rounding and constant factors pass relevance on unchanged.
+- Normalizations over axes are treated as linear, with the divisor as a constant.
+- In a product of two activations each gets half, but a sigmoid gate gets nothing. In a quotient the
+  numerator gets all.
+- Softmax uses its first-order expansion (AttnLRP); the sum is kept only together with its bias.
+- Operators that move values move relevance back; maxima give it to the largest element.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from onnxplain.autodiff.table import Rule, RuleHooks, Rules
 from onnxplain.model import operators
 
 _AFFINE = operators.ARITHMETIC | {"Neg"}
-"""Preprocessing that may be part of a model."""
+"""Scales and shifts of preprocessing, which may be part of a model."""
 
 
 def _composite(convolution: LayerRule, dense: LayerRule, first: LayerRule | None = None) -> Rule:
-    """Rules by type of layer; `first` is for layers that read the input, if they differ."""
+    """A rule that depends on the type of layer; `first` is for layers that read the input."""
 
     def rule(g: GradientBuilder, s: NodeView, r: Tensor) -> Gradients:
         varying = [_varies(g, x) for x in s.inputs]
@@ -67,7 +67,7 @@ def _varies(g: GradientBuilder, x: Tensor | None) -> bool:
 
 
 def _at_input(g: GradientBuilder, x: Tensor) -> bool:
-    """Whether only moves, scales and shifts lie between the input and a tensor."""
+    """Whether there are only moves, scales and shifts between the input and a tensor."""
     step = g.walk.makers.get(x.name)
     if step is None:
         return True
@@ -78,25 +78,25 @@ def _at_input(g: GradientBuilder, x: Tensor) -> bool:
 
 
 def _by_share(g: GradientBuilder, s: NodeView, r: Tensor, *_: Tensor | None) -> Gradients:
-    """In proportion to what each input adds."""
+    """Relevance in proportion to the contribution of each input to the output."""
     dxs = STANDARD.gradients(g, s, [g.Div(r, stabilized(g, s.y))])
     pairs = zip(s.inputs, dxs, strict=False)
     return [g.Mul(x, dx) if _varies(g, x) and dx is not None else None for x, dx in pairs]
 
 
 def _passed(g: GradientBuilder, s: NodeView, r: Tensor, *_: Tensor | None) -> Gradients:
-    """To the first input, of the shape of the output unless it was repeated."""
+    """Unchanged relevance to the first input, summed where that was broadcast."""
     return [g.sum_to(r, s.x, s.y)]
 
 
 def _to(g: GradientBuilder, s: NodeView, r: Tensor, chosen: Sequence[bool]) -> Gradients:
-    """As it is to some of the inputs."""
+    """Unchanged relevance to the `chosen` inputs."""
     pairs = zip(s.inputs, chosen, strict=True)
     return [g.sum_to(r, x, s.y) if takes else None for x, takes in pairs]
 
 
 def _sum(g: GradientBuilder, s: NodeView, r: Tensor) -> Gradients:
-    """In proportion to the terms; a shift of the input itself takes nothing."""
+    """Relevance in proportion to the terms; a constant shift of the model's input gets nothing."""
     varying = [_varies(g, x) for x in s.inputs]
     if sum(varying) == 1 and _at_input(g, s.inputs[varying.index(True)]):
         return _to(g, s, r, varying)
@@ -104,7 +104,7 @@ def _sum(g: GradientBuilder, s: NodeView, r: Tensor) -> Gradients:
 
 
 def _factors(g: GradientBuilder, s: NodeView, r: Tensor) -> Gradients:
-    """In equal parts to the operands that vary, but for gates."""
+    """Relevance in equal parts to the factors that depend on the input, except for gates."""
     varying = [_varies(g, x) for x in s.inputs]
     signals = [_varies(g, x) and not _is_gate(g, x) for x in s.inputs]
     if sum(signals) == 1:
@@ -123,20 +123,20 @@ def _quotient(g: GradientBuilder, s: NodeView, r: Tensor) -> Gradients:
 
 
 def _softmax(g: GradientBuilder, s: NodeView, r: Tensor) -> Tensor:
-    """The input times the gradient of what R / y weights: x (R − y Σ R)."""
+    """Input times gradient, for output gradients R / y: x (R − y Σ R)."""
     left = g.Sub(r, g.Mul(s.y, g.sum(r, [s.attr("axis", -1)])))
     return g.Where(g.Equal(s.y, F32(0)), F32(0), g.Mul(s.x, left))
 
 
 def _of_normalization(g: GradientBuilder, s: NodeView, r: Tensor, *_: Tensor | None) -> Tensor:
-    """In proportion to what each input adds, with what it is divided by as a constant."""
+    """Relevance in proportion to the contribution of each element, with a constant divisor."""
     x = normalized(g, s, s.x)
     share = g.Mul(g.Div(r, stabilized(g, s.y)), g.Mul(scale(g, s), x.rate))
     return g.Mul(s.x, x.center(share))
 
 
 def _start(g: GradientBuilder, score: Tensor, seed: Tensor) -> Tensor:
-    """The score itself; outputs keep a type of their own beside seeds, which are float32."""
+    """The walk starts with seed times score; the score is cast to float32, like seeds."""
     return g.Mul(seed, g.as_float(score))
 
 

@@ -1,7 +1,8 @@
-"""LRP's rules for operators with weights: how relevance is shared among what a layer adds up.
+"""LRP's rules for operators with weights: how relevance is distributed to the input.
 
-Every rule divides the relevance of an output by what the layer gives for changed inputs and
-weights, sends that back through the same changed weights, and multiplies with the changed inputs.
+Every rule computes the layer for changed inputs and weights, divides the relevance of the output by
+that, propagates the quotient back through the changed weights, and multiplies by the changed
+inputs.
 """
 
 from __future__ import annotations
@@ -13,27 +14,27 @@ from onnxplain.autodiff.rule import F32, GradientBuilder, NodeView, Tensor
 from onnxplain.autodiff.rules import STANDARD
 
 LOW, HIGH = "low", "high"
-"""Twins that hold the bounds of the input, for zbox."""
+"""Names of the samples in the graph that are the bounds of the input, for the zbox rule."""
 
 STABILIZER = 1e-6
-"""Keeps denominators away from 0."""
+"""Added to denominators, with their sign."""
 
 _TINY = 1e-30
-"""In place of an epsilon of 0, so that nothing shared among nothing stays nothing."""
+"""Used instead of an epsilon of 0, so that 0 / 0 gives 0."""
 
 
 LayerRule = Callable[[GradientBuilder, NodeView, Tensor], Tensor]
-"""From the relevance of a layer's outputs to that of its input; its weights are constant."""
+"""`rule(g, step, relevance of the output)` -> relevance of the input; weights are constant."""
 
 
 def stabilized(g: GradientBuilder, y: Tensor, epsilon: float = STABILIZER) -> Tensor:
-    """`y` moved away from 0 by `epsilon`, to where it lies; 0 counts as positive."""
+    """`y` + `epsilon` where `y` is 0 or more, `y` − `epsilon` elsewhere."""
     away = g.Where(g.Less(y, F32(0)), F32(-epsilon), F32(epsilon))
     return g.Add(y, away)
 
 
 def epsilon_rule(epsilon: float) -> LayerRule:
-    """In proportion to x w, as they are (LRP-ε)."""
+    """Relevance in proportion to x w (LRP-ε)."""
 
     def rule(g: GradientBuilder, s: NodeView, relevance: Tensor) -> Tensor:
         share = g.Div(relevance, stabilized(g, s.y, max(epsilon, _TINY)))
@@ -43,7 +44,7 @@ def epsilon_rule(epsilon: float) -> LayerRule:
 
 
 def alpha_beta_rule(alpha: float, beta: float) -> LayerRule:
-    """α in proportion to what is positive, less β in proportion to what is negative (LRP-αβ)."""
+    """α times relevance shared by the positive x w, minus β times that by the negative (LRP-αβ)."""
 
     def rule(g: GradientBuilder, s: NodeView, relevance: Tensor) -> Tensor:
         w, b = s.inputs[1], s.input(2)
@@ -59,7 +60,7 @@ def alpha_beta_rule(alpha: float, beta: float) -> LayerRule:
 
 
 def gamma_rule(gamma: float) -> LayerRule:
-    """In proportion to x w, where those with the sign of the output count 1 + γ times (LRP-γ)."""
+    """Relevance in proportion to x w, times 1 + γ if x w has the sign of the output (LRP-γ)."""
 
     def rule(g: GradientBuilder, s: NodeView, relevance: Tensor) -> Tensor:
         w, b = s.inputs[1], s.input(2)
@@ -79,16 +80,16 @@ def gamma_rule(gamma: float) -> LayerRule:
 
 
 def flat_rule(g: GradientBuilder, s: NodeView, relevance: Tensor) -> Tensor:
-    """In equal parts, whatever the input and the weights."""
+    """Relevance in equal parts, independent of input and weights."""
     ones, even = (g.Expand(F32(1), g.shape(t)) for t in s.inputs[:2])
     return _back(g, s, even, g.Div(relevance, _forward(g, s, ones, even)))
 
 
 def box_rule(g: GradientBuilder, s: NodeView, relevance: Tensor) -> Tensor:
-    """In proportion to x w − low w⁺ − high w⁻, for inputs between low and high (zᴮ)."""
+    """Relevance in proportion to x w − low w⁺ − high w⁻, for low ≤ x ≤ high (zᴮ)."""
     x, w = s.inputs[:2]
     bounds = g.paired(x, LOW), g.paired(x, HIGH)
-    low, high = g.Min(*bounds), g.Max(*bounds)  # a negative scale exchanges them
+    low, high = g.Min(*bounds), g.Max(*bounds)  # a negative scale in preprocessing exchanges them
     parts = [(x, w), (low, g.Relu(w)), (high, _below(g, w))]
     y, *lowest = (_forward(g, s, *part) for part in parts)
     share = g.Div(relevance, stabilized(g, functools.reduce(g.Sub, lowest, y)))
@@ -104,7 +105,7 @@ def _shared(
     for_negative: Tensor,
     bias: Tensor | None,
 ) -> Tensor:
-    """In proportion to x⁺ times the one weights, x⁻ times the other ones, and the bias."""
+    """Relevance in proportion to x⁺ `for_positive` and x⁻ `for_negative`; the bias gets a share."""
     parts = (g.Relu(s.x), for_positive), (_below(g, s.x), for_negative)
     total = g.Add(_forward(g, s, *parts[0], bias), _forward(g, s, *parts[1]))
     share = g.Div(relevance, stabilized(g, total))
@@ -114,15 +115,15 @@ def _shared(
 def _forward(
     g: GradientBuilder, s: NodeView, x: Tensor, w: Tensor, b: Tensor | None = None
 ) -> Tensor:
-    """The output for another input and other weights."""
+    """The layer computed for another input and other weights."""
     return g.many(s.op, 1, x, w, b, **s.attrs)[0]
 
 
 def _back(g: GradientBuilder, s: NodeView, w: Tensor, dy: Tensor) -> Tensor:
-    """From the outputs to the input through other weights."""
+    """The gradient of the input, computed with other weights."""
     other = g.in_place_of(s.inputs[1], w)
     dx = STANDARD.gradients(g, s.reading({s.inputs[1].name: other}), [dy])[0]
-    assert dx is not None  # a layer is linear in what it reads
+    assert dx is not None  # a linear layer always has one
     return dx
 
 

@@ -1,4 +1,4 @@
-"""Operators by what they do to values, and the refusal of those that a table leaves out."""
+"""Groups of operators, and the error for those that a table has no rule for."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from onnxplain.errors import GradientError
 from onnxplain.model import operators
 
 STRUCTURAL = operators.COPIES | operators.MOVES | operators.FILLS
-"""They move values about, and repeat them or leave some out."""
+"""They move values, and may repeat some or leave some out."""
 
 UNARY = (operators.UNARY - operators.LINEAR) | {"Pow", "PRelu"}
-"""Functions of each value alone; others of their inputs seldom vary."""
+"""Functions of each value of the first input; other inputs seldom depend on the sample."""
 
 
 def standard(g: GradientBuilder, s: NodeView, *dys: Tensor | None) -> Gradients:
@@ -23,7 +23,7 @@ def standard(g: GradientBuilder, s: NodeView, *dys: Tensor | None) -> Gradients:
 
 
 def refusing(method: str, known: Container[str], instead: str) -> Callable[..., None]:
-    """A check that refuses operators by name that are not among those that are known."""
+    """A `RuleHooks.check` that raises GradientError for operators that are not in `known`."""
 
     def check(g: GradientBuilder, steps: Sequence[NodeView]) -> None:
         for step in steps:
@@ -34,5 +34,5 @@ def refusing(method: str, known: Container[str], instead: str) -> Callable[..., 
 
 
 def refusal(method: str, step: NodeView, why: str, instead: str) -> GradientError:
-    """The error of a node that a method cannot go through."""
+    """The error for a node that a method has no rule for."""
     return GradientError(f"The {step.full_op} {step.node.name!r} {why} in {method}: use {instead}.")

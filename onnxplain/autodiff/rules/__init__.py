@@ -1,6 +1,6 @@
-"""The rules, one file per family, and the tables that are made of them.
+"""The gradient rules, one module per family of operators, and the tables of rules.
 
-Each rule is its definition; `fast` holds faster forms of some of them.
+Each rule is written as its definition; `fast` has faster forms of some of them.
 """
 
 import importlib
@@ -10,10 +10,10 @@ from onnxplain.autodiff.rules.fast import LOW_MEMORY_OVERRIDES, OVERRIDES
 from onnxplain.autodiff.table import DEFINITIONS
 
 for _family in pkgutil.iter_modules(__path__, f"{__name__}."):
-    importlib.import_module(_family.name)  # it enters its rules into DEFINITIONS
+    importlib.import_module(_family.name)  # it adds its rules to DEFINITIONS
 
 STANDARD = DEFINITIONS.overridden(OVERRIDES)
 """The true derivatives, by the fastest rule that applies."""
 
 LOW_MEMORY = DEFINITIONS.overridden(LOW_MEMORY_OVERRIDES)
-"""The same without a second copy of the weights: slower, most of all in depthwise convolutions."""
+"""The same without a second copy of the weights: slower, especially depthwise convolutions."""

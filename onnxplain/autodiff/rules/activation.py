@@ -1,6 +1,6 @@
 """Activations and softmax.
 
-At a kink the gradient is what torch has there: that of Relu at 0 is 0.
+Where a function has no derivative, the gradient is that of torch: for example, Relu at 0 has 0.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _SELU_GAMMA = 1.05070102214813232421875
 
 
 def _rising(g: GradientBuilder, s: NodeView, below: Value, above: float = 1.0) -> Tensor:
-    """The slope of a unit whose form below 0 is another than above."""
+    """The derivative of a function in two parts: `below` where x < 0, `above` where x > 0."""
     return g.Where(g.Greater(s.x, F32(0)), F32(above), below)
 
 
@@ -62,7 +62,7 @@ def hard_sigmoid(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
 
 @vjp("HardSwish")
 def hard_swish(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
-    x = s.x  # y = x h with h = x/6 + 1/2, kept between 0 and 1; y' = h + x h'
+    x = s.x  # y = x h with h = x/6 + 1/2, limited to [0, 1]; y' = h + x h'
     inside = g.Mul(g.above(x, -3.0), g.below(x, 3.0))
     h = g.HardSigmoid(x, alpha=1 / 6, beta=0.5)
     return g.Mul(dy, g.Add(h, g.Mul(inside, g.Mul(x, F32(1 / 6)))))

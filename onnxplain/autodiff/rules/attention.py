@@ -1,8 +1,8 @@
 """Attention.
 
-The probabilities are computed once more: the operator keeps them to itself. Query heads that share
-a key head are stacked as if they were more queries, so that no key is repeated. A query that may
-attend to nothing has the gradient 0.
+The probabilities are computed again, because the operator does not output them. Query heads that
+share a key head are concatenated along the query axis, so that no key is repeated. A query that may
+not attend to any key has the gradient 0.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SWAP = [0, 2, 1, 3]
 
 @dataclass(frozen=True)
 class Heads:
-    """The heads of a node, and tensors of theirs: (batch, heads, tokens, features) unless said."""
+    """Reshapes between the tensors of a node and (batch, heads, tokens, features)."""
 
     g: GradientBuilder
     of_queries: Tensor
@@ -31,21 +31,21 @@ class Heads:
     """Whether the node's tensors are (batch, tokens, heads * features)."""
 
     def apart(self, x: Tensor, heads: Tensor) -> Tensor:
-        """A tensor of the node by head."""
+        """A tensor of the node as (batch, heads, tokens, features)."""
         if not self.joined:
             return x
         return self.g.Transpose(self.g.Reshape(x, self.g.vector(0, 0, heads, -1)), perm=_SWAP)
 
     def together(self, dx: Tensor, x: Tensor) -> Tensor:
-        """The gradient by head in the shape of the node's tensor."""
+        """The gradient `dx`, (batch, heads, tokens, features), in the shape of the node's `x`."""
         return self.g.like(self.g.Transpose(dx, perm=_SWAP), x) if self.joined else dx
 
     def stacked(self, x: Tensor) -> Tensor:
-        """Queries of all heads that share a key head, below each other."""
+        """Join query heads that share a key head: (batch, key heads, more tokens, features)."""
         return self._arranged(x, self.of_keys)
 
     def unstacked(self, x: Tensor) -> Tensor:
-        """Queries of each head apart again."""
+        """Undo `stacked`: (batch, query heads, tokens, features)."""
         return self._arranged(x, self.of_queries)
 
     def _arranged(self, x: Tensor, heads: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def _flipped(g: GradientBuilder, x: Tensor) -> Tensor:
 
 
 def _capped(g: GradientBuilder, s: NodeView, raw: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The scores with the soft cap, and its derivative."""
+    """The scores after the soft cap, and the derivative of the cap; None without a cap."""
     cap = s.attr("softcap", 0.0)
     if not cap:
         return raw, None
@@ -136,7 +136,7 @@ def _probabilities(g: GradientBuilder, s: NodeView, scores: Tensor) -> Tensor:
 
 
 def _biased(g: GradientBuilder, s: NodeView, scores: Tensor) -> Tensor:
-    """Masked scores."""
+    """The scores with all masks; a forbidden pair gets `_NEVER`."""
     forbidden = _forbidden(g, s, scores)
     if forbidden is not None:
         scores = g.Where(forbidden, _NEVER, scores)
@@ -151,7 +151,7 @@ def _biased(g: GradientBuilder, s: NodeView, scores: Tensor) -> Tensor:
 
 
 def _missing(g: GradientBuilder, s: NodeView, scores: Tensor) -> Tensor | None:
-    """How many keys a mask leaves out, and so forbids; None if it is for all."""
+    """Number of keys after the end of the mask, which are forbidden; None if there are none."""
     keys, masked = g.static_dim(s.inputs[1], -2), g.static_dim(s.inputs[3], -1)
     complete = keys is not None and keys == masked and s.input(4) is None
     if s.opset < 24 or complete:
@@ -160,7 +160,7 @@ def _missing(g: GradientBuilder, s: NodeView, scores: Tensor) -> Tensor | None:
 
 
 def _forbidden(g: GradientBuilder, s: NodeView, scores: Tensor) -> Tensor | None:
-    """Which keys a query may not attend to for where they stand; None if it may to all."""
+    """Pairs of query and key that are forbidden by position: causality, windows, lengths."""
     filled = s.input(6)
     queries, keys = (g.Shape(scores, start=axis, end=axis + 1) for axis in (2, 3))
     position = g.Unsqueeze(g.arange(queries), [1])
@@ -183,7 +183,7 @@ def _forbidden(g: GradientBuilder, s: NodeView, scores: Tensor) -> Tensor | None
 
 
 def _to_mask(g: GradientBuilder, s: NodeView, heads: Heads, d_biased: Tensor) -> Tensor | None:
-    """Of the mask that is added: what reaches the scores, without the keys that it leaves out."""
+    """The gradient of a float mask, that of the scores, without keys after the end of the mask."""
     mask = s.input(3)
     if mask is None or not g.differentiable(mask):
         return None

@@ -1,10 +1,10 @@
 """If, Loop and Scan.
 
-The gradient of an If is an If whose branches hold the gradients of its branches. Loop and Scan are
-run once more, to keep what each iteration starts from, and then a Scan goes back over the
-iterations. Branches and bodies are computed anew there: nothing in them can be read from outside.
+The gradient of an If is an If whose branches hold the gradients of its branches. A Loop or Scan is
+run again, to save the states before each iteration. Then a Scan goes back over the iterations.
+Branches and bodies are computed again there, because their tensors cannot be read from outside.
 
-ONNX Runtime runs no Scan over nothing, so a loop has to take place at least once.
+ONNX Runtime cannot run a Scan of length 0, so a loop must have at least one iteration.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from onnxplain.tensors import TensorSpec
 
 
 class Stack(NamedTuple):
-    """The values that a tensor of the body has in the iterations, laid along an axis.
+    """The values of a tensor of the body in all iterations, stacked along an axis.
 
-    `direction` is 0 where the first iteration has the first place, 1 where it has the last.
+    `direction` is 0 where the first iteration has index 0, and 1 where it has the last index.
     """
 
     name: str
@@ -84,7 +84,7 @@ def loop(g: GradientBuilder, s: NodeView, *dys: Tensor | None) -> Gradients:
     after, results = _cut(_names(graph.output)[1:], len(initial))
     saving = _saving(g, graph, 1 + len(initial), [number, *before])
     saved = g.many("Loop", 2 * len(initial) + 1, *inputs, body=saving)[len(initial) :]
-    # The condition held for every iteration that took place.
+    # The condition was true for every iteration that ran.
     graph.initializer.append(numpy_helper.from_array(np.array(True), proceed))
     specs = [TensorSpec(number, np.dtype(np.int64), ())]
     specs += [_renamed(g, x, name) for x, name in zip(initial, before, strict=True)]
@@ -106,12 +106,12 @@ def _back(
     made: Sequence[Stack],
     outside: Sequence[str],
 ) -> dict[str, Tensor]:
-    """The gradients of all iterations, by the names of tensors in the body.
+    """The gradients from all iterations, by the names of tensors in the body.
 
-    They are with respect to the states that the first iteration starts from, to what was `read`
-    and is needed, and to tensors `outside`, to which every iteration adds its share; those that
-    none flows to are left out. `ends` are the states before and after an iteration, `dys` the
-    gradients by the last ones, and `made` those that arrive at what each iteration made.
+    They are with respect to the states before the first iteration, to the needed tensors of `read`,
+    and to tensors `outside`, summed over the iterations. Tensors without a gradient are left out.
+    `ends` are pairs of a state before and after an iteration. `dys` are the gradients of the last
+    states, and `made` the gradients of the stacked outputs.
     """
     h = body.g
     states = [
@@ -151,7 +151,7 @@ def _back(
 
 
 def _saving(g: GradientBuilder, graph: GraphProto, kept: int, names: Sequence[str]) -> GraphProto:
-    """A body that makes, after its first results, copies of what it starts from."""
+    """A body with its first `kept` outputs and then copies of its inputs `names`."""
     saving = GraphProto()
     saving.CopyFrom(graph)
     copies = [g.argument("saved").name for _ in names]
@@ -165,7 +165,7 @@ def _saving(g: GradientBuilder, graph: GraphProto, kept: int, names: Sequence[st
 def _stacks(
     s: NodeView, kind: str, names: Sequence[str], values: Sequence[Tensor | None]
 ) -> list[Stack]:
-    """What a Scan reads or makes, without what is missing."""
+    """The stacks that a Scan reads or makes (`kind`); values that are None are left out."""
     axes, directions = (s.attr(f"{kind}_{what}") for what in ("axes", "directions"))
     zeros = [0] * len(names)
     places = zip(names, values, axes or zeros, directions or zeros, strict=True)
@@ -173,7 +173,7 @@ def _stacks(
 
 
 def _places(kind: str, stacks: Sequence[Stack]) -> dict[str, list[int]]:
-    """The attributes of a Scan that goes back over what another has gone through."""
+    """Axes and directions, as attributes of a Scan in the opposite direction."""
     if not stacks:
         return {}
     return {
@@ -183,11 +183,11 @@ def _places(kind: str, stacks: Sequence[Stack]) -> dict[str, list[int]]:
 
 
 def _renamed(g: GradientBuilder, x: Tensor, name: str, axis: int | None = None) -> TensorSpec:
-    """What is known of a tensor, for the body, where the axis of a stack is gone."""
+    """The type and shape of a tensor under another name, without the stack's `axis`."""
     spec = g.spec(x)
     if spec is None or spec.dtype.kind == "O":
         raise GradientError(
-            f"The type of {x.name!r}, which a loop works on, is not that of a tensor or cannot be "
+            f"The type of {x.name!r}, which a loop reads, is not that of a tensor or cannot be "
             "inferred, and its gradient needs it: explain a layer after the loop, or use a "
             "method without gradients."
         )

@@ -30,8 +30,8 @@ def conv_transpose(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
 def weights(g: GradientBuilder, s: NodeView, outer: Tensor, inner: Tensor, win: Window) -> Tensor:
     """The gradient of the weights: `outer` convolved with `inner`, batch and channels swapped.
 
-    `outer` is where the windows are laid, `inner` what belongs to each of them: the input and the
-    gradient of a convolution, or the gradient and the input of a transposed one.
+    `outer` is the tensor that the windows are over, `inner` has one element for each window. For a
+    convolution these are the input and the gradient, for a transposed one the reverse.
     """
     group = s.attr("group", 1)
     outer, win = window.padded(g, outer, win)
@@ -50,7 +50,7 @@ def weights(g: GradientBuilder, s: NodeView, outer: Tensor, inner: Tensor, win: 
         pads=win.pads.tolist(),
         group=group,
     )
-    if not win.dense:  # what lies after the last window adds a row
+    if not win.dense:  # elements after the last window add a row
         dw = g.Slice(dw, 0 * win.kernel, win.kernel, win.axes)
     return g.Transpose(dw, perm=swap)
 

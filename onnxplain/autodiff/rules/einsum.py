@@ -1,4 +1,4 @@
-"""Einsum: exchange an operand with the output."""
+"""Einsum: its gradient is an Einsum with an operand and the output exchanged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onnxplain.autodiff.rules.linear import identity
 
 @dataclass(frozen=True)
 class Equation:
-    """Letters of each operand and of the output, with those that an ellipsis stands for."""
+    """Letters of each operand and of the output; an ellipsis is replaced by letters."""
 
     operands: list[str]
     output: str
@@ -45,10 +45,10 @@ def _read(text: str, ranks: list[int]) -> Equation:
 
 
 def _operand(g: GradientBuilder, s: NodeView, dy: Tensor, equation: Equation, i: int) -> Tensor:
-    """The output and the other operands, summed to the letters of operand `i`.
+    """The gradient of operand `i`: the Einsum of `dy` and the other operands.
 
-    A letter that no other has, or perhaps with size 1, needs ones to spread over; one that the
-    operand has twice needs the identity, so that only the diagonal gets a gradient.
+    A letter that the others do not have, or may have with size 1, needs a vector of ones. A letter
+    that the operand has twice needs an identity matrix: only the diagonal gets a gradient.
     """
     x, dims = s.inputs[i], [g.dims(one) or () for one in s.inputs]
     others = [j for j in range(len(s.inputs)) if j != i]
@@ -82,7 +82,7 @@ def _operand(g: GradientBuilder, s: NodeView, dy: Tensor, equation: Equation, i:
 
 
 def _spreads(own: int | str | None, others: set[int | str | None]) -> bool:
-    """Whether one of the other operands is sure to have the size of this one."""
+    """Whether one of the sizes `others` is known to equal `own`."""
     return any(
         other not in (1, None) and (isinstance(other, int) or other == own) for other in others
     )

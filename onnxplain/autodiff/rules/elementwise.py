@@ -1,7 +1,7 @@
 """Elementwise operators.
 
-Where a slope is infinite (the square root at 0) or not defined (the logarithm of a negative base
-in Pow), the gradient is 0, so that one such element does not spoil all others.
+Where a derivative is infinite (the square root at 0) or not defined (the logarithm of a negative
+base in Pow), the gradient is 0, so that sums over other elements stay finite.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def dropout(g: GradientBuilder, s: NodeView, dy: Tensor, *_: Tensor | None) -> T
         return dy
     if len(s.node.output) < 2:
         raise GradientError(
-            f"The Dropout {s.name!r} draws at random and keeps no mask of what it drew, and "
-            "drawn again it would differ: export the model in inference mode."
+            f"The Dropout {s.name!r} is random and does not output its mask, which its gradient "
+            "needs: export the model in inference mode."
         )
     kept = g.where(s.outputs[1], g.Div(dy, g.Sub(F32(1), F32(0.5) if ratio is None else ratio)))
     return g.Where(training, kept, dy)
@@ -84,7 +84,7 @@ def div(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
 
 @vjp("Mod", broadcasts=True)
 def mod(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
-    a, b = s.inputs  # y = a - q b with a whole q, however the quotient was rounded
+    a, b = s.inputs  # y = a - q b with an integer q, for any rounding
     quotient = g.Round(g.Div(g.Sub(a, s.y), b))
     return dy, g.Neg(g.Mul(dy, quotient))
 
@@ -93,7 +93,7 @@ def mod(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
 def power(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
     a, exponent = s.inputs
     value = g.value(exponent)
-    # The exponent may be of integers.
+    # The exponent may be an integer tensor.
     b = g.as_float(exponent) if value is None else value.astype(np.float32)
     # da = dy b y / a; at a = 0 that slope is 1 for b = 1, else 0 or infinite. db = dy y log a.
     at_zero = g.as_float(g.Equal(b, F32(1)))
@@ -104,7 +104,7 @@ def power(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
 
 @vjp("Max", "Min", broadcasts=True)
 def extremum(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
-    """Equal extrema share the gradient evenly."""
+    """Equal extrema share the gradient equally."""
     reached = [g.as_float(g.Equal(x, s.y)) for x in s.inputs]
     share = g.Div(dy, g.Sum(*reached))
     return [g.Mul(share, r) for r in reached]
@@ -112,7 +112,7 @@ def extremum(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
 
 @vjp("Clip", broadcasts=True)
 def clip(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
-    """At a limit itself the gradient of x is 0, as that of Relu is at 0."""
+    """Where x equals a limit its gradient is 0, like that of Relu at 0."""
     low, high = s.input(1), s.input(2)
     inside = [
         mask(s.y, limit) for limit, mask in ((low, g.above), (high, g.below)) if limit is not None

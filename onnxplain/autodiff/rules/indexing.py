@@ -1,7 +1,8 @@
-"""Gathering and scattering, slicing and padding: each undoes the other.
+"""Gathering and scattering, slicing and padding: each is the gradient of the other.
 
-Where one element is written several times without a reduction, ONNX leaves open which one stays;
-so does the gradient. Equal maxima (and minima) share it evenly, as in torch.
+Where one element is written several times without a reduction, ONNX does not define which value
+stays, and the gradient is not defined either. Equal maxima (and minima) share it equally, as in
+torch.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def scatter_nd(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
     def put(into: Tensor, values: Tensor, reduction: str) -> Tensor:
         if reduction == "none":
             return g.ScatterND(into, indices, values)
-        places = g.GatherND(positions(g, s.x), indices)  # several threads share none of them
+        places = g.GatherND(positions(g, s.x), indices)  # each is written once, so no sum is lost
         flat = (g.Reshape(part, [-1]) for part in (into, places, values))
         return g.like(g.ScatterElements(*flat, axis=0, reduction=reduction), s.x)
 
@@ -63,7 +64,7 @@ def scatter_nd(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
 
 
 def _multiplied(g: GradientBuilder, s: NodeView, dy: Tensor, put: Put, take: Take) -> Gradients:
-    """The product of the other factors: y / update, or that of those that are not 0."""
+    """Each factor gets dy times the other factors: y / factor, or a product without the zeros."""
     data, _, updates = s.inputs
     zero = g.Equal(updates, F32(0))
     nonzero = g.Where(zero, F32(1), updates)
@@ -98,7 +99,7 @@ _SCATTERED: dict[str, Callable[[GradientBuilder, NodeView, Tensor, Put, Take], G
 
 @vjp("TensorScatter")
 def tensor_scatter(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
-    """The cache's gradient with zeros written over it, and what they are written over."""
+    """The cache gets `dy` with zeros where the update was written; the update gets `dy` there."""
     past, update = s.inputs[:2]
     axis = g.axis(update, s.attr("axis", -2))
     d_past = g.TensorScatter(dy, g.zeros_like(update), *s.inputs[2:], **s.attrs)
@@ -127,7 +128,7 @@ def top_k(g: GradientBuilder, s: NodeView, dy: Tensor, _: None) -> Tensor:
 
 @vjp("OneHot")
 def one_hot(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
-    """The values are (off, on): each is what all its elements sum to."""
+    """`values` is (off, on): the gradient of each is the sum of `dy` over its elements."""
     on = g.OneHot(*s.inputs[:2], np.array([0, 1], np.float32), axis=s.attr("axis", -1))
     d_on = g.ReduceSum(g.Mul(dy, on), keepdims=0)
     d_off = g.Sub(g.ReduceSum(dy, keepdims=0), d_on)
@@ -137,21 +138,21 @@ def one_hot(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
 
 @vjp("Range")
 def range_(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
-    """Of start + i delta; the limit only decides how many there are."""
+    """For y = start + i delta; the limit only sets the length and has no gradient."""
     steps = g.Sub(g.CumSum(g.Expand(F32(1), g.shape(s.y)), np.array(0)), F32(1))
     return g.ReduceSum(dy, keepdims=0), None, g.ReduceSum(g.Mul(dy, steps), keepdims=0)
 
 
 @vjp("Slice")
 def slice_(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
-    """Where each element was taken from is found by slicing the positions."""
+    """The node is run on the positions of the elements, to find where each was taken from."""
     taken = g.Slice(positions(g, s.x), *s.inputs[1:])
     return scatter_positions(g, dy, taken, s.x)
 
 
 @vjp("Pad")
 def pad_(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
-    """As for Slice, where elements are repeated; else padding is cut off."""
+    """Modes that repeat elements use positions as in Slice; constant padding is cropped."""
     mode = s.attr("mode", "constant")
     if mode == "constant":
         return _crop(g, s, dy)
@@ -160,7 +161,7 @@ def pad_(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
 
 
 def _crop(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
-    """What a negative number of zeros took away gets none; the rest is the padding value's."""
+    """Cropped elements get zeros; the padding value gets the sum over the padding."""
     dx = g.Pad(dy, g.Neg(g.resolved(s.inputs[1])), None, s.input(3))
     if s.input(2) is None:
         return (dx,)

@@ -1,4 +1,4 @@
-"""Products of matrices, and what else is linear in each input."""
+"""Matrix products, and other operators that are linear in each input."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from onnxplain.autodiff.rule import F32, GradientBuilder, Gradients, NodeView, T
 
 @vjp("MatMul")
 def matmul(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
-    """A vector is a matrix of one row (on the left) or one column (on the right)."""
+    """A vector is treated as a matrix with one row (first input) or one column (second)."""
     a, b = s.inputs
     row, column = g.rank(a) == 1, g.rank(b) == 1
     left = g.Unsqueeze(a, [0]) if row else a
@@ -26,13 +26,13 @@ def matmul(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
 
 
 def transposed(g: GradientBuilder, x: Tensor, rank: int) -> Tensor:
-    """Its last two axes exchanged; vectors have become matrices before."""
+    """`x` with its last two axes exchanged; its rank is at least 2."""
     axes = list(range(max(rank, 2)))
     return g.Transpose(x, perm=[*axes[:-2], axes[-1], axes[-2]])
 
 
 def _over_batch(g: GradientBuilder, s: NodeView, dx: Tensor, x: Tensor) -> Tensor:
-    """Summed over the axes before the matrix along which `x` was repeated."""
+    """`dx` summed over the batch axes along which `x` was broadcast."""
     own, y = g.dims(x), g.dims(s.y)
     assert own is not None  # its rank is known
     if y is None:
@@ -58,14 +58,14 @@ def gemm(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
 
 
 def identity(g: GradientBuilder, n: Tensor) -> Tensor:
-    """The n by n identity matrix as booleans."""
+    """The n by n identity matrix as booleans; `n` is int64 of shape (1,)."""
     index = g.arange(n)
     return g.Equal(g.Unsqueeze(index, [1]), index)
 
 
 @vjp("Det")
 def det(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
-    """Cofactors: the determinant with row i replaced by unit vector j. Right where it is 0, too."""
+    """By cofactors: determinants with row i replaced by unit vector j. Correct also for y = 0."""
     unit = identity(g, g.dim(s.x, -1))
     row, vector_ = g.Unsqueeze(unit, [1, 3]), g.Unsqueeze(unit, [0, 2])
     replaced = g.Where(row, g.as_float(vector_), g.Unsqueeze(s.x, [-4, -3]))
@@ -80,7 +80,7 @@ def inverse(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
 
 @vjp("Col2Im")
 def col2im(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
-    """The blocks of the picture again: a convolution with one kernel per element of a block."""
+    """Extracts the blocks from `dy`: a convolution with one kernel per element of a block."""
     image, block = s.inputs[1:3]
     channels = g.Reshape(dy, g.vector(-1, 1, image))
     unit = g.as_float(identity(g, g.ReduceProd(g.resolved(block))))

@@ -19,7 +19,7 @@ def nll_loss(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
 def cross_entropy(
     g: GradientBuilder, s: NodeView, dy: Tensor | None, dlog: Tensor | None = None
 ) -> Gradients:
-    """Through log-probabilities, which are the second output, and from there to the scores."""
+    """The gradient goes through the log-probabilities, the second output, to the scores."""
     log = g.LogSoftmax(s.x, axis=1)
     loss, dweights = (None, None) if dy is None else _of_log_probabilities(g, s, log, dy)
     flow = g.total(loss, dlog)
@@ -29,7 +29,7 @@ def cross_entropy(
 def _of_log_probabilities(
     g: GradientBuilder, s: NodeView, log: Tensor, dy: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The gradients of log-probabilities of (N, C, d1, ...) and of class weights of (C,)."""
+    """The gradients of the log-probabilities, (N, C, d1, ...), and of the class weights, (C,)."""
     per_class = np.array([-1] + [1] * (g.rank(s.x) - 2))
     hit, weights = _targets(g, s, per_class), s.input(2)
     gain = g.Where(hit, F32(1) if weights is None else g.Reshape(weights, per_class), F32(0))
@@ -44,7 +44,7 @@ def _of_log_probabilities(
 
 
 def _targets(g: GradientBuilder, s: NodeView, per_class: Array) -> Tensor:
-    """(N, C, d1, ...): whether a place is that of the target class, and it is not ignored."""
+    """A mask of the target class, (N, C, d1, ...), False for ignored targets."""
     target = g.Unsqueeze(g.Cast(s.inputs[1], to=TensorProto.INT64), [1])
     classes = g.arange(g.dim(s.x, 1))
     hit = g.Equal(target, g.Reshape(classes, per_class))

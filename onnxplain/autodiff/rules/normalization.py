@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from onnxplain.autodiff.rule import F32, GradientBuilder, Gradients, NodeView, Tensor, vjp
 
 NORMALIZATIONS = ("LayerNormalization", "RMSNormalization", "InstanceNormalization")
-"""Those that are wholly of this form, over axes of one sample."""
+"""Operators of exactly this form, over axes of one sample."""
 
 
 @dataclass(frozen=True, eq=False)
 class Normalized:
-    """What is left of x without its mean, and r; all but RMSNormalization subtract the mean."""
+    """x minus its mean (RMSNormalization: x), and r."""
 
     g: GradientBuilder
     centered: Tensor
@@ -28,33 +28,33 @@ class Normalized:
 
     @functools.cached_property
     def hat(self) -> Tensor:
-        """The normalized x̂."""
+        """The normalized x̂ = r (x - mean)."""
         return self.g.Mul(self.centered, self.rate)
 
     def mean(self, x: Tensor) -> Tensor:
-        """Over the axes that are normalized."""
+        """The mean of `x` over the axes that are normalized."""
         return _mean(self.g, x, self.axes)
 
     def center(self, x: Tensor) -> Tensor:
-        """Less its mean, which is also what that is backwards."""
+        """`x` minus its mean; the gradient of this operation is the same operation."""
         return self.g.Sub(x, self.mean(x)) if self.subtracts else x
 
     def gradient(self, dx: Tensor) -> Tensor:
-        """From the gradient of x̂ to that of x."""
+        """The gradient of x from `dx`, that of x̂."""
         g = self.g
         along = g.Mul(self.hat, self.mean(g.Mul(self.hat, dx)))
         return g.Mul(self.rate, g.Sub(self.center(dx), along))
 
 
 def normalized(g: GradientBuilder, s: NodeView, x: Tensor) -> Normalized:
-    """What a LayerNormalization, InstanceNormalization or RMSNormalization makes of `x`."""
+    """The normalization of `x` by a LayerNormalization, InstanceNormalization, RMSNormalization."""
     first = 2 if s.op == "InstanceNormalization" else g.axis(s.x, s.attr("axis", -1))
     subtracts = s.op != "RMSNormalization"
     return _normalize(g, x, range(first, g.rank(s.x)), _epsilon(s), subtracts)
 
 
 def scale(g: GradientBuilder, s: NodeView) -> Tensor:
-    """What such an operator multiplies with then."""
+    """The scale that such an operator multiplies by, in a shape that broadcasts to x."""
     given = s.inputs[1]
     return _per_channel(g, s, given) if s.op == "InstanceNormalization" else given
 
@@ -68,7 +68,7 @@ def _normalize(
 
 
 def _count(g: GradientBuilder, s: NodeView, part: Normalized) -> Tensor:
-    """How many elements share a mean, as float32."""
+    """Number of elements in each mean, as float32."""
     return g.as_float(g.Div(g.Size(s.x), g.Size(part.rate)))
 
 
@@ -85,12 +85,12 @@ def _epsilon(s: NodeView) -> float:
 
 
 def _per_channel(g: GradientBuilder, s: NodeView, values: Tensor) -> Tensor:
-    """Values of the shape (C,), shaped to broadcast to x of (N, C, ...)."""
+    """Values of shape (C,), reshaped to broadcast to x of (N, C, ...)."""
     return g.Reshape(values, [-1] + [1] * (g.rank(s.x) - 2))
 
 
 def _channel_sum(g: GradientBuilder, s: NodeView, x: Tensor) -> Tensor:
-    """The sums of each channel of (N, C, ...), of the shape (C,)."""
+    """The sum over each channel of `x`, (N, C, ...), as (C,)."""
     return g.sum(x, _all_but_channels(g, s), keepdims=False)
 
 
@@ -122,7 +122,7 @@ def _training_batch_normalization(
     dmean: Tensor | None = None,
     dvariance: Tensor | None = None,
 ) -> Gradients:
-    """By the statistics of the batch; they also move those that run along."""
+    """With batch statistics; the running statistics depend on x too."""
     x = _normalize(g, s.x, _all_but_channels(g, s), _epsilon(s))
     kept = s.attr("momentum", 0.9)
     share = g.Div(F32(1 - kept), _count(g, s, x))
@@ -148,7 +148,7 @@ def instance_normalization(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradi
 
 @vjp("GroupNormalization")
 def group_normalization(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
-    """Scale and bias are per group before opset 21, and per channel from then on."""
+    """Scale and bias are per group before opset 21, and per channel since."""
     x = _normalize(g, _grouped(g, s, s.x), [2], _epsilon(s))
     if s.opset < 21:
         by_group = _grouped(g, s, dy)
@@ -210,7 +210,7 @@ def lp_normalization(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
 
 @vjp("LRN")
 def lrn(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
-    """For y = x b^-β with b = bias + α mean x², the mean over the channels around each."""
+    """For y = x b^-β with b = bias + α mean x², with the mean over a window of channels."""
     alpha, beta = s.attr("alpha", 1e-4), s.attr("beta", 0.75)
     before, after = (s.attr("size") - 1) // 2, s.attr("size") // 2
     mean = _channel_window_mean(g, s, g.square(s.x), before, after)
@@ -223,7 +223,7 @@ def lrn(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
 def _channel_window_mean(
     g: GradientBuilder, s: NodeView, x: Tensor, before: int, after: int
 ) -> Tensor:
-    """The mean over windows of channels; beyond the first and the last there are zeros."""
+    """The mean over windows of channels, padded with zeros."""
     rows = g.Unsqueeze(g.Reshape(x, [0, 0, -1]), [1])
     size = before + after + 1
     pooled = g.AveragePool(

@@ -1,6 +1,6 @@
-"""Pools: maxima, averages and norms over windows, over regions, or over the whole picture.
+"""Pools: maxima, averages and norms over windows or over the whole picture.
 
-Where several elements of a window are the largest, the first one takes the gradient, as in torch.
+Where several elements of a window are the largest, the first one gets the gradient, as in torch.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ FLAT = np.array([-1])
 
 @vjp("MaxPool")
 def max_pool(g: GradientBuilder, s: NodeView, dy: Tensor, *_: Tensor | None) -> Tensor:
-    """To where in the flattened input each maximum comes from."""
+    """The gradient goes to the index of each maximum in the flattened input."""
     indices = row_major_indices(s)
     if indices is None:
         indices = g.many("MaxPool", 2, s.x, **{**s.attrs, "storage_order": 0})[1]
     padding = any(s.attr("pads", [])) or s.attr("auto_pad", "NOTSET") != "NOTSET"
     if padding and max(s.attr("dilations", [1])) > 1:
-        # A window that lies in the padding alone has the index -1.
+        # A window that is only padding has the index -1.
         dy = g.where(g.GreaterOrEqual(indices, np.array(0)), dy)
     return scatter_positions(g, dy, indices, s.x)
 
 
 def row_major_indices(s: NodeView) -> Tensor | None:
-    """The second output of a MaxPool, None where there is none or it counts columns first."""
+    """The second output of a MaxPool; None where it is omitted or in column-major order."""
     given = len(s.node.output) > 1 and s.node.output[1] and not s.attr("storage_order", 0)
     return s.outputs[1] if given else None
 
@@ -43,7 +43,7 @@ def max_unpool(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
 def spread_mean(
     g: GradientBuilder, s: NodeView, dy: Tensor, win: Window, *, spread: Spread = window.spread
 ) -> Tensor:
-    """To each element of a window, dy over the size of the kernel."""
+    """Each element of a window gets dy divided by the size of the kernel."""
     one_channel = g.vector(-1, 1, window.positions(g, s, win))
     return g.like(spread(g, s, g.Reshape(dy, one_channel), mean_kernel(win), win), s.x)
 
@@ -55,27 +55,27 @@ def average_pool(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
 
 
 def weighted(g: GradientBuilder, s: NodeView, dy: Tensor, win: Window) -> Tensor:
-    """The size of the kernel over what each window is divided by, times `dy`.
+    """`dy` times the size of the kernel, divided by the divisor of each window.
 
-    From ones: the node's own average, over one that divides by the size of the kernel.
+    Their ratio is computed on ones: the node's average, divided by an average with the kernel size.
     """
     ones = ones_like_picture(g, s.x)
     outer, bare = window.padded(g, ones, win)
-    # Further padding makes the windows that ceil_mode adds; there may be one too many.
+    # More padding gives the windows that ceil_mode adds; there may be one too many.
     pads = np.concatenate([bare.before, bare.after + bare.strides - 1]).tolist()
     mean = g.Conv(outer, mean_kernel(bare), pads=pads, **bare.form)
     mean = window.crop(g, mean, 0 * win.kernel, window.positions(g, s, win), win)
-    least = mean_kernel(bare).ravel()[0]  # of a window that holds anything
+    least = mean_kernel(bare).ravel()[0]  # of a window with at least one element
     return g.Mul(dy, g.Div(g.AveragePool(ones, **s.attrs), g.Max(mean, least)))
 
 
 def mean_kernel(win: Window) -> FloatArray:
-    """A kernel of one channel that averages."""
+    """A kernel for one channel that computes the mean, (1, 1, *kernel)."""
     return np.full((1, 1, *win.kernel), 1 / win.kernel.prod(), np.float32)
 
 
 def ones_like_picture(g: GradientBuilder, x: Tensor) -> Tensor:
-    """Ones of the spatial shape of `x`, for one sample and one channel."""
+    """Ones of shape (1, 1, *spatial sizes of `x`)."""
     return g.Expand(F32(1), g.vector(1, 1, window.spatial_shape(g, x)))
 
 
@@ -93,7 +93,7 @@ def global_lp_pool(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
 
 
 def norm_part(g: GradientBuilder, s: NodeView, dy: Tensor, p: int) -> Tensor:
-    """The quotient dy / y**(p-1); 0 where the norm is 0."""
+    """The quotient dy / y**(p-1), and 0 where the norm y is 0."""
     return dy if p == 1 else g.Mul(dy, g.Pow(g.inverse(s.y), F32(p - 1)))
 
 

@@ -1,11 +1,11 @@
 """Quantization, with the straight-through gradient.
 
-Rounding counts as the identity, and what lies outside the representable range has no gradient, as
-in torch's fake_quantize (Jacob et al., "Quantization and Training of Neural Networks for Efficient
-Integer-Arithmetic-Only Inference", 2018). Only the score itself keeps its gradient there: that of
-the class that wins often lies beyond the range that a calibration has seen. The gradient with
-respect to an integer tensor is that with respect to the integer as if it were a real number. Scales
-and zero points count as constants, also those that are computed from the data.
+Rounding is treated as the identity, and numbers outside the representable range have the gradient
+0, as in torch's fake_quantize (Jacob et al., "Quantization and Training of Neural Networks for
+Efficient Integer-Arithmetic-Only Inference", 2018). The score itself keeps its gradient there,
+because the largest score is often outside the calibrated range. An integer tensor is differentiated
+as if its integers were real numbers. Scales and zero points are constants, even if they are
+computed from the data.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ def dequantize_linear(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
 
 @vjp("DynamicQuantizeLinear")
 def dynamic_quantize_linear(g: GradientBuilder, s: NodeView, *dys: Tensor | None) -> Tensor | None:
-    return dys[0] and g.Div(dys[0], s.outputs[1])  # its range holds all of x
+    return dys[0] and g.Div(dys[0], s.outputs[1])  # nothing is outside its range
 
 
 def _range(dtype: np.dtype[Any]) -> tuple[float, float]:
-    """Between which numbers, the first of them included, all are rounded to representable ones."""
+    """The range [low, high) of numbers that are rounded to representable ones."""
     if dtype.name in _LARGEST:
         largest = np.nextafter(F32(_LARGEST[dtype.name]), F32(np.inf))
         return -float(largest), float(largest)
@@ -67,7 +67,7 @@ def _range(dtype: np.dtype[Any]) -> tuple[float, float]:
 def _spread(g: GradientBuilder, s: NodeView, values: Tensor | None) -> Tensor | None:
     """Scales or zero points in a shape that broadcasts to that of x.
 
-    They hold for all of x, by index of an axis, or by block of neighbors along it.
+    There is one for all of x, one for each index of an axis, or one for each block along it.
     """
     dims = None if values is None else g.static_dims(values)
     if values is None or (dims is not None and prod(dims) == 1):

@@ -1,7 +1,7 @@
 """Reductions, cumulative sums and products.
 
-Equal maxima (and minima) share the gradient evenly, as in torch's `amax`. Products are right where
-elements are 0; the norm of zeros has the gradient 0.
+Equal maxima (and minima) share the gradient equally, as in torch's `amax`. Gradients of products
+are correct where elements are 0. A norm of only zeros has the gradient 0.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from onnxplain.transforms.builder import Operator
 
 
 def kept(g: GradientBuilder, s: NodeView, reduced: Tensor) -> Tensor:
-    """`reduced`, of the shape of the output, with the axes that are reduced as 1."""
+    """`reduced`, of the shape of the output, with size 1 at the reduced axes."""
     axes = s.input(1)
     if s.attr("keepdims", 1) or axes is None:
-        return reduced  # a scalar is as good
+        return reduced  # a scalar broadcasts as well
     return g.Unsqueeze(reduced, axes)
 
 
@@ -27,12 +27,12 @@ def spread(g: GradientBuilder, s: NodeView, reduced: Tensor) -> Tensor:
 
 
 def over_axes(reduce: Operator, s: NodeView, x: Tensor) -> Tensor:
-    """A reduction over the axes of the node, which stay as 1."""
+    """`reduce` over the axes of the node, with keepdims."""
     return reduce(x, s.input(1), keepdims=1, noop_with_empty_axes=s.attr("noop_with_empty_axes", 0))
 
 
 def count(g: GradientBuilder, s: NodeView) -> Any:
-    """The number of elements that become one, as float32."""
+    """The number of elements that are reduced to one, as float32."""
     dims = g.dims(s.x)
     axes = [] if s.input(1) is None else g.ints(s.input(1))
     if dims is not None and axes is not None:
@@ -66,7 +66,7 @@ def reduce_extremum(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
 
 @vjp("ReduceProd")
 def reduce_prod(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
-    """The product of the others is y / x; for the only 0 it is that of all that are not 0."""
+    """The product of the other elements is y / x; for a single 0 it is that of the non-zeros."""
     zero = g.Equal(s.x, F32(0))
     nonzero = over_axes(g.ReduceProd, s, g.Where(zero, F32(1), s.x))
     zeros = over_axes(g.ReduceSum, s, g.as_float(zero))
@@ -76,7 +76,7 @@ def reduce_prod(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
 
 @vjp("CumProd")
 def cum_prod(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
-    """As for ReduceProd, with each of the products that an element enters."""
+    """As for ReduceProd, summed over the products that contain an element."""
     zero = g.Equal(s.x, F32(0))
     nonzero = g.CumProd(g.Where(zero, F32(1), s.x), s.inputs[1], **s.attrs)
     zeros = g.CumSum(g.as_float(zero), s.inputs[1], **s.attrs)
@@ -87,6 +87,6 @@ def cum_prod(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
 
 @vjp("CumSum")
 def cum_sum(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
-    """The sum of what reaches all outputs that an element enters."""
+    """The sum of `dy` over the outputs that contain an element."""
     exclusive, reverse = s.attr("exclusive", 0), s.attr("reverse", 0)
     return g.CumSum(dy, s.inputs[1], exclusive=exclusive, reverse=1 - reverse)

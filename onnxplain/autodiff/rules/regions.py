@@ -1,6 +1,7 @@
 """Pools over regions of interest: RoiAlign and MaxRoiPool.
 
-The regions themselves get no gradient, as in torchvision. With N pictures, R regions.
+The regions get no gradient, as in torchvision. In shapes N is the number of pictures and R the
+number of regions.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from onnxplain.transforms.builder import Operator
 
 @dataclass(frozen=True)
 class Points:
-    """Places on one axis of the picture, (R, bins, places in a bin).
+    """Positions on one axis of the picture, (R, bins, positions in a bin).
 
-    Bins of other regions may have more places; `used` tells those that are there, and `weight` is 0
-    for the others.
+    Bins differ in their number of positions, so smaller ones are padded: `used` is True for real
+    positions, and `weight` is 0 for padding.
     """
 
     place: Tensor
@@ -34,7 +35,7 @@ def roi_align(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
     rows, columns = (_samples(g, s, regions, axis) for axis in (0, 1))
     if s.attr("mode", "avg") == "avg":
         return _from_averages(g, s, _with_idle_row(g, dy), batch, rows, columns)
-    # As ONNX Runtime has it: the largest of the four products that a bilinear sample adds up.
+    # As in ONNX Runtime: the largest of the four products of a bilinear sample.
     corners = [_corners(g, g.dim(s.x, 2 + axis), p) for axis, p in enumerate((rows, columns))]
     return _from_maxima(g, s, _with_idle_row(g, dy), batch, *corners)
 
@@ -48,12 +49,12 @@ def max_roi_pool(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
 
 
 def _with_idle_row(g: GradientBuilder, dy: Tensor) -> Tensor:
-    """The gradient with that of one more region, 0: most operators cannot do with no region."""
+    """`dy` with a zero row for an added region: most operators fail with no region at all."""
     return g.Pad(dy, [0, 0, 0, 0, 1, 0, 0, 0])
 
 
 def _samples(g: GradientBuilder, s: NodeView, regions: Tensor, axis: int) -> Points:
-    """Where RoiAlign samples an axis; weights make the mean of a bin."""
+    """The positions that RoiAlign samples on an axis; the weights of a bin give its mean."""
     bins = s.attr(("output_height", "output_width")[axis], 1)
     half_pixel = s.attr("coordinate_transformation_mode", "half_pixel") == "half_pixel"
     begin, end = (
@@ -104,12 +105,12 @@ def _bound(g: GradientBuilder, s: NodeView, regions: Tensor, column: int) -> Ten
 
 
 def _numbers(g: GradientBuilder, counts: Tensor) -> Tensor:
-    """0, 1, 2 ... up to the largest count."""
+    """0, 1, 2 ... up to the largest count, without it."""
     return g.Range(F32(0), g.ReduceMax(counts, keepdims=0), F32(1))
 
 
 def _corners(g: GradientBuilder, size: Tensor, points: Points) -> Points:
-    """The two elements around each place, and their shares in it."""
+    """The two elements around each position, and their weights in linear interpolation."""
     low = g.Floor(points.place)
     share = g.Sub(points.place, low)
     index = g.Cast(low, to=TensorProto.INT64)
@@ -125,7 +126,7 @@ def _corners(g: GradientBuilder, size: Tensor, points: Points) -> Points:
 def _from_averages(
     g: GradientBuilder, s: NodeView, dy: Tensor, batch: Tensor, rows: Points, columns: Points
 ) -> Tensor:
-    """A matrix per axis, from picture to bins, transposed; over all regions at once for rows."""
+    """The gradient of x, by the transposed interpolation matrices of rows and columns."""
     pictures, channels, height, width = (g.dim(s.x, axis) for axis in range(4))
     down = _matrix(g, height, rows)  # (R, bins, H)
     wide = g.MatMul(dy, g.Unsqueeze(_matrix(g, width, columns), [1]))
@@ -140,7 +141,7 @@ def _from_averages(
 
 
 def _matrix(g: GradientBuilder, size: Tensor, points: Points) -> Tensor:
-    """The weight of each element of an axis in each bin, by interpolation: (R, bins, size)."""
+    """The weight of each element of an axis in each bin, (R, bins, size)."""
     number = g.as_float(g.arange(size))
     distance = g.Abs(g.Sub(g.Unsqueeze(points.place, [3]), number))
     share = g.Max(g.Sub(F32(1), distance), F32(0))
@@ -151,7 +152,7 @@ def _matrix(g: GradientBuilder, size: Tensor, points: Points) -> Tensor:
 def _from_maxima(
     g: GradientBuilder, s: NodeView, dy: Tensor, batch: Tensor, rows: Points, columns: Points
 ) -> Tensor:
-    """To the element whose product with its weight is the largest that a bin compares."""
+    """The gradient of x: each bin gives `dy` to the element with the largest weighted value."""
     pictures, channels, height, width = (g.dim(s.x, axis) for axis in range(4))
     area = g.vector(channels, -1)
     flat = g.Reshape(g.Transpose(s.x, perm=[1, 0, 2, 3]), area)
@@ -175,7 +176,7 @@ def _from_maxima(
 
 
 def _pairs(g: GradientBuilder, combine: Operator, rows: Tensor, columns: Tensor) -> Tensor:
-    """(R, bins, a) with (R, bins, b): (R, rows of bins, columns of bins, a b)."""
+    """Combine (R, bin rows, a) and (R, bin columns, b) to (R, bin rows, bin columns, a b)."""
     down = g.Unsqueeze(rows, [2, 4])
     across = g.Unsqueeze(columns, [1, 3])
     return g.Reshape(combine(down, across), [0, 0, 0, -1])

@@ -1,8 +1,8 @@
 """Resize: linear in its input, one axis after the other.
 
-The matrix of an axis is what the node itself makes of an identity matrix, so every mode, rounding
-and edge is that of the forward pass. It has as many elements as the two sizes multiplied, which
-pictures can afford. The region of `tf_crop_and_resize` and the scales get no gradient.
+The matrix of an axis is the output of the node for an identity matrix, so all modes, rounding and
+edges are those of the forward pass. Its number of elements is the product of the two sizes, which
+is small for pictures. The region of `tf_crop_and_resize` and the scales get no gradient.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ def resize(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
 
 
 def axes_and_scales(g: GradientBuilder, s: NodeView) -> tuple[list[int], list[float | None]]:
-    """The axes that a Resize names, and their scales, None where one is not known."""
+    """The axes that a Resize changes, and their scales; None for an unknown scale."""
     axes = [g.axis(s.x, axis) for axis in s.attr("axes", range(g.rank(s.x)))]
     return axes, [_scale(g, s, place, axis) for place, axis in enumerate(axes)]
 
 
 def _scale(g: GradientBuilder, s: NodeView, place: int, axis: int) -> float | None:
-    """The scale of an axis, None where it is not known or not all there is to know."""
+    """The scale of an axis; None where it is unknown or does not define the result alone."""
     if _crops(s) or _keeps_aspect(s):
         return None
     if not _by_sizes(g, s):
@@ -45,14 +45,14 @@ def _scale(g: GradientBuilder, s: NodeView, place: int, axis: int) -> float | No
 
 
 def _matrix_of_axis(g: GradientBuilder, s: NodeView, place: int, axes: list[int]) -> Tensor:
-    """What the node does along one axis: (size before, size after)."""
+    """The matrix of the node along one axis, (size before, size after)."""
     rows = g.Unsqueeze(g.as_float(identity(g, g.dim(s.x, axes[place]))), [0, 1])
     resized = _rerun(g, s, rows, [place], axes=[3], keep_aspect_ratio_policy="stretch")
     return g.Squeeze(resized, [0, 1])
 
 
 def _matrix_of_axes(g: GradientBuilder, s: NodeView, place: int, axes: list[int]) -> Tensor:
-    """The same where the scale of one axis depends on the sizes of all: with all of them."""
+    """The same where the scale of an axis depends on the sizes of all: it resizes all axes."""
     sizes = [g.dim(s.x, axis) for axis in axes]
     others = np.delete(np.arange(len(axes)), place) + 2
     rows = g.Unsqueeze(g.as_float(identity(g, sizes[place])), np.sort([0, *others]))
@@ -64,7 +64,7 @@ def _matrix_of_axes(g: GradientBuilder, s: NodeView, place: int, axes: list[int]
 
 
 def _rerun(g: GradientBuilder, s: NodeView, x: Tensor, places: list[int], **changed: Any) -> Tensor:
-    """The node with another input, for the axes at `places` alone."""
+    """The node applied to another input, only along the axes at `places`."""
     roi = scales = sizes = None
     if _crops(s):
         count = len(s.attr("axes", range(g.rank(s.x))))
@@ -77,7 +77,7 @@ def _rerun(g: GradientBuilder, s: NodeView, x: Tensor, places: list[int], **chan
 
 
 def _applied(g: GradientBuilder, dy: Tensor, matrix: Tensor, axis: int, rank: int) -> Tensor:
-    """The matrix times `dy`, along one axis."""
+    """The matrix times `dy` along one axis, in an input of `rank` axes."""
     if axis == rank - 2:
         return g.MatMul(matrix, dy)
     turned = g.Transpose(matrix, perm=[1, 0])
@@ -97,5 +97,5 @@ def _keeps_aspect(s: NodeView) -> bool:
 
 
 def _by_sizes(g: GradientBuilder, s: NodeView) -> bool:
-    """Whether there are sizes; an empty tensor stands for none."""
+    """Whether the node has `sizes`; an empty tensor counts as none."""
     return s.input(3) is not None and g.ints(s.input(3)) != []

@@ -1,8 +1,8 @@
-"""Sampling at computed places: GridSample, DeformConv, and AffineGrid, which makes such places.
+"""Sampling at computed positions: GridSample, DeformConv, and AffineGrid, which computes positions.
 
-A sample is a weighted sum of taps, the few elements around its place. A tap's weight is a product
-of one polynomial per axis: of degree 0 (nearest), 1 (linear) or 3 (cubic). Padding is a matter of
-the taps: one that lies outside weighs nothing, or stands for an element inside.
+A sample is a weighted sum of taps, the few elements around its position. The weight of a tap is a
+product of one polynomial per axis: of degree 0 (nearest), 1 (linear) or 3 (cubic). Padding changes
+the taps: a tap outside has the weight 0, or is replaced by an element inside.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _WEIGHTS: dict[str, list[list[float]]] = {
         [_A, _A + 2, -_A - 2, -_A],
     ],
 }
-"""Row i: what the i-th power of a place's fraction adds to the weight of each tap."""
+"""Row i: the coefficients of the i-th power of a position's fraction, one for each tap."""
 
 _MODES = {"bilinear": "linear", "bicubic": "cubic"}
-"""What GridSample called its modes before opset 20."""
+"""Names of GridSample's modes before opset 20, and the names since."""
 
 
 @dataclass(frozen=True)
 class Taps:
-    """Taps along one axis, (N, samples, taps): which elements, their weights, and derivatives."""
+    """Taps along one axis: indices, weights and their derivatives, each (N, samples, taps)."""
 
     index: Tensor
     weight: Tensor
@@ -46,7 +46,7 @@ class Taps:
 
     @classmethod
     def at(cls, g: GradientBuilder, places: Tensor, mode: str) -> Taps:
-        """The taps around places (N, samples) on an axis without ends."""
+        """The taps around positions (N, samples) on an axis without limits."""
         weights = np.array(_WEIGHTS[mode], np.float32)
         order = np.arange(len(weights), dtype=np.float32)
         slopes = np.roll(order[:, None] * weights, -1, axis=0)
@@ -57,8 +57,8 @@ class Taps:
         return cls(index, g.MatMul(powers, weights), g.MatMul(powers, slopes))
 
     def padded(self, g: GradientBuilder, size: Tensor, padding: str, align: bool) -> Taps:
-        """The same on an axis of `size` elements."""
-        if padding == "reflection":  # about the centers of the outermost elements, or their edges
+        """The same taps on an axis of `size` elements, with padding outside."""
+        if padding == "reflection":  # at the centers or edges of the outermost elements
             period = g.Sub(g.Mul(size, [2]), [2 if align else 0])
             turned = g.Mod(self.index, g.Max(period, [1]))
             last = period if align else g.Sub(period, [1])
@@ -71,15 +71,15 @@ class Taps:
 
 
 class Samples:
-    """Samples of `x` (N, C, *sizes) at places that are the same for all channels.
+    """Samples of `x` (N, C, *sizes) at positions that are the same for all channels.
 
-    Values and gradients of samples are (N, C, samples), gradients of places (N, samples).
+    Values and gradients of samples are (N, C, samples), gradients of positions (N, samples).
     """
 
     def __init__(
         self, g: GradientBuilder, x: Tensor, sizes: Sequence[Tensor], axes: Sequence[Taps]
     ) -> None:
-        """Join the taps of all axes: (N, samples, every combination)."""
+        """Combine the taps of all axes to (N, samples, combinations)."""
         self._g, self._x, self._axes = g, x, axes
         index = axes[0].index
         for size, taps in zip(sizes[1:], axes[1:], strict=True):
@@ -92,11 +92,11 @@ class Samples:
         self._shape = g.Concat(batch, g.Shape(self._weight, start=1), axis=0)
 
     def values(self) -> Tensor:
-        """The samples."""
+        """The values of the samples."""
         return self._g.sum(self._weighted(self._taps()), [3], keepdims=False)
 
     def to_input(self, dy: Tensor) -> Tensor:
-        """Gradient of `x`."""
+        """The gradient of `x`, from that of the samples."""
         g = self._g
         parts = g.Reshape(self._weighted(g.Unsqueeze(dy, [3])), [0, 0, -1])
         zeros = g.Expand(F32(0), g.Shape(self._flat))
@@ -104,7 +104,7 @@ class Samples:
         return g.Reshape(summed, g.Shape(self._x))
 
     def to_places(self, dy: Tensor) -> list[Tensor]:
-        """Gradient of the places, one for each axis."""
+        """The gradients of the positions, one for each axis."""
         g = self._g
         products = g.Mul(self._taps(), g.Unsqueeze(dy, [3]))
         effect = g.sum(products, [1], keepdims=False)
@@ -115,7 +115,7 @@ class Samples:
         return gradients
 
     def _taps(self) -> Tensor:
-        """The elements of `x`, (N, C, samples, taps)."""
+        """The elements of `x` at the taps, (N, C, samples, taps)."""
         elements = self._g.GatherElements(self._flat, self._index, axis=2)
         return self._g.Reshape(elements, self._shape)
 
@@ -126,7 +126,7 @@ class Samples:
         return functools.reduce(functools.partial(self._pairs, self._g.Mul), factors)
 
     def _pairs(self, combine: Operator, a: Tensor, b: Tensor) -> Tensor:
-        """Every tap of `a` with every one of `b`."""
+        """Combine each tap of `a` with each tap of `b`."""
         g = self._g
         both = combine(g.Unsqueeze(a, [3]), g.Unsqueeze(b, [2]))
         return g.Reshape(both, [0, 0, -1])
@@ -161,7 +161,7 @@ def grid_sample(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
 def affine_grid(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
     theta, size = s.inputs
     rank = g.rank(s.y) - 2
-    # The grid of the identity holds the coordinates that theta maps.
+    # The grid for the identity transform is the coordinates that theta multiplies.
     one = g.Concat([1], g.Slice(size, [1], [2 + rank]), axis=0)
     base = g.AffineGrid(np.eye(rank, rank + 1, dtype=np.float32)[None], one, **s.attrs)
     base = g.Reshape(base, [1, -1, rank])
@@ -172,10 +172,10 @@ def affine_grid(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
 
 @vjp("DeformConv")
 def deform_conv(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
-    """Samples times a mask are columns; weights times columns are the output.
+    """Columns are samples times mask; the output is weights times columns.
 
-    With D offset groups, G groups, a kernel of K elements and P places where it lies, columns are
-    (N D, C/D, K P) next to the samples and (N, G, C/G K, P) beside the weights (G, M/G, C/G K).
+    With D offset groups, G groups, kernels of K elements and P output positions, the columns are
+    (N D, C/D, K P) like the samples, and (N, G, C/G K, P) for the weights (G, M/G, C/G K).
     """
     x, w, offset = s.inputs[:3]
     mask = s.input(4)
@@ -211,7 +211,7 @@ def deform_conv(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
 
 
 def _deformed(g: GradientBuilder, s: NodeView, win: Window, batches: Tensor) -> Samples:
-    """What the kernels see before the mask, each offset group as a batch of its own."""
+    """The samples at the kernel positions, before the mask; offset groups are part of the batch."""
     x, offset = s.inputs[0], s.inputs[2]
     area, count = spatial_shape(g, offset), win.kernel.prod(keepdims=True)
     moves = g.Reshape(offset, g.vector(-1, count, 2, area))

@@ -1,4 +1,4 @@
-"""Operators that lay out elements anew: every gradient is laid out back."""
+"""Operators that rearrange elements: the gradient is rearranged back."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ vjps(
 
 @vjp("Tile")
 def tile(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
-    """Every axis as (repeats, size), then the repeats summed."""
+    """Reshape each axis to (repeats, size), and sum over the repeats."""
     pairs = [g.Unsqueeze(v, [1]) for v in (s.inputs[1], g.shape(s.x))]
     interleaved = g.Reshape(g.Concat(*pairs, axis=1), [-1])
     return g.sum(g.Reshape(dy, interleaved), range(0, 2 * g.rank(s.x), 2), keepdims=False)

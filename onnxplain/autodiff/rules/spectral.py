@@ -1,7 +1,7 @@
-"""Fourier transforms: linear, so the gradient is the adjoint, another transform.
+"""Fourier transforms: they are linear, so the gradient is the adjoint, another transform.
 
-With F the matrix of the DFT of length N, that of F is N times the inverse DFT, and that of the
-inverse DFT is F / N. A real signal takes the real part.
+With F the matrix of the DFT of length N, the adjoint of F is N times the inverse DFT, and the
+adjoint of the inverse DFT is F / N. The gradient of a real signal is the real part.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def dft(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
 
 @vjp("STFT")
 def stft(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
-    """Each frame transformed back, windowed, and added where it was cut out."""
+    """Each frame is transformed back, multiplied by the window, and added at its position."""
     signal, step = s.inputs[:2]
     window, frame_length = s.input(2), s.input(3)
     length = g.dim(signal, 1) if window is None else g.dim(window, 0)
@@ -47,7 +47,7 @@ def stft(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
 
 
 def _axis(g: GradientBuilder, s: NodeView) -> int:
-    """An attribute before opset 20, an input from then on."""
+    """The axis of a DFT: an attribute before opset 20, an input since."""
     if s.opset < 20:
         return g.axis(s.x, s.attr("axis", 1))
     if s.input(2) is None:
@@ -69,14 +69,14 @@ def _length(g: GradientBuilder, given: Tensor) -> Tensor:
 
 
 def _bins(g: GradientBuilder, length: Tensor) -> Tensor:
-    """How many frequencies of a real signal are not the conjugates of others."""
+    """Number of frequencies of a real signal without the conjugates: length // 2 + 1."""
     return g.Add(g.Div(length, 2), 1)
 
 
 def _transform(
     g: GradientBuilder, x: Tensor, axis: int, length: Tensor, inverse: int = 0, onesided: int = 0
 ) -> Tensor:
-    """The DFT of `length`, for which zeros are appended to `x`."""
+    """The DFT of `x`, padded with zeros to `length`."""
     dft_length = g.Squeeze(length)
     kind = {"inverse": inverse, "onesided": onesided}
     if g.graph.opset < 20:
@@ -87,7 +87,7 @@ def _transform(
 def _adjoint(
     g: GradientBuilder, dy: Tensor, axis: int, length: Tensor, parts: Tensor, inverse: int
 ) -> Tensor:
-    """The transpose of a DFT whose input has `parts`: real, or real and imaginary."""
+    """The adjoint of a DFT; `parts` is 1 for a real input and 2 for a complex one."""
     dx = _transform(g, dy, axis, length, inverse=1 - inverse)
     dx = g.Slice(dx, [0], parts, [-1])
     n = g.as_float(length)
@@ -97,7 +97,7 @@ def _adjoint(
 def _irfft_adjoint(
     g: GradientBuilder, s: NodeView, dy: Tensor, axis: int, length: Tensor
 ) -> Tensor:
-    """Frequencies that stand for their conjugates as well count twice."""
+    """The adjoint of the inverse DFT of one side: frequencies with a conjugate count twice."""
     dx = _transform(g, dy, axis, length, onesided=1)
     index = g.arange(_bins(g, length))
     single = g.Or(g.Equal(index, 0), g.Equal(g.Mul(index, 2), length))

@@ -1,4 +1,4 @@
-"""How kernels are laid over a tensor: sizes, strides, dilations and padding."""
+"""Windows of convolutions and pools: sizes, strides, dilations and padding."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from onnxplain.tensors import Array
 from onnxplain.transforms.builder import Value
 
 Ints = Array
-"""int64, one for each spatial axis."""
+"""int64 numbers, one for each spatial axis."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """Kernels laid over the spatial axes of a padded tensor.
+    """The windows of a kernel over the spatial axes of a padded tensor.
 
     All are int64, one number per spatial axis. Where padding depends on sizes that are known only
     at run time, `before` and `after` are tensors of the graph.
@@ -43,22 +43,22 @@ class Window:
 
     @property
     def static(self) -> bool:
-        """Whether padding is constant. It is for windows that are dense."""
+        """Whether padding is constant, which is always so for dense windows."""
         return isinstance(self.before, np.ndarray)
 
     @property
     def pads(self) -> Ints:
-        """The attribute `pads`, if it is static."""
+        """The attribute `pads`; only if padding is static."""
         return np.concatenate([self.before, self.after])
 
     @property
     def margins(self) -> Ints:
-        """The attribute `pads` of dense windows over positions that undo these over the input."""
+        """The attribute `pads` of the convolution from dy to the input's gradient, for stride 1."""
         return np.tile(self.spans - 1, 2) - self.pads
 
     @property
     def form(self) -> dict[str, list[int]]:
-        """Attributes of a node with these windows, other than its padding."""
+        """The attributes of a node with these windows, without padding."""
         return {
             "kernel_shape": self.kernel.tolist(),
             "strides": self.strides.tolist(),
@@ -67,7 +67,7 @@ class Window:
 
     @property
     def dense(self) -> bool:
-        """Whether windows begin at every position: strides are 1."""
+        """Whether all strides are 1."""
         return bool((self.strides == 1).all())
 
 
@@ -90,7 +90,7 @@ def input_window(g: GradientBuilder, s: NodeView) -> Window:
     """The windows of a convolution or a pool over its input.
 
     Raises:
-        GradientError: `auto_pad` SAME_UPPER or SAME_LOWER together with dilations, or see
+        GradientError: the node has both `auto_pad` SAME_UPPER or SAME_LOWER and dilations; or see
             `kernel_shape`.
     """
     bare = _bare(g, s)
@@ -99,8 +99,8 @@ def input_window(g: GradientBuilder, s: NodeView) -> Window:
         return _with_pads(bare, s.attr("pads") if auto_pad == "NOTSET" else None)
     if (bare.dilations != 1).any():
         raise GradientError(
-            f"The {s.op} of node {s.name!r} has both auto_pad and dilations, which ONNX "
-            "Runtime does not read as the standard does: write its padding as `pads`."
+            f"The {s.op} of node {s.name!r} has both auto_pad and dilations, for which ONNX "
+            "Runtime differs from the ONNX standard: write its padding as `pads`."
         )
     sizes = _sizes(g, s.x, bare.strides != 1)
     # There are ceil(size / stride) windows; the last begins (size - 1) % stride before the end.
@@ -110,7 +110,7 @@ def input_window(g: GradientBuilder, s: NodeView) -> Window:
 
 
 def static_window(g: GradientBuilder, s: NodeView) -> Window | None:
-    """The same, None where its padding is known only at run time; no node is added.
+    """As `input_window`, but None where padding is known only at run time; no node is added.
 
     Raises:
         GradientError: see `input_window`.
@@ -138,7 +138,7 @@ def output_window(g: GradientBuilder, s: NodeView) -> Window:
 
 
 def spatial_shape(g: GradientBuilder, x: Tensor) -> Tensor:
-    """The sizes after batch and channels, int64."""
+    """The spatial sizes of `x`, int64."""
     known = known_sizes(g, x)
     if known is not None:
         return g.constant(known)
@@ -146,7 +146,7 @@ def spatial_shape(g: GradientBuilder, x: Tensor) -> Tensor:
 
 
 def known_sizes(g: GradientBuilder, x: Tensor) -> Ints | None:
-    """The same where all of them are static, else None."""
+    """The spatial sizes of `x` where all are static, else None."""
     sizes = (g.dims(x) or (None,) * 3)[2:]
     known = [size for size in sizes if isinstance(size, int)]
     return np.array(known) if len(known) == len(sizes) else None
@@ -155,8 +155,8 @@ def known_sizes(g: GradientBuilder, x: Tensor) -> Ints | None:
 def known_positions(g: GradientBuilder, s: NodeView, win: Window) -> Ints | None:
     """The number of windows along each axis of a convolution's or pool's input, None if unknown.
 
-    As ONNX Runtime counts them: windows that `ceil_mode` adds must not begin after the input,
-    which onnx's shape inference overlooks before opset 22.
+    The number is that of ONNX Runtime: windows that `ceil_mode` adds must not begin after the
+    input. ONNX's shape inference does not check this before opset 22.
     """
     sizes = known_sizes(g, s.x)
     if sizes is None or not win.static:
@@ -169,13 +169,13 @@ def known_positions(g: GradientBuilder, s: NodeView, win: Window) -> Ints | None
 
 
 def misjudged(g: GradientBuilder, s: NodeView, win: Window) -> bool:
-    """Whether the inferred sizes, which ONNX Runtime holds constants against, are wrong."""
+    """Whether the inferred sizes are wrong: ONNX Runtime compares constants with them."""
     inferred, count = known_sizes(g, s.y), known_positions(g, s, win)
     return inferred is not None and count is not None and bool((inferred != count).any())
 
 
 def positions(g: GradientBuilder, s: NodeView, win: Window) -> Tensor:
-    """The number of windows as an int64 tensor, constant or not."""
+    """The number of windows along each axis, an int64 tensor; constant where known."""
     known = known_positions(g, s, win)
     if known is None:
         return g.Shape(s.y, start=2)
@@ -183,7 +183,7 @@ def positions(g: GradientBuilder, s: NodeView, win: Window) -> Tensor:
 
 
 def padded(g: GradientBuilder, x: Tensor, win: Window) -> tuple[Tensor, Window]:
-    """The same windows over a tensor padded by a node of its own, where no attribute can."""
+    """`x` and its windows; where padding is not static, a Pad node pads `x` instead."""
     if win.static:
         return x, win
     none = np.zeros(2, np.int64)
@@ -197,14 +197,14 @@ def crop(g: GradientBuilder, x: Tensor, before: Any, shape: Any, win: Window) ->
 
 
 Back = Callable[[GradientBuilder, NodeView, Tensor, Window], Tensor]
-"""From the gradient at each window to that of the input of a node."""
+"""`back(g, step, dy, window)` -> the gradient of the input, from `dy` at each window."""
 
 Spread = Callable[[GradientBuilder, NodeView, Tensor, Value, Window], Tensor]
-"""The form of `spread`."""
+"""A function with the signature of `spread`."""
 
 
 def spread(g: GradientBuilder, s: NodeView, dy: Tensor, weights: Value, win: Window) -> Tensor:
-    """The weights times `dy`, laid at each window and added up: of the size of the input of `s`.
+    """The weights times `dy` at each window, added up to a tensor of the size of the input of `s`.
 
     `weights` are (channels of dy, channels / group, *kernel), like those of ConvTranspose.
     """
@@ -229,7 +229,7 @@ def _with_pads(win: Window, pads: Sequence[int] | None) -> Window:
 
 
 def _halved(g: GradientBuilder, win: Window, total: Tensor, larger_after: bool) -> Window:
-    """With padding given in total, the larger half of it where `auto_pad` wants it."""
+    """The windows with `total` padding split in halves; the larger one is after or before."""
     smaller = g.Div(total, 2)
     halves = smaller, g.Sub(total, smaller)
     before, after = (g.resolved(half) for half in (halves if larger_after else halves[::-1]))
@@ -237,13 +237,13 @@ def _halved(g: GradientBuilder, win: Window, total: Tensor, larger_after: bool) 
 
 
 def _sizes(g: GradientBuilder, x: Tensor, needed: Array) -> Tensor:
-    """The spatial sizes of `x`, a constant where those are that are needed."""
+    """The spatial sizes of `x`, as a constant if the `needed` ones are static."""
     static = _static_sizes(g, x, needed)
     return spatial_shape(g, x) if static is None else g.constant(static)
 
 
 def _static_sizes(g: GradientBuilder, x: Tensor, needed: Array) -> Ints | None:
-    """The spatial sizes of `x`, 1 in place of one not needed; None if one is missing."""
+    """The spatial sizes of `x`, 1 for an unknown one; None if a `needed` one is unknown."""
     dims = (g.dims(x) or (None, None))[2:] or [None] * len(needed)
     if any(need and not isinstance(d, int) for d, need in zip(dims, needed, strict=True)):
         return None

@@ -1,4 +1,4 @@
-"""Faster forms of rules: which runs, and when. Each gives the gradients of the definition."""
+"""Faster forms of rules, and when each is used. They give the gradients of the definition."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ OVERRIDES: Overrides = {
     "Pow": [elementwise.power_of_two],
     **{op: [elementwise.with_ramps] for op in _MASKED},
 }
-"""By operator; the first that applies runs in place of the definition."""
+"""By operator; the first that applies replaces the definition."""
 
 LOW_MEMORY_OVERRIDES: Overrides = {**OVERRIDES, "Conv": [_conv_padded]}
-"""Those that keep no second copy of the weights."""
+"""The faster forms that do not keep a second copy of the weights."""

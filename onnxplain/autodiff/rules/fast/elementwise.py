@@ -1,4 +1,4 @@
-"""Squares, and masks that ONNX Runtime computes in the layout of its convolutions."""
+"""Squares, and masks that ONNX Runtime computes in the blocked layout of its convolutions."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ def power_of_two(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor | None:
 
 
 def with_ramps(g: GradientBuilder, s: NodeView, *dys: Tensor | None) -> Any:
-    """The definition of the rule, with masks as ramps."""
+    """The rule by its definition, with masks computed as ramps, see `_Ramps`."""
     entry = DEFINITIONS.find(s)
     assert entry is not None  # it is what this overrides
     return entry.rule(ramps(g), s, *dys)
 
 
 def ramps(g: GradientBuilder) -> GradientBuilder:
-    """A builder of the same graph, with masks as ramps."""
+    """A builder for the same graph, with masks computed as ramps, see `_Ramps`."""
     view = copy.copy(g)
     view.__class__ = _Ramps
     return view
 
 
 class _Ramps(GradientBuilder):
-    """Masks as ramps so steep that they end before the next number: no comparison is as fast.
+    """Masks computed by HardSigmoid with a very steep slope, which is faster than a comparison.
 
-    ONNX Runtime also has HardSigmoid in the blocked layout of its convolutions, which it has to
-    leave for booleans. Only for denormal numbers a mask lies between 0 and 1.
+    The result is 0 or 1 except for denormal numbers. ONNX Runtime computes HardSigmoid in the
+    blocked layout of its convolutions, but must convert the layout for booleans.
     """
 
     def above(self, x: Tensor, limit: Tensor | float = 0.0) -> Tensor:
@@ -56,7 +56,7 @@ class _Ramps(GradientBuilder):
         return None if value is None else float(value.item())
 
     def _ramp(self, x: Tensor, limit: float, sign: int) -> Tensor:
-        """A power of two as slope makes products exact, so differences as well."""
+        """The slope is a power of two, so that products and differences are exact."""
         _, exponent = math.frexp(limit)
         slope = math.ldexp(sign, 127 - max(exponent, 0))
         return self.HardSigmoid(x, alpha=slope, beta=-slope * limit)

@@ -1,4 +1,4 @@
-"""Gather, Slice and Pad by what is constant, put back without scattering."""
+"""Gather, Slice and Pad with constant indices: gradients without a scatter."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from onnxplain.autodiff.scatter import Size, pad
 from onnxplain.tensors import Array
 
 _MOST_REPEATS = 8
-"""How often an index may be repeated for its slices to be gathered rather than scattered."""
+"""Largest number of repeats of an index for which gathering is used instead of scattering."""
 
 
 def gather_by_padding(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor | None:
-    """Of indices that count up by one, on one side of zero: zeros before and after the run."""
+    """For indices that increase by one and have one sign: `dy` padded with zeros; else None."""
     axis, row = _axis(g, s), _indices(g, s)
     if not row.size or (np.diff(row) != 1).any() or row[0] < 0 <= row[-1]:
         return None
@@ -27,10 +27,10 @@ def gather_by_padding(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor | N
 
 
 def gather_by_gathering(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor | None:
-    """Of indices that repeat little, along an axis whose size is static.
+    """For indices that repeat at most `_MOST_REPEATS` times on an axis of static size; else None.
 
-    To each element the slice that was first taken from it, plus the second one, and so on. Elements
-    that were not taken so often read a slice of zeros after the others.
+    Each element gets the first slice of `dy` that was taken from it, plus the second one, and so
+    on. Elements that were taken less often read a slice of zeros, which is appended to `dy`.
     """
     axis, row = _axis(g, s), _indices(g, s)
     length = g.static_dim(s.x, axis)
@@ -52,13 +52,13 @@ def _axis(g: GradientBuilder, s: NodeView) -> int:
 
 
 def _indices(g: GradientBuilder, s: NodeView) -> Array:
-    """Constant indices in a row; none for others."""
+    """Constant indices as a vector; empty if they are not constant."""
     known = g.value(s.inputs[1])
     return np.zeros(0, np.int64) if known is None else known.reshape(-1).astype(np.int64)
 
 
 def _in_a_row(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
-    """The axes of the indices in `dy` as one axis."""
+    """`dy` with the axes of the indices reshaped to one axis."""
     axis, indices = _axis(g, s), g.value(s.inputs[1])
     assert indices is not None  # see `_indices`
     if indices.ndim == 0:
@@ -70,7 +70,7 @@ def _in_a_row(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
 
 
 class Span(NamedTuple):
-    """What a Slice takes along an axis: every `step`-th index from the lowest, `begin`."""
+    """The indices that a Slice takes on an axis: every `step`-th one from the lowest, `begin`."""
 
     axis: int
     begin: int
@@ -79,7 +79,7 @@ class Span(NamedTuple):
 
 
 def slice_by_padding(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor | None:
-    """Where the lowest index that is taken is known on every axis: zeros between and around."""
+    """`dy` with zeros between and around; None where the lowest index of an axis is unknown."""
     spans = _spans(g, s)
     if spans is None:
         return None
@@ -88,7 +88,7 @@ def slice_by_padding(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor | No
 
 
 def _spans(g: GradientBuilder, s: NodeView) -> list[Span] | None:
-    """What is taken along each axis that the node names, None where it is not known."""
+    """The span of each axis that the node slices; None where one is unknown."""
     starts, axes, steps = (g.ints(s.input(i)) for i in (1, 3, 4))
     if starts is None or (axes is None and s.input(3)) or (steps is None and s.input(4)):
         return None
@@ -124,7 +124,7 @@ def _forwards(g: GradientBuilder, dy: Tensor, spans: list[Span]) -> Tensor:
 
 
 def _spread(g: GradientBuilder, s: NodeView, dy: Tensor, strided: list[Span]) -> Tensor:
-    """Zeros between: each element becomes a run of `step`, in which it stands at begin % step."""
+    """Each element becomes a run of `step` elements: itself at index begin % step, else zeros."""
     if not strided:
         return dy
     runs = {span.axis + 1 + i: span for i, span in enumerate(strided)}
@@ -140,7 +140,7 @@ def _spread(g: GradientBuilder, s: NodeView, dy: Tensor, strided: list[Span]) ->
 
 
 def _around(g: GradientBuilder, s: NodeView, span: Span) -> tuple[int, tuple[Size, Size]]:
-    """Zeros before and after the runs; the last run may reach beyond the end."""
+    """Numbers of zeros before and after the runs; negative if the last run exceeds the end."""
     before = span.begin // span.step * span.step
     covered = g.Mul(g.dim(s.y, span.axis), [span.step])
     return span.axis, (before, g.Sub(g.Sub(g.dim(s.x, span.axis), covered), [before]))
@@ -151,11 +151,11 @@ _BORDERS: dict[str, Callable[[int, int], tuple[Array, Array]]] = {
     "edge": lambda before, after: (np.zeros(before, int), np.full(after, -1)),
     "wrap": lambda before, after: (np.arange(-before, 0), np.arange(after)),
 }
-"""Which elements the borders repeat, before and after; -1 is the last."""
+"""Indices of the elements that are repeated in the borders before and after; -1 is the last."""
 
 
 def pad_by_folding(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor | None:
-    """Where a known number of elements is repeated: the borders added to these, axis by axis."""
+    """For modes that repeat a constant number of elements: add the borders of `dy` to these."""
     amounts, axes = g.ints(s.inputs[1]), g.ints(s.input(3))
     borders = _BORDERS.get(s.attr("mode", "constant"))
     if borders is None or amounts is None or min(amounts) < 0 or (axes is None and s.input(3)):

@@ -1,4 +1,4 @@
-"""MatMul with one matrix for a whole batch."""
+"""MatMul of a batch with one matrix."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from onnxplain.autodiff.rules.linear import transposed
 
 
 def matmul_by_rows(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients | None:
-    """The gradient of the one matrix: all rows of the batch in one product."""
+    """The gradient of the one matrix is computed in one product over all rows of the batch."""
     a, b = s.inputs
     if g.rank(b) != 2 or g.rank(a) < 3:
         return None

@@ -1,4 +1,4 @@
-"""Resize where it repeats each element a whole number of times."""
+"""Resize by an integer factor that repeats each element."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _REPEATING = {
         ("round_prefer_ceil", "round_prefer_floor"),
     ),
 }
-"""Coordinates and roundings with which `nearest` at a whole scale repeats each element."""
+"""Coordinate and nearest modes for which `nearest` at an integer scale repeats each element."""
 
 
 def resize_by_sum(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor | None:
-    """Where elements are repeated along spatial axes, and nothing else: the sum over the copies."""
+    """The sum over the copies of each element; None unless elements are only repeated."""
     axes, scales = axes_and_scales(g, s)
     coordinates = s.attr("coordinate_transformation_mode", "half_pixel")
     kind = coordinates, s.attr("nearest_mode", "round_prefer_floor")

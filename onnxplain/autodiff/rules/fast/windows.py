@@ -1,8 +1,9 @@
 """Convolutions and pools whose padding is static.
 
-Convolutions go back through turned weights, for Conv is faster than ConvTranspose; these are a
-second copy in memory, see `LOW_MEMORY`. Means go back through means where windows are dense or lie
-side by side, and maxima by one axis after the other.
+The gradient of a convolution uses Conv with rotated weights, which is faster than ConvTranspose.
+The rotated weights are a second copy in memory, see `LOW_MEMORY`. The gradient of averages uses
+AveragePool where windows are dense, and Resize where they do not overlap. The gradient of maxima is
+computed axis by axis.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ _LOWEST = np.finfo(np.float32).min
 
 
 def static_ends(g: GradientBuilder, s: NodeView, win: Window) -> tuple[Ints, Ints, Ints] | None:
-    """Padding before and after as far as windows reach, and what the last one leaves of it.
+    """Padding before and after the input, and the number of elements after the last window.
 
-    None where that is known only at run time.
+    Padding after is larger where `ceil_mode` adds windows. None where sizes are known only at run
+    time.
     """
     nothing = 0 * win.kernel
     if win.dense:
@@ -37,7 +39,7 @@ def static_ends(g: GradientBuilder, s: NodeView, win: Window) -> tuple[Ints, Int
 
 
 def is_symmetric(g: GradientBuilder, s: NodeView) -> bool:
-    """Whether padding is the same before and after: CUDA has no ConvTranspose with other."""
+    """Whether padding is equal before and after: on CUDA, ConvTranspose needs that."""
     win = window.static_window(g, s)
     ends = None if win is None else static_ends(g, s, win)
     return ends is not None and bool((ends[0] == ends[1]).all())
@@ -46,7 +48,7 @@ def is_symmetric(g: GradientBuilder, s: NodeView) -> bool:
 def spread_padded(
     g: GradientBuilder, s: NodeView, dy: Tensor, weights: Value, win: Window
 ) -> Tensor:
-    """As `spread`, without cutting off what is too much."""
+    """As `spread`, but with padding attributes instead of a crop."""
     ends = static_ends(g, s, win)
     assert ends is not None  # see `is_symmetric`
     before, after, left = (end.tolist() for end in ends)
@@ -55,18 +57,18 @@ def spread_padded(
 
 
 def is_dense_convolution(g: GradientBuilder, s: NodeView) -> bool:
-    """Whether strides are 1 and padding is no wider than the kernels."""
+    """Whether strides are 1 and padding is less than the size of the kernel."""
     win = _turnable(g, s)
     return win is not None and win.dense
 
 
 def is_depthwise(g: GradientBuilder, s: NodeView) -> bool:
-    """Whether each channel has kernels of its own, and padding is no wider than the kernels."""
+    """Whether a convolution is depthwise, and padding is less than the size of the kernel."""
     return _by_channel(g, s) and _turnable(g, s) is not None
 
 
 def by_turned_weights(g: GradientBuilder, s: NodeView, dy: Tensor, win: Window) -> Tensor:
-    """The gradient of the input, with `dy` at every position where a window could begin."""
+    """The gradient of the input of a convolution with stride 1: Conv with rotated weights."""
     return g.Conv(
         dy,
         _turned(g, s, win),
@@ -77,10 +79,10 @@ def by_turned_weights(g: GradientBuilder, s: NodeView, dy: Tensor, win: Window) 
 
 
 def by_inserted_zeros(g: GradientBuilder, s: NodeView, dy: Tensor, win: Window) -> Tensor:
-    """The same, with zeros in `dy` where strides let no window begin.
+    """The same for other strides: zeros are inserted into `dy`, as if the stride was 1.
 
-    ConvTranspose takes twice as long, since it goes through the channels one by one. Where sizes
-    are known only at run time, zeros may follow that are too many.
+    ConvTranspose takes twice as long, because it computes the channels one by one. Where sizes are
+    known only at run time, there may be too many zeros at the end, and the result is cropped.
     """
     ends = static_ends(g, s, win)
     left = win.strides - 1 if ends is None else ends[2]
@@ -110,9 +112,9 @@ def _by_channel(g: GradientBuilder, s: NodeView) -> bool:
 
 
 def _turned(g: GradientBuilder, s: NodeView, win: Window) -> Tensor:
-    """The weights (M, C/group, *k) as (C, M/group, *k), each kernel turned by 180 degrees.
+    """The weights (M, C/group, *k) as (C, M/group, *k), each kernel rotated by 180 degrees.
 
-    Nodes rather than a new constant: the file stays small, and ONNX Runtime folds them.
+    Nodes compute this, not a new constant: the file stays small, and ONNX Runtime folds the nodes.
     """
     w, group = s.inputs[1], s.attr("group", 1)
     swapped = w
@@ -137,7 +139,7 @@ def is_dense_pool(g: GradientBuilder, s: NodeView) -> bool:
 
 
 def is_side_by_side(g: GradientBuilder, s: NodeView) -> bool:
-    """Whether no element lies in two windows, and every window lies within the input."""
+    """Whether windows do not overlap, have no gaps, and are all inside the input."""
     win = window.static_window(g, s)
     if win is None or (win.dilations != 1).any() or (win.strides != win.kernel).any():
         return False
@@ -153,19 +155,19 @@ def is_even(g: GradientBuilder, s: NodeView) -> bool:
 
 
 def average_pool(g: GradientBuilder, s: NodeView, dy: Tensor, *, back: Back) -> Tensor:
-    """The definition, with another way back and without dividing by 1."""
+    """The definition, with the function `back`, and without weights where all are 1."""
     win = window.input_window(g, s)
     return back(g, s, dy if is_even(g, s) else weighted(g, s, dy, win), win)
 
 
 def by_average(g: GradientBuilder, s: NodeView, dy: Tensor, win: Window) -> Tensor:
-    """The mean over the windows that an element lies in, for dense windows."""
+    """For dense windows: the mean of `dy` over the windows that contain an element."""
     form = {"kernel_shape": win.kernel.tolist(), "pads": win.margins.tolist()}
     return g.AveragePool(dy, **form, count_include_pad=1)
 
 
 def by_repeating(g: GradientBuilder, s: NodeView, dy: Tensor, win: Window) -> Tensor:
-    """The share of each element of windows side by side, and 0 for what lies after the last one."""
+    """For windows side by side: repeat `dy` / kernel size, and pad with 0 after the last window."""
     shares = g.Resize(
         g.Mul(dy, mean_kernel(win).ravel()[0]),
         None,
@@ -184,10 +186,10 @@ def by_repeating(g: GradientBuilder, s: NodeView, dy: Tensor, win: Window) -> Te
 def max_pool_by_axis(
     g: GradientBuilder, s: NodeView, dy: Tensor, *_: Tensor | None
 ) -> Tensor | None:
-    """Through maxima along one axis each: the last one first, so that the first row wins a tie.
+    """The maximum is computed axis by axis, the last axis first, so that the first row wins a tie.
 
-    Several times faster than indices, for which ONNX Runtime takes a branch at each element, where
-    windows leave no gaps and are not too large.
+    None unless windows have no gaps and are small. This is several times faster than with indices,
+    for which ONNX Runtime has a branch for each element.
     """
     win = window.static_window(g, s)
     if win is None or row_major_indices(s) is not None or window.misjudged(g, s, win):
@@ -205,12 +207,12 @@ def max_pool_by_axis(
 
 
 def _is_inside(g: GradientBuilder, s: NodeView, win: Window) -> bool:
-    """Whether every window lies within the input."""
+    """Whether every window is inside the input."""
     return not win.pads.any() and not _overhangs(g, s, win)
 
 
 def _overhangs(g: GradientBuilder, s: NodeView, win: Window | None) -> bool:
-    """Whether the last windows may reach beyond the padded input."""
+    """Whether the last windows may exceed the padded input."""
     if not s.attr("ceil_mode", 0) or (win is not None and win.dense):
         return False
     sizes = window.known_sizes(g, s.x)
@@ -220,7 +222,7 @@ def _overhangs(g: GradientBuilder, s: NodeView, win: Window | None) -> bool:
 
 
 def _only(win: Window, axis: int) -> dict[str, list[int]]:
-    """The attributes of windows over one axis."""
+    """The attributes of windows along one spatial axis only."""
     here = np.arange(len(win.kernel)) == axis
     form = {name: np.where(here, value, 1).tolist() for name, value in win.form.items()}
     return {**form, "pads": np.where(np.tile(here, 2), win.pads, 0).tolist()}
@@ -229,10 +231,10 @@ def _only(win: Window, axis: int) -> dict[str, list[int]]:
 def _along_axis(
     g: GradientBuilder, s: NodeView, x: Tensor, y: Tensor, dy: Tensor, win: Window, axis: int
 ) -> Tensor:
-    """The gradient of the maxima `y` of lines of `x`: each tap takes what those before it leave.
+    """The gradient of `x` for maxima `y` along one axis: the first tap equal to `y` gets `dy`.
 
-    Tap t of a window reads the positions t % stride of the input: each of these is summed apart,
-    and the sums are interleaved at the end.
+    Tap t of a window reads input positions whose remainder modulo the stride is t % stride. There
+    is one sum for each remainder, and the sums are interleaved at the end.
     """
     at, here = np.array([2 + axis]), slice(axis, axis + 1)
     stride, step, before = win.strides[here], win.dilations[here], win.before[here]
@@ -260,7 +262,7 @@ def _along_axis(
 
 
 def _interleaved(g: GradientBuilder, phases: Sequence[Tensor], axis: int) -> Tensor:
-    """One element of each tensor in turn."""
+    """The tensors interleaved along `axis`: element 0 of each, then element 1 of each, ..."""
     if len(phases) == 1:
         return phases[0]
     rows = g.Concat(*(g.Unsqueeze(phase, [axis + 1]) for phase in phases), axis=axis + 1)
