@@ -301,6 +301,6 @@ def _not_finite(method: SinglePassMethod, by: str) -> MapError:
             "preprocessing if it is a picture."
         )
     return MapError(
-        f"The gradient by {by!r} is NaN or infinite: try another target or layer, a "
+        f"The gradient with respect to {by!r} is NaN or infinite: try another target or layer, a "
         "float32 version of the model, or a method without gradients, such as scorecam."
     )
