@@ -45,7 +45,7 @@ def others_for(specs: Iterable[TensorSpec], given: Mapping[str, Array]) -> dict[
     unknown = [name for name in given if name not in known]
     if unknown:
         raise OptionError(
-            f"There is no other input {unknown[0]!r} next to the explained one; "
+            f"There is no input {unknown[0]!r} next to the explained one; "
             f"the model has {', '.join(map(repr, known)) or 'no other'}."
         )
     return {name: _typed(known[name], np.asarray(value)) for name, value in given.items()}

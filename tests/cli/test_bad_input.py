@@ -272,7 +272,7 @@ def test_cuda_without_its_provider(refused, model, picture):
         pytest.skip("this ONNX Runtime has CUDA")
     sentence = refused(model, picture, "--provider", "cuda")
     assert "has no provider 'cuda'" in sentence
-    assert "`pip install 'onnxplain[gpu]'` brings it" in sentence
+    assert "`pip install 'onnxplain[gpu]'` installs it" in sentence
 
 
 def test_cuda_whose_libraries_do_not_load(refused, model, picture, tmp_path, monkeypatch):

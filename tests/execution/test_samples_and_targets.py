@@ -136,7 +136,7 @@ def test_a_graph_that_answers_differently_is_refused_near_the_sample_too(
     explainer = Explainer(build(), preprocess=SETTINGS)
     options = {"layer": "a"} if "cam" in method else {}
     for _ in range(2):  # nor is it forgotten
-        with pytest.raises(GradientError, match="differs by .* from the model"):
+        with pytest.raises(GradientError, match=r"differs by .* from the model"):
             explainer.explain(PICTURE, method, 0, **options)
 
 
