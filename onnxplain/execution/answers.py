@@ -157,13 +157,16 @@ class Reading:
         return 0.5 if self.raw or self.kind == "probability" else 0.0
 
     def kind_of(self, target: Target) -> str:
-        """The kind of a target's score, for reports: "logit", "probability" or "output"."""
+        """The kind of a target's score, for reports.
+
+        It is the target's own kind, or else "logit", "probability" or "output".
+        """
         plain = self.joined or (self.activation == "none" and self.single)
         return target.own_kind or ("output" if plain else self.kind)
 
     @property
     def is_plain(self) -> bool:
-        """Whether scores are the values of the tensor, without an activation on them."""
+        """Whether scores are linear in the tensor: no activation is computed from it."""
         return not (self.adds or self._is_logarithm)
 
     @property

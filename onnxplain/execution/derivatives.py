@@ -182,8 +182,8 @@ class Derivatives:
     def _takes(self, points: Points, batching: Callable[[], Batching]) -> tuple[Model, int | None]:
         """The model for batches of points, and the batch size that it requires; None if any.
 
-        On a CPU the batch size is 1: larger batches are no faster than parallel runs, and with a
-        batch size of 1 all shapes are known before the run.
+        On a CPU the default batch size is 1: larger batches are no faster than parallel runs, and
+        with a batch size of 1 all shapes are known before the run.
         """
         runner = self._runner
         model, fixed = self._one

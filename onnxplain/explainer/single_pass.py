@@ -224,7 +224,7 @@ class SinglePass:
     def _batch_size(self, asked: Pass, samples: int, at_once: int) -> BatchSize:
         """The number of samples in one run.
 
-        On a CPU it is 1, because larger batches are no faster than parallel runs.
+        On a CPU the default is 1, because larger batches are no faster than parallel runs.
         """
         runner = self._runner
         if (runner.fixed_batch or 1) > 1:
