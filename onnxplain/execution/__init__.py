@@ -1,1 +1,1 @@
-"""The seam between models and methods: a model on a provider, and one sample of it."""
+"""The interface between models and methods: running a model on a provider, for one sample."""

@@ -1,4 +1,4 @@
-"""Reading a model's answer as logits or as probabilities."""
+"""Read a model's answer (its output) as logits or as probabilities."""
 
 from __future__ import annotations
 
@@ -19,20 +19,25 @@ from onnxplain.targets import Target
 from onnxplain.tensors import Array, FloatArray
 
 ClassAxis = Callable[[str], int | None]
-"""The axis of the classes in a tensor; None where it is not known."""
+"""From the name of a tensor, the axis that holds its classes; None if it is unknown."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The tensor that holds a kind of score, and what remains to be done to it.
+    """The tensor that scores of a kind are read from, and how they are computed from it.
 
-    `activation` is the model's own last one. Where it has none, `adds` says that probabilities are
-    the softmax of the tensor along `axis`, or with None the sigmoid of each element; the model
-    itself computes no such numbers, and `problem` says why that cannot be done. `quantization` is
-    what integers of the tensor stand for. `raw` says that no activation was found, though the
-    values are probabilities; `single` that there is only one value. Where it is not `known` yet
-    whether that is so, the values of each sample decide. `joined` are the tensors of which `tensor`
-    holds the elements in a row, with their shapes for one sample, without the batch axis.
+    Attributes:
+        tensor: the name of the tensor.
+        activation: the model's own last activation.
+        adds: whether probabilities must be computed from the tensor, as the model has no last
+            activation: the softmax along `axis`, or the sigmoid of each element if `axis` is None.
+        problem: why probabilities cannot be computed; empty if they can.
+        quantization: how integers of the tensor become real numbers.
+        raw: whether the values already are probabilities, although no activation was found.
+        single: whether there is only one value.
+        known: whether `raw` and `single` are decided; if not, the values of each sample decide.
+        joined: names and shapes (for one sample, without the batch axis) of several tensors. If
+            not empty, `tensor` holds all their elements, one tensor after the other.
     """
 
     tensor: str
@@ -49,7 +54,7 @@ class Reading:
 
     @property
     def key(self) -> Hashable:
-        """What graphs that read scores differ in."""
+        """Readings with equal keys can share a graph."""
         return (
             self.tensor,
             self._is_logarithm,
@@ -62,22 +67,25 @@ class Reading:
 
     @property
     def called(self) -> str:
-        """The tensors that scores are read from, with commas between them."""
+        """The names of the tensors that scores are read from, with commas between them."""
         return ",".join(name for name, _ in self.joined) or self.tensor
 
     def shapes(self, shape: Shape) -> list[Shape]:
-        """Those of what targets read, without the batch axis; `shape` is that of the tensor."""
+        """The shapes of the arrays that targets read, without the batch axis.
+
+        `shape` is the shape of the tensor, with the batch axis.
+        """
         return [own for _, own in self.joined] or [shape[1:]]
 
     def read(self, xp: Namespace, values: Any) -> Sequence[Any]:
-        """What targets read, from values of the tensor."""
+        """The arrays that targets read, from values of the tensor."""
         return xp.parts(values, self.shapes(())) if self.joined else [values]
 
     def numbers(self, xp: Namespace, values: Any) -> Any:
-        """The scores, from float values of the tensor.
+        """Scores (logits or probabilities, as `kind` says) from float values of the tensor.
 
         Raises:
-            TargetError: they are probabilities, and no axis is known to hold the classes.
+            TargetError: probabilities are needed, and the axis of the classes is unknown.
         """
         if self._is_logarithm:
             return xp.exp(values)
@@ -89,14 +97,14 @@ class Reading:
         return made if self.known else _unless_probabilities(xp, values, made)
 
     def score(self, xp: Namespace, target: Target, values: Any, **parameters: Any) -> Any:
-        """The number of a target for each sample, (N,), from values of the tensor as floats."""
+        """The score of a target for each sample, (N,), from values of the tensor as floats."""
         quantized = self.quantization
         real = values if quantized is None else (values - quantized.zero) * quantized.scale
         numbers = real if target.own_kind else self.numbers(xp, real)
         return target.formula(xp, *self.read(xp, numbers), **parameters)
 
     def real(self, values: Array) -> FloatArray:
-        """Values of the tensor as float32."""
+        """Values of the tensor as float32, dequantized."""
         if self.quantization is not None:
             return self.quantization.real(values)
         return values.astype(np.float32, copy=False)
@@ -109,7 +117,7 @@ class Reading:
         return found
 
     def scores(self, values: Array, targets: Sequence[Target]) -> FloatArray:
-        """The number of each target, float32 (samples, targets), from values of the tensor."""
+        """The score of each target, float32 (samples, targets), from values of the tensor."""
         own_kind = [target.own_kind is not None for target in targets]
         real = self.real(values)
         answers = real if all(own_kind) else self.answers(values)
@@ -120,10 +128,11 @@ class Reading:
         return np.array(columns).T.copy()
 
     def settled(self, values: Array) -> Reading:
-        """How to read scores now that `values` of the tensor are known, those of one sample.
+        """This reading, decided by `values`, the tensor's values for one sample.
 
-        Where no activation was found, one number may be anything, such as a length or a price, and
-        stays as it is; so do numbers that are probabilities already.
+        If the model has no last activation, no softmax or sigmoid is added to a single number,
+        which may be anything, such as a length or a price, or to numbers that already are
+        probabilities.
         """
         if self.activation != "none":
             return self
@@ -135,26 +144,29 @@ class Reading:
 
     @property
     def warning(self) -> str:
-        """What to mind about scores that are read so; empty where it is nothing."""
+        """A warning about these scores for the user; empty if there is none."""
         return _RAW if self.raw and self.kind == "probability" else ""
 
     def threshold(self, scores: Array, classes: int) -> float | None:
-        """Above which score a class counts as predicted; None where the one with the largest does.
+        """The score above which a class is predicted; None if the largest score decides.
 
-        `scores` are those of one sample, and `classes` their axis.
+        `scores` are the scores of one sample, and `classes` is their axis of classes.
         """
         if scores.shape[classes] > 1 and self.activation != "sigmoid":
             return None
         return 0.5 if self.raw or self.kind == "probability" else 0.0
 
     def kind_of(self, target: Target) -> str:
-        """What kind of number the score of a target is."""
+        """The kind of a target's score, for reports.
+
+        It is the target's own kind, or else "logit", "probability" or "output".
+        """
         plain = self.joined or (self.activation == "none" and self.single)
         return target.own_kind or ("output" if plain else self.kind)
 
     @property
     def is_plain(self) -> bool:
-        """Whether scores are linear in the tensor."""
+        """Whether scores are linear in the tensor: no activation is computed from it."""
         return not (self.adds or self._is_logarithm)
 
     @property
@@ -163,11 +175,11 @@ class Reading:
 
 
 def read(score: ScoreTensor, kind: ScoreKind, class_axis: ClassAxis, shape: Shape) -> Reading:
-    """How to read scores of a kind; `shape` is that of the answer to one sample, (1, ...).
+    """How to read scores of a kind; `shape` is the shape of the answer for one sample, (1, ...).
 
-    A model's own last activation is used where it has one; where it ends in logits, probabilities
-    are the softmax of them, or the sigmoid in a map of one class. `class_axis` is asked where an
-    answer has rows and columns too.
+    The model's own last activation is used if it has one. If it ends in logits, probabilities are
+    their softmax, or their sigmoid if there is one class. `class_axis` is called if several axes
+    of the answer hold more than one number, such as classes, rows and columns.
     """
     if kind == "logit":
         return Reading(score.logit, kind, score.activation, quantization=score.quantization)
@@ -178,23 +190,26 @@ def read(score: ScoreTensor, kind: ScoreKind, class_axis: ClassAxis, shape: Shap
 
 
 _SUM = 1e-3
-"""How far probabilities may be from adding up to 1, by rounding."""
+"""Largest difference from 1 of the sum of two probabilities, caused by rounding."""
 
 _RAW = (
-    "No softmax or sigmoid was found at the end of the model, and its answers lie between 0 and 1: "
-    "they are taken for probabilities as they are."
+    "No softmax or sigmoid was found at the end of the model, and its answers are between 0 and 1: "
+    "they are used as probabilities without a change."
 )
 
 
 def _are_probabilities(values: Array) -> bool:
-    """Whether numbers look like it: between 0 and 1, and two of them adding up to 1."""
+    """Whether the numbers look like probabilities.
+
+    There are several, all between 0 and 1; if there are exactly two, their sum is 1.
+    """
     if not (values.size > 1 and values.min() >= 0 and values.max() <= 1):
         return False
     return values.size > 2 or abs(float(values.sum()) - 1) <= _SUM
 
 
 def _unless_probabilities(xp: Namespace, values: Any, made: Any) -> Any:
-    """For each sample `made`, or its values as they are: see `Reading.settled`."""
+    """Per sample, `values` if they already are probabilities or one number, else `made`."""
     sizes = values.shape[1:]
     if prod(sizes) == 1:
         return values
@@ -205,10 +220,11 @@ def _unless_probabilities(xp: Namespace, values: Any, made: Any) -> Any:
 
 
 def _normal_axis(shape: Shape, class_axis: Callable[[], int | None]) -> tuple[int | None, str]:
-    """The axis over which probabilities add up to 1, and a sentence where it is not known.
+    """The axis over which probabilities add up to 1, and a problem: empty if there is none.
 
-    The axis is None where there is only one class. It is not known where several axes hold several
-    numbers, as in the answer of a detector, which has boxes beside its scores.
+    The axis is None if there is only one class. The problem is a sentence for the user: if several
+    axes hold more than one number, the axis of the classes may be unknown, as in the answer of a
+    detector, which has boxes and scores.
     """
     if prod(shape[1:]) == 1:
         return None, ""

@@ -1,4 +1,4 @@
-"""Arrays that a user gives for a model's inputs, checked and in the model's own types."""
+"""Check arrays that a user gives for a model's inputs, and convert them to the model's dtypes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from onnxplain.tensors import Array, TensorSpec
 
 
 def samples_for(spec: TensorSpec, given: Array) -> Array:
-    """Samples (N, ...) of an input.
+    """The given samples (N, ...) in the dtype of the input.
 
     Raises:
-        OptionError: there are none, or they have not the rank, the sizes or the type of the input.
+        OptionError: there is no sample, the rank or the sizes do not fit the input, or a value
+            cannot be converted to the input's integer dtype without a change.
     """
     samples = np.asarray(given)
     rank = samples.ndim if spec.shape is None else len(spec.shape)
@@ -34,23 +35,27 @@ def samples_for(spec: TensorSpec, given: Array) -> Array:
 
 
 def others_for(specs: Iterable[TensorSpec], given: Mapping[str, Array]) -> dict[str, Array]:
-    """Values of the inputs in `specs`, by name.
+    """The given values of the inputs in `specs`, by name, in the dtypes of the inputs.
 
     Raises:
-        OptionError: a value is of no such input, or has not its type.
+        OptionError: a name is not in `specs`, or a value cannot be converted to the input's
+            integer dtype without a change.
     """
     known = {spec.name: spec for spec in specs}
     unknown = [name for name in given if name not in known]
     if unknown:
         raise OptionError(
-            f"There is no input {unknown[0]!r} to be given a value beside the explained one; "
+            f"There is no input {unknown[0]!r} next to the explained one; "
             f"the model has {', '.join(map(repr, known)) or 'no other'}."
         )
     return {name: _typed(known[name], np.asarray(value)) for name, value in given.items()}
 
 
 def samples_of(values: Mapping[str, Array], count: int) -> list[Mapping[str, Array]]:
-    """What belongs to each of `count` samples: its part of arrays that hold `count`, else all."""
+    """The values of each of `count` samples.
+
+    An array whose first axis has `count` entries is split; all samples share any other array.
+    """
     own = {name for name, value in values.items() if value.ndim and len(value) == count > 1}
     if not own:
         return [values] * count
@@ -61,17 +66,17 @@ def samples_of(values: Mapping[str, Array], count: int) -> list[Mapping[str, Arr
 
 
 def is_finite(array: Array) -> bool:
-    """Whether every number is: NaN and infinity show in the least and the largest."""
+    """Whether no number is NaN or infinite."""
     return not array.size or bool(np.isfinite(array.min()) and np.isfinite(array.max()))
 
 
 def joined(arrays: Sequence[Array]) -> Array:
-    """Arrays one after the other along the first axis; a single one is not copied."""
+    """The arrays concatenated along the first axis; a single array is not copied."""
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def repeated(array: Array, times: int) -> Array:
-    """Every element of the first axis so often; not copied where that is once."""
+    """Each entry of the first axis repeated `times` times; not copied if `times` is 1."""
     return array if times == 1 else np.repeat(array, times, axis=0)
 
 

@@ -1,4 +1,4 @@
-"""What "absent" looks like: the input that a method compares with or fills holes from."""
+"""Baselines: inputs without content. Methods compare with them, or take fill values from them."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from onnxplain.images.opencv import cv2
 from onnxplain.tensors import Array, FloatArray
 
 BaselineSpec = str | float | Array
-"""A name, one value for all elements, or an array that broadcasts to the input."""
+"""A name from `BASELINES`, one value for all elements, or an array that broadcasts to the input."""
 
 
 class Colors(Protocol):
-    """How a color, 0 to 255, looks after preprocessing."""
+    """Colors, 0 to 255, after preprocessing."""
 
     def color(self, red: float, green: float, blue: float) -> FloatArray:
-        """Value of each channel in the model's input."""
+        """The value of each channel in the model's input, (channels,)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
     """A sample that a baseline is made for.
 
-    `x` is (1, ...); `channels` is its channel axis, None where that is not known, and `spatial` its
-    axes of rows and columns, or of time. `colors` is None where the input is no picture.
+    `x` is (1, ...); `channels` is its channel axis, None if unknown. `spatial` are its axes of
+    rows and columns, or of time. `colors` is None if the input is no picture.
     """
 
     x: FloatArray
@@ -39,16 +39,16 @@ class Scene:
 
     @property
     def planes(self) -> tuple[int, ...] | None:
-        """The order of the axes that makes (N, channels, rows, columns); None for no picture."""
+        """The axis order that makes (N, channels, rows, columns); None if this is no picture."""
         if self.channels is None or len(self.spatial) != 2 or self.x.ndim != 4:
             return None
         return (0, self.channels, *self.spatial)
 
     @property
     def has_spatial_axes(self) -> bool:
-        """Whether neighbors along `spatial` belong together; else it is every axis but the batch.
+        """Whether neighbors along `spatial` are related, as pixels are; features are not.
 
-        They need not in a row of features.
+        If False, `spatial` is every axis except the batch.
         """
         return self.channels is not None
 
@@ -58,11 +58,14 @@ class Scene:
         return tuple(self.x.shape[axis] for axis in self.spatial)
 
     def baseline(self, spec: BaselineSpec, seed: int = 0) -> FloatArray:
-        """What "absent" looks like, of the shape of `x`; `seed` is for a random one."""
+        """The baseline that `spec` names, in the shape of `x`; see `make_baseline`.
+
+        `seed` is for random baselines.
+        """
         return make_baseline(spec, replace(self, seed=seed))
 
     def broadcast_to_input(self, maps: Array) -> FloatArray:
-        """Maps over `spatial`, (targets, ...), in the shape of the input."""
+        """Maps over `spatial`, (targets, ...), broadcast to (targets, *shape of the input)."""
         shape = [n if i in self.spatial else 1 for i, n in enumerate(self.x.shape)]
         placed = maps.reshape(len(maps), *shape[1:]).astype(np.float32)
         full = (len(maps), *self.x.shape[1:])
@@ -70,10 +73,11 @@ class Scene:
 
 
 def make_baseline(spec: BaselineSpec, scene: Scene) -> FloatArray:
-    """The baseline that `spec` names, of the shape of `scene.x`.
+    """The baseline that `spec` describes, float32 in the shape of `scene.x`.
 
     Raises:
-        OptionError: there is no such baseline, or it needs a picture, or an array does not fit.
+        OptionError: there is no such baseline, it needs a picture or a signal and the input is
+            none, or the array does not broadcast to the input.
     """
     if not isinstance(spec, str):
         array = np.asarray(spec, np.float32)
@@ -115,7 +119,7 @@ def _mean(scene: Scene) -> FloatArray:
 
 
 def _blur(scene: Scene) -> FloatArray:
-    """Gaussian blur, sigma a tenth of the longer side: no object's outline survives it."""
+    """Gaussian blur, so strong that no outline remains: sigma is a tenth of the longer side."""
     if scene.channels is None or len(scene.spatial) > 2:
         raise OptionError("A blur needs a picture or a signal: choose zeros or mean.")
     axes, front = [axis - 1 for axis in scene.spatial], list(range(len(scene.spatial)))
@@ -128,7 +132,7 @@ def _blur(scene: Scene) -> FloatArray:
 
 
 def _uniform(scene: Scene) -> FloatArray:
-    """Independent noise between the sample's own extremes."""
+    """Independent uniform noise between the smallest and the largest value of the sample."""
     noise = np.random.default_rng(scene.seed).random(scene.x.shape, np.float32)
     low, high = scene.x.min(), scene.x.max()
     between: FloatArray = low + (high - low) * noise
@@ -144,4 +148,4 @@ BASELINES: dict[str, Callable[[Scene], FloatArray]] = {
     "zeros": _zeros,
     "uniform": _uniform,
 }
-"""By name; `uniform` alone is random, seeded by the scene."""
+"""By name. Only `uniform` is random; it uses the scene's seed."""

@@ -1,4 +1,4 @@
-"""A graph stage: the gradients of each block's own score by its attention."""
+"""A graph stage: the gradient of each block's own score with respect to its attention."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ _BLOCKS = PREFIX + "blocks/"
 def with_block_gradients(
     model: Model, blocks: Transformer, scored: Scored, batch: int | None
 ) -> Model:
-    """The model with the gradients of each block's own scores by its attention.
+    """The model with the gradients of each block's own scores with respect to its attention.
 
-    They are called as `differentiate.gradient_name` says. `model` has the seeds of `scored`, and
-    `batch` is the number of samples where the graph takes no other. What the targets mean is told
-    by the model's own answer. The outputs stay as they are.
+    The outputs do not change; `differentiate.gradient_name` gives the names of the gradients.
+    `model` must already have the seeds of `scored`. `batch` is the number of samples if the graph
+    takes only that number, else None. The parameters of the targets, such as the predicted class,
+    come from the model's own answer, not from the answer of a block.
 
     Raises:
         LayerError: the tokens after a block are not known.

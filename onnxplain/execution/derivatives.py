@@ -1,4 +1,4 @@
-"""Gradients of a model's scores in ONNX Runtime, at many points near one sample."""
+"""Gradients of a model's scores, computed by ONNX Runtime at many points near one sample."""
 
 from __future__ import annotations
 
@@ -24,31 +24,32 @@ from onnxplain.tensors import Array, FloatArray
 from onnxplain.transforms.extract import with_outputs
 
 _ROUNDING = 1e-3
-"""Largest difference between two ways to compute answers in float32, in units of the largest."""
+"""Largest difference between answers of two graphs in float32, relative to the largest answer."""
 
 _QUANTUM = 0.1
-"""The same where numbers are rounded to float16 or to integers on the way."""
+"""The same for a model that rounds to float16 or to integers inside."""
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """Gradients of the scores of targets by the tensors `by`."""
+    """A request for the gradients of the targets' scores with respect to the tensors `by`."""
 
     scored: Scored
     by: tuple[str, ...] = ()
 
     @property
     def key(self) -> Hashable:
-        """What graphs differ in."""
+        """Requests with equal keys can share a graph."""
         return self.scored.key, self.by
 
 
 @dataclass(frozen=True, eq=False)
 class Backward:
-    """What a run gave for the points in `part`.
+    """The results of one run, for the points in `part`.
 
-    `answers` are values of the answer tensor, and `values` those of the tensors that it was
-    differentiated by, but for the input; `gradients` by them are (points, ...) for each target.
+    `answers` are values of the answer tensor. `values` are values of the tensors in `Asked.by`,
+    by name, without the input. `gradients` are the gradients with respect to each tensor in
+    `Asked.by`, by name: one array (points, ...) for each target.
     """
 
     part: slice
@@ -58,12 +59,12 @@ class Backward:
 
 
 class Derivatives:
-    """Differentiates a runner's model as it is asked to, once for each question."""
+    """Differentiates a runner's model; each kind of request is differentiated only once."""
 
     def __init__(self, runner: Runner, held: Callable[[Array], int]) -> None:
-        """Start with nothing differentiated.
+        """Prepare; nothing is differentiated yet.
 
-        `held` tells the bytes that a run on a sample, (1, ...), keeps.
+        `held` returns how many bytes of memory a run on a sample, (1, ...), needs.
         """
         self._runner = runner
         self._held = held
@@ -74,12 +75,12 @@ class Derivatives:
     def run(
         self, asked: Asked, x: FloatArray, points: Points, batching: Callable[[], Batching]
     ) -> Iterator[Backward]:
-        """The gradients at each point near the sample `x`, (1, ...), in batches.
+        """Yield the gradients at each point near the sample `x`, (1, ...), in batches.
 
-        `batching` is asked only where the model is to take several points at once.
+        `batching` is called only if several points are run in one batch.
 
         Raises:
-            GradientError: the score has no gradient by one of the tensors.
+            GradientError: the score has no gradient with respect to one of the tensors.
         """
         runner, answer = self._runner, asked.scored.reading.tensor
         model, exact = self._takes(points, batching)
@@ -126,63 +127,63 @@ class Derivatives:
             yield Backward(part, values[answer], values, by_tensor)
 
     def prove(self, reading: Reading, x: Array, expected: Array) -> None:
-        """Check, once for a model, that what is differentiated answers as the model does.
+        """Check, once per model, that the lowered model gives the same answer as the model.
 
-        `expected` is what the model itself answers to the sample `x`, (1, ...), in the tensor that
-        is read.
+        `expected` is the model's own value of the tensor that is read, for the sample `x`,
+        (1, ...).
 
         Raises:
-            GradientError: it does not.
+            GradientError: the answers differ.
         """
         if not self.is_proved(reading):
             self._runner.activity.runs += 1
-            # A session of its own, not to be kept.
+            # A separate runner, so that this session is not kept.
             lowered = self._runner.with_model(self.lowered(self._one[0]))
             lowered.others = self._runner.others
             self.compare(reading, lowered.forward(x, [reading.tensor])[0], expected)
 
     def compare(self, reading: Reading, found: Array, expected: Array) -> None:
-        """The same, for an answer of the lowered model that is known already."""
+        """Check as `prove` does; `found` is the lowered model's answer for the same sample."""
         tolerance = _QUANTUM if self._runner.rounds else _ROUNDING
         parts = (reading.read(NUMPY, values) for values in (found, expected))
         for ours, own in zip(*parts, strict=True):
             wide = own.astype(np.float64)
             if not np.isfinite(wide).all():
-                return  # such a sample proves nothing
+                return  # answers with NaN or infinity cannot be compared
             difference = np.abs(ours - wide).max()
             if not difference <= tolerance * max(float(np.abs(wide).max()), 1e-6):
                 raise GradientError(
-                    f"The graph that was made ready for gradients answers {difference:.2g} away "
-                    "from the model, so its gradients would be those of another model: use a "
+                    "The graph that was made ready for gradients gives an answer that differs by "
+                    f"{difference:.2g} from the model's, so its gradients would be wrong: use a "
                     "method without gradients, such as scorecam."
                 )
         self._proved.add(reading.tensor)
 
     def is_proved(self, reading: Reading) -> bool:
-        """Whether the lowered model is known to answer as the model does."""
+        """Whether a check has shown that the lowered model gives the same answer as the model."""
         return reading.tensor in self._proved
 
     @property
     def ready(self) -> Model:
-        """The model made ready for gradients, as it takes one point."""
+        """The lowered model for one point at a time."""
         return self.lowered(self._one[0])
 
     def lowered(self, model: Model) -> Model:
-        """A model in the form that rules are written for, made once."""
+        """The model in operators that have gradient rules; made once and kept."""
         return self._lowered.get(model, lambda: lower(model))
 
     @property
     def _one(self) -> tuple[Model, int]:
-        """The model as it takes one point, and the batch that it insists on."""
+        """The model for one point at a time, and the batch size that it requires."""
         runner = self._runner
         fixed = runner.fixed_batch or 1
         return (runner.single if fixed == 1 else runner.model), fixed
 
     def _takes(self, points: Points, batching: Callable[[], Batching]) -> tuple[Model, int | None]:
-        """The model as it takes points, and the batch that it insists on.
+        """The model for batches of points, and the batch size that it requires; None if any.
 
-        On a CPU a batch is no faster than runs at the same time, and for batches of one shapes are
-        known beforehand.
+        On a CPU the default batch size is 1: larger batches are no faster than parallel runs, and
+        with a batch size of 1 all shapes are known before the run.
         """
         runner = self._runner
         model, fixed = self._one
@@ -194,12 +195,12 @@ class Derivatives:
 
 
 _MODELS_KEPT = 4
-"""The model for one sample, and for several."""
+"""Enough for the model for one sample and the model for batches."""
 
 _SIZES_KEPT = 64
 
 _FIRST: Mapping[str, int] = {"cpu": 1, "cuda": 2}
-"""Points in the first batch where the user names no number."""
+"""Points in the first batch if the user gives no batch size."""
 
 _LARGEST = 64
-"""A backward pass keeps every activation."""
+"""Points in a batch. Larger ones need much memory: a backward pass keeps every activation."""

@@ -1,4 +1,4 @@
-"""A model and a formula as one graph: samples and their targets go in, maps come out."""
+"""A model and a method's formula as one graph, from samples and their targets to maps."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ from onnxplain.transforms.paired import paired_name, with_paired
 
 
 class Formula(Protocol):
-    """What a method computes of the tensors that it wants, over an array namespace."""
+    """What a method computes from the tensors that it wants, written for any array namespace."""
 
     @property
     def wants(self) -> Sequence[Want]:
-        """What `map` and `report` are given, in this order."""
+        """The arguments of `map` and `report`, in this order."""
 
     def map(self, xp: Namespace, *wanted: Any) -> Any:
         """The map of one target at one layer, for a batch of samples, (N, ...)."""
@@ -70,14 +70,18 @@ class Formula(Protocol):
 class Plan:
     """What a finished graph computes.
 
-    `model` is the model that takes the samples, and `lowered` the same in the form that rules of
-    gradients are written for. One sample has the shape `shape`; `batch` is their number where the
-    graph takes no other. `spec` is the input that is explained, and `planes`
-    the order of its axes that makes (N, channels, rows, columns), None where it is no picture.
-    `others` are the shapes of the other inputs, for the smallest batch that the graph takes.
-    `layers` are those that the formula looks at.
-    `class_weights` are (classes, channels). With `cut`, the graph starts from the activation of the
-    layer of that name, in place of the input.
+    Attributes:
+        model: the model that takes the samples.
+        lowered: the same model in operators that have gradient rules.
+        spec: the input that is explained.
+        shape: the shape of one sample, (1, ...).
+        planes: the order of the input's axes that makes (N, channels, rows, columns); None if the
+            input is no picture.
+        layers: the layers that the formula reads.
+        others: the shapes of the other inputs, for the smallest batch that the graph takes.
+        batch: the batch size if the graph takes only that size, else None.
+        class_weights: (classes, channels).
+        cut: if given, the graph starts from the activation of this layer, not from the input.
     """
 
     model: Model
@@ -95,7 +99,7 @@ class Plan:
 
     @property
     def answer(self) -> str:
-        """The tensor that scores are read from, the first output."""
+        """The tensor that scores are read from; it is the first output of the graph."""
         return self.scored.reading.tensor
 
     @property
@@ -105,35 +109,35 @@ class Plan:
 
     @property
     def targets(self) -> int:
-        """How many targets each sample has."""
+        """The number of targets in the graph."""
         return self.scored.count
 
     @property
     def places(self) -> range:
-        """Numbers of the layers with a map; one where the formula looks at no layer."""
+        """Indices of the layers with a map; only 0 if the formula reads no layer."""
         return range(max(1, len(self.layers)))
 
 
 def value_name(layer: int, target: int) -> str:
-    """The output with the map of a target at a layer."""
+    """The name of the output with the map of a target at a layer."""
     return f"{PREFIX}values/{layer}/{target}"
 
 
 def report_name(name: str, layer: int, target: int) -> str:
-    """The output with a number about that map."""
+    """The name of the output with a reported number about that map."""
     return f"{PREFIX}report/{layer}/{target}/{name}"
 
 
 def reference_name(plan: Plan, name: str) -> str:
-    """The input for a sample that the explained one is compared with."""
+    """The name of the input for a reference, a sample that the explained one is compared with."""
     return paired_name(name, plan.spec.name)
 
 
 def finish(plan: Plan) -> Model:
-    """The graph of a plan; its outputs are the answer tensor, the maps, and what is reported.
+    """The graph of a plan; its outputs are the answer tensor, the maps and the reported numbers.
 
     Raises:
-        GradientError: an operator on the way has no gradient.
+        GradientError: an operator that must be differentiated has no gradient.
         LayerError: the model is no transformer that attends to all tokens of one grid.
         TargetError: the answer holds no scores of the kind that is read.
     """
@@ -158,9 +162,9 @@ def finish(plan: Plan) -> Model:
 
 @dataclass(frozen=True, eq=False)
 class _Parts:
-    """Parts of the lowered model that formulas read, as far as they do.
+    """Parts of the lowered model, found only if the formula reads them.
 
-    `shapes` are those of its tensors, for the smallest batch that the graph takes.
+    `shapes` are the shapes of its tensors, for the smallest batch that the graph takes.
     """
 
     biases: Sequence[Bias] = ()
@@ -169,13 +173,13 @@ class _Parts:
 
     @property
     def transformer(self) -> Transformer:
-        """The blocks, for formulas that read them."""
+        """The transformer blocks, for formulas that read them."""
         assert self.blocks is not None, "the formula wants nothing of the blocks"
         return self.blocks
 
 
 def _parts(plan: Plan) -> _Parts:
-    """What the formula reads of the lowered model."""
+    """The parts of the lowered model that the formula reads."""
     model, picture, wants = plan.lowered, plan.spec.name, plan.formula.wants
     of_biases, on_tokens = BiasGradients() in wants, any(want.on_tokens for want in wants)
     if not (of_biases or on_tokens):
@@ -189,7 +193,7 @@ def _parts(plan: Plan) -> _Parts:
 
 
 def _by_rules(plan: Plan, biases: Sequence[Bias] = ()) -> dict[Rules, list[str]]:
-    """What the answer is differentiated by, for each set of rules."""
+    """The tensors to differentiate with respect to, for each set of gradient rules."""
     found: dict[Rules, dict[str, None]] = {}
     for want in plan.formula.wants:
         if isinstance(want, LayerGradient):
@@ -202,7 +206,7 @@ def _by_rules(plan: Plan, biases: Sequence[Bias] = ()) -> dict[Rules, list[str]]
 
 
 def _references(wants: Sequence[Want]) -> list[str]:
-    """Names of the samples that the explained one is compared with."""
+    """Names of the references: samples that the explained one is compared with."""
     names: dict[str, None] = {}
     for want in wants:
         names.update(dict.fromkeys(want.references))
@@ -210,7 +214,7 @@ def _references(wants: Sequence[Want]) -> list[str]:
 
 
 def _with_maps(model: Model, plan: Plan, parts: _Parts) -> Model:
-    """The model with the formula's nodes, and no other outputs than `finish` says."""
+    """The model with the formula's nodes, and only the outputs that `finish` describes."""
     graph = gs.Graph(opset=model.opset)
     g = Builder(graph, PREFIX + "map/")
     tensors = _Tensors(plan, GraphNamespace(g, plan.targets), parts)
@@ -226,7 +230,7 @@ def _with_maps(model: Model, plan: Plan, parts: _Parts) -> Model:
 
 
 def _results(plan: Plan, tensors: _Tensors) -> Iterator[tuple[str, GraphArray]]:
-    """The maps of all layers and targets and what is reported about them, by the output's name."""
+    """The maps and the reported numbers of all layers and targets, with their output names."""
     formula, xp = plan.formula, tensors.xp
     for layer in plan.places:
         for target in range(plan.targets):
@@ -237,7 +241,7 @@ def _results(plan: Plan, tensors: _Tensors) -> Iterator[tuple[str, GraphArray]]:
 
 
 class _Tensors:
-    """What formulas want, as arrays of the graph."""
+    """The tensors that formulas want, as arrays of the graph."""
 
     def __init__(self, plan: Plan, xp: GraphNamespace, parts: _Parts) -> None:
         self.plan = plan
@@ -248,14 +252,14 @@ class _Tensors:
         self._read: dict[str, gs.Tensor] = {}
 
     def get(self, want: Want, layer: int, target: int) -> Any:
-        """What a want stands for, made once for all that share it."""
+        """The array for a want; made once and shared by layers and targets where possible."""
         key = want, layer if want.at_layer else 0, target if want.per_target else 0
         if key not in self._made:
             self._made[key] = _MAKERS[type(want)](self, want, layer, target)
         return self._made[key]
 
     def placed(self, array: GraphArray) -> GraphArray:
-        """A map with planes as the model's input has its axes, one of tokens on their grid."""
+        """A map in the axis order of the model's input; a map of tokens is put on their grid."""
         planes, wants = self.plan.planes, self.plan.formula.wants
         if any(want.on_tokens for want in wants):
             return self._on_grid(array, self.parts.transformer.layout)
@@ -278,7 +282,7 @@ class _Tensors:
         found = self.plan.layers[layer]
         slopes = self._named(gradient_name(found.tensor, target), found.shape)
         quantized = quantization(self.plan.model, found.tensor)
-        if quantized is not None:  # it is that by the integers
+        if quantized is not None:  # the gradient so far is with respect to the integers
             slopes = slopes / quantized.scale
         return self._channels_first(slopes, found)
 
@@ -307,7 +311,7 @@ class _Tensors:
         """See `ClassWeights`.
 
         Raises:
-            TargetError: the target is no class.
+            TargetError: the target is not a single output.
         """
         scored = self.plan.scored
         given = parameters(self.xp, scored, target)
@@ -351,9 +355,9 @@ class _Tensors:
         return self.xp.array(self._g.constant(weights), weights.shape)
 
     def _matrices(self, name: str, like: str) -> GraphArray:
-        """A tensor of the shape of `like` as (N, heads, rows, columns).
+        """A tensor with the shape of `like`, as (N, heads, rows, columns).
 
-        Its batch and heads may be merged.
+        In the model, batch and heads may be one axis.
         """
         *outer, rows, columns = self.parts.shapes[like]
         heads = prod(outer) // self.plan.sizes[self.plan.spec.name][0]
@@ -368,7 +372,7 @@ class _Tensors:
         return self.xp.array(self._tensor(name), (None, *shape[1:]))
 
     def _tensor(self, name: str) -> gs.Tensor:
-        """A tensor of the model, by one object only."""
+        """A tensor of the model; the same object for the same name."""
         return self._read.setdefault(name, gs.Variable(name))
 
     def _planes(self, array: GraphArray, wanted: bool) -> GraphArray:
@@ -376,14 +380,14 @@ class _Tensors:
         return _permuted(array, planes) if wanted and planes is not None else array
 
     def _channels_first(self, values: GraphArray, layer: Layer) -> GraphArray:
-        """Values at a layer as (N, channels, rows, columns), extra tokens dropped."""
+        """Values at a layer as (N, channels, rows, columns), without extra tokens."""
         axes, layout = layer.layout.axes, layer.layout
         order = [0, axes.index("C"), *(i for i, a in enumerate(axes) if a not in "NC")]
         planes = _permuted(values, tuple(order))
         return self._on_grid(planes, layout) if "T" in axes else planes
 
     def _on_grid(self, tokens: GraphArray, layout: Layout) -> GraphArray:
-        """Numbers for each token, (..., tokens), on their grid, extra tokens dropped."""
+        """Values per token, (..., tokens), as (..., rows, columns), without extra tokens."""
         g, outer = self._g, tokens.dims[:-1]
         kept, last = tokens.tensor, np.iinfo(np.int64).max
         if layout.prefix:
@@ -394,7 +398,7 @@ class _Tensors:
 
 
 def _permuted(array: GraphArray, order: Sequence[int]) -> GraphArray:
-    """The axes in another order."""
+    """The array with its axes in another order."""
     if list(order) == sorted(order):
         return array
     dims = tuple(array.dims[i] for i in order)

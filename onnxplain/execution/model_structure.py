@@ -1,4 +1,4 @@
-"""The layers of a model, for samples of one shape."""
+"""The layers, classifier and transformer blocks of a model, for samples of one shape."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MAP = frozenset("NCDHW")
 """Axes of an answer with rows and columns."""
 
 _PICTURE_RANK, _CHANNELS = 4, (1, 3)
-"""An answer like a picture: its number of axes, and those that may hold one entry per class."""
+"""For an answer like a picture: its rank, and the axes that may hold the classes."""
 
 _WITH_LAYERS = "Use gradcam, ablationcam or scorecam, which need neither."
 
@@ -44,7 +44,10 @@ _WITHOUT = (
 
 
 class ModelStructure:
-    """Answers what a method may ask about the model before anything is explained."""
+    """What methods may ask about the model before anything is explained.
+
+    See `subject.Structure`.
+    """
 
     def __init__(
         self,
@@ -54,10 +57,10 @@ class ModelStructure:
         labels: Callable[[], Labels | None],
         lowered: Callable[[], Model],
     ) -> None:
-        """Look at the model as it handles `x`, (1, ...), on the way to the tensor `score`.
+        """Analyze the model between its input, a sample `x` (1, ...), and the tensor `score`.
 
-        `labels` are asked for where the graph does not tell which axis holds the classes.
-        `lowered` is the model in the form that rules of gradients are written for.
+        `labels` is called if the graph does not show which axis holds the classes. `lowered`
+        returns the model in operators that have gradient rules.
 
         Raises:
             ModelError: `x` is too small for the model.
@@ -77,7 +80,7 @@ class ModelStructure:
 
     @functools.cached_property
     def shapes(self) -> Mapping[str, Shape]:
-        """Shape of every tensor: inferred, or where that fails read off a run."""
+        """Shape of every tensor: inferred, or if that fails, taken from a run."""
         fed = self._runner.feeds(self._model, self._x)
         known = model_shapes(self._model, {name: x.shape for name, x in fed.items()})
         tensors = self._model.index.tensors_between(self._runner.spec.name, self._score)
@@ -88,10 +91,7 @@ class ModelStructure:
 
     @functools.cached_property
     def held(self) -> int:
-        """Bytes of all activations, where a backward pass still needs them.
-
-        That is float32; a gradient takes as much again.
-        """
+        """Bytes that a backward pass needs for all activations and their gradients, in float32."""
         return 2 * 4 * sum(map(prod, self.shapes.values()))
 
     @functools.cached_property
@@ -132,16 +132,16 @@ class ModelStructure:
         )
 
     def warning(self, layer: Layer) -> str:
-        """What to mind about the layer that was chosen by itself; empty where it is nothing."""
+        """A warning about the layer that was chosen automatically; empty if there is none."""
         position = self._model.index.position
         later = [name for name in self._unplaced if position[name] > position[layer.tensor]]
         if not later:
             return ""
         return (
-            f"Behind the layer {layer.tensor!r}, which was chosen by itself, are {len(later)} more "
-            f"with tokens whose place in the picture cannot be told, the last {later[-1]!r}: the "
-            "map shows an early stage; use occlusion or integrated_gradients, which ask for no "
-            "layer."
+            f"After the layer {layer.tensor!r}, which was chosen automatically, are {len(later)} "
+            "more layers with tokens whose place in the picture is not known, the last "
+            f"{later[-1]!r}: the map shows an early stage; use occlusion or "
+            "integrated_gradients, which need no layer."
         )
 
     @functools.cached_property
@@ -175,11 +175,11 @@ class ModelStructure:
             raise LayerError(f"{error} {_WITH_LAYERS if self.layers else _WITHOUT}") from None
 
     def class_axis(self, tensor: str) -> int | None:
-        """The axis of the classes in an answer with rows and columns; None where it is not known.
+        """The axis of the classes in an answer with rows and columns; None if it is unknown.
 
-        The graph tells, or else the number of labels, where it fits one of the axes that hold the
-        channels of a picture. An answer without rows and columns may hold anything, such as the
-        boxes of a detector.
+        It is found from the graph, or else from the number of labels, if exactly one axis that
+        may hold channels has that size. It is unknown in an answer without rows and columns,
+        which may hold anything, such as the boxes of a detector.
         """
         layout, shape = self._layouts.get(tensor), self.shapes.get(tensor, ())
         if layout is not None and _MAP.issuperset(layout.axes):
@@ -195,13 +195,16 @@ class ModelStructure:
 
     @functools.cached_property
     def _before_classifier(self) -> list[Layer]:
-        """The layers, without those that hold the answer's own map."""
+        """The layers, without those that already hold the answer's map of classes."""
         if not self._answers_a_map:
             return self.layers
         return before_classifier(self._model, self.layers, self._score)
 
     def _check_size(self) -> None:
-        """Nothing is left of a grid that is smaller than a window: ONNX Runtime may even crash."""
+        """Raise ModelError if a grid becomes empty, as ONNX Runtime may crash on it.
+
+        This happens if the grid is smaller than the window of a convolution or a pool.
+        """
         node = vanishing_grid(self._model, self.shapes)
         if node is not None:
             raise ModelError(
@@ -212,12 +215,12 @@ class ModelStructure:
     def _why_not(self, tensor: str) -> str:
         picture = self._runner.spec.name
         if tensor not in self._model.index.tensors_between(picture, self._score):
-            return "does not lie between the picture and the score"
+            return "is not between the picture and the score"
         shape = self.shapes.get(tensor, "no shape")
         layout = self._layouts.get(tensor)
         if layout is not None and layout.axes in LAYOUTS and prod(layout.grid) <= 1:
             return f"has no spatial grid of more than one cell: its shape is {shape}"
-        return f"has no rows and columns that can be told from its shape {shape}"
+        return f"has no rows and columns that can be found from its shape {shape}"
 
     def _others(self, name: str) -> str:
         return closest(name, [layer.tensor for layer in reversed(self.layers)])

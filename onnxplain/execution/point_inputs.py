@@ -1,4 +1,4 @@
-"""How points near a sample enter the graph that is differentiated."""
+"""How points near a sample are fed to the graph that is differentiated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from onnxplain.transforms.masks import BASELINE, X, masked
 
 
 class PointInputs:
-    """How points enter the graph: as they are, or blended inside of it."""
+    """Feeds points to the graph: as arrays, or as masks that the graph itself blends with."""
 
     def __init__(self, runner: Runner, x: FloatArray, points: Points, exact: int | None) -> None:
         self._runner = runner
@@ -23,10 +23,10 @@ class PointInputs:
         self._points = points
         self._exact = exact
         self.form: Hashable = (points.mask, x.shape) if isinstance(points, Blend) else None
-        """What tells models from one another that points enter in different ways."""
+        """Points with equal forms can share a graph."""
 
     def entered(self, model: Model, outputs: Sequence[str]) -> Model:
-        """The part of the model that leads to `outputs`, with the points' way into it."""
+        """The part of the model that computes `outputs`, with nodes that blend the points."""
         if not isinstance(self._points, Blend):
             return model
         blended = masked(model, self._runner.spec, self._x.shape, self._points.mask, outputs)
@@ -34,13 +34,13 @@ class PointInputs:
         return blended if self._exact is None else with_batch(blended, name, self._exact)
 
     def shared(self, session: Session) -> Mapping[str, object]:
-        """What stays on the device."""
+        """Feeds that are the same for all batches, placed on the device; by input name."""
         if not isinstance(self._points, Blend):
             return {}
         return {X: session.place(self._x), BASELINE: session.place(self._points.baseline)}
 
     def feeds(self, part: slice, size: int) -> dict[str, Array]:
-        """What is fed for some of the points, filled up to `size`."""
+        """Feeds for some of the points, by input name, padded to `size` by repeating the last."""
         if isinstance(self._points, Blend):
             named = self._points.feeds.items()
             return {PREFIX + name: fill(array[part], size) for name, array in named}

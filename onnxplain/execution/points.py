@@ -12,9 +12,9 @@ from onnxplain.transforms.masks import Mask
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """Points that are computed outside the graph: `make(part)` gives some of `count`, (b, ...).
+    """Points that are computed outside the graph: `make(part)` returns some of `count`, (b, ...).
 
-    They are made as they are needed, so that memory does not grow with their number.
+    They are made only when they are needed, so that memory does not grow with their number.
     """
 
     count: int
@@ -23,9 +23,9 @@ class Given:
 
 @dataclass(frozen=True, eq=False)
 class _Masks:
-    """Masks that `feeds` describe.
+    """Masks that the graph computes from `feeds`, arrays (masks, ...) by name.
 
-    They are made inside the graph: only the feeds travel to the device for each batch.
+    For each batch only the feeds are copied to the device, not the masks.
     """
 
     mask: Mask
@@ -46,13 +46,13 @@ class Blend(_Masks):
 
 @dataclass(frozen=True, eq=False)
 class LayerMasks(_Masks):
-    """The activation of the layer times each of the masks."""
+    """The activation of the layer multiplied by each of the masks."""
 
     layer: Layer
 
 
 class Following(Given):
-    """Points of which each is made after the one before was seen: it depends on what was found."""
+    """Points that are made one by one: each depends on the results at the point before it."""
 
 
 Points = Given | Blend
@@ -60,28 +60,29 @@ Points = Given | Blend
 PADDED = (1, 2, 3, 5, 8)
 """Numbers of targets that graphs are made for: a session for every number would be too many.
 
-Unused targets are copies of the last. So the common top3 and top5 have graphs of their own.
+A smaller number of targets is padded with copies of the last target. The common top3 and top5
+need no padding.
 """
 
 TARGETS_AT_ONCE = PADDED[-1]
-"""How many targets one forward pass serves; with more, the graph and its memory grow too large."""
+"""The most targets that share a forward pass; with more, the graph needs too much memory."""
 
 
 def padded_count(targets: int) -> int:
-    """How many targets the graph computes that serves so many."""
+    """The number of targets in the graph for `targets` targets: the next number in `PADDED`."""
     return next(size for size in PADDED if size >= targets)
 
 
 def target_chunks(targets: int, most: int = TARGETS_AT_ONCE) -> Iterator[Sequence[int]]:
-    """The numbers of `targets`, in groups that share their forward passes."""
+    """The indices 0 to `targets` - 1, in groups of at most `most` that share a forward pass."""
     for start in range(0, targets, most):
         yield range(start, min(start + most, targets))
 
 
 def passes(points: int, targets: int, before: int = 0, forwards: int = 1) -> dict[str, int]:
-    """The passes that gradients of some targets at some points take, with the forwards `before`.
+    """How many passes the gradients of `targets` targets at `points` points take.
 
-    `forwards` are those of one point for a group of targets.
+    `before` forward passes are added; `forwards` is their number per point and group of targets.
     """
     groups = [len(group) for group in target_chunks(targets)]
     return {

@@ -1,4 +1,4 @@
-"""A model on a provider: its sessions, and whether and how it takes several samples at once."""
+"""A model on a provider: its sessions, and how it runs several samples, in batches or singly."""
 
 from __future__ import annotations
 
@@ -27,25 +27,26 @@ from onnxplain.transforms.fixed_batch import with_batch
 from onnxplain.transforms.masks import BASELINE, X, masked
 
 _SESSIONS_KEPT = (8, 32)
-"""The fewest and the most."""
+"""The smallest and the largest number of sessions that are kept."""
 
 _WEIGHTS_KEPT = 2**31
-"""Bytes. A session holds a copy of the weights; pictures of many sizes would pile them up."""
+"""Bytes of weights in all sessions: each session has a copy, and each picture size a session."""
 
 _SHAPES_KEPT = 64
-"""What is known of samples of one shape is small, but shapes may be many."""
+"""Number of sample shapes whose facts are kept: the facts are small, but shapes may be many."""
 
 _HELD_AT_ONCE = 2**32
-"""Bytes that the activations of runs at the same time may take."""
+"""Bytes that the activations of parallel runs may take."""
 
 _LARGEST_BATCH = {"cpu": 64, "cuda": 256}
 
 
 @dataclass(frozen=True, eq=False)
 class Batching:
-    """How a model takes samples: `exact` is the batch it insists on, None for any number.
+    """How a model takes samples.
 
-    `model` is the model that takes them so; `description` says it in words, for reports.
+    `model` is the model to run, `exact` is the batch size that it requires, None if it takes any,
+    and `description` says this in words, for reports.
     """
 
     model: Model
@@ -55,9 +56,10 @@ class Batching:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A model, or the part of it behind a layer: perturbed at `spec`, the rest fed by `sides`.
+    """A model, or the part of it after a layer, whose input `spec` is perturbed.
 
-    `sides` gives the other inputs for a batch of a given size.
+    `sides` returns the values of all other inputs, by name, for a given batch size. `exact` is as
+    in `Batching`.
     """
 
     model: Model
@@ -68,10 +70,10 @@ class Part:
 
 @dataclass(eq=False)
 class Activity:
-    """What runners of one model's parts share: their open sessions, and what they have done.
+    """What runners of one model's parts share: their open sessions, and counts of their work.
 
-    `provider` is the one that really runs, empty before the first run; `runs` are those of ONNX
-    Runtime so far; `progress` is called as samples are run.
+    `provider` is the execution provider in use, empty before the first run. `runs` counts the
+    runs of ONNX Runtime so far. `progress` is called while samples are run.
     """
 
     sessions: Recent[Session]
@@ -81,7 +83,7 @@ class Activity:
 
 
 class Runner:
-    """One model, one provider. Sessions are opened when first needed, one per set of outputs."""
+    """Runs one model on one provider; sessions are opened when they are first needed."""
 
     def __init__(
         self,
@@ -91,11 +93,14 @@ class Runner:
         provider: str,
         batch_size: int | None,
     ) -> None:
-        """Prepare to run `model`; `spec` is the input to explain, `others` what the rest is fed.
+        """Prepare to run `model`.
+
+        `spec` is the input to explain, and `others` are the values of the other inputs, by name.
+        `batch_size` is the number of samples in a run; None chooses it automatically.
 
         Raises:
             OptionError: the batch size is not positive.
-            ProviderError: the provider cannot be had.
+            ProviderError: the provider is not available.
         """
         if batch_size is not None and batch_size < 1:
             raise OptionError(f"The batch size must be at least 1, and is {batch_size}.")
@@ -113,7 +118,7 @@ class Runner:
 
     @property
     def others(self) -> Mapping[str, Array]:
-        """What the inputs that are not explained are fed: each thread sets it for its own runs."""
+        """Values of the inputs that are not explained, by name; each thread sets its own."""
         found: Mapping[str, Array] = getattr(self._fed, "others", self._given)
         return found
 
@@ -131,24 +136,24 @@ class Runner:
         return Runner(model, self.spec, self.others, self._asked, self.batch_size)
 
     def beside(self, model: Model) -> Runner:
-        """The same, of a model that holds this one's: its sessions and runs count as own."""
+        """As `with_model`, for a model that contains this one; it shares sessions and counts."""
         other = self.with_model(model)
         other.activity = self.activity
         return other
 
     @property
     def device(self) -> str:
-        """Where the provider that was asked for first keeps its tensors."""
+        """The device, "cpu" or "cuda", on which the first requested provider keeps its tensors."""
         return device_of(self._providers[0])
 
     @functools.cached_property
     def fixed_batch(self) -> int | None:
-        """The batch that the model insists on; None where it takes any."""
+        """The batch size that the model declares as fixed; None if it is not fixed."""
         return has_fixed_batch(self.model.proto, self.spec.name)
 
     @functools.cached_property
     def rounds(self) -> bool:
-        """Whether the model rounds numbers on the way, to float16 or to integers."""
+        """Whether the model rounds numbers inside, to float16 or to integers."""
         return rounds(self.model.proto)
 
     @functools.cached_property
@@ -161,21 +166,21 @@ class Runner:
         return self._forward(self.model, x, tensors)
 
     def feeds(self, model: Model, x: Array) -> dict[str, Array]:
-        """What `model` is fed for some samples: a batch that it fixes filled up, and the others."""
+        """Feeds of `model` for some samples, with the other inputs; padded to a fixed batch."""
         size = max(len(x), has_fixed_batch(model.proto, self.spec.name) or 1)
         return {self.spec.name: fill(x.astype(self.spec.dtype), size), **self.others_for(size)}
 
     def batching(self, x: Array, tensors: Sequence[str]) -> Batching:
-        """How the model takes samples of this shape, proved on `x` and two samples made from it."""
+        """How the model takes samples of this shape, tested on `x` and two samples made from it."""
         key = x.shape, *sorted((name, value.shape) for name, value in self.others.items())
         return self._batchings.get(key, lambda: self._prove_batching(x, tensors))
 
     def whole(self, batching: Batching) -> Part:
-        """All of the model, perturbed at the input to explain."""
+        """The whole model, perturbed at the input to explain."""
         return Part(batching.model, self.spec, self.others_for, batching.exact)
 
     def head(self, model: Model, specs: Mapping[str, TensorSpec], scores: Sequence[str]) -> Model:
-        """The part of `model` that computes `scores` from the tensors in `specs`, cut out once."""
+        """The part of `model` that computes `scores` from the tensors in `specs`; cached."""
         key = (model, *((name, spec.dtype, spec.shape) for name, spec in specs.items()), *scores)
         return self._heads.get(key, lambda: head(model, specs, scores))
 
@@ -189,7 +194,10 @@ class Runner:
     def perturbed(
         self, part: Part, x: FloatArray, change: Blend, outputs: Sequence[str]
     ) -> Iterator[tuple[slice, list[Array]]]:
-        """Run `part` on `x`, (1, ...), seen through each mask; `outputs` may hold `MASK` too."""
+        """Run `part` on `x`, (1, ...), blended with each mask of `change`, in batches.
+
+        Yields the slice of masks and the values of `outputs`, which may contain `MASK`.
+        """
         key = (part.model, part.spec.name, change.mask, x.shape, tuple(outputs))
         at_once, others = self.at_once(change.count), self.others
         session = self.session(
@@ -236,7 +244,7 @@ class Runner:
     def _agrees(
         self, model: Model, samples: list[Array], expected: list[Array], tensors: Sequence[str]
     ) -> bool:
-        """Whether one batch of the samples gives what single runs gave."""
+        """Whether a batch of the samples gives the same results as single runs."""
         try:
             got = self._forward(model, np.concatenate(samples), tensors)
         except ModelError:
@@ -259,23 +267,24 @@ class Runner:
         return [result[: len(x)] for result in results]
 
     def others_for(self, size: int) -> dict[str, Array]:
-        """Values of the inputs that are not explained, for a batch of `size`."""
+        """Values of the inputs that are not explained, by name, for a batch of `size` samples."""
         return {
             name: np.repeat(value, size, axis=0) if self._is_sample(name) else value
             for name, value in self.others.items()
         }
 
     def _is_sample(self, name: str) -> bool:
-        """Whether the value of another input is one sample of a batch; else all samples share it.
+        """Whether the value of another input is repeated along the batch, or used by all samples.
 
-        It is where the model declares the same batch for it as for the input to explain.
+        It is repeated if it has one entry, and the model declares the same batch size for it as
+        for the input to explain.
         """
         value, proto = self.others[name], self.model.proto
         same_batch = has_fixed_batch(proto, name) == has_fixed_batch(proto, self.spec.name)
         return same_batch and value.ndim > 0 and len(value) == 1
 
     def _session_with(self, model: Model, tensors: Sequence[str]) -> Session:
-        """A session of the model that can answer with `tensors`."""
+        """A session of the model whose outputs include `tensors`."""
 
         def answers(key: Hashable, session: Session) -> bool:
             whole = key == (model, *session.outputs)
@@ -288,9 +297,9 @@ class Runner:
         return self.session((model, *wanted), lambda: with_outputs(model, wanted))
 
     def session(self, key: Hashable, build: Callable[[], Model], at_once: int = 1) -> Session:
-        """The session that is kept under `key`, opened on `build()` where there is none.
+        """The session that is kept under `key`; if there is none, one is opened on `build()`.
 
-        It serves `at_once` runs at the same time.
+        It can do `at_once` runs in parallel.
         """
 
         def opened() -> Session:
@@ -301,10 +310,10 @@ class Runner:
         return self.activity.sessions.get(key if at_once == 1 else (key, at_once), opened)
 
     def at_once(self, samples: int, held: int = 0) -> int:
-        """How many runs go on at the same time where so many samples are to be run.
+        """The number of parallel runs for so many samples.
 
-        `held` are the bytes that a sample keeps during a run. One run at a time uses all cores too,
-        so that few samples gain nothing.
+        `held` are the bytes of memory that a sample needs during a run. For few samples it is 1,
+        because a single run already uses all cores.
         """
         if self.batch_size is not None:
             return 1
@@ -326,9 +335,9 @@ def _sessions_kept(model: Model) -> int:
 
 
 def _three_samples(x: Array) -> list[Array]:
-    """A sample, noise in its range, and a mixture of both: different even where `x` is constant."""
+    """A sample, noise in its range, and a mixture of both; they differ even if `x` is constant."""
     random = np.random.default_rng(0)
-    # Whether a model takes batches does not depend on a sample that it cannot answer.
+    # NaN and infinity in a sample would hide whether the model takes batches.
     x = np.where(np.isfinite(x), x, np.zeros((), x.dtype))
     low, high = float(x.min()), max(float(x.max()), float(x.min()) + 1)
     noise = random.uniform(low, high, x.shape).astype(x.dtype)
@@ -336,15 +345,15 @@ def _three_samples(x: Array) -> list[Array]:
 
 
 def fill(array: Array, size: int) -> Array:
-    """Repeat the last sample until there are `size`."""
+    """The array padded to `size` samples by repeating the last one."""
     missing = size - len(array)
     return array if not missing else np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
 
 
 _TOLERANCE = {1: 1e-2, 2: 2e-2, 4: 1e-3, 8: 1e-6}
-"""Largest difference between a batch and single runs, in units of the largest value, by bytes.
+"""Largest difference between a batch and single runs, relative to the largest value.
 
-Integers of one byte are quantized floats.
+The keys are bytes per element; integers of one byte are quantized floats.
 """
 
 

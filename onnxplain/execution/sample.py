@@ -1,4 +1,4 @@
-"""One sample of a model and its targets: what is computed of changed samples."""
+"""One sample and its targets: scores and gradients of changed copies of the sample."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from onnxplain.tensors import Array, FloatArray
 from onnxplain.transforms.masks import MASK
 
 Found = tuple[int, Sequence[int], list[Array]]
-"""What was wanted of some changed samples: at which place, for which targets, and the arrays."""
+"""Results for some changed samples: index of the layer, indices of the targets, and arrays."""
 
 
 class Sample:
-    """One sample, for which `found` computes what sampled methods want.
+    """One sample; `found` computes what sampled methods want to know about changed copies of it.
 
     For adaptive methods it implements `subject.Subject`.
     """
@@ -51,9 +51,9 @@ class Sample:
         layers: Sequence[tuple[Layer, Array]],
         derivatives: Derivatives,
     ) -> None:
-        """Describe the sample `scene.x`, for which the score tensor holds `answers`.
+        """Describe the sample `scene.x`; `answers` are its values of the score tensor.
 
-        `layers` are those that the method looks at, with their activations for this sample.
+        `layers` are the layers that the method reads, with their activations for this sample.
         """
         self.scene = scene
         self.scores = reading.scores(answers, targets)[0]
@@ -68,7 +68,7 @@ class Sample:
 
     @property
     def originals(self) -> Sequence[Original]:
-        """The sample at each layer, or at none; nothing is known of references."""
+        """The sample at each layer, or once if there is no layer; `absent` is not known yet."""
         score = self.scores[:, None].astype(np.float64)
         known = Original(self.scene, score, np.zeros_like(score))
         if not self._layers:
@@ -78,11 +78,11 @@ class Sample:
     def found(
         self, sampling: Sampling, wants: Sequence[Want], targets: Sequence[int]
     ) -> Iterator[Found]:
-        """What is wanted of changed samples, some of them at a time.
+        """Yield what is wanted of changed samples, one batch of b samples at a time.
 
-        Scores and masks are float32, for all `targets`, as (targets, b) and (b, places). Gradients
-        are float64, for one target, as (1, b, ...), and activations too; weights are (b, ...). The
-        place is that of the layer among those that the method looks at.
+        Scores (targets, b) and masks (b, places) are float32, for all `targets`. Gradients and
+        activations are float64, (1, b, ...), for one target. Weights are (b, ...). The first
+        element of each result is the index of the layer among those that the method reads.
         """
         if any(want.per_target for want in wants):
             return self._gradients_found(sampling, wants, targets)
@@ -120,7 +120,7 @@ class Sample:
 
     @property
     def batching_description(self) -> str:
-        """How changed samples were run, in words; empty as long as none were."""
+        """How changed samples were run, in words; empty if none were run yet."""
         return "" if self._known_batching is None else self._known_batching.description
 
     @property
@@ -173,7 +173,7 @@ class Sample:
                     yield place, [target], [given[type(want)] for want in wants]
 
     def _change(self, made: Points | LayerMasks) -> tuple[Part, FloatArray, Blend]:
-        """What is run for masks of the input or of a layer, and how it is changed."""
+        """The part of the model to run, its input (1, ...), and the masks for that input."""
         batching = self._batching()
         if isinstance(made, LayerMasks):
             (own,) = (one for one in self._layers if one.layer == made.layer)
@@ -215,10 +215,11 @@ def _weights(sampling: Sampling, part: slice) -> dict[type[Want], Array]:
 
 
 def check_finite(gradients: Mapping[str, Iterable[FloatArray]]) -> None:
-    """Raise MapError for one that is not."""
+    """Raise MapError if a gradient is not finite; `gradients` has the tensors' names as keys."""
     for by, found in gradients.items():
         if not all(np.isfinite(gradient).all() for gradient in found):
             raise MapError(
-                f"The gradient by {by!r} is NaN or infinite: try another target or layer, a "
-                "float32 version of the model, or a method without gradients, such as scorecam."
+                f"The gradient with respect to {by!r} is NaN or infinite: try another target or "
+                "layer, a float32 version of the model, or a method without gradients, such as "
+                "scorecam."
             )

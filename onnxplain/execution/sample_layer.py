@@ -1,4 +1,4 @@
-"""One layer's activation for one sample, and what is read from it."""
+"""One layer's activation for one sample, and values computed from it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from onnxplain.transforms.extract import side_inputs
 
 
 class SampleLayer:
-    """A layer and its activation."""
+    """A layer and its activation for one sample."""
 
     def __init__(self, runner: Runner, layer: Layer, raw: Array) -> None:
         """`raw` is the activation as the model computes it, (1, ...)."""
@@ -38,20 +38,20 @@ class SampleLayer:
         return np.asarray(real.reshape(len(real), -1), np.float64)
 
     def real(self, raw: Array) -> FloatArray:
-        """Values that the layer takes, (N, ...), as (N, channels, rows, columns)."""
+        """Activations of the layer, (N, ...), as float32 (N, channels, rows, columns)."""
         quantized = self._quantization
         values = raw if quantized is None else quantized.real(raw)
         return channels_first(values, self.layer.layout)
 
     def slopes(self, gradient: FloatArray) -> FloatArray:
-        """Gradients by the layer, (N, ...), as (N, channels, rows, columns)."""
+        """Gradients with respect to the layer, (N, ...), as (N, channels, rows, columns)."""
         quantized = self._quantization
-        if quantized is not None:  # it is that by the integers
+        if quantized is not None:  # the gradient so far is with respect to the integers
             gradient = gradient / np.float32(quantized.scale)
         return channels_first(gradient, self.layer.layout)
 
     def channel(self, channel: int) -> Scored:
-        """The mean of a channel, as the score of a target."""
+        """A target whose score is the mean activation of a channel."""
         layout, shape = self.layer.layout, (1, *self.layer.shape[1:])
         weights = np.zeros(shape, np.float32)
         planes = np.moveaxis(weights, layout.axes.index("C"), 1)[:, channel]
@@ -61,21 +61,21 @@ class SampleLayer:
         return Scored(reading, shape, [Mask(weights[0], f"channel {channel}")])
 
     def change(self, mask: masks.Mask, feeds: Mapping[str, Array]) -> tuple[FloatArray, Blend]:
-        """The activation multiplied by each mask."""
+        """The activation (1, ...) as float32, and the masks to multiply it by."""
         activation = self.raw.astype(np.float32)
         nothing = 0 if self._quantization is None else self._quantization.zero
         return activation, Blend(mask, feeds, np.full_like(activation, nothing))
 
     def head(self, batching: Batching, x: Array, score: str) -> Part:
-        """The part of the model behind the layer; `x` is the sample.
+        """The part of the model after the layer, up to the tensor `score`; `x` is the sample.
 
         Raises:
-            LayerError: the layer holds integers of which nothing says what they stand for.
+            LayerError: the layer holds integers whose quantization is not known.
         """
         model, tensor = batching.model, self.layer.tensor
         if self.raw.dtype.kind in "iu" and self._quantization is None:
             raise LayerError(
-                f"The layer {tensor!r} holds integers, and nothing says what they stand for: "
+                f"The layer {tensor!r} holds integers whose scale and zero point are not known: "
                 "choose a float tensor, or a method that changes no activations, such as scorecam."
             )
         names = side_inputs(model, tensor, [score])
@@ -95,7 +95,7 @@ class SampleLayer:
 
 
 def channels_first(values: Array, layout: Layout) -> FloatArray:
-    """Values at a layer, (N, ...), as (N, channels, rows, columns), extra tokens dropped."""
+    """Values at a layer, (N, ...), as (N, channels, rows, columns), without extra tokens."""
     axes = layout.axes
     plain = np.moveaxis(values, axes.index("C"), 1)
     if "T" in axes:
@@ -104,6 +104,6 @@ def channels_first(values: Array, layout: Layout) -> FloatArray:
 
 
 def _spec(name: str, value: Array) -> TensorSpec:
-    # Only the rank: so the same part serves pictures of every size, and batches that windows,
-    # heads or sizes were merged with.
+    # Only the rank is fixed. So one part works for pictures of every size, and if the batch axis
+    # is merged with windows, heads or sizes.
     return TensorSpec(name, value.dtype, (None,) * value.ndim)

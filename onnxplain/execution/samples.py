@@ -1,4 +1,4 @@
-"""How samples of an input lie: their axes, and one to try a model with."""
+"""The axes of an input's samples, and a sample of noise to try a model with."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from onnxplain.tensors import Array, TensorSpec
 
 
 class Axes(NamedTuple):
-    """How samples of one rank lie.
+    """The meaning of the axes of samples of one rank.
 
-    `channels` is their axis of channels, None where that is not known, and `spatial` are those
-    along which neighbors belong together. A `colored` sample is a picture.
+    `channels` is the axis of channels, None if unknown. `spatial` are the axes along which
+    neighbors are related: rows and columns, or time. `colored` means that a sample is a picture.
     """
 
     channels: int | None
@@ -29,9 +29,9 @@ class Axes(NamedTuple):
 
 
 class Samples:
-    """Samples of one input, which may be pictures or arrays of any rank.
+    """What is known about the samples of one input: pictures, or arrays of any rank.
 
-    `preprocess` is asked for pictures only: it may have to be found first.
+    `preprocess` is called only for pictures, because finding the preprocessing may fail.
     """
 
     def __init__(
@@ -43,17 +43,17 @@ class Samples:
         self._axes_by_rank: dict[int, Axes] = {}
 
     def scene(self, x: Array) -> Scene:
-        """A sample, (1, ...), as baselines are made for it."""
+        """A sample, (1, ...), with what is needed to make baselines for it."""
         axes = self._axes(x)
         colors = self._preprocess() if axes.colored else None
         return Scene(x.astype(np.float32, copy=False), axes.channels, axes.spatial, colors)
 
     def spatial(self, x: Array) -> tuple[int, ...]:
-        """Axes along which neighbors belong together, else every axis behind the batch."""
+        """The axes along which neighbors are related; if none are known, all after the batch."""
         return self._axes(x).spatial
 
     def placement(self, x: Array) -> Placement | None:
-        """The sample itself, taken as the picture that it was made from."""
+        """The placement for a sample that is its own picture; None without rows and columns."""
         axes = self._axes(x)
         if axes.channels is None or len(axes.spatial) != 2:
             return None
@@ -62,7 +62,7 @@ class Samples:
         return Placement.stretch(size, size)
 
     def noise(self) -> Array:
-        """One sample of the shape that pictures are given, or that the input declares."""
+        """A sample of noise, (1, ...), in the shape of preprocessed pictures or of the input."""
         random = np.random.default_rng(0)
         if is_picture(self._spec):
             preprocess = self._preprocess()

@@ -1,4 +1,4 @@
-"""How changed samples are made of the one that is explained, and what is known of that one."""
+"""How changed samples are made from the explained one, and what is known about the latter."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from onnxplain.tensors import Array, FloatArray
 
 @dataclass(frozen=True, eq=False)
 class Sampling:
-    """Changed samples, and what else a formula needs of them.
+    """Changed samples, and what else a formula needs.
 
-    `weights(part)` gives what some of the samples count with, (b, ...), where the formula wants
-    that. `references` are samples in which nothing is to be seen, (1, ...) each, and `facts`
-    diagnostics.
+    `weights(part)` returns the weights of some of the samples, (b, ...), if the formula wants
+    them. `references` are samples without content, such as a baseline, each (1, ...). `facts` are
+    diagnostics for the report.
     """
 
     made: Given | Blend | LayerMasks
@@ -31,11 +31,11 @@ class Sampling:
 
 @dataclass(frozen=True, eq=False)
 class Original:
-    """The sample that is explained, for some targets: what is known before it is changed.
+    """The explained sample before it is changed, for some targets.
 
     `score` is (targets, 1), and so is `absent`, the mean score of the references. `at` is the layer
-    whose map is made, with its activation, (channels, cells). All are float64, so that a difference
-    of scores is, too: its sums do not depend on how samples fell into batches.
+    whose map is made, with its activation, (channels, cells). All are float64. So differences of
+    scores are float64 too, and their sums do not depend on the batch size.
     """
 
     scene: Scene
@@ -45,7 +45,7 @@ class Original:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of a map: that of the layer's grid, or of the input."""
+        """The shape of a map: the layer's grid, or the input's shape without the batch axis."""
         return self.scene.x.shape[1:] if self.at is None else self.at[0].grid
 
     @property
@@ -60,7 +60,7 @@ class Original:
         return replace(self, score=self.score[some], absent=self.absent[some])
 
     def laid_out(self, values: Array) -> Array:
-        """A map of `shape`: `values` may have one for each cell, or each place along `spatial`."""
+        """`values` as a map of `shape`; they have one value per cell, or per spatial position."""
         if self.at is None and values.shape != self.shape:
             (values,) = self.scene.broadcast_to_input(values[None])
         return np.reshape(values, self.shape)

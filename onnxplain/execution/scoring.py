@@ -1,4 +1,4 @@
-"""A graph stage: the scores of targets, and the seeds that their gradients start from."""
+"""A graph stage: scores of targets, and their derivatives, which backpropagation starts from."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from onnxplain.transforms.builder import PREFIX, Builder
 from onnxplain.transforms.extract import appended
 
 BATCH = "batch"
-"""The name of the batch axis of what a graph is fed, where it takes any batch."""
+"""The name of the batch axis of a graph's inputs, if the graph takes any batch size."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
     """How the targets of a sample are scored in a graph.
 
-    `shape` is that of the answer tensor for one sample, (1, ...). The graph serves all samples
-    whose targets are, place by place, of the same families as these `targets`. It computes one of
-    the numbers of targets in `points.PADDED`: unused places repeat the last target.
+    `shape` is the shape of the answer tensor for one sample, (1, ...). The graph can be used for
+    all samples whose targets have, one by one, the same families as `targets`. Its number of
+    targets is the next one in `points.PADDED`: unused places are padded with the last target.
     """
 
     reading: Reading
@@ -49,19 +49,19 @@ class Scored:
 
     @functools.cached_property
     def key(self) -> Hashable:
-        """What graphs differ in that score other targets, or in another way."""
+        """Samples with equal keys can share a graph."""
         families = (self.target(t).family(*self.shapes) for t in range(self.count))
         return self.reading.key, self.shape, *families
 
     @property
     def shapes(self) -> list[Shape]:
-        """Those of what targets read, for one sample, without the batch axis."""
+        """Shapes of the arrays that targets read, for one sample, without the batch axis."""
         return self.reading.shapes(self.shape)
 
     def feeds(self, targets: Sequence[Sequence[Target]] | None = None, size: int = 1) -> Feeds:
-        """What the graph is fed: the targets of each sample, by the input's name.
+        """The feeds with the parameters of each sample's targets, by the input's name.
 
-        By default those of `size` samples are all the own ones.
+        By default there are `size` samples, all with the targets of this object.
         """
         rows = [self.targets] * size if targets is None else targets
         fed: dict[str, list[Array]] = {}
@@ -77,11 +77,11 @@ Feeds = dict[str, Array]
 
 
 def with_seeds(model: Model, scored: Scored, batch: int | None, prefix: str = PREFIX) -> Model:
-    """The model with the derivative of each target's score by the answer tensor.
+    """The model with the derivative of each target's score with respect to the answer tensor.
 
-    `seed_tensor(t, prefix)` holds that of target t, of the shape of the answer tensor. `batch` is
-    the number of samples where the graph takes no other. Parameters that the model itself computes
-    are no inputs. The outputs stay as they are.
+    `seed_tensor(t, prefix)` names the derivative for target t, in the shape of the answer tensor.
+    `batch` is the batch size if the graph takes only that size, else None. Parameters of targets
+    become inputs, unless the model already computes them. The outputs do not change.
 
     Raises:
         TargetError: the reading has no such scores.
@@ -100,12 +100,12 @@ def with_seeds(model: Model, scored: Scored, batch: int | None, prefix: str = PR
 
 
 def answer_tensor(prefix: str = PREFIX) -> str:
-    """What the answer tensor as floats is called: it may hold integers that stand for reals."""
+    """The name of the answer tensor cast to float; the tensor itself may hold integers."""
     return f"{prefix}answer"
 
 
 def seed_tensor(target: int, prefix: str = PREFIX) -> str:
-    """What the derivative of a target's score by the answer tensor is called."""
+    """The name of the derivative of a target's score with respect to the answer tensor."""
     return f"{prefix}seed/{target}"
 
 
@@ -113,9 +113,9 @@ _FLOAT = TensorProto.FLOAT
 
 
 def _seed(scored: Scored, t: int, batch: int | None, opset: int, prefix: str) -> GraphProto:
-    """The nodes between the answer and the seed of one target, and what they are fed.
+    """The nodes from the answer to the seed of one target, with their inputs.
 
-    They are made apart from the model, so that differentiating them costs nothing.
+    They are made in a separate, small graph, so that differentiating them is fast.
     """
     shape, target = scored.shape[1:], scored.target(t)
     first: int | str = batch or BATCH
@@ -148,7 +148,7 @@ def _seed(scored: Scored, t: int, batch: int | None, opset: int, prefix: str) ->
 
 
 def _named(nodes: Iterable[NodeProto], own: Mapping[str, str]) -> Iterator[NodeProto]:
-    """Nodes whose result, the gradient by the answer, has a name of its own for each target."""
+    """The nodes with tensors renamed as `own` says: the seed needs another name per target."""
     for node in nodes:
         for names in (node.input, node.output):
             names[:] = [own.get(name, name) for name in names]
@@ -157,12 +157,12 @@ def _named(nodes: Iterable[NodeProto], own: Mapping[str, str]) -> Iterator[NodeP
 
 
 def parameter(t: int, name: str, prefix: str = PREFIX) -> str:
-    """The input that holds a parameter of a target's formula."""
+    """The name of the input for a parameter of a target's formula."""
     return f"{prefix}target/{t}/{name}"
 
 
 def parameters(xp: GraphNamespace, scored: Scored, t: int) -> dict[str, GraphArray]:
-    """What the formula of a target is given, as arrays of the graph."""
+    """The parameters of a target's formula, as arrays of the graph."""
     return {
         name: xp.array(gs.Variable(parameter(t, name)), (None, *value.shape))
         for name, value in scored.target(t).given(*scored.shapes).items()

@@ -1,4 +1,4 @@
-"""What methods may ask about a model, and adaptive ones about a sample with its targets."""
+"""What methods may ask about a model, and what adaptive methods may ask about a sample."""
 
 from __future__ import annotations
 
@@ -17,25 +17,33 @@ class Structure(Protocol):
     """What a method may ask about a model before anything is explained."""
 
     def layer(self, name: str) -> Layer:
-        """The layer of that name; "auto" is the last one whose grid matters to the score."""
+        """The layer of that name; "auto" is the last one whose grid matters to the score.
+
+        Raises:
+            LayerError: there is no such layer, it has no grid, or the score does not depend on it.
+        """
 
     @property
     def main_layers(self) -> Sequence[Layer]:
-        """The layers that matter and that all of the way to the score leads through, in order."""
+        """The layers that matter and that every path to the score passes through, in order."""
 
     def blocks(self) -> int:
-        """How many blocks a transformer has.
+        """The number of blocks of a transformer.
 
         Raises:
-            LayerError: the model is none that attends to all tokens of one grid.
+            LayerError: the model is no transformer that attends to all tokens of one grid.
         """
 
     def classifier(self) -> Classifier:
-        """The linear classifier behind a global pool."""
+        """The linear classifier after a global pool.
+
+        Raises:
+            LayerError: there is none.
+        """
 
 
 class Subject(Protocol):
-    """One sample and its targets, as a method sees them that chooses samples as it goes.
+    """One sample and its targets, for adaptive methods: they choose samples one after another.
 
     `scores` is (targets,), and `spent` counts the passes so far.
     """
@@ -45,15 +53,15 @@ class Subject(Protocol):
     spent: Counter[str]
 
     def scores_of(self, x: FloatArray) -> FloatArray:
-        """Scores (targets,) of another sample of the shape of the explained one."""
+        """Scores (targets,) of another sample with the shape of the explained one."""
 
     def perturbed(self, blend: Blend) -> FloatArray:
-        """Scores (samples, targets) of the sample seen through masks."""
+        """Scores (masks, targets) of the sample blended with a baseline by each mask."""
 
     def gradients(self, points: Following, target: int) -> Iterator[tuple[float, FloatArray]]:
-        """A target's score at each point, and its gradient by the input, (1, ...)."""
+        """Yield a target's score at each point, and its gradient at the input, (1, ...)."""
 
     def channel_gradients(
         self, channel: int, points: Following
     ) -> Iterator[tuple[float, FloatArray]]:
-        """The same for the mean of a channel of the layer that the method asked for."""
+        """The same for the mean activation of a channel of the method's layer, not for a target."""

@@ -1,7 +1,7 @@
 """What a formula may want of a sample and of its targets.
 
-A want is a description; `execution.finished` says how each becomes tensors of a graph, and
-`execution.sample` how those of changed samples are computed.
+A want only describes an array. `execution.finished` makes it a tensor of a graph, and
+`execution.sample` computes it for changed samples.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from onnxplain.autodiff.table import Rules
 
 @dataclass(frozen=True)
 class Want:
-    """Something that a formula reads.
+    """An array that a formula reads.
 
-    `per_target` says that every target has one of its own, `at_layer` that every layer has. A
-    formula of what is `on_tokens` has one number for each token, (N, tokens), and the graph lays
-    them on the grid, without the extra ones.
+    `per_target` means that there is one for each target, `at_layer` one for each layer. With
+    `on_tokens`, the formula's map has one number for each token, (N, tokens), and the graph puts
+    them on the grid, without extra tokens.
     """
 
     per_target: ClassVar[bool] = False
@@ -28,7 +28,7 @@ class Want:
 
     @property
     def references(self) -> tuple[str, ...]:
-        """Names of other samples that it depends on."""
+        """Names of other samples that the array depends on."""
         return ()
 
 
@@ -41,7 +41,7 @@ class Activation(Want):
 
 @dataclass(frozen=True)
 class LayerGradient(Want):
-    """The gradient of the score by the layer's activation, (N, channels, rows, columns)."""
+    """The gradient of the score at the layer's activation, (N, channels, rows, columns)."""
 
     per_target: ClassVar[bool] = True
     at_layer: ClassVar[bool] = True
@@ -51,7 +51,7 @@ class LayerGradient(Want):
 class Input(Want):
     """The sample itself, in the shape of the model's input, float32.
 
-    With `planes`, a picture (N, channels, rows, columns), wherever the model has its channels.
+    With `planes`, a picture is (N, channels, rows, columns), whatever the model's axis order.
     """
 
     planes: bool = False
@@ -59,7 +59,7 @@ class Input(Want):
 
 @dataclass(frozen=True)
 class Reference(Want):
-    """Another sample, of the shape of the input, that a method compares the sample with."""
+    """Another sample, in the shape of the input, that a method compares the sample with."""
 
     name: str
 
@@ -71,9 +71,9 @@ class Reference(Want):
 
 @dataclass(frozen=True)
 class InputGradient(Want):
-    """The gradient of the score by the input, by some rules; `planes` as for `Input`.
+    """The gradient of the score at the input, computed with `rules`; `planes` as for `Input`.
 
-    `compared` are the names of the other samples that the rules read.
+    `compared` are the names of the references that the rules read.
     """
 
     rules: Rules = STANDARD
@@ -103,7 +103,7 @@ class ClassWeights(Want):
 
 @dataclass(frozen=True)
 class BiasGradients(Want):
-    """Each bias of the model times the gradient of the score where it is added.
+    """Each bias of the model, multiplied by the gradient of the score where the bias is added.
 
     A list of arrays (N, channels, rows, columns), from the input to the score.
     """
@@ -115,7 +115,7 @@ class BiasGradients(Want):
 class Attention(Want):
     """The attention of each block of a transformer, from the first to the last.
 
-    A list of arrays (N, heads, tokens, tokens); rows ask and columns answer.
+    A list of arrays (N, heads, tokens, tokens); rows are queries and columns are keys.
     """
 
     on_tokens: ClassVar[bool] = True
@@ -123,16 +123,16 @@ class Attention(Want):
 
 @dataclass(frozen=True)
 class TokensRead(Want):
-    """How much of each token the score reads after the last block, (N, 1, tokens), 1 in all."""
+    """The weight of each token in the score after the last block, (N, 1, tokens), 1 in total."""
 
     on_tokens: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
 class AttentionGradients(Want):
-    """The gradients of each block's own score by its attention, as for `Attention`.
+    """The gradients of each block's own score at its attention, in shapes as for `Attention`.
 
-    A block's own score is what the model would answer if that block were the last one.
+    A block's own score is the score that the model would have if that block were the last one.
     """
 
     per_target: ClassVar[bool] = True
@@ -146,14 +146,14 @@ class SampleScores(Want):
 
 @dataclass(frozen=True)
 class SampleWeights(Want):
-    """What changed samples count with, (samples, ...), as `execution.sampling.Sampling` says.
+    """The weights of changed samples, (samples, ...), from `execution.sampling.Sampling`.
 
-    By default, the masks that they are seen through, (samples, places).
+    By default these are the masks of the samples, (samples, places).
     """
 
 
 @dataclass(frozen=True)
 class FirstGradient(Want):
-    """The gradient at the first of all changed samples, (1, 1, ...) of the shape of the input."""
+    """The gradient at the first of all changed samples, (1, 1, ...), in the shape of the input."""
 
     per_target: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""The public entry: a model that can be asked where it looked."""
+"""The public API: `Explainer` explains the outputs of one model."""
 
 from onnxplain.explainer.explainer import Explainer
 from onnxplain.explainer.picture import Picture

@@ -1,4 +1,4 @@
-"""The public entry: a model that can be asked where it looked."""
+"""The public class `Explainer`: it explains the outputs of one model."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ from onnxplain.versions import versions
 Found = TypeVar("Found")
 
 _CHUNK = 32
-"""Pictures that are prepared before the model runs on them."""
+"""Number of pictures that are prepared before the model runs on them."""
 
 
 class Explainer:
     """Explains one model on one provider.
 
-    Sessions, layers and the proof that the model takes batches are kept between calls.
+    Sessions, layers and how the model takes batches are kept between calls.
     """
 
     def __init__(
@@ -75,17 +75,18 @@ class Explainer:
             provider: "auto", "cuda", "tensorrt", "openvino", "cpu", or a name that ONNX Runtime
                 lists.
             preprocess: how pictures become input: a `Preprocess`, or single settings that replace
-                those found beside or inside the model.
-            labels: a file, or the names in order; found beside or inside the model by default.
-            batch_size: samples per run; chosen by itself by default.
+                those found next to the model's file or inside the model.
+            labels: a file, or the names in order; by default they are searched next to the model's
+                file and inside the model.
+            batch_size: samples per run; chosen automatically by default.
             inputs: values of the model's other inputs, by name.
-            explain_input: name of the input to explain, where that is not plain.
-            output: name of the tensor that holds the scores, an output or an inner one, behind
-                which the model is cut off; the first float output by default.
+            explain_input: name of the input to explain; needed only if several are possible.
+            output: name of the tensor that holds the scores, an output or an inner tensor. The
+                model is cut after it. The default is the first float output.
 
         Raises:
-            ModelError: the model cannot be loaded, or ONNX Runtime refuses it.
-            ProviderError: the provider cannot be had.
+            ModelError: the model cannot be loaded, or ONNX Runtime rejects it.
+            ProviderError: the provider is not available.
             PreprocessError: preprocessing or labels are malformed or do not fit the model.
         """
         self._arguments = {
@@ -111,12 +112,16 @@ class Explainer:
         self._explained = self._explained_by(self._runner)
 
     def __reduce__(self) -> tuple[Callable[[dict[str, Any]], Explainer], tuple[dict[str, Any]]]:
-        """Pickled as what it was made from: sessions are opened anew."""
+        """Pickle only the constructor's arguments: sessions cannot be pickled."""
         return _made, (self._arguments,)
 
     @functools.cached_property
     def preprocess(self) -> Preprocess:
-        """How pictures become the model's input, and where that is known from."""
+        """How pictures become the model's input, and the source of this knowledge.
+
+        Raises:
+            PreprocessError: preprocessing is malformed or does not fit the model.
+        """
         require_picture(self.input)
         given = self._given_preprocess
         if isinstance(given, Preprocess):
@@ -126,26 +131,26 @@ class Explainer:
 
     @functools.cached_property
     def labels(self) -> Labels | None:
-        """Names of the classes, where there are any."""
+        """Names of the classes; None if no names were found."""
         return find_labels(self.model.path, self.model.metadata, self._given_labels)
 
     @property
     def provider(self) -> str:
-        """The execution provider that really runs; empty before the first run."""
+        """The execution provider in use; empty before the first run."""
         return self._runner.activity.provider
 
     @property
     def session_runs(self) -> int:
-        """ONNX Runtime runs so far."""
+        """Number of ONNX Runtime runs so far."""
         return self._runner.activity.runs
 
     @property
     def open_sessions(self) -> int:
-        """ONNX Runtime sessions that are open: few are kept, each holds a copy of the weights."""
+        """Number of open ONNX Runtime sessions; few are kept, each holds a copy of the weights."""
         return self._runner.open_sessions
 
     def with_model(self, model: Model) -> Explainer:
-        """The same explainer of another model with the same inputs, layers and outputs."""
+        """A copy of this explainer for another model with the same inputs, layers and outputs."""
         other = copy.copy(self)
         other.model = model
         other._arguments = {**self._arguments, "model": model.proto}
@@ -154,31 +159,32 @@ class Explainer:
         return other
 
     def on_progress(self, report: Progress) -> None:
-        """Call `report(done, total)` as samples are run: perturbed pictures, cells, channels."""
+        """Call `report(done, total)` while samples are run: perturbed pictures, cells, channels."""
         self._runner.activity.progress = report
 
     def layers(self, x: Array | None = None) -> list[Layer]:
         """Layers with a grid between the input and the score, in order.
 
-        `x` is a sample whose shape counts; by default one of the shape that pictures are given.
+        They depend on the shape of the sample `x`, (1, ...). The default has the shape of
+        preprocessed pictures.
         """
         return self._explained.structure(x).layers
 
     def layer(self, name: str = "auto", x: Array | None = None) -> Layer:
-        """The layer of that name; "auto" is the one that CAM methods look at by default.
+        """The layer of that name; "auto" is the one that CAM methods use by default.
 
         Raises:
-            LayerError: there is no such layer, or none with a grid.
+            LayerError: there is no such layer, or it has no grid.
         """
         return self._explained.structure(x).layer(name)
 
     def warning(self, x: Array | None = None) -> str:
-        """What to mind about the layer that "auto" is, in a sentence; empty where it is nothing."""
+        """A warning about the layer that "auto" chooses; empty if there is none."""
         structure = self._explained.structure(x)
         return structure.warning(structure.layer("auto"))
 
     def classifier(self, x: Array | None = None) -> Classifier:
-        """The linear layer behind a global pool, which `cam` reads.
+        """The linear layer after a global pool, which `cam` reads.
 
         Raises:
             LayerError: there is none.
@@ -186,9 +192,10 @@ class Explainer:
         return self._explained.structure(x).classifier()
 
     def differentiability(self) -> Differentiability:
-        """What stands between the score and its gradient at the input, found without a run.
+        """Whether the score is differentiable at the input, and what prevents it.
 
-        The score is that before a last activation, as methods with gradients take it by default.
+        Found from the graph, without a run. The score is taken before a last activation, which is
+        the default of gradient methods.
 
         Raises:
             GradientError: the model cannot be made ready for gradients at all.
@@ -198,8 +205,8 @@ class Explainer:
     def batching(self, x: Array | None = None) -> str:
         """How several samples are run, in words: in batches, or one by one and why.
 
-        Found out by running `x`, one sample, and two others made from it, in a batch and one by
-        one; by default a picture of noise.
+        It is tested by running the sample `x`, (1, ...), and two others made from it, in a batch
+        and one by one. The default for `x` is a picture of noise.
         """
         sample = self._samples.noise() if x is None else x
         return self._runner.batching(sample, [self.score_tensor.probability]).description
@@ -221,7 +228,7 @@ class Explainer:
             options: the method's own, such as `layer="auto"` or `samples=4000`.
 
         Raises:
-            OnnxplainError: one of its kinds, with a sentence that says what to do.
+            OnnxplainError: one of its subclasses; the message says what to do.
         """
         found = self._explain([picture], make_method(method, options), as_list(target), single=True)
         (explanation,) = _or_raise(next(found))
@@ -234,10 +241,10 @@ class Explainer:
         target: TargetSpec | Sequence[TargetSpec] = "top5",
         **options: Any,
     ) -> list[Explanation]:
-        """Explain one picture for several targets, which share the work that they can share.
+        """Explain one picture for several targets; they share runs of the model where possible.
 
-        Arguments and errors are those of `explain`; `target` may also be "top5" or a sequence. One
-        target whose map shows nothing is an error of all; `try_each` gives the others.
+        Arguments and errors are those of `explain`; `target` may also be "top5" or a sequence. If
+        the map of one target shows nothing, the error is raised; `try_each` returns the others.
         """
         return [_or_raise(found) for found in self.try_each(picture, method, target, **options)]
 
@@ -248,7 +255,7 @@ class Explainer:
         target: TargetSpec | Sequence[TargetSpec] = "top5",
         **options: Any,
     ) -> list[Explanation | MapError]:
-        """As `explain_each`, with the error in place of each target whose map shows nothing."""
+        """As `explain_each`, but with an error in the list for each map that shows nothing."""
         return _or_raise(next(self._explain([picture], make_method(method, options), target)))
 
     def explain_many(
@@ -260,10 +267,10 @@ class Explainer:
     ) -> Iterator[Explanation]:
         """Explain many pictures, one after the other, in order.
 
-        Pictures are read and prepared, and maps laid on their pixels, on worker threads, while the
-        model runs; methods of one pass run in batches of the size that is fastest. No more than a
-        few dozen pictures are held at a time. Arguments and errors are those of `explain_each`; an
-        error is raised when its picture's turn comes. `try_many` goes on after one.
+        While the model runs, worker threads read and prepare pictures, and resize maps to the
+        pictures. Single-pass methods run in batches of the fastest size. At most a few dozen
+        pictures are in memory at a time. Arguments and errors are those of `explain_each`. An
+        error stops the iteration at its picture; `try_many` continues after errors.
         """
         for found in self.try_many(pictures, method, target, **options):
             yield from map(_or_raise, _or_raise(found))
@@ -275,7 +282,7 @@ class Explainer:
         target: TargetSpec | Sequence[TargetSpec] = "top1",
         **options: Any,
     ) -> Iterator[list[Explanation | MapError] | OnnxplainError]:
-        """What `try_each` gives for each picture, or the error that it raises, in order."""
+        """For each picture, in order, the result of `try_each`, or the error that it raises."""
         return self._explain(pictures, make_method(method, options), target)
 
     def targets(
@@ -285,8 +292,8 @@ class Explainer:
     ) -> list[Target]:
         """What `target` means for one picture, as objects of `onnxplain.targets`.
 
-        A region of a segmenter that is predicted in one picture can so be explained again with
-        another model, or in a changed picture.
+        With them, a region that a segmentation model predicts in one picture can be explained
+        again with another model, or in a changed picture.
 
         Raises:
             OnnxplainError: as in `explain`.
@@ -308,7 +315,7 @@ class Explainer:
         *,
         single: bool = False,
     ) -> Iterator[list[Explanation | MapError] | OnnxplainError]:
-        """What is found in each picture, in order, or the error that it has."""
+        """The explanations of each picture, in order, or its error."""
         runs, preprocess = _by_what_they_read(as_list(target)), self.preprocess
         if single and len(runs) > 1:
             raise several(runs[0][0], sum(map(len, runs)))
@@ -341,14 +348,14 @@ class Explainer:
                 for one in some:
                     yield one, [next(own) for own in computed if isinstance(one, TakenPicture)]
 
-        # What takes long is given as soon as it is there.
+        # Methods with many runs take long, so each result is returned as soon as it is ready.
         size, ahead = (_CHUNK, AHEAD) if isinstance(method, SinglePassMethod) else (1, 0)
         return pipeline(pictures, taken, results, explained, ahead)
 
     def _with_warning(
         self, about: dict[str, Any], method: Method, values: FloatArray, samples: Array
     ) -> dict[str, Any]:
-        """What is told of a map, with a warning where it is the same everywhere."""
+        """The diagnostics of a map, with a warning if it is the same everywhere."""
         spatial = self._samples.spatial(samples)
         if method.is_varied(values, spatial):
             return about
@@ -363,18 +370,17 @@ class Explainer:
         target: TargetSpec | Sequence[TargetSpec] = "top1",
         **options: Any,
     ) -> Attribution:
-        """Explain arrays that are already what the model takes, of any rank.
+        """Explain arrays in the form of the model's input, of any rank.
 
         Args:
-            x: samples (N, ...), or a dict that holds them under the input's name and other inputs
-                under theirs.
+            x: samples (N, ...), or a dict with the values of this and other inputs by their names.
             method: as in `explain`.
             target: one for all samples, or a sequence with one for each.
             options: the method's own.
 
         Returns:
-            `values` of shape (N, ...) like the input, or (N, rows, columns) for methods that look
-            at a layer; never rescaled.
+            `values` of shape (N, ...) like the input, or (N, rows, columns) for methods that read
+            a layer; never rescaled.
 
         Raises:
             OnnxplainError: as in `explain`.
@@ -436,11 +442,11 @@ class Explainer:
 
 
 Computed = tuple[TakenPicture | OnnxplainError, list[Result | OnnxplainError]]
-"""A picture, and what was found for each run of targets that read the same tensors."""
+"""A picture, and the result for each group of targets that read the same tensors."""
 
 
 def _by_what_they_read(specs: list[TargetSpec]) -> list[list[TargetSpec]]:
-    """Targets in turn, in runs that read the same tensors."""
+    """Targets in order, in groups of consecutive ones that read the same tensors."""
     return [list(some) for _, some in groupby(specs, key=reads_of)] or [specs]
 
 

@@ -11,23 +11,23 @@ from onnxplain.images.geometry import Placement
 from onnxplain.tensors import FloatArray
 
 _ROUNDING = 1e-6
-"""What enlarging leaves of a constant, in units of that constant: a few float32 roundings."""
+"""Largest variation of an enlarged constant map, relative to the constant: float32 rounding."""
 
 
 _PERHAPS = (
-    "Perhaps nothing here changes the score, or nothing speaks for the target; try another target, "
-    "layer or method."
+    "Perhaps nothing here changes the score, or nothing raises it; try another target, layer or "
+    "method."
 )
 
 
 def to_heatmap(
     heat: FloatArray, placement: Placement, of: str, warnings: Sequence[str] = ()
 ) -> tuple[FloatArray, tuple[float, float]]:
-    """A map (rows, columns) as a heatmap (H, W) in [0, 1], and the values that 0 and 1 stand for.
+    """A map (rows, columns) as a heatmap (H, W) in [0, 1], and the values that became 0 and 1.
 
-    The map is enlarged to the model's input and laid back on the picture's own pixels, in one step,
-    and scaled over those that the model saw; the others are 0. `of` names the method and the
-    target, and `warnings` are what the method itself says of it.
+    The map is resized to the picture's own pixels in one step, and scaled by its smallest and
+    largest value over the pixels that the model saw; the other pixels are 0. `of` names the method
+    and the target for errors, and `warnings` are the method's own warnings about the map.
 
     Raises:
         MapError: the map is not finite, or the same everywhere.
@@ -48,9 +48,9 @@ def to_heatmap(
 
 
 def nothing_shown(heat: FloatArray, of: str, warnings: Sequence[str] = ()) -> str:
-    """What to say of a map that is the same everywhere; nothing of others.
+    """A warning if the map is the same everywhere; else empty.
 
-    `of` names the method, and `warnings` are what it says of the map itself.
+    `of` names the method, and `warnings` are its own warnings about the map.
     """
     low, high = float(heat.min()), float(heat.max())
     return _same_everywhere(high, of, warnings) if _is_constant(heat.size, low, high) else ""

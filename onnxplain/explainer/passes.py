@@ -1,4 +1,4 @@
-"""Requests to methods that need one pass through the model."""
+"""Requests to single-pass methods: those that need one pass through the model."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from onnxplain.tensors import Array
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A sample, and what is known of it before its pass.
+    """A sample, and what is known about it before its pass.
 
-    Where a plain run was needed to tell the targets, `answers` is what the model itself answered to
-    it, and `activation` that of the layer, if the pass can start from it.
+    If a plain run was needed to find the targets, `answers` are the model's own answers for the
+    sample. `activation` is the activation of the layer, if the pass can start from it.
     """
 
     asked: Request
@@ -35,18 +35,18 @@ class Prepared:
     activation: Array | None = None
 
     def explained(self, scored: Scored) -> Explained:
-        """The sample and some of its targets."""
+        """The sample and its targets in `scored`, as the finished graph takes them."""
         references = cast(SinglePassMethod, self.asked.method).references
         others = self.asked.others
         return Explained(self.scene, scored.targets, references, others, self.activation)
 
 
 def prepared(asked: Request, task: Task, scene: Scene, runner: Runner) -> Prepared:
-    """What is known of a sample before its pass.
+    """What is known about a sample before its pass.
 
-    The graph itself finds the classes with the largest scores. What else depends on the answer is
-    found out by a plain run; so is all of it where the model rounds, for its form without rounding
-    answers a little differently.
+    The graph itself finds the classes with the largest scores. Anything else that depends on the
+    answer needs a plain run. A model that rounds always needs one, because the graph does not
+    round and gives slightly different answers.
 
     Raises:
         OnnxplainError: the method, its options or the targets do not fit the model or the sample.
@@ -54,7 +54,7 @@ def prepared(asked: Request, task: Task, scene: Scene, runner: Runner) -> Prepar
     method, reading, layers = cast(SinglePassMethod, asked.method), task.reading, task.layers
     method.check(scene)
     method.check_model(task.structure)
-    # Rules that share out a score must know whether a softmax is still to come.
+    # Rules that distribute a score must know whether a softmax is added to the model.
     told = (reading.known or not method.distributes) and not runner.rounds
     if task.shape is not None and told:
         question = task.expected(asked, task.shape)
@@ -71,14 +71,14 @@ def prepared(asked: Request, task: Task, scene: Scene, runner: Runner) -> Prepar
 
 
 class Passes:
-    """Runs prepared samples, those that one graph serves in batches."""
+    """Runs prepared samples; those that share a graph run in batches."""
 
     def __init__(self, graphs: SinglePass) -> None:
-        """Run them by finished `graphs`."""
+        """Use the finished `graphs` to run samples."""
         self._graphs = graphs
 
     def run(self, ready: Iterable[Prepared | OnnxplainError]) -> Iterator[Result | OnnxplainError]:
-        """The results of samples of one task, in order, or the error that one has."""
+        """Yield the result or the error of each sample of one task, in order."""
         for key, some in groupby(ready, key=_shared_by):
             batch = list(some)
             if key is None:
@@ -87,7 +87,7 @@ class Passes:
                 yield from self._batch([one for one in batch if isinstance(one, Prepared)])
 
     def _batch(self, ready: Sequence[Prepared]) -> Iterator[Result | OnnxplainError]:
-        """Samples that the same graphs serve; where there are several, one sample at a time."""
+        """Run samples that share graphs: in batches if there is one graph, else one by one."""
         if len(ready[0].question.groups) == 1:
             yield from self._together(ready)
             return
@@ -108,14 +108,14 @@ class Passes:
         return _finished(ready, [run for group in groups for run in self._runs([ready], group)])
 
     def _runs(self, ready: Sequence[Prepared], group: int) -> Iterator[Run]:
-        """What is computed for one group of the targets of each sample."""
+        """The results for one group of the targets of each sample."""
         explained = [one.explained(one.question.groups[group]) for one in ready]
         asked = Pass(ready[0].task, ready[0].question.groups[group], explained[0])
         return self._graphs.run_many(asked, explained)
 
 
 def _shared_by(ready: Prepared | OnnxplainError) -> Hashable | None:
-    """Samples of one task for which this is equal go into one graph; None for an error."""
+    """A key: samples of one task with equal keys share graphs; None for an error."""
     if isinstance(ready, OnnxplainError):
         return None
     return ready.question.key, ready.activation is None

@@ -1,4 +1,4 @@
-"""From a picture to a request, and from its result to explanations on the picture's own pixels."""
+"""Make a sample from a picture, and explanations of the picture from a result."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Picture = str | Path | Array
 
 @dataclass(frozen=True, eq=False)
 class TakenPicture:
-    """A picture's own pixels, (H, W, 3), and the sample, (1, ...), that was made of it."""
+    """A picture's own pixels, (H, W, 3), and the sample, (1, ...), that was made from it."""
 
     pixels: Array
     x: Array
@@ -49,7 +49,7 @@ def take(picture: Picture, preprocess: Preprocess) -> TakenPicture:
 
 @dataclass(frozen=True, eq=False)
 class Explaining:
-    """What explanations are made of, besides a picture and a result."""
+    """Makes explanations from a picture and a result."""
 
     method: Method
     samples: Samples
@@ -57,7 +57,7 @@ class Explaining:
     provenance: Callable[[str], Provenance]
 
     def explanations(self, taken: TakenPicture, result: Result) -> list[Explanation | MapError]:
-        """One for each target; the error in place of one whose map shows nothing."""
+        """One explanation for each target, or a MapError if its map shows nothing."""
         found: list[Explanation | MapError] = []
         for place in range(len(result.targets)):
             try:
@@ -93,7 +93,7 @@ class Explaining:
         )
 
     def _sheet(self, values: FloatArray, layers: Sequence[str]) -> Array | None:
-        """What is drawn in place of the overlay, where it is not the heatmap."""
+        """The picture to draw instead of the heatmap overlay; None to draw the overlay."""
         if self.method.makes_picture:
             return np.rint(self.preprocess.inverse(values)).astype(np.uint8)
         sheet = self.method.sheet(values)

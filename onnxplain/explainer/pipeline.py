@@ -1,4 +1,4 @@
-"""Work on worker threads, in order and within bounds."""
+"""Work on worker threads, with results in order and a limited number of items in memory."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ Result = TypeVar("Result")
 
 
 _WORKERS = 2
-"""Threads before and after the model, which itself takes all cores."""
+"""Threads for the work before and after the model; few, because the model itself uses all cores."""
 
 AHEAD = 8
-"""Items that wait for the model, or for whoever takes the results."""
+"""Number of items that wait for the model, or for the caller."""
 
 
 def in_order(
     call: Callable[[Item], Made], items: Iterable[Item], ahead: int = AHEAD
 ) -> Generator[Made]:
-    """What `call` makes of each item, in order, made on worker threads.
+    """Yield `call(item)` for each item, in order, computed on worker threads.
 
-    No more than `ahead` items are taken beyond the one that is waited for, so that memory does not
-    grow with their number. An error of `call` is raised where its result would come, and what the
-    threads have not begun by then is given up.
+    At most `ahead` items are taken after the next one to be returned, so that memory does not grow
+    with their number. An error of `call` is raised in place of its result; work that has not
+    started by then is canceled.
     """
     pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="onnxplain")
     waiting: deque[Future[Made]] = deque()
@@ -45,7 +45,7 @@ def in_order(
 
 
 def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """The items in lists of `size`, the last one perhaps shorter."""
+    """The items in lists of `size`; the last list may be shorter."""
     rest = iter(items)
     while some := list(islice(rest, size)):
         yield some
@@ -58,10 +58,11 @@ def pipeline(
     after: Callable[[Result], Made],
     ahead: int = AHEAD,
 ) -> Iterator[Made]:
-    """What becomes of items: `before` and `after` work on threads, `run` in this one.
+    """Yield the results of `before`, `run` and `after`, applied to the items in this order.
 
-    No more than `ahead` of what `run` gives waits for those before it. One item alone needs no
-    thread. An error of `items` is raised after all that became of those before it.
+    `before` and `after` run on worker threads, `run` on the calling thread. At most `ahead`
+    results of `run` wait. A single item uses no threads. An error of the iterable `items` is raised
+    after the results of all items before it.
     """
     failed: list[Exception] = []
     first = list(islice(rest := _until_error(items, failed), 2))

@@ -1,4 +1,4 @@
-"""What is asked about one sample, and what is answered."""
+"""A request to explain one sample, and its result."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from onnxplain.tensors import Array, FloatArray
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """One sample, (1, ...), in the model's own type, and what is asked about it.
+    """One sample, (1, ...), in the input's dtype, and how to explain it.
 
-    All `targets` read the same tensors, and with `single` they must mean one together.
-    `placement` says how a picture became the sample; None where none did.
+    All `targets` read the same tensors; with `single`, they must resolve to one target. `others`
+    are values of the other inputs, by name. `placement` says how a picture became the sample; None
+    if the sample is no picture.
     """
 
     x: Array
@@ -31,14 +32,14 @@ class Request:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """The tensors that the targets read; none where they read that of the scores."""
+        """The tensors that the targets read; empty if they read only the tensor of the scores."""
         return reads_of(self.targets[0]) if self.targets else ()
 
     def check(self, meant: Sequence[Target]) -> None:
-        """Check the targets that were found to be meant.
+        """Check the targets that the request's targets were resolved to.
 
         Raises:
-            TargetError: there are none, or several where one is explained.
+            TargetError: there is none, or there are several, but `single` is set.
         """
         if not meant:
             raise TargetError("There are no targets: name a class, or 'top1'.")
@@ -47,15 +48,19 @@ class Request:
 
 
 def several(spec: TargetSpec, count: int) -> TargetError:
-    """The error where more than one target is meant."""
+    """The error for `count` targets when one is expected."""
     return TargetError(
-        f"{spec!r} means {count} targets where one is explained: name one, or use explain_each."
+        f"{spec!r} means {count} targets, but only one is explained: name one, or use explain_each."
     )
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a method computed for one sample, for all of its targets."""
+    """The maps and scores of one sample, for all of its targets.
+
+    `scores` are float32 (targets,), and `kinds` their kinds, such as "logit". `batching` says in
+    words how changed samples were run.
+    """
 
     maps: Maps
     targets: list[Target]
@@ -67,5 +72,5 @@ class Result:
 
     @property
     def layer_names(self) -> tuple[str, ...]:
-        """Tensors of the layers."""
+        """Names of the layers' tensors."""
         return tuple(layer.tensor for layer in self.layers)

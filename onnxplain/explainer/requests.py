@@ -1,4 +1,4 @@
-"""A model and what is known about it, asked to explain samples."""
+"""Explain samples with one model, and cache what is found out about the model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from onnxplain.tensors import Array
 from onnxplain.transforms.joined import JOINED, with_joined
 
 _SHAPES_KEPT = 16
-"""Pictures of many sizes may come to a model that takes any."""
+"""Number of sample shapes to keep: a model that takes any size may get many sizes."""
 
 _TASKS_KEPT = 64
 
@@ -34,11 +34,11 @@ _READINGS_KEPT = 4
 
 
 class ExplainedModel:
-    """Keeps what was found out about the model for samples of each shape.
+    """Explains samples, and keeps what was found out about the model for each sample shape.
 
-    `labels` is asked when a target is resolved, or where nothing else tells an answer's classes.
-    `reads` are the tensors that targets read, joined to that of the scores; none where they read
-    that alone.
+    `labels` is called when a target is resolved, or if the graph does not show an answer's axis of
+    classes. `reads` are the tensors that targets read, concatenated into one score tensor; empty if
+    targets read only the tensor of the scores.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class ExplainedModel:
         self._readings: Recent[ExplainedModel] = Recent(_READINGS_KEPT)
 
     def structure(self, x: Array | None = None) -> ModelStructure:
-        """The model's layers for samples of the shape of `x`, by default that of pictures."""
+        """The model's layers for samples of the shape of `x`, by default of pictures."""
         sample = self._samples.noise() if x is None else x
         return self._structures.get(
             self._sizes(sample),
@@ -86,10 +86,9 @@ class ExplainedModel:
         return task.resolved(asked, task.reading.settled(values), values)
 
     def explain_many(self, asked: Sequence[Request]) -> Iterator[Result | OnnxplainError]:
-        """Explain samples by one method, in order; with the error in place of one that has any.
+        """Yield the result or the error of each request, in order.
 
-        Those of one shape run in batches where the method takes one pass, of the size that is
-        fastest.
+        With a single-pass method, samples of one shape run in batches of the fastest size.
         """
         for _, some in groupby(asked, key=_shared_by):
             group = list(some)
@@ -100,7 +99,7 @@ class ExplainedModel:
                 yield from model._alike(group)
 
     def _reading(self, reads: tuple[str, ...]) -> ExplainedModel:
-        """The model as explained for targets that read some tensors."""
+        """The explained model for targets that read the tensors `reads`."""
         return self._readings.get(reads, lambda: self._joined(reads)) if reads else self
 
     def _joined(self, reads: tuple[str, ...]) -> ExplainedModel:
@@ -109,7 +108,7 @@ class ExplainedModel:
         return ExplainedModel(runner, self._samples, score, lambda: None, reads)
 
     def _alike(self, asked: Sequence[Request]) -> Iterator[Result | OnnxplainError]:
-        """Explain samples of one shape by one method."""
+        """Explain samples of one shape with one method."""
         if isinstance(asked[0].method, SinglePassMethod):
             yield from self._passes.run([attempted(self._prepared, one) for one in asked])
         else:
@@ -120,7 +119,7 @@ class ExplainedModel:
         return prepared(asked, self._task(asked), self._samples.scene(asked.x), self._runner)
 
     def _sampled(self, asked: Request) -> Result:
-        """Explain a sample by many that are made from it."""
+        """Explain a sample with a sampled or an adaptive method."""
         task, method = self._task(asked), asked.method
         scene = self._samples.scene(asked.x)
         method.check(scene)
@@ -136,7 +135,7 @@ class ExplainedModel:
         return task.result(asked, reading, targets, scores, maps, sample.batching_description)
 
     def _task(self, asked: Request) -> Task:
-        """What holds for the sample of a request; the model is fed its other inputs from now on."""
+        """The task of a request; the runner uses the request's other inputs from now on."""
         self._runner.others = asked.others
         sizes = self._sizes(asked.x)
         return self._tasks.get((asked.method.key, sizes), lambda: self._made(asked, sizes))
@@ -153,11 +152,11 @@ class ExplainedModel:
         return Task(method, sizes, structure, reading, method.layers(structure), self._labels)
 
     def _sizes(self, x: Array) -> tuple[Hashable, ...]:
-        """Shapes of a sample and of the other inputs."""
+        """Shapes of a sample and of the other inputs, as a key."""
         others = self._runner.others
         return x.shape, *sorted((name, value.shape) for name, value in others.items())
 
 
 def _shared_by(asked: Request) -> Hashable:
-    """Requests in turn for which this is equal are for one method and samples of one shape."""
+    """A key: requests with equal keys have the same method and samples of the same shape."""
     return asked.reads, asked.x.shape, id(asked.method), id(asked.others)

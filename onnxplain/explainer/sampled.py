@@ -1,4 +1,4 @@
-"""Running sampled methods: changed samples in batches, reduced as they come."""
+"""Run sampled methods: changed samples run in batches, and each batch is reduced at once."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from onnxplain.methods.base import AdaptiveMethod, Maps, Method, SampledMethod
 from onnxplain.tensors import Array
 
 MOST_BYTES = 2**28
-"""Bytes that sums of gradients may take: of large ones, fewer targets share a forward pass."""
+"""Bytes that sums of gradients may take; large gradients mean fewer targets per forward pass."""
 
 _BYTES = 24
-"""What an element keeps for one target: three sums in float64."""
+"""Bytes per element and target: three sums in float64."""
 
 
 def explain_by_samples(method: Method, sample: Sample) -> Maps:
-    """The maps of a sample by a sampled or an adaptive method, for all of its targets.
+    """The maps of a sample from a sampled or an adaptive method, for all of its targets.
 
     Raises:
-        MapError: a score or a gradient of a changed sample is not finite, or there is no map.
+        MapError: a score or a gradient of a changed sample is not finite, or the method has no map
+            for this sample.
     """
     if isinstance(method, AdaptiveMethod):
         return method.maps(sample)
@@ -46,7 +47,7 @@ def explain_by_samples(method: Method, sample: Sample) -> Maps:
 def _run(
     method: SampledMethod, sample: Sample, originals: Sequence[Original]
 ) -> tuple[list[Maps], Counter[str]]:
-    """The maps of originals that share their changed samples, and the passes that they take."""
+    """The maps of originals that share their changed samples, and counts of the passes used."""
     samplings, before = method.sampling(originals[0]), Counter(sample.spent)
     facts = {name: fact for sampling in samplings for name, fact in sampling.facts.items()}
     references = [x for sampling in samplings for x in sampling.references]
@@ -73,7 +74,7 @@ def _run(
     if isinstance(samplings[0].made, LayerMasks):
         del spent["forward_passes"]
     else:
-        spent["forward_passes"] += 1  # that of the sample itself
+        spent["forward_passes"] += 1  # the pass of the sample itself
     return [Maps(own, facts, each) for own, each in zip(values, told, strict=True)], spent
 
 
@@ -84,7 +85,7 @@ def _found(
     originals: Sequence[Original],
     targets: Sequence[int],
 ) -> Iterator[tuple[int, int, Array]]:
-    """The place of each original, each target, and what the formula gives there."""
+    """Yield the index of each original, each target, and the formula's map for them."""
     most = len(targets)
     if any(want.per_target for want in method.wants):
         size = sum(own.scene.x.size if own.at is None else own.at[1].size for own in originals)
@@ -104,4 +105,4 @@ def _found(
         for (place, *rows), own in sums.items():
             values = method.map(NUMPY, originals[place].of(rows), own)
             yield from ((place, *pair) for pair in zip(rows, values, strict=True))
-        del sums, own  # before those of the next targets are made
+        del sums, own  # free the memory before the sums of the next targets are made

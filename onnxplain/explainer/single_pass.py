@@ -1,4 +1,4 @@
-"""Running the finished graphs of methods that need one pass through the model."""
+"""Run the finished graphs of single-pass methods: those that need one pass through the model."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from onnxplain.transforms.paired import paired_name
 _SIZES_KEPT = 64
 
 _LARGEST = 64
-"""A backward pass keeps every activation."""
+"""Samples in a batch. Larger ones need much memory: a backward pass keeps every activation."""
 
 
 @dataclass(frozen=True, eq=False)
 class Explained:
     """A sample and its targets.
 
-    `references` are the samples that it is compared with, and `others` what the model's other
-    inputs are fed. `activation` is that of the layer, (1, ...), where a plain run has told it
-    already: the pass starts from there.
+    `references` are the samples that it is compared with, and `others` are values of the model's
+    other inputs, both by name. `activation` is the layer's activation, (1, ...), if a plain run has
+    computed it; the pass then starts from it.
     """
 
     scene: Scene
@@ -50,9 +50,10 @@ class Explained:
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """What one pass is to compute: the maps of a task's method for its samples.
+    """One kind of pass: it computes the maps of a task's method for samples.
 
-    `one` is one of them with its targets, which `scored` holds as a pattern for those of others.
+    `one` is an example of these samples with its targets. `scored` describes how its targets are
+    scored; those of the other samples have the same families.
     """
 
     task: Task
@@ -71,29 +72,29 @@ class Pass:
 
     @property
     def shape(self) -> Shape:
-        """That of one sample."""
+        """The shape of one sample, (1, ...)."""
         return self.one.scene.x.shape
 
     @property
     def layer(self) -> str | None:
-        """The first layer that the method looks at, if any."""
+        """The first layer that the method reads; None if it reads none."""
         return next((layer.tensor for layer in self.task.layers), None)
 
     @property
     def places(self) -> range:
-        """Numbers of the layers with a map; one where the formula looks at no layer."""
+        """Indices of the layers with a map; only 0 if the formula reads no layer."""
         return range(max(1, len(self.task.layers)))
 
     @property
     def key(self) -> Hashable:
-        """What its graph differs in, the model apart."""
+        """For one model, passes with equal keys share a graph."""
         sized = self.method.needs_sizes or any("T" in one.layout.axes for one in self.task.layers)
         sizes = self.task.sizes if sized else len(self.shape)
         return self.method.key, self.scored.key, sizes, self.cut
 
     @property
     def cut(self) -> TensorSpec | None:
-        """The layer that the pass starts from, as it is in a model made ready for gradients."""
+        """The layer that the pass starts from, as in the lowered model; None if it starts at x."""
         if self.one.activation is None:
             return None
         dtype, shape = self.one.activation.dtype, self.one.activation.shape
@@ -102,28 +103,28 @@ class Pass:
 
 
 Run = tuple[Array, Computed | MapError]
-"""The answer to a sample, (1, ...), and its maps, or why there are none."""
+"""The answer for a sample, (1, ...), and its maps, or the error if there are none."""
 
 
 class SinglePass:
-    """Finished graphs of one model, opened once for each kind of question."""
+    """Finished graphs of one model, opened once for each kind of pass."""
 
     def __init__(self, runner: Runner, derivatives: Derivatives) -> None:
-        """Start with no graph."""
+        """Prepare; no graph is made yet."""
         self._runner = runner
         self._derivatives = derivatives
         self._sizes: Recent[BatchSize] = Recent(_SIZES_KEPT)
 
     def run_many(self, asked: Pass, explained: Sequence[Explained]) -> Iterator[Run]:
-        """Compute the maps of samples, in batches of the size that is fastest.
+        """Yield the answers and maps of samples, in batches of the fastest size.
 
-        They must be of the shape and of the families of targets of `asked`.
+        The samples must have the shape of `asked`, and targets of the same families.
 
         Raises:
-            GradientError: an operator on the way has no gradient, or the graph that was made ready
-                for gradients does not answer as the model does.
-            TargetError: the method shares out a number that is linear in the answer, and a target
-                is not, or the method explains classes only.
+            GradientError: an operator has no gradient, or the graph that was made ready for
+                gradients does not give the model's answer.
+            TargetError: the method distributes a score that must be linear in the answer, but a
+                target is not linear; or the method explains only classes, and a target is none.
         """
         _check_linear(asked)
 
@@ -142,9 +143,9 @@ class SinglePass:
                 yield answers[i : i + 1], self._computed(asked, found, i, len(one.targets))
 
     def _run(self, asked: Pass, explained: Sequence[Explained], at_once: int) -> list[Array]:
-        """What the graph answers to a batch of samples."""
+        """The outputs of the graph for a batch of samples."""
         runner = self._runner
-        # Something else may have been explained since the last batch, and in another thread.
+        # These values belong to the thread, and may have been replaced since the last batch.
         runner.others = explained[0].others
         session, batch = self._session(asked, explained, at_once)
         size = batch or len(explained)
@@ -161,7 +162,7 @@ class SinglePass:
     def _session(
         self, asked: Pass, explained: Sequence[Explained], at_once: int
     ) -> tuple[Session, int | None]:
-        """The session that takes a batch of samples, and the batch that it insists on."""
+        """The session for a batch of samples, and the batch size that it requires; None if any."""
         model, batch = self._takes(asked, explained)
         session = self._runner.session(
             (model, batch, asked.key), lambda: finish(self._plan(asked, model, batch)), at_once
@@ -171,7 +172,7 @@ class SinglePass:
     def _computed(
         self, asked: Pass, found: Mapping[str, Array], sample: int, targets: int
     ) -> Computed | MapError:
-        """What was computed for one sample of the batch, or why it means nothing."""
+        """The maps of one sample of the batch, or an error if they are not finite."""
         prefix = report_name("", 0, 0)
         names = [name.removeprefix(prefix) for name in found if name.startswith(prefix)]
         values = [
@@ -190,7 +191,7 @@ class SinglePass:
         return Computed(values, reports)
 
     def _takes(self, asked: Pass, explained: Sequence[Explained]) -> tuple[Model, int | None]:
-        """The model that takes the samples, and the batch that it insists on."""
+        """The model for the samples, and the batch size that it requires; None if any."""
         runner = self._runner
         fixed = runner.fixed_batch or 1
         if fixed > 1:
@@ -221,9 +222,9 @@ class SinglePass:
         )
 
     def _batch_size(self, asked: Pass, samples: int, at_once: int) -> BatchSize:
-        """How many samples go into one run.
+        """The number of samples in one run.
 
-        On a CPU a batch is no faster than runs at the same time.
+        On a CPU the default is 1, because larger batches are no faster than parallel runs.
         """
         runner = self._runner
         if (runner.fixed_batch or 1) > 1:
@@ -249,7 +250,7 @@ class SinglePass:
         }
 
     def _prove(self, asked: Pass, explained: Explained, found: Array) -> None:
-        """Check once that what is differentiated answers as the model does, from the input on."""
+        """Check, once per model, that the differentiated graph gives the model's answer."""
         reading, derivatives = asked.scored.reading, self._derivatives
         if derivatives.is_proved(reading):
             return
@@ -263,12 +264,12 @@ class SinglePass:
 
 
 def _samples(explained: Sequence[Explained], spec: TensorSpec) -> Array:
-    """Samples as a batch of what the model reads."""
+    """Samples as one batch (N, ...), in the dtype of the input."""
     return joined([one.scene.x for one in explained]).astype(spec.dtype, copy=False)
 
 
 def _entered(asked: Pass, explained: Sequence[Explained]) -> Mapping[str, Array]:
-    """What the layer that a pass starts from is fed."""
+    """The feed for the layer that a pass starts from; empty if it starts from the input."""
     if asked.cut is None:
         return {}
     known = [one.activation for one in explained if one.activation is not None]
@@ -276,7 +277,7 @@ def _entered(asked: Pass, explained: Sequence[Explained]) -> Mapping[str, Array]
 
 
 def _check_linear(asked: Pass) -> None:
-    """Check that rules which share out a number start from one that the model computes."""
+    """Raise TargetError if rules that distribute a score get one that is not linear."""
     if not asked.method.distributes:
         return
     reading = asked.scored.reading
@@ -288,7 +289,7 @@ def _check_linear(asked: Pass) -> None:
 
 
 def _rows(values: Sequence[Array], sample: int) -> Array:
-    """What belongs to one sample of a batch, (targets, ...); copied, so that the rest can go."""
+    """The values of one sample of a batch, (targets, ...); copied, so that the batch is freed."""
     if len(values) == len(values[0]) == 1:
         return values[0]
     return np.array([one[sample] for one in values])
@@ -301,6 +302,6 @@ def _not_finite(method: SinglePassMethod, by: str) -> MapError:
             "preprocessing if it is a picture."
         )
     return MapError(
-        f"The gradient by {by!r} is NaN or infinite: try another target or layer, a "
+        f"The gradient with respect to {by!r} is NaN or infinite: try another target or layer, a "
         "float32 version of the model, or a method without gradients, such as scorecam."
     )

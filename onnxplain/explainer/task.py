@@ -1,4 +1,4 @@
-"""What holds for all samples of one shape that one method explains."""
+"""What is common to all samples of one shape that one method explains."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _QUESTIONS_KEPT = 64
 class Question:
     """Targets, and how graphs score them.
 
-    `shape` is that of the answer to one sample, (1, ...). Classes may be named by their rank.
-    `own` are the targets with a map of their own.
+    `shape` is the shape of the answer for one sample, (1, ...). Targets may be ranks, such as the
+    class with the largest score. `own` are the targets that get a separate map.
     """
 
     reading: Reading
@@ -42,7 +42,7 @@ class Question:
 
     @functools.cached_property
     def groups(self) -> Sequence[Scored]:
-        """The targets with a map of their own, in groups of which each has a graph."""
+        """The targets that get a separate map, in groups; each group has one graph."""
         return [
             Scored(self.reading, self.shape, [self.own[i] for i in some])
             for some in target_chunks(len(self.own))
@@ -58,10 +58,9 @@ class Question:
 class Task:
     """A method and samples of one shape.
 
-    `method` is one of those with its key, and `sizes` are the shapes of a sample and of the other
-    inputs. `reading` says how scores are read, as far as that is known without an
-    answer, and `layers` are those that the method looks at. `labels` is asked only when a target is
-    resolved.
+    `method` represents all methods with its key. `sizes` are the shapes of a sample and of the
+    other inputs. `reading` says how scores are read, as far as this is known without an answer.
+    `layers` are the layers that the method reads. `labels` is called when a target is resolved.
     """
 
     method: Method
@@ -74,9 +73,9 @@ class Task:
 
     @functools.cached_property
     def shape(self) -> Shape | None:
-        """That of the answer to one sample, (1, ...), if it is one number per class.
+        """The shape of the answer for one sample, (1, ...), if it is one number per class.
 
-        None where it is not, or where only a run tells it.
+        None if it is not, or if the shape is known only after a run.
         """
         shape = self.structure.shapes.get(self.reading.tensor)
         if shape is None or not is_one_number_per_class(shape[1:]):
@@ -84,12 +83,12 @@ class Task:
         return 1, *shape[1:]
 
     def question(self, reading: Reading, shape: Shape, targets: Sequence[Target]) -> Question:
-        """Targets of the method."""
+        """The question for these targets; they share one map if the method needs no target."""
         own = targets if self.method.needs_target else targets[:1]
         return Question(reading, shape, targets, own)
 
     def expected(self, asked: Request, shape: Shape) -> Question:
-        """What a request asks, known without the answer, which is one number per class.
+        """The question of a request, made before the answer, which has one number per class.
 
         Raises:
             OnnxplainError: as `targets.resolve`.
@@ -106,7 +105,7 @@ class Task:
         return self._questions.get(tuple(map(str, asked.targets)), made)
 
     def resolved(self, asked: Request, reading: Reading, values: Array) -> list[Target]:
-        """The targets of a request; `values` are those of the answer to its sample.
+        """The targets of a request; `values` are the answer for its sample.
 
         Raises:
             OnnxplainError: as `targets.resolve`.
@@ -120,7 +119,7 @@ class Task:
         return targets
 
     def answered(self, asked: Request, reading: Reading, values: Array) -> Answered:
-        """What is known of the answer to a sample."""
+        """What is known about the answer for a sample."""
         flat = is_one_number_per_class(values.shape[1:])
         axis = None if flat else self.structure.class_axis(reading.tensor)
         scores = reading.answers(values) if flat or axis is not None else values
@@ -137,7 +136,7 @@ class Task:
         maps: Maps,
         batching: str = "",
     ) -> Result:
-        """The maps of a sample, with what is to be said of its layer and its scores."""
+        """The result of a sample, with warnings about its layer and its scores."""
         method, layers = asked.method, self.layers
         warning = self.structure.warning(layers[0]) if method.finds_layer else ""
         warned = maps.warned(warning).warned(reading.warning if method.needs_target else "")
@@ -148,10 +147,10 @@ class Task:
 def finite_scores(
     method: Method, reading: Reading, values: Array, targets: Sequence[Target]
 ) -> FloatArray:
-    """Scores of the targets, (targets,), where `values` are those of the answer to a sample.
+    """Scores of the targets, (targets,), from `values`, the answer for one sample.
 
     Raises:
-        MapError: one is not finite, and the method explains it.
+        MapError: a score is not finite, and the method needs it.
     """
     scores: FloatArray = reading.scores(values, targets)[0]
     if method.needs_target and not np.isfinite(scores).all():

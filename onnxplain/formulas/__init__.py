@@ -1,5 +1,6 @@
-"""Formulas written once over a small array namespace: run by numpy, or written as graph nodes.
+"""Formulas are written once for a small array namespace; numpy runs them, or they become nodes.
 
-Batches come first and axes are counted from the end, so that a formula holds for one sample and for
-many. Arrays of both namespaces take the operators + - * / **, unary minus and comparisons.
+The batch axis is first and other axes are counted from the end, so that a formula works for one
+sample and for many. Arrays of both namespaces support the operators + - * / **, unary minus and
+comparisons.
 """

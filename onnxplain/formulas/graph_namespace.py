@@ -17,25 +17,25 @@ from onnxplain.transforms.builder import Builder
 Dims = tuple[int | None, ...]
 
 _SQUARINGS = 10
-"""Powers of a Gram matrix: its 1024th leaves of a second direction, 1 % weaker, 3e-5."""
+"""How often a Gram matrix is squared. In its 1024th power, a direction 1 % weaker is 3e-5."""
 
 _TINY = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True, eq=False)
 class GraphArray:  # noqa: PLW1641 - equality is a node, so that there is no hash
-    """A tensor of the graph that `g` adds nodes to. `dims` are its sizes, None where not known."""
+    """A tensor of the graph that `g` adds nodes to. `dims` are its sizes, None if unknown."""
 
     g: Builder
     tensor: gs.Tensor
     dims: Dims
 
     __array_ufunc__ = None
-    """Leave products with arrays of numpy to the operators here."""
+    """None makes numpy use the operators of this class in expressions with numpy arrays."""
 
     @property
     def shape(self) -> Dims:
-        """The sizes, as an array of numpy tells them."""
+        """The sizes, None if unknown; the name is the same as for numpy arrays."""
         return self.dims
 
     def __add__(self, other: Any) -> GraphArray:
@@ -61,7 +61,7 @@ class GraphArray:  # noqa: PLW1641 - equality is a node, so that there is no has
         return self._with("Div", other, reverse=True)
 
     def __pow__(self, power: int) -> GraphArray:
-        """A whole power from 1 on, as products."""
+        """A power with a whole exponent of at least 1, computed by products."""
         assert power >= 1, "powers are products"
         product = self
         for _ in range(1, power):
@@ -84,7 +84,7 @@ class GraphArray:  # noqa: PLW1641 - equality is a node, so that there is no has
         return self._with("LessOrEqual", other)
 
     def __bool__(self) -> bool:
-        """A graph has its values only when it runs.
+        """Refuse conversion to bool, because values are known only when the graph runs.
 
         Raises:
             TypeError: always.
@@ -100,7 +100,7 @@ class GraphArray:  # noqa: PLW1641 - equality is a node, so that there is no has
     def made(
         self, op: str, *others: Any, dims: Dims | None = None, **attributes: Any
     ) -> GraphArray:
-        """What an operator makes of the array; of the same sizes, unless others are told."""
+        """The result of an operator; `dims` are its sizes, by default those of this array."""
         tensor = getattr(self.g, op)(self.tensor, *others, **attributes)
         return GraphArray(self.g, tensor, self.dims if dims is None else dims)
 
@@ -115,12 +115,12 @@ class GraphNamespace:
     """See `Namespace`."""
 
     def __init__(self, g: Builder, ranks: int = 1) -> None:
-        """Write nodes with `g`; `ranked` counts down to as many `ranks`."""
+        """Write nodes with `g`; `ranked` supports the codes from −1 to −`ranks`."""
         self.builder = g
         self._ranks = ranks
 
     def array(self, tensor: gs.Tensor, dims: Sequence[int | str | None]) -> GraphArray:
-        """A tensor of the graph as an array."""
+        """A tensor of the graph as an array; sizes in `dims` that are not int are unknown."""
         return GraphArray(
             self.builder, tensor, tuple(d if isinstance(d, int) else None for d in dims)
         )
@@ -182,7 +182,7 @@ class GraphNamespace:
         return a.made("MatMul", b.tensor, dims=dims)
 
     def weighted(self, weights: GraphArray, a: GraphArray) -> GraphArray:
-        """See `Namespace`; as a product of matrices, which reads the activation only once."""
+        """See `Namespace`; a matrix product, because it reads the activation only once."""
         if weights.dims[-2:] != (1, 1):
             return self.sum(weights * a, axis=-3)
         g = self.builder
@@ -228,7 +228,7 @@ class GraphNamespace:
         return GraphArray(g, chosen, codes.dims)
 
     def resize(self, a: GraphArray, size: tuple[int, int]) -> GraphArray:
-        """See `Namespace`; as two matrix products, which other runtimes read too."""
+        """See `Namespace`; two matrix products, because all runtimes support them."""
         down, across = (
             interpolation(new, old)
             for new, old in zip(size, interpolation_sizes(a.dims), strict=True)
@@ -237,13 +237,13 @@ class GraphNamespace:
         return GraphArray(self.builder, tensor, (*a.dims[:-2], *size))
 
     def principal(self, a: GraphArray) -> tuple[GraphArray, GraphArray]:
-        """See `Namespace`; by powers of the smaller Gram matrix of channels or cells."""
+        """See `Namespace`; power iteration on the smaller Gram matrix, of channels or of cells."""
         g, (*outer, channels, rows, columns) = self.builder, a.dims
         assert rows is not None, "the number of rows is not known"
         assert columns is not None, "the number of columns is not known"
         cells = rows * columns
         raw = g.Reshape(a.tensor, np.array([0, 0, cells]))
-        # Squares of values far from 1 would vanish, or not be finite.
+        # Without scaling, squares could underflow to 0 or overflow.
         scale = g.Add(_peak(g, raw), np.float32(_TINY))
         volume = g.Div(raw, scale)
         turned = g.Transpose(volume, perm=[0, 2, 1])
@@ -254,8 +254,8 @@ class GraphNamespace:
         for _ in range(_SQUARINGS):
             power = g.Div(power, g.Add(_peak(g, power), np.float32(_TINY)))
             power = g.MatMul(power, power)
-        # Every row of the power is a multiple of the direction; the one with the largest norm
-        # is the farthest from rounding.
+        # Every row of the power is a multiple of the direction. The row with the largest norm has
+        # the smallest relative rounding error.
         norms = g.ReduceSumSquare(power, np.array([2]), keepdims=0)
         place = g.Unsqueeze(g.ArgMax(norms, axis=1, keepdims=1), np.array([2]))
         pick = g.Cast(g.Equal(g.Range(np.array(0), _size(g, norms), np.array(1)), place), to=1)
@@ -272,7 +272,7 @@ class GraphNamespace:
 
 
 def broadcast(a: Dims, b: Dims) -> Dims:
-    """The sizes of two arrays together; None where one that is not known decides."""
+    """The sizes of two arrays after broadcasting; None where an unknown size decides."""
     length = max(len(a), len(b))
     pairs = zip((1,) * (length - len(a)) + a, (1,) * (length - len(b)) + b, strict=True)
     return tuple(x if y == 1 else y if x == 1 or x is None else x for x, y in pairs)
@@ -291,7 +291,7 @@ def _reduced(op: str, a: GraphArray, axis: Axes, keepdims: bool) -> GraphArray:
 
 
 def _constant(value: Any) -> Any:
-    """Numbers and their arrays as float32, which the nodes compute in."""
+    """Numbers and arrays of numbers as float32, the dtype that the nodes compute in."""
     array = np.asarray(value)
     return array.astype(np.float32) if array.dtype.kind in "fiu" else array
 

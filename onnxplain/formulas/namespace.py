@@ -1,4 +1,4 @@
-"""The array namespace `xp` that formulas are written over, and functions made of it."""
+"""The array namespace `xp` that formulas are written for, and functions that use it."""
 
 from __future__ import annotations
 
@@ -54,29 +54,29 @@ class Namespace(Protocol):
         """
 
     def flatten(self, a: Any) -> Any:
-        """Each sample as one row, (N, ...) to (N, elements)."""
+        """Each sample as one row: (N, ...) becomes (N, elements)."""
 
     def parts(self, a: Any, shapes: Sequence[tuple[int, ...]]) -> Sequence[Any]:
-        """Rows (N, elements) as arrays (N, *shape), one after the other for each shape."""
+        """Rows (N, elements) split into one array (N, *shape) for each shape, in order."""
 
     def take(self, a: Any, index: Any) -> Any:
-        """One element of each row, (N,) from (N, elements) and int64 (N,)."""
+        """The element of each row at its index, (N,), from (N, elements) and int64 (N,)."""
 
     def ranked(self, a: Any, codes: Any) -> Any:
-        """Places in the rows of `a`, (N,), that `codes`, int64 (N,), mean.
+        """Indices into the rows of `a`, int64 (N,), from `codes`, int64 (N,).
 
-        A code of 0 or more is a place itself; −1 is that of the largest element, −2 of the one
-        after it, and so on.
+        A code of 0 or more is the index itself. −1 means the index of the largest element, −2 the
+        index of the second largest, and so on.
         """
 
     def resize(self, a: Any, size: tuple[int, int]) -> Any:
-        """Bilinear over the last two axes, half-pixel centers, edges clamped."""
+        """Bilinear resizing of the last two axes, with half-pixel centers and clamped edges."""
 
     def principal(self, a: Any) -> tuple[Any, Any]:
         """Each volume (..., channels, rows, columns) projected on its first principal direction.
 
-        No mean is taken away first. The map (..., rows, columns) has the sign that chance gave it;
-        with it comes the direction's share of the sum of squares, (...).
+        The values are not centered. Returns the map (..., rows, columns), whose sign is arbitrary,
+        and the direction's share of the sum of squares, (...).
         """
 
 
@@ -102,7 +102,7 @@ def largest(xp: Namespace, a: Any, axis: Axes, keepdims: bool = False) -> Any:
 
 
 def interpolation_sizes(shape: Sequence[int | None]) -> tuple[int, int]:
-    """The last two sizes of an array, which must be known."""
+    """The sizes of the last two axes, which must be known."""
     rows, columns = shape[-2:]
     assert isinstance(rows, int), "the number of rows is not known"
     assert isinstance(columns, int), "the number of columns is not known"

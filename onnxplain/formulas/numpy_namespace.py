@@ -1,4 +1,4 @@
-"""The array namespace of numpy: in float64 where it is given float64."""
+"""The array namespace of numpy; it computes in float64 if the arrays are float64."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class NumpyNamespace:
 
     @staticmethod
     def sum(a: Array, axis: Axes, keepdims: bool = False) -> Array:
-        """See `Namespace`; without a copy where there is nothing to add."""
+        """See `Namespace`; without a copy if the axis has size 1."""
         if not keepdims and isinstance(axis, int) and a.shape[axis] == 1:
             return np.squeeze(a, axis)
         return np.asarray(a.sum(axis=axis, keepdims=keepdims))
@@ -79,7 +79,7 @@ class NumpyNamespace:
 
     @staticmethod
     def ranked(a: Array, codes: Array) -> Array:
-        """See `Namespace`; of equal elements the first counts as the larger."""
+        """See `Namespace`; of equal elements, the first counts as larger."""
         if (codes >= 0).all():
             return codes
         order = np.argsort(-a, axis=-1, kind="stable")

@@ -1,1 +1,1 @@
-"""Explanation methods: what each needs from a model, and its formula in numpy."""
+"""Explanation methods: what each needs from a model, and its formula."""

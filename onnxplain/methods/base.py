@@ -1,4 +1,4 @@
-"""The three kinds of methods: of a single pass, of changed samples, and adaptive ones."""
+"""The three kinds of methods: single-pass, sampled and adaptive methods."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from onnxplain.methods.options import LayerName, Score, options_of
 from onnxplain.tensors import FloatArray
 
 _PLAIN = (str, int, float, tuple, type(None))
-"""Types of options that can be a part of a key."""
+"""Types of options that are used in a method's key."""
 
 
 @dataclass(frozen=True, eq=False)
 class Maps:
-    """What a method computed: `values` is (targets, ...), signed and never rescaled.
+    """The maps of a method: `values` is (targets, ...), signed and never rescaled.
 
-    `diagnostics` hold for all targets, `each` has those of every single one. Sentences under
-    `warnings` say what to mind about a map.
+    `diagnostics` are common to all targets; `each` has the diagnostics of each target. The key
+    `warnings` in them holds sentences for the user.
     """
 
     values: FloatArray
@@ -38,11 +38,11 @@ class Maps:
     each: Sequence[Mapping[str, Any]] = ()
 
     def about(self, target: int) -> dict[str, Any]:
-        """Everything that is told of one target's map."""
+        """All diagnostics of one target's map."""
         return {**self.diagnostics, **(self.each[target] if self.each else {})}
 
     def warned(self, sentence: str) -> Maps:
-        """The same, with one more warning for every target; an empty one is none."""
+        """The same maps with one more warning for every target; no change if it is empty."""
         if not sentence:
             return self
         told = [self.about(target) for target in range(len(self.values))]
@@ -67,7 +67,7 @@ class Method(ABC):
     cost: ClassVar[str]
     needs_gradient: ClassVar[bool] = False
     makes_picture: ClassVar[bool] = False
-    """The values are a picture as the model takes it, which may start from none."""
+    """Whether the values are a picture in the form of the model's input."""
 
     score: Score = "logit"
 
@@ -83,13 +83,13 @@ class Method(ABC):
 
     @functools.cached_property
     def key(self) -> Hashable:
-        """What tells methods apart that ask other things of a model: arrays are only fed to it."""
+        """Methods with equal keys can share graphs; array options are only fed to the graphs."""
         plain = (one for one in self.options().items() if isinstance(one[1], _PLAIN))
         return type(self), *plain
 
     @property
     def needs_target(self) -> bool:
-        """Whether the map depends on what is explained; else models without classes will do."""
+        """Whether the map depends on the target; if not, models need no classes."""
         return True
 
     @property
@@ -98,22 +98,21 @@ class Method(ABC):
         return False
 
     def check(self, scene: Scene) -> None:  # noqa: B027 - most need no more
-        """Check the options, and that the method can explain such a sample.
+        """Check the options, and that the method can explain this sample.
 
         Raises:
             OptionError: an option is out of its range, or does not fit the sample.
         """
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
-        """One target's values as a map of rows and columns, before any rescaling.
+        """One target's values as a map (rows, columns), before any rescaling.
 
-        They may be such a map already. `spatial` are the axes of rows and columns in the model's
-        input.
+        `spatial` are the axes of rows and columns in the model's input.
         """
         return values
 
     def is_varied(self, values: FloatArray, spatial: tuple[int, ...]) -> bool:
-        """Whether it costs less than `heat` to tell that it is not the same everywhere."""
+        """Whether a fast check shows that the heat is not the same everywhere; False if unsure."""
         return False
 
     def layers(self, structure: Structure) -> Sequence[Layer]:
@@ -123,17 +122,17 @@ class Method(ABC):
     def joined(
         self, maps: Sequence[Maps], layers: Sequence[Layer], shared: Mapping[str, Any]
     ) -> Maps:
-        """One result made of the maps at each layer; `shared` diagnostics hold for all of them."""
+        """One result from the maps of each layer; `shared` diagnostics are common to all layers."""
         (only,) = maps
         return Maps(only.values, {**only.diagnostics, **shared}, only.each)
 
     def sheet(self, values: FloatArray) -> FloatArray | None:
-        """Maps (maps, rows, columns) to draw as a contact sheet in place of the heatmap."""
+        """Maps (maps, rows, columns) to draw as a contact sheet instead of the heatmap, or None."""
         return None
 
     @property
     def fixed_target(self) -> str | None:
-        """What a map shows in place of the target."""
+        """The name of what the map shows if that is not the target; None if it is."""
         return None
 
     def options(self) -> dict[str, Any]:
@@ -143,10 +142,11 @@ class Method(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Computed:
-    """What a finished graph computed for one sample.
+    """The results of a finished graph for one sample.
 
     `values` and `reports` hold one entry for each layer: the maps (targets, ...), and numbers about
-    them by name, (targets,) each. `plain_runs` of the model came before, to tell the targets.
+    them by name, (targets,) each. `plain_runs` is the number of runs of the model itself that were
+    needed before to find the targets.
     """
 
     values: Sequence[FloatArray]
@@ -156,39 +156,39 @@ class Computed:
 
 @dataclass(frozen=True, kw_only=True)
 class SinglePassMethod(Method):
-    """A method whose map is a formula of tensors that one pass through the model gives.
+    """A method whose map is a formula of tensors from one pass through the model.
 
-    It runs as one graph for a batch of samples, of which only maps leave the device.
+    Model and formula run as one graph, for a batch of samples.
     """
 
     needs_sizes: ClassVar[bool] = False
     """Whether the formula's nodes depend on the size of the sample."""
 
     distributes: ClassVar[bool] = False
-    """Whether the map shares out a number that the graph itself computes: targets are linear."""
+    """Whether the map distributes a number that the graph computes; targets must be linear."""
 
     runs_beside: ClassVar[int] = 1
-    """Samples that run forward together: the sample, and others that it is compared with."""
+    """Forward passes for a sample: its own, and those of the references."""
 
     def check_model(self, structure: Structure) -> None:
         """Check that the method can explain the model, before it is run.
 
         Raises:
-            LayerError: the model has no such parts as the formula reads.
+            LayerError: the model lacks parts that the formula reads.
             OptionError: an option does not fit the model.
         """
 
     @property
     @abstractmethod
     def wants(self) -> Sequence[Want]:
-        """What `map` and `report` are given, in this order."""
+        """The arguments of `map` and `report`, in this order."""
 
     @abstractmethod
     def map(self, xp: Namespace, *wanted: Any, **_: Any) -> Any:
         """The formula: the map of one target at one layer, (N, ...)."""
 
     def report(self, xp: Namespace, *wanted: Any) -> Mapping[str, Any]:
-        """Numbers about the map that are computed with it, (N,) each, by name."""
+        """Numbers about the map, computed in the same graph, (N,) each, by name."""
         return {}
 
     def told(self, values: FloatArray, score: float, report: Mapping[str, float]) -> dict[str, Any]:
@@ -196,7 +196,7 @@ class SinglePassMethod(Method):
         return {}
 
     def facts(self, structure: Structure) -> dict[str, Any]:
-        """Diagnostics that hold for all maps of the model."""
+        """Diagnostics that are the same for all maps of the model."""
         return {}
 
     @property
@@ -206,18 +206,18 @@ class SinglePassMethod(Method):
 
     @property
     def starts_at_layer(self) -> bool:
-        """Whether all that the formula reads lies at a layer or behind it."""
+        """Whether everything that the formula reads is at a layer or after it in the graph."""
         return all(want.at_layer or want == ClassWeights() for want in self.wants)
 
     @property
     def references(self) -> Mapping[str, BaselineSpec]:
-        """The samples that the explained one is compared with, by the names in `wants`."""
+        """Samples that the explained one is compared with, by the names used in `wants`."""
         return {}
 
     def collected(
         self, computed: Computed, scores: FloatArray, layers: Sequence[Layer], structure: Structure
     ) -> Maps:
-        """The maps of one sample, with what is told of them; `scores` are (targets,)."""
+        """The maps of one sample, with diagnostics; `scores` are (targets,)."""
         spent = self.spent(len(scores), computed.plain_runs)
         maps = [
             Maps(values, self.facts(structure), self._each(values, report, scores))
@@ -234,14 +234,14 @@ class SinglePassMethod(Method):
         ]
 
     def spent(self, targets: int, before: int) -> Passes:
-        """What the maps of some targets have cost, with the plain runs `before`."""
+        """Counts of the passes used for maps of `targets` targets, with `before` plain runs."""
         if not self.needs_gradient:
             return {}
         return passes(1, targets, before, forwards=self.runs_beside)
 
 
 Passes = Mapping[str, int]
-"""Forward and backward passes of the whole model."""
+"""Numbers of forward and backward passes of the whole model, by name."""
 
 
 Sums = Mapping[str, Any]
@@ -252,36 +252,36 @@ Sums = Mapping[str, Any]
 class SampledMethod(Method):
     """A method whose map is a formula of the scores or gradients of changed samples.
 
-    `sampling` says how they are made, and `wants` what is read of them. `terms` reduces that of one
-    batch of them; what it gives is added up in float64, and `map` makes the map of the sums. All
-    formulas hold for N targets at once.
+    `sampling` says how the samples are made, and `wants` what is read from them. `terms` reduces
+    one batch of samples to terms. The terms of all batches are added in float64, and `map` computes
+    the map from the sums. All formulas take N targets at once.
     """
 
     @property
     @abstractmethod
     def wants(self) -> Sequence[Want]:
-        """What `terms` is given of some changed samples, in this order."""
+        """The arguments of `terms` after `original`, in this order."""
 
     @abstractmethod
     def sampling(self, original: Original) -> Sequence[Sampling]:
-        """The changed samples, which are run one sampling after the other.
+        """The changed samples; the samplings are run one after the other.
 
-        They are for the map at the layer of `original`, or, where a want is of the layer, for those
-        at all layers that the method looks at.
+        They are used for the map at the layer of `original`. If a want has `at_layer`, they are
+        used for the maps at all layers that the method reads.
 
         Raises:
-            MapError: there is no map of such a sample.
+            MapError: the method has no map for this sample.
         """
 
     @abstractmethod
     def terms(self, xp: Namespace, original: Original, *found: Any) -> Sums:
-        """What some changed samples add to each sum, (N, ...); nothing where there are none."""
+        """What a batch of changed samples adds to each sum, (N, ...); 0 if the batch is empty."""
 
     def map(self, xp: Namespace, original: Original, sums: Sums) -> Any:
-        """The map of the sums over all samples, (N, ...); by default the only sum.
+        """The map from the sums over all samples, (N, ...); by default the only sum.
 
-        It has a value for each element of the input, each place along its spatial axes, or each
-        cell of the layer's grid.
+        It has one value for each element of the input, each position along its spatial axes, or
+        each cell of the layer's grid.
         """
         (only,) = sums.values()
         return only
@@ -289,18 +289,18 @@ class SampledMethod(Method):
     def told(self, values: FloatArray, change: float) -> dict[str, Any]:
         """Diagnostics of one target's map, and sentences under "warnings".
 
-        `change` is S(x) − S(x'), the score of the sample less the mean one of the references.
+        `change` is S(x) − S(x'), the score of the sample minus the mean score of the references.
         """
         return {}
 
     def finer(self, values: FloatArray, change: float) -> SampledMethod | None:
-        """The method to repeat with for a target of which these values are not good enough."""
+        """The method to repeat a target with if these values are not good enough; else None."""
         return None
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptiveMethod(Method):
-    """A method that chooses what to ask of a sample by what it has found so far."""
+    """A method that chooses each changed sample from the results so far."""
 
     @abstractmethod
     def maps(self, subject: Subject) -> Maps:
@@ -309,13 +309,13 @@ class AdaptiveMethod(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class LayerMethod(Method):
-    """A method whose map lies on a layer's grid. `layer` is a node, a tensor, or "auto"."""
+    """A method whose map is on a layer's grid. `layer` is a node, a tensor, or "auto"."""
 
     layer: LayerName = "auto"
 
     @property
     def finds_layer(self) -> bool:
-        """Unless the user named one."""
+        """See `Method`; False if the user named a layer."""
         return self.layer == "auto"
 
     def layers(self, structure: Structure) -> Sequence[Layer]:
@@ -327,7 +327,7 @@ class LayerMethod(Method):
 class InputMethod(Method):
     """A method whose values have the shape of the model's input.
 
-    The heatmap is one channel's share: windows and masks cover every channel alike.
+    The heatmap is the mean over channels, because windows and masks cover every channel.
     """
 
     over_channels: ClassVar[Callable[..., Any]] = staticmethod(np.mean)
@@ -339,7 +339,7 @@ class InputMethod(Method):
 
 
 def one_layer(structure: Structure, name: str, method: str) -> Layer:
-    """The layer of that name, for a method that looks at one.
+    """The layer of that name, for a method that reads a single layer.
 
     Raises:
         LayerError: there is no such layer, or several were named.
@@ -359,7 +359,7 @@ def rows_and_columns(
 ) -> tuple[int, int]:
     """The input's axes of rows and columns.
 
-    `instead` is a method for inputs without.
+    `instead` names a method for inputs without rows and columns.
 
     Raises:
         OptionError: the input is no picture.

@@ -17,15 +17,15 @@ from onnxplain.tensors import Array, FloatArray
 
 
 class Scales:
-    """γ(α): a sample blurred less and less, as sigma falls from `widest` to 0.
+    """The path γ(α): a blurred sample, whose sigma falls from `widest` at α = 0 to 0 at α = 1.
 
-    A Gaussian blur dampens cosines: that of ω radians a pixel to exp(−σ²ω²/2) of itself. With the
-    cosines that fit the picture, this is the Gaussian on a picture mirrored at its borders, exact
-    for every sigma, and so is its derivative.
+    A Gaussian blur multiplies a cosine of ω radians per pixel by exp(−σ²ω²/2). With the cosines of
+    the DCT, this is the exact Gaussian blur of a picture mirrored at its borders, for every sigma;
+    its derivative is exact too.
     """
 
     def __init__(self, x: FloatArray, axes: Sequence[int], widest: float) -> None:
-        """Split `x`, (1, ...), into cosines along `axes`."""
+        """Decompose `x`, (1, ...), into cosines along `axes`."""
         self._widest = widest
         self._bases = {axis: cosines(x.shape[axis]) for axis in axes}
         self._amplitudes = x.astype(np.float64)
@@ -64,7 +64,7 @@ class Scales:
         return np.exp(-(sigma**2) * self._energy / 2)
 
     def _picture(self, factors: Array) -> Array:
-        """The sum of the cosines, each times a factor."""
+        """The sum of the cosines, each multiplied by a factor."""
         total = self._amplitudes * factors
         for axis, basis in self._bases.items():
             total = _along(axis, basis.T, total)
@@ -72,7 +72,7 @@ class Scales:
 
 
 def cosines(length: int) -> Array:
-    """The orthonormal cosine transform (DCT-II) of that length, a frequency in each row."""
+    """The matrix of the orthonormal cosine transform (DCT-II), with one frequency in each row."""
     place = (np.arange(length) + 0.5) / length
     basis = np.sqrt(2 / length) * np.cos(np.pi * np.arange(length)[:, None] * place)
     basis[0] /= np.sqrt(2)
@@ -87,9 +87,10 @@ def _along(axis: int, matrix: Array, values: Array) -> Array:
 class BlurIG(PathMethod):
     """∫ g(γ(α)) ⊙ ∂γ/∂α dα, where γ(α) is the sample blurred with sigma = (1 − α) `max_sigma`.
 
-    The path needs no baseline: what is absent is detail. The blur is Gaussian, in pixels of the
-    model's input, mirrored at the borders. `steps`, `rule` and `tolerance` as in
-    integrated_gradients; the values add up to S(x) − S(x blurred with `max_sigma`).
+    The path needs no baseline: it starts at a picture without details. The blur is Gaussian, in
+    pixels of the model's input, with a picture mirrored at its borders. `steps`, `rule` and
+    `tolerance` are as in integrated_gradients; the values add up to S(x) − S(x blurred with
+    `max_sigma`).
 
     Xu, Venugopalan and Sundararajan, "Attribution in Scale and Space", CVPR 2020.
     """
@@ -113,6 +114,6 @@ class BlurIG(PathMethod):
             )
 
     def paths(self, scene: Scene) -> Sequence[Path]:
-        """The one from the blurred sample."""
+        """The path from the blurred sample to the sample."""
         scales = Scales(scene.x, scene.spatial, self.max_sigma)
         return [Path(scales.start, scales.points, scales.speed)]

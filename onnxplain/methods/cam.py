@@ -1,4 +1,4 @@
-"""Maps made from one forward pass: the activations of a layer, weighted or as they are."""
+"""Maps from one forward pass: the activations of a layer, weighted or unchanged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from onnxplain.tensors import FloatArray
 class CAM(SinglePassMethod):
     """Σ_k w_k A^k with the classifier's own weights w; A is what the global pool reads.
 
-    With global average pooling the map's mean is the class's logit, less its bias.
+    With global average pooling, the mean of the map is the class's logit minus its bias.
 
     Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016; with global
     max pooling Oquab et al., "Is object localization for free?", CVPR 2015.
@@ -64,9 +64,9 @@ class CAM(SinglePassMethod):
 class RegressionActivationMap(CAM):
     """Σ_k w_k A^k with the weights w of a regression's output; A is what the global pool reads.
 
-    The definition of cam, for a number that is no class: with global average pooling the map's mean
-    is the predicted number, less the bias, and its sign says which regions raise or lower it. The
-    target is the output's index, 0 where there is only one.
+    This is cam for an output that is not a class. With global average pooling, the mean of the map
+    is the predicted number minus the bias, and the sign shows which regions raise or lower it. The
+    target is the output's index, 0 if there is only one.
 
     Wang and Yang, "Diabetic Retinopathy Detection via Deep Convolutional Networks for
     Discriminative Localization and Visual Explanation", 2017.
@@ -81,8 +81,8 @@ class RegressionActivationMap(CAM):
 class EigenCAM(LayerMapsMethod, SinglePassMethod):
     """Projection of the activation on its first principal direction: A · v₁, A = U Σ Vᵀ.
 
-    A is (rows · columns, channels), as it is, without centering. A singular vector has no sign of
-    its own: it is chosen so that the map's sum is positive. No class is asked for, so every target
+    A is (rows · columns, channels), without centering. The sign of a singular vector is arbitrary;
+    it is chosen so that the sum of the map is positive. The method uses no class, so every target
     gets the same map.
 
     Muhammad and Yeasin, "Eigen-CAM: Class Activation Map using Principal Components", IJCNN 2020.
@@ -113,10 +113,10 @@ class EigenCAM(LayerMapsMethod, SinglePassMethod):
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureMaps(LayerMethod, SinglePassMethod):
-    """The activations themselves, (channels, rows, columns): what each filter answers to.
+    """The activations of a layer, (channels, rows, columns): what each filter responds to.
 
-    Drawn as a contact sheet, each channel scaled to 0 to 255. The heatmap is their mean, or the one
-    channel that `channel` names.
+    They are drawn as a contact sheet, with each channel scaled to 0 to 255. The heatmap is their
+    mean, or only the channel with the index `channel`.
 
     Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014.
     """
@@ -157,10 +157,10 @@ class FeatureMaps(LayerMethod, SinglePassMethod):
 
 
 def check_channel(layer: Layer, channel: int | None) -> None:
-    """Check that a layer has a channel.
+    """Check that a layer has a channel with this index; None fits every layer.
 
     Raises:
-        LayerError: it has not.
+        LayerError: the layer has no such channel.
     """
     if channel is not None and not 0 <= channel < layer.channels:
         raise LayerError(

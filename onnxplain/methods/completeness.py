@@ -16,18 +16,21 @@ from onnxplain.methods.gradient import InputGradientMethod
 from onnxplain.tensors import Array
 
 LARGE = 0.05
-"""A gap worth a warning, in units of the change."""
+"""A gap above this share of the change causes a warning."""
 
 
 def gap(values: Array, change: float) -> float:
-    """Σ values − change: what the values say too much, of the change S(x) − S(x')."""
+    """Σ values − change, where change is S(x) − S(x'); 0 if the values are complete."""
     return float(values.sum(dtype=np.float64) - change)
 
 
 def completeness(
     values: Array, change: float, remedy: str, allowed: float = LARGE
 ) -> dict[str, Any]:
-    """Diagnostics of one target: the gap, and a warning with the remedy where it is too large."""
+    """Diagnostics of one target: the gap, and a warning with the remedy if it is too large.
+
+    `allowed` is the largest gap without a warning, as a share of the change.
+    """
     missed = gap(values, change)
     found: dict[str, Any] = {"completeness_gap": missed}
     if abs(missed) > allowed * abs(change):

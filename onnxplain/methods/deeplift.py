@@ -1,4 +1,4 @@
-"""DeepLIFT: what a sample's difference from a baseline contributes to the score's."""
+"""DeepLIFT: how differences from a baseline contribute to the change of the score."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from onnxplain.tensors import FloatArray
 class DeepLIFT(InputGradientMethod, SinglePassMethod):
     """(x − x') ⊙ m, with multipliers m that follow the chain rule (Rescale rule).
 
-    A nonlinearity's multiplier is Δy/Δx, between the sample x and the `baseline` x'; maxima,
-    products of activations, softmax and normalizations have rules that keep the sum as well. So the
-    values add up to S(x) − S(x') but for rounding: `completeness_gap` says how well.
+    A nonlinearity's multiplier is Δy/Δx, between the sample x and the `baseline` x'. Maxima,
+    products of activations, softmax and normalizations have rules that also preserve the sum. So
+    the values add up to S(x) − S(x'), except for rounding; `completeness_gap` is the difference.
 
     Shrikumar, Greenside and Kundaje, "Learning Important Features Through Propagating Activation
     Differences", ICML 2017.

@@ -21,10 +21,10 @@ from onnxplain.tensors import Array, FloatArray
 class ExpectedGradients(CompleteMethod):
     """E[(x − x') ⊙ g(x' + α (x − x'))]: x' is one of `baselines`, α uniform between 0 and 1.
 
-    `baselines` are samples as the model takes them, (n, ...); on the command line, pictures and
-    folders of them. `numpy.random.default_rng(seed)` draws which of them each of `samples` starts
-    from (integers(n)), then every α (random, in float32). The values add up to S(x) − mean S(x')
-    but for a `completeness_gap`, which chance leaves.
+    `baselines` are samples in the form of the model's input, (n, ...); on the command line,
+    pictures and folders of pictures. `numpy.random.default_rng(seed)` draws the baseline of each of
+    `samples` (integers(n)), then every α (random, in float32). The values add up to
+    S(x) − mean S(x'), except for a random error, the `completeness_gap`.
 
     Erion et al., "Improving performance of deep learning models with axiomatic attribution priors
     and expected gradients", Nature Machine Intelligence 2021.
@@ -57,7 +57,7 @@ class ExpectedGradients(CompleteMethod):
             )
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
-        """Points between the sample and the baselines that are drawn."""
+        """Random points between the sample and randomly drawn baselines."""
         x, starts = original.scene.x, np.asarray(self.baselines)
         random = np.random.default_rng(self.seed)
         drawn = random.integers(len(starts), size=self.samples)

@@ -1,4 +1,4 @@
-"""A picture that is painted by gradient ascent: how its numbers are chosen, and moved."""
+"""A picture made by gradient ascent: its Fourier coefficients, random transforms and steps."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ import numpy as np
 from onnxplain.tensors import Array
 
 _COLORS = np.array([[0.26, 0.09, 0.02], [0.27, 0.0, -0.05], [0.27, -0.09, 0.03]])
-"""How red, green and blue go together in photographs: a root of their covariance (Olah 2017)."""
+"""Correlation of red, green and blue in photographs: a root of their covariance (Olah 2017)."""
 
 _CONTRAST = 0.25
-"""How strong a picture coefficients of size 1 make: steps then suit the sigmoid."""
+"""Contrast of a picture with coefficients of size 1; chosen so that steps suit the sigmoid."""
 
 _CLEAR = 0.02
-"""A start keeps this distance from black and white, where the sigmoid is flat."""
+"""Distance of the start from black and white, where the gradient of the sigmoid is almost 0."""
 
 
 class FourierImage:
-    """A picture (channels, rows, columns) between two colors, by its Fourier coefficients.
+    """A picture (channels, rows, columns) between two colors, given by Fourier coefficients.
 
     picture = low + (high − low) · sigmoid(M F⁻¹(c / f)), with the coefficients c, their frequency
-    f, and the colors M: a step of one size changes all frequencies alike, and no color alone.
+    f, and the matrix of colors M. So a step changes all frequencies by a similar amount, and
+    changes red, green and blue together.
     """
 
     def __init__(self, start: Array, low: Array, high: Array) -> None:
@@ -41,17 +42,21 @@ class FourierImage:
         self.coefficients: Array = np.fft.rfft2(wave) / self._scale
 
     def picture(self) -> Array:
-        """The picture as it is."""
+        """The current picture, (channels, rows, columns)."""
         return self._low + self._span * self._share()
 
     def gradient(self, by_picture: Array) -> Array:
-        """The gradient by the parts of the coefficients, from that by the picture."""
+        """The gradient with respect to the coefficients, from that with respect to the picture.
+
+        The real and imaginary parts hold the gradients of the coefficients' parts.
+        """
         share = self._share()
         by_wave = np.tensordot(
             self._colors.T, by_picture * self._span * share * (1 - share), axes=1
         )
         rows, columns = self._size
-        # Half of the spectrum is stored: all but the columns that mirror themselves count twice.
+        # Only half of the spectrum is stored. A column counts twice if the other half holds its
+        # mirror image.
         twice = np.full(columns // 2 + 1, 2.0)
         twice[0] = 1
         if columns % 2 == 0:
@@ -67,14 +72,14 @@ class FourierImage:
 
 @dataclass(frozen=True, eq=False)
 class RandomTransform:
-    """A picture seen a little moved and zoomed: bilinear, edges clamped."""
+    """A small random shift and zoom of a picture: bilinear, edges clamped."""
 
     down: Array
     across: Array
 
     @classmethod
     def plain(cls, size: tuple[int, int]) -> RandomTransform:
-        """The picture as it is."""
+        """The transform that changes nothing."""
         down, across = (_hats(length, 0, 1) for length in size)
         return cls(down, across)
 
@@ -82,7 +87,7 @@ class RandomTransform:
     def drawn(
         cls, size: tuple[int, int], jitter: int, zoom: float, random: np.random.Generator
     ) -> RandomTransform:
-        """One moved by up to `jitter` pixels along each axis, and zoomed by up to 1 ± `zoom`."""
+        """A random shift of up to `jitter` pixels along each axis, and a zoom up to 1 ± `zoom`."""
         factor = random.uniform(1 - zoom, 1 + zoom)
         shifts = random.integers(-jitter, jitter + 1, 2)
         down, across = (
@@ -91,18 +96,21 @@ class RandomTransform:
         return cls(down, across)
 
     def see(self, picture: Array) -> Array:
-        """What is seen of a picture."""
+        """The transformed picture, of the same shape."""
         seen: Array = self.down @ picture @ self.across.T
         return seen
 
     def back(self, gradient: Array) -> Array:
-        """The gradient by the picture, from that by what is seen."""
+        """The gradient at the picture, from the gradient at the transformed picture."""
         found: Array = self.down.T @ gradient @ self.across
         return found
 
 
 class Adam:
-    """Steps of gradient ascent of about one size (Kingma and Ba, ICLR 2015)."""
+    """The Adam optimizer for gradient ascent; all steps have about the same size.
+
+    Kingma and Ba, ICLR 2015.
+    """
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
@@ -111,7 +119,7 @@ class Adam:
         self._count = 0
 
     def step(self, gradient: Array) -> Array:
-        """How far to go; complex numbers are two reals each."""
+        """The step for this gradient; a complex number is treated as two real numbers."""
         real = gradient.view(np.float64)
         self._count += 1
         self._mean = 0.9 * self._mean + 0.1 * real
@@ -123,7 +131,7 @@ class Adam:
 
 
 def _hats(length: int, shift: int, factor: float) -> Array:
-    """Weights of the pixels in a row for each pixel that is seen of it, (length, length)."""
+    """Bilinear weights of the input pixels for each output pixel of a row, (length, length)."""
     middle = (length - 1) / 2
     place = np.clip((np.arange(length) - middle) / factor + middle + shift, 0, length - 1)
     hats: Array = np.maximum(0, 1 - np.abs(place[:, None] - np.arange(length)))

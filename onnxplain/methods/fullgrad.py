@@ -1,4 +1,4 @@
-"""Full gradients: what the input and every bias add to the score."""
+"""Full gradients: the contributions of the input and of every bias to the score."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from onnxplain.tensors import FloatArray
 class FullGrad(SinglePassMethod):
     """Σ ψ(x ⊙ g) + Σ_l Σ_k ψ(b_k^l g_k^l), with each bias b that is one number for each channel.
 
-    g^l is the gradient by the sum that the bias is added to, ψ takes absolute values, scales each
-    channel to [0, 1], and enlarges it bilinearly to the input. In a network of rectifiers and
-    linear layers x ⊙ g and b g, with the biases of all layers, add up to the score.
+    g^l is the gradient where the bias is added. ψ takes absolute values, scales each channel to
+    [0, 1], and enlarges it bilinearly to the input. In a network of ReLUs and linear layers, x ⊙ g
+    and b g, with the biases of all layers, add up to the score.
 
     Srinivas and Fleuret, "Full-Gradient Representation for Neural Network Visualization", NeurIPS
     2019.
@@ -53,7 +53,7 @@ class FullGrad(SinglePassMethod):
 
 
 def _scaled(xp: Namespace, term: Any) -> Any:
-    """The channels of a term, each scaled to [0, 1], added up: (N, rows, columns)."""
+    """The sum over the channels of a term, each scaled to [0, 1]: (N, rows, columns)."""
     sizes = xp.abs(term)
     above = sizes - xp.min(sizes, axis=(-2, -1), keepdims=True)
     return xp.sum(above / (xp.max(above, axis=(-2, -1), keepdims=True) + 1e-7), axis=-3)

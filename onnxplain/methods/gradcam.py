@@ -1,7 +1,7 @@
-"""Maps made of a layer's activations and the gradient of the score by them.
+"""Maps from a layer's activations and the gradient of the score with respect to them.
 
-In the formulas A^k is channel k of the activation, g^k the gradient of the score by it, and sums
-without a range run over the cells of the grid.
+In the formulas, A^k is channel k of the activation, g^k the gradient of the score with respect to
+it, and sums without a range are over the cells of the grid.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from onnxplain.methods.options import Option, Switch
 from onnxplain.tensors import FloatArray
 
 _NO_GRADIENT = (
-    "The gradient of the target by this layer is 0 in every cell, so that nothing in it changes "
+    "The gradient of the target at this layer is 0 in every cell, so that nothing in it changes "
     "the score; try another layer or target."
 )
 
 _NOTHING_FOR = (
-    "Nothing in this layer speaks for the target, and what speaks against it counts as 0; try "
+    "Nothing in this layer raises the target's score, and what lowers it counts as 0; try "
     "another layer or target, or gradcam without relu."
 )
 
@@ -32,7 +32,7 @@ _NO_ACTIVATION = (
 )
 
 _NOTHING_AGAINST = (
-    "Nothing in this layer speaks against the target, and what speaks for it counts as 0; try "
+    "Nothing in this layer lowers the target's score, and what raises it counts as 0; try "
     "another layer or target, or gradcam without counterfactual."
 )
 
@@ -42,13 +42,13 @@ _NO_MEAN = (
 )
 
 _CANCELED = (
-    "In every cell the products of activation and gradient cancel, as they do in front of a layer "
-    "normalization, whose answer does not depend on the length of what it reads; use layercam or "
+    "In every cell the products of activation and gradient cancel, as they do before a layer "
+    "normalization, whose output does not depend on the scale of its input; use layercam or "
     "gradcam."
 )
 
 _ROUNDING = 1e-5
-"""What cancelling leaves of products in float32, in units of the sum of their sizes."""
+"""Rounding error of a sum that cancels in float32, relative to the sum of absolute values."""
 
 CELLS = (-2, -1)
 VOLUME = (-3, -2, -1)
@@ -56,14 +56,14 @@ VOLUME = (-3, -2, -1)
 
 @dataclass(frozen=True, kw_only=True)
 class GradientCAM(LayerMapsMethod, SinglePassMethod):
-    """A method that combines a layer's activation `a` with the gradient `g` by it."""
+    """A method that combines a layer's activation `a` with the gradient `g` at it."""
 
     needs_gradient: ClassVar[bool] = True
     cost: ClassVar[str] = "1 with a backward to the layer"
     wants: ClassVar[Sequence[Want]] = (Activation(), LayerGradient())
 
     def report(self, xp: Namespace, *wanted: Any) -> Mapping[str, Any]:
-        """The largest activation and gradient, which tell why a map is 0 everywhere."""
+        """The largest activation and gradient, which show why a map is 0 everywhere."""
         a, g, *_ = wanted
         return {"activation": largest(xp, a, VOLUME), "gradient": largest(xp, g, VOLUME)}
 
@@ -79,7 +79,7 @@ class GradientCAM(LayerMapsMethod, SinglePassMethod):
 
     @property
     def nothing(self) -> str:
-        """Why, where neither is 0 everywhere."""
+        """Why a map is 0 everywhere although activation and gradient are not, and what to do."""
         return _NOTHING_FOR
 
 
@@ -89,7 +89,7 @@ def mean_weighted(xp: Namespace, a: Any, g: Any) -> Any:
 
 
 def net(xp: Namespace, product: Any) -> Any:
-    """The sum over the channels, 0 where it is nothing but rounding."""
+    """The sum over the channels; 0 where it is only a rounding error."""
     total, sizes = xp.sum(product, axis=-3), xp.sum(xp.abs(product), axis=-3)
     return xp.where(xp.abs(total) > sizes * _ROUNDING, total, 0.0)
 
@@ -98,7 +98,8 @@ def net(xp: Namespace, product: Any) -> Any:
 class GradCAM(GradientCAM):
     """ReLU(Σ_k α_k A^k), α_k = the mean of g^k over the cells.
 
-    `counterfactual` takes −g: what speaks against the target. Without `relu` the map is signed.
+    `counterfactual` uses −g, and shows what lowers the target's score. Without `relu`, the map is
+    signed.
 
     Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
     Localization", ICCV 2017.
@@ -130,10 +131,10 @@ class GradCAM(GradientCAM):
 class GradCAMPlusPlus(GradientCAM):
     """ReLU(Σ_k w_k A^k), w_k = Σ α^k ReLU(g^k), α^k = (g^k)² / (2 (g^k)² + Σ A^k · (g^k)³).
 
-    These are the paper's derivatives of Y = exp(S), for a network whose only kinks are rectifiers:
-    the second is exp(S) g² and the third exp(S) g³, and exp(S) cancels in α. The paper's weights
-    hold it once more, one positive number for the whole map, which is left out here. Where g is 0,
-    so is α.
+    As in the paper, these are derivatives of Y = exp(S) for a piecewise linear network: the second
+    derivative is exp(S) g², the third is exp(S) g³, and exp(S) cancels in α. The paper's weights
+    have another factor exp(S), one positive number for the whole map; it is omitted here. Where g
+    is 0, α is 0.
 
     Chattopadhay et al., "Grad-CAM++: Generalized Gradient-based Visual Explanations for Deep
     Convolutional Networks", WACV 2018.
@@ -145,7 +146,7 @@ class GradCAMPlusPlus(GradientCAM):
 
     def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""
-        # In units of the largest: squares of small gradients would vanish in float32.
+        # Divide by the largest gradient: squares of small gradients would be 0 in float32.
         unit = largest(xp, g, VOLUME, keepdims=True)
         share = quotient(xp, g, unit)
         weights = pixel_weights(xp, share**2, unit * share**3, a) * relu(xp, g)
@@ -153,7 +154,7 @@ class GradCAMPlusPlus(GradientCAM):
 
 
 def pixel_weights(xp: Namespace, second: Any, third: Any, a: Any) -> Any:
-    """α of Grad-CAM++ from the second and third powers of the gradient; 0 where they vanish."""
+    """α of Grad-CAM++ from the second and third powers of the gradient; 0 where they are 0."""
     return quotient(xp, second, 2 * second + xp.sum(a, axis=CELLS, keepdims=True) * third)
 
 
@@ -161,7 +162,7 @@ def pixel_weights(xp: Namespace, second: Any, third: Any, a: Any) -> Any:
 class XGradCAM(GradientCAM):
     """ReLU(Σ_k α_k A^k), α_k = Σ (A^k / Σ A^k) g^k: the gradient's mean, weighted by activation.
 
-    A channel whose activation adds up to 0 has no such mean, and α = 0.
+    If the activation of a channel adds up to 0, its α is 0.
 
     Fu et al., "Axiom-based Grad-CAM: Towards Accurate Visualization and Explanation of CNNs",
     BMVC 2020.
@@ -182,10 +183,10 @@ class XGradCAM(GradientCAM):
 class HiResCAM(GradientCAM):
     """Σ_k g^k ⊙ A^k, signed.
 
-    Where only pooling and one linear layer follow, the map's sum is the score, less the bias. A
-    cell whose products cancel to rounding is 0: before a layer normalization all do, for its
-    answer does not depend on the length of what it reads. The default layer of a vision transformer
-    comes after it.
+    If only pooling and one linear layer follow, the sum of the map is the score minus the bias. A
+    cell is set to 0 if its products cancel except for rounding. Before a layer normalization this
+    happens in all cells, because the output of a layer normalization does not depend on the scale
+    of its input. So the default layer of a vision transformer is after it.
 
     Draelos and Carin, "Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional
     neural networks", 2020.
@@ -226,9 +227,9 @@ class LayerCAM(GradientCAM):
 class EigenGradCAM(GradientCAM):
     """Projection of g ⊙ A on its first principal direction, without centering.
 
-    A singular vector has no sign of its own: it is chosen so that the map agrees with hirescam, and
-    what is positive speaks for the target. Where hirescam is 0 everywhere, the map's sum is made
-    positive.
+    The sign of a singular vector is arbitrary; it is chosen so that the map agrees with hirescam,
+    where positive values raise the target's score. If hirescam is 0 everywhere, it is chosen so
+    that the sum of the map is positive.
 
     Gildenblat et al., pytorch-grad-cam, 2021, after Muhammad and Yeasin 2020.
     """

@@ -1,4 +1,4 @@
-"""Methods made of gradients of the score by the input."""
+"""Methods that use the gradient of the score with respect to the input."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ from onnxplain.tensors import FloatArray
 _PERCENTILE = 99
 
 _ROUNDING = 1e-5
-"""Numbers that differ by less count as the same, in their own units."""
+"""Numbers with a smaller relative difference count as equal."""
 
 _EVERY = 4
-"""Of so many rows one is looked at."""
+"""The fast check reads one of this many rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputGradientMethod(InputMethod):
-    """A method whose values are gradients by the input, or made from them: a sum over channels."""
+    """A method whose values are input gradients or computed from them.
+
+    The heatmap is their sum over channels.
+    """
 
     needs_gradient: ClassVar[bool] = True
     over_channels: ClassVar[Callable[..., Any]] = staticmethod(np.sum)
@@ -36,7 +39,7 @@ class InputGradientMethod(InputMethod):
         return capped(super().heat(values, spatial))
 
     def is_varied(self, values: FloatArray, spatial: tuple[int, ...]) -> bool:
-        """More pixels than are cut off are larger than another one; some rows tell that."""
+        """See `Method`; True if more pixels differ from the smallest than `capped` cuts off."""
         rows = (slice(None),) * (spatial[0] - 1) + (slice(None, None, _EVERY),)
         sizes = np.abs(super().heat(values[rows], spatial))
         larger = np.count_nonzero(sizes > sizes.min() * (1 + _ROUNDING))
@@ -45,7 +48,7 @@ class InputGradientMethod(InputMethod):
 
 @dataclass(frozen=True, kw_only=True)
 class MagnitudeMethod(InputGradientMethod):
-    """A method of which the largest absolute value over channels is shown, whatever its sign."""
+    """A method whose heatmap is the largest absolute value over channels, without its sign."""
 
     over_channels: ClassVar[Callable[..., Any]] = staticmethod(functools.partial(largest, NUMPY))
 
@@ -91,10 +94,10 @@ class InputXGradient(InputGradientMethod, SinglePassMethod):
 
 
 def capped(heat: FloatArray) -> FloatArray:
-    """A map of single pixels with its few largest magnitudes cut off at the 99th percentile.
+    """The map with its absolute values limited to their 99th percentile, for display.
 
-    A handful of pixels would else leave all others dark (Smilkov et al., "SmoothGrad: removing
-    noise by adding noise", 2017, section 3.1). Values themselves are never cut.
+    Otherwise a few very large pixels would make all others dark (Smilkov et al., "SmoothGrad:
+    removing noise by adding noise", 2017, section 3.1). The method's values are never limited.
     """
     limit = np.percentile(np.abs(heat), _PERCENTILE)
     return heat if limit == 0 else np.clip(heat, -limit, limit).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Methods whose rectifiers let back through only what speaks for the score."""
+"""Methods in which ReLUs pass only positive gradients back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onnxplain.methods.gradient import InputGradientMethod
 
 @dataclass(frozen=True, kw_only=True)
 class _Rectified(InputGradientMethod, SinglePassMethod):
-    """A gradient by other rules."""
+    """A gradient with other rules for rectifiers."""
 
     rules: ClassVar[Rules]
     cost: ClassVar[str] = "1 with a backward"
@@ -27,17 +27,17 @@ class _Rectified(InputGradientMethod, SinglePassMethod):
         return (InputGradient(self.rules),)
 
     def map(self, xp: Namespace, g: Any) -> Any:
-        """The gradient by these rules."""
+        """The gradient computed with these rules."""
         return g
 
 
 @dataclass(frozen=True, kw_only=True)
 class GuidedBackprop(_Rectified):
-    """The gradient with that of every rectifier replaced: g where g > 0 and the unit is active.
+    """The gradient with another rule for rectifiers: pass g where g > 0 and the unit is active.
 
     Rectifiers are Relu, ReLU6 (Clip from 0), LeakyRelu, PRelu and ThresholdedRelu, and quantizers
-    that a Relu was merged into. The map shows edges more than it shows the class: it hardly changes
-    with the target.
+    that a Relu was merged into. The map shows edges rather than the class: it hardly changes with
+    the target.
 
     Springenberg et al., "Striving for Simplicity: The All Convolutional Net", ICLR workshops 2015.
     """
@@ -50,10 +50,10 @@ class GuidedBackprop(_Rectified):
 
 @dataclass(frozen=True, kw_only=True)
 class Deconvnet(_Rectified):
-    """The gradient with that of every rectifier replaced: g where g > 0, active or not.
+    """The gradient with another rule for rectifiers: pass g where g > 0, even if not active.
 
-    Max pooling sends it to where the maximum came from. Rectifiers as in guided_backprop. In a net
-    without max pooling hardly anything of the picture enters: use guided_backprop there.
+    Max pooling passes it to the position of the maximum. Rectifiers are as in guided_backprop. In a
+    network without max pooling, the map hardly depends on the picture: use guided_backprop there.
 
     Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014.
     """

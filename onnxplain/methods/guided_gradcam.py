@@ -20,7 +20,7 @@ from onnxplain.tensors import FloatArray
 class GuidedGradCAM(InputGradientMethod, LayerMethod, SinglePassMethod):
     """Grad-CAM, enlarged bilinearly to the input, times guided backpropagation.
 
-    Where the class is comes from gradcam, what is seen there from guided_backprop.
+    gradcam shows where the class is, and guided_backprop adds the details there.
 
     Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
     Localization", ICCV 2017.
@@ -48,7 +48,7 @@ class GuidedGradCAM(InputGradientMethod, LayerMethod, SinglePassMethod):
         return xp.resize(coarse, interpolation_sizes(guided.shape)) * guided
 
     def report(self, xp: Namespace, *wanted: Any) -> Mapping[str, Any]:
-        """What tells why the map of gradcam is 0 everywhere, and its largest value."""
+        """Numbers that show why the map of gradcam is 0 everywhere, and its largest value."""
         a, g, _ = wanted
         coarse = GradCAM().map(xp, a, g)
         return {**GradCAM().report(xp, a, g), "coarse": xp.max(coarse, axis=CELLS)}

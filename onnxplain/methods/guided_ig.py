@@ -18,18 +18,19 @@ from onnxplain.methods.options import Baseline, Number, Option, Steps
 from onnxplain.tensors import Array
 
 _ROUNDING = 1e-9
-"""A distance that counts as none, in units of the whole way."""
+"""Distances below this share of the whole distance count as 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GuidedIG(InputGradientMethod, AdaptiveMethod):
     """Integrated gradients along the path that moves where the gradient is smallest first.
 
-    Each of `steps` brings the point nearer to the sample, by the same L1 distance. It moves those
-    of the elements that may still move whose absolute gradient is within the smallest `fraction`,
-    and only if they are not enough, more. None may be further than `max_distance` ahead of or
-    behind the straight path, as shares of its own way. An element's value is the sum of its moves
-    times its gradients. With a `max_distance` of 0, this is integrated_gradients by riemann-left.
+    Each of `steps` moves the point closer to the sample, by the same L1 distance. It moves the
+    `fraction` of elements with the smallest absolute gradients, among those that may still move,
+    and more elements only if these are not enough. An element's progress, a share of its own
+    distance, may differ from that of the straight path by at most `max_distance`. An element's
+    value is the sum of its moves times its gradients. With a `max_distance` of 0, this is
+    integrated_gradients with riemann-left.
 
     Kapishnikov et al., "Guided Integrated Gradients: an Adaptive Path Method for Removing Noise",
     CVPR 2021.
@@ -57,7 +58,7 @@ class GuidedIG(InputGradientMethod, AdaptiveMethod):
             )
 
     def maps(self, subject: Subject) -> Maps:
-        """See `AdaptiveMethod`; every target has a path of its own."""
+        """See `AdaptiveMethod`; every target has its own path."""
         start = subject.scene.baseline(self.baseline)
         changes = subject.scores - subject.scores_of(start)
         maps = [self._walk(subject, target, start) for target in range(len(changes))]
@@ -84,10 +85,10 @@ class GuidedIG(InputGradientMethod, AdaptiveMethod):
 
 
 class _Walk:
-    """Which share of its own way each element has gone."""
+    """The progress of each element on the path: the share of its own distance, 0 to 1."""
 
     def __init__(self, lengths: Array, fraction: float, max_distance: float) -> None:
-        """Stand at the start; `lengths` are the absolute ways of the elements."""
+        """Begin at the start of the path; `lengths` are the absolute distances of the elements."""
         self.share = np.zeros_like(lengths)
         self._lengths = lengths
         self._whole = float(lengths.sum())
@@ -95,7 +96,10 @@ class _Walk:
         self._max_distance = max_distance
 
     def go_to(self, progress: float, steepness: Array) -> None:
-        """Go on until `progress` of the whole L1 distance is behind, where it is flattest first."""
+        """Move until the share `progress` of the whole L1 distance is covered.
+
+        Elements with the smallest `steepness` are moved first.
+        """
         latest = min(progress + self._max_distance, 1.0)
         share = np.maximum(self.share, progress - self._max_distance)
         while True:
@@ -110,6 +114,6 @@ class _Walk:
         self.share = share
 
     def _flattest(self, steepness: Array) -> Array:
-        """The smallest `fraction` of all elements, those of the same steepness together."""
+        """Whether each element is in the `fraction` with the smallest steepness, ties included."""
         last = int(self._fraction * (steepness.size - 1))
         return np.asarray(steepness <= np.partition(steepness, last, axis=None)[last])

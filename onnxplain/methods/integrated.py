@@ -20,14 +20,14 @@ from onnxplain.tensors import Array, FloatArray
 from onnxplain.transforms.masks import Share
 
 MOST_STEPS = 3200
-"""`tolerance` doubles the steps no further than this."""
+"""The largest number of steps that `tolerance` leads to."""
 
 
 @dataclass(frozen=True, eq=False)
 class Path:
-    """A curve γ through the input space, from its `start` γ(0), the baseline, to the sample, γ(1).
+    """A path γ(α) in the input space from `start`, γ(0), the baseline, to the sample, γ(1).
 
-    `points` gives γ at some numbers in [0, 1], and `speed` ∂γ/∂α, as one for each or for all.
+    `points` returns γ at some α in [0, 1]. `speed` returns ∂γ/∂α, one for each α, or one for all.
     """
 
     start: FloatArray
@@ -36,7 +36,7 @@ class Path:
 
 
 def straight(start: FloatArray, end: FloatArray) -> Path:
-    """γ(α) = x' + α (x − x'), made inside the graph, so that only α travels to the device."""
+    """γ(α) = x' + α (x − x'), computed in the graph, so that only α is copied to the device."""
 
     def points(shares: Array) -> Blend:
         fed = shares.astype(np.float32).reshape(-1, *[1] * (start.ndim - 1))
@@ -87,7 +87,7 @@ class PathMethod(CompleteMethod):
         return [along(path) for path in paths]
 
     def finer(self, values: Array, change: float) -> PathMethod | None:
-        """With twice the steps, where the values do not add up as well as they are to."""
+        """The method with twice the steps, if the gap is above the tolerance; else None."""
         if self.tolerance is None or 2 * self.steps > MOST_STEPS:
             return None
         complete = abs(gap(values, change)) <= self.tolerance * abs(change)
@@ -106,10 +106,11 @@ class PathMethod(CompleteMethod):
 class IntegratedGradients(PathMethod):
     """(x − x') ⊙ ∫ g(x' + α (x − x')) dα, with the gradient g from α = 0 to 1.
 
-    The values add up to S(x) − S(x') but for a `completeness_gap`, which is reported. `rule` is
-    gauss-legendre, or riemann-left, -right, -middle or -trapezoid, with `steps` looks each;
-    `tolerance` doubles them until the gap is no larger than this share of S(x) − S(x'). x' is the
-    `baseline`; with uniform, the mean over `trials` random ones, of seeds `seed`, `seed` + 1, ...
+    The values add up to S(x) − S(x'), except for the `completeness_gap`, which is reported. `rule`
+    is gauss-legendre, or riemann-left, -right, -middle or -trapezoid, with `steps` points each.
+    With `tolerance`, the steps are doubled until the gap is at most this share of S(x) − S(x'). x'
+    is the `baseline`. With uniform, the values are the mean over `trials` random baselines with the
+    seeds `seed`, `seed` + 1, ...
 
     Sundararajan, Taly and Yan, "Axiomatic Attribution for Deep Networks", ICML 2017.
     """
@@ -138,7 +139,7 @@ class IntegratedGradients(PathMethod):
             )
 
     def paths(self, scene: Scene) -> Sequence[Path]:
-        """Straight ones from every trial's baseline."""
+        """The straight path from the baseline of each trial."""
         return [
             straight(scene.baseline(self.baseline, self.seed + trial), scene.x)
             for trial in range(self.trials)

@@ -1,4 +1,4 @@
-"""Methods with a map for each of the layers that they look at."""
+"""Methods with a map for each of the layers that they read."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class LayerMapsMethod(LayerMethod):
     """A method with one map for each layer.
 
     `layer` may name several layers, with commas between them or as a list, or "all": every layer
-    that matters and that all of the picture's way to the score leads through. The values are then
-    (layers, rows, columns), each map enlarged bilinearly to the largest grid and not rescaled.
-    `fuse` says how the heatmap is made of them: their mean or maximum, after each was scaled to
-    [0, 1] by its own least and largest value, as pytorch-grad-cam and torch-cam do.
+    that matters and that every path from the picture to the score passes through. The values are
+    then (layers, rows, columns), each map enlarged bilinearly to the largest grid and not rescaled.
+    The heatmap is their mean or maximum, as `fuse` says, after each was scaled to [0, 1] by its own
+    smallest and largest value, as in pytorch-grad-cam and torch-cam.
     """
 
     fuse: Annotated[
@@ -45,20 +45,20 @@ class LayerMapsMethod(LayerMethod):
         names = [name.strip() for name in self.layer.split(",")]
         if len(names) == 1 or "" in names:
             return [structure.layer(self.layer)]
-        try:  # a name may hold a comma
+        try:  # the name of a layer may contain a comma
             return [structure.layer(self.layer)]
         except LayerError:
             if ALL in names:
                 raise LayerError(
-                    f"The name {ALL!r} stands alone, and was given among others, {self.layer!r}: "
-                    "name single layers, or all of them."
+                    f"The name {ALL!r} cannot be used with other names, as in {self.layer!r}: "
+                    "name single layers, or only all."
                 ) from None
             return list({found.tensor: found for found in map(structure.layer, names)}.values())
 
     def joined(
         self, maps: Sequence[Maps], layers: Sequence[Layer], shared: Mapping[str, Any]
     ) -> Maps:
-        """One result made of the maps at each layer; `shared` diagnostics are told once."""
+        """One result from the maps of each layer; `shared` diagnostics are reported once."""
         if len(maps) == 1:
             return super().joined(maps, layers, shared)
         names = [layer.tensor for layer in layers]
@@ -69,7 +69,7 @@ class LayerMapsMethod(LayerMethod):
         return Maps(values, shared, each)
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
-        """The map, or those of several layers fused."""
+        """The map, or the fused maps of several layers, (rows, columns)."""
         if values.ndim == 2:
             return values
         least, largest = (pick(values, axis=(1, 2), keepdims=True) for pick in (np.min, np.max))
@@ -78,17 +78,17 @@ class LayerMapsMethod(LayerMethod):
         return np.asarray(_FUSE[self.fuse](scaled), np.float32)
 
     def sheet(self, values: FloatArray) -> FloatArray | None:
-        """The map of every layer, where all were asked for."""
+        """The map of every layer, if `layer` is "all"; else None."""
         return values if self.layer == ALL and values.ndim == 3 else None
 
 
 def one_of_each(which: Array, count: int) -> Callable[[slice], Array]:
-    """Weights for samples of which each is about one of `count` things: 1 at that, else 0."""
+    """One-hot weights (samples, count): sample i has 1 at the index `which[i]`, else 0."""
     return lambda part: np.equal.outer(which[part], np.arange(count)).astype(np.float32)
 
 
 def _told(names: Sequence[str], layers: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What is told of one target's maps; warnings say which layer they are about."""
+    """The diagnostics of one target's maps; warnings name their layer."""
     warnings = [
         f"At {name!r}: {sentence}"
         for name, layer in zip(names, layers, strict=True)

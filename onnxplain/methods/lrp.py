@@ -23,21 +23,21 @@ from onnxplain.tensors import FloatArray
 _BOXED = ("zbox", "epsilon_gamma_box")
 
 _MOST_ABSORBED = 1.1
-"""Biases may absorb all of a score, in units of which this is; more is a sum that got lost."""
+"""Largest gap without a warning, relative to the score: biases may absorb the whole score."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LRP(InputGradientMethod, SinglePassMethod):
-    """The score, shared out from layer to layer among the inputs that each output adds up.
+    """The score, distributed backward from layer to layer, from each output to its inputs.
 
-    `composite` names one rule for all layers with weights: epsilon, gamma, zplus or alpha2beta1;
-    or rules by type, convolutions first: zbox (epsilon, with zᴮ at the input), epsilon_plus (zplus,
-    and epsilon for dense layers), epsilon_plus_flat (flat at the input), epsilon_alpha2beta1,
-    epsilon_alpha2beta1_flat, epsilon_gamma_box (gamma, epsilon, and zᴮ at the input, between `low`
-    and `high`). `epsilon` and `gamma` are the numbers in those rules.
+    `composite` names one rule for all layers with weights: epsilon, gamma, zplus or alpha2beta1; or
+    rules by layer type, the one for convolutions first: zbox (epsilon, with zᴮ at the input),
+    epsilon_plus (zplus, and epsilon for dense layers), epsilon_plus_flat (flat at the input),
+    epsilon_alpha2beta1, epsilon_alpha2beta1_flat, epsilon_gamma_box (gamma, epsilon, and zᴮ at the
+    input, between `low` and `high`). `epsilon` and `gamma` are the numbers in those rules.
 
-    Batch normalization is merged into the layer before it. `relevance` is Σ values; biases, and
-    stabilizers, absorb the rest of the score, which `conservation_gap` tells.
+    Batch normalization is merged into the layer before it. `relevance` is Σ values. Biases and
+    stabilizers absorb the rest of the score; `conservation_gap` is Σ values minus the score.
 
     Bach et al., "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise
     Relevance Propagation", PLOS ONE 2015; Montavon et al., "Layer-Wise Relevance Propagation: An
@@ -96,8 +96,8 @@ class LRP(InputGradientMethod, SinglePassMethod):
 
 
 _ALL_THE_SAME = (
-    "Every value of the input got the same share, as the flat rule at a dense layer gives it: "
-    "choose a composite without flat, such as epsilon."
+    "Every value of the input got the same relevance, because the flat rule was used at a dense "
+    "layer: choose a composite without flat, such as epsilon."
 )
 
 

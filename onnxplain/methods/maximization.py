@@ -27,14 +27,15 @@ Ascent = Callable[[Following], Iterator[tuple[float, FloatArray]]]
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationMaximization(InputMethod, AdaptiveMethod):
-    """A picture that a class, or a channel of a layer, answers to most: gradient ascent on it.
+    """A picture made by gradient ascent that a class, or a channel of a layer, responds to most.
 
-    With `channel` the mean of that channel of `layer` grows, else the score of the target. The
-    picture is given by its Fourier coefficients in colors that photographs have, between black and
-    white; each of `steps` of Adam, of size `rate`, sees it moved by up to `jitter` pixels and
-    zoomed by up to 1 ± `zoom`, drawn from `numpy.random.default_rng(seed)`, as does a little noise
-    at the start. It starts from the sample: without a picture, from gray. The values are the
-    picture as the model takes it.
+    With `channel`, the mean of that channel of `layer` is maximized, else the score of the target.
+    The picture is given by Fourier coefficients in the correlated colors of photographs, between
+    black and white. The optimizer is Adam, with `steps` steps of size `rate`. In each step the
+    picture is moved by up to `jitter` pixels and zoomed by up to 1 ± `zoom`.
+    `numpy.random.default_rng(seed)` draws these, and a little noise that is added at the start. The
+    picture starts from the sample, or from gray if none is given. The values are the picture in the
+    form of the model's input.
 
     Erhan et al., "Visualizing Higher-Layer Features of a Deep Network", 2009; the coefficients and
     the movements after Olah, Mordvintsev and Schubert, "Feature Visualization", Distill 2017.
@@ -59,16 +60,16 @@ class ActivationMaximization(InputMethod, AdaptiveMethod):
 
     @property
     def needs_target(self) -> bool:
-        """A class, unless a channel is shown."""
+        """See `Method`; False if a channel is shown."""
         return self.channel is None
 
     @property
     def fixed_target(self) -> str | None:
-        """The channel, which is shown whatever the target is."""
+        """See `Method`; the channel, which is shown whatever the target is."""
         return None if self.channel is None else f"channel_{self.channel}"
 
     def layers(self, structure: Structure) -> Sequence[Layer]:
-        """The layer that the channel belongs to."""
+        """The layer of the channel; empty if no channel is shown."""
         if self.channel is None:
             if self.layer != "auto":
                 raise OptionError(
@@ -109,7 +110,7 @@ class ActivationMaximization(InputMethod, AdaptiveMethod):
         )
 
     def _painted(self, scene: Scene, ascent: Ascent) -> tuple[FloatArray, float, float]:
-        """The picture as the model takes it, and what was maximized at the start and at the end."""
+        """The picture in the form of the input, and the maximized number before and after."""
         axes = tuple(axis - 1 for axis in scene.spatial)
 
         def planes(x: FloatArray) -> Array:

@@ -81,7 +81,7 @@ class Occlusion(InputMethod, SampledMethod):
         stride = _sizes("stride", self.stride, [max(1, size // 4) for size in window], shape)
         if any(step > size for step, size in zip(stride, window, strict=True)):
             raise OptionError(
-                f"stride {stride} leaves pixels between windows of {window} uncovered: it may not "
+                f"stride {stride} leaves pixels between windows of {window} uncovered: it must not "
                 "be larger than the window."
             )
         return window, stride
@@ -96,7 +96,7 @@ def _sizes(name: str, given: Sizes, default: list[int], shape: tuple[int, ...]) 
     for size, length in zip(sizes, shape, strict=True):
         if not 1 <= size <= length:
             raise OptionError(
-                f"{name} must lie between 1 and the input's {length} pixels, and is {size}."
+                f"{name} must be between 1 and the input's {length} pixels, and is {size}."
             )
     return sizes
 

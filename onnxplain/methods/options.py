@@ -1,8 +1,8 @@
 """Options of methods: each is declared once, by the annotated type of its field.
 
-A field's type says two things besides the type itself: the `Values` that the option takes, and an
-`Option`, what is told of it. `options_of` reads both; the check of a method's options, the command
-line and the documentation follow from there.
+The annotation of a field holds two objects: the `Values` that the option takes, and an `Option`
+with its help text. `options_of` reads both. The check of a method's options, the command line and
+the documentation use them.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from onnxplain.tensors import Array
 
 @dataclass(frozen=True)
 class Values:
-    """What values an option takes.
+    """The values that an option takes.
 
-    `convert` makes plain Python of a value, an array apart; it raises a TypeError or a ValueError
-    for what the option does not take. `takes` names in an error what it does take. `given` is the
-    type of what the command line reads.
+    `convert` converts a value to a plain Python type or an array; it raises a TypeError or a
+    ValueError for a value that the option does not take. `takes` says in error messages what the
+    option takes. `given` is the type that the command line reads.
     """
 
     convert: Callable[[Any], Any]
@@ -37,10 +37,10 @@ class Values:
 
 @dataclass(frozen=True)
 class Option:
-    """What is told of an option: the `metavar` of its value, and a sentence of help.
+    """The help of an option: the `metavar` of its value, and a sentence of help.
 
-    `short` is the short form of its flag. `aspect` options say what of the model is explained, as
-    the target does.
+    `short` holds the short forms of its flag. Options with `aspect` say what of the model is
+    explained, as the target does.
     """
 
     metavar: str
@@ -50,7 +50,7 @@ class Option:
 
 
 class Declared(NamedTuple):
-    """All that the type of an option's field declares."""
+    """What the type of an option's field declares."""
 
     values: Values
     option: Option
@@ -78,7 +78,7 @@ def _declared(method: type, name: str, hint: Any) -> Declared:
 
 
 def _optional(values: Values) -> Values:
-    """The same, or None."""
+    """The same values, or None."""
 
     def convert(value: Any) -> Any:
         return None if value is None else values.convert(value)
@@ -172,7 +172,7 @@ _INDICES = Values(_indices, "whole numbers, such as 3,17")
 _CELLS = Values(_cells, "cells as row x column, such as 2x3,2x4")
 
 BASELINE = Values(_baseline, "a name, a number or an array")
-"""The command line reads a picture or a .npy file where no baseline has that name."""
+"""The command line also takes the path of a picture or of a .npy file."""
 
 SAMPLES = _optional(Values(_samples, "an array of several samples, (n, ...)", list[str]))
 """The command line reads pictures."""
@@ -184,7 +184,7 @@ NumberOrNone = Annotated[float | None, _optional(_NUMBER)]
 Switch = Annotated[bool, Values(_switch, "true or false", bool)]
 
 Sizes = Annotated[int | tuple[int, ...] | None, _optional(_SIZES)]
-"""Pixels: one number, one for each axis of rows and columns, or None for the method's own."""
+"""Pixels: one number, one for each axis of rows and columns, or None for the default."""
 
 Indices = Annotated[tuple[int, ...] | None, _optional(_INDICES)]
 """Channels, or None for all."""
@@ -193,21 +193,21 @@ Cells = Annotated[tuple[tuple[int, int], ...] | None, _optional(_CELLS)]
 """Cells of a grid as (row, column), or None for all."""
 
 Absent = Annotated[BaselineSpec, BASELINE]
-"""What absent looks like."""
+"""What replaces removed parts of the input."""
 
 SampleArray = Annotated[Array | Sequence[str] | None, SAMPLES]
-"""Several samples as the model takes them, (n, ...); on the command line, pictures."""
+"""Several samples in the form of the model's input, (n, ...); on the command line, pictures."""
 
 Segments = Annotated[
     int | Array, Values(_segments, "a number of segments, or an array of whole numbers", int)
 ]
-"""How many segments to look for, or which segment each place is in."""
+"""The number of segments to find, or an array with the segment of each position."""
 
 _QuadratureName = Literal[
     "gauss-legendre", "riemann-left", "riemann-right", "riemann-middle", "riemann-trapezoid"
 ]
 Quadrature = Annotated[_QuadratureName, _one_of(_QuadratureName)]
-"""A rule for integrals."""
+"""A rule for numerical integration."""
 
 CompositeName = Literal[
     "epsilon",
@@ -226,9 +226,9 @@ Composite = Annotated[CompositeName, _one_of(CompositeName)]
 
 _FuseName = Literal["mean", "max"]
 Fuse = Annotated[_FuseName, _one_of(_FuseName)]
-"""How maps of several layers become one."""
+"""How the maps of several layers are combined."""
 
-# Options that several methods have, under one name and with one meaning.
+# Options that several methods share, with the same name and meaning.
 
 Score = Annotated[
     ScoreKind,

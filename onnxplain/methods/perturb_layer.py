@@ -1,4 +1,4 @@
-"""Methods that change the activation of a layer and run only the part of the graph behind it."""
+"""Methods that change the activation of a layer and run only the part of the graph after it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,11 @@ class AblationCAM(LayerMapsMethod, SampledMethod):
     wants: ClassVar[Sequence[Want]] = (SampleScores(), SampleWeights())
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
-        """The layer without each channel that is not zero already; a score of zero has no map."""
+        """One sample for each channel that is not already zero, with this channel set to zero.
+
+        Raises:
+            MapError: a score is 0.
+        """
         if not original.score.all():
             raise MapError(
                 "The target's score is exactly 0, and Ablation-CAM divides by it: choose another "
@@ -54,7 +58,7 @@ class AblationCAM(LayerMapsMethod, SampledMethod):
         ]
 
     def terms(self, xp: Namespace, original: Original, score: Any, channel: Any) -> Sums:
-        """See `SampledMethod`; `channel` is 1 at that of each sample, else 0."""
+        """See `SampledMethod`; `channel` is 1 at the channel of each sample, else 0."""
         return {"weights": xp.matmul((original.score - score) / original.score, channel)}
 
     def map(self, xp: Namespace, original: Original, sums: Sums) -> Any:
@@ -65,9 +69,9 @@ class AblationCAM(LayerMapsMethod, SampledMethod):
 
 @dataclass(frozen=True, kw_only=True)
 class CellMethod(LayerMethod, SampledMethod):
-    """A method whose map is the score that each cell of a layer has.
+    """A method whose map is a score for each cell of a layer.
 
-    Its layers have an `axis` of a kind; `needs` says what that means, and what to do without.
+    Its layers must have the axis `axis`; `needs` says this in words, and what to use instead.
     """
 
     wants: ClassVar[Sequence[Want]] = (SampleScores(), SampleWeights())
@@ -78,7 +82,7 @@ class CellMethod(LayerMethod, SampledMethod):
         """See `Method`.
 
         Raises:
-            LayerError: there is no such layer, or one has not the axis.
+            LayerError: there is no such layer, or a layer lacks the axis.
         """
         layers = super().layers(structure)
         for layer in layers:
@@ -87,7 +91,7 @@ class CellMethod(LayerMethod, SampledMethod):
         return layers
 
     def terms(self, xp: Namespace, original: Original, score: Any, cell: Any) -> Sums:
-        """See `SampledMethod`; `cell` is 1 at that of each sample, else 0."""
+        """See `SampledMethod`; `cell` is 1 at the cell of each sample, else 0."""
         return {"scores": xp.matmul(score, cell)}
 
 
@@ -110,7 +114,7 @@ class ReciproCAM(CellMethod, LayerMapsMethod):
     )
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
-        """The layer with one cell kept."""
+        """One sample for each cell of the layer, with only this cell kept."""
         layer, _ = original.at_layer
         row, column = (i.ravel() for i in np.indices(layer.grid))
         axes = layer.layout.axes.index("H"), layer.layout.axes.index("W")

@@ -1,4 +1,4 @@
-"""Rules for integrals from 0 to 1: where to look, and how much each look counts."""
+"""Quadrature rules for integrals from 0 to 1: points and weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onnxplain.tensors import Array
 
 
 def nodes(rule: Quadrature, steps: int) -> tuple[Array, Array]:
-    """Places in [0, 1] and their weights, float64 (steps,); the weights add up to 1."""
+    """Points in [0, 1] and their weights, both float64 (steps,); the weights add up to 1."""
     return _RULES[rule](steps)
 
 
@@ -21,7 +21,7 @@ def _gauss_legendre(steps: int) -> tuple[Array, Array]:
 
 
 def _riemann(offset: float) -> Callable[[int], tuple[Array, Array]]:
-    """Equal intervals, each looked at `offset` of its length behind its start."""
+    """Equal intervals with one point each, at the share `offset` of the interval."""
 
     def rule(steps: int) -> tuple[Array, Array]:
         return (np.arange(steps) + offset) / steps, np.full(steps, 1 / steps)
@@ -30,7 +30,7 @@ def _riemann(offset: float) -> Callable[[int], tuple[Array, Array]]:
 
 
 def _trapezoid(steps: int) -> tuple[Array, Array]:
-    """Steps - 1 intervals: both ends are looked at, and count half."""
+    """`steps` - 1 intervals; the first and the last point have half the weight."""
     weights = np.full(steps, 1 / (steps - 1))
     weights[[0, -1]] /= 2
     return np.linspace(0, 1, steps), weights

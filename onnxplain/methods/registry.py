@@ -1,4 +1,4 @@
-"""Methods by name, and building one from a name and options."""
+"""All methods by name, and a function that makes one from a name and options."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ METHODS: dict[str, type[Method]] = {
 OPTIONS: dict[str, Declared] = {
     name: declared for method in METHODS.values() for name, declared in options_of(method).items()
 }
-"""Every option that a method has; options of one name are one option."""
+"""The options of all methods by name; an option has the same declaration in all methods."""
 
 
 def make_method(method: str | Method, options: Mapping[str, Any]) -> Method:
@@ -112,7 +112,7 @@ def method_class(name: str) -> type[Method]:
 
 @functools.cache
 def _default(name: str) -> Method:
-    """The method of that name with its own options."""
+    """The method of that name with default options."""
     return method_class(name)()
 
 

@@ -29,11 +29,11 @@ class RISE(InputMethod, SampledMethod):
     """Σ_i S(x' + M_i ⊙ (x − x')) M_i / (n p), over n random masks M_i.
 
     A mask is a `grid` × `grid` picture of ones (with probability p = `keep`) and zeros, enlarged
-    bilinearly to one cell more than the input, and cut out at a random offset. x' is the baseline.
+    bilinearly to one cell more than the input, and cropped at a random offset. x' is the baseline.
     `numpy.random.default_rng(seed)` draws all grids, then all offsets of rows, then of columns.
-    A signal has masks of `grid` cells in a row; where the input has no axes along which neighbors
-    belong together, such as a row of features, each element is kept or not by itself.
-    A score that no mask changes is its own expectation: the map is that score everywhere.
+    For a signal, a mask has `grid` cells in a row. If neighbors of the input are not related, as in
+    a row of features, each element is kept or removed independently. If no mask changes the score,
+    the map is the score everywhere, its expected value.
 
     Petsiuk, Das and Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models",
     BMVC 2018.
@@ -58,7 +58,7 @@ class RISE(InputMethod, SampledMethod):
             raise OptionError("rise takes samples >= 1, grid >= 1, 0 < keep <= 1 and seed >= 0.")
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
-        """The sample seen through random masks."""
+        """The sample blended with the baseline by random masks."""
         scene = original.scene
         masks = self._patches if scene.has_spatial_axes else self._elements
         baseline = scene.baseline(self.baseline)
@@ -74,12 +74,12 @@ class RISE(InputMethod, SampledMethod):
 
     def map(self, xp: Namespace, original: Original, sums: Sums) -> Any:
         """See the class."""
-        # What is left of a score that no mask changes is how often chance kept each pixel.
+        # If no mask changes the score, the sum would only show how often each pixel was kept.
         values = sums["kept"] / (self.samples * self.keep)
         return xp.where(sums["changed"] > 0, values, original.score)
 
     def _patches(self, axes: Shape, shape: Shape) -> tuple[Mask, dict[str, FloatArray]]:
-        """Grids enlarged smoothly, and shifted."""
+        """Masks that are enlarged and shifted grids: the kind of mask, and its feeds."""
         random, cells = np.random.default_rng(self.seed), [-(-size // self.grid) for size in shape]
         grids = random.random((self.samples, *[self.grid] * len(shape))) < self.keep
         feeds = {"grid": grids.astype(np.float32)}
@@ -90,7 +90,7 @@ class RISE(InputMethod, SampledMethod):
         return Shifted(axes, (self.grid,) * len(shape), sizes), feeds
 
     def _elements(self, axes: Shape, shape: Shape) -> tuple[Mask, dict[str, FloatArray]]:
-        """Each element by itself."""
+        """Masks that keep each element independently: the kind of mask, and its feeds."""
         count = prod(shape)
         kept = np.random.default_rng(self.seed).random((self.samples, count)) < self.keep
         labels = np.arange(count, dtype=np.int64)

@@ -24,7 +24,7 @@ class ScoreCAM(LayerMapsMethod, SampledMethod):
     """ReLU(Σ_k w_k A^k), w = softmax(C), C_k = S(x' + H_k ⊙ (x − x')) − S(x').
 
     H_k is channel k of the activation, enlarged bilinearly to the input and scaled to [0, 1]; x' is
-    the baseline. A constant channel has H = 0, so that its C is 0 and no pass is spent on it.
+    the baseline. A constant channel has H = 0, so its C is 0 and it needs no pass.
 
     Wang et al., "Score-CAM: Score-Weighted Visual Explanations for Convolutional Neural Networks",
     CVPR workshops 2020.
@@ -44,7 +44,7 @@ class ScoreCAM(LayerMapsMethod, SampledMethod):
         rows_and_columns(self.name, scene)
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
-        """The sample seen through each channel that is not constant."""
+        """The sample masked by each channel that is not constant."""
         scene, (layer, a) = original.scene, original.at_layer
         varied = np.flatnonzero(np.ptp(a, axis=1) > 0)
         mask = Upsampled(rows_and_columns(self.name, scene), (layer.grid[0], layer.grid[1]))
@@ -60,7 +60,7 @@ class ScoreCAM(LayerMapsMethod, SampledMethod):
         ]
 
     def terms(self, xp: Namespace, original: Original, score: Any, channel: Any) -> Sums:
-        """See `SampledMethod`; `channel` is 1 at that of each sample, else 0."""
+        """See `SampledMethod`; `channel` is 1 at the channel of each sample, else 0."""
         return {"gains": xp.matmul(score - original.absent, channel)}
 
     def map(self, xp: Namespace, original: Original, sums: Sums) -> Any:

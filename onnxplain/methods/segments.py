@@ -1,4 +1,4 @@
-"""Segments of an input: what methods that switch parts of it on and off switch."""
+"""Segments of an input: the parts that methods such as LIME switch on and off."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from onnxplain.transforms.masks import Segmented
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """Segments 0, 1, ..., `count` − 1 of the places along `axes` of the input, as `labels`."""
+    """The segments of an input; `labels` has the segment, 0 to `count` − 1, of each position.
+
+    `axes` are the axes of the input that `labels` covers.
+    """
 
     axes: tuple[int, ...]
     labels: Array
@@ -27,18 +30,21 @@ class Segmentation:
 
     @property
     def warning(self) -> str:
-        """What to mind about the segments; empty where it is nothing."""
+        """A warning about the segments; empty if there is none."""
         return "" if self.count > 1 else _ONE_SEGMENT
 
     def scores(self, subject: Subject, switches: Array, baseline: FloatArray) -> FloatArray:
-        """Scores (n, targets) with the segments that `switches`, (n, count), leaves on."""
+        """Scores (n, targets); `switches`, (n, count), says which segments are kept.
+
+        The others are filled from `baseline`.
+        """
         mask = Segmented(self.axes, self.count, self.labels.tobytes())
         feeds = {"segments": switches.astype(np.float32)}
         return subject.perturbed(Blend(mask, feeds, baseline))
 
 
 _ONE_SEGMENT = (
-    "The whole input fell into one segment, which has one value: ask for more segments, such as "
+    "The whole input is one segment, which has one value: choose more segments, such as "
     "200 (--segments 200)."
 )
 
@@ -46,8 +52,8 @@ _ONE_SEGMENT = (
 def find_segments(method: str, scene: Scene, wanted: Segments) -> Segmentation:
     """Segments of a sample: the user's own, or about as many as `wanted`.
 
-    Those of a picture are superpixels; other inputs are cut into runs of neighbors, which are
-    single values where there are no more of them.
+    The segments of a picture are superpixels. Other inputs are cut into runs of neighbors, or into
+    single values if there are not more values than segments.
 
     Raises:
         OptionError: `wanted` does not fit the input, or scikit-image is missing.
@@ -72,7 +78,7 @@ def find_segments(method: str, scene: Scene, wanted: Segments) -> Segmentation:
 
 
 def needed(module: str, method: str) -> ModuleType:
-    """A module of the extra `superpixels`.
+    """Import a module that the optional dependencies `superpixels` provide.
 
     Raises:
         OptionError: it is not installed.
@@ -89,7 +95,7 @@ def needed(module: str, method: str) -> ModuleType:
 
 
 def _superpixels(method: str, scene: Scene, count: int) -> Array:
-    """SLIC superpixels (Achanta 2012), in the colors that the model sees."""
+    """SLIC superpixels (Achanta 2012), (rows, columns), of the preprocessed picture."""
     segmentation = needed("skimage.segmentation", method)
     rows, columns = scene.spatial
     planes = np.moveaxis(scene.x[0], (rows - 1, columns - 1), (0, 1))

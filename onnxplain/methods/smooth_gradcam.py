@@ -28,9 +28,9 @@ class SmoothGradCAMPlusPlus(NoiseMethod, LayerMapsMethod):
 
     ReLU(Σ_k w_k Ā^k), w_k = Σ α^k ReLU(ḡ^k), α^k = D₂^k / (2 D₂^k + Σ Ā^k · D₃^k), where D₂ and D₃
     are the means of g² and g³. The noise is Gaussian with sigma = `noise` · (max x − min x);
-    `numpy.random.default_rng((seed, i))` draws that of copy i. Where `only_channels` are given, the
-    map is made of these alone; where `only_neurons` are (cells of the grid as row x column, such as
-    2x3,2x4), only they enter the weights.
+    `numpy.random.default_rng((seed, i))` draws the noise of copy i. With `only_channels`, the map
+    uses only these channels. With `only_neurons`, cells of the grid as row x column such as
+    2x3,2x4, the weights use only these cells.
 
     Omeiza et al., "Smooth Grad-CAM++: An Enhanced Inference Level Visualization Technique for Deep
     Convolutional Neural Network Models", 2019.
@@ -73,7 +73,7 @@ class SmoothGradCAMPlusPlus(NoiseMethod, LayerMapsMethod):
         return relu(xp, xp.weighted(xp.sum(weights, axis=CELLS, keepdims=True), a))
 
     def _chosen(self, layer: Layer) -> FloatArray:
-        """1 where a neuron of a channel counts, else 0."""
+        """1 where a cell of a channel is used, else 0: (channels, rows, columns)."""
         rows, columns = layer.grid
         channel, neuron = np.zeros(layer.channels), np.zeros(layer.grid)
         try:

@@ -22,7 +22,7 @@ from onnxplain.tensors import FloatArray
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseMethod(SampledMethod):
-    """A method that looks at noisy copies of the sample."""
+    """A method that uses noisy copies of the sample."""
 
     cost: ClassVar[str] = "1 + samples (50), each with a backward"
 
@@ -36,15 +36,15 @@ class NoiseMethod(SampledMethod):
             raise OptionError(f"{self.name} takes noise >= 0, samples >= 1 and seed >= 0.")
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
-        """The copies."""
+        """The noisy copies."""
         return [Sampling(noisy(original.scene.x, self.noise, self.samples, self.seed))]
 
 
 def noisy(x: FloatArray, noise: float, samples: int, seed: int) -> Given:
     """Copies of `x`, (1, ...), with Gaussian noise of sigma = `noise` · (max x − min x).
 
-    Copy i is drawn by `numpy.random.default_rng((seed, i)).standard_normal` in float32, whatever
-    batch it is in.
+    The noise of copy i is drawn by `numpy.random.default_rng((seed, i)).standard_normal` in
+    float32, so that it does not depend on the batch size.
     """
     sigma = np.float32(noise * float(np.ptp(x)))
 
@@ -62,7 +62,7 @@ class SmoothGrad(NoiseMethod, MagnitudeMethod):
     """The mean of ∂S/∂x over noisy copies of the sample.
 
     The noise is Gaussian, with sigma = `noise` · (max x − min x); `numpy.random.default_rng((seed,
-    i))` draws that of copy i. The heatmap is the largest absolute value over the channels.
+    i))` draws the noise of copy i. The heatmap is the largest absolute value over the channels.
 
     Smilkov et al., "SmoothGrad: removing noise by adding noise", 2017.
     """
@@ -79,7 +79,7 @@ class SmoothGrad(NoiseMethod, MagnitudeMethod):
 
 @dataclass(frozen=True, kw_only=True)
 class SmoothGradSquared(NoiseMethod, InputGradientMethod):
-    """The mean of (∂S/∂x)² over noisy copies of the sample, which are those of smoothgrad.
+    """The mean of (∂S/∂x)² over noisy copies of the sample, the same copies as in smoothgrad.
 
     Hooker et al., "A Benchmark for Interpretability Methods in Deep Neural Networks", NeurIPS 2019,
     after Smilkov et al. 2017.
@@ -97,9 +97,10 @@ class SmoothGradSquared(NoiseMethod, InputGradientMethod):
 
 @dataclass(frozen=True, kw_only=True)
 class VarGrad(NoiseMethod, InputGradientMethod):
-    """The variance of ∂S/∂x over noisy copies of the sample, which are those of smoothgrad.
+    """The variance of ∂S/∂x over noisy copies of the sample, the same copies as in smoothgrad.
 
-    It is the mean squared distance from the mean: smoothgrad_squared less the square of smoothgrad.
+    It is the mean squared distance from the mean: smoothgrad_squared minus the square of
+    smoothgrad.
 
     Adebayo et al., "Local Explanation Methods for Deep Neural Networks Lack Sensitivity to
     Parameter Values", ICLR workshops 2018.

@@ -17,12 +17,12 @@ from onnxplain.methods.segments import find_segments, needed
 from onnxplain.tensors import Array, FloatArray
 
 _FITS = 0.5
-"""Share of the variance of the score below which a linear model tells little."""
+"""A linear model that explains less than this share of the score's variance fits badly."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentMethod(InputMethod, AdaptiveMethod):
-    """A method with one value for each segment, found by scikit-image or given by the user."""
+    """A method with one value for each segment; scikit-image or the user makes the segments."""
 
     segments: Annotated[Segments, Option("COUNT", "Superpixels, roughly.")] = 50
     samples: Samples = 1000
@@ -39,12 +39,12 @@ class SegmentMethod(InputMethod, AdaptiveMethod):
 class LIME(SegmentMethod):
     """The slopes w of the ridge regression that minimizes Σ_z π(z) (S(z) − w·z − b)² + r‖w‖².
 
-    z says which segments are left on, the others show the baseline. The first z leaves all on; in
-    the others `numpy.random.default_rng(seed)` keeps each with probability ½. π(z) =
-    exp(−D²/2σ²), with D = 1 − cos(z, 1), the cosine distance to all on, and σ = `kernel_width`. r
-    is `ridge`. `segments` is a number of SLIC superpixels, or an array (rows, columns) that says
-    which segment each pixel of the model's input is in. An input that is no picture is cut into
-    runs of neighbors instead, single values where there are enough segments.
+    z says which segments are kept; the others show the baseline. The first z keeps all; for the
+    others, `numpy.random.default_rng(seed)` keeps each segment with probability ½. π(z) =
+    exp(−D²/2σ²), with D = 1 − cos(z, 1), the cosine distance to the z that keeps all, and σ =
+    `kernel_width`. r is `ridge`. `segments` is a number of SLIC superpixels, or an array (rows,
+    columns) with the segment of each pixel of the model's input. An input that is no picture is cut
+    into runs of neighbors instead, or into single values if there are enough segments.
 
     Ribeiro, Singh and Guestrin, "'Why Should I Trust You?': Explaining the Predictions of Any
     Classifier", KDD 2016.
@@ -92,25 +92,25 @@ class LIME(SegmentMethod):
 
 
 def _fitted(r2: float, warning: str) -> dict[str, Any]:
-    """How well the linear model fits, with the `warning` there is, or one where it fits badly."""
+    """Diagnostics: the fit's R², and `warning`, or if it is empty, a warning about a bad fit."""
     if r2 >= _FITS and not warning:
         return {"fit_r2": r2}
     warning = warning or (
-        f"The linear model explains {max(r2, 0):.0%} of how the score changes, so that its slopes "
-        "mean little: take more samples, fewer segments, or the logit as score."
+        f"The linear model explains only {max(r2, 0):.0%} of the score's variance, so its slopes "
+        "are not reliable: take more samples, fewer segments, or the logit as score."
     )
     return {"fit_r2": r2, "warnings": [warning]}
 
 
 @dataclass(frozen=True, kw_only=True)
 class KernelSHAP(SegmentMethod):
-    """Shapley values φ of the segments: the weighted linear fit whose kernel makes them so.
+    """Shapley values φ of the segments, computed by a weighted linear fit.
 
     Σ φ = S(x) − S(baseline), exactly. The fit minimizes Σ_z π(z) (S(z) − S(baseline) − φ·z)² over
-    sets z of segments that are left on, with π(z) = (M − 1) / (C(M, |z|) |z| (M − |z|)) for M
-    segments. Where there are no more than `samples` sets besides the empty and the full one, all
-    are taken, and φ is exact; else `numpy.random.default_rng(seed)` draws half as many with
-    probabilities π, and the complement of each is taken too. `segments` is as in `lime`.
+    sets z of segments that are kept, with π(z) = (M − 1) / (C(M, |z|) |z| (M − |z|)) for M
+    segments. If there are at most `samples` sets, without the empty and the full set, all are used
+    and φ is exact. Else `numpy.random.default_rng(seed)` draws `samples` / 2 sets with
+    probabilities π, and the complement of each is used too. `segments` is as in `lime`.
 
     Lundberg and Lee, "A Unified Approach to Interpreting Model Predictions", NeurIPS 2017; the
     complements after Covert and Lee, "Improving KernelSHAP", AISTATS 2021.
@@ -143,7 +143,7 @@ class KernelSHAP(SegmentMethod):
         shares = np.zeros((len(total), found.count))
         if found.count > 1:
             scores = found.scores(subject, kept, baseline) - absent
-            # The last value is what the others leave of the total, which fixes their sum.
+            # The last value is not fitted: it is the total minus the others, so the sum is exact.
             last = kept[:, -1:].astype(np.float64)
             fit = linear.LinearRegression(fit_intercept=False).fit(
                 kept[:, :-1] - last, scores - last * total, weights
@@ -161,7 +161,10 @@ class KernelSHAP(SegmentMethod):
 
 
 def coalitions(count: int, samples: int, seed: int) -> tuple[Array, Array]:
-    """Sets of segments, neither empty nor full, as (n, count) bool, and the weight of each."""
+    """Sets of segments, neither empty nor full, as bool (n, count), and their weights (n,).
+
+    All sets if there are at most `samples`; else random ones and their complements.
+    """
     sizes = np.arange(1, count)
     if 2**count - 2 <= samples:
         numbers = np.arange(1, 2**count - 1)
@@ -177,7 +180,7 @@ def coalitions(count: int, samples: int, seed: int) -> tuple[Array, Array]:
 
 
 def _explained(scores: FloatArray, fitted: Any, weights: Array) -> list[float]:
-    """The share of each target's weighted variance that the fit explains."""
+    """R² for each target: the share of the weighted variance that the fit explains."""
     mean = np.average(scores, axis=0, weights=weights)
     left = np.average((scores - fitted) ** 2, axis=0, weights=weights)
     spread = np.average((scores - mean) ** 2, axis=0, weights=weights)

@@ -1,4 +1,4 @@
-"""Methods for transformers: what their tokens attend to, and what single tokens say alone."""
+"""Methods for transformers: they use the attention, or the scores of single tokens."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from onnxplain.transforms.masks import Along
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionMethod(SinglePassMethod):
-    """A method whose map lies on the grid of a transformer's tokens."""
+    """A method whose map is on the grid of a transformer's tokens."""
 
     needs_sizes: ClassVar[bool] = True
 
@@ -33,16 +33,16 @@ class AttentionMethod(SinglePassMethod):
 
         Raises:
             LayerError: the model is no transformer that attends to all tokens of one grid.
-            OptionError: it has not so many blocks as the method is to count.
+            OptionError: the model has fewer blocks than the method is to use.
         """
         self.counted(structure)
 
     def counted(self, structure: Structure) -> int:
-        """How many blocks count, from the last one backwards."""
+        """The number of blocks that are used, counted from the last block backward."""
         return structure.blocks()
 
     def facts(self, structure: Structure) -> dict[str, Any]:
-        """How many blocks count."""
+        """The number of blocks that are used."""
         return {"blocks": self.counted(structure)}
 
 
@@ -50,10 +50,10 @@ class AttentionMethod(SinglePassMethod):
 class AttentionRollout(AttentionMethod):
     """The row of the class token in the product of (A_l + I) / 2 over all blocks l, last first.
 
-    A_l is the mean of a block's attention over its heads; I stands for the connection around it.
-    Where the score is read from several tokens, as after a mean over the grid, their rows are
-    averaged, weighted by the attention that pools them if there is one. No class is asked for, so
-    every target gets the same map.
+    A_l is the mean of a block's attention over its heads; I represents the residual connection. If
+    the score is read from several tokens, as after a mean over the grid, their rows are averaged;
+    if attention pools the tokens, it gives the weights. The method uses no class, so every target
+    gets the same map.
 
     Abnar and Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020.
     """
@@ -80,12 +80,12 @@ class AttentionRollout(AttentionMethod):
 
 @dataclass(frozen=True, kw_only=True)
 class LeGrad(AttentionMethod):
-    """The mean over blocks l, heads and asking tokens of ReLU(∂s_l/∂A_l).
+    """The mean over blocks l, heads and query tokens of ReLU(∂s_l/∂A_l).
 
     s_l is the score that block l would have if it were the last one: the model's own head on the
-    mean of the tokens after the block. A_l is the block's attention. `blocks` is how many count,
-    from the last one backwards; all by default. The head of a quantized model rounds nothing here,
-    for its ranges were measured after the last block.
+    mean of the tokens after the block. A_l is the block's attention. `blocks` is the number of
+    blocks that are used, counted from the last one; all by default. The head of a quantized model
+    is used without rounding, because its ranges were measured only after the last block.
 
     Bousselham et al., "LeGrad: An Explainability Method for Vision Transformers via Feature
     Formation Sensitivity", ICCV 2025.
@@ -121,8 +121,8 @@ class LeGrad(AttentionMethod):
 class ViTReciproCAM(CellMethod):
     """The score when only one patch token of the layer is kept, with the class token.
 
-    The other patch tokens are zero. With `neighbors` the eight around the kept one are too, all
-    weighted by the Gaussian [1, 2, 1]ᵀ[1, 2, 1] / 16.
+    The other patch tokens are zero. With `neighbors`, the eight tokens around the kept one are kept
+    too, all weighted by the Gaussian [1, 2, 1]ᵀ[1, 2, 1] / 16.
 
     Byun and Lee, "ViT-ReciproCAM: Gradient and Attention-Free Visual Explanations for Vision
     Transformer", 2023.
@@ -143,7 +143,7 @@ class ViTReciproCAM(CellMethod):
     ] = True
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
-        """The layer with the tokens around one place kept."""
+        """One sample for each cell, with only the tokens at this cell (and around it) kept."""
         layer, _ = original.at_layer
         cells = np.kron(*(_near(size, self.neighbors) for size in layer.grid))
         kept = np.concatenate([np.ones((len(cells), layer.layout.prefix)), cells], axis=1)
@@ -153,7 +153,7 @@ class ViTReciproCAM(CellMethod):
 
 
 def _near(size: int, neighbors: bool) -> FloatArray:
-    """Weights of the places around each of `size` places in a row, (size, size)."""
+    """Weights of all tokens in a row for each kept token, (size, size)."""
     if not neighbors:
         return np.eye(size, dtype=np.float32)
     distance = np.abs(np.subtract.outer(np.arange(size), np.arange(size)))

@@ -1,1 +1,1 @@
-"""Whether a map is right."""
+"""Checks of whether a map can be trusted."""

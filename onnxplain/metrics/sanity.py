@@ -1,7 +1,8 @@
-"""Whether a map depends on what the model has learned.
+"""Check whether a map depends on what the model has learned.
 
-Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018: weights are made random layer after
-layer, from the score down. A map that stays the same shows edges of the picture, not the model.
+Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018: weights are made random layer by
+layer, from the score back to the input. A map that does not change shows edges of the picture, not
+what the model has learned.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ SAME_ABOVE = 0.7
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """The map with the weights of `layers` layers shuffled, down to the node `node`.
+    """The map with shuffled weights in `layers` layers, from the score back to the node `node`.
 
-    `correlation` is Spearman's with the map of the trained model, over the picture's pixels that
-    the model saw. It and `explanation` are None where a map could not be made, as where it is the
-    same everywhere; `reason` then says why.
+    `correlation` is Spearman's rank correlation with the map of the trained model, over the
+    picture's pixels that the model saw. `correlation` and `explanation` are None if there is no
+    map, for example because it is the same everywhere; `reason` then says why.
     """
 
     node: str
@@ -43,20 +44,20 @@ class Stage:
 
     @property
     def same(self) -> bool:
-        """Whether the map counts as that of the trained model."""
+        """Whether the map counts as the same as that of the trained model."""
         return self.correlation is not None and not self.correlation < SAME_ABOVE
 
 
 @dataclass(frozen=True, eq=False)
 class SanityCheck:
-    """The trained model's map, and how it changes as the model forgets."""
+    """The trained model's map, and how it changes as more weights are shuffled."""
 
     trained: Explanation
     stages: tuple[Stage, ...]
 
     @property
     def passed(self) -> bool:
-        """Whether the map is another one at every stage."""
+        """Whether the map changes at every stage."""
         return not any(stage.same for stage in self.stages)
 
     def draw(self, colormap: str = DEFAULT_COLORMAP) -> Array:
@@ -79,20 +80,21 @@ def sanity_check(
     shuffle_seed: int = 0,
     **options: Any,
 ) -> SanityCheck:
-    """Explain a picture as the model's weights are shuffled from the score down.
+    """Explain a picture while the model's weights are shuffled, from the score back to the input.
 
     Args:
-        explainer: of the trained model, which stays as it is.
+        explainer: the explainer of the trained model; it is not changed.
         picture: as for `Explainer.explain`.
         method: as for `Explainer.explain`.
-        target: the class that the trained model is explained for; it is kept for all stages.
-        stages: how many models in between are looked at, evenly over the layers with weights.
-        shuffle_seed: for another order of the weights.
+        target: the target, resolved with the trained model and used for all stages.
+        stages: the number of shuffled models, spread evenly over the layers with weights.
+        shuffle_seed: the seed of the random order of the weights.
         options: the method's own.
 
     Raises:
-        ModelError: no layer with weights lies between the input and the score.
+        ModelError: no layer with weights is between the input and the score.
         OptionError: the method draws no map of the picture.
+        TargetError: `target` means several targets.
         OnnxplainError: as `Explainer.explain`, for the trained model.
     """
     if stages < 1:
@@ -106,8 +108,8 @@ def sanity_check(
     trained = explainer.explain(picture, configured, kept)
     if trained.sheet is not None:
         raise OptionError(
-            f"{trained.method} draws no map of the picture that could depend on the model: check a "
-            "method that does, such as gradcam."
+            f"{trained.method} draws no map on the picture that could be compared: check a method "
+            "that does, such as gradcam."
         )
     depths = np.unique(np.linspace(1, len(layers), min(stages, len(layers))).round().astype(int))
     found = tuple(
@@ -118,14 +120,18 @@ def sanity_check(
 
 
 def _kept(explainer: Explainer, picture: Picture, method: Method, target: TargetSpec) -> TargetSpec:
-    """The target that the trained model is explained for: also a region stays where it is."""
+    """The target that the trained model is explained for; the cells of a region are fixed.
+
+    Raises:
+        TargetError: there are several.
+    """
     if not method.needs_target:
         return target
     found = explainer.targets(picture, target)
     if len(found) > 1:
         raise TargetError(
             f"{target!r} means {len(found)} targets, and the check takes one: name a class, or "
-            "take top1."
+            "use top1."
         )
     return found[0]
 
@@ -161,7 +167,7 @@ def _heading(stage: Stage) -> tuple[str, str]:
 
 
 def rank_correlation(a: Array, b: Array) -> float:
-    """Spearman's: the correlation of ranks, equal values sharing the mean of theirs."""
+    """Spearman's rank correlation, −1 to 1; equal values get the mean of their ranks."""
     return float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])
 
 

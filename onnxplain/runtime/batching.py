@@ -1,4 +1,4 @@
-"""Cutting many samples into batches: how large, and what to do when memory runs out."""
+"""Split many samples into batches: choose the size, and reduce it when memory runs out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onnxplain.tensors import Array
 Result = TypeVar("Result")
 
 Progress = Callable[[int, int], None]
-"""Called with the samples that are done and their total: before the first run, and after each."""
+"""Called with the numbers of finished samples and of all: before the first and after each run."""
 
 
 def silent(done: int, total: int) -> None:
@@ -22,10 +22,9 @@ def silent(done: int, total: int) -> None:
 
 
 class BatchSize:
-    """How many samples the next run should hold: a given number, halved when memory runs out.
+    """The number of samples in the next run: a given number, halved when memory runs out.
 
-    `at_once` is how many runs may go on at the same time; when memory runs out, these are halved
-    first.
+    `at_once` is the number of parallel runs; when memory runs out, it is halved first.
     """
 
     def __init__(self, size: int, at_once: int = 1) -> None:
@@ -33,25 +32,25 @@ class BatchSize:
         self.at_once = at_once
 
     def finished(self, samples: int, seconds: float) -> None:
-        """Learn from a run that went well."""
+        """Learn the time of a successful run."""
 
     def shrink(self) -> None:
         """Learn that a run of `size` samples did not fit in memory."""
         self.size = max(1, self.size // 2)
 
     def answered(self, size: int) -> None:
-        """Learn how many bytes a run gives for each sample."""
+        """Learn how many bytes the results of a run have per sample."""
 
 
 _LARGEST_RESULT = 2**28
-"""Bytes. Maps of a thousand classes would fill the memory before a batch is slow."""
+"""Bytes of results in memory: maps of a thousand classes could fill it before a batch is slow."""
 
 
 class Fastest(BatchSize):
-    """Doubles the batch while that makes a sample cheaper, then stays with the best size seen.
+    """Doubles the batch size while this reduces the time per sample, then keeps the best size.
 
-    Nothing is run for the sake of measuring: every batch does work that is wanted anyway. The first
-    run of a size pays for the session's allocations, so a size is judged by its second.
+    No extra runs are made: only the requested runs are measured. The first run of a size is slower,
+    because the session allocates memory, so only the second run counts.
     """
 
     def __init__(self, limit: int, at_once: int = 1) -> None:
@@ -96,14 +95,14 @@ def in_batches(
     batch: BatchSize,
     progress: Progress = silent,
 ) -> Iterator[tuple[slice, list[Array]]]:
-    """Run samples 0 to `total`, a batch at a time, and yield each batch's place and results.
+    """Run samples 0 to `total` - 1 in batches, and yield the slice and the results of each batch.
 
-    Where several runs may go on at the same time, `run` is called on worker threads, and some runs
-    ahead of the one whose results are taken. A batch that does not fit in memory is tried again
-    with fewer runs at the same time, then with half of the samples.
+    If `batch.at_once` is above 1, `run` is called on worker threads, and later batches run while
+    the caller uses earlier results. If a batch does not fit in memory, it is run again with fewer
+    parallel runs, then with half of the samples.
 
     Raises:
-        OutOfMemoryError: not even one sample fits in memory.
+        OutOfMemoryError: a single sample does not fit in memory.
     """
 
     def timed(part: slice) -> tuple[list[Array], float]:
@@ -145,9 +144,10 @@ def in_batches(
 
 
 def _most_waiting(batch: BatchSize, threads: int, bytes_of_one: int) -> int:
-    """How many runs are begun before the results of the first of them are taken.
+    """The number of runs to start before the results of the first one are returned.
 
-    Threads go on working while results are taken, unless memory has already run out.
+    It is larger than the number of threads, so that threads are busy while the caller uses the
+    results, unless memory has run out before.
     """
     if batch.at_once < threads or threads == 1:
         return batch.at_once
@@ -165,7 +165,7 @@ def _use_less(batch: BatchSize, size: int) -> None:
 
 
 def _finished(call: Callable[[slice], Result], part: slice) -> Future[Result]:
-    """What `pool.submit` gives, of a call in this thread."""
+    """Do as `pool.submit`, but call in this thread."""
     future: Future[Result] = Future()
     try:
         future.set_result(call(part))

@@ -1,4 +1,4 @@
-"""The one place where ONNX Runtime is imported."""
+"""The only module that imports ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from onnxplain.errors import ProviderError
 
 @functools.cache
 def onnxruntime() -> Any:
-    """The installed onnxruntime, whichever package it came from.
+    """The installed module onnxruntime, from any of the packages that provide it.
 
     Raises:
         ProviderError: none is installed, or it cannot be loaded.

@@ -1,4 +1,4 @@
-"""Execution providers: which are asked for, which can be loaded, and why not."""
+"""Execution providers: choose them by name, and explain why one cannot be loaded."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from onnxplain.runtime.ort import onnxruntime
 
 
 class _Provider(NamedTuple):
-    """What a user calls a provider, what brings it, and the memory that it reads inputs from.
+    """A provider's short name, how to install it, and the device whose memory holds its inputs.
 
-    Those of its libraries that are loaded apart are called by the short name.
+    The short name is also part of the name of the provider's shared library, if it has one.
     """
 
     short: str
@@ -40,32 +40,32 @@ _PROVIDERS = {
 }
 
 _AUTO = ("CUDAExecutionProvider", "MIGraphXExecutionProvider", "DmlExecutionProvider")
-"""Tried in this order by `auto`, before the CPU. TensorRT builds an engine for minutes, OpenVINO
-and CoreML change numbers: those run when asked for."""
+"""Tried in this order by `auto`, before the CPU. TensorRT needs minutes to build an engine, and
+OpenVINO and CoreML change numbers, so these are used only if the user names them."""
 
 
 _MOST_AT_ONCE = 16
-"""Each run needs memory of its own; further cores help all of them."""
+"""Limit of parallel runs, because each needs its own memory; more cores speed up all runs."""
 
 
 def device_of(provider: str) -> str:
-    """The memory, "cuda" or "cpu", that a provider reads its inputs from."""
+    """The device, "cuda" or "cpu", whose memory a provider reads its inputs from."""
     return _PROVIDERS[provider].device if provider in _PROVIDERS else "cpu"
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """The number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def runs_at_once(provider: str) -> int:
-    """How many runs of different samples a provider serves best at the same time.
+    """The best number of parallel runs of different samples on a provider.
 
-    On a CPU that is one for each core: threads that share a run wait for each other after every
+    On a CPU it is one per core, because threads that share a run wait for each other after every
     node. Measured on two cores, gradients and plain runs of five classifiers took 0.68 to 0.91 of
-    the time that they took in turn on both cores, and no batch was faster.
+    the time of sequential runs that use both cores, and no batch was faster.
     """
     return min(cores(), _MOST_AT_ONCE) if provider == _CPU else 1
 
@@ -87,7 +87,7 @@ def choose_providers(wanted: str) -> list[str]:
     if name not in available:
         listed = ", ".join(available)
         package = _PROVIDERS[name].package if name in _PROVIDERS else None
-        hint = f"; `{package}` brings it" if package else ""
+        hint = f"; `{package}` installs it" if package else ""
         raise ProviderError(
             f"The installed ONNX Runtime {ort.__version__} has no provider {wanted!r} "
             f"(it has {listed}){hint}."
@@ -111,13 +111,13 @@ def _full_name(wanted: str) -> str:
 def load_failure(provider: str) -> str | None:
     """Why a provider's libraries cannot be loaded; None if they can, or if it needs none.
 
-    ONNX Runtime itself prints a warning and goes on with the CPU.
+    This is checked here because ONNX Runtime only prints a warning and uses the CPU instead.
     """
     if provider not in _PROVIDERS:
         return None
     ort, facts = onnxruntime(), _PROVIDERS[provider]
     if facts.device == "cuda" and hasattr(ort, "preload_dlls"):
-        # Finds the CUDA libraries that pip installed, and prints what it does not find.
+        # This finds the CUDA libraries that pip installed, and prints the missing ones.
         with contextlib.redirect_stdout(io.StringIO()):
             ort.preload_dlls(directory="")
     found = (Path(ort.__file__).parent / "capi").glob(f"*onnxruntime_providers_{facts.short}.*")
@@ -127,12 +127,12 @@ def load_failure(provider: str) -> str | None:
     try:
         ctypes.CDLL(str(library))
     except OSError as error:
-        return f"{error}; `{facts.package}` installs what it needs, beside the GPU's driver."
+        return f"{error}; `{facts.package}` installs what it needs, except the GPU's driver."
     return _driver_failure() if facts.device == "cuda" else None
 
 
 def _driver_failure() -> str | None:
-    """Why there is no NVIDIA GPU to be used: its libraries load on a machine without one, too."""
+    """Why no NVIDIA GPU can be used, or None; CUDA libraries also load on a machine without one."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""An ONNX Runtime session over a `Model`, with inputs that stay on the device."""
+"""An ONNX Runtime session for a `Model`, with inputs that can stay on the device."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _DEBRIS = re.compile(
     r"|^Error in execution: "
     r"|(?<!\S)\S+\.(cc|cpp|cu|h):\d+ .*?\) "  # a line and a function of its source
 )
-"""What is of no use to a reader of ONNX Runtime's messages."""
+"""Parts of ONNX Runtime's messages that are not useful to users."""
 
 
 class OutOfMemoryError(ModelError):
-    """A run needs more memory than the device has left."""
+    """A run needs more memory than the device has free."""
 
 
 class Session:
@@ -39,20 +39,20 @@ class Session:
     """
 
     def __init__(self, model: Model, providers: Sequence[str], at_once: int = 1) -> None:
-        """Open the session for `at_once` runs at the same time.
+        """Open the session for `at_once` parallel runs.
 
         Raises:
-            ModelError: ONNX Runtime refuses the model; its reason is passed on.
-            ProviderError: the session would run on another provider than the first asked for.
+            ModelError: ONNX Runtime rejects the model; the message includes its reason.
+            ProviderError: ONNX Runtime would use another provider than the first of `providers`.
         """
         ort = onnxruntime()
         options = ort.SessionOptions()
         options.log_severity_level = 4
         if at_once > 1:
-            # Each run brings the thread that it is called on.
+            # Each run also uses the thread that calls it.
             options.intra_op_num_threads = max(1, cores() - at_once + 1)
-        # Threads that wait for more work, spinning, take the processor from the session that runs
-        # next: two in turn took 1.5 to 1.8 times as long as one.
+        # Threads that spin while they wait for work slow down the next session: two sessions used
+        # in turn took 1.5 to 1.8 times as long as one.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         if model.folder is not None:
             options.add_session_config_entry(
@@ -76,15 +76,15 @@ class Session:
         self.runs = 0
 
     def place(self, array: Array) -> Any:
-        """Put an array on the device, to be fed to many runs."""
+        """Copy an array to the device, so that it can be fed to many runs."""
         contiguous = np.asarray(array, order="C")
         return onnxruntime().OrtValue.ortvalue_from_numpy(contiguous, self.device, 0)
 
     def run(self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None) -> list[Array]:
-        """Run once. `feeds` holds arrays, or values from `place`.
+        """Run once. `feeds` are arrays or values from `place`, by input name.
 
         Raises:
-            OutOfMemoryError: the device has not enough memory for this batch.
+            OutOfMemoryError: the device does not have enough memory for this batch.
             ModelError: an input has no value, or the model fails at run time.
         """
         missing = [name for name in self.inputs if name not in feeds]
@@ -100,8 +100,8 @@ class Session:
         except Exception as error:
             if _MEMORY.search(str(error)):
                 raise OutOfMemoryError(
-                    f"The device has not enough memory to run the model ({_reason(error)}): free "
-                    "some, or choose --provider cpu."
+                    "There is not enough memory on the device to run the model "
+                    f"({_reason(error)}): free some, or choose --provider cpu."
                 ) from error
             raise ModelError(f"The model fails while running: {_reason(error)}.") from error
 
@@ -130,6 +130,6 @@ def _refusal(model: Model, error: Exception) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """ONNX Runtime's own sentence."""
+    """The message of ONNX Runtime, without the parts that are not useful."""
     text = _DEBRIS.sub("", " ".join(str(error).split())) or type(error).__name__
     return text.strip().rstrip(".")

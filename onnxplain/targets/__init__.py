@@ -1,4 +1,4 @@
-"""What is being explained: one number per sample, read off the model's answer."""
+"""Targets: what is explained, one number per sample, computed from the model's answer."""
 
 from onnxplain.targets.parse import Answered, ClassNames, TargetSpec, as_list, resolve
 from onnxplain.targets.types import (

@@ -1,4 +1,4 @@
-"""How a target is called on screen, in file names and in manifests."""
+"""The names of targets on screen, in file names and in manifests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from onnxplain.file_names import safe_name
 
 LONGEST_TARGET = 60
-"""Bytes of a target's part in the name of a file."""
+"""Most bytes of a target's name in the name of a file."""
 
 _NUMBERS = re.compile(r"(box:)?[\d,]+")
 
@@ -19,11 +19,11 @@ _LABEL_BYTES = 16  # of a class whose name a region follows
 
 @dataclass(frozen=True)
 class ExplainedRegion:
-    """Where in a segmenter's answer a class was explained.
+    """Where in the answer of a segmentation model a class was explained.
 
     Attributes:
         where: in words, such as "predicted" or "box:10,20,64,48".
-        pixels: how many cells of the answer's map these are.
+        pixels: number of cells of the answer's map in the region.
         grid: rows and columns of that map.
     """
 
@@ -37,10 +37,10 @@ class ExplainedTarget:
     """What was explained.
 
     Attributes:
-        name: how it is called on screen and in file names, such as "282_tiger_cat".
-        index: the class, or None where the target is not a class.
-        label: the class's full label, or None where the model comes without labels.
-        region: where a segmenter's class was explained; None for other targets.
+        name: the name on screen and in file names, such as "282_tiger_cat".
+        index: the index of the class, or None if the target is not a class.
+        label: the class's full label, or None if the model has no labels.
+        region: where a class of a segmentation model was explained; None for other targets.
     """
 
     name: str
@@ -55,20 +55,20 @@ class ExplainedTarget:
 
     @property
     def title(self) -> str:
-        """Return the label, or the name where there is none, and the region."""
+        """Return the label, or the name if there is no label, and the region."""
         if self.region is None:
             return self.label or self.name
         return f"{self.label or self.index} @ {self.region.where}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it in JSON types."""
+        """Return all fields in JSON types."""
         return asdict(self)
 
 
 def target_name(index: int, label: str | None) -> str:
     """Return a class's short name, such as "282_tiger_cat".
 
-    Of a label that lists synonyms ("tabby, tabby cat") only the first is used.
+    If a label lists synonyms ("tabby, tabby cat"), only the first is used.
     """
     first = (label or "").split(",")[0]
     words = "".join(c if c.isalnum() or c in "-+" else " " for c in first).split()
@@ -78,8 +78,8 @@ def target_name(index: int, label: str | None) -> str:
 def region_name(index: int, label: str | None, where: str) -> str:
     """Return a region's short name, such as "15_person@box_10-20-64-48".
 
-    A name that must be changed to be one of a file, as that of a mask in a folder, ends in a
-    checksum of what it was: two masks of one name in two folders stay apart.
+    If the name must be changed to be valid as a file name, such as the path of a mask, a checksum
+    of `where` is added. So masks with the same name in two folders get different names.
     """
     first = (label or "").split(",")[0].encode()[:_LABEL_BYTES].decode(errors="ignore")
     numbers = _NUMBERS.fullmatch(where) is not None

@@ -1,4 +1,4 @@
-"""From what a user calls a target to the targets that it means for one sample."""
+"""Resolve a user's description of targets to the targets of one sample."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ PREDICTED = "predicted"
 
 
 class ClassNames(Protocol):
-    """Names of classes, and classes by name. `last` is the highest index that has a name."""
+    """Names of classes, and a search for classes by name."""
 
     @property
     def origin(self) -> str:
-        """Where the names come from, in words."""
+        """The source of the names, in words."""
 
     @property
     def last(self) -> int:
         """The highest index that has a name."""
 
     def name(self, index: int) -> str | None:
-        """The label of a class; None where it has none."""
+        """The label of a class; None if it has none."""
 
     def find(self, text: str) -> int:
-        """The class that a label means; TargetError if none or several."""
+        """The index of the class with a label; TargetError if there is none or several."""
 
 
 TargetSpec = int | np.integer[Any] | str | Target
@@ -50,18 +50,21 @@ TargetSpec = int | np.integer[Any] | str | Target
 
 @dataclass(frozen=True, eq=False)
 class Answered:
-    """A model's answer to one sample, and what is known about it.
+    """A model's answer for one sample, and what is known about it.
 
-    `values` is (1, ...), as scores are read from it. `classes` is the axis of the classes where
-    the answer is a map of scores, with a number for each class in each cell, else None. Such a
-    class is predicted where its score is above `threshold`, or with None where it is the largest.
-    `placement` says how the picture became the sample; None where that has no rows and columns.
-    `shapes` are those of the tensors that targets read, for one sample, without the batch axis: by
-    default that of `values`.
+    Attributes:
+        values: the scores, (1, ...).
+        labels: the names of the classes, if known.
+        classes: the axis of the classes if the answer is a map of scores, with one score for each
+            class in each cell; else None.
+        threshold: in a map, a class is predicted where its score is above this, or if it is None,
+            where its score is the largest.
+        placement: how the picture became the sample; None if there are no rows and columns.
+        shapes: shapes of the tensors that targets read, for one sample, without the batch axis; by
+            default only the shape of `values`.
 
     Raises:
-        PreprocessError: there are names of classes that the model does not have: then all of them
-            may be shifted.
+        PreprocessError: `labels` has more classes than the model, so all labels may be wrong.
     """
 
     values: Array
@@ -81,7 +84,7 @@ class Answered:
 
     @property
     def _class_count(self) -> int:
-        """Number of classes; 0 where it is not known."""
+        """Number of classes; 0 if it is unknown."""
         shape = self.values.shape[1:]
         if self.classes is not None:
             return int(self.values.shape[self.classes])
@@ -93,11 +96,11 @@ class Answered:
         return self._class_count > 0
 
     def label(self, index: int) -> str | None:
-        """The name of a class; None where it has none."""
+        """The name of a class; None if it has none."""
         return None if self.labels is None else self.labels.name(index)
 
     def called(self, index: int) -> str:
-        """A class in words."""
+        """A class in words, for messages: its index and label."""
         label = self.label(index)
         return str(index) if label is None else f"{index} ({label})"
 
@@ -114,7 +117,7 @@ class Answered:
         """The classes with the largest scores, the largest first.
 
         Raises:
-            MapError: the scores are not finite, so that there is no such class.
+            MapError: the scores are not finite, so there is no largest one.
             TargetError: the answer is not one number per class, or holds fewer classes.
         """
         _check_count(count, self.values.shape[1:])
@@ -132,18 +135,18 @@ class Answered:
 
     @functools.cached_property
     def _order(self) -> Array:
-        """All classes, the one with the largest score first, and of equal ones the first."""
+        """All classes, sorted by score, the largest first; equal scores by index."""
         return np.argsort(-self._finite, kind="stable")
 
     def predicted(self) -> Array:
-        """Where each class is predicted, (classes, rows, columns)."""
+        """Where each class is predicted, bool (classes, rows, columns)."""
         maps = self.maps
         if self.threshold is not None:
             return np.asarray(maps > self.threshold)
         return np.asarray(maps.argmax(axis=0) == np.arange(len(maps))[:, None, None])
 
     def seen(self) -> Array:
-        """The cells that hold something of the picture, (rows, columns): no padding around it."""
+        """The cells that show the picture and not padding, bool (rows, columns)."""
         grid = self.maps.shape[1:]
         if self.placement is None:
             return np.ones(grid, bool)
@@ -151,19 +154,19 @@ class Answered:
 
 
 class Unanswered(Answered):
-    """The same, as long as only the shape of the answer is known: one number per class."""
+    """An answer of which only the shape is known; it has one number per class."""
 
     def top(self, count: int) -> Sequence[int]:
-        """Codes for those classes, see `Class`."""
+        """The codes −1, −2, ... for the classes with the largest scores, see `Class`."""
         _check_count(count, self.values.shape[1:])
         return [-1 - rank for rank in range(count)]
 
 
 def as_list(given: TargetSpec | Iterable[TargetSpec], count: int = 1) -> list[TargetSpec]:
-    """One target `count` times, or several as they are.
+    """A list with one target `count` times, or with the given targets.
 
     Raises:
-        TargetError: it is neither.
+        TargetError: `given` is neither a target nor several, or a user's own target is not valid.
     """
     if isinstance(given, int | np.integer | str | Target):
         specs: list[TargetSpec] = [given] * count
@@ -181,49 +184,48 @@ def as_list(given: TargetSpec | Iterable[TargetSpec], count: int = 1) -> list[Ta
 
 
 def _check_own(target: Target) -> None:
-    """Check what a class of a user's own may lack.
+    """Check what a user's own class of targets may lack.
 
     Raises:
-        TargetError: its name is no text, or graphs cannot be kept for it.
+        TargetError: its name is not a string, or it has no hash.
     """
     kind = type(target).__name__
     if not isinstance(target.name, str):
         raise TargetError(
-            f"The name of a target of class {kind} is no text: give the field `name` a default, or "
-            "write it as a property."
+            f"The name of a target of class {kind} is not a string: give the field `name` a "
+            "default, or write it as a property."
         )
     try:
         hash(target)
     except TypeError:
         raise TargetError(
-            f"A target of class {kind} has no hash, by which its graph is kept: make the class a "
-            "dataclass(frozen=True), with eq=False where a field is an array."
+            f"A target of class {kind} has no hash, which is needed to keep its graph: make the "
+            "class a dataclass(frozen=True), with eq=False if a field is an array."
         ) from None
 
 
 def reads_of(spec: TargetSpec) -> tuple[str, ...]:
-    """The tensors that a target reads; none where it reads that of the scores."""
+    """The tensors that a target reads; empty if it reads only the tensor of the scores."""
     return spec.reads if isinstance(spec, Target) else ()
 
 
 def asks_for_the_top(spec: TargetSpec) -> bool:
-    """Whether no class in particular is meant, but those that the model finds."""
+    """Whether the target is "top1", "top2", ..., so that the model chooses the classes."""
     return isinstance(spec, str) and _TOP.fullmatch(spec.strip()) is not None
 
 
 def resolve(spec: TargetSpec, answered: Answered) -> list[Target]:
     """The targets that `spec` means for one sample.
 
-    `spec` is a target, a class index, a label, "top1", "top5", or several of these between commas.
-    A label may hold commas itself: what is called so as a whole stays whole. Where the answer is
-    a map of scores, a class is explained where it is predicted, or at the places that follow it
-    behind "@", see `places.place`; several "@" mean what they have in common. Where the answer is
-    not one number per class, as many indices between commas as it has axes are those of one
-    element.
+    `spec` is a target, a class index, a label, "top1", "top5", or several of these, separated by
+    commas. A label that contains commas is not split. If the answer is a map of scores, a class is
+    explained where it is predicted, or at the places given after "@", see `regions.place`; several
+    "@" mean the intersection. If the answer is not one number per class, a list of as many indices
+    as it has axes means one element.
 
     Raises:
-        TargetError: no class, or more than one, is called that, or it is found nowhere.
-        MapError: the scores are not finite, so that there is no top class.
+        TargetError: no class or several classes match, or the class is predicted nowhere.
+        MapError: the scores are not finite, so there is no top class.
     """
     shape = answered.values.shape[1:]
     if isinstance(spec, Target):
@@ -241,14 +243,14 @@ def resolve(spec: TargetSpec, answered: Answered) -> list[Target]:
     text = re.sub(r"\s*([,@])\s*", r"\1", text)
     if not _LIST.fullmatch(text):
         raise TargetError(
-            f"The target {text!r} cannot be read: it is a class or top1, for a segmenter with a "
-            f"place behind an @ ({FORMS})."
+            f"The target {text!r} cannot be read: give a class or top1; for a segmentation model, "
+            f"a place may follow after @ ({FORMS})."
         )
     pieces = [match[0].strip() for match in _PIECE.finditer(text)]
     return [t for piece in pieces for t in _meant(*_parted(piece), answered)]
 
 
-_PLACE = r"box:-?\d+,-?\d+,\d+,\d+|\d+,\d+|(?!\d+,\d)[^,@]+"  # one reading only: no guesses
+_PLACE = r"box:-?\d+,-?\d+,\d+,\d+|\d+,\d+|(?!\d+,\d)[^,@]+"  # the alternatives exclude each other
 _PIECE = re.compile(rf"[^,@]+(?:@(?:{_PLACE}))*")
 _LIST = re.compile(rf"{_PIECE.pattern}(?:,+\s*{_PIECE.pattern})*")
 _INDICES = re.compile(r"-?\d+(\s*,\s*-?\d+)+")
@@ -256,7 +258,7 @@ _TOP = re.compile(r"top(\d+)")
 
 
 def _label_first(text: str, labels: ClassNames | None) -> tuple[str, list[str]] | None:
-    """A label that holds commas or "@" itself, and its places; None where there is none."""
+    """A label that contains commas or "@", and its places; None if there is no such label."""
     pieces = text.split("@")
     for count in range(len(pieces), 0, -1):
         label = "@".join(pieces[:count]).strip()
@@ -267,7 +269,7 @@ def _label_first(text: str, labels: ClassNames | None) -> tuple[str, list[str]] 
 
 
 def _parted(piece: str) -> tuple[str, list[str]]:
-    """A class and its places."""
+    """A class and its places, from text such as "15@predicted@box:0,0,9,9"."""
     what, *places = piece.split("@")
     return what.strip(), places
 
@@ -277,8 +279,8 @@ def _meant(what: str, places: Sequence[str], answered: Answered) -> list[Target]
         class_count(answered.values.shape[1:])
         if places:
             raise TargetError(
-                f"{what}@{'@'.join(places)} names a place, and only a segmenter's answer, a score "
-                f"for each class in each cell, has places: this one has the shape "
+                f"{what}@{'@'.join(places)} names a place, but only the answer of a segmentation "
+                "model, a score for each class in each cell, has places: this one has the shape "
                 f"{answered.values.shape[1:]}."
             )
         top = _TOP.fullmatch(what)
@@ -300,7 +302,7 @@ def _index(what: str, answered: Answered) -> int:
 
 
 def _is_label(text: str, labels: ClassNames | None) -> bool:
-    """Whether a class is called `text`, commas and all."""
+    """Whether a class has the label `text`, which contains commas or "@"."""
     if labels is None or not re.search("[,@]", text):
         return False
     try:
@@ -323,7 +325,7 @@ def _check_count(count: int, shape: tuple[int, ...]) -> None:
 
 
 def _regions(what: str, places: Sequence[str], answered: Answered) -> list[Target]:
-    """A class, or those with the largest predicted areas, at places of a map."""
+    """A class, or the classes with the largest predicted areas, at places of a map."""
     predicted, axis = answered.predicted(), answered.classes
     assert axis is not None, "the answer is no map of scores"
     here = answered.seen()
@@ -347,7 +349,7 @@ def _regions(what: str, places: Sequence[str], answered: Answered) -> list[Targe
 
 
 def _wanted(what: str, largest: Sequence[int], answered: Answered) -> Sequence[int]:
-    """Classes of a map by index, by name or by the rank of their areas."""
+    """Indices of classes in a map, given by index, label or rank of their areas."""
     top, count = _TOP.fullmatch(what), len(answered.maps)
     if top and int(top[1]):
         return largest[: int(top[1])]

@@ -1,4 +1,4 @@
-"""Where in a map of scores: regions of the picture, laid on the grid of the answer."""
+"""Convert places in the picture to cells of the answer's map of scores."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _POINT = re.compile(r"(\d+),(\d+)")
 ALL = "all"
 
 FORMS = "all, predicted, X,Y, box:X,Y,WIDTH,HEIGHT, or a picture of a mask"
-"""How a place is written."""
+"""The ways to write a place, for messages."""
 
 
 def place(text: str, placement: Placement | None, grid: Size) -> Array:
-    """The cells (rows, columns) of an answer's map that a place in the picture covers.
+    """The cells of an answer's map that a place in the picture covers, bool (rows, columns).
 
-    `text` is "all" of the picture, a box or a point in its pixels, x to the right and y downwards,
-    or the file of a mask of its size, in which every pixel counts that is not black. A cell is
-    covered where the pixel under its center is; a place that lies between all centers is that of
-    the cells that hold it.
+    `text` is "all" for the whole picture, a box or a point in pixels of the picture, x to the right
+    and y downward, or the file of a mask of the picture's size, which selects all pixels that are
+    not black. A cell is covered if the pixel at its center is selected. If no center is selected,
+    the cells that contain selected pixels are covered.
 
     Raises:
-        TargetError: there is no such place, or nothing of it in what the model sees.
-        PictureError: the mask cannot be read.
+        TargetError: there is no such place, the mask cannot be used, or the model does not see the
+            place.
     """
     if placement is None or len(grid) != 2:
         raise TargetError(
@@ -49,14 +49,14 @@ def place(text: str, placement: Placement | None, grid: Size) -> Array:
         cells = _holding(picture, placement, grid)
     if not cells.any():
         raise TargetError(
-            f"The place {text!r} lies where preprocessing crops the picture, so that the model "
-            "sees nothing of it: choose another, or --fit letterbox."
+            f"The place {text!r} is in a part of the picture that preprocessing crops, so the "
+            "model does not see it: choose another place, or --fit letterbox."
         )
     return cells
 
 
 def _in_picture(text: str, size: Size) -> Array:
-    """Mask (H, W) of the picture."""
+    """The place as a mask of the picture, bool (H, W)."""
     if text == ALL:
         return np.ones(size, bool)
     box, point = _BOX.fullmatch(text), _POINT.fullmatch(text)
@@ -84,7 +84,7 @@ def _from_file(text: str, size: Size) -> Array:
             f"{size[1]} x {size[0]}: they must be the same."
         )
     if not mask.any():
-        raise TargetError(f"The mask {text} is black everywhere: white is what counts.")
+        raise TargetError(f"The mask {text} is black everywhere: make the region to explain white.")
     return mask
 
 

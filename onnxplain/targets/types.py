@@ -1,4 +1,4 @@
-"""What is explained: one number per sample, read off the model's answer."""
+"""Types of targets: what is explained, one number per sample, computed from the answer."""
 
 from __future__ import annotations
 
@@ -19,37 +19,38 @@ from onnxplain.tensors import Array, FloatArray
 
 
 class Ranking(Protocol):
-    """The classes of one sample's answer."""
+    """The classes of one sample's answer, sorted by score."""
 
     def top(self, count: int) -> Sequence[int]:
-        """Those with the largest scores, the largest first."""
+        """The `count` classes with the largest scores, the largest first."""
 
     def label(self, index: int) -> str | None:
-        """The name of a class; None where it has none."""
+        """The name of a class; None if it has none."""
 
 
 class Target(ABC):
     """A number to explain.
 
-    Write a frozen dataclass with a `name` and a `formula`, which may be explained by every method:
-    numpy runs the formula, and methods with gradients write it as nodes and differentiate it.
+    To define a new kind of target, write a frozen dataclass with a `name` and a `formula`. Every
+    method can explain it: numpy computes the formula, and methods with gradients write it as nodes
+    of a graph and differentiate it.
     """
 
     reads: tuple[str, ...] = ()
-    """The tensors of the model that the formula reads, outputs or inner ones, as they are.
+    """Names of the tensors that the formula reads, outputs or inner tensors, without an activation.
 
-    By default it reads one, that of the scores: logits or probabilities, as the method's `score`
+    By default it reads one tensor, the scores: logits or probabilities, as the method's `score`
     says.
     """
 
     linear: ClassVar[bool] = False
-    """Whether the number is linear in what is read: methods that distribute it need that."""
+    """Whether the number is linear in the tensors; methods that distribute it need this."""
 
     shares_graph: ClassVar[bool] = False
-    """Whether targets of the class differ in their parameters alone: one graph serves them all."""
+    """Whether targets of the class differ only in their parameters, so that they share a graph."""
 
     own_kind: ClassVar[str | None] = None
-    """What kind of number it is, for targets that read the tensor of scores as it is.
+    """The kind of the number, for targets that read the tensor of scores without an activation.
 
     None for targets that read logits or probabilities, as the method's `score` says.
     """
@@ -57,55 +58,57 @@ class Target(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """Short, for files and reports."""
+        """A short name, for files and reports."""
 
     @abstractmethod
     def formula(self, xp: Namespace, *read: Any, **parameters: Any) -> Any:
-        """The number of each sample, (N,), from each tensor that is read, and `parameters`.
+        """The number of each sample, (N,), from the tensors that are read and `parameters`.
 
-        All of them are (N, ...).
+        Both are arrays (N, ...) of the namespace `xp`.
         """
 
     def parameters(self, *shapes: Any, **_: Any) -> Mapping[str, Array]:
-        """What differs between targets that share a formula, without the batch axis.
+        """Arrays that differ between targets with the same formula, by name, without a batch axis.
 
-        `shapes` are those of the tensors that are read, for one sample and without the batch axis.
+        `shapes` are the shapes of the tensors that are read, for one sample, without the batch
+        axis.
         """
         return {}
 
     def given(self, *shapes: Shape) -> Mapping[str, Array]:
-        """The parameters as graphs take them: numbers float32, integers int64."""
+        """The parameters in the dtypes of graphs: real numbers as float32, integers as int64."""
         return {name: _typed(value) for name, value in self.parameters(*shapes).items()}
 
     def settled(
         self, xp: Namespace, answer: Any, parameters: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        """The same parameters, which no longer depend on the answer: they hold for others too."""
+        """The parameters, with ranks replaced by the classes that have these ranks in `answer`."""
         return parameters
 
     def resolved(self, answer: Ranking) -> Target:
-        """The same target, which no longer depends on the answer."""
+        """The target, with a rank replaced by the class that has this rank in `answer`."""
         return self
 
     def check(self, *shapes: Any, **_: Any) -> None:  # noqa: B027 - any may fit
-        """Check that the target fits tensors of these shapes, the batch axis left out.
+        """Check that the target fits tensors of these shapes, given without the batch axis.
 
         Raises:
-            TargetError: it does not.
+            TargetError: it does not fit.
         """
 
     def family(self, *shapes: Shape) -> Hashable:
-        """Targets whose families are equal have one graph."""
+        """A key: targets with equal families share a graph. `shapes` are as for `parameters`."""
         if not self.shares_graph:
             return self
         given = self.given(*shapes)
         return type(self), *((name, array.shape) for name, array in given.items())
 
     def score(self, *read: Array) -> FloatArray:
-        """The number of each sample, float32 (N,), from each tensor that is read, (N, ...).
+        """The number of each sample, float32 (N,), from the tensors that are read, (N, ...).
 
         Raises:
-            TargetError: the target does not fit tensors of these shapes.
+            TargetError: the target does not fit tensors of these shapes, or its formula does not
+                give one number for each sample.
         """
         shapes = [values.shape[1:] for values in read]
         self.check(*shapes)
@@ -117,10 +120,10 @@ class Target(ABC):
         return found.astype(np.float32, copy=False)
 
     def check_score(self, shape: tuple[int | None, ...]) -> None:
-        """Check the shape of what the formula gives.
+        """Check the shape of the formula's result.
 
         Raises:
-            TargetError: it is not one number for each sample.
+            TargetError: it is not (N,), one number for each sample.
         """
         if len(shape) != 1:
             sizes = ", ".join("N" if size is None else str(size) for size in shape)
@@ -131,7 +134,7 @@ class Target(ABC):
 
     @property
     def described(self) -> ExplainedTarget:
-        """How files, captions and reports call it."""
+        """The target's description for files, captions and reports."""
         return ExplainedTarget(self.name)
 
 
@@ -139,8 +142,8 @@ class Target(ABC):
 class Class(Target):
     """The score of one class of a classifier, whose answer is one number per class.
 
-    An index of −1 is the class with the largest score, −2 the one after it, and so on: only while
-    it is not known yet which class that is.
+    An index of −1 means the class with the largest score, −2 the class with the next largest, and
+    so on. Such an index is used only until the answer is known.
     """
 
     index: int
@@ -160,11 +163,11 @@ class Class(Target):
     def settled(
         self, xp: Namespace, answer: Any, parameters: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        """See `Target`: the class itself, in place of its rank."""
+        """See `Target`: the index of the class, instead of its rank."""
         return {"code": xp.ranked(xp.flatten(answer), parameters["code"])}
 
     def resolved(self, answer: Ranking) -> Target:
-        """See `Target`: the class itself, in place of its rank."""
+        """See `Target`: the class with its index, instead of its rank."""
         if self.index >= 0:
             return self
         index = answer.top(-self.index)[-1]
@@ -175,7 +178,7 @@ class Class(Target):
         return xp.take(xp.flatten(answer), self.settled(xp, answer, parameters)["code"])
 
     def check(self, shape: tuple[int, ...]) -> None:
-        """See `Target`: the answer is one number per class, and has such a class."""
+        """See `Target`: the answer must be one number per class, and have this class."""
         count = class_count(shape)
         if not 0 <= self.index < count:
             raise TargetError(
@@ -211,7 +214,7 @@ class Element(Target):
         return xp.take(xp.flatten(answer), parameters["place"])
 
     def check(self, shape: tuple[int, ...]) -> None:
-        """See `Target`: the answer has such an element."""
+        """See `Target`: the answer must have this element."""
         inside = len(self.index) == len(shape) and all(
             -size <= i < size for i, size in zip(self.index, shape, strict=True)
         )
@@ -223,8 +226,8 @@ class Element(Target):
 class Mask(Target):
     """A weighted sum of the answer: a region of a segmentation map, a set of classes, ...
 
-    `weights` has the shape of one sample's answer. For "class 3 inside this region, on average",
-    put 1 / (number of pixels) at those pixels of channel 3 and 0 elsewhere.
+    `weights` has the shape of one sample's answer. For the mean score of class 3 in a region, use
+    1 / (number of pixels) at the region's pixels of channel 3, and 0 elsewhere.
     """
 
     weights: FloatArray
@@ -241,7 +244,7 @@ class Mask(Target):
         return xp.sum(xp.flatten(parameters["weights"]) * xp.flatten(answer), axis=-1)
 
     def check(self, shape: tuple[int, ...]) -> None:
-        """See `Target`: the weights have the answer's shape."""
+        """See `Target`: the weights must have the answer's shape."""
         if self.weights.shape != shape:
             raise TargetError(
                 f"The mask has shape {self.weights.shape}, the answer {shape}: they must be the "
@@ -251,17 +254,17 @@ class Mask(Target):
 
 @dataclass(frozen=True, eq=False)
 class Region(Target):
-    """The mean score of a class over some cells of a map of scores, as segmenters answer.
+    """The mean score of a class over some cells of a map of scores, the answer of segmentation.
 
-    `cells` is bool, of the shape of the map's rows and columns, and `axis` the axis of the classes
-    in the answer (N, ...): 1, or -1 where they come last. `where` says in words which cells these
-    are. They stay the same whatever the answer is.
+    `cells` is bool (rows, columns), and `axis` is the axis of the classes in the answer (N, ...):
+    1, or -1 if classes are last. `where` describes the cells in words. The cells do not depend on
+    the answer.
 
     Vinogradova, Dibrov and Myers, "Towards Interpretable Semantic Segmentation via
-    Gradient-weighted Class Activation Mapping", AAAI 2020, with the mean for their sum.
+    Gradient-weighted Class Activation Mapping", AAAI 2020, with the mean instead of their sum.
 
     Raises:
-        TargetError: there is no cell.
+        TargetError: `cells` selects no cell.
     """
 
     index: int
@@ -298,7 +301,7 @@ class Region(Target):
         return xp.sum(xp.flatten(parameters["weights"]) * xp.flatten(answer), axis=-1)
 
     def check(self, shape: tuple[int, ...]) -> None:
-        """See `Target`: the answer has such a class, and its map this shape."""
+        """See `Target`: the answer must have this class, and a map of the shape of `cells`."""
         classes, *grid = np.moveaxis(np.empty((0, *shape)), self.axis, 1).shape[1:]
         if tuple(grid) != self.cells.shape:
             raise TargetError(
@@ -323,7 +326,7 @@ class Region(Target):
 class Similarity(Target):
     """Cosine of the angle between the answer and a reference embedding.
 
-    An embedding has no probabilities: the tensor is read as it is.
+    An embedding has no probabilities, so the tensor is read without an activation.
     """
 
     reference: FloatArray
@@ -351,7 +354,7 @@ class Similarity(Target):
         return xp.sum(rows * parameters["unit"], axis=-1) / xp.maximum(length, shortest)
 
     def check(self, shape: tuple[int, ...]) -> None:
-        """See `Target`: the reference has the answer's size."""
+        """See `Target`: the reference must have the answer's size."""
         size = math.prod(shape)
         if size != self._unit.size:
             raise TargetError(f"The reference has {self._unit.size} elements, the answer {size}.")
@@ -359,12 +362,12 @@ class Similarity(Target):
 
 @dataclass(frozen=True)
 class NoClass(Target):
-    """Nothing in particular, for methods whose map is the same for all targets."""
+    """No target, for methods whose map is the same for all targets."""
 
     name: str = "no_class"
 
     def formula(self, xp: Namespace, answer: Any, **parameters: Any) -> Any:
-        """NaN: there is no number."""
+        """NaN, because there is no number to explain."""
         return xp.sum(xp.flatten(answer) * 0, axis=-1) + float("nan")
 
 
@@ -375,20 +378,20 @@ def _typed(value: Array) -> Array:
 
 
 def _for_each(value: Array, samples: int) -> Array:
-    """A parameter that samples share, (N, ...)."""
+    """A parameter that all samples share, repeated for each, (N, ...)."""
     return value[None] if samples == 1 else np.broadcast_to(value, (samples, *value.shape))
 
 
 def class_count(shape: tuple[int, ...]) -> int:
-    """How many classes an answer of that shape has, the batch axis left out.
+    """The number of classes of an answer of this shape, given without the batch axis.
 
     Raises:
         TargetError: there is more than one number per class.
     """
     if not is_one_number_per_class(shape):
         maps = (
-            "a class of a segmenter is a target such as '1@all', with --labels where its classes "
-            "are not recognized; else "
+            "a class of a segmentation model is a target such as '1@all', with --labels if its "
+            "classes are not recognized; else "
             if len(shape) == 3
             else ""
         )
@@ -401,10 +404,10 @@ def class_count(shape: tuple[int, ...]) -> int:
 
 
 def is_one_number_per_class(shape: tuple[int, ...]) -> bool:
-    """Whether at most one axis of an answer, (...) without the batch, holds several numbers."""
+    """Whether at most one axis of a shape, without the batch axis, has a size above 1."""
     return bool(shape) and sum(size > 1 for size in shape) <= 1
 
 
 def middle(shape: tuple[int, ...]) -> str:
-    """The index of an element, for an example."""
+    """The index of the middle element, as an example for a message."""
     return ",".join(str(size // 2) for size in shape)

@@ -209,7 +209,7 @@ def test_several_layers_for_a_method_that_looks_at_one(refused, model, picture, 
         (["-m", "scorecan"], "There is no method 'scorecan' (did you mean scorecam"),
         (["-m", "cam", "--window", "3"], "cam has no option 'window'; its own are score."),
         (["-m", "occlusion", "--window", "wide"], "such as 32x48 as window, not 'wide'"),
-        (["-m", "occlusion", "--window", "9"], "window must lie between 1 and the input's 8"),
+        (["-m", "occlusion", "--window", "9"], "window must be between 1 and the input's 8"),
         (["-m", "feature_maps", "--channel", "3"], "has no channel 3: it has 3, 0 to 2"),
         (["--samples", "many"], "Invalid value for '--samples'"),
         (["--score", "points"], "'logit' or 'probability' as score, not 'points'"),
@@ -272,7 +272,7 @@ def test_cuda_without_its_provider(refused, model, picture):
         pytest.skip("this ONNX Runtime has CUDA")
     sentence = refused(model, picture, "--provider", "cuda")
     assert "has no provider 'cuda'" in sentence
-    assert "`pip install 'onnxplain[gpu]'` brings it" in sentence
+    assert "`pip install 'onnxplain[gpu]'` installs it" in sentence
 
 
 def test_cuda_whose_libraries_do_not_load(refused, model, picture, tmp_path, monkeypatch):

@@ -73,7 +73,7 @@ def test_a_list_of_layers_is_what_stands_between_commas(picture, tmp_path):
 def test_all_is_no_name_among_others(cli, picture, tmp_path, layers):
     outcome = cli("run", two_layers(tmp_path), picture, "-m", "gradcam", "-l", layers)
     assert outcome.status == 2
-    assert f"The name 'all' stands alone, and was given among others, '{layers}'" in outcome.err
+    assert f"The name 'all' cannot be used with other names, as in '{layers}'" in outcome.err
 
 
 def test_what_speaks_against_a_target(cli, picture, tmp_path):

@@ -226,5 +226,5 @@ def test_a_graph_that_no_longer_answers_as_the_model_does_is_not_differentiated(
 ) -> None:
     other = lower(Explainer(build(LOGITS.replace("Tanh", "Sigmoid"))).model)
     monkeypatch.setattr(derivatives, "lower", lambda model: other)
-    with pytest.raises(GradientError, match="away from the model"):
+    with pytest.raises(GradientError, match=r"differs by .* from the model"):
         Explainer(build()).attribute(X, "gradient", 1)

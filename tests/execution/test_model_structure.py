@@ -90,9 +90,9 @@ def test_a_layer_by_the_name_of_its_node_or_tensor(name: str) -> None:
         ("stem/relu", r"no layer 'stem/relu' \(did you mean stem/Relu"),
         ("", "no layer ''"),
         ("x", "no layer 'x'"),
-        ("aside", r"'aside' does not lie between .* \(there is b, a\)"),
+        ("aside", r"'aside' is not between .* \(there is b, a\)"),
         ("g", r"'g' has no spatial grid of more than one cell: its shape is \(1, 4, 1, 1\)"),
-        ("f", r"'f' has no rows and columns that can be told from its shape \(1, 4\)"),
+        ("f", r"'f' has no rows and columns that can be found from its shape \(1, 4\)"),
         ("y", r"'y' has no rows and columns"),
     ],
 )

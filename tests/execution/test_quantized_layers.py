@@ -46,7 +46,7 @@ def test_a_quantized_layer_is_explained_as_its_float_twin_is(method: str) -> Non
 
 def test_integers_that_nothing_gives_a_meaning_cannot_be_changed() -> None:
     explainer = Explainer(QUANTIZED, provider="cpu")
-    with pytest.raises(LayerError, match="'q' holds integers, and nothing says what they stand"):
+    with pytest.raises(LayerError, match="'q' holds integers whose scale and zero point"):
         explainer.attribute(X, "ablationcam", target=1, layer="q")
 
 

@@ -249,7 +249,7 @@ def test_a_graph_that_computes_one_tensor_otherwise_is_refused(
         return lower(with_joined(Explainer(small(-1)).model, ["f", "g"]))
 
     monkeypatch.setattr(derivatives, "lower", other)
-    with pytest.raises(GradientError, match="away from the model"):
+    with pytest.raises(GradientError, match=r"differs by .* from the model"):
         Explainer(small(1)).attribute(noise(1, 3, 5, 5), "gradient", Product())
 
 

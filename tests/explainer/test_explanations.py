@@ -148,7 +148,7 @@ def test_probabilities_behind_something_that_is_not_known_are_not_squashed_again
     expected = softmax(z, 1) if end.startswith("Softmax") else expit(z)
     assert_allclose(found.scores, expected[:, 2], rtol=1e-5)
     (warning,) = found.diagnostics["samples"][0]["warnings"]
-    assert "taken for probabilities as they are" in warning
+    assert "used as probabilities without a change" in warning
 
 
 @pytest.mark.parametrize(

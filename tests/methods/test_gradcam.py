@@ -350,9 +350,9 @@ NOTHING = {
         0,
         "in every cell.*cancel.*layer norm.*use layercam or gradcam",
     ),
-    "layercam": (AGAINST, 1, "nothing in this layer speaks for the target"),
-    "gradcam": (AGAINST, 1, "nothing in this layer speaks for the target.*gradcam without relu"),
-    "gradcam++": (UNREAD, 0, "the gradient of the target by this layer is 0 in every cell"),
+    "layercam": (AGAINST, 1, "nothing in this layer raises the target"),
+    "gradcam": (AGAINST, 1, "nothing in this layer raises the target.*gradcam without relu"),
+    "gradcam++": (UNREAD, 0, "the gradient of the target at this layer is 0 in every cell"),
 }
 
 

@@ -62,7 +62,7 @@ def test_a_single_segment_is_why_its_map_is_the_same_everywhere(method: str) -> 
         (sentence,) = told["samples"][0]["warnings"]
         assert "the same everywhere" in sentence
         assert sentence.endswith(
-            "shows nothing: the whole input fell into one segment, which has one value: ask for "
+            "shows nothing: the whole input is one segment, which has one value: choose "
             "more segments, such as 200 (--segments 200)."
         )
 

@@ -71,7 +71,7 @@ def test_a_mask_is_what_is_not_black_in_any_color(tmp_path: Path) -> None:
         ("40,3", r"'40,3' holds no pixel of the picture, which has 40 x 20"),
         ("box:3,3,0,9", "holds no pixel"),
         ("box:50,3,4,4", "holds no pixel"),
-        ("box:0,0,9,20", r"crops the picture.*sees nothing of it.*--fit letterbox"),
+        ("box:0,0,9,20", r"preprocessing crops.*does not see it.*--fit letterbox"),
         ("box:1,2,3", r"A box is box:X,Y,WIDTH,HEIGHT in pixels, and this is 'box:1,2,3'"),
         ("mask.png", "no such file"),
     ],

@@ -122,10 +122,10 @@ def test_many_places_and_a_slip_are_refused_at_once() -> None:
         ("-1@all", MAPS, TargetError, "no class -1"),
         ("1@all", Answered(SCORES[:, :1], None, 1, 0, SAME), TargetError, "has one class, 0"),
         ("bird", MAPS, TargetError, "No class is called 'bird'"),
-        ("cat@", MAPS, TargetError, r"'cat@' cannot be read: it is a class or top1.*behind an @"),
+        ("cat@", MAPS, TargetError, r"'cat@' cannot be read: give a class or top1.*after @"),
         ("top0", MAPS, TargetError, "no top0"),
         ("1@all", Answered(SCORES[..., 0, 0], None), TargetError,
-         r"1@all names a place, and only a segmenter.*\(4,\)"),
+         r"1@all names a place, but only .* segmentation.*\(4,\)"),
         ("cat", Answered(SCORES * np.nan, LABELS, 1), MapError, "not finite"),
     ],
 )  # fmt: skip
