@@ -129,9 +129,9 @@ def page() -> str:
     )
     return f"""# Gallery
 
-Every method with its defaults on the same pictures, drawn by `python -m tools.docs.gallery`. The number
-of forward and backward passes is below each map. Warm colors are evidence for the class, blue colors
-are evidence against it. Where there is neither, the photograph is unchanged.
+Every method with its defaults on the same pictures, drawn by `python -m tools.docs.gallery`. The
+number of forward and backward passes is below each map. Warm colors are evidence for the class,
+blue colors are evidence against it. Where there is neither, the photograph is unchanged.
 
 ## A convolutional network
 
@@ -140,9 +140,9 @@ The shipped EfficientNet-Lite0.
 {CONVOLUTIONAL.sections("###")}
 ## A transformer
 
-The shipped digit ViT, a small example: four blocks, a class token, 8 x 8 patches. Its input is a faded
-photograph with digits and other marks that are not digits. It classifies the digit. How often each
-method points at the digit is [measured](methods/pointing.md).
+The shipped digit ViT, a small example: four blocks, a class token, 8 x 8 patches. Its input is a
+faded photograph with digits and other marks that are not digits. It classifies the digit. How often
+each method points at the digit is [measured](methods/pointing.md).
 
 {TRANSFORMER.sections("###")}
 ## Not here
