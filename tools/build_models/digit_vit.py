@@ -30,7 +30,7 @@ WARMUP = 100
 WEIGHT_DECAY = 0.05
 
 LESSONS = (300, 900)
-"""Steps with a large digit on a plain color, and last step of growing photograph contrast."""
+"""Until the first step digits are large, on a plain color; until the second it gets harder."""
 
 SHARE_OF_PAIRS = 0.25
 

@@ -27,7 +27,7 @@ FACTS = {
     "source": "tools/build_models/digit_vit.py, trained on UCI's handwritten digits "
     f"({CC_BY}, E. Alpaydin and C. Kaynak) on photographs of {SCIKIT_IMAGE.requirement}",
 }
-"""What both the model file and its sidecar say about it."""
+"""The facts that are in both the model file and its sidecar."""
 
 SIDECAR = {
     "preprocess": {

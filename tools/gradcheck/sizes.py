@@ -49,7 +49,7 @@ def check_node(
 
 
 def _declare_ranks(model: ModelProto, feeds: Feeds) -> None:
-    """Reshape to a known rank: a score needs one, and some operators do not give one."""
+    """Declare the ranks of outputs: scores need them, and not all of them can be inferred."""
     for value, array in zip(model.graph.output, onnxruntime_function(model)(feeds), strict=True):
         shape = [f"{value.name}_{axis}" for axis in range(array.ndim)]
         dtype = np_dtype_to_tensor_dtype(array.dtype)
