@@ -89,7 +89,7 @@ FAMILIES: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "resnext50": (zoo.resnext50_32x4d, 64),
     "vgg11": (zoo.vgg11, 224),
     "alexnet": (zoo.alexnet, 224),
-    "alexnet_small": (zoo.alexnet, 96),  # its adaptive pool has to enlarge, which is exported as gathers and masks
+    "alexnet_small": (zoo.alexnet, 96),  # its adaptive pool enlarges: gathers and masks
     "squeezenet": (zoo.squeezenet1_1, 64),
     "densenet121": (zoo.densenet121, 64),
     "inception_v3": (lambda: zoo.inception_v3(init_weights=False, aux_logits=False), 96),

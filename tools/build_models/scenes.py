@@ -1,4 +1,5 @@
 """Handwritten digits on photographs, with marks that are no digits; each digit's box is known.
+
 A scene is drawn only with integer sums and float64, so that a seed gives the same pixels on
 every machine. The digits are from the UCI set that scikit-learn ships: 8 x 8, values 0..16.
 """
