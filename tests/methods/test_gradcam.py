@@ -1,4 +1,4 @@
-"""Grad-CAM and its kin: answers by hand, the papers' formulas, and what a run costs."""
+"""Grad-CAM and similar methods: maps by hand, the papers' formulas, and the cost of a run."""
 
 import re
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from tools.cases.models import CASES, Array
 # --- net T --------------------------------------------------------------------------------------
 
 # Gradients of T, cell by cell: at `relu` (1, 1, 1, 1) and (1, -1, -1, -1), at `conv` the same but 0
-# where the Relu is closed: (0, 1, 1, 1) and (0, 0, -1, -1).
+# where the Relu is not active: (0, 1, 1, 1) and (0, 0, -1, -1).
 A1, A2 = nets.NET_T_ACTIVATIONS["relu"]
 Z1, Z2 = nets.NET_T_ACTIVATIONS["conv"]
 SIGNED = {"relu": False}
@@ -336,7 +336,7 @@ def test_what_a_layer_does_not_have_is_named() -> None:
         case.attribute("gradcam", fuse="sum")
 
 
-# A layer normalization behind the layer b.
+# A layer normalization after the layer b.
 NORMALIZED = (
     "b = Conv(x, K)  t = Transpose<perm=[0,2,3,1]>(b)"
     "n = LayerNormalization<epsilon=1e-12>(t, ONES)"

@@ -18,7 +18,7 @@ X, W = noise(1, 3, 20, 26), noise(3, 20, 26, seed=1)
 
 
 def blurred(x: Array, sigma: float) -> Array:
-    """Gaussian of scipy, cut off far out, mirrored at the borders."""
+    """Gaussian of scipy, cut off at a large distance, mirrored at the borders."""
     wide = x.astype(np.float64)
     return gaussian_filter(wide, (0, 0, sigma, sigma), mode="reflect", truncate=8)
 
@@ -104,7 +104,7 @@ def test_blur_ig_refuses_what_has_no_neighbors() -> None:
 @pytest.mark.parametrize("fraction", [0.1, 0.25, 1.0])
 @pytest.mark.parametrize("max_distance", [0.0, 0.05, 1.0])
 def test_guided_ig_is_the_papers_algorithm(fraction: float, max_distance: float) -> None:
-    """S = Σ w x²/2 on 30 features: distinct gradients, none of which rounding reorders."""
+    """S = Σ w x²/2 on 30 features: distinct gradients, whose order rounding does not change."""
     w, x, start = noise(1, 5, 6, seed=3), noise(1, 1, 5, 6, seed=4), noise(1, 1, 5, 6, seed=5)
     subject = explainer(QUADRATIC, w / 2)
     expected = guided_ig(
@@ -130,8 +130,8 @@ def test_guided_ig_is_the_papers_algorithm(fraction: float, max_distance: float)
 def test_guided_ig_takes_the_flat_feature_first() -> None:
     """S = (1 + x₁) x₂ from (0, 0) to (1, 1), free of the corridor, one of two features at a time.
 
-    The gradient (x₂, 1 + x₁) is (0, 1) at first: x₁ goes all its way on flat ground and counts 0,
-    then x₂ counts 2. The straight line would give ½ and 1½, the other way round 1 and 1.
+    The gradient (x₂, 1 + x₁) is (0, 1) at first: x₁ moves all its way with gradient 0 and gets 0,
+    then x₂ gets 2. The straight line would give ½ and 1½, the other order 1 and 1.
     """
     subject = of_two(
         "a = MatMul(x, A)  b = MatMul(x, B)  c = Add(a, ONE)  y = Mul(c, b)",

@@ -270,8 +270,9 @@ def peer_occlusion(
     """Occlusion of captum, the shape of `x`.
 
     The same as the project's: windows start at 0, stride, 2 stride, ..., the last is clipped at the
-    border, and each element gets the mean over the windows that cover it. `window` and `stride` have
-    one entry per axis after the batch axis. It asserts stride <= window <= length on every axis.
+    border, and each element gets the mean over the windows that cover it. `window` and `stride`
+    have one entry per axis after the batch axis. It asserts stride <= window <= length on every
+    axis.
     """
 
     def score(batch: torch.Tensor) -> torch.Tensor:
