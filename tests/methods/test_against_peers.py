@@ -30,7 +30,7 @@ COMPARED = [
 
 
 def sides_of(model: str) -> list[Sides]:
-    """The top class of a shipped model; two classes of an export, at the layer that `auto` finds."""
+    """The top class of a shipped model; two classes of an export, at the layer of `auto`."""
     if model in EXPORTS:
         return [Sides.of_export(model, index) for index in (3, 0)]
     return [Sides.of(CASES[model](), FEW_CHANNELS[model])]

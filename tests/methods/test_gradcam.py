@@ -48,7 +48,7 @@ NET_T: list[tuple[str, str, dict[str, Any], Array]] = [
     ("hirescam", "conv", {}, A1 - A2),
     ("layercam", "relu", {}, A1),
     ("layercam", "conv", {}, A1),
-    # Second moments of (A1, -A2): those of Eigen-CAM with the sign of 786 turned.
+    # Second moments of (A1, -A2): those of Eigen-CAM with the sign of 786 changed.
     ("eigengradcam", "relu", {}, nets.NET_T_EIGENCAM),
 ]
 
@@ -60,7 +60,7 @@ def test_net_t(method: str, layer: str, options: dict[str, Any], expected: Array
 
 
 def test_guided_gradcam_of_net_t() -> None:
-    # Three windows of channel 1 are open and count: all but the first. Channel 2 counts nowhere.
+    # In channel 1 all windows but the first are active and count. Channel 2 does not count.
     guided = np.zeros((4, 4))
     for row, column in ((0, 1), (1, 0), (1, 1)):
         guided[row : row + 3, column : column + 3] += 1

@@ -85,7 +85,7 @@ def test_net_t_by_hand() -> None:
     assert expected.sum() == pytest.approx(54)
     found = case.attribute("integrated_gradients", baseline="zeros", steps=3000)[0]
     assert_allclose(found, expected, atol=2e-2)
-    # Kinks limit every rule: 50 nodes of Gauss-Legendre give 53.33 in place of 54.
+    # Kinks limit every rule: 50 nodes of Gauss-Legendre give 53.33 instead of 54.
     few = case.explainer.attribute(case.x, "integrated_gradients", 0, baseline="zeros")
     assert few.values.sum() == pytest.approx(53.33, abs=0.005)
     assert few.diagnostics["samples"][0] == {

@@ -62,7 +62,7 @@ def test_speed_is_the_derivative_of_the_path(share: float) -> None:
 
 @pytest.mark.parametrize("shape", [(3, 20, 26), (20, 26, 3)])
 def test_a_linear_score_counts_what_the_blur_takes(shape: tuple[int, ...]) -> None:
-    """∫ w γ' = w (x − blurred x), for channels in front or last."""
+    """∫ w γ' = w (x − blurred x), for channels first or last."""
     w, x = noise(*shape, seed=1), noise(1, *shape)
     last = shape[-1] == 3
     smooth = np.moveaxis(blurred(np.moveaxis(x, -1, 1), 5.0), 1, -1) if last else blurred(x, 5.0)
@@ -75,7 +75,7 @@ def test_blur_ig_is_the_literal_path_on_a_network() -> None:
     case = CASES["net_r"]()
     sigmas = np.linspace(3.0, 1.5, 301)
     expected = along([blurred(case.x, sigma) for sigma in sigmas], gradient_of(case))
-    # All of the path, less the part from 1.5 to 0 that a sampled Gaussian cannot follow.
+    # All of the path, without the part from 1.5 to 0, which a sampled Gaussian cannot represent.
     near = case.explainer.attribute(case.x, "blur_ig", 3, max_sigma=3.0, steps=400).values
     rest = case.explainer.attribute(case.x, "blur_ig", 3, max_sigma=1.5, steps=400).values
     assert_allclose(near - rest, expected, atol=3e-2 * np.abs(expected).max())

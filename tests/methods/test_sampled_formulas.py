@@ -1,7 +1,7 @@
 """Every sampled method's formula over numpy in float64, on scores that are polynomials.
 
-S_t(x) = Σ w_t x³, with the gradient 3 w_t x². The layer is the input itself. A few lines here reduce
-the samples, instead of the package's own runs.
+S_t(x) = Σ w_t x³, with the gradient 3 w_t x². The layer is the input itself. A few lines here
+reduce the samples, instead of the package's own runs.
 """
 
 from collections.abc import Callable, Sequence

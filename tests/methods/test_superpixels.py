@@ -56,7 +56,7 @@ def shapley(value: Callable[[Array], float], count: int) -> Array:
 
 @pytest.mark.parametrize("method", ["kernelshap", "lime"])
 def test_a_single_segment_is_why_its_map_is_the_same_everywhere(method: str) -> None:
-    """Also if the linear model does not fit: there cannot be fewer segments than one."""
+    """Also if the linear model does not fit: advice to take fewer segments would not help."""
     for x in (noise(1, 12), noise(1, 12, seed=9) * 0.001):
         told = linear().attribute(x, method, 1, segments=1, samples=9, baseline="zeros").diagnostics
         (sentence,) = told["samples"][0]["warnings"]

@@ -226,7 +226,7 @@ def test_attention_turned_or_summed_in_other_words(turned: str) -> None:
 
 
 def test_only_the_tokens_that_the_score_reads_count() -> None:
-    """After the class token there is a register: it attends as the others do and is then dropped."""
+    """A register follows the class token: it attends like the others, and is then dropped."""
     more = "n0 = Concat<axis=1>(EXTRA, e)  h = Reshape(n0, MORE)  q = Transpose<perm=[0,2,1,3]>(h)"
     patches = PATCHES.replace("n = T", "e = T").replace(
         "h = Reshape(n, HEADS)  q = Transpose<perm=[0,2,1,3]>(h)", more

@@ -1,4 +1,4 @@
-"""The table of operators names operators that there are, and contradicts itself nowhere."""
+"""The table of operators names only existing operators, and has no contradictions."""
 
 from __future__ import annotations
 
