@@ -68,7 +68,7 @@ def test_by_hand(case: str) -> None:
 
 
 def _named_lists(nodes: str) -> tuple[str, dict[str, Array]]:
-    """ONNX's text form has no literals: [0] becomes a constant of its own."""
+    """ONNX's text form has no literals: [0] becomes a separate constant."""
     lists = {f"AT_{n}": np.array([n]) for n in (0, 1, 2)}
     for name, value in lists.items():
         nodes = nodes.replace(f"[{value[0]}]", name)

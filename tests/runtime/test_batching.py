@@ -193,7 +193,7 @@ def test_an_error_of_a_run_comes_where_its_result_would() -> None:
 
 
 def test_large_results_of_runs_at_once_are_not_piled_up() -> None:
-    """Results of 100 MiB each: even with slow readers, no more results wait than runs are active."""
+    """Results of 100 MiB each: never more of them wait than runs are active."""
     begun = []
 
     def run(part: slice) -> list[Array]:
