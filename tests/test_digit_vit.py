@@ -1,4 +1,4 @@
-"""The shipped transformer: it knows its scenes, and methods find the digit whose box is known."""
+"""The shipped transformer classifies its scenes, and methods find the digit, whose box is known."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_graph_is_what_the_readme_says() -> None:
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 18)]
     assert [node.op_type for node in model.graph.node].count("Softmax") == 4
     assert {"name", "licence", "source"} == {entry.key for entry in model.metadata_props}
-    # The exporter would name files of the machine that trained.
+    # The exporter would store file names of the machine that trained the model.
     assert not any(node.metadata_props for node in model.graph.node)
 
 
@@ -95,7 +95,7 @@ def test_it_is_explained_at_the_normalized_tokens_before_the_last_attention(
     assert layer.layout.prefix == 1
 
 
-# A map of noise points at one digit of the six, and at four once in 150 times.
+# A map of noise points at about one of the six digits; at four of them once in 150 times.
 POINTING: list[tuple[str, dict[str, Any], int]] = [
     ("lrp", {}, 6),
     ("occlusion", {"window": 16, "stride": 4}, 6),

@@ -27,13 +27,13 @@ def text(page):
 
 
 def code(page, name):
-    """The Python that follows a mark."""
+    """The Python code after a mark."""
     (found,) = re.findall(rf"<!-- {name} -->\n```python\n(.*?)```", text(page), re.DOTALL)
     return found
 
 
 def run(source, folder):
-    """A program of its own, which leaves the rules of this one alone."""
+    """Run a new process, which does not change the rules of this one."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     (folder / "program.py").write_text(source)
     return subprocess.run(
@@ -146,7 +146,7 @@ def test_links_lead_somewhere(page):
 
 
 def anchors(page):
-    """The names that headings go by on a Markdown page."""
+    """The anchors of the headings on a Markdown page."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -161,7 +161,7 @@ def test_the_example_of_a_gradient_runs(tmp_path):
     onnx.save(graphs.example(), tmp_path / "net.onnx")
     page = "docs/development/gradients.md"
     pictures = "import numpy\npictures = numpy.random.default_rng(0).random((2, 3, 32, 32), 'f4')\n"
-    # Every weight is 1: each of 8 channels adds the mean over as many cells as the pixel reaches.
+    # Every weight is 1: in each of 8 channels the pixel adds 1 / 32**2 per cell that it reaches.
     check = """
 rows = np.array([2] + [3] * 30 + [2])
 expected = np.broadcast_to(8 * np.outer(rows, rows) / 32**2, gradient.shape)

@@ -56,8 +56,8 @@ def test_gradients_of_a_batch_on_cuda_agree_with_the_cpu(model, method):
             x, method, list(BATCHES[model].values()), **OPTIONS[method]
         )
         assert explainer.provider.lower().startswith(provider)
-    # With its weights rounded to TF32, a CPU differs by 0.01 for gradcam and 0.03 for the smooth
-    # transformer; by 0.25 where rectifiers turn. Of another picture or class, it is about 1.
+    # With weights rounded to TF32, results on a CPU differ by 0.01 for gradcam and 0.03 for the
+    # smooth transformer, by 0.25 if rectifiers switch. For another picture or class: about 1.
     kinks = model != "digit_vit" and method != "gradcam"
     for cuda, cpu in zip(found["cuda"].values, found["cpu"].values, strict=True):
         assert np.linalg.norm(cuda - cpu) < (0.5 if kinks else 0.1) * np.linalg.norm(cpu)

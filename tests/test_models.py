@@ -1,4 +1,4 @@
-"""What `models/` promises: valid graphs, the answers in its README, objects in known places."""
+"""What `models/` promises: valid graphs, the classes in its README, objects in known places."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def efficientnet_tensor(rgb: np.ndarray) -> np.ndarray:
 
 
 def squeezenet_tensor(rgb: np.ndarray) -> np.ndarray:
-    """Stretched to 227 x 227, BGR, less the mean of the training pictures."""
+    """Stretched to 227 x 227, BGR, minus the mean of the training pictures."""
     resized = cv2.resize(rgb, (227, 227), interpolation=cv2.INTER_AREA).astype(np.float32)
     mean = np.array([104.006, 116.669, 122.679], np.float32)
     return (resized[..., ::-1] - mean).transpose(2, 0, 1)[None]

@@ -1,4 +1,4 @@
-"""Small models written as text, and plain ONNX Runtime to say what they compute."""
+"""Small models written as text, and plain ONNX Runtime to run them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def tiny(
 
 
 def run(model: ModelProto, feeds: Mapping[str, Array], outputs: Sequence[str] = ()) -> list[Array]:
-    """What plain ONNX Runtime answers, on one thread."""
+    """The outputs of plain ONNX Runtime, on one thread."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4

@@ -1,16 +1,18 @@
 """How often each method points at the object: `python -m tools.pointing --cache FOLDER`.
 
-Draws scenes that the shipped vision transformer never saw, in which the box of every digit is
-known, and explains the transformer's answer by every method that applies. Prints, as Markdown:
+Draws scenes that were not in the training set of the shipped vision transformer, in which the box
+of every digit is known. Explains the transformer's output with every method that supports it.
+Prints, as Markdown:
 
-- points: how often the hottest pixel lies in the digit's box (the pointing game of Zhang et al.,
-  "Top-down Neural Attention by Excitation Backprop", 2016); equally hot pixels count as one.
-- inside: the share of the heat that lies in the box, on average; heat is what is positive, or what
-  exceeds the least value of a map without negative ones.
-- own digit: in scenes of two digits, how often a map is hotter somewhere on the digit that it is
-  for than anywhere on the other one. Half is chance.
+- points: how often the pixel with the largest value lies in the digit's box (the pointing game of
+  Zhang et al., "Top-down Neural Attention by Excitation Backprop", 2016). Pixels with the same
+  largest value count as one.
+- inside: the share of the heat that lies in the box, on average. Heat is the positive part of a
+  map, or the difference from its least value if the map has no negative values.
+- own digit: in scenes of two digits, how often the largest value of the map for one digit is higher
+  on that digit than on the other. 50% is chance.
 
-Only scenes that the model answers rightly count: a map of a wrong answer need not show the digit.
+Only scenes that the model classifies correctly count: otherwise a map need not show the digit.
 """
 
 from __future__ import annotations
@@ -40,12 +42,12 @@ VARIANTS: Mapping[str, Sequence[Mapping[str, Any]]] = {
     "legrad": [{"blocks": 1}, {"blocks": 2}],
     "vit_reciprocam": [{"neighbors": False}],
 }
-"""Options worth a line of their own, besides the defaults."""
+"""Options that get their own line, in addition to the defaults."""
 
 
 @dataclass(frozen=True)
 class Judgment:
-    """What was measured of one method; shares of 1, and seconds for each map."""
+    """The measurements of one method: shares of 1, and seconds for each map."""
 
     name: str
     points: float
@@ -57,7 +59,7 @@ class Judgment:
 def scenes(
     rng: np.random.Generator, explainer: onnxplain.Explainer, source: Material, recipe: Recipe
 ) -> Iterator[Scene]:
-    """Scenes without end of which the model knows every digit."""
+    """An endless series of scenes of which the model classifies every digit correctly."""
     while True:
         scene = draw(rng, source, recipe)
         best = explainer.explain_each(scene.pixels, "gradient", f"top{len(scene.digits)}")
@@ -72,19 +74,19 @@ def inside(heat: FloatArray, box: Box) -> FloatArray:
 
 
 def points(heat: FloatArray, box: Box) -> float:
-    """The share of the hottest pixels that lies in the box."""
+    """The share of the pixels with the largest value that lies in the box."""
     hottest = heat == heat.max()
     return float(inside(hottest, box).sum() / hottest.sum())
 
 
 def share(heat: FloatArray, box: Box) -> float:
-    """The share of the heat in the box; 0 where there is none."""
+    """The share of the heat in the box; 0 if there is no heat."""
     positive = np.maximum(heat - max(heat.min(), 0), 0)
     return float(inside(positive, box).sum() / max(positive.sum(), 1e-30))
 
 
 def heat_of(explain: Callable[[], onnxplain.Explanation], shape: tuple[int, ...]) -> FloatArray:
-    """The heat in the method's own units, with its sign; 0 where the method finds nothing."""
+    """The heat in the method's own units, with its sign; 0 if the method finds nothing."""
     try:
         found = explain()
     except MapError:
@@ -128,7 +130,7 @@ def _hotter(mine: float, other: float) -> float:
 
 
 def baselines(singles: Sequence[Scene]) -> list[Judgment]:
-    """A map of noise, and one that is hottest in the middle whatever the picture."""
+    """A map of noise, and a map whose largest value is always in the middle."""
     rng = np.random.default_rng(0)
     side = len(singles[0].pixels)
     middle = np.minimum(np.arange(side), np.arange(side)[::-1]).astype(np.float32)
@@ -168,7 +170,7 @@ def main() -> None:
 def cases(
     explainer: onnxplain.Explainer, source: Material, methods: Sequence[str]
 ) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """What to judge: a name, the method and its options."""
+    """What to measure: a name, the method and its options."""
     every = [name for family in FAMILIES.values() for name in family if name not in SHOW_NO_PLACE]
     for method in methods or every:
         needed: dict[str, Any] = {}

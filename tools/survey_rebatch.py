@@ -1,10 +1,10 @@
 """Which of torchvision's families can be run at a batch of three after an export at a batch of one?
 
 Exports every family once with each of torch's two exporters (random weights, batch fixed at 1,
-nothing else declared dynamic) and prints one row per file: whether renaming the dimension is
-enough, whether `make_batch_dynamic` is, and the largest difference between a batch of three and
-three single runs, relative to the largest output. "spread" is how far apart the three single runs
-are: a difference means something only where it is far below the spread.
+nothing else declared dynamic) and prints one row per file: whether it is enough to rename the
+dimension, whether `make_batch_dynamic` is enough, and the largest difference between a batch of
+three and three single runs, relative to the largest output. "spread" is the difference between the
+three single runs: a small difference only means something if the spread is much larger.
 
     python -m tools.survey_rebatch EXPORTS [FAMILY...]
 
@@ -54,7 +54,7 @@ class UNet(nn.Module):
 
 
 class DictOutput(nn.Module):
-    """Torchvision's segmentation models return a dict; an exporter wants the tensor in it."""
+    """Torchvision's segmentation models return a dict; an exporter needs the tensor in it."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ def _small_vit() -> nn.Module:
     vit = zoo.VisionTransformer(
         image_size=64, patch_size=16, num_layers=2, num_heads=3, hidden_dim=48, mlp_dim=96
     )
-    for zeros in (vit.heads.head.weight, vit.class_token):  # or the answer is always zero
+    for zeros in (vit.heads.head.weight, vit.class_token):  # otherwise the output is always zero
         nn.init.normal_(zeros, std=0.1)
     return vit  # type: ignore[no-any-return]
 
@@ -89,7 +89,7 @@ FAMILIES: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "resnext50": (zoo.resnext50_32x4d, 64),
     "vgg11": (zoo.vgg11, 224),
     "alexnet": (zoo.alexnet, 224),
-    "alexnet_small": (zoo.alexnet, 96),  # its adaptive pool has to enlarge: gathers and masks
+    "alexnet_small": (zoo.alexnet, 96),  # its adaptive pool enlarges: gathers and masks
     "squeezenet": (zoo.squeezenet1_1, 64),
     "densenet121": (zoo.densenet121, 64),
     "inception_v3": (lambda: zoo.inception_v3(init_weights=False, aux_logits=False), 96),
@@ -119,7 +119,7 @@ def network(family: str) -> nn.Module:
 
 
 def random_network(build: Callable[[], nn.Module], size: int) -> nn.Module:
-    """What `build` makes, with the same random weights at every call."""
+    """The network of `build`, with the same random weights at every call."""
     torch.manual_seed(0)
     net = build()
     _calibrate(net, torch.randn(8, 3, size, size))
@@ -141,7 +141,7 @@ def export(family: str, exporter: str, path: Path) -> None:
 
 
 def _calibrate(net: nn.Module, batch: torch.Tensor) -> None:
-    """Fit the batch norms to the random weights, or deep nets answer the same for every picture."""
+    """Fit the batch norms to the random weights; else the output is the same for every picture."""
     norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
     if norms:
         for norm in norms:
@@ -151,7 +151,7 @@ def _calibrate(net: nn.Module, batch: torch.Tensor) -> None:
 
 
 def renamed(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """What people try first: name the leading dimension and drop the declared shapes."""
+    """The first thing that people try: name the first dimension and drop the declared shapes."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     del copy.graph.value_info[:]
@@ -167,7 +167,7 @@ def difference(model: onnx.ModelProto, folder: Path, batch: FloatArray, single: 
     """Largest difference between a run on the batch and the stacked single runs, relative."""
     try:
         together = run(model, folder, batch)
-    except Exception as error:  # whatever ONNX Runtime refuses the model with
+    except Exception as error:  # any exception with which ONNX Runtime refuses the model
         return type(error).__name__
     if together.shape != single.shape:
         return f"shape {together.shape}"

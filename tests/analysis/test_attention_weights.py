@@ -1,4 +1,4 @@
-"""Which softmaxes weigh values, whichever way the matrix is turned."""
+"""Which softmaxes weight values, with the matrix transposed or not."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from onnxplain.analysis.attention_weights import find_attention_weights
 from onnxplain.model.load import load
 from onnxplain.model.shapes import infer_shapes
 
-# Four or five ask four: `a` is (1, rows, 4), and turned it is `b`, (1, 4, rows).
+# Four or five queries and four keys: `a` is (1, rows, 4), and `b` is its transpose, (1, 4, rows).
 SOFTMAX = "u = MatMul(x, k)  a = Softmax<axis=-1>(u)  b = Transpose<perm=[0,2,1]>(a)"
 AGAIN = "r = Reshape(b, shape)"
 PRODUCTS = {
-    # The columns of b v are sums over those that ask, each with shares of another's.
+    # The columns of b v are sums over queries, each with weights of another query.
     "from the left": (SOFTMAX + "y = MatMul(b, e)", []),
     "from the left, shaped anew": (SOFTMAX + AGAIN + "y = MatMul(r, e)", []),
     "from the right": (SOFTMAX + "v = Transpose<perm=[0,2,1]>(g) y = MatMul(v, b)", ["a"]),
@@ -29,7 +29,7 @@ PRODUCTS = {
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_a_matrix_that_is_turned_weighs_from_the_right(name: str, rows: int) -> None:
     nodes, expected = PRODUCTS[name]
-    # Values of each that asks, and of the four that are asked.
+    # Values of each query, and of the four keys.
     body = "e = Exp(x)  g = Slice(e, zero, four, one)" + nodes
     constants = {
         "k": np.ones((3, 4), np.float32),

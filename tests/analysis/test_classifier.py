@@ -1,4 +1,4 @@
-"""The classifier behind a global pool, in every way that exporters write it."""
+"""The classifier after a global pool, in every form that exporters write."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ QUANTIZE = (
     "p = com.microsoft.QLinearGlobalAveragePool(a, STEP, MIDDLE, STEP, MIDDLE)  f = Flatten(p)"
 )
 
-# name: (nodes behind the activation `r`; opset)
+# name: (nodes after the activation `r`; opset)
 LINEAR = {
     "Gemm, rows": (POOL + GEMM.format("f"), 13),
     "Gemm, columns": (POOL + "y = Gemm(f, COLUMNS, BIAS)", 13),
@@ -131,7 +131,7 @@ def classifier(proto: ModelProto) -> Classifier:
 def test_weights(name: str) -> None:
     nodes, opset = LINEAR[name]
     proto = build(nodes, opset)
-    run(proto, {"x": noise(*SHAPE)})  # ONNX Runtime takes it
+    run(proto, {"x": noise(*SHAPE)})  # ONNX Runtime loads it
     found = classifier(proto)
     assert found.weights is not None
     np.testing.assert_allclose(found.weights, W, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Which input is explained, and what is taken for a picture."""
+"""Which input is explained, and which inputs are pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tensors have a grid, which axes it lies on, and which layer `auto` means."""
+"""Which tensors have a grid, which axes the grid has, and which layer `auto` means."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ ATTENTION = (
 )
 MLP = "{o}h = MatMul({i}, SQUARE)  {o}g = Relu({o}h)  {o} = Add({i}, {o}g)"
 BLOCK = ATTENTION.format(i="t0", o="t1") + MLP.format(i="t1", o="t2")
-# Two heads with two channels each, one of them by way of rows, as exports of batch normalizations.
+# Two heads with two channels each; one uses rows, as exported batch normalizations do.
 HEADS = (
     "qr = Reshape(i, FEWROWS)  qh = Reshape(qr, FEWHEADS)  qt = Transpose<perm=[0,2,1,3]>(qh)"
     "kh = Reshape(n, ALLHEADS)  kt = Transpose<perm=[0,2,3,1]>(kh)  w = MatMul(qt, kt)"
@@ -148,7 +148,7 @@ AUTO = {
         ("z", "NCHW", (4, 4), 0),
         ONE,
     ),
-    # The score reads the class token alone: behind the last attention no other token matters.
+    # The score reads only the class token: after the last attention no other token matters.
     "a transformer with a class token": (
         TOKENS + EXTRA + BLOCK + ATTENTION.format(i="t2", o="t3") + MLP.format(i="t3", o="t4") + ""
         "l = Gather<axis=1>(t4, INDEX)  y = MatMul(l, CLASSES)",
@@ -177,7 +177,7 @@ AUTO = {
         ("t2", "NTC", (4, 4), 1),
         ONE,
     ),
-    # Every second token of every second row asks all of them: the answers lie on the coarser grid.
+    # Only every second token of every second row is a query: the outputs have the coarser grid.
     "a coarser grid of tokens that ask": (
         TOKENS + "g = Reshape(n, CELLS)  u = Slice(g, ZEROS, ENDS, ROWS, TWOS)"
         "t = Reshape(u, FEW)  i = MatMul(t, SQUARE)" + HEADS + "j = MatMul(z, SQUARE)  k = Relu(j)"
@@ -234,7 +234,7 @@ NORMALIZED = {
     "z = Add(i, SHIFT)" + READS_NORMALIZED + CLASS_TOKEN.format("t1"),
     "fused with the sum": JOINED + "z, o1, o2, t0 = com.microsoft.SkipLayerNormalization"
     "(t, PLACES, GAIN, SHIFT)" + READS_NORMALIZED + CLASS_TOKEN.format("t1"),
-    # What the layers of each token read beside the attention never reaches the class token.
+    # What the layers per token read, next to the attention, never reaches the class token.
     "layers beside the attention": NORM + READS_NORMALIZED + ""
     "u = LayerNormalization(t0, SHIFT, GAIN)  h = MatMul(u, SQUARE)  t2 = Add(t1, h)"
     "" + CLASS_TOKEN.format("t2"),
@@ -243,7 +243,7 @@ NORMALIZED = {
 
 @pytest.mark.parametrize("name", NORMALIZED)
 def test_auto_is_what_the_last_attention_reads(name: str) -> None:
-    """Not the sum in front of its normalization, which says nothing about how long a token is."""
+    """Not the sum before its normalization: the normalization removes the length of a token."""
     proto = build(TOKENS + NORMALIZED[name])
     layer = auto_layer(load(proto), layers_of(proto))
     assert (layer.tensor, layer.layout.axes, layer.grid, layer.layout.prefix) == (
@@ -288,7 +288,7 @@ def test_a_layer_is_whole_where_nothing_flows_around_it() -> None:
         "l = Relu(o)" + POOL.format("l")
     )
     whole = {layer.tensor: layer.whole for layer in layers_of(proto)}
-    # A branch reads `a`: what lies between `a` and the If is not all that reaches the score.
+    # A branch reads `a`: not every path to the score goes through what is between `a` and the If.
     assert whole == {"a": True, "b": False, "h": False, "i": False, "j": False, "l": True}
 
 
@@ -327,7 +327,7 @@ def test_a_model_without_a_grid() -> None:
 
 
 def test_operators_of_unknown_domains_tell_nothing() -> None:
-    """ONNX Runtime's own blocked convolutions have rows of other pixels than their shape says."""
+    """In ONNX Runtime's blocked convolutions, rows hold other pixels than the shape says."""
     proto = tiny(
         "a = com.microsoft.nchwc.Conv(x, w)  q = com.microsoft.nchwc.GlobalAveragePool(a)"
         "r = com.microsoft.nchwc.ReorderOutput<channels = 8>(q)  y = Flatten(r)",
@@ -342,7 +342,7 @@ def test_operators_of_unknown_domains_tell_nothing() -> None:
 
 
 def test_convolutions_with_channels_last() -> None:
-    """ONNX Runtime writes them for some CPUs; where the channels are, the shape does not tell."""
+    """ONNX Runtime writes them for some CPUs; the shape does not say where the channels are."""
     nodes = "a = com.microsoft.QLinearConv<channels_last=1>(x, s, z, w, s, z, s, z)  y = Flatten(a)"
     model = load(tiny(nodes, domains=["com.microsoft"]))
     assert grid_layers(model, {"x": (1, 8, 8, 3), "a": (1, 8, 8, 4)}, "x", "y") == []
@@ -361,7 +361,7 @@ def test_names() -> None:
 
 
 def test_rows_of_a_product_are_those_of_its_first_factor() -> None:
-    """A mixer lays tokens anew: what its weights make of them has no place that is known."""
+    """A mixer makes new tokens by its weights, so their places are not known."""
     mixed = "h = Reshape(n, ALLHEADS)  v = Transpose<perm=[0,2,1,3]>(h)  o = MatMul(MIXER, v)"
     model = load(build(TOKENS + mixed + "y = ReduceMean<axes=[1,3], keepdims=0>(o)"))
     layouts = find_layouts(model, infer_shapes(model.proto, {"x": (1, 3, 8, 8)}), "x")

@@ -1,4 +1,4 @@
-"""What the operators that read an input tell of its axes."""
+"""What the operators that read an input say about its axes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a score reads is what it changes with, element by element."""
+"""A score reads the elements whose changes change it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WEIGHTS = {
 }
 PICK = "y = Gather<axis=1>({}, first)"
 
-# What stands between the tokens x (1, 5, 4) and the score y.
+# The nodes between the tokens x (1, 5, 4) and the score y.
 CASES = {
     "a token": PICK.format("x"),
     "tokens one by one": "n = LayerNormalization(x, four)  h = MatMul(n, w)  g = Tanh(h)"
@@ -75,7 +75,7 @@ CASES = {
     "an operator that is not known": "c = CumSum(x, one1)" + PICK.format("c"),
 }
 SUPERSETS = {"an operator that is not known", "chosen"}
-"""Where more is taken to be read than is: of which side is chosen, nothing is known."""
+"""Cases that count more as read than is read: the chosen side is not known."""
 
 
 def build(body: str, opset: int = 18) -> ModelProto:
@@ -86,7 +86,7 @@ def build(body: str, opset: int = 18) -> ModelProto:
 
 
 def changes(proto: ModelProto) -> np.ndarray:
-    """Which elements of x move y, found by moving each of them alone."""
+    """The elements of x that change y, found by changing each of them alone."""
     (before,) = run(proto, {"x": TOKENS})
     moved = np.zeros(TOKENS.shape, bool)
     for place in np.ndindex(*TOKENS.shape):
@@ -118,7 +118,7 @@ def test_an_old_softmax_runs_over_all_axes_from_one_on(axis: str, opset: int) ->
 
 
 def test_the_step_of_a_dynamic_quantization_is_no_way_through() -> None:
-    """Every element has a say in it, and a score is not made of that."""
+    """Every element affects it, but a score is not made of it."""
     proto = build(
         "q, s, z = DynamicQuantizeLinear(x)  d = DequantizeLinear(q, s, z)" + PICK.format("d")
     )

@@ -70,7 +70,7 @@ ENDINGS = {
     "softmax": ("y = Softmax(z)", "z", "softmax", NINE),
     "log-softmax": ("y = LogSoftmax(z)", "z", "softmax", NINE),
     "sigmoid": ("y = Sigmoid(z)", "z", "sigmoid", NINE),
-    # Below opset 13 a Softmax flattens what lies behind its axis, which is 1 unless stated.
+    # Below opset 13 a Softmax flattens the axes after its axis, which is 1 by default.
     "all behind axis 1": ("q = Reshape(z, s5)  y = Softmax(q)", "q", "softmax", [9, 12]),
     "axis 1 alone": ("q = Reshape(z, s5)  y = Softmax<axis=1>(q)", "q", "softmax", NINE),
     "the last axis": ("q = Reshape(z, s3)  y = Softmax(q)", "q", "softmax", THIRTEEN),
@@ -146,7 +146,7 @@ def fetch(proto: ModelProto, tensor: str) -> Array:
 def test_one_number_is_the_logit_of_a_yes(nodes: str) -> None:
     proto = tiny("z = Neg(x) " + nodes, "float[N,1] x")
     found = read(find_score(load(proto)), "probability", lambda _: None, (1, 1))
-    reading = replace(found, known=True)  # one number alone may be anything until it is known
+    reading = replace(found, known=True)  # a single number may be of any kind until it is known
     x = noise(5, 1)
     got = reading.answers(run(proto, {"x": x}, [reading.tensor])[0])
     np.testing.assert_allclose(got, expit(-x), rtol=1e-5)

@@ -1,4 +1,4 @@
-"""Which layer `auto` means where the answer is itself a map."""
+"""Which layer `auto` means if the output is itself a map."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_single_convolution_has_no_layer_but_its_scores() -> None:
         explainer.layer("auto", noise(1, 3, 48, 48))
 
 
-# Their order changed, only the labels tell where the classes are.
+# In another order: only the labels say which axis has the classes.
 CHOSEN = (
     f'{BACKBONE} s = Conv(d, DEEPEST) u = Resize<mode="linear">(s, NONE, FOURFOLD) '
     "y = Gather<axis=1>(u, ORDER)"

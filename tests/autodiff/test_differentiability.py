@@ -1,4 +1,4 @@
-"""What stops a gradient, told before anything runs: the same as differentiating comes upon."""
+"""What stops a gradient, reported before any run: the same as when differentiating."""
 
 import itertools
 
@@ -20,7 +20,7 @@ STRANGE = Obstacle("strange", "com.example::Strange")
 
 
 def vectors(body, opset=18, **constants):
-    """A model from x (N, 3) to y (N, 3) whose nodes go by their operators in small letters."""
+    """A model from x (N, 3) to y (N, 3); nodes have the names of their operators, in lowercase."""
     given = {"domains": ["com.example"], "opset": opset}
     proto = tiny(body, VECTOR, "float[N,3] y", **given, **constants)
     for node in proto.graph.node:
@@ -97,7 +97,7 @@ def test_the_proposed_tensor_is_one_that_no_earlier_step_cuts_off():
 
 
 def test_the_proposed_tensor_is_one_of_the_file():
-    # Before opset 13 a Hardmax over all axes is one over rows, between two that reshape.
+    # Before opset 13 a Hardmax over all axes is one over rows, between two Reshape nodes.
     proto = tiny(
         "a = Tanh(x) y = Hardmax<axis = 1>(a)", "float[2,3,4] x", "float[2,3,4] y", opset=11
     )

@@ -1,4 +1,4 @@
-"""What rules write with, where ONNX Runtime's arithmetic decides."""
+"""The functions with which rules write nodes, checked with ONNX Runtime's arithmetic."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ LIMITS = [0.0, 6.0, -3.0, 1.0, 0.1, -0.3, 1e-30, 255.0, 1e6, float(np.finfo(np.f
 
 
 def neighbors(limit: float) -> Array:
-    """The limit, the next numbers on both sides, and far ones, repeated."""
+    """The limit, the next numbers on both sides, and distant numbers, repeated."""
     at = np.float32(limit)
-    with np.errstate(over="ignore"):  # there is nothing above the largest number but infinity
+    with np.errstate(over="ignore"):  # only infinity is above the largest number
         near = [at, *(np.nextafter(at, np.float32(way)) for way in (-np.inf, np.inf))]
     far = [0, 1e-20, -1e-20, 5, -5, 1e30, -1e30, np.inf, -np.inf]
     values = np.array([*near, *far] * 3, np.float32)

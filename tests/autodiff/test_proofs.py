@@ -1,4 +1,4 @@
-"""Whole models and ONNX's own cases, as `python -m tools.gradients` looks at all of them."""
+"""Some whole models and ONNX's own cases; `python -m tools.gradients` checks all of them."""
 
 import numpy as np
 import pytest
@@ -60,11 +60,11 @@ def test_onnx_cases_of_frequent_operators_pass():
 
 
 WITHOUT = {
-    # What an optimizer does to weights:
+    # Changes of weights by an optimizer:
     *("Adagrad", "Adam", "Momentum"),
     # Steps, and gathering by an operator of another domain:
     *("ArrayFeatureExtractor", "Binarizer", "TreeEnsemble"),
-    # Of opset 8, with a batch, which no later one has:
+    # Of opset 8, with a batch, which no later opset has:
     "Scan",
 }
 """Operators without a gradient."""
@@ -88,7 +88,7 @@ def test_shipped_models_agree_with_torch_in_float64(name, request):
     subject = Subject(request.config.rootpath / "models" / f"{name}.onnx")
     found = errors(subject)
     assert max(gap.float64[0] for gap in found.values()) < 1e-12
-    assert found[subject.picture].float32[1] < 1e-3  # by cosine: a few signs at ReLU may flip
+    assert found[subject.picture].float32[1] < 1e-3  # by cosine: a few ReLUs may switch
     assert found[subject.layer].float32[0] < 1e-4
 
 

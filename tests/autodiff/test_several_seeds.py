@@ -20,7 +20,7 @@ CONVOLUTIONS = """
     a = Conv<pads=[1,1,1,1]>(x, K)  b = Relu(a)  c = MaxPool<kernel_shape=[2,2], strides=[2,2]>(b)
     d = Softmax<axis=1>(c)  y = ReduceMean<axes=[2,3], keepdims=0>(d)
 """
-# Bodies are graphs of their own, whose names must not meet those of another seed's.
+# Bodies are separate graphs: their names must differ from those of the other seeds.
 LOOPS = """
     v = ReduceMean<axes=[2,3], keepdims=0>(x)  n = Constant<value_int=3>()
     u = Loop(n, , v) <body = b (int64 i, bool c, float[N,3] s) => (bool c2, float[N,3] s2)

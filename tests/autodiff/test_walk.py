@@ -155,7 +155,7 @@ CUTS = {
     "Shape": "i = Shape<start=1>(a) b = Cast<to=1>(i) y = Mul(b, z)",
     "Multinomial": "i = Multinomial<sample_size=3>(a) b = Cast<to=1>(i) y = Mul(b, z)",
 }
-"""What makes integers, or steps, of the tensor a, on the only way to the score."""
+"""Nodes that turn the tensor a into integers, or steps, on the only path to the score."""
 
 
 @pytest.mark.parametrize("op", CUTS)

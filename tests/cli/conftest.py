@@ -1,4 +1,4 @@
-"""A model whose answers are plain: each class's logit is the mean of one color of the picture."""
+"""A model with simple outputs: each class's logit is the mean of one color of the picture."""
 
 import json
 import struct
@@ -24,7 +24,7 @@ SIDECAR = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command line ended."""
+    """The result of a command line."""
 
     status: int
     out: str
@@ -32,7 +32,7 @@ class Outcome:
 
     @property
     def sentence(self):
-        """The error, which must be all that was said, on one line, and no traceback."""
+        """The error, which must be the only output: one line, and no traceback."""
         assert not self.out
         assert self.err.startswith("Error: "), self.err
         assert self.err.count("\n") == 1, self.err
@@ -54,7 +54,7 @@ def cli(capfd, tmp_path, monkeypatch):
 
 @pytest.fixture
 def shell(tmp_path):
-    """Run a command line in a process of its own; `setup` is Python that comes first."""
+    """Run a command line in a new process; `setup` is Python code that runs first."""
 
     def run(*arguments, setup="", **options):
         code = f"{setup}\nfrom onnxplain.cli import main\nmain()"
@@ -100,7 +100,7 @@ IDENTITY = ("w", np.eye(3, dtype=np.float32)[:, :, None, None])
 
 @pytest.fixture
 def build(tmp_path):
-    """Write a model, named `model.onnx` with its sidecar unless told otherwise."""
+    """Write a model with its sidecar; its name is `model.onnx` by default."""
 
     def make(nodes=None, name="model.onnx", *, sidecar=True, weights=(IDENTITY,), **options):
         path = save_model(tmp_path / name, nodes or color_nodes(), weights=weights, **options)
@@ -140,7 +140,7 @@ def picture(paint):
 
 @pytest.fixture
 def large_picture(tmp_path):
-    """Write a whole and valid PNG of side x side pixels, one bit each, all black."""
+    """Write a complete and valid PNG of side x side pixels, one bit each, all black."""
 
     def make(side):
         row = bytes(1 + -(-side // 8))

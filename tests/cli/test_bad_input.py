@@ -13,7 +13,7 @@ SPILLED = {"save_as_external_data": True, "location": "weights", "size_threshold
 
 @pytest.fixture
 def refused(cli):
-    """Run a command line that must fail: its sentence, after checking that nothing was written."""
+    """The message of a command line that must fail, after a check that nothing was written."""
 
     def run(*arguments, status=2):
         outcome = cli("run", *arguments, "-o", "out")
@@ -130,7 +130,7 @@ def test_a_picture_that_cannot_be_read(refused, model, tmp_path, content, words)
 
 
 def test_a_picture_cut_short(shell, model, picture):
-    # In a process of its own: OpenCV would add warnings, which it learns not to when it is loaded.
+    # In a new process: OpenCV would print warnings, which are switched off when it is loaded.
     picture.write_bytes(picture.read_bytes()[:50])
     outcome = shell("run", model, picture)
     assert outcome.status == 2
@@ -152,7 +152,7 @@ def test_pictures_that_are_not_there(refused, model, name, words):
 def test_a_picture_of_30_000_by_30_000_is_refused_before_it_is_decoded(shell, model, large_picture):
     outcome = shell("run", model, large_picture(30_000))
     assert outcome.status == 2
-    # Once the pixels are there, the sentence says how many.
+    # When the pixels are read, the message says how many there are.
     assert "large.png is too large: the most is 268,435,456 pixels" in outcome.sentence
 
 

@@ -22,7 +22,7 @@ def test_methods_stand_beside_the_photograph(cli, model, picture, tmp_path):
     original = cv2.imread(str(picture))[..., ::-1]
     enlarged = cv2.resize(original, (CELL, CELL), interpolation=cv2.INTER_LINEAR)
     assert np.abs(photograph - enlarged).max() <= 1
-    # The red square, which is what the class is about, keeps the most light in both maps.
+    # The class is the red color, so the red square is brightest in both maps.
     square = np.zeros((8, 8), bool)
     square[2:5, 4:8] = True
     inside = cv2.resize(square.astype(np.uint8), (CELL, CELL), interpolation=cv2.INTER_NEAREST) > 0
@@ -46,7 +46,7 @@ def test_a_method_that_refuses_leaves_its_column_empty_and_the_others_go_on(
 
 
 def test_a_target_with_nothing_to_show_leaves_its_cell_empty(cli, model, picture, tmp_path):
-    """Green is nowhere: `cam` has no map of it, while `feature_maps` are those of any class."""
+    """The picture has no green: `cam` has no map of it; `feature_maps` do not depend on a class."""
     outcome = cli("compare", model, picture, "-m", "cam,feature_maps", "-t", "0,1,1", "-o", "maps")
     assert outcome.status == 0, outcome.err
     assert outcome.out == f"{picture}: 0_red_fox, 1_green_snake -> maps/red.compare.png\n"

@@ -52,7 +52,7 @@ def test_nobody_reads_the_output(arguments):
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "onnxplain", *arguments]
-    # What could not be written must not be tried again at exit, where it is still in a buffer.
+    # Output that could not be written is still in a buffer, but must not be tried again at exit.
     buffered = {name: v for name, v in os.environ.items() if name != "PYTHONUNBUFFERED"}
     done = subprocess.run(
         command, stdout=writer, stderr=subprocess.PIPE, env=buffered, timeout=60, check=False

@@ -1,4 +1,4 @@
-"""Methods with gradients from the command line, on models whose gradients are plain."""
+"""Methods with gradients from the command line, on models whose gradients are simple."""
 
 import json
 
@@ -9,7 +9,7 @@ from onnx import helper
 from references.paths import guided_ig
 from scipy.ndimage import gaussian_filter
 
-# The red square of the picture, as the model's first channel holds it; each logit is a mean of 64.
+# The red square of the picture, in the model's first channel; each logit is a mean of 64 values.
 SQUARE = np.zeros((8, 8), np.float32)
 SQUARE[2:5, 4:8] = 1
 
@@ -90,7 +90,7 @@ def test_smoothgrad_without_noise_is_the_gradient(cli, squares, picture, tmp_pat
 
 @pytest.fixture
 def shades(tmp_path):
-    """A picture whose pixels all have another red, and that red in [0, 1], (8, 8)."""
+    """A picture whose pixels have different red values, and these values in [0, 1], (8, 8)."""
     red = np.random.default_rng(0).permutation(64).reshape(8, 8) * 4 + 3
     picture = np.zeros((8, 8, 3), np.uint8)
     picture[..., 2] = red

@@ -17,7 +17,7 @@ PYRAMID = [
 
 
 def head(planes):
-    """The rest of a model that ends in the mean of each plane."""
+    """The last nodes of a model that ends in the mean of each plane."""
     return [
         helper.make_node("GlobalAveragePool", [planes], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["y"]),
@@ -134,7 +134,7 @@ def test_a_model_that_onnx_runtime_refuses_is_shown_as_far_as_it_can_be(cli, bui
 
 
 def gradients(cli, path):
-    """What is said about them: for programs, and as text on one line."""
+    """What is reported about them: for programs, and as text on one line."""
     text = cli("inspect", path).out
     (line,) = (line for line in text.splitlines() if line.startswith("gradients "))
     return facts(cli("inspect", path, "--json"))["gradients"], " ".join(line.split()[1:])

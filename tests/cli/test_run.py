@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import helper
 
-# The red square of the picture, as the model's first channel holds it.
+# The red square of the picture, in the model's first channel.
 SQUARE = np.zeros((8, 8), np.float32)
 SQUARE[2:5, 4:8] = 1
 SHARE = 12 / 64
@@ -21,7 +21,7 @@ SECONDS = r"[\d.e-]+ s for each picture\."
 
 @pytest.fixture
 def colorful(tmp_path):
-    """A picture in which no class is the same everywhere, and red beats green beats blue."""
+    """A picture in which no color is constant; red scores highest, then green, then blue."""
     noise = np.random.default_rng(0).integers(0, 60, (8, 8, 3)) + np.array([0, 60, 120])
     cv2.imwrite(str(tmp_path / "colorful.png"), noise.astype(np.uint8))
     return tmp_path / "colorful.png"
@@ -181,7 +181,7 @@ def test_other_inputs_labels_output_and_input_by_name(cli, build, picture, tmp_p
 
 
 def test_an_inner_tensor_as_output(cli, build, picture):
-    """What the model rounds in the end: the logits 12/64, 0 and 0, all 0 behind the rounding."""
+    """The model rounds at its end: the logits 12/64, 0 and 0 are all 0 after rounding."""
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["planes"], "conv"),
         helper.make_node("GlobalAveragePool", ["planes"], ["pooled"], "pool"),
@@ -289,7 +289,7 @@ def test_a_bar_with_total_and_rate_on_a_terminal_only(model, picture, tmp_path, 
 def _read(descriptor):
     try:
         return os.read(descriptor, 65536)
-    except OSError:  # how a terminal ends
+    except OSError:  # raised at the end of a terminal
         return b""
 
 

@@ -1,4 +1,4 @@
-"""What "absent" looks like."""
+"""The values that mean "absent"."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def test_blur_keeps_no_outline_and_no_direction() -> None:
     step[:, 0, :, 30:] = 1
     step[:, 1] = 5
     blurred = make_baseline("blur", Scene(step, 1, (2, 3), SETTINGS))
-    # Along the step nothing changes, across it the normal distribution of a tenth of 60 pixels.
+    # Nothing changes along the edge. Across it: a normal distribution, sigma a tenth of 60 pixels.
     assert_allclose(blurred[0, 0], np.broadcast_to(blurred[0, 0, :1], (40, 60)), atol=1e-6)
     one_deviation = blurred[0, 0, 0, 30 + 6] + blurred[0, 0, 0, 30 + 5]
     assert one_deviation / 2 == pytest.approx(0.8413, abs=2e-3)

@@ -1,4 +1,4 @@
-"""Gradients through the engine: every target, every way to take points, and what is refused.
+"""Gradients through the engine: every target, every way to choose points, and refused cases.
 
 Expected values are central differences of plain ONNX Runtime runs.
 """
@@ -34,7 +34,7 @@ WEIGHTS = {
     "KERNEL": noise(4, 3, 3, 3),
     "CLASSES": noise(4, 3, seed=1),
 }
-# Smooth all the way: a difference across a kink would be no slope.
+# Smooth everywhere: a difference across a kink would not be the slope.
 BODY = "a = Conv<pads=[1,1,1,1]>(x, KERNEL)  b = Tanh(a)  p = GlobalAveragePool(b)  f = Flatten(p)"
 LOGITS = BODY + "  y = MatMul(f, CLASSES)"
 SOFTMAX = BODY + "  z = MatMul(f, CLASSES)  y = Softmax<axis=1>(z)"
@@ -91,7 +91,7 @@ def test_the_gradient_of_every_target(case: str) -> None:
     proto = build(nodes, y="N,4,6,6" if nodes == MAP else "N,3")
     found = Explainer(proto).attribute(X, "gradient", target, score=score).values
     expected = slopes(lambda x: number(answer(proto, x)))
-    if case == "the logit before it":  # the logarithm of its probability, less a normalizer
+    if case == "the logit before it":  # the logarithm of its probability, minus a normalizer
         logits = build(LOGITS)
         expected = slopes(lambda x: answer(logits, x)[0, 2])
     np.testing.assert_allclose(found, expected, atol=3e-4 * np.abs(expected).max())
@@ -174,7 +174,7 @@ def test_points_in_batches_are_points_one_by_one(
 
 @dataclass(frozen=True)
 class Margin(Target):
-    """How far the first score is above the second, squared."""
+    """The difference of the first score and the second, squared."""
 
     name: str = "margin"
 
@@ -199,7 +199,7 @@ def test_a_target_of_the_users_own_is_a_formula(method: str) -> None:
 
 @dataclass(frozen=True)
 class Power(Target):
-    """A power of a score, which is another formula for every exponent."""
+    """A power of a score: a different formula for every exponent."""
 
     index: int
     exponent: int

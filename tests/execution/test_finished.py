@@ -1,7 +1,7 @@
 """Finished graphs themselves: samples and their targets go in, maps come out.
 
-Every single-pass method has one graph here for a dynamic batch, which is run by plain ONNX Runtime
-and must say what the explainer says of each sample alone.
+Every single-pass method has one graph here for a dynamic batch. Plain ONNX Runtime runs it, and it
+must give the same as the explainer for each sample alone.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ from tools.cases import nets
 SINGLE_PASS = [kind for kind in METHODS.values() if issubclass(kind, SinglePassMethod)]
 
 CODES = ((2, -2), (-1, 1), (0, -1))
-"""Two targets of each sample: classes, and ranks of classes, -1 for that of the largest score."""
+"""Two targets of each sample: classes, and ranks of classes; -1 is the class of highest score."""
 
 
 @dataclass(frozen=True, eq=False)
 class Net:
-    """A model, and three samples with different answers."""
+    """A model, and three samples with different outputs."""
 
     model: ModelProto
     samples: Array
@@ -81,7 +81,7 @@ def net_for(kind: type[SinglePassMethod]) -> Net:
 
 
 def planned(net: Net, method: SinglePassMethod, batch: int | None) -> Plan:
-    """The graph that the explainer would make for as many samples."""
+    """The graph that the explainer would make for this number of samples."""
     explainer, x = net.explainer, net.samples[:1]
     runner = Runner(explainer.model, explainer.input, {}, "cpu", None)
     score = explainer.score_tensor
@@ -108,7 +108,7 @@ def planned(net: Net, method: SinglePassMethod, batch: int | None) -> Plan:
 
 
 def fed(plan: Plan, net: Net, method: SinglePassMethod) -> dict[str, Array]:
-    """The samples, their targets, and what they are compared with."""
+    """The samples, their targets, and the expected values."""
     colors = net.explainer.preprocess
     scenes = [Scene(x[None], 1, (2, 3), colors) for x in net.samples]
     references = {
@@ -120,7 +120,7 @@ def fed(plan: Plan, net: Net, method: SinglePassMethod) -> dict[str, Array]:
 
 
 def meant(answer: Array, code: int) -> int:
-    """The class that a code stands for."""
+    """The class that a code means."""
     return code if code >= 0 else int(np.argsort(-answer, kind="stable")[-1 - code])
 
 
@@ -160,7 +160,7 @@ def test_nothing_but_the_answer_maps_and_reports_leaves_the_graph(
     net = net_for(kind)
     plan = planned(net, kind(), None)
     graph = finish(plan).proto
-    for value in graph.graph.output:  # the checker asks for more than ONNX Runtime
+    for value in graph.graph.output:  # the checker requires more than ONNX Runtime
         value.type.CopyFrom(helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, ()))
     onnx.checker.check_model(graph)  # nodes are in order, and names are unique
     first, *others = outputs(graph)
@@ -186,7 +186,7 @@ def outputs(graph: ModelProto) -> list[str]:
 
 
 def test_the_class_is_that_of_the_answer_and_not_of_each_block() -> None:
-    """Here no block's own first class is that of the model."""
+    """Here the top class of each block differs from that of the model."""
     net = transformer()
     method: Any = METHODS["legrad"]()
     plan = planned(net, method, None)

@@ -1,4 +1,4 @@
-"""What is known of a model before anything is explained."""
+"""What is known about a model before anything is explained."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ PYRAMID = (
 
 @pytest.mark.parametrize(("size", "left"), [(31, 3), (15, 1), (12, 1), (10, 0), (6, 0), (2, 0)])
 def test_a_picture_that_a_window_does_not_fit_into(size: int, left: int) -> None:
-    """ONNX Runtime answers such a picture with NaN, or, where it fuses layers, with a crash."""
+    """For such a picture ONNX Runtime returns NaN, or crashes if it fuses layers."""
     proto, x = tiny(PYRAMID, "float[N,3,H,W] x", k=KERNEL), noise(1, 3, size, size)
     if left:
         assert structure(proto, x).shapes["c"][2:] == (left, left)
@@ -128,7 +128,7 @@ def test_the_smallest_picture_that_squeezenet_takes() -> None:
         explainer.attribute(noise(1, 3, 16, 16), "occlusion", **options)
 
 
-# Four tokens by four: laid in another order, they have a place that the graph does not tell.
+# Tokens of a 4 x 4 grid in another order: the graph does not show their places.
 SHUFFLED = (
     "a = Conv<strides=[2,2]>(x, k)  b = Relu(a)  p = Reshape(b, apart)"
     "q = Transpose<perm=[0,3,5,2,4,1]>(p)  t = Reshape(q, tokens)  h = MatMul(t, w)  j = Tanh(h)"
@@ -162,7 +162,7 @@ def test_tokens_of_no_known_place_before_the_layer_are_no_doubt() -> None:
     assert (explainer.layer(x=X).tensor, explainer.warning(X)) == ("c", "")
 
 
-# Rows of features, (tokens, channels), turn into an answer without rows and columns.
+# Rows of features, (tokens, channels), become an output without rows and columns.
 ROWS = (
     "a = Conv<strides=[2,2]>(x, k)  b = Relu(a)  aside = MaxPool<kernel_shape=[2,2],strides=[2,2]>"
     "(b)  m = GlobalAveragePool(aside)  j = Mul(b, m)  r = Reshape(j, nct)"

@@ -39,7 +39,7 @@ NEWEST = {"1.31": 26}
 
 @pytest.fixture(scope="module")
 def expected() -> dict[str, Array]:
-    """From the formulas, and from what plain ONNX Runtime answers for net R."""
+    """From the formulas, and from the outputs of plain ONNX Runtime for net R."""
     model = load(nets.net_r())
     case = Case(model, Explainer(model), X, TARGET, "x", "y")
     a, weights = case.run("relu2")[0], case.weights("rows")[TARGET]
@@ -63,7 +63,7 @@ def expected() -> dict[str, Array]:
 
 
 def net_r_of_changing_operators(opset: int) -> onnx.ModelProto:
-    """Net R, its end made of operators that opsets spell in several ways.
+    """Net R, which ends in operators that have different forms in different opsets.
 
     ReduceMean takes its axes as an attribute, from opset 18 on as an input; Squeeze from 13 on.
     Softmax runs over all axes from `axis` on, from opset 13 on over that axis alone.

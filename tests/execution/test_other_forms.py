@@ -1,8 +1,8 @@
-"""The shipped SqueezeNet as deployments rewrite it: quantized, halved, optimized.
+"""The shipped SqueezeNet in deployed forms: quantized, in float16, optimized.
 
-A quantized model's maps are its own: what they must be is what plain ONNX Runtime makes of each
-occluded picture. That they resemble those of the float32 model says that the right tensors, scales
-and zero points were read.
+A quantized model has its own maps: they are compared with the outputs of plain ONNX Runtime for
+each occluded picture. They are also similar to those of the float32 model, which shows that the
+right tensors, scales and zero points were read.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def cat() -> Array:
 
 @functools.cache
 def target() -> int:
-    """The class that the float32 model sees."""
+    """The top class of the float32 model."""
     index = original().attribute(cat(), "eigencam").targets[0].index
     assert index is not None
     return index
@@ -152,7 +152,7 @@ def test_layers_are_read_and_changed(form: Any, method: str) -> None:
     name, _, explainer = form
     maps = []
     for each in (explainer, original()):
-        # Score-CAM takes a run per channel: a narrow layer will do.
+        # Score-CAM needs a run per channel: a layer with few channels is enough.
         options = {"layer": narrow_layer(each)} if method == "scorecam" else {}
         x = cat().astype(each.input.dtype)
         maps.append(each.attribute(x, method, target=target(), **options).values)

@@ -1,4 +1,4 @@
-"""A layer of integers is explained as the floats that they stand for."""
+"""A layer of integers is explained as the floats that the integers represent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tiny import noise, run, tiny
 from onnxplain import Explainer
 from onnxplain.errors import LayerError
 
-# Zero is the integer 110, so that to erase a channel is not to make its integers 0.
+# The zero point is 110, so erasing a channel does not make its integers 0.
 QUANTIZED = tiny(
     "a = Conv(x, k)  q = QuantizeLinear(a, step, zero)"
     "m = MaxPool<kernel_shape=[1,1]>(q)  d = DequantizeLinear(m, step, zero)"
@@ -52,7 +52,7 @@ def test_integers_that_nothing_gives_a_meaning_cannot_be_changed() -> None:
 
 @pytest.mark.parametrize("method", ["gradient", "gradcam", "eigencam"])
 def test_class_and_score_are_those_of_the_deployed_model(method: str) -> None:
-    """Though what is differentiated does not round the same way."""
+    """Although the differentiated model does not round in the same way."""
     nodes = """
         c = Conv<pads=[1,1,1,1]>(x, KERNEL)
         half = Cast<to=10>(c)

@@ -1,7 +1,7 @@
-"""Batches: proved or not, fixed or free, small or large, the answer is that of single runs.
+"""Batches give the results of single runs: proved or not, fixed or dynamic, small or large.
 
-Occlusion over the whole model and Ablation-CAM over a head are the probes; single runs of the
-untouched model, by plain ONNX Runtime, say what they must give.
+The methods used are occlusion over the whole model and Ablation-CAM over a head. Expected values
+come from single runs of the unchanged model by plain ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def build(nodes: str, inputs: str = "float[N,3,8,8] x", opset: int = 17) -> Mode
 
 
 def alone(proto: ModelProto, size: int = 1, **others: Array) -> Callable[[Array], float]:
-    """Score of a sample that is run alone, or repeated where the model insists on a batch."""
+    """Score of a sample that is run alone, or repeated if the model requires a fixed batch."""
     return lambda x: float(run(proto, {"x": np.repeat(x, size, axis=0), **others})[0][0, 1])
 
 
@@ -109,7 +109,7 @@ def test_answers_are_those_of_single_runs(name: str, batch_size: int | None) -> 
 
 @pytest.mark.parametrize("x", [np.zeros_like(X), np.ones_like(X)], ids=["black", "white"])
 def test_a_picture_of_one_color_proves_nothing(x: Array) -> None:
-    """Its mirror image is itself: three copies of a sample look the same however they mix."""
+    """It is its own mirror image: three copies of a sample give the same however they mix."""
     proto = build(*MODELS["statistics of the batch"][:2])
     explainer = Explainer(proto, provider="cpu")
     explainer.attribute(x, "occlusion", **WINDOW)
@@ -209,7 +209,7 @@ HEADS = {
 
 
 def expected_ablation(proto: ModelProto, layer: str, x: Array = X) -> Array:
-    """With the layer as an input of its own, beside the picture."""
+    """With the layer as an additional input, next to the picture."""
     activation = part(proto, "x", layer)(x)[0]
     changed = ModelProto()
     changed.CopyFrom(proto)
@@ -248,7 +248,7 @@ def test_heads_of_pictures_of_many_sizes_are_one(monkeypatch: pytest.MonkeyPatch
 
 
 def limited(monkeypatch: pytest.MonkeyPatch, memory: int) -> list[int]:
-    """Let runs of more than `memory` samples fail; what was tried is written down."""
+    """Let runs of more than `memory` samples fail, and record the sizes that were tried."""
     tried = []
     real = Session.run
 
@@ -292,7 +292,7 @@ def test_no_memory_for_even_one_sample(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("batch_size", "batches"), [(1, 16), (3, 6), (16, 1), (64, 1)])
 def test_runs(batch_size: int, batches: int) -> None:
     explainer, _ = explained(build(PLAIN), batch_size=batch_size)
-    # One for the score; four that prove that batches are right: three single ones and a batch.
+    # One for the score; four to prove that batches are right: three single runs and one batch.
     assert explainer.session_runs == 1 + 4 + batches
     explainer.attribute(X, "occlusion", **WINDOW)
     assert explainer.session_runs == 1 + 4 + batches + 1 + batches
@@ -311,7 +311,7 @@ def test_the_batch_size_found_is_kept_for_the_next_picture(
 ) -> None:
     clock = iter(range(10**6))
     monkeypatch.setattr(providers, "cores", lambda: 1)
-    monkeypatch.setattr(batching.time, "perf_counter", lambda: next(clock))  # all runs take as long
+    monkeypatch.setattr(batching.time, "perf_counter", lambda: next(clock))  # equal times
     explainer, _ = explained(build(PLAIN))
     before = explainer.session_runs
     explainer.attribute(X, "occlusion", **WINDOW)
@@ -322,7 +322,7 @@ def test_the_batch_size_found_is_kept_for_the_next_picture(
     ("samples", "held", "cores", "batch_size", "expected"),
     [
         (8, 0, 4, None, 4),
-        (7, 0, 4, None, 1),  # too few to keep all cores at work
+        (7, 0, 4, None, 1),  # too few for all cores
         (8, 0, 4, 8, 1),
         (99, 2**31, 4, None, 2),
         (99, 2**40, 4, None, 1),

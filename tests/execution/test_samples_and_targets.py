@@ -1,4 +1,4 @@
-"""What a sample keeps for its targets, what it checks and what is told of the work."""
+"""What a sample keeps for its targets, what it checks, and which passes it reports."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def peak(explainer: Explainer, method: str, targets: list[int], **options: Any) 
 
 @pytest.mark.parametrize("method", ["smooth_gradcam++", "layercam"])
 def test_memory_at_layers_does_not_grow_with_the_groups_of_targets(method: str) -> None:
-    """A layer holds 64 x as much as a map of it, of which one is kept for each target."""
+    """A layer is 64 times as large as its map; one map is kept for each target."""
     nodes = DEEP.replace("K)", "M)") + HEAD.replace("W)", "V)")
     weights = {"M": noise(64, 3, 3, 3), "V": noise(64, 40, seed=1)}
     model = tiny(nodes, "float[N,3,64,64] x", "float[N,40] y", **weights)
@@ -85,7 +85,7 @@ def test_memory_at_layers_does_not_grow_with_the_groups_of_targets(method: str) 
     options = {"layer": "a,b"} | ({"samples": 2} if method == "smooth_gradcam++" else {})
     peak(explainer, method, list(range(8)), **options)
     eight, forty = (peak(explainer, method, list(range(n)), **options) for n in (8, 40))
-    assert forty - eight < 32 * 64 * 64 * 64 * 4  # one gradient by one of both layers for each
+    assert forty - eight < 32 * 64 * 64 * 64 * 4  # one gradient at one of both layers for each
 
 
 def test_many_layers_are_explained_for_fewer_targets_at_once(
@@ -135,7 +135,7 @@ def test_a_graph_that_answers_differently_is_refused_near_the_sample_too(
     monkeypatch.setattr(derivatives, "lower", lambda model: other)
     explainer = Explainer(build(), preprocess=SETTINGS)
     options = {"layer": "a"} if "cam" in method else {}
-    for _ in range(2):  # nor is it forgotten
+    for _ in range(2):  # and it is kept
         with pytest.raises(GradientError, match=r"differs by .* from the model"):
             explainer.explain(PICTURE, method, 0, **options)
 
@@ -158,19 +158,19 @@ def test_a_path_of_its_own_in_a_model_with_a_fixed_batch() -> None:
 
 
 def test_each_target_tells_the_steps_that_it_took() -> None:
-    """One score is linear, and complete at once; the other is a square."""
+    """One score is linear, and complete immediately; the other is a square."""
     nodes = "f = Flatten(x)  l = MatMul(f, A)  s = Mul(l, l)  y = Concat<axis=1>(l, s)"
     model = tiny(nodes, "float[N,3,8,8] x", "float[N,2] y", A=np.abs(noise(192, 1)) / 192)
     explainer = Explainer(model, preprocess=SETTINGS)
     options = {"steps": 2, "rule": "riemann-left", "tolerance": 0.1}
     linear, square = explainer.explain_each(PICTURE, "integrated_gradients", [0, 1], **options)
-    # The left sum of 2t over n steps falls short of 1 by 1/n.
+    # The left sum of 2t over n steps is 1 - 1/n.
     assert (linear.diagnostics["steps"], square.diagnostics["steps"]) == (2, 16)
     assert linear.diagnostics["backward_passes"] == 2 * 2 + 4 + 8 + 16
 
 
 def dead(**options: Any) -> list[str]:
-    """Warnings about a rectifier that is never open, and the convolution before it."""
+    """Warnings about a rectifier that is never active, and the convolution before it."""
     nodes = (DEEP + HEAD).replace("b = Tanh(a)", "s = Abs(a)  n = Neg(s)  b = Relu(n)")
     found = Explainer(build(nodes)).attribute(noise(1, 3, 8, 8), target=0, **options)
     warnings: list[str] = found.diagnostics["samples"][0]["warnings"]

@@ -69,7 +69,7 @@ class Row(Target):
 
 @dataclass(frozen=True)
 class Contrast(Target):
-    """One tensor's number rather than another's first."""
+    """The number of one tensor, not of the other one that comes first."""
 
     name: str = "contrast"
     reads: tuple[str, ...] = ("f", "g")
@@ -118,7 +118,7 @@ def test_what_covering_takes_away_from_a_product() -> None:
 
 
 def test_a_path_to_a_product_is_complete() -> None:
-    """The largest of the second tensor may change on the way."""
+    """The largest element of the second tensor may change along the path."""
     x = noise(1, 3, 5, 5, seed=2)
     options = {"baseline": "zeros", "rule": "riemann-middle", "steps": 100}
     found = two_heads().attribute(x, "integrated_gradients", Product(), **options)
@@ -239,7 +239,7 @@ def test_sessions_and_runs_count_together() -> None:
 def test_a_graph_that_computes_one_tensor_otherwise_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """However small it is beside the other."""
+    """However small it is compared with the other."""
 
     def small(sign: int) -> ModelProto:
         weights = BOTH | {"SUM": 1e6 * BOTH["SUM"], "LARGEST": sign * LARGEST}
@@ -254,7 +254,7 @@ def test_a_graph_that_computes_one_tensor_otherwise_is_refused(
 
 
 def test_integers_that_stand_for_reals() -> None:
-    """The second tensor is quantized, and what it stands for is read."""
+    """The second tensor is quantized, and the floats that it represents are read."""
     nodes = HEADS + """  i = QuantizeLinear(g, SCALE, ZERO)  o = DequantizeLinear(i, SCALE, ZERO)"""
     weights = BOTH | {"SCALE": np.float32(0.25), "ZERO": np.int8(3)}
     outputs = "float[N,1] f, float[N,4] o, int8[N,4] i"

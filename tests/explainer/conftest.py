@@ -1,4 +1,4 @@
-"""What several of these tests explain."""
+"""Models that several of these tests explain."""
 
 import pytest
 

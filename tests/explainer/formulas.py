@@ -1,4 +1,4 @@
-"""Models that are formulas, so that the right answer is known."""
+"""Models that are formulas, so that the right result is known."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,11 +9,11 @@ from onnx import numpy_helper, parser
 
 Array = np.ndarray[Any, np.dtype[Any]]
 AS_IT_IS: Mapping[str, object] = {"scale": 1, "mean": 0, "std": 1}
-"""Preprocessing that leaves 0 to 255 alone."""
+"""Preprocessing that does not change values of 0 to 255."""
 
 
 def model(text: str, opset: int = 13, **weights: Any) -> onnx.ModelProto:
-    """A model from ONNX's own text, less its header and its weights."""
+    """A model from ONNX's own text form, without its header and its weights."""
     parsed = parser.parse_model(f'<ir_version: 8, opset_import: ["": {opset}]> {text}')
     parsed.graph.initializer.extend(
         numpy_helper.from_array(np.asarray(value, np.float32), name)
@@ -61,7 +61,7 @@ NET_R_SHAPES: Mapping[str, tuple[int, ...]] = {
 """Every method that explains a convolutional network, and the shape of its values for net R."""
 
 OF_TRANSFORMERS = ("attention_rollout", "legrad", "vit_reciprocam")
-"""Methods that net R, which has no tokens, can't show."""
+"""Methods that do not support net R, because it has no tokens."""
 
 ADAPTIVE = ("guided_ig", "activation_maximization")
 """Methods whose samples depend on the target, so that several targets share no forward pass."""
@@ -83,4 +83,4 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "blur_ig": {"steps": 4, "max_sigma": 4.0},
     "expected_gradients": {"samples": 3, "baselines": noise(2, *INPUT)},
 }
-"""What keeps a method short."""
+"""Options that reduce the run time of a method."""

@@ -102,7 +102,7 @@ def test_other_inputs_are_given_per_sample_or_for_all() -> None:
     expected = 3 * (weights[:, 1].reshape(3, 4, 5) * x).sum(axis=1)
     assert_allclose(found.values[:, 0], expected, atol=2e-5)
 
-    # What the explainer was made with is used where nothing else is given.
+    # The explainer's own settings are used if no others are given.
     fixed = Explainer(made, preprocess=AS_IT_IS, inputs={"z": z[:1].tolist(), "scale": [2, 3]})
     one = fixed.attribute(x[:1], "occlusion", 1, window=1, fill="zeros")
     assert_array_equal(one.values, found.values[:1])
@@ -152,7 +152,7 @@ def test_a_batch_of_different_samples_equals_one_by_one(net_r: Explainer, method
 @every_method
 @pytest.mark.parametrize("declared", ["N", 1, 3])
 def test_results_do_not_depend_on_the_batch_size(method: str, declared: str | int) -> None:
-    """Nor on whether the model takes any batch, was made to, or insists on three."""
+    """Nor on whether the model takes any batch, was rewritten for it, or takes only three."""
     x, options = noise(1, 3, 20, 26), OPTIONS.get(method, {})
     free = Explainer(nets.net_r(), batch_size=1).attribute(
         x, method, 1, **options, **ZEROS.get(method, {})
@@ -233,7 +233,7 @@ def test_results_do_not_depend_on_how_many_runs_go_on_at_once(
 def test_runs_at_once_are_fed_the_other_inputs_of_their_call(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And the next call those of its own; S = k Σ x² has maps in proportion to k."""
+    """And the next call uses its own inputs; S = k Σ x² has maps in proportion to k."""
     monkeypatch.setattr(providers, "cores", lambda: 4)
     explainer, x, options = scaled(), noise(16, 3, 4, 4), OPTIONS.get(method, {})
     maps = [
@@ -270,7 +270,7 @@ def test_a_first_sample_that_is_not_finite(method: str, value: float) -> None:
 
 
 def test_small_gradients_do_not_vanish() -> None:
-    """float32 holds numbers down to 1e-38, and not their squares."""
+    """float32 has numbers down to 1e-38, but not their squares."""
     text = """g (float[N,3,6,6] x) => (float[N,1] y) { a = Conv(x, k) r = Relu(a)
         p = GlobalAveragePool(r) f = Flatten(p) y = MatMul(f, w) }"""
     k, w, x = noise(4, 3, 1, 1), np.abs(noise(4, 1, seed=1)), noise(1, 3, 6, 6, seed=2)

@@ -1,4 +1,4 @@
-"""Heat lies on those pixels of the picture that the model's pixels were made from."""
+"""Heat is on the pixels of the picture from which the model's pixels were made."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ End = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Frame:
-    """How a picture is laid on the input, and where its first and last row and column end up."""
+    """How a picture is fitted to the input, and where its first and last row and column are."""
 
     picture: tuple[int, int]
     size: tuple[int, int]
@@ -27,7 +27,7 @@ class Frame:
     resize: int | None = None
 
     def explainer(self, made: Any) -> Explainer:
-        """An explainer that lays pictures so."""
+        """An explainer that fits pictures in this way."""
         own = {"size": self.size, "fit": self.fit, "resize": self.resize}
         return Explainer(made, preprocess={**AS_IT_IS, "interpolation": "area", **own})
 
@@ -52,7 +52,7 @@ FRAMES = {
     "enlarged, odd": Frame(
         (3, 7), (8, 10), ((0, 0, 1), (7, 2, 3)), ((0, 0, 1), (9, 6, 7)), "stretch"
     ),
-    # 9 x 15, of which three columns go on each side: nine of the picture.
+    # 9 x 15, of which three columns are cropped on each side: nine of the picture.
     "cropped, wide": Frame(
         (27, 45), (9, 9), ((0, 0, 3), (8, 24, 27)), ((0, 9, 12), (8, 33, 36)), "crop", 9
     ),
@@ -63,11 +63,11 @@ FRAMES = {
     "cropped, half a pixel": Frame(
         (27, 42), (9, 9), ((0, 0, 3), (8, 24, 27)), ((0, 6, 9), (8, 30, 33)), "crop", 9
     ),
-    # 11 x 15, of which one row and three columns go.
+    # 11 x 15, of which one row and three columns are cropped.
     "cropped on all sides": Frame(
         (33, 45), (9, 9), ((0, 3, 6), (8, 27, 30)), ((0, 9, 12), (8, 33, 36)), "crop", 11
     ),
-    # 16 x 10, of which rows 4 to 11 and columns 1 to 8 stay. Rows of 61 / 16, so from 15.25 to
+    # 16 x 10, of which rows 4 to 11 and columns 1 to 8 are kept. Rows of 61 / 16, so from 15.25 to
     # 45.75; columns of 37 / 10, so from 3.7 to 33.3. At a cut, pixels count that were seen in part.
     "cropped, odd": Frame(
         (61, 37), (8, 8), ((0, 15, 19), (7, 42, 46)), ((0, 3, 7), (7, 30, 34)), "crop", 10
@@ -91,7 +91,7 @@ FRAMES = {
 
 @pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
 def test_heat_of_a_border_lies_on_the_pixels_it_was_made_from(frame: Frame) -> None:
-    """Each class is the sum of one border row or column of the model's input, less the rest."""
+    """Each class is the sum of one border row or column of the model's input, minus the rest."""
     rows, columns = frame.rows, frame.columns
     lines = [((end, end), columns) for end in rows] + [(rows, (end, end)) for end in columns]
     weights = np.full((4, 3, *frame.size), -1, np.float32)
@@ -101,7 +101,7 @@ def test_heat_of_a_border_lies_on_the_pixels_it_was_made_from(frame: Frame) -> N
     white = np.full((*frame.picture, 3), 255, np.uint8)
     found = explainer.explain_each(white, "occlusion", range(4), window=1, stride=1)
     for explanation, line in zip(found, lines, strict=True):
-        # Between the centers of two pixels of the model heat is interpolated: half is the edge.
+        # Heat is interpolated between the centers of two pixels of the model: the edge is at half.
         assert_array_equal(explanation.heatmap > 0.5, frame.pixels(*line))
         assert_array_equal(explanation.seen, frame.pixels(rows, columns))
         assert not explanation.heatmap[~explanation.seen].any()
@@ -123,7 +123,7 @@ def test_heat_of_a_border_lies_on_the_pixels_it_was_made_from(frame: Frame) -> N
 def test_a_lit_corner_of_what_the_model_sees_stays_where_it_is(
     method: str, frame: str, corner: tuple[int, int]
 ) -> None:
-    """There and back: the layer's grid is that of the input, and shows the picture as it is."""
+    """Both directions: the layer's grid is that of the input, and holds the picture unchanged."""
     laid = FRAMES[frame]
     row, column = laid.rows[corner[0]], laid.columns[corner[1]]
     lit = laid.pixels((row, row), (column, column))

@@ -156,7 +156,7 @@ def test_probabilities_behind_something_that_is_not_known_are_not_squashed_again
     [
         ([[0.2, 0.9, 0.4], [0.2, 1.1, 0.4], [-0.1, 0.9, 0.4]], [True, False, False]),
         ([[0.2, 0.8], [0.2, 0.9]], [True, False]),  # two of them add up to 1
-        ([[0.4], [7]], [True, True]),  # one alone may be anything
+        ([[0.4], [7]], [True, True]),  # a single number may be of any kind
     ],
 )
 def test_each_sample_of_a_batch_tells_whether_it_holds_probabilities(

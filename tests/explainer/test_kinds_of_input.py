@@ -161,7 +161,7 @@ def whole_and_half() -> tuple[Explainer, Explainer]:
     [
         method
         for method in NET_R_SHAPES
-        # Every step of its climb starts from the rounding of the steps before.
+        # Every step of the gradient ascent starts from the rounded result of the step before.
         if method != "activation_maximization"
     ],
 )

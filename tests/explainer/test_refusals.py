@@ -129,7 +129,7 @@ def test_batch_size_is_positive(size: int) -> None:
 
 
 def test_labels_of_classes_that_the_model_lacks_are_refused() -> None:
-    # One name too many, as with a "background" in front, would shift every name by one.
+    # One name too many, such as a "background" at the start, would shift every name by one.
     explainer = Explainer(nets.net_r(), preprocess=AS_IT_IS, labels=["background", *"abcde"])
     with pytest.raises(
         PreprocessError, match=r"labels \(given\) go up to class 5.*last class is 4"

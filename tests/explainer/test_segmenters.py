@@ -1,4 +1,4 @@
-"""Models whose answer is a map of scores: what is explained, and how it is called."""
+"""Models whose output is a map of scores: what is explained, and its name."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ PER_PIXEL = np.einsum("kc,nchw->nkhw", MIX, X)
 FORMS = {
     "channels first": "(float[N,4,6,8] y) { y = Conv(x, k) }",
     "channels last": "(float[N,6,8,4] y) { c = Conv(x, k) y = Transpose<perm=[0,2,3,1]>(c) }",
-    # Only the labels tell where the classes are.
+    # Only the labels say which axis has the classes.
     "labels": """(float[N,4,6,8] y)
         { f = Flatten<axis=2>(x) g = MatMul(flat, f) y = Reshape(g, shape) }""",
 }
@@ -56,7 +56,7 @@ def test_the_gradient_of_a_mean_over_a_region(form: str, target: Any, index: int
 
 
 def test_a_pass_for_a_region_starts_from_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run that tells the region gives the activation, too."""
+    """The run that finds the region also returns the activation."""
     text = """g (float[N,3,6,8] x) => (float[N,4,6,8] y) { a = Abs(x) y = Conv(a, k) }"""
     explained = Explainer(model(text, k=MIX[..., None, None]), preprocess=AS_IT_IS)
     explained.explain(PICTURE, "hirescam", 2, layer="a")
@@ -108,7 +108,7 @@ def test_a_map_of_one_class_has_sigmoids_for_probabilities() -> None:
 
 
 def bent() -> Explainer:
-    """A segmenter with a stride, a rectifier and an answer enlarged to the picture."""
+    """A segmenter with a stride, a rectifier and an output enlarged to the picture."""
     text = """g (float[N,3,16,24] x) => (float[N,4,16,24] y) {
         c = Conv<strides=[2,2], pads=[1,1,1,1]>(x, first, bias) a = Relu(c)
         d = Conv<strides=[2,2], pads=[1,1,1,1]>(a, second) b = Relu(d)
@@ -128,7 +128,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "activation_maximization": {"steps": 2}, "guided_ig": {"steps": 5},
 }  # fmt: skip
 NOT_FOR_IT = {"cam", "regression_activation_map", "attention_rollout", "legrad", "vit_reciprocam"}
-"""Those that need one linear layer behind a pool, or a transformer."""
+"""Methods that need one linear layer after a pool, or a transformer."""
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in NOT_FOR_IT])
@@ -143,7 +143,7 @@ def test_every_method_explains_a_segmenter(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["integrated_gradients", "deeplift"])
 def test_a_region_stays_where_it_is_as_the_picture_changes(method: str) -> None:
-    """Were it predicted anew at each point, values would not add up."""
+    """If it was predicted again at each point, values would not add up."""
     explained = bent()
     (region,) = explained.targets(WIDE, "top1")
     assert isinstance(region, Region)

@@ -1,4 +1,4 @@
-"""Seg-Grad-CAM and its kin are those of pytorch-grad-cam on the same U-Net."""
+"""Seg-Grad-CAM and similar methods equal those of pytorch-grad-cam on the same U-Net."""
 
 import io
 import warnings
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.peers
 
 
 class UNet(torch.nn.Module):  # type: ignore[misc,name-defined]
-    """Down once, up once, a skip connection beside."""
+    """Down once, up once, with a skip connection."""
 
     def __init__(self) -> None:
         super().__init__()

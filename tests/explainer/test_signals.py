@@ -1,4 +1,4 @@
-"""Signals, (N, channels, length), and rows of features: which neighbors belong together."""
+"""Signals, (N, channels, length), and rows of features: which neighbors are masked together."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ def test_a_window_covers_all_channels_of_some_time(form: str) -> None:
 
 @every_form
 def test_a_signal_is_blurred_along_time(form: str) -> None:
-    """Of a linear score blur_ig is the slope times what the blur takes away."""
+    """For a linear score blur_ig is the slope times what the blur removes."""
     explainer, x, axis = explained(form)
     found = explainer.attribute(x, "blur_ig", 1, max_sigma=3, steps=60)
     away = X - gaussian_filter1d(X.astype(np.float64), 3, axis=2, mode="reflect", truncate=9)
@@ -87,7 +87,7 @@ def test_rise_masks_a_signal_along_time(form: str) -> None:
 
 @pytest.mark.parametrize("shape", [(7,), (3, 4)])
 def test_rise_keeps_each_feature_by_itself(shape: tuple[int, ...]) -> None:
-    """Nothing tells of a dense layer's inputs which belong together."""
+    """It is not known which inputs of a dense layer belong together."""
     weights, x = noise(2, *shape), noise(1, *shape, seed=1)
     explainer = Explainer(linear(",".join(map(str, shape)), weights))
     options: dict[str, Any] = {"score": "logit", "baseline": "zeros", "samples": 64, "seed": 5}

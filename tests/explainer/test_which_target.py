@@ -1,4 +1,4 @@
-"""What is explained, and what several targets share."""
+"""Which target is explained, and what several targets share."""
 
 from typing import Any
 
@@ -159,7 +159,7 @@ def test_a_class_without_a_label_is_called_by_its_index() -> None:
 
 
 def test_region_and_element_of_a_segmentation() -> None:
-    """The answer is the picture, channel by channel: a pixel's score is that pixel alone."""
+    """The output is the picture, channel by channel: a pixel's score is that pixel alone."""
     identity = np.eye(3).reshape(3, 3, 1, 1)
     text = "g (float[N,3,6,8] x) => (float[N,3,6,8] y) { y = Conv(x, k) }"
     explainer = Explainer(model(text, k=identity), preprocess=AS_IT_IS)

@@ -11,13 +11,13 @@ from onnxplain.formulas.graph_namespace import GraphArray, GraphNamespace
 from onnxplain.transforms.builder import PREFIX, Builder
 
 Given = Array | Sequence[Array]
-"""What a formula is given: an array, or a list of them."""
+"""The arguments of a formula: an array, or a list of arrays."""
 
 
 def from_nodes(
     formula: Callable[..., Any], *given: Given, ranks: int = 1, opset: int = 18
 ) -> dict[str, Array]:
-    """What nodes make of float32 arrays, whose first axis is any batch, by name.
+    """The results of nodes for float32 arrays, whose first axis is any batch, by name.
 
     `formula(xp, *given)` returns arrays by name.
     """

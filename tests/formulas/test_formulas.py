@@ -41,7 +41,7 @@ def several(one: Callable[[Random], Array], count: int) -> Callable[[Random], li
 
 
 def biases(random: Random) -> list[Array]:
-    """Of layers of several sizes."""
+    """For layers of several sizes."""
     return [drawn(*size)(random) for size in ((2, 12, 10), LAYER, (4, 1, 1))]
 
 
@@ -58,7 +58,7 @@ GIVEN: dict[type[wants.Want], Callable[[Random], Given]] = {
     wants.TokensRead: lambda random: attention(random)[:, 0, :1],
     wants.AttentionGradients: several(drawn(HEADS, TOKENS, TOKENS), BLOCKS),
 }
-"""What a formula may want, as float32 arrays of the shapes that the wants promise."""
+"""Everything that a formula may want, as float32 arrays of the declared shapes."""
 
 
 @pytest.mark.parametrize("seed", range(3))

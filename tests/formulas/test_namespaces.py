@@ -1,4 +1,4 @@
-"""Both namespaces, numpy's in float64 and that of nodes, say the same, and what is right."""
+"""Both namespaces, numpy's in float64 and that of nodes, give the same right result."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -32,7 +32,7 @@ def any_axes(random: Random) -> tuple[int, ...]:
 
 
 Made = tuple[Callable[..., Any], Callable[..., Any], Sequence[Array]]
-"""A call of the namespace, the same in plain numpy, and what both are given."""
+"""A call of the namespace, the same in plain numpy, and the arguments of both."""
 
 
 def reduction(name: str) -> Callable[[Random], Made]:
@@ -108,7 +108,7 @@ def flatten(random: Random) -> Made:
 
 
 def parts(random: Random) -> Made:
-    """One of some arrays whose elements lie in a row."""
+    """One of several arrays whose elements are joined in a row."""
     shapes = [shape(random, rank) for rank in (1, 3, 2)]
     pieces = [floats(random, 4, *own) for own in shapes]
     place = int(random.integers(3))
@@ -127,7 +127,7 @@ RANKS = 3
 
 
 def ranked(random: Random) -> Made:
-    """Rows of few numbers, so that many are equal: of those the first class comes first."""
+    """Rows of few different numbers, so that many are equal; then the first class comes first."""
     a = random.integers(0, 3, (20, 7)).astype(np.float32)
     codes = random.integers(-RANKS, 7, 20)
 
@@ -173,7 +173,7 @@ ROUNDED = {"resize": 1e-7}
 """The weights of the interpolation are float32 in both."""
 
 APART = {"principal"}
-"""A direction has no sign: it has tests of its own."""
+"""A direction has no sign: it is tested separately."""
 
 
 def test_every_function_is_among_these() -> None:

@@ -140,7 +140,7 @@ def test_there_and_back_a_ramp_stays_within_half_a_pixel(placement, axis, interp
     placed = resize_and_place(picture, placement, interpolation, pad=255)[..., 0]
     mapped = placement.to_picture(placed)
 
-    # Leave out what lies beyond the outermost centers, one model pixel or kernel wide.
+    # Leave out the border beyond the outermost centers, one model pixel or kernel wide.
     seen, margin = placement.seen(axis), int(np.ceil(1.5 / placement.scale[axis])) + 1
     inner = np.take(mapped - ramp, range(seen.start + margin, seen.stop - margin), axis)
     other = placement.seen(1 - axis)
@@ -243,7 +243,7 @@ def test_opencvs_filters_by_hand(interpolation):
     ],
 )
 def test_antialiased_filters_are_pillows(interpolation, pillow, size):
-    # Values that leave the kernels room to overshoot, since only we clip.
+    # Values that do not overflow if kernels overshoot, because only onnxplain clips.
     picture = 64 + 128 * RANDOM.random((37, 53, 3), np.float32)
     planes = [Image.fromarray(plane) for plane in np.moveaxis(picture, 2, 0)]
     expected = np.stack([plane.resize(size[::-1], pillow) for plane in planes], axis=2)
@@ -254,7 +254,7 @@ def test_antialiased_filters_are_pillows(interpolation, pillow, size):
 
 
 def test_a_part_of_a_wide_picture_is_pillows():
-    """So wide that the products which resize it are taken in pieces."""
+    """So wide that it is resized in several pieces."""
     picture = RANDOM.integers(0, 256, (48, 3000, 3), np.uint8)
     placement = Placement.crop((48, 3000), (20, 1300), 24)
     planes = [Image.fromarray(plane.astype(np.float32)) for plane in np.moveaxis(picture, 2, 0)]

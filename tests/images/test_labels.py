@@ -5,7 +5,7 @@ import pytest
 from onnxplain.errors import PreprocessError, TargetError
 from onnxplain.images.labels import Labels, find_labels
 
-# Names that trouble ImageNet: 134 and 517 are both "crane", 638 and 639 both "maillot".
+# Ambiguous names of ImageNet: 134 and 517 are both "crane", 638 and 639 both "maillot".
 IMAGENET = Labels(
     {
         134: "crane",
@@ -135,7 +135,7 @@ def test_sources_in_their_order(tmp_path):
         return found and (found.origin, found.name(1))
 
     assert origin({}) is None
-    assert origin({"names": "cat;dog"}) is None  # somebody else's convention
+    assert origin({"names": "cat;dog"}) is None  # another tool's convention
 
     above.write_text(json.dumps({"id2label": {"0": "a", "1": "above"}}))
     assert origin({}) == ("config.json in the folder above the model", "above")

@@ -23,7 +23,7 @@ def save(array, path, **options):
     return path
 
 
-# What each format can hold; not TIFF with alpha, whose colors OpenCV multiplies by it.
+# What each format can hold; not TIFF with alpha, because OpenCV multiplies its colors by alpha.
 MODES = {
     ".png": ["RGB", "RGBA", "L", "LA", "P", "1"],
     ".bmp": ["RGB", "RGBA", "L", "P", "1"],
@@ -147,7 +147,7 @@ def test_too_many_pixels_are_refused_after_decoding(tmp_path, monkeypatch):
 
 def test_opencvs_own_limit_refuses_before_decoding(tmp_path):
     Image.new("1", (30_000, 30_000)).save(tmp_path / "huge.png")
-    # OpenCV reads the limit while it is loaded, so this needs a process of its own.
+    # OpenCV reads the limit when it is loaded, so this needs a new process.
     read = (
         "import pathlib, sys; from onnxplain.images.picture import read_picture;"
         "read_picture(pathlib.Path(sys.argv[1]))"

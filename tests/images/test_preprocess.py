@@ -61,7 +61,7 @@ def test_layout_and_channel_order(layout, channels, expected):
     ("settings", "expected"),
     [
         ({"scale": 1 / 255, "mean": (0.5,), "std": (0.25,)}, [1.137255, -0.431373, -1.215686]),
-        # The means of Caffe's models stand in the model's own order, here BGR.
+        # The means of Caffe's models are in the model's own order, here BGR.
         ({"channels": "BGR", "mean": (104, 117, 123)}, [-54, -17, 77]),
         ({"mean": (127,), "std": (128,), "dtype": np.dtype("float16")}, [0.5703, -0.2109, -0.6016]),
         ({"dtype": np.dtype("uint8")}, [200, 100, 50]),
@@ -77,7 +77,7 @@ def test_values_by_hand(settings, expected):
 
     assert tensor.dtype == preprocess.dtype
     np.testing.assert_allclose(tensor.ravel(), expected, rtol=1e-3)
-    # The same formula serves the colors of baselines.
+    # The same formula is used for the colors of baselines.
     np.testing.assert_array_equal(preprocess.color(200, 100, 50), tensor.ravel())
 
 

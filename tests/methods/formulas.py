@@ -18,7 +18,7 @@ CUBIC = "q = Mul(x, x)  c = Mul(x, q)  f = Flatten(c)  y = MatMul(f, W)"
 
 
 def explainer(nodes: str, weights: Array, batch_size: int | None = None) -> Explainer:
-    """Of a score that is made with `weights`, which have the shape of one sample."""
+    """A model of a score made with `weights`, which have the shape of one sample."""
     shape = ",".join(map(str, weights.shape))
     column = weights.astype(np.float32).reshape(-1, 1)
     proto = tiny(nodes, f"float[N,{shape}] x", "float[N,1] y", W=column)
@@ -26,5 +26,5 @@ def explainer(nodes: str, weights: Array, batch_size: int | None = None) -> Expl
 
 
 def of_two(nodes: str, **constants: Array) -> Explainer:
-    """Of a score of two numbers, (N, 2)."""
+    """A model of a score of two numbers, (N, 2)."""
     return Explainer(tiny(nodes, "float[N,2] x", "float[N,1] y", **constants))

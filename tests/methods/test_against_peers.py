@@ -1,6 +1,6 @@
-"""Ours and the torch libraries' maps are the same, on the same weights and pictures.
+"""Our maps and those of the torch libraries are the same, on the same weights and pictures.
 
-`python -m tools.parity` prints the deviations that are bounded here.
+`python -m tools.parity` prints the deviations that are limited here.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ COMPARED = [
 
 
 def sides_of(model: str) -> list[Sides]:
-    """The answer of a shipped model; two classes of an export, at the layer that `auto` finds."""
+    """The top class of a shipped model; two classes of an export, at the layer of `auto`."""
     if model in EXPORTS:
         return [Sides.of_export(model, index) for index in (3, 0)]
     return [Sides.of(CASES[model](), FEW_CHANNELS[model])]
@@ -39,8 +39,8 @@ def sides_of(model: str) -> list[Sides]:
 @pytest.mark.parametrize(("model", "compare"), COMPARED)
 def test_same_map(model: str, compare: Callable[[Sides], Iterator[Row]]) -> None:
     torch.set_num_threads(1)
-    # The ResNet's scores are small differences of large sums, and so is what the ViT's lose with a
-    # channel that only its last block reads.
+    # The ResNet's scores are small differences of large sums. So are the losses of the ViT's score
+    # without a channel that only its last block reads.
     loose = model == "resnet18" or (model, compare) == ("vit", maps.ablationcam)
     tolerance = 1e-4 if loose else 1e-5
     found = [row for sides in sides_of(model) for row in compare(sides)]

@@ -1,7 +1,7 @@
-"""Every gradient-free method, through the public interface, is what its paper's formula gives.
+"""Every gradient-free method, through the public interface, gives what its paper's formula gives.
 
-The references are slow and share no code with the package. On the small nets they look at
-everything, on the shipped models at layers with few channels, and at few windows and masks.
+The references are slow and share no code with the package. On the small nets they compare
+everything; on the shipped models only layers with few channels, and few windows and masks.
 """
 
 from typing import Any
@@ -119,9 +119,9 @@ HEADS = [
     ("net_r", "relu2"),
     ("efficientnet", "head/relu6"),
     ("efficientnet", "blocks.6.0/project"),  # signed
-    ("efficientnet", "blocks.5.3/project"),  # beside a residual connection
+    ("efficientnet", "blocks.5.3/project"),  # with a residual connection
     ("squeezenet", "fire9/squeeze1x1/relu"),
-    ("squeezenet", "fire9/expand1x1/relu"),  # beside another branch
+    ("squeezenet", "fire9/expand1x1/relu"),  # with another branch
 ]
 
 
@@ -161,7 +161,7 @@ def test_eigencam(name: str, layer: str) -> None:
     found = case.attribute("eigencam", layer=layer)
     expected = eigencam(case.run(layer)[0])
     # A singular vector has no sign. The reference makes the largest magnitude positive, the
-    # package the sum; the same where the map has one sign.
+    # package the sum. Both are the same if the map has one sign.
     close(found, np.sign(expected.sum()) * expected, 1e-5)
     assert found.sum() > 0
 
@@ -192,7 +192,7 @@ def test_feature_maps(name: str, layer: str) -> None:
 def test_occlusion(name: str, window: Any, stride: Any) -> None:
     case = CASES[name]()
     found = case.attribute("occlusion", window=window, stride=stride)
-    # By default a fifth of the input, and a quarter of that.
+    # By default the window is a fifth of the input, and the stride a quarter of the window.
     windows = np.broadcast_to((4, 5) if window is None else window, 2)
     strides = np.broadcast_to(1 if stride is None else stride, 2)
     expected = occlusion(case.x, case.score(), (3, *windows), (3, *strides), case.black)[0]
@@ -254,7 +254,7 @@ def test_rise_of_a_linear_score_is_the_closed_form() -> None:
     flat = masks.reshape(samples, -1)
     assert_allclose(found[0], map_of(masks.mean(axis=0), flat.T @ flat / samples), atol=1e-4)
 
-    # And it tends to the expectation over all masks, as far as so many samples tell.
+    # And it is close to the expectation over all masks, within the error of so many samples.
     expected = map_of(np.full(size, keep), rise_second_moment(size, grid, keep))
     pull = (gradient * (case.x - baseline)).sum(axis=(0, 1))
     scores = (gradient * baseline).sum() + bias + flat @ pull.ravel()
@@ -426,7 +426,7 @@ def test_the_first_batch_is_proved_by_three_single_runs_and_one_of_three() -> No
 
 
 def test_a_grid_finer_than_the_input_may_vanish_on_it() -> None:
-    """Channel 0 alternates v, -v in pairs of columns: at the input's size, that is 0 throughout."""
+    """Channel 0 alternates v, -v in pairs of columns: enlarged to the input, it is 0 everywhere."""
     text = """<ir_version: 8, opset_import: ["": 13]> g (float[N,1,4,4] x) => (float[N,2] y)
         <float[1,2,1,2] kernel = {1, -1, 1, 1}>
         { a = ConvTranspose<strides=[1,2]>(x, kernel) p = GlobalMaxPool(a) y = Flatten(p) }"""

@@ -1,7 +1,7 @@
 """The axioms of attribution, on toy nets in closed form and on the shipped models.
 
-Sundararajan et al. 2017, sections 2 to 4. Which method keeps which axiom is theirs, or follows from
-the formula.
+Sundararajan et al. 2017, sections 2 to 4. The paper says which method keeps which axiom, or it
+follows from the formula.
 """
 
 from typing import Any
@@ -37,9 +37,9 @@ def changed(name: str, edit: Any) -> onnx.ModelProto:
 
 
 def test_sensitivity_a_where_the_gradient_is_blind() -> None:
-    """f = 1 − relu(1 − x) is 0 at 0 and 1 from 1 on: at 2 the gradient is 0, yet x made all of f.
+    """f = 1 − relu(1 − x) is 0 at 0 and 1 from 1 on: at 2 the gradient is 0, but x causes all of f.
 
-    The integral is 1, of which a left rule with 20 looks, 10 of them below 1, finds all.
+    The integral is 1. A left rule with 20 steps, 10 of them below 1, gives exactly 1.
     """
     subject = of_two(
         "s = MatMul(x, PICK)  a = Sub(ONE, s)  b = Relu(a)  y = Sub(ONE, b)",
@@ -56,7 +56,7 @@ def test_sensitivity_a_where_the_gradient_is_blind() -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_sensitivity_a_on_a_shipped_model(name: str) -> None:
-    """The baseline differs in one patch: that gets all of the change, everything else nothing."""
+    """The baseline differs in one patch: the patch gets all of the change, all other pixels 0."""
     case = CASES[name]()
     patch = (slice(None), slice(None), slice(90, 130), slice(40, 80))
     baseline = case.x.copy()
@@ -84,7 +84,7 @@ INPUT_METHODS: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("method", "options"), INPUT_METHODS)
 def test_sensitivity_b_on_a_shipped_model(method: str, options: dict[str, Any]) -> None:
-    """SqueezeNet behind a curtain: the right half of its input is multiplied by 0."""
+    """SqueezeNet with a mask before it: the right half of its input is multiplied by 0."""
 
     def hide(graph: onnx.GraphProto) -> None:
         curtain = np.ones((1, 1, 1, 227), np.float32)
@@ -109,7 +109,7 @@ def test_sensitivity_b_on_a_shipped_model(method: str, options: dict[str, Any]) 
 def test_implementation_invariance_of_two_ways_to_write_a_function() -> None:
     """relu(relu(x₁) − 1 − relu(x₂)) and relu(relu(x₁ − 1) − relu(x₂)): (1.5, −0.5) at (3, 1).
 
-    f(α) is relu(2α − 1), on from α = ½ on; the gradient is (1, −1) there.
+    f(α) is relu(2α − 1): it is positive from α = ½ on, with the gradient (1, −1).
     """
     ways = (
         "r = Relu(x)  d = MatMul(r, SIGNS)  s = Sub(d, ONE)  y = Relu(s)",
@@ -164,7 +164,7 @@ def test_implementation_invariance_on_a_shipped_model(method: str, options: dict
     other = Explainer(changed("squeezenet1_1.onnx", rewrite), preprocess=case.explainer.preprocess)
     found = other.attribute(case.x, method, case.index, **options).values[0]
     expected = case.attribute(method, **options)
-    # Rounding may turn a Relu or a MaxPool the other way.
+    # Rounding may switch a Relu or a MaxPool.
     assert_allclose(found, expected, atol=1e-2 * np.abs(expected).max())
     assert np.abs(found - expected).mean() < 1e-3 * np.abs(expected).mean()
 

@@ -1,4 +1,4 @@
-"""DeepLIFT's contributions: worked out by hand where they can be, and always adding up."""
+"""DeepLIFT's contributions: computed by hand if possible; they always add up."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ ONES = np.ones((2, 1), np.float32)
 TAIL = "  y = MatMul(h, ONES)"
 PAIR = "a = Slice(x, [0], [1], [1])  b = Slice(x, [1], [2], [1])  "
 
-# Nodes, sample, baseline, contributions. The last row of comments is how they come about.
+# Nodes, sample, baseline, contributions. The comments show how the contributions are computed.
 BY_HAND: dict[str, tuple[str, list[float], list[float], list[float]]] = {
-    # Rescale: relu(3) - relu(-1) is all that 4 of difference make; 1 - relu(1 - x) saturates.
+    # Rescale: relu(3) - relu(-1) is the effect of a difference of 4; 1 - relu(1 - x) saturates.
     "relu": ("h = Relu(x)" + TAIL, [3, -2], [-1, -1], [3, 0]),
     "saturation": (
         "c = Sub(ONE, x)  r = Relu(c)  h = Sub(ONE, r)" + TAIL,
@@ -36,13 +36,13 @@ BY_HAND: dict[str, tuple[str, list[float], list[float], list[float]]] = {
     "maximum of two": (PAIR + "y = Max(a, b)", [3, 1], [0, 2], [1.5, -0.5]),
     # 9 - 1: base at exponents 2 and 1, (9 - 1 + 3 - 1)/2; exponent at bases 3 and 1, (9 - 3 + 0)/2.
     "power of two": (PAIR + "y = Pow(a, b)", [3, 2], [1, 1], [5, 3]),
-    # 5 - 4 to the place of 5, 2 - 4 to that of 4.
+    # 5 - 4 to the position of 5, 2 - 4 to that of 4.
     "maximum gained": ("y = ReduceMax<keepdims=1>(x, LAST)", [1, 5], [4, 2], [0, 1]),
     "maximum lost": ("y = ReduceMax<keepdims=1>(x, LAST)", [1, 2], [4, 3], [-2, 0]),
     "minimum lost": ("y = ReduceMin<keepdims=1>(x, LAST)", [1, 5], [4, 2], [-1, 0]),
     # (5 - 1) split as (3 + 0)/(5 + 1) * 3 and (4 + 1)/(5 + 1) * 3.
     "norm": ("y = ReduceL2<keepdims=1>(x, LAST)", [3, 4], [0, 1], [1.5, 2.5]),
-    # 3/4 - 1/2, all by the first logit.
+    # 3/4 - 1/2, all from the first logit.
     "softmax": (
         "s = Softmax<axis=1>(x)  y = Slice(s, [0], [1], [1])",
         [np.log(3), 0],
@@ -68,7 +68,7 @@ def test_by_hand(case: str) -> None:
 
 
 def _named_lists(nodes: str) -> tuple[str, dict[str, Array]]:
-    """ONNX's text form has no literals: [0] becomes a constant of its own."""
+    """ONNX's text form has no literals: [0] becomes a separate constant."""
     lists = {f"AT_{n}": np.array([n]) for n in (0, 1, 2)}
     for name, value in lists.items():
         nodes = nodes.replace(f"[{value[0]}]", name)

@@ -48,7 +48,7 @@ def test_it_tends_to_integrated_gradients_averaged_over_the_set() -> None:
         for n in (20, 2000)
     ]
     errors = [np.sqrt(((one - expected) ** 2).mean()) for one in found]
-    assert errors[1] < errors[0] / 4  # chance: a factor of 10
+    assert errors[1] < errors[0] / 4  # expected: a factor of 10
     assert errors[1] < 0.1 * expected.std()
 
 

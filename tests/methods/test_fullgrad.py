@@ -1,4 +1,4 @@
-"""FullGrad: in a net of rectifiers the terms that it draws add up to the score."""
+"""FullGrad: in a net of rectifiers its terms add up to the score."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def rectifiers() -> ModelProto:
 
 @dataclass(frozen=True, kw_only=True)
 class Total(FullGrad):
-    """What FullGrad draws, added up as it is."""
+    """The terms of FullGrad, summed without scaling."""
 
     name: ClassVar[str] = "total"
 
@@ -73,7 +73,7 @@ def test_input_and_biases_add_up_to_the_score(index: int) -> None:
 
 @pytest.mark.parametrize("missing", ["b1", "beta", "b2", "shift"])
 def test_without_one_of_the_biases_they_do_not(missing: str) -> None:
-    """Each bias is worth something here, so that the sum above shows that it is found."""
+    """Each bias contributes to the score here, so the sum above shows that it is found."""
     explainer = Explainer(rectifiers())
     before = explainer.attribute(X, Total(), 0).values.item()
     model = rectifiers()

@@ -1,4 +1,4 @@
-"""Grad-CAM and its kin: answers by hand, the papers' formulas, and what a run costs."""
+"""Grad-CAM and similar methods: maps by hand, the papers' formulas, and the cost of a run."""
 
 import re
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from tools.cases.models import CASES, Array
 # --- net T --------------------------------------------------------------------------------------
 
 # Gradients of T, cell by cell: at `relu` (1, 1, 1, 1) and (1, -1, -1, -1), at `conv` the same but 0
-# where the Relu is closed: (0, 1, 1, 1) and (0, 0, -1, -1).
+# where the Relu is not active: (0, 1, 1, 1) and (0, 0, -1, -1).
 A1, A2 = nets.NET_T_ACTIVATIONS["relu"]
 Z1, Z2 = nets.NET_T_ACTIVATIONS["conv"]
 SIGNED = {"relu": False}
@@ -48,7 +48,7 @@ NET_T: list[tuple[str, str, dict[str, Any], Array]] = [
     ("hirescam", "conv", {}, A1 - A2),
     ("layercam", "relu", {}, A1),
     ("layercam", "conv", {}, A1),
-    # Second moments of (A1, -A2): those of Eigen-CAM with the sign of 786 turned.
+    # Second moments of (A1, -A2): those of Eigen-CAM with the sign of 786 changed.
     ("eigengradcam", "relu", {}, nets.NET_T_EIGENCAM),
 ]
 
@@ -60,7 +60,7 @@ def test_net_t(method: str, layer: str, options: dict[str, Any], expected: Array
 
 
 def test_guided_gradcam_of_net_t() -> None:
-    # Three windows of channel 1 are open and count: all but the first. Channel 2 counts nowhere.
+    # In channel 1 all windows but the first are active and count. Channel 2 does not count.
     guided = np.zeros((4, 4))
     for row, column in ((0, 1), (1, 0), (1, 1)):
         guided[row : row + 3, column : column + 3] += 1
@@ -336,7 +336,7 @@ def test_what_a_layer_does_not_have_is_named() -> None:
         case.attribute("gradcam", fuse="sum")
 
 
-# A layer normalization behind the layer b.
+# A layer normalization after the layer b.
 NORMALIZED = (
     "b = Conv(x, K)  t = Transpose<perm=[0,2,3,1]>(b)"
     "n = LayerNormalization<epsilon=1e-12>(t, ONES)"

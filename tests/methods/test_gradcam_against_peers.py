@@ -1,6 +1,6 @@
-"""Grad-CAM and its kin are those of the torch libraries, on the same weights, class by class.
+"""Grad-CAM and similar methods equal those of the torch libraries, on the same weights, by class.
 
-`python -m tools.parity` prints the deviations that are bounded here.
+`python -m tools.parity` prints the deviations that are limited here.
 """
 
 from collections.abc import Iterable
@@ -18,9 +18,9 @@ pytestmark = pytest.mark.peers
 
 LIMIT = 4e-5
 """Rounding differs between processors: XGrad-CAM divides by sums, which nearly cancel in the small
-transformer, and is 2.8e-5 off on one with AVX2 alone."""
+transformer. On a processor with only AVX2 the difference is 2.8e-5."""
 
-# Where activations are negative, alpha of Grad-CAM++ has poles: rounding alone changes its map.
+# If activations are negative, alpha of Grad-CAM++ has poles: rounding alone changes its map.
 LAYERS = [
     ("efficientnet", DEFAULT_LAYER["efficientnet"]),
     ("squeezenet", FEW_CHANNELS["squeezenet"]),

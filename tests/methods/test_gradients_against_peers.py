@@ -1,6 +1,6 @@
-"""Our gradients, at and around a sample, are those of captum, pytorch-grad-cam and saliency.
+"""Our gradients, at and around a sample, equal those of captum, pytorch-grad-cam and saliency.
 
-`python -m tools.parity` prints the deviations that are bounded here.
+`python -m tools.parity` prints the deviations that are limited here.
 """
 
 import functools
@@ -25,7 +25,7 @@ from tools.peers.gradcam import fullgrad  # noqa: E402
 
 pytestmark = [
     pytest.mark.peers,
-    pytest.mark.filterwarnings("ignore:Input Tensor"),  # captum asks for gradients by itself
+    pytest.mark.filterwarnings("ignore:Input Tensor"),  # captum enables gradients itself
 ]
 
 EXACT = ("gradient", "input_x_gradient")
@@ -54,7 +54,7 @@ def measured(model: str, index: int) -> dict[str, GradientRow]:
 def test_same_values_where_no_kink_is_near(model: str, index: int) -> None:
     """A small net, and a transformer, which has no kinks at all."""
     for name, row in measured(model, index).items():
-        # saliency's derivative of the blur is a difference; the blurred end has little to explain.
+        # saliency's derivative of the blur is a difference; values at the blurred end are small.
         assert row.deviation < (1e-3 if name == "blur_ig" else 5e-6), name
 
 
@@ -66,7 +66,7 @@ def test_same_values_where_no_kink_is_near(model: str, index: int) -> None:
     ],
 )
 def test_same_values_but_for_kinks(model: str) -> None:
-    """A Relu that rounding turns changes a neighborhood; guided_ig then takes another path."""
+    """A Relu that rounding switches changes a neighborhood; guided_ig then takes another path."""
     for name, row in measured(model, CLASSES[model][0]).items():
         if name in EXACT:
             assert row.deviation < 5e-6, name
@@ -108,7 +108,7 @@ def test_implementation_invariance_of_two_exporters(
     assert operators[0] != operators[1], "the case shows nothing"
     expected = case.attribute(method, **options)
     found = other.attribute(case.x, method, case.index, **options).values[0]
-    tolerance = 1e-5 if name == "vit" else 2e-2  # for rectifiers that rounding turns
+    tolerance = 1e-5 if name == "vit" else 2e-2  # for rectifiers that rounding switches
     assert np.abs(found - expected).max() < tolerance * np.abs(expected).max()
 
 

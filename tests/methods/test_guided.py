@@ -1,4 +1,4 @@
-"""Guided backpropagation and the deconvnet, with every rectifier worked out by hand."""
+"""Guided backpropagation and the deconvnet, with every rectifier computed by hand."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tools.cases import nets
 
 GUIDED, DECONVNET = "guided_backprop", "deconvnet"
 
-# y = Σ w · rectified(x), where w has both signs on both sides of the threshold; 7 is beyond the 6
-# of ReLU6. What is positive in w passes: guided where the unit is active, deconvnet everywhere.
+# y = Σ w · rectified(x), where w has both signs on both sides of the threshold; 7 is above the 6
+# of ReLU6. Positive w pass: in guided if the unit is active, in deconvnet everywhere.
 X = np.array([[-2, -1, 0, 0.5, 3, 7]], np.float32)
 W = np.array([[5], [-5], [2], [-3], [4], [6]], np.float32)
 EVERYWHERE = [5, 0, 2, 0, 4, 6]
@@ -51,7 +51,7 @@ def test_guided_backprop_passes_what_is_positive_where_the_unit_is_active(rectif
 @pytest.mark.parametrize("rectifier", RECTIFIERS)
 def test_deconvnet_passes_what_is_positive(rectifier: str) -> None:
     expected = list(EVERYWHERE)
-    if "SIX" in rectifier:  # the ceiling is no rectifier: it keeps its derivative
+    if "SIX" in rectifier:  # the upper limit is no rectifier: it keeps its derivative
         expected[-1] = 0
     assert explained(f"{rectifier}  y = MatMul(r, WEIGHTS)", DECONVNET) == expected
 
@@ -63,7 +63,7 @@ def test_deconvnet_passes_what_is_positive(rectifier: str) -> None:
 def test_a_relu_that_was_merged_into_a_quantizer(
     kind: str, method: str, expected: list[float]
 ) -> None:
-    """Its range begins at 0, which counts as inside, and ends at 255/64: 7 lies beyond."""
+    """Its range begins at 0, which counts as inside, and ends at 255/64: 7 is outside."""
     nodes = "a = Add(x, ZERO)  q = QuantizeLinear(a, SCALE, LEAST)  "
     nodes += "r = DequantizeLinear(q, SCALE, LEAST)  y = MatMul(r, WEIGHTS)"
     scales = {"SCALE": np.float32(1 / 64), "LEAST": np.array(np.iinfo(kind).min, kind)}

@@ -31,7 +31,7 @@ def test_a_linear_score_needs_one_look(rule: str) -> None:
     assert_allclose(found.values[0], W * (X - ABSENT)[0], rtol=1e-5, atol=1e-6)
 
 
-# ∫ α dα and ∫ α² dα, by each rule with n looks.
+# ∫ α dα and ∫ α² dα, by each rule with n points.
 MOMENTS: dict[str, tuple[Any, Any]] = {
     "gauss-legendre": (lambda n: 1 / 2, lambda n: 1 / 3),
     "riemann-left": (lambda n: (n - 1) / (2 * n), lambda n: (n - 1) * (2 * n - 1) / (6 * n * n)),
@@ -67,8 +67,9 @@ def test_weights_add_up_to_one(rule: Any) -> None:
 def net_t_integral() -> Array:
     """Net T from 0: its cells' sums s are 45, 54, 81 and 90, and at α they are α s.
 
-    Channel 1 is on from α = 50/s, channel 2 from 75/s; the score counts channel 1, and the first
-    cell of channel 2, plus, the others of channel 2 minus. On [0, 1] the last Relu is always on.
+    Channel 1 is active from α = 50/s on, channel 2 from 75/s on. The score adds channel 1 and the
+    first cell of channel 2, and subtracts the other cells of channel 2. On [0, 1] the last Relu is
+    always active.
     """
     sums = np.array([45, 54, 81, 90])
     first, second = np.maximum(0, 1 - 50 / sums), np.maximum(0, 1 - 75 / sums)
@@ -84,7 +85,7 @@ def test_net_t_by_hand() -> None:
     assert expected.sum() == pytest.approx(54)
     found = case.attribute("integrated_gradients", baseline="zeros", steps=3000)[0]
     assert_allclose(found, expected, atol=2e-2)
-    # Kinks limit every rule: 50 nodes of Gauss-Legendre give 53.33 in place of 54.
+    # Kinks limit every rule: 50 nodes of Gauss-Legendre give 53.33 instead of 54.
     few = case.explainer.attribute(case.x, "integrated_gradients", 0, baseline="zeros")
     assert few.values.sum() == pytest.approx(53.33, abs=0.005)
     assert few.diagnostics["samples"][0] == {
@@ -141,7 +142,7 @@ def test_a_large_gap_is_told_and_a_small_one_is_not() -> None:
 
 @pytest.mark.parametrize("baseline", [*BASELINES, 0.25, "array"])
 def test_every_baseline(baseline: Any) -> None:
-    """The reported gap is that of the values and of plain runs at both ends."""
+    """The reported gap is the difference between the values and plain runs at both ends."""
     case = CASES["net_r"]()
     spec = ABSENT[0, 0, 0, 0] if baseline == "array" else baseline
     x = case.x

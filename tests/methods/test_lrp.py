@@ -1,4 +1,4 @@
-"""LRP's rules against the papers' formulas, what it conserves, and what it takes for one layer."""
+"""LRP's rules against the papers' formulas, what is conserved, and which nodes form one layer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def minus(value: Array) -> Array:
 
 
 def share(z: Array, total: Array) -> Array:
-    """Of nothing, nothing."""
+    """No relevance gives no relevance."""
     return np.divide(z, total, out=np.zeros_like(z), where=total != 0)
 
 
@@ -249,7 +249,7 @@ def test_batch_normalization_is_part_of_the_layer_before_it(layer: str) -> None:
 
 
 def test_scales_and_shifts_of_the_input_belong_to_it() -> None:
-    """Preprocessing inside of the model: bounds follow through it, and the mean takes no share."""
+    """Preprocessing inside the model: bounds are computed through it; the mean gets no share."""
     inner = "  a = Conv(s, KERNEL)  h = Relu(a)" + POOLED
     plain = model("s = Identity(x)" + inner)
     scaled = model("c = Sub(x, LEVEL)  d = Mul(c, SIX)  s = Neg(d)" + inner)

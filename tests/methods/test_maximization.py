@@ -1,4 +1,4 @@
-"""Activation maximization: gradients against differences, where it must arrive, and the command."""
+"""Activation maximization: gradients against differences, the expected result, and the command."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ FAST = {"steps": 100, "rate": 1.0, "jitter": 0, "zoom": 0}
 
 
 def colors(layout: str = "NCHW") -> Explainer:
-    """Three scores, one color less the two others each; so are the channels of the layer."""
+    """Three scores: one color minus the two others each; so are the channels of the layer."""
     moved = "m = Transpose <perm = [0, 3, 1, 2]> (x)" if layout == "NHWC" else "m = Identity (x)"
     body = f"{moved} c = Conv (m, w) p = GlobalAveragePool (c) f = Flatten (p) y = Identity (f)"
     less = (2 * np.eye(3, dtype=np.float32) - 1).reshape(3, 3, 1, 1)
@@ -47,7 +47,7 @@ def test_a_channel_of_a_layer_whatever_the_target(channel: int) -> None:
     gray = np.full((16, 20, 3), 127.5)
     found = explainer.explain(gray, "activation_maximization", (channel + 1) % 3, **options)
     assert found.target.name == f"channel_{channel}"
-    assert np.isnan(found.score)  # that of a class would mislead
+    assert np.isnan(found.score)  # the score of a class would be misleading
     low, high = (colors().preprocess.color(*3 * [v])[:, None, None] for v in (0, 255))
     shares = ((found.values - low) / (high - low)).mean(axis=(1, 2))
     assert shares[channel] > 0.3 + max(np.delete(shares, channel))

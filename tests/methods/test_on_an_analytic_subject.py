@@ -1,4 +1,4 @@
-"""Methods are numpy: on a score that is a formula, no model, no session."""
+"""Methods are numpy code: here the score is a formula, with no model and no session."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ HEADS = RANDOM.normal(size=(2, 4, 2, 3)).astype(np.float32)
 
 @dataclass(frozen=True, eq=False)
 class Counting(Scene):
-    """A scene whose baseline is that of its subject, however it is called."""
+    """A scene whose baseline is always that of its subject, whatever its name."""
 
     subject: Any = None
 
@@ -49,7 +49,7 @@ class Counting(Scene):
 class Linear:
     """Two targets, S_t(x) = <gradient_t, x>, and at a layer S_t(A) = <head_t, A>.
 
-    The batches hold three samples. `calls` counts what was asked for.
+    The batches hold three samples. `calls` counts the calls.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Two objects of different classes in one picture: each class's map lies on its own object."""
+"""Two objects of different classes in one picture: each class's map is on its own object."""
 
 import json
 from typing import Any

@@ -18,7 +18,7 @@ X, W = noise(1, 3, 20, 26), noise(3, 20, 26, seed=1)
 
 
 def blurred(x: Array, sigma: float) -> Array:
-    """Gaussian of scipy, cut off far out, mirrored at the borders."""
+    """Gaussian of scipy, cut off at a large distance, mirrored at the borders."""
     wide = x.astype(np.float64)
     return gaussian_filter(wide, (0, 0, sigma, sigma), mode="reflect", truncate=8)
 
@@ -62,7 +62,7 @@ def test_speed_is_the_derivative_of_the_path(share: float) -> None:
 
 @pytest.mark.parametrize("shape", [(3, 20, 26), (20, 26, 3)])
 def test_a_linear_score_counts_what_the_blur_takes(shape: tuple[int, ...]) -> None:
-    """∫ w γ' = w (x − blurred x), for channels in front or last."""
+    """∫ w γ' = w (x − blurred x), for channels first or last."""
     w, x = noise(*shape, seed=1), noise(1, *shape)
     last = shape[-1] == 3
     smooth = np.moveaxis(blurred(np.moveaxis(x, -1, 1), 5.0), 1, -1) if last else blurred(x, 5.0)
@@ -75,7 +75,7 @@ def test_blur_ig_is_the_literal_path_on_a_network() -> None:
     case = CASES["net_r"]()
     sigmas = np.linspace(3.0, 1.5, 301)
     expected = along([blurred(case.x, sigma) for sigma in sigmas], gradient_of(case))
-    # All of the path, less the part from 1.5 to 0 that a sampled Gaussian cannot follow.
+    # All of the path, without the part from 1.5 to 0, which a sampled Gaussian cannot represent.
     near = case.explainer.attribute(case.x, "blur_ig", 3, max_sigma=3.0, steps=400).values
     rest = case.explainer.attribute(case.x, "blur_ig", 3, max_sigma=1.5, steps=400).values
     assert_allclose(near - rest, expected, atol=3e-2 * np.abs(expected).max())
@@ -104,7 +104,7 @@ def test_blur_ig_refuses_what_has_no_neighbors() -> None:
 @pytest.mark.parametrize("fraction", [0.1, 0.25, 1.0])
 @pytest.mark.parametrize("max_distance", [0.0, 0.05, 1.0])
 def test_guided_ig_is_the_papers_algorithm(fraction: float, max_distance: float) -> None:
-    """S = Σ w x²/2 on 30 features: distinct gradients, none of which rounding reorders."""
+    """S = Σ w x²/2 on 30 features: distinct gradients, whose order rounding does not change."""
     w, x, start = noise(1, 5, 6, seed=3), noise(1, 1, 5, 6, seed=4), noise(1, 1, 5, 6, seed=5)
     subject = explainer(QUADRATIC, w / 2)
     expected = guided_ig(
@@ -130,8 +130,8 @@ def test_guided_ig_is_the_papers_algorithm(fraction: float, max_distance: float)
 def test_guided_ig_takes_the_flat_feature_first() -> None:
     """S = (1 + x₁) x₂ from (0, 0) to (1, 1), free of the corridor, one of two features at a time.
 
-    The gradient (x₂, 1 + x₁) is (0, 1) at first: x₁ goes all its way on flat ground and counts 0,
-    then x₂ counts 2. The straight line would give ½ and 1½, the other way round 1 and 1.
+    The gradient (x₂, 1 + x₁) is (0, 1) at first: x₁ moves all its way with gradient 0 and gets 0,
+    then x₂ gets 2. The straight line would give ½ and 1½, the other order 1 and 1.
     """
     subject = of_two(
         "a = MatMul(x, A)  b = MatMul(x, B)  c = Add(a, ONE)  y = Mul(c, b)",

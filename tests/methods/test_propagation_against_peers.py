@@ -1,6 +1,6 @@
-"""Our methods with other rules are captum's and zennit's, on the same weights, class by class.
+"""Our methods with other rules equal captum's and zennit's, on the same weights, class by class.
 
-`python -m tools.parity` prints the deviations that are bounded here.
+`python -m tools.parity` prints the deviations that are limited here.
 """
 
 import importlib.util
@@ -15,7 +15,7 @@ from tools.parity.propagation import CLASSES, COMPOSITES, export_rows, rows  # n
 
 pytestmark = [
     pytest.mark.peers,
-    pytest.mark.filterwarnings("ignore"),  # captum's, of the hooks that it sets
+    pytest.mark.filterwarnings("ignore"),  # captum warns about the hooks that it sets
 ]
 
 METHODS = {
@@ -25,7 +25,7 @@ METHODS = {
 CASES = [
     *(pytest.param("net_r", index, 5e-6) for index in CLASSES["net_r"]),
     pytest.param("squeezenet", CLASSES["squeezenet"][0], 1e-4, marks=pytest.mark.slow),
-    # Where what is added up nearly cancels, relevance is divided by rounding errors.
+    # Where the terms of a sum nearly cancel, relevance is divided by rounding errors.
     pytest.param("efficientnet", CLASSES["efficientnet"][0], 2e-3, marks=pytest.mark.slow),
 ]
 
@@ -46,7 +46,7 @@ def test_same_values(model: str, index: int, tolerance: float) -> None:
     [(3, ["epsilon", "epsilon_plus_flat"]), pytest.param(0, COMPOSITES, marks=pytest.mark.slow)],
 )
 def test_same_values_on_an_export(index: int, composites: list[str]) -> None:
-    """A ResNet, whose normalizations the exporter merged, and zennit merges in its module."""
+    """A ResNet: the exporter merged its normalizations, and zennit merges them in the module."""
     found = {row.method: row for row in export_rows(index, composites)}
     assert {name for name in found if "lrp" in name} == {f"lrp, {name}" for name in composites}
     assert {"guided_backprop", "deconvnet", "deeplift"} < set(found)

@@ -32,14 +32,14 @@ from onnxplain.transforms.extract import with_outputs
 NET = ViT()
 TARGET = 2
 WEIGHTS = QuantType.QUInt8
-"""Not signed: ONNX Runtime's products of unsigned by signed bytes saturate without VNNI, unless
-these have 7 bits."""
+"""Unsigned: without VNNI, ONNX Runtime's products of unsigned and signed bytes saturate, unless
+the signed ones have 7 bits."""
 
-INNER = slice(1, None)  # the class token is no part of the picture
+INNER = slice(1, None)  # the class token is not part of the picture
 
 
 class Pictures(CalibrationDataReader):  # type: ignore[misc]
-    """What the ranges are measured on."""
+    """The pictures on which the ranges are measured."""
 
     def __init__(self) -> None:
         drawn = [PICTURE, *(noise(*PICTURE.shape, seed=seed) for seed in range(20, 28))]
@@ -68,7 +68,7 @@ def static(
 
 
 def dynamic(source: Path, path: Path) -> None:
-    # What follows a fused operator has no type that the quantizer could infer.
+    # The quantizer cannot infer types after a fused operator.
     extra = {"DefaultTensorType": onnx.TensorProto.FLOAT}
     quantize_dynamic(source, path, weight_type=WEIGHTS, extra_options=extra)
 
@@ -82,7 +82,7 @@ def optimized(source: Path, path: Path) -> None:
 
 PLAIN, FUSED, PACKED = {}, {"fused": True}, {"packed": True}
 
-# name: (the attention it is made from, how, an operator that must be there, how far maps may be)
+# name: (the original attention, the conversion, an operator that must be there, allowed difference)
 FORMS: dict[str, tuple[dict[str, bool], list[Callable[[Path, Path], None]], str, float]] = {
     "QDQ": (PLAIN, [static("QDQ")], "DequantizeLinear", 0.06),
     "QDQ by channel": (PLAIN, [static("QDQ", per_channel=True)], "DequantizeLinear", 0.06),
@@ -139,7 +139,7 @@ def test_the_map_is_that_of_the_float_weights(
 def test_what_is_read_as_attention_is_shares_of_one(
     name: str, folder: Callable[[str], Path]
 ) -> None:
-    """The reals that integers stand for; a share of 1/255 may be lost or won at each rounding."""
+    """The reals that integers represent; each rounding may change a share by up to 1/255."""
     ready = lower(load(model(name, folder(name))))
     shapes = infer_shapes(ready.proto, {"x": PICTURE.shape})
     found = find_transformer(ready, shapes, "x", "y")
@@ -152,7 +152,7 @@ def test_what_is_read_as_attention_is_shares_of_one(
 
 @pytest.mark.parametrize("name", FORMS)
 def test_auto_is_what_the_last_attention_reads(name: str, folder: Callable[[str], Path]) -> None:
-    """Behind it only the class token is read, and a map of the others would be flat."""
+    """After it only the class token is read, and a map of the other tokens would be constant."""
     explainer = Explainer(model(name, folder(name)), preprocess={"layout": "NCHW"}, provider="cpu")
     layer = explainer.layer("auto", PICTURE)
     assert layer.tensor.split("_")[0] == f"n{BLOCKS - 1}"

@@ -1,7 +1,7 @@
 """Every sampled method's formula over numpy in float64, on scores that are polynomials.
 
-S_t(x) = Σ w_t x³, with the gradient 3 w_t x². The layer that is looked at is the input itself. The
-samples are reduced by a few lines here, in place of the package's own runs.
+S_t(x) = Σ w_t x³, with the gradient 3 w_t x². The layer is the input itself. A few lines here
+reduce the samples, instead of the package's own runs.
 """
 
 from collections.abc import Callable, Sequence
@@ -58,7 +58,7 @@ def changed(sampling: Sampling, x: Array) -> tuple[Array, Array]:
 def found(
     sampling: Sampling, points: Array, masks: Array, part: slice
 ) -> dict[type[wants.Want], Array]:
-    """Whatever may be wanted of some changed samples."""
+    """Everything that may be wanted from some changed samples."""
     weights = sampling.weights(part) if sampling.weights else flat(masks[part])
     given = {wants.SampleScores: scores(points[part]), wants.SampleWeights: weights}
     if points.ndim == 4:
@@ -70,7 +70,7 @@ def found(
 
 
 def prepared(name: str) -> tuple[SampledMethod, Original, Sequence[Sampling]]:
-    """A method, the sample that it explains, and how that is changed."""
+    """A method, the sample that it explains, and how the sample is changed."""
     method = make_method(name, OPTIONS[name])
     assert isinstance(method, SampledMethod)
     x, layout, planes = X, Layout("NCHW", (4, 5)), X[0]
@@ -152,7 +152,7 @@ def vit_reciprocam() -> Array:
 
 
 def above(start: Array) -> Array:
-    """What each element adds to S(x) − S(start)."""
+    """The contribution of each element to S(x) − S(start)."""
     return W * (X.astype(np.float64) ** 3 - start.astype(np.float64) ** 3)[0]
 
 

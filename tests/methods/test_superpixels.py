@@ -36,7 +36,7 @@ def switched(case: Case, labels: Array, kind: str) -> Callable[[Array], float]:
 
 
 def shapley(value: Callable[[Array], float], count: int) -> Array:
-    """By definition: each segment's gain, averaged over all orders."""
+    """By the definition: each segment's gain, averaged over all orders."""
     every = {}
     for size in range(count + 1):
         for members in combinations(range(count), size):
@@ -56,7 +56,7 @@ def shapley(value: Callable[[Array], float], count: int) -> Array:
 
 @pytest.mark.parametrize("method", ["kernelshap", "lime"])
 def test_a_single_segment_is_why_its_map_is_the_same_everywhere(method: str) -> None:
-    """Also where the linear model does not fit: fewer segments than one would not help."""
+    """Also if the linear model does not fit: advice to take fewer segments would not help."""
     for x in (noise(1, 12), noise(1, 12, seed=9) * 0.001):
         told = linear().attribute(x, method, 1, segments=1, samples=9, baseline="zeros").diagnostics
         (sentence,) = told["samples"][0]["warnings"]
@@ -193,7 +193,7 @@ def test_the_libraries_are_imported_only_when_they_are_used() -> None:
 @pytest.mark.parametrize("picture", ["coffee_camera.png", "chelsea_camera.png"])
 @pytest.mark.parametrize("method", ["lime", "kernelshap"])
 def test_superpixels_of_the_object_speak_for_it(method: str, picture: str) -> None:
-    """Of two objects, each class's peak is on its own, and so is most of what is positive."""
+    """With two objects, each class's peak is on its own object, and so are most positive values."""
     facts = json.loads((MODELS / "pictures" / "pictures.json").read_text(encoding="utf-8"))
     objects = facts[picture]["objects"]
     explainer, path = CASES["squeezenet"]().explainer, MODELS / "pictures" / picture

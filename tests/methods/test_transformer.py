@@ -121,7 +121,7 @@ PATCHES = (
 ANSWER = "o = MatMul({}, q)  u = Transpose<perm=[0,2,1,3]>(o)  z = Reshape(u, BACK)  t = Add(n, z)"
 SUMMED = ANSWER.format("w").replace("MatMul", 'Einsum<equation="bhij, bhjd -> bhid">')
 MEAN = "m = ReduceMean<axes=[1], keepdims=0>({})  y = MatMul(m, CLASSES)"
-# A token that is no part of the picture asks all of them, as in a class-attention or pooling layer.
+# A query that is not part of the picture attends to all, as in a class-attention or pooling layer.
 ASKED = (
     "kt = Transpose<perm=[0,2,1]>(t)  ps = MatMul(PROBE, kt)  p = Softmax<axis=-1>(ps)"
     "c = MatMul(p, t)"
@@ -226,7 +226,7 @@ def test_attention_turned_or_summed_in_other_words(turned: str) -> None:
 
 
 def test_only_the_tokens_that_the_score_reads_count() -> None:
-    """Behind the class token a register, which attends as the others do and then is dropped."""
+    """A register follows the class token: it attends like the others, and is then dropped."""
     more = "n0 = Concat<axis=1>(EXTRA, e)  h = Reshape(n0, MORE)  q = Transpose<perm=[0,2,1,3]>(h)"
     patches = PATCHES.replace("n = T", "e = T").replace(
         "h = Reshape(n, HEADS)  q = Transpose<perm=[0,2,1,3]>(h)", more

@@ -53,7 +53,7 @@ def quantized_net():
 
 
 def test_layers_with_weights_come_from_the_score_down() -> None:
-    """Quantized and turned weights belong to the layer that uses them, others do not count."""
+    """Quantized and transposed weights belong to the layer that uses them; others do not count."""
     found = weighted_layers(load(quantized_net()), "x", "y")
     assert found == [Weighted("y", ("SECOND",)), Weighted("a", ("FIRST",))]
 

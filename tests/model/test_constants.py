@@ -1,4 +1,4 @@
-"""What a graph fixes by itself, computed node by node, against ONNX Runtime."""
+"""Values that depend only on constants, computed node by node, against ONNX Runtime."""
 
 from __future__ import annotations
 

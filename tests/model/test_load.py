@@ -207,7 +207,7 @@ def test_a_proto_below_the_limit_does_not() -> None:
 
 
 def test_a_weight_above_2_gb(tmp_path: Path) -> None:
-    """The file is sparse: it takes no room on the disk."""
+    """The file is sparse: it takes no space on the disk."""
     rows = 600_000_000
     model = tiny("y = Gather(w, x)", "int64[N] x", "float[N] y")
     weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[rows])

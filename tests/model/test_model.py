@@ -1,4 +1,4 @@
-"""What a model keeps of what was found out about it."""
+"""What a model caches about itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every way of writing a weight down, every order of nodes: the same answer as the file's."""
+"""Every form of a weight and every order of nodes: the same outputs as those of the file."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_a_fused_sum_that_nobody_reads_stays() -> None:
 
 
 def test_the_epsilon_of_a_fused_normalization_is_its_own() -> None:
-    """Of numbers this small the one of LayerNormalization would be most of the deviation."""
+    """For numbers this small, epsilon of LayerNormalization would be most of the deviation."""
     body = """
       n, none, inverse, t = com.microsoft.SkipLayerNormalization(x, x, c)
       y = Add(n, t)

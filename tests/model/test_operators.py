@@ -1,4 +1,4 @@
-"""The table of operators names operators that there are, and contradicts itself nowhere."""
+"""The table of operators names only existing operators, and has no contradictions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from onnxplain.model import operators
 
-# ONNX Runtime's own, of which the onnx package knows no names.
+# ONNX Runtime's own operators, whose names the onnx package does not have.
 MICROSOFT = frozenset(
     "BiasGelu DynamicQuantizeMatMul FastGelu FusedConv FusedGemm FusedMatMul MatMulIntegerToFloat "
     "QGemm QLinearAdd QLinearAveragePool QLinearConcat QLinearGlobalAveragePool QLinearLeakyRelu "

@@ -1,4 +1,4 @@
-"""Shapes and values found without running a model, against those that ONNX Runtime has."""
+"""Shapes and values found without running a model, against those of ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onnxplain.analysis.batch_axis import concrete_shapes
 from onnxplain.model.shapes import ShapeEnv
 from onnxplain.tensors import Array
 
-# Operators that ONNX has no shape function for, or none at every opset.
+# Operators without a shape function in ONNX, or without one at some opset.
 WITHOUT_SHAPE_FUNCTION = {
     "GroupNormalization": "GroupNormalization<num_groups=2>(x, four, four)",
     "MeanVarianceNormalization": "MeanVarianceNormalization(x)",

@@ -1,7 +1,7 @@
-"""Slow, literal implementations of the gradient-free methods, to measure fast ones against.
+"""Slow, literal implementations of the gradient-free methods, to which fast ones are compared.
 
-Each function restates one paper's formula in numpy and scipy, one sample and one loop step at a
-time, in float64, and takes the model as a plain callable, such as those of
+Each function implements one paper's formula in numpy and scipy, one sample and one loop step at a
+time, in float64. It takes the model as a plain callable, such as those of
 `tools.cases.onnx_calls`. Nothing here uses onnxplain, torch or OpenCV, so agreement with any of
 them is evidence.
 

@@ -1,7 +1,7 @@
-"""Grad-CAM and its kin from the papers' formulas, cell by cell in float64.
+"""Grad-CAM and similar methods from the papers' formulas, cell by cell in float64.
 
-Everywhere: `a` is an activation (C, h, w) and `g` the gradient of the score by it; maps are (h, w),
-unscaled.
+Everywhere: `a` is an activation (C, h, w) and `g` the gradient of the score at `a`; maps are
+(h, w), unscaled.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def gradcam_plus_plus_weights(
     """Chattopadhay et al. 2018, arXiv:1710.11063, equations 9 and 19.
 
     `second` and `third` are the squares and cubes of the gradient. With Y = exp(S) every derivative
-    holds one factor exp(S), which cancels in alpha; that of the weights is left out.
+    has one factor exp(S), which cancels in alpha. The factor in the weights is left out.
     """
     weights = np.zeros(len(a))
     for k, (channel, d2, d3, d1) in enumerate(zip(a, second, third, first, strict=True)):
@@ -81,7 +81,7 @@ def layercam(a: Float64, g: Float64) -> Float64:
 
 
 def eigengradcam(a: Float64, g: Float64) -> Float64:
-    """The product on its first right singular vector; it agrees with the sum over the channels."""
+    """The product on its first right singular vector, with the sign of the sum over channels."""
     table = (a * g).reshape(len(a), -1).T
     _, _, directions = svd(table, full_matrices=False)
     image: NDArray[np.float64] = (table @ directions[0]).reshape(a.shape[1:])

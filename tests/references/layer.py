@@ -29,9 +29,9 @@ def _call(head: Head, activation: Activation) -> float:
 def cam(activation: Activation, weights: NDArray[np.floating]) -> Float64:
     """sum_k w_k A_k with `weights` (C,), the classifier's row for the class. Signed, no bias.
 
-    The map is the same under both poolings; what it means is not. After global average pooling its
-    mean plus the bias is the logit (`gap_logit`). After global max pooling the logit is
-    sum_k w_k max A_k (`gmp_logit`), which no sum over the map gives back.
+    The map is the same for both poolings, but has a different meaning. After global average pooling
+    its mean plus the bias is the logit (`gap_logit`). After global max pooling the logit is
+    sum_k w_k max A_k (`gmp_logit`), which cannot be computed from the map.
     """
     combined = np.zeros(activation.shape[1:])
     for weight, channel in zip(weights, activation, strict=True):
@@ -75,7 +75,7 @@ def keep_cell(activation: Float64, row: int, column: int) -> Float64:
     """Keep all channels of one cell, zero the rest: the method as published.
 
     The authors' released code (the one that the paper links, and the later repository of the 2024
-    workshop version) runs exactly this; their Gaussian is a switch that both leave off.
+    workshop version) runs exactly this; their Gaussian is an option that is off in both.
     """
     kept = np.zeros_like(activation)
     kept[:, row, column] = activation[:, row, column]
@@ -83,17 +83,17 @@ def keep_cell(activation: Float64, row: int, column: int) -> Float64:
 
 
 def spread_cell(activation: Float64, row: int, column: int) -> Float64:
-    """The Gaussian switch of the authors' code: the cell's own vector, stamped through 3 x 3.
+    """The Gaussian option of the authors' code: the cell's own vector, spread over 3 x 3 cells.
 
-    The neighbors' activations are not used; beyond the border the stamp is cut off.
+    The neighbors' activations are not used; the window is cut off at the border.
     """
     return _through_window(activation, row, column, activation[:, row, column, None, None])
 
 
 def window_cell(activation: Float64, row: int, column: int) -> Float64:
-    """A 3 x 3 Gaussian as mask over the activation: the reading of ViT Recipro-CAM's code.
+    """A 3 x 3 Gaussian as mask over the activation, as in ViT Recipro-CAM's code.
 
-    Each neighbor keeps its own vector, weighted; beyond the border the window is cut off.
+    Each neighbor keeps its own vector, weighted; the window is cut off at the border.
     """
     return _through_window(activation, row, column, activation)
 
@@ -110,9 +110,9 @@ def _through_window(activation: Float64, row: int, column: int, content: Float64
 def reciprocam(activation: Activation, head: Head, isolate: Isolate = keep_cell) -> Float64:
     """The score of each cell on its own, (h, w). No ReLU, no scaling.
 
-    The paper and its code take the softmax probability as the score, then min-max the map. With
-    a logit as score and global average pooling plus one linear layer as head, the map is
-    cam / (h w) + bias, hence the same picture as CAM.
+    The paper and its code take the softmax probability as the score, then scale the map to its
+    minimum and maximum. With a logit as score and global average pooling plus one linear layer as
+    head, the map is cam / (h w) + bias, so it looks the same as CAM.
     """
     _, height, width = activation.shape
     scores = np.zeros((height, width))
@@ -135,9 +135,8 @@ def eigencam(activation: Activation, *, center: bool = False) -> Float64:
 
     The paper factorizes the activation itself, O = U S V^T, and shows O v_1. pytorch-grad-cam
     first subtracts each channel's mean over the cells (`center=True`), which makes it the first
-    principal component proper and another map. Where the activation is not negative (after a
-    ReLU) the uncentered map has one sign throughout and `orient` makes it positive; the centered
-    one sums to zero.
+    true principal component and another map. If the activation is not negative (after a ReLU), the
+    uncentered map has only one sign, and `orient` makes it positive; the centered map sums to zero.
     """
     channels, height, width = activation.shape
     table = activation.astype(np.float64).reshape(channels, height * width).T

@@ -17,7 +17,7 @@ Gradient = Callable[[Float64], Float64]
 
 
 def along(points: Sequence[Float64], gradient: Gradient) -> Float64:
-    """sum_k g(midpoint of p_k and p_k+1) * (p_k+1 - p_k): any path, cut fine enough."""
+    """sum_k g(midpoint of p_k and p_k+1) * (p_k+1 - p_k): any path with small enough steps."""
     total = np.zeros_like(points[0])
     for before, after in pairwise(points):
         total += gradient((before + after) / 2) * (after - before)
@@ -42,8 +42,8 @@ def guided_ig(
 ) -> Float64:
     """The path moves the features of the smallest absolute gradient first, within its corridor.
 
-    Features are handled one by one, as the paper words it. "Smallest" is measured over all
-    features, so that `fraction` of them are candidates, those of equal gradient together.
+    Features are handled one by one, as in the paper. "Smallest" refers to all features: `fraction`
+    of them are candidates, and features with equal gradients are candidates together.
     """
     count = x.size
     start, end = baseline.ravel(), x.ravel()

@@ -1,7 +1,7 @@
-"""Score-CAM, occlusion and RISE: change the input, watch the score.
+"""Score-CAM, occlusion and RISE: change the input, and measure the score.
 
 Everywhere: `x` is one sample (1, C, H, W) float32, `baseline` and `fill` have its shape, and
-`score` maps such an array to one number. `score` is handed float32, all else is float64.
+`score` maps such an array to one number. `score` gets float32, everything else is float64.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ Score = Callable[[Float32], float]
 
 
 def blend(x: Float32, baseline: Float32, mask: Float64) -> Float32:
-    """Where the mask is 1 the picture, where it is 0 the baseline: x' + M (x - x')."""
+    """The picture where the mask is 1, the baseline where it is 0: x' + M (x - x')."""
     blended = baseline + mask * (x.astype(np.float64) - baseline)
     return blended.astype(np.float32)
 
@@ -31,8 +31,8 @@ def scorecam_mask(
 ) -> Float64:
     """H_k (H, W): the channel (h, w) upsampled, then scaled to [0, 1]; 0 if it is constant.
 
-    Whether it is constant is asked of the channel itself: interpolation leaves rounding noise on a
-    constant, and min-max would blow that up to a mask.
+    Whether it is constant is checked on the channel itself: interpolation adds rounding errors to a
+    constant, and scaling by minimum and maximum would turn them into a mask.
     """
     if channel.min() == channel.max():
         return np.zeros(size)
@@ -75,7 +75,7 @@ def scorecam(
 
 
 def window_starts(length: int, window: int, stride: int) -> list[int]:
-    """0, stride, 2 stride, ... up to and with the first window that reaches the end."""
+    """0, stride, 2 stride, ... up to and including the first window that reaches the end."""
     if not 0 < stride <= window:
         raise ValueError("a stride above the window would leave elements uncovered")
     starts = [0]
@@ -151,7 +151,7 @@ def rise_masks(
 def seeded_rise_masks(
     samples: int, grid: int, keep: float, seed: int, size: tuple[int, int]
 ) -> Float64:
-    """Masks (samples, H, W) as the method's docstring says that they are drawn."""
+    """Masks (samples, H, W), drawn as the method's docstring says."""
     random = np.random.default_rng(seed)
     grids = (random.random((samples, grid, grid)) < keep).astype(np.float64)
     cells = [-(-side // grid) for side in size]
@@ -192,7 +192,7 @@ def rise_expectation_linear(
     second_moment: NDArray[np.floating],
     p: float,
 ) -> Float64:
-    """What `rise` gives for S(x) = a + <gradient, x>, (H, W).
+    """The map of `rise` for S(x) = a + <gradient, x>, (H, W).
 
     S(x' + M (x - x')) = S(x') + sum_q d_q M_q with d = sum over channels of gradient (x - x'), so
     E[S M_r] / p = (S(x') E[M_r] + sum_q d_q E[M_q M_r]) / p.

@@ -34,7 +34,7 @@ def interpolation_matrix(
 
 
 def upsample_half_pixel(image: Float64, size: tuple[int, int]) -> Float64:
-    """Resize (h, w) to `size` = (H, W), half-pixel centers, edge clamped: the project's way."""
+    """Resize (h, w) to `size` = (H, W), half-pixel centers, edge clamped, as the project does."""
     rows = interpolation_matrix(image.shape[0], size[0])
     columns = interpolation_matrix(image.shape[1], size[1])
     return rows @ image @ columns.T

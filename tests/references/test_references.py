@@ -1,4 +1,4 @@
-"""The references give the answers that can be worked out by hand."""
+"""The references give the maps that can be computed by hand."""
 
 from collections.abc import Callable
 from typing import Any
@@ -213,7 +213,7 @@ def test_the_moments_of_the_masks_are_the_closed_form() -> None:
     # 54 * 55 / 2 different moments: the largest of so many normal deviates stays below 5.
     assert np.abs((moment - rise_second_moment(size, cells, p)) / standard_error).max() < 5
     assert abs(flat.mean() - p) < 0.005
-    # The test has the power to tell masks of one more cell per axis.
+    # The test would detect masks with one more cell per axis.
     assert np.abs((moment - rise_second_moment(size, cells + 1, p)) / standard_error).max() > 10
 
 

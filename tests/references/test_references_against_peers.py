@@ -1,8 +1,8 @@
 """The references agree with the torch libraries on the same weights.
 
-Where a library deviates from the definition, its deviation is removed, or put into the reference,
-or measured; see `tools.peers.maps`. The two shipped models are looked at through a few channels
-and windows, net R in full.
+If a library deviates from the definition, its deviation is removed, or added to the reference,
+or measured; see `tools.peers.maps`. For the two shipped models a few channels and windows are
+compared, for net R everything.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def one_thread() -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """One model, a layer of it and a picture, ready for both sides."""
+    """One model, a layer of it and a picture, for both libraries."""
 
     model: Any
     input: str
@@ -172,7 +172,7 @@ def test_ablationcam(case: str) -> None:
     head = element(part(c.model, c.layer, c.output), c.index)
     activation = c.activation
     found = maps.peer_ablationcam(*c.torch(), c.x, maps.element(c.index), first=c.channels)
-    # The reference zeroes every channel of what it is given; the head sees the others as well.
+    # The reference zeroes every channel that it is given; the head also gets the other channels.
     kept = activation[: c.channels]
     rest = activation[None, c.channels :]
 
@@ -193,7 +193,7 @@ def test_ablationcam_as_shipped_zeroes_only_where_the_minimum_is_zero() -> None:
     as_shipped = maps.peer_ablationcam(*c.torch(), c.x, target, as_shipped=True)
     assert_allclose(as_shipped.weights, as_defined.weights)
 
-    # Scored by the signed activation itself, so that nothing behind the layer hides the -1e7.
+    # Scored by the signed activation itself, so that nothing after the layer hides the -1e7.
     signed = made("net_r signed")
     module = modules.torch_module(signed.model, "conv2")
     layer = modules.layer(module, signed.model, "conv2")

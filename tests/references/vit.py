@@ -1,7 +1,7 @@
 """A small vision transformer as ONNX, and in float64 numpy, where its attention can be changed.
 
-Six patches on a grid of 2 x 3, eight features, two heads, two blocks that normalize first, four
-classes. With a class token the score is read from it, else from the mean of the patches.
+Six patches on a grid of 2 x 3, eight features, two heads, two pre-norm blocks, four classes. With
+a class token the score is read from it, else from the mean of the patches.
 """
 
 from collections.abc import Sequence
@@ -68,7 +68,7 @@ class ViT:
     def onnx(self, *, fused: bool = False, packed: bool = False) -> ModelProto:
         """The model, its attention in plain operators or in one of ONNX Runtime's own.
 
-        The one that is `packed` projects the tokens too.
+        The `packed` one also projects the tokens.
         """
         joined = "Concat <axis = 1> (first, t)" if self.class_token else "Identity (t)"
         attended = _PACKED if packed else _FUSED if fused else _PLAIN
@@ -118,19 +118,19 @@ class ViT:
         return softmax(q @ k.transpose(0, 2, 1) / 2, axis=-1)
 
     def after(self, z: Array, block: int, attention: Array) -> Array:
-        """The tokens behind a block that attends as is given."""
+        """The tokens after a block with the given attention."""
         v = _heads(self._norm(z, block) @ self[f"wv{block}"])
         joined = (attention @ v).transpose(1, 0, 2).reshape(len(z), FEATURES)
         r = z + joined @ self[f"wo{block}"]
         return r + np.tanh(self._norm(r, block) @ self[f"wu{block}"]) @ self[f"wd{block}"]
 
     def head(self, z: Array) -> Array:
-        """Scores of the classes from the tokens behind the last block."""
+        """Scores of the classes from the tokens after the last block."""
         last = self._norm(z, 0)
         return (last[0] if self.class_token else last.mean(axis=0)) @ self["head"]
 
     def states(self, x: Array) -> list[Array]:
-        """The tokens before and behind each block."""
+        """The tokens before and after each block."""
         states = [self.start(x)]
         for block in range(BLOCKS):
             states.append(self.after(states[-1], block, self.attention(states[-1], block)))
@@ -146,7 +146,7 @@ class ViT:
 
 
 def rollout(matrices: Sequence[Array]) -> Array:
-    """Abnar and Zuidema, from heads averaged, (tokens, tokens)."""
+    """Abnar and Zuidema, from attention averaged over heads, (tokens, tokens)."""
     flow = np.eye(matrices[0].shape[-1])
     for heads in matrices:
         flow = (0.5 * heads.mean(axis=0) + 0.5 * np.eye(len(flow))) @ flow

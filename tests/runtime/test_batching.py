@@ -1,4 +1,4 @@
-"""How many samples a run holds, against a device whose speed and memory are known."""
+"""How many samples a run has, on a simulated device with known speed and memory."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_not_even_one_sample_fits(batch: BatchSize) -> None:
 
 
 def sizes(batch: Fastest, cost: Callable[[int], float], runs: int) -> list[int]:
-    """The sizes that are run, where a sample of a batch of n takes `cost(n)` seconds."""
+    """The sizes that are run, if a sample of a batch of n takes `cost(n)` seconds."""
     seen = []
     for _ in range(runs):
         seen.append(batch.size)
@@ -77,7 +77,7 @@ SPEEDS = {
     "larger is always faster": (lambda n: 1 / n, [1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 16, 16]),
     "the same": (lambda n: 1, [1, 1, 2, 2, 4, 4, 1, 1, 1, 1, 1, 1]),
     "best at 2": (lambda n: abs(n - 2) + 1, [1, 1, 2, 2, 4, 4, 8, 8, 2, 2, 2, 2]),
-    # A bump at 2 is no reason to stop: 4 is tried, and is faster.
+    # 2 is slower, but that is no reason to stop: 4 is tried, and is faster.
     "a bump": (lambda n: {1: 1, 2: 1.1, 4: 0.5}.get(n, 1), [1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 4, 4]),
 }
 
@@ -120,7 +120,7 @@ def test_progress_is_told_before_and_after_each_run() -> None:
 
 
 def test_large_results_keep_batches_small() -> None:
-    """Results of 100 MiB for each sample: two fit in the quarter of a GiB that a batch may give."""
+    """Results of 100 MiB for each sample: two fit in the quarter of a GiB that a batch may have."""
 
     def run(part: slice) -> list[Array]:
         sizes.append(part.stop - part.start)
@@ -154,7 +154,7 @@ def test_runs_go_on_at_once() -> None:
 
 
 def test_little_memory_ends_runs_at_once_before_batches_shrink() -> None:
-    """Room for four samples, whoever runs them: two runs of two at once, never four."""
+    """Memory for four samples in all threads: two runs of two at the same time, never four."""
     lock, running, refused = threading.Lock(), [0], [0]
 
     def run(part: slice) -> list[Array]:
@@ -193,7 +193,7 @@ def test_an_error_of_a_run_comes_where_its_result_would() -> None:
 
 
 def test_large_results_of_runs_at_once_are_not_piled_up() -> None:
-    """Results of 100 MiB each: no more wait than runs go on, whoever takes them slowly."""
+    """Results of 100 MiB each: never more of them wait than runs are active."""
     begun = []
 
     def run(part: slice) -> list[Array]:

@@ -1,4 +1,4 @@
-"""Providers by every name, and why one cannot be had."""
+"""Providers by every name, and why one is not available."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def fake_package(folder: Path, monkeypatch: pytest.MonkeyPatch, library: str, da
 def test_the_loaders_own_reason_is_passed_on(
     library: str, provider: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A library that is no library stands for one whose dependencies are missing."""
+    """A file that is no library simulates a library whose dependencies are missing."""
     fake_package(tmp_path, monkeypatch, library, b"not a library")
     reason = load_failure(provider)
     load_failure.cache_clear()
@@ -125,7 +125,7 @@ def test_the_loaders_own_reason_is_passed_on(
 
 
 class Driver:
-    """Stands for every library: the provider's own, which loads, and the NVIDIA driver."""
+    """Simulates every library: the provider's own, which loads, and the NVIDIA driver."""
 
     def __init__(self, status: int, gpus: int) -> None:
         self.status, self.gpus = status, gpus
@@ -149,7 +149,7 @@ def test_a_machine_without_a_gpu(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The libraries of CUDA may be there without one."""
+    """The libraries of CUDA may be installed without a GPU."""
     fake_package(tmp_path, monkeypatch, "libonnxruntime_providers_cuda.so", b"")
     monkeypatch.setattr(providers.ctypes, "CDLL", lambda name: Driver(status, gpus))
     found = load_failure(CUDA)
@@ -172,7 +172,7 @@ def test_a_machine_without_a_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_providers_without_a_library_of_their_own_load() -> None:
     assert load_failure(CPU) is None
-    assert load_failure(CUDA) is None  # this package has none: it is not among the available
+    assert load_failure(CUDA) is None  # this package has no such provider: it is not available
     load_failure.cache_clear()
 
 

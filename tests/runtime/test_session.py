@@ -1,4 +1,4 @@
-"""Sessions, and what their errors say."""
+"""Sessions, and their error messages."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_what_the_model_does_not_read_is_not_fed() -> None:
 
 
 def test_a_number_stays_a_number() -> None:
-    """With one axis more, Gather would answer with one axis more."""
+    """With one axis more in the input, the output of Gather would have one axis more."""
     (y,) = opened(tiny("y = Gather<axis=1>(x, i)", ROW + ", int64 i")).run(
         {"x": X, "i": np.array(2)}
     )

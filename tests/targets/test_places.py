@@ -1,4 +1,4 @@
-"""Places of the picture on the grid of a segmenter's answer."""
+"""Places of the picture on the grid of a segmenter's output."""
 
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def test_a_box_is_x_y_width_height() -> None:
         ("20,0", CROPPED, (5, 5), [(0, 2)]),
         ("29,19", CROPPED, (5, 5), [(4, 4)]),
         ("box:-5,-5,16,16", CROPPED, (5, 5), [(r, 0) for r in (0, 1, 2)]),
-        # An answer finer than the input.
+        # An output finer than the input.
         ("20,2", CROPPED, (20, 20), [(2, 10)]),
         ("box:0,0,2,1", BOXED, (8, 8), [(2, 0), (2, 1)]),
         ("box:0,0,8,4", BOXED, (4, 4), [(r, c) for r in (1, 2) for c in range(4)]),

@@ -1,4 +1,4 @@
-"""Classes of a segmenter, where they are predicted and at places."""
+"""Classes of a segmenter, where they are predicted and at given places."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from onnxplain.images.geometry import Placement
 from onnxplain.images.labels import Labels
 from onnxplain.targets import Answered, Element, Region, Target, resolve
 
-# What is predicted, by row and column of the answer:
+# The predicted class, by row and column of the output:
 TOP = np.array([[2, 2, 2, 0], [2, 2, 0, 0], [1, 0, 0, 2]])
 SCORES = np.random.default_rng(0).normal(size=(1, 4, 3, 4)).astype(np.float32)
 np.put_along_axis(SCORES[0], TOP[None], 5 + TOP[None].astype(np.float32), axis=0)
@@ -33,7 +33,7 @@ def test_a_class_is_where_it_is_predicted(spec: Any, axis: int) -> None:
     assert isinstance(found, Region)
     assert (found.index, found.label, found.pixels) == (2, "dog, hound", 6)
     assert_array_equal(found.cells, TOP == 2)
-    # On another answer the region stays where it was.
+    # For another output the region stays the same.
     both = np.concatenate([answer, -2 * answer])
     assert_allclose(found.score(both), [7, -14], rtol=1e-6)
     weights = found.parameters(answer.shape[1:])["weights"]

@@ -1,4 +1,4 @@
-"""What is explained is the number that the target names."""
+"""The explained number is the one that the target names."""
 
 from typing import Any
 
@@ -26,9 +26,9 @@ MAP = np.arange(2 * 3 * 4, dtype=np.float32).reshape(1, 3, 2, 4)
         ("top3", [1, 3, 0]),  # of two equal scores the first class comes first
         ("top4", [1, 3, 0, 2]),
         ("tiger cat", [1]),
-        ("Cat", [0]),  # what is called so as a whole, not the two that hold it
+        ("Cat", [0]),  # the label that equals it, not the two that contain it
         ("hound", [2]),
-        ("dog, hound", [2]),  # a label that holds a comma
+        ("dog, hound", [2]),  # a label that contains a comma
         ("top1,2", [1, 2]),
         ("cat, hot dog,", [0, 3]),
     ],

@@ -1,6 +1,6 @@
-"""Graphs for `make_batch_dynamic`: the smallest that need each rule, and those to leave alone."""
+"""Graphs for `make_batch_dynamic`: the smallest that need each rule, and those not to change."""
 
-OPEN = {"h": 4, "w": 5, "side": 224}  # sizes for dimensions that a case leaves open
+OPEN = {"h": 4, "w": 5, "side": 224}  # sizes for dimensions that are dynamic in a case
 
 BAKED = {
     "reshape to (1, -1)": """<ir_version: 8, opset_import: ["": 13]>
@@ -213,7 +213,7 @@ BAKED = {
         { n = GroupNormalization<num_groups=2>(x, scale, bias) y = Reshape(n, s) }""",
 }
 
-# Graphs that take any batch as they are.
+# Graphs that take any batch without a change.
 FREE = {
     "shape that follows the batch": """<ir_version: 8, opset_import: ["": 17]>
         g (float[1,2,3] x) => (float[1,6] y)
@@ -267,7 +267,7 @@ FREE = {
           y = Concat<axis=1>(w, x) }""",
 }
 
-# No rewrite of one node makes each sample's result its own, or none that is known here.
+# No known rewrite of one node makes the result of each sample independent of the others.
 HOPELESS = {
     "kernels computed from the picture": """<ir_version: 8, opset_import: ["": 17]>
         g (float[1,2,3,3] x) => (float[1,1,3,3] y)

@@ -1,7 +1,7 @@
 """Every rule on the smallest graph that needs it, proved by running it.
 
-Three different samples in one batch must give what three single runs of the untouched model give,
-and must not where the dimension is only renamed: otherwise the case would prove nothing.
+Three different samples in one batch must give the results of three single runs of the original
+model. If the dimension is only renamed, they must not: otherwise the case would prove nothing.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def test_everything_but_the_batch_stays() -> None:
     assert [list(node.output) for node in rebatched.graph.node] == [["a"], ["y"], ["z"]]
     assert shapes(rebatched.graph.input) == {"x": ("batch", 2, 3)}
     assert shapes(rebatched.graph.output) == {"y": ("batch", 6), "z": (2, 2)}
-    # Nobody reads the old shape any longer, and ONNX Runtime would warn about it.
+    # Nothing reads the old shape now, and ONNX Runtime would warn about it.
     assert [t.name for t in rebatched.graph.initializer] == ["other", "onnxplain/constant_0"]
 
 
@@ -143,7 +143,7 @@ def test_fixed_batch_is_the_leading_number(declared: list[int | str], expected: 
 
 
 def three_samples(model: ModelProto) -> dict[str, Array]:
-    """Three samples for every input that is no initializer."""
+    """Three samples for every input that is not an initializer."""
     rng = np.random.default_rng(0)
     weights = {tensor.name for tensor in model.graph.initializer}
     return {
@@ -164,7 +164,7 @@ def single_runs(model: ModelProto, samples: dict[str, Array]) -> list[Array]:
 
 
 def renamed(model: ModelProto, names: Iterable[str]) -> ModelProto:
-    """What people try first."""
+    """The first thing that people try."""
     copy = ModelProto()
     copy.CopyFrom(model)
     for value in copy.graph.input:
@@ -186,11 +186,11 @@ def run(model: ModelProto | str, feeds: dict[str, Array]) -> Array:
 
 
 def answers_as(model: ModelProto | str, samples: dict[str, Array], alone: list[Array]) -> bool:
-    """Whether a run on the whole batch gives what the single runs gave."""
+    """Whether a run on the whole batch gives the results of the single runs."""
     expected = np.concatenate(alone)
     try:
         batch = run(model, samples)
-    except Exception:  # the classes of ONNX Runtime's errors have no common base but this
+    except Exception:  # the only common base of ONNX Runtime's errors
         return False
     return batch.shape == expected.shape and np.allclose(batch, expected, rtol=1e-5, atol=1e-6)
 

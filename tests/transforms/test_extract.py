@@ -1,4 +1,4 @@
-"""Surgery changes what a model answers with, and nothing else."""
+"""Extracting a part changes the outputs of a model, and nothing else."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def test_a_head_and_its_side_inputs_give_what_the_whole_gives(name: str) -> None
 
 
 def exposed(proto: ModelProto, feeds: dict[str, Array], names: list[str]) -> list[Array]:
-    """Values of tensors by ONNX's own extractor of parts, inputs as they were fed."""
+    """Values of tensors by ONNX's own extractor of parts, with the same inputs."""
     made = [name for name in names if name not in feeds]
     model = ModelProto()
     model.CopyFrom(proto)

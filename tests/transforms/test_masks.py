@@ -40,7 +40,7 @@ BOXES = {
 
 
 def identity(dtype: int, shape: tuple[int, ...], opset: int) -> ModelProto:
-    """A model that returns what it is given, so that a masked one returns the masked sample."""
+    """A model that returns its input, so that a masked one returns the masked sample."""
     dims = ["N", *shape[1:]]
     return helper.make_model(
         helper.make_graph(
@@ -75,7 +75,7 @@ def inside(boxes: Mapping[str, tuple[Array, Array]]) -> Array:
 
 
 def cases(axes: tuple[int, int], rank: int) -> dict[str, tuple[Mask, dict[str, Array], Array]]:
-    """Masks over the axes of rows and columns, what they are fed, and what they are."""
+    """Masks over the axes of rows and columns, their inputs, and their expected values."""
     feeds = box_feeds(rank, {axes[0]: BOXES["rows"], axes[1]: BOXES["columns"]})
     enlarged = bilinear(GRID, (ROWS, COLUMNS), (np.arange(ROWS), np.arange(COLUMNS)))
     low, high = enlarged.min((1, 2), keepdims=True), enlarged.max((1, 2), keepdims=True)
@@ -186,7 +186,7 @@ def test_integers_are_rounded_not_cut_off() -> None:
 
 
 def test_where_a_mask_is_0_or_1_the_sample_is_exact() -> None:
-    """Though the sample and the baseline are of very different size."""
+    """Even if the sample and the baseline differ very much in size."""
     shape = (1, 1, ROWS, COLUMNS)
     x, baseline = noise(*shape), np.full(shape, 1e8, np.float32)
     mask, feeds, expected = cases((2, 3), 4)["keep"]

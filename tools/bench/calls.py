@@ -1,10 +1,10 @@
 """What a user's call costs: run with `python -m tools.bench.calls [FILE...]`.
 
-Each model is measured in a process of its own, because the threads of other sessions go on spinning
-for a while. Every figure is a median, in plain forwards of the same model at batch 1 on all threads
-that were measured in the same rounds. The second figure of a call is that of its bare graph: the
-model with the gradient that the method wants, by the method's own rules, run by ONNX Runtime with a
-seed that is fed.
+Each model is measured in its own process, because threads of earlier sessions keep spinning for a
+while. Every figure is a median. Its unit is the time of a plain forward pass of the same model, at
+batch 1 on all threads, measured in the same rounds. The second figure of a call is the cost of its
+bare graph: ONNX Runtime runs the model with the gradient that the method wants, computed by the
+method's own rules, and is fed the seed.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ Run = Callable[[], object]
 
 @dataclass(frozen=True)
 class Call:
-    """A method with its options; with `steps`, the cost is told of one of them."""
+    """A method with its options; with `steps`, the cost of one step is reported."""
 
     method: str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Call:
 
     @property
     def bare(self) -> str:
-        """What its bare graph is called."""
+        """The name of its bare graph."""
         return f"bare {self.method}"
 
 
@@ -81,7 +81,7 @@ CALLS = (
 
 
 def measure(path: Path, rounds: int) -> dict[str, float]:
-    """Milliseconds of a plain forward, then forwards of each call and its bare graph, one model."""
+    """Milliseconds of a plain forward, then forwards that each call and its bare graph cost."""
     explainer = onnxplain.Explainer(path, provider="cpu")
     name = explainer.input.name
     shape = [d if isinstance(d, int) else 224 for d in (explainer.input.shape or ())[1:]]
@@ -99,7 +99,7 @@ def measure(path: Path, rounds: int) -> dict[str, float]:
 
 
 def measure_files(path: Path, rounds: int) -> dict[str, float]:
-    """From pictures' files to files, with gradcam, for each picture of a folder and for one."""
+    """From picture files to saved files, with gradcam: per picture of a folder, and of one."""
     explainer = onnxplain.Explainer(path, provider="cpu")
     name = explainer.input.name
     plain = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -108,8 +108,8 @@ def measure_files(path: Path, rounds: int) -> dict[str, float]:
         x, _ = explainer.preprocess.apply(onnxplain.read_picture(picture))
         pictures = [picture] * _PICTURES
 
-        # A name of its own each time, as in a job: some file systems wait for the disk where a
-        # file is replaced.
+        # A new name each time, as in a job: on some file systems replacing a file waits for the
+        # disk.
         numbers = itertools.count()
 
         def job(formats: str) -> Run:
@@ -142,7 +142,7 @@ def _image(picture: Path, number: int) -> InputImage:
 
 
 def _bare(explainer: onnxplain.Explainer, x: Array, method: Method) -> Run:
-    """One run of the gradient that a method wants; of the input, where it asks for many.
+    """One run of the gradient that a method wants; at the input if it wants many.
 
     The run raises OnnxplainError where the model has no such gradient.
     """
@@ -185,9 +185,9 @@ def _cropped(folder: Path) -> Path:
 
 
 def _medians(runs: Mapping[str, Run], rounds: int) -> dict[str, float]:
-    """Seconds of each, the median over rounds of the median of some in a row.
+    """Seconds of each run: the median over rounds of the median of some consecutive runs.
 
-    What a model cannot do is told as not a number.
+    NaN for a run that the model does not support.
     """
     found: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):

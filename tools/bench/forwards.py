@@ -1,4 +1,4 @@
-"""The yardstick: what a plain forward of the model costs at its best batch size."""
+"""The unit of comparison: the time of a plain forward of the model at its best batch size."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """What a gradient costs: run with `python -m tools.bench.gradients FILE...`.
 
-All sessions have the same number of threads and a batch of one, so has torch. Ratios are medians
-over rounds, each of which takes every run in turn; build is the time to lower and differentiate
-the graph. Memory is what a process holds after its runs beyond one that only runs forwards (on
-Linux); spared is the same with `LOW_MEMORY`, without turned copies of the convolutions' weights.
+All sessions and torch have the same number of threads and a batch of one. Every round takes each
+run once, and ratios are medians over rounds. "build" is the time to lower and differentiate the
+graph. "memory" is how much more memory a process holds after its runs than one that only runs
+forwards (on Linux). "spared" is the same with `LOW_MEMORY`, which keeps no transposed copies of the
+convolutions' weights.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ Run = Callable[[], object]
 
 @dataclass(frozen=True)
 class Row:
-    """One model. Sizes are in MiB; `torch` is None where torch cannot take the model."""
+    """One model. Sizes are in MiB; `torch` is None if torch cannot run the model."""
 
     name: str
     nodes: tuple[int, int]
@@ -124,7 +125,7 @@ def _torch(path: Path, x: FloatArray, seed: FloatArray, threads: int) -> list[Ru
 
 
 def _in_turn(runs: Iterable[Run]) -> list[float]:
-    """Seconds of each, the best of some in a row: threads of the one before spin for a while."""
+    """Seconds of each: the best of some runs, as threads of the run before spin for a while."""
     return [min(_seconds(run) for _ in range(_IN_A_ROW)) for run in runs]
 
 
@@ -154,7 +155,7 @@ def _run(model: Model, threads: int, feeds: Feeds) -> Run:
 
 
 def _memory(model: Model, threads: int, feeds: Feeds) -> float:
-    """What a fresh process holds that has run the model."""
+    """Memory that a new process holds after it has run the model."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_held, (model.proto.SerializeToString(), model.folder, threads, feeds))
 

@@ -1,4 +1,4 @@
-"""Each method's seconds, against as many plain forwards in the same minute."""
+"""Each method's seconds, compared with as many plain forwards in the same minute."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tools.bench.forwards import Plain, plain_forwards
 
 @dataclass(frozen=True)
 class Case:
-    """A method with its options, and how many forwards of the whole model it cannot do without."""
+    """A method with its options, and how many forwards of the whole model it needs at least."""
 
     method: str
     options: Mapping[str, Any] = field(default_factory=dict)

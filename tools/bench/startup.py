@@ -1,4 +1,4 @@
-"""What the command line costs besides forwards."""
+"""The time that the command line takes apart from forwards."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ from tools.survey_rebatch import FAMILIES, network
 def backward(path: Path, x: FloatArray, seed: FloatArray, threads: int) -> Callable[[], object]:
     """A call that computes the gradient of Σ seed · output by `x`.
 
-    The network is torchvision's own where the file is called after one of the families, as
-    `resnet18.script.onnx`; else what onnx2torch makes of the file. Raises whatever that raises.
+    The network is torchvision's own if the file is named after one of the families, such as
+    `resnet18.script.onnx`; else onnx2torch converts the file. Raises whatever that raises.
     """
     # It imports torchvision, which survey_rebatch has made ready for any torch.
     from onnx2torch import convert

@@ -32,7 +32,7 @@ def check(out: Path, cache: Path) -> int:
 
 
 def report(out: Path, _: Path) -> int:
-    # Here, because building needs no ONNX Runtime.
+    # Imported here, because building needs no ONNX Runtime.
     from .report import table
 
     print(table(out))

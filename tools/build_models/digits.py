@@ -1,6 +1,6 @@
-"""The digit transformer's part of `models/`: what stands beside it, and scenes for it to name.
+"""The digit transformer's part of `models/`: its sidecar, and scenes for it to classify.
 
-The model itself is trained, by `digit_vit`, and not rebuilt here.
+The model itself is trained by `digit_vit`, and is not rebuilt here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FACTS = {
     "source": "tools/build_models/digit_vit.py, trained on UCI's handwritten digits "
     f"({CC_BY}, E. Alpaydin and C. Kaynak) on photographs of {SCIKIT_IMAGE.requirement}",
 }
-"""What both the model file and its sidecar say about it."""
+"""The facts that are in both the model file and its sidecar."""
 
 SIDECAR = {
     "preprocess": {
@@ -47,7 +47,7 @@ SIDECAR = {
 
 @dataclass(frozen=True)
 class Example:
-    """A scene that ships: drawn from `seed`, of digits and photographs that training never saw."""
+    """A shipped scene: drawn from `seed`, of digits and photographs not in the training set."""
 
     name: str
     seed: int
@@ -68,7 +68,7 @@ EXAMPLES = (
 
 
 def files(cache: Path) -> Iterator[tuple[Path, bytes | dict[str, Any]]]:
-    """Every generated file: its path below `models/`, and its bytes or what it says as JSON."""
+    """Every generated file: its path below `models/`, and its bytes or its content for JSON."""
     yield Path(f"{NAME}.onnxplain.json"), SIDECAR
     folder = Path(SCENES_FOLDER)
     facts = {}

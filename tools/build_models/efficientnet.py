@@ -76,7 +76,7 @@ def build(weight_file: bytes, metadata: Mapping[str, str]) -> onnx.ModelProto:
 
 
 class _Network:
-    """The graph so far, the weights it takes from, and the size of the current feature map."""
+    """The graph so far, the weights to use, and the size of the current feature map."""
 
     def __init__(self, weights: Weights) -> None:
         self.graph = GraphWriter()
@@ -88,7 +88,7 @@ class _Network:
         )
 
     def block(self, name: str, x: str, source: str, stage: Stage) -> str:
-        """Expand, depthwise, project; the input is added where shape allows."""
+        """Expand, depthwise, project; the input is added if the shapes are equal."""
         y = x
         if stage.expand != 1:
             y = self.unit(f"{name}/expand", y, f"{source}._expand_conv", f"{source}._bn0")
@@ -108,7 +108,7 @@ class _Network:
     def unit(
         self, name: str, x: str, conv: str, norm: str, *, kernel: int = 1, stride: int = 1
     ) -> str:
-        """Convolution, batch normalization, ReLU6; depthwise where the weight says so."""
+        """Convolution, batch normalization, ReLU6; depthwise if the weight's shape says so."""
         weight, bias = self.folded(conv, norm)
         is_depthwise = weight.shape[1] == 1
         x = self.graph.conv(

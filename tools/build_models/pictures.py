@@ -1,7 +1,7 @@
-"""The pictures: photographs copied as they are, and pairs of them cut out and set side by side.
+"""The pictures: photographs that are copied unchanged, and pairs of crops next to each other.
 
-A pair is made of crops alone, without resampling, so that its pixels are the same on every machine
-and each half is known to show one object and not the other.
+A pair is made only by cropping, without resampling. So its pixels are the same on every machine,
+and each half shows exactly one of the two objects.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CC0 = "CC0-1.0"
 
 @dataclass(frozen=True)
 class Photo:
-    """A photograph of one object; `top1` is each model's answer, as measured."""
+    """A photograph of one object; `top1` is each model's top class, as measured."""
 
     name: str
     title: str
@@ -43,11 +43,11 @@ class Photo:
 
     @property
     def member(self) -> Member:
-        """The file it is a copy of."""
+        """The original file."""
         return Member(SCIKIT_IMAGE, f"skimage/data/{self.name}")
 
     def build(self, cache: Path) -> bytes:
-        """The file's bytes, untouched."""
+        """The file's bytes, unchanged."""
         return self.member.read(cache)
 
     def facts(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two crops of equal height, `left` beside `right`: each a photograph and the box cut out."""
+    """Two crops of equal height, next to each other: each a photograph and the box of the crop."""
 
     name: str
     title: str

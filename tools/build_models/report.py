@@ -1,4 +1,4 @@
-"""Measures what each shipped model says about each shipped picture."""
+"""Measures the output of each shipped model for each shipped picture."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def table(folder: Path) -> str:
 
 
 def probabilities(stem: Path, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """What the model says about BGR `pixels`: (classes,), summing to 1."""
+    """The model's probabilities for BGR `pixels`: (classes,), summing to 1."""
     sidecar = json.loads(stem.with_suffix(".onnxplain.json").read_text(encoding="utf-8"))
     session = onnxruntime.InferenceSession(
         stem.with_suffix(".onnx"), providers=["CPUExecutionProvider"]

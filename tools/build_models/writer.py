@@ -1,4 +1,4 @@
-"""A small writer of ONNX graphs: a node and the tensor it makes share one readable name."""
+"""A small writer of ONNX graphs: a node and its output tensor share one readable name."""
 
 from __future__ import annotations
 

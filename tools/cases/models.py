@@ -1,6 +1,6 @@
-"""Models with a sample each, ready for both sides: `Explainer`, and callables for the references.
+"""Models with a sample each: as an `Explainer`, and as callables for the references.
 
-The callables come from the ONNX file with onnx and onnxruntime alone.
+The callables are made from the ONNX file, only with onnx and onnxruntime.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ MODELS = Path(__file__).parents[2] / "models"
 
 @dataclass(frozen=True)
 class Case:
-    """A model, a sample and a class; `logit` and `probability` are None where it has no such."""
+    """A model, a sample and a class; `logit` and `probability` are None if the model has none."""
 
     model: onnx.ModelProto
     explainer: Explainer
@@ -40,12 +40,12 @@ class Case:
     probability: str | None = None
 
     def attribute(self, method: str, **options: Any) -> Array:
-        """Our values for the sample and its class, without the batch axis."""
+        """The values of onnxplain for the sample and its class, without the batch axis."""
         found = self.explainer.attribute(self.x, method, self.index, **options)
         return np.asarray(found.values[0])
 
     def run(self, tensor: str, **changed: Array) -> Array:
-        """A tensor of the sample; `changed` gives other values to the input or to tensors."""
+        """A tensor for the sample; `changed` replaces the values of the input or of tensors."""
         return run(self.model, (self.input, *changed), tensor)({self.input: self.x, **changed})
 
     def score(self, kind: str = "logit", at: str | None = None) -> Score:
@@ -89,14 +89,14 @@ def run(
 
 
 def net_t() -> Case:
-    """Answers by hand, see `tools.cases.nets`."""
+    """Expected maps by hand, see `tools.cases.nets`."""
     model = load(nets.net_t())
     explainer = Explainer(model, preprocess=Preprocess(size=(4, 4), channels="GRAY"))
     return Case(model, explainer, nets.NET_T_INPUT, 0, "x", "y")
 
 
 def net_r() -> Case:
-    """Small enough to compare in full; neither picture nor grid is square."""
+    """Small enough to compare everything; neither picture nor grid is square."""
     model = load(nets.net_r())
     settings = Preprocess(size=(20, 26), mean=(120, 110, 100), std=(50, 60, 70))
     x = np.random.default_rng(1).normal(size=(1, 3, 20, 26)).astype(np.float32)
@@ -124,4 +124,4 @@ def shipped(name: str, picture: str, *names: str) -> Case:
 
 
 CASES = {made.__name__: cache(made) for made in (net_t, net_r, efficientnet, squeezenet)}
-"""By name, made once."""
+"""By name; each is made once."""

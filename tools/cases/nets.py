@@ -1,4 +1,4 @@
-"""Tiny ONNX models, and what each method must say about them, worked out by hand.
+"""Tiny ONNX models, and the map of each method for them, computed by hand.
 
 Net T: x (N, 1, 4, 4) -> Conv 1 -> 2, 3 x 3 of ones, bias (-50, -75) -> Relu -> Reshape (N, 8)
 -> linear to 4, every row (1, 1, 1, 1, 1, -1, -1, -1), no bias -> Relu.
@@ -14,8 +14,8 @@ Maps below list the 2 x 2 cells row by row; x and its maps are 4 x 4.
 Net P: x (N, 2, 2, 2) -> Relu -> global average or max pooling -> Flatten -> Gemm to 3 logits.
 
 Net R: x (N, 3, 20, 26) -> two strided convolutions with random weights and Relu -> global average
-pooling -> 5 logits. No answers by hand: it is small enough to compare implementations in full, and
-neither its picture nor its grid (8, 5, 7) is square.
+pooling -> 5 logits. It has no maps by hand: it is small enough to compare whole maps of two
+implementations, and neither its picture nor its grid (8, 5, 7) is square.
 """
 
 from collections.abc import Mapping
@@ -44,11 +44,11 @@ NET_T_ABLATIONCAM = {
 }
 
 # One cell alone: A1 + A2 in the first cell, A1 - A2 in the others; -5, -30 and -21 are rectified,
-# so both layers give the same.
+# so both layers give the same map.
 NET_T_RECIPROCAM = np.array([[0.0, 4], [25, 25]])
 # The cell's vector through the Gaussian (1/4 center, 1/8 side, 1/16 corner, cut off at the border):
 # A1 is counted with 1/4 + 1/8 + 1/8 + 1/16 = 9/16 in every cell; A2 with -5/16 from cell 3
-# (-1/4 own, +1/8 above, -1/8 beside, -1/16 diagonal) and -7/16 from cell 4 (-1/4, -1/8, -1/8,
+# (-1/4 own, +1/8 above, -1/8 next to it, -1/16 diagonal) and -7/16 from cell 4 (-1/4, -1/8, -1/8,
 # +1/16). So 4 * 9/16, (31 * 9 - 6 * 5) / 16, (40 * 9 - 15 * 7) / 16.
 NET_T_RECIPROCAM_SPREAD = np.array([[0.0, 2.25], [249 / 16, 255 / 16]])
 # The Gaussian over the activation: with s = A1 - A2 = (0, 4, 25, 25), each result is 1/4 of the

@@ -1,4 +1,4 @@
-"""From an ONNX model to the callables that the references take: onnx and onnxruntime alone."""
+"""Makes the callables that the references take, from an ONNX model with onnx and onnxruntime."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +15,13 @@ Call = Callable[[Float32], Float32]
 
 
 def load(model: str | Path | onnx.ModelProto) -> onnx.ModelProto:
-    """The model with its shapes inferred, which cutting a part out of it needs."""
+    """The model with its shapes inferred, which is needed to extract a part of it."""
     proto = model if isinstance(model, onnx.ModelProto) else onnx.load(Path(model))
     return onnx.shape_inference.infer_shapes(proto)
 
 
 def part(model: str | Path | onnx.ModelProto, tensor_in: str, tensor_out: str) -> Call:
-    """Run the graph between two tensors on the CPU, one thread.
+    """Run the graph between two tensors on the CPU, in one thread.
 
     `part(model, input, layer)` gives activations, `part(model, layer, output)` is a head, and
     `part(model, input, output)` the whole model. Only models with one input fit.

@@ -1,1 +1,1 @@
-"""What the documentation shows that is made by a program: tables and pictures."""
+"""The generated parts of the documentation: tables and pictures."""

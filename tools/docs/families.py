@@ -1,4 +1,4 @@
-"""Methods that belong together, for the documentation."""
+"""Families of methods, for the documentation."""
 
 from __future__ import annotations
 

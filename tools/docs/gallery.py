@@ -23,7 +23,7 @@ _IMAGES = _ROOT / "docs" / "images" / "gallery"
 _PAGE = _ROOT / "docs" / "gallery.md"
 
 _NO_PLACES = {
-    "Layers and filters": "show what a layer answers to, not where one picture has it",
+    "Layers and filters": "show what a layer responds to, not where it is in a picture",
     "Regression": "explains one number, not classes",
 }
 
@@ -32,8 +32,8 @@ _NO_PLACES = {
 class Shown:
     """A model, the pictures in a folder that it is shown on, and the classes to explain there.
 
-    `elsewhere` are families that this model and its pictures have no use for, and why; `refused`
-    are single methods.
+    `elsewhere` are families that are not drawn for this model, and why; `refused` are single
+    methods.
     """
 
     model: str
@@ -114,7 +114,7 @@ def _table(
 
 
 def _options(explainer: onnxplain.Explainer, method: str, folder: Path) -> dict[str, Any]:
-    """What a method cannot do without."""
+    """The options that a method requires."""
     if method != "expected_gradients":
         return {}
     files = sorted(folder.glob("*.png"))
@@ -129,9 +129,9 @@ def page() -> str:
     )
     return f"""# Gallery
 
-Every method with its defaults on the same pictures, drawn by `python -m tools.docs.gallery`. Below
-each map is what it cost in forward and backward passes. Warm colors speak for the class, blue ones
-against it, and where nothing does there is the bare photograph.
+Every method with its defaults on the same pictures, drawn by `python -m tools.docs.gallery`. The
+number of forward and backward passes is below each map. Warm colors are evidence for the class,
+blue colors are evidence against it. Where there is neither, the photograph is unchanged.
 
 ## A convolutional network
 
@@ -140,15 +140,15 @@ The shipped EfficientNet-Lite0.
 {CONVOLUTIONAL.sections("###")}
 ## A transformer
 
-The shipped digit ViT, a small example: four blocks, a class token, 8 x 8 patches. It names the
-digit on a faded photograph among marks that are none. How often each method points at the digit is
-[measured](methods/pointing.md).
+The shipped digit ViT, a small example: four blocks, a class token, 8 x 8 patches. Its input is a
+faded photograph with digits and other marks that are not digits. It classifies the digit. How often
+each method points at the digit is [measured](methods/pointing.md).
 
 {TRANSFORMER.sections("###")}
 ## Not here
 
 {others}
-- `cam` and `reciprocam` refuse a transformer: it has no global pooling, and tokens in place of
+- `cam` and `reciprocam` refuse a transformer: it has no global pooling, and tokens instead of
   rows and columns.
 """
 

@@ -47,7 +47,7 @@ def after() -> str:
 
 
 def written_nodes() -> str:
-    """What the rule of each node wrote, in the order of the walk, as a table."""
+    """The nodes that the rule of each node wrote, in the order of the walk, as a table."""
     rules = _Recording()
     differentiated = _differentiated(rules)
     kept = {node.name: node for node in differentiated.proto.graph.node}
@@ -78,7 +78,7 @@ def _differentiated(rules: Rules) -> Model:
 
 
 def _text(node: NodeProto, constants: Mapping[str, str]) -> str:
-    """`y = Op(a, b)`, with constants by value, and names of what was added cut short."""
+    """`y = Op(a, b)`, with constants by value, and short names of added nodes."""
     inputs, outputs = (
         ", ".join(constants.get(name, _short(name)) for name in names)
         for names in (node.input, node.output)
@@ -122,7 +122,7 @@ def _edges(graph_index: GraphIndex, ends: Mapping[str, str]) -> Iterator[str]:
 
 
 def _classes(graph_index: GraphIndex) -> Iterator[str]:
-    """Nodes that were added, and of these apart those that no input changes."""
+    """Added nodes, and those of them that depend on no input."""
     added = [i for i, node in enumerate(graph_index.nodes) if node.name.startswith(PREFIX)]
     if not added:
         return
@@ -137,7 +137,7 @@ def _classes(graph_index: GraphIndex) -> Iterator[str]:
 
 
 class _Recording(Rules):
-    """The standard rules, keeping what each of them writes."""
+    """The standard rules, which record the nodes that each of them writes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class _Recording(Rules):
     def gradients(
         self, g: GradientBuilder, step: NodeView, dys: Sequence[gs.Tensor | None]
     ) -> Sequence[gs.Tensor | None]:
-        """As by the standard rules."""
+        """As in the standard rules."""
         start = len(g.graph.nodes)
         given = STANDARD.gradients(g, step, dys)
         self.written.append((step.node, [node.name for node in g.graph.nodes[start:]]))

@@ -29,7 +29,7 @@ _KINDS = _RULE, _REWRITTEN, _BODY, _ZERO, _NONE = "rule", "rewritten", "body", "
 
 
 class Handling(NamedTuple):
-    """What is done about an operator, and where, or why nothing is."""
+    """How an operator is handled, and where, or why it is not handled."""
 
     kind: str
     where: str = ""
@@ -47,7 +47,7 @@ def standard_table() -> str:
 
 
 def microsoft_table() -> str:
-    """One row for each operator of ONNX Runtime that is understood."""
+    """One row for each operator of ONNX Runtime that is supported."""
     names = {op for domain, op in [*STANDARD.operators(), *_rewrites()] if domain == MICROSOFT}
     rows = ["| operator | handled by | where |", "| --- | --- | --- |"]
     for name in sorted(names):
@@ -93,7 +93,7 @@ def _handling(domain: str, op: str, schema: OpSchema | None) -> Handling:
 
 
 def _reason(schema: OpSchema) -> str:
-    """Why no gradient flows through an operator, as far as its schema tells."""
+    """Why an operator has no gradient, as far as its schema says."""
     taken, given = (_types(schema, ends) for ends in (schema.inputs, schema.outputs))
     if not taken:
         return "has no input"
@@ -117,7 +117,7 @@ def _is_marked(schema: OpSchema) -> bool:
 
 @functools.cache
 def _schemas() -> list[OpSchema]:
-    """The newest of each operator, and of those that are no longer valid if they are rewritten."""
+    """The newest schema of each operator; of deprecated operators only if they are rewritten."""
     newest = {s.name: s for s in onnx.defs.get_all_schemas() if s.domain == ""}
     kept = (s for s in newest.values() if not s.deprecated or ("", s.name) in _rewrites())
     return sorted(kept, key=lambda schema: schema.name)
@@ -142,7 +142,7 @@ def _rewrites() -> dict[tuple[str, str], str]:
 
 
 def _link(module: str, text: str = "", up: str = "..") -> str:
-    """A link to a module; `up` leads from the page to the repository."""
+    """A link to a module; `up` is the path from the page to the repository."""
     path = module.replace(".", "/") + ".py"
     if not (_ROOT / path).is_file():
         raise FileNotFoundError(path)

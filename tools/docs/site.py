@@ -1,7 +1,7 @@
 """A hook of mkdocs: files outside docs/ that pages link to are pages of the site, too.
 
-Links are relative to the repository, so that they work where it is browsed. On the site texts are
-pages as they are, and source files are pages that show them.
+Links are relative to the repository, so that they work when it is browsed. On the site, text files
+become pages, and source files become pages that show the source.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SOURCE = "---\nsearch:\n  exclude: true\n---\n# {name}\n\n~~~~~~ {{.{language}}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add what pages link to outside docs/, directly or through a text."""
+    """Add the files outside docs/ that pages link to, directly or through a text file."""
     found = [*_DOCS.rglob("*.md"), *_TEXTS]
     for path in found:
         if files.get_file_from_path(_uri(path)) is None:
@@ -39,7 +39,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """The page with links between the places that files have on the site."""
+    """The page with its links changed to the paths that files have on the site."""
     uri = page.file.src_uri
     path = _DOCS / uri if (_DOCS / uri).is_file() else _ROOT / uri
     if not path.is_file():

@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def replaced(page: str, name: str, content: str) -> str:
-    """The page with what stands between the marks of `name` replaced."""
+    """The page with the text between the marks of `name` replaced."""
     start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
     head, rest = page.split(start)
     return head + start + content + end + rest.split(end, 1)[1]

@@ -1,4 +1,4 @@
-"""Gradients against finite differences: what every test of a rule is written with."""
+"""Gradients against finite differences: every test of a rule uses this package."""
 
 from tools.gradcheck.check import check_gradient, gradients
 from tools.gradcheck.nodes import distinct, normal, single_node, uniform

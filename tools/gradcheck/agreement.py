@@ -1,4 +1,4 @@
-"""A model beside what a pass makes of it, in ONNX Runtime on the same input."""
+"""Compares a model with the result of a pass, in ONNX Runtime on the same input."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def agreeing(
     rtol: float = 1e-5,
     atol: float = 1e-6,
 ) -> Model:
-    """What `change` makes of a model, once its outputs are found to be those of the model.
+    """The result of `change` for a model, after a check that its outputs are those of the model.
 
-    Names, types and order of inputs and outputs must stay as well.
+    Names, types and order of inputs and outputs must also stay the same.
     """
     proto = parser.parse_model(source) if isinstance(source, str) else source
     model = load(proto)
@@ -39,7 +39,7 @@ def agreeing(
 
 
 def nodes(model: Model) -> list[NodeProto]:
-    """Every node of a model, inside subgraphs too."""
+    """Every node of a model, also in subgraphs."""
     return list(_nodes(model.proto.graph))
 
 

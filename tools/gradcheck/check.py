@@ -29,9 +29,9 @@ from tools.gradcheck.reference import (
 _LOWEST_OPSET = 18
 _STEP = {"float64": 1e-4, "float32": 1e-2}
 _OWN_NUMBERS = 8_191
-"""A seed for other numbers than those of a test: a direction along the point itself is special."""
+"""A seed that tests do not use for their points: the direction of the point itself is special."""
 _FLOAT32_SLACK = 10
-"""How much coarser differences in float32 are."""
+"""The factor by which differences in float32 are less exact."""
 
 
 def check_gradient(
@@ -45,13 +45,15 @@ def check_gradient(
 ) -> float:
     """Compare ⟨seed, J v⟩ with central differences for two random seeds and directions each.
 
-    Every float output by itself is a score, and all of them together where there are several;
-    every float input is moved by itself. An output that has no gradient for one of the inputs must
-    not change with it. The function that is differenced is onnx's
-    ReferenceEvaluator in float64; where that fails or disagrees with ONNX Runtime, it is ONNX
-    Runtime in float32, with ten times the tolerance. The gradient must also be finite and of the
-    shape of its input, and the outputs must stay what they were. Where rules have faster forms, the
-    definitions alone must give the same gradients.
+    Every single float output is a score; if there are several, all of them together are one more
+    score. Every float input is changed separately. An output without a gradient for an input must
+    not change with this input.
+
+    Differences are taken of onnx's ReferenceEvaluator in float64. If that fails or disagrees with
+    ONNX Runtime, they are taken of ONNX Runtime in float32, with ten times the tolerance.
+
+    The gradient must also be finite and have the shape of its input, and the outputs must not
+    change. If rules have faster forms, the definitions must give the same gradients.
 
     Args:
         model: of any opset; below 18 it is converted.
@@ -119,7 +121,7 @@ def gradients(
 ) -> dict[str, Array]:
     """Σ seeds · ∂outputs/∂wanted by the package, with the shapes and finiteness checked.
 
-    `runtime` makes functions of models: of the model, and of that with the gradient.
+    `runtime` turns both models into functions: the model, and the model with the gradient.
     """
     model = model if isinstance(model, Model) else load(_raised(model))
     outputs = [value.name for value in model.proto.graph.output]
@@ -147,7 +149,7 @@ def _is_standard(model: ModelProto) -> bool:
 
 
 def _joined(model: Model, seeds: Feeds) -> tuple[str, Array, Model]:
-    """One score out of several: Σ seed · output, each with its seed written into the graph."""
+    """One score from several: Σ seed · output; the seeds are constants of the graph."""
     if len(seeds) == 1:
         ((name, seed),) = seeds.items()
         return name, seed, model
@@ -167,7 +169,7 @@ def _joined(model: Model, seeds: Feeds) -> tuple[str, Array, Model]:
 
 
 def _agree(fast: Mapping[str, Array], defined: Mapping[str, Array]) -> None:
-    """Faster forms of rules must give what the definitions give, to rounding."""
+    """Faster forms of rules must give the same as the definitions, up to rounding."""
     for name, gradient in defined.items():
         size = float(np.abs(gradient).max(initial=1))
         np.testing.assert_allclose(fast[name], gradient, 1e-4, 1e-5 * size, err_msg=name)

@@ -1,4 +1,4 @@
-"""Small models and arrays to differentiate them at."""
+"""Small models, and arrays at which they are differentiated."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def single_node(
 ) -> ModelProto:
     """A model of one node, whose inputs are those of `inputs`, in order; outputs are y0, y1, ...
 
-    An input that is None is left out. Those named in `constants` become initializers with the
-    value they have here, the others are inputs of the model; with `dynamic`, of unknown sizes.
+    An input that is None is left out. Inputs named in `constants` become initializers with the
+    given value. The others are inputs of the model; with `dynamic`, their sizes are unknown.
     """
     given = {name: value for name, value in inputs.items() if value is not None}
     names = [name if name in given else "" for name in inputs]
@@ -70,7 +70,7 @@ def uniform(*shape: int, low: float = 0.5, high: float = 2.0, seed: int = 0) -> 
 def distinct(*shape: int, step: float = 0.1, seed: int = 0) -> Array:
     """Multiples of `step` around zero in random order, none of them zero and no two equal.
 
-    For maxima, ranks and kinks at zero: no finite difference jumps from one side to the other.
+    For maxima, ranks and kinks at zero: no finite difference crosses from one side to the other.
     """
     size = int(np.prod(shape))
     values = (np.arange(size) - size // 2 + 0.5) * step

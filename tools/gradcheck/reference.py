@@ -49,7 +49,7 @@ def onnxruntime_function(model: ModelProto) -> Function:
 
 
 class Pad(Pad_18):
-    """As ONNX has it, where a negative number takes elements away; numpy's does not."""
+    """Pad as ONNX defines it: a negative number removes elements, which numpy does not support."""
 
     op_domain = ""
 
@@ -74,7 +74,7 @@ class Pad(Pad_18):
 
 def float64_function(model: ModelProto) -> Function:
     """The model in onnx's reference implementation with every float turned into float64."""
-    # Made at the first call, where the caller copes with operators that the reference lacks.
+    # Made at the first call, where the caller handles operators that the reference lacks.
     kernels: list[type[OpRun]] = [Pad] if opset_of(model) >= 18 else []
     evaluator = functools.cache(lambda: ReferenceEvaluator(doubled(model), new_ops=kernels))
     names = {value.name for value in model.graph.input}
@@ -107,7 +107,7 @@ def slope(
 
 
 def agrees(function: Function, feeds: Feeds, expected: Sequence[Array]) -> bool:
-    """Whether the function can be run and gives these outputs, as their precision goes."""
+    """Whether the function can be run and gives these outputs, within their precision."""
     try:
         found = function(feeds)
     except Exception:

@@ -23,14 +23,14 @@ def check_node(
     batched: Collection[str] = (),
     **given: Any,
 ) -> None:
-    """Check a node with static sizes, with all sizes unknown, and with only the batch unknown.
+    """Check a node with static sizes, with unknown sizes, and with only the batch unknown.
 
     Args:
         op: operator.
         inputs: arrays by name, in order; None for one left out.
         constants: inputs that are initializers.
-        batched: inputs whose first axis is the batch; none leaves out that form.
-        given: `opset`, `outputs`, attributes: what `single_node` takes.
+        batched: inputs whose first axis is the batch; if empty, that form is not checked.
+        given: `opset`, `outputs`, attributes: the arguments of `single_node`.
     """
     feeds = {k: v for k, v in inputs.items() if v is not None and k not in constants}
 
@@ -49,7 +49,7 @@ def check_node(
 
 
 def _declare_ranks(model: ModelProto, feeds: Feeds) -> None:
-    """What a score must have, and an operator whose other inputs decide on it may not give."""
+    """Declare the ranks of outputs: scores need them, and not all of them can be inferred."""
     for value, array in zip(model.graph.output, onnxruntime_function(model)(feeds), strict=True):
         shape = [f"{value.name}_{axis}" for axis in range(array.ndim)]
         dtype = np_dtype_to_tensor_dtype(array.dtype)

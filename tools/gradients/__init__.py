@@ -1,4 +1,4 @@
-"""Proofs that the gradients are right: on ONNX's own test cases, on exports, on shipped models.
+"""Checks of the gradients: on ONNX's own test cases, on exports, on shipped models.
 
-Nothing here is installed.
+Nothing here is installed with the package.
 """

@@ -1,4 +1,4 @@
-"""Run with `python -m tools.gradients`: tables in Markdown, of one proof or of all of them."""
+"""Run with `python -m tools.gradients`: tables in Markdown, of one check or of all checks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Lines = Iterator[str]
 
 
 def main() -> None:
-    """Print one proof, or write all of them to a file."""
+    """Print one check, or write all checks to a file."""
     parser = argparse.ArgumentParser(prog="python -m tools.gradients", description=__doc__)
     parser.set_defaults(run=None, folder=_OUT / "exports", families=[], cases="", rounds=15)
     commands = parser.add_subparsers()
@@ -88,7 +88,7 @@ def _onnx_ad(given: argparse.Namespace) -> Lines:
     from tools.gradients.ours import MODELS
     from tools.gradients.second_opinion import HEADER, rows
 
-    # Sizes that are open would be fixed for it anyway.
+    # onnx-ad needs fixed sizes anyway.
     exports = [file for file in sorted(given.folder.glob("*.onnx")) if ".open" not in file.suffixes]
     yield HEADER
     yield from rows([*sorted(MODELS.glob("*.onnx")), *exports])

@@ -1,9 +1,9 @@
 """ONNX's own node tests as points to differentiate at, each against finite differences.
 
-The gradient is that of the prepared model, the differences are those of the model as it came: in
-float64 by onnx's reference implementation, or in float32 by ONNX Runtime where the reference fails
-or disagrees with it. The gradient is computed by ONNX Runtime, and by the reference only where
-ONNX Runtime refuses the model itself, as it does with opsets that are newer than itself.
+The gradient is that of the prepared model; the differences are those of the original model. They
+are computed in float64 by onnx's reference implementation, or in float32 by ONNX Runtime if the
+reference fails or disagrees with it. The gradient is computed by ONNX Runtime, or by the reference
+if ONNX Runtime refuses the original model, for example because its opset is too new.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _CONVENTIONS = {
     "DequantizeLinear": "the scale counts as a constant",
     "DynamicQuantizeLinear": "the scale counts as a constant",
 }
-"""By operator: where differences say something else, and why that is meant."""
+"""By operator: where differences give another result, and why this is intended."""
 
 _PRECISIONS = {"float64": ((1e-5, 1e-3), 1e-3), "float32": ((1e-2,), 3e-2)}
 """Steps of the differences, and allowed error as a fraction of the gradient's norm.
@@ -64,10 +64,10 @@ The longer step is for operators that the reference computes in float32 inside.
 """
 _FLOATS = [np.dtype(name) for name in ("float16", "float32", "float64")]
 _HUGE = 1e6
-"""Larger outputs stand for infinity, as masks do, and would drown all others in a sum."""
+"""Larger outputs, such as those of masks, mean infinity, and would dominate a sum."""
 _FLOOR = 1e-5
 _AWAY = 0.03
-"""How far from a kink the second look is taken."""
+"""How far from a kink the second point is."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Subject:
 
 
 def verdicts(pattern: str = "") -> Iterator[Verdict]:
-    """One per case whose name matches and that feeds floats and answers floats."""
+    """One per case whose name matches and that has float inputs and float outputs."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for case in cases(pattern):
@@ -110,7 +110,7 @@ def _judge(model: ModelProto, feeds: Feeds) -> tuple[str, str]:
 
 
 class _RefusedError(Exception):
-    """A model cannot be run as it came."""
+    """The original model cannot be run."""
 
 
 def _judge_in(runtime: Runtime, model: ModelProto, feeds: Feeds) -> tuple[str, str]:
@@ -129,7 +129,7 @@ def _judge_in(runtime: Runtime, model: ModelProto, feeds: Feeds) -> tuple[str, s
 
 
 def _anywhere(model: ModelProto) -> Function:
-    """The model in ONNX Runtime, or in the reference where that refuses it."""
+    """The model in ONNX Runtime, or in the reference if ONNX Runtime refuses it."""
     lowered = older(model)
 
     def run(feeds: Feeds) -> list[Array]:
@@ -161,7 +161,7 @@ def _judge_at(
     repeats = [agrees(run, feeds, answers) for _ in range(4)]
     if not repeats[0]:
         return RANDOM, ""
-    if not all(repeats):  # with a seed, a session draws the same only at first
+    if not all(repeats):  # with a seed, only the first draw of a session is always the same
         run = _afresh(runtime, model)
     precise = agrees(exact, feeds, answers)
     try:
@@ -179,7 +179,7 @@ def _judge_at(
 
 
 def _with_constants(model: ModelProto, feeds: Feeds) -> ModelProto:
-    """The model with sizes, axes, flags and parameters as deployed models have them: fixed."""
+    """The model with fixed sizes, axes, flags and parameters, as in deployed models."""
     floats = {name for name, x in feeds.items() if _is_float(x)}
     kept = floats - parameters(model) or floats
     fixed = ModelProto()
@@ -199,12 +199,12 @@ def _has_nan(subject: Subject, feeds: Feeds) -> bool:
     try:
         values = subject.runtime(with_outputs(subject.prepared, made).proto)(feeds)
     except Exception:
-        return False  # what was prepared does not run, and that is what is wrong
+        return False  # the prepared model does not run: this is the failure to report
     return any(v.dtype.kind == "f" and not np.isfinite(v).all() for v in values)
 
 
 def _look(subject: Subject, feeds: Feeds) -> tuple[str, str]:
-    """At the point of the case, and beside it if that is a kink."""
+    """At the point of the case, and near it if the point is a kink."""
     try:
         kind, detail = _compare(subject, feeds)
         if kind != KINK:
@@ -290,7 +290,7 @@ def _slope(
         moved = np.asarray(feeds[name] + distance * direction, subject.precision)
         answers = dict(zip(_outputs(subject), subject.run({**feeds, name: moved}), strict=True))
         if any(np.shape(answers[n]) != np.shape(s) for n, s in seeds.items()):
-            return float("inf")  # one element more or less is a step
+            return float("inf")  # the output has one element more or less: no derivative
         terms = (np.where(s == 0, 0, s * np.float64(answers[n])) for n, s in seeds.items())
         return float(sum(np.sum(term) for term in terms))
 

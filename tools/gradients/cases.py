@@ -1,4 +1,4 @@
-"""ONNX's node tests: the models, what they are fed, and which of the inputs are parameters."""
+"""ONNX's node tests: the models, their inputs, and which of the inputs are parameters."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from onnx import ModelProto
 from onnxplain.autodiff.lowering.rewrite import all_nodes
 
 _NEWEST_IR, _NEWEST_OPSET = 13, 26
-"""What ONNX Runtime loads; newer models are declared older where that changes no operator."""
+"""What ONNX Runtime loads. A newer model is declared older if this changes no operator."""
 
 _FIXED = frozenset({("Upsample", "scales"), ("RoiAlign", "rois"), ("MaxRoiPool", "rois")})
-"""Inputs that have no gradient but are older than ONNX's word on it, or as torchvision has it."""
+"""Inputs without a gradient: ONNX has no mark for old operators; RoiAlign is as in torchvision."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A test of one operator, or of what it expands to."""
+    """A test of one operator, or of the operators that it expands to."""
 
     name: str
     operator: str
@@ -74,7 +74,7 @@ def _array(value: Any) -> Any:
 
 
 def parameters(model: ModelProto) -> frozenset[str]:
-    """Inputs that ONNX says are not differentiable, such as the scales of a Resize."""
+    """Inputs that ONNX marks as not differentiable, such as the scales of a Resize."""
     opsets = {one.domain: one.version for one in model.opset_import}
     fixed = onnx.defs.OpSchema.DifferentiationCategory.NonDifferentiable
     return frozenset(

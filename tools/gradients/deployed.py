@@ -21,16 +21,16 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxplain.tensors import Array
 
 Pictures = Mapping[str, Sequence[Array]]
-"""What to calibrate with, by the name of the input."""
+"""Samples for calibration, by the name of the input."""
 
 
 def original(model: Path, to: Path, _: Pictures) -> None:
-    """As it is."""
+    """The shipped file, unchanged."""
     to.write_bytes(model.read_bytes())
 
 
 def half(model: Path, to: Path, _: Pictures) -> None:
-    """All of it in float16."""
+    """Everything in float16."""
     onnx.save(convert_float_to_float16(onnx.load(model)), to)
 
 
@@ -50,7 +50,7 @@ class Optimized:
 
 @dataclass(frozen=True)
 class Quantized:
-    """Quantized by ONNX Runtime, calibrated by the least and the largest values of the pictures."""
+    """Quantized by ONNX Runtime, calibrated with the least and largest values of the pictures."""
 
     form: QuantFormat
     weights: QuantType = QuantType.QInt8
@@ -71,7 +71,7 @@ class Quantized:
 
 
 def weights_in_int8(model: Path, to: Path, _: Pictures) -> None:
-    """With one scale for all channels; activations are quantized as they come."""
+    """With one scale for all channels; activations are quantized at run time."""
     quantize_dynamic(model, to)
 
 

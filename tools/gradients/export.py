@@ -1,4 +1,4 @@
-"""Torchvision's families as ONNX files: with fixed sizes, and with sizes that are left open."""
+"""Torchvision's families as ONNX files: with fixed sizes, and with dynamic sizes."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from torchvision import models as zoo  # type: ignore[import-untyped] # isort: s
 
 def _vit_b_16() -> nn.Module:
     vit = zoo.vit_b_16()
-    nn.init.normal_(vit.heads.head.weight, std=0.02)  # or the answer is always zero
+    nn.init.normal_(vit.heads.head.weight, std=0.02)  # otherwise the output is always zero
     return vit  # type: ignore[no-any-return]
 
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     **FAMILIES,
-    # Blocks count for a millionth by default: a mistake in their gradient would not show.
+    # By default blocks are scaled by a millionth: a mistake in their gradient would not be seen.
     "convnext_tiny": (lambda: zoo.convnext_tiny(layer_scale=0.5), 64),
     "resnet50": (zoo.resnet50, 224),
     "vit_b_16": (_vit_b_16, 224),
@@ -29,10 +29,10 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
 """How each is built, and the size of its pictures."""
 
 SQUARE = frozenset("vgg11 alexnet alexnet_small vit vit_b_16 swin_t swin_v2_t maxvit_t".split())
-"""Those that torch's exporters do not write for pictures of any size, or that take one only."""
+"""Families that torch's exporters cannot write for any size, or that take only one size."""
 
 LARGER = 32
-"""By how much pictures are larger at run time than they were at export, where that is left open."""
+"""By how much pictures are larger at run time than at export, if sizes are dynamic."""
 
 FORMS = ("fixed", "open")
 
@@ -43,15 +43,15 @@ def network(family: str) -> nn.Module:
 
 
 def path_of(folder: Path, family: str, exporter: str, form: str) -> Path:
-    """Where an export lies."""
+    """The path of an export."""
     return folder / f"{family}.{exporter}{'' if form == 'fixed' else '.' + form}.onnx"
 
 
 def export(family: str, exporter: str, form: str, path: Path) -> None:
     """Write one family.
 
-    "fixed" has a batch of one and one size of pictures; "open" leaves the batch open, and height
-    and width as well except for `SQUARE`.
+    "fixed" has a batch of one and one size of pictures. "open" has a dynamic batch, and dynamic
+    height and width except for `SQUARE`.
     """
     _, size = NETWORKS[family]
     axes = {} if form == "fixed" else {0: "batch"}
@@ -59,7 +59,7 @@ def export(family: str, exporter: str, form: str, path: Path) -> None:
         axes |= {2: "height", 3: "width"}
     dynamo = EXPORTERS[exporter]
     shapes = dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
-    # A batch of one is no example of any batch: the new exporter would take it for a constant.
+    # The new exporter treats a batch of one as a constant, so it needs a larger one.
     batch = 2 if axes else 1
     torch.onnx.export(
         network(family),  # no torch.no_grad: ViT would take its fused attention path

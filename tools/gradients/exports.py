@@ -1,9 +1,9 @@
 """Gradients of torchvision's families, by both exporters, against torch on the same weights.
 
-Every gradient is computed twice by us: in float32 by ONNX Runtime, and in float64. Where float32
-is further from torch's float64 than rounding explains, float64 tells a wrong graph from an
-activation that rounding has moved across a kink: there it agrees to the last digits, and torch's
-own float32 is as far away.
+onnxplain computes every gradient twice: in float32 with ONNX Runtime, and in float64. If float32
+differs from torch's float64 by more than rounding explains, there are two possible reasons: a
+wrong graph, or an activation that rounding has moved across a kink. In the second case float64
+agrees to the last digits, and torch's own float32 differs by as much.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SAME_WEIGHTS = 1e-2
 _BATCH = 3
 _LIMIT = 1e-4
 _LIMIT_64 = 1e-5
-"""Exporters round numbers to float32 that torch has in float64: HardSigmoid's 1/6, Gelu's √2."""
+"""Exporters round constants to float32 that torch has in float64: HardSigmoid's 1/6, Gelu's √2."""
 
 EXACT = "exact"
 KINKS = "exact but for kinks"
@@ -37,10 +37,10 @@ WRONG = "WRONG"
 
 @dataclass(frozen=True)
 class Row:
-    """One export. Gaps are by the picture, by a layer in the middle, by the layer CAM looks at.
+    """One export. Gaps are at the picture, at a layer in the middle, and at the layer of CAM.
 
-    `apart` is how far the gradients of a batch are from those of its samples, None for one sample;
-    `flipped` the number of activations on the other side of a kink in float32.
+    `apart` is how much the gradients of a batch differ from those of its samples, None for one
+    sample. `flipped` is the number of activations on the other side of a kink in float32.
     """
 
     file: str
@@ -55,7 +55,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """What the numbers say."""
+        """The conclusion from the numbers."""
         if any(gap.float64[0] > _LIMIT_64 for gap in self.gaps.values()):
             return WRONG
         if self.output > _LIMIT or (self.apart or 0) > _LIMIT:
@@ -66,7 +66,7 @@ class Row:
 
 
 def rows(folder: Path, families: list[str]) -> Iterator[Row | str]:
-    """One per file in `folder`, which is exported if it is not there; a str says what failed."""
+    """One per file in `folder`, which is exported if it is missing; a str says what failed."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     for family in families or NETWORKS:

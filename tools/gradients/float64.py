@@ -2,8 +2,8 @@
 """Models in float64, where rounding moves no activation across a kink.
 
 ONNX Runtime has no float64 kernels for convolutions and pools. onnx's reference implementation
-runs any type, and takes other kernels for single operators: here torch's, where its own are slow
-or compute in float32 inside.
+runs any type. Its kernels for single operators can be replaced: here by those of torch, if its own
+are slow or compute in float32 inside.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def run_in_float64(model: Model, feeds: Mapping[str, FloatArray]) -> dict[str, F
 
 
 def flips(model: Model, feeds: Mapping[str, FloatArray]) -> int:
-    """How many activations lie on another side of a kink in float32 than in float64."""
+    """How many activations are on another side of a kink in float32 than in float64."""
     nodes = [node for node in model.index.nodes if node.op_type in _SIDES]
     read = with_outputs(model, list(dict.fromkeys(node.input[0] for node in nodes)))
     rounded, exact = run(read, dict(feeds)), run_in_float64(read, feeds)
@@ -57,7 +57,7 @@ def flips(model: Model, feeds: Mapping[str, FloatArray]) -> int:
 
 
 def _above(*kinks: float) -> Side:
-    """How many of the kinks each element lies above."""
+    """The number of kinks that each element is above."""
     return lambda x: np.sum([x > kink for kink in kinks], axis=0)
 
 
@@ -78,7 +78,7 @@ _SIDES: Mapping[str, Callable[[Model, NodeProto], Side]] = {
     "HardSwish": lambda *_: _above(-3, 3),
     "MaxPool": _in_window,
 }
-"""On which side of its kinks an operator takes each element, or which one of each window."""
+"""By operator: on which side of its kinks each element is, or which element a window takes."""
 
 
 def _double(x: Array) -> Array:

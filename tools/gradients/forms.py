@@ -1,8 +1,8 @@
-"""Gradients of the shipped models in deployed forms: how far quantizing and rounding turn them.
+"""Gradients of the shipped models in deployed forms: how much quantizing and rounding change them.
 
-Quantization changes a model, and its gradient more than its answer: rounding moves activations
-across the kinks of ReLUs. What of that is the model's and not ours, torch tells: its
-straight-through gradient in float64 of the same quantized model.
+Quantization changes the gradient of a model more than its output, because rounding moves
+activations across the kinks of ReLUs. To separate this from errors of onnxplain, the gradient is
+compared with torch: the straight-through gradient, in float64, of the same quantized model.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tools.gradients.float64 import run_in_float64
 from tools.gradients.ours import CONVOLUTIONAL, MODELS, difference, run
 
 EXPLAINED = ("chelsea.png", "coffee.png", "rocket.jpg")
-"""Pictures to differentiate at; the others are what is calibrated with."""
+"""Pictures to differentiate at; the others are used for calibration."""
 
 HEADER = (
     f"| model | form | cosine of the answers | cosine of the gradients at {', '.join(EXPLAINED)} "
@@ -38,7 +38,7 @@ HEADER = (
 
 
 def rows() -> Iterator[str]:
-    """One in Markdown per model and form."""
+    """One row in Markdown per model and form."""
     for model, form, found, original in samples(FORMS):
         pairs = list(zip(found, original, strict=True))
         of_answers = ", ".join(_cosine(a.answer, b.answer) for a, b in pairs)
@@ -48,8 +48,8 @@ def rows() -> Iterator[str]:
 
 
 def samples(forms: Iterable[str]) -> Iterator[tuple[str, str, list[Sample], list[Sample]]]:
-    """Model, form, the form at each picture, and the model as it is for the same classes."""
-    logging.getLogger().setLevel(logging.ERROR)  # ONNX Runtime's quantizer says a lot
+    """Model, form, the form at each picture, and the original model for the same classes."""
+    logging.getLogger().setLevel(logging.ERROR)  # ONNX Runtime's quantizer logs a lot
     for path in CONVOLUTIONAL:
         explainer = Explainer(path, provider="cpu")
         pictures = {
@@ -68,7 +68,7 @@ def samples(forms: Iterable[str]) -> Iterator[tuple[str, str, list[Sample], list
 
 
 class Sample:
-    """The answer of a model for a picture and the gradient of one class, by default the first."""
+    """The output of a model for a picture, and the gradient of a class, by default the top one."""
 
     def __init__(self, model: Model, x: Array, seed: FloatArray | None = None) -> None:
         (spec,) = model.inputs
@@ -88,7 +88,7 @@ class Sample:
         self.gradient = answers[GRADIENT + self.name].astype(np.float64)
 
     def apart(self) -> float:
-        """How far our gradient is from torch's, both in float64."""
+        """The difference between our gradient and torch's, both in float64."""
         ours = run_in_float64(self.model, self.feeds)[GRADIENT + self.name]
         picture = {self.name: self.feeds[self.name]}
         _, theirs = straight_through.gradient(self.prepared, picture, self.score, self.seed)

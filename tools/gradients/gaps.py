@@ -1,4 +1,4 @@
-"""How far gradients are from torch's, in float32 and in float64."""
+"""Differences between gradients and those of torch, in float32 and in float64."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tools.gradients.ours import Subject, answers, difference, one_by_one, sessi
 
 @dataclass(frozen=True)
 class Gap:
-    """How far gradients are from torch's in float64: largest difference, and 1 - cosine."""
+    """Difference from torch's gradients in float64: the largest difference, and 1 - cosine."""
 
     float32: tuple[float, float]
     float64: tuple[float, float]
@@ -21,7 +21,7 @@ class Gap:
 def gaps(
     subject: Subject, references: dict[str, FloatArray]
 ) -> tuple[dict[str, Gap], float | None]:
-    """From the references, by tensor, and between a batch and its samples."""
+    """Differences from the references, by tensor, and between a batch and its samples."""
     model = subject.differentiated(*references)
     opened = session(model)
     single = answers(opened, subject.feeds)

@@ -1,7 +1,7 @@
 # mypy: disable-error-code="misc, no-untyped-call"
-"""Kernels for onnx's reference implementation, where its own are slow or not of the input's type.
+"""Kernels for onnx's reference implementation, if its own are slow or not of the input's type.
 
-Those that are slow are left to torch.
+The slow ones are replaced by those of torch.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Conv(OpRun):
 
 
 class ConvTranspose(OpRun):
-    """All of it first; then padding takes away, and output_padding adds zeros."""
+    """The whole output first; then padding removes, and output_padding adds zeros."""
 
     op_domain = ""
 
@@ -68,7 +68,7 @@ class ConvTranspose(OpRun):
 
 
 class MaxPool(OpRun):
-    """Maxima, and where in the flattened input each comes from."""
+    """Maxima, and the position of each in the flattened input."""
 
     op_domain = ""
 
@@ -86,7 +86,7 @@ class Erf(OpRun):
 
 
 class LayerNormalization(op_layer_normalization.LayerNormalization):
-    """In the type of its input, which the reference does if only it need not say so."""
+    """In the type of its input; the reference does this, too, but accepts only `stash_type` 1."""
 
     op_domain = ""
 
@@ -95,7 +95,7 @@ class LayerNormalization(op_layer_normalization.LayerNormalization):
 
 
 class QuantizeLinear(OpRun):
-    """By tensor or by axis, to integers."""
+    """Per tensor or per axis, to integers."""
 
     op_domain = ""
 
@@ -178,13 +178,13 @@ def _tensor(x: Array) -> Tensor:
 
 
 def _padded(x: Tensor, form: Mapping[str, Any], value: float) -> Tensor:
-    """The input with what `pads` adds around it."""
+    """The input, padded by `pads`."""
     rank = x.ndim - 2
     pads = form.get("pads") or [0] * (2 * rank)
     return functional.pad(x, _torch_pads(pads[:rank], pads[rank:]), value=value)
 
 
 def _torch_pads(begin: Sequence[int], end: Sequence[int]) -> list[int]:
-    """Pairs, that of the last axis first."""
+    """Pairs of pads; that of the last axis comes first."""
     pairs = list(zip(begin, end, strict=True))
     return [int(pad) for pair in reversed(pairs) for pad in pair]

@@ -1,4 +1,4 @@
-"""Gradients of the shipped models: how exact they are, what they cost, how the graph grows."""
+"""Gradients of the shipped models: their accuracy, their cost, and the growth of the graph."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def rows(rounds: int) -> Iterator[str]:
 
 
 def errors(subject: Subject) -> dict[str, Gap]:
-    """How far our gradients are from torch's in float64, by the picture and by the layer."""
+    """Differences from torch's gradients in float64, at the picture and at the layer."""
     net = torch_module(subject.original.proto, output=subject.score)
     layer = {subject.layer: subject.values[subject.layer]}
     exact = torch_side.gradients(net, subject.x, subject.seed, layer)

@@ -21,10 +21,10 @@ from onnxplain.transforms.extract import with_outputs
 MODELS = Path(__file__).parents[2] / "models"
 
 CONVOLUTIONAL = [MODELS / f"{name}.onnx" for name in ("efficientnet_lite0", "squeezenet1_1")]
-"""The shipped models whose operators torch is given for a second opinion; exports have others."""
+"""The shipped models, whose operators are converted to torch; exports have other operators."""
 
 _SIZE = 224
-"""Height and width where the model takes any."""
+"""Height and width for models that take any size."""
 
 _CANDIDATES = 6
 
@@ -32,14 +32,14 @@ _CANDIDATES = 6
 class Subject:
     """A model file at random pictures, each for a random class, with layers of its grid.
 
-    `layer` is the one that CAM looks at, near the end; `inner` are some in the middle, the middle
-    one first.
+    `layer` is the one that CAM uses, near the end. `inner` are layers near the middle, the nearest
+    first.
     """
 
     def __init__(self, path: Path, batch: int = 1, size: int = _SIZE) -> None:
         """Load and lower the model; find its score and its layers.
 
-        `batch` and `size` hold where the model takes any.
+        `batch` and `size` are used if the model takes any.
         """
         explainer = Explainer(path, provider="cpu")
         any_size = [batch, 3, size, size]
@@ -67,7 +67,7 @@ class Subject:
 
     @functools.cached_property
     def seed(self) -> FloatArray:
-        """1 for each picture's class, at every pixel where the model answers for pixels; else 0."""
+        """1 for each picture's class, at every pixel if the output has pixels; else 0."""
         seed = np.zeros_like(self.values[self.score])
         classes = np.random.default_rng(1).integers(seed.shape[1], size=len(seed))
         seed[np.arange(len(seed)), classes] = 1
@@ -75,11 +75,11 @@ class Subject:
 
     @property
     def feeds(self) -> dict[str, FloatArray]:
-        """What a differentiated model is fed."""
+        """The inputs of a differentiated model."""
         return {self.picture: self.x, SEED: self.seed}
 
     def gradients(self, *wanted: str) -> dict[str, FloatArray]:
-        """Of the classes' scores, by tensor; by default of the picture and of the layer."""
+        """Gradients of the classes' scores by tensor; by default at the picture and the layer."""
         wanted = wanted or (self.picture, self.layer)
         answers = run(self.differentiated(*wanted), self.feeds)
         return {name: answers[GRADIENT + name] for name in wanted}
@@ -92,7 +92,7 @@ def _middle(layers: Sequence[str]) -> list[str]:
 
 
 def session(model: Model) -> Any:
-    """On one thread, with ONNX Runtime's own optimizations, as it is deployed."""
+    """A session on one thread, with ONNX Runtime's own optimizations, as when deployed."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
@@ -115,7 +115,7 @@ def answers(opened: Any, feeds: dict[str, FloatArray]) -> dict[str, FloatArray]:
 
 
 def one_by_one(opened: Any, feeds: dict[str, FloatArray]) -> dict[str, FloatArray]:
-    """The same, of samples that are run singly and put together."""
+    """The same, for samples that are run one by one and stacked."""
     samples = range(len(next(iter(feeds.values()))))
     single = [answers(opened, {k: v[i : i + 1] for k, v in feeds.items()}) for i in samples]
     return {name: np.concatenate([one[name] for one in single]) for name in single[0]}

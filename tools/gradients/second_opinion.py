@@ -1,6 +1,6 @@
-"""onnx-ad beside us, on the exports and shipped models that it accepts.
+"""Comparison with onnx-ad, on the exports and shipped models that it accepts.
 
-It wants sizes fixed, so that is what it is given.
+It needs fixed sizes, so the models are given fixed sizes.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ HEADER = (
 
 
 def rows(files: list[Path]) -> Iterator[str]:
-    """One in Markdown per file."""
+    """One row in Markdown per file."""
     warnings.simplefilter("ignore")
     for path in files:
         try:
             yield _row(path)
-        except Exception as error:  # whatever it refuses a model with
+        except Exception as error:  # any exception with which it refuses a model
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
             yield f"| {path.stem} | | | refused: {reason.replace('|', '/')} | |"
 
@@ -43,7 +43,7 @@ def _row(path: Path) -> str:
 
 
 def _gradient(subject: Subject) -> tuple[FloatArray, int]:
-    """Its gradient by the picture, and the nodes of its model. Seeds ride on a last axis of 1."""
+    """Its gradient at the picture, and the number of nodes. Seeds have one more axis at the end."""
     from onnx_ad import reverse  # type: ignore[import-untyped]
 
     made = reverse(
@@ -59,7 +59,7 @@ def _gradient(subject: Subject) -> tuple[FloatArray, int]:
 
 
 def _fixed(subject: Subject) -> onnx.ModelProto:
-    """The model up to the score, with its weights inside and sizes fixed, as onnx-ad wants it."""
+    """The model up to the score, with weights in the file and fixed sizes, as onnx-ad needs it."""
     proto = with_outputs(subject.original, [subject.score]).proto
     onnx.load_external_data_for_model(proto, str(subject.original.folder or ""))
     values = {subject.picture: subject.x, subject.score: subject.values[subject.score]}

@@ -1,8 +1,8 @@
 # mypy: disable-error-code="no-untyped-call, misc"
 """Quantized models in torch: autograd in float64, and the straight-through gradient at rounding.
 
-Rounding counts as the identity, and torch.clamp passes a gradient within the range, bounds
-included, as in torch.fake_quantize_per_tensor_affine.
+Rounding counts as the identity, and torch.clamp passes a gradient within the range, including its
+bounds, as in torch.fake_quantize_per_tensor_affine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 
 
 class _Round(torch.autograd.Function):
-    """To the nearest integer, halves to even; its gradient is that of the identity."""
+    """Round to the nearest integer, halves to even; the gradient is that of the identity."""
 
     @staticmethod
     def forward(_: Any, x: Tensor) -> Tensor:
@@ -42,8 +42,8 @@ def gradient(
 ) -> tuple[FloatArray, FloatArray]:
     """The score, and the gradient of Σ seed · score by the only input, both in float64.
 
-    `model` is a prepared one, in which quantization is `QuantizeLinear` and `DequantizeLinear`.
-    Where the score itself is rounded, it has a gradient beyond the range as well.
+    `model` is a prepared model: all quantization is `QuantizeLinear` and `DequantizeLinear`. If the
+    score itself is rounded, it also has a gradient outside the range.
     """
     ((name, array),) = feeds.items()
     base = str(model.folder or Path())
@@ -82,7 +82,7 @@ def _tail(model: Model, score: str) -> set[str]:
 
 
 def _double(array: Any) -> Tensor:
-    """Integers keep their type, from which quantization tells its range."""
+    """Integers keep their type, because it gives the range of quantization."""
     tensor = torch.from_numpy(np.array(array))
     return tensor.double() if tensor.is_floating_point() else tensor
 
@@ -101,7 +101,7 @@ def _dequantize(
 
 
 def _along(a: Attributes, x: Tensor, values: Tensor) -> Tensor:
-    """Scales or zero points for all of `x`, or by index of an axis."""
+    """Scales or zero points for all of `x`, or per index of an axis."""
     if values.numel() == 1:
         return values.double().reshape(())
     axis = a.get("axis", 1) % x.ndim
@@ -165,4 +165,4 @@ _OPERATORS: Mapping[str, Callable[..., Any]] = {
     "Flatten": lambda _, a, x: x.flatten(a.get("axis", 1)),
     "Concat": lambda _, a, *xs: torch.cat(xs, a["axis"]),
 }
-"""What the shipped models consist of once they are quantized and prepared."""
+"""The operators of the shipped models after they are quantized and prepared."""

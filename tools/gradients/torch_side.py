@@ -15,12 +15,12 @@ from torch.overrides import TorchFunctionMode
 from onnxplain.tensors import FloatArray
 
 _SAME = 1e-3
-"""How far apart, relative to the largest value, two computations of one tensor may be."""
+"""Allowed difference of two computations of one tensor, relative to its largest value."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What torch finds: its output, and gradients by the picture and by layers that it knows."""
+    """The results of torch: its output, and gradients at the picture and at the layers it has."""
 
     output: FloatArray
     picture: FloatArray
@@ -28,7 +28,7 @@ class Answer:
 
 
 class _Results(TorchFunctionMode):
-    """Keeps what functions of torch return with about the values of an array, and how far off."""
+    """Keeps tensors of torch whose values are close to those of an array, and the differences."""
 
     def __init__(self, arrays: Mapping[str, FloatArray]) -> None:
         super().__init__()
@@ -49,14 +49,14 @@ class _Results(TorchFunctionMode):
                     far = _distance(result.detach(), wanted)
                     if far < _SAME:
                         self._kept.setdefault(name, []).append((far, result))
-                        result = result.clone()  # what comes next may write into it
+                        result = result.clone()  # the next operator may write into it
         return result
 
     @property
     def kept(self) -> dict[str, Tensor]:
-        """By name the first tensor with these values.
+        """The first tensor with these values, by name.
 
-        Where a block adds little to its input, others come close as well.
+        If a block adds little to its input, other tensors are close as well.
         """
         return {
             name: next(tensor for far, tensor in found if far <= 2 * min(far for far, _ in found))
@@ -77,10 +77,10 @@ def gradients(
     layers: Mapping[str, FloatArray],
     dtype: torch.dtype = torch.float64,
 ) -> Answer:
-    """The output, and the gradients of Σ seed · output by `x` and by the tensors equal to `layers`.
+    """The output, and the gradients of Σ seed · output at `x` and at the tensors equal to `layers`.
 
-    ONNX's names say nothing about torch's tensors, so layers are known by their values; those that
-    no function of torch returns are left out.
+    torch's tensors do not have ONNX's names, so layers are found by their values. Layers that no
+    function of torch returns are left out.
     """
     cast = copy.deepcopy(net).to(dtype).eval()
     picture = torch.from_numpy(x).to(dtype).requires_grad_()

@@ -1,4 +1,4 @@
-"""What can come of a case, and tables of it."""
+"""The possible results of a case, and tables of results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PASSED = (PASS, BESIDE, FIXED, ELSEWHERE)
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of one case."""
+    """The result of one case."""
 
     name: str
     operator: str
@@ -34,7 +34,7 @@ class Verdict:
 
 
 def summary(found: Sequence[Verdict]) -> str:
-    """Markdown: kinds in all, then by operator."""
+    """Markdown: the number of results of each kind, then by operator."""
     kinds = sorted({v.kind for v in found})
     operators = sorted({v.operator for v in found})
     lines = ["| outcome | cases |", "| --- | ---: |"]

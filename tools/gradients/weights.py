@@ -1,7 +1,7 @@
 # mypy: disable-error-code="no-untyped-call"
-"""A torch network with the weights that are in its export, to the last bit.
+"""A torch network with exactly the weights that are in its export.
 
-Exporters fold batch norms into convolutions and round the product to float32. That is enough to
+Exporters fold batch norms into convolutions and round the product to float32. This rounding can
 move an activation across the kink of a ReLU, where the gradient jumps.
 """
 
@@ -24,9 +24,9 @@ _SAME = 1e-4
 
 
 def as_exported(net: nn.Module, model: Model, x: FloatArray) -> nn.Module:
-    """A copy of `net` with those batch norms folded that are folded in `model`.
+    """A copy of `net` in which the same batch norms are folded as in `model`.
 
-    `x` is a sample, run once to see which batch norm follows which convolution.
+    `x` is a sample. It is run once to find which batch norm follows which convolution.
     """
     folded = copy.deepcopy(net).eval()
     weights = _weights(model)
@@ -45,7 +45,7 @@ def as_exported(net: nn.Module, model: Model, x: FloatArray) -> nn.Module:
 def _pairs(net: nn.Module, x: FloatArray) -> list[tuple[str, str]]:
     """Convolutions and the batch norms that read their outputs, by name."""
     makers: dict[int, str] = {}
-    kept: list[Tensor] = []  # or another tensor might take the place of one in memory
+    kept: list[Tensor] = []  # otherwise another tensor could get the same memory address
     pairs: list[tuple[str, str]] = []
 
     def watch(name: str) -> Any:
@@ -71,7 +71,7 @@ def _pairs(net: nn.Module, x: FloatArray) -> list[tuple[str, str]]:
 
 
 def _weights(model: Model) -> dict[tuple[int, ...], list[Array]]:
-    """Every float32 weight of a convolution's rank or a bias's, by shape."""
+    """Every float32 weight that has the rank of a convolution's weight or bias, by shape."""
     weights: dict[tuple[int, ...], list[Array]] = {}
     base = str(model.folder or Path())
     for tensor in model.proto.graph.initializer:
@@ -82,7 +82,7 @@ def _weights(model: Model) -> dict[tuple[int, ...], list[Array]]:
 
 
 def _nearest(weights: dict[tuple[int, ...], list[Array]], wanted: Tensor) -> Tensor | None:
-    """The weight of the file that is this one but for rounding."""
+    """The weight of the file that equals this one up to rounding."""
     array = wanted.detach().numpy()
     limit = _SAME * float(np.abs(array).max())
     found = [(float(np.abs(w - array).max()), w) for w in weights.get(array.shape, [])]

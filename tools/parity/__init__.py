@@ -1,10 +1,10 @@
-"""How far our maps are from those of torch libraries, on the same weights; see `__main__`.
+"""Differences between our maps and those of torch libraries, on the same weights; see `__main__`.
 
-maps          maps from scores: Score-CAM and its kin, occlusion, superpixels
-gradcam       Grad-CAM and its kin
+maps          maps from scores: Score-CAM and similar methods, occlusion, superpixels
+gradcam       Grad-CAM and similar methods
 gradients     gradients at and around a sample
 propagation   guided backpropagation, deconvnet, DeepLIFT and LRP
 """
 
-# pytorch-grad-cam imports torchvision, so the shim goes before all of these modules.
+# pytorch-grad-cam imports torchvision, so the shim is imported before all of these modules.
 from tools.peers import torchvision_shim as torchvision_shim

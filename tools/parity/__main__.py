@@ -1,15 +1,16 @@
-"""Print how far our maps are from those of torch libraries, on the shipped models' own weights.
+"""Print the differences between our maps and those of torch libraries, on the shipped models.
 
     python -m tools.parity [--quick]
 
-Needs the `peers` and `test` extras. Both sides explain the same picture at the model's default
-layer; --quick looks at an early one with few channels, as the tests do.
+Needs the `peers` and `test` extras. Both libraries have the same weights and explain the same
+picture at the model's default layer. --quick uses an early layer with few channels, as in tests.
 
-The first difference is from the library with the deviation in the last column undone through its
-own hooks, the second from the library as it is shipped; both are the largest over the map, in
-units of the library's largest value. Gradients are compared for two classes, of which the larger
-difference is printed; "Kinks" is how far the library is from itself when its inputs move by a
-millionth, which turns a few rectifiers.
+Some libraries deviate from the definition; the last column says how. The first difference is from
+the library with the deviation corrected through its own hooks, the second from the library as it is
+shipped. Both are the largest difference over the map, in units of the library's largest value.
+Gradients are compared for two classes, and the larger difference is printed. "Kinks" is the
+difference of the library from itself when its inputs change by a millionth, which changes the slope
+of a few rectifiers.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def print_maps(layers: Mapping[str, str]) -> None:
 
 
 def print_gradcam() -> None:
-    """At default layers, the largest differences over classes; on exports, of maps as well."""
+    """At default layers, the largest differences over classes; on exports, also those of maps."""
     print_row(*(title for title in HEADER if title != "Layer"))
     print_row(*["---"] * (len(HEADER) - 1))
     for model, layer in DEFAULT_LAYER.items():

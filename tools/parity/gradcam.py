@@ -1,4 +1,4 @@
-"""How far our Grad-CAM and its kin are from pytorch-grad-cam's, torch-cam's and captum's."""
+"""Differences of our Grad-CAM methods from pytorch-grad-cam's, torch-cam's and captum's."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -18,7 +18,7 @@ UNDONE = {
 
 
 def _like(values: Array, ours: Array, method: str) -> Array:
-    """EigenGradCAM's sign is left to chance there."""
+    """The sign of EigenGradCAM is random there."""
     turned = method == "eigengradcam" and (values * ours).sum() < 0
     return -values if turned else values
 
@@ -41,9 +41,9 @@ def rows(sides: Sides, index: int) -> Iterator[Row]:
         theirs = peers.torch_cam(method, *at_layer, case.x, index)
         mine = ours(method, layer=sides.layer)
         yield Row(method, "torch-cam", mine, theirs, partial(np.asarray, theirs))
-    # torch-cam's alpha of Grad-CAM++ is never divided: nothing of ours is to be compared with it.
+    # torch-cam's alpha of Grad-CAM++ is never divided, so it cannot be compared with ours.
     path = case.explainer.model.path
-    if path and "squeezenet" in path.name:  # captum knows rectifiers as nn.ReLU only
+    if path and "squeezenet" in path.name:  # for captum only nn.ReLU is a rectifier
         theirs = peers.captum_guided_gradcam(*at_layer, case.x, index)[0]
         mine = ours("guided_gradcam", layer=sides.layer)
         yield Row("guided_gradcam", "captum", mine, theirs, lambda: theirs)
@@ -54,7 +54,7 @@ def _shipped(call: "partial[Array]", ours: Array, method: str) -> Array:
 
 
 def export_rows(name: str, index: int) -> Iterator[Row]:
-    """Every method on an export, with the layer found by ours and named to theirs."""
+    """Every method on an export; onnxplain finds the layer, and the libraries are given it."""
     net = exports.exported(name)
     explainer = Explainer(net.model, provider="cpu")
     for method in peers.PGC:

@@ -1,9 +1,9 @@
-"""How far our gradients, at and around a sample, are from those of torch libraries.
+"""Differences between our gradients, at and around a sample, and those of torch libraries.
 
-At most points the two agree to the last digits. A Relu or MaxPool whose inputs lie within rounding
-of its kink may turn either way, and then the gradient of a whole neighborhood changes. How much of
-a difference that explains is measured too: the library against itself when its inputs move by a
-millionth.
+At most points the two agree to the last digits. If the inputs of a Relu or MaxPool are within
+rounding of its kink, it may take either slope, and then the gradient of a whole neighborhood
+changes. The size of this effect is measured, too: the difference of the library from itself when
+its inputs change by a millionth.
 """
 
 import importlib.util
@@ -31,16 +31,16 @@ CLASSES = {
     "resnet18": (3, 0),
     "vit": (3, 0),
 }
-"""The answer, and another class."""
+"""The top class, and another class."""
 
 AsType = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One method of ours and the call of a library that should give the same.
+    """One of our methods, and the call of a library that should give the same.
 
-    `call(module, typed)` hands the library arrays that `typed` makes; where something is `undone`,
+    `call(module, typed)` gives the library arrays that `typed` makes. If a deviation is `undone`,
     it also takes `as_shipped`.
     """
 
@@ -52,14 +52,14 @@ class Comparison:
 
     @property
     def name(self) -> str:
-        """The method, and the rule where there are several."""
+        """The method, and the rule if there are several."""
         several = self.method == "integrated_gradients"
         return f"{self.method}, {self.options['rule']}" if several else self.method
 
 
 @dataclass(frozen=True)
 class GradientRow(Row):
-    """A row that also holds what the library gives for inputs that are moved by a millionth."""
+    """A row that also holds the library's result for inputs that are changed by a millionth."""
 
     moved: Callable[[], Array] = lambda: np.zeros(())
 
@@ -100,7 +100,7 @@ def gradient_rows(model: str, index: int) -> Iterator[GradientRow]:
 
 
 def comparisons(case: Case, index: int) -> Iterator[Comparison]:
-    """What is compared; saliency where it is installed."""
+    """What is compared; with saliency if it is installed."""
     yield from _at_the_sample(case, index)
     yield from _around_the_sample(case, index)
     yield from _from_baselines(case, index)

@@ -1,7 +1,8 @@
-"""How far our maps are from those of the torch libraries, on the same weights and picture.
+"""Differences between our maps and those of torch libraries, on the same weights and picture.
 
-Where a library deviates from the definition, its map is taken twice: with the deviation undone
-through the library's own hooks (see `tools.peers.maps`), which must agree, and as it is shipped.
+If a library deviates from the definition, its map is computed twice. Once with the deviation
+corrected through the library's own hooks (see `tools.peers.maps`): this map must agree with ours.
+And once as the library is shipped.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ DEFAULT_LAYER = {"efficientnet": "head/relu6", "squeezenet": "conv10/relu"}
 
 @dataclass(frozen=True)
 class Row:
-    """One method on one model: our map, a peer's with its deviation undone, and as shipped."""
+    """One method on one model: our map, a peer's with its deviation corrected, and as shipped."""
 
     method: str
     peer: str
@@ -41,7 +42,7 @@ class Row:
 
     @property
     def deviation_as_shipped(self) -> float:
-        """The same from the peer as it is."""
+        """The same from the peer as it is shipped."""
         return _deviation(self.ours, self.as_shipped())
 
 
@@ -51,7 +52,7 @@ def _deviation(ours: Array, theirs: Array) -> float:
 
 @dataclass(frozen=True)
 class Sides:
-    """A case, and its model as a torch module that ends in logits and one that ends as it does.
+    """A case, and its model as a torch module that ends in logits and one with the same output.
 
     `own` is the layer in a module that was not made from the ONNX file, and `reshape` brings its
     output to (N, C, h, w).
@@ -112,7 +113,7 @@ def scorecam(sides: Sides) -> Iterator[Row]:
 
 
 def ablationcam(sides: Sides) -> Iterator[Row]:
-    """The layer must have one input, or the library as shipped cannot replace it."""
+    """The layer must have one input, otherwise the library as shipped cannot replace it."""
     ours = sides.case.attribute("ablationcam", layer=sides.layer)
     target = maps.element(sides.case.index)
     arguments = (*sides.at_layer(sides.logits), sides.case.x, target)
@@ -127,7 +128,7 @@ def _values(call: Callable[[], maps.WeightedMap]) -> Array:
 
 
 def eigencam(sides: Sides) -> Iterator[Row]:
-    """The library centers each channel: an activation above its negative leaves nothing to do."""
+    """The library centers each channel: an activation stacked on its negative has mean 0."""
     ours = sides.case.attribute("eigencam", layer=sides.layer)
     arguments = (*sides.at_layer(sides.whole), sides.case.x, sides.reshape)
     shown = maps.activation(*arguments)
@@ -192,7 +193,7 @@ def export_rows(name: str, index: int) -> Iterator[Row]:
 
 
 def rows(model: str, layer: str) -> Iterator[Row]:
-    """Every method and peer on a model of `CASES`; `layer` is for methods that look at one."""
+    """Every method and peer on a model of `CASES`; `layer` is for methods that use one."""
     sides = Sides.of(CASES[model](), layer)
     for compare in COMPARISONS:
         yield from compare(sides)

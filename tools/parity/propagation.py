@@ -1,4 +1,4 @@
-"""How far our methods with other rules are from captum's and zennit's."""
+"""Differences of our methods with other backward rules from captum's and zennit's."""
 
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
@@ -15,7 +15,7 @@ from tools.peers import exports, modules
 from tools.peers import propagation as peers
 
 CLASSES = {"net_r": (3, 0), "squeezenet": (285, 100), "efficientnet": (967, 100)}
-"""The answer, and another class."""
+"""The top class, and another class."""
 
 RELU6 = "ReLU6 is no rectifier"
 EPS = "merged normalizations divide by sqrt(1 + eps)"
@@ -46,8 +46,8 @@ def rows(model: str, index: int) -> Iterator[Row]:
 def export_rows(index: int, composites: Sequence[str] = COMPOSITES) -> Iterator[Row]:
     """Every method and peer on an exported ResNet and on the module it was made from.
 
-    captum's DeepLIFT refuses that module, which uses rectifiers twice, and gets the export as one.
-    A ViT has no rectifiers, and what captum and zennit know of it leaves its attention out.
+    captum's DeepLIFT refuses that module, because it uses rectifiers twice, and gets the export as
+    a module. A ViT has no rectifiers, and captum and zennit have no rules for its attention.
     """
     case, net = export_case("resnet18"), exports.exported("resnet18")
     for method, peer in (("guided_backprop", peers.guided), ("deconvnet", peers.deconvnet)):
@@ -66,7 +66,7 @@ def export_rows(index: int, composites: Sequence[str] = COMPOSITES) -> Iterator[
 
 
 def _module(case: Case) -> torch.nn.Module:
-    """Made anew, since the peers change it."""
+    """A new module each time, because the peers change it."""
     return modules.torch_module(case.model, "flatten" if case.probability else case.logit)
 
 
@@ -85,7 +85,7 @@ def _ends(case: Case) -> tuple[Array, Array]:
 
 
 def _baseline(case: Case) -> Array:
-    """Noise: where a picture is plain, maxima are equal but for rounding, and may go anywhere."""
+    """Noise: in areas of one color, the values of a pooling window are equal up to rounding."""
     return np.random.default_rng(7).normal(size=case.x.shape).astype(np.float32)
 
 

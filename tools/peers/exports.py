@@ -30,10 +30,10 @@ def channels_last(grid: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Net:
-    """How to make a network, the size of its pictures, and the layer that `auto` is.
+    """How to make a network, the size of its pictures, and the layer that `auto` finds.
 
-    `gains` is how far those of layer normalizations spread around 1: behind one whose gains are all
-    1, the channels of a token add up to nothing.
+    `gains` is the spread of the gains of layer normalizations around 1. If all gains are 1, the
+    channels of a token after the normalization add up to 0.
     """
 
     make: Callable[[], torch.nn.Module]
@@ -45,7 +45,7 @@ class Net:
 
 NETS = {
     "resnet18": Net(lambda: zoo.resnet18(num_classes=10), 96, lambda net: net.layer4[-1]),
-    # Behind the last attention patch tokens no longer reach the class token.
+    # After the last attention, patch tokens do not affect the class token.
     "vit": Net(
         lambda: zoo.VisionTransformer(96, 16, 4, 4, 64, 128, num_classes=10),
         96,
@@ -77,8 +77,8 @@ class Exported:
 def exported(name: str) -> Exported:
     """A network of `NETS`.
 
-    No weight is left at 0, as a transformer's classifier would be; logits are about 1 apart, so
-    that probabilities tell something.
+    No weight is 0, as those of a transformer's classifier would be. Logits differ by about 1, so
+    that probabilities differ clearly.
     """
     net = NETS[name]
     torch.manual_seed(0)
@@ -111,7 +111,7 @@ def with_batch_norms() -> Exported:
     for part in module.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
             for values in (*part.parameters(), *part.buffers()):
-                if values.is_floating_point():  # the number of batches is none
+                if values.is_floating_point():  # the number of batches is an integer
                     torch.nn.init.uniform_(values, 0.5, 2)
     x = torch.randn(1, 3, 22, 30)
     kept = {"training": torch.onnx.TrainingMode.PRESERVE, "do_constant_folding": False}
@@ -119,11 +119,11 @@ def with_batch_norms() -> Exported:
 
 
 def _export(module: torch.nn.Module, x: torch.Tensor, **options: Any) -> onnx.ModelProto:
-    """The module, made from now on without gradients by its weights, as ONNX."""
-    file: Any = io.BytesIO()  # torch takes more than it declares
+    """The module as ONNX; from now on its weights need no gradients."""
+    file: Any = io.BytesIO()  # torch accepts more types than it declares
     options |= {"input_names": ["image"], "output_names": ["logits"]}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the tracer: shapes are fixed here
+        warnings.simplefilter("ignore")  # warnings of the tracer: shapes are fixed here
         torch.onnx.export(module, (x,), file, dynamo=False, opset_version=17, **options)
     module.requires_grad_(False)
     return onnx.load_model_from_string(file.getvalue())

@@ -1,17 +1,17 @@
 # mypy: disable-error-code="import-untyped, no-untyped-call, no-any-return"
-"""Grad-CAM and its kin in pytorch-grad-cam, torch-cam and captum, before maps are rescaled.
+"""Grad-CAM and similar methods in pytorch-grad-cam, torch-cam and captum, before rescaling.
 
 Versions read and run: grad-cam 1.5.7 (`pytorch_grad_cam`), torchcam 0.5.0, captum 0.9.0.
 
-What each does differently:
-- pytorch-grad-cam adds 1e-6 to the denominator of Grad-CAM++, which is of the order of g² itself
-  behind a global pool. Alpha stays the same if activations are divided by a number and gradients
-  multiplied with it, so a large number makes the 1e-6 vanish.
-- pytorch-grad-cam centers the channels of EigenGradCAM, and leaves the sign to chance. A product
-  above its negative has nothing to center.
+Their differences from the definitions:
+- pytorch-grad-cam adds 1e-6 to the denominator of Grad-CAM++. After a global pool, g² has the same
+  order of magnitude. Alpha stays the same if activations are divided by a number and gradients
+  are multiplied by it, so with a large number the 1e-6 has no effect.
+- pytorch-grad-cam centers the channels of EigenGradCAM, and its sign is random. If the product is
+  stacked on its negative, the mean is 0, and centering has no effect.
 - torch-cam's Grad-CAM++ divides a copy (`alpha[mask].div_`): its alpha is g², never divided.
-- torch-cam's Smooth Grad-CAM++ takes the gradient of the last noisy copy in place of the mean, the
-  activation of the clean input, and weights the cubes with the activation before they are summed.
+- torch-cam's Smooth Grad-CAM++ takes the gradient of the last noisy copy instead of the mean, and
+  the activation of the clean input. It multiplies the cubes by the activation before summing them.
 """
 
 from collections.abc import Callable, Mapping
@@ -56,7 +56,7 @@ def pytorch_grad_cam(
     *,
     as_shipped: bool = False,
 ) -> Float32:
-    """The map (h, w) of the output `index` at `layer`, signed where ours is.
+    """The map (h, w) of the output `index` at `layer`, signed if ours is.
 
     `reshape` brings a layer's tokens to (N, C, h, w), as the library's users do for transformers.
     """
@@ -104,7 +104,7 @@ def torch_cam(
 def captum_guided_gradcam(
     module: torch.nn.Module, layer: torch.nn.Module, x: Float32, index: int
 ) -> Float32:
-    """Guided Grad-CAM, the shape of `x`; by default captum enlarges to nearest neighbors."""
+    """Guided Grad-CAM, in the shape of `x`; by default captum enlarges by nearest neighbor."""
     method = GuidedGradCam(module, layer)
     found = method.attribute(torch.from_numpy(x), target=index, interpolate_mode="bilinear")
     return np.asarray(found.detach().numpy(), np.float32)

@@ -3,9 +3,9 @@
 
 Versions read and run: captum 0.9.0, saliency 0.2.1.
 
-`module` takes (N, ...) and returns scores (N, K); `index` is the class. What is random is handed
-in: `noises` (n, ...) are added to the sample, `starts` (n, ...) and `shares` (n,) are the draws of
-expected gradients.
+`module` takes (N, ...) and returns scores (N, K); `index` is the class. Random numbers are
+arguments: `noises` (n, ...) are added to the sample, `starts` (n, ...) and `shares` (n,) are the
+draws of expected gradients.
 """
 
 from collections.abc import Iterator
@@ -47,9 +47,9 @@ def peer_input_x_gradient(module: torch.nn.Module, x: Float32, index: int) -> Fl
 def peer_noise(
     module: torch.nn.Module, x: Float32, index: int, kind: str, noises: Float32
 ) -> Float32:
-    """NoiseTunnel of captum over plain gradients, with this noise in place of its own.
+    """NoiseTunnel of captum over plain gradients, with this noise instead of its own.
 
-    Its sigma is a number that the user gives, the project's a share of the input's range.
+    Its sigma is a number that the user gives; the project's is a fraction of the input's range.
     `vargrad` is a difference of float32 means, which loses small variances.
     """
     tunnel = NoiseTunnel(Saliency(module))
@@ -78,7 +78,7 @@ def peer_integrated_gradients(
 ) -> Float32:
     """IntegratedGradients of captum.
 
-    Its trapezoid has weights that add up to 1 − 1/steps: `as_shipped=False` undoes that.
+    The weights of its trapezoid rule add up to 1 − 1/steps: `as_shipped=False` corrects this.
     """
     values = IntegratedGradients(module).attribute(
         _input(x),
@@ -95,7 +95,7 @@ def peer_integrated_gradients(
 def peer_expected_gradients(
     module: torch.nn.Module, x: Float32, index: int, starts: Float32, shares: Float32
 ) -> Float32:
-    """GradientShap of captum without its noise, with these draws in place of its own."""
+    """GradientShap of captum without its noise, with these draws instead of its own."""
     count = len(starts)
     with (
         mock.patch.object(np.random, "choice", lambda *_: np.arange(count)),
@@ -110,7 +110,7 @@ def peer_expected_gradients(
 def peer_guided_ig(
     module: torch.nn.Module, x: Float32, baseline: Float32, index: int, steps: int
 ) -> Float32:
-    """GuidedIG of saliency, as the project's; it wants `numpy.quantile` of before NumPy 2.4."""
+    """GuidedIG of saliency, as the project's; it needs the `numpy.quantile` before NumPy 2.4."""
     import saliency.core as saliency
 
     quantile: Any = np.quantile
@@ -135,10 +135,10 @@ def peer_blur_ig(
 ) -> Float32:
     """BlurIG of saliency.
 
-    As shipped it blurs with a sampled Gaussian, cut off at 4 sigma, over zeros beyond the borders,
-    and takes the derivative by sigma as a difference over 0.01. `as_shipped=False` swaps in `blur`,
-    of (rows, columns, channels) and sigma, and a difference over 1e-6. It looks at sigma = 0,
-    50/steps, ..., which is the project's riemann-right.
+    As shipped it blurs with a sampled Gaussian, cut off at 4 sigma, with zeros beyond the borders.
+    Its derivative with respect to sigma is a difference over 0.01. `as_shipped=False` replaces this
+    by `blur`, a function of (rows, columns, channels) and sigma, and by a difference over 1e-6. Its
+    steps are sigma = 0, 50/steps, ..., which is the project's riemann-right.
     """
     from saliency.core import blur_ig
 
@@ -162,7 +162,7 @@ def peer_blur_ig(
 
 
 def _call(module: torch.nn.Module, index: int) -> Any:
-    """What saliency asks a model: gradients at a batch of inputs."""
+    """The function that saliency calls: gradients at a batch of inputs."""
 
     def gradients(batch: Any, call_model_args: Any = None, expected_keys: Any = None) -> Any:
         point = torch.from_numpy(np.asarray(batch, np.float32)).requires_grad_()

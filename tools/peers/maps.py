@@ -1,13 +1,13 @@
 # mypy: disable-error-code="import-untyped, no-untyped-call, no-any-return"
-"""The peers' maps before they clip and rescale them, and what each library does differently.
+"""The peers' maps before they clip and rescale them, and the differences of each library.
 
 Versions read and run: grad-cam 1.5.7 (`pytorch_grad_cam`), torchcam 0.5.0, captum 0.9.0.
 
 Shared conventions. `x` and `baseline` are (1, C, H, W) float32 numpy arrays. `target` takes the
 model's output for one sample, (K,), and returns its score as a scalar tensor: `element(k)` for a
 score that the model outputs, `probability(k)` where the model ends in logits. `module` and `layer`
-come from `tools.peers.modules`. `first=n` looks at the first n channels only, to save time; the
-softmax of Score-CAM then runs over those.
+come from `tools.peers.modules`. `first=n` uses only the first n channels, to save time; the
+softmax of Score-CAM is then over these.
 
 Both Score-CAMs and Ablation-CAM deviate from the project's definition. With `as_shipped=False` the
 deviation is removed through the library's own hooks, as each docstring says, and the numbers can
@@ -106,16 +106,16 @@ def peer_scorecam(
 
     As shipped it
     - upsamples with corners aligned (`UpsamplingBilinear2d`), the project with half-pixel centers:
-      a different mask, so different weights. `as_shipped=False` swaps in the half-pixel resize;
-      the other way round, the reference takes `upsample_align_corners`.
-    - scales after upsampling, as the project; adds 1e-8 to the range, which a constant channel
-      turns into an all-zero mask, as in the project, and which shrinks the mask of a channel whose
-      range is not far above 1e-8.
+      a different mask, so different weights. `as_shipped=False` uses the half-pixel resize instead.
+      Conversely, the reference can align corners: `upsample_align_corners`.
+    - scales after upsampling, as the project, and adds 1e-8 to the range. So the mask of a constant
+      channel is all zero, as in the project, and the mask of a channel whose range is not far above
+      1e-8 gets smaller.
     - multiplies the model's input by the mask: the baseline is zero in model-input space. Another
-      baseline is had by shifting the model (`Shifted`).
-    - subtracts no baseline score; softmax over the channels does not notice.
+      baseline needs a shifted model (`Shifted`).
+    - subtracts no baseline score; this does not change the softmax over the channels.
     - scores with `target` as given. Its default is the raw output (`ClassifierOutputTarget`, a
-      logit for most models), the paper's and the project's is the probability.
+      logit for most models); that of the paper and of the project is the probability.
     - clips the map at 0, min-max scales it with 1e-7 added to the range, resizes it with OpenCV,
       then scales again: none of that is here.
     """
@@ -149,12 +149,12 @@ def peer_scorecam_torchcam(
 
     As shipped it
     - upsamples with half-pixel centers, as the project, but scales each channel to [0, 1] before
-      that instead of after: interpolation pulls an inner maximum or minimum in, so the project's
-      mask reaches 0 and 1 where this one does not quite. `as_shipped=False` hands it the
-      activation already upsampled (`reshape_transform`), which it then scales.
+      that instead of after. Interpolation reduces maxima and raises minima, so the project's mask
+      reaches 0 and 1, and this one does not quite. `as_shipped=False` gives it the activation
+      already upsampled (`reshape_transform`), which it then scales.
     - adds 1e-8 to the range, multiplies the input (baseline zero, see `Shifted`), and subtracts
-      the score of the unmasked input instead of the baseline's, which the softmax over channels
-      does not notice.
+      the score of the unmasked input instead of the baseline's. This does not change the softmax
+      over channels.
     - takes `class_idx` as an index into the raw output (a logit for most models); `targets`, used
       here, takes any score.
     - applies ReLU, then min-max with 1e-8 added (left out with `normalized=False`).
@@ -177,9 +177,9 @@ def peer_scorecam_torchcam(
 
 
 class ZeroAblation(AblationLayerVit):  # type: ignore[misc]
-    """Stands in for the target layer and zeroes one channel per sample, as the paper says.
+    """Replaces the target layer and sets one channel per sample to zero, as the paper says.
 
-    `axis` is that of the channels; tokens have no grid here, and all of them lose the channel.
+    `axis` is that of the channels. Tokens have no grid here; the channel is set to zero in all.
     """
 
     def __init__(self, axis: int) -> None:
@@ -211,10 +211,10 @@ def peer_ablationcam(
       ReLU, usually); else to the batch's current minimum less 1e7, which deviates from the paper
       and, since each sample lowers that minimum, depends on the sample's place in its batch.
       `as_shipped=False` always sets 0 (`ZeroAblation`, the library's own extension point).
-    - calls the stand-in with one argument, so a target layer with several inputs (Concat, Add)
+    - calls the replacement with one argument, so a target layer with several inputs (Concat, Add)
       fails; `ZeroAblation` takes any number.
-    - runs the whole model once per channel, the layers before the target included.
-    - puts the stand-in into the module and takes it out only if nothing fails in between.
+    - runs the whole model once per channel, also the layers before the target.
+    - puts the replacement into the module, and removes it only if nothing fails in between.
     - clips and rescales the map as its Score-CAM does; not here.
     """
     shown = activation(module, layer, x, reshape)[:first]
@@ -233,8 +233,8 @@ def peer_eigencam(
     """Eigen-CAM of pytorch-grad-cam, (h, w); torch-cam and captum have none.
 
     It subtracts each channel's mean over the cells before the SVD; the paper does not. The sign is
-    whatever LAPACK returns, and the library then clips negative values: half of the map is lost,
-    which half is chance. Compare with the centered reference, both oriented.
+    whatever LAPACK returns, and the library then clips negative values: a random half of the map is
+    lost. Compare with the centered reference, both with the same orientation.
     """
     return np.asarray(get_2d_projection(activation(module, layer, x, reshape)[None])[0], np.float32)
 
@@ -248,8 +248,8 @@ def peer_cam(
 ) -> Float32:
     """CAM of torch-cam, (h, w), with row `index` of the weights of `linear`; no bias.
 
-    As the project's. Its documentation shows a ReLU, its code has none. Any layer with a `weight`
-    is taken for the classifier: nothing checks what lies between `layer` and `linear`.
+    The same as the project's. Its documentation shows a ReLU, its code has none. It accepts any
+    layer with a `weight` as classifier, and does not check what is between `layer` and `linear`.
     """
     extractor = torchcam.methods.CAM(module, layer, linear)
     with extractor, torch.no_grad():
@@ -269,9 +269,10 @@ def peer_occlusion(
 ) -> Float32:
     """Occlusion of captum, the shape of `x`.
 
-    As the project's: windows start at 0, stride, 2 stride, ..., the last is clipped at the border,
-    and each element gets the mean over the windows that cover it. `window` and `stride` have one
-    entry per axis after the batch axis. It asserts stride <= window <= length on every axis.
+    The same as the project's: windows start at 0, stride, 2 stride, ..., the last is clipped at the
+    border, and each element gets the mean over the windows that cover it. `window` and `stride`
+    have one entry per axis after the batch axis. It asserts stride <= window <= length on every
+    axis.
     """
 
     def score(batch: torch.Tensor) -> torch.Tensor:

@@ -31,8 +31,8 @@ def layer(
 ) -> torch.nn.Module:
     """The submodule that computes what ONNX calls `name`: a node, or the tensor it outputs.
 
-    onnx2torch names submodules after nodes with every "." turned into "/", after the op type where
-    a node has no name, and numbers repeated names. `model` is what `module` was made from.
+    onnx2torch names submodules after nodes, with every "." replaced by "/", or after the op type if
+    a node has no name. It numbers repeated names. `module` was made from `model`.
     """
     nodes = OnnxGraph(_proto(model).graph).nodes
     for unique_name, node in nodes.items():

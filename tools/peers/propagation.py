@@ -2,14 +2,14 @@
 """Guided backpropagation, deconvnet and DeepLIFT of captum, and LRP of zennit and captum.
 
 Versions read and run: captum 0.9.0, zennit 0.5.1. `module` ends in logits; `x` and `baseline` are
-(1, C, H, W) float32. What these libraries do to a node they find by its torch class:
+(1, C, H, W) float32. These libraries choose the rule of a node by its torch class:
 
-- captum knows rectifiers as nn.ReLU only, and DeepLIFT's nonlinearities by a table that lacks
-  nn.ReLU6: what it does not know keeps its derivative.
-- captum's DeepLIFT gives what lies directly before a max pool the ordinary gradient (its hook on
-  the tensor between them has looked before the pool's hook replaced it), and where windows overlap,
-  `max_unpool` keeps one of their shares: its contributions then do not add up.
-- zennit passes relevance unchanged through what it does not know, sums of branches among them.
+- For captum only nn.ReLU is a rectifier, and its table of nonlinearities for DeepLIFT lacks
+  nn.ReLU6. Other classes keep their derivative.
+- captum's DeepLIFT gives the ordinary gradient to the layer directly before a max pool, because the
+  hook on the tensor between them runs before the pool's hook replaces it. If windows overlap,
+  `max_unpool` keeps only one of their shares. So its contributions do not add up.
+- zennit passes relevance unchanged through classes without a rule, such as sums of branches.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,7 +40,7 @@ Kinds = Mapping[type[Any], Callable[[Any], torch.nn.Module]]
 
 
 class Cap(torch.nn.Module):
-    """The ceiling of ReLU6."""
+    """The upper limit of ReLU6."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """No more than 6."""
@@ -48,7 +48,7 @@ class Cap(torch.nn.Module):
 
 
 class Copy(torch.nn.Module):
-    """A tensor of its own."""
+    """A copy: a separate tensor."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The same values."""
@@ -56,7 +56,7 @@ class Copy(torch.nn.Module):
 
 
 class Joined(torch.nn.Module):
-    """A sum of two branches as zennit knows it."""
+    """A sum of two branches in a class that zennit has a rule for."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Joined(torch.nn.Module):
 
 
 class Padded(torch.nn.Conv2d):
-    """A convolution with uneven padding, which torch takes for two modules."""
+    """A convolution with uneven padding in one module; torch has two."""
 
     pad: torch.nn.Module
 
@@ -78,7 +78,7 @@ class Padded(torch.nn.Conv2d):
 
 
 def replaced(module: torch.nn.Module, kinds: Kinds) -> torch.nn.Module:
-    """The module, changed: submodules of a class become what is made of them."""
+    """The module, with submodules of the given classes replaced."""
     for name, one in list(module.named_modules()):
         for kind, make in kinds.items():
             if type(one) is kind:
@@ -88,12 +88,12 @@ def replaced(module: torch.nn.Module, kinds: Kinds) -> torch.nn.Module:
 
 
 def guided(module: torch.nn.Module, x: Float32, index: int, as_shipped: bool = False) -> Float32:
-    """Guided backpropagation of captum; ReLU6 is no rectifier there."""
+    """Guided backpropagation of captum, for which ReLU6 is no rectifier."""
     return _rectified(captum.GuidedBackprop, module, x, index, as_shipped)
 
 
 def deconvnet(module: torch.nn.Module, x: Float32, index: int, as_shipped: bool = False) -> Float32:
-    """Deconvolution of captum; ReLU6 is no rectifier there."""
+    """Deconvolution of captum, for which ReLU6 is no rectifier."""
     return _rectified(captum.Deconvolution, module, x, index, as_shipped)
 
 
@@ -135,7 +135,7 @@ def _summing_unpool(x: torch.Tensor, places: torch.Tensor, *form: Any) -> torch.
 def zennit(
     module: torch.nn.Module, x: Float32, index: int, composite: str, low: Float32, high: Float32
 ) -> Float32:
-    """LRP of zennit, with sums of branches and padding as it knows them."""
+    """LRP of zennit, with sums of branches and padding in classes that it has rules for."""
     return _relevance(replaced(module, _KNOWN), x, index, _composite(composite, low, high))
 
 
@@ -148,9 +148,9 @@ def zennit_resnet(
     high: Float32,
     as_shipped: bool = False,
 ) -> Float32:
-    """LRP of zennit on torchvision's ResNet, as its own canonizer makes it known.
+    """LRP of zennit on torchvision's ResNet, with zennit's own canonizer.
 
-    A normalization that it has merged still divides by sqrt(1 + eps) as shipped.
+    As shipped, a normalization that it has merged still divides by sqrt(1 + eps).
     """
     made = _composite(composite, low, high)
     made.canonizers = [ResNetCanonizer()] if as_shipped else [ResNetCanonizer(), _WITHOUT_EPS]
@@ -170,7 +170,7 @@ def _relevance(
 
 
 def captum_lrp(module: torch.nn.Module, x: Float32, index: int) -> Float32:
-    """LRP-ε of captum, with its ε of 1e-9; what it has no rule for gets that one, too."""
+    """LRP-ε of captum, with its ε of 1e-9; also for modules that it has no rule for."""
     module = replaced(module, _KNOWN)
     known = (*lrp.SUPPORTED_LAYERS_WITH_RULES, *lrp.SUPPORTED_NON_LINEAR_LAYERS, torch.nn.ReLU6)
     for one in module.modules():

@@ -1,9 +1,9 @@
 # mypy: disable-error-code="import-untyped, no-untyped-call, no-any-return"
 """captum's Lime and KernelShap on the same segments, samples and weights.
 
-Version read and run: captum 0.9.0. Its KernelShap gives the two ends a weight of 1,000,000 where
-the definition has no limit, and draws the other samples; with `switches` injected they are every
-set once, weighted by the Shapley kernel.
+Version read and run: captum 0.9.0. Its KernelShap gives the empty and the full set a weight of
+1,000,000, where the definition has infinity, and draws the other sets at random. With `switches`
+injected it takes every set once, weighted by the Shapley kernel.
 """
 
 from collections.abc import Iterator

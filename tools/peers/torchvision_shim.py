@@ -1,11 +1,11 @@
 # mypy: disable-error-code="no-untyped-call"
-"""Import torchvision's Python code beside a CPU build of torch.
+"""Import torchvision's Python code together with a CPU build of torch.
 
-PyPI's torchvision is built for CUDA. Beside PyPI's or any other CPU torch its C++ library does not
-load, its operators are then unknown, and `import torchvision` stops where it registers shapes for
+PyPI's torchvision is built for CUDA. With a CPU build of torch its C++ library does not load, so
+its operators are unknown, and `import torchvision` fails when it registers shapes for
 them ("operator torchvision::nms does not exist"). Importing this module declares the operators that
 torchvision/_meta_registrations.py names, without kernels; models and transforms need none of them.
-Where the library loads, nothing is declared.
+If the library loads, nothing is declared.
 """
 
 import importlib.util
@@ -16,7 +16,7 @@ import torch
 
 _REGISTRATION = re.compile(r'register_(?:meta|fake)\("(?:torchvision::)?(\w+)"')
 
-# A library must outlive the import: torch withdraws its operators with it.
+# The library must be kept after the import: torch removes its operators with it.
 _declared = torch.library.Library("torchvision", "FRAGMENT")
 
 
@@ -31,7 +31,7 @@ def declare_operators() -> list[str]:
     source = (package / "_meta_registrations.py").read_text()
     names = [name for name in _REGISTRATION.findall(source) if not _exists(name)]
     for name in names:
-        # The schema is never called; it only gives the name something to stand for.
+        # The schema is never called; it is only needed so that the name exists.
         _declared.define(f"{name}(Tensor x) -> Tensor")
     return names
 

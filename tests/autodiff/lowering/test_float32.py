@@ -108,7 +108,7 @@ def typed(text: str, kind: str) -> ModelProto:
 
 
 def inner_types(model: Model) -> set[str]:
-    """Element types of all that nodes make, but for outputs of the model."""
+    """Element types of all outputs of nodes, except for outputs of the model."""
     specs = infer_specs(without_declarations(model.proto))
     outputs = {spec.name for spec in model.outputs}
     made = {name for node in nodes(model) for name in node.output} - outputs

@@ -82,7 +82,7 @@ def test_what_is_left(graph: str, left: list[str]) -> None:
 
 
 def test_a_range_up_to_a_vector_of_one_element() -> None:
-    """ONNX Runtime refuses it where it sees the shape, as it does once branches are inlined."""
+    """ONNX Runtime refuses it if it knows the shape, as it does after branches are inlined."""
     source = """<ir_version: 8, opset_import: ["": 18]> g (float[2,3,4] x) => (float[2,3,4] y)
         <int64 zero = {0}, int64[1] limit = {8}, int64 two = {2}>
         { r = Range(zero, limit, two) f = Cast<to=1>(r) y = Mul(x, f) }"""
@@ -112,7 +112,7 @@ def test_large_weights_are_neither_read_nor_copied() -> None:
 
 
 def chain(blocks: int) -> ModelProto:
-    """Blocks that each reshape to a shape which is computed, over a remainder, from the last."""
+    """Blocks that each reshape to a shape, computed with a remainder from the shape before."""
     lines = []
     for i in range(blocks):
         lines.append(
@@ -128,7 +128,7 @@ def chain(blocks: int) -> ModelProto:
 
 
 def test_a_long_chain_of_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two visits are enough, one of them to see that nothing is left."""
+    """Two visits are enough; the second one finds that nothing is left."""
     visits = []
     visit = fold.folded_once
     monkeypatch.setattr(fold, "folded_once", lambda model: visits.append(1) or visit(model))

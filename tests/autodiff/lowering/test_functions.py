@@ -71,7 +71,7 @@ NEWEST = {
         g (float[1,2,3,4] q, float[1,2,3,4] k, float[1,2,3,4] v) => (float[1,2,3,4] y)
         { y = ai.onnx.preview.FlexAttention(q, k, v) }""",
 }
-"""What ONNX Runtime does not have yet; the reference writes out bodies by itself."""
+"""Operators that ONNX Runtime does not have yet; the reference runs their bodies automatically."""
 
 
 @pytest.mark.parametrize("source", NEWEST.values(), ids=NEWEST)

@@ -1,4 +1,4 @@
-"""Operators of ONNX Runtime beside the standard ones they are replaced by."""
+"""Operators of ONNX Runtime compared with the standard ones that replace them."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def softmax(x: Array) -> Array:
     return np.asarray(y / y.sum(-1, keepdims=True))
 
 
-# What ONNX Runtime has on GPUs only, by its definition.
+# Operators that ONNX Runtime has only on GPUs, by their definitions.
 FORMULAS: dict[str, tuple[str, Callable[..., Array]]] = {
     "BiasSplitGelu": (
         "BiasSplitGelu(rows, features)",
@@ -207,7 +207,7 @@ def test_layout_of_one_processor_is_refused(tmp_path: Path) -> None:
 
 
 def optimized(model: Path, level: str, folder: Path) -> Path:
-    """What ONNX Runtime saves of a model."""
+    """The model that ONNX Runtime saves."""
     options = ort.SessionOptions()
     options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
     options.optimized_model_filepath = str(folder / "optimized.onnx")

@@ -1,4 +1,4 @@
-"""Control flow that is written out, and that must not be."""
+"""Control flow that is inlined, and that must not be."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_what_is_left(graph: str, left: set[str]) -> None:
 
 
 def test_a_list_made_in_a_loop() -> None:
-    """As scripted models make it; no rule could follow a sequence from round to round."""
+    """As in scripted models; no rule could follow a sequence from iteration to iteration."""
     source = """<ir_version: 8, opset_import: ["": 18]>
         g (float[2] x) => (float[6] y) <int64 n = {3}, bool c = {1}>
         { s = SequenceEmpty<dtype=1>()

@@ -33,7 +33,7 @@ PICTURE = normal(1, 3, 224, 224).astype(np.float16).astype(np.float32)
 
 
 def gradient(model: Model) -> Array:
-    """Of one logit at the picture."""
+    """The gradient of one logit at the picture."""
     (spec,) = model.inputs
     differentiated = differentiate(lower(model), find_score(model).logit, [spec.name])
     seed = np.zeros((1, 1000), np.float32)
@@ -99,8 +99,8 @@ def cosine(a: Array, b: Array) -> float:
 
 Make = Callable[[Path, Path], None]
 
-# A form, what its gradient is compared with, and the least cosine. Quantization changes a gradient
-# more than an answer: it moves activations across the kinks of their Relus.
+# A form, the form that its gradient is compared with, and the least cosine. Quantization changes a
+# gradient more than an output, because it moves activations across the kinks of their Relus.
 FORMS: dict[str, tuple[Make, Make, float]] = {
     "float16": (half, rounded, 0.99999),
     "float16 inside": (half_inside, rounded, 0.99999),
@@ -126,7 +126,7 @@ def test_gradient_of_a_deployed_form(
 
 
 def test_gradient_of_weights_in_int8(tmp_path: Path) -> None:
-    """The other model does not survive weights with one scale for all channels."""
+    """The other model gives wrong outputs if its weights have one scale for all channels."""
     quantize_dynamic(MODELS / "squeezenet1_1.onnx", tmp_path / "int8.onnx")
     found = gradient(load(tmp_path / "int8.onnx"))
     assert cosine(found, gradient(load(MODELS / "squeezenet1_1.onnx"))) > 0.8

@@ -1,4 +1,4 @@
-"""Old forms of operators, in ONNX Runtime beside their new ones."""
+"""Old forms of operators compared with their new forms, in ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_classic_architecture(name: str) -> None:
 
 
 def test_every_operator_whose_form_changed_has_a_rule() -> None:
-    """By the schemas: an attribute that went, or another default, between opsets 7 and 18."""
+    """By the schemas: an attribute was removed, or a default changed, between opsets 7 and 18."""
     changed = set()
     for name, forms in history().items():
         old = [form for form in forms if form.since_version <= opset.LOWEST]
@@ -166,7 +166,7 @@ def test_a_newer_model_stays_as_it_is() -> None:
 
 
 def test_a_model_of_other_domains_alone_gets_the_standard_operators() -> None:
-    """Its score is still refused, but for what it is made of."""
+    """Its score is still refused, but because of its operators."""
     source = """<ir_version: 8, opset_import: ["ai.onnx.ml": 2]>
         g (float[2,3] x) => (float[2,3] y) { y = ai.onnx.ml.Binarizer(x) }"""
     raised = agreeing(source, raise_opset, {"x": normal(2, 3)})

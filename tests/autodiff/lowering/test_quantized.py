@@ -1,4 +1,4 @@
-"""Operators on quantized tensors in ONNX Runtime, beside the same in float32."""
+"""Operators on quantized tensors in ONNX Runtime, compared with the same in float32."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tools.gradcheck import normal
 from tools.gradcheck.agreement import agreeing, operators
 
 LIMITS = {"uint8": (0, 255), "int8": (-64, 64)}
-"""Signed weights keep to 7 bits: on processors without VNNI, ONNX Runtime adds two products of
-unsigned and signed bytes in 16 bits, where larger ones saturate."""
+"""Signed weights use only 7 bits: on processors without VNNI, ONNX Runtime adds two products of
+unsigned and signed bytes in 16 bits, and larger ones saturate."""
 
 
 def integers(*shape: int, dtype: str = "uint8", seed: int = 0) -> Array:
@@ -124,7 +124,7 @@ def dims(value: Array) -> str:
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_quantized_results(call: str) -> None:
-    """They may differ by one step, where a value lies between two."""
+    """They may differ by one step, if a value lies between two steps."""
     changed = agreeing(model_of(f"y = {call}"), dequantize, FEEDS, rtol=0, atol=1)
     assert set(operators(changed)) <= FLOAT
     assert operators(changed)[-1] == "QuantizeLinear"

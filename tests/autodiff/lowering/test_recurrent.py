@@ -1,4 +1,4 @@
-"""RNN, GRU and LSTM in ONNX Runtime beside their Scans, and gradients through them."""
+"""RNN, GRU and LSTM in ONNX Runtime compared with their Scans, and gradients through them."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_gradient(name: str) -> None:
 
 
 def test_batch_first() -> None:
-    """ONNX Runtime's kernels have no such layout: against the other one, transposed."""
+    """ONNX Runtime's kernels do not support this layout: compare with the other, transposed."""
     turned = {"x", "h", "c"}
     model, feeds = model_of("LSTM", direction="bidirectional")
     expected = onnxruntime_function(model)(feeds)
@@ -124,7 +124,7 @@ def test_batch_first() -> None:
 
 
 def test_any_length_and_batch() -> None:
-    """The gradient of a model that declares neither, at two of each."""
+    """The gradient of a model that declares neither size, at two of each."""
     model, feeds = model_of("LSTM", without=("b", "h", "c"))
     for axis, name in enumerate(["steps", "batch"]):
         model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name

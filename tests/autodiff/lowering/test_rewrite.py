@@ -1,4 +1,4 @@
-"""Replacing nodes, whatever a rule hands back."""
+"""Replacing nodes, whatever a rule returns."""
 
 from __future__ import annotations
 

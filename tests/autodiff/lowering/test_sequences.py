@@ -1,4 +1,4 @@
-"""Sequences: read no more, with the same answers, and differentiable."""
+"""Sequences are no longer read; the outputs stay the same, and the model is differentiable."""
 
 from __future__ import annotations
 

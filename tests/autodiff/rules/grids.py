@@ -1,4 +1,4 @@
-"""Grids of cases, too many to run every time."""
+"""Grids of cases, which are too many to run every time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 def thinned(cases: Iterable[tuple[Any, ...]], every: int) -> list[Any]:
     """Parameters for all cases: one in `every` runs by default, the others are marked slow.
 
-    With a number that shares no factor with the lengths of the grid's axes, those that run by
-    default meet every value on every axis.
+    If this number has no common factor with the lengths of the grid's axes, the cases that run by
+    default contain every value of every axis.
     """
     return [
         pytest.param(*case, marks=() if number % every == 0 else pytest.mark.slow)

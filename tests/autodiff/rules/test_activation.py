@@ -10,7 +10,7 @@ import pytest
 from onnxplain.errors import GradientError
 from tools.gradcheck import check_gradient, distinct, gradients, normal, single_node
 
-# Multiples of 0.3 from -5.85 to 5.85, shifted off every kink.
+# Steps of 0.3 from -5.85 to 5.85, none of them at a kink.
 BOTH_SIDES = distinct(4, 10, step=0.3) + np.float32(0.02)
 
 CASES: list[tuple[str, int, dict[str, Any]]] = [
@@ -83,7 +83,7 @@ def test_prelu(slope: tuple[int, ...], dynamic: bool) -> None:
         ("Shrink", {}, 0.5, 0.0),
         ("Mish", {}, 0.0, 0.6),
         ("Swish", {"alpha": 3.0}, 0.0, 0.5),
-        # Far out nothing overflows.
+        # Nothing overflows at large values.
         ("Gelu", {}, 1e20, 1.0),
         ("Gelu", {"approximate": "tanh"}, -1e5, 0.0),
         ("Mish", {}, 100.0, 1.0),
@@ -94,7 +94,7 @@ def test_prelu(slope: tuple[int, ...], dynamic: bool) -> None:
     ids=str,
 )
 def test_slope_at_a_point(op: str, attributes: dict[str, Any], at: float, expected: float) -> None:
-    """At kinks as torch has it."""
+    """At kinks the same as in torch."""
     feeds = {"x": np.array([at], np.float32)}
     model = single_node(op, feeds, opset=24, **attributes)
     found = gradients(model, feeds, {"y0": np.ones(1, np.float32)}, ["x"])

@@ -1,4 +1,4 @@
-"""The rule of Attention, over masks, caches, head layouts and what else it can be asked for."""
+"""The rule of Attention, with masks, caches, head layouts and all other options."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check(inputs: dict[str, Array], opset: int = 23, **given: Any) -> None:
 
 PAST = {"past_key": normal(B, SHARED, 2, WIDTH, seed=4), "past_value": normal(B, SHARED, 2, OUT)}
 BOOLEAN = normal(QUERIES, KEYS, seed=5) > -0.3
-BOOLEAN[1] = False  # a query that may attend to nothing
+BOOLEAN[1] = False  # a query that attends to nothing
 
 
 @pytest.mark.parametrize("heads", [1, SHARED, HEADS])
@@ -91,7 +91,7 @@ def test_caches_that_are_not_full(filled: tuple[int, ...], causal: int) -> None:
     ("mode", "softcap"), [(0, 0.0), (1, 0.0), (2, 0.0), (3, 0.0), (1, 2.0), (2, 2.0), (3, 2.0)]
 )
 def test_scores_as_an_output(mode: int, softcap: float) -> None:
-    # onnx infers 0 keys for this output where their number is not static.
+    # onnx infers 0 keys for this output if their number is not static.
     inputs = {**by_head(), "mask": normal(QUERIES, KEYS)}
     kind: dict[str, Any] = {"qk_matmul_output_mode": mode, "softcap": softcap}
     model = single_node("Attention", inputs, opset=23, outputs=4, **kind)
@@ -116,13 +116,13 @@ def test_query_without_keys_has_no_gradient() -> None:
 )
 @pytest.mark.parametrize("others", [{}, PAST, {"filled": ints(4, 5)}], ids=["", "past", "filled"])
 def test_windows(attributes: dict[str, int], others: dict[str, Array]) -> None:
-    """ONNX Runtime 1.31 has no windows: the gradient alone is what it can compute."""
+    """ONNX Runtime 1.31 has no windows: it can compute only the gradient."""
     inputs = {**by_head(), **others}
     check_without_the_operator({**dict.fromkeys(NAMES), **inputs}, 25, **attributes)
 
 
 def test_mask_for_fewer_keys() -> None:
-    """ONNX Runtime 1.31 takes no such mask."""
+    """ONNX Runtime 1.31 does not support such a mask."""
     for mask in (normal(QUERIES, KEYS - 1), normal(QUERIES, KEYS - 1) > -1):
         check_without_the_operator({**by_head(), "mask": mask}, 24)
 

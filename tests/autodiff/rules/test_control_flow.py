@@ -36,7 +36,7 @@ NESTED = """g (float[2,3] x, bool c, bool d) => (float[2,3] y)
 
 @pytest.mark.parametrize("condition", [False, True])
 def test_if(condition: bool) -> None:
-    """Two results, tensors that one branch does not read, and one that a branch hands on."""
+    """Two results, tensors that one branch does not read, and one that a branch just returns."""
     check_gradient(parsed(IF), {"x": normal(2, 3), "w": normal(3, seed=1), "c": scalar(condition)})
 
 
@@ -128,7 +128,7 @@ def test_loop(graph: str, times: int) -> None:
 
 
 def test_gradients_nobody_asks_for_are_not_summed() -> None:
-    """Of three tensors that the body captures, only one is wanted."""
+    """The body captures three tensors; only one is wanted."""
     model = load(parsed(SCANS["states, elements, results and what is outside"]))
     differentiated = differentiate(model, "y", ["x"])
     scans = [node for node in differentiated.index.nodes if node.op_type == "Scan"]

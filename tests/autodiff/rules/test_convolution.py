@@ -79,7 +79,7 @@ def test_conv_transpose(
     form = {"kernel_shape": KERNEL[:rank], "group": CHANNELS[channels][0], **form}
     if more == "output_padding":
         form[more] = [stride - 1 for stride in form["strides"]]
-    if more == "output_shape":  # one less than all, so that there is padding to be shared out
+    if more == "output_shape":  # one less than all, so that there is padding to distribute
         spans = [(k - 1) * d for k, d in zip(form["kernel_shape"], form["dilations"], strict=True)]
         rows = zip(feeds["x"].shape[2:], form["strides"], spans, strict=True)
         form[more] = [max((n - 1) * stride + span, n) for n, stride, span in rows]
@@ -124,7 +124,7 @@ def test_same_padding_with_strides_and_sizes_of_which_only_one_is_known(size: in
 def test_transposed_convolutions_are_padded_as_cuda_takes_them(
     strides: list[int], form: dict[str, Any], rules: Rules
 ) -> None:
-    """It has no kernel for other padding before an axis than after it."""
+    """It has no kernel if the padding before an axis differs from the padding after it."""
     feeds = {"x": normal(1, 2, 8, 8), "w": normal(3, 2, 3, 3)}
     model = load(single_node("Conv", feeds, strides=strides, **form))
     made = differentiate(model, "y0", ["x"], rules=rules).proto.graph.node

@@ -24,7 +24,7 @@ FORMS: list[dict[str, Any]] = [
     thinned([(f, m, o, d) for f in FORMS for m in ("", "bm") for o in (19, 22) for d in (0, 1)], 3),
 )
 def test_deform_conv(form: dict[str, Any], more: str, opset: int, dynamic: bool) -> None:
-    # The reference samples with float32 coordinates: its differences are good to a part in 300.
+    # The reference samples with float32 coordinates: its differences are accurate to 1/300.
     x, w = normal(1, 4, 5, 6), normal(2, 4 // form.get("group", 1), 3, 2, seed=1)
     pads, (dy, dx) = form.get("pads", [0] * 4), form.get("dilations", [1, 1])
     down, across = form.get("strides", [1, 1])
@@ -34,7 +34,7 @@ def test_deform_conv(form: dict[str, Any], more: str, opset: int, dynamic: bool)
     )
     rng = np.random.default_rng(2)
     count = 6 * form.get("offset_group", 1)
-    # None of them moves an element of the kernel to an element of the input: gradients jump there.
+    # No offset moves an element of the kernel to an element of the input: gradients jump there.
     shape = (1, 2 * count, *places)
     offset = rng.integers(-2, 3, shape) + rng.uniform(0.2, 0.8, shape)
     inputs = {"x": x, "w": w, "offset": offset.astype(np.float32), "b": None, "mask": None}

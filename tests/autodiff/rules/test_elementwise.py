@@ -1,4 +1,4 @@
-"""Rules of elementwise operators, and what they do at kinks and poles."""
+"""Rules of elementwise operators, and their values at kinks and poles."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_variadic(op: str, count: int) -> None:
 
 @pytest.mark.parametrize("shapes", SHAPES, ids=str)
 def test_fmod(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
-    # Quotients between 1.1 and 7, of both signs, none of them near a whole number.
+    # Quotients between 1.1 and 7, of both signs, none of them near an integer.
     b = np.full(shapes[1], 0.7, np.float32)
     a = b.ravel()[0] * (distinct(*shapes[0], step=0.2) + np.float32(0.03))
     feeds = {"a": a.astype(np.float32), "b": b}
@@ -161,7 +161,7 @@ def test_where(shapes: tuple[tuple[int, ...], tuple[int, ...]], dynamic: bool) -
 
 
 def test_cast_passes_gradients_between_floats_only() -> None:
-    """The batch size, as a float, scales the result; no gradient looks for a way through it."""
+    """The batch size, as a float, scales the result; no gradient is passed through it."""
     model = parser.parse_model("""
         <ir_version: 8, opset_import: ["" : 18]>
         g (float[N,3] x) => (float[N,3] y) {
@@ -183,7 +183,7 @@ def test_dropout_in_training_without_a_mask_is_refused() -> None:
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("ratio", [0.8, 0.0, None])
 def test_dropout_passes_on_what_it_kept(ratio: float | None, training: bool) -> None:
-    """The answer is x times what the gradient must be, in the same run."""
+    """The output is x times the expected gradient, in the same run."""
     given = None if ratio is None else np.array(ratio, np.float32)
     feeds = {"x": np.ones((20, 20), np.float32), "ratio": given, "training": np.array(training)}
     model = lower(load(single_node("Dropout", feeds, constants=["ratio"])))

@@ -89,7 +89,7 @@ REPEATED: dict[str, tuple[int, ...]] = {
 
 @pytest.mark.parametrize("op", REPEATED)
 def test_no_sum_is_lost_where_threads_meet_at_one_place(op: str) -> None:
-    """The gradient of a place with respect to ones is how often it was read, an exact float."""
+    """With a seed of ones, the gradient at a position is how often it was read: an exact float."""
     indices = np.random.default_rng(0).integers(0, PLACES, REPEATED[op])
     inputs = {"x": normal(PLACES), "indices": indices}
     gradient = differentiate(load(single_node(op, inputs)), "y0", ["x"])
@@ -146,7 +146,7 @@ def test_scatter_nd_to_one_place(reduction: str) -> None:
 
 
 def test_product_with_factors_of_zero() -> None:
-    """Of y = (2·3·0, 5·0·0, 7): what the other factors make."""
+    """For y = (2·3·0, 5·0·0, 7): the product of the other factors."""
     feeds = {
         "data": np.array([2, 5, 7], np.float32),
         "indices": ints(0, 0, 1, 1),

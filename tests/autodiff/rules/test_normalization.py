@@ -1,4 +1,4 @@
-"""Rules of normalizations, with respect to scales, biases and statistics too."""
+"""Rules of normalizations, also with respect to scales, biases and statistics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faster forms of rules: each is reached, and gives what the definition gives.
+"""Faster forms of rules: each is used, and gives the same as the definition.
 
 `check_gradient` compares both for every case of the other files, too.
 """
@@ -72,7 +72,7 @@ CASES: dict[str, list[Case]] = {
     **{op: [({"x": normal(2, 9)}, {})] for op in ("Sigmoid", "Tanh")},
     "Swish": [({"x": normal(2, 9)}, {"opset": 24})],
 }
-"""For each faster form, in the order of its table, a node that it is for."""
+"""For each faster form, in the order of its table, a node that it applies to."""
 
 EVERY = [(op, place) for op, fast in OVERRIDES.items() for place in range(len(fast))]
 

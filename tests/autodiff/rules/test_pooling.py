@@ -1,4 +1,4 @@
-"""Pools over the grid of their attributes, and which element a tie chooses."""
+"""Pools over the grid of their attributes, and which of equal elements is chosen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Straight-through gradients of quantization, which no finite difference can tell."""
+"""Straight-through gradients of quantization, which finite differences cannot check."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ F32 = np.float32
 
 
 def pair(shape: str, attributes: str = "", **constants: Array) -> ModelProto:
-    """QuantizeLinear, then DequantizeLinear, of what is not yet the score."""
+    """QuantizeLinear, then DequantizeLinear, of a tensor that is not the score."""
     model = parser.parse_model(
         f"""<ir_version: 10, opset_import: ["": 21]> g (float{shape} x) => (float{shape} y)
         {{ q = QuantizeLinear{attributes}(x, s, z) r = DequantizeLinear{attributes}(q, s, z)
@@ -29,8 +29,8 @@ def pair(shape: str, attributes: str = "", **constants: Array) -> ModelProto:
     return model
 
 
-# Just inside and just outside of what is rounded to a representable number, for scale 0.5 and zero
-# point 3: (smallest - 3 - 1/2) / 2 and (largest - 3 + 1/2) / 2, where the even one of two is taken.
+# Just inside and just outside of the range that is rounded to a representable number, for scale 0.5
+# and zero point 3: (smallest - 3 - 1/2) / 2 and (largest - 3 + 1/2) / 2. Halves round to even.
 EDGES = {
     "uint8": (np.uint8(3), -1.75, 126.25),
     "int8": (np.int8(3), -65.75, 62.25),
@@ -115,7 +115,7 @@ FORMS = {
 
 @pytest.mark.parametrize("body", FORMS.values(), ids=FORMS)
 def test_gradient_of_a_prepared_product(body: str) -> None:
-    """dx = dy Wᵀ with the weights that the integers stand for: scales cancel, and are constants."""
+    """dx = dy Wᵀ with the weights that the integers represent: scales cancel, and are constants."""
     model = parser.parse_model(
         f"""<ir_version: 8, opset_import: ["": 18, "com.microsoft": 1]>
         g (float[n,8] x) => (float[n,5] y)
@@ -138,7 +138,7 @@ TAILS = {
 
 @pytest.mark.parametrize("tail", TAILS)
 def test_score_beyond_its_range_has_the_gradient_of_what_is_rounded(tail: str) -> None:
-    """d/dx of 3x: the range of the score ends at 2.55, that of x lies further out."""
+    """d/dx of 3x: the range of the score ends at 2.55, and that of x is larger."""
     kind, slope = ("uint8", 3 / 0.01) if "integers" in tail else ("float", 3)
     model = parser.parse_model(
         f"""<ir_version: 10, opset_import: ["": 21]> g (float[1,2] x) => ({kind}[1,2] y)

@@ -1,4 +1,4 @@
-"""Rules of reductions, over axes given in every way, and of cumulative sums and products."""
+"""Rules of reductions, with axes given in every form, and of cumulative sums and products."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_reduction_over_no_axes(op: str, axes: list[int] | None) -> None:
 @pytest.mark.parametrize("keepdims", [0, 1])
 @pytest.mark.parametrize("op", POINTS)
 def test_reduction_over_axes_that_are_an_input(op: str, keepdims: int) -> None:
-    """Not even the rank of what is reduced can be told."""
+    """Not even the rank of the reduced tensor is known."""
     model = parser.parse_model(f"""
         <ir_version: 8, opset_import: ["" : 18]>
         g (float[A,B,C] x, int64[N] axes) => (float y) {{

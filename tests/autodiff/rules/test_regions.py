@@ -1,4 +1,4 @@
-"""RoiAlign and MaxRoiPool, also with regions that lie outside, and with none."""
+"""RoiAlign and MaxRoiPool, also with regions outside the picture, and without regions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Resize over its modes, coordinates, roundings and ways to say the new size."""
+"""Resize over its modes, coordinates, roundings and forms of the new size."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def grid() -> list[tuple[Any, ...]]:
 
 
 def asked(shape: tuple[int, ...], scales: list[float], says: str) -> tuple[dict[str, Any], Any]:
-    """Inputs and attributes that ask for `scales` of the last two axes."""
+    """Inputs and attributes that request `scales` of the last two axes."""
     every = np.array([1, 1, *scales], np.float32)
     sizes = np.floor(np.array(shape) * every).astype(np.int64)
     if says == "scales":

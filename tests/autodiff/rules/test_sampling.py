@@ -18,7 +18,7 @@ NAMES = {16: {"linear": "bilinear", "cubic": "bicubic"}}
 def grid_between_elements(*sizes: int, align: int, shape: tuple[int, ...]) -> Array:
     """A grid of places in and around the picture, none near an element or the middle of two.
 
-    There the gradient of the grid jumps, or the sample itself.
+    At an element or a middle, the gradient of the grid or the sample itself jumps.
     """
     rng = np.random.default_rng(len(sizes))
     columns = []

@@ -85,7 +85,7 @@ def test_concat(axis: int) -> None:
     ids=["thirds", "3 + 2", "1 + 3 + 1", "0 + 5"],
 )
 def test_split(sizes: Array | None, outputs: int, attributes: dict[str, Any]) -> None:
-    """Each output by itself is a score, so that the others bring no gradient."""
+    """Each single output is a score, so that the other outputs have no gradient."""
     inputs = {"x": normal(6, 5, 2), **({} if sizes is None else {"sizes": sizes})}
     batched = ["x"] if "axis" in attributes else ()
     check_node("Split", inputs, constants=["sizes"], outputs=outputs, batched=batched, **attributes)

@@ -9,7 +9,7 @@ from onnxplain.targets.described import ExplainedTarget
 
 @pytest.fixture
 def explanation() -> Explanation:
-    """An explanation whose arrays hold no two equal numbers, so that a mix-up shows."""
+    """An explanation whose arrays have no two equal numbers, so that mixing them up is detected."""
     rng = np.random.default_rng(7)
     heatmap = np.linspace(0, 1, 30 * 40, dtype=np.float32)
     return Explanation(

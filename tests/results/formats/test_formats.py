@@ -69,7 +69,7 @@ def test_yml_keeps_rank_and_every_bit(explanation, tmp_path, shape):
 
 
 def test_yml_is_an_n_dimensional_matrix_of_one_channel_to_cplusplus(explanation, tmp_path):
-    """Python's reader folds channels into an axis, so look at what a `cv::Mat` is made from."""
+    """Python's reader makes channels an axis, so check the values that a `cv::Mat` is made from."""
     path = saved(explanation, tmp_path, "yml")[".yml"]
     storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_READ)
     node = storage.getNode("values")

@@ -1,4 +1,4 @@
-"""PNG files are read back by Pillow and by OpenCV, which know nothing of how they were written."""
+"""PNG files are read back by Pillow and by OpenCV, which are independent of the writer."""
 
 import io
 import os

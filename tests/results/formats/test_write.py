@@ -17,7 +17,7 @@ def contents(folder):
 
 
 def failing_at(call, error):
-    """A Path.write_bytes that writes a part only and raises, at its nth call."""
+    """A Path.write_bytes that writes only a part and raises, at its nth call."""
     calls = []
     whole = Path.write_bytes
 

@@ -13,7 +13,7 @@ def blue_over_red(pixels):
 
 
 def test_what_speaks_for_is_warm_what_speaks_against_is_cold_and_zero_is_the_photograph():
-    heat = np.float32([[0, 0.25, 1]])  # stands for -1, 0 and 3
+    heat = np.float32([[0, 0.25, 1]])  # means -1, 0 and 3
     against, nothing, most = Colors("inferno", (-1, 3)).blend(GRAY[:1, :3], heat)[0].astype(int)
     assert blue_over_red(against) > 20
     assert blue_over_red(most) < -20
@@ -22,9 +22,9 @@ def test_what_speaks_for_is_warm_what_speaks_against_is_cold_and_zero_is_the_pho
 
 
 def test_equal_evidence_for_and_against_is_equally_strong():
-    """-1 is a third of what 3 is, however the range lies around zero."""
+    """-1 is as strong as a third of 3, however the range lies around zero."""
     colors = Colors("inferno", (-1, 3))
-    third = np.float32([[0.0, 0.25 + 0.25]])  # stands for -1 and 1
+    third = np.float32([[0.0, 0.25 + 0.25]])  # means -1 and 1
     against, for_it = colors.blend(GRAY[:1, :2], third)[0].astype(int)
     faded = Colors("inferno", (-3, 1)).blend(GRAY[:1, :2], np.float32([[0.5, 1.0]]))[0]
     np.testing.assert_allclose(faded, [against, for_it], atol=2)
@@ -63,10 +63,10 @@ def test_a_single_bright_pixel_survives_being_made_smaller():
 
 
 def test_what_was_not_seen_is_not_taken_for_evidence_against():
-    """There the heat is 0, which in a signed map would stand for the lowest value."""
+    """There the heat is 0, which in a signed map would mean the lowest value."""
     seen = np.zeros((40, 60), bool)
     seen[:, 20:40] = True
-    heat = np.where(seen, 0.5, 0).astype(np.float32)  # stands for 0 wherever it was seen
+    heat = np.where(seen, 0.5, 0).astype(np.float32)  # means 0 at all seen pixels
     shown = comparison(GRAY, [("", "")], [row(Cell(heat, (-1, 1)))], "inferno", seen)
     inside = shown[50:150, 10 + 234 + 80 : 10 + 234 + 144]
     assert np.ptp(blue_over_red(inside)) == 0

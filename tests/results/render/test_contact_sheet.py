@@ -11,7 +11,7 @@ def noise(*shape):
 
 
 def in_order(channels, height, width, base=50):
-    """Channels that are told apart by the position of their one bright pixel."""
+    """Channels that differ in the position of their only bright pixel."""
     maps = np.zeros((channels, height * width), np.float32)
     maps[np.arange(channels), np.arange(channels) % (height * width)] = base
     return maps.reshape(channels, height, width)
@@ -67,7 +67,7 @@ def test_square_channels_make_a_nearly_square_sheet(channels):
 
 
 def test_large_maps_are_averaged_not_sampled():
-    """Rows that alternate between black and white become grays, where sampling keeps the two."""
+    """Rows that alternate between black and white become gray; sampling would keep both colors."""
     maps = np.zeros((1024, 128, 128), np.float32)
     maps[:, ::2] = 1
     first = contact_sheet(maps)[2:40, 2:40]

@@ -20,7 +20,7 @@ def lightness(rgb):
 
 
 def dip(levels):
-    """How far a sequence ever falls below what it had reached."""
+    """The largest drop of a sequence below its earlier maximum."""
     return (np.maximum.accumulate(levels) - levels).max()
 
 
@@ -50,7 +50,7 @@ def test_the_default_colors_get_steadily_lighter():
 
 @pytest.mark.parametrize("photograph", [0, 64, 128, 192, 255])
 def test_hotter_is_lighter_on_any_photograph(photograph):
-    """Up to 3 units of L*, which nobody sees next to each other; jet falls by 30 and more."""
+    """Up to 3 units of L*, a difference that nobody sees; jet falls by 30 and more."""
     ramp = np.repeat(np.linspace(0, 0.499, 600, dtype=np.float32)[None], 400, axis=0)
     ends = [ramp, ramp + np.float32(0.501)]  # in two halves: no outline in the first
 
@@ -85,7 +85,7 @@ def test_an_unknown_colormap():
     [(64, 64, 20, 45, 8), (100, 150, 70, 11, 3), (600, 800, 123, 456, 1), (300, 40, 250, 30, 2)],
 )
 def test_heat_lies_exactly_on_its_pixel(height, width, row, column, factor):
-    """The center of what one hot pixel changes is the center of that pixel in the picture."""
+    """The center of the change by one hot pixel is the center of that pixel in the picture."""
     heat = cold(height, width)
     heat[row, column] = 1
     heat_only = overlay(gray(height, width), heat, NO_CAPTION, (0, 1))
@@ -186,7 +186,7 @@ LONG = "great white shark, white shark, man-eater, man-eating shark, Carcharodon
     ],
 )
 def test_a_long_label_goes_on_in_the_next_line(caption, other):
-    """What does not fit on the first line is still there: changing it changes the drawing."""
+    """Text that does not fit on the first line is still drawn: changing it changes the drawing."""
     one, two = (overlay(gray(500, 500), cold(500, 500), c, (0, 1)) for c in (caption, other))
     assert (one != two).any()
 
@@ -223,7 +223,7 @@ LABELS = ["x" * 400, "word " * 100, "", "two\nlines\tand\x00more", "虎猫 🐈 
 @pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("shape", [(1, 1), (64, 64), (20, 3000), (3000, 20)])
 def test_no_label_and_no_shape_breaks_the_layout(label, shape):
-    """The margin stays white all round, so nothing runs over the edge."""
+    """The margin stays white on all sides, so nothing crosses the edge."""
     caption = Caption(label, label, label)
     drawn = overlay(gray(*shape), cold(*shape), caption, (-1.23456e-30, 9.87654e30))
     for edge in (drawn[:6], drawn[-6:], drawn[:, :6], drawn[:, -6:]):
