@@ -25,7 +25,7 @@ SUFFIXES = frozenset(
     ".avif .bmp .dib .exr .gif .hdr .jp2 .jpe .jpeg .jpg .pbm .pfm .pgm .png .pnm .ppm .ras .sr"
     " .tif .tiff .webp".split()
 )
-"""Endings of picture files in folders and patterns; a file that is named itself may have any."""
+"""Endings of picture files in folders and patterns. A file given by its path may have any."""
 
 _TO_255 = {"uint8": 1.0, "uint16": 1 / 257, "float32": 255.0, "float64": 255.0}
 

@@ -48,7 +48,7 @@ class Colors:
         return "half of the highest value" if self.signed else "half of the range"
 
     def blend(self, picture: Array, heat: FloatArray) -> Array:
-        """Mix photograph and colors: the farther the raw value is from 0, the stronger the color."""
+        """Mix photograph and colors; the farther from raw value 0, the more color."""
         mixed = np.empty_like(picture)
         rows = max(1, _BAND // picture.shape[1])
         for start in range(0, len(picture), rows):
