@@ -37,7 +37,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public classes when first used, so that `onnxplain --help` answers at once."""
+    """Import a public name when it is first used, so that `onnxplain --help` starts fast."""
     if name not in _HOMES:
         raise AttributeError(f"module 'onnxplain' has no attribute {name!r}")
     import importlib

@@ -1,4 +1,4 @@
-"""Errors that a user can put right.
+"""Errors that a user can correct.
 
 Every message is one sentence (or two) that says what is wrong and what to do. The command line
 prints it without a traceback and exits with `exit_status`.
@@ -20,7 +20,7 @@ class OnnxplainError(Exception):
 
 
 class ModelError(OnnxplainError):
-    """The model file is missing, broken, hostile, or something ONNX Runtime cannot run."""
+    """The model file is missing, damaged or unsafe, or ONNX Runtime cannot run the model."""
 
 
 class LayerError(OnnxplainError):
@@ -28,7 +28,7 @@ class LayerError(OnnxplainError):
 
 
 class GradientError(OnnxplainError):
-    """An operator without a gradient, or a gradient that is zero everywhere by construction."""
+    """An operator without a gradient, or a gradient that is zero for every input."""
 
 
 class TargetError(OnnxplainError):
@@ -52,7 +52,7 @@ class ProviderError(OnnxplainError):
 
 
 class MapError(OnnxplainError):
-    """A map that would mislead: not finite, or the same everywhere."""
+    """A map that would be misleading: its values are not finite, or all the same."""
 
 
 class OutputError(OnnxplainError):
@@ -64,7 +64,7 @@ class OutputError(OnnxplainError):
 def attempted(
     call: Callable[Arguments, Found], *arguments: Arguments.args, **named: Arguments.kwargs
 ) -> Found | OnnxplainError:
-    """What a call gives, or the error that it raises."""
+    """The result of a call, or the OnnxplainError that it raised. Other errors are raised."""
     try:
         return call(*arguments, **named)
     except OnnxplainError as error:

@@ -1,4 +1,4 @@
-"""Names that every operating system takes as part of a file name."""
+"""Names that every operating system accepts as part of a file name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 LONGEST = 120
-"""Bytes of UTF-8 of a name, unless less is asked for."""
+"""Default limit for the length of a name, in bytes of UTF-8."""
 
 _BETWEEN_WORDS = re.compile(r"[\s,]+")
 _UNSAFE = frozenset('<>:"/\\|?*')
@@ -17,11 +17,12 @@ _RESERVED_ON_WINDOWS = frozenset(
 
 
 def safe_name(name: str, max_bytes: int = LONGEST) -> str:
-    """Make a name one that every operating system takes as part of a file name.
+    """Change a name so that every operating system accepts it as part of a file name.
 
-    Characters that some system refuses, or that nobody can see, become "_"; so do spaces and
-    commas, which shells and lists of files separate names by, and a leading dot, which would hide
-    the file. The name is cut to `max_bytes` bytes of UTF-8.
+    Characters that some system refuses, and invisible characters, become "_". So do spaces and
+    commas, because shells and lists of files use them as separators, and a leading dot, because
+    it would hide the file. The name is cut to `max_bytes` bytes of UTF-8. A name that Windows
+    reserves gets a leading "_", and an empty name becomes "_".
     """
     composed = unicodedata.normalize("NFC", name)
     safe = "".join("_" if _is_unsafe(c) else c for c in composed.strip())

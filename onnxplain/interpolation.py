@@ -1,4 +1,4 @@
-"""Bilinear enlargement as matrices."""
+"""Bilinear interpolation as matrices."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from onnxplain.tensors import FloatArray
 
 @functools.lru_cache(maxsize=64)
 def interpolation(length: int, cells: int) -> FloatArray:
-    """Bilinear enlargement of `cells` values to `length`, as a matrix (length, cells).
+    """The matrix (length, cells) that enlarges `cells` values to `length` along one axis.
 
-    Centers are half-pixel, and the values at the edges hold beyond them.
+    Its weights are those of bilinear interpolation with half-pixel centers. Beyond the outermost
+    centers the outermost value is repeated. The array is cached, so it is read-only.
     """
     place = np.clip((np.arange(length) + 0.5) * cells / length - 0.5, 0, cells - 1)
     hats: FloatArray = np.maximum(0, 1 - np.abs(place[:, None] - np.arange(cells))).astype(

@@ -1,4 +1,4 @@
-"""A cache that keeps what was asked for last."""
+"""A cache of the objects that were used last."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ Kept = TypeVar("Kept")
 
 
 class Recent(Generic[Kept]):
-    """Things made once for each key, of which no more than `size` are kept.
+    """A cache that keeps at most `size` objects, one for each key.
 
-    Threads may share it. Where two want what is not there yet, both make it.
+    The object that was not used for the longest time is dropped first. Threads may share the
+    cache. If two threads need the same missing object, both make it, and one of the two is kept.
     """
 
     def __init__(self, size: int) -> None:
-        """Start with nothing made."""
+        """Start empty; `size` is the largest number of objects to keep."""
         self._size = size
         self._kept: OrderedDict[Hashable, Kept] = OrderedDict()
         self._lock = threading.Lock()
@@ -26,12 +27,12 @@ class Recent(Generic[Kept]):
         return len(self._kept)
 
     def get(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
-        """What is kept for a key, made where nothing is."""
+        """The object for a key; `make` makes it if the cache does not have it."""
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-            # Room comes first: what is made may be as large as all that is kept.
+            # Before `make`, because the new object can need as much memory as all that are kept.
             while len(self._kept) >= self._size:
                 self._kept.popitem(last=False)
         made = make()
@@ -39,6 +40,6 @@ class Recent(Generic[Kept]):
             return self._kept.setdefault(key, made)
 
     def find(self, wanted: Callable[[Hashable, Kept], bool]) -> Kept | None:
-        """The first thing kept that is wanted; None where there is none."""
+        """The first object for which `wanted(key, object)` is true; None if there is none."""
         with self._lock:
             return next((one for key, one in self._kept.items() if wanted(key, one)), None)

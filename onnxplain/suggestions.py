@@ -1,4 +1,4 @@
-"""Sentences about names that do not exist."""
+"""Suggestions for names that do not exist."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from collections.abc import Iterable
 
 
 def closest(name: str, known: Iterable[str], count: int = 5) -> str:
-    """' (did you mean a, b?)' for a name not among `known`; the first few where none is close."""
+    """Suggest names, for the end of an error message about a name that is not in `known`.
+
+    ' (did you mean a, b?)' with at most `count` similar names. If no name is similar,
+    ' (there is a, b, ...)' with the first `count` names. Empty if `known` is empty.
+    """
     names = list(dict.fromkeys(known))
     lowered = {candidate.lower(): candidate for candidate in reversed(names)}
     matches = [lowered[m] for m in difflib.get_close_matches(name.lower(), lowered, count, 0.6)]

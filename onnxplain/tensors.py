@@ -1,4 +1,4 @@
-"""What every part of the project says about a tensor: its name, element type and shape."""
+"""Types for arrays and for the description of a tensor, used in the whole project."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ FloatArray = NDArray[np.float32]
 class TensorSpec:
     """Name, element type and declared shape of a model's input or output.
 
-    A dimension is an int where the model fixes it, a str where the model names it, None where it
-    says nothing. `shape` itself is None where not even the rank is declared.
+    A dimension is an int if the model fixes it, a str if the model only names it, and None if the
+    model does not declare it. `shape` itself is None if even the rank is not declared.
     """
 
     name: str

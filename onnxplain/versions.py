@@ -1,4 +1,4 @@
-"""Versions of everything that shapes the numbers."""
+"""Versions of all software that affects the results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _PACKAGES = (
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Installed versions by package, and that of Python and of the ONNX Runtime in use."""
+    """Versions by name: of Python, of the ONNX Runtime in use, and of the installed packages.
+
+    Packages that are not installed are left out.
+    """
     found = {"python": platform.python_version(), "onnxruntime": onnxruntime().__version__}
     for package in _PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""Pictures into model input, and heatmaps back on the original pixels.
+"""From pictures to model inputs, and from heatmaps back to the pictures' own pixels.
 
 Import from the submodules: `picture` (files and arrays to RGB), `geometry` (where pixels go),
 `preprocess` (pixels to tensor), `sources` (where the preprocessing comes from) and `labels`.

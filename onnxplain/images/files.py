@@ -1,4 +1,4 @@
-"""The files beside a model that say how to use it."""
+"""The files next to a model that say how to use it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ JsonObject = dict[str, object]
 
 @dataclass(frozen=True)
 class Config:
-    """A JSON object, the file that it was read from, and what to call that file."""
+    """A JSON object, the file that it was read from, and the name of that file in messages."""
 
     path: Path
     title: str
@@ -22,10 +22,10 @@ class Config:
 
 
 def read_sidecar(model_path: Path | None) -> Config | None:
-    """Read `<model stem>.onnxplain.json` beside the model; None where there is none.
+    """Read `<model stem>.onnxplain.json` next to the model; None if there is none.
 
     Its keys "preprocess" (an object) and "labels" (a list, an object or the path of a file) are
-    ours; any others inform people.
+    used. Other keys are notes for people. Raises PreprocessError if it holds no JSON object.
     """
     if model_path is None:
         return None
@@ -34,14 +34,14 @@ def read_sidecar(model_path: Path | None) -> Config | None:
 
 
 def sidecar_path(model_path: Path) -> Path:
-    """The file next to a model that says how to use it."""
+    """The path of a model's sidecar file, in the model's folder."""
     return model_path.with_name(f"{model_path.stem}.onnxplain.json")
 
 
 def find_configs(model_path: Path | None, name: str) -> Iterator[Config]:
-    """Read files of this name beside the model, then in the folder above it.
+    """Read files called `name` in the model's folder, then in the folder above it.
 
-    Exporters put a model in a folder `onnx/` below the configuration that belongs to it.
+    Exporters write the model to a folder `onnx/`, and its configuration to the folder above that.
     """
     folders = () if model_path is None else model_path.absolute().parents[:2]
     for folder, words in zip(folders, _FOLDERS, strict=False):
@@ -50,11 +50,11 @@ def find_configs(model_path: Path | None, name: str) -> Iterator[Config]:
             yield Config(path, f"{name} {words}", read_object(path))
 
 
-_FOLDERS = "beside the model", "in the folder above the model"
+_FOLDERS = "next to the model", "in the folder above the model"
 
 
 def read_object(path: Path) -> JsonObject:
-    """Read a file that holds a JSON object."""
+    """Read a file that holds a JSON object; PreprocessError if it does not."""
     content = read_json(path)
     if not isinstance(content, dict):
         raise PreprocessError(f"{path} must hold a JSON object, not a {type(content).__name__}.")

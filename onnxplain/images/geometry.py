@@ -1,4 +1,4 @@
-"""Where each pixel of a picture lands in a model's input, and the way back.
+"""Positions of a picture's pixels in a model's input, and of a heatmap on the picture.
 
 Coordinates are continuous: pixel i covers [i, i + 1) and its center is i + 0.5. Sizes are
 (height, width).
@@ -22,7 +22,7 @@ from onnxplain.tensors import Array, FloatArray
 
 Size = tuple[int, int]
 
-# The kernel does not widen in these, so that shrinking picks single pixels; only "area" averages.
+# These kernels do not widen, so shrinking skips pixels; only "area" averages all of them.
 _OPENCV: Final[Mapping[str, str]] = {
     "nearest": "INTER_NEAREST_EXACT",
     "bilinear": "INTER_LINEAR",
@@ -36,12 +36,12 @@ _ANTIALIASED: Final[Mapping[str, resample.Kernel]] = {
     "antialias-lanczos": resample.LANCZOS3,
 }
 INTERPOLATIONS: Final = (*_OPENCV, *_ANTIALIASED)
-"""OpenCV's filters by name, then Pillow's (also torchvision's and Hugging Face's)."""
+"""Names of OpenCV's filters, then of Pillow's, which torchvision and Hugging Face use too."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """How a picture became a model's input: resized, then laid on the input at an offset.
+    """How a picture became a model's input: resized, then placed in the input at an offset.
 
     Per axis, x_model = x_picture * scale + offset in continuous coordinates, with
     scale = resized / picture. A negative offset crops, a positive one pads.
@@ -54,15 +54,15 @@ class Placement:
 
     @classmethod
     def stretch(cls, picture: Size, model: Size) -> Placement:
-        """Resize to the model's size, whatever that does to the proportions."""
+        """Resize to the model's size without keeping the proportions."""
         return cls(picture, model, (0, 0), model)
 
     @classmethod
     def crop(cls, picture: Size, model: Size, resize: int | Size) -> Placement:
         """Resize the short side to `resize` (or stretch to that size), then cut out the center.
 
-        Rounds as torchvision's Resize and CenterCrop do; what falls short of the model's size is
-        padded on both sides.
+        Rounds as torchvision's Resize and CenterCrop do. A side that is shorter than the model's
+        is padded at both ends.
         """
         resized = resize if isinstance(resize, tuple) else short_side_to(picture, resize)
         top, left = (_center_crop(*axis) for axis in zip(resized, model, strict=True))
@@ -90,7 +90,7 @@ class Placement:
         return slice(max(start, 0), min(start + self.resized[axis], self.model[axis]))
 
     def shown(self, axis: int) -> slice:
-        """The pixels of the resized picture, along one axis, that lie on the model's input."""
+        """The pixels of the resized picture, along one axis, that are in the model's input."""
         window, start = self.window(axis), self.offset[axis]
         return slice(window.start - start, window.stop - start)
 
@@ -106,26 +106,28 @@ class Placement:
         return mask
 
     def to_picture(self, heat: Array) -> FloatArray:
-        """Lay a map of the model's input (h, w) back on the picture: (H, W) float32.
+        """Map a heatmap of the model's input (h, w) back to the picture: (H, W) float32.
 
-        Where the model's pixels are the coarser ones they are interpolated linearly, where they
-        are the finer ones they are averaged; values on padding never enter. Pixels that were
-        cropped away, so that the model saw nothing of them, are 0.
+        Along an axis on which the picture was enlarged, values are averaged; otherwise they are
+        interpolated linearly. Values on padding are not used. Pixels that were cropped away, so
+        that the model saw nothing of them, are 0.
+
+        Raises ValueError for a map of another shape.
         """
         if heat.shape != self.model:
             raise ValueError(f"expected a map of shape {self.model}, got {heat.shape}")
         return self.on_canvas(self.on_seen(heat))
 
     def on_seen(self, grid: Array) -> FloatArray:
-        """Lay a map of any size back on the pixels in `seen`.
+        """Map a grid of any size over the model's input back to the pixels in `seen`.
 
-        The same as `to_picture(upsample(grid, model))` there, without the maps in between.
+        Same result as `to_picture(upsample(grid, model))` there, without the intermediate maps.
         """
         rows, columns = (_back(self, axis, size) for axis, size in enumerate(grid.shape))
         return columns.apply(rows.apply(grid, 0), 1)
 
     def on_canvas(self, seen: FloatArray) -> FloatArray:
-        """A map of the pixels in `seen` as one of the picture, with 0 for the other pixels."""
+        """Extend a map of the pixels in `seen` to the whole picture; other pixels are 0."""
         if seen.shape == self.picture:
             return seen
         canvas = np.zeros(self.picture, np.float32)
@@ -135,7 +137,7 @@ class Placement:
 
 @functools.lru_cache(maxsize=64)
 def _back(placement: Placement, axis: int, grid: int) -> resample.Taps:
-    """From the cells of a grid over the model's input to the picture's pixels in `seen`."""
+    """Taps from the cells of a grid over the model's input to the picture's pixels in `seen`."""
     window, seen = placement.window(axis), placement.seen(axis)
     size, model = window.stop - window.start, placement.model[axis]
     edges = np.arange(seen.start, seen.stop + 1) * placement.scale[axis]
@@ -149,7 +151,7 @@ def _back(placement: Placement, axis: int, grid: int) -> resample.Taps:
 
 
 def short_side_to(picture: Size, short: int) -> Size:
-    """The size with the short side at `short`; the long one is rounded down, as torchvision's."""
+    """The size whose short side is `short`; the long side is rounded down, as in torchvision."""
     height, width = (short * side // min(picture) for side in picture)
     return height, width
 
@@ -157,16 +159,18 @@ def short_side_to(picture: Size, short: int) -> Size:
 def resize_and_place(
     picture: Array, placement: Placement, interpolation: str, pad: float
 ) -> FloatArray:
-    """Resize a picture (H, W, 3) in 0..255 and lay it on the model's input (h, w, 3).
+    """Resize a picture (H, W, 3) in 0..255 and place it in the model's input (h, w, 3).
 
-    `interpolation` is one of INTERPOLATIONS; `pad` (0..255) fills what the picture leaves empty.
-    Filters that overshoot are clipped to 0..255, as they are in 8-bit pipelines.
+    `interpolation` is one of INTERPOLATIONS; `pad` (0..255) fills the area around the picture.
+    Results of a filter outside 0..255 are clipped, as in 8-bit pipelines.
+
+    Raises PictureError if the resized picture would have more than MAX_PIXELS pixels.
     """
     height, width = placement.resized
     if height * width > MAX_PIXELS:
         raise PictureError(
             f"A picture of {placement.picture[1]} x {placement.picture[0]} pixels is too "
-            "elongated for its short side to be resized: cut it to the part that matters, or use "
+            "elongated for its short side to be resized: crop it to the relevant part, or use "
             "fit 'letterbox' or 'stretch'."
         )
     shown = _resized_part(picture, placement, interpolation)
@@ -181,7 +185,7 @@ def resize_and_place(
 def upsample(maps: Array, size: Size) -> FloatArray:
     """Resize maps (..., gh, gw) to (..., h, w) float32, bilinearly with half-pixel centers.
 
-    The outermost values hold beyond their centers; the same as OpenCV's INTER_LINEAR.
+    Beyond the outermost centers the outermost value is repeated, as in OpenCV's INTER_LINEAR.
     """
     grids = np.ascontiguousarray(maps, np.float32).reshape(-1, *maps.shape[-2:])
     out = np.empty((len(grids), *size), np.float32)
@@ -191,7 +195,7 @@ def upsample(maps: Array, size: Size) -> FloatArray:
 
 
 def _center_crop(resized: int, model: int) -> int:
-    """Offset of a center crop, or of the centering where there is too little to crop."""
+    """Offset of a center crop, or of a centered picture that is too small to crop."""
     return -round((resized - model) / 2) if resized >= model else (model - resized) // 2
 
 
@@ -203,7 +207,7 @@ def _resized_part(picture: Array, placement: Placement, interpolation: str) -> F
         down, read_rows = _part(picture.shape[0], size[0], kernel, rows.start, rows.stop)
         across, read_columns = _part(picture.shape[1], size[1], kernel, columns.start, columns.stop)
         return across.apply(down.apply(picture[read_rows, read_columns], 0), 1)
-    # Not the bytes, which OpenCV would round again after the resize.
+    # As float32, because OpenCV would round a resized uint8 picture to integers.
     resized: FloatArray = cv2.resize(
         picture.astype(np.float32, copy=False),
         size[::-1],

@@ -16,7 +16,7 @@ from onnxplain.images.metadata import Found
 
 Settings = dict[str, Any]
 
-# By their numbers.
+# By Pillow's numbers of the filters.
 _PILLOW_FILTERS: Final = dict(
     enumerate("nearest antialias-lanczos antialias-bilinear antialias-bicubic area".split())
 )
@@ -24,7 +24,7 @@ _TIMM_FILTERS: Final = {"nearest": "nearest"} | {
     name: f"antialias-{name}" for name in ("bilinear", "bicubic", "lanczos")
 }
 # An old configuration may give `size` as one number. In these families it is the short side, in
-# the others that of a square.
+# the others both sides of a square.
 _SHORT_SIDE_FAMILIES: Final = tuple(
     "Bit CLIP ChineseCLIP ConvNext Levit MobileNet MobileViT PoolFormer".split()
 )
@@ -33,7 +33,10 @@ _DEFAULT_CROP: Final = 0.875
 
 
 def read_hub_config(model_path: Path | None) -> Found | None:
-    """Read `preprocessor_config.json` near the model, else the `config.json` of timm."""
+    """Read `preprocessor_config.json` near the model, else the `config.json` of timm.
+
+    None if there is neither. Raises PreprocessError for a file that cannot be used.
+    """
     for name, reader in (("preprocessor_config.json", _transformers), ("config.json", _timm)):
         for config in find_configs(model_path, name):
             settings = _follow(config, reader)
@@ -47,8 +50,8 @@ def _follow(config: Config, reader: Callable[[JsonObject], Settings | None]) -> 
         return reader(config.content)
     except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise PreprocessError(
-            f"{config.path} cannot be followed ({type(error).__name__}: {error}): "
-            "describe the preprocessing in a sidecar file, which comes first."
+            f"{config.path} cannot be used ({type(error).__name__}: {error}): "
+            "describe the preprocessing in a sidecar file, which is used instead."
         ) from error
 
 
@@ -89,7 +92,7 @@ def _framing(config: Mapping[str, Any]) -> Settings:
 
 
 def _short_side(family: str, short: int, crop: Size | None, crop_pct: float | None) -> Settings:
-    """Framing where `size` is the short side, with the habits of a few families."""
+    """Framing if `size` is the short side, with the special rules of a few families."""
     if family.startswith("ConvNext"):
         if short >= _CONVNEXT_STRETCHES_FROM:
             return {"fit": "stretch", "size": (short, short)}

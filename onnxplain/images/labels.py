@@ -40,12 +40,12 @@ class Labels:
     def find(self, text: str) -> int:
         """The class that `text` means: an index, a name, one of its synonyms or a part of it.
 
-        A name may list synonyms between commas. Case does not matter, nor the difference between
-        underscore and space; the closest kind of match counts. Whether the model has a class of
-        that index is for the caller to check.
+        A name may hold several synonyms, separated by commas. Case does not matter, nor the
+        difference between underscore and space. A whole name is preferred to a synonym, and a
+        synonym to a part of a name. The caller must check that the model has a class of that index.
 
-        Raises TargetError where the text fits several classes, listing them, or none, with the
-        names that look like it.
+        Raises TargetError if the text fits several classes, with a list of them, or no class, with
+        similar names.
         """
         wanted = _plain(text)
         plain = {index: _plain(name) for index, name in self.names.items()}
@@ -79,10 +79,10 @@ def find_labels(
     metadata: Mapping[str, str],
     override: Path | Sequence[str] | None = None,
 ) -> Labels | None:
-    """Find the class names: `override`, sidecar, model metadata, else `config.json` near the model.
+    """Find class names: `override`, sidecar, model metadata, else `config.json` near the model.
 
     `override` is a list of names or a file: text with one name per line, or JSON with a list, an
-    object of names by index, or a Hugging Face configuration. None where there are no names.
+    object of names by index, or a Hugging Face configuration. None if there are no names.
 
     Raises PreprocessError for labels that cannot be read.
     """
@@ -121,7 +121,7 @@ def _from_content(content: object, origin: str) -> Labels:
     """Labels from a list, an object of names by index, or a configuration that holds either."""
     if isinstance(content, dict) and "id2label" in content:  # Hugging Face transformers
         return _from_content(content["id2label"], origin)
-    if isinstance(content, dict) and "label_names" in content:  # timm: codes, and words for them
+    if isinstance(content, dict) and "label_names" in content:  # timm: codes, with descriptions
         words = content.get("label_descriptions") or {}
         return _from_content([words.get(code, code) for code in content["label_names"]], origin)
     try:
@@ -137,7 +137,7 @@ def _from_content(content: object, origin: str) -> Labels:
 
 
 def _name(value: object) -> str:
-    """A name, or the last of a list as in Keras' [WordNet code, name]."""
+    """A name, or the last item of a list such as Keras' [WordNet code, name]."""
     name = value[-1] if isinstance(value, list) and value else value
     if not isinstance(name, str):
         raise TypeError
@@ -153,4 +153,4 @@ _MATCHES: Final[tuple[Callable[[str, str], bool], ...]] = (
     lambda wanted, name: wanted in name.split(", "),
     lambda wanted, name: wanted in name,
 )
-"""The name itself, one of its synonyms, a part of it."""
+"""Kinds of match, best first: the name itself, one of its synonyms, a part of it."""

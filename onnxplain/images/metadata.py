@@ -1,4 +1,4 @@
-"""Preprocessing that a model carries in its own metadata."""
+"""Preprocessing settings in a model's own metadata."""
 
 from __future__ import annotations
 
@@ -19,17 +19,23 @@ class Found:
 
 
 def read_metadata(metadata: Mapping[str, str]) -> Found | None:
-    """Read what Ultralytics writes, else the image keys of the ONNX specification."""
+    """Read Ultralytics' metadata, else the image keys of the ONNX specification.
+
+    None if the model has neither. Raises PreprocessError for values that cannot be used.
+    """
     return _read_ultralytics(metadata) or _read_image_keys(metadata)
 
 
 def is_ultralytics(metadata: Mapping[str, str]) -> bool:
-    """Whether Ultralytics exported the model; YOLOv5 still wrote a stride and no task."""
+    """Whether Ultralytics exported the model; YOLOv5 writes a stride but no task."""
     return "names" in metadata and bool(metadata.keys() & {"task", "stride"})
 
 
 def read_literal(metadata: Mapping[str, str], key: str) -> object:
-    """Evaluate a value that was written with Python's `str`, as Ultralytics' lists and dicts."""
+    """Evaluate a value written with Python's `str`, such as Ultralytics' lists and dicts.
+
+    Raises PreprocessError if it is not a Python literal.
+    """
     try:
         value: object = ast.literal_eval(metadata[key])
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -79,7 +85,7 @@ def _read_image_keys(metadata: Mapping[str, str]) -> Found | None:
         if key in keys and keys[key] not in known:
             raise PreprocessError(
                 f"The model's metadata asks for {keys[key]!r} as {key}, which is not supported: "
-                "describe the preprocessing in a sidecar file, which comes first."
+                "describe the preprocessing in a sidecar file, which is used instead."
             )
     channels = {"channels": _PIXEL_FORMATS[pixel_format]} if pixel_format else {}
     framing = {"fit": "crop", "interpolation": "antialias-bilinear"}

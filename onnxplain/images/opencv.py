@@ -1,4 +1,4 @@
-"""OpenCV, loaded when it is first used: commands that draw nothing start faster without it."""
+"""OpenCV, loaded when it is first used, so that commands that draw nothing start faster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 else:
 
     class _OpenCV:
-        """Stands for the module; a broken installation gives one sentence."""
+        """Replaces the module; raises PictureError if OpenCV cannot be loaded."""
 
         def __getattr__(self, name: str) -> Any:
             try:

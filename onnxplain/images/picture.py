@@ -13,18 +13,19 @@ from onnxplain.images.opencv import cv2
 from onnxplain.tensors import Array, FloatArray
 
 MAX_PIXELS = 2**28
-"""Pictures above this are refused: 16,384 x 16,384, or 3 GiB as RGB float32.
+"""Largest number of pixels of a picture: 16,384 x 16,384, or 3 GiB as RGB float32.
 
-Photographs of 200-megapixel cameras fit; 30,000 x 30,000 does not. OpenCV's own limit, the
-environment variable OPENCV_IO_MAX_IMAGE_PIXELS, refuses such a file before decoding it, but is
-read only while cv2 is loaded: a program sets it, a library must not.
+Photographs of 200-megapixel cameras are below this limit; 30,000 x 30,000 is above it. OpenCV's
+own limit, the environment variable OPENCV_IO_MAX_IMAGE_PIXELS, refuses such a file before it is
+decoded. OpenCV reads the variable only when cv2 is loaded. So a program should set it, not a
+library.
 """
 
 SUFFIXES = frozenset(
     ".avif .bmp .dib .exr .gif .hdr .jp2 .jpe .jpeg .jpg .pbm .pfm .pgm .png .pnm .ppm .ras .sr"
     " .tif .tiff .webp".split()
 )
-"""What counts as a picture in a folder or behind a pattern; a file named outright always does."""
+"""Endings of picture files in folders and patterns. A file given by its path may have any."""
 
 _TO_255 = {"uint8": 1.0, "uint16": 1 / 257, "float32": 255.0, "float64": 255.0}
 
@@ -35,16 +36,16 @@ def read_picture(path: Path) -> FloatArray:
 
 
 def read_pixels(path: Path) -> Array:
-    """Read a picture file as (H, W, 3) RGB in 0..255, the right way up.
+    """Read a picture file as (H, W, 3) RGB in 0..255, rotated as EXIF says.
 
-    Takes what OpenCV decodes. Samples of 8 bits stay uint8, others become float32: those of 16
-    bits are divided by 257 and keep their precision; float samples must lie in [0, 1]. Gray becomes
-    three equal channels, the EXIF orientation is applied, and alpha is dropped without blending,
-    as Pillow's `convert("RGB")` and deployed pipelines do (OpenCV itself multiplies 8-bit TIFF
-    colors by their alpha).
+    Accepts every format that OpenCV decodes. Samples of 8 bits stay uint8, others become float32.
+    Samples of 16 bits are divided by 257, which keeps their precision. Float samples must be in
+    [0, 1]. Gray becomes three equal channels. Alpha is dropped without blending, as Pillow's
+    `convert("RGB")` and deployed pipelines do (OpenCV itself multiplies 8-bit TIFF colors by their
+    alpha).
 
-    Raises PictureError for a file that is missing, empty, a folder, not to be opened, not a
-    picture, or larger than MAX_PIXELS.
+    Raises PictureError if the file is missing, empty, a folder, not readable, not a picture, or
+    larger than MAX_PIXELS, or if its samples have another type or range.
     """
     decoded = _decode(_read_bytes(path), path)
     _check_size(decoded, str(path))
@@ -62,14 +63,14 @@ def read_pixels(path: Path) -> Array:
 
 
 def as_pixels(array: Array) -> Array:
-    """Take an array as a picture: (H, W, 3) RGB in 0..255, uint8 where it is, else float32.
+    """Convert an array to a picture: (H, W, 3) RGB in 0..255, uint8 if it is uint8, else float32.
 
     `array` is (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA (alpha is dropped); uint8,
-    uint16 (divided by 257) or float in 0..255. A float32 result may share its memory, a uint8
-    result never does: explanations keep it.
+    uint16 (divided by 257) or float in 0..255. A float32 result may share memory with
+    `array`. A uint8 result never does, because explanations keep it.
 
     Raises PictureError for other shapes and types, for values that are not finite or outside
-    0..255, and for floats that evidently lie in 0..1.
+    0..255, and for floats that are all at most 1 and not all 0: they are probably in 0..1.
     """
     name = "the array"
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
@@ -81,7 +82,7 @@ def as_pixels(array: Array) -> Array:
     if array.dtype.kind == "f":
         _check_range(array, 255.0, name)
         if 0 < array.max() <= 1:
-            raise PictureError(f"{name} lies in 0..1: multiply it by 255, pictures are in 0..255.")
+            raise PictureError(f"{name} is in 0..1: multiply it by 255, pictures are in 0..255.")
     elif array.dtype.name not in _TO_255:
         raise PictureError(
             f"{name} is {array.dtype.name}: a picture is uint8, uint16 or float in 0..255."
@@ -95,7 +96,7 @@ def as_pixels(array: Array) -> Array:
 
 
 def as_uint8(pixels: Array) -> Array:
-    """Pixels in 0..255 as uint8, the nearest; the same array where they are uint8 already."""
+    """Round pixels in 0..255 to uint8; an array that is already uint8 is returned unchanged."""
     if pixels.dtype == np.uint8:
         return pixels
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
@@ -104,12 +105,12 @@ def as_uint8(pixels: Array) -> Array:
 def find_pictures(patterns: Sequence[str | Path], recursive: bool = False) -> list[Path]:
     """List the pictures that files, folders and glob patterns name, in order, each one once.
 
-    A folder stands for the pictures directly in it, or with `recursive` for those in the folders
-    below it too. A pattern (`*`, `?`, `[..]`, `**`) stands for those it matches. Both are sorted
-    by name. Files that exist are kept as they are, whatever their
-    suffix, even where their names hold glob characters.
+    A folder means the pictures directly in it; with `recursive`, also those in all folders below
+    it. A pattern (`*`, `?`, `[..]`, `**`) means the pictures that it matches. Both are sorted by
+    name. The path of an existing file always means that file, also if its suffix is unknown or
+    its name has glob characters.
 
-    Raises PictureError where an entry names no picture.
+    Raises PictureError if an entry names no picture.
     """
     found: dict[Path, Path] = {}
     for pattern in patterns:
@@ -142,7 +143,7 @@ def _expand(path: Path, recursive: bool) -> list[Path]:
 
 
 def _read_bytes(path: Path) -> Array:
-    """Read the whole file ourselves: OpenCV cannot open every path, nor say what went wrong."""
+    """Read a file without OpenCV, which cannot open every path and does not report the reason."""
     if path.is_dir():
         raise PictureError(f"{path} is a folder, not a picture.")
     try:
@@ -191,7 +192,7 @@ def _check_range(array: Array, top: float, name: str) -> None:
     # Written so that NaN, for which every comparison is false, fails too.
     if not (low >= 0 and high <= top):
         raise PictureError(
-            f"{name} holds float samples from {low:g} to {high:g}: they must lie in 0..{top:g}."
+            f"{name} holds float samples from {low:g} to {high:g}: they must be in 0..{top:g}."
         )
 
 

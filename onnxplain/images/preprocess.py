@@ -33,23 +33,23 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Preprocess:
-    """What a model expects of a picture: tensor = (v * scale - mean) / std, v in 0..255.
+    """How a picture becomes a model's input: tensor = (v * scale - mean) / std, v in 0..255.
 
-    size: (height, width) of the model's input, or None where the model takes the picture at its
+    size: (height, width) of the model's input, or None if the model takes the picture at its
         own size (after `resize` of the short side, if given).
     layout: "NCHW" or "NHWC".
     channels: "RGB", "BGR" or "GRAY"; also the order of `mean` and `std`.
-    fit: "stretch" to the size, center "crop" of a resized picture, or "letterbox" (all of the
-        picture, proportions kept, the rest filled with `pad`).
-    resize: before the crop, the short side, or (height, width) to stretch to. None: the short
-        side of `size`.
+    fit: "stretch" to the size, "crop" the center of a resized picture, or "letterbox" (the whole
+        picture with its proportions kept; the rest is filled with `pad`).
+    resize: the size before the crop: of the short side, or (height, width) to stretch to. None
+        means the short side of `size`.
     interpolation: one of `geometry.INTERPOLATIONS`.
     scale, mean, std: as in the formula; mean and std hold one number, or one per channel.
-    pad: value in 0..255 around a letterbox or a picture smaller than its crop.
+    pad: value in 0..255 around a picture that does not fill the model's input.
     dtype: type of the model's input; integers are rounded and clipped to its range.
     origin: where these settings come from, in words.
 
-    Raises PreprocessError where the values contradict each other or make no sense.
+    Raises PreprocessError if values are out of range or contradict each other.
     """
 
     size: Size | None
@@ -77,13 +77,13 @@ class Preprocess:
                 raise PreprocessError(f"Preprocessing from {self.origin} {problem}.")
 
     def _contradictions(self) -> dict[str, bool]:
-        """Each thing that can be wrong, as the end of a sentence, and whether it is."""
+        """Each possible problem, as the end of a sentence, and whether it is present."""
         sizes = [size for size in (self.size, self.resize) if size is not None]
         numbers = (self.scale, *self.mean, *self.std)
         return {
             "has a size or resize below one pixel": any(np.min(size) < 1 for size in sizes),
-            "has no size, which means the picture's own: that takes fit 'stretch', and as resize "
-            "at most a short side": self.size is None
+            "has no size, so pictures keep their own: use fit 'stretch', and as resize only the "
+            "short side or nothing": self.size is None
             and (self.fit != "stretch" or isinstance(self.resize, tuple)),
             f"has {len(self.mean)} values of mean and {len(self.std)} of std for "
             f"{self.channel_count} channel(s) of {self.channels}": not (
@@ -100,7 +100,7 @@ class Preprocess:
         return _CHANNELS[self.channels]
 
     def place(self, picture: Size) -> Placement:
-        """Where the pixels of a picture of this size go."""
+        """Where the pixels of a picture of this size (height, width) are in the input."""
         if self.size is None:
             short = self.resize if isinstance(self.resize, int) else min(picture)
             return Placement.stretch(picture, short_side_to(picture, short))
@@ -112,8 +112,9 @@ class Preprocess:
     def apply(self, picture: Array) -> tuple[Array, Placement]:
         """Turn a picture, (H, W, 3) RGB in 0..255, uint8 or float32, into the model's input.
 
-        Returns the tensor, (1, C, h, w) or (1, h, w, C) of `dtype`, and how to lay a map of it
-        back on the picture.
+        Returns the tensor, (1, C, h, w) or (1, h, w, C) of `dtype`, and the placement, which maps
+        a heatmap of the tensor back to the picture. Raises PictureError if the resized picture
+        would be too large.
         """
         height, width = picture.shape[:2]
         placement = self.place((height, width))
@@ -124,11 +125,11 @@ class Preprocess:
         return np.ascontiguousarray(tensor[None]), placement
 
     def color(self, red: float, green: float, blue: float) -> Array:
-        """What one color, in 0..255, becomes: (C,) of `dtype`, in the model's channel order."""
+        """Convert one color, in 0..255, to model values: (C,) of `dtype`, in channel order."""
         return self._normalize(np.array([red, green, blue], np.float32))
 
     def inverse(self, tensor: Array) -> FloatArray:
-        """The picture that a tensor, with or without its batch axis of 1, shows.
+        """Turn an input tensor, with or without its batch axis of 1, back into a picture.
 
         Returns (h, w, 3) RGB float32, clipped to 0..255.
         """
@@ -148,13 +149,13 @@ class Preprocess:
     def from_dict(cls, settings: Mapping[str, object]) -> Preprocess:
         """Build from written settings: field names, with values as `parse_settings` reads them.
 
-        Fields left out take their defaults, `size` that of None. Raises PreprocessError for
+        Missing fields take their defaults; that of `size` is None. Raises PreprocessError for
         unknown names and bad values.
         """
         return cls(**{"size": None, **parse_settings(settings)})
 
     def _normalize(self, rgb: FloatArray) -> Array:
-        """Planes (3, ...) of RGB in 0..255 to contiguous ones (C, ...) of `dtype`."""
+        """Convert RGB planes (3, ...) in 0..255 to contiguous model planes (C, ...) of `dtype`."""
         planes = self._from_rgb(rgb)
         values = np.multiply(planes, np.float32(self.scale), order="C")
         values -= self._per_channel(self.mean, values.ndim)
@@ -174,5 +175,5 @@ class Preprocess:
 
     @staticmethod
     def _per_channel(numbers: tuple[float, ...], ndim: int) -> FloatArray:
-        """One number, or one for each channel, as something that broadcasts over planes."""
+        """One number, or one for each channel, as an array that broadcasts over planes."""
         return np.array(numbers, np.float32).reshape(-1, *[1] * (ndim - 1))

@@ -17,19 +17,20 @@ Indices = NDArray[np.intp]
 
 
 _BLOCK_SPAN = 16
-"""Source pixels that a block spans beyond the taps of its first output pixel.
+"""Number of source pixels that a block covers beyond the taps of its first output pixel.
 
-A block's matrix product multiplies by zeros where its output pixels do not read the same source
-pixels, but one product of a block is faster than one for each output pixel."""
+A block's matrix has zeros where its output pixels read different source pixels. One product for
+a block is still faster than one for each output pixel."""
 
 _ONE_THREAD = 2**18
-"""Multiplications in a product that OpenBLAS does not yet divide among threads. Those threads would
-wait for cores while the threads of an ONNX Runtime session still spin on them."""
+"""Number of multiplications in a product that OpenBLAS still computes on one thread. More threads
+would have to wait for cores, because the threads of an ONNX Runtime session keep them busy for some
+time after a run."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Neighboring output pixels `out` as one matrix `weights` times the pixels `source`."""
+    """Neighboring output pixels `out`: the matrix `weights` times the source pixels `source`."""
 
     out: slice
     source: slice
@@ -50,7 +51,7 @@ class Taps:
 
     @functools.cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """The same as matrices of neighboring output pixels."""
+        """The same weights as matrices, one for each block of neighboring output pixels."""
         taps = self.weights.shape[1]
         blocks, start = [], 0
         while start < len(self.first):
@@ -70,9 +71,9 @@ class Taps:
         return Taps(first - low, self.weights[out]), slice(low, stop)
 
     def after(self, inner: Taps) -> Taps:
-        """These taps on the output pixels of `inner`, as taps on the source of `inner`.
+        """Combine `inner`, then these taps on its output pixels, to taps on the source of `inner`.
 
-        Source pixels that no output pixel reads with a weight other than 0 are in no tap.
+        Source pixels whose weight is 0 for every output pixel are not read.
         """
         pixels = self.first[:, None] + np.arange(self.weights.shape[1])
         source = inner.first[pixels][..., None] + np.arange(inner.weights.shape[1])
@@ -90,9 +91,9 @@ class Taps:
         return Taps(first, merged.astype(np.float32))
 
     def apply(self, array: Array, axis: int) -> FloatArray:
-        """Resample `array` along `axis`, its first or another; the result has n_out pixels there.
+        """Resample `array` along `axis`; the result is float32 and has n_out pixels there.
 
-        Along the first axis, integers become float32 block by block, never all at once.
+        Along the first axis, integers become float32 block by block, to save memory.
         """
         if axis == 0:
             rows = np.empty((len(self.first), *array.shape[1:]), np.float32)
@@ -111,7 +112,7 @@ class Taps:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A resampling filter: `shape` is its curve, zero at distances of `reach` and more."""
+    """A resampling filter: `shape` gives the weight at distances up to `reach`, where it is 0."""
 
     shape: Callable[[Floats], Floats]
     reach: float
@@ -126,7 +127,7 @@ def _cubic(x: Floats) -> Floats:
 
 
 def _lanczos(x: Floats) -> Floats:
-    """A sinc under a sinc three times as wide."""
+    """A sinc multiplied by a sinc three times as wide."""
     window: Floats = np.sinc(x) * np.sinc(x / 3)
     return window
 
@@ -137,14 +138,14 @@ LANCZOS3 = Kernel(_lanczos, 3)
 
 
 def linear(size: int, centers: Floats) -> Taps:
-    """Interpolate linearly between pixel centers; beyond the outermost ones their value holds."""
+    """Interpolate linearly between pixel centers; beyond the outermost, repeat their value."""
     held = np.clip(centers, 0.5, size - 0.5)
     first = np.floor(held - 0.5)
     return _taps(size, first, first + 2, lambda source: 1 - np.abs(source - held[:, None]))
 
 
 def area(size: int, edges: Floats) -> Taps:
-    """Average what lies between consecutive `edges` (n_out + 1,), each pixel by its overlap."""
+    """Average the pixels between consecutive `edges` (n_out + 1,), weighted by their overlap."""
     low, high = (np.clip(side, 0, size)[:, None] for side in (edges[:-1], edges[1:]))
 
     def overlap(source: Floats) -> Floats:
@@ -157,8 +158,8 @@ def area(size: int, edges: Floats) -> Taps:
 def antialiased(size: int, new_size: int, kernel: Kernel) -> Taps:
     """Resize `size` pixels to `new_size` as Pillow does: shrinking widens the kernel.
 
-    Only source pixels whose center, rounded, lies within the kernel's reach count, and their
-    weights are scaled to sum to 1, so that at a border the missing part is left out.
+    Only source pixels whose rounded center is within the kernel's reach count. Their weights are
+    scaled to sum to 1, also at a border, where a part of the kernel has no pixels.
     """
     step = size / new_size
     stretch = max(step, 1.0)
@@ -172,7 +173,7 @@ def antialiased(size: int, new_size: int, kernel: Kernel) -> Taps:
 
 
 def _multiply(weights: FloatArray, source: FloatArray, out: FloatArray) -> None:
-    """Write weights @ source to `out`, in pieces that are too small for BLAS to share out."""
+    """Write weights @ source to `out`, in pieces so small that BLAS uses one thread."""
     columns = max(1, _ONE_THREAD // weights.size)
     for start in range(0, source.shape[1], columns):
         piece = slice(start, start + columns)
@@ -180,7 +181,7 @@ def _multiply(weights: FloatArray, source: FloatArray, out: FloatArray) -> None:
 
 
 def _taps(size: int, first: Floats, stop: Floats, weigh: Callable[[Floats], Floats]) -> Taps:
-    """Weigh the centers of the pixels from `first` up to, not including, `stop`."""
+    """Taps on the pixels from `first` up to, not including, `stop`, weighed at their centers."""
     first, stop = np.maximum(first, 0), np.minimum(stop, size)
     taps = int((stop - first).max())
     start = np.minimum(first, size - taps)

@@ -1,4 +1,4 @@
-"""Preprocessing settings as people write them (JSON, command line), read into exact types."""
+"""Conversion of written preprocessing settings (JSON, command line) to exact types."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def parse_settings(written: Mapping[str, object]) -> dict[str, Any]:
     """Convert every value to the type of its `Preprocess` field.
 
     Lists may be JSON lists or text: "224", "224x320", "0.485,0.456,0.406"; a `size` of None or
-    "picture" is the picture's own. Raises PreprocessError for an unknown name, listing the known
-    ones, and for a value that does not read.
+    "picture" means the picture's own size. Raises PreprocessError for an unknown name, with a list
+    of the known ones, and for a value that cannot be converted.
     """
     unknown = [name for name in written if name not in _PARSERS]
     if unknown:
@@ -80,7 +80,7 @@ def _dtype(value: object) -> np.dtype[Any]:
 
 
 _PARSERS: Final[Mapping[str, tuple[Callable[[Any], object], str]]] = {
-    "size": (_size, "a side, [height, width], or null or 'picture' for the picture's own"),
+    "size": (_size, "a side, [height, width], or null or 'picture' for the picture's own size"),
     "layout": (str.upper, "a word"),
     "channels": (str.upper, "a word"),
     "fit": (str.lower, "a word"),
@@ -91,5 +91,5 @@ _PARSERS: Final[Mapping[str, tuple[Callable[[Any], object], str]]] = {
     "std": (_numbers, "a number or a list of numbers"),
     "pad": (_number, "a number"),
     "dtype": (_dtype, "the name of a numpy type"),
-    "origin": (str.strip, "a text"),
+    "origin": (str.strip, "text"),
 }

@@ -1,4 +1,4 @@
-"""Where a model's preprocessing comes from."""
+"""Finding the preprocessing of a model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _IMAGENET: Final = {"scale": 1 / 255, "mean": (0.485, 0.456, 0.406), "std": (0.2
 
 @dataclass(frozen=True)
 class PictureInput:
-    """What the declared shape of an input says about pictures; None where it says nothing."""
+    """What the declared shape of an input says about pictures; None for what it leaves open."""
 
     layout: str
     channels: int | None
@@ -35,10 +35,10 @@ class PictureInput:
 
     @classmethod
     def of(cls, spec: TensorSpec, layout: str | None = None) -> PictureInput:
-        """Read the shape as `layout`, by default as the layout that it suggests.
+        """Read the shape in the given layout, by default in the one that the shape suggests.
 
-        The channels are the axis of 1, 3 or 4; where that leaves a choice they come first.
-        Raises PreprocessError where the input cannot take a picture.
+        The axis of length 1, 3 or 4 holds the channels. If that does not decide, the layout is
+        "NCHW". Raises PreprocessError if the input cannot take a picture.
         """
         shape = spec.shape if spec.shape is not None else (None,) * 4
         if len(shape) != 4:
@@ -60,7 +60,7 @@ class PictureInput:
 
     @property
     def size(self) -> Size | None:
-        """The declared size; a side that is not declared is taken to be the other."""
+        """The declared size; a side that is not declared is assumed to equal the other."""
         side = self.height or self.width
         return None if side is None else (self.height or side, self.width or side)
 
@@ -71,15 +71,16 @@ def find_preprocess(
     metadata: Mapping[str, str],
     flags: Mapping[str, object],
 ) -> Preprocess:
-    """Find how to prepare pictures for the input `spec`, and say in `origin` where that is from.
+    """Find how to prepare pictures for the input `spec`; `origin` names the source.
 
-    The first of these that exists counts: the sidecar file, the model's own metadata, the
-    configuration of Hugging Face or timm near the model, else a guess, announced as one. `flags`
-    (names of `Preprocess` fields; None is no flag) then replace single settings. A `size` among
-    them also scales `resize`; over a guess, a `mean` or `std` needs its `scale` beside it. What is
-    still open follows from the model's input, with a side of 224 where that takes any.
+    The first source that exists is used: the sidecar file, the model's own metadata, or the
+    configuration of Hugging Face or timm near the model. If there is none, the settings are
+    guessed, and `origin` says so. Then `flags` replace single settings: they are named as the
+    fields of `Preprocess`, and None means no flag. A `size` flag also scales `resize`. With
+    guessed settings, a `mean` or `std` flag needs a `scale` flag. Settings that are still missing
+    are taken from the model's input, with a side of 224 if it takes any size.
 
-    Raises PreprocessError for settings that are malformed or that the input does not take.
+    Raises PreprocessError for settings that are malformed, have no effect, or do not fit the input.
     """
     given = parse_settings({name: value for name, value in flags.items() if value is not None})
     found = _find(model_path, metadata) or _guess(spec, given)
@@ -90,19 +91,19 @@ def find_preprocess(
 
 
 def _refuse_unused(preprocess: Preprocess, given: Mapping[str, Any]) -> None:
-    """A flag that changes nothing would leave its user with a wrong idea of what the model saw."""
+    """Raise PreprocessError for a flag without effect: the user expects that it has one."""
     whole = preprocess.fit != "crop" and preprocess.size is not None
     unused = {"resize": whole, "pad": preprocess.fit == "stretch"}
     for name in given:
         if unused.get(name):
             raise PreprocessError(
-                f"{name} has no effect where the picture is fitted by {preprocess.fit!r} "
+                f"{name} has no effect with the fit {preprocess.fit!r} "
                 f"({preprocess.origin}): leave it out, or choose another fit."
             )
 
 
 def check_fits(preprocess: Preprocess, spec: TensorSpec) -> None:
-    """Raise PreprocessError unless the input takes the tensors that `preprocess` makes."""
+    """Raise PreprocessError unless the input accepts the tensors that `preprocess` makes."""
     declared = PictureInput.of(spec, preprocess.layout)
     made: dict[str, tuple[object, object]] = {
         "channels": (preprocess.channel_count, declared.channels),
@@ -158,7 +159,7 @@ def _complete(found: Found, given: Mapping[str, Any], spec: TensorSpec) -> Prepr
 
 
 def _rescaled(resize: int | Size | None, before: Size | None, after: Size | None) -> object:
-    """`resize` for another size, so that a crop keeps its share of the picture."""
+    """Scale `resize` to a new size, so that a crop shows the same part of the picture."""
     if resize is None or before is None or after is None:
         return resize
     if isinstance(resize, int):
@@ -197,8 +198,8 @@ def _guess_values(
     if normalization:
         if "scale" not in given:
             raise PreprocessError(
-                f"Give a scale with {' and '.join(normalization)}: 1 where they count in 0..255, "
-                "0.00392157 where they count in 0..1."
+                f"Give a scale with {' and '.join(normalization)}: 1 if they are for pixels "
+                "in 0..255, 0.00392157 if they are for pixels in 0..1."
             )
         return {}, ""
     if spec.dtype == np.int8:

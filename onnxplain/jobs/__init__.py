@@ -1,1 +1,1 @@
-"""Many inputs: batches, worker threads, and what becomes of an error."""
+"""Explaining many pictures: finding them, saving the results, and handling errors."""

@@ -1,4 +1,4 @@
-"""The pictures of a job: finding them, and naming their files."""
+"""The pictures of a job: finding them, and naming their output files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onnxplain.results.names import unique_names
 
 @dataclass(frozen=True)
 class InputImage:
-    """A picture's file, what to call it in names of files, and beside a progress bar."""
+    """A picture's file, its name in output file names, and its title next to a progress bar."""
 
     path: Path
     name: str
@@ -21,10 +21,11 @@ class InputImage:
 
 
 def find_inputs(images: Sequence[str], recursive: bool = False) -> list[InputImage]:
-    """Every picture that files, folders and patterns mean; see `find_pictures`.
+    """List the pictures that files, folders and patterns name; see `find_pictures`.
 
     Raises:
-        PictureError: there is no such file, or none that fits a pattern.
+        PictureError: `images` is empty, a file does not exist, or a folder or pattern has no
+            picture.
     """
     if not images:
         raise PictureError("No picture was given: name a file, a folder, or a pattern in quotes.")
@@ -36,5 +37,5 @@ def find_inputs(images: Sequence[str], recursive: bool = False) -> list[InputIma
 
 
 def model_as_input(model: Path) -> InputImage:
-    """The model itself, in place of a picture, for methods that make one."""
+    """The model file in place of a picture file, for methods that create the picture."""
     return InputImage(model, model.stem, model.name)

@@ -1,4 +1,4 @@
-"""Explaining many pictures by one method, and saving what is found."""
+"""Explaining many pictures with one method, and saving the explanations."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from onnxplain.results.formats.write import check_folder
 from onnxplain.results.render.colormaps import check_colormap
 
 _AHEAD = 4
-"""Pictures that may wait to be saved."""
+"""Number of pictures that may wait to be saved."""
 
 
 @dataclass(frozen=True)
 class Saving:
-    """Where explanations go, and as what."""
+    """Where explanations are saved, in which formats, and in which colors."""
 
     folder: Path
     formats: Sequence[str]
     colormap: str
 
     def check(self) -> None:
-        """Raise OnnxplainError for what would else fail only when there is something to save."""
+        """Raise OnnxplainError early for a format, colormap or folder that `save` cannot use."""
         check_formats(self.formats)
         check_colormap(self.colormap)
         check_folder(self.folder)
 
     def save(self, explanation: Explanation, name: str) -> list[Path]:
-        """Write one explanation's files; `name` stands for the picture in their names."""
+        """Write one explanation's files, with `name` for the picture; return their paths."""
         return explanation.save(
             self.folder, self.formats, colormap=self.colormap, picture_name=name
         )
@@ -50,9 +50,10 @@ class Saving:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of a picture: explanations with their files, and what went wrong.
+    """The result for one picture: explanations with their files, and errors.
 
-    `empty` are targets whose map shows nothing; with an `error` there is no explanation at all.
+    `empty` has an error for each target whose map shows nothing. If `error` is set, the picture
+    has no explanation at all.
     """
 
     image: InputImage
@@ -65,7 +66,8 @@ class Outcome:
 class Job:
     """One method for many pictures.
 
-    `picture` takes the place of every picture's file, for methods that start from none.
+    If `picture` is given, it is used instead of every picture's file, for methods that read no
+    picture.
     """
 
     explainer: Explainer
@@ -76,13 +78,14 @@ class Job:
     picture: Picture | None = None
 
     def run(self, images: Sequence[InputImage]) -> Iterator[Outcome]:
-        """Explain pictures and save what is found, in order, as each is done.
+        """Explain pictures, save the explanations, and yield the outcomes in order.
 
-        A picture that cannot be read or explained is told, and the others go on.
+        If a picture cannot be read or explained, its outcome holds the error, and the other
+        pictures are still explained.
 
         Raises:
-            OnnxplainError: what the next picture would meet too, such as an option out of range,
-                and files that cannot be written.
+            OnnxplainError: an error that the next picture would cause too, such as an option out
+                of range or files that cannot be written.
         """
         pictures = [image.path if self.picture is None else self.picture for image in images]
         found = self.explainer.try_many(pictures, self.method, self.targets, **self.options)
@@ -97,19 +100,22 @@ class Job:
                 raise results
             return Outcome(image, error=results)
         shown, empty = told_apart(results)
-        # The same class may have been asked for twice, as in "top1,282".
+        # The same class may have been requested twice, as in "top1,282".
         own = {one.target.name: one for one in shown}.values()
         return Outcome(image, [(one, self.saving.save(one, image.name)) for one in own], empty)
 
 
 def errors_of_one_picture(explainer: Explainer) -> tuple[type[OnnxplainError], ...]:
-    """Errors that the next picture need not meet; one of another size may suit the model better."""
+    """Types of errors that one picture can cause while other pictures can still be explained.
+
+    If pictures keep their own size, errors of model, layer and option can depend on that size.
+    """
     own_size = explainer.preprocess.size is None
     sized = (ModelError, LayerError, OptionError) if own_size else ()
     return (PictureError, MapError, *sized)
 
 
 def told_apart(found: Sequence[Explanation | MapError]) -> tuple[list[Explanation], list[MapError]]:
-    """The explanations, and what is said of targets without, once for each."""
+    """Separate explanations from errors; errors with the same message are kept once."""
     errors = {str(one): one for one in found if isinstance(one, MapError)}
     return [one for one in found if isinstance(one, Explanation)], list(errors.values())

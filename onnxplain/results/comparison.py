@@ -22,8 +22,8 @@ def draw_comparison(
     Args:
         explanations: of one picture, in any order.
         colormap: one of `onnxplain.results.render.colormaps.COLORMAPS`.
-        methods: the columns in order; those that have nothing to show stay empty. By default, the
-            methods of the explanations in the order in which they come.
+        methods: the columns in order; a method without an explanation has an empty column. By
+            default, the methods of the explanations in their order.
 
     Raises:
         MapError: there is no explanation, or they are of several pictures.

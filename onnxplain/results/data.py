@@ -1,4 +1,4 @@
-"""The results: what a method computed, and everything needed to say what it means."""
+"""The results: what a method computed, and the facts that are needed to interpret it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Attribution:
         method: its name.
         layer: the tensor that was explained, several with commas between them, or None for methods
             that explain the input.
-        parameters: every option of the method after defaults.
+        parameters: every option of the method, including defaults.
         diagnostics: what the method reports about its own accuracy.
     """
 
@@ -62,14 +62,15 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Provenance:
-    """How an explanation came about, apart from the method.
+    """How an explanation was computed, apart from the method.
 
     Attributes:
         model: which model.
         preprocess: how the picture became the model's input.
-        provider: the execution provider that really ran.
-        versions: of onnxplain, ONNX Runtime and whatever else shapes the numbers.
-        batching: how changed samples were run, in words; empty for methods that change none.
+        provider: the execution provider that was really used.
+        versions: of onnxplain, ONNX Runtime and other software that affects the results.
+        batching: in words, how changed samples were run in batches; empty for methods that change
+            none.
     """
 
     model: ModelFacts
@@ -81,30 +82,30 @@ class Provenance:
 
 @dataclass(frozen=True, eq=False)
 class ExplanationData:
-    """Where a model looked in one picture, for one target: all that files and drawings show.
+    """The explanation of one picture for one target: all that files and drawings show.
 
     Attributes:
         values: float32, signed, never rescaled, at the method's own resolution.
         heatmap: float32 (H, W), 0 to 1, on the pixels of the original picture.
-        heatmap_range: the raw values that heat 0 and heat 1 stand for.
+        heatmap_range: the raw values that heat 0 and heat 1 represent.
         picture: uint8 (H, W, 3), RGB, the original picture.
         method: its name.
         target: what was explained.
-        score: the target's score for this picture; NaN where no target was asked for.
-        score_kind: what the score is: a logit, a probability, a similarity, or the only output of
-            a model without an activation, which may be anything.
+        score: the target's score for this picture; NaN if no target was requested.
+        score_kind: what the score is: a logit, a probability, a similarity, or the single output
+            of a model that ends without an activation, whose meaning is not known.
         score_tensor: the tensor that the score was read from.
-        parameters: every option of the method after defaults.
+        parameters: every option of the method, including defaults.
         provenance: model, preprocessing, provider and versions.
         layers: the tensors that were explained; none for methods that explain the input.
         diagnostics: what the method reports about its own accuracy.
         picture_path: the picture's file, or None for a picture that was given as an array.
-        seen: bool (H, W), False where the model never saw the picture; None where it saw it all.
-        sheet: uint8 (h, w, 3), RGB, drawn in place of the overlay by methods whose result is not
+        seen: bool (H, W), False where the model did not see the picture; None if it saw all of it.
+        sheet: uint8 (h, w, 3), RGB, drawn instead of the overlay for methods whose result is not
             one map, such as `feature_maps`.
 
     Raises:
-        MapError: the heatmap is not finite, leaves [0, 1] or does not have the picture's size.
+        MapError: the heatmap is not finite, is outside [0, 1] or does not have the picture's size.
     """
 
     values: FloatArray = field(repr=False)
@@ -130,27 +131,27 @@ class ExplanationData:
                 f"The heatmap of {self.method} has the shape {self.heatmap.shape}, but the picture"
                 f" has {self.picture.shape[:2]}; a heatmap must cover its picture pixel by pixel."
             )
-        # Smallest and largest are NaN where a value is, and a comparison with NaN is False.
+        # If any value is NaN, min and max are NaN, and a comparison with NaN is False.
         if not (self.heatmap.min() >= 0 and self.heatmap.max() <= 1):
             raise MapError(
                 f"The heatmap of {self.method} has values that are not finite or outside 0 to 1,"
-                " so it would mislead; try another layer or method."
+                " so it would be misleading; try another layer or method."
             )
 
     @property
     def layer(self) -> str | None:
-        """Return the tensor that was explained, several with commas between them; or None."""
+        """Return the tensor that was explained, several separated by commas, or None."""
         return ",".join(self.layers) or None
 
     @property
     def looked_at(self) -> str:
-        """Return the layer, or the number of layers where there are many, for reading."""
+        """Return the layers in words; if there are many, only their number."""
         many = len(self.layers) > _LAYERS_NAMED
         return f"{len(self.layers)} layers" if many else f"layer {self.layer}"
 
     @property
     def scored(self) -> str:
-        """Return kind and value of the score for reading; nothing where no class was asked for."""
+        """Return kind and value of the score as text; empty if no target was requested."""
         return "" if np.isnan(self.score) else f"{self.score_kind} {self.score:.4g}"
 
     @property

@@ -1,4 +1,4 @@
-"""The result that users hold: the data of an explanation, which can draw and save itself."""
+"""The result that users get: the data of an explanation, with methods to draw and save it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["Attribution", "ExplainedTarget", "Explanation", "ModelFacts", "Prove
 
 
 class Explanation(ExplanationData):
-    """Where a model looked in one picture, for one target; see `ExplanationData` for what it holds.
+    """The explanation of one picture for one target; see `ExplanationData` for its fields.
 
-    Formats and drawings know the data only, so nothing that they need is defined here.
+    Formats and drawings use `ExplanationData` only, so all that they need is defined there.
     """
 
     def draw(self, colormap: str = DEFAULT_COLORMAP) -> Array:
-        """Return what the png format shows, with caption and scale: uint8 (h, w, 3), RGB.
+        """Return the picture of the png format, with caption and color bar: uint8 (h, w, 3), RGB.
 
         Raises:
             OptionError: no such colormap.
@@ -32,7 +32,7 @@ class Explanation(ExplanationData):
         return draw(self, colormap)
 
     def show(self, colormap: str = DEFAULT_COLORMAP) -> None:
-        """Show what the png format shows: in a notebook below the cell, else in a window.
+        """Show the picture of the png format: in a notebook below the cell, else in a window.
 
         Raises:
             OptionError: no such colormap.
@@ -40,7 +40,7 @@ class Explanation(ExplanationData):
         show_png(encode_png(self.draw(colormap)))
 
     def _repr_png_(self) -> bytes:
-        """What a notebook shows of an explanation that ends a cell."""
+        """The PNG file that a notebook shows for an explanation at the end of a cell."""
         return encode_png(self.draw())
 
     def save(
@@ -57,12 +57,12 @@ class Explanation(ExplanationData):
         the same name are replaced.
 
         Args:
-            folder: made if it does not exist.
-            formats: names from `onnxplain.results.formats.FORMATS`, or one text with commas
-                between them.
+            folder: created if it does not exist.
+            formats: names from `onnxplain.results.formats.FORMATS`, or one string of names
+                separated by commas.
             colormap: for the overlay, one of `onnxplain.results.render.colormaps.COLORMAPS`.
-            picture_name: the first part of the file names instead of the picture's own name, for
-                pictures from different folders that are called the same; see
+            picture_name: the first part of the file names, instead of the picture's own name. It
+                is needed for pictures of the same name from different folders; see
                 `onnxplain.results.names.unique_names`.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Names of files that are never the same twice."""
+"""Unique names of files."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from onnxplain.file_names import safe_name
 
 
 def unique_names(names: Iterable[str]) -> list[str]:
-    """Make safe names of names, all different: the second "cat" becomes "cat-2".
+    """Make names safe for files, and all different: the second "cat" becomes "cat-2".
 
-    Names that differ only in case count as the same, because some file systems think so. The
-    answer depends on nothing but the names and their order.
+    Names that differ only in case count as the same, because some file systems treat them so. The
+    result depends only on the names and their order.
     """
     taken: set[str] = set()
     return [_claim(safe_name(name), taken) for name in names]

@@ -1,4 +1,4 @@
-"""What an explanation cost, in words."""
+"""How many passes through the model an explanation needed, in words."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 
 def passes_text(diagnostics: Mapping[str, object]) -> str:
-    """Passes through the model, such as "51 forwards, 50 backwards".
+    """The number of passes through the model, such as "51 forwards, 50 backwards".
 
-    Methods of one pass report no count: those take one forward.
+    Methods whose diagnostics have no count need one forward pass.
     """
     counts = {name: diagnostics.get(f"{name}_passes") for name in ("forward", "head", "backward")}
     known = [f"{n:,} {name}{'' if n == 1 else 's'}" for name, n in counts.items() if n]

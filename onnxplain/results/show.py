@@ -1,4 +1,4 @@
-"""Showing a picture to whoever runs the program."""
+"""Showing a picture on the screen."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 
 def show_png(png: bytes) -> None:
-    """Show a PNG below the cell of a notebook, else in the program that the system opens it with.
+    """Show a PNG below the cell of a notebook, else in the system's program for PNG files.
 
-    Outside a notebook a file is written to the system's folder of temporary files.
+    Outside a notebook, a file is written to the system's folder of temporary files and stays there.
     """
     if "IPython" in sys.modules:
         from IPython import get_ipython  # type: ignore[import-not-found, unused-ignore]

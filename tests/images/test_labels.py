@@ -142,7 +142,7 @@ def test_sources_in_their_order(tmp_path):
     beside.write_text(json.dumps({"architecture": "without labels"}))
     assert origin({}) == ("config.json in the folder above the model", "above")
     beside.write_text(json.dumps({"label_names": ["b", "beside"]}))
-    assert origin({}) == ("config.json beside the model", "beside")
+    assert origin({}) == ("config.json next to the model", "beside")
     assert origin(ultralytics) == ("model metadata", "bicycle")
     sidecar.write_text(json.dumps({"labels": ["s", "sidecar"]}))
     assert origin(ultralytics) == ("sidecar model.onnxplain.json", "sidecar")

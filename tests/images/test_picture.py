@@ -114,7 +114,7 @@ UNREADABLE = {
     "empty.png": (Path.touch, "is empty"),
     "text.jpg": (lambda path: path.write_text("no picture" * 50), "not a picture that OpenCV"),
     "cut.png": (cut_short, "cut short"),
-    "bright.tiff": (too_bright, r"from 0\.\d+ to 1\.\d+: they must lie in 0\.\.1"),
+    "bright.tiff": (too_bright, r"from 0\.\d+ to 1\.\d+: they must be in 0\.\.1"),
     "nan.tiff": (not_finite, "from nan to nan"),
 }
 
@@ -225,8 +225,8 @@ def test_pixels_as_bytes_are_the_nearest():
         (np.zeros((8, 8), np.int64), "is int64"),
         (np.zeros((8, 8), bool), "is bool"),
         (UNIT, "multiply it by 255"),
-        (UNIT * 255 - 1, r"must lie in 0\.\.255"),
-        (UNIT * 300, r"must lie in 0\.\.255"),
+        (UNIT * 255 - 1, r"must be in 0\.\.255"),
+        (UNIT * 300, r"must be in 0\.\.255"),
         (np.array([[0, np.nan]]), "from nan to nan"),
         (np.array([[0, np.inf]]), "to inf"),
     ],

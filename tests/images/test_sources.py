@@ -204,7 +204,7 @@ def test_sources_in_their_order(tmp_path):
     write(tmp_path / "preprocessor_config.json", VIT)
     assert origin({}) == "preprocessor_config.json in the folder above the model"
     write(model.with_name("preprocessor_config.json"), VIT)
-    assert origin({}) == "preprocessor_config.json beside the model"
+    assert origin({}) == "preprocessor_config.json next to the model"
     assert origin(ULTRALYTICS) == "model metadata (Ultralytics, task detect)"
     sidecar = model.with_name("net.int8.onnxplain.json")
     write(sidecar, {"labels": ["a"]})
@@ -417,12 +417,12 @@ def test_preprocessor_config(tmp_path, name):
     ("changes", "message"),
     [
         ({"size": {"shortest_edge": 800, "longest_edge": 1333}}, "size by .*longest_edge"),
-        ({"size": None}, "cannot be followed"),
+        ({"size": None}, "cannot be used"),
         ({"resample": 5}, "Pillow's filter 5"),
         ({"do_resize": False, "do_center_crop": True, "crop_size": 224}, "crop without a resize"),
         ({"do_center_crop": True, "crop_size": {"shortest_edge": 2}}, "KeyError: 'height'"),
         ({"image_mean": None}, "not finite"),
-        ({"image_mean": "gray"}, "cannot be followed"),
+        ({"image_mean": "gray"}, "cannot be used"),
         ({"rescale_factor": "a"}, "'scale' is 'a'"),
         ({"image_mean": [1, 2]}, "2 values of mean"),
     ],

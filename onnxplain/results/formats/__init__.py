@@ -1,7 +1,7 @@
 """The files of an explanation, one for each format.
 
-A format is a row in `FORMATS`: it turns an explanation into bytes. Writing them, whole or not at
-all, is done in one place for all formats.
+A format is an entry of `FORMATS`: it turns an explanation into bytes. `write_files` writes the
+bytes of all formats.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from onnxplain.results.render.colormaps import check_colormap
 
 
 class Format(NamedTuple):
-    """The ending of a file's name, and what makes its bytes.
+    """The ending of a file's name, and the function that makes the file's bytes.
 
-    `encode` takes an explanation, the colors of an overlay, and the files of the formats before
-    this one, by name.
+    `encode` takes an explanation, the name of a colormap, and the files of the formats before this
+    one, as bytes by file name.
     """
 
     ending: str

@@ -12,7 +12,7 @@ from onnxplain.tensors import FloatArray
 
 
 def npy(array: FloatArray) -> bytes:
-    """A NumPy array, float32 in C order, for exact work afterwards."""
+    """A NumPy array, float32 in C order, for exact calculations."""
     file = io.BytesIO()
     np.save(file, np.ascontiguousarray(array, np.float32), allow_pickle=False)
     return file.getvalue()
@@ -25,5 +25,5 @@ def tiff(heatmap: FloatArray) -> bytes:
 
 
 def png16(heatmap: FloatArray) -> bytes:
-    """A 16-bit gray PNG in which 0 is heat 0 and 65,535 is heat 1, for what reads no floats."""
+    """A 16-bit gray PNG in which 0 is heat 0 and 65,535 is heat 1, for programs without floats."""
     return encode_png(np.rint(heatmap * np.float32(65535)).astype(np.uint16))

@@ -18,25 +18,25 @@ MANIFEST_VERSION = 1
 _CONVENTIONS = {
     "values": "float32, C order, signed, as the method's formula gives them, never rescaled",
     "heatmap": "float32 from 0 to 1 on the pixels of the original picture, top row first;"
-    " 0 and 1 stand for the two ends of heatmap.range",
+    " 0 and 1 represent the two ends of heatmap.range",
     "resizing": "bilinear with half-pixel centers",
     "score": "logit: the tensor before a final Softmax, LogSoftmax or Sigmoid;"
-    " probability: behind it",
-    "numbers": "null stands for a number that is not finite",
+    " probability: the tensor after it",
+    "numbers": "null means a number that is not finite",
 }
 _LARGEST_LIST = 64  # elements of an array that are written out; a larger one is summarized
 
 
 def encode(explanation: ExplanationData, files: Mapping[str, bytes]) -> bytes:
-    """Return strict JSON in UTF-8, which lists `files`: no NaN, no infinity."""
+    """Return the manifest as strict JSON in UTF-8, without NaN and infinity; it lists `files`."""
     told = plain(content(explanation, files))
     text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)
-    # A path that is not valid UTF-8 holds lone surrogates, whose Python escape is JSON's as well.
+    # A path that is not valid UTF-8 has lone surrogates. Their Python escape is valid in JSON.
     return f"{text}\n".encode(errors="backslashreplace")
 
 
 def content(explanation: ExplanationData, files: Mapping[str, bytes]) -> dict[str, Any]:
-    """All that a manifest says, with values that `plain` makes plain."""
+    """The content of a manifest, with values that `plain` must still convert to JSON types."""
     provenance, target = explanation.provenance, explanation.target
     model = provenance.model
     height, width = explanation.picture.shape[:2]
@@ -75,10 +75,10 @@ def content(explanation: ExplanationData, files: Mapping[str, bytes]) -> dict[st
 
 
 def plain(value: Any) -> Any:
-    """Return the nearest thing that strict JSON can say.
+    """Convert a value to types that strict JSON can represent.
 
-    Numbers that are not finite become null, a large array its shape, type and hash, and anything
-    without a counterpart its text.
+    Numbers that are not finite become null. A small array becomes a list, a large one its shape,
+    type and hash. A value of any other type becomes its text.
     """
     match value:
         case None | bool() | int() | float() | str():

@@ -1,4 +1,4 @@
-"""The picture to look at: the overlay, or the contact sheet of methods that have one."""
+"""The drawing of an explanation: the overlay, or the contact sheet of methods that have one."""
 
 from __future__ import annotations
 

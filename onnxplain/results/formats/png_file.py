@@ -1,6 +1,6 @@
 """PNG files, compressed on several threads.
 
-OpenCV compresses on one, which takes longer than drawing the picture.
+OpenCV compresses on one thread, which takes longer than drawing the picture.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from onnxplain.tensors import Array
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _RGB, _GRAY = 2, 0  # PNG's color types
 _SUB = 1  # PNG's filter that subtracts the pixel to the left
-_PIECE = 1 << 17  # bytes, before compression, of what one thread compresses at a time
+_PIECE = 1 << 17  # bytes before compression that one thread compresses at a time
 _FASTEST = 1  # level; zlib's default takes three times as long for files 7% smaller
 _ZLIB_HEADER = b"\x78\x01"  # a window of 32 KiB, fastest level
 
@@ -39,7 +39,10 @@ def encode_png(image: Array) -> bytes:
 
 
 def _filtered(image: Array) -> memoryview:
-    """The bytes of every line, from the second pixel on less the pixel before, and its filter."""
+    """The bytes of all lines, in the form that PNG compresses.
+
+    A line is its filter type, its first pixel, and the difference of each pixel to the one before.
+    """
     pixels = image if image.dtype == np.uint8 else image.astype(">u2").view(np.uint8)
     lines = np.ascontiguousarray(pixels).reshape(len(image), -1)
     step = lines.shape[1] // image.shape[1]
@@ -51,7 +54,7 @@ def _filtered(image: Array) -> memoryview:
 
 
 def _compressed(data: memoryview) -> list[bytes]:
-    """A zlib stream in pieces that were compressed apart, so that threads can share them."""
+    """A zlib stream in pieces, compressed separately so that threads can share the work."""
     pieces = [data[start : start + _PIECE] for start in range(0, len(data), _PIECE)]
     ends = [zlib.Z_SYNC_FLUSH] * (len(pieces) - 1) + [zlib.Z_FINISH]
     with ThreadPoolExecutor(min(len(pieces), os.cpu_count() or 1)) as pool:

@@ -1,4 +1,4 @@
-"""What the names of an explanation's files begin with."""
+"""The first part of the names of an explanation's files."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from onnxplain.results.data import ExplanationData
 from onnxplain.targets.described import LONGEST_TARGET
 
 _METHOD_BYTES = 40
-"""With those of the picture and the target, the dots and the longest ending, below 255."""
+"""Most bytes of a method's name in a file name, so that the whole file name is below 255 bytes."""
 
 
 def file_stem(explanation: ExplanationData, picture_name: str | None = None) -> str:
-    """Return `<picture>.<method>.<target>`, what the names of all its files begin with."""
+    """Return `<picture>.<method>.<target>`, the first part of the names of all its files."""
     path = explanation.picture_path
     picture = picture_name or (path.stem if path else "picture")
     return ".".join(

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Writing all files completely, or none."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _REASONS = {
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
-    """Write files by name into a folder, which is made if need be; return their paths.
+    """Write files by name into a folder, which is created if missing; return their paths.
 
-    Every file is first written aside, under a name of its own in the same folder, and only when
-    the system has taken all of them are they renamed, in the order given. Whatever goes wrong
-    before that, an interrupt included, leaves no new file and no changed one.
+    Every file is first written under a temporary name in the same folder. When all of them are
+    written, they are renamed, in the order given. An error or an interrupt before that leaves no
+    new file and no changed file.
 
     Raises:
         OutputError: the system refused to write.
@@ -38,7 +38,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for aside, data in zip(staged.values(), files.values(), strict=True):
-            # No fsync: it would cost more than most explanations, and these can be made again.
+            # No fsync: it would take longer than most explanations, which can be computed again.
             aside.write_bytes(data)
         for final, aside in staged.items():
             aside.replace(final)
@@ -52,10 +52,11 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
 
 
 def check_folder(folder: Path) -> None:
-    """Find out early, without changing anything, whether files can be written to a folder.
+    """Check early, without changing anything, that files can be written to a folder.
 
     Raises:
-        OutputError: it, or the nearest folder above it that exists, is none or is write-protected.
+        OutputError: the folder is a file or is write-protected. If it does not exist, the same for
+            the nearest path above it that exists.
     """
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():

@@ -1,7 +1,7 @@
 """The colors of a heatmap.
 
-The default rises steadily in lightness, so it keeps its order in a grayscale print and for
-color-blind readers. The others are here because people ask for them by name.
+The lightness of the default rises steadily, so the order of its colors can be seen in a grayscale
+print and by color-blind readers. The others are offered because users know them by name.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def check_colormap(name: str) -> None:
 
 
 def colormap_table(name: str) -> Array:
-    """Return the 256 colors of a map, coldest first: uint8 (256, 3), RGB.
+    """Return the 256 colors of a colormap, from heat 0 to heat 1: uint8 (256, 3), RGB.
 
     Raises:
         OptionError: the name is not one of `COLORMAPS`.

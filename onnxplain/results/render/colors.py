@@ -1,4 +1,4 @@
-"""Photograph and colors mixed by the heat."""
+"""Mixing of a photograph with colors, by the values of a heatmap."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _DIMMED_WHERE_COLD = 0.4
 _MOSTLY_NEGATIVE = 2  # the lowest value, in units of the highest
 _OPACITY_WHERE_HOT = 0.7
 
-# What speaks against the target, from little to much: it gets lighter as the warm colors do.
+# Colors of negative values, from weak to strong: they get lighter, as the warm colors do.
 _COLD_STOPS = ((0, (0, 0, 8)), (85, (18, 62, 138)), (170, (64, 156, 224)), (255, (214, 240, 255)))
 
 
-_BAND = 1 << 16  # pixels: what is worked on at a time, so that it stays in the cache
+_BAND = 1 << 16  # pixels that are processed at a time, few enough for the CPU cache
 
 
 class Colors:
-    """What a heat looks like: warm where it stands for more than 0, cold where for less.
+    """The colors of heat: warm where the raw value is above 0, cold where it is below 0.
 
-    Where no value is negative, or none is positive, the colors run over the whole range.
+    If no raw value is negative, or none is positive, the warm colors cover the whole range.
     """
 
     def __init__(self, colormap: str, scale: tuple[float, float]) -> None:
-        """Take colors by name, and the raw values that heat 0 and 1 stand for."""
+        """Take the name of a colormap, and the raw values that heat 0 and 1 represent."""
         low, high = scale
         self.scale = scale
         self.signed = low < 0 < high
@@ -39,16 +39,16 @@ class Colors:
 
     @property
     def outlines(self) -> bool:
-        """Whether an outline says something: not of the little that speaks for the target."""
+        """Whether an outline is useful: not if the values are mostly negative."""
         return self.zero <= _MOSTLY_NEGATIVE * (1 - self.zero)
 
     @property
     def half(self) -> str:
-        """Where the outline is, in words."""
+        """The value along the outline, in words."""
         return "half of the highest value" if self.signed else "half of the range"
 
     def blend(self, picture: Array, heat: FloatArray) -> Array:
-        """Mix photograph and colors, by how far the heat is from what stands for 0."""
+        """Mix photograph and colors; the farther from raw value 0, the more color."""
         mixed = np.empty_like(picture)
         rows = max(1, _BAND // picture.shape[1])
         for start in range(0, len(picture), rows):
@@ -76,9 +76,10 @@ class Colors:
 
 @functools.lru_cache(maxsize=len(COLORMAPS))
 def _mixing_tables(colormap: str) -> tuple[Array, Array, Array]:
-    """By how far the heat is from 0: the photograph's share (256,), and colors (3, 256) to add.
+    """The photograph's share (256,), and the warm and the cold colors (3, 256) to add to it.
 
-    Warm colors, then cold ones. 8.8 fixed point in uint16: floats would need twice the memory.
+    The index is the distance of the raw value from 0, as a level from 0 to 255. Entries are 8.8
+    fixed point in uint16, because floats would need twice the memory.
     """
     level = np.arange(256) / 255
     opacity = _OPACITY_WHERE_HOT * level**0.8

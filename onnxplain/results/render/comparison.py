@@ -28,9 +28,10 @@ _NO_BAR = np.full_like(color_bar(Colors(DEFAULT_COLORMAP, (0, 1)), _PAGE), PAPER
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One map: a heatmap float32 (H, W) in 0 to 1, or what is drawn in its place, uint8 (h, w, 3).
+    """One map: a heatmap, float32 (H, W) in 0 to 1, or the picture `drawn`, uint8 (h, w, 3).
 
-    `scale` are the raw values that heat 0 and 1 stand for.
+    If `drawn` is given, it is shown instead of the heatmap. `scale` has the raw values that heat 0
+    and 1 represent.
     """
 
     heatmap: FloatArray
@@ -40,9 +41,9 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class TargetRow:
-    """What was explained, written below the photograph, and a cell for each column.
+    """One target: a title and a note, written below the photograph, and a cell for each column.
 
-    None stands for a method that had nothing to show.
+    A cell of None means a method that has no map to show.
     """
 
     title: str
@@ -57,14 +58,14 @@ def comparison(
     colormap: str,
     seen: Array | None = None,
 ) -> Array:
-    """Draw the table: uint8 RGB.
+    """Draw the table: uint8 (h, w, 3), RGB.
 
     Args:
         picture: uint8 (H, W, 3), RGB.
-        columns: a heading for each cell of a row, and a note below it.
+        columns: a heading, and a note below it, for each cell of a row.
         rows: one for each target.
         colormap: one of `onnxplain.results.render.colormaps.COLORMAPS`.
-        seen: bool (H, W), False where the model never saw the picture; hatched.
+        seen: bool (H, W), False where the model did not see the picture; hatched.
 
     Raises:
         OptionError: no such colormap.
@@ -91,7 +92,7 @@ def comparison(
 def _drawn(
     cell: Cell | None, photo: Array, colormap: str, seen: Array | None
 ) -> tuple[Array, Array, dict[str, Array]]:
-    """A cell's picture, of the size of the photograph, its color bar, and the marks it uses."""
+    """A cell's picture in the photograph's size, its color bar, and swatches by their meaning."""
     blank = np.full_like(photo, _NO_MAP)
     if cell is None:
         return blank, _NO_BAR, {}

@@ -1,4 +1,4 @@
-"""The white frame around a picture: caption above, whatever explains the colors below."""
+"""The white frame around a picture: a caption above it, a color bar and a legend below it."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Caption:
 
     Attributes:
         title: the name of what is explained, in bold.
-        score: beside the title where there is room, below it otherwise; may be empty.
-        details: the small print: method, layer.
+        score: next to the title if there is room, else below it; may be empty.
+        details: method, layer and the like, in small letters.
     """
 
     title: str
@@ -36,7 +36,7 @@ class Caption:
 
 @dataclass(frozen=True)
 class Page:
-    """The measures that a frame is built from, all in pixels.
+    """The sizes from which a frame is built, all in pixels.
 
     Attributes:
         width: of the space between the margins.
@@ -64,12 +64,12 @@ class Page:
 
     @property
     def small(self) -> Style:
-        """Return the style of the small print."""
+        """Return the style of details and legend, in small letters."""
         return Style(max(_MIN_TEXT - 2, round(0.8 * self.text)), FAINT_INK)
 
 
 def page_for(image: Array) -> Page:
-    """Choose the measures for an image: text in proportion, and room for a short caption."""
+    """Choose the sizes for an image: text in proportion to it, and room for a short caption."""
     height, width = image.shape[:2]
     text = max(_MIN_TEXT, round(0.022 * min(width, 2 * height)))
     return Page(width=max(width, 20 * text), text=text)
@@ -115,7 +115,7 @@ def _wrapped_strip(text: str, style: Style, page: Page, max_lines: int) -> Array
 
 
 def text_strip(lines: Sequence[str], style: Style, page: Page) -> Array:
-    """Return a white strip of `page.width` with these lines on it, flush left."""
+    """Return a white strip of `page.width` with these lines on it, aligned left."""
     strip = _blank(len(lines) * _line_height(style), page)
     for row, line in enumerate(lines):
         page.font.draw(strip, line, 0, row * _line_height(style) + baseline_in(style), style)
@@ -123,7 +123,7 @@ def text_strip(lines: Sequence[str], style: Style, page: Page) -> Array:
 
 
 def legend_strips(entries: Sequence[tuple[Array, str]], page: Page) -> list[Array]:
-    """Return a strip for each pair of a swatch (no higher than a line) and its meaning."""
+    """Return one strip for each pair of a swatch (a small sample of a drawing) and its meaning."""
     strips = []
     for swatch, meaning in entries:
         height, width = swatch.shape[:2]

@@ -1,8 +1,8 @@
 """A heatmap drawn over its picture.
 
-The photograph fades towards gray and dims where nothing speaks for or against the target, and takes
-on color where something does. An outline at half of what speaks for it keeps the shape readable
-where a bright photograph would drown the colors.
+The photograph is drawn darker and with less color where the values are near 0. Where they are far
+from 0, colors are mixed into it. An outline at half of the highest value shows the shape also where
+a bright photograph makes the colors hard to see.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from onnxplain.results.render.frame import (
 from onnxplain.tensors import Array, FloatArray
 
 _SHOWN_SIDE = 512  # px: smaller pictures are enlarged by a whole factor to about this
-_SMALLEST_OUTLINE = 1e-3  # of the picture: speckle below this is left to the colors
+_SMALLEST_OUTLINE = 1e-3  # of the picture's area: smaller regions get no outline
 _PERCENTILE = 97
 _MODEL_SIDE = 224  # px: about the resolution of maps of single pixels
-_ROUGH = 0.3  # change from pixel to pixel, of the mean value
-_PAPER_LIGHT = 0.3  # of the photograph below a map of single pixels
-# The two stripes of the hatching: a share of the photograph, and light added to show on black.
+_ROUGH = 0.3  # change from pixel to pixel, relative to the mean value
+_PAPER_LIGHT = 0.3  # of the photograph's brightness, below a map of single pixels
+# The two stripes of the hatching: a factor for the photograph, and a brightness to add to it.
 _UNSEEN_STRIPES = ((0.24, 14), (0.34, 34))
-_MID_GRAY = 128  # the photograph that a swatch stands for
+_MID_GRAY = 128  # of the photograph in a swatch
 
 
 def overlay(
@@ -53,13 +53,13 @@ def overlay(
         picture: uint8 (H, W, 3), RGB.
         heatmap: float32 (H, W), 0 to 1.
         caption: what to write above.
-        scale: the raw values that heat 0 and 1 stand for, written at the color bar.
+        scale: the raw values that heat 0 and 1 represent, written below the color bar.
         colormap: one of `onnxplain.results.render.colormaps.COLORMAPS`.
-        seen: bool (H, W), False where the model never saw the picture (cropped away); hatched.
+        seen: bool (H, W), False where the model did not see the picture (cropped away); hatched.
 
     Returns:
-        uint8 RGB, larger than the picture by its frame. A small picture is enlarged by a whole
-        factor, so that the text beside it can be read.
+        uint8 (h, w, 3), RGB, larger than the picture because of the frame. A small picture is
+        enlarged by a whole factor, so that the text can be read.
 
     Raises:
         OptionError: no such colormap.
@@ -85,12 +85,12 @@ class Drawn:
     hatched: bool
 
     def color_bar(self, page: Page) -> Array:
-        """The scale as it looks on a mid-gray photograph, with its numbers: uint8 (h, width, 3)."""
+        """The color scale on a mid-gray photograph, with its numbers: uint8 (h, width, 3)."""
         marks = [self.colors.outline_at] if self.outlined else []
         return color_bar(self.colors, page, marks)
 
     def legend(self, page: Page) -> list[tuple[Array, str]]:
-        """A swatch and a text for each mark, of the width of the swatch and a line's height."""
+        """A swatch and its meaning for each kind of mark in the picture."""
         known = []
         if self.outlined:
             known.append((_outline_swatch(page), f"outline: {self.colors.half}"))
@@ -111,11 +111,11 @@ def laid_over(
     colormap: str,
     seen: Array | None,
 ) -> Drawn:
-    """A photograph of any size with a heatmap over it.
+    """Draw a heatmap over a photograph of any size.
 
-    The heatmap, and what the model has `seen`, are enlarged to the photograph. A map of single
-    pixels would be lost in it: it is drawn on a dark copy, with colors that end at a percentile, as
-    in the paper on SmoothGrad (Smilkov 2017).
+    The heatmap and the mask `seen` are resized to the photograph. A map of single pixels would be
+    hard to see on it. So it is drawn on a dark copy, with colors that end at a percentile, as in
+    the paper on SmoothGrad (Smilkov 2017).
     """
     size = shown.shape[1::-1]
     colors = Colors(colormap, scale)
@@ -138,16 +138,16 @@ def laid_over(
 
 
 def _is_of_single_pixels(heat: FloatArray, seen: Array | None, zero: float) -> bool:
-    """Whether values change as much from pixel to pixel as they are large.
+    """Whether the change from pixel to pixel is large, relative to the mean value.
 
-    Measured: 0.02 to 0.04 for maps of a grid and of windows, 0.5 to 2.5 for gradients.
+    Measured ratios: 0.02 to 0.04 for maps of a grid and of windows, 0.5 to 2.5 for gradients.
     """
     window = (
         np.ix_(*(np.flatnonzero(seen.any(axis)) for axis in (1, 0))) if seen is not None else ()
     )
     own = heat[window]
     factor = _MODEL_SIDE / max(own.shape)
-    if factor < 1:  # enlarged to a photograph, pixels become smooth
+    if factor < 1:  # pixels of a map that was enlarged to a photograph are smooth
         own = cv2.resize(own, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
     change = sum(
         float(np.abs(np.diff(own, axis=axis)).mean()) for axis in (0, 1) if own.shape[axis] > 1
@@ -156,7 +156,10 @@ def _is_of_single_pixels(heat: FloatArray, seen: Array | None, zero: float) -> b
 
 
 def _up_to(top: float, heat: FloatArray, colors: Colors) -> tuple[FloatArray, tuple[float, float]]:
-    """The map as far as `top` on both sides of 0, and the raw values of its new ends."""
+    """Clip a map at heat `top` above and below raw value 0, and scale it to 0 to 1 again.
+
+    Also returns the raw values that heat 0 and 1 then represent.
+    """
     low, high = colors.scale
     start, end = max(0.0, colors.zero - top), min(1.0, colors.zero + top)
     clipped: FloatArray = ((np.clip(heat, start, end) - start) / (end - start)).astype(np.float32)
@@ -164,13 +167,16 @@ def _up_to(top: float, heat: FloatArray, colors: Colors) -> tuple[FloatArray, tu
 
 
 def _paper(photo: Array) -> Array:
-    """A photograph in gray, so dark that single pixels stand out."""
+    """A photograph in gray, so dark that single pixels can be seen on it."""
     gray = cv2.convertScaleAbs(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), alpha=_PAPER_LIGHT)
     return np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB))
 
 
 def _swollen(heat: FloatArray, size: Sequence[int], zero: float) -> FloatArray:
-    """What stands out most around each pixel, so that single ones survive being made smaller."""
+    """Copy the value that is farthest from `zero` to the pixels around it.
+
+    So single pixels can still be seen when the map is made smaller.
+    """
     factor = heat.shape[1] // size[0]
     if factor < 2:
         return heat
@@ -181,7 +187,7 @@ def _swollen(heat: FloatArray, size: Sequence[int], zero: float) -> FloatArray:
 
 
 def _outlines(heat: FloatArray, at: float) -> list[Array]:
-    """Trace where the heat passes a value, without speckle."""
+    """Outlines of the regions where heat is at least `at`, without very small regions."""
     above = (heat >= at).astype(np.uint8)
     contours, _ = cv2.findContours(above, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     return [c for c in contours if cv2.contourArea(c) >= _SMALLEST_OUTLINE * above.size]
@@ -194,7 +200,7 @@ def _draw_outlines(image: Array, outlines: list[Array], page: Page) -> None:
 
 
 def _hatched(picture: Array, page: Page) -> Array:
-    """Return the photograph dark and gray under diagonal stripes."""
+    """Return the photograph in dark gray with diagonal stripes."""
     gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     dark, light = (cv2.convertScaleAbs(gray, alpha=a, beta=b) for a, b in _UNSEEN_STRIPES)
     height, width = gray.shape
@@ -215,9 +221,9 @@ def _outline_swatch(page: Page) -> Array:
 
 
 def color_bar(colors: Colors, page: Page, marks: Sequence[float] = ()) -> Array:
-    """The scale as it looks on a mid-gray photograph, with its numbers: uint8 (h, width, 3).
+    """The color scale on a mid-gray photograph, with its numbers: uint8 (h, width, 3).
 
-    `marks` are places from 0 to 1 that are marked.
+    `marks` are the positions, from 0 to 1, of marks on the bar.
     """
     ramp = np.linspace(0, 1, page.width, dtype=np.float32)
     line = colors.blend(np.full((1, page.width, 3), _MID_GRAY, np.uint8), ramp[None])
@@ -231,7 +237,7 @@ def color_bar(colors: Colors, page: Page, marks: Sequence[float] = ()) -> Array:
 
 
 def _scale_labels(colors: Colors, page: Page, marks: Sequence[float]) -> Array:
-    """The values at both ends, and at marks whose text does not touch the others."""
+    """A strip with the values at both ends, and at marks whose text does not touch the others."""
     (low, high), style, font = colors.scale, page.small, page.font
     left, right = f"{low:.3g}", f"{high:.3g}"
     strip, baseline = text_strip([left], style, page), baseline_in(style)

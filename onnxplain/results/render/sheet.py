@@ -1,4 +1,4 @@
-"""Feature maps as a contact sheet: every channel a small gray picture."""
+"""Feature maps as a contact sheet, with a small gray picture for every channel."""
 
 from __future__ import annotations
 
@@ -25,18 +25,20 @@ _INDEX_INK = (104, 104, 110)
 
 
 def contact_sheet(maps: FloatArray, names: Sequence[str] = ()) -> Array:
-    """Lay channels out on a near-square grid, each on its own scale from black to white.
+    """Draw channels on a near-square grid, each on its own scale from black to white.
 
-    Small maps are enlarged by a whole factor with nearest neighbors, so that one cell of the
-    map is one square; maps too large for the sheet are averaged down. A constant channel is
-    black. Indices are written below the cells where they are wide enough, or the ends of names.
+    Small maps are enlarged by a whole factor with nearest neighbors, so that one value of the map
+    is one square. Maps that are too large for the sheet are reduced by averaging. A constant
+    channel is black. If a drawn map is wide enough, the end of its name, or its index, is written
+    below it.
 
     Args:
         maps: float (C, h, w).
-        names: one for each map, or none.
+        names: one for each map; if empty, the index of each channel.
 
     Returns:
-        uint8 RGB, about 2,048 pixels on its longer side at most, however many channels.
+        uint8 (h, w, 3), RGB. Its longer side is at most about 2,048 pixels for any number of
+        channels.
 
     Raises:
         MapError: a value is not finite.

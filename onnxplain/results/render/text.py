@@ -1,8 +1,8 @@
-r"""Text on a picture, at a size in pixels, with whatever OpenCV is installed.
+r"""Text on a picture, at a size in pixels, with OpenCV 4 or 5.
 
-OpenCV 5 brings a TrueType font that covers most scripts. OpenCV 4 has only stroke fonts for
-ASCII; there, letters lose their accents and anything else is spelled as an escape such as
-`\u732b`, which is ugly but still says which label it was.
+OpenCV 5 has a TrueType font that covers most scripts. OpenCV 4 has only stroke fonts for ASCII.
+With these, letters lose their accents, and any other character is written as an escape such as
+`\u732b`, so that the label can still be identified.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class TrueTypeFont:
         self._face = cv2.FontFace("sans")
 
     def width(self, text: str, style: Style) -> int:
-        """Return how many pixels the line advances."""
-        # Measured as on an endless canvas: OpenCV wraps text at the edge of a real one.
+        """Return the width of a line of text in pixels."""
+        # Measured on a very large canvas, because OpenCV wraps text at the edge.
         endless = (1 << 24, 1 << 10)
         pen = self._face, style.size, _weight(style)
         left, _, width, _ = cv2.getTextSize(endless, _in_plane(text), (0, 0), *pen)
@@ -57,7 +57,7 @@ class StrokeFont:
     _EM = 30.0
 
     def width(self, text: str, style: Style) -> int:
-        """Return how many pixels the line advances."""
+        """Return the width of a line of text in pixels."""
         (width, _), _ = cv2.getTextSize(to_ascii(text), *self._pen(style))
         return int(width)
 
@@ -89,7 +89,7 @@ _ASCII_LOOKALIKES = str.maketrans(
 
 
 def to_ascii(text: str) -> str:
-    """Spell text in ASCII: accents dropped, signs replaced, the rest as escapes."""
+    """Convert text to ASCII: accents are dropped, signs replaced, other characters escaped."""
     decomposed = unicodedata.normalize("NFKD", text.translate(_ASCII_LOOKALIKES))
     letters = "".join(c for c in decomposed if not unicodedata.combining(c))
     return letters.encode("ascii", "backslashreplace").decode("ascii")
@@ -100,12 +100,13 @@ def _weight(style: Style) -> int:
 
 
 def _in_plane(text: str) -> str:
-    # The built-in font ends with the basic plane; beyond it (emoji, say) it would draw "?".
+    # The built-in font has only the basic plane of Unicode. Other characters, such as emoji, would
+    # be drawn as "?".
     return "".join(c if ord(c) <= 0xFFFF else f"\\U{ord(c):08x}" for c in text)
 
 
 def one_line(text: str) -> str:
-    """Turn white space and control characters of any kind into single spaces."""
+    """Replace each run of white space and control characters by one space."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
