@@ -20,6 +20,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -61,7 +62,9 @@ def photographs(explainer: onnxplain.Explainer) -> list[Case]:
     known = {}
     for name in _PHOTOGRAPHS:
         pixels = onnxplain.read_picture(MODELS / "pictures" / name).astype(np.uint8)
-        known[name] = pixels, explainer.explain(pixels, "gradient").target.index
+        index = explainer.explain(pixels, "gradient").target.index
+        assert index is not None, "classifiers are compared"
+        known[name] = pixels, index
     cases = [Case(pixels, target, None) for pixels, target in known.values()]
     half = _SIDE // 2
     for (one, target), (other, _) in itertools.permutations(known.values(), 2):
@@ -80,7 +83,7 @@ def _filled(pixels: Array, size: tuple[int, int]) -> Array:
     factor = max(width / pixels.shape[1], height / pixels.shape[0])
     large = cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     top, left = (large.shape[0] - height) // 2, (large.shape[1] - width) // 2
-    return large[top : top + height, left : left + width]
+    return np.asarray(large[top : top + height, left : left + width])
 
 
 def digits(explainer: onnxplain.Explainer) -> list[Case]:
@@ -106,7 +109,7 @@ def curves(explainer: onnxplain.Explainer, case: Case, heat: FloatArray) -> tupl
     deleted = [np.where((rank < k)[..., None], blurred, case.pixels) for k in steps]
     inserted = [np.where((rank < k)[..., None], case.pixels, blurred) for k in steps]
     x = np.concatenate([explainer.preprocess.apply(p)[0] for p in (*deleted, *inserted)])
-    scores = explainer.attribute(x, "gradient", case.target, score="probability").scores
+    scores = explainer.attribute(x, "eigencam", case.target, score="probability").scores
     first, second = scores[: len(deleted)], scores[len(deleted) :]
     return float(first.mean() / first[0]), float(second.mean() / first[0])
 
@@ -118,10 +121,8 @@ def judge(
     hits, shares, faithful, seconds = [], [], [], []
     for case in cases:
         began = time.perf_counter()
-        heat = heat_of(
-            lambda case=case: explainer.explain(case.pixels, method, case.target),
-            case.pixels.shape[:2],
-        )
+        explain = partial(explainer.explain, case.pixels, method, case.target)
+        heat = heat_of(explain, case.pixels.shape[:2])
         seconds.append(time.perf_counter() - began)
         if case.box is not None:
             hits.append(points(heat, case.box))

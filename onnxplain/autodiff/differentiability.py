@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import onnx_graphsurgeon as gs
 
 from onnxplain.autodiff.gradient_builder import GradientBuilder
-from onnxplain.autodiff.lowering import lower
 from onnxplain.autodiff.node_view import Gradients, NodeView
 from onnxplain.autodiff.rules import STANDARD
 from onnxplain.autodiff.table import Rules
@@ -52,17 +51,17 @@ class Differentiability:
         return self.target == self.score and not self.missing
 
 
-def differentiability(model: Model, score: str, source: str) -> Differentiability:
+def differentiability(model: Model, lowered: Model, score: str, source: str) -> Differentiability:
     """Find all nodes that stop the gradient of `score` with respect to the tensor `source`.
 
-    This lowers the model and applies the rules as `differentiate` does. Unlike `differentiate`, it
+    `lowered` is the model in the form that rules are written for, see `lower`. The rules are
+    applied as `differentiate` does. Unlike `differentiate`, it
     continues after an operator without a rule, and collects all of them.
 
     Raises:
-        GradientError: the model cannot be lowered.
         ModelError: the types of its tensors cannot be inferred.
     """
-    survey = _Survey(model, source)
+    survey = _Survey(model, lowered, source)
     target: str | None = score if score in survey.dependent else None
     cuts: list[NodeView] = []
     while target is not None and (found := survey.cuts(target)):
@@ -84,8 +83,7 @@ class _Survey:
     `dependent` are the tensors that depend on `source`.
     """
 
-    def __init__(self, model: Model, source: str) -> None:
-        lowered = lower(model)
+    def __init__(self, model: Model, lowered: Model, source: str) -> None:
         self._source = source
         self._index = lowered.index
         self._g = GradientBuilder.of_model(lowered)

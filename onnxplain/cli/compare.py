@@ -44,7 +44,7 @@ def command(
             rich_help_panel=EXPLAINED,
             help="Methods between commas, the columns; see `onnxplain methods`.",
         ),
-    ] = "gradcam,scorecam,occlusion,integrated_gradients",
+    ] = "hirescam,gradcam,occlusion,integrated_gradients",
     target: parameters.Targets = None,
     out: parameters.Out = parameters.DEFAULT_OUT,
     colormap: parameters.Colormap = "inferno",

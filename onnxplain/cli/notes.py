@@ -9,6 +9,7 @@ from onnxplain.errors import OnnxplainError, PictureError
 from onnxplain.explainer import Explainer
 from onnxplain.images.preprocess import Preprocess
 from onnxplain.jobs.inputs import InputImage
+from onnxplain.methods.registry import AUTO
 from onnxplain.results.explanation import Explanation
 from onnxplain.results.passes import passes_text
 from onnxplain.runtime.batching import Progress
@@ -23,6 +24,13 @@ def note_guess(preprocess: Preprocess, model: Path, console: Console) -> None:
             f"Note: the preprocessing is a guess; `onnxplain inspect {model} --write-sidecar` "
             "writes it to a file that you can correct."
         )
+
+
+def note_choice(method: str, explainer: Explainer, console: Console) -> None:
+    """Say which method "auto" was, and why."""
+    if method == AUTO:
+        name, why = explainer.default_method()
+        console.note(f"Method: {name}, {why}; --method names another.")
 
 
 def note_model(explainer: Explainer, console: Console) -> None:

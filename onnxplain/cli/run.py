@@ -15,6 +15,7 @@ from onnxplain.cli.console import Console, print_error
 from onnxplain.cli.flags import Given
 from onnxplain.cli.loading import method_options, open_model
 from onnxplain.cli.notes import (
+    note_choice,
     note_details,
     note_guess,
     note_model,
@@ -25,7 +26,7 @@ from onnxplain.cli.notes import (
 from onnxplain.cli.pictures import find_images, gray
 from onnxplain.jobs.inputs import model_as_input
 from onnxplain.jobs.job import Job, Outcome, Saving
-from onnxplain.methods.registry import make_method
+from onnxplain.methods.registry import AUTO, make_method
 from onnxplain.results.explanation import Explanation
 from onnxplain.results.formats.manifest import content, plain
 from onnxplain.results.formats.stem import file_stem
@@ -36,7 +37,7 @@ def command(
     *,
     model: parameters.ModelPath,
     images: parameters.MaybeImages = None,
-    method: parameters.MethodName = "scorecam",
+    method: parameters.MethodName = "auto",
     target: parameters.Targets = None,
     out: parameters.Out = parameters.DEFAULT_OUT,
     formats: Annotated[
@@ -66,19 +67,21 @@ def command(
     console = Console(quiet=quiet, as_json=as_json, verbose=verbose)
     saving = Saving(out, [name.strip() for name in formats.split(",")], colormap)
     # Whatever can be wrong without the model is said before it is loaded.
-    starts_from_none = make_method(method, options).makes_picture and not images
+    makes_picture = method != AUTO and make_method(method, options).makes_picture
+    starts_from_none = makes_picture and not images
     saving.check()
     inputs = [model_as_input(model)] if starts_from_none else find_images(images or [], recursive)
     explainer = open_model(model, loading | {"batch_size": batch_size}, preprocess)
     note_guess(explainer.preprocess, model, console)
     note_model(explainer, console)
+    named = explainer.default_method()[0] if method == AUTO else method
     own = method_options(options, explainer)
     start = gray(explainer) if starts_from_none else None
-    job = Job(explainer, method, target or parameters.TOP, saving, own, start)
+    job = Job(explainer, named, target or parameters.TOP, saving, own, start)
     began, several = time.perf_counter(), len(inputs) > 1
     with console.progress("pictures" if several else inputs[0].title) as report:
         of_one = silent if several else report
-        explainer.on_progress(noting_cost(method, of_one, console))
+        explainer.on_progress(noting_cost(named, of_one, console))
         status, ways = 0, dict[str, None]()
         for done, outcome in enumerate(job.run(inputs), start=1):
             status = _tell(outcome, console) or status
@@ -86,6 +89,8 @@ def command(
             if several:
                 report(done, len(inputs))
     each = (time.perf_counter() - began) / len(inputs)
+    if ways:
+        note_choice(method, explainer, console)
     for way in ways:
         console.note(f"Ran on {way}, {each:.2g} s for each picture.")
     return status

@@ -12,11 +12,11 @@ from onnxplain.cli import parameters
 from onnxplain.cli.console import Console
 from onnxplain.cli.flags import EXPLAINED, Given
 from onnxplain.cli.loading import method_options, open_model
-from onnxplain.cli.notes import note_guess
+from onnxplain.cli.notes import note_choice, note_guess
 from onnxplain.cli.pictures import find_images
 from onnxplain.cli.tables import print_table
 from onnxplain.errors import OptionError
-from onnxplain.methods.registry import make_method
+from onnxplain.methods.registry import AUTO, make_method
 from onnxplain.metrics.sanity import SAME_ABOVE, SanityCheck, Stage, sanity_check
 from onnxplain.results.formats.png_file import encode_png
 from onnxplain.results.formats.write import check_folder, write_files
@@ -27,7 +27,7 @@ def command(
     *,
     model: parameters.ModelPath,
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="A picture.")],
-    method: parameters.MethodName = "gradcam",
+    method: parameters.MethodName = "auto",
     target: Annotated[
         str,
         typer.Option(
@@ -47,7 +47,8 @@ def command(
 ) -> None:
     """Shuffle the model's weights stage by stage, and print and draw what becomes of the map."""
     console = Console(quiet=quiet, as_json=as_json)
-    make_method(method, options)
+    if method != AUTO:
+        make_method(method, options)
     check_colormap(colormap)
     check_folder(out)
     inputs = find_images([image])
@@ -59,7 +60,9 @@ def command(
     (picture,) = inputs
     found = sanity_check(explainer, picture.path, method, target, stages=stages, **own)
     drawn = encode_png(found.draw(colormap))
-    (file,) = write_files(out, {f"{picture.name}.sanity.{method}.png": drawn})
+    drawn_name = f"{picture.name}.sanity.{found.trained.method}.png"
+    (file,) = write_files(out, {drawn_name: drawn})
+    note_choice(method, explainer, console)
     if console.as_json:
         console.result(_as_json(found, file))
     else:

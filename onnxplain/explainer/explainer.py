@@ -18,6 +18,7 @@ from onnxplain.errors import MapError, OnnxplainError, OptionError, TargetError,
 from onnxplain.execution.arrays import is_finite, joined, others_for, samples_for, samples_of
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.samples import Samples
+from onnxplain.explainer.default import default_method
 from onnxplain.explainer.heat import nothing_shown
 from onnxplain.explainer.picture import Explaining, Picture, TakenPicture, take
 from onnxplain.explainer.pipeline import AHEAD, chunks, pipeline
@@ -28,7 +29,7 @@ from onnxplain.images.preprocess import Preprocess
 from onnxplain.images.sources import check_fits, find_preprocess
 from onnxplain.methods.base import Method, SinglePassMethod
 from onnxplain.methods.gradient import Gradient
-from onnxplain.methods.registry import make_method
+from onnxplain.methods.registry import AUTO, make_method
 from onnxplain.model.load import ModelSource, load
 from onnxplain.model.model import Model
 from onnxplain.results.explanation import (
@@ -110,6 +111,7 @@ class Explainer:
         self._runner = Runner(self.model, self.input, self._others, provider, batch_size)
         self._samples = Samples(self.model, self.input, lambda: self.preprocess)
         self._explained = self._explained_by(self._runner)
+        self._default: tuple[str, str] | None = None
 
     def __reduce__(self) -> tuple[Callable[[dict[str, Any]], Explainer], tuple[dict[str, Any]]]:
         """Pickle only the constructor's arguments: sessions cannot be pickled."""
@@ -200,7 +202,27 @@ class Explainer:
         Raises:
             GradientError: the model cannot be made ready for gradients at all.
         """
-        return differentiability(self.model, self.score_tensor.logit, self.input.name)
+        lowered = self._explained.lowered
+        return differentiability(self.model, lowered, self.score_tensor.logit, self.input.name)
+
+    def default_method(self) -> tuple[str, str]:
+        """The method that "auto" means for this model, and the reason in words.
+
+        It is hirescam where the model has a layer with a grid and a gradient: it pointed best and
+        was most faithful of all methods that cost about one forward pass, see
+        docs/methods/pointing.md. For other models it is occlusion, which needs neither.
+        """
+        if self._default is None:
+            self._default = default_method(self)
+        return self._default
+
+    def configured(self, method: str | Method, options: Mapping[str, Any]) -> Method:
+        """The method of that name with `options`, "auto" being that of `default_method`.
+
+        Raises:
+            OptionError: there is no such method, or it does not take an option or its value.
+        """
+        return make_method(self.default_method()[0] if method == AUTO else method, options)
 
     def batching(self, x: Array | None = None) -> str:
         """How several samples are run, in words: in batches, or one by one and why.
@@ -214,7 +236,7 @@ class Explainer:
     def explain(
         self,
         picture: Picture,
-        method: str | Method = "scorecam",
+        method: str | Method = AUTO,
         target: TargetSpec = "top1",
         **options: Any,
     ) -> Explanation:
@@ -223,21 +245,23 @@ class Explainer:
         Args:
             picture: a file, or an RGB array (H, W, 3), (H, W) or (H, W, 4), uint8, uint16, or float
                 in 0 to 255.
-            method: a name from `onnxplain methods`, or a configured method.
+            method: a name from `onnxplain methods`, "auto" for that of `default_method`, or a
+                configured method.
             target: class index, label, "top1", or an object of `onnxplain.targets`.
             options: the method's own, such as `layer="auto"` or `samples=4000`.
 
         Raises:
             OnnxplainError: one of its subclasses; the message says what to do.
         """
-        found = self._explain([picture], make_method(method, options), as_list(target), single=True)
+        configured = self.configured(method, options)
+        found = self._explain([picture], configured, as_list(target), single=True)
         (explanation,) = _or_raise(next(found))
         return _or_raise(explanation)
 
     def explain_each(
         self,
         picture: Picture,
-        method: str | Method = "scorecam",
+        method: str | Method = AUTO,
         target: TargetSpec | Sequence[TargetSpec] = "top5",
         **options: Any,
     ) -> list[Explanation]:
@@ -251,17 +275,17 @@ class Explainer:
     def try_each(
         self,
         picture: Picture,
-        method: str | Method = "scorecam",
+        method: str | Method = AUTO,
         target: TargetSpec | Sequence[TargetSpec] = "top5",
         **options: Any,
     ) -> list[Explanation | MapError]:
         """As `explain_each`, but with an error in the list for each map that shows nothing."""
-        return _or_raise(next(self._explain([picture], make_method(method, options), target)))
+        return _or_raise(next(self._explain([picture], self.configured(method, options), target)))
 
     def explain_many(
         self,
         pictures: Iterable[Picture],
-        method: str | Method = "scorecam",
+        method: str | Method = AUTO,
         target: TargetSpec | Sequence[TargetSpec] = "top1",
         **options: Any,
     ) -> Iterator[Explanation]:
@@ -278,12 +302,12 @@ class Explainer:
     def try_many(
         self,
         pictures: Iterable[Picture],
-        method: str | Method = "scorecam",
+        method: str | Method = AUTO,
         target: TargetSpec | Sequence[TargetSpec] = "top1",
         **options: Any,
     ) -> Iterator[list[Explanation | MapError] | OnnxplainError]:
         """For each picture, in order, the result of `try_each`, or the error that it raises."""
-        return self._explain(pictures, make_method(method, options), target)
+        return self._explain(pictures, self.configured(method, options), target)
 
     def targets(
         self,
@@ -366,7 +390,7 @@ class Explainer:
     def attribute(
         self,
         x: Array | Mapping[str, Array],
-        method: str | Method = "occlusion",
+        method: str | Method = AUTO,
         target: TargetSpec | Sequence[TargetSpec] = "top1",
         **options: Any,
     ) -> Attribution:
@@ -385,7 +409,7 @@ class Explainer:
         Raises:
             OnnxplainError: as in `explain`.
         """
-        configured = make_method(method, options)
+        configured = self.configured(method, options)
         given = dict(x) if isinstance(x, Mapping) else {self.input.name: x}
         if self.input.name not in given:
             raise OptionError(f"The dict holds no value for the input {self.input.name!r}.")

@@ -20,6 +20,7 @@ from onnxplain.explainer.single_pass import SinglePass
 from onnxplain.explainer.task import Task, finite_scores
 from onnxplain.images.labels import Labels
 from onnxplain.methods.base import SinglePassMethod
+from onnxplain.model.model import Model
 from onnxplain.recent import Recent
 from onnxplain.targets import Target
 from onnxplain.tensors import Array
@@ -73,6 +74,15 @@ class ExplainedModel:
                 lambda: self._derivatives.ready,
             ),
         )
+
+    @property
+    def lowered(self) -> Model:
+        """The model in the form that rules of gradients are written for.
+
+        Raises:
+            GradientError: it cannot be brought into that form.
+        """
+        return self._derivatives.ready
 
     def targets(self, asked: Request) -> list[Target]:
         """What the targets of a request mean for its sample.

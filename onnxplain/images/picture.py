@@ -30,9 +30,9 @@ SUFFIXES = frozenset(
 _TO_255 = {"uint8": 1.0, "uint16": 1 / 257, "float32": 255.0, "float64": 255.0}
 
 
-def read_picture(path: Path) -> FloatArray:
+def read_picture(path: str | Path) -> FloatArray:
     """Read a picture file as (H, W, 3) RGB float32 in 0..255; see `read_pixels`."""
-    return read_pixels(path).astype(np.float32, copy=False)
+    return read_pixels(Path(path)).astype(np.float32, copy=False)
 
 
 def read_pixels(path: Path) -> Array:

@@ -83,6 +83,9 @@ METHODS: dict[str, type[Method]] = {
     )
 }
 
+AUTO = "auto"
+"""In place of a name: the method that `Explainer.default_method` chooses for a model."""
+
 OPTIONS: dict[str, Declared] = {
     name: declared for method in METHODS.values() for name, declared in options_of(method).items()
 }

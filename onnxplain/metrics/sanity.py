@@ -15,7 +15,7 @@ import numpy as np
 from onnxplain.errors import MapError, ModelError, OptionError, TargetError
 from onnxplain.explainer import Explainer, Picture
 from onnxplain.methods.base import Method
-from onnxplain.methods.registry import make_method
+from onnxplain.methods.registry import AUTO
 from onnxplain.results.explanation import Explanation
 from onnxplain.results.render.colormaps import DEFAULT_COLORMAP
 from onnxplain.results.render.comparison import Cell, TargetRow, comparison
@@ -73,7 +73,7 @@ class SanityCheck:
 def sanity_check(
     explainer: Explainer,
     picture: Picture,
-    method: str | Method = "gradcam",
+    method: str | Method = AUTO,
     target: TargetSpec = "top1",
     *,
     stages: int = 6,
@@ -103,7 +103,7 @@ def sanity_check(
     layers = weighted_layers(explainer.model, explainer.input.name, score)
     if not layers:
         raise ModelError("No layer between the input and the score has weights to shuffle.")
-    configured = make_method(method, options)
+    configured = explainer.configured(method, options)
     kept = _kept(explainer, picture, configured, target)
     trained = explainer.explain(picture, configured, kept)
     if trained.sheet is not None:

@@ -252,7 +252,7 @@ def test_verbose_says_what_was_used_and_what_it_cost(cli, model, picture, tmp_pa
     [(("N", 3, 8, 8), "in batches"), ((1, 3, 8, 8), "in batches, the fixed batch of 1 rewritten")],
 )
 def test_says_how_samples_were_run(cli, build, picture, shape, how):
-    outcome = cli("run", build(shape=shape, output=(shape[0], 3)), picture)
+    outcome = cli("run", build(shape=shape, output=(shape[0], 3)), picture, "-m", "scorecam")
     assert re.search(rf"Ran on CPUExecutionProvider, {how}, {SECONDS}\n$", outcome.err)
 
 
@@ -348,3 +348,13 @@ def test_regions_of_a_segmenter(cli, build, picture):
     assert [one["name"] for one in told][2] == "0_red_fox@box_3-0-2-8"
     line = cli(*arguments, "-t", "0@box:3,0,2,8").out  # three of its pixels are red
     assert "0 red fox, Vulpes vulpes @ box:3,0,2,8, 16 pixels, logit 0.1875 -> " in line
+
+
+def test_auto_says_at_the_end_which_method_it_was_and_why(cli, model, picture, tmp_path):
+    outcome = cli("run", model, picture, "-o", tmp_path)
+    first, _ = outcome.err.splitlines()
+    assert first == (
+        "Method: hirescam, at the layer 'planes', whose grid is 8 x 8; --method names another."
+    )
+    assert list(tmp_path.glob("*.hirescam.*.json"))
+    assert "Method" not in cli("run", model, picture, "-m", "cam", "-o", tmp_path).err

@@ -185,3 +185,25 @@ def test_a_score_is_called_what_it_is(net_r: Explainer) -> None:
     found = explainer.explain(PICTURE, "rise", samples=8)
     assert found.score_kind == "output"
     assert found.score > 1
+
+
+AUTO = {
+    "a layer and a gradient": ("g (float[N,3,8,8] x) => (float[N,2] y) { c = Conv(x, k) r = Relu(c)"
+                               " p = GlobalAveragePool(r) y = Flatten(p) }", "hirescam"),
+    "no gradient": ("g (float[N,3,8,8] x) => (float[N,2] y) { c = Conv(x, k) r = Round(c)"
+                    " p = GlobalAveragePool(r) y = Flatten(p) }", "occlusion"),
+    "no layer": ("g (float[N,3,8,8] x) => (float[N,2] y) { f = Flatten(x) y = MatMul(f, w) }",
+                 "occlusion"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AUTO)
+def test_auto_takes_a_method_that_the_model_allows(name: str) -> None:
+    text, expected = AUTO[name]
+    weights = {"k": noise(2, 3, 3, 3), "w": noise(192, 2)}
+    used = {key: value for key, value in weights.items() if f", {key})" in text}
+    explainer = Explainer(model(text, **used), preprocess=AS_IT_IS)
+    assert explainer.default_method()[0] == expected
+    found = explainer.explain(noise_picture(8, 8), target=1)
+    assert found.method == expected
+    assert explainer.attribute(noise(1, 3, 8, 8), target=1).method == expected
