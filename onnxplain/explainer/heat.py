@@ -39,7 +39,7 @@ def to_heatmap(
         )
     seen = placement.on_seen(heat)
     low, high = float(seen.min()), float(seen.max())
-    if _is_constant(seen.size, low, high):
+    if _is_constant(low, high):
         raise MapError(_same_everywhere(high, of, warnings))
     seen -= low
     seen /= high - low
@@ -53,11 +53,11 @@ def nothing_shown(heat: FloatArray, of: str, warnings: Sequence[str] = ()) -> st
     `of` names the method, and `warnings` are its own warnings about the map.
     """
     low, high = float(heat.min()), float(heat.max())
-    return _same_everywhere(high, of, warnings) if _is_constant(heat.size, low, high) else ""
+    return _same_everywhere(high, of, warnings) if heat.size > 1 and _is_constant(low, high) else ""
 
 
-def _is_constant(size: int, low: float, high: float) -> bool:
-    return size > 1 and not high - low > _ROUNDING * max(abs(high), abs(low))
+def _is_constant(low: float, high: float) -> bool:
+    return not high - low > _ROUNDING * max(abs(high), abs(low))
 
 
 def _same_everywhere(value: float, of: str, warnings: Sequence[str]) -> str:

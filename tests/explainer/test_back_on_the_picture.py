@@ -1,5 +1,6 @@
 """Heat is on the pixels of the picture from which the model's pixels were made."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.testing import assert_array_equal
 
 from onnxplain import Explainer
 from onnxplain.errors import MapError
+from tools.cases import nets
 
 End = tuple[int, int, int]
 """A row or column of the model's input, and the picture's that it was made from: first, past."""
@@ -146,3 +148,11 @@ def test_what_is_only_on_the_padding_is_not_drawn_on_the_picture() -> None:
     )
     with pytest.raises(MapError, match="same everywhere"):
         explainer.explain(np.full((24, 48, 3), 255, np.uint8), "occlusion", window=1, stride=1)
+
+
+def test_a_picture_of_one_pixel_has_nothing_to_show() -> None:
+    explainer = Explainer(nets.net_r(), preprocess=AS_IT_IS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(MapError, match="same everywhere"):
+            explainer.explain(np.full((1, 1, 3), 90, np.uint8), "gradient", 1)
