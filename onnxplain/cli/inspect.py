@@ -73,7 +73,7 @@ def _write_sidecar(model: Path, explainer: Explainer) -> Path:
     if path.exists():
         raise OptionError(f"{path} exists: edit it, or remove it first.")
     settings = explainer.preprocess.to_dict()
-    del settings["origin"], settings["dtype"]
+    del settings["dtype"]
     content = json.dumps({"preprocess": settings}, indent=2) + "\n"
     (written,) = write_files(path.parent, {path.name: content.encode()})
     return written

@@ -7,6 +7,7 @@ from pathlib import Path
 from onnxplain.cli.console import Console, print_error
 from onnxplain.errors import OnnxplainError, PictureError
 from onnxplain.explainer import Explainer
+from onnxplain.images.files import sidecar_path
 from onnxplain.images.preprocess import Preprocess
 from onnxplain.jobs.inputs import InputImage
 from onnxplain.methods.registry import AUTO
@@ -19,7 +20,15 @@ _MANY_RUNS = 2000
 
 def note_guess(preprocess: Preprocess, model: Path, console: Console) -> None:
     """Say that the preprocessing is a guess, where it is one."""
-    if preprocess.origin.startswith("guess"):
+    if not preprocess.origin.startswith("guess"):
+        return
+    sidecar = sidecar_path(model)
+    if sidecar.exists():
+        console.note(
+            f"Note: the preprocessing is the guess that was written to {sidecar}; correct it "
+            "there, and remove its line 'origin'."
+        )
+    else:
         console.note(
             f"Note: the preprocessing is a guess; `onnxplain inspect {model} --write-sidecar` "
             "writes it to a file that you can correct."

@@ -101,7 +101,7 @@ class Reading:
         quantized = self.quantization
         real = values if quantized is None else (values - quantized.zero) * quantized.scale
         numbers = real if target.own_kind else self.numbers(xp, real)
-        return target.formula(xp, *self.read(xp, numbers), **parameters)
+        return target.number(xp, *self.read(xp, numbers), **parameters)
 
     def real(self, values: Array) -> FloatArray:
         """Values of the tensor as float32, dequantized."""

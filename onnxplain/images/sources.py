@@ -131,7 +131,8 @@ def _sidecar(model_path: Path | None) -> Found | None:
     settings = sidecar.content["preprocess"]
     if not isinstance(settings, dict):
         raise PreprocessError(f"'preprocess' in {sidecar.path} must be a JSON object.")
-    return Found(settings, sidecar.title)
+    guessed = str(settings.get("origin", "")).startswith("guess")
+    return Found(settings, f"guess, in {sidecar.title}" if guessed else sidecar.title)
 
 
 def _complete(found: Found, given: Mapping[str, Any], spec: TensorSpec) -> Preprocess:

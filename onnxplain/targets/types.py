@@ -115,9 +115,24 @@ class Target(ABC):
         given = {
             name: _for_each(value, len(read[0])) for name, value in self.given(*shapes).items()
         }
-        found = np.asarray(self.formula(NUMPY, *read, **given))
+        found = np.asarray(self.number(NUMPY, *read, **given))
         self.check_score(found.shape)
         return found.astype(np.float32, copy=False)
+
+    def number(self, xp: Namespace, *read: Any, **parameters: Any) -> Any:
+        """What the formula gives.
+
+        Raises:
+            TargetError: it fails, for example because it does what arrays of a graph cannot do.
+        """
+        try:
+            return self.formula(xp, *read, **parameters)
+        except (TypeError, AttributeError, ValueError, IndexError) as error:
+            raise TargetError(
+                f"The formula of {self.name!r} fails ({error}): it may use operators and the "
+                "functions of xp, which docs/python.md lists, but no indexing and no functions of "
+                "numpy on what it is given."
+            ) from error
 
     def check_score(self, shape: tuple[int | None, ...]) -> None:
         """Check the shape of the formula's result.

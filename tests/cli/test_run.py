@@ -209,6 +209,13 @@ def test_a_guess_is_announced_once_in_one_line_and_can_be_corrected(cli, build, 
     used = json.loads(cli("inspect", path, "--json").out)["preprocess"]
 
     assert cli("inspect", path, "--write-sidecar").status == 0
+    again = cli("run", path, *pictures, "-m", "cam").err
+    assert "is the guess that was written to" in again
+    assert "remove its line 'origin'" in again
+    sidecar = path.with_name("model.onnxplain.json")
+    content = json.loads(sidecar.read_text())
+    del content["preprocess"]["origin"]
+    sidecar.write_text(json.dumps(content))
     assert "guess" not in cli("run", path, *pictures, "-m", "cam").err.replace(str(path), "")
     read = json.loads(cli("inspect", path, "--json").out)["preprocess"]
     assert {**read, "origin": ""} == {**used, "origin": ""}
