@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -83,15 +83,18 @@ def find_preprocess(
     Raises PreprocessError for settings that are malformed, have no effect, or do not fit the input.
     """
     given = parse_settings({name: value for name, value in flags.items() if value is not None})
-    found = _find(model_path, metadata) or _guess(spec, given)
+    sidecar = _sidecar(model_path)
+    found = sidecar or _find(model_path, metadata) or _guess(spec, given)
     preprocess = _complete(found, given, spec)
-    _refuse_unused(preprocess, given)
+    # A flag may well make a setting of the file useless.
+    written = sidecar.settings if sidecar and not {"fit", "size"} & given.keys() else {}
+    _refuse_unused(preprocess, [*given, *(name for name, value in written.items() if value)])
     check_fits(preprocess, spec)
     return preprocess
 
 
-def _refuse_unused(preprocess: Preprocess, given: Mapping[str, Any]) -> None:
-    """Raise PreprocessError for a flag without effect: the user expects that it has one."""
+def _refuse_unused(preprocess: Preprocess, given: Iterable[str]) -> None:
+    """Raise PreprocessError for a setting without effect: the user expects that it has one."""
     whole = preprocess.fit != "crop" and preprocess.size is not None
     unused = {"resize": whole, "pad": preprocess.fit == "stretch"}
     for name in given:
@@ -121,7 +124,7 @@ def check_fits(preprocess: Preprocess, spec: TensorSpec) -> None:
 
 
 def _find(model_path: Path | None, metadata: Mapping[str, str]) -> Found | None:
-    return _sidecar(model_path) or read_metadata(metadata) or read_hub_config(model_path)
+    return read_metadata(metadata) or read_hub_config(model_path)
 
 
 def _sidecar(model_path: Path | None) -> Found | None:

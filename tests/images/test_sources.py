@@ -234,12 +234,27 @@ def test_a_sidecar_leaves_the_rest_to_the_model(tmp_path):
         ('{"preprocess": 3}', r"'preprocess' in .*net\.onnxplain\.json must be a JSON object"),
         ('{"preprocess": {"sise": 3}}', r"net\.onnxplain\.json: Unknown .* 'sise'"),
         ('{"preprocess": {"size": 227}}', r"sidecar net.onnxplain.json\) makes height = 227"),
+        ('{"preprocess": {"resize": 232}}', r"resize has no effect .*sidecar net.onnxplain.json"),
     ],
 )
 def test_a_broken_sidecar_is_named(tmp_path, content, message):
     (tmp_path / "net.onnxplain.json").write_text(content)
     with pytest.raises(PreprocessError, match=message):
         find_preprocess(FLOAT, tmp_path / "net.onnx", {}, {})
+
+
+def test_a_flag_may_make_a_setting_of_a_sidecar_useless(tmp_path):
+    settings = {"fit": "crop", "resize": 256}
+    (tmp_path / "net.onnxplain.json").write_text(json.dumps({"preprocess": settings}))
+    found = find_preprocess(FLOAT, tmp_path / "net.onnx", {}, {"fit": "stretch"})
+    assert found.fit == "stretch"
+
+
+def test_a_written_guess_stays_one_until_somebody_corrects_it(tmp_path):
+    settings = {"scale": 2, "origin": "guess: values of 0..1"}
+    (tmp_path / "net.onnxplain.json").write_text(json.dumps({"preprocess": settings}))
+    found = find_preprocess(FLOAT, tmp_path / "net.onnx", {}, {})
+    assert found.origin == "guess, in sidecar net.onnxplain.json"
 
 
 # --- model metadata --------------------------------------------------------------------------
