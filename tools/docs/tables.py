@@ -22,20 +22,22 @@ _ROOT = Path(__file__).parents[2]
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.docs.tables", description=__doc__)
     parser.add_argument("--check", action="store_true", help="only say whether they are up to date")
-    stale = []
     check = parser.parse_args().check
+    missing = [name for name in METHODS if name not in LIMITS]
+    if missing:
+        sys.exit(f"Say in tools/docs/limits.py what {', '.join(missing)} does not explain.")
+    stale = {}
     for page, blocks in PAGES.items():
-        path = _ROOT / page
-        before = path.read_text(encoding="utf-8")
-        after = before
+        before = after = (_ROOT / page).read_text(encoding="utf-8")
         for name, write in blocks.items():
             after = replaced(after, name, write())
         if after != before:
-            stale.append(page)
-            if not check:
-                path.write_text(after, encoding="utf-8")
+            stale[page] = after
     if check and stale:
         sys.exit(f"{', '.join(stale)}: run `python -m tools.docs.tables`.")
+    for page, text in stale.items():
+        (_ROOT / page).write_text(text, encoding="utf-8")
+        print(page)
 
 
 def replaced(page: str, name: str, content: str) -> str:
