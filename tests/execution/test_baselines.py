@@ -85,7 +85,7 @@ def test_arrays_broadcast(given: Any) -> None:
 @pytest.mark.parametrize(
     ("spec", "scene", "sentence"),
     [
-        ("gray", NCHW, "no baseline 'gray': choose black, white"),
+        ("purple", NCHW, "no baseline 'purple': choose black, white"),
         (np.zeros((1, 4, 5, 7)), NCHW, r"shape \(1, 4, 5, 7\), the model's input \(1, 3, 5, 7\)"),
         *[(name, TABLE, "no picture.*zeros or mean") for name in ("black", "white", "gray")],
         ("blur", TABLE, "needs a picture or a signal: choose zeros"),

@@ -328,7 +328,7 @@ def test_a_layer_is_called_by_its_node_or_its_tensor_and_auto_is_the_last_with_a
         ("occlusion", {"window": 0}, "between 1 and"),
         ("occlusion", {"window": (3, 3, 3)}, "one number or 2, not 3"),
         ("occlusion", {"stride": 2.5}, "takes a number of pixels"),
-        ("occlusion", {"fill": "gray"}, "no baseline 'gray': choose black"),
+        ("occlusion", {"fill": "purple"}, "no baseline 'purple': choose black"),
         ("occlusion", {"fill": np.zeros((4, 1, 1))}, r"shape \(4, 1, 1\)"),
         ("rise", {"samples": 0}, "samples >= 1"),
         ("rise", {"samples": 1.5}, "takes a whole number as samples"),
