@@ -19,7 +19,7 @@ from onnxplain.cli.parameters import AsJson, ModelPath
 from onnxplain.cli.tables import print_table
 from onnxplain.errors import LayerError, OnnxplainError, OptionError
 from onnxplain.explainer import Explainer
-from onnxplain.images.files import sidecar_path
+from onnxplain.images.files import read_sidecar, sidecar_path
 from onnxplain.results.formats.write import write_files
 from onnxplain.tensors import TensorSpec
 
@@ -69,12 +69,13 @@ def command(
 
 def _write_sidecar(model: Path, explainer: Explainer) -> Path:
     """Write the settings that are used now, in the form that the sidecar file is read in."""
-    path = sidecar_path(model)
-    if path.exists():
+    path, sidecar = sidecar_path(model), read_sidecar(model)
+    kept = {} if sidecar is None else sidecar.content
+    if "preprocess" in kept:
         raise OptionError(f"{path} exists: edit it, or remove it first.")
     settings = explainer.preprocess.to_dict()
     del settings["dtype"]
-    content = json.dumps({"preprocess": settings}, indent=2) + "\n"
+    content = json.dumps({"preprocess": settings, **kept}, indent=2) + "\n"
     (written,) = write_files(path.parent, {path.name: content.encode()})
     return written
 

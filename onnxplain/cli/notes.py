@@ -9,6 +9,7 @@ from onnxplain.errors import OnnxplainError, PictureError
 from onnxplain.explainer import Explainer
 from onnxplain.images.files import sidecar_path
 from onnxplain.images.preprocess import Preprocess
+from onnxplain.images.sources import WRITTEN_GUESS
 from onnxplain.jobs.inputs import InputImage
 from onnxplain.methods.registry import AUTO
 from onnxplain.results.explanation import Explanation
@@ -22,11 +23,10 @@ def note_guess(preprocess: Preprocess, model: Path, console: Console) -> None:
     """Say that the preprocessing is a guess, where it is one."""
     if not preprocess.origin.startswith("guess"):
         return
-    sidecar = sidecar_path(model)
-    if sidecar.exists():
+    if preprocess.origin.startswith(WRITTEN_GUESS):
         console.note(
-            f"Note: the preprocessing is the guess that was written to {sidecar}; correct it "
-            "there, and remove its line 'origin'."
+            f"Note: the preprocessing is the guess that was written to {sidecar_path(model)}; "
+            "correct it there, and remove its line 'origin'."
         )
     else:
         console.note(

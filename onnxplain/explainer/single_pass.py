@@ -26,6 +26,9 @@ from onnxplain.targets import Target
 from onnxplain.tensors import Array, FloatArray, TensorSpec
 from onnxplain.transforms.paired import paired_name
 
+_FEW: Mapping[str, int] = {"cpu": 16, "cuda": 2}
+"""Samples below which each is run alone: a graph for several is a second session."""
+
 _SIZES_KEPT = 64
 
 _LARGEST = 64
@@ -224,13 +227,14 @@ class SinglePass:
     def _batch_size(self, asked: Pass, samples: int, at_once: int) -> BatchSize:
         """The number of samples in one run.
 
-        On a CPU the default is 1, because larger batches are no faster than parallel runs.
+        It is 1 for parallel runs, because larger batches are no faster, and for few samples.
         """
         runner = self._runner
         if (runner.fixed_batch or 1) > 1:
             return BatchSize(runner.fixed_batch or 1, at_once)
         given = runner.batch_size
-        if 1 in (given, samples) or (given is None and runner.device == "cpu"):
+        few = given is None and samples < _FEW[runner.device]
+        if few or at_once > 1 or 1 in (given, samples):
             return BatchSize(1, at_once)
         x = _samples([asked.one], runner.spec)
         if runner.batching(x, [asked.answer]).exact == 1:

@@ -122,12 +122,8 @@ def find_pictures(patterns: Sequence[str | Path], recursive: bool = False) -> li
 def _expand(path: Path, recursive: bool) -> list[Path]:
     found: Iterable[Path]
     if path.is_dir():
-        found, nothing = (
-            path.glob("**/*" if recursive else "*"),
-            f"The folder {path} holds no pictures",
-        )
-        if not recursive and any(one.is_dir() for one in path.iterdir()):
-            nothing += ", and --recursive searches the folders in it"
+        found = path.glob("**/*" if recursive else "*")
+        nothing = f"The folder {path} holds no pictures"
     elif path.exists():
         return [path]
     elif glob.has_magic(str(path)):
@@ -138,6 +134,8 @@ def _expand(path: Path, recursive: bool) -> list[Path]:
         raise PictureError(f"{path} does not exist.")
     pictures = sorted(one for one in found if one.suffix.lower() in SUFFIXES and one.is_file())
     if not pictures:
+        if path.is_dir() and not recursive and any(one.is_dir() for one in path.iterdir()):
+            nothing += ", and --recursive searches the folders in it"
         raise PictureError(f"{nothing} (files that end in {', '.join(sorted(SUFFIXES))}).")
     return pictures
 

@@ -19,6 +19,9 @@ from onnxplain.images.settings import parse_settings
 from onnxplain.tensors import TensorSpec
 
 _NORMALIZATION: Final = ("scale", "mean", "std")
+WRITTEN_GUESS: Final = "guess, in"
+"""What the origin begins with of a guess that was written to a sidecar and not corrected."""
+
 _DEFAULT_SIDE: Final = 224
 _DEFAULT_CROP: Final = 0.875
 _IMAGENET: Final = {"scale": 1 / 255, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -135,7 +138,7 @@ def _sidecar(model_path: Path | None) -> Found | None:
     if not isinstance(settings, dict):
         raise PreprocessError(f"'preprocess' in {sidecar.path} must be a JSON object.")
     guessed = str(settings.get("origin", "")).startswith("guess")
-    return Found(settings, f"guess, in {sidecar.title}" if guessed else sidecar.title)
+    return Found(settings, f"{WRITTEN_GUESS} {sidecar.title}" if guessed else sidecar.title)
 
 
 def _complete(found: Found, given: Mapping[str, Any], spec: TensorSpec) -> Preprocess:

@@ -40,9 +40,12 @@ def byte_count(tensor: TensorProto) -> int:
 
     Computed from shape and type, because the message must be serialized to know its own length.
     """
-    if tensor.data_type in (TensorProto.STRING, TensorProto.UNDEFINED):
+    if tensor.data_type == TensorProto.STRING:
         return 0
-    size: int = prod(tensor.dims) * tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    try:
+        size: int = prod(tensor.dims) * tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    except (KeyError, ValueError):  # ONNX Runtime says what is wrong with such a model
+        return 0
     return size
 
 
@@ -118,8 +121,10 @@ def spill_large_weights(proto: ModelProto) -> Path | None:
     `proto` is changed in place. A smaller model stays as it is, and None is returned. The folder is
     removed when the process ends.
     """
-    large = [t for t in weights(proto) if byte_count(t) > 1024 and not uses_external_data(t)]
-    if sum(map(byte_count, large)) < PROTOBUF_LIMIT:
+    # What is stored counts, not the shape: that of a damaged model may promise more.
+    stored = [(t, t.ByteSize()) for t in weights(proto) if t.data_type != TensorProto.STRING]
+    large = [tensor for tensor, size in stored if size > 1024]
+    if sum(size for _, size in stored) < PROTOBUF_LIMIT:
         return None
     folder = Path(tempfile.mkdtemp(prefix="onnxplain-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

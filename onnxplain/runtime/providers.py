@@ -64,8 +64,8 @@ def runs_at_once(provider: str) -> int:
     """The best number of parallel runs of different samples on a provider.
 
     On a CPU it is one per core, because threads that share a run wait for each other after every
-    node. Measured on two cores, gradients and plain runs of five classifiers took 0.68 to 0.91 of
-    the time of sequential runs that use both cores, and no batch was faster.
+    node. Measured on two cores, plain runs of five classifiers took 0.71 to 0.91 of the time of
+    sequential runs that use both cores, and no batch was more than 3 % faster.
     """
     return min(cores(), _MOST_AT_ONCE) if provider == _CPU else 1
 

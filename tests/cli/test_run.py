@@ -365,3 +365,14 @@ def test_auto_says_at_the_end_which_method_it_was_and_why(cli, model, picture, t
     )
     assert list(tmp_path.glob("*.hirescam.*.json"))
     assert "Method" not in cli("run", model, picture, "-m", "cam", "-o", tmp_path).err
+
+
+def test_a_sidecar_with_labels_alone_gets_the_guess_added(cli, build, picture):
+    path = build(sidecar=False)
+    sidecar = path.with_name("model.onnxplain.json")
+    sidecar.write_text(json.dumps({"labels": ["a", "b", "c"]}))
+    assert "writes it to a file" in cli("run", path, picture, "-m", "cam").err
+    assert cli("inspect", path, "--write-sidecar").status == 0
+    content = json.loads(sidecar.read_text())
+    assert content["labels"] == ["a", "b", "c"]
+    assert content["preprocess"]["fit"]

@@ -12,7 +12,8 @@ from onnx import ModelProto, TensorProto, helper
 from onnx.external_data_helper import set_external_data
 from tiny import Array, noise, tiny
 
-from onnxplain.errors import ModelError
+from onnxplain import Explainer
+from onnxplain.errors import ModelError, OnnxplainError
 from onnxplain.model import external
 from onnxplain.model.load import load
 from onnxplain.model.model import Model
@@ -257,3 +258,16 @@ def test_paths_that_are_no_file(tmp_path: Path) -> None:
         load(tmp_path)
     with pytest.raises(ModelError, match="no file"):
         load(tmp_path / "none.onnx")
+
+
+def test_a_weight_whose_shape_promises_more_than_is_stored_is_refused_in_one_sentence() -> None:
+    """It is not taken for a model above 2 GB, whose weights go to files."""
+    proto = tiny("y = Add(x, w)", "float[N,2] x", w=np.ones(2, np.float32))
+    proto.graph.initializer[0].dims[:] = [2**40]
+    with pytest.raises(OnnxplainError):
+        Explainer(proto).attribute(np.ones((1, 2), np.float32), "occlusion")
+
+
+def test_bytes_of_a_weight_of_a_type_that_does_not_exist() -> None:
+    assert external.byte_count(TensorProto(data_type=99, dims=[2])) == 0
+    assert external.byte_count(TensorProto(data_type=TensorProto.FLOAT16, dims=[2, 3])) == 12
