@@ -88,7 +88,7 @@ def grid_layers(model: Model, shapes: Mapping[str, Shape], picture: str, score: 
     """All tensors with a grid of more than one cell between `picture` and `score`, in order."""
     graph_index = model.index
     layouts = find_layouts(model, shapes, picture)
-    whole = _bottlenecks(model, picture, score)
+    whole = bottlenecks(model, picture, score)
     read = read_elements(model, shapes, picture, score)
     layers = []
     for tensor in graph_index.tensors_between(picture, score):
@@ -203,7 +203,7 @@ def unplaced_sums(
     They hold tokens or cells whose position in the picture is not known.
     """
     graph_index = model.index
-    whole = _bottlenecks(model, picture, score)
+    whole = bottlenecks(model, picture, score)
     return [
         tensor
         for tensor in graph_index.tensors_between(picture, score)
@@ -214,7 +214,7 @@ def unplaced_sums(
     ]
 
 
-def _bottlenecks(model: Model, picture: str, score: str) -> set[str]:
+def bottlenecks(model: Model, picture: str, score: str) -> set[str]:
     """Tensors that every path from the picture to the score goes through.
 
     Nodes are visited in order, with the set of tensors that a later node reads. Where that set has

@@ -19,6 +19,7 @@ from onnxplain.analysis.layers import (
     unplaced_sums,
 )
 from onnxplain.analysis.layout import Layout, find_layouts, vanishing_grid
+from onnxplain.analysis.neck import neck_layers
 from onnxplain.analysis.segmentation import before_classifier, coarsest_layer
 from onnxplain.analysis.transformer import Transformer, find_transformer
 from onnxplain.errors import LayerError, ModelError
@@ -28,6 +29,7 @@ from onnxplain.model.model import Model
 from onnxplain.model.shapes import Shape, model_shapes
 from onnxplain.suggestions import closest
 from onnxplain.tensors import Array
+from onnxplain.transforms.detections import BOXES
 
 _MAP = frozenset("NCDHW")
 """Axes of an answer with rows and columns."""
@@ -105,6 +107,21 @@ class ModelStructure:
         return main_layers(self._model, self._before_classifier)
 
     @functools.cached_property
+    def auto_layers(self) -> list[Layer]:
+        """See `subject.Structure`."""
+        picture = self._runner.spec.name
+        if BOXES in self._model.index.position:
+            shape = self._x.shape
+            necks = neck_layers(self._model, self.layers, picture, self._score, shape)
+        else:
+            necks = []
+        return necks or [self._auto_layer()]
+
+    def _auto_layer(self) -> Layer:
+        choose = coarsest_layer if self._answers_a_map else auto_layer
+        return choose(self._model, self._before_classifier)
+
+    @functools.cached_property
     def _layouts(self) -> Mapping[str, Layout]:
         return find_layouts(self._model, self.shapes, self._runner.spec.name)
 
@@ -120,8 +137,7 @@ class ModelStructure:
 
     def _layer(self, name: str) -> Layer:
         if name == "auto":
-            choose = coarsest_layer if self._answers_a_map else auto_layer
-            return choose(self._model, self._before_classifier)
+            return self.auto_layers[0]
         tensor = tensor_of(self._model, name)
         found = next((layer for layer in self.layers if layer.tensor == tensor), None)
         if found is not None:

@@ -61,6 +61,7 @@ class Sample:
         self._runner = runner
         self._reading = reading
         self._targets = targets
+        self._of_changed = [target.of_changed for target in targets]
         self._answers = answers
         self._layers = [SampleLayer(runner, layer, raw) for layer, raw in layers]
         self._derivatives = derivatives
@@ -92,14 +93,14 @@ class Sample:
         """See `Subject`."""
         self.spent["forward_passes"] += 1
         (values,) = self._runner.forward(x, [self._reading.tensor])
-        scores: FloatArray = self._score(values)[0]
+        scores: FloatArray = self._changed_score(values)[0]
         return scores
 
     def perturbed(self, blend: Blend) -> FloatArray:
         """See `Subject`."""
         self.spent["forward_passes"] += blend.count
         runs = self._runner.perturbed(*self._change(blend), [self._reading.tensor])
-        return np.concatenate([self._score(values) for _, (values,) in runs])
+        return np.concatenate([self._changed_score(values) for _, (values,) in runs])
 
     def gradients(self, points: Following, target: int) -> Iterator[tuple[float, FloatArray]]:
         """See `Subject`."""
@@ -145,7 +146,8 @@ class Sample:
         self.spent[f"{part_of_model}_passes"] += made.count
         for part, (values, *masks) in runs:
             given = _weights(sampling, part)
-            given[SampleScores] = self._score(values)[: part.stop - part.start, targets].T
+            scores = self._changed_score(values)
+            given[SampleScores] = scores[: part.stop - part.start, targets].T
             for mask in masks:
                 given[SampleWeights] = mask.reshape(len(mask), -1)
             yield 0, targets, [given[type(want)] for want in wants]
@@ -196,18 +198,26 @@ class Sample:
             yield run
 
     def _score(self, values: Array) -> FloatArray:
-        """Scores (samples, targets).
+        """The targets' numbers, (samples, targets), which gradients are taken of."""
+        return _finite(self._reading.scores(values, self._targets))
 
-        Raises:
-            MapError: a score is not finite.
-        """
-        scores = self._reading.scores(values, self._targets)
-        if not np.isfinite(scores).all():
-            raise MapError(
-                "The model's score is NaN or infinite on a changed sample, so that no map can be "
-                "made: try another baseline or fill, or a float32 version of the model."
-            )
-        return scores
+    def _changed_score(self, values: Array) -> FloatArray:
+        """The scores of changed samples, (samples, targets)."""
+        return _finite(self._reading.scores(values, self._of_changed))
+
+
+def _finite(scores: FloatArray) -> FloatArray:
+    """The scores.
+
+    Raises:
+        MapError: a score is not finite.
+    """
+    if not np.isfinite(scores).all():
+        raise MapError(
+            "The model's score is NaN or infinite on a changed sample, so that no map can be "
+            "made: try another baseline or fill, or a float32 version of the model."
+        )
+    return scores
 
 
 def _weights(sampling: Sampling, part: slice) -> dict[type[Want], Array]:

@@ -24,6 +24,16 @@ class Structure(Protocol):
         """
 
     @property
+    def auto_layers(self) -> Sequence[Layer]:
+        """The layers that methods with maps at several layers explain by default.
+
+        For a detector they are the outputs of its feature pyramid; else only `layer("auto")`.
+
+        Raises:
+            LayerError: there is no layer with a grid.
+        """
+
+    @property
     def main_layers(self) -> Sequence[Layer]:
         """The layers that matter and that every path to the score passes through, in order."""
 

@@ -9,8 +9,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
+from onnxplain.analysis.boxes import LAYOUTS
 from onnxplain.analysis.classifier import Classifier
-from onnxplain.analysis.inputs import explained_input, require_picture
+from onnxplain.analysis.inputs import explained_input, is_picture, require_picture
 from onnxplain.analysis.layers import Layer
 from onnxplain.analysis.score import find_score
 from onnxplain.autodiff.differentiability import Differentiability, differentiability
@@ -19,6 +20,7 @@ from onnxplain.execution.arrays import is_finite, joined, others_for, samples_fo
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.samples import Samples
 from onnxplain.explainer.default import default_method
+from onnxplain.explainer.detector import Detector, find_detector, may_be_detector
 from onnxplain.explainer.heat import nothing_shown
 from onnxplain.explainer.picture import Explaining, Picture, TakenPicture, take
 from onnxplain.explainer.pipeline import AHEAD, chunks, pipeline
@@ -39,7 +41,7 @@ from onnxplain.results.explanation import (
     Provenance,
 )
 from onnxplain.runtime.batching import Progress
-from onnxplain.targets import Target, TargetSpec, as_list
+from onnxplain.targets import Box, Target, TargetSpec, as_list
 from onnxplain.targets.parse import reads_of
 from onnxplain.tensors import Array, FloatArray, TensorSpec
 from onnxplain.transforms.extract import answering
@@ -68,6 +70,7 @@ class Explainer:
         inputs: Mapping[str, Array] | None = None,
         explain_input: str | None = None,
         output: str | None = None,
+        boxes: str | None = None,
     ) -> None:
         """Load a model.
 
@@ -84,6 +87,8 @@ class Explainer:
             explain_input: name of the input to explain; needed only if several are possible.
             output: name of the tensor that holds the scores, an output or an inner tensor. The
                 model is cut after it. The default is the first float output.
+            boxes: how a detector's outputs hold its boxes, a name in `analysis.boxes.LAYOUTS`; by
+                default it is found automatically.
 
         Raises:
             ModelError: the model cannot be loaded, or ONNX Runtime rejects it.
@@ -99,6 +104,7 @@ class Explainer:
             "inputs": inputs,
             "explain_input": explain_input,
             "output": output,
+            "boxes": boxes,
         }
         loaded = load(model)
         self.model: Model = loaded if output is None else answering(loaded, output)
@@ -110,6 +116,7 @@ class Explainer:
         self._given_labels = Path(labels) if isinstance(labels, str) else labels
         self._runner = Runner(self.model, self.input, self._others, provider, batch_size)
         self._samples = Samples(self.model, self.input, lambda: self.preprocess)
+        self._layout, self._is_cut = boxes, output is not None
         self._explained = self._explained_by(self._runner)
         self._default: tuple[str, str] | None = None
 
@@ -135,6 +142,15 @@ class Explainer:
     def labels(self) -> Labels | None:
         """Names of the classes; None if no names were found."""
         return find_labels(self.model.path, self.model.metadata, self._given_labels)
+
+    @property
+    def detector(self) -> Detector | None:
+        """How the model's outputs hold boxes; None if it is no detector whose layout is known.
+
+        Raises:
+            ModelError: the outputs do not fit the layout that was given.
+        """
+        return self._explained.detector
 
     @property
     def provider(self) -> str:
@@ -170,7 +186,7 @@ class Explainer:
         They depend on the shape of the sample `x`, (1, ...). The default has the shape of
         preprocessed pictures.
         """
-        return self._explained.structure(x).layers
+        return self._explained.of_text.structure(x).layers
 
     def layer(self, name: str = "auto", x: Array | None = None) -> Layer:
         """The layer of that name; "auto" is the one that CAM methods use by default.
@@ -178,11 +194,11 @@ class Explainer:
         Raises:
             LayerError: there is no such layer, or it has no grid.
         """
-        return self._explained.structure(x).layer(name)
+        return self._explained.of_text.structure(x).layer(name)
 
     def warning(self, x: Array | None = None) -> str:
         """A warning about the layer that "auto" chooses; empty if there is none."""
-        structure = self._explained.structure(x)
+        structure = self._explained.of_text.structure(x)
         return structure.warning(structure.layer("auto"))
 
     def classifier(self, x: Array | None = None) -> Classifier:
@@ -191,7 +207,7 @@ class Explainer:
         Raises:
             LayerError: there is none.
         """
-        return self._explained.structure(x).classifier()
+        return self._explained.of_text.structure(x).classifier()
 
     def differentiability(self) -> Differentiability:
         """Whether the score is differentiable at the input, and what prevents it.
@@ -202,8 +218,8 @@ class Explainer:
         Raises:
             GradientError: the model cannot be made ready for gradients at all.
         """
-        lowered = self._explained.lowered
-        return differentiability(self.model, lowered, self.score_tensor.logit, self.input.name)
+        own = self._explained.of_text
+        return differentiability(own.model, own.lowered, own.score.logit, self.input.name)
 
     def default_method(self) -> tuple[str, str]:
         """The method that "auto" means for this model, and the reason in words.
@@ -331,6 +347,24 @@ class Explainer:
             )
         ]
 
+    def detections(self, picture: Picture) -> list[Box]:
+        """The boxes that a detector finds in a picture, those with the largest scores first.
+
+        They are targets: `explain(picture, method, box)` explains the score of a box.
+
+        Raises:
+            TargetError: the model is no detector whose layout is known.
+            OnnxplainError: as in `explain`.
+        """
+        detector = self.detector
+        if detector is None:
+            raise TargetError(
+                "The outputs of this model are not known to hold boxes: name their layout with "
+                f"boxes={next(iter(LAYOUTS))!r}, for example; there are {', '.join(LAYOUTS)}."
+            )
+        taken = take(picture, self.preprocess)
+        return detector.detections(taken.x, taken.placement, self._others).confident
+
     def _explain(
         self,
         pictures: Iterable[Picture],
@@ -450,7 +484,24 @@ class Explainer:
         )
 
     def _explained_by(self, runner: Runner) -> ExplainedModel:
-        return ExplainedModel(runner, self._samples, self.score_tensor, lambda: self.labels)
+        def detector() -> Detector | None:
+            return None if self._is_cut else self._detector(runner)
+
+        return ExplainedModel(
+            runner,
+            self._samples,
+            self.score_tensor,
+            lambda: self.labels,
+            find_detector=detector,
+        )
+
+    def _detector(self, runner: Runner) -> Detector | None:
+        if not (is_picture(self.input) and may_be_detector(self.model)):
+            return None
+        x = self._samples.noise()
+        rows, columns = self._samples.spatial(x)
+        size = x.shape[rows], x.shape[columns]
+        return find_detector(runner, x, size, lambda: self.labels, self._layout)
 
     def _provenance(self, batching: str) -> Provenance:
         model = self.model

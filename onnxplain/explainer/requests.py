@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import groupby
 
@@ -13,6 +14,7 @@ from onnxplain.execution.model_structure import ModelStructure
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.sample import Sample
 from onnxplain.execution.samples import Samples
+from onnxplain.explainer.detector import Detector
 from onnxplain.explainer.passes import Passes, Prepared, prepared
 from onnxplain.explainer.request import Request, Result
 from onnxplain.explainer.sampled import explain_by_samples
@@ -24,6 +26,8 @@ from onnxplain.model.model import Model
 from onnxplain.recent import Recent
 from onnxplain.targets import Target
 from onnxplain.tensors import Array
+from onnxplain.transforms.detections import BOXES
+from onnxplain.transforms.extract import answering
 from onnxplain.transforms.joined import JOINED, with_joined
 
 _SHAPES_KEPT = 16
@@ -39,7 +43,8 @@ class ExplainedModel:
 
     `labels` is called when a target is resolved, or if the graph does not show an answer's axis of
     classes. `reads` are the tensors that targets read, concatenated into one score tensor; empty if
-    targets read only the tensor of the scores.
+    targets read only the tensor of the scores. `find_detector` is called once, to find out whether
+    the model is a detector.
     """
 
     def __init__(
@@ -49,17 +54,39 @@ class ExplainedModel:
         score: ScoreTensor,
         labels: Callable[[], Labels | None],
         reads: Sequence[str] = (),
+        find_detector: Callable[[], Detector | None] = lambda: None,
     ) -> None:
         self._runner = runner
         self._samples = samples
         self._score = score
         self._labels = labels
         self._reads = reads
+        self._find_detector = find_detector
         self._derivatives = Derivatives(runner, lambda x: self.structure(x).held)
         self._passes = Passes(SinglePass(runner, self._derivatives))
         self._structures: Recent[ModelStructure] = Recent(_SHAPES_KEPT)
         self._tasks: Recent[Task] = Recent(_TASKS_KEPT)
         self._readings: Recent[ExplainedModel] = Recent(_READINGS_KEPT)
+
+    @functools.cached_property
+    def detector(self) -> Detector | None:
+        """The model as a detector; None if it is none."""
+        return self._find_detector()
+
+    @property
+    def of_text(self) -> ExplainedModel:
+        """The explained model for targets that are given as text: boxes, if it is a detector."""
+        return self if self.detector is None else self._reading(self.detector.reads)
+
+    @property
+    def score(self) -> ScoreTensor:
+        """The tensor of the scores."""
+        return self._score
+
+    @property
+    def model(self) -> Model:
+        """The model with the tensor of the scores."""
+        return self._runner.model
 
     def structure(self, x: Array | None = None) -> ModelStructure:
         """The model's layers for samples of the shape of `x`, by default of pictures."""
@@ -90,6 +117,7 @@ class ExplainedModel:
         Raises:
             OnnxplainError: as `targets.resolve`.
         """
+        asked = self._located(asked)
         model = self._reading(asked.reads)
         task = model._task(asked)
         (values,) = model._runner.forward(asked.x, [task.reading.tensor])
@@ -100,20 +128,32 @@ class ExplainedModel:
 
         With a single-pass method, samples of one shape run in batches of the fastest size.
         """
-        for _, some in groupby(asked, key=_shared_by):
+        located = [attempted(self._located, one) for one in asked]
+        for _, some in groupby(located, key=_shared_by):
             group = list(some)
-            model = attempted(self._reading, group[0].reads)
+            requests = [one for one in group if isinstance(one, Request)]
+            if not requests:
+                yield from (one for one in group if isinstance(one, OnnxplainError))
+                continue
+            model = attempted(self._reading, requests[0].reads)
             if isinstance(model, OnnxplainError):
                 yield from (model for _ in group)
             else:
-                yield from model._alike(group)
+                yield from model._alike(requests)
+
+    def _located(self, asked: Request) -> Request:
+        """The request, with the boxes that its targets mean if the model is a detector."""
+        by_text = not all(isinstance(spec, Target) for spec in asked.targets)
+        return self.detector.located(asked) if by_text and self.detector else asked
 
     def _reading(self, reads: tuple[str, ...]) -> ExplainedModel:
         """The explained model for targets that read the tensors `reads`."""
         return self._readings.get(reads, lambda: self._joined(reads)) if reads else self
 
     def _joined(self, reads: tuple[str, ...]) -> ExplainedModel:
-        runner = self._runner.beside(with_joined(self._runner.model, reads))
+        detector = self.detector if BOXES in reads else None
+        model = self._runner.model if detector is None else detector.runner.model
+        runner = self._runner.beside(answering(with_joined(model, reads), JOINED))
         score = ScoreTensor(JOINED, JOINED, "none")
         return ExplainedModel(runner, self._samples, score, lambda: None, reads)
 
@@ -167,6 +207,8 @@ class ExplainedModel:
         return x.shape, *sorted((name, value.shape) for name, value in others.items())
 
 
-def _shared_by(asked: Request) -> Hashable:
+def _shared_by(asked: Request | OnnxplainError) -> Hashable:
     """A key: requests with equal keys have the same method and samples of the same shape."""
+    if isinstance(asked, OnnxplainError):
+        return id(asked)
     return asked.reads, asked.x.shape, id(asked.method), id(asked.others)

@@ -17,6 +17,7 @@ from onnxplain.methods.options import Fuse, Option
 from onnxplain.tensors import Array, FloatArray
 
 ALL = "all"
+AUTO = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,10 @@ class LayerMapsMethod(LayerMethod):
     then (layers, rows, columns), each map enlarged bilinearly to the largest grid and not rescaled.
     The heatmap is their mean or maximum, as `fuse` says, after each was scaled to [0, 1] by its own
     smallest and largest value, as in pytorch-grad-cam and torch-cam.
+
+    For a detector, "auto" means all outputs of the feature pyramid. The values are then one map on
+    the largest of their grids: the sum of the maps, the value of each cell being spread over the
+    cells that it covers.
     """
 
     fuse: Annotated[
@@ -42,6 +47,8 @@ class LayerMapsMethod(LayerMethod):
         """
         if self.layer == ALL:
             return structure.main_layers
+        if self.layer == AUTO:
+            return structure.auto_layers
         names = [name.strip() for name in self.layer.split(",")]
         if len(names) == 1 or "" in names:
             return [structure.layer(self.layer)]
@@ -66,7 +73,14 @@ class LayerMapsMethod(LayerMethod):
         largest = max(rows), max(columns)
         values = np.stack([upsample(one.values, largest) for one in maps], axis=1)
         each = [_told(names, [one.about(target) for one in maps]) for target in range(len(values))]
-        return Maps(values, shared, each)
+        if self.layer != AUTO:
+            return Maps(values, shared, each)
+        shares = np.array(rows) * np.array(columns) / np.prod(largest)
+        total = np.einsum("l, tlrc -> trc", shares, values).astype(np.float32)
+        for about, own in zip(each, total, strict=True):
+            if own.any():  # a box needs not depend on every layer
+                about.pop("warnings", None)
+        return Maps(total, shared, each)
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
         """The map, or the fused maps of several layers, (rows, columns)."""

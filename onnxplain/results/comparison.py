@@ -46,7 +46,7 @@ def draw_comparison(
 def _row(by_method: Mapping[str, ExplanationData], columns: Sequence[str]) -> TargetRow:
     first = next(iter(by_method.values()))
     cells = [_cell(by_method[name]) if name in by_method else None for name in columns]
-    return TargetRow(first.target.title, first.scored, cells)
+    return TargetRow(first.target.title, first.scored, cells, first.target.boxes)
 
 
 def _cell(shown: ExplanationData) -> Cell:

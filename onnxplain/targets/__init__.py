@@ -1,5 +1,6 @@
 """Targets: what is explained, one number per sample, computed from the model's answer."""
 
+from onnxplain.targets.boxes import Box, Boxes
 from onnxplain.targets.parse import Answered, ClassNames, TargetSpec, as_list, resolve
 from onnxplain.targets.types import (
     Class,
@@ -13,6 +14,8 @@ from onnxplain.targets.types import (
 
 __all__ = [
     "Answered",
+    "Box",
+    "Boxes",
     "Class",
     "ClassNames",
     "Element",

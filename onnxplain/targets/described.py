@@ -33,6 +33,22 @@ class ExplainedRegion:
 
 
 @dataclass(frozen=True)
+class ExplainedBox:
+    """A detected box, in pixels of the picture, x to the right and y downward.
+
+    `confidence` is its score in the picture. `rank` is 1 for the box of its class with the largest
+    score, 2 for the next one.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: float
+    confidence: float
+    rank: int = 1
+
+
+@dataclass(frozen=True)
 class ExplainedTarget:
     """What was explained.
 
@@ -41,12 +57,14 @@ class ExplainedTarget:
         index: the index of the class, or None if the target is not a class.
         label: the class's full label, or None if the model has no labels.
         region: where a class of a segmentation model was explained; None for other targets.
+        boxes: the detected boxes whose scores were explained; empty for other targets.
     """
 
     name: str
     index: int | None = None
     label: str | None = None
     region: ExplainedRegion | None = None
+    boxes: tuple[ExplainedBox, ...] = ()
 
     @classmethod
     def of_class(cls, index: int, label: str | None = None) -> ExplainedTarget:
@@ -55,14 +73,22 @@ class ExplainedTarget:
 
     @property
     def title(self) -> str:
-        """Return the label, or the name if there is no label, and the region."""
+        """Return the label, or the name if there is no label, and the region or a rank above 1."""
         if self.region is None:
-            return self.label or self.name
+            rank = self.boxes[0].rank if len(self.boxes) == 1 else 1
+            return (self.label or self.name) + (f" #{rank}" if self.label and rank > 1 else "")
         return f"{self.label or self.index} @ {self.region.where}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields in JSON types."""
-        return asdict(self)
+        facts = asdict(self)
+        return facts | {"box": facts["boxes"][0] if len(self.boxes) == 1 else None}
+
+
+def box_name(index: int, label: str | None, rank: int) -> str:
+    """The short name of a detected box, such as "0_person", or "0_person-2" for the second one."""
+    name = target_name(index, label)
+    return name if rank == 1 else f"{name}-{rank}"
 
 
 def target_name(index: int, label: str | None) -> str:

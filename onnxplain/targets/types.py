@@ -89,6 +89,15 @@ class Target(ABC):
         """The target, with a rank replaced by the class that has this rank in `answer`."""
         return self
 
+    @property
+    def of_changed(self) -> Target:
+        """The target whose number is the score of a changed sample; by default this one.
+
+        Methods without gradients use it, such as occlusion and scorecam. For the sample itself,
+        both numbers must be the same.
+        """
+        return self
+
     def check(self, *shapes: Any, **_: Any) -> None:  # noqa: B027 - any may fit
         """Check that the target fits tensors of these shapes, given without the batch axis.
 
@@ -380,10 +389,11 @@ class NoClass(Target):
     """No target, for methods whose map is the same for all targets."""
 
     name: str = "no_class"
+    reads: tuple[str, ...] = ()
 
-    def formula(self, xp: Namespace, answer: Any, **parameters: Any) -> Any:
+    def formula(self, xp: Namespace, *read: Any, **parameters: Any) -> Any:
         """NaN, because there is no number to explain."""
-        return xp.sum(xp.flatten(answer) * 0, axis=-1) + float("nan")
+        return xp.sum(xp.flatten(read[0]) * 0, axis=-1) + float("nan")
 
 
 def _typed(value: Array) -> Array:

@@ -27,6 +27,7 @@ def draw(explanation: ExplanationData, colormap: str) -> Array:
         explanation.heatmap_range,
         colormap=colormap,
         seen=explanation.seen,
+        boxes=explanation.target.boxes,
     )
 
 

@@ -13,6 +13,7 @@ from onnxplain.results.render.colors import Colors
 from onnxplain.results.render.frame import FAINT_INK, INK, PAPER, Page, legend_strips
 from onnxplain.results.render.overlay import color_bar, laid_over
 from onnxplain.results.render.text import Style, default_font, wrapped
+from onnxplain.targets.described import ExplainedBox
 from onnxplain.tensors import Array, FloatArray
 
 _CELL = 224  # px: the width of every picture
@@ -43,12 +44,14 @@ class Cell:
 class TargetRow:
     """One target: a title and a note, written below the photograph, and a cell for each column.
 
-    A cell of None means a method that has no map to show.
+    A cell of None means a method that has no map to show. `boxes` are the detected boxes that are
+    explained, in pixels of the picture.
     """
 
     title: str
     note: str
     cells: Sequence[Cell | None]
+    boxes: Sequence[ExplainedBox] = ()
 
 
 def comparison(
@@ -78,7 +81,7 @@ def comparison(
     for row in rows:
         parts = [_below(photo, _NO_BAR, row.title, row.note)]
         for cell in row.cells:
-            shown, bar, known = _drawn(cell, photo, colormap, seen)
+            shown, bar, known = _drawn(cell, photo, colormap, seen, row.boxes)
             parts.append(_below(shown, bar, "", "no map" if cell is None else ""))
             legend |= known
         bands.append(_side_by_side(parts))
@@ -90,14 +93,20 @@ def comparison(
 
 
 def _drawn(
-    cell: Cell | None, photo: Array, colormap: str, seen: Array | None
+    cell: Cell | None,
+    photo: Array,
+    colormap: str,
+    seen: Array | None,
+    boxes: Sequence[ExplainedBox],
 ) -> tuple[Array, Array, dict[str, Array]]:
     """A cell's picture in the photograph's size, its color bar, and swatches by their meaning."""
     blank = np.full_like(photo, _NO_MAP)
     if cell is None:
         return blank, _NO_BAR, {}
     if cell.drawn is None:
-        drawn = laid_over(photo, cell.heatmap, cell.scale, _PAGE, colormap=colormap, seen=seen)
+        drawn = laid_over(
+            photo, cell.heatmap, cell.scale, _PAGE, colormap=colormap, seen=seen, boxes=boxes
+        )
         known = {meaning: swatch for swatch, meaning in drawn.legend(_PAGE)}
         return drawn.picture, drawn.color_bar(_PAGE), known
     height, width = cell.drawn.shape[:2]

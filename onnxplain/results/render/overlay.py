@@ -14,6 +14,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from onnxplain.images.opencv import cv2
+from onnxplain.results.render.boxes import box_swatch, draw_boxes
 from onnxplain.results.render.colormaps import DEFAULT_COLORMAP
 from onnxplain.results.render.colors import Colors
 from onnxplain.results.render.frame import (
@@ -25,6 +26,7 @@ from onnxplain.results.render.frame import (
     page_for,
     text_strip,
 )
+from onnxplain.targets.described import ExplainedBox
 from onnxplain.tensors import Array, FloatArray
 
 _SHOWN_SIDE = 512  # px: smaller pictures are enlarged by a whole factor to about this
@@ -46,6 +48,7 @@ def overlay(
     *,
     colormap: str = DEFAULT_COLORMAP,
     seen: Array | None = None,
+    boxes: Sequence[ExplainedBox] = (),
 ) -> Array:
     """Draw a heatmap over its picture, with a caption above and a color bar below.
 
@@ -56,6 +59,7 @@ def overlay(
         scale: the raw values that heat 0 and 1 represent, written below the color bar.
         colormap: one of `onnxplain.results.render.colormaps.COLORMAPS`.
         seen: bool (H, W), False where the model did not see the picture (cropped away); hatched.
+        boxes: the detected boxes that are explained.
 
     Returns:
         uint8 (h, w, 3), RGB, larger than the picture because of the frame. A small picture is
@@ -69,7 +73,7 @@ def overlay(
     size = (width * factor, height * factor)
     shown = cv2.resize(picture, size, interpolation=cv2.INTER_NEAREST)
     page = page_for(shown)
-    drawn = laid_over(shown, heatmap, scale, page, colormap=colormap, seen=seen)
+    drawn = laid_over(shown, heatmap, scale, page, colormap=colormap, seen=seen, boxes=boxes)
     below = [drawn.color_bar(page), *legend_strips(drawn.legend(page), page)]
     return frame(drawn.picture, caption, below, page)
 
@@ -83,6 +87,7 @@ class Drawn:
     outlined: bool
     plain: bool
     hatched: bool
+    boxed: bool
 
     def color_bar(self, page: Page) -> Array:
         """The color scale on a mid-gray photograph, with its numbers: uint8 (h, width, 3)."""
@@ -94,6 +99,8 @@ class Drawn:
         known = []
         if self.outlined:
             known.append((_outline_swatch(page), f"outline: {self.colors.half}"))
+        if self.boxed:
+            known.append((box_swatch(_gray_swatch(page)), "rectangle: the box that is explained"))
         if self.plain:
             text = f"single pixels; colors end at the {_PERCENTILE}th percentile"
             known.append((_paper(_gray_swatch(page)), text))
@@ -110,12 +117,13 @@ def laid_over(
     *,
     colormap: str,
     seen: Array | None,
+    boxes: Sequence[ExplainedBox] = (),
 ) -> Drawn:
     """Draw a heatmap over a photograph of any size.
 
-    The heatmap and the mask `seen` are resized to the photograph. A map of single pixels would be
-    hard to see on it. So it is drawn on a dark copy, with colors that end at a percentile, as in
-    the paper on SmoothGrad (Smilkov 2017).
+    The heatmap, the mask `seen` and the boxes are resized to the photograph. A map of single pixels
+    would be hard to see on it. So it is drawn on a dark copy, with colors that end at a percentile,
+    as in the paper on SmoothGrad (Smilkov 2017).
     """
     size = shown.shape[1::-1]
     colors = Colors(colormap, scale)
@@ -134,7 +142,9 @@ def laid_over(
     if seen is not None and hatched:
         unseen = cv2.resize((~seen).view(np.uint8), size, interpolation=cv2.INTER_NEAREST)
         cv2.copyTo(_hatched(shown, page), unseen, blended)
-    return Drawn(blended, colors, bool(outlines), plain, hatched)
+    down, across = (new / old for new, old in zip(shown.shape, heatmap.shape, strict=False))
+    draw_boxes(blended, boxes, (down, across), page)
+    return Drawn(blended, colors, bool(outlines), plain, hatched, bool(boxes))
 
 
 def _is_of_single_pixels(heat: FloatArray, seen: Array | None, zero: float) -> bool:

@@ -1,0 +1,368 @@
+"""Layouts of detectors: which tensors hold the boxes, their scores and their classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from onnxplain.errors import ModelError
+from onnxplain.images.metadata import is_ultralytics, read_literal
+from onnxplain.model.model import Model
+from onnxplain.model.shapes import Shape
+from onnxplain.suggestions import closest
+
+Form = Literal["corners", "corners, y first", "center"]
+"""The four numbers of a box: x1, y1, x2, y2, or y1, x1, y2, x2, or center x, y, width, height."""
+
+_STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))
+"""Pixels between the cells of each grid of the usual detectors with one stage."""
+
+_SMALLEST = 64
+"""Rows and columns of the smallest input whose number of cells says something."""
+
+_ANCHORS = 3
+"""Boxes of each cell in detectors with anchors."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Numbers of each box, read from one tensor.
+
+    Attributes:
+        tensor: (N, boxes, columns), or without the axis N if the model takes one sample.
+        columns: the first column and the one after the last; None if the tensor has one number for
+            each box, (N, boxes).
+        transposed: whether the tensor is (N, columns, boxes).
+    """
+
+    tensor: str
+    columns: tuple[int, int] | None = None
+    transposed: bool = False
+
+
+@dataclass(frozen=True)
+class BoxLayout:
+    """The tensors of a detector, and how boxes and class scores are computed from them.
+
+    Attributes:
+        name: the name in `LAYOUTS`.
+        boxes: four numbers for each box, in the form `form`.
+        scores: one score for each class, or if there are `labels`, the score of that class.
+        fraction: whether coordinates are fractions of the input's width and height, not pixels.
+        objectness: a number that the class scores are multiplied with.
+        labels: the class of each box, where each box has only one.
+        angle: the rotation of each box in radians.
+        activation: what turns the scores into probabilities. With "softmax", the last class is the
+            background.
+        strides: of boxes that are not decoded, the pixels between the cells of each grid.
+        chosen: whether the model returns only the boxes that it chose, so that the same row is
+            another box in another picture.
+    """
+
+    name: str
+    boxes: Part
+    scores: Part
+    form: Form = "center"
+    fraction: bool = False
+    objectness: Part | None = None
+    labels: Part | None = None
+    angle: Part | None = None
+    activation: Literal["none", "sigmoid", "softmax"] = "none"
+    strides: tuple[int, ...] = ()
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What layouts are recognized by.
+
+    Attributes:
+        shapes: shapes of the outputs for one sample, in order. Sizes that depend on the values of
+            the sample may be those of any sample.
+        size: rows and columns of the model's input.
+        classes: number of classes that have a name; None if there are no names.
+        metadata: the model's metadata.
+        inputs: names of all inputs.
+    """
+
+    shapes: Mapping[str, Shape]
+    size: tuple[int, int]
+    classes: int | None
+    metadata: Mapping[str, str]
+    inputs: Collection[str]
+
+    def called(self, *names: str) -> str:
+        """The output with one of these names, or where there is none, the first output."""
+        return next((name for name in self.shapes if name in names), next(iter(self.shapes)))
+
+    @property
+    def first(self) -> Shape:
+        """The shape of the first output."""
+        return next(iter(self.shapes.values()))
+
+
+def find_layout(model: Model, outputs: Outputs, given: str | None) -> tuple[BoxLayout, str] | None:
+    """The layout of a detector, and its source in words; None if the model is no known detector.
+
+    The layout is the one called `given`, or else found from the model's metadata, from the names of
+    its outputs, or from their shapes.
+
+    Raises:
+        ModelError: there is no layout called `given`, or the outputs do not fit it.
+    """
+    if given is not None:
+        return _given(given, outputs), "given"
+    for source, recognize in _RECOGNIZED.items():
+        name = recognize(model, outputs)
+        if name is not None:
+            return LAYOUTS[name](outputs), source
+    return None
+
+
+def _given(name: str, outputs: Outputs) -> BoxLayout:
+    if name not in LAYOUTS:
+        raise ModelError(
+            f"There is no layout of boxes called {name!r}{closest(name, LAYOUTS)}: choose one of "
+            f"{', '.join(LAYOUTS)}."
+        )
+    try:
+        return LAYOUTS[name](outputs)
+    except (IndexError, ValueError):
+        shapes = ", ".join(f"{name} {shape}" for name, shape in outputs.shapes.items())
+        raise ModelError(f"The outputs ({shapes}) do not fit the layout {name!r}.") from None
+
+
+def _ultralytics(outputs: Outputs) -> BoxLayout:
+    """(N, 4 + classes + others, boxes); masks, key points or an angle follow the classes."""
+    tensor, columns = outputs.called("output0"), outputs.first[1]
+    end = columns if outputs.classes is None else 4 + outputs.classes
+    turned = Part(tensor, (end, end + 1), True) if outputs.metadata.get("task") == "obb" else None
+    return BoxLayout(
+        "ultralytics", Part(tensor, (0, 4), True), Part(tensor, (4, end), True), angle=turned
+    )
+
+
+def _end_to_end(outputs: Outputs) -> BoxLayout:
+    """(N, boxes, 6 + others): the box, its score, its class."""
+    tensor, is_turned = outputs.called("output0"), outputs.metadata.get("task") == "obb"
+    return BoxLayout(
+        "ultralytics-end-to-end",
+        Part(tensor, (0, 4)),
+        Part(tensor, (4, 5)),
+        form="center" if is_turned else "corners",
+        labels=Part(tensor, (5, 6)),
+        angle=Part(tensor, (6, 7)) if is_turned else None,
+        chosen=True,
+    )
+
+
+def _with_objectness(name: str, strides: tuple[int, ...] = ()) -> Callable[[Outputs], BoxLayout]:
+    def made(outputs: Outputs) -> BoxLayout:
+        """(N, boxes, 5 + classes + others), the fifth number being the objectness."""
+        tensor, columns = outputs.called("output0", "output", "output1"), outputs.first[2]
+        end = columns if outputs.classes is None else 5 + outputs.classes
+        return BoxLayout(
+            name,
+            Part(tensor, (0, 4)),
+            Part(tensor, (5, end)),
+            objectness=Part(tensor, (4, 5)),
+            strides=strides,
+        )
+
+    return made
+
+
+def _boxes_and_scores(outputs: Outputs) -> BoxLayout:
+    """(N, boxes, 4) and (N, boxes, classes)."""
+    shapes = outputs.shapes
+    boxes = next(name for name, shape in shapes.items() if shape[-1] == 4)
+    scores = next(name for name in shapes if name != boxes)
+    return BoxLayout(
+        "boxes-and-scores",
+        Part(boxes, (0, 4)),
+        Part(scores, (0, shapes[scores][-1])),
+        form="corners",
+    )
+
+
+def _queries(
+    name: str, boxes: str, scores: str, activation: Literal["sigmoid", "softmax"]
+) -> Callable[[Outputs], BoxLayout]:
+    def made(outputs: Outputs) -> BoxLayout:
+        """(N, boxes, 4) as fractions, and (N, boxes, classes) without an activation."""
+        tensor = outputs.called(scores)
+        return BoxLayout(
+            name,
+            Part(outputs.called(boxes), (0, 4)),
+            Part(tensor, (0, outputs.shapes[tensor][-1])),
+            fraction=True,
+            activation=activation,
+        )
+
+    return made
+
+
+def _chosen(
+    name: str, form: Form = "corners", fraction: bool = False
+) -> Callable[[Outputs], BoxLayout]:
+    def made(outputs: Outputs) -> BoxLayout:
+        """Boxes, scores and classes that the model has chosen, each in its own output."""
+        boxes, scores, labels = (outputs.called(*_CHOSEN[kind]) for kind in _CHOSEN)
+        return BoxLayout(
+            name,
+            Part(boxes, (0, 4)),
+            Part(scores),
+            form=form,
+            fraction=fraction,
+            labels=Part(labels),
+            chosen=True,
+        )
+
+    return made
+
+
+_CHOSEN: Mapping[str, Collection[str]] = {
+    "boxes": ("boxes", "bboxes", "detection_boxes", "det_boxes", "pred_boxes"),
+    "scores": ("scores", "detection_scores", "det_scores", "pred_scores"),
+    "labels": ("labels", "detection_classes", "det_classes", "pred_classes"),
+}
+"""Names of the outputs of detectors that choose their boxes themselves."""
+
+
+def _mmdeploy(outputs: Outputs) -> BoxLayout:
+    """(N, boxes, 5), the fifth number being the score, and (N, boxes) classes."""
+    tensor = outputs.called("dets")
+    return BoxLayout(
+        "mmdeploy",
+        Part(tensor, (0, 4)),
+        Part(tensor, (4, 5)),
+        form="corners",
+        labels=Part(outputs.called("labels")),
+        chosen=True,
+    )
+
+
+def _paddle(outputs: Outputs) -> BoxLayout:
+    """(boxes, 6): class, score, box."""
+    tensor = outputs.called()
+    return BoxLayout(
+        "paddle-detection",
+        Part(tensor, (2, 6)),
+        Part(tensor, (1, 2)),
+        form="corners",
+        labels=Part(tensor, (0, 1)),
+        chosen=True,
+    )
+
+
+LAYOUTS: Mapping[str, Callable[[Outputs], BoxLayout]] = {
+    "ultralytics": _ultralytics,
+    "ultralytics-end-to-end": _end_to_end,
+    "yolov5": _with_objectness("yolov5"),
+    "yolox": _with_objectness("yolox"),
+    "yolox-undecoded": _with_objectness("yolox-undecoded", _STRIDES[0]),
+    "boxes-and-scores": _boxes_and_scores,
+    "detr": _queries("detr", "pred_boxes", "logits", "softmax"),
+    "detr-sigmoid": _queries("detr-sigmoid", "pred_boxes", "logits", "sigmoid"),
+    "rf-detr": _queries("rf-detr", "dets", "labels", "sigmoid"),
+    "chosen": _chosen("chosen"),
+    "chosen-fractions": _chosen("chosen-fractions", fraction=True),
+    "tensorflow": _chosen("tensorflow", "corners, y first", fraction=True),
+    "mmdeploy": _mmdeploy,
+    "paddle-detection": _paddle,
+}
+"""Layouts by name. Sidecar files and `Explainer(boxes=...)` use these names."""
+
+
+def _by_metadata(model: Model, outputs: Outputs) -> str | None:
+    """The layouts that Ultralytics exports, by the metadata that it writes."""
+    metadata, shape = outputs.metadata, outputs.first
+    task = metadata.get("task", "detect")
+    if not is_ultralytics(metadata) or task not in _ULTRALYTICS or len(shape) != 3:
+        return None
+    classes = len(_collection(read_literal(metadata, "names")))
+    others = _ULTRALYTICS[task](metadata)
+    if metadata.get("end2end") == "True" or shape[2] == 6 + others:
+        return "ultralytics-end-to-end"
+    if shape[1] == 4 + classes + others:
+        return "ultralytics"
+    return "yolov5" if shape[2] == 5 + classes + others else None
+
+
+def _key_points(metadata: Mapping[str, str]) -> int:
+    points, numbers = _collection(read_literal(metadata, "kpt_shape"))
+    return int(points) * int(numbers)
+
+
+def _collection(value: object) -> Collection[Any]:
+    return value if isinstance(value, dict | list | tuple) else ()
+
+
+_ULTRALYTICS: Mapping[str, Callable[[Mapping[str, str]], int]] = {
+    "detect": lambda metadata: 0,
+    "segment": lambda metadata: 32,
+    "pose": _key_points,
+    "obb": lambda metadata: 1,
+}
+"""By task, the number of columns besides box, scores and class."""
+
+
+def _by_names(model: Model, outputs: Outputs) -> str | None:
+    """The layouts that exporters give names to."""
+    names, shapes = set(outputs.shapes), outputs.shapes
+    if {"im_shape", "scale_factor"} & set(outputs.inputs) and outputs.first[-1] == 6:
+        return "paddle-detection"
+    if {"logits", "pred_boxes"} <= names:
+        return _detr(outputs)
+    if {"dets", "labels"} <= names:
+        return "mmdeploy" if shapes["dets"][-1] == 5 else "rf-detr"
+    if "detection_boxes" in names:
+        return "tensorflow"
+    if "bboxes" in names and names & set(_CHOSEN["labels"]):
+        return "chosen-fractions"
+    return "chosen" if all(names & set(own) for own in _CHOSEN.values()) else None
+
+
+def _detr(outputs: Outputs) -> str | None:
+    """By the number of names: with a softmax there is one class more, the background."""
+    if outputs.classes is None:
+        return None
+    scores = outputs.shapes["logits"][-1]
+    return {outputs.classes: "detr-sigmoid", outputs.classes + 1: "detr"}.get(scores)
+
+
+def _by_shapes(model: Model, outputs: Outputs) -> str | None:
+    """The layouts whose number of boxes is that of all cells of the usual grids."""
+    if min(outputs.size) < _SMALLEST:
+        return None
+    cells = {sum(_cells(outputs.size, stride) for stride in some) for some in _STRIDES}
+    match [shape[1:] for shape in outputs.shapes.values()]:
+        case [(first, 4), (second, _)] | [(first, _), (second, 4)]:
+            return "boxes-and-scores" if first == second and first in cells else None
+        case [(columns, boxes)] if boxes in cells and columns > 4:
+            return "ultralytics"
+        case [(boxes, columns)] if boxes in {_ANCHORS * count for count in cells} and columns > 5:
+            return "yolov5"
+        case [(boxes, columns)] if boxes in cells and columns > 5:
+            return "yolox" if _is_decoded(model, outputs.called()) else "yolox-undecoded"
+        case _:
+            return None
+
+
+def _cells(size: tuple[int, int], stride: int) -> int:
+    rows, columns = (-(-side // stride) for side in size)
+    return rows * columns
+
+
+def _is_decoded(model: Model, output: str) -> bool:
+    """Whether the graph takes the exponential of widths and heights."""
+    index = model.index
+    return any(index.nodes[i].op_type == "Exp" for i in index.ancestors([output]))
+
+
+_RECOGNIZED: Mapping[str, Callable[[Model, Outputs], str | None]] = {
+    "found from the model's metadata": _by_metadata,
+    "found from the names of the outputs": _by_names,
+    "found from the shape of the output": _by_shapes,
+}

@@ -1,0 +1,115 @@
+"""Detectors: which boxes a model finds, and what the names of targets mean for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from onnxplain.analysis.boxes import Outputs, find_layout
+from onnxplain.errors import TargetError
+from onnxplain.execution.runner import Runner
+from onnxplain.explainer.request import Request
+from onnxplain.images.geometry import Placement
+from onnxplain.images.labels import Labels
+from onnxplain.model.model import Model
+from onnxplain.targets import NoClass, Target
+from onnxplain.targets.detections import Detections, detected
+from onnxplain.targets.parse import asks_for_the_top
+from onnxplain.tensors import Array
+from onnxplain.transforms.detections import BOXES, LABELS, SCORES, with_detections
+
+
+@dataclass(frozen=True, eq=False)
+class Detector:
+    """A model that finds boxes.
+
+    `runner` runs the model with the tensors `reads`: boxes, class scores, and classes if each box
+    has only one. `layout` is the name of the layout of its outputs, and `origin` says in words how
+    it was found.
+    """
+
+    runner: Runner
+    reads: tuple[str, ...]
+    layout: str
+    origin: str
+    labels: Callable[[], Labels | None]
+
+    def detections(
+        self, x: Array, placement: Placement | None, others: Mapping[str, Array]
+    ) -> Detections:
+        """The boxes found in a sample, (1, ...).
+
+        Raises:
+            TargetError: the sample is no picture.
+            MapError: a score is not finite.
+        """
+        if placement is None:
+            raise TargetError("A detector explains boxes in pictures, and this is no picture.")
+        self.runner.others = others
+        found = [array[0] for array in self.runner.forward(x, self.reads)]
+        corners, scores, classes = (*found, None)[:3]
+        return detected(corners, scores, classes, placement, self.labels())
+
+    def located(self, asked: Request) -> Request:
+        """The request with the boxes that its targets mean.
+
+        Raises:
+            TargetError: a target cannot be read, or no such box was found.
+        """
+        if not asked.method.needs_target and all(map(asks_for_the_top, asked.targets)):
+            return replace(asked, targets=[NoClass(reads=self.reads)])
+        found = self.detections(asked.x, asked.placement, asked.others)
+        targets = [
+            target
+            for spec in asked.targets
+            for target in ([spec] if isinstance(spec, Target) else found.resolve(str(spec)))
+        ]
+        asked.check(targets)
+        return replace(asked, targets=targets)
+
+
+def may_be_detector(model: Model) -> bool:
+    """Whether the declared shapes of the outputs leave it open that they hold boxes."""
+    shapes = [spec.shape for spec in model.outputs]
+    return any(
+        shape is None
+        or (len(shape) <= _LARGEST_RANK and sum(size != 1 for size in shape[1:]) > 1)
+        or (len(shape) == 2 and shape[-1] in _ROW_SIZES)
+        for shape in shapes
+    )
+
+
+_LARGEST_RANK = 3
+_ROW_SIZES = (4, 5, 6)
+"""Numbers of columns of an output without a batch axis, (boxes, columns)."""
+
+
+def find_detector(
+    runner: Runner,
+    x: Array,
+    size: tuple[int, int],
+    labels: Callable[[], Labels | None],
+    given: str | None,
+) -> Detector | None:
+    """What is known of the model as a detector; None if it is none of the known ones.
+
+    `x` is a sample, and `size` are its rows and columns. `given` is the name of a layout in
+    `analysis.boxes.LAYOUTS`; by default it is found.
+
+    Raises:
+        ModelError: there is no layout called `given`, or the outputs do not fit it.
+    """
+    model = runner.model
+    names = [spec.name for spec in model.outputs]
+    shapes = {name: array.shape for name, array in runner.tiled(model, x, names, 1).items()}
+    known = labels()
+    outputs = Outputs(
+        shapes, size, None if known is None else len(known), model.metadata, model.index.inputs
+    )
+    found = find_layout(model, outputs, given)
+    if found is None:
+        return None
+    layout, origin = found
+    reads = (BOXES, SCORES) if layout.labels is None else (BOXES, SCORES, LABELS)
+    beside = runner.beside(with_detections(model, layout, shapes, size))
+    return Detector(beside, reads, layout.name, origin, labels)

@@ -1,0 +1,215 @@
+"""The boxes that a detector finds in one picture, and how a user names them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxplain.errors import MapError, TargetError
+from onnxplain.formulas.numpy_namespace import NUMPY
+from onnxplain.images.geometry import Placement
+from onnxplain.images.opencv import cv2
+from onnxplain.targets.boxes import Box, Boxes, intersection_over_union
+from onnxplain.targets.described import ExplainedBox
+from onnxplain.targets.parse import ClassNames
+from onnxplain.targets.types import Target
+from onnxplain.tensors import Array, FloatArray
+
+CONFIDENT = 0.25
+"""The least score of a box that counts as detected."""
+
+_LEAST = 0.01
+"""The least score of a box that can be named by its class."""
+
+_OVERLAP = 0.5
+"""Of two boxes of one class with a larger intersection over union, only the better one is kept."""
+
+_MOST = 1000
+"""Number of boxes that are considered, those with the largest scores."""
+
+FORMS = "person, person#2, person#any, person@X,Y, @box:X,Y,WIDTH,HEIGHT, top1, or any"
+"""The ways to name a box, for messages."""
+
+_ANY = "any"
+_NUMBER = r"\d+(?:\.\d+)?"
+_PLACE = rf"box:-?{_NUMBER},-?{_NUMBER},{_NUMBER},{_NUMBER}|{_NUMBER},{_NUMBER}"
+_PIECE = re.compile(rf"([^,@#]*)(?:#(\d+|{_ANY}))?(?:@({_PLACE}))?(?:,+\s*|$)")
+_TOP = re.compile(r"top(\d+)")
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """The boxes of one sample, those with the largest scores first.
+
+    Attributes:
+        boxes: of two boxes of one class that overlap much, only the one with the larger score.
+        labels: the names of the classes, if known.
+    """
+
+    boxes: Sequence[Box]
+    labels: ClassNames | None = None
+
+    @property
+    def confident(self) -> list[Box]:
+        """The boxes that count as detected."""
+        return [box for box in self.boxes if box.place.confidence >= CONFIDENT]
+
+    def resolve(self, text: str) -> list[Target]:
+        """The targets that `text` means: one of `FORMS`, or several with commas between them.
+
+        A number after "#" is the rank among the boxes of the class, by score. A point means the box
+        with the largest score that contains it, and a box the detected one that overlaps it most.
+
+        Raises:
+            TargetError: the text cannot be read, or no such box was found.
+        """
+        found, end, text = list[Target](), 0, text.strip(" ,")
+        while end < len(text) or not text:
+            piece = _PIECE.match(text, end)
+            if piece is None or not piece[0]:
+                raise TargetError(
+                    f"The target {text!r} cannot be read: name a box of this detector as {FORMS}."
+                )
+            end = piece.end()
+            found += self._meant(piece[1].strip(), piece[2], piece[3])
+        return found
+
+    def _meant(self, what: str, rank: str | None, place: str | None) -> Sequence[Target]:
+        top = _TOP.fullmatch(what)
+        if top and rank is None and place is None:
+            return self._top(int(top[1]))
+        if what in ("", _ANY):
+            chosen, called = self.boxes, "box"
+        else:
+            index = self._index(what)
+            chosen = [box for box in self.boxes if box.index == index]
+            called = f"box of class {self._called(index)}"
+        if place is not None:
+            chosen = _at(place, chosen)
+            called = f"{called} at {place}"
+        if _ANY in (rank, what):
+            several = [box for box in chosen if box.place.confidence >= CONFIDENT]
+            return [Boxes(tuple(several), _name(what, rank))] if several else self._none(called)
+        number = int(rank or 1)
+        return [chosen[number - 1]] if 1 <= number <= len(chosen) else self._none(called, number)
+
+    def _top(self, count: int) -> Sequence[Target]:
+        confident = self.confident
+        if not 1 <= count <= len(confident):
+            raise TargetError(f"There is no top{count}: {self._found}.")
+        return confident[:count]
+
+    def _none(self, called: str, number: int = 1) -> Sequence[Target]:
+        which = "no" if number == 1 else f"no number {number}"
+        raise TargetError(f"There is {which} {called} in this picture: {self._found}.")
+
+    @property
+    def _found(self) -> str:
+        shown = [f"{b.label or b.index} ({b.place.confidence:.2f})" for b in self.confident[:8]]
+        return f"found were {', '.join(shown)}" if shown else f"no score is above {CONFIDENT}"
+
+    def _called(self, index: int) -> str:
+        label = None if self.labels is None else self.labels.name(index)
+        return str(index) if label is None else f"{index} ({label})"
+
+    def _index(self, what: str) -> int:
+        if what.isdecimal():
+            return int(what)
+        if self.labels is None:
+            raise TargetError(
+                f"The target {what!r} is no class index and this model has no labels: give the "
+                "index, or the names with --labels FILE."
+            )
+        return self.labels.find(what)
+
+
+def _name(what: str, rank: str | None) -> str:
+    return _ANY if what in ("", _ANY) else f"{what}-{rank}"
+
+
+def _at(place: str, boxes: Sequence[Box]) -> list[Box]:
+    """The boxes at a place in the picture, the best first."""
+    numbers = [float(number) for number in place.removeprefix("box:").split(",")]
+    if len(numbers) == 2:
+        x, y = numbers
+        return [
+            box
+            for box in boxes
+            if 0 <= x - box.place.x < box.place.width and 0 <= y - box.place.y < box.place.height
+        ]
+    x, y, width, height = numbers
+    given = [np.array(side) for side in (x, y, x + width, y + height)]
+    overlaps = [_overlap(box.place, given) for box in boxes]
+    order = np.argsort(overlaps)[::-1]
+    return [boxes[i] for i in order if overlaps[i] > 0]
+
+
+def _overlap(place: ExplainedBox, given: Sequence[Array]) -> float:
+    sides = place.x, place.y, place.x + place.width, place.y + place.height
+    return float(intersection_over_union(NUMPY, [np.array(side) for side in sides], given))
+
+
+def detected(
+    corners: FloatArray,
+    scores: FloatArray,
+    classes: FloatArray | None,
+    placement: Placement,
+    labels: ClassNames | None,
+) -> Detections:
+    """The boxes that a detector finds in a sample.
+
+    Args:
+        corners: (4, boxes): x1, y1, x2, y2 in pixels of the model's input.
+        scores: (classes, boxes), or (1, boxes) with `classes`.
+        classes: (1, boxes), the class of each box if it has only one.
+        placement: how the picture became the sample.
+        labels: the names of the classes, if known.
+
+    Raises:
+        MapError: a score is not finite.
+    """
+    if not np.isfinite(scores).all():
+        raise MapError(
+            "The detector's scores for this picture are not finite: check the preprocessing, or "
+            "the model's numeric type."
+        )
+    order = np.argsort(-scores, axis=None, kind="stable")[:_MOST]
+    row, box = np.unravel_index(order[scores.ravel()[order] >= _LEAST], scores.shape)
+    index = row if classes is None else np.rint(classes[0, box]).astype(int)
+    x1, y1, x2, y2 = corners[:, box]
+    found, ranks = list[Box](), Counter[int]()
+    for i in _without_overlaps(np.stack([x1, y1, x2 - x1, y2 - y1], 1), scores[row, box], index):
+        own = int(index[i])
+        ranks[own] += 1
+        sides = float(x1[i]), float(y1[i]), float(x2[i]), float(y2[i])
+        place = _on_picture(sides, placement, float(scores[row[i], box[i]]), ranks[own])
+        label = None if labels is None else labels.name(own)
+        found.append(Box(own, sides, place, label, classes is not None))
+    return Detections(found, labels)
+
+
+def _without_overlaps(boxes: Array, scores: Array, classes: Array) -> list[int]:
+    """Indices of the boxes (x, y, width, height) that no better one of their class overlaps much.
+
+    The boxes must be sorted by score, and the indices are in that order.
+    """
+    kept = cv2.dnn.NMSBoxesBatched(
+        boxes.tolist(), scores.tolist(), classes.tolist(), _LEAST, _OVERLAP
+    )
+    return sorted(np.ravel(np.asarray(kept)).astype(int).tolist())
+
+
+def _on_picture(
+    corners: Sequence[float], placement: Placement, confidence: float, rank: int
+) -> ExplainedBox:
+    """A box of the model's input on the picture, without its part outside of the picture."""
+    (height, width), (down, across) = placement.picture, placement.scale
+    top, left = placement.offset
+    x1, x2 = (min(max((x - left) / across, 0), width) for x in corners[::2])
+    y1, y2 = (min(max((y - top) / down, 0), height) for y in corners[1::2])
+    x, y, across, down = (round(float(n), 2) for n in (x1, y1, x2 - x1, y2 - y1))
+    return ExplainedBox(x, y, across, down, confidence, rank)
