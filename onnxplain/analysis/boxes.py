@@ -72,6 +72,12 @@ class BoxLayout:
     strides: tuple[int, ...] = ()
     chosen: bool = False
 
+    @property
+    def parts(self) -> list[Part]:
+        """All parts of tensors that are read."""
+        found = (self.boxes, self.scores, self.objectness, self.labels, self.angle)
+        return [part for part in found if part is not None]
+
 
 @dataclass(frozen=True)
 class Outputs:
@@ -127,10 +133,21 @@ def _given(name: str, outputs: Outputs) -> BoxLayout:
             f"{', '.join(LAYOUTS)}."
         )
     try:
-        return LAYOUTS[name](outputs)
-    except (IndexError, ValueError):
+        layout = LAYOUTS[name](outputs)
+    except (IndexError, StopIteration):
+        layout = None
+    if layout is None or not all(_fits(part, outputs) for part in layout.parts):
         shapes = ", ".join(f"{name} {shape}" for name, shape in outputs.shapes.items())
-        raise ModelError(f"The outputs ({shapes}) do not fit the layout {name!r}.") from None
+        raise ModelError(f"The outputs ({shapes}) do not fit the layout {name!r}.")
+    return layout
+
+
+def _fits(part: Part, outputs: Outputs) -> bool:
+    """Whether a tensor has the axes and the columns of a part."""
+    shape = outputs.shapes[part.tensor]
+    if part.columns is None:
+        return len(shape) in (1, 2)
+    return len(shape) in (2, 3) and shape[-2 if part.transposed else -1] >= part.columns[1]
 
 
 def _ultralytics(outputs: Outputs) -> BoxLayout:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -13,9 +13,10 @@ import typer
 
 from onnxplain.analysis.batch_axis import has_fixed_batch
 from onnxplain.analysis.layers import Layer
+from onnxplain.cli.detections import box_lines, find_boxes
 from onnxplain.cli.flags import Given
 from onnxplain.cli.loading import open_model
-from onnxplain.cli.parameters import AsJson, ModelPath
+from onnxplain.cli.parameters import DEFAULT_OUT, AsJson, ModelPath, Out
 from onnxplain.cli.tables import print_table
 from onnxplain.errors import LayerError, OnnxplainError, OptionError
 from onnxplain.explainer import Explainer
@@ -47,11 +48,20 @@ def command(
             help="Write the preprocessing to MODEL's sidecar file, to be corrected there.",
         ),
     ] = False,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--picture",
+            metavar="FILE",
+            help="List the boxes that a detector finds in a picture, and draw them.",
+        ),
+    ] = None,
+    out: Out = DEFAULT_OUT,
     as_json: AsJson = False,
     loading: Given,
     preprocess: Given,
 ) -> None:
-    """Print what is known about a model, for people or as one JSON object.
+    """Print what is known about a model, or found in a picture, for people or as one JSON object.
 
     Raises:
         OnnxplainError: the model cannot be loaded, or has no input or score to explain; the sidecar
@@ -60,6 +70,12 @@ def command(
     explainer = open_model(model, loading, preprocess)
     if write_sidecar:
         typer.echo(f"Wrote {_write_sidecar(model, explainer)}.", err=True)
+    if picture is not None:
+        detections = find_boxes(explainer, picture, out)
+        typer.echo(
+            json.dumps(detections, indent=2) if as_json else "\n".join(box_lines(detections))
+        )
+        return
     facts = describe(explainer, all_layers=all_layers)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
@@ -135,6 +151,10 @@ def _label_facts(explainer: Explainer) -> Facts | None:
     return {"count": len(labels), "origin": labels.origin, "names": names}
 
 
+def _detector_facts(explainer: Explainer) -> Facts | None:
+    return None if explainer.detector is None else _facts(explainer.detector, "layout", "origin")
+
+
 def _batch_facts(explainer: Explainer) -> Facts:
     fixed = has_fixed_batch(explainer.model.proto, explainer.input.name)
     return {"fixed": fixed, "runs": explainer.batching(), "provider": explainer.provider}
@@ -154,25 +174,25 @@ def _cam_facts(explainer: Explainer) -> Facts:
 def _layer_facts(explainer: Explainer, *, all_layers: bool) -> list[Facts]:
     layers = explainer.layers()
     try:
-        auto = explainer.layer("auto").tensor
+        auto = {layer.tensor for layer in explainer.auto_layers()}
     except LayerError:
-        auto = None
+        auto = set()
     chosen = layers if all_layers else _last_of_each_grid(layers, auto)
     return [
         {
             **_facts(layer, "tensor", "node", "op", "shape", "channels", "grid"),
-            "auto": layer.tensor == auto,
-            "warning": explainer.warning() if layer.tensor == auto else "",
+            "auto": layer.tensor in auto,
+            "warning": explainer.warning() if layer.tensor in auto else "",
         }
         for layer in chosen
     ]
 
 
-def _last_of_each_grid(layers: Iterable[Layer], auto: str | None) -> list[Layer]:
+def _last_of_each_grid(layers: Iterable[Layer], auto: Collection[str]) -> list[Layer]:
     """Of the layers that all of the picture's way leads through, the last of each resolution."""
-    kept = [layer for layer in layers if layer.whole or layer.tensor == auto]
+    kept = [layer for layer in layers if layer.whole or layer.tensor in auto]
     last = {layer.grid: layer for layer in kept}
-    return [layer for layer in kept if last[layer.grid] is layer or layer.tensor == auto]
+    return [layer for layer in kept if last[layer.grid] is layer or layer.tensor in auto]
 
 
 def _print(facts: Facts) -> None:
@@ -208,7 +228,9 @@ def _lines(facts: Facts) -> Iterator[tuple[str, str]]:
     yield "score", _score_text(facts["score"])
     for name, (_, text) in _PARTS.items():
         known = facts[name]
-        yield name, known["problem"] if known and "problem" in known else text(known)
+        said = known["problem"] if known and "problem" in known else text(known)
+        if said:
+            yield name, said
 
 
 def _spec_text(spec: Facts) -> str:
@@ -239,6 +261,10 @@ def _label_text(labels: Facts | None) -> str:
     shown = "; ".join(labels["names"][:_LABELS_SHOWN])
     more = "; ..." if labels["count"] > _LABELS_SHOWN else ""
     return f"{labels['count']} ({labels['origin']}): {shown}{more}"
+
+
+def _detector_text(detector: Facts | None) -> str:
+    return "" if detector is None else f"layout {detector['layout']}, {detector['origin']}"
 
 
 def _batch_text(batch: Facts) -> str:
@@ -279,6 +305,7 @@ def _cam_text(cam: Facts) -> str:
 _PARTS: dict[str, tuple[Callable[[Explainer], Any], Callable[[Any], str]]] = {
     "preprocess": (lambda explainer: explainer.preprocess.to_dict(), _preprocess_text),
     "labels": (_label_facts, _label_text),
+    "boxes": (_detector_facts, _detector_text),
     "batch": (_batch_facts, _batch_text),
     "gradients": (_gradient_facts, _gradient_text),
     "cam": (_cam_facts, _cam_text),

@@ -110,12 +110,17 @@ class ModelStructure:
     def auto_layers(self) -> list[Layer]:
         """See `subject.Structure`."""
         picture = self._runner.spec.name
-        if BOXES in self._model.index.position:
+        if self.finds_boxes:
             shape = self._x.shape
             necks = neck_layers(self._model, self.layers, picture, self._score, shape)
         else:
             necks = []
         return necks or [self._auto_layer()]
+
+    @property
+    def finds_boxes(self) -> bool:
+        """See `subject.Structure`."""
+        return BOXES in self._model.index.position
 
     def _auto_layer(self) -> Layer:
         choose = coarsest_layer if self._answers_a_map else auto_layer

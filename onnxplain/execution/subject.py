@@ -34,6 +34,10 @@ class Structure(Protocol):
         """
 
     @property
+    def finds_boxes(self) -> bool:
+        """Whether the model is a detector, and boxes are explained."""
+
+    @property
     def main_layers(self) -> Sequence[Layer]:
         """The layers that matter and that every path to the score passes through, in order."""
 

@@ -19,5 +19,7 @@ def default_method(explainer: Explainer) -> tuple[str, str]:
         return "occlusion", "which needs neither a layer with a grid nor a gradient"
     if not differentiable:
         return "occlusion", "which needs no gradient: the model has none"
+    if explainer.detector is not None:
+        return "hirescam", "at the outputs of the detector's feature pyramid"
     rows_and_columns = " x ".join(map(str, layer.grid))
     return "hirescam", f"at the layer {layer.tensor!r}, whose grid is {rows_and_columns}"

@@ -26,6 +26,7 @@ from onnxplain.explainer.picture import Explaining, Picture, TakenPicture, take
 from onnxplain.explainer.pipeline import AHEAD, chunks, pipeline
 from onnxplain.explainer.request import Request, Result, several
 from onnxplain.explainer.requests import ExplainedModel
+from onnxplain.images.files import read_sidecar
 from onnxplain.images.labels import Labels, find_labels
 from onnxplain.images.preprocess import Preprocess
 from onnxplain.images.sources import check_fits, find_preprocess
@@ -195,6 +196,16 @@ class Explainer:
             LayerError: there is no such layer, or it has no grid.
         """
         return self._explained.of_text.structure(x).layer(name)
+
+    def auto_layers(self, x: Array | None = None) -> Sequence[Layer]:
+        """The layers that methods with maps at several layers explain by default.
+
+        They are the outputs of a detector's feature pyramid; for other models only `layer()`.
+
+        Raises:
+            LayerError: there is no layer with a grid.
+        """
+        return self._explained.of_text.structure(x).auto_layers
 
     def warning(self, x: Array | None = None) -> str:
         """A warning about the layer that "auto" chooses; empty if there is none."""
@@ -501,7 +512,10 @@ class Explainer:
         x = self._samples.noise()
         rows, columns = self._samples.spatial(x)
         size = x.shape[rows], x.shape[columns]
-        return find_detector(runner, x, size, lambda: self.labels, self._layout)
+        sidecar = read_sidecar(self.model.path)
+        noted = None if sidecar is None else sidecar.content.get("boxes")
+        layout = self._layout or (None if noted is None else str(noted))
+        return find_detector(runner, x, size, lambda: self.labels, layout)
 
     def _provenance(self, batching: str) -> Provenance:
         model = self.model

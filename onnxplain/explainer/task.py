@@ -140,6 +140,11 @@ class Task:
         method, layers = asked.method, self.layers
         warning = self.structure.warning(layers[0]) if method.finds_layer else ""
         warned = maps.warned(warning).warned(reading.warning if method.needs_target else "")
+        if method.weights_channels and any(target.at_one_place for target in targets):
+            warned = warned.warned(
+                f"{method.name} has one weight for each channel, so its map is not limited to the "
+                "box that is explained: use hirescam, odam or layercam."
+            )
         kinds = tuple(reading.kind_of(target) for target in targets)
         return Result(warned, targets, scores, kinds, layers, reading.called, batching)
 

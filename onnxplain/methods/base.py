@@ -69,6 +69,9 @@ class Method(ABC):
     makes_picture: ClassVar[bool] = False
     """Whether the values are a picture in the form of the model's input."""
 
+    weights_channels: ClassVar[bool] = False
+    """Whether each channel has one weight for all cells, so that other places are shown too."""
+
     score: Score = "logit"
 
     def __post_init__(self) -> None:

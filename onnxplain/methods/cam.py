@@ -90,6 +90,7 @@ class EigenCAM(LayerMapsMethod, SinglePassMethod):
 
     name: ClassVar[str] = "eigencam"
     summary: ClassVar[str] = "first principal component of the activations; knows no class"
+    weights_channels: ClassVar[bool] = True
     paper: ClassVar[str] = "Muhammad 2020"
     cost: ClassVar[str] = "1"
     needs_sizes: ClassVar[bool] = True

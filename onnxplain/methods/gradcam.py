@@ -107,6 +107,7 @@ class GradCAM(GradientCAM):
 
     name: ClassVar[str] = "gradcam"
     summary: ClassVar[str] = "channels weighted by their mean gradient"
+    weights_channels: ClassVar[bool] = True
     paper: ClassVar[str] = "Selvaraju 2017"
 
     relu: Annotated[Switch, Option("", "Keep only what speaks for the target, in gradcam.")] = True
@@ -142,6 +143,7 @@ class GradCAMPlusPlus(GradientCAM):
 
     name: ClassVar[str] = "gradcam++"
     summary: ClassVar[str] = "channels weighted by their positive gradients, cell by cell"
+    weights_channels: ClassVar[bool] = True
     paper: ClassVar[str] = "Chattopadhay 2018"
 
     def map(self, xp: Namespace, a: Any, g: Any) -> Any:
@@ -170,6 +172,7 @@ class XGradCAM(GradientCAM):
 
     name: ClassVar[str] = "xgradcam"
     summary: ClassVar[str] = "channels weighted by their gradient where they are active"
+    weights_channels: ClassVar[bool] = True
     paper: ClassVar[str] = "Fu 2020"
 
     def map(self, xp: Namespace, a: Any, g: Any) -> Any:
@@ -204,6 +207,25 @@ class HiResCAM(GradientCAM):
     def nothing(self) -> str:
         """See `GradientCAM`."""
         return _CANCELED
+
+
+@dataclass(frozen=True, kw_only=True)
+class ODAM(HiResCAM):
+    """ReLU(Σ_k g^k ⊙ A^k), for a box that a detector finds.
+
+    The paper smooths g^k in some models; this is the formula without smoothing.
+
+    Zhao and Chan, "ODAM: Gradient-based Instance-Specific Visual Explanations for Object
+    Detection", ICLR 2023.
+    """
+
+    name: ClassVar[str] = "odam"
+    summary: ClassVar[str] = "hirescam without its negative part, for a detected box"
+    paper: ClassVar[str] = "Zhao 2023"
+
+    def map(self, xp: Namespace, a: Any, g: Any) -> Any:
+        """See the class."""
+        return relu(xp, super().map(xp, a, g))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,7 @@ class AblationCAM(LayerMapsMethod, SampledMethod):
 
     name: ClassVar[str] = "ablationcam"
     summary: ClassVar[str] = "channels weighted by the score that is lost without them"
+    weights_channels: ClassVar[bool] = True
     paper: ClassVar[str] = "Desai 2020"
     cost: ClassVar[str] = "1 + one head pass per channel"
     wants: ClassVar[Sequence[Want]] = (SampleScores(), SampleWeights())

@@ -15,6 +15,7 @@ from onnxplain.methods.deeplift import DeepLIFT
 from onnxplain.methods.expected import ExpectedGradients
 from onnxplain.methods.fullgrad import FullGrad
 from onnxplain.methods.gradcam import (
+    ODAM,
     EigenGradCAM,
     GradCAM,
     GradCAMPlusPlus,
@@ -32,7 +33,7 @@ from onnxplain.methods.maximization import ActivationMaximization
 from onnxplain.methods.occlusion import Occlusion
 from onnxplain.methods.options import Declared, options_of
 from onnxplain.methods.perturb_layer import AblationCAM, ReciproCAM
-from onnxplain.methods.rise import RISE
+from onnxplain.methods.rise import DRISE, RISE
 from onnxplain.methods.scorecam import ScoreCAM
 from onnxplain.methods.smooth_gradcam import SmoothGradCAMPlusPlus
 from onnxplain.methods.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
@@ -50,6 +51,7 @@ METHODS: dict[str, type[Method]] = {
         EigenCAM,
         Occlusion,
         RISE,
+        DRISE,
         FeatureMaps,
         Gradient,
         InputXGradient,
@@ -68,6 +70,7 @@ METHODS: dict[str, type[Method]] = {
         XGradCAM,
         HiResCAM,
         LayerCAM,
+        ODAM,
         EigenGradCAM,
         GuidedGradCAM,
         FullGrad,

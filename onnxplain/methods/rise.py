@@ -9,10 +9,12 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
+from onnxplain.analysis.layers import Layer
 from onnxplain.errors import OptionError
 from onnxplain.execution.baselines import Scene
 from onnxplain.execution.points import Blend
 from onnxplain.execution.sampling import Original, Sampling
+from onnxplain.execution.subject import Structure
 from onnxplain.execution.wants import SampleScores, SampleWeights, Want
 from onnxplain.formulas.namespace import Namespace
 from onnxplain.methods.base import InputMethod, SampledMethod, Sums
@@ -95,3 +97,36 @@ class RISE(InputMethod, SampledMethod):
         kept = np.random.default_rng(self.seed).random((self.samples, count)) < self.keep
         labels = np.arange(count, dtype=np.int64)
         return Segmented(axes, count, labels.tobytes()), {"segments": kept.astype(np.float32)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DRISE(RISE):
+    """RISE for a detected box: the score of a changed picture is its largest IoU · score.
+
+    IoU is that of each box found in the changed picture with the explained box, and score is the
+    score of the box's class, times the objectness. The paper multiplies IoU and objectness with the
+    cosine of all class scores; the score of the one class takes their place here.
+
+    Petsiuk et al., "Black-box Explanation of Object Detectors via Saliency Maps", CVPR 2021.
+    """
+
+    name: ClassVar[str] = "drise"
+    summary: ClassVar[str] = "rise for a box that a detector finds"
+    paper: ClassVar[str] = "Petsiuk 2021"
+    cost: ClassVar[str] = "1 + samples (5000)"
+
+    samples: Samples = 5000
+    grid: Annotated[Whole, Option("CELLS", "Cells on each side of a random mask.")] = 16
+
+    def layers(self, structure: Structure) -> Sequence[Layer]:
+        """None.
+
+        Raises:
+            OptionError: the model is no detector.
+        """
+        if not structure.finds_boxes:
+            raise OptionError(
+                "drise explains boxes that a detector finds, and this model is no detector whose "
+                "layout is known: use rise."
+            )
+        return ()

@@ -38,6 +38,7 @@ class SmoothGradCAMPlusPlus(NoiseMethod, LayerMapsMethod):
 
     name: ClassVar[str] = "smooth_gradcam++"
     summary: ClassVar[str] = "gradcam++ averaged over noisy copies of the input"
+    weights_channels: ClassVar[bool] = True
     paper: ClassVar[str] = "Omeiza 2019"
     cost: ClassVar[str] = "1 + samples (25), each with a backward"
     needs_gradient: ClassVar[bool] = True

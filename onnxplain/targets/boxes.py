@@ -41,6 +41,7 @@ class Box(Target):
     label: str | None = None
     has_labels: bool = False
     shares_graph: ClassVar[bool] = True
+    at_one_place: ClassVar[bool] = True
     own_kind: ClassVar[str | None] = "confidence"
 
     @property
@@ -125,7 +126,7 @@ class Boxes(Target):
     """The sum of the scores of several detected boxes."""
 
     boxes: tuple[Box, ...]
-    name: str
+    name: str = "any"
     shares_graph: ClassVar[bool] = True
     own_kind: ClassVar[str | None] = "sum of confidences"
 

@@ -49,6 +49,9 @@ class Target(ABC):
     shares_graph: ClassVar[bool] = False
     """Whether targets of the class differ only in their parameters, so that they share a graph."""
 
+    at_one_place: ClassVar[bool] = False
+    """Whether the number is that of one place of the picture, such as a detected box."""
+
     own_kind: ClassVar[str | None] = None
     """The kind of the number, for targets that read the tensor of scores without an activation.
 

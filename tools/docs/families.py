@@ -27,6 +27,7 @@ FAMILIES: Mapping[str, Sequence[str]] = {
     "Perturbation": ["occlusion", "rise", "lime", "kernelshap"],
     "Transformers": ["attention_rollout", "legrad", "vit_reciprocam"],
     "Layers and filters": ["feature_maps", "activation_maximization"],
+    "Detected boxes": ["odam", "drise"],
     "Regression": ["regression_activation_map"],
 }
 """Every method once."""

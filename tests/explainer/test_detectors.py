@@ -1,0 +1,272 @@
+"""Detectors: what is detected, how boxes are named, and what is explained of them.
+
+The detector of these tests has fixed boxes, one for each cell of three grids. Its scores are
+sigmoids of the mean red of a cell of 8 pixels and of the mean green of a cell of 16 pixels, so that
+everything has a closed form.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from onnx import ModelProto, numpy_helper
+from references.perturbation import rise, seeded_rise_masks
+from tiny import Array, run, tiny
+
+from onnxplain import Explainer, targets
+from onnxplain.errors import ModelError, OptionError, TargetError
+from onnxplain.images.preprocess import Preprocess
+
+SIDE = 64
+STRIDES = (8, 16, 32)
+CELLS = [(SIDE // stride) ** 2 for stride in STRIDES]
+GAIN, SHIFT = 12.0, -6.0
+AS_IT_IS = Preprocess(size=(SIDE, SIDE), scale=1 / 255, fit="stretch")
+
+
+def boxes() -> Array:
+    """Center, width and height of each cell's box, (4, boxes)."""
+    found = []
+    for stride, count in zip(STRIDES, CELLS, strict=True):
+        row, column = np.mgrid[: SIDE // stride, : SIDE // stride].reshape(2, -1)
+        side = np.full(count, stride)
+        found.append(np.stack([(column + 0.5) * stride, (row + 0.5) * stride, side, side]))
+    return np.concatenate(found, axis=1).astype(np.float32)
+
+
+BOXES = boxes()
+
+
+def detector(metadata: bool = False) -> ModelProto:
+    """(N, 4 + 2, boxes), as Ultralytics exports it."""
+    kernels = {}
+    for stride in STRIDES:
+        kernel = np.zeros((2, 3, stride, stride), np.float32)
+        kernel[0, 0] = GAIN / stride**2 if stride == 8 else 0
+        kernel[1, 1] = GAIN / stride**2 if stride == 16 else 0
+        kernels[f"k{stride}"] = kernel
+    heads = "".join(
+        f"c{s} = Conv<strides=[{s},{s}]>(x, k{s}, shift) f{s} = Reshape(c{s}, flat) "
+        for s in STRIDES
+    )
+    made = tiny(
+        f"""{heads} z = Concat<axis=2>(f8, f16, f32) p = Sigmoid(z)
+        zero = Mul(z, nothing) pair = Concat<axis=1>(zero, zero) b = Add(pair, fixed)
+        y = Concat<axis=1>(b, p)""",
+        f"float[N,3,{SIDE},{SIDE}] x",
+        f"float[N,6,{sum(CELLS)}] y",
+        shift=np.full(2, SHIFT, np.float32),
+        nothing=np.float32(0),
+        fixed=BOXES[None],
+        **kernels,
+    )
+    made.graph.initializer.append(numpy_helper.from_array(np.array([0, 2, -1]), "flat"))
+    if metadata:
+        entries = {"task": "detect", "names": "{0: 'red', 1: 'green'}", "stride": "32"}
+        for key, value in entries.items():
+            made.metadata_props.add(key=key, value=value)
+    return made
+
+
+def picture() -> Array:
+    """Red where two cells of the finest grid are, green where one of the middle grid is."""
+    found = np.zeros((SIDE, SIDE, 3), np.uint8)
+    found[8:16, 16:24, 0] = 255
+    found[48:56, 40:48, 0] = 230
+    found[16:32, 32:48, 1] = 255
+    return found
+
+
+PICTURE = picture()
+X = np.moveaxis(PICTURE, -1, 0)[None].astype(np.float32) / 255
+
+
+@pytest.fixture(scope="module")
+def explainer() -> Explainer:
+    return Explainer(detector(metadata=True), preprocess=AS_IT_IS)
+
+
+def sigmoid(z: Any) -> Any:
+    return 1 / (1 + np.exp(-z))
+
+
+def rows(x: Array) -> tuple[Array, Array]:
+    """Corners (4, boxes) and scores (2, boxes) of a sample."""
+    (y,) = run(detector(), {"x": x.astype(np.float32)})
+    center, size = y[0, :2], y[0, 2:4]
+    return np.concatenate([center - size / 2, center + size / 2]), y[0, 4:]
+
+
+def overlap(a: Array, b: Array) -> float:
+    wide, high = (max(0, min(a[i + 2], b[i + 2]) - max(a[i], b[i])) for i in (0, 1))
+    areas = [(c[2] - c[0]) * (c[3] - c[1]) for c in (a, b)]
+    return float(wide * high / (sum(areas) - wide * high))
+
+
+def best_match(x: Array, box: Array, index: int) -> float:
+    """The largest IoU · score, one row after the other."""
+    corners, scores = rows(x)
+    every = range(corners.shape[1])
+    return max(overlap(corners[:, i], box) * float(scores[index, i]) for i in every)
+
+
+RED, SECOND, GREEN = (16, 8, 24, 16), (40, 48, 48, 56), (32, 16, 48, 32)
+
+
+def test_what_is_detected(explainer: Explainer) -> None:
+    found = explainer.detections(PICTURE)
+    assert [box.name for box in found] == ["0 red", "1 green", "0 red#2"]
+    assert [box.corners for box in found] == [RED, GREEN, SECOND]
+    best = sigmoid(GAIN + SHIFT)
+    assert [box.place.confidence for box in found] == pytest.approx(
+        [best, best, sigmoid(GAIN * 230 / 255 + SHIFT)], rel=1e-5
+    )
+    place = found[2].place
+    assert (place.x, place.y, place.width, place.height, place.rank) == (40, 48, 8, 8, 2)
+
+
+@pytest.mark.parametrize(
+    ("target", "box", "index"),
+    [("red", RED, 0), ("red#2", SECOND, 0), ("top1", RED, 0), ("green", GREEN, 1)],
+)
+def test_the_gradient_is_that_of_the_row(
+    explainer: Explainer, target: str, box: Array, index: int
+) -> None:
+    found = explainer.explain(PICTURE, "gradient", target)
+    expected = np.zeros((3, SIDE, SIDE))
+    x1, y1, x2, y2 = box
+    score = sigmoid(GAIN * X[0, index, y1, x1] + SHIFT)
+    expected[index, y1:y2, x1:x2] = score * (1 - score) * GAIN / (x2 - x1) ** 2
+    assert found.score == pytest.approx(score, rel=1e-5)
+    assert found.score_kind == "confidence"
+    assert_allclose(found.values, expected, rtol=1e-4, atol=1e-9)
+
+
+def test_a_changed_picture_is_scored_by_the_best_match(explainer: Explainer) -> None:
+    """As in D-RISE, because other boxes may take the place of the one that is explained."""
+    found = explainer.explain(PICTURE, "occlusion", "red", window=8, stride=8)
+    expected = np.zeros((8, 8))
+    before = best_match(X, np.array(RED), 0)
+    for row in range(8):
+        for column in range(8):
+            x = X.copy()
+            x[..., 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 0
+            expected[row, column] = before - best_match(x, np.array(RED), 0)
+    assert_allclose(found.values.mean(axis=0)[::8, ::8], expected, atol=1e-6)
+    assert expected.max() > 0.5
+
+
+def test_drise_against_a_reference(explainer: Explainer) -> None:
+    options: dict[str, Any] = {"samples": 24, "grid": 4, "seed": 3}
+    found = explainer.explain(PICTURE, "drise", "green", **options)
+    masks = seeded_rise_masks(24, 4, 0.5, 3, (SIDE, SIDE))
+
+    def score(x: Array) -> float:
+        return best_match(x, np.array(GREEN), 1)
+
+    expected = rise(X, np.zeros_like(X), score, masks, 0.5)
+    assert_allclose(found.values.mean(axis=0), expected, rtol=1e-4)
+
+
+def test_drise_needs_a_detector() -> None:
+    made = tiny("p = GlobalAveragePool(x) y = Flatten(p)", outputs="float[N,3] y")
+    plain = Explainer(made, preprocess=Preprocess(size=(8, 8)))
+    with pytest.raises(OptionError, match="use rise"):
+        plain.attribute(np.ones((1, 3, 8, 8), np.float32), "drise", 0)
+
+
+@pytest.mark.parametrize(
+    ("target", "names"),
+    [
+        ("red@20,10", ["0 red"]),
+        ("@44,50", ["0 red#2"]),
+        ("@box:30,15,18,18", ["1 green"]),
+        ("top3", ["0 red", "1 green", "0 red#2"]),
+        ("green, red#2", ["1 green", "0 red#2"]),
+        ("0", ["0 red"]),
+    ],
+)
+def test_names_of_boxes(explainer: Explainer, target: str, names: list[str]) -> None:
+    assert [one.name for one in explainer.targets(PICTURE, target)] == names
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("top4", "no top4: found were red"),
+        ("red#9", "no number 9 box of class 0"),
+        ("red@1,1", "no box of class 0 .red. at 1,1"),
+        ("blue", "No class is called 'blue'"),
+        ("red@", "cannot be read"),
+        ("", "cannot be read"),
+    ],
+)
+def test_a_box_that_is_not_there(explainer: Explainer, target: str, message: str) -> None:
+    with pytest.raises(TargetError, match=message):
+        explainer.explain(PICTURE, "gradient", target)
+
+
+@pytest.mark.parametrize(("target", "count"), [("any", 3), ("red#any", 2)])
+def test_several_boxes_are_explained_by_their_sum(
+    explainer: Explainer, target: str, count: int
+) -> None:
+    found = explainer.explain(PICTURE, "gradient", target)
+    boxes = explainer.detections(PICTURE)
+    own = [box for box in boxes if count == 3 or box.index == 0]
+    each = [explainer.explain(PICTURE, "gradient", box) for box in own]
+    assert_allclose(found.values, sum(one.values for one in each), rtol=1e-5)
+    assert found.score == pytest.approx(sum(box.place.confidence for box in own))
+    assert len(found.target.boxes) == count
+
+
+def test_a_box_of_one_picture_explains_another(explainer: Explainer) -> None:
+    """Its place is fixed, and its score is that of the other picture."""
+    (box, *_) = explainer.detections(PICTURE)
+    assert isinstance(box, targets.Box)
+    found = explainer.explain(PICTURE[::-1], "gradient", box)
+    assert found.score == pytest.approx(sigmoid(SHIFT), rel=1e-4)
+
+
+def test_a_folder_of_pictures_explains_the_boxes_of_each(explainer: Explainer) -> None:
+    flipped = np.ascontiguousarray(PICTURE[:, ::-1])
+    found = list(explainer.explain_many([PICTURE, flipped], "gradient", "green"))
+    assert [one.target.boxes[0].x for one in found] == [32, SIDE - 48]
+    assert_allclose(found[1].values, found[0].values[..., ::-1], atol=1e-9)
+
+
+def test_files_hold_the_box(explainer: Explainer, tmp_path: Path) -> None:
+    found = explainer.explain(PICTURE, "gradient", "red#2")
+    manifest = json.loads(found.save(tmp_path, "json")[0].read_text())
+    box = manifest["target"]["box"]
+    assert [box[side] for side in ("x", "y", "width", "height")] == [40, 48, 8, 8]
+    assert manifest["target"]["label"] == "red"
+    assert manifest["score"]["kind"] == "confidence"
+    assert found.target.title == "red #2"
+
+
+def test_the_layout_is_found_from_the_shape_of_the_output() -> None:
+    plain = Explainer(detector(), preprocess=AS_IT_IS)
+    assert plain.detector is not None
+    assert plain.detector.layout == "ultralytics"
+    assert plain.detector.origin == "found from the shape of the output"
+    assert [box.name for box in plain.detections(PICTURE)] == ["0", "1", "0#2"]
+
+
+def test_the_layout_may_be_given(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no layout of boxes called 'ultralitics'"):
+        _ = Explainer(detector(), boxes="ultralitics", preprocess=AS_IT_IS).detector
+    file = tmp_path / "model.onnx"
+    file.write_bytes(detector().SerializeToString())
+    file.with_name("model.onnxplain.json").write_text('{"boxes": "boxes-and-scores"}')
+    with pytest.raises(ModelError, match="do not fit the layout 'boxes-and-scores'"):
+        _ = Explainer(file, preprocess=AS_IT_IS).detector
+
+
+def test_nothing_is_explained_where_nothing_is_detected(explainer: Explainer) -> None:
+    with pytest.raises(TargetError, match=r"no top1: no score is above 0\.25"):
+        explainer.explain(np.zeros_like(PICTURE), "gradient")
