@@ -1,0 +1,46 @@
+"""The layers of a detector before its heads."""
+
+import numpy as np
+from tiny import noise, tiny
+
+from onnxplain.analysis.layers import grid_layers
+from onnxplain.analysis.neck import neck_layers
+from onnxplain.model.load import load
+from onnxplain.model.shapes import model_shapes
+
+HEADS = {
+    # One convolution for all numbers of a box, as in YOLOv5.
+    "joint": "h3 = Conv(p3, w) h4 = Conv(p4, w)",
+    # A branch for boxes and one for classes, as in YOLOv8, with attention to channels in one.
+    "apart": """b3 = Conv(p3, w) r3 = Relu(b3) c3 = Conv(p3, w) a3 = GlobalAveragePool(c3)
+        m3 = Mul(c3, a3) d3 = Conv(m3, w) e3 = Conv(r3, w) h3 = Concat<axis=1>(e3, d3)
+        b4 = Conv(p4, w) c4 = Conv(p4, w) h4 = Concat<axis=1>(b4, c4)""",
+}
+
+
+def necks(heads: str) -> list[tuple[str, tuple[int, ...]]]:
+    """A backbone of two grids, a pyramid that leads down and up again, and heads."""
+    model = load(
+        tiny(
+            f"""s = Conv<strides=[2,2]>(x, first) fine = Relu(s)
+            coarse = Conv<strides=[2,2]>(fine, second)
+            u = Resize<mode="nearest">(coarse, , scales) sum3 = Add(fine, u) p3 = Conv(sum3, w)
+            d = Conv<strides=[2,2]>(p3, second) sum4 = Add(d, coarse) p4 = Relu(sum4)
+            {HEADS[heads]}
+            f3 = Flatten(h3) f4 = Flatten(h4) y = Concat<axis=1>(f3, f4)""",
+            "float[1,3,16,16] x",
+            "float[1,C] y",
+            first=noise(4, 3, 2, 2),
+            second=noise(4, 4, 2, 2),
+            w=noise(4, 4, 1, 1),
+            scales=np.array([1, 1, 2, 2], np.float32),
+        )
+    )
+    shape = (1, 3, 16, 16)
+    layers = grid_layers(model, model_shapes(model, {"x": shape}), "x", "y")
+    return [(layer.tensor, layer.grid) for layer in neck_layers(model, layers, "x", "y", shape)]
+
+
+def test_the_last_layer_of_each_grid_that_all_heads_read() -> None:
+    for heads in HEADS:
+        assert necks(heads) == [("p3", (8, 8)), ("p4", (4, 4))], heads
