@@ -24,11 +24,11 @@ def draw_boxes(
 
     `scale` has the image's pixels for one pixel of the picture, (vertical, horizontal).
     """
-    thin = max(1, page.text // 10)
+    thin = max(2, page.text // 8)
     for box in boxes:
         corners = _corners(image, box, scale)
         for color, thickness in ((_EDGE, thin + 2), (_BOX, thin)):
-            cv2.rectangle(image, *corners, color, thickness, cv2.LINE_AA)
+            cv2.rectangle(image, *corners, color, thickness)
 
 
 def box_swatch(swatch: Array) -> Array:
