@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
+
+import numpy as np
 
 from onnxplain.errors import ModelError
 from onnxplain.model.model import Model
 from onnxplain.suggestions import closest
-from onnxplain.tensors import TensorSpec
+from onnxplain.tensors import Array, TensorSpec
 
 
 def explained_input(model: Model, given: Collection[str], name: str | None = None) -> TensorSpec:
@@ -34,6 +36,30 @@ def explained_input(model: Model, given: Collection[str], name: str | None = Non
         f"It is not clear which input to explain (open: {listed}): name the others' values with "
         "--input NAME=FILE.npy, or the one to explain with --explain NAME."
     )
+
+
+_OF_SIZE: Mapping[str, Callable[[int, int], Array]] = {
+    "im_shape": lambda rows, columns: np.array([[rows, columns]]),
+    "image_shape": lambda rows, columns: np.array([[rows, columns]]),
+    "orig_target_sizes": lambda rows, columns: np.array([[columns, rows]]),
+    "pixel_mask": lambda rows, columns: np.ones((1, rows, columns)),
+    "scale_factor": lambda rows, columns: np.ones((1, 2)),
+}
+"""Values of inputs that tell a detector the size of its picture, by their usual names.
+
+With them, boxes are in pixels of the model's input. PaddleDetection has im_shape and scale_factor,
+YOLOv3 image_shape, RT-DETR orig_target_sizes (width first), and DETR pixel_mask.
+"""
+
+
+def follows_from_size(spec: TensorSpec) -> bool:
+    """Whether the value of an input only tells the size of the picture; see `size_value`."""
+    return spec.name in _OF_SIZE
+
+
+def size_value(spec: TensorSpec, size: tuple[int, int]) -> Array:
+    """The value of an input for which `follows_from_size` is true; `size` is (rows, columns)."""
+    return _OF_SIZE[spec.name](*size).astype(spec.dtype)
 
 
 def require_picture(spec: TensorSpec) -> None:

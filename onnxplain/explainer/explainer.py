@@ -11,7 +11,13 @@ from typing import Any, TypeVar
 
 from onnxplain.analysis.boxes import LAYOUTS
 from onnxplain.analysis.classifier import Classifier
-from onnxplain.analysis.inputs import explained_input, is_picture, require_picture
+from onnxplain.analysis.inputs import (
+    explained_input,
+    follows_from_size,
+    is_picture,
+    require_picture,
+    size_value,
+)
 from onnxplain.analysis.layers import Layer
 from onnxplain.analysis.score import find_score
 from onnxplain.autodiff.differentiability import Differentiability, differentiability
@@ -111,9 +117,9 @@ class Explainer:
         self.model: Model = loaded if output is None else answering(loaded, output)
         self.input: TensorSpec = explained_input(self.model, inputs or {}, explain_input)
         self._other_inputs = [spec for spec in self.model.inputs if spec != self.input]
-        self._others = others_for(self._other_inputs, inputs or {})
-        self.score_tensor = find_score(self.model, output)
         self._given_preprocess = preprocess
+        self._others = self._size_values() | others_for(self._other_inputs, inputs or {})
+        self.score_tensor = find_score(self.model, output)
         self._given_labels = Path(labels) if isinstance(labels, str) else labels
         self._runner = Runner(self.model, self.input, self._others, provider, batch_size)
         self._samples = Samples(self.model, self.input, lambda: self.preprocess)
@@ -493,6 +499,12 @@ class Explainer:
                 ]
             },
         )
+
+    def _size_values(self) -> dict[str, Array]:
+        """Values of the inputs that tell a detector the size of its picture."""
+        specs = [spec for spec in self._other_inputs if follows_from_size(spec)]
+        size = self.preprocess.size if specs and is_picture(self.input) else None
+        return {} if size is None else {spec.name: size_value(spec, size) for spec in specs}
 
     def _explained_by(self, runner: Runner) -> ExplainedModel:
         def detector() -> Detector | None:

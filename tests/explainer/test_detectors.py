@@ -206,3 +206,29 @@ def test_the_layout_may_be_given(tmp_path: Path) -> None:
 def test_nothing_is_explained_where_nothing_is_detected(explainer: Explainer) -> None:
     with pytest.raises(TargetError, match=r"no top1: no score is above 0\.25"):
         explainer.explain(np.zeros_like(PICTURE), "gradient")
+
+
+def test_an_input_that_tells_the_size_of_the_picture_is_filled() -> None:
+    """As in RT-DETR: boxes are fractions, multiplied by width and height."""
+    made = tiny(
+        """p = Flatten(x) z = Mul(p, nothing) s = ReduceMean<axes=[1], keepdims=1>(p)
+        size = Cast<to=1>(orig_target_sizes) four = Concat<axis=1>(size, size)
+        one = Unsqueeze(four, axis) boxes = Mul(fractions, one)
+        scores = Concat<axis=1>(s, s) labels = Identity(classes)""",
+        f"float[1,3,{SIDE},{2 * SIDE}] x, int64[1,2] orig_target_sizes",
+        "int64[1,2] labels, float[1,2,4] boxes, float[1,2] scores",
+        nothing=np.float32(0),
+        axis=np.array([1]),
+        fractions=np.array([[[0.25, 0.5, 0.5, 1], [0, 0, 1, 1]]], np.float32),
+        classes=np.array([[4, 7]]),
+    )
+    found = Explainer(made, preprocess={"fit": "stretch", "scale": 1 / 255, "mean": 0, "std": 1})
+    white = np.full((SIDE, 2 * SIDE, 3), 255, np.uint8)
+    boxes = found.detections(white)
+    assert [(box.index, box.corners) for box in boxes] == [
+        (4, (32, 32, 64, 64)),
+        (7, (0, 0, 128, 64)),
+    ]
+    x = np.ones((1, 3, SIDE, 2 * SIDE), np.float32)
+    explained = found.attribute(x, "gradient", boxes[1])
+    assert_allclose(explained.values, np.full(x.shape, 1 / x.size), rtol=1e-4)
