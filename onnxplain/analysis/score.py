@@ -14,6 +14,7 @@ from onnxplain.model.model import Model
 from onnxplain.model.operators import KEEPS_ORDER, KEEPS_VALUES, standard_form
 from onnxplain.model.quantization import Quantization
 from onnxplain.suggestions import closest
+from onnxplain.tensors import TensorSpec
 
 Kind = Literal["softmax", "logsoftmax", "sigmoid"]
 Activation = Kind | Literal["none"]
@@ -89,9 +90,29 @@ def find_score(model: Model, output: str | None = None) -> ScoreTensor:
     return ScoreTensor(name, name, "none")
 
 
+def before_decision(model: Model) -> str | None:
+    """The scores that an ArgMax reads to make the first output, if no output is a float tensor.
+
+    None if there is a float output, or no ArgMax.
+    """
+    if any(map(_is_float, model.outputs)) or not model.outputs:
+        return None
+    node = model.index.producer(model.outputs[0].name)
+    while node is not None and node.op_type in _KEEPS_DECISION:
+        node = model.index.producer(node.input[0])
+    return node.input[0] if node is not None and node.op_type == "ArgMax" else None
+
+
+_KEEPS_DECISION = KEEPS_VALUES | KEEPS_ORDER | {"Cast"}
+
+
+def _is_float(spec: TensorSpec) -> bool:
+    return spec.dtype.kind == "f" or spec.dtype.name == "bfloat16"
+
+
 def _first_float_output(model: Model) -> str:
     for spec in model.outputs:
-        if spec.dtype.kind == "f" or spec.dtype.name == "bfloat16":
+        if _is_float(spec):
             return spec.name
     listed = ", ".join(f"{spec.name} ({spec.dtype})" for spec in model.outputs)
     raise ModelError(

@@ -19,7 +19,7 @@ from onnxplain.analysis.inputs import (
     size_value,
 )
 from onnxplain.analysis.layers import Layer
-from onnxplain.analysis.score import find_score
+from onnxplain.analysis.score import before_decision, find_score
 from onnxplain.autodiff.differentiability import Differentiability, differentiability
 from onnxplain.errors import MapError, OnnxplainError, OptionError, TargetError, attempted
 from onnxplain.execution.arrays import is_finite, joined, others_for, samples_for, samples_of
@@ -93,7 +93,8 @@ class Explainer:
             inputs: values of the model's other inputs, by name.
             explain_input: name of the input to explain; needed only if several are possible.
             output: name of the tensor that holds the scores, an output or an inner tensor. The
-                model is cut after it. The default is the first float output.
+                model is cut after it. The default is the first float output, or if there is none,
+                what the ArgMax reads that makes the first output.
             boxes: how a detector's outputs hold its boxes, a name in `analysis.boxes.LAYOUTS`; by
                 default it is found automatically.
 
@@ -114,6 +115,7 @@ class Explainer:
             "boxes": boxes,
         }
         loaded = load(model)
+        output = before_decision(loaded) if output is None else output
         self.model: Model = loaded if output is None else answering(loaded, output)
         self.input: TensorSpec = explained_input(self.model, inputs or {}, explain_input)
         self._other_inputs = [spec for spec in self.model.inputs if spec != self.input]

@@ -257,3 +257,18 @@ def test_methods_that_know_no_class_ask_for_none(method: str, tmp_path: Path) ->
 def test_activation_maximization_of_a_channel_asks_for_no_class() -> None:
     found = detector().explain(PICTURE, "activation_maximization", layer="b", channel=2, steps=2)
     assert found.target.name == "channel_2"
+
+
+@pytest.mark.parametrize(
+    "after", ["y = ArgMax<axis=1>(z)", "a = ArgMax<axis=1>(z) y = Cast<to=6>(a)"]
+)
+def test_a_model_that_ends_in_a_decision_is_explained_before_it(after: str) -> None:
+    kind = "int32" if "Cast" in after else "int64"
+    made = model(
+        f"g (float[N,3,6,8] x) => ({kind}[N,1,6,8] y) {{ z = Conv(x, k) {after} }}",
+        k=MIX[..., None, None],
+    )
+    explained = Explainer(made, preprocess=AS_IT_IS, labels=["sky", "cat", "dog", "road"])
+    assert explained.score_tensor.probability == "z"
+    found = explained.explain(PICTURE, "gradient", "dog")
+    assert_allclose(found.values, explainer().explain(PICTURE, "gradient", "dog").values)
