@@ -278,8 +278,8 @@ class Explainer:
         """Explain one picture for one target.
 
         Args:
-            picture: a file, or an RGB array (H, W, 3), (H, W) or (H, W, 4), uint8, uint16, or float
-                in 0 to 255.
+            picture: a file, the bytes of one, or an RGB array (H, W, 3), (H, W) or (H, W, 4),
+                uint8, uint16, or float in 0 to 255.
             method: a name from `onnxplain methods`, "auto" for that of `default_method`, or a
                 configured method.
             target: class index, label, "top1", or an object of `onnxplain.targets`.

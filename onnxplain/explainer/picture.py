@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from onnxplain.errors import MapError
+from onnxplain.errors import MapError, PictureError
 from onnxplain.execution.samples import Samples
 from onnxplain.explainer.heat import to_heatmap
 from onnxplain.explainer.request import Result
 from onnxplain.images.geometry import Placement
-from onnxplain.images.picture import as_pixels, as_uint8, read_pixels
+from onnxplain.images.picture import as_pixels, as_uint8, decode_pixels, picture_path, read_pixels
 from onnxplain.images.preprocess import Preprocess
 from onnxplain.methods.base import Method
 from onnxplain.results.explanation import Explanation, Provenance
@@ -21,8 +21,8 @@ from onnxplain.results.render.sheet import contact_sheet
 from onnxplain.targets.described import ExplainedTarget
 from onnxplain.tensors import Array, FloatArray
 
-Picture = str | Path | Array
-"""A file, or an RGB array."""
+Picture = str | Path | bytes | Array
+"""A file, the bytes of one, or an RGB array."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +41,16 @@ def take(picture: Picture, preprocess: Preprocess) -> TakenPicture:
     Raises:
         PictureError: it cannot be read, or is no picture.
     """
-    path = Path(picture) if isinstance(picture, str | Path) else None
-    pixels = as_pixels(np.asarray(picture)) if path is None else read_pixels(path)
+    path = picture_path(picture) if isinstance(picture, str | Path) else None
+    if isinstance(picture, list | tuple):
+        raise PictureError(
+            f"One picture is explained at a time, and this is a {type(picture).__name__} of "
+            f"{len(picture)}: use explain_many."
+        )
+    if isinstance(picture, bytes):
+        pixels = decode_pixels(picture)
+    else:
+        pixels = as_pixels(np.asarray(picture)) if path is None else read_pixels(path)
     x, placement = preprocess.apply(pixels)
     return TakenPicture(pixels, x, placement, path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -47,16 +48,27 @@ def read_pixels(path: Path) -> Array:
     Raises PictureError if the file is missing, empty, a folder, not readable, not a picture, or
     larger than MAX_PIXELS, or if its samples have another type or range.
     """
-    decoded = _decode(_read_bytes(path), path)
-    _check_size(decoded, str(path))
+    return _pixels(_read_bytes(path), str(path))
+
+
+def decode_pixels(data: bytes) -> Array:
+    """Decode the content of a picture file; see `read_pixels`."""
+    if not data:
+        raise PictureError("The bytes of the picture are empty.")
+    return _pixels(np.frombuffer(data, np.uint8), "The picture given as bytes")
+
+
+def _pixels(data: Array, name: str) -> Array:
+    decoded = _decode(data, name)
+    _check_size(decoded, name)
     scale = _TO_255.get(decoded.dtype.name)
     if scale is None:
         raise PictureError(
-            f"{path} holds {decoded.dtype.name} samples: save it with 8 or 16 bits, unsigned, "
+            f"{name} holds {decoded.dtype.name} samples: save it with 8 or 16 bits, unsigned, "
             "or as float in 0..1."
         )
     if decoded.dtype.kind == "f":
-        _check_range(decoded, 1.0, str(path))
+        _check_range(decoded, 1.0, name)
     if decoded.dtype == np.uint8:
         return _to_rgb(decoded)
     return _to_rgb(decoded.astype(np.float32, copy=False)) * np.float32(scale)
@@ -102,6 +114,19 @@ def as_uint8(pixels: Array) -> Array:
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 
+def picture_path(given: str | Path) -> Path:
+    """The path of a picture that was given as text or as a path.
+
+    Raises PictureError if it is the address of a page.
+    """
+    if isinstance(given, str) and _ADDRESS.match(given):
+        raise PictureError(f"{given} is an address, not a file: download the picture first.")
+    return Path(given)
+
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+
+
 def find_pictures(patterns: Sequence[str | Path], recursive: bool = False) -> list[Path]:
     """List the pictures that files, folders and glob patterns name, in order, each one once.
 
@@ -114,7 +139,7 @@ def find_pictures(patterns: Sequence[str | Path], recursive: bool = False) -> li
     """
     found: dict[Path, Path] = {}
     for pattern in patterns:
-        for path in _expand(Path(pattern), recursive):
+        for path in _expand(picture_path(pattern), recursive):
             found.setdefault(path.resolve(), path)
     return list(found.values())
 
@@ -155,18 +180,18 @@ def _read_bytes(path: Path) -> Array:
     return data
 
 
-def _decode(data: Array, path: Path) -> Array:
+def _decode(data: Array, name: str) -> Array:
     """Decode to (H, W) gray or (H, W, 3) BGR in the file's own sample type."""
     try:
         # Not IMREAD_COLOR: it fails on gray float TIFF. Not IMREAD_UNCHANGED: it skips EXIF.
         decoded = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
         if "CV_IO_MAX_IMAGE" in str(error) or error.code == cv2.Error.StsNoMem:
-            raise _too_large(str(path)) from None
+            raise _too_large(name) from None
         decoded = None
     if decoded is None:
         raise PictureError(
-            f"{path} is not a picture that OpenCV can decode, or is damaged or cut short: "
+            f"{name} is not a picture that OpenCV can decode, or is damaged or cut short: "
             "convert it to PNG or JPEG."
         )
     return np.asarray(decoded)

@@ -2,6 +2,7 @@
 
 import re
 
+import cv2
 import numpy as np
 import pytest
 from explainer.formulas import AS_IT_IS, OPTIONS, linear, model, noise, noise_picture
@@ -12,6 +13,7 @@ from onnxplain.errors import (
     LayerError,
     MapError,
     OptionError,
+    PictureError,
     PreprocessError,
 )
 from onnxplain.images.preprocess import Preprocess
@@ -135,3 +137,19 @@ def test_labels_of_classes_that_the_model_lacks_are_refused() -> None:
         PreprocessError, match=r"labels \(given\) go up to class 5.*last class is 4"
     ):
         explainer.attribute(noise(1, 1560).reshape(1, 3, 20, 26), "occlusion", 0)
+
+
+def test_a_picture_may_be_the_bytes_of_a_file(net_r: Explainer) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 26, 3), np.uint8)
+    _, file = cv2.imencode(".png", pixels[..., ::-1])
+    found = net_r.explain(file.tobytes(), "gradient", 1)
+    assert_array_equal(found.values, net_r.explain(pixels, "gradient", 1).values)
+    with pytest.raises(PictureError, match="The picture given as bytes is not a picture"):
+        net_r.explain(b"no picture", "gradient", 1)
+
+
+def test_what_is_no_picture(net_r: Explainer) -> None:
+    with pytest.raises(PictureError, match=r"a list of 2: use explain_many"):
+        net_r.explain(["a.png", "b.png"], "gradient", 1)  # type: ignore[arg-type]
+    with pytest.raises(PictureError, match=r"^http://a\.org/cat\.png is an address"):
+        net_r.explain("http://a.org/cat.png", "gradient", 1)

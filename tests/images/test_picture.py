@@ -275,3 +275,8 @@ def test_pictures_by_file_folder_and_pattern(album, patterns, names):
 def test_patterns_that_name_no_picture(album, pattern, message):
     with pytest.raises(PictureError, match=message):
         find_pictures([album / "b.png", str(album / pattern)])
+
+
+def test_an_address_is_no_missing_file() -> None:
+    with pytest.raises(PictureError, match=r"^https://a\.org/cat\.png is an address"):
+        find_pictures(["https://a.org/cat.png"])
