@@ -167,15 +167,16 @@ def finish(plan: Plan) -> Model:
     by_rules = _by_rules(plan)
     for rules in by_rules:
         model = rules.hooks.lower(model)
-    for name in _references(plan.formula.wants):
+    wants = plan.formula.wants
+    for name in dict.fromkeys(name for want in wants for name in want.references):
         model = with_paired(model, name, plan.spec.name)
-    if any(want.per_target for want in plan.formula.wants):
+    if any(want.per_target for want in wants):
         model = with_seeds(model, plan.scored, plan.batch)
     seeds = [seed_tensor(t) for t in range(plan.targets)]
     for number, (rules, tensors) in enumerate(by_rules.items()):
         prefix = f"{PREFIX}grad_{number}/"
         model = with_gradients(model, plan.answer, tensors, seeds, rules, prefix)
-    if AttentionGradients() in plan.formula.wants:
+    if AttentionGradients() in wants:
         model = with_block_gradients(model, plan.transformer, plan.scored, plan.batch)
     return _with_maps(model, plan)
 
@@ -191,14 +192,6 @@ def _by_rules(plan: Plan) -> dict[Rules, list[str]]:
         elif isinstance(want, InputGradient):
             found.setdefault(want.rules, {})[plan.spec.name] = None
     return {rules: list(tensors) for rules, tensors in found.items()}
-
-
-def _references(wants: Sequence[Want]) -> list[str]:
-    """Names of the references: samples that the explained one is compared with."""
-    names: dict[str, None] = {}
-    for want in wants:
-        names.update(dict.fromkeys(want.references))
-    return list(names)
 
 
 def _with_maps(model: Model, plan: Plan) -> Model:
@@ -352,8 +345,7 @@ class _Tensors:
         return self.xp.array(tensor, (None, heads, rows, columns))
 
     def _float(self, name: str, shape: Shape) -> GraphArray:
-        tensor = self._g.Cast(self._tensor(name), to=TensorProto.FLOAT)
-        return self.xp.array(tensor, (None, *shape[1:]))
+        return self._named(name, shape).made("Cast", to=TensorProto.FLOAT)
 
     def _named(self, name: str, shape: Shape) -> GraphArray:
         return self.xp.array(self._tensor(name), (None, *shape[1:]))
