@@ -30,7 +30,8 @@ class Layout:
     prefix: int = 0
 
 
-_PICTURE_RANK = 4
+PICTURE_RANK = 4
+"""The number of axes of a batch of pictures."""
 
 _SPATIAL = {1: "W", 2: "HW", 3: "DHW"}
 
@@ -95,12 +96,12 @@ def input_axes(model: Model, name: str, rank: int) -> str:
             if _makes_channels_first(node):
                 return axes
             moves = axes == plain and _is_transpose(node, to_channels_first)
-            if moves and rank == _PICTURE_RANK:
+            if moves and rank == PICTURE_RANK:
                 return last
             if (moves or node.op_type in _KEEPING) and node.output[0] not in seen:
                 seen.add(node.output[0])
                 stack.append((node.output[0], last if moves else axes))
-    return plain if rank == _PICTURE_RANK else ""
+    return plain if rank == PICTURE_RANK else ""
 
 
 def _is_transpose(node: NodeProto, order: list[int]) -> bool:
@@ -151,7 +152,7 @@ class _Walk:
             layout = _channels_first(node, shape)
             if layout is not None:
                 return layout
-            reduces = node.op_type in ("ReduceMean", "ReduceMax") and len(shape) == _PICTURE_RANK
+            reduces = node.op_type in ("ReduceMean", "ReduceMax") and len(shape) == PICTURE_RANK
             if reduces and node.domain in operators.KNOWN_DOMAINS:
                 axes = _POOLED.get(reduced_axes(self.model, node, len(shape)))
                 if axes is not None:

@@ -14,7 +14,7 @@ from onnx import TensorProto
 
 from onnxplain.analysis.biases import Bias, find_biases
 from onnxplain.analysis.layers import Layer
-from onnxplain.analysis.layout import Layout
+from onnxplain.analysis.layout import PICTURE_RANK, Layout
 from onnxplain.analysis.transformer import Transformer, find_transformer
 from onnxplain.autodiff.differentiate import gradient_name, with_gradients
 from onnxplain.autodiff.rules import STANDARD
@@ -312,7 +312,7 @@ class _Tensors:
         return [
             self._named(gradient_name(bias.tensor, target), shape) * bias.values.reshape(-1, 1, 1)
             for bias in self.plan.biases
-            if len(shape := self.plan.shapes.get(bias.tensor, ())) == _PICTURE_RANK
+            if len(shape := self.plan.shapes.get(bias.tensor, ())) == PICTURE_RANK
         ]
 
     def attention(self, want: Want, layer: int, target: int) -> list[GraphArray]:
@@ -397,5 +397,3 @@ _MAKERS: Mapping[type[Want], Callable[..., Any]] = {
     AttentionGradients: _Tensors.attention_gradients,
     TokensRead: _Tensors.tokens_read,
 }
-
-_PICTURE_RANK = 4
