@@ -17,7 +17,6 @@ from onnxplain.execution.runner import Batching, Runner
 from onnxplain.execution.scoring import Scored, seed_tensor, with_seeds
 from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.model.model import Model
-from onnxplain.recent import Recent
 from onnxplain.runtime.batching import BatchSize
 from onnxplain.tensors import Array, FloatArray
 from onnxplain.transforms.extract import with_outputs
@@ -54,7 +53,6 @@ class Derivatives:
         """
         self._runner = runner
         self._held = held
-        self._lowered: Recent[Model] = Recent(_MODELS_KEPT)
         self._proved: set[str] = set()
 
     def run(
@@ -94,8 +92,8 @@ class Derivatives:
         shared = points.shared(session, x)
 
         def feeds(part: slice, size: int) -> Mapping[str, object]:
-            own = points.fed(part, size, runner.spec)
-            return {**shared, **runner.others_for(size), **own, **scored.feeds(size=size)}
+            own = points.fed(part, size, runner.spec) | scored.feeds([scored.targets] * size)
+            return {**shared, **runner.others_for(size), **own}
 
         sizes = BatchSize(1) if in_turn else runner.sizes(key, exact, at_once, _LARGEST)
         runs = runner.in_batches(session, [*outputs, *gradients], feeds, points.count, sizes, exact)
@@ -120,7 +118,7 @@ class Derivatives:
         if not self.is_proved(reading):
             self._runner.activity.runs += 1
             # A separate runner, so that this session is not kept.
-            lowered = self._runner.with_model(self.lowered(self._one[0]))
+            lowered = self._runner.with_model(self.ready)
             lowered.others = self._runner.others
             self.compare(reading, lowered.forward(x, [reading.tensor])[0], expected)
 
@@ -152,7 +150,7 @@ class Derivatives:
 
     def lowered(self, model: Model) -> Model:
         """The model in operators that have gradient rules; made once and kept."""
-        return self._lowered.get(model, lambda: lower(model))
+        return model.once("lowered", lambda: lower(model))
 
     @property
     def _one(self) -> tuple[Model, int]:
@@ -175,9 +173,6 @@ class Derivatives:
         found = batching()
         return found.model, found.exact
 
-
-_MODELS_KEPT = 4
-"""Enough for the model for one sample and the model for batches."""
 
 _FIRST: Mapping[str, int] = {"cpu": 1, "cuda": 2}
 """Points in the first batch if the user gives no batch size."""
