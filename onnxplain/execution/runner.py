@@ -111,11 +111,6 @@ class Runner:
     def others(self, values: Mapping[str, Array]) -> None:
         self._fed.others = dict(values)
 
-    @property
-    def open_sessions(self) -> int:
-        """How many sessions are open."""
-        return len(self.activity.sessions)
-
     def with_model(self, model: Model) -> Runner:
         """A runner of another model with the same inputs, on the same provider."""
         return Runner(model, self.spec, self.others, self._asked, self.batch_size)
@@ -159,10 +154,6 @@ class Runner:
         """How the model takes samples of this shape, tested on `x` and two samples made from it."""
         key = x.shape, *sorted((name, value.shape) for name, value in self.others.items())
         return self._batchings.get(key, lambda: self._prove_batching(x, tensors))
-
-    def whole(self, batching: Batching) -> Part:
-        """The whole model, perturbed at the input to explain."""
-        return Part(batching.model, self.spec, self.others_for, batching.exact)
 
     def head(self, model: Model, specs: Mapping[str, TensorSpec], scores: Sequence[str]) -> Model:
         """The part of `model` that computes `scores` from the tensors in `specs`; cached."""

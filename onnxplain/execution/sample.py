@@ -180,7 +180,8 @@ class Sample:
             head = own.head(batching, self._model_input, self._reading.tensor)
             return head, *own.change(made.mask, made.feeds)
         assert isinstance(made, Blend), "scores are asked of masks alone"
-        return self._runner.whole(batching), self.scene.x, made
+        whole = Part(batching.model, self._runner.spec, self._runner.others_for, batching.exact)
+        return whole, self.scene.x, made
 
     def _backward(
         self, by: Sequence[str], points: Points | LayerMasks, which: Sequence[int]
