@@ -57,11 +57,9 @@ def has_fixed_batch(model: ModelProto, input_name: str) -> int | None:
 
     An input cannot be empty: a 0 means an open dimension.
     """
-    for value in model.graph.input:
-        if value.name == input_name:
-            leading = next(iter(dims_of(value.type) or ()), None)
-            return leading or None if isinstance(leading, int) else None
-    return None
+    types = {value.name: value.type for value in model.graph.input}
+    leading, *_ = dims_of(types.get(input_name)) or (None,)
+    return leading or None if isinstance(leading, int) else None
 
 
 class Growth:

@@ -30,7 +30,8 @@ class Layout:
     prefix: int = 0
 
 
-_PICTURE_RANK = 4
+PICTURE_RANK = 4
+"""The number of axes of a batch of pictures."""
 
 _SPATIAL = {1: "W", 2: "HW", 3: "DHW"}
 
@@ -95,12 +96,12 @@ def input_axes(model: Model, name: str, rank: int) -> str:
             if _makes_channels_first(node):
                 return axes
             moves = axes == plain and _is_transpose(node, to_channels_first)
-            if moves and rank == _PICTURE_RANK:
+            if moves and rank == PICTURE_RANK:
                 return last
             if (moves or node.op_type in _KEEPING) and node.output[0] not in seen:
                 seen.add(node.output[0])
                 stack.append((node.output[0], last if moves else axes))
-    return plain if rank == _PICTURE_RANK else ""
+    return plain if rank == PICTURE_RANK else ""
 
 
 def _is_transpose(node: NodeProto, order: list[int]) -> bool:
@@ -151,7 +152,7 @@ class _Walk:
             layout = _channels_first(node, shape)
             if layout is not None:
                 return layout
-            reduces = node.op_type in ("ReduceMean", "ReduceMax") and len(shape) == _PICTURE_RANK
+            reduces = node.op_type in ("ReduceMean", "ReduceMax") and len(shape) == PICTURE_RANK
             if reduces and node.domain in operators.KNOWN_DOMAINS:
                 axes = _POOLED.get(reduced_axes(self.model, node, len(shape)))
                 if axes is not None:
@@ -205,36 +206,27 @@ def _reshape(walk: _Walk, node: NodeProto, known: Layout, shape: Shape) -> Layou
         return None
     if before == shape:
         return known
-    cells = prod(known.grid)
-    if known.axes in _FORMS:
-        tokens = known.prefix + cells
-        samples = before[0] // tokens if known.axes.startswith("R") else before[0]
-        channels = prod(before) // (samples * tokens)
-        for axes, form in _FORMS.items():
-            if shape == form(samples, tokens, channels, shape):
-                return replace(known, axes=axes)
-    flat_or_on_grid: dict[str, tuple[str, Shape]] = {
-        "NCHW": ("NCT", (*before[:2], cells)),
-        "NCT": ("NCHW", (*before[:2], *known.grid)),
-        "NHWC": ("NTC", (before[0], cells, before[-1])),
-        "NTC": ("NHWC", (before[0], *known.grid, before[-1])),
+    tokens = known.prefix + prod(known.grid)
+    samples = before[0] // tokens if known.axes.startswith("R") else before[0]
+    channels = prod(n for n, axis in zip(before, known.axes, strict=True) if axis in "GC")
+    heads = shape[-2:] if prod(shape[-2:]) == channels else ()
+    forms = {
+        "NTC": (samples, tokens, channels),
+        "RC": (samples * tokens, channels),
+        "NTGC": (samples, tokens, *heads),
+        "RGC": (samples * tokens, *heads),
+        "NHWC": (samples, *known.grid, channels),
+        "NCT": (samples, channels, tokens),
+        "NCHW": (samples, channels, *known.grid),
     }
-    axes, expected = flat_or_on_grid.get(known.axes, ("", ()))
-    return Layout(axes, known.grid) if axes and shape == expected and not known.prefix else None
+    for axes, form in forms.items():
+        if shape == form and any({axes, known.axes} <= group for group in _RESHAPED):
+            return replace(known, axes=axes)
+    return None
 
 
-_FORMS: dict[str, Callable[[int, int, int, Shape], Shape]] = {
-    "NTC": lambda n, t, c, shape: (n, t, c),
-    "RC": lambda n, t, c, shape: (n * t, c),
-    "NTGC": lambda n, t, c, shape: (n, t, *_parted(c, shape)),
-    "RGC": lambda n, t, c, shape: (n * t, *_parted(c, shape)),
-}
-"""Shapes of n samples of t tokens with c channels, which may be split among heads."""
-
-
-def _parted(channels: int, shape: Shape) -> Shape:
-    """The last two sizes of `shape` if they are the channels split among heads, else ()."""
-    return shape[-2:] if prod(shape[-2:]) == channels else ()
+_RESHAPED = ({"NTC", "RC", "NTGC", "RGC"}, {"NTC", "NHWC"}, {"NCT", "NCHW"})
+"""Groups of layouts that a Reshape may exchange: with tokens, heads, or rows and columns."""
 
 
 def _concat(walk: _Walk, node: NodeProto, known: Layout, shape: Shape) -> Layout | None:

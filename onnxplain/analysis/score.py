@@ -76,9 +76,8 @@ def find_score(model: Model, output: str | None = None) -> ScoreTensor:
         ModelError: the model has no such output, or no float output at all.
     """
     name = output if output is not None else _first_float_output(model)
-    if name not in {spec.name for spec in model.outputs}:
-        names = [spec.name for spec in model.outputs]
-        raise ModelError(f"The model has no output {name!r}{closest(name, names)}.")
+    if name not in model.index.outputs:
+        raise ModelError(f"The model has no output {name!r}{closest(name, model.index.outputs)}.")
     tensor = name
     while (node := model.index.producer(tensor)) is not None:
         if (found := _last_activation(model, tensor)) is not None:

@@ -94,7 +94,10 @@ class Reading:
         if self.problem:
             raise TargetError(self.problem)
         made = xp.sigmoid(values) if self.axis is None else xp.softmax(values, axis=self.axis)
-        return made if self.known else _unless_probabilities(xp, values, made)
+        if self.known:
+            return made
+        single = prod(values.shape[1:]) == 1
+        return values if single else _if_probabilities(xp, values, values, made)
 
     def score(self, xp: Namespace, target: Target, values: Any, **parameters: Any) -> Any:
         """The score of a target for each sample, (N,), from values of the tensor as floats."""
@@ -136,7 +139,8 @@ class Reading:
         """
         if self.activation != "none":
             return self
-        raw, single = _are_probabilities(values), values.size == 1
+        single = values.size == 1
+        raw = values.size > 1 and bool(_if_probabilities(NUMPY, values, True, False).all())
         adds = self.adds and not (raw or single)
         if (adds, raw, single, True) == (self.adds, self.raw, self.single, self.known):
             return self
@@ -198,25 +202,16 @@ _RAW = (
 )
 
 
-def _are_probabilities(values: Array) -> bool:
-    """Whether the numbers look like probabilities.
+def _if_probabilities(xp: Namespace, values: Any, yes: Any, no: Any) -> Any:
+    """Per sample, `yes` if its numbers look like probabilities, else `no`.
 
-    There are several, all between 0 and 1; if there are exactly two, their sum is 1.
+    They do if all are between 0 and 1 and, if there are exactly two, their sum is 1.
     """
-    if not (values.size > 1 and values.min() >= 0 and values.max() <= 1):
-        return False
-    return values.size > 2 or abs(float(values.sum()) - 1) <= _SUM
-
-
-def _unless_probabilities(xp: Namespace, values: Any, made: Any) -> Any:
-    """Per sample, `values` if they already are probabilities or one number, else `made`."""
     sizes = values.shape[1:]
-    if prod(sizes) == 1:
-        return values
     every = tuple(range(-len(sizes), 0))
     least, most, total = (f(values, every, keepdims=True) for f in (xp.min, xp.max, xp.sum))
-    kept = xp.where(least < 0, made, xp.where(most > 1, made, values))
-    return xp.where(xp.abs(total - 1) > _SUM, made, kept) if prod(sizes) == 2 else kept
+    found = xp.where(least >= 0, xp.where(most <= 1, yes, no), no)
+    return xp.where(xp.abs(total - 1) <= _SUM, found, no) if prod(sizes) == 2 else found
 
 
 def _normal_axis(shape: Shape, class_axis: Callable[[], int | None]) -> tuple[int | None, str]:

@@ -80,6 +80,12 @@ def repeated(array: Array, times: int) -> Array:
     return array if times == 1 else np.repeat(array, times, axis=0)
 
 
+def fill(array: Array, size: int) -> Array:
+    """The array padded to `size` samples by repeating the last one."""
+    missing = size - len(array)
+    return array if not missing else np.concatenate([array, repeated(array[-1:], missing)])
+
+
 def _typed(spec: TensorSpec, array: Array) -> Array:
     if array.dtype == spec.dtype:
         return array

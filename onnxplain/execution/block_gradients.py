@@ -61,7 +61,5 @@ def _with_targets(model: Model, scored: Scored, depth: int) -> Model:
     for t in range(scored.count):
         given = scored.target(t).settled(xp, answer, parameters(xp, scored, t))
         for name, value in given.items():
-            repeated = g.Concat(*[value.tensor] * depth, axis=0)
-            own = gs.Variable(parameter(t, name, _BLOCKS))
-            graph.nodes.append(gs.Node("Identity", own.name, {}, [repeated], [own]))
+            g.Concat(*[value.tensor] * depth, axis=0).name = parameter(t, name, _BLOCKS)
     return appended(model, gs.export_onnx(graph, do_type_check=False).graph)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -12,14 +12,12 @@ from onnxplain.autodiff.differentiate import gradient_name, with_gradients
 from onnxplain.autodiff.lowering import lower
 from onnxplain.errors import GradientError
 from onnxplain.execution.answers import Reading
-from onnxplain.execution.point_inputs import PointInputs
-from onnxplain.execution.points import Following, Points
+from onnxplain.execution.points import Following, Part, Points
 from onnxplain.execution.runner import Batching, Runner
 from onnxplain.execution.scoring import Scored, seed_tensor, with_seeds
 from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.model.model import Model
-from onnxplain.recent import Recent
-from onnxplain.runtime.batching import BatchSize, Fastest, in_batches
+from onnxplain.runtime.batching import BatchSize
 from onnxplain.tensors import Array, FloatArray
 from onnxplain.transforms.extract import with_outputs
 
@@ -31,25 +29,12 @@ _QUANTUM = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
-    """A request for the gradients of the targets' scores with respect to the tensors `by`."""
-
-    scored: Scored
-    by: tuple[str, ...] = ()
-
-    @property
-    def key(self) -> Hashable:
-        """Requests with equal keys can share a graph."""
-        return self.scored.key, self.by
-
-
-@dataclass(frozen=True, eq=False)
 class Backward:
     """The results of one run, for the points in `part`.
 
-    `answers` are values of the answer tensor. `values` are values of the tensors in `Asked.by`,
-    by name, without the input. `gradients` are the gradients with respect to each tensor in
-    `Asked.by`, by name: one array (points, ...) for each target.
+    `answers` are values of the answer tensor. `values` are values of the tensors `by`, by name,
+    without the input. `gradients` are the gradients with respect to each of these tensors, by name:
+    one array (points, ...) for each target.
     """
 
     part: slice
@@ -68,61 +53,56 @@ class Derivatives:
         """
         self._runner = runner
         self._held = held
-        self._lowered: Recent[Model] = Recent(_MODELS_KEPT)
-        self._sizes: Recent[BatchSize] = Recent(_SIZES_KEPT)
         self._proved: set[str] = set()
 
     def run(
-        self, asked: Asked, x: FloatArray, points: Points, batching: Callable[[], Batching]
+        self,
+        scored: Scored,
+        by: Sequence[str],
+        x: FloatArray,
+        points: Points,
+        batching: Callable[[], Batching],
     ) -> Iterator[Backward]:
-        """Yield the gradients at each point near the sample `x`, (1, ...), in batches.
+        """Yield the gradients of the targets' scores with respect to the tensors `by`, in batches.
 
-        `batching` is called only if several points are run in one batch.
+        They are those at each point near the sample `x`, (1, ...). `batching` is called only if
+        several points are run in one batch.
 
         Raises:
             GradientError: the score has no gradient with respect to one of the tensors.
         """
-        runner, answer = self._runner, asked.scored.reading.tensor
+        runner, answer = self._runner, scored.reading.tensor
         model, exact = self._takes(points, batching)
-        inputs = PointInputs(runner, x, points, exact)
-        inner = [name for name in asked.by if name not in (answer, runner.spec.name)]
-        places = range(asked.scored.count)
-        gradients = [gradient_name(name, t) for t, name in product(places, asked.by)]
+        inner = [name for name in by if name not in (answer, runner.spec.name)]
         outputs = list(dict.fromkeys([answer, *inner]))
+        places = range(scored.count)
+        gradients = [gradient_name(name, t) for t, name in product(places, by)]
 
         def differentiated() -> Model:
-            ready = inputs.entered(self.lowered(model), [answer, *asked.by])
-            seeded = with_seeds(ready, asked.scored, exact)
+            whole = Part(self.lowered(model), runner.spec, runner.others_for, exact)
+            ready = points.entered(whole, x, [answer, *by])
+            seeded = with_seeds(ready, scored, exact)
             seeds = [seed_tensor(t) for t in places]
-            found = with_gradients(seeded, answer, asked.by, seeds)
-            return with_outputs(found, [*outputs, *gradients])
+            return with_outputs(with_gradients(seeded, answer, by, seeds), [*outputs, *gradients])
 
-        key = (model, asked.key, inputs.form)
+        key = (model, exact, scored.key, *by, points.form(x))
         in_turn = isinstance(points, Following)
         at_once = 1 if in_turn else runner.at_once(points.count, self._held(x))
         session = runner.session(key, differentiated, at_once)
-        shared, others = inputs.shared(session), runner.others
+        shared = points.shared(session, x)
 
-        def go(part: slice) -> list[Array]:
-            runner.others = others  # this may be another thread
-            size = exact or part.stop - part.start
-            own = asked.scored.feeds(size=size)
-            feeds = {**shared, **runner.others_for(size), **inputs.feeds(part, size), **own}
-            return session.run(feeds, [*outputs, *gradients])
+        def feeds(part: slice, size: int) -> Mapping[str, object]:
+            own = points.fed(part, size, runner.spec) | scored.feeds([scored.targets] * size)
+            return {**shared, **runner.others_for(size), **own}
 
-        size = 1 if in_turn else exact or runner.batch_size
-        sizes = self._sizes.get(
-            (key, exact, at_once),
-            lambda: Fastest(_LARGEST) if size is None else BatchSize(size, at_once),
-        )
-        for part, results in in_batches(go, points.count, sizes, runner.activity.progress):
-            runner.activity.runs += 1
-            count = part.stop - part.start
-            values = dict(zip(outputs, (v[:count] for v in results), strict=False))
-            found = [v[:count] for v in results[len(outputs) :]]
+        sizes = BatchSize(1) if in_turn else runner.sizes(key, exact, at_once, _LARGEST)
+        runs = runner.in_batches(session, [*outputs, *gradients], feeds, points.count, sizes, exact)
+        for part, results in runs:
+            values = dict(zip(outputs, results, strict=False))
+            found = results[len(outputs) :]
             by_tensor = {
-                name: found[place : len(asked.scored.targets) * len(asked.by) : len(asked.by)]
-                for place, name in enumerate(asked.by)
+                name: found[place : len(scored.targets) * len(by) : len(by)]
+                for place, name in enumerate(by)
             }
             yield Backward(part, values[answer], values, by_tensor)
 
@@ -138,7 +118,7 @@ class Derivatives:
         if not self.is_proved(reading):
             self._runner.activity.runs += 1
             # A separate runner, so that this session is not kept.
-            lowered = self._runner.with_model(self.lowered(self._one[0]))
+            lowered = self._runner.with_model(self.ready)
             lowered.others = self._runner.others
             self.compare(reading, lowered.forward(x, [reading.tensor])[0], expected)
 
@@ -170,7 +150,7 @@ class Derivatives:
 
     def lowered(self, model: Model) -> Model:
         """The model in operators that have gradient rules; made once and kept."""
-        return self._lowered.get(model, lambda: lower(model))
+        return model.once("lowered", lambda: lower(model))
 
     @property
     def _one(self) -> tuple[Model, int]:
@@ -193,11 +173,6 @@ class Derivatives:
         found = batching()
         return found.model, found.exact
 
-
-_MODELS_KEPT = 4
-"""Enough for the model for one sample and the model for batches."""
-
-_SIZES_KEPT = 64
 
 _FIRST: Mapping[str, int] = {"cpu": 1, "cuda": 2}
 """Points in the first batch if the user gives no batch size."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -13,7 +14,7 @@ from onnx import TensorProto
 
 from onnxplain.analysis.biases import Bias, find_biases
 from onnxplain.analysis.layers import Layer
-from onnxplain.analysis.layout import Layout
+from onnxplain.analysis.layout import PICTURE_RANK, Layout
 from onnxplain.analysis.transformer import Transformer, find_transformer
 from onnxplain.autodiff.differentiate import gradient_name, with_gradients
 from onnxplain.autodiff.rules import STANDARD
@@ -117,6 +118,25 @@ class Plan:
         """Indices of the layers with a map; only 0 if the formula reads no layer."""
         return range(max(1, len(self.layers)))
 
+    @functools.cached_property
+    def shapes(self) -> Mapping[str, Shape]:
+        """Shapes of the lowered model's tensors, for the smallest batch that the graph takes."""
+        return model_shapes(self.lowered, self.sizes)
+
+    @functools.cached_property
+    def biases(self) -> Sequence[Bias]:
+        """The biases of the lowered model, for formulas that read them."""
+        return find_biases(self.lowered, self.spec.name, self.answer)
+
+    @functools.cached_property
+    def transformer(self) -> Transformer:
+        """The transformer blocks of the lowered model, for formulas that read them.
+
+        Raises:
+            LayerError: the model is no transformer that attends to all tokens of one grid.
+        """
+        return find_transformer(self.lowered, self.shapes, self.spec.name, self.answer)
+
 
 def value_name(layer: int, target: int) -> str:
     """The name of the output with the map of a target at a layer."""
@@ -144,80 +164,41 @@ def finish(plan: Plan) -> Model:
     model = plan.lowered
     if plan.cut is not None:
         model = fed(model, plan.cut)
-    for rules in _by_rules(plan):
+    by_rules = _by_rules(plan)
+    for rules in by_rules:
         model = rules.hooks.lower(model)
-    for name in _references(plan.formula.wants):
+    wants = plan.formula.wants
+    for name in dict.fromkeys(name for want in wants for name in want.references):
         model = with_paired(model, name, plan.spec.name)
-    if any(want.per_target for want in plan.formula.wants):
+    if any(want.per_target for want in wants):
         model = with_seeds(model, plan.scored, plan.batch)
     seeds = [seed_tensor(t) for t in range(plan.targets)]
-    parts = _parts(plan)
-    for number, (rules, tensors) in enumerate(_by_rules(plan, parts.biases).items()):
+    for number, (rules, tensors) in enumerate(by_rules.items()):
         prefix = f"{PREFIX}grad_{number}/"
         model = with_gradients(model, plan.answer, tensors, seeds, rules, prefix)
-    if AttentionGradients() in plan.formula.wants:
-        model = with_block_gradients(model, parts.transformer, plan.scored, plan.batch)
-    return _with_maps(model, plan, parts)
+    if AttentionGradients() in wants:
+        model = with_block_gradients(model, plan.transformer, plan.scored, plan.batch)
+    return _with_maps(model, plan)
 
 
-@dataclass(frozen=True, eq=False)
-class _Parts:
-    """Parts of the lowered model, found only if the formula reads them.
-
-    `shapes` are the shapes of its tensors, for the smallest batch that the graph takes.
-    """
-
-    biases: Sequence[Bias] = ()
-    blocks: Transformer | None = None
-    shapes: Mapping[str, Shape] = field(default_factory=dict)
-
-    @property
-    def transformer(self) -> Transformer:
-        """The transformer blocks, for formulas that read them."""
-        assert self.blocks is not None, "the formula wants nothing of the blocks"
-        return self.blocks
-
-
-def _parts(plan: Plan) -> _Parts:
-    """The parts of the lowered model that the formula reads."""
-    model, picture, wants = plan.lowered, plan.spec.name, plan.formula.wants
-    of_biases, on_tokens = BiasGradients() in wants, any(want.on_tokens for want in wants)
-    if not (of_biases or on_tokens):
-        return _Parts()
-    shapes = model_shapes(model, plan.sizes)
-    return _Parts(
-        find_biases(model, picture, plan.answer) if of_biases else (),
-        find_transformer(model, shapes, picture, plan.answer) if on_tokens else None,
-        shapes,
-    )
-
-
-def _by_rules(plan: Plan, biases: Sequence[Bias] = ()) -> dict[Rules, list[str]]:
+def _by_rules(plan: Plan) -> dict[Rules, list[str]]:
     """The tensors to differentiate with respect to, for each set of gradient rules."""
     found: dict[Rules, dict[str, None]] = {}
     for want in plan.formula.wants:
         if isinstance(want, LayerGradient):
             found.setdefault(STANDARD, {}).update((layer.tensor, None) for layer in plan.layers)
         elif isinstance(want, BiasGradients):
-            found.setdefault(STANDARD, {}).update((bias.tensor, None) for bias in biases)
+            found.setdefault(STANDARD, {}).update((bias.tensor, None) for bias in plan.biases)
         elif isinstance(want, InputGradient):
             found.setdefault(want.rules, {})[plan.spec.name] = None
     return {rules: list(tensors) for rules, tensors in found.items()}
 
 
-def _references(wants: Sequence[Want]) -> list[str]:
-    """Names of the references: samples that the explained one is compared with."""
-    names: dict[str, None] = {}
-    for want in wants:
-        names.update(dict.fromkeys(want.references))
-    return list(names)
-
-
-def _with_maps(model: Model, plan: Plan, parts: _Parts) -> Model:
+def _with_maps(model: Model, plan: Plan) -> Model:
     """The model with the formula's nodes, and only the outputs that `finish` describes."""
     graph = gs.Graph(opset=model.opset)
     g = Builder(graph, PREFIX + "map/")
-    tensors = _Tensors(plan, GraphNamespace(g, plan.targets), parts)
+    tensors = _Tensors(plan, GraphNamespace(g, plan.targets))
     outputs = dict(_results(plan, tensors))
     for name, array in outputs.items():
         graph.nodes.append(gs.Node("Identity", name, {}, [array.tensor], [gs.Variable(name)]))
@@ -243,9 +224,8 @@ def _results(plan: Plan, tensors: _Tensors) -> Iterator[tuple[str, GraphArray]]:
 class _Tensors:
     """The tensors that formulas want, as arrays of the graph."""
 
-    def __init__(self, plan: Plan, xp: GraphNamespace, parts: _Parts) -> None:
+    def __init__(self, plan: Plan, xp: GraphNamespace) -> None:
         self.plan = plan
-        self.parts = parts
         self.xp = xp
         self._g = xp.builder
         self._made: dict[tuple[Want, int, int], Any] = {}
@@ -262,7 +242,7 @@ class _Tensors:
         """A map in the axis order of the model's input; a map of tokens is put on their grid."""
         planes, wants = self.plan.planes, self.plan.formula.wants
         if any(want.on_tokens for want in wants):
-            return self._on_grid(array, self.parts.transformer.layout)
+            return self._on_grid(array, self.plan.transformer.layout)
         turned = any(getattr(want, "planes", False) for want in wants)
         if not turned or planes is None or len(array.dims) != len(planes):
             return array
@@ -331,22 +311,22 @@ class _Tensors:
         """See `BiasGradients`."""
         return [
             self._named(gradient_name(bias.tensor, target), shape) * bias.values.reshape(-1, 1, 1)
-            for bias in self.parts.biases
-            if len(shape := self.parts.shapes.get(bias.tensor, ())) == _PICTURE_RANK
+            for bias in self.plan.biases
+            if len(shape := self.plan.shapes.get(bias.tensor, ())) == PICTURE_RANK
         ]
 
     def attention(self, want: Want, layer: int, target: int) -> list[GraphArray]:
         """See `Attention`."""
-        return [self._matrices(name, name) for name in self.parts.transformer.attention]
+        return [self._matrices(name, name) for name in self.plan.transformer.attention]
 
     def attention_gradients(self, want: Want, layer: int, target: int) -> list[GraphArray]:
         """See `AttentionGradients`."""
-        names = self.parts.transformer.attention
+        names = self.plan.transformer.attention
         return [self._matrices(gradient_name(name, target), name) for name in names]
 
     def tokens_read(self, want: Want, layer: int, target: int) -> GraphArray:
         """See `TokensRead`."""
-        blocks = self.parts.transformer
+        blocks = self.plan.transformer
         if blocks.pool is not None:
             rows = self._matrices(blocks.pool, blocks.pool)
             return self.xp.mean(self.xp.mean(rows, axis=-2, keepdims=True), axis=-3)
@@ -359,14 +339,13 @@ class _Tensors:
 
         In the model, batch and heads may be one axis.
         """
-        *outer, rows, columns = self.parts.shapes[like]
+        *outer, rows, columns = self.plan.shapes[like]
         heads = prod(outer) // self.plan.sizes[self.plan.spec.name][0]
         tensor = self._g.Reshape(self._tensor(name), np.array([-1, heads, rows, columns]))
         return self.xp.array(tensor, (None, heads, rows, columns))
 
     def _float(self, name: str, shape: Shape) -> GraphArray:
-        tensor = self._g.Cast(self._tensor(name), to=TensorProto.FLOAT)
-        return self.xp.array(tensor, (None, *shape[1:]))
+        return self._named(name, shape).made("Cast", to=TensorProto.FLOAT)
 
     def _named(self, name: str, shape: Shape) -> GraphArray:
         return self.xp.array(self._tensor(name), (None, *shape[1:]))
@@ -418,5 +397,3 @@ _MAKERS: Mapping[type[Want], Callable[..., Any]] = {
     AttentionGradients: _Tensors.attention_gradients,
     TokensRead: _Tensors.tokens_read,
 }
-
-_PICTURE_RANK = 4

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from onnxplain.analysis.layers import Layer
-from onnxplain.tensors import Array, FloatArray
-from onnxplain.transforms.masks import Mask
+from onnxplain.execution.arrays import fill
+from onnxplain.model.model import Model
+from onnxplain.runtime.session import Session
+from onnxplain.tensors import Array, FloatArray, TensorSpec
+from onnxplain.transforms.builder import PREFIX
+from onnxplain.transforms.fixed_batch import with_batch
+from onnxplain.transforms.masks import BASELINE, Mask, X, masked
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A model, or the part of it after a layer, whose input `spec` is perturbed.
+
+    `sides` returns the values of all other inputs, by name, for a given batch size. `exact` is the
+    batch size that the model requires, None if it takes any.
+    """
+
+    model: Model
+    spec: TensorSpec
+    sides: Callable[[int], Mapping[str, Array]]
+    exact: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,6 +38,22 @@ class Given:
 
     count: int
     make: Callable[[slice], FloatArray]
+
+    def form(self, x: FloatArray) -> Hashable:
+        """Points near samples `x` with equal forms can share a graph."""
+        return None
+
+    def entered(self, whole: Part, x: FloatArray, outputs: Sequence[str]) -> Model:
+        """The part of `whole` that computes `outputs`, with nodes that make the points."""
+        return whole.model
+
+    def shared(self, session: Session, x: FloatArray) -> Mapping[str, object]:
+        """Feeds that are the same for all points, placed on the device; by input name."""
+        return {}
+
+    def fed(self, part: slice, size: int, spec: TensorSpec) -> dict[str, Array]:
+        """Feeds for some of the points, by input name, padded to `size` by repeating the last."""
+        return {spec.name: fill(self.make(part).astype(spec.dtype), size)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +77,25 @@ class Blend(_Masks):
     """`mask * x + (1 - mask) * baseline` for each of the masks."""
 
     baseline: FloatArray
+
+    def form(self, x: FloatArray) -> Hashable:
+        """See `Given`."""
+        return self.mask, x.shape
+
+    def entered(self, whole: Part, x: FloatArray, outputs: Sequence[str]) -> Model:
+        """See `Given`."""
+        blended = masked(whole.model, whole.spec, x.shape, self.mask, outputs)
+        if whole.exact is None:
+            return blended
+        return with_batch(blended, PREFIX + next(iter(self.feeds)), whole.exact)
+
+    def shared(self, session: Session, x: FloatArray) -> Mapping[str, object]:
+        """See `Given`."""
+        return {X: session.place(x), BASELINE: session.place(self.baseline)}
+
+    def fed(self, part: slice, size: int, spec: TensorSpec) -> dict[str, Array]:
+        """See `Given`."""
+        return {PREFIX + name: fill(array[part], size) for name, array in self.feeds.items()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,8 @@ import numpy as np
 
 from onnxplain.analysis.batch_axis import has_fixed_batch
 from onnxplain.errors import ModelError, OptionError
-from onnxplain.execution.points import Blend
+from onnxplain.execution.arrays import fill
+from onnxplain.execution.points import Blend, Part
 from onnxplain.model.external import byte_count, weights
 from onnxplain.model.model import Model
 from onnxplain.model.quantization import rounds
@@ -20,11 +21,9 @@ from onnxplain.runtime.batching import BatchSize, Fastest, Progress, in_batches,
 from onnxplain.runtime.providers import choose_providers, device_of, runs_at_once
 from onnxplain.runtime.session import Session
 from onnxplain.tensors import Array, FloatArray, TensorSpec
-from onnxplain.transforms.builder import PREFIX
 from onnxplain.transforms.dynamic_batch import make_batch_dynamic
 from onnxplain.transforms.extract import head, with_outputs
 from onnxplain.transforms.fixed_batch import with_batch
-from onnxplain.transforms.masks import BASELINE, X, masked
 
 _SESSIONS_KEPT = (8, 32)
 """The smallest and the largest number of sessions that are kept."""
@@ -52,20 +51,6 @@ class Batching:
     model: Model
     exact: int | None
     description: str
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """A model, or the part of it after a layer, whose input `spec` is perturbed.
-
-    `sides` returns the values of all other inputs, by name, for a given batch size. `exact` is as
-    in `Batching`.
-    """
-
-    model: Model
-    spec: TensorSpec
-    sides: Callable[[int], Mapping[str, Array]]
-    exact: int | None
 
 
 @dataclass(eq=False)
@@ -126,11 +111,6 @@ class Runner:
     def others(self, values: Mapping[str, Array]) -> None:
         self._fed.others = dict(values)
 
-    @property
-    def open_sessions(self) -> int:
-        """How many sessions are open."""
-        return len(self.activity.sessions)
-
     def with_model(self, model: Model) -> Runner:
         """A runner of another model with the same inputs, on the same provider."""
         return Runner(model, self.spec, self.others, self._asked, self.batch_size)
@@ -175,10 +155,6 @@ class Runner:
         key = x.shape, *sorted((name, value.shape) for name, value in self.others.items())
         return self._batchings.get(key, lambda: self._prove_batching(x, tensors))
 
-    def whole(self, batching: Batching) -> Part:
-        """The whole model, perturbed at the input to explain."""
-        return Part(batching.model, self.spec, self.others_for, batching.exact)
-
     def head(self, model: Model, specs: Mapping[str, TensorSpec], scores: Sequence[str]) -> Model:
         """The part of `model` that computes `scores` from the tensors in `specs`; cached."""
         key = (model, *((name, spec.dtype, spec.shape) for name, spec in specs.items()), *scores)
@@ -198,33 +174,57 @@ class Runner:
 
         Yields the slice of masks and the values of `outputs`, which may contain `MASK`.
         """
-        key = (part.model, part.spec.name, change.mask, x.shape, tuple(outputs))
-        at_once, others = self.at_once(change.count), self.others
-        session = self.session(
-            key, lambda: masked(part.model, part.spec, x.shape, change.mask, outputs), at_once
-        )
-        fixed = {X: session.place(x), BASELINE: session.place(change.baseline)}
+        key = (part.model, part.exact, part.spec.name, change.form(x), tuple(outputs))
+        at_once = self.at_once(change.count)
+        session = self.session(key, lambda: change.entered(part, x, outputs), at_once)
+        shared = change.shared(session, x)
 
         @functools.lru_cache(maxsize=2)
         def sides(size: int) -> Mapping[str, object]:
             return {name: session.place(value) for name, value in part.sides(size).items()}
 
-        def run(samples: slice) -> list[Array]:
+        def feeds(samples: slice, size: int) -> Mapping[str, object]:
+            return {**shared, **sides(size), **change.fed(samples, size, part.spec)}
+
+        sizes = self.sizes(key, part.exact, at_once, _LARGEST_BATCH[self.device])
+        return self.in_batches(session, outputs, feeds, change.count, sizes, part.exact)
+
+    def in_batches(
+        self,
+        session: Session,
+        outputs: Sequence[str],
+        feeds: Callable[[slice, int], Mapping[str, object]],
+        count: int,
+        sizes: BatchSize,
+        exact: int | None,
+    ) -> Iterator[tuple[slice, list[Array]]]:
+        """Run `count` samples in batches, and yield the slice and the outputs of each batch.
+
+        `feeds(part, size)` returns the feeds for some of the samples, padded to `size` samples,
+        which is `exact` where the session takes only that batch size.
+        """
+        others = self.others
+
+        def run(part: slice) -> list[Array]:
             self.others = others  # this may be another thread
-            wanted = samples.stop - samples.start
-            size = part.exact or wanted
-            own = {
-                PREFIX + name: fill(array[samples], size) for name, array in change.feeds.items()
-            }
-            results = session.run({**fixed, **sides(size), **own}, outputs)
+            wanted = part.stop - part.start
+            results = session.run(feeds(part, exact or wanted), outputs)
             return [result[:wanted] for result in results]
 
-        batch = self._batch_sizes.get(
-            (key, at_once), lambda: self._batch_size_for(part.exact, at_once)
-        )
-        for found in in_batches(run, change.count, batch, self.activity.progress):
+        for found in in_batches(run, count, sizes, self.activity.progress):
             self.activity.runs += 1
             yield found
+
+    def sizes(self, key: Hashable, exact: int | None, at_once: int, largest: int) -> BatchSize:
+        """The size of the next batch, at most `largest`; what is learned is kept under `key`."""
+        size = exact or self.batch_size
+
+        def made() -> BatchSize:
+            if size is None:
+                return Fastest(max(1, largest // at_once), at_once)
+            return BatchSize(size, at_once)
+
+        return self._batch_sizes.get((key, at_once), made)
 
     def _prove_batching(self, x: Array, tensors: Sequence[str]) -> Batching:
         fixed = self.fixed_batch
@@ -320,12 +320,6 @@ class Runner:
         most = min(runs_at_once(self._providers[0]), _HELD_AT_ONCE // max(1, held))
         return most if samples >= 2 * most > 2 else 1
 
-    def _batch_size_for(self, exact: int | None, at_once: int) -> BatchSize:
-        size = exact or self.batch_size
-        if size is not None:
-            return BatchSize(size, at_once)
-        return Fastest(max(1, _LARGEST_BATCH[self.device] // at_once), at_once)
-
 
 def _sessions_kept(model: Model) -> int:
     """How many sessions of a model are kept open."""
@@ -342,12 +336,6 @@ def _three_samples(x: Array) -> list[Array]:
     low, high = float(x.min()), max(float(x.max()), float(x.min()) + 1)
     noise = random.uniform(low, high, x.shape).astype(x.dtype)
     return [x, noise, np.where(random.random(x.shape) < 0.5, x, noise)]
-
-
-def fill(array: Array, size: int) -> Array:
-    """The array padded to `size` samples by repeating the last one."""
-    missing = size - len(array)
-    return array if not missing else np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
 
 
 _TOLERANCE = {1: 1e-2, 2: 2e-2, 4: 1e-3, 8: 1e-6}

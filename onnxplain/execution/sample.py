@@ -12,9 +12,9 @@ from onnxplain.analysis.layers import Layer
 from onnxplain.errors import MapError
 from onnxplain.execution.answers import Reading
 from onnxplain.execution.baselines import Scene
-from onnxplain.execution.derivatives import Asked, Backward, Derivatives
-from onnxplain.execution.points import Blend, Following, LayerMasks, Points, passes
-from onnxplain.execution.runner import Batching, Part, Runner
+from onnxplain.execution.derivatives import Backward, Derivatives
+from onnxplain.execution.points import Blend, Following, LayerMasks, Part, Points, passes
+from onnxplain.execution.runner import Batching, Runner
 from onnxplain.execution.sample_layer import SampleLayer
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.execution.scoring import Scored
@@ -113,8 +113,8 @@ class Sample:
     ) -> Iterator[tuple[float, FloatArray]]:
         """See `Subject`."""
         (own,), picture = self._layers, self._runner.spec.name
-        asked = Asked(own.channel(channel), (picture,))
-        for run in self._derivatives.run(asked, self.scene.x, points, self._batching):
+        scored = own.channel(channel)
+        for run in self._derivatives.run(scored, [picture], self.scene.x, points, self._batching):
             check_finite(run.gradients)
             self.spent.update(passes(1, 1))
             yield float(own.real(run.answers)[0, channel].mean()), run.gradients[picture][0]
@@ -182,7 +182,8 @@ class Sample:
             head = own.head(batching, self._model_input, self._reading.tensor)
             return head, *own.change(made.mask, made.feeds)
         assert isinstance(made, Blend), "scores are asked of masks alone"
-        return self._runner.whole(batching), self.scene.x, made
+        whole = Part(batching.model, self._runner.spec, self._runner.others_for, batching.exact)
+        return whole, self.scene.x, made
 
     def _backward(
         self, by: Sequence[str], points: Points | LayerMasks, which: Sequence[int]
@@ -191,8 +192,8 @@ class Sample:
         derivatives = self._derivatives
         derivatives.prove(self._reading, self._model_input, self._answers)
         targets = [self._targets[i] for i in which]
-        asked = Asked(Scored(self._reading, self._answers.shape, targets), tuple(by))
-        for run in derivatives.run(asked, self.scene.x, points, self._batching):
+        scored = Scored(self._reading, self._answers.shape, targets)
+        for run in derivatives.run(scored, by, self.scene.x, points, self._batching):
             check_finite(run.gradients)
             self.spent.update(passes(run.part.stop - run.part.start, len(targets)))
             yield run

@@ -11,8 +11,8 @@ from onnxplain.analysis.layers import Layer
 from onnxplain.analysis.layout import Layout
 from onnxplain.errors import LayerError
 from onnxplain.execution.answers import Reading
-from onnxplain.execution.points import Blend
-from onnxplain.execution.runner import Batching, Part, Runner
+from onnxplain.execution.points import Blend, Part
+from onnxplain.execution.runner import Batching, Runner
 from onnxplain.execution.scoring import Scored
 from onnxplain.model.constants import quantization
 from onnxplain.model.quantization import Quantization

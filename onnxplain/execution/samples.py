@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
 from onnxplain.analysis.inputs import is_picture
-from onnxplain.analysis.layout import input_axes
+from onnxplain.analysis.layout import PICTURE_RANK, input_axes
 from onnxplain.execution.baselines import Scene
 from onnxplain.images.geometry import Placement
 from onnxplain.images.preprocess import Preprocess
 from onnxplain.model.model import Model
 from onnxplain.tensors import Array, TensorSpec
-
-
-class Axes(NamedTuple):
-    """The meaning of the axes of samples of one rank.
-
-    `channels` is the axis of channels, None if unknown. `spatial` are the axes along which
-    neighbors are related: rows and columns, or time. `colored` means that a sample is a picture.
-    """
-
-    channels: int | None
-    spatial: tuple[int, ...]
-    colored: bool
 
 
 class Samples:
@@ -37,29 +25,31 @@ class Samples:
     def __init__(
         self, model: Model, spec: TensorSpec, preprocess: Callable[[], Preprocess]
     ) -> None:
-        self._model = model
         self._spec = spec
         self._preprocess = preprocess
-        self._axes_by_rank: dict[int, Axes] = {}
+        self._names = functools.cache(functools.partial(input_axes, model, spec.name))
 
     def scene(self, x: Array) -> Scene:
         """A sample, (1, ...), with what is needed to make baselines for it."""
-        axes = self._axes(x)
-        colors = self._preprocess() if axes.colored else None
-        return Scene(x.astype(np.float32, copy=False), axes.channels, axes.spatial, colors)
+        colored = is_picture(self._spec) and x.ndim == PICTURE_RANK
+        colors = self._preprocess() if colored else None
+        names = self._names(x.ndim) if colors is None else colors.layout
+        known = tuple(i for i, name in enumerate(names) if name in "DHW")
+        channels = names.index("C") if names else None
+        spatial = known or tuple(range(1, x.ndim))
+        return Scene(x.astype(np.float32, copy=False), channels, spatial, colors)
 
     def spatial(self, x: Array) -> tuple[int, ...]:
         """The axes along which neighbors are related; if none are known, all after the batch."""
-        return self._axes(x).spatial
+        return self.scene(x[:1]).spatial
 
     def placement(self, x: Array) -> Placement | None:
         """The placement for a sample that is its own picture; None without rows and columns."""
-        axes = self._axes(x)
-        if axes.channels is None or len(axes.spatial) != 2:
+        scene = self.scene(x)
+        if scene.channels is None or len(scene.spatial) != 2:
             return None
-        rows, columns = axes.spatial
-        size = x.shape[rows], x.shape[columns]
-        return Placement.stretch(size, size)
+        rows, columns = scene.places
+        return Placement.stretch((rows, columns), (rows, columns))
 
     def noise(self) -> Array:
         """A sample of noise, (1, ...), in the shape of preprocessed pictures or of the input."""
@@ -70,19 +60,3 @@ class Samples:
             return preprocess.apply(255 * random.random((*size, 3), np.float32))[0]
         shape = [d if isinstance(d, int) else 1 for d in self._spec.shape or ()]
         return random.random(shape, np.float32).astype(self._spec.dtype)
-
-    def _axes(self, x: Array) -> Axes:
-        if x.ndim not in self._axes_by_rank:
-            self._axes_by_rank[x.ndim] = self._axes_of_rank(x.ndim)
-        return self._axes_by_rank[x.ndim]
-
-    def _axes_of_rank(self, rank: int) -> Axes:
-        colored = is_picture(self._spec) and rank == _PICTURE_RANK
-        names = (
-            self._preprocess().layout if colored else input_axes(self._model, self._spec.name, rank)
-        )
-        known = tuple(i for i, name in enumerate(names) if name in "DHW")
-        return Axes(names.index("C") if names else None, known or tuple(range(1, rank)), colored)
-
-
-_PICTURE_RANK = 4

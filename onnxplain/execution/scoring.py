@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_graphsurgeon as gs
-from onnx import GraphProto, NodeProto, TensorProto, helper
+from onnx import GraphProto, TensorProto, helper
 
 from onnxplain.autodiff.differentiate import GRADIENT, with_gradients
 from onnxplain.execution.answers import Reading
@@ -19,7 +19,7 @@ from onnxplain.model.shapes import Shape
 from onnxplain.targets import Target
 from onnxplain.tensors import Array
 from onnxplain.transforms.builder import PREFIX, Builder
-from onnxplain.transforms.extract import appended
+from onnxplain.transforms.extract import appended, renamed
 
 BATCH = "batch"
 """The name of the batch axis of a graph's inputs, if the graph takes any batch size."""
@@ -58,22 +58,15 @@ class Scored:
         """Shapes of the arrays that targets read, for one sample, without the batch axis."""
         return self.reading.shapes(self.shape)
 
-    def feeds(self, targets: Sequence[Sequence[Target]] | None = None, size: int = 1) -> Feeds:
-        """The feeds with the parameters of each sample's targets, by the input's name.
-
-        By default there are `size` samples, all with the targets of this object.
-        """
-        rows = [self.targets] * size if targets is None else targets
+    def feeds(self, targets: Sequence[Sequence[Target]]) -> dict[str, Array]:
+        """The feeds with the parameters of each sample's targets, by the input's name."""
         fed: dict[str, list[Array]] = {}
-        for own in rows:
+        for own in targets:
             for t in range(self.count):
                 given = own[min(t, len(own) - 1)].given(*self.shapes)
                 for name, value in given.items():
                     fed.setdefault(parameter(t, name), []).append(value)
         return {name: np.array(values) for name, values in fed.items()}
-
-
-Feeds = dict[str, Array]
 
 
 def with_seeds(model: Model, scored: Scored, batch: int | None, prefix: str = PREFIX) -> Model:
@@ -87,16 +80,14 @@ def with_seeds(model: Model, scored: Scored, batch: int | None, prefix: str = PR
         TargetError: the reading has no such scores.
     """
     answer = answer_tensor(prefix)
-    cast = helper.make_node("Cast", [scored.reading.tensor], [answer], answer, to=_FLOAT)
-    with_answer = appended(model, GraphProto(node=[cast]))
-    known, seeded = with_answer.index.position, with_answer
+    cast = helper.make_node("Cast", [scored.reading.tensor], [answer], answer, to=TensorProto.FLOAT)
+    added = GraphProto(node=[cast])
     for t in range(scored.count):
-        seed = _seed(scored, t, batch, model.opset, prefix)
-        inputs = (value for value in seed.input if value.name not in known)
-        seeded = appended(
-            seeded, GraphProto(node=seed.node, initializer=seed.initializer, input=inputs)
-        )
-    return seeded
+        added.MergeFrom(_seed(scored, t, batch, model.opset, prefix))
+    known = {answer, *model.index.position}
+    for value in [value for value in added.input if value.name in known]:
+        added.input.remove(value)
+    return appended(model, added)
 
 
 def answer_tensor(prefix: str = PREFIX) -> str:
@@ -107,9 +98,6 @@ def answer_tensor(prefix: str = PREFIX) -> str:
 def seed_tensor(target: int, prefix: str = PREFIX) -> str:
     """The name of the derivative of a target's score with respect to the answer tensor."""
     return f"{prefix}seed/{target}"
-
-
-_FLOAT = TensorProto.FLOAT
 
 
 def _seed(scored: Scored, t: int, batch: int | None, opset: int, prefix: str) -> GraphProto:
@@ -124,13 +112,9 @@ def _seed(scored: Scored, t: int, batch: int | None, opset: int, prefix: str) ->
     xp = GraphNamespace(g, scored.count)
     name, own = answer_tensor(prefix), prefix.removeprefix(PREFIX)
     answer = g.input(answer_tensor(own), [first, *shape])
-    given = {
-        key: xp.array(
-            g.input(parameter(t, key, own), [first, *value.shape], value.dtype),
-            [None, *value.shape],
-        )
-        for key, value in target.given(*scored.shapes).items()
-    }
+    for key, value in target.given(*scored.shapes).items():
+        g.input(parameter(t, key, own), [first, *value.shape], value.dtype)
+    given = parameters(xp, scored, t, prefix)
     score = scored.reading.score(xp, target, xp.array(answer, [None, *shape]), **given)
     target.check_score(score.dims)
     ones = g.Expand(np.float32(1), g.Shape(score.tensor))
@@ -141,19 +125,10 @@ def _seed(scored: Scored, t: int, batch: int | None, opset: int, prefix: str) ->
     ).proto.graph
     result = seed_tensor(t, prefix)
     seed.node.add(op_type="Identity", input=[GRADIENT + name], output=[result])
-    renamed = {GRADIENT + name: f"{result}/gradient"}
-    return GraphProto(
-        node=_named(seed.node, renamed), initializer=seed.initializer, input=seed.input
-    )
-
-
-def _named(nodes: Iterable[NodeProto], own: Mapping[str, str]) -> Iterator[NodeProto]:
-    """The nodes with tensors renamed as `own` says: the seed needs another name per target."""
-    for node in nodes:
-        for names in (node.input, node.output):
-            names[:] = [own.get(name, name) for name in names]
-        node.name = own.get(node.name, node.name or node.output[0])
-        yield node
+    # The gradient of each target needs another name.
+    names = {GRADIENT + name: f"{result}/gradient"}
+    nodes = [renamed(node, names, f"{result}/") for node in seed.node]
+    return GraphProto(node=nodes, initializer=seed.initializer, input=seed.input)
 
 
 def parameter(t: int, name: str, prefix: str = PREFIX) -> str:
@@ -161,9 +136,11 @@ def parameter(t: int, name: str, prefix: str = PREFIX) -> str:
     return f"{prefix}target/{t}/{name}"
 
 
-def parameters(xp: GraphNamespace, scored: Scored, t: int) -> dict[str, GraphArray]:
+def parameters(
+    xp: GraphNamespace, scored: Scored, t: int, prefix: str = PREFIX
+) -> dict[str, GraphArray]:
     """The parameters of a target's formula, as arrays of the graph."""
     return {
-        name: xp.array(gs.Variable(parameter(t, name)), (None, *value.shape))
+        name: xp.array(gs.Variable(parameter(t, name, prefix)), (None, *value.shape))
         for name, value in scored.target(t).given(*scored.shapes).items()
     }

@@ -19,7 +19,7 @@ class Want:
 
     `per_target` means that there is one for each target, `at_layer` one for each layer. With
     `on_tokens`, the formula's map has one number for each token, (N, tokens), and the graph puts
-    them on the grid, without extra tokens.
+    them on the grid, without extra tokens. Wants of a class without fields are all equal.
     """
 
     per_target: ClassVar[bool] = False
@@ -32,14 +32,12 @@ class Want:
         return ()
 
 
-@dataclass(frozen=True)
 class Activation(Want):
     """The layer's activation as real numbers, (N, channels, rows, columns)."""
 
     at_layer: ClassVar[bool] = True
 
 
-@dataclass(frozen=True)
 class LayerGradient(Want):
     """The gradient of the score at the layer's activation, (N, channels, rows, columns)."""
 
@@ -73,35 +71,27 @@ class Reference(Want):
 class InputGradient(Want):
     """The gradient of the score at the input, computed with `rules`; `planes` as for `Input`.
 
-    `compared` are the names of the references that the rules read.
+    `references` are the names of the other samples that the rules read.
     """
 
     rules: Rules = STANDARD
-    compared: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
     planes: bool = False
     per_target: ClassVar[bool] = True
 
-    @property
-    def references(self) -> tuple[str, ...]:
-        """See `Want`."""
-        return self.compared
 
-
-@dataclass(frozen=True)
 class ReferenceScore(Reference):
     """The score of a reference, (N,)."""
 
     per_target: ClassVar[bool] = True
 
 
-@dataclass(frozen=True)
 class ClassWeights(Want):
     """The linear classifier's weights for the target's class, (N, channels, 1, 1)."""
 
     per_target: ClassVar[bool] = True
 
 
-@dataclass(frozen=True)
 class BiasGradients(Want):
     """Each bias of the model, multiplied by the gradient of the score where the bias is added.
 
@@ -111,7 +101,6 @@ class BiasGradients(Want):
     per_target: ClassVar[bool] = True
 
 
-@dataclass(frozen=True)
 class Attention(Want):
     """The attention of each block of a transformer, from the first to the last.
 
@@ -121,14 +110,12 @@ class Attention(Want):
     on_tokens: ClassVar[bool] = True
 
 
-@dataclass(frozen=True)
 class TokensRead(Want):
     """The weight of each token in the score after the last block, (N, 1, tokens), 1 in total."""
 
     on_tokens: ClassVar[bool] = True
 
 
-@dataclass(frozen=True)
 class AttentionGradients(Want):
     """The gradients of each block's own score at its attention, in shapes as for `Attention`.
 
@@ -139,12 +126,10 @@ class AttentionGradients(Want):
     on_tokens: ClassVar[bool] = True
 
 
-@dataclass(frozen=True)
 class SampleScores(Want):
     """The scores of changed samples, (targets, samples)."""
 
 
-@dataclass(frozen=True)
 class SampleWeights(Want):
     """The weights of changed samples, (samples, ...), from `execution.sampling.Sampling`.
 
@@ -152,7 +137,6 @@ class SampleWeights(Want):
     """
 
 
-@dataclass(frozen=True)
 class FirstGradient(Want):
     """The gradient at the first of all changed samples, (1, 1, ...), in the shape of the input."""
 

@@ -174,7 +174,7 @@ class Explainer:
     @property
     def open_sessions(self) -> int:
         """Number of open ONNX Runtime sessions; few are kept, each holds a copy of the weights."""
-        return self._runner.open_sessions
+        return len(self._runner.activity.sessions)
 
     def with_model(self, model: Model) -> Explainer:
         """A copy of this explainer for another model with the same inputs, layers and outputs."""

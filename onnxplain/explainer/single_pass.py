@@ -9,11 +9,11 @@ from typing import cast
 import numpy as np
 
 from onnxplain.errors import MapError, TargetError
-from onnxplain.execution.arrays import is_finite, joined
+from onnxplain.execution.arrays import fill, is_finite, joined
 from onnxplain.execution.baselines import BaselineSpec, Scene, make_baseline
 from onnxplain.execution.derivatives import Derivatives
 from onnxplain.execution.finished import Plan, finish, report_name, value_name
-from onnxplain.execution.runner import Runner, fill
+from onnxplain.execution.runner import Runner
 from onnxplain.execution.scoring import Scored
 from onnxplain.explainer.task import Task
 from onnxplain.methods.base import Computed, SinglePassMethod

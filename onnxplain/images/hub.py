@@ -29,7 +29,8 @@ _SHORT_SIDE_FAMILIES: Final = tuple(
     "Bit CLIP ChineseCLIP ConvNext Levit MobileNet MobileViT PoolFormer".split()
 )
 _CONVNEXT_STRETCHES_FROM: Final = 384
-_DEFAULT_CROP: Final = 0.875
+DEFAULT_CROP: Final = 0.875
+"""The side of a center crop, relative to the short side of the resized picture."""
 
 
 def read_hub_config(model_path: Path | None) -> Found | None:
@@ -96,7 +97,7 @@ def _short_side(family: str, short: int, crop: Size | None, crop_pct: float | No
     if family.startswith("ConvNext"):
         if short >= _CONVNEXT_STRETCHES_FROM:
             return {"fit": "stretch", "size": (short, short)}
-        crop, crop_pct = (short, short), crop_pct or _DEFAULT_CROP
+        crop, crop_pct = (short, short), crop_pct or DEFAULT_CROP
     resize = int(short / crop_pct) if crop_pct else short
     if family.startswith("Levit"):
         resize = int(256 / 224 * short)
@@ -126,7 +127,7 @@ def _timm(config: Mapping[str, Any]) -> Settings | None:
     if not {"input_size", "mean", "std"} <= details.keys():
         return None
     _, height, width = details["input_size"]
-    crop_pct = details.get("crop_pct") or _DEFAULT_CROP
+    crop_pct = details.get("crop_pct") or DEFAULT_CROP
     resize = math.floor(height / crop_pct), math.floor(width / crop_pct)
     mode = details.get("crop_mode") or "center"
     if mode not in ("center", "squash") or (mode == "center" and height != width):

@@ -12,7 +12,7 @@ import numpy as np
 from onnxplain.errors import PreprocessError
 from onnxplain.images.files import read_sidecar
 from onnxplain.images.geometry import Size
-from onnxplain.images.hub import read_hub_config
+from onnxplain.images.hub import DEFAULT_CROP, read_hub_config
 from onnxplain.images.metadata import Found, read_metadata
 from onnxplain.images.preprocess import Preprocess
 from onnxplain.images.settings import parse_settings
@@ -23,7 +23,6 @@ WRITTEN_GUESS: Final = "guess, in"
 """What the origin begins with of a guess that was written to a sidecar and not corrected."""
 
 _DEFAULT_SIDE: Final = 224
-_DEFAULT_CROP: Final = 0.875
 _IMAGENET: Final = {"scale": 1 / 255, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
@@ -87,8 +86,8 @@ def find_preprocess(
     """
     given = parse_settings({name: value for name, value in flags.items() if value is not None})
     sidecar = _sidecar(model_path)
-    found = sidecar or _find(model_path, metadata) or _guess(spec, given)
-    preprocess = _complete(found, given, spec)
+    found = sidecar or read_metadata(metadata) or read_hub_config(model_path)
+    preprocess = _complete(found or _guess(spec, given), given, spec)
     # A flag may well make a setting of the file useless.
     written = sidecar.settings if sidecar and not {"fit", "size"} & given.keys() else {}
     _refuse_unused(preprocess, [*given, *(name for name, value in written.items() if value)])
@@ -124,10 +123,6 @@ def check_fits(preprocess: Preprocess, spec: TensorSpec) -> None:
                 f"the preprocessing ({preprocess.origin}) makes {name} = {ours or 'any'} "
                 f"where it takes {theirs}; set size, channels or layout to fit",
             )
-
-
-def _find(model_path: Path | None, metadata: Mapping[str, str]) -> Found | None:
-    return read_metadata(metadata) or read_hub_config(model_path)
 
 
 def _sidecar(model_path: Path | None) -> Found | None:
@@ -193,7 +188,7 @@ def _guess_framing(
     if gray or size is None or size[0] != size[1]:
         stretched = {"fit": "stretch"}, "the whole picture stretched"
         return ({}, "") if "fit" in given else stretched
-    resize = int(size[0] / _DEFAULT_CROP)
+    resize = int(size[0] / DEFAULT_CROP)
     framing = {"fit": "crop", "resize": resize}
     return framing, f"the center {size[0]} x {size[1]} of a short side of {resize}"
 

@@ -63,7 +63,11 @@ class Session:
                 model.proto.SerializeToString(), options, providers=list(providers)
             )
         except Exception as error:
-            raise ModelError(_refusal(model, error)) from error
+            raise ModelError(
+                f"ONNX Runtime {ort.__version__} refuses {model.path or 'the model'}: "
+                f"{_reason(error)}. Try a newer ONNX Runtime, or export the model with standard "
+                "operators and a lower opset."
+            ) from error
         self.provider: str = self._session.get_providers()[0]
         if self.provider != providers[0]:
             raise ProviderError(
@@ -119,14 +123,6 @@ class Session:
         self._session.run_with_iobinding(binding)
         found = binding.copy_outputs_to_cpu()
         return found
-
-
-def _refusal(model: Model, error: Exception) -> str:
-    name = str(model.path) if model.path else "the model"
-    return (
-        f"ONNX Runtime {onnxruntime().__version__} refuses {name}: {_reason(error)}. Try a "
-        "newer ONNX Runtime, or export the model with standard operators and a lower opset."
-    )
 
 
 def _reason(error: Exception) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import NodeProto, helper, numpy_helper
+import onnx_graphsurgeon as gs
+from onnx import NodeProto, helper
 
 from onnxplain.analysis.transformer import Transformer
 from onnxplain.errors import LayerError
 from onnxplain.model.graph_index import GraphIndex
 from onnxplain.model.model import Model
 from onnxplain.tensors import TensorSpec
-from onnxplain.transforms.builder import PREFIX
-from onnxplain.transforms.extract import computed_name, fed, renamed, with_contents
+from onnxplain.transforms.builder import PREFIX, Builder
+from onnxplain.transforms.extract import appended, computed_name, fed, renamed, with_contents
 
 BLOCK_SCORES = PREFIX + "block_scores"
 """The tensor that `with_block_scores` adds: the scores of all blocks, joined along axis 0."""
@@ -44,21 +45,23 @@ def with_block_scores(model: Model, blocks: Transformer, score: str, batch: int 
         for state in states[:-1]
     ]
     cut_model = fed(model, *cut)
-    nodes, weights = cut_model.proto.graph.node, cut_model.proto.graph.initializer
-    for block, state in enumerate(states):
+    prefixes = [f"{PREFIX}block_{block}/" for block in range(len(states))]
+    graph = gs.Graph(opset=model.opset)
+    g = Builder(graph, PREFIX + "pool/")
+    copies: list[NodeProto] = []
+    for prefix, state in zip(prefixes, states, strict=True):
         source = last if state.tensor == last else computed_name(state.tensor)
-        prefix = f"{PREFIX}block_{block}/"
-        pool = f"{PREFIX}pool_{block}/"
-        nodes.extend(_pooled(pool, source, prefix + last))
-        names = {name: prefix + name for name in made}
-        nodes.extend(renamed(_unrounded(graph_index, i), names, prefix) for i in head)
         tokens = state.layout.axes.index("T")
         shape = [size if axis == tokens else 1 for axis, size in enumerate(state.shape)]
-        for name, size in {"axis": [tokens], "shape": shape}.items():
-            weights.append(numpy_helper.from_array(np.array(size), pool + name))
-    scores = [f"{PREFIX}block_{block}/{score}" for block in range(len(states))]
-    nodes.append(helper.make_node("Concat", scores, [BLOCK_SCORES], BLOCK_SCORES, axis=0))
-    return cut_model
+        mean = g.ReduceMean(gs.Variable(source), np.array([tokens]), keepdims=1)
+        g.Expand(mean, np.array(shape)).name = prefix + last
+        names = {name: prefix + name for name in made}
+        copies.extend(renamed(_unrounded(graph_index, i), names, prefix) for i in head)
+    scores = [prefix + score for prefix in prefixes]
+    joined = helper.make_node("Concat", scores, [BLOCK_SCORES], BLOCK_SCORES, axis=0)
+    added = gs.export_onnx(graph, do_type_check=False).graph
+    added.node.extend([*copies, joined])
+    return appended(cut_model, added)
 
 
 def without_cuts(model: Model, blocks: Transformer) -> Model:
@@ -68,15 +71,6 @@ def without_cuts(model: Model, blocks: Transformer) -> Model:
     inputs = [value for value in model.proto.graph.input if value.name not in cut]
     nodes = [renamed(node, names) for node in model.proto.graph.node]
     return with_contents(model, node=nodes, input=inputs)
-
-
-def _pooled(prefix: str, source: str, result: str) -> list[NodeProto]:
-    """Nodes that replace every token by the mean over the tokens."""
-    mean = prefix + "mean"
-    return [
-        helper.make_node("ReduceMean", [source, prefix + "axis"], [mean], mean, keepdims=1),
-        helper.make_node("Expand", [mean, prefix + "shape"], [result], result),
-    ]
 
 
 def _unrounded(graph_index: GraphIndex, index: int) -> NodeProto:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -18,11 +18,11 @@ Value = gs.Tensor | NDArray[Any] | np.generic
 """An operator input: a tensor of the graph, or an array or number that becomes a constant."""
 
 
-class Operator(Protocol):
-    """Adds one node and returns its only output; arrays and numbers become constants."""
+Operator = Callable[..., gs.Tensor]
+"""Adds one node, from inputs and attributes by name, and returns its only output.
 
-    def __call__(self, *inputs: Any, **attributes: Any) -> gs.Tensor:
-        """Add the node."""
+Arrays and numbers among the inputs become constants.
+"""
 
 
 class Builder:

@@ -120,11 +120,10 @@ def answering(model: Model, tensor: str) -> Model:
     Raises:
         ModelError: there is no such tensor; the message lists similar names.
     """
-    outputs = [spec.name for spec in model.outputs]
-    if tensor in outputs:
+    if tensor in model.index.outputs:
         return model
     if tensor not in model.index.position:
-        close = closest(tensor, [*outputs, *model.index.tensors()])
+        close = closest(tensor, [*model.index.outputs, *model.index.tensors()])
         raise ModelError(f"The model has no output or inner tensor {tensor!r}{close}.")
     part = with_outputs(model, [tensor])
     spec = infer_specs(part.proto)[tensor]

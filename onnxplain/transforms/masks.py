@@ -57,7 +57,6 @@ class Keep:
         return g.Cast(inside, to=np.float32)
 
 
-@dataclass(frozen=True)
 class Erase(Keep):
     """0 inside a box, 1 outside. Inputs as for `Keep`."""
 
