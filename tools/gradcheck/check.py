@@ -126,9 +126,11 @@ def gradients(
     model = model if isinstance(model, Model) else load(_raised(model))
     outputs = [value.name for value in model.proto.graph.output]
     score, seed, head = _joined(model, seeds)
-    differentiated = differentiate(head, score, wanted, outputs, rules)
-    if _is_standard(model.proto):
-        onnx.checker.check_model(differentiated.proto)
+    # Seeds of one score are fed to the same graph, which takes longer to write than to run.
+    differentiated = head.once(
+        ("gradcheck", score, tuple(wanted), rules),
+        lambda: _checked(model, differentiate(head, score, wanted, outputs, rules)),
+    )
     answers = runtime(differentiated.proto)({**feeds, SEED: seed})
     found = dict(zip([v.name for v in differentiated.proto.graph.output], answers, strict=True))
     for name, value in zip(outputs, runtime(model.proto)(feeds), strict=True):
@@ -138,6 +140,12 @@ def gradients(
         assert gradient.shape == feeds[name].shape, f"d{name}: {gradient.shape}"
         assert np.isfinite(gradient).all(), f"d{name} is not finite: {gradient}"
     return {name: found[GRADIENT + name] for name in wanted}
+
+
+def _checked(model: Model, differentiated: Model) -> Model:
+    if _is_standard(model.proto):
+        onnx.checker.check_model(differentiated.proto)
+    return differentiated
 
 
 def _is_standard(model: ModelProto) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -98,6 +99,7 @@ def cosine(a: Array, b: Array) -> float:
 
 
 Make = Callable[[Path, Path], None]
+QDQ = quantized(QuantFormat.QDQ)
 
 # A form, the form that its gradient is compared with, and the least cosine. Quantization changes a
 # gradient more than an output, because it moves activations across the kinks of their Relus.
@@ -106,23 +108,31 @@ FORMS: dict[str, tuple[Make, Make, float]] = {
     "float16 inside": (half_inside, rounded, 0.99999),
     "saved at the basic level": (optimized("ORT_ENABLE_BASIC"), unchanged, 0.99999),
     "saved at the extended level": (optimized("ORT_ENABLE_EXTENDED"), unchanged, 0.99999),
-    "QDQ int8": (quantized(QuantFormat.QDQ), unchanged, 0.7),
-    "QOperator int8": (quantized(QuantFormat.QOperator), quantized(QuantFormat.QDQ), 0.99999),
+    "QDQ int8": (QDQ, unchanged, 0.7),
+    "QOperator int8": (quantized(QuantFormat.QOperator), QDQ, 0.99999),
 }
+
+
+@pytest.fixture(scope="module")
+def gradient_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Make, str], Array]:
+    """The gradient of a form of a model; each is made once, because several forms share it."""
+
+    @functools.cache
+    def made(make: Make, name: str) -> Array:
+        path = tmp_path_factory.mktemp("form") / "model.onnx"
+        make(MODELS / f"{name}.onnx", path)
+        return gradient(load(path))
+
+    return made
 
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "squeezenet1_1"])
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_gradient_of_a_deployed_form(
-    form: tuple[Make, Make, float], name: str, tmp_path: Path
+    form: tuple[Make, Make, float], name: str, gradient_of: Callable[[Make, str], Array]
 ) -> None:
     *makers, least = form
-    gradients = []
-    for number, make in enumerate(makers):
-        made = tmp_path / f"{number}.onnx"
-        make(MODELS / f"{name}.onnx", made)
-        gradients.append(gradient(load(made)))
-    assert cosine(*gradients) > least
+    assert cosine(*(gradient_of(make, name) for make in makers)) > least
 
 
 def test_gradient_of_weights_in_int8(tmp_path: Path) -> None:
