@@ -6,11 +6,11 @@ it, and sums without a range are over the cells of the grid.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
-from onnxplain.execution.wants import Activation, LayerGradient, Want
+from onnxplain.execution.wants import Activation, LayerGradient
 from onnxplain.formulas.namespace import Namespace, largest, quotient, relu
 from onnxplain.methods.base import SinglePassMethod
 from onnxplain.methods.layer_maps import LayerMapsMethod
@@ -58,9 +58,9 @@ VOLUME = (-3, -2, -1)
 class GradientCAM(LayerMapsMethod, SinglePassMethod):
     """A method that combines a layer's activation `a` with the gradient `g` at it."""
 
-    needs_gradient: ClassVar[bool] = True
-    cost: ClassVar[str] = "1 with a backward to the layer"
-    wants: ClassVar[Sequence[Want]] = (Activation(), LayerGradient())
+    needs_gradient = True
+    cost = "1 with a backward to the layer"
+    wants = (Activation(), LayerGradient())
 
     def report(self, xp: Namespace, *wanted: Any) -> Mapping[str, Any]:
         """The largest activation and gradient, which show why a map is 0 everywhere."""
@@ -105,9 +105,9 @@ class GradCAM(GradientCAM):
     Localization", ICCV 2017.
     """
 
-    name: ClassVar[str] = "gradcam"
-    summary: ClassVar[str] = "channels weighted by their mean gradient"
-    paper: ClassVar[str] = "Selvaraju 2017"
+    name = "gradcam"
+    summary = "channels weighted by their mean gradient"
+    paper = "Selvaraju 2017"
 
     relu: Annotated[Switch, Option("", "Keep only what speaks for the target, in gradcam.")] = True
     counterfactual: Annotated[
@@ -140,9 +140,9 @@ class GradCAMPlusPlus(GradientCAM):
     Convolutional Networks", WACV 2018.
     """
 
-    name: ClassVar[str] = "gradcam++"
-    summary: ClassVar[str] = "channels weighted by their positive gradients, cell by cell"
-    paper: ClassVar[str] = "Chattopadhay 2018"
+    name = "gradcam++"
+    summary = "channels weighted by their positive gradients, cell by cell"
+    paper = "Chattopadhay 2018"
 
     def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""
@@ -168,9 +168,9 @@ class XGradCAM(GradientCAM):
     BMVC 2020.
     """
 
-    name: ClassVar[str] = "xgradcam"
-    summary: ClassVar[str] = "channels weighted by their gradient where they are active"
-    paper: ClassVar[str] = "Fu 2020"
+    name = "xgradcam"
+    summary = "channels weighted by their gradient where they are active"
+    paper = "Fu 2020"
 
     def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""
@@ -192,18 +192,14 @@ class HiResCAM(GradientCAM):
     neural networks", 2020.
     """
 
-    name: ClassVar[str] = "hirescam"
-    summary: ClassVar[str] = "the activation times its gradient, cell by cell"
-    paper: ClassVar[str] = "Draelos 2020"
+    name = "hirescam"
+    summary = "the activation times its gradient, cell by cell"
+    paper = "Draelos 2020"
+    nothing = _CANCELED
 
     def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""
         return net(xp, g * a)
-
-    @property
-    def nothing(self) -> str:
-        """See `GradientCAM`."""
-        return _CANCELED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,9 +210,9 @@ class LayerCAM(GradientCAM):
     TIP 2021.
     """
 
-    name: ClassVar[str] = "layercam"
-    summary: ClassVar[str] = "the activation times its positive gradient; for early layers too"
-    paper: ClassVar[str] = "Jiang 2021"
+    name = "layercam"
+    summary = "the activation times its positive gradient; for early layers too"
+    paper = "Jiang 2021"
 
     def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""
@@ -234,10 +230,10 @@ class EigenGradCAM(GradientCAM):
     Gildenblat et al., pytorch-grad-cam, 2021, after Muhammad and Yeasin 2020.
     """
 
-    name: ClassVar[str] = "eigengradcam"
-    summary: ClassVar[str] = "first principal component of activation times gradient"
-    paper: ClassVar[str] = "Gildenblat 2021"
-    needs_sizes: ClassVar[bool] = True
+    name = "eigengradcam"
+    summary = "first principal component of activation times gradient"
+    paper = "Gildenblat 2021"
+    needs_sizes = True
 
     def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from onnxplain.autodiff.propagation.guided import GUIDED
 from onnxplain.execution.baselines import Scene
-from onnxplain.execution.wants import Activation, InputGradient, LayerGradient, Want
+from onnxplain.execution.wants import Activation, InputGradient, LayerGradient
 from onnxplain.formulas.namespace import Namespace, interpolation_sizes, relu
-from onnxplain.methods.base import LayerMethod, SinglePassMethod, rows_and_columns
+from onnxplain.methods.base import LayerMethod, rows_and_columns
 from onnxplain.methods.gradcam import CELLS, GradCAM
-from onnxplain.methods.gradient import InputGradientMethod
+from onnxplain.methods.gradient import BackwardMethod
 from onnxplain.tensors import FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)
-class GuidedGradCAM(InputGradientMethod, LayerMethod, SinglePassMethod):
+class GuidedGradCAM(BackwardMethod, LayerMethod):
     """Grad-CAM, enlarged bilinearly to the input, times guided backpropagation.
 
     gradcam shows where the class is, and guided_backprop adds the details there.
@@ -26,16 +26,11 @@ class GuidedGradCAM(InputGradientMethod, LayerMethod, SinglePassMethod):
     Localization", ICCV 2017.
     """
 
-    name: ClassVar[str] = "guided_gradcam"
-    summary: ClassVar[str] = "guided backpropagation where gradcam is high"
-    paper: ClassVar[str] = "Selvaraju 2017"
-    cost: ClassVar[str] = "1 with a backward"
-    needs_sizes: ClassVar[bool] = True
-    wants: ClassVar[Sequence[Want]] = (
-        Activation(),
-        LayerGradient(),
-        InputGradient(GUIDED, planes=True),
-    )
+    name = "guided_gradcam"
+    summary = "guided backpropagation where gradcam is high"
+    paper = "Selvaraju 2017"
+    needs_sizes = True
+    wants = (Activation(), LayerGradient(), InputGradient(GUIDED, planes=True))
 
     def check(self, scene: Scene) -> None:
         """See `Method`."""

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 
-from onnxplain.errors import OptionError
 from onnxplain.execution.baselines import Scene
 from onnxplain.execution.points import Blend
 from onnxplain.execution.sampling import Original, Sampling
-from onnxplain.execution.wants import SampleScores, SampleWeights, Want
 from onnxplain.formulas.namespace import Namespace
-from onnxplain.methods.base import InputMethod, SampledMethod, Sums
+from onnxplain.methods.base import InputMethod, ScoredMethod, Sums
 from onnxplain.methods.options import Baseline, Number, Option, Samples, Score, Seed, Whole
 from onnxplain.model.shapes import Shape
 from onnxplain.tensors import FloatArray
@@ -25,7 +23,7 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class RISE(InputMethod, SampledMethod):
+class RISE(InputMethod, ScoredMethod):
     """Σ_i S(x' + M_i ⊙ (x − x')) M_i / (n p), over n random masks M_i.
 
     A mask is a `grid` × `grid` picture of ones (with probability p = `keep`) and zeros, enlarged
@@ -39,11 +37,10 @@ class RISE(InputMethod, SampledMethod):
     BMVC 2018.
     """
 
-    name: ClassVar[str] = "rise"
-    summary: ClassVar[str] = "random masks averaged, weighted by the score each leaves"
-    paper: ClassVar[str] = "Petsiuk 2018"
-    cost: ClassVar[str] = "1 + samples (4000)"
-    wants: ClassVar[Sequence[Want]] = (SampleScores(), SampleWeights())
+    name = "rise"
+    summary = "random masks averaged, weighted by the score each leaves"
+    paper = "Petsiuk 2018"
+    cost = "1 + samples (4000)"
 
     score: Score = "probability"
     samples: Samples = 4000
@@ -54,8 +51,8 @@ class RISE(InputMethod, SampledMethod):
 
     def check(self, scene: Scene) -> None:
         """See `Method`."""
-        if min(self.samples, self.grid) < 1 or not 0 < self.keep <= 1 or self.seed < 0:
-            raise OptionError("rise takes samples >= 1, grid >= 1, 0 < keep <= 1 and seed >= 0.")
+        fits = min(self.samples, self.grid) >= 1 and 0 < self.keep <= 1 and self.seed >= 0
+        self.require(fits, "samples >= 1, grid >= 1, 0 < keep <= 1 and seed >= 0")
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
         """The sample blended with the baseline by random masks."""
