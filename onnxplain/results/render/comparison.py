@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxplain.images.opencv import cv2
+from onnxplain.results.data import ExplanationData
 from onnxplain.results.render.colormaps import DEFAULT_COLORMAP
 from onnxplain.results.render.colors import Colors
 from onnxplain.results.render.frame import FAINT_INK, INK, PAPER, Page, legend_strips
 from onnxplain.results.render.overlay import color_bar, laid_over
 from onnxplain.results.render.text import Style, default_font, wrapped
-from onnxplain.tensors import Array, FloatArray
+from onnxplain.tensors import Array
 
 _CELL = 224  # px: the width of every picture
 _GAP = 10
@@ -27,28 +28,16 @@ _NO_BAR = np.full_like(color_bar(Colors(DEFAULT_COLORMAP, (0, 1)), _PAGE), PAPER
 
 
 @dataclass(frozen=True, eq=False)
-class Cell:
-    """One map: a heatmap, float32 (H, W) in 0 to 1, or the picture `drawn`, uint8 (h, w, 3).
-
-    If `drawn` is given, it is shown instead of the heatmap. `scale` has the raw values that heat 0
-    and 1 represent.
-    """
-
-    heatmap: FloatArray
-    scale: tuple[float, float] = (0.0, 1.0)
-    drawn: Array | None = None
-
-
-@dataclass(frozen=True, eq=False)
 class TargetRow:
     """One target: a title and a note, written below the photograph, and a cell for each column.
 
-    A cell of None means a method that has no map to show.
+    A cell is an explanation, of which the heatmap is drawn, or the sheet if there is one. A cell of
+    None means a method that has no map to show.
     """
 
     title: str
     note: str
-    cells: Sequence[Cell | None]
+    cells: Sequence[ExplanationData | None]
 
 
 def comparison(
@@ -90,18 +79,19 @@ def comparison(
 
 
 def _drawn(
-    cell: Cell | None, photo: Array, colormap: str, seen: Array | None
+    cell: ExplanationData | None, photo: Array, colormap: str, seen: Array | None
 ) -> tuple[Array, Array, dict[str, Array]]:
     """A cell's picture in the photograph's size, its color bar, and swatches by their meaning."""
     blank = np.full_like(photo, _NO_MAP)
     if cell is None:
         return blank, _NO_BAR, {}
-    if cell.drawn is None:
-        drawn = laid_over(photo, cell.heatmap, cell.scale, _PAGE, colormap=colormap, seen=seen)
+    if cell.sheet is None:
+        scale = cell.heatmap_range
+        drawn = laid_over(photo, cell.heatmap, scale, _PAGE, colormap=colormap, seen=seen)
         known = {meaning: swatch for swatch, meaning in drawn.legend(_PAGE)}
         return drawn.picture, drawn.color_bar(_PAGE), known
-    height, width = cell.drawn.shape[:2]
-    inside = _scaled(cell.drawn, min(photo.shape[1] / width, photo.shape[0] / height))
+    height, width = cell.sheet.shape[:2]
+    inside = _scaled(cell.sheet, min(photo.shape[1] / width, photo.shape[0] / height))
     blank[: inside.shape[0], : inside.shape[1]] = inside
     return blank, _NO_BAR, {}
 
