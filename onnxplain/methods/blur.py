@@ -54,8 +54,7 @@ class Scales:
         return self._picture(self._damping(sigma))
 
     def _at(self, share: float) -> FloatArray:
-        point: FloatArray = self.blurred(self._sigma(share)).astype(np.float32)
-        return point
+        return np.asarray(self.blurred(self._sigma(share)).astype(np.float32))
 
     def _sigma(self, share: float) -> float:
         return self._widest * (1 - share)

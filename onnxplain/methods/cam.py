@@ -152,8 +152,7 @@ class FeatureMaps(LayerMethod, SinglePassMethod):
         """The mean over the channels, or the chosen one."""
         if self.channel is not None:
             return np.asarray(values[self.channel])
-        mean: FloatArray = values.mean(axis=0)
-        return mean
+        return np.asarray(values.mean(axis=0))
 
 
 def check_channel(layer: Layer, channel: int | None) -> None:

@@ -63,8 +63,7 @@ class ExpectedGradients(CompleteMethod):
         shares = random.random((self.samples, *[1] * (x.ndim - 1)), np.float32)
 
         def points(part: slice) -> FloatArray:
-            made: FloatArray = shares[part] * x + (1 - shares[part]) * starts[drawn[part]]
-            return made
+            return np.asarray(shares[part] * x + (1 - shares[part]) * starts[drawn[part]])
 
         return [
             Sampling(

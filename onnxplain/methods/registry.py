@@ -99,7 +99,11 @@ def make_method(method: str | Method, options: Mapping[str, Any]) -> Method:
         OptionError: there is no such method, or it does not take an option or its value.
     """
     found = method if isinstance(method, Method) else _default(method)
-    return dataclasses.replace(found, **_checked(type(found), options)) if options else found
+    own = options_of(type(found))
+    for name in options:
+        if name not in own:
+            raise OptionError(f"{found.name} has no option {name!r}; its own are {', '.join(own)}.")
+    return dataclasses.replace(found, **options) if options else found
 
 
 def method_class(name: str) -> type[Method]:
@@ -117,11 +121,3 @@ def method_class(name: str) -> type[Method]:
 def _default(name: str) -> Method:
     """The method of that name with default options."""
     return method_class(name)()
-
-
-def _checked(kind: type[Method], options: Mapping[str, Any]) -> dict[str, Any]:
-    own = options_of(kind)
-    for name in options:
-        if name not in own:
-            raise OptionError(f"{kind.name} has no option {name!r}; its own are {', '.join(own)}.")
-    return dict(options)

@@ -155,5 +155,4 @@ def _near(size: int, neighbors: bool) -> FloatArray:
     if not neighbors:
         return np.eye(size, dtype=np.float32)
     distance = np.abs(np.subtract.outer(np.arange(size), np.arange(size)))
-    weights: FloatArray = np.maximum(0, 2 - distance).astype(np.float32) / 4
-    return weights
+    return np.asarray(np.maximum(0, 2 - distance).astype(np.float32) / 4)

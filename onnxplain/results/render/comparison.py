@@ -60,9 +60,7 @@ def comparison(
         OptionError: no such colormap.
     """
     photo = _scaled(picture, _CELL / picture.shape[1])
-    heads = [
-        _text([(name, _NAME), (note, _SMALL)], lines=_LINES) for name, note in (("", ""), *columns)
-    ]
+    heads = [_text(name, note) for name, note in (("", ""), *columns)]
     bands, legend = [_side_by_side(heads)], dict[str, Array]()
     for row in rows:
         parts = [_below(photo, _NO_BAR, row.title, row.note)]
@@ -104,15 +102,15 @@ def _scaled(picture: Array, factor: float) -> Array:
 
 def _below(picture: Array, bar: Array, title: str, note: str) -> Array:
     """A picture with its color bar and two lines of text below it."""
-    return np.concatenate([picture, bar, _text([(title, _NAME), (note, _SMALL)], lines=_LINES)])
+    return np.concatenate([picture, bar, _text(title, note)])
 
 
-def _text(pieces: Sequence[tuple[str, Style]], lines: int) -> Array:
-    """A strip with some lines of text; what does not fit is cut."""
-    strip = np.full((lines * _LINE + _GAP, _CELL, 3), PAPER, np.uint8)
+def _text(title: str, note: str) -> Array:
+    """A strip with two lines of text; what does not fit is cut."""
+    strip = np.full((_LINES * _LINE + _GAP, _CELL, 3), PAPER, np.uint8)
     font, row = default_font(), 0
-    for text, style in pieces:
-        for line in wrapped(text, font, style, _CELL, lines - row) if row < lines else ():
+    for text, style in ((title, _NAME), (note, _SMALL)):
+        for line in wrapped(text, font, style, _CELL, _LINES - row) if row < _LINES else ():
             font.draw(strip, line, 0, row * _LINE + style.size, style)
             row += 1
     return strip
