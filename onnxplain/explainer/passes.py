@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import cast
 
@@ -11,34 +10,10 @@ from onnxplain.errors import MapError, OnnxplainError, attempted
 from onnxplain.execution.arrays import joined, repeated
 from onnxplain.execution.baselines import Scene
 from onnxplain.execution.runner import Runner
-from onnxplain.execution.scoring import Scored
 from onnxplain.explainer.request import Request, Result
-from onnxplain.explainer.single_pass import Explained, Pass, Run, SinglePass
-from onnxplain.explainer.task import Question, Task, finite_scores
+from onnxplain.explainer.single_pass import Pass, Prepared, Run, SinglePass
+from onnxplain.explainer.task import Task, finite_scores
 from onnxplain.methods.base import Computed, SinglePassMethod
-from onnxplain.tensors import Array
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A sample, and what is known about it before its pass.
-
-    If a plain run was needed to find the targets, `answers` are the model's own answers for the
-    sample. `activation` is the activation of the layer, if the pass can start from it.
-    """
-
-    asked: Request
-    task: Task
-    scene: Scene
-    question: Question
-    answers: Array | None = None
-    activation: Array | None = None
-
-    def explained(self, scored: Scored) -> Explained:
-        """The sample and its targets in `scored`, as the finished graph takes them."""
-        references = cast(SinglePassMethod, self.asked.method).references
-        others = self.asked.others
-        return Explained(self.scene, scored.targets, references, others, self.activation)
 
 
 def prepared(asked: Request, task: Task, scene: Scene, runner: Runner) -> Prepared:
@@ -109,9 +84,7 @@ class Passes:
 
     def _runs(self, ready: Sequence[Prepared], group: int) -> Iterator[Run]:
         """The results for one group of the targets of each sample."""
-        explained = [one.explained(one.question.groups[group]) for one in ready]
-        asked = Pass(ready[0].task, ready[0].question.groups[group], explained[0])
-        return self._graphs.run_many(asked, explained)
+        return self._graphs.run_many(Pass(ready[0], group), ready)
 
 
 def _shared_by(ready: Prepared | OnnxplainError) -> Hashable | None:
@@ -125,7 +98,7 @@ def _finished(ready: Prepared, runs: Sequence[Run]) -> Result:
     """The result of a sample, from the runs of all groups of its targets."""
     asked, task, question = ready.asked, ready.task, ready.question
     values = runs[-1][0] if ready.answers is None else ready.answers
-    reading, method = question.reading.settled(values), cast(SinglePassMethod, asked.method)
+    reading, method = question.reading.settled(values), ready.method
     answered = task.answered(asked, reading, values)
     targets = [target.resolved(answered) for target in question.targets]
     scores = finite_scores(method, reading, values, targets)

@@ -13,10 +13,10 @@ from onnxplain.execution.model_structure import ModelStructure
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.sample import Sample
 from onnxplain.execution.samples import Samples
-from onnxplain.explainer.passes import Passes, Prepared, prepared
+from onnxplain.explainer.passes import Passes, prepared
 from onnxplain.explainer.request import Request, Result
 from onnxplain.explainer.sampled import explain_by_samples
-from onnxplain.explainer.single_pass import SinglePass
+from onnxplain.explainer.single_pass import Prepared, SinglePass
 from onnxplain.explainer.task import Task, finite_scores
 from onnxplain.images.labels import Labels
 from onnxplain.methods.base import SinglePassMethod
