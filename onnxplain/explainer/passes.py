@@ -120,8 +120,6 @@ def _together(parts: Sequence[Computed | MapError], repeats: int, plain_runs: in
         if isinstance(part, MapError):
             raise part
         found.append(part)
-    if len(found) == repeats == 1:
-        return Computed(found[0].values, found[0].reports, plain_runs)
     values = [
         repeated(joined(own), repeats) for own in zip(*(p.values for p in found), strict=True)
     ]

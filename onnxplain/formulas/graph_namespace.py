@@ -143,9 +143,8 @@ class GraphNamespace:
 
     def where(self, condition: GraphArray, a: Any, b: Any) -> GraphArray:
         """See `Namespace`."""
-        dims = condition.dims
-        for one in (a, b):
-            dims = broadcast(dims, one.dims) if isinstance(one, GraphArray) else dims
+        arrays = [one for one in (condition, a, b) if isinstance(one, GraphArray)]
+        dims = functools.reduce(broadcast, [one.dims for one in arrays])
         return condition.made("Where", _tensor(a), _tensor(b), dims=dims)
 
     def matmul(self, a: GraphArray, b: GraphArray) -> GraphArray:

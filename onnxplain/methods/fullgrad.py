@@ -10,7 +10,6 @@ from onnxplain.execution.baselines import Scene
 from onnxplain.execution.wants import BiasGradients, Input, InputGradient
 from onnxplain.formulas.namespace import Namespace, interpolation_sizes
 from onnxplain.methods.base import SinglePassMethod, rows_and_columns
-from onnxplain.tensors import FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,10 +41,6 @@ class FullGrad(SinglePassMethod):
         size = interpolation_sizes(x.shape)
         terms = [_scaled(xp, term) for term in (x * g, *biases)]
         return sum((xp.resize(term, size) for term in terms[1:]), start=terms[0])
-
-    def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
-        """The values are a map already."""
-        return values
 
 
 def _scaled(xp: Namespace, term: Any) -> Any:

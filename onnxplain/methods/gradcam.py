@@ -83,11 +83,6 @@ class GradientCAM(LayerMapsMethod, SinglePassMethod):
         return _NOTHING_FOR
 
 
-def mean_weighted(xp: Namespace, a: Any, g: Any) -> Any:
-    """Σ_k α_k A^k, with the means α_k of g^k over the cells."""
-    return xp.weighted(xp.mean(g, axis=CELLS, keepdims=True), a)
-
-
 def net(xp: Namespace, product: Any) -> Any:
     """The sum over the channels; 0 where it is only a rounding error."""
     total, sizes = xp.sum(product, axis=-3), xp.sum(xp.abs(product), axis=-3)
@@ -116,7 +111,8 @@ class GradCAM(GradientCAM):
 
     def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""
-        values = mean_weighted(xp, a, -g if self.counterfactual else g)
+        alpha = xp.mean(-g if self.counterfactual else g, axis=CELLS, keepdims=True)
+        values = xp.weighted(alpha, a)
         return relu(xp, values) if self.relu else values
 
     @property

@@ -23,8 +23,7 @@ from onnxplain.methods.gradcam import (
     XGradCAM,
 )
 from onnxplain.methods.gradient import Gradient, InputXGradient
-from onnxplain.methods.guided import Deconvnet, GuidedBackprop
-from onnxplain.methods.guided_gradcam import GuidedGradCAM
+from onnxplain.methods.guided import Deconvnet, GuidedBackprop, GuidedGradCAM
 from onnxplain.methods.guided_ig import GuidedIG
 from onnxplain.methods.integrated import IntegratedGradients
 from onnxplain.methods.lrp import LRP

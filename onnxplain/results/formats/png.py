@@ -19,18 +19,15 @@ def draw(explanation: ExplanationData, colormap: str) -> Array:
     sheet = explanation.sheet
     if sheet is not None:
         return frame(sheet, _sheet_caption(explanation), [], page_for(sheet))
+    details = f"{_method_and_layer(explanation)} · {explanation.passes}"
     return overlay(
         explanation.picture,
         explanation.heatmap,
-        Caption(explanation.target.title, explanation.scored, _details(explanation)),
+        Caption(explanation.target.title, explanation.scored, details),
         explanation.heatmap_range,
         colormap=colormap,
         seen=explanation.seen,
     )
-
-
-def _details(explanation: ExplanationData) -> str:
-    return f"{_method_and_layer(explanation)} · {explanation.passes}"
 
 
 def _method_and_layer(explanation: ExplanationData) -> str:
