@@ -45,46 +45,40 @@ def prepared(asked: Request, task: Task, scene: Scene, runner: Runner) -> Prepar
     return Prepared(asked, task, scene, question, values, activation)
 
 
-class Passes:
-    """Runs prepared samples; those that share a graph run in batches."""
+def run_prepared(
+    graphs: SinglePass, ready: Iterable[Prepared | OnnxplainError]
+) -> Iterator[Result | OnnxplainError]:
+    """Yield the result or the error of each sample of one task, in order.
 
-    def __init__(self, graphs: SinglePass) -> None:
-        """Use the finished `graphs` to run samples."""
-        self._graphs = graphs
+    Samples that share a graph run in batches.
+    """
+    for key, some in groupby(ready, key=_shared_by):
+        batch = list(some)
+        if key is None:
+            yield from (one for one in batch if isinstance(one, OnnxplainError))
+        else:
+            yield from _batch(graphs, [one for one in batch if isinstance(one, Prepared)])
 
-    def run(self, ready: Iterable[Prepared | OnnxplainError]) -> Iterator[Result | OnnxplainError]:
-        """Yield the result or the error of each sample of one task, in order."""
-        for key, some in groupby(ready, key=_shared_by):
-            batch = list(some)
-            if key is None:
-                yield from (one for one in batch if isinstance(one, OnnxplainError))
-            else:
-                yield from self._batch([one for one in batch if isinstance(one, Prepared)])
 
-    def _batch(self, ready: Sequence[Prepared]) -> Iterator[Result | OnnxplainError]:
-        """Run samples that share graphs: in batches if there is one graph, else one by one."""
-        if len(ready[0].question.groups) == 1:
-            yield from self._together(ready)
-            return
+def _batch(graphs: SinglePass, ready: Sequence[Prepared]) -> Iterator[Result | OnnxplainError]:
+    """Run samples that share graphs: in batches if there is one graph, else one by one."""
+    if len(ready[0].question.groups) > 1:
         for one in ready:
-            yield attempted(self._in_groups, one)
+            yield attempted(_in_groups, graphs, one)
+        return
+    done = 0
+    try:
+        for one, run in zip(ready, graphs.run_many(Pass(ready[0], 0), ready), strict=True):
+            yield attempted(_finished, one, [run])
+            done += 1
+    except OnnxplainError as error:
+        yield from (error for _ in ready[done:])
 
-    def _together(self, ready: Sequence[Prepared]) -> Iterator[Result | OnnxplainError]:
-        done = 0
-        try:
-            for one, run in zip(ready, self._runs(ready, 0), strict=True):
-                yield attempted(_finished, one, [run])
-                done += 1
-        except OnnxplainError as error:
-            yield from (error for _ in ready[done:])
 
-    def _in_groups(self, ready: Prepared) -> Result:
-        groups = range(len(ready.question.groups))
-        return _finished(ready, [run for group in groups for run in self._runs([ready], group)])
-
-    def _runs(self, ready: Sequence[Prepared], group: int) -> Iterator[Run]:
-        """The results for one group of the targets of each sample."""
-        return self._graphs.run_many(Pass(ready[0], group), ready)
+def _in_groups(graphs: SinglePass, ready: Prepared) -> Result:
+    """Run one sample once for each group of its targets."""
+    passes = [Pass(ready, group) for group in range(len(ready.question.groups))]
+    return _finished(ready, [run for asked in passes for run in graphs.run_many(asked, [ready])])
 
 
 def _shared_by(ready: Prepared | OnnxplainError) -> Hashable | None:

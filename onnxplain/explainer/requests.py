@@ -13,7 +13,7 @@ from onnxplain.execution.model_structure import ModelStructure
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.sample import Sample
 from onnxplain.execution.samples import Samples
-from onnxplain.explainer.passes import Passes, prepared
+from onnxplain.explainer.passes import prepared, run_prepared
 from onnxplain.explainer.request import Request, Result
 from onnxplain.explainer.sampled import explain_by_samples
 from onnxplain.explainer.single_pass import Prepared, SinglePass
@@ -56,7 +56,7 @@ class ExplainedModel:
         self._labels = labels
         self._reads = reads
         self._derivatives = Derivatives(runner, lambda x: self.structure(x).held)
-        self._passes = Passes(SinglePass(runner, self._derivatives))
+        self._graphs = SinglePass(runner, self._derivatives)
         self._structures: Recent[ModelStructure] = Recent(_SHAPES_KEPT)
         self._tasks: Recent[Task] = Recent(_TASKS_KEPT)
         self._readings: Recent[ExplainedModel] = Recent(_READINGS_KEPT)
@@ -120,7 +120,8 @@ class ExplainedModel:
     def _alike(self, asked: Sequence[Request]) -> Iterator[Result | OnnxplainError]:
         """Explain samples of one shape with one method."""
         if isinstance(asked[0].method, SinglePassMethod):
-            yield from self._passes.run([attempted(self._prepared, one) for one in asked])
+            ready = [attempted(self._prepared, one) for one in asked]
+            yield from run_prepared(self._graphs, ready)
         else:
             for one in asked:
                 yield attempted(self._sampled, one)
