@@ -18,14 +18,11 @@ from onnxplain.cli.pictures import find_images
 from onnxplain.errors import GradientError, LayerError, MapError, OptionError, TargetError
 from onnxplain.explainer import Explainer
 from onnxplain.jobs.inputs import InputImage
-from onnxplain.jobs.job import errors_of_one_picture, told_apart
+from onnxplain.jobs.job import Saving, errors_of_one_picture, told_apart
 from onnxplain.methods.options import options_of
 from onnxplain.methods.registry import METHODS, make_method
 from onnxplain.results.comparison import draw_comparison
 from onnxplain.results.explanation import Explanation
-from onnxplain.results.formats.png_file import encode_png
-from onnxplain.results.formats.write import check_folder, write_files
-from onnxplain.results.render.colormaps import check_colormap
 
 _REFUSALS = (GradientError, LayerError, MapError, OptionError, TargetError)
 """Why one method has nothing to show for a picture while another has."""
@@ -67,8 +64,8 @@ def command(
     own = _own_options(names, options)
     for name, given in own.items():
         make_method(name, given)
-    check_colormap(colormap)
-    check_folder(out)
+    saving = Saving(out, (), colormap)
+    saving.check()
     inputs = find_images(images, recursive)
     explainer = open_model(model, loading | {"batch_size": batch_size}, preprocess)
     note_guess(explainer.preprocess, model, console)
@@ -86,8 +83,8 @@ def command(
         for explanation in found:
             note_warnings(explanation, console)
         if found:
-            drawn = encode_png(draw_comparison(found, colormap, names))
-            (file,) = write_files(out, {f"{image.name}.compare.png": drawn})
+            drawn = draw_comparison(found, colormap, names)
+            file = saving.save_drawing(drawn, f"{image.name}.compare.png")
             console.result(_told(image, file, found, refused, console))
     return status
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -66,7 +65,7 @@ def _print_one(kind: type[Method]) -> None:
 
 def _options(kind: type[Method]) -> Iterator[tuple[str, str, str]]:
     """The flag of each option, its default, and its help."""
-    defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+    defaults = kind().options()
     for name, (values, option) in options_of(kind).items():
         flag = f"--{name.replace('_', '-')}"
         default = defaults[name]
@@ -83,7 +82,7 @@ def _yes(fact: bool) -> str:
 
 
 def _describe(kind: type[Method]) -> dict[str, Any]:
-    defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+    defaults = kind().options()
     score = defaults.pop("score")
     return {
         "name": kind.name,

@@ -13,7 +13,6 @@ from onnxplain.images.sources import WRITTEN_GUESS
 from onnxplain.jobs.inputs import InputImage
 from onnxplain.methods.registry import AUTO
 from onnxplain.results.explanation import Explanation
-from onnxplain.results.passes import passes_text
 from onnxplain.runtime.batching import Progress
 
 _MANY_RUNS = 2000
@@ -54,7 +53,7 @@ def note_details(explanation: Explanation, console: Console) -> None:
     """With --verbose, say what one explanation cost and which options it used."""
     options = ", ".join(f"{name}={value}" for name, value in explanation.parameters.items())
     where = f"{explanation.picture_path}, {explanation.target.title}"
-    console.detail(f"{where}: {passes_text(explanation.diagnostics)}; {options}.")
+    console.detail(f"{where}: {explanation.passes}; {options}.")
 
 
 def note_warnings(explanation: Explanation, console: Console) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from onnxplain.cli.completion import method_names
 from onnxplain.cli.flags import EXPLAINED
+
+
+def _switch(text: str, *spellings: str) -> Any:
+    """An option that takes no value."""
+    return typer.Option(*spellings, metavar="", help=text)
+
 
 ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="An .onnx file.")]
 _IMAGES = typer.Argument(
@@ -31,13 +37,9 @@ TOP = ("top1",)
 BatchSize = Annotated[
     int | None, typer.Option(metavar="COUNT", help="Samples per run; chosen automatically.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Say nothing but errors.")]
-Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", metavar="", help="Say what was used, and what it cost.")
-]
-Recursive = Annotated[
-    bool, typer.Option("--recursive", "-r", metavar="", help="Search folders in folders, too.")
-]
+Quiet = Annotated[bool, _switch("Say nothing but errors.", "--quiet", "-q")]
+Verbose = Annotated[bool, _switch("Say what was used, and what it cost.", "--verbose", "-v")]
+Recursive = Annotated[bool, _switch("Search folders in folders, too.", "--recursive", "-r")]
 MethodName = Annotated[
     str,
     typer.Option(
@@ -54,6 +56,4 @@ DEFAULT_OUT = Path("onnxplain-out")
 Colormap = Annotated[
     str, typer.Option(metavar="NAME", help="Colors of the png: inferno, viridis, jet...")
 ]
-AsJson = Annotated[
-    bool, typer.Option("--json", metavar="", help="JSON on standard output, nothing else.")
-]
+AsJson = Annotated[bool, _switch("JSON on standard output, nothing else.", "--json")]

@@ -16,11 +16,9 @@ from onnxplain.cli.notes import note_choice, note_guess
 from onnxplain.cli.pictures import find_images
 from onnxplain.cli.tables import print_table
 from onnxplain.errors import OptionError
+from onnxplain.jobs.job import Saving
 from onnxplain.methods.registry import AUTO, make_method
 from onnxplain.metrics.sanity import SAME_ABOVE, SanityCheck, Stage, sanity_check
-from onnxplain.results.formats.png_file import encode_png
-from onnxplain.results.formats.write import check_folder, write_files
-from onnxplain.results.render.colormaps import check_colormap
 
 
 def command(
@@ -49,8 +47,8 @@ def command(
     console = Console(quiet=quiet, as_json=as_json)
     if method != AUTO:
         make_method(method, options)
-    check_colormap(colormap)
-    check_folder(out)
+    saving = Saving(out, (), colormap)
+    saving.check()
     inputs = find_images([image])
     if len(inputs) > 1:
         raise OptionError(f"{image} means {len(inputs)} pictures: the check takes one.")
@@ -59,9 +57,8 @@ def command(
     own = method_options(options, explainer)
     (picture,) = inputs
     found = sanity_check(explainer, picture.path, method, target, stages=stages, **own)
-    drawn = encode_png(found.draw(colormap))
-    drawn_name = f"{picture.name}.sanity.{found.trained.method}.png"
-    (file,) = write_files(out, {drawn_name: drawn})
+    name = f"{picture.name}.sanity.{found.trained.method}.png"
+    file = saving.save_drawing(found.draw(colormap), name)
     note_choice(method, explainer, console)
     if console.as_json:
         console.result(_as_json(found, file))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import cast
 
@@ -11,34 +10,10 @@ from onnxplain.errors import MapError, OnnxplainError, attempted
 from onnxplain.execution.arrays import joined, repeated
 from onnxplain.execution.baselines import Scene
 from onnxplain.execution.runner import Runner
-from onnxplain.execution.scoring import Scored
 from onnxplain.explainer.request import Request, Result
-from onnxplain.explainer.single_pass import Explained, Pass, Run, SinglePass
-from onnxplain.explainer.task import Question, Task, finite_scores
+from onnxplain.explainer.single_pass import Pass, Prepared, Run, SinglePass
+from onnxplain.explainer.task import Task, finite_scores
 from onnxplain.methods.base import Computed, SinglePassMethod
-from onnxplain.tensors import Array
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A sample, and what is known about it before its pass.
-
-    If a plain run was needed to find the targets, `answers` are the model's own answers for the
-    sample. `activation` is the activation of the layer, if the pass can start from it.
-    """
-
-    asked: Request
-    task: Task
-    scene: Scene
-    question: Question
-    answers: Array | None = None
-    activation: Array | None = None
-
-    def explained(self, scored: Scored) -> Explained:
-        """The sample and its targets in `scored`, as the finished graph takes them."""
-        references = cast(SinglePassMethod, self.asked.method).references
-        others = self.asked.others
-        return Explained(self.scene, scored.targets, references, others, self.activation)
 
 
 def prepared(asked: Request, task: Task, scene: Scene, runner: Runner) -> Prepared:
@@ -70,48 +45,40 @@ def prepared(asked: Request, task: Task, scene: Scene, runner: Runner) -> Prepar
     return Prepared(asked, task, scene, question, values, activation)
 
 
-class Passes:
-    """Runs prepared samples; those that share a graph run in batches."""
+def run_prepared(
+    graphs: SinglePass, ready: Iterable[Prepared | OnnxplainError]
+) -> Iterator[Result | OnnxplainError]:
+    """Yield the result or the error of each sample of one task, in order.
 
-    def __init__(self, graphs: SinglePass) -> None:
-        """Use the finished `graphs` to run samples."""
-        self._graphs = graphs
+    Samples that share a graph run in batches.
+    """
+    for key, some in groupby(ready, key=_shared_by):
+        batch = list(some)
+        if key is None:
+            yield from (one for one in batch if isinstance(one, OnnxplainError))
+        else:
+            yield from _batch(graphs, [one for one in batch if isinstance(one, Prepared)])
 
-    def run(self, ready: Iterable[Prepared | OnnxplainError]) -> Iterator[Result | OnnxplainError]:
-        """Yield the result or the error of each sample of one task, in order."""
-        for key, some in groupby(ready, key=_shared_by):
-            batch = list(some)
-            if key is None:
-                yield from (one for one in batch if isinstance(one, OnnxplainError))
-            else:
-                yield from self._batch([one for one in batch if isinstance(one, Prepared)])
 
-    def _batch(self, ready: Sequence[Prepared]) -> Iterator[Result | OnnxplainError]:
-        """Run samples that share graphs: in batches if there is one graph, else one by one."""
-        if len(ready[0].question.groups) == 1:
-            yield from self._together(ready)
-            return
+def _batch(graphs: SinglePass, ready: Sequence[Prepared]) -> Iterator[Result | OnnxplainError]:
+    """Run samples that share graphs: in batches if there is one graph, else one by one."""
+    if len(ready[0].question.groups) > 1:
         for one in ready:
-            yield attempted(self._in_groups, one)
+            yield attempted(_in_groups, graphs, one)
+        return
+    done = 0
+    try:
+        for one, run in zip(ready, graphs.run_many(Pass(ready[0], 0), ready), strict=True):
+            yield attempted(_finished, one, [run])
+            done += 1
+    except OnnxplainError as error:
+        yield from (error for _ in ready[done:])
 
-    def _together(self, ready: Sequence[Prepared]) -> Iterator[Result | OnnxplainError]:
-        done = 0
-        try:
-            for one, run in zip(ready, self._runs(ready, 0), strict=True):
-                yield attempted(_finished, one, [run])
-                done += 1
-        except OnnxplainError as error:
-            yield from (error for _ in ready[done:])
 
-    def _in_groups(self, ready: Prepared) -> Result:
-        groups = range(len(ready.question.groups))
-        return _finished(ready, [run for group in groups for run in self._runs([ready], group)])
-
-    def _runs(self, ready: Sequence[Prepared], group: int) -> Iterator[Run]:
-        """The results for one group of the targets of each sample."""
-        explained = [one.explained(one.question.groups[group]) for one in ready]
-        asked = Pass(ready[0].task, ready[0].question.groups[group], explained[0])
-        return self._graphs.run_many(asked, explained)
+def _in_groups(graphs: SinglePass, ready: Prepared) -> Result:
+    """Run one sample once for each group of its targets."""
+    passes = [Pass(ready, group) for group in range(len(ready.question.groups))]
+    return _finished(ready, [run for asked in passes for run in graphs.run_many(asked, [ready])])
 
 
 def _shared_by(ready: Prepared | OnnxplainError) -> Hashable | None:
@@ -125,7 +92,7 @@ def _finished(ready: Prepared, runs: Sequence[Run]) -> Result:
     """The result of a sample, from the runs of all groups of its targets."""
     asked, task, question = ready.asked, ready.task, ready.question
     values = runs[-1][0] if ready.answers is None else ready.answers
-    reading, method = question.reading.settled(values), cast(SinglePassMethod, asked.method)
+    reading, method = question.reading.settled(values), ready.method
     answered = task.answered(asked, reading, values)
     targets = [target.resolved(answered) for target in question.targets]
     scores = finite_scores(method, reading, values, targets)
@@ -147,8 +114,6 @@ def _together(parts: Sequence[Computed | MapError], repeats: int, plain_runs: in
         if isinstance(part, MapError):
             raise part
         found.append(part)
-    if len(found) == repeats == 1:
-        return Computed(found[0].values, found[0].reports, plain_runs)
     values = [
         repeated(joined(own), repeats) for own in zip(*(p.values for p in found), strict=True)
     ]

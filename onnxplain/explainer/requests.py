@@ -15,10 +15,10 @@ from onnxplain.execution.runner import Runner
 from onnxplain.execution.sample import Sample
 from onnxplain.execution.samples import Samples
 from onnxplain.explainer.detector import Detector
-from onnxplain.explainer.passes import Passes, Prepared, prepared
+from onnxplain.explainer.passes import prepared, run_prepared
 from onnxplain.explainer.request import Request, Result
 from onnxplain.explainer.sampled import explain_by_samples
-from onnxplain.explainer.single_pass import SinglePass
+from onnxplain.explainer.single_pass import Prepared, SinglePass
 from onnxplain.explainer.task import Task, finite_scores
 from onnxplain.images.labels import Labels
 from onnxplain.methods.base import SinglePassMethod
@@ -63,7 +63,7 @@ class ExplainedModel:
         self._reads = reads
         self._find_detector = find_detector
         self._derivatives = Derivatives(runner, lambda x: self.structure(x).held)
-        self._passes = Passes(SinglePass(runner, self._derivatives))
+        self._graphs = SinglePass(runner, self._derivatives)
         self._structures: Recent[ModelStructure] = Recent(_SHAPES_KEPT)
         self._tasks: Recent[Task] = Recent(_TASKS_KEPT)
         self._readings: Recent[ExplainedModel] = Recent(_READINGS_KEPT)
@@ -160,7 +160,8 @@ class ExplainedModel:
     def _alike(self, asked: Sequence[Request]) -> Iterator[Result | OnnxplainError]:
         """Explain samples of one shape with one method."""
         if isinstance(asked[0].method, SinglePassMethod):
-            yield from self._passes.run([attempted(self._prepared, one) for one in asked])
+            ready = [attempted(self._prepared, one) for one in asked]
+            yield from run_prepared(self._graphs, ready)
         else:
             for one in asked:
                 yield attempted(self._sampled, one)

@@ -10,12 +10,13 @@ import numpy as np
 
 from onnxplain.errors import MapError, TargetError
 from onnxplain.execution.arrays import fill, is_finite, joined
-from onnxplain.execution.baselines import BaselineSpec, Scene, make_baseline
+from onnxplain.execution.baselines import Scene
 from onnxplain.execution.derivatives import Derivatives
 from onnxplain.execution.finished import Plan, finish, report_name, value_name
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.scoring import Scored
-from onnxplain.explainer.task import Task
+from onnxplain.explainer.request import Request
+from onnxplain.explainer.task import Question, Task
 from onnxplain.methods.base import Computed, SinglePassMethod
 from onnxplain.model.model import Model
 from onnxplain.model.shapes import Shape
@@ -36,37 +37,46 @@ _LARGEST = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Explained:
-    """A sample and its targets.
+class Prepared:
+    """A sample, and what is known about it before its pass.
 
-    `references` are the samples that it is compared with, and `others` are values of the model's
-    other inputs, both by name. `activation` is the layer's activation, (1, ...), if a plain run has
-    computed it; the pass then starts from it.
+    If a plain run was needed to find the targets, `answers` are the model's own answers for the
+    sample. `activation` is the activation of the layer, (1, ...), if the plain run has computed it;
+    the pass then starts from it.
     """
 
+    asked: Request
+    task: Task
     scene: Scene
-    targets: Sequence[Target]
-    references: Mapping[str, BaselineSpec]
-    others: Mapping[str, Array]
+    question: Question
+    answers: Array | None = None
     activation: Array | None = None
+
+    @property
+    def method(self) -> SinglePassMethod:
+        """The method of the request."""
+        return cast(SinglePassMethod, self.asked.method)
 
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """One kind of pass: it computes the maps of a task's method for samples.
+    """One kind of pass: it computes the maps of one group of the targets of samples.
 
-    `one` is an example of these samples with its targets. `scored` describes how its targets are
-    scored; those of the other samples have the same families.
+    `one` is an example of these samples. `group` is the index of the group of targets; those of
+    the other samples have the same families.
     """
 
-    task: Task
-    scored: Scored
-    one: Explained
+    one: Prepared
+    group: int
 
     @property
-    def method(self) -> SinglePassMethod:
-        """A method with the same formula."""
-        return cast(SinglePassMethod, self.task.method)
+    def scored(self) -> Scored:
+        """How the targets of the example are scored."""
+        return self.one.question.groups[self.group]
+
+    def targets(self, ready: Prepared) -> Sequence[Target]:
+        """The targets of a sample in this group."""
+        return ready.question.groups[self.group].targets
 
     @property
     def answer(self) -> str:
@@ -79,21 +89,17 @@ class Pass:
         return self.one.scene.x.shape
 
     @property
-    def layer(self) -> str | None:
-        """The first layer that the method reads; None if it reads none."""
-        return next((layer.tensor for layer in self.task.layers), None)
-
-    @property
     def places(self) -> range:
         """Indices of the layers with a map; only 0 if the formula reads no layer."""
-        return range(max(1, len(self.task.layers)))
+        return range(max(1, len(self.one.task.layers)))
 
     @property
     def key(self) -> Hashable:
         """For one model, passes with equal keys share a graph."""
-        sized = self.method.needs_sizes or any("T" in one.layout.axes for one in self.task.layers)
-        sizes = self.task.sizes if sized else len(self.shape)
-        return self.method.key, self.scored.key, sizes, self.cut
+        task, method = self.one.task, self.one.method
+        sized = method.needs_sizes or any("T" in layer.layout.axes for layer in task.layers)
+        sizes = task.sizes if sized else len(self.shape)
+        return method.key, self.scored.key, sizes, self.cut
 
     @property
     def cut(self) -> TensorSpec | None:
@@ -102,7 +108,7 @@ class Pass:
             return None
         dtype, shape = self.one.activation.dtype, self.one.activation.shape
         ready = np.dtype(np.float32) if dtype.kind == "f" else dtype
-        return TensorSpec(self.task.layers[0].tensor, ready, (None, *shape[1:]))
+        return TensorSpec(self.one.task.layers[0].tensor, ready, (None, *shape[1:]))
 
 
 Run = tuple[Array, Computed | MapError]
@@ -118,7 +124,7 @@ class SinglePass:
         self._derivatives = derivatives
         self._sizes: Recent[BatchSize] = Recent(_SIZES_KEPT)
 
-    def run_many(self, asked: Pass, explained: Sequence[Explained]) -> Iterator[Run]:
+    def run_many(self, asked: Pass, ready: Sequence[Prepared]) -> Iterator[Run]:
         """Yield the answers and maps of samples, in batches of the fastest size.
 
         The samples must have the shape of `asked`, and targets of the same families.
@@ -132,41 +138,41 @@ class SinglePass:
         _check_linear(asked)
 
         def go(part: slice) -> list[Array]:
-            return self._run(asked, explained[part], at_once)
+            return self._run(asked, ready[part], at_once)
 
-        at_once = self._runner.at_once(len(explained), asked.task.structure.held)
-        outputs = self._session(asked, explained[:1], at_once)[0].outputs
-        size = self._batch_size(asked, len(explained), at_once)
-        for part, values in in_batches(go, len(explained), size, silent):
+        at_once = self._runner.at_once(len(ready), asked.one.task.structure.held)
+        outputs = self._session(asked, ready[:1], at_once)[0].outputs
+        size = self._batch_size(asked, len(ready), at_once)
+        for part, values in in_batches(go, len(ready), size, silent):
             self._runner.activity.runs += 1
             found = dict(zip(outputs, values, strict=True))
             answers = found[asked.answer]
-            self._prove(asked, explained[part.start], answers[:1])
-            for i, one in enumerate(explained[part]):
-                yield answers[i : i + 1], self._computed(asked, found, i, len(one.targets))
+            self._prove(asked, ready[part.start], answers[:1])
+            for i, one in enumerate(ready[part]):
+                yield answers[i : i + 1], self._computed(asked, found, i, len(asked.targets(one)))
 
-    def _run(self, asked: Pass, explained: Sequence[Explained], at_once: int) -> list[Array]:
+    def _run(self, asked: Pass, ready: Sequence[Prepared], at_once: int) -> list[Array]:
         """The outputs of the graph for a batch of samples."""
         runner = self._runner
         # These values belong to the thread, and may have been replaced since the last batch.
-        runner.others = explained[0].others
-        session, batch = self._session(asked, explained, at_once)
-        size = batch or len(explained)
+        runner.others = ready[0].asked.others
+        session, batch = self._session(asked, ready, at_once)
+        size = batch or len(ready)
         own = {
-            runner.spec.name: _samples(explained, runner.spec),
-            **_entered(asked, explained),
-            **self._references(explained),
-            **asked.scored.feeds([one.targets for one in explained]),
+            runner.spec.name: _samples(ready, runner.spec),
+            **_entered(asked, ready),
+            **self._references(ready),
+            **asked.scored.feeds([*map(asked.targets, ready)]),
         }
         return session.run(
             runner.others_for(size) | {name: fill(value, size) for name, value in own.items()}
         )
 
     def _session(
-        self, asked: Pass, explained: Sequence[Explained], at_once: int
+        self, asked: Pass, ready: Sequence[Prepared], at_once: int
     ) -> tuple[Session, int | None]:
         """The session for a batch of samples, and the batch size that it requires; None if any."""
-        model, batch = self._takes(asked, explained)
+        model, batch = self._takes(asked, ready)
         session = self._runner.session(
             (model, batch, asked.key), lambda: finish(self._plan(asked, model, batch)), at_once
         )
@@ -183,7 +189,8 @@ class SinglePass:
             for layer in asked.places
         ]
         if not all(map(is_finite, values)):
-            return _not_finite(asked.method, asked.layer or self._runner.spec.name)
+            read = [layer.tensor for layer in asked.one.task.layers] or [self._runner.spec.name]
+            return _not_finite(asked.one.method, read[0])
         reports = [
             {
                 name: _rows([found[report_name(name, layer, t)] for t in range(targets)], sample)
@@ -193,19 +200,19 @@ class SinglePass:
         ]
         return Computed(values, reports)
 
-    def _takes(self, asked: Pass, explained: Sequence[Explained]) -> tuple[Model, int | None]:
+    def _takes(self, asked: Pass, ready: Sequence[Prepared]) -> tuple[Model, int | None]:
         """The model for the samples, and the batch size that it requires; None if any."""
         runner = self._runner
         fixed = runner.fixed_batch or 1
         if fixed > 1:
             return runner.model, fixed
-        if len(explained) == 1:
+        if len(ready) == 1:
             return runner.single, fixed
-        found = runner.batching(_samples(explained[:1], runner.spec), [asked.answer])
+        found = runner.batching(_samples(ready[:1], runner.spec), [asked.answer])
         return found.model, found.exact
 
     def _plan(self, asked: Pass, model: Model, batch: int | None) -> Plan:
-        runner, task, method = self._runner, asked.task, asked.method
+        runner, task, method = self._runner, asked.one.task, asked.one.method
         weights = None
         if method.reads_classifier:
             weights = task.structure.classifier().matrix(task.layers[0].channels)
@@ -241,25 +248,25 @@ class SinglePass:
             return BatchSize(1, at_once)
         if given is not None:
             return BatchSize(given)
-        key = type(asked.method), asked.scored.key, asked.shape
+        key = type(asked.one.method), asked.scored.key, asked.shape
         return self._sizes.get(key, lambda: Fastest(_LARGEST))
 
-    def _references(self, explained: Sequence[Explained]) -> Mapping[str, FloatArray]:
+    def _references(self, ready: Sequence[Prepared]) -> Mapping[str, FloatArray]:
         spec = self._runner.spec
         return {
             paired_name(name, spec.name): joined(
-                [make_baseline(one.references[name], one.scene) for one in explained]
+                [one.scene.baseline(one.method.references[name]) for one in ready]
             ).astype(spec.dtype, copy=False)
-            for name in explained[0].references
+            for name in ready[0].method.references
         }
 
-    def _prove(self, asked: Pass, explained: Explained, found: Array) -> None:
+    def _prove(self, asked: Pass, ready: Prepared, found: Array) -> None:
         """Check, once per model, that the differentiated graph gives the model's answer."""
         reading, derivatives = asked.scored.reading, self._derivatives
         if derivatives.is_proved(reading):
             return
-        x = _samples([explained], self._runner.spec)
-        self._runner.others = explained.others
+        x = _samples([ready], self._runner.spec)
+        self._runner.others = ready.asked.others
         (expected,) = self._runner.forward(x, [asked.answer])
         if asked.cut is None:
             derivatives.compare(reading, found, expected)
@@ -267,22 +274,22 @@ class SinglePass:
             derivatives.prove(reading, x, expected)
 
 
-def _samples(explained: Sequence[Explained], spec: TensorSpec) -> Array:
+def _samples(ready: Sequence[Prepared], spec: TensorSpec) -> Array:
     """Samples as one batch (N, ...), in the dtype of the input."""
-    return joined([one.scene.x for one in explained]).astype(spec.dtype, copy=False)
+    return joined([one.scene.x for one in ready]).astype(spec.dtype, copy=False)
 
 
-def _entered(asked: Pass, explained: Sequence[Explained]) -> Mapping[str, Array]:
+def _entered(asked: Pass, ready: Sequence[Prepared]) -> Mapping[str, Array]:
     """The feed for the layer that a pass starts from; empty if it starts from the input."""
     if asked.cut is None:
         return {}
-    known = [one.activation for one in explained if one.activation is not None]
+    known = [one.activation for one in ready if one.activation is not None]
     return {asked.cut.name: joined(known).astype(asked.cut.dtype, copy=False)}
 
 
 def _check_linear(asked: Pass) -> None:
     """Raise TargetError if rules that distribute a score get one that is not linear."""
-    if not asked.method.distributes:
+    if not asked.one.method.distributes:
         return
     reading = asked.scored.reading
     if not (reading.is_plain and all(target.linear for target in asked.scored.targets)):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -22,6 +23,17 @@ _SQUARINGS = 10
 _TINY = float(np.finfo(np.float32).tiny)
 
 
+def _operator(op: str, *, reverse: bool = False) -> Callable[[GraphArray, Any], GraphArray]:
+    """A binary operator of arrays: it writes a node `op`, with swapped operands if `reverse`."""
+
+    def applied(array: GraphArray, other: Any) -> GraphArray:
+        pair = [array.tensor, _tensor(other)]
+        tensor = getattr(array.g, op)(*(pair[::-1] if reverse else pair))
+        return GraphArray(array.g, tensor, _common(array, other))
+
+    return applied
+
+
 @dataclass(frozen=True, eq=False)
 class GraphArray:  # noqa: PLW1641 - equality is a node, so that there is no hash
     """A tensor of the graph that `g` adds nodes to. `dims` are its sizes, None if unknown."""
@@ -38,27 +50,22 @@ class GraphArray:  # noqa: PLW1641 - equality is a node, so that there is no has
         """The sizes, None if unknown; the name is the same as for numpy arrays."""
         return self.dims
 
-    def __add__(self, other: Any) -> GraphArray:
-        return self._with("Add", other)
-
+    __add__ = _operator("Add")
     __radd__ = __add__
-
-    def __mul__(self, other: Any) -> GraphArray:
-        return self._with("Mul", other)
-
+    __mul__ = _operator("Mul")
     __rmul__ = __mul__
+    __sub__ = _operator("Sub")
+    __rsub__ = _operator("Sub", reverse=True)
+    __truediv__ = _operator("Div")
+    __rtruediv__ = _operator("Div", reverse=True)
+    __gt__ = _operator("Greater")
+    __ge__ = _operator("GreaterOrEqual")
+    __lt__ = _operator("Less")
+    __le__ = _operator("LessOrEqual")
+    __eq__ = _operator("Equal")  # type: ignore[assignment]
 
-    def __sub__(self, other: Any) -> GraphArray:
-        return self._with("Sub", other)
-
-    def __rsub__(self, other: Any) -> GraphArray:
-        return self._with("Sub", other, reverse=True)
-
-    def __truediv__(self, other: Any) -> GraphArray:
-        return self._with("Div", other)
-
-    def __rtruediv__(self, other: Any) -> GraphArray:
-        return self._with("Div", other, reverse=True)
+    def __ne__(self, other: object) -> GraphArray:  # type: ignore[override]
+        return _operator("Equal")(self, other).made("Not")
 
     def __pow__(self, power: int) -> GraphArray:
         """A power with a whole exponent of at least 1, computed by products."""
@@ -71,18 +78,6 @@ class GraphArray:  # noqa: PLW1641 - equality is a node, so that there is no has
     def __neg__(self) -> GraphArray:
         return self.made("Neg")
 
-    def __gt__(self, other: Any) -> GraphArray:
-        return self._with("Greater", other)
-
-    def __ge__(self, other: Any) -> GraphArray:
-        return self._with("GreaterOrEqual", other)
-
-    def __lt__(self, other: Any) -> GraphArray:
-        return self._with("Less", other)
-
-    def __le__(self, other: Any) -> GraphArray:
-        return self._with("LessOrEqual", other)
-
     def __bool__(self) -> bool:
         """Refuse conversion to bool, because values are known only when the graph runs.
 
@@ -91,12 +86,6 @@ class GraphArray:  # noqa: PLW1641 - equality is a node, so that there is no has
         """
         raise TypeError("A formula cannot branch on values of an array: use xp.where.")
 
-    def __ne__(self, other: object) -> GraphArray:  # type: ignore[override]
-        return self._with("Equal", other).made("Not")
-
-    def __eq__(self, other: object) -> GraphArray:  # type: ignore[override]
-        return self._with("Equal", other)
-
     def made(
         self, op: str, *others: Any, dims: Dims | None = None, **attributes: Any
     ) -> GraphArray:
@@ -104,15 +93,30 @@ class GraphArray:  # noqa: PLW1641 - equality is a node, so that there is no has
         tensor = getattr(self.g, op)(self.tensor, *others, **attributes)
         return GraphArray(self.g, tensor, self.dims if dims is None else dims)
 
-    def _with(self, op: str, other: Any, reverse: bool = False) -> GraphArray:
-        pair = [self.tensor, _tensor(other)]
-        dims = _common(self, other)
-        tensor = getattr(self.g, op)(*(pair[::-1] if reverse else pair))
-        return GraphArray(self.g, tensor, dims)
+
+def _reduced(op: str, a: GraphArray, axis: Axes, keepdims: bool = False) -> GraphArray:
+    axes = (axis,) if isinstance(axis, int) else axis
+    gone = {one % len(a.dims) for one in axes}
+    kept = tuple(1 if i in gone else size for i, size in enumerate(a.dims))
+    dims = kept if keepdims else tuple(size for i, size in enumerate(kept) if i not in gone)
+    return a.made(op, np.array(axes), dims=dims, keepdims=int(keepdims))
+
+
+def _elementwise(op: str, a: GraphArray) -> GraphArray:
+    return a.made(op)
 
 
 class GraphNamespace:
     """See `Namespace`."""
+
+    sum = staticmethod(functools.partial(_reduced, "ReduceSum"))
+    mean = staticmethod(functools.partial(_reduced, "ReduceMean"))
+    max = staticmethod(functools.partial(_reduced, "ReduceMax"))
+    min = staticmethod(functools.partial(_reduced, "ReduceMin"))
+    abs = staticmethod(functools.partial(_elementwise, "Abs"))
+    sqrt = staticmethod(functools.partial(_elementwise, "Sqrt"))
+    exp = staticmethod(functools.partial(_elementwise, "Exp"))
+    sigmoid = staticmethod(functools.partial(_elementwise, "Sigmoid"))
 
     def __init__(self, g: Builder, ranks: int = 1) -> None:
         """Write nodes with `g`; `ranked` supports the codes from −1 to −`ranks`."""
@@ -124,38 +128,6 @@ class GraphNamespace:
         return GraphArray(
             self.builder, tensor, tuple(d if isinstance(d, int) else None for d in dims)
         )
-
-    def sum(self, a: GraphArray, axis: Axes, keepdims: bool = False) -> GraphArray:
-        """See `Namespace`."""
-        return _reduced("ReduceSum", a, axis, keepdims)
-
-    def mean(self, a: GraphArray, axis: Axes, keepdims: bool = False) -> GraphArray:
-        """See `Namespace`."""
-        return _reduced("ReduceMean", a, axis, keepdims)
-
-    def max(self, a: GraphArray, axis: Axes, keepdims: bool = False) -> GraphArray:
-        """See `Namespace`."""
-        return _reduced("ReduceMax", a, axis, keepdims)
-
-    def min(self, a: GraphArray, axis: Axes, keepdims: bool = False) -> GraphArray:
-        """See `Namespace`."""
-        return _reduced("ReduceMin", a, axis, keepdims)
-
-    def abs(self, a: GraphArray) -> GraphArray:
-        """See `Namespace`."""
-        return a.made("Abs")
-
-    def sqrt(self, a: GraphArray) -> GraphArray:
-        """See `Namespace`."""
-        return a.made("Sqrt")
-
-    def exp(self, a: GraphArray) -> GraphArray:
-        """See `Namespace`."""
-        return a.made("Exp")
-
-    def sigmoid(self, a: GraphArray) -> GraphArray:
-        """See `Namespace`."""
-        return a.made("Sigmoid")
 
     def softmax(self, a: GraphArray, axis: int) -> GraphArray:
         """See `Namespace`."""
@@ -171,9 +143,8 @@ class GraphNamespace:
 
     def where(self, condition: GraphArray, a: Any, b: Any) -> GraphArray:
         """See `Namespace`."""
-        dims = condition.dims
-        for one in (a, b):
-            dims = broadcast(dims, one.dims) if isinstance(one, GraphArray) else dims
+        arrays = [one for one in (condition, a, b) if isinstance(one, GraphArray)]
+        dims = functools.reduce(broadcast, [one.dims for one in arrays])
         return condition.made("Where", _tensor(a), _tensor(b), dims=dims)
 
     def matmul(self, a: GraphArray, b: GraphArray) -> GraphArray:
@@ -280,14 +251,6 @@ def broadcast(a: Dims, b: Dims) -> Dims:
 
 def _common(a: GraphArray, b: Any) -> Dims:
     return broadcast(a.dims, b.dims) if isinstance(b, GraphArray) else a.dims
-
-
-def _reduced(op: str, a: GraphArray, axis: Axes, keepdims: bool) -> GraphArray:
-    axes = (axis,) if isinstance(axis, int) else axis
-    gone = {one % len(a.dims) for one in axes}
-    kept = tuple(1 if i in gone else size for i, size in enumerate(a.dims))
-    dims = kept if keepdims else tuple(size for i, size in enumerate(kept) if i not in gone)
-    return a.made(op, np.array(axes), dims=dims, keepdims=int(keepdims))
 
 
 def _constant(value: Any) -> Any:

@@ -20,8 +20,10 @@ from onnxplain.explainer.pipeline import in_order
 from onnxplain.jobs.inputs import InputImage
 from onnxplain.results.explanation import Explanation
 from onnxplain.results.formats import check_formats
-from onnxplain.results.formats.write import check_folder
+from onnxplain.results.formats.png_file import encode_png
+from onnxplain.results.formats.write import check_folder, write_files
 from onnxplain.results.render.colormaps import check_colormap
+from onnxplain.tensors import Array
 
 _AHEAD = 4
 """Number of pictures that may wait to be saved."""
@@ -46,6 +48,11 @@ class Saving:
         return explanation.save(
             self.folder, self.formats, colormap=self.colormap, picture_name=name
         )
+
+    def save_drawing(self, drawn: Array, name: str) -> Path:
+        """Write a PNG of a picture, uint8 (h, w, 3), RGB; return its path."""
+        (path,) = write_files(self.folder, {name: encode_png(drawn)})
+        return path
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from onnxplain.execution.baselines import BaselineSpec, Scene
 from onnxplain.execution.points import passes
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.execution.subject import Structure, Subject
-from onnxplain.execution.wants import ClassWeights, Want
+from onnxplain.execution.wants import ClassWeights, SampleScores, SampleWeights, Want
 from onnxplain.formulas.namespace import Namespace
 from onnxplain.methods.options import LayerName, Score, options_of
 from onnxplain.tensors import FloatArray
@@ -106,6 +106,11 @@ class Method(ABC):
         Raises:
             OptionError: an option is out of its range, or does not fit the sample.
         """
+
+    def require(self, holds: bool, takes: str) -> None:
+        """Raise OptionError with what the method takes, unless its options are in their ranges."""
+        if not holds:
+            raise OptionError(f"{self.name} takes {takes}.")
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
         """One target's values as a map (rows, columns), before any rescaling.
@@ -299,6 +304,13 @@ class SampledMethod(Method):
     def finer(self, values: FloatArray, change: float) -> SampledMethod | None:
         """The method to repeat a target with if these values are not good enough; else None."""
         return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredMethod(SampledMethod):
+    """A sampled method that reads the score of each changed sample, and its weight."""
+
+    wants: ClassVar[Sequence[Want]] = (SampleScores(), SampleWeights())
 
 
 @dataclass(frozen=True, kw_only=True)

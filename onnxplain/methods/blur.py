@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import numpy as np
 
@@ -54,8 +54,7 @@ class Scales:
         return self._picture(self._damping(sigma))
 
     def _at(self, share: float) -> FloatArray:
-        point: FloatArray = self.blurred(self._sigma(share)).astype(np.float32)
-        return point
+        return np.asarray(self.blurred(self._sigma(share)).astype(np.float32))
 
     def _sigma(self, share: float) -> float:
         return self._widest * (1 - share)
@@ -95,18 +94,17 @@ class BlurIG(PathMethod):
     Xu, Venugopalan and Sundararajan, "Attribution in Scale and Space", CVPR 2020.
     """
 
-    name: ClassVar[str] = "blur_ig"
-    summary: ClassVar[str] = "integrated gradients along a path of less and less blur"
-    paper: ClassVar[str] = "Xu 2020"
-    cost: ClassVar[str] = "2 + steps (50), each with a backward"
+    name = "blur_ig"
+    summary = "integrated gradients along a path of less and less blur"
+    paper = "Xu 2020"
+    cost = "2 + steps (50), each with a backward"
 
     max_sigma: Annotated[Number, Option("PIXELS", "Widest blur of the path of blur_ig.")] = 50.0
 
     def check(self, scene: Scene) -> None:
         """See `Method`."""
         super().check(scene)
-        if self.max_sigma <= 0:
-            raise OptionError(f"{self.name} takes max_sigma > 0, in pixels.")
+        self.require(self.max_sigma > 0, "max_sigma > 0, in pixels")
         if not scene.has_spatial_axes:
             raise OptionError(
                 f"{self.name} blurs pictures and signals, and this input of shape {scene.x.shape} "

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from onnxplain.analysis.layers import Layer
 from onnxplain.errors import LayerError
 from onnxplain.execution.subject import Structure
-from onnxplain.execution.wants import Activation, ClassWeights, Want
+from onnxplain.execution.wants import Activation, ClassWeights
 from onnxplain.formulas.namespace import Namespace
 from onnxplain.methods.base import LayerMethod, SinglePassMethod
 from onnxplain.methods.layer_maps import LayerMapsMethod
@@ -29,11 +29,11 @@ class CAM(SinglePassMethod):
     max pooling Oquab et al., "Is object localization for free?", CVPR 2015.
     """
 
-    name: ClassVar[str] = "cam"
-    summary: ClassVar[str] = "the classifier's own weights on the last activations"
-    paper: ClassVar[str] = "Zhou 2016"
-    cost: ClassVar[str] = "1"
-    wants: ClassVar[Sequence[Want]] = (ClassWeights(), Activation())
+    name = "cam"
+    summary = "the classifier's own weights on the last activations"
+    paper = "Zhou 2016"
+    cost = "1"
+    wants = (ClassWeights(), Activation())
 
     def layers(self, structure: Structure) -> Sequence[Layer]:
         """The tensor that the global pool reads.
@@ -72,9 +72,9 @@ class RegressionActivationMap(CAM):
     Discriminative Localization and Visual Explanation", 2017.
     """
 
-    name: ClassVar[str] = "regression_activation_map"
-    summary: ClassVar[str] = "cam for the output of a regression"
-    paper: ClassVar[str] = "Wang 2017"
+    name = "regression_activation_map"
+    summary = "cam for the output of a regression"
+    paper = "Wang 2017"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,14 +88,14 @@ class EigenCAM(LayerMapsMethod, SinglePassMethod):
     Muhammad and Yeasin, "Eigen-CAM: Class Activation Map using Principal Components", IJCNN 2020.
     """
 
-    name: ClassVar[str] = "eigencam"
-    summary: ClassVar[str] = "first principal component of the activations; knows no class"
-    weights_channels: ClassVar[bool] = True
-    paper: ClassVar[str] = "Muhammad 2020"
-    cost: ClassVar[str] = "1"
-    needs_sizes: ClassVar[bool] = True
-    wants: ClassVar[Sequence[Want]] = (Activation(),)
-    needs_target: ClassVar[bool] = False
+    name = "eigencam"
+    summary = "first principal component of the activations; knows no class"
+    weights_channels = True
+    paper = "Muhammad 2020"
+    cost = "1"
+    needs_sizes = True
+    wants = (Activation(),)
+    needs_target = False
 
     def map(self, xp: Namespace, a: Any) -> Any:
         """See the class."""
@@ -122,12 +122,12 @@ class FeatureMaps(LayerMethod, SinglePassMethod):
     Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014.
     """
 
-    name: ClassVar[str] = "feature_maps"
-    summary: ClassVar[str] = "the activations of a layer as a contact sheet"
-    paper: ClassVar[str] = "Zeiler 2013"
-    cost: ClassVar[str] = "1"
-    needs_target: ClassVar[bool] = False
-    wants: ClassVar[Sequence[Want]] = (Activation(),)
+    name = "feature_maps"
+    summary = "the activations of a layer as a contact sheet"
+    paper = "Zeiler 2013"
+    cost = "1"
+    needs_target = False
+    wants = (Activation(),)
 
     channel: Channel = None
 
@@ -153,8 +153,7 @@ class FeatureMaps(LayerMethod, SinglePassMethod):
         """The mean over the channels, or the chosen one."""
         if self.channel is not None:
             return np.asarray(values[self.channel])
-        mean: FloatArray = values.mean(axis=0)
-        return mean
+        return np.asarray(values.mean(axis=0))
 
 
 def check_channel(layer: Layer, channel: int | None) -> None:

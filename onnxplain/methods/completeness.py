@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from onnxplain.execution.sampling import Original
-from onnxplain.execution.wants import InputGradient, SampleWeights, Want
+from onnxplain.execution.wants import InputGradient, SampleWeights
 from onnxplain.formulas.namespace import Namespace, over_samples
 from onnxplain.methods.base import SampledMethod, Sums
 from onnxplain.methods.gradient import InputGradientMethod
@@ -45,7 +44,7 @@ def completeness(
 class CompleteMethod(SampledMethod, InputGradientMethod):
     """Σ_i w_i ⊙ g_i, with gradients g_i and weights w_i such that the values add up."""
 
-    wants: ClassVar[Sequence[Want]] = (InputGradient(), SampleWeights())
+    wants = (InputGradient(), SampleWeights())
 
     def terms(self, xp: Namespace, original: Original, g: Any, weights: Any) -> Sums:
         """See `SampledMethod`."""

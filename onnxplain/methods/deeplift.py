@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from onnxplain.autodiff.propagation.deeplift import BASELINE, DEEPLIFT
 from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.execution.wants import Input, InputGradient, Reference, ReferenceScore, Want
 from onnxplain.formulas.namespace import Namespace
-from onnxplain.methods.base import SinglePassMethod
 from onnxplain.methods.completeness import completeness
-from onnxplain.methods.gradient import InputGradientMethod
+from onnxplain.methods.gradient import BackwardMethod
 from onnxplain.methods.options import Baseline
 from onnxplain.tensors import FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeepLIFT(InputGradientMethod, SinglePassMethod):
+class DeepLIFT(BackwardMethod):
     """(x − x') ⊙ m, with multipliers m that follow the chain rule (Rescale rule).
 
     A nonlinearity's multiplier is Δy/Δx, between the sample x and the `baseline` x'. Maxima,
@@ -29,12 +28,12 @@ class DeepLIFT(InputGradientMethod, SinglePassMethod):
     Differences", ICML 2017.
     """
 
-    name: ClassVar[str] = "deeplift"
-    summary: ClassVar[str] = "what the difference from a baseline adds to the score, in one pass"
-    paper: ClassVar[str] = "Shrikumar 2017"
-    cost: ClassVar[str] = "2 with a backward"
-    distributes: ClassVar[bool] = True
-    runs_beside: ClassVar[int] = 2
+    name = "deeplift"
+    summary = "what the difference from a baseline adds to the score, in one pass"
+    paper = "Shrikumar 2017"
+    cost = "2 with a backward"
+    distributes = True
+    runs_beside = 2
 
     baseline: Baseline = "black"
 

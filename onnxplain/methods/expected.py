@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -30,10 +30,10 @@ class ExpectedGradients(CompleteMethod):
     and expected gradients", Nature Machine Intelligence 2021.
     """
 
-    name: ClassVar[str] = "expected_gradients"
-    summary: ClassVar[str] = "integrated gradients averaged over a set of baseline pictures"
-    paper: ClassVar[str] = "Erion 2021"
-    cost: ClassVar[str] = "1 + baselines + samples (200), each of these with a backward"
+    name = "expected_gradients"
+    summary = "integrated gradients averaged over a set of baseline pictures"
+    paper = "Erion 2021"
+    cost = "1 + baselines + samples (200), each of these with a backward"
 
     baselines: Annotated[
         SampleArray, Option("PICTURES", "Pictures, folders or patterns; may be repeated.")
@@ -43,8 +43,7 @@ class ExpectedGradients(CompleteMethod):
 
     def check(self, scene: Scene) -> None:
         """See `Method`."""
-        if self.samples < 1 or self.seed < 0:
-            raise OptionError(f"{self.name} takes samples >= 1 and seed >= 0.")
+        self.require(self.samples >= 1 and self.seed >= 0, "samples >= 1 and seed >= 0")
         if not isinstance(self.baselines, np.ndarray):
             raise OptionError(
                 f"{self.name} needs baselines: pictures on the command line (--baselines FOLDER), "
@@ -64,8 +63,7 @@ class ExpectedGradients(CompleteMethod):
         shares = random.random((self.samples, *[1] * (x.ndim - 1)), np.float32)
 
         def points(part: slice) -> FloatArray:
-            made: FloatArray = shares[part] * x + (1 - shares[part]) * starts[drawn[part]]
-            return made
+            return np.asarray(shares[part] * x + (1 - shares[part]) * starts[drawn[part]])
 
         return [
             Sampling(

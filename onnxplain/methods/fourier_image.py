@@ -61,13 +61,11 @@ class FourierImage:
         twice[0] = 1
         if columns % 2 == 0:
             twice[-1] = 1
-        found: Array = np.fft.rfft2(by_wave) * twice * self._scale / (rows * columns)
-        return found
+        return np.asarray(np.fft.rfft2(by_wave) * twice * self._scale / (rows * columns))
 
     def _share(self) -> Array:
         wave = np.fft.irfft2(self.coefficients * self._scale, s=tuple(self._size))
-        share: Array = 1 / (1 + np.exp(-np.tensordot(self._colors, wave, axes=1)))
-        return share
+        return np.asarray(1 / (1 + np.exp(-np.tensordot(self._colors, wave, axes=1))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,13 +95,11 @@ class RandomTransform:
 
     def see(self, picture: Array) -> Array:
         """The transformed picture, of the same shape."""
-        seen: Array = self.down @ picture @ self.across.T
-        return seen
+        return np.asarray(self.down @ picture @ self.across.T)
 
     def back(self, gradient: Array) -> Array:
         """The gradient at the picture, from the gradient at the transformed picture."""
-        found: Array = self.down.T @ gradient @ self.across
-        return found
+        return np.asarray(self.down.T @ gradient @ self.across)
 
 
 class Adam:
@@ -134,5 +130,4 @@ def _hats(length: int, shift: int, factor: float) -> Array:
     """Bilinear weights of the input pixels for each output pixel of a row, (length, length)."""
     middle = (length - 1) / 2
     place = np.clip((np.arange(length) - middle) / factor + middle + shift, 0, length - 1)
-    hats: Array = np.maximum(0, 1 - np.abs(place[:, None] - np.arange(length)))
-    return hats
+    return np.asarray(np.maximum(0, 1 - np.abs(place[:, None] - np.arange(length))))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from onnxplain.execution.baselines import Scene
-from onnxplain.execution.wants import BiasGradients, Input, InputGradient, Want
+from onnxplain.execution.wants import BiasGradients, Input, InputGradient
 from onnxplain.formulas.namespace import Namespace, interpolation_sizes
 from onnxplain.methods.base import SinglePassMethod, rows_and_columns
-from onnxplain.tensors import FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,17 +24,13 @@ class FullGrad(SinglePassMethod):
     2019.
     """
 
-    name: ClassVar[str] = "fullgrad"
-    summary: ClassVar[str] = "what the input and every bias add to the score"
-    paper: ClassVar[str] = "Srinivas 2019"
-    cost: ClassVar[str] = "1 with a backward"
-    needs_gradient: ClassVar[bool] = True
-    needs_sizes: ClassVar[bool] = True
-    wants: ClassVar[Sequence[Want]] = (
-        Input(planes=True),
-        InputGradient(planes=True),
-        BiasGradients(),
-    )
+    name = "fullgrad"
+    summary = "what the input and every bias add to the score"
+    paper = "Srinivas 2019"
+    cost = "1 with a backward"
+    needs_gradient = True
+    needs_sizes = True
+    wants = (Input(planes=True), InputGradient(planes=True), BiasGradients())
 
     def check(self, scene: Scene) -> None:
         """See `Method`."""
@@ -46,10 +41,6 @@ class FullGrad(SinglePassMethod):
         size = interpolation_sizes(x.shape)
         terms = [_scaled(xp, term) for term in (x * g, *biases)]
         return sum((xp.resize(term, size) for term in terms[1:]), start=terms[0])
-
-    def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
-        """The values are a map already."""
-        return values
 
 
 def _scaled(xp: Namespace, term: Any) -> Any:

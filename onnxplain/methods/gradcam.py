@@ -6,11 +6,11 @@ it, and sums without a range are over the cells of the grid.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
-from onnxplain.execution.wants import Activation, LayerGradient, Want
+from onnxplain.execution.wants import Activation, LayerGradient
 from onnxplain.formulas.namespace import Namespace, largest, quotient, relu
 from onnxplain.methods.base import SinglePassMethod
 from onnxplain.methods.layer_maps import LayerMapsMethod
@@ -58,9 +58,9 @@ VOLUME = (-3, -2, -1)
 class GradientCAM(LayerMapsMethod, SinglePassMethod):
     """A method that combines a layer's activation `a` with the gradient `g` at it."""
 
-    needs_gradient: ClassVar[bool] = True
-    cost: ClassVar[str] = "1 with a backward to the layer"
-    wants: ClassVar[Sequence[Want]] = (Activation(), LayerGradient())
+    needs_gradient = True
+    cost = "1 with a backward to the layer"
+    wants = (Activation(), LayerGradient())
 
     def report(self, xp: Namespace, *wanted: Any) -> Mapping[str, Any]:
         """The largest activation and gradient, which show why a map is 0 everywhere."""
@@ -83,11 +83,6 @@ class GradientCAM(LayerMapsMethod, SinglePassMethod):
         return _NOTHING_FOR
 
 
-def mean_weighted(xp: Namespace, a: Any, g: Any) -> Any:
-    """Σ_k α_k A^k, with the means α_k of g^k over the cells."""
-    return xp.weighted(xp.mean(g, axis=CELLS, keepdims=True), a)
-
-
 def net(xp: Namespace, product: Any) -> Any:
     """The sum over the channels; 0 where it is only a rounding error."""
     total, sizes = xp.sum(product, axis=-3), xp.sum(xp.abs(product), axis=-3)
@@ -105,10 +100,10 @@ class GradCAM(GradientCAM):
     Localization", ICCV 2017.
     """
 
-    name: ClassVar[str] = "gradcam"
-    summary: ClassVar[str] = "channels weighted by their mean gradient"
-    weights_channels: ClassVar[bool] = True
-    paper: ClassVar[str] = "Selvaraju 2017"
+    name = "gradcam"
+    summary = "channels weighted by their mean gradient"
+    weights_channels = True
+    paper = "Selvaraju 2017"
 
     relu: Annotated[Switch, Option("", "Keep only what speaks for the target, in gradcam.")] = True
     counterfactual: Annotated[
@@ -117,7 +112,8 @@ class GradCAM(GradientCAM):
 
     def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""
-        values = mean_weighted(xp, a, -g if self.counterfactual else g)
+        alpha = xp.mean(-g if self.counterfactual else g, axis=CELLS, keepdims=True)
+        values = xp.weighted(alpha, a)
         return relu(xp, values) if self.relu else values
 
     @property
@@ -141,10 +137,10 @@ class GradCAMPlusPlus(GradientCAM):
     Convolutional Networks", WACV 2018.
     """
 
-    name: ClassVar[str] = "gradcam++"
-    summary: ClassVar[str] = "channels weighted by their positive gradients, cell by cell"
-    weights_channels: ClassVar[bool] = True
-    paper: ClassVar[str] = "Chattopadhay 2018"
+    name = "gradcam++"
+    summary = "channels weighted by their positive gradients, cell by cell"
+    weights_channels = True
+    paper = "Chattopadhay 2018"
 
     def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""
@@ -170,10 +166,10 @@ class XGradCAM(GradientCAM):
     BMVC 2020.
     """
 
-    name: ClassVar[str] = "xgradcam"
-    summary: ClassVar[str] = "channels weighted by their gradient where they are active"
-    weights_channels: ClassVar[bool] = True
-    paper: ClassVar[str] = "Fu 2020"
+    name = "xgradcam"
+    summary = "channels weighted by their gradient where they are active"
+    weights_channels = True
+    paper = "Fu 2020"
 
     def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""
@@ -195,18 +191,14 @@ class HiResCAM(GradientCAM):
     neural networks", 2020.
     """
 
-    name: ClassVar[str] = "hirescam"
-    summary: ClassVar[str] = "the activation times its gradient, cell by cell"
-    paper: ClassVar[str] = "Draelos 2020"
+    name = "hirescam"
+    summary = "the activation times its gradient, cell by cell"
+    paper = "Draelos 2020"
+    nothing = _CANCELED
 
     def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""
         return net(xp, g * a)
-
-    @property
-    def nothing(self) -> str:
-        """See `GradientCAM`."""
-        return _CANCELED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,9 +211,9 @@ class ODAM(HiResCAM):
     Detection", ICLR 2023.
     """
 
-    name: ClassVar[str] = "odam"
-    summary: ClassVar[str] = "hirescam without its negative part, for a detected box"
-    paper: ClassVar[str] = "Zhao 2023"
+    name = "odam"
+    summary = "hirescam without its negative part, for a detected box"
+    paper = "Zhao 2023"
 
     def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""
@@ -236,9 +228,9 @@ class LayerCAM(GradientCAM):
     TIP 2021.
     """
 
-    name: ClassVar[str] = "layercam"
-    summary: ClassVar[str] = "the activation times its positive gradient; for early layers too"
-    paper: ClassVar[str] = "Jiang 2021"
+    name = "layercam"
+    summary = "the activation times its positive gradient; for early layers too"
+    paper = "Jiang 2021"
 
     def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""
@@ -256,10 +248,10 @@ class EigenGradCAM(GradientCAM):
     Gildenblat et al., pytorch-grad-cam, 2021, after Muhammad and Yeasin 2020.
     """
 
-    name: ClassVar[str] = "eigengradcam"
-    summary: ClassVar[str] = "first principal component of activation times gradient"
-    paper: ClassVar[str] = "Gildenblat 2021"
-    needs_sizes: ClassVar[bool] = True
+    name = "eigengradcam"
+    summary = "first principal component of activation times gradient"
+    paper = "Gildenblat 2021"
+    needs_sizes = True
 
     def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""

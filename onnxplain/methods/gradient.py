@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from onnxplain.execution.wants import Input, InputGradient, Want
+from onnxplain.execution.wants import Input, InputGradient
 from onnxplain.formulas.namespace import Namespace, largest
 from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.methods.base import InputMethod, SinglePassMethod
@@ -31,7 +31,7 @@ class InputGradientMethod(InputMethod):
     The heatmap is their sum over channels.
     """
 
-    needs_gradient: ClassVar[bool] = True
+    needs_gradient = True
     over_channels: ClassVar[Callable[..., Any]] = staticmethod(np.sum)
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
@@ -54,7 +54,19 @@ class MagnitudeMethod(InputGradientMethod):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gradient(MagnitudeMethod, SinglePassMethod):
+class BackwardMethod(InputGradientMethod, SinglePassMethod):
+    """A method of one backward pass to the input; by default its values are that gradient."""
+
+    cost = "1 with a backward"
+
+    def map(self, xp: Namespace, *wanted: Any, **_: Any) -> Any:
+        """The gradient, computed with the rules that are wanted."""
+        (gradient,) = wanted
+        return gradient
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gradient(MagnitudeMethod, BackwardMethod):
     """∂S/∂x, also called saliency map.
 
     The heatmap is the largest absolute value over the channels, as in the paper.
@@ -63,30 +75,24 @@ class Gradient(MagnitudeMethod, SinglePassMethod):
     and Saliency Maps", ICLR workshops 2014.
     """
 
-    name: ClassVar[str] = "gradient"
-    summary: ClassVar[str] = "how fast the score changes with each input value"
-    paper: ClassVar[str] = "Simonyan 2013"
-    cost: ClassVar[str] = "1 with a backward"
-    wants: ClassVar[Sequence[Want]] = (InputGradient(),)
-
-    def map(self, xp: Namespace, g: Any) -> Any:
-        """The gradient."""
-        return g
+    name = "gradient"
+    summary = "how fast the score changes with each input value"
+    paper = "Simonyan 2013"
+    wants = (InputGradient(),)
 
 
 @dataclass(frozen=True, kw_only=True)
-class InputXGradient(InputGradientMethod, SinglePassMethod):
+class InputXGradient(BackwardMethod):
     """x ⊙ ∂S/∂x.
 
     Shrikumar et al., "Not Just a Black Box: Learning Important Features Through Propagating
     Activation Differences", 2016.
     """
 
-    name: ClassVar[str] = "input_x_gradient"
-    summary: ClassVar[str] = "the input times its gradient"
-    paper: ClassVar[str] = "Shrikumar 2016"
-    cost: ClassVar[str] = "1 with a backward"
-    wants: ClassVar[Sequence[Want]] = (Input(), InputGradient())
+    name = "input_x_gradient"
+    summary = "the input times its gradient"
+    paper = "Shrikumar 2016"
+    wants = (Input(), InputGradient())
 
     def map(self, xp: Namespace, x: Any, g: Any) -> Any:
         """See the class."""

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from onnxplain.autodiff.propagation.guided import DECONVNET, GUIDED
-from onnxplain.autodiff.table import Rules
-from onnxplain.execution.wants import InputGradient, Want
-from onnxplain.formulas.namespace import Namespace
-from onnxplain.methods.base import SinglePassMethod
-from onnxplain.methods.gradient import InputGradientMethod
+from onnxplain.execution.baselines import Scene
+from onnxplain.execution.wants import Activation, InputGradient, LayerGradient
+from onnxplain.formulas.namespace import Namespace, interpolation_sizes, relu
+from onnxplain.methods.base import LayerMethod, rows_and_columns
+from onnxplain.methods.gradcam import CELLS, GradCAM
+from onnxplain.methods.gradient import BackwardMethod
+from onnxplain.tensors import FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Rectified(InputGradientMethod, SinglePassMethod):
-    """A gradient with other rules for rectifiers."""
-
-    rules: ClassVar[Rules]
-    cost: ClassVar[str] = "1 with a backward"
-
-    @property
-    def wants(self) -> Sequence[Want]:
-        """See `SinglePassMethod`."""
-        return (InputGradient(self.rules),)
-
-    def map(self, xp: Namespace, g: Any) -> Any:
-        """The gradient computed with these rules."""
-        return g
-
-
-@dataclass(frozen=True, kw_only=True)
-class GuidedBackprop(_Rectified):
+class GuidedBackprop(BackwardMethod):
     """The gradient with another rule for rectifiers: pass g where g > 0 and the unit is active.
 
     Rectifiers are Relu, ReLU6 (Clip from 0), LeakyRelu, PRelu and ThresholdedRelu, and quantizers
@@ -42,14 +27,14 @@ class GuidedBackprop(_Rectified):
     Springenberg et al., "Striving for Simplicity: The All Convolutional Net", ICLR workshops 2015.
     """
 
-    name: ClassVar[str] = "guided_backprop"
-    summary: ClassVar[str] = "the gradient along active units that speak for the score"
-    paper: ClassVar[str] = "Springenberg 2014"
-    rules: ClassVar[Rules] = GUIDED
+    name = "guided_backprop"
+    summary = "the gradient along active units that speak for the score"
+    paper = "Springenberg 2014"
+    wants = (InputGradient(GUIDED),)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deconvnet(_Rectified):
+class Deconvnet(BackwardMethod):
     """The gradient with another rule for rectifiers: pass g where g > 0, even if not active.
 
     Max pooling passes it to the position of the maximum. Rectifiers are as in guided_backprop. In a
@@ -58,7 +43,44 @@ class Deconvnet(_Rectified):
     Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014.
     """
 
-    name: ClassVar[str] = "deconvnet"
-    summary: ClassVar[str] = "the score sent back through rectifiers, whatever the picture"
-    paper: ClassVar[str] = "Zeiler 2013"
-    rules: ClassVar[Rules] = DECONVNET
+    name = "deconvnet"
+    summary = "the score sent back through rectifiers, whatever the picture"
+    paper = "Zeiler 2013"
+    wants = (InputGradient(DECONVNET),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuidedGradCAM(BackwardMethod, LayerMethod):
+    """Grad-CAM, enlarged bilinearly to the input, times guided backpropagation.
+
+    gradcam shows where the class is, and guided_backprop adds the details there.
+
+    Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
+    Localization", ICCV 2017.
+    """
+
+    name = "guided_gradcam"
+    summary = "guided backpropagation where gradcam is high"
+    paper = "Selvaraju 2017"
+    needs_sizes = True
+    wants = (Activation(), LayerGradient(), InputGradient(GUIDED, planes=True))
+
+    def check(self, scene: Scene) -> None:
+        """See `Method`."""
+        rows_and_columns(self.name, scene, instead="gradcam")
+
+    def map(self, xp: Namespace, a: Any, g: Any, guided: Any) -> Any:
+        """See the class."""
+        alpha = xp.mean(g, axis=CELLS, keepdims=True)
+        coarse = relu(xp, xp.sum(alpha * a, axis=-3, keepdims=True))
+        return xp.resize(coarse, interpolation_sizes(guided.shape)) * guided
+
+    def report(self, xp: Namespace, *wanted: Any) -> Mapping[str, Any]:
+        """Numbers that show why the map of gradcam is 0 everywhere, and its largest value."""
+        a, g, _ = wanted
+        coarse = GradCAM().map(xp, a, g)
+        return {**GradCAM().report(xp, a, g), "coarse": xp.max(coarse, axis=CELLS)}
+
+    def told(self, values: FloatArray, score: float, report: Mapping[str, float]) -> dict[str, Any]:
+        """See `SinglePassMethod`."""
+        return {} if report["coarse"] else {"warnings": [GradCAM().why_zero(report)]}

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import numpy as np
 
-from onnxplain.errors import OptionError
 from onnxplain.execution.baselines import Scene
 from onnxplain.execution.points import Following
 from onnxplain.execution.subject import Subject
@@ -36,10 +35,10 @@ class GuidedIG(InputGradientMethod, AdaptiveMethod):
     CVPR 2021.
     """
 
-    name: ClassVar[str] = "guided_ig"
-    summary: ClassVar[str] = "integrated gradients along a path that avoids steep places"
-    paper: ClassVar[str] = "Kapishnikov 2021"
-    cost: ClassVar[str] = "2 + steps (200), each with a backward"
+    name = "guided_ig"
+    summary = "integrated gradients along a path that avoids steep places"
+    paper = "Kapishnikov 2021"
+    cost = "2 + steps (200), each with a backward"
 
     steps: Steps = 200
     fraction: Annotated[
@@ -52,10 +51,8 @@ class GuidedIG(InputGradientMethod, AdaptiveMethod):
 
     def check(self, scene: Scene) -> None:
         """See `Method`."""
-        if self.steps < 1 or not 0 < self.fraction <= 1 or not 0 <= self.max_distance <= 1:
-            raise OptionError(
-                f"{self.name} takes steps >= 1, 0 < fraction <= 1 and 0 <= max_distance <= 1."
-            )
+        fits = self.steps >= 1 and 0 < self.fraction <= 1 and 0 <= self.max_distance <= 1
+        self.require(fits, "steps >= 1, 0 < fraction <= 1 and 0 <= max_distance <= 1")
 
     def maps(self, subject: Subject) -> Maps:
         """See `AdaptiveMethod`; every target has its own path."""

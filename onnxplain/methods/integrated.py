@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -64,12 +64,10 @@ class PathMethod(CompleteMethod):
 
     def check(self, scene: Scene) -> None:
         """See `Method`."""
-        if self.steps < 1 + (self.rule == "riemann-trapezoid"):
-            raise OptionError(f"{self.name} takes steps >= 1, and >= 2 with riemann-trapezoid.")
-        if self.tolerance is not None and self.tolerance <= 0:
-            raise OptionError(
-                f"{self.name} takes a tolerance > 0, a share of the score's change such as 0.01."
-            )
+        least = 2 if self.rule == "riemann-trapezoid" else 1
+        self.require(self.steps >= least, "steps >= 1, and >= 2 with riemann-trapezoid")
+        positive = self.tolerance is None or self.tolerance > 0
+        self.require(positive, "a tolerance > 0, a share of the score's change such as 0.01")
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
         """Points along each path, weighted by the rule and the path's derivative."""
@@ -115,10 +113,10 @@ class IntegratedGradients(PathMethod):
     Sundararajan, Taly and Yan, "Axiomatic Attribution for Deep Networks", ICML 2017.
     """
 
-    name: ClassVar[str] = "integrated_gradients"
-    summary: ClassVar[str] = "the gradient along the way from a baseline; adds up to the score"
-    paper: ClassVar[str] = "Sundararajan 2017"
-    cost: ClassVar[str] = "2 + steps (50), each with a backward"
+    name = "integrated_gradients"
+    summary = "the gradient along the way from a baseline; adds up to the score"
+    paper = "Sundararajan 2017"
+    cost = "2 + steps (50), each with a backward"
 
     baseline: Baseline = "black"
     trials: Annotated[
@@ -129,8 +127,7 @@ class IntegratedGradients(PathMethod):
     def check(self, scene: Scene) -> None:
         """See `Method`."""
         super().check(scene)
-        if self.trials < 1 or self.seed < 0:
-            raise OptionError(f"{self.name} takes trials >= 1 and seed >= 0.")
+        self.require(self.trials >= 1 and self.seed >= 0, "trials >= 1 and seed >= 0")
         random = isinstance(self.baseline, str) and self.baseline == "uniform"
         if self.trials > 1 and not random:
             raise OptionError(

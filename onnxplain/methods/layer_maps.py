@@ -50,11 +50,11 @@ class LayerMapsMethod(LayerMethod):
         if self.layer == AUTO:
             return structure.auto_layers
         names = [name.strip() for name in self.layer.split(",")]
-        if len(names) == 1 or "" in names:
-            return [structure.layer(self.layer)]
         try:  # the name of a layer may contain a comma
             return [structure.layer(self.layer)]
         except LayerError:
+            if len(names) == 1 or "" in names:
+                raise
             if ALL in names:
                 raise LayerError(
                     f"The name {ALL!r} cannot be used with other names, as in {self.layer!r}: "
@@ -89,7 +89,8 @@ class LayerMapsMethod(LayerMethod):
         least, largest = (pick(values, axis=(1, 2), keepdims=True) for pick in (np.min, np.max))
         span = largest - least
         scaled = (values - least) / np.where(span > 0, span, 1)
-        return np.asarray(_FUSE[self.fuse](scaled), np.float32)
+        fused = scaled.mean(axis=0) if self.fuse == "mean" else scaled.max(axis=0)
+        return np.asarray(fused, np.float32)
 
     def sheet(self, values: FloatArray) -> FloatArray | None:
         """The map of every layer, if `layer` is "all"; else None."""
@@ -110,9 +111,3 @@ def _told(names: Sequence[str], layers: Sequence[dict[str, Any]]) -> dict[str, A
     ]
     told: dict[str, Any] = {"layers": dict(zip(names, layers, strict=True))}
     return {**told, "warnings": warnings} if warnings else told
-
-
-_FUSE: Mapping[str, Callable[[FloatArray], FloatArray]] = {
-    "mean": lambda maps: maps.mean(axis=0),
-    "max": lambda maps: maps.max(axis=0),
-}

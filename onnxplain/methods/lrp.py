@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 
 from onnxplain.autodiff.propagation.lrp import relevance
 from onnxplain.autodiff.propagation.lrp_layers import HIGH, LOW
-from onnxplain.errors import OptionError
 from onnxplain.execution.baselines import BaselineSpec, Scene
 from onnxplain.execution.wants import InputGradient, Want
-from onnxplain.formulas.namespace import Namespace
-from onnxplain.methods.base import SinglePassMethod
 from onnxplain.methods.completeness import gap
-from onnxplain.methods.gradient import InputGradientMethod
+from onnxplain.methods.gradient import BackwardMethod
 from onnxplain.methods.options import Absent, Composite, CompositeName, Number, Option
 from onnxplain.tensors import FloatArray
 
@@ -27,7 +24,7 @@ _MOST_ABSORBED = 1.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class LRP(InputGradientMethod, SinglePassMethod):
+class LRP(BackwardMethod):
     """The score, distributed backward from layer to layer, from each output to its inputs.
 
     `composite` names one rule for all layers with weights: epsilon, gamma, zplus or alpha2beta1; or
@@ -44,11 +41,10 @@ class LRP(InputGradientMethod, SinglePassMethod):
     Overview", 2019; softmax as in Achtibat et al., "AttnLRP", ICML 2024.
     """
 
-    name: ClassVar[str] = "lrp"
-    summary: ClassVar[str] = "the score shared out from layer to layer, down to the input"
-    paper: ClassVar[str] = "Bach 2015, Montavon 2019"
-    cost: ClassVar[str] = "1 with a backward"
-    distributes: ClassVar[bool] = True
+    name = "lrp"
+    summary = "the score shared out from layer to layer, down to the input"
+    paper = "Bach 2015, Montavon 2019"
+    distributes = True
 
     composite: Annotated[
         Composite, Option("NAME", "LRP's rules: epsilon, zplus, epsilon_gamma_box, ...")
@@ -68,8 +64,8 @@ class LRP(InputGradientMethod, SinglePassMethod):
         Raises:
             OptionError: `epsilon` or `gamma` is negative.
         """
-        if self.epsilon < 0 or self.gamma < 0:
-            raise OptionError("lrp takes an epsilon and a gamma that are not negative.")
+        fits = self.epsilon >= 0 and self.gamma >= 0
+        self.require(fits, "an epsilon and a gamma that are not negative")
 
     @property
     def references(self) -> Mapping[str, BaselineSpec]:
@@ -81,10 +77,6 @@ class LRP(InputGradientMethod, SinglePassMethod):
         """See `SinglePassMethod`."""
         rules = relevance(self.composite, self.epsilon, self.gamma)
         return (InputGradient(rules, tuple(self.references)),)
-
-    def map(self, xp: Namespace, r: Any) -> Any:
-        """The relevance of the input."""
-        return r
 
     def told(self, values: FloatArray, score: float, report: Mapping[str, float]) -> dict[str, Any]:
         """See `SinglePassMethod`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import numpy as np
 
@@ -41,12 +41,12 @@ class ActivationMaximization(InputMethod, AdaptiveMethod):
     the movements after Olah, Mordvintsev and Schubert, "Feature Visualization", Distill 2017.
     """
 
-    name: ClassVar[str] = "activation_maximization"
-    summary: ClassVar[str] = "a picture that a class or a channel answers to most"
-    paper: ClassVar[str] = "Erhan 2009"
-    cost: ClassVar[str] = "1 + one and one backward per step (256)"
-    needs_gradient: ClassVar[bool] = True
-    makes_picture: ClassVar[bool] = True
+    name = "activation_maximization"
+    summary = "a picture that a class or a channel answers to most"
+    paper = "Erhan 2009"
+    cost = "1 + one and one backward per step (256)"
+    needs_gradient = True
+    makes_picture = True
 
     layer: LayerName = "auto"
     channel: Channel = None
@@ -83,10 +83,9 @@ class ActivationMaximization(InputMethod, AdaptiveMethod):
 
     def check(self, scene: Scene) -> None:
         """See `Method`."""
-        if min(self.steps, self.rate) <= 0 or min(self.jitter, self.seed) < 0:
-            raise OptionError(f"{self.name} takes steps >= 1, rate > 0, jitter >= 0 and seed >= 0.")
-        if not 0 <= self.zoom < 1:
-            raise OptionError(f"{self.name} takes 0 <= zoom < 1, and was given {self.zoom}.")
+        fits = min(self.steps, self.rate) > 0 and min(self.jitter, self.seed) >= 0
+        self.require(fits, "steps >= 1, rate > 0, jitter >= 0 and seed >= 0")
+        self.require(0 <= self.zoom < 1, f"0 <= zoom < 1, and was given {self.zoom}")
         if scene.colors is None or scene.channels is None:
             raise OptionError(
                 f"{self.name} paints pictures, and this input of shape {scene.x.shape} is none: "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -13,16 +13,15 @@ from onnxplain.errors import OptionError
 from onnxplain.execution.baselines import Scene
 from onnxplain.execution.points import Blend
 from onnxplain.execution.sampling import Original, Sampling
-from onnxplain.execution.wants import SampleScores, SampleWeights, Want
 from onnxplain.formulas.namespace import Namespace
-from onnxplain.methods.base import InputMethod, SampledMethod, Sums
+from onnxplain.methods.base import InputMethod, ScoredMethod, Sums
 from onnxplain.methods.options import Absent, Option, Sizes
 from onnxplain.tensors import Array
 from onnxplain.transforms.masks import Erase, box_feeds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Occlusion(InputMethod, SampledMethod):
+class Occlusion(InputMethod, ScoredMethod):
     """S(x) − S(x with a window filled), averaged over the windows that cover each pixel.
 
     `window` and `stride` are pixels of the model's input, one number or one for each axis of rows
@@ -33,11 +32,10 @@ class Occlusion(InputMethod, SampledMethod):
     Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014.
     """
 
-    name: ClassVar[str] = "occlusion"
-    summary: ClassVar[str] = "the score that is lost when a window is covered"
-    paper: ClassVar[str] = "Zeiler 2013"
-    cost: ClassVar[str] = "1 + one per window"
-    wants: ClassVar[Sequence[Want]] = (SampleScores(), SampleWeights())
+    name = "occlusion"
+    summary = "the score that is lost when a window is covered"
+    paper = "Zeiler 2013"
+    cost = "1 + one per window"
 
     window: Annotated[
         Sizes, Option("PIXELS", "Window that is covered: 32, or 32x48 (rows x columns).")

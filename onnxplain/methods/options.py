@@ -128,24 +128,20 @@ def _samples(value: Any) -> Array | Sequence[str]:
     return array
 
 
-def _indices(value: Any) -> tuple[int, ...]:
+def _whole_numbers(value: Any, separator: str) -> tuple[int, ...]:
+    """One whole number or several; in a text, they stand between separators."""
     if isinstance(value, str):
-        value = [int(index) for index in value.split(",")]
-    return tuple(map(operator.index, value)) if np.iterable(value) else (operator.index(value),)
+        value = map(int, value.lower().split(separator))
+    return tuple(map(operator.index, value if np.iterable(value) else [value]))
 
 
 def _cells(value: Any) -> tuple[tuple[int, int], ...]:
-    if isinstance(value, str):
-        value = [map(int, cell.lower().split("x")) for cell in value.split(",")]
-    return tuple((operator.index(row), operator.index(column)) for row, column in value)
+    cells = value.split(",") if isinstance(value, str) else value
+    return tuple((row, column) for row, column in (_whole_numbers(cell, "x") for cell in cells))
 
 
 def _sizes(value: Any) -> int | tuple[int, ...]:
-    if isinstance(value, str):
-        value = [int(side) for side in value.lower().split("x")]
-    if not np.iterable(value):
-        return operator.index(value)
-    sizes = tuple(map(operator.index, value))
+    sizes = _whole_numbers(value, "x")
     return sizes[0] if len(sizes) == 1 else sizes
 
 
@@ -168,7 +164,7 @@ def _baseline(value: Any) -> BaselineSpec:
 _WHOLE = Values(operator.index, "a whole number", int)
 _NUMBER = Values(_number, "a number", float)
 _SIZES = Values(_sizes, "a number of pixels, or one for each axis, such as 32x48")
-_INDICES = Values(_indices, "whole numbers, such as 3,17")
+_INDICES = Values(functools.partial(_whole_numbers, separator=","), "whole numbers, such as 3,17")
 _CELLS = Values(_cells, "cells as row x column, such as 2x3,2x4")
 
 BASELINE = Values(_baseline, "a name, a number or an array")

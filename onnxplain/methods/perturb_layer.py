@@ -13,27 +13,25 @@ from onnxplain.errors import LayerError, MapError
 from onnxplain.execution.points import LayerMasks
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.execution.subject import Structure
-from onnxplain.execution.wants import SampleScores, SampleWeights, Want
 from onnxplain.formulas.namespace import Namespace, relu
-from onnxplain.methods.base import LayerMethod, SampledMethod, Sums
+from onnxplain.methods.base import LayerMethod, ScoredMethod, Sums
 from onnxplain.methods.layer_maps import LayerMapsMethod, one_of_each
 from onnxplain.transforms.masks import Erase, Keep, box_feeds
 
 
 @dataclass(frozen=True, kw_only=True)
-class AblationCAM(LayerMapsMethod, SampledMethod):
+class AblationCAM(LayerMapsMethod, ScoredMethod):
     """ReLU(Σ_k w_k A^k), w_k = (S − S_k) / S, S_k the score with channel k set to zero.
 
     Desai and Ramaswamy, "Ablation-CAM: Visual Explanations for Deep Convolutional Network via
     Gradient-free Localization", WACV 2020.
     """
 
-    name: ClassVar[str] = "ablationcam"
-    summary: ClassVar[str] = "channels weighted by the score that is lost without them"
-    weights_channels: ClassVar[bool] = True
-    paper: ClassVar[str] = "Desai 2020"
-    cost: ClassVar[str] = "1 + one head pass per channel"
-    wants: ClassVar[Sequence[Want]] = (SampleScores(), SampleWeights())
+    name = "ablationcam"
+    summary = "channels weighted by the score that is lost without them"
+    weights_channels = True
+    paper = "Desai 2020"
+    cost = "1 + one head pass per channel"
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
         """One sample for each channel that is not already zero, with this channel set to zero.
@@ -69,13 +67,12 @@ class AblationCAM(LayerMapsMethod, SampledMethod):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellMethod(LayerMethod, SampledMethod):
+class CellMethod(LayerMethod, ScoredMethod):
     """A method whose map is a score for each cell of a layer.
 
     Its layers must have the axis `axis`; `needs` says this in words, and what to use instead.
     """
 
-    wants: ClassVar[Sequence[Want]] = (SampleScores(), SampleWeights())
     axis: ClassVar[str]
     needs: ClassVar[str]
 
@@ -104,12 +101,12 @@ class ReciproCAM(CellMethod, LayerMapsMethod):
     networks", 2022.
     """
 
-    name: ClassVar[str] = "reciprocam"
-    summary: ClassVar[str] = "the score of each cell of the layer on its own"
-    paper: ClassVar[str] = "Byun 2022"
-    cost: ClassVar[str] = "1 + one head pass per cell"
-    axis: ClassVar[str] = "H"
-    needs: ClassVar[str] = (
+    name = "reciprocam"
+    summary = "the score of each cell of the layer on its own"
+    paper = "Byun 2022"
+    cost = "1 + one head pass per cell"
+    axis = "H"
+    needs = (
         "with rows and columns, and {!r} holds a transformer's tokens; use vit_reciprocam, which "
         "is made for them"
     )

@@ -24,8 +24,7 @@ from onnxplain.methods.gradcam import (
     XGradCAM,
 )
 from onnxplain.methods.gradient import Gradient, InputXGradient
-from onnxplain.methods.guided import Deconvnet, GuidedBackprop
-from onnxplain.methods.guided_gradcam import GuidedGradCAM
+from onnxplain.methods.guided import Deconvnet, GuidedBackprop, GuidedGradCAM
 from onnxplain.methods.guided_ig import GuidedIG
 from onnxplain.methods.integrated import IntegratedGradients
 from onnxplain.methods.lrp import LRP
@@ -102,7 +101,11 @@ def make_method(method: str | Method, options: Mapping[str, Any]) -> Method:
         OptionError: there is no such method, or it does not take an option or its value.
     """
     found = method if isinstance(method, Method) else _default(method)
-    return dataclasses.replace(found, **_checked(type(found), options)) if options else found
+    own = options_of(type(found))
+    for name in options:
+        if name not in own:
+            raise OptionError(f"{found.name} has no option {name!r}; its own are {', '.join(own)}.")
+    return dataclasses.replace(found, **options) if options else found
 
 
 def method_class(name: str) -> type[Method]:
@@ -120,11 +123,3 @@ def method_class(name: str) -> type[Method]:
 def _default(name: str) -> Method:
     """The method of that name with default options."""
     return method_class(name)()
-
-
-def _checked(kind: type[Method], options: Mapping[str, Any]) -> dict[str, Any]:
-    own = options_of(kind)
-    for name in options:
-        if name not in own:
-            raise OptionError(f"{kind.name} has no option {name!r}; its own are {', '.join(own)}.")
-    return dict(options)

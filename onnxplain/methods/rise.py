@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -15,9 +15,8 @@ from onnxplain.execution.baselines import Scene
 from onnxplain.execution.points import Blend
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.execution.subject import Structure
-from onnxplain.execution.wants import SampleScores, SampleWeights, Want
 from onnxplain.formulas.namespace import Namespace
-from onnxplain.methods.base import InputMethod, SampledMethod, Sums
+from onnxplain.methods.base import InputMethod, ScoredMethod, Sums
 from onnxplain.methods.options import Baseline, Number, Option, Samples, Score, Seed, Whole
 from onnxplain.model.shapes import Shape
 from onnxplain.tensors import FloatArray
@@ -27,7 +26,7 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class RISE(InputMethod, SampledMethod):
+class RISE(InputMethod, ScoredMethod):
     """Σ_i S(x' + M_i ⊙ (x − x')) M_i / (n p), over n random masks M_i.
 
     A mask is a `grid` × `grid` picture of ones (with probability p = `keep`) and zeros, enlarged
@@ -41,11 +40,10 @@ class RISE(InputMethod, SampledMethod):
     BMVC 2018.
     """
 
-    name: ClassVar[str] = "rise"
-    summary: ClassVar[str] = "random masks averaged, weighted by the score each leaves"
-    paper: ClassVar[str] = "Petsiuk 2018"
-    cost: ClassVar[str] = "1 + samples (4000)"
-    wants: ClassVar[Sequence[Want]] = (SampleScores(), SampleWeights())
+    name = "rise"
+    summary = "random masks averaged, weighted by the score each leaves"
+    paper = "Petsiuk 2018"
+    cost = "1 + samples (4000)"
 
     score: Score = "probability"
     samples: Samples = 4000
@@ -56,8 +54,8 @@ class RISE(InputMethod, SampledMethod):
 
     def check(self, scene: Scene) -> None:
         """See `Method`."""
-        if min(self.samples, self.grid) < 1 or not 0 < self.keep <= 1 or self.seed < 0:
-            raise OptionError("rise takes samples >= 1, grid >= 1, 0 < keep <= 1 and seed >= 0.")
+        fits = min(self.samples, self.grid) >= 1 and 0 < self.keep <= 1 and self.seed >= 0
+        self.require(fits, "samples >= 1, grid >= 1, 0 < keep <= 1 and seed >= 0")
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
         """The sample blended with the baseline by random masks."""
@@ -110,10 +108,10 @@ class DRISE(RISE):
     Petsiuk et al., "Black-box Explanation of Object Detectors via Saliency Maps", CVPR 2021.
     """
 
-    name: ClassVar[str] = "drise"
-    summary: ClassVar[str] = "rise for a box that a detector finds"
-    paper: ClassVar[str] = "Petsiuk 2021"
-    cost: ClassVar[str] = "1 + samples (5000)"
+    name = "drise"
+    summary = "rise for a box that a detector finds"
+    paper = "Petsiuk 2021"
+    cost = "1 + samples (5000)"
 
     samples: Samples = 5000
     grid: Annotated[Whole, Option("CELLS", "Cells on each side of a random mask.")] = 16

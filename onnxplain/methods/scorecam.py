@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from onnxplain.execution.baselines import Scene
 from onnxplain.execution.points import Blend
 from onnxplain.execution.sampling import Original, Sampling
-from onnxplain.execution.wants import SampleScores, SampleWeights, Want
 from onnxplain.formulas.namespace import Namespace, relu
-from onnxplain.methods.base import SampledMethod, Sums, rows_and_columns
+from onnxplain.methods.base import ScoredMethod, Sums, rows_and_columns
 from onnxplain.methods.layer_maps import LayerMapsMethod, one_of_each
 from onnxplain.methods.options import Baseline, Score
 from onnxplain.transforms.masks import Upsampled
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreCAM(LayerMapsMethod, SampledMethod):
+class ScoreCAM(LayerMapsMethod, ScoredMethod):
     """ReLU(Σ_k w_k A^k), w = softmax(C), C_k = S(x' + H_k ⊙ (x − x')) − S(x').
 
     H_k is channel k of the activation, enlarged bilinearly to the input and scaled to [0, 1]; x' is
@@ -30,12 +29,11 @@ class ScoreCAM(LayerMapsMethod, SampledMethod):
     CVPR workshops 2020.
     """
 
-    name: ClassVar[str] = "scorecam"
-    summary: ClassVar[str] = "channels weighted by the score of the picture seen through them"
-    weights_channels: ClassVar[bool] = True
-    paper: ClassVar[str] = "Wang 2020"
-    cost: ClassVar[str] = "2 + one per channel"
-    wants: ClassVar[Sequence[Want]] = (SampleScores(), SampleWeights())
+    name = "scorecam"
+    summary = "channels weighted by the score of the picture seen through them"
+    weights_channels = True
+    paper = "Wang 2020"
+    cost = "2 + one per channel"
 
     score: Score = "probability"
     baseline: Baseline = "black"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from onnxplain.analysis.layers import Layer
 from onnxplain.errors import LayerError
 from onnxplain.execution.sampling import Original
 from onnxplain.execution.subject import Structure
-from onnxplain.execution.wants import Activation, LayerGradient, Want
+from onnxplain.execution.wants import Activation, LayerGradient
 from onnxplain.formulas.namespace import Namespace, over_samples, relu
 from onnxplain.methods.base import Sums
 from onnxplain.methods.gradcam import CELLS, pixel_weights
@@ -36,13 +36,13 @@ class SmoothGradCAMPlusPlus(NoiseMethod, LayerMapsMethod):
     Convolutional Neural Network Models", 2019.
     """
 
-    name: ClassVar[str] = "smooth_gradcam++"
-    summary: ClassVar[str] = "gradcam++ averaged over noisy copies of the input"
-    weights_channels: ClassVar[bool] = True
-    paper: ClassVar[str] = "Omeiza 2019"
-    cost: ClassVar[str] = "1 + samples (25), each with a backward"
-    needs_gradient: ClassVar[bool] = True
-    wants: ClassVar[Sequence[Want]] = (Activation(), LayerGradient())
+    name = "smooth_gradcam++"
+    summary = "gradcam++ averaged over noisy copies of the input"
+    weights_channels = True
+    paper = "Omeiza 2019"
+    cost = "1 + samples (25), each with a backward"
+    needs_gradient = True
+    wants = (Activation(), LayerGradient())
 
     samples: Samples = 25
     only_channels: Annotated[Indices, Option("INDICES", "The channels that count: 3,17.")] = None

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from onnxplain.errors import OptionError
 from onnxplain.execution.baselines import Scene
 from onnxplain.execution.points import Given
 from onnxplain.execution.sampling import Original, Sampling
-from onnxplain.execution.wants import FirstGradient, InputGradient, Want
+from onnxplain.execution.wants import FirstGradient, InputGradient
 from onnxplain.formulas.namespace import Namespace, over_samples
 from onnxplain.methods.base import SampledMethod, Sums
 from onnxplain.methods.gradient import InputGradientMethod, MagnitudeMethod
@@ -24,7 +23,7 @@ from onnxplain.tensors import FloatArray
 class NoiseMethod(SampledMethod):
     """A method that uses noisy copies of the sample."""
 
-    cost: ClassVar[str] = "1 + samples (50), each with a backward"
+    cost = "1 + samples (50), each with a backward"
 
     noise: Noise = 0.15
     samples: Samples = 50
@@ -32,8 +31,8 @@ class NoiseMethod(SampledMethod):
 
     def check(self, scene: Scene) -> None:
         """See `Method`."""
-        if self.noise < 0 or self.samples < 1 or self.seed < 0:
-            raise OptionError(f"{self.name} takes noise >= 0, samples >= 1 and seed >= 0.")
+        fits = self.noise >= 0 and self.samples >= 1 and self.seed >= 0
+        self.require(fits, "noise >= 0, samples >= 1 and seed >= 0")
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
         """The noisy copies."""
@@ -67,10 +66,10 @@ class SmoothGrad(NoiseMethod, MagnitudeMethod):
     Smilkov et al., "SmoothGrad: removing noise by adding noise", 2017.
     """
 
-    name: ClassVar[str] = "smoothgrad"
-    summary: ClassVar[str] = "the gradient averaged over noisy copies of the input"
-    paper: ClassVar[str] = "Smilkov 2017"
-    wants: ClassVar[Sequence[Want]] = (InputGradient(),)
+    name = "smoothgrad"
+    summary = "the gradient averaged over noisy copies of the input"
+    paper = "Smilkov 2017"
+    wants = (InputGradient(),)
 
     def terms(self, xp: Namespace, original: Original, g: Any) -> Sums:
         """See `SampledMethod`."""
@@ -85,10 +84,10 @@ class SmoothGradSquared(NoiseMethod, InputGradientMethod):
     after Smilkov et al. 2017.
     """
 
-    name: ClassVar[str] = "smoothgrad_squared"
-    summary: ClassVar[str] = "the squared gradient averaged over noisy copies of the input"
-    paper: ClassVar[str] = "Hooker 2019"
-    wants: ClassVar[Sequence[Want]] = (InputGradient(),)
+    name = "smoothgrad_squared"
+    summary = "the squared gradient averaged over noisy copies of the input"
+    paper = "Hooker 2019"
+    wants = (InputGradient(),)
 
     def terms(self, xp: Namespace, original: Original, g: Any) -> Sums:
         """See `SampledMethod`."""
@@ -106,10 +105,10 @@ class VarGrad(NoiseMethod, InputGradientMethod):
     Parameter Values", ICLR workshops 2018.
     """
 
-    name: ClassVar[str] = "vargrad"
-    summary: ClassVar[str] = "how much the gradient varies over noisy copies of the input"
-    paper: ClassVar[str] = "Adebayo 2018"
-    wants: ClassVar[Sequence[Want]] = (InputGradient(), FirstGradient())
+    name = "vargrad"
+    summary = "how much the gradient varies over noisy copies of the input"
+    paper = "Adebayo 2018"
+    wants = (InputGradient(), FirstGradient())
 
     def terms(self, xp: Namespace, original: Original, g: Any, first: Any) -> Sums:
         """See `SampledMethod`."""

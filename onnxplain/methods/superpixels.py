@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import comb
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -31,8 +31,7 @@ class SegmentMethod(InputMethod, AdaptiveMethod):
 
     def check(self, scene: Scene) -> None:
         """See `Method`."""
-        if self.samples < 1 or self.seed < 0:
-            raise OptionError(f"{self.name} takes samples >= 1 and seed >= 0.")
+        self.require(self.samples >= 1 and self.seed >= 0, "samples >= 1 and seed >= 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +49,10 @@ class LIME(SegmentMethod):
     Classifier", KDD 2016.
     """
 
-    name: ClassVar[str] = "lime"
-    summary: ClassVar[str] = "slopes of a local linear model over superpixels"
-    paper: ClassVar[str] = "Ribeiro 2016"
-    cost: ClassVar[str] = "1 + samples (1000)"
+    name = "lime"
+    summary = "slopes of a local linear model over superpixels"
+    paper = "Ribeiro 2016"
+    cost = "1 + samples (1000)"
 
     score: Score = "probability"
     kernel_width: Annotated[
@@ -64,8 +63,8 @@ class LIME(SegmentMethod):
     def check(self, scene: Scene) -> None:
         """See `Method`."""
         super().check(scene)
-        if self.kernel_width <= 0 or self.ridge < 0:
-            raise OptionError("lime takes kernel_width > 0 and ridge >= 0.")
+        fits = self.kernel_width > 0 and self.ridge >= 0
+        self.require(fits, "kernel_width > 0 and ridge >= 0")
 
     def maps(self, subject: Subject) -> Maps:
         """See `AdaptiveMethod`.
@@ -116,10 +115,10 @@ class KernelSHAP(SegmentMethod):
     complements after Covert and Lee, "Improving KernelSHAP", AISTATS 2021.
     """
 
-    name: ClassVar[str] = "kernelshap"
-    summary: ClassVar[str] = "Shapley values of superpixels"
-    paper: ClassVar[str] = "Lundberg 2017"
-    cost: ClassVar[str] = "2 + samples (2048)"
+    name = "kernelshap"
+    summary = "Shapley values of superpixels"
+    paper = "Lundberg 2017"
+    cost = "2 + samples (2048)"
 
     samples: Samples = 2048
 

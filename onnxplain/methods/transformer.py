@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from onnxplain.errors import OptionError
 from onnxplain.execution.points import LayerMasks
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.execution.subject import Structure
-from onnxplain.execution.wants import Attention, AttentionGradients, TokensRead, Want
+from onnxplain.execution.wants import Attention, AttentionGradients, TokensRead
 from onnxplain.formulas.namespace import Namespace, relu
 from onnxplain.methods.base import Passes, SinglePassMethod
 from onnxplain.methods.layer_maps import one_of_each
@@ -26,7 +26,7 @@ from onnxplain.transforms.masks import Along
 class AttentionMethod(SinglePassMethod):
     """A method whose map is on the grid of a transformer's tokens."""
 
-    needs_sizes: ClassVar[bool] = True
+    needs_sizes = True
 
     def check_model(self, structure: Structure) -> None:
         """See `SinglePassMethod`.
@@ -58,12 +58,12 @@ class AttentionRollout(AttentionMethod):
     Abnar and Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020.
     """
 
-    name: ClassVar[str] = "attention_rollout"
-    summary: ClassVar[str] = "attention followed through all blocks; knows no class"
-    paper: ClassVar[str] = "Abnar 2020"
-    cost: ClassVar[str] = "1"
-    needs_target: ClassVar[bool] = False
-    wants: ClassVar[Sequence[Want]] = (Attention(), TokensRead())
+    name = "attention_rollout"
+    summary = "attention followed through all blocks; knows no class"
+    paper = "Abnar 2020"
+    cost = "1"
+    needs_target = False
+    wants = (Attention(), TokensRead())
 
     def map(self, xp: Namespace, attention: Sequence[Any], read: Any) -> Any:
         """See the class."""
@@ -91,12 +91,12 @@ class LeGrad(AttentionMethod):
     Formation Sensitivity", ICCV 2025.
     """
 
-    name: ClassVar[str] = "legrad"
-    summary: ClassVar[str] = "how fast the score of each block changes with its attention"
-    paper: ClassVar[str] = "Bousselham 2024"
-    cost: ClassVar[str] = "1 with a backward"
-    needs_gradient: ClassVar[bool] = True
-    wants: ClassVar[Sequence[Want]] = (AttentionGradients(),)
+    name = "legrad"
+    summary = "how fast the score of each block changes with its attention"
+    paper = "Bousselham 2024"
+    cost = "1 with a backward"
+    needs_gradient = True
+    wants = (AttentionGradients(),)
 
     blocks: Annotated[
         WholeOrNone, Option("COUNT", "Blocks of a transformer that count, the last ones.")
@@ -128,14 +128,12 @@ class ViTReciproCAM(CellMethod):
     Transformer", 2023.
     """
 
-    name: ClassVar[str] = "vit_reciprocam"
-    summary: ClassVar[str] = "the score of each patch token with the class token"
-    paper: ClassVar[str] = "Byun 2022"
-    cost: ClassVar[str] = "1 + one head pass per token"
-    axis: ClassVar[str] = "T"
-    needs: ClassVar[str] = (
-        "that holds a transformer's tokens, and {!r} has rows and columns; use reciprocam"
-    )
+    name = "vit_reciprocam"
+    summary = "the score of each patch token with the class token"
+    paper = "Byun 2022"
+    cost = "1 + one head pass per token"
+    axis = "T"
+    needs = "that holds a transformer's tokens, and {!r} has rows and columns; use reciprocam"
 
     score: Score = "probability"
     neighbors: Annotated[
@@ -157,5 +155,4 @@ def _near(size: int, neighbors: bool) -> FloatArray:
     if not neighbors:
         return np.eye(size, dtype=np.float32)
     distance = np.abs(np.subtract.outer(np.arange(size), np.arange(size)))
-    weights: FloatArray = np.maximum(0, 2 - distance).astype(np.float32) / 4
-    return weights
+    return np.asarray(np.maximum(0, 2 - distance).astype(np.float32) / 4)

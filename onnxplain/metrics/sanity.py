@@ -18,7 +18,7 @@ from onnxplain.methods.base import Method
 from onnxplain.methods.registry import AUTO
 from onnxplain.results.explanation import Explanation
 from onnxplain.results.render.colormaps import DEFAULT_COLORMAP
-from onnxplain.results.render.comparison import Cell, TargetRow, comparison
+from onnxplain.results.render.comparison import TargetRow, comparison
 from onnxplain.targets import TargetSpec
 from onnxplain.tensors import Array
 from onnxplain.transforms.randomization import Weighted, shuffled, weighted_layers
@@ -64,8 +64,7 @@ class SanityCheck:
         """Return the maps in a row, the trained model's first: uint8 (h, w, 3), RGB."""
         trained = self.trained
         columns = [("trained", trained.method), *map(_heading, self.stages)]
-        first = Cell(trained.heatmap, trained.heatmap_range)
-        cells = [first, *map(_cell, self.stages)]
+        cells = [trained, *(stage.explanation for stage in self.stages)]
         row = TargetRow(trained.target.title, trained.scored, cells)
         return comparison(trained.picture, columns, [row], colormap, trained.seen)
 
@@ -152,12 +151,6 @@ def _stage(
     seen = np.ones(trained.heatmap.shape, bool) if trained.seen is None else trained.seen
     correlation = rank_correlation(trained.heatmap[seen], explanation.heatmap[seen])
     return Stage(layers[-1].node, len(layers), correlation, explanation)
-
-
-def _cell(stage: Stage) -> Cell | None:
-    if stage.explanation is None:
-        return None
-    return Cell(stage.explanation.heatmap, stage.explanation.heatmap_range)
 
 
 def _heading(stage: Stage) -> tuple[str, str]:

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from onnxplain.errors import MapError
 from onnxplain.results.data import ExplanationData
-from onnxplain.results.passes import passes_text
 from onnxplain.results.render.colormaps import DEFAULT_COLORMAP
-from onnxplain.results.render.comparison import Cell, TargetRow, comparison
+from onnxplain.results.render.comparison import TargetRow, comparison
 from onnxplain.tensors import Array
 
 
@@ -38,16 +37,12 @@ def draw_comparison(
         table.setdefault(explanation.target.name, {})[explanation.method] = explanation
     rows = [_row(by_method, columns) for by_method in table.values()]
     # Explanations of one method for several targets share its passes.
-    costs = {e.method: passes_text(e.diagnostics) for e in found}
+    costs = {e.method: e.passes for e in found}
     headings = [(name, costs.get(name, "")) for name in columns]
     return comparison(found[0].picture, headings, rows, colormap, found[0].seen)
 
 
 def _row(by_method: Mapping[str, ExplanationData], columns: Sequence[str]) -> TargetRow:
     first = next(iter(by_method.values()))
-    cells = [_cell(by_method[name]) if name in by_method else None for name in columns]
-    return TargetRow(first.target.title, first.scored, cells, first.target.boxes)
-
-
-def _cell(shown: ExplanationData) -> Cell:
-    return Cell(shown.heatmap, shown.heatmap_range, shown.sheet)
+    cells = [by_method.get(name) for name in columns]
+    return TargetRow(first.target.title, first.scored, cells)

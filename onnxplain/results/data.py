@@ -155,6 +155,17 @@ class ExplanationData:
         return "" if np.isnan(self.score) else f"{self.score_kind} {self.score:.4g}"
 
     @property
+    def passes(self) -> str:
+        """Return the number of passes through the model, such as "51 forwards, 50 backwards".
+
+        Methods whose diagnostics have no count need one forward pass.
+        """
+        kinds = "forward", "head", "backward"
+        counts = {name: self.diagnostics.get(f"{name}_passes") for name in kinds}
+        known = [f"{n:,} {name}{'' if n == 1 else 's'}" for name, n in counts.items() if n]
+        return ", ".join(known) or "1 forward"
+
+    @property
     def values_range(self) -> tuple[float, float]:
         """Return the smallest and the largest raw value."""
         return float(np.min(self.values)), float(np.max(self.values))

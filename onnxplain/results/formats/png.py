@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from onnxplain.results.data import ExplanationData
 from onnxplain.results.formats.png_file import encode_png
-from onnxplain.results.passes import passes_text
-from onnxplain.results.render.frame import Caption
+from onnxplain.results.render.frame import Caption, frame, page_for
 from onnxplain.results.render.overlay import overlay
-from onnxplain.results.render.sheet import captioned_sheet
 from onnxplain.tensors import Array
 
 
@@ -18,21 +16,19 @@ def encode(explanation: ExplanationData, colormap: str) -> bytes:
 
 def draw(explanation: ExplanationData, colormap: str) -> Array:
     """Return the overlay or the contact sheet with its caption: uint8 RGB."""
-    if explanation.sheet is not None:
-        return captioned_sheet(explanation.sheet, _sheet_caption(explanation))
+    sheet = explanation.sheet
+    if sheet is not None:
+        return frame(sheet, _sheet_caption(explanation), [], page_for(sheet))
+    details = f"{_method_and_layer(explanation)} · {explanation.passes}"
     return overlay(
         explanation.picture,
         explanation.heatmap,
-        Caption(explanation.target.title, explanation.scored, _details(explanation)),
+        Caption(explanation.target.title, explanation.scored, details),
         explanation.heatmap_range,
         colormap=colormap,
         seen=explanation.seen,
         boxes=explanation.target.boxes,
     )
-
-
-def _details(explanation: ExplanationData) -> str:
-    return f"{_method_and_layer(explanation)} · {passes_text(explanation.diagnostics)}"
 
 
 def _method_and_layer(explanation: ExplanationData) -> str:

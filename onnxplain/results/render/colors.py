@@ -97,5 +97,4 @@ def _cold() -> Array:
     stops = np.array([color for _, color in _COLD_STOPS])
     ramp = np.arange(256)
     channels = [np.interp(ramp, levels, stops[:, channel]) for channel in range(3)]
-    table: Array = np.rint(np.stack(channels, axis=1)).astype(np.uint8)
-    return table
+    return np.asarray(np.rint(np.stack(channels, axis=1)).astype(np.uint8))

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxplain.images.opencv import cv2
+from onnxplain.results.data import ExplanationData
 from onnxplain.results.render.colormaps import DEFAULT_COLORMAP
 from onnxplain.results.render.colors import Colors
 from onnxplain.results.render.frame import FAINT_INK, INK, PAPER, Page, legend_strips
 from onnxplain.results.render.overlay import color_bar, laid_over
 from onnxplain.results.render.text import Style, default_font, wrapped
-from onnxplain.targets.described import ExplainedBox
-from onnxplain.tensors import Array, FloatArray
+from onnxplain.tensors import Array
 
 _CELL = 224  # px: the width of every picture
 _GAP = 10
@@ -28,30 +28,16 @@ _NO_BAR = np.full_like(color_bar(Colors(DEFAULT_COLORMAP, (0, 1)), _PAGE), PAPER
 
 
 @dataclass(frozen=True, eq=False)
-class Cell:
-    """One map: a heatmap, float32 (H, W) in 0 to 1, or the picture `drawn`, uint8 (h, w, 3).
-
-    If `drawn` is given, it is shown instead of the heatmap. `scale` has the raw values that heat 0
-    and 1 represent.
-    """
-
-    heatmap: FloatArray
-    scale: tuple[float, float] = (0.0, 1.0)
-    drawn: Array | None = None
-
-
-@dataclass(frozen=True, eq=False)
 class TargetRow:
     """One target: a title and a note, written below the photograph, and a cell for each column.
 
-    A cell of None means a method that has no map to show. `boxes` are the detected boxes that are
-    explained, in pixels of the picture.
+    A cell is an explanation, of which the heatmap is drawn, or the sheet if there is one. A cell of
+    None means a method that has no map to show.
     """
 
     title: str
     note: str
-    cells: Sequence[Cell | None]
-    boxes: Sequence[ExplainedBox] = ()
+    cells: Sequence[ExplanationData | None]
 
 
 def comparison(
@@ -74,14 +60,12 @@ def comparison(
         OptionError: no such colormap.
     """
     photo = _scaled(picture, _CELL / picture.shape[1])
-    heads = [
-        _text([(name, _NAME), (note, _SMALL)], lines=_LINES) for name, note in (("", ""), *columns)
-    ]
+    heads = [_text(name, note) for name, note in (("", ""), *columns)]
     bands, legend = [_side_by_side(heads)], dict[str, Array]()
     for row in rows:
         parts = [_below(photo, _NO_BAR, row.title, row.note)]
         for cell in row.cells:
-            shown, bar, known = _drawn(cell, photo, colormap, seen, row.boxes)
+            shown, bar, known = _drawn(cell, photo, colormap, seen)
             parts.append(_below(shown, bar, "", "no map" if cell is None else ""))
             legend |= known
         bands.append(_side_by_side(parts))
@@ -93,24 +77,22 @@ def comparison(
 
 
 def _drawn(
-    cell: Cell | None,
-    photo: Array,
-    colormap: str,
-    seen: Array | None,
-    boxes: Sequence[ExplainedBox],
+    cell: ExplanationData | None, photo: Array, colormap: str, seen: Array | None
 ) -> tuple[Array, Array, dict[str, Array]]:
     """A cell's picture in the photograph's size, its color bar, and swatches by their meaning."""
     blank = np.full_like(photo, _NO_MAP)
     if cell is None:
         return blank, _NO_BAR, {}
-    if cell.drawn is None:
+    if cell.sheet is None:
+        scale = cell.heatmap_range
+        boxes = cell.target.boxes
         drawn = laid_over(
-            photo, cell.heatmap, cell.scale, _PAGE, colormap=colormap, seen=seen, boxes=boxes
+            photo, cell.heatmap, scale, _PAGE, colormap=colormap, seen=seen, boxes=boxes
         )
         known = {meaning: swatch for swatch, meaning in drawn.legend(_PAGE)}
         return drawn.picture, drawn.color_bar(_PAGE), known
-    height, width = cell.drawn.shape[:2]
-    inside = _scaled(cell.drawn, min(photo.shape[1] / width, photo.shape[0] / height))
+    height, width = cell.sheet.shape[:2]
+    inside = _scaled(cell.sheet, min(photo.shape[1] / width, photo.shape[0] / height))
     blank[: inside.shape[0], : inside.shape[1]] = inside
     return blank, _NO_BAR, {}
 
@@ -123,15 +105,15 @@ def _scaled(picture: Array, factor: float) -> Array:
 
 def _below(picture: Array, bar: Array, title: str, note: str) -> Array:
     """A picture with its color bar and two lines of text below it."""
-    return np.concatenate([picture, bar, _text([(title, _NAME), (note, _SMALL)], lines=_LINES)])
+    return np.concatenate([picture, bar, _text(title, note)])
 
 
-def _text(pieces: Sequence[tuple[str, Style]], lines: int) -> Array:
-    """A strip with some lines of text; what does not fit is cut."""
-    strip = np.full((lines * _LINE + _GAP, _CELL, 3), PAPER, np.uint8)
+def _text(title: str, note: str) -> Array:
+    """A strip with two lines of text; what does not fit is cut."""
+    strip = np.full((_LINES * _LINE + _GAP, _CELL, 3), PAPER, np.uint8)
     font, row = default_font(), 0
-    for text, style in pieces:
-        for line in wrapped(text, font, style, _CELL, lines - row) if row < lines else ():
+    for text, style in ((title, _NAME), (note, _SMALL)):
+        for line in wrapped(text, font, style, _CELL, _LINES - row) if row < _LINES else ():
             font.draw(strip, line, 0, row * _LINE + style.size, style)
             row += 1
     return strip

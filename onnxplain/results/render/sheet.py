@@ -10,18 +10,16 @@ import numpy as np
 
 from onnxplain.errors import MapError
 from onnxplain.images.opencv import cv2
-from onnxplain.results.render.frame import Caption, frame, page_for
+from onnxplain.results.render.frame import FAINT_INK, PAPER
 from onnxplain.results.render.text import Style, default_font
 from onnxplain.tensors import Array, FloatArray
 
 _SHEET_SIDE = 2048  # px: the sheet's longer side, roughly
 _CELL_SIDE = 256  # px: a channel's longer side never exceeds this
 _GUTTER = 2
-_PAPER = 255
 _INDEX_TEXT = 11  # px
 _INDEX_STRIP = 14
 _CELL_WITH_INDEX = 30  # px: narrower cells have no room for a four-digit index
-_INDEX_INK = (104, 104, 110)
 
 
 def contact_sheet(maps: FloatArray, names: Sequence[str] = ()) -> Array:
@@ -47,7 +45,7 @@ def contact_sheet(maps: FloatArray, names: Sequence[str] = ()) -> Array:
         raise MapError("The feature maps hold values that are not finite, so they cannot be drawn.")
     channels, height, width = maps.shape
     grid = _grid_for(channels, height, width)
-    canvas = np.full((*grid.canvas, 3), _PAPER, np.uint8)
+    canvas = np.full((*grid.canvas, 3), PAPER, np.uint8)
     for channel, pixels in enumerate(maps):
         top, left = grid.corner(channel)
         tile = grid.fitted(_to_bytes(pixels))
@@ -55,11 +53,6 @@ def contact_sheet(maps: FloatArray, names: Sequence[str] = ()) -> Array:
     if grid.index_strip:
         _write_below(canvas, grid, names or [str(channel) for channel in range(channels)])
     return canvas
-
-
-def captioned_sheet(sheet: Array, caption: Caption) -> Array:
-    """Put a contact sheet in a frame with a caption above it."""
-    return frame(sheet, caption, [], page_for(sheet))
 
 
 @dataclass(frozen=True)
@@ -118,7 +111,7 @@ def _to_bytes(pixels: FloatArray) -> Array:
 
 
 def _write_below(canvas: Array, grid: _Grid, names: Sequence[str]) -> None:
-    font, style = default_font(), Style(_INDEX_TEXT, _INDEX_INK)
+    font, style = default_font(), Style(_INDEX_TEXT, FAINT_INK)
     for channel, name in enumerate(names):
         top, left = grid.corner(channel)
         ends = (("…" if start else "") + name[start:] for start in range(len(name)))

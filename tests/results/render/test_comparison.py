@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 from onnxplain.errors import MapError, OptionError
+from onnxplain.results.data import ExplanationData, ModelFacts, Provenance
 from onnxplain.results.render.colors import Colors
-from onnxplain.results.render.comparison import Cell, TargetRow, comparison
+from onnxplain.results.render.comparison import TargetRow, comparison
+from onnxplain.targets.described import ExplainedTarget
 
 GRAY = np.full((40, 60, 3), 128, np.uint8)
 
@@ -37,6 +39,23 @@ def test_values_of_one_sign_use_the_whole_range(scale):
     np.testing.assert_array_equal(shown, Colors("inferno", (0, 1)).blend(GRAY[:1], ramp))
 
 
+def cell(heatmap, scale=(0.0, 1.0)):
+    model = ModelFacts(None, "00" * 32, 13, "x", ("y",))
+    return ExplanationData(
+        values=heatmap,
+        heatmap=heatmap,
+        heatmap_range=scale,
+        picture=np.zeros((*heatmap.shape, 3), np.uint8),
+        method="cam",
+        target=ExplainedTarget("7", 7),
+        score=0.5,
+        score_kind="logit",
+        score_tensor="y",
+        parameters={},
+        provenance=Provenance(model, {}, "CPUExecutionProvider", {}),
+    )
+
+
 def row(*cells, title="tiger cat"):
     return TargetRow(title, "logit 9.3", cells)
 
@@ -45,9 +64,9 @@ def test_a_table_has_a_column_for_each_method_and_a_row_for_each_target():
     heat = np.zeros((40, 60), np.float32)
     heat[10:30, 20:40] = 1
     names = [("cam", "1 forward"), ("rise", "4,000 forwards")]
-    one = comparison(GRAY, names[:1], [row(Cell(heat))], "inferno")
-    two = comparison(GRAY, names, [row(Cell(heat), None)], "inferno")
-    four = comparison(GRAY, names, [row(Cell(heat), Cell(heat))] * 2, "inferno")
+    one = comparison(GRAY, names[:1], [row(cell(heat))], "inferno")
+    two = comparison(GRAY, names, [row(cell(heat), None)], "inferno")
+    four = comparison(GRAY, names, [row(cell(heat), cell(heat))] * 2, "inferno")
     assert two.shape[1] - one.shape[1] == one.shape[1] - 10 - 234
     assert two.shape[0] == one.shape[0] < four.shape[0] < 2 * two.shape[0]
     np.testing.assert_array_equal(two[:, : one.shape[1]], one)
@@ -57,8 +76,8 @@ def test_a_single_bright_pixel_survives_being_made_smaller():
     heat = np.zeros((2240, 2240), np.float32)
     heat[1117, 1003] = 1
     picture = np.full((2240, 2240, 3), 128, np.uint8)
-    cold = comparison(picture, [("", "")], [row(Cell(np.zeros_like(heat)))], "inferno").astype(int)
-    shown = comparison(picture, [("", "")], [row(Cell(heat))], "inferno").astype(int)
+    cold = comparison(picture, [("", "")], [row(cell(np.zeros_like(heat)))], "inferno").astype(int)
+    shown = comparison(picture, [("", "")], [row(cell(heat))], "inferno").astype(int)
     assert np.abs(shown - cold).max() > 60
 
 
@@ -67,14 +86,14 @@ def test_what_was_not_seen_is_not_taken_for_evidence_against():
     seen = np.zeros((40, 60), bool)
     seen[:, 20:40] = True
     heat = np.where(seen, 0.5, 0).astype(np.float32)  # means 0 at all seen pixels
-    shown = comparison(GRAY, [("", "")], [row(Cell(heat, (-1, 1)))], "inferno", seen)
+    shown = comparison(GRAY, [("", "")], [row(cell(heat, (-1, 1)))], "inferno", seen)
     inside = shown[50:150, 10 + 234 + 80 : 10 + 234 + 144]
     assert np.ptp(blue_over_red(inside)) == 0
 
 
 def test_an_unknown_colormap_is_refused():
     with pytest.raises(OptionError, match="no colormap 'no'"):
-        comparison(GRAY, [("", "")], [row(Cell(np.zeros((40, 60), np.float32)))], "no")
+        comparison(GRAY, [("", "")], [row(cell(np.zeros((40, 60), np.float32)))], "no")
 
 
 def test_explanations_of_several_pictures_are_no_comparison():

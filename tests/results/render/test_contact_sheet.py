@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from onnxplain.errors import MapError
-from onnxplain.results.render.frame import Caption
-from onnxplain.results.render.sheet import captioned_sheet, contact_sheet
+from onnxplain.results.render.frame import Caption, frame, page_for
+from onnxplain.results.render.sheet import contact_sheet
 
 
 def noise(*shape):
@@ -84,7 +84,7 @@ def test_maps_that_are_not_finite_are_refused(bad):
 
 def test_the_caption_goes_above_an_unchanged_sheet():
     sheet = contact_sheet(noise(16, 7, 7))
-    framed = captioned_sheet(sheet, Caption("layer", "", "feature_maps"))
+    framed = frame(sheet, Caption("layer", "", "feature_maps"), [], page_for(sheet))
     left = (framed.shape[1] - sheet.shape[1]) // 2
     bottom = next(
         r
