@@ -56,7 +56,7 @@ def _with_targets(model: Model, scored: Scored, depth: int) -> Model:
     """The model with the parameters of all targets, once for each block."""
     graph = gs.Graph(opset=model.opset)
     g = Builder(graph, _BLOCKS + "targets/")
-    xp = GraphNamespace(g, scored.count)
+    xp = GraphNamespace(g, scored.ranks)
     answer = xp.array(gs.Variable(answer_tensor()), (None, *scored.shape[1:]))
     for t in range(scored.count):
         given = scored.target(t).settled(xp, answer, parameters(xp, scored, t))

@@ -198,7 +198,7 @@ def _with_maps(model: Model, plan: Plan) -> Model:
     """The model with the formula's nodes, and only the outputs that `finish` describes."""
     graph = gs.Graph(opset=model.opset)
     g = Builder(graph, PREFIX + "map/")
-    tensors = _Tensors(plan, GraphNamespace(g, plan.targets))
+    tensors = _Tensors(plan, GraphNamespace(g, plan.scored.ranks))
     outputs = dict(_results(plan, tensors))
     for name, array in outputs.items():
         graph.nodes.append(gs.Node("Identity", name, {}, [array.tensor], [gs.Variable(name)]))

@@ -43,6 +43,13 @@ class Scored:
         """Number of targets in the graph."""
         return padded_count(len(self.targets))
 
+    @functools.cached_property
+    def ranks(self) -> int:
+        """The largest rank that the graph can find; a parameter of −2 means rank 2."""
+        given = (value for t in self.targets for value in t.given(*self.shapes).values())
+        least = (int(value.min(initial=0)) for value in given if value.dtype.kind == "i")
+        return max(self.count, -min(least, default=0))
+
     def target(self, place: int) -> Target:
         """The target at a place."""
         return self.targets[min(place, len(self.targets) - 1)]
@@ -51,7 +58,7 @@ class Scored:
     def key(self) -> Hashable:
         """Samples with equal keys can share a graph."""
         families = (self.target(t).family(*self.shapes) for t in range(self.count))
-        return self.reading.key, self.shape, *families
+        return self.reading.key, self.shape, self.ranks, *families
 
     @property
     def shapes(self) -> list[Shape]:
@@ -109,12 +116,16 @@ def _seed(scored: Scored, t: int, batch: int | None, opset: int, prefix: str) ->
     first: int | str = batch or BATCH
     graph = gs.Graph(opset=opset)
     g = Builder(graph, f"{prefix}score/{t}/")
-    xp = GraphNamespace(g, scored.count)
+    xp = GraphNamespace(g, scored.ranks)
     name, own = answer_tensor(prefix), prefix.removeprefix(PREFIX)
     answer = g.input(answer_tensor(own), [first, *shape])
-    for key, value in target.given(*scored.shapes).items():
-        g.input(parameter(t, key, own), [first, *value.shape], value.dtype)
-    given = parameters(xp, scored, t, prefix)
+    given = {
+        key: xp.array(
+            g.input(parameter(t, key, own), [first, *value.shape], value.dtype),
+            [None, *value.shape],
+        )
+        for key, value in target.given(*scored.shapes).items()
+    }
     score = scored.reading.score(xp, target, xp.array(answer, [None, *shape]), **given)
     target.check_score(score.dims)
     ones = g.Expand(np.float32(1), g.Shape(score.tensor))
@@ -136,11 +147,9 @@ def parameter(t: int, name: str, prefix: str = PREFIX) -> str:
     return f"{prefix}target/{t}/{name}"
 
 
-def parameters(
-    xp: GraphNamespace, scored: Scored, t: int, prefix: str = PREFIX
-) -> dict[str, GraphArray]:
+def parameters(xp: GraphNamespace, scored: Scored, t: int) -> dict[str, GraphArray]:
     """The parameters of a target's formula, as arrays of the graph."""
     return {
-        name: xp.array(gs.Variable(parameter(t, name, prefix)), (None, *value.shape))
+        name: xp.array(gs.Variable(parameter(t, name)), (None, *value.shape))
         for name, value in scored.target(t).given(*scored.shapes).items()
     }

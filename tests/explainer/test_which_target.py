@@ -15,6 +15,7 @@ from explainer.formulas import (
     noise_picture,
 )
 from numpy.testing import assert_allclose, assert_array_equal
+from tiny import run
 
 from onnxplain import Explainer
 from onnxplain.errors import TargetError
@@ -194,3 +195,22 @@ def test_similarity_to_an_embedding_needs_no_probabilities(score: str) -> None:
     c = embed @ without.ravel() + 1
     lost = cosine - c @ b / np.linalg.norm(c) / np.linalg.norm(b)
     assert_allclose(found.values[0, :, 0, 0], np.full(3, lost), atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["gradient", "hirescam"])
+def test_more_classes_by_rank_than_one_graph_takes(method: str) -> None:
+    """Eight targets share a graph; the ninth and the tenth are ranks of the next one."""
+    made = model(
+        """g (float[N,3,4,5] x) => (float[N,12] y)
+        { a = Conv(x, k) p = GlobalAveragePool(a) y = Flatten(p) }""",
+        k=noise(12, 3, 1, 1),
+    )
+    explainer, x = Explainer(made, preprocess=AS_IT_IS), noise_picture(4, 5)
+    ranked = explainer.explain_each(x, method, "top10")
+    (answers,) = run(made, {"x": np.moveaxis(x, -1, 0)[None].astype(np.float32)})
+    order = np.argsort(answers[0])[::-1]
+    assert [found.target.index for found in ranked] == order[:10].tolist()
+    for found in ranked:
+        assert found.target.index is not None
+        same = explainer.explain(x, method, found.target.index)
+        assert_allclose(found.values, same.values, rtol=1e-5, atol=1e-7)
