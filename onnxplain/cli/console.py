@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 from onnxplain.cli.flags import switches
+from onnxplain.cli.other_names import instead_of
 from onnxplain.errors import OnnxplainError
 
 Report = Callable[[int, int], None]
@@ -103,4 +104,7 @@ def _usage(error: Any) -> str:
     switch = re.search(r"Option '--(no-)?(\S+)' does not take a value", message)
     if switch and switch[2].replace("-", "_") in switches():
         return f"--{switch[2]} takes no value: write --{switch[2]} or --no-{switch[2]}."
+    instead = instead_of(error)
+    if instead:
+        return f"No such option: {error.option_name} ({instead}). See `{command} --help`."
     return f"{message}{'' if message.endswith(('.', '?')) else '.'} See `{command} --help`."
