@@ -65,7 +65,8 @@ def prepared(asked: Request, task: Task, scene: Scene, runner: Runner) -> Prepar
         asked.x, [reading.tensor, *(layer.tensor for layer in layers if starts)]
     )
     reading = reading.settled(values)
-    question = task.question(reading, values.shape, task.resolved(asked, reading, values))
+    targets = task.resolved(asked, task.answered(asked, reading, values))
+    question = task.question(reading, values.shape, targets)
     activation = entered[0] if entered and task.shape is None else None
     return Prepared(asked, task, scene, question, values, activation)
 
@@ -133,7 +134,7 @@ def _finished(ready: Prepared, runs: Sequence[Run]) -> Result:
     plain_runs = int(ready.answers is not None)
     computed = _together([part for _, part in runs], repeats, plain_runs)
     maps = method.collected(computed, scores, task.layers, task.structure)
-    return task.result(asked, reading, targets, scores, maps)
+    return task.result(asked, reading, answered, targets, scores, maps)
 
 
 def _together(parts: Sequence[Computed | MapError], repeats: int, plain_runs: int) -> Computed:

@@ -104,13 +104,12 @@ class Task:
             return made()
         return self._questions.get(tuple(map(str, asked.targets)), made)
 
-    def resolved(self, asked: Request, reading: Reading, values: Array) -> list[Target]:
-        """The targets of a request; `values` are the answer for its sample.
+    def resolved(self, asked: Request, answered: Answered) -> list[Target]:
+        """The targets of a request; `answered` is the answer for its sample.
 
         Raises:
             OnnxplainError: as `targets.resolve`.
         """
-        answered = self.answered(asked, reading, values)
         specs = asked.targets
         if not (asked.method.needs_target or answered.has_classes):
             specs = [NoClass() if asks_for_the_top(spec) else spec for spec in specs]
@@ -131,17 +130,20 @@ class Task:
         self,
         asked: Request,
         reading: Reading,
+        answered: Answered,
         targets: list[Target],
         scores: FloatArray,
         maps: Maps,
         batching: str = "",
     ) -> Result:
-        """The result of a sample, with warnings about its layer and its scores."""
+        """The result of a sample, with warnings about its layer, its scores and its labels."""
         method, layers = asked.method, self.layers
         warning = self.structure.warning(layers[0]) if method.finds_layer else ""
         warned = maps.warned(warning).warned(reading.warning if method.needs_target else "")
         kinds = tuple(reading.kind_of(target) for target in targets)
-        return Result(warned, targets, scores, kinds, layers, reading.called, batching)
+        about_labels = answered.warning if method.needs_target else ""
+        tensor = reading.called
+        return Result(warned, targets, scores, kinds, layers, tensor, batching, about_labels)
 
 
 def finite_scores(

@@ -180,6 +180,17 @@ def test_other_inputs_labels_output_and_input_by_name(cli, build, picture, tmp_p
     assert found["score"] == {"kind": "logit", "value": 3 * SHARE, "tensor": "louder"}
 
 
+def test_labels_that_are_too_few_are_warned_of_in_one_line(cli, model, picture, tmp_path):
+    (tmp_path / "names.txt").write_text("fox\nsnake\n")
+    outcome = cli("run", model, picture, "-m", "occlusion", "--labels", "names.txt")
+    assert outcome.status == 0
+    (warning,) = [line for line in outcome.err.splitlines() if "labels" in line]
+    assert warning.startswith("Warning: ")
+    assert "The labels (names.txt) are a list of 2, and the model has 3 classes" in warning
+    (tmp_path / "names.json").write_text('{"0": "fox", "2": "wolf"}')
+    assert "labels" not in cli("run", model, picture, "-m", "cam", "--labels", "names.json").err
+
+
 def test_an_inner_tensor_as_output(cli, build, picture):
     """The model rounds at its end: the logits 12/64, 0 and 0 are all 0 after rounding."""
     nodes = [

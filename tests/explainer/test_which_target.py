@@ -17,7 +17,7 @@ from explainer.formulas import (
 from numpy.testing import assert_allclose, assert_array_equal
 
 from onnxplain import Explainer
-from onnxplain.errors import TargetError
+from onnxplain.errors import MapError, TargetError
 from onnxplain.runtime.session import Session
 from onnxplain.targets import Element, Mask, Similarity
 from tools.cases import nets
@@ -156,6 +156,22 @@ def test_a_class_without_a_label_is_called_by_its_index() -> None:
     explainer = Explainer(linear("3,4,4", noise(3, 48)), preprocess=AS_IT_IS, labels=["cat"])
     target = explainer.explain(PICTURE, "occlusion", 2).target
     assert (target.name, target.label, target.title) == ("2", None, "2")
+
+
+@pytest.mark.parametrize("method", ["occlusion", "gradient"])
+def test_a_list_of_labels_that_is_too_short_is_a_warning(method: str) -> None:
+    made = linear("3,4,4", noise(3, 48))
+    for labels, warned in ((["cat"], True), (["cat", "dog", "fox"], False)):
+        explainer = Explainer(made, preprocess=AS_IT_IS, labels=labels)
+        for explanation in explainer.explain_each(PICTURE, method, [0, 2]):
+            said = " ".join(explanation.diagnostics.get("warnings", ()))
+            assert ("labels (given) are a list of 1, and the model has 3 classes" in said) == warned
+
+
+def test_short_labels_are_not_what_makes_a_map_empty() -> None:
+    explainer = Explainer(linear("3,4,4", np.zeros((3, 48))), preprocess=AS_IT_IS, labels=["cat"])
+    with pytest.raises(MapError, match="shows nothing: perhaps nothing here changes the score"):
+        explainer.explain(PICTURE, "occlusion", 0)
 
 
 def test_region_and_element_of_a_segmentation() -> None:
