@@ -14,7 +14,7 @@ from onnxplain.errors import GradientError
 from onnxplain.execution.answers import Reading
 from onnxplain.execution.point_inputs import PointInputs
 from onnxplain.execution.points import Following, Points
-from onnxplain.execution.runner import Batching, Runner
+from onnxplain.execution.runner import Batching, Runner, Ways
 from onnxplain.execution.scoring import Scored, seed_tensor, with_seeds
 from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.model.model import Model
@@ -73,11 +73,17 @@ class Derivatives:
         self._proved: set[str] = set()
 
     def run(
-        self, asked: Asked, x: FloatArray, points: Points, batching: Callable[[], Batching]
+        self,
+        asked: Asked,
+        x: FloatArray,
+        points: Points,
+        batching: Callable[[], Batching],
+        ways: Ways,
     ) -> Iterator[Backward]:
         """Yield the gradients at each point near the sample `x`, (1, ...), in batches.
 
-        `batching` is called only if several points are run in one batch.
+        `batching` is called only if several points are run in one batch. The points are counted in
+        `ways`.
 
         Raises:
             GradientError: the score has no gradient with respect to one of the tensors.
@@ -118,6 +124,7 @@ class Derivatives:
         for part, results in in_batches(go, points.count, sizes, runner.activity.progress):
             runner.activity.runs += 1
             count = part.stop - part.start
+            ways[sizes.description] += count
             values = dict(zip(outputs, (v[:count] for v in results), strict=False))
             found = [v[:count] for v in results[len(outputs) :]]
             by_tensor = {

@@ -14,7 +14,7 @@ from onnxplain.execution.answers import Reading
 from onnxplain.execution.baselines import Scene
 from onnxplain.execution.derivatives import Asked, Backward, Derivatives
 from onnxplain.execution.points import Blend, Following, LayerMasks, Points, passes
-from onnxplain.execution.runner import Batching, Part, Runner
+from onnxplain.execution.runner import Batching, Part, Runner, Ways
 from onnxplain.execution.sample_layer import SampleLayer
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.execution.scoring import Scored
@@ -65,6 +65,7 @@ class Sample:
         self._layers = [SampleLayer(runner, layer, raw) for layer, raw in layers]
         self._derivatives = derivatives
         self._known_batching: Batching | None = None
+        self._ways: Ways = Counter()
 
     @property
     def originals(self) -> Sequence[Original]:
@@ -98,7 +99,7 @@ class Sample:
     def perturbed(self, blend: Blend) -> FloatArray:
         """See `Subject`."""
         self.spent["forward_passes"] += blend.count
-        runs = self._runner.perturbed(*self._change(blend), [self._reading.tensor])
+        runs = self._runner.perturbed(*self._change(blend), [self._reading.tensor], self._ways)
         return np.concatenate([self._score(values) for _, (values,) in runs])
 
     def gradients(self, points: Following, target: int) -> Iterator[tuple[float, FloatArray]]:
@@ -113,15 +114,20 @@ class Sample:
         """See `Subject`."""
         (own,), picture = self._layers, self._runner.spec.name
         asked = Asked(own.channel(channel), (picture,))
-        for run in self._derivatives.run(asked, self.scene.x, points, self._batching):
+        run_points = self._derivatives.run
+        for run in run_points(asked, self.scene.x, points, self._batching, self._ways):
             check_finite(run.gradients)
             self.spent.update(passes(1, 1))
             yield float(own.real(run.answers)[0, channel].mean()), run.gradients[picture][0]
 
     @property
     def batching_description(self) -> str:
-        """How changed samples were run, in words; empty if none were run yet."""
-        return "" if self._known_batching is None else self._known_batching.description
+        """How most changed samples were run, in words; empty if none were run yet."""
+        if not self._ways:
+            return ""
+        ((way, _),) = self._ways.most_common(1)
+        why = "" if self._known_batching is None else self._known_batching.why
+        return f"{way} ({why})" if why else way
 
     @property
     def _model_input(self) -> Array:
@@ -140,7 +146,7 @@ class Sample:
         outputs = [self._reading.tensor, *([MASK] if sampling.weights is None else [])]
         runs: Iterable[tuple[slice, list[Array]]] = [(slice(0, 0), [self._answers])]
         if made.count:
-            runs = self._runner.perturbed(*self._change(made), outputs)
+            runs = self._runner.perturbed(*self._change(made), outputs, self._ways)
         part_of_model = "head" if isinstance(made, LayerMasks) else "forward"
         self.spent[f"{part_of_model}_passes"] += made.count
         for part, (values, *masks) in runs:
@@ -190,7 +196,7 @@ class Sample:
         derivatives.prove(self._reading, self._model_input, self._answers)
         targets = [self._targets[i] for i in which]
         asked = Asked(Scored(self._reading, self._answers.shape, targets), tuple(by))
-        for run in derivatives.run(asked, self.scene.x, points, self._batching):
+        for run in derivatives.run(asked, self.scene.x, points, self._batching, self._ways):
             check_finite(run.gradients)
             self.spent.update(passes(run.part.stop - run.part.start, len(targets)))
             yield run

@@ -12,6 +12,8 @@ import onnx
 import pytest
 from onnx import helper
 
+from onnxplain.runtime import providers
+
 # The red square of the picture, in the model's first channel.
 SQUARE = np.zeros((8, 8), np.float32)
 SQUARE[2:5, 4:8] = 1
@@ -50,10 +52,12 @@ def test_saves_what_the_method_computed_and_prints_a_line(cli, model, picture, t
     np.testing.assert_array_equal(np.load(tmp_path / f"{stem}.heatmap.npy"), SQUARE)
 
 
-def test_json_is_all_there_is_on_standard_output(cli, model, paint):
+def test_json_is_all_there_is_on_standard_output(cli, model, paint, monkeypatch):
+    monkeypatch.setattr(providers, "cores", lambda: 2)
     pictures = [paint("one.png"), paint("two.png", slice(0, 2))]
     outcome = cli("run", model, *pictures, "-m", "reciprocam", "--json")
     found = explained(outcome)
+    way = "in batches of the fastest size, up to 2 runs at the same time"
     assert [each["picture"] for each in found] == [str(path) for path in pictures]
     assert found[0] == {
         "picture": str(pictures[0]),
@@ -67,14 +71,14 @@ def test_json_is_all_there_is_on_standard_output(cli, model, paint):
         },
         "score": {"kind": "logit", "value": SHARE, "tensor": "y"},
         "provider": "CPUExecutionProvider",
-        "batching": "in batches",
+        "batching": way,
         "files": [
             f"onnxplain-out/one.reciprocam.0_red_fox{ending}"
             for ending in (".npy", ".heatmap.npy", ".png", ".json")
         ],
     }
     assert all(Path(file).stat().st_size for each in found for file in each["files"])
-    assert re.fullmatch(rf"Ran on CPUExecutionProvider, in batches, {SECONDS}\n", outcome.err)
+    assert re.fullmatch(rf"Ran on CPUExecutionProvider, {way}, {SECONDS}\n", outcome.err)
 
 
 def test_quiet_says_nothing(cli, build, picture):
@@ -267,7 +271,10 @@ def test_verbose_says_what_was_used_and_what_it_cost(cli, model, picture, tmp_pa
 
 @pytest.mark.parametrize(
     ("shape", "how"),
-    [(("N", 3, 8, 8), "in batches"), ((1, 3, 8, 8), "in batches, the fixed batch of 1 rewritten")],
+    [
+        (("N", 3, 8, 8), "in batches of the fastest size"),
+        ((1, 3, 8, 8), r"in batches of the fastest size \(the fixed batch of 1 rewritten\)"),
+    ],
 )
 def test_says_how_samples_were_run(cli, build, picture, shape, how):
     outcome = cli("run", build(shape=shape, output=(shape[0], 3)), picture, "-m", "scorecam")
