@@ -44,7 +44,7 @@ class Asked:
 
 
 @dataclass(frozen=True, eq=False)
-class Backward:
+class GradientBatch:
     """The results of one run, for the points in `part`.
 
     `answers` are values of the answer tensor. `values` are values of the tensors in `Asked.by`,
@@ -79,7 +79,7 @@ class Derivatives:
         points: Points,
         batching: Callable[[], Batching],
         ways: Ways,
-    ) -> Iterator[Backward]:
+    ) -> Iterator[GradientBatch]:
         """Yield the gradients at each point near the sample `x`, (1, ...), in batches.
 
         `batching` is called only if several points are run in one batch. The points are counted in
@@ -131,7 +131,7 @@ class Derivatives:
                 name: found[place : len(asked.scored.targets) * len(asked.by) : len(asked.by)]
                 for place, name in enumerate(asked.by)
             }
-            yield Backward(part, values[answer], values, by_tensor)
+            yield GradientBatch(part, values[answer], values, by_tensor)
 
     def prove(self, reading: Reading, x: Array, expected: Array) -> None:
         """Check, once per model, that the lowered model gives the same answer as the model.

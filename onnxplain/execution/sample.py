@@ -12,7 +12,7 @@ from onnxplain.analysis.layers import Layer
 from onnxplain.errors import MapError
 from onnxplain.execution.answers import Reading
 from onnxplain.execution.baselines import Scene
-from onnxplain.execution.derivatives import Asked, Backward, Derivatives
+from onnxplain.execution.derivatives import Asked, Derivatives, GradientBatch
 from onnxplain.execution.points import Blend, Following, LayerMasks, Points, passes
 from onnxplain.execution.runner import Batching, Part, Runner, Ways
 from onnxplain.execution.sample_layer import SampleLayer
@@ -190,7 +190,7 @@ class Sample:
 
     def _backward(
         self, by: Sequence[str], points: Points | LayerMasks, which: Sequence[int]
-    ) -> Iterator[Backward]:
+    ) -> Iterator[GradientBatch]:
         assert not isinstance(points, LayerMasks), "gradients are asked at points of the input"
         derivatives = self._derivatives
         derivatives.prove(self._reading, self._model_input, self._answers)
