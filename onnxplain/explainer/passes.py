@@ -14,7 +14,7 @@ from onnxplain.execution.runner import Runner
 from onnxplain.execution.scoring import Scored
 from onnxplain.explainer.request import Request, Result
 from onnxplain.explainer.single_pass import Explained, Pass, Run, SinglePass
-from onnxplain.explainer.task import Question, Task, finite_scores
+from onnxplain.explainer.task import ScoredTargets, Task, finite_scores
 from onnxplain.methods.base import Computed, SinglePassMethod
 from onnxplain.tensors import Array
 
@@ -30,7 +30,7 @@ class Prepared:
     asked: Request
     task: Task
     scene: Scene
-    question: Question
+    scored: ScoredTargets
     answers: Array | None = None
     activation: Array | None = None
 
@@ -55,20 +55,20 @@ def prepared(asked: Request, task: Task, scene: Scene, runner: Runner) -> Prepar
     method.check(scene)
     method.check_model(task.structure)
     # Rules that distribute a score must know whether a softmax is added to the model.
-    told = (reading.known or not method.distributes) and not runner.rounds
-    if task.shape is not None and told:
-        question = task.expected(asked, task.shape)
-        asked.check(question.targets)
-        return Prepared(asked, task, scene, question)
+    expected = (reading.known or not method.distributes) and not runner.rounds
+    if task.shape is not None and expected:
+        scored = task.expected(asked, task.shape)
+        asked.check(scored.targets)
+        return Prepared(asked, task, scene, scored)
     starts = method.starts_at_layer and len(layers) == 1
     values, *entered = runner.forward(
         asked.x, [reading.tensor, *(layer.tensor for layer in layers if starts)]
     )
     reading = reading.settled(values)
     targets = task.resolved(asked, task.answered(asked, reading, values))
-    question = task.question(reading, values.shape, targets)
+    scored = task.scored_targets(reading, values.shape, targets)
     activation = entered[0] if entered and task.shape is None else None
-    return Prepared(asked, task, scene, question, values, activation)
+    return Prepared(asked, task, scene, scored, values, activation)
 
 
 class Passes:
@@ -89,7 +89,7 @@ class Passes:
 
     def _batch(self, ready: Sequence[Prepared]) -> Iterator[Result | OnnxplainError]:
         """Run samples that share graphs: in batches if there is one graph, else one by one."""
-        if len(ready[0].question.groups) == 1:
+        if len(ready[0].scored.groups) == 1:
             yield from self._together(ready)
             return
         for one in ready:
@@ -105,13 +105,13 @@ class Passes:
             yield from (error for _ in ready[done:])
 
     def _in_groups(self, ready: Prepared) -> Result:
-        groups = range(len(ready.question.groups))
+        groups = range(len(ready.scored.groups))
         return _finished(ready, [run for group in groups for run in self._runs([ready], group)])
 
     def _runs(self, ready: Sequence[Prepared], group: int) -> Iterator[Run]:
         """The results for one group of the targets of each sample."""
-        explained = [one.explained(one.question.groups[group]) for one in ready]
-        asked = Pass(ready[0].task, ready[0].question.groups[group], explained[0])
+        explained = [one.explained(one.scored.groups[group]) for one in ready]
+        asked = Pass(ready[0].task, ready[0].scored.groups[group], explained[0])
         return self._graphs.run_many(asked, explained)
 
 
@@ -119,18 +119,18 @@ def _shared_by(ready: Prepared | OnnxplainError) -> Hashable | None:
     """A key: samples of one task with equal keys share graphs; None for an error."""
     if isinstance(ready, OnnxplainError):
         return None
-    return ready.question.key, ready.activation is None
+    return ready.scored.key, ready.activation is None
 
 
 def _finished(ready: Prepared, runs: Sequence[Run]) -> Result:
     """The result of a sample, from the runs of all groups of its targets."""
-    asked, task, question = ready.asked, ready.task, ready.question
+    asked, task, scored = ready.asked, ready.task, ready.scored
     values = runs[-1][0] if ready.answers is None else ready.answers
-    reading, method = question.reading.settled(values), cast(SinglePassMethod, asked.method)
+    reading, method = scored.reading.settled(values), cast(SinglePassMethod, asked.method)
     answered = task.answered(asked, reading, values)
-    targets = [target.resolved(answered) for target in question.targets]
+    targets = [target.resolved(answered) for target in scored.targets]
     scores = finite_scores(method, reading, values, targets)
-    repeats = len(targets) // len(question.own)
+    repeats = len(targets) // len(scored.own)
     plain_runs = int(ready.answers is not None)
     computed = _together([part for _, part in runs], repeats, plain_runs)
     maps = method.collected(computed, scores, task.layers, task.structure)
