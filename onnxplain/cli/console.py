@@ -48,7 +48,7 @@ class Console:
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Report]:
-        """A bar on a terminal; what it yields is to be told the samples done and their total."""
+        """A bar on a terminal; what it yields is called with the samples done and their total."""
         if self.quiet or not sys.stderr.isatty():
             yield lambda done, total: None
             return

@@ -146,5 +146,5 @@ def _as_json(explanation: Explanation, files: Sequence[Path], name: str) -> str:
     """One line of JSON; names and nesting are those of the manifest, of which it is a part."""
     manifest = plain(content(explanation, {}))
     kept = "method", "layers", "target", "score", "provider", "batching"
-    told = {"picture": manifest["picture"]["path"], **{key: manifest[key] for key in kept}}
-    return json.dumps(told | {"files": [str(path) for path in files]})
+    facts = {"picture": manifest["picture"]["path"], **{key: manifest[key] for key in kept}}
+    return json.dumps(facts | {"files": [str(path) for path in files]})

@@ -106,7 +106,9 @@ class EigenCAM(LayerMapsMethod, SinglePassMethod):
         """The direction's share of the sum of squares."""
         return {"explained_variance": xp.principal(*wanted)[1]}
 
-    def told(self, values: FloatArray, score: float, report: Mapping[str, float]) -> dict[str, Any]:
+    def diagnostics_of(
+        self, values: FloatArray, score: float, report: Mapping[str, float]
+    ) -> dict[str, Any]:
         """See `SinglePassMethod`."""
         return dict(report)
 

@@ -67,7 +67,9 @@ class GradientCAM(LayerMapsMethod, SinglePassMethod):
         a, g, *_ = wanted
         return {"activation": largest(xp, a, VOLUME), "gradient": largest(xp, g, VOLUME)}
 
-    def told(self, values: FloatArray, score: float, report: Mapping[str, float]) -> dict[str, Any]:
+    def diagnostics_of(
+        self, values: FloatArray, score: float, report: Mapping[str, float]
+    ) -> dict[str, Any]:
         """See `SinglePassMethod`."""
         return {} if values.any() else {"warnings": [self.why_zero(report)]}
 

@@ -53,6 +53,8 @@ class GuidedGradCAM(InputGradientMethod, LayerMethod, SinglePassMethod):
         coarse = GradCAM().map(xp, a, g)
         return {**GradCAM().report(xp, a, g), "coarse": xp.max(coarse, axis=CELLS)}
 
-    def told(self, values: FloatArray, score: float, report: Mapping[str, float]) -> dict[str, Any]:
+    def diagnostics_of(
+        self, values: FloatArray, score: float, report: Mapping[str, float]
+    ) -> dict[str, Any]:
         """See `SinglePassMethod`."""
         return {} if report["coarse"] else {"warnings": [GradCAM().why_zero(report)]}

@@ -93,7 +93,7 @@ class PathMethod(CompleteMethod):
         complete = abs(gap(values, change)) <= self.tolerance * abs(change)
         return None if complete else replace(self, steps=2 * self.steps)
 
-    def told(self, values: Array, change: float) -> dict[str, Any]:
+    def diagnostics_of(self, values: Array, change: float) -> dict[str, Any]:
         """See `SampledMethod`."""
         remedy, allowed = "take more steps, set a tolerance, or try another baseline", LARGE
         if self.tolerance is not None:

@@ -65,7 +65,10 @@ class LayerMapsMethod(LayerMethod):
         rows, columns = zip(*(one.values.shape[1:] for one in maps), strict=True)
         largest = max(rows), max(columns)
         values = np.stack([upsample(one.values, largest) for one in maps], axis=1)
-        each = [_told(names, [one.about(target) for one in maps]) for target in range(len(values))]
+        each = [
+            _of_all_layers(names, [one.about(target) for one in maps])
+            for target in range(len(values))
+        ]
         return Maps(values, shared, each)
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
@@ -87,15 +90,15 @@ def one_of_each(which: Array, count: int) -> Callable[[slice], Array]:
     return lambda part: np.equal.outer(which[part], np.arange(count)).astype(np.float32)
 
 
-def _told(names: Sequence[str], layers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _of_all_layers(names: Sequence[str], layers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The diagnostics of one target's maps; warnings name their layer."""
     warnings = [
         f"At {name!r}: {sentence}"
         for name, layer in zip(names, layers, strict=True)
         for sentence in layer.pop("warnings", ())
     ]
-    told: dict[str, Any] = {"layers": dict(zip(names, layers, strict=True))}
-    return {**told, "warnings": warnings} if warnings else told
+    diagnostics: dict[str, Any] = {"layers": dict(zip(names, layers, strict=True))}
+    return {**diagnostics, "warnings": warnings} if warnings else diagnostics
 
 
 _FUSE: Mapping[str, Callable[[FloatArray], FloatArray]] = {

@@ -209,9 +209,9 @@ def test_an_inner_tensor_as_output(cli, build, picture):
     (found,) = explained(cli(*asked, "--output", "flat", "--json"))
     assert found["score"] == {"kind": "logit", "value": SHARE, "tensor": "flat"}
     np.testing.assert_allclose(np.load(found["files"][0])[0], SQUARE / 64)
-    told = json.loads(Path(found["files"][-1]).read_text())["model"]
-    assert told["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert told["path"] == str(path)
+    facts = json.loads(Path(found["files"][-1]).read_text())["model"]
+    assert facts["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert facts["path"] == str(path)
 
 
 def test_a_guess_is_announced_once_in_one_line_and_can_be_corrected(cli, build, paint):
@@ -255,12 +255,12 @@ def test_folders_in_folders_are_searched_on_request(cli, model, paint, tmp_path)
 
 
 def test_many_runs_are_announced(cli, model, picture, tmp_path):
-    def told(samples):
+    def facts(samples):
         flags = "-m", "rise", "--samples", str(samples), "-o", tmp_path
         return cli("run", model, picture, *flags).err
 
-    assert "Note: rise runs the model 2,001 times for one picture" in told(2001)
-    assert "Note" not in told(2000)
+    assert "Note: rise runs the model 2,001 times for one picture" in facts(2001)
+    assert "Note" not in facts(2000)
 
 
 def test_verbose_says_what_was_used_and_what_it_cost(cli, model, picture, tmp_path):
@@ -337,10 +337,10 @@ def test_one_target_with_nothing_to_show_does_not_stop_the_others(cli, model, pa
     pictures = [paint("one.png"), paint("two.png", slice(0, 2))]
     outcome = cli("run", model, *pictures, "-m", "cam", "-t", "top3,1", "--json")
     assert outcome.status == 2
-    told = [json.loads(line) for line in outcome.out.splitlines()]
-    assert [one["picture"] for one in told] == [str(path) for path in pictures]
-    assert [one["target"]["index"] for one in told] == [0, 0]
-    assert all(Path(file).exists() for one in told for file in one["files"])
+    facts = [json.loads(line) for line in outcome.out.splitlines()]
+    assert [one["picture"] for one in facts] == [str(path) for path in pictures]
+    assert [one["target"]["index"] for one in facts] == [0, 0]
+    assert all(Path(file).exists() for one in facts for file in one["files"])
     *errors, _ = outcome.err.splitlines()
     assert [error.split(" is the same everywhere (0)")[0] for error in errors] == [
         f"Error: {path}: The map of cam for {target}"
@@ -366,11 +366,11 @@ def test_regions_of_a_segmenter(cli, build, picture):
     segmenter = build(nodes, output=("N", 3, 8, 8))
     arguments = ["run", segmenter, picture, "-m", "occlusion", "--window", "1"]
     targets = ["-t", "red fox", "-t", "top1@4,2,0@box:3,0,2,8"]
-    told = [one["target"] for one in explained(cli(*arguments, *targets, "--json"))]
+    facts = [one["target"] for one in explained(cli(*arguments, *targets, "--json"))]
     places = ["predicted", "4,2", "box:3,0,2,8"]
-    assert [one["region"]["where"] for one in told] == places
-    assert [one["region"]["pixels"] for one in told] == [64, 1, 16]
-    assert [one["name"] for one in told][2] == "0_red_fox@box_3-0-2-8"
+    assert [one["region"]["where"] for one in facts] == places
+    assert [one["region"]["pixels"] for one in facts] == [64, 1, 16]
+    assert [one["name"] for one in facts][2] == "0_red_fox@box_3-0-2-8"
     line = cli(*arguments, "-t", "0@box:3,0,2,8").out  # three of its pixels are red
     assert "0 red fox, Vulpes vulpes @ box:3,0,2,8, 16 pixels, logit 0.1875 -> " in line
 

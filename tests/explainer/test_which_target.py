@@ -76,11 +76,11 @@ def test_more_targets_than_share_a_pass_get_what_they_get_alone(
     together = net_r.explain_each(PICTURE, method, targets, **options)
     for target, found in zip(targets, together, strict=True):
         assert_allclose(found.values, alone[target], rtol=1e-4, atol=1e-6)
-    told = together[0].diagnostics
-    assert told["forward_passes"] == net_r.session_runs - before
+    diagnostics = together[0].diagnostics
+    assert diagnostics["forward_passes"] == net_r.session_runs - before
     # Eight of them, and four with one unused.
     points = {"gradient": 1, "gradcam": 1}.get(method, 4)
-    assert told["backward_passes"] == (8 + 5) * points
+    assert diagnostics["backward_passes"] == (8 + 5) * points
 
 
 def test_sessions_do_not_grow_with_the_numbers_of_targets(monkeypatch: pytest.MonkeyPatch) -> None:
