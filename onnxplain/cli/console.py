@@ -32,7 +32,7 @@ class Console:
     verbose: bool = False
 
     def result(self, line: str) -> None:
-        """A line of what was asked for."""
+        """A line of the results."""
         if self.as_json or not self.quiet:
             typer.echo(line)
 
@@ -66,7 +66,7 @@ def print_error(sentence: str) -> None:
 def report_failure(error: BaseException, debug: bool) -> int:
     """Say in one sentence why a command ended early, and return its exit status."""
     if isinstance(error, BrokenPipeError):
-        # Whoever read the output has left: there is nobody to tell, and nothing to flush at exit.
+        # The reader of the output has ended: nothing can be printed, or flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     if debug:
@@ -77,7 +77,7 @@ def report_failure(error: BaseException, debug: bool) -> int:
 
 
 def _verdict(error: BaseException) -> tuple[str, int]:
-    """What to say about an error, and the exit status that it deserves."""
+    """What to say about an error, and its exit status."""
     match error:
         case OnnxplainError():
             return str(error), error.exit_status

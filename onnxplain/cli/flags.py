@@ -40,7 +40,7 @@ MODEL = [
     for facts in (
         ("provider", str, "NAME", "auto, cpu, cuda, tensorrt, openvino, or ONNX Runtime's name."),
         ("output", str, "NAME", "Output or inner tensor with the scores; the first float output."),
-        ("explain", str, "NAME", "Input to explain, where it is not plain."),
+        ("explain", str, "NAME", "Input to explain, if several are possible."),
         ("input", list[str], "NAME=FILE.npy", "Value of another input; may be repeated."),
         ("labels", str, "FILE", "Names of the classes: one a line, or JSON."),
     )

@@ -31,9 +31,9 @@ TOP = ("top1",)
 BatchSize = Annotated[
     int | None, typer.Option(metavar="COUNT", help="Samples per run; chosen automatically.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Say nothing but errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", metavar="", help="Print errors only.")]
 Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", metavar="", help="Say what was used, and what it cost.")
+    bool, typer.Option("--verbose", "-v", metavar="", help="Print what was used, and what it cost.")
 ]
 Recursive = Annotated[
     bool, typer.Option("--recursive", "-r", metavar="", help="Search folders in folders, too.")
@@ -49,7 +49,7 @@ MethodName = Annotated[
         autocompletion=method_names,
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the files go.")]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the files.")]
 DEFAULT_OUT = Path("onnxplain-out")
 Colormap = Annotated[
     str, typer.Option(metavar="NAME", help="Colors of the png: inferno, viridis, jet...")

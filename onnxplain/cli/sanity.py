@@ -35,7 +35,7 @@ def command(
         ),
     ] = "top1",
     stages: Annotated[
-        int, typer.Option(metavar="COUNT", help="Models to look at, more and more of them random.")
+        int, typer.Option(metavar="COUNT", help="Models to compare, each with more random layers.")
     ] = 6,
     out: parameters.Out = parameters.DEFAULT_OUT,
     colormap: parameters.Colormap = "inferno",
@@ -45,7 +45,7 @@ def command(
     preprocess: Given,
     options: Given,
 ) -> None:
-    """Shuffle the model's weights stage by stage, and print and draw what becomes of the map."""
+    """Shuffle the model's weights stage by stage, and print and draw how the map changes."""
     console = Console(quiet=quiet, as_json=as_json)
     if method != AUTO:
         make_method(method, options)

@@ -353,7 +353,7 @@ def one_layer(structure: Structure, name: str, method: str) -> Layer:
     except LayerError:
         if name == "all" or "," in name:
             raise LayerError(
-                f"{method} looks at one layer, not at several, and was given {name!r}: name one."
+                f"{method} reads one layer, not several, and was given {name!r}: name one."
             ) from None
         raise
 

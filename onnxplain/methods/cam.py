@@ -89,7 +89,7 @@ class EigenCAM(LayerMapsMethod, SinglePassMethod):
     """
 
     name: ClassVar[str] = "eigencam"
-    summary: ClassVar[str] = "first principal component of the activations; knows no class"
+    summary: ClassVar[str] = "first principal component of activations; the same for all classes"
     paper: ClassVar[str] = "Muhammad 2020"
     cost: ClassVar[str] = "1"
     needs_sizes: ClassVar[bool] = True

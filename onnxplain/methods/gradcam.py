@@ -111,10 +111,8 @@ class GradCAM(GradientCAM):
     summary: ClassVar[str] = "channels weighted by their mean gradient"
     paper: ClassVar[str] = "Selvaraju 2017"
 
-    relu: Annotated[Switch, Option("", "Keep only what speaks for the target, in gradcam.")] = True
-    counterfactual: Annotated[
-        Switch, Option("", "Show what speaks against the target, in gradcam.")
-    ] = False
+    relu: Annotated[Switch, Option("", "Keep only what raises the score, in gradcam.")] = True
+    counterfactual: Annotated[Switch, Option("", "Show what lowers the score, in gradcam.")] = False
 
     def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""

@@ -43,7 +43,7 @@ class GuidedBackprop(_Rectified):
     """
 
     name: ClassVar[str] = "guided_backprop"
-    summary: ClassVar[str] = "the gradient along active units that speak for the score"
+    summary: ClassVar[str] = "the gradient through active units that raise the score"
     paper: ClassVar[str] = "Springenberg 2014"
     rules: ClassVar[Rules] = GUIDED
 

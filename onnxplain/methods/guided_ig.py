@@ -37,7 +37,7 @@ class GuidedIG(InputGradientMethod, AdaptiveMethod):
     """
 
     name: ClassVar[str] = "guided_ig"
-    summary: ClassVar[str] = "integrated gradients along a path that avoids steep places"
+    summary: ClassVar[str] = "integrated gradients along a path that avoids large gradients"
     paper: ClassVar[str] = "Kapishnikov 2021"
     cost: ClassVar[str] = "2 + steps (200), each with a backward"
 

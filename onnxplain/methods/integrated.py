@@ -116,7 +116,7 @@ class IntegratedGradients(PathMethod):
     """
 
     name: ClassVar[str] = "integrated_gradients"
-    summary: ClassVar[str] = "the gradient along the way from a baseline; adds up to the score"
+    summary: ClassVar[str] = "the gradient along the path from a baseline; adds up to the score"
     paper: ClassVar[str] = "Sundararajan 2017"
     cost: ClassVar[str] = "2 + steps (50), each with a backward"
 

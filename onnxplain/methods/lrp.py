@@ -45,7 +45,7 @@ class LRP(InputGradientMethod, SinglePassMethod):
     """
 
     name: ClassVar[str] = "lrp"
-    summary: ClassVar[str] = "the score shared out from layer to layer, down to the input"
+    summary: ClassVar[str] = "the score distributed from layer to layer, down to the input"
     paper: ClassVar[str] = "Bach 2015, Montavon 2019"
     cost: ClassVar[str] = "1 with a backward"
     distributes: ClassVar[bool] = True

@@ -31,7 +31,7 @@ class ScoreCAM(LayerMapsMethod, SampledMethod):
     """
 
     name: ClassVar[str] = "scorecam"
-    summary: ClassVar[str] = "channels weighted by the score of the picture seen through them"
+    summary: ClassVar[str] = "channels weighted by the score of the picture masked by them"
     paper: ClassVar[str] = "Wang 2020"
     cost: ClassVar[str] = "2 + one per channel"
     wants: ClassVar[Sequence[Want]] = (SampleScores(), SampleWeights())

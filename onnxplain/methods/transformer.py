@@ -59,7 +59,7 @@ class AttentionRollout(AttentionMethod):
     """
 
     name: ClassVar[str] = "attention_rollout"
-    summary: ClassVar[str] = "attention followed through all blocks; knows no class"
+    summary: ClassVar[str] = "attention followed through all blocks; the same for all classes"
     paper: ClassVar[str] = "Abnar 2020"
     cost: ClassVar[str] = "1"
     needs_target: ClassVar[bool] = False

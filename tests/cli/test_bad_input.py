@@ -203,7 +203,7 @@ def test_a_layer_that_does_not_exist_or_has_no_grid(refused, model, picture, lay
 def test_several_layers_for_a_method_that_looks_at_one(refused, model, picture, method, layer):
     channel = ("--channel", "0") if method == "activation_maximization" else ()
     said = refused(model, picture, "-m", method, "-l", layer, *channel)
-    assert f"{method} looks at one layer, not at several, and was given '{layer}'" in said
+    assert f"{method} reads one layer, not several, and was given '{layer}'" in said
 
 
 @pytest.mark.parametrize(

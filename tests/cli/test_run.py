@@ -357,7 +357,7 @@ def test_one_picture_too_small_for_the_model_does_not_stop_the_others(cli, build
     outcome = cli("run", model, "dot.png", last, *asked)
     assert outcome.status == 2
     assert [json.loads(line)["picture"] for line in outcome.out.splitlines()] == [str(last)]
-    assert outcome.err.startswith("Error: dot.png: No layer on the way")
+    assert outcome.err.startswith("Error: dot.png: No layer between the input and the score")
 
 
 def test_regions_of_a_segmenter(cli, build, picture):
