@@ -92,13 +92,14 @@ def _verdict(found: SanityCheck) -> str:
     same = [stage.layers for stage in found.stages if stage.same]
     if found.stages[0].layers in same:
         return (
-            f"The map of {method} stays the same (above {SAME_ABOVE}) while layers forget what "
-            "they had learned: it shows the picture more than the model."
+            f"The map of {method} stays the same (above {SAME_ABOVE}) while layers are "
+            "shuffled: it shows the picture more than the model."
         )
     return (
-        f"The map of {method} changes as soon as the first layers forget, but is like the trained "
-        f"model's again (above {SAME_ABOVE}) with {', '.join(map(str, same))} shuffled: look at "
-        "the maps, and try another --target or picture, for few large cells may agree by chance."
+        f"The map of {method} changes as soon as the first layers are shuffled, but is like the "
+        f"trained model's again (above {SAME_ABOVE}) with {', '.join(map(str, same))} shuffled: "
+        "look at the maps, and try another --target or picture, for few large cells may agree by "
+        "chance."
     )
 
 
