@@ -37,12 +37,12 @@ class Console:
             typer.echo(line)
 
     def note(self, sentence: str) -> None:
-        """Something worth knowing."""
+        """A note or a warning."""
         if not self.quiet:
             typer.echo(sentence, err=True)
 
     def detail(self, sentence: str) -> None:
-        """Something that only those who ask for it want to know."""
+        """A sentence that only `--verbose` prints."""
         if self.verbose:
             typer.echo(sentence, err=True)
 

@@ -256,4 +256,4 @@ Noise = Annotated[
 Steps = Annotated[
     Whole, Option("COUNT", "Steps on the path from a baseline, or of gradient ascent.")
 ]
-Seed = Annotated[Whole, Option("NUMBER", "Seed of whatever is random.")]
+Seed = Annotated[Whole, Option("NUMBER", "Seed of the random numbers.")]
