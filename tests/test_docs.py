@@ -151,6 +151,18 @@ def anchors(page):
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def test_pages_that_the_code_names_exist():
+    """In error texts, so that their readers find them."""
+    named = {
+        (file.name, page)
+        for file in (ROOT / "onnxplain").rglob("*.py")
+        for page in re.findall(r"docs/[\w/-]+\.md", file.read_text(encoding="utf-8"))
+        if page != "docs/ContribOperators.md"  # of ONNX Runtime
+    }
+    assert ("types.py", "docs/python.md") in named
+    assert [(file, page) for file, page in named if not (ROOT / page).is_file()] == []
+
+
 def test_every_page_is_in_the_index():
     index = text("docs/README.md")
     pages = [page.relative_to(DOCS).as_posix() for page in PAGES_OF_DOCS]

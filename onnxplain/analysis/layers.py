@@ -22,9 +22,9 @@ LAYOUTS = ("NCHW", "NHWC", "NTC", "NCT")
 
 
 _NO_GRID = (
-    "No layer on the way to the score has rows and columns of more than one cell: choose a method "
-    "that needs no layer, such as occlusion or integrated_gradients (with fill or baseline zeros "
-    "where the input is no picture)."
+    "No layer between the input and the score has rows and columns of more than one cell: choose a "
+    "method that needs no layer, such as occlusion or integrated_gradients (with fill or baseline "
+    "zeros where the input is no picture)."
 )
 
 _BLOCKED_CHANNELS = (

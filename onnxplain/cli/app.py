@@ -122,6 +122,6 @@ def _command(name: str) -> Callable[..., int | None]:
 
 
 def _examples(name: str) -> str | None:
-    """What stands below a help."""
+    """The end of a help text."""
     lines = _EXAMPLES.get(name)
     return "\n\n".join(["[bold]Examples[/bold]", *lines]) if lines else None

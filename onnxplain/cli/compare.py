@@ -18,7 +18,7 @@ from onnxplain.cli.pictures import find_images
 from onnxplain.errors import GradientError, LayerError, MapError, OptionError, TargetError
 from onnxplain.explainer import Explainer
 from onnxplain.jobs.inputs import InputImage
-from onnxplain.jobs.job import Saving, errors_of_one_picture, told_apart
+from onnxplain.jobs.job import Saving, errors_of_one_picture, explanations_and_errors
 from onnxplain.methods.options import options_of
 from onnxplain.methods.registry import METHODS, make_method
 from onnxplain.results.comparison import draw_comparison
@@ -85,7 +85,7 @@ def command(
         if found:
             drawn = draw_comparison(found, colormap, names)
             file = saving.save_drawing(drawn, f"{image.name}.compare.png")
-            console.result(_told(image, file, found, refused, console))
+            console.result(_result_line(image, file, found, refused, console))
     return status
 
 
@@ -115,7 +115,9 @@ def _explanations(
         try:
             with console.progress(f"{image.title}: {method}") as report:
                 explainer.on_progress(noting_cost(method, report, console))
-                shown, empty = told_apart(explainer.try_each(image.path, method, targets, **own))
+                shown, empty = explanations_and_errors(
+                    explainer.try_each(image.path, method, targets, **own)
+                )
             if not shown:
                 raise empty[0]
         except _REFUSALS as error:
@@ -128,22 +130,22 @@ def _explanations(
     return found, refused
 
 
-def _told(
+def _result_line(
     image: InputImage,
     file: Path,
     found: Sequence[Explanation],
     refused: dict[str, str],
     console: Console,
 ) -> str:
-    """The line that tells of a file."""
+    """The line about a file that was written."""
     targets = list(dict.fromkeys(e.target.name for e in found))
     if not console.as_json:
         return f"{image.path}: {', '.join(targets)} -> {file}"
-    told = {
+    facts = {
         "picture": str(image.path),
         "targets": targets,
         "methods": list(dict.fromkeys(e.method for e in found)),
         "refused": refused,
         "file": str(file),
     }
-    return json.dumps(told)
+    return json.dumps(facts)

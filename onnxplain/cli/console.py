@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 from onnxplain.cli.flags import switches
+from onnxplain.cli.other_names import instead_of
 from onnxplain.errors import OnnxplainError
 
 Report = Callable[[int, int], None]
@@ -31,23 +32,23 @@ class Console:
     verbose: bool = False
 
     def result(self, line: str) -> None:
-        """A line of what was asked for."""
+        """A line of the results."""
         if self.as_json or not self.quiet:
             typer.echo(line)
 
     def note(self, sentence: str) -> None:
-        """Something worth knowing."""
+        """A note or a warning."""
         if not self.quiet:
             typer.echo(sentence, err=True)
 
     def detail(self, sentence: str) -> None:
-        """Something that only those who ask for it want to know."""
+        """A sentence that only `--verbose` prints."""
         if self.verbose:
             typer.echo(sentence, err=True)
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Report]:
-        """A bar on a terminal; what it yields is to be told the samples done and their total."""
+        """A bar on a terminal; what it yields is called with the samples done and their total."""
         if self.quiet or not sys.stderr.isatty():
             yield lambda done, total: None
             return
@@ -65,7 +66,7 @@ def print_error(sentence: str) -> None:
 def report_failure(error: BaseException, debug: bool) -> int:
     """Say in one sentence why a command ended early, and return its exit status."""
     if isinstance(error, BrokenPipeError):
-        # Whoever read the output has left: there is nobody to tell, and nothing to flush at exit.
+        # The reader of the output has ended: nothing can be printed, or flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     if debug:
@@ -76,7 +77,7 @@ def report_failure(error: BaseException, debug: bool) -> int:
 
 
 def _verdict(error: BaseException) -> tuple[str, int]:
-    """What to say about an error, and the exit status that it deserves."""
+    """What to say about an error, and its exit status."""
     match error:
         case OnnxplainError():
             return str(error), error.exit_status
@@ -103,4 +104,7 @@ def _usage(error: Any) -> str:
     switch = re.search(r"Option '--(no-)?(\S+)' does not take a value", message)
     if switch and switch[2].replace("-", "_") in switches():
         return f"--{switch[2]} takes no value: write --{switch[2]} or --no-{switch[2]}."
+    instead = instead_of(error)
+    if instead:
+        return f"No such option: {error.option_name} ({instead}). See `{command} --help`."
     return f"{message}{'' if message.endswith(('.', '?')) else '.'} See `{command} --help`."

@@ -41,7 +41,7 @@ MODEL = [
         ("provider", str, "NAME", "auto, cpu, cuda, tensorrt, openvino, or ONNX Runtime's name."),
         ("output", str, "NAME", "Output or inner tensor with the scores; the first float output."),
         ("boxes", str, "LAYOUT", "How a detector's outputs hold boxes, where it is not found."),
-        ("explain", str, "NAME", "Input to explain, where it is not plain."),
+        ("explain", str, "NAME", "Input to explain, if several are possible."),
         ("input", list[str], "NAME=FILE.npy", "Value of another input; may be repeated."),
         ("labels", str, "FILE", "Names of the classes: one a line, or JSON."),
     )

@@ -189,7 +189,7 @@ def _layer_facts(explainer: Explainer, *, all_layers: bool) -> list[Facts]:
 
 
 def _last_of_each_grid(layers: Iterable[Layer], auto: Collection[str]) -> list[Layer]:
-    """Of the layers that all of the picture's way leads through, the last of each resolution."""
+    """Of the layers that every path from the picture passes, the last of each resolution."""
     kept = [layer for layer in layers if layer.whole or layer.tensor in auto]
     last = {layer.grid: layer for layer in kept}
     return [layer for layer in kept if last[layer.grid] is layer or layer.tensor in auto]
@@ -310,7 +310,7 @@ _PARTS: dict[str, tuple[Callable[[Explainer], Any], Callable[[Any], str]]] = {
     "gradients": (_gradient_facts, _gradient_text),
     "cam": (_cam_facts, _cam_text),
 }
-"""What may be impossible to tell of a model: the facts, and a text made of them."""
+"""What may be unknown about a model: the facts, and a text made of them."""
 
 
 def _times(sizes: Iterable[int]) -> str:

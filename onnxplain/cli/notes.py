@@ -57,7 +57,7 @@ def note_details(explanation: Explanation, console: Console) -> None:
 
 
 def note_warnings(explanation: Explanation, console: Console) -> None:
-    """Pass on what a method says about its own accuracy."""
+    """Print the warnings of an explanation."""
     for sentence in explanation.diagnostics.get("warnings", ()):
         where = f"{explanation.picture_path}, {explanation.method}, {explanation.target.name}"
         console.note(f"Warning: {where}: {sentence}")

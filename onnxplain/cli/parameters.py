@@ -37,8 +37,8 @@ TOP = ("top1",)
 BatchSize = Annotated[
     int | None, typer.Option(metavar="COUNT", help="Samples per run; chosen automatically.")
 ]
-Quiet = Annotated[bool, _switch("Say nothing but errors.", "--quiet", "-q")]
-Verbose = Annotated[bool, _switch("Say what was used, and what it cost.", "--verbose", "-v")]
+Quiet = Annotated[bool, _switch("Print errors only.", "--quiet", "-q")]
+Verbose = Annotated[bool, _switch("Print what was used, and what it cost.", "--verbose", "-v")]
 Recursive = Annotated[bool, _switch("Search folders in folders, too.", "--recursive", "-r")]
 MethodName = Annotated[
     str,
@@ -51,7 +51,7 @@ MethodName = Annotated[
         autocompletion=method_names,
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the files go.")]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the files.")]
 DEFAULT_OUT = Path("onnxplain-out")
 Colormap = Annotated[
     str, typer.Option(metavar="NAME", help="Colors of the png: inferno, viridis, jet...")

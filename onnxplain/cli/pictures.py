@@ -41,5 +41,5 @@ def find_images(images: Sequence[str], recursive: bool = False) -> list[InputIma
 
 
 def gray(explainer: Explainer) -> Array:
-    """A picture of nothing, of the model's size."""
+    """A gray picture of the model's size."""
     return np.full((*(explainer.preprocess.size or (224, 224)), 3), 127.5, np.float32)

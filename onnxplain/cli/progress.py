@@ -28,7 +28,7 @@ class Rate(ProgressColumn):
 
 @contextmanager
 def bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Draw on standard error until the block ends, then wipe the bar away."""
+    """Draw on standard error until the block ends, then remove the bar."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),

@@ -66,7 +66,7 @@ def command(
     """
     console = Console(quiet=quiet, as_json=as_json, verbose=verbose)
     saving = Saving(out, [name.strip() for name in formats.split(",")], colormap)
-    # Whatever can be wrong without the model is said before it is loaded.
+    # What can be checked without the model is checked before it is loaded.
     makes_picture = method != AUTO and make_method(method, options).makes_picture
     starts_from_none = makes_picture and not images
     saving.check()
@@ -84,7 +84,7 @@ def command(
         explainer.on_progress(noting_cost(named, of_one, console))
         status, ways = 0, dict[str, None]()
         for done, outcome in enumerate(job.run(inputs), start=1):
-            status = _tell(outcome, console) or status
+            status = _report(outcome, console) or status
             ways |= dict.fromkeys(_way(explanation) for explanation, _ in outcome.saved)
             if several:
                 report(done, len(inputs))
@@ -96,8 +96,8 @@ def command(
     return status
 
 
-def _tell(outcome: Outcome, console: Console) -> int:
-    """Tell of a picture that is done, and return the exit status that it deserves."""
+def _report(outcome: Outcome, console: Console) -> int:
+    """Report a picture that is done, and return its exit status."""
     status = 0
     for explanation, files in outcome.saved:
         line = _as_json if console.as_json else _as_line
@@ -146,5 +146,5 @@ def _as_json(explanation: Explanation, files: Sequence[Path], name: str) -> str:
     """One line of JSON; names and nesting are those of the manifest, of which it is a part."""
     manifest = plain(content(explanation, {}))
     kept = "method", "layers", "target", "score", "provider", "batching"
-    told = {"picture": manifest["picture"]["path"], **{key: manifest[key] for key in kept}}
-    return json.dumps(told | {"files": [str(path) for path in files]})
+    facts = {"picture": manifest["picture"]["path"], **{key: manifest[key] for key in kept}}
+    return json.dumps(facts | {"files": [str(path) for path in files]})

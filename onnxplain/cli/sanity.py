@@ -33,7 +33,7 @@ def command(
         ),
     ] = "top1",
     stages: Annotated[
-        int, typer.Option(metavar="COUNT", help="Models to look at, more and more of them random.")
+        int, typer.Option(metavar="COUNT", help="Models to compare, each with more random layers.")
     ] = 6,
     out: parameters.Out = parameters.DEFAULT_OUT,
     colormap: parameters.Colormap = "inferno",
@@ -43,7 +43,7 @@ def command(
     preprocess: Given,
     options: Given,
 ) -> None:
-    """Shuffle the model's weights stage by stage, and print and draw what becomes of the map."""
+    """Shuffle the model's weights stage by stage, and print and draw how the map changes."""
     console = Console(quiet=quiet, as_json=as_json)
     if method != AUTO:
         make_method(method, options)
@@ -89,13 +89,14 @@ def _verdict(found: SanityCheck) -> str:
     same = [stage.layers for stage in found.stages if stage.same]
     if found.stages[0].layers in same:
         return (
-            f"The map of {method} stays the same (above {SAME_ABOVE}) while layers forget what "
-            "they had learned: it shows the picture more than the model."
+            f"The map of {method} stays the same (above {SAME_ABOVE}) while layers are "
+            "shuffled: it shows the picture more than the model."
         )
     return (
-        f"The map of {method} changes as soon as the first layers forget, but is like the trained "
-        f"model's again (above {SAME_ABOVE}) with {', '.join(map(str, same))} shuffled: look at "
-        "the maps, and try another --target or picture, for few large cells may agree by chance."
+        f"The map of {method} changes as soon as the first layers are shuffled, but is like the "
+        f"trained model's again (above {SAME_ABOVE}) with {', '.join(map(str, same))} shuffled: "
+        "look at the maps, and try another --target or picture, for few large cells may agree by "
+        "chance."
     )
 
 

@@ -13,7 +13,7 @@ from onnxplain.autodiff.lowering import lower
 from onnxplain.errors import GradientError
 from onnxplain.execution.answers import Reading
 from onnxplain.execution.points import Following, Part, Points
-from onnxplain.execution.runner import Batching, Runner
+from onnxplain.execution.runner import Batching, Runner, Ways
 from onnxplain.execution.scoring import Scored, seed_tensor, with_seeds
 from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.model.model import Model
@@ -29,7 +29,7 @@ _QUANTUM = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Backward:
+class GradientBatch:
     """The results of one run, for the points in `part`.
 
     `answers` are values of the answer tensor. `values` are values of the tensors `by`, by name,
@@ -62,11 +62,12 @@ class Derivatives:
         x: FloatArray,
         points: Points,
         batching: Callable[[], Batching],
-    ) -> Iterator[Backward]:
+        ways: Ways,
+    ) -> Iterator[GradientBatch]:
         """Yield the gradients of the targets' scores with respect to the tensors `by`, in batches.
 
         They are those at each point near the sample `x`, (1, ...). `batching` is called only if
-        several points are run in one batch.
+        several points are run in one batch. The points are counted in `ways`.
 
         Raises:
             GradientError: the score has no gradient with respect to one of the tensors.
@@ -96,7 +97,8 @@ class Derivatives:
             return {**shared, **runner.others_for(size), **own}
 
         sizes = BatchSize(1) if in_turn else runner.sizes(key, exact, at_once, _LARGEST)
-        runs = runner.in_batches(session, [*outputs, *gradients], feeds, points.count, sizes, exact)
+        wanted, count = [*outputs, *gradients], points.count
+        runs = runner.in_batches(session, wanted, feeds, count, sizes, exact, ways)
         for part, results in runs:
             values = dict(zip(outputs, results, strict=False))
             found = results[len(outputs) :]
@@ -104,7 +106,7 @@ class Derivatives:
                 name: found[place : len(scored.targets) * len(by) : len(by)]
                 for place, name in enumerate(by)
             }
-            yield Backward(part, values[answer], values, by_tensor)
+            yield GradientBatch(part, values[answer], values, by_tensor)
 
     def prove(self, reading: Reading, x: Array, expected: Array) -> None:
         """Check, once per model, that the lowered model gives the same answer as the model.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -40,17 +41,30 @@ _HELD_AT_ONCE = 2**32
 _LARGEST_BATCH = {"cpu": 64, "cuda": 256}
 
 
+Ways = Counter[str]
+"""Numbers of samples, by how they were run, in words."""
+
+
 @dataclass(frozen=True, eq=False)
 class Batching:
     """How a model takes samples.
 
-    `model` is the model to run, `exact` is the batch size that it requires, None if it takes any,
-    and `description` says this in words, for reports.
+    `model` is the model to run, `exact` is the batch size that it requires, None if it takes any.
+    `why` says in words what is special about the model; empty if it takes batches as it is.
     """
 
     model: Model
     exact: int | None
-    description: str
+    why: str = ""
+
+    @property
+    def description(self) -> str:
+        """In words, for reports."""
+        if self.exact is None:
+            return ", ".join(filter(None, ["in batches", self.why]))
+        if self.exact == 1:
+            return f"one by one: {self.why}"
+        return f"the model fixes a batch of {self.exact}"
 
 
 @dataclass(eq=False)
@@ -168,11 +182,12 @@ class Runner:
         return dict(zip(tensors, values, strict=True))
 
     def perturbed(
-        self, part: Part, x: FloatArray, change: Blend, outputs: Sequence[str]
+        self, part: Part, x: FloatArray, change: Blend, outputs: Sequence[str], ways: Ways
     ) -> Iterator[tuple[slice, list[Array]]]:
         """Run `part` on `x`, (1, ...), blended with each mask of `change`, in batches.
 
-        Yields the slice of masks and the values of `outputs`, which may contain `MASK`.
+        Yields the slice of masks and the values of `outputs`, which may contain `MASK`. Counts the
+        samples in `ways`.
         """
         key = (part.model, part.exact, part.spec.name, change.form(x), tuple(outputs))
         at_once = self.at_once(change.count)
@@ -187,7 +202,7 @@ class Runner:
             return {**shared, **sides(size), **change.fed(samples, size, part.spec)}
 
         sizes = self.sizes(key, part.exact, at_once, _LARGEST_BATCH[self.device])
-        return self.in_batches(session, outputs, feeds, change.count, sizes, part.exact)
+        return self.in_batches(session, outputs, feeds, change.count, sizes, part.exact, ways)
 
     def in_batches(
         self,
@@ -197,11 +212,12 @@ class Runner:
         count: int,
         sizes: BatchSize,
         exact: int | None,
+        ways: Ways,
     ) -> Iterator[tuple[slice, list[Array]]]:
         """Run `count` samples in batches, and yield the slice and the outputs of each batch.
 
         `feeds(part, size)` returns the feeds for some of the samples, padded to `size` samples,
-        which is `exact` where the session takes only that batch size.
+        which is `exact` where the session takes only that batch size. Counts the samples in `ways`.
         """
         others = self.others
 
@@ -213,6 +229,7 @@ class Runner:
 
         for found in in_batches(run, count, sizes, self.activity.progress):
             self.activity.runs += 1
+            ways[sizes.description] += found[0].stop - found[0].start
             yield found
 
     def sizes(self, key: Hashable, exact: int | None, at_once: int, largest: int) -> BatchSize:
@@ -229,17 +246,17 @@ class Runner:
     def _prove_batching(self, x: Array, tensors: Sequence[str]) -> Batching:
         fixed = self.fixed_batch
         if fixed is not None and fixed > 1:
-            return Batching(self.model, fixed, f"the model fixes a batch of {fixed}")
+            return Batching(self.model, fixed, "the model fixes this size")
         samples = _three_samples(x)
         single = [self._forward(self.model, sample, tensors) for sample in samples]
         expected = [np.concatenate(parts) for parts in zip(*single, strict=True)]
         if fixed is None and self._agrees(self.model, samples, expected, tensors):
-            return Batching(self.model, None, "in batches")
+            return Batching(self.model, None)
         names = [self.spec.name, *(name for name in self.others if self._is_sample(name))]
         rewritten = replace(self.model, proto=make_batch_dynamic(self.model.proto, names))
         if self._agrees(rewritten, samples, expected, tensors):
-            return Batching(rewritten, None, "in batches, the fixed batch of 1 rewritten")
-        return Batching(self.model, 1, "one by one: the model does not take batches")
+            return Batching(rewritten, None, "the fixed batch of 1 rewritten")
+        return Batching(self.model, 1, "the model does not take batches")
 
     def _agrees(
         self, model: Model, samples: list[Array], expected: list[Array], tensors: Sequence[str]

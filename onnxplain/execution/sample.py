@@ -12,9 +12,9 @@ from onnxplain.analysis.layers import Layer
 from onnxplain.errors import MapError
 from onnxplain.execution.answers import Reading
 from onnxplain.execution.baselines import Scene
-from onnxplain.execution.derivatives import Backward, Derivatives
+from onnxplain.execution.derivatives import Derivatives, GradientBatch
 from onnxplain.execution.points import Blend, Following, LayerMasks, Part, Points, passes
-from onnxplain.execution.runner import Batching, Runner
+from onnxplain.execution.runner import Batching, Runner, Ways
 from onnxplain.execution.sample_layer import SampleLayer
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.execution.scoring import Scored
@@ -66,6 +66,7 @@ class Sample:
         self._layers = [SampleLayer(runner, layer, raw) for layer, raw in layers]
         self._derivatives = derivatives
         self._known_batching: Batching | None = None
+        self._ways: Ways = Counter()
 
     @property
     def originals(self) -> Sequence[Original]:
@@ -99,7 +100,7 @@ class Sample:
     def perturbed(self, blend: Blend) -> FloatArray:
         """See `Subject`."""
         self.spent["forward_passes"] += blend.count
-        runs = self._runner.perturbed(*self._change(blend), [self._reading.tensor])
+        runs = self._runner.perturbed(*self._change(blend), [self._reading.tensor], self._ways)
         return np.concatenate([self._changed_score(values) for _, (values,) in runs])
 
     def gradients(self, points: Following, target: int) -> Iterator[tuple[float, FloatArray]]:
@@ -114,15 +115,20 @@ class Sample:
         """See `Subject`."""
         (own,), picture = self._layers, self._runner.spec.name
         scored = own.channel(channel)
-        for run in self._derivatives.run(scored, [picture], self.scene.x, points, self._batching):
+        run_points = self._derivatives.run
+        for run in run_points(scored, [picture], self.scene.x, points, self._batching, self._ways):
             check_finite(run.gradients)
             self.spent.update(passes(1, 1))
             yield float(own.real(run.answers)[0, channel].mean()), run.gradients[picture][0]
 
     @property
     def batching_description(self) -> str:
-        """How changed samples were run, in words; empty if none were run yet."""
-        return "" if self._known_batching is None else self._known_batching.description
+        """How most changed samples were run, in words; empty if none were run yet."""
+        if not self._ways:
+            return ""
+        ((way, _),) = self._ways.most_common(1)
+        why = "" if self._known_batching is None else self._known_batching.why
+        return f"{way} ({why})" if why else way
 
     @property
     def _model_input(self) -> Array:
@@ -141,7 +147,7 @@ class Sample:
         outputs = [self._reading.tensor, *([MASK] if sampling.weights is None else [])]
         runs: Iterable[tuple[slice, list[Array]]] = [(slice(0, 0), [self._answers])]
         if made.count:
-            runs = self._runner.perturbed(*self._change(made), outputs)
+            runs = self._runner.perturbed(*self._change(made), outputs, self._ways)
         part_of_model = "head" if isinstance(made, LayerMasks) else "forward"
         self.spent[f"{part_of_model}_passes"] += made.count
         for part, (values, *masks) in runs:
@@ -187,13 +193,13 @@ class Sample:
 
     def _backward(
         self, by: Sequence[str], points: Points | LayerMasks, which: Sequence[int]
-    ) -> Iterator[Backward]:
+    ) -> Iterator[GradientBatch]:
         assert not isinstance(points, LayerMasks), "gradients are asked at points of the input"
         derivatives = self._derivatives
         derivatives.prove(self._reading, self._model_input, self._answers)
         targets = [self._targets[i] for i in which]
         scored = Scored(self._reading, self._answers.shape, targets)
-        for run in derivatives.run(scored, by, self.scene.x, points, self._batching):
+        for run in derivatives.run(scored, by, self.scene.x, points, self._batching, self._ways):
             check_finite(run.gradients)
             self.spent.update(passes(run.part.stop - run.part.start, len(targets)))
             yield run

@@ -51,7 +51,7 @@ class Original:
     @property
     def at_layer(self) -> tuple[Layer, Array]:
         """The layer whose map is made, and its activation."""
-        assert self.at is not None, "the method looks at no layer"
+        assert self.at is not None, "the method reads no layer"
         return self.at
 
     def of(self, targets: Sequence[int]) -> Original:

@@ -30,19 +30,20 @@ def prepared(asked: Request, task: Task, scene: Scene, runner: Runner) -> Prepar
     method.check(scene)
     method.check_model(task.structure)
     # Rules that distribute a score must know whether a softmax is added to the model.
-    told = (reading.known or not method.distributes) and not runner.rounds
-    if task.shape is not None and told:
-        question = task.expected(asked, task.shape)
-        asked.check(question.targets)
-        return Prepared(asked, task, scene, question)
+    expected = (reading.known or not method.distributes) and not runner.rounds
+    if task.shape is not None and expected:
+        scored = task.expected(asked, task.shape)
+        asked.check(scored.targets)
+        return Prepared(asked, task, scene, scored)
     starts = method.starts_at_layer and len(layers) == 1
     values, *entered = runner.forward(
         asked.x, [reading.tensor, *(layer.tensor for layer in layers if starts)]
     )
     reading = reading.settled(values)
-    question = task.question(reading, values.shape, task.resolved(asked, reading, values))
+    targets = task.resolved(asked, task.answered(asked, reading, values))
+    scored = task.scored_targets(reading, values.shape, targets)
     activation = entered[0] if entered and task.shape is None else None
-    return Prepared(asked, task, scene, question, values, activation)
+    return Prepared(asked, task, scene, scored, values, activation)
 
 
 def run_prepared(
@@ -62,7 +63,7 @@ def run_prepared(
 
 def _batch(graphs: SinglePass, ready: Sequence[Prepared]) -> Iterator[Result | OnnxplainError]:
     """Run samples that share graphs: in batches if there is one graph, else one by one."""
-    if len(ready[0].question.groups) > 1:
+    if len(ready[0].scored.groups) > 1:
         for one in ready:
             yield attempted(_in_groups, graphs, one)
         return
@@ -77,7 +78,7 @@ def _batch(graphs: SinglePass, ready: Sequence[Prepared]) -> Iterator[Result | O
 
 def _in_groups(graphs: SinglePass, ready: Prepared) -> Result:
     """Run one sample once for each group of its targets."""
-    passes = [Pass(ready, group) for group in range(len(ready.question.groups))]
+    passes = [Pass(ready, group) for group in range(len(ready.scored.groups))]
     return _finished(ready, [run for asked in passes for run in graphs.run_many(asked, [ready])])
 
 
@@ -85,22 +86,22 @@ def _shared_by(ready: Prepared | OnnxplainError) -> Hashable | None:
     """A key: samples of one task with equal keys share graphs; None for an error."""
     if isinstance(ready, OnnxplainError):
         return None
-    return ready.question.key, ready.activation is None
+    return ready.scored.key, ready.activation is None
 
 
 def _finished(ready: Prepared, runs: Sequence[Run]) -> Result:
     """The result of a sample, from the runs of all groups of its targets."""
-    asked, task, question = ready.asked, ready.task, ready.question
+    asked, task, scored = ready.asked, ready.task, ready.scored
     values = runs[-1][0] if ready.answers is None else ready.answers
-    reading, method = question.reading.settled(values), ready.method
+    reading, method = scored.reading.settled(values), ready.method
     answered = task.answered(asked, reading, values)
-    targets = [target.resolved(answered) for target in question.targets]
+    targets = [target.resolved(answered) for target in scored.targets]
     scores = finite_scores(method, reading, values, targets)
-    repeats = len(targets) // len(question.own)
+    repeats = len(targets) // len(scored.own)
     plain_runs = int(ready.answers is not None)
     computed = _together([part for _, part in runs], repeats, plain_runs)
     maps = method.collected(computed, scores, task.layers, task.structure)
-    return task.result(asked, reading, targets, scores, maps)
+    return task.result(asked, reading, answered, targets, scores, maps)
 
 
 def _together(parts: Sequence[Computed | MapError], repeats: int, plain_runs: int) -> Computed:

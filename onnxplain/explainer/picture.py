@@ -76,11 +76,13 @@ class Explaining:
 
     def _explanation(self, place: int, taken: TakenPicture, result: Result) -> Explanation:
         method, values = self.method, result.maps.values[place]
-        told, shown = result.maps.about(place), self.method.fixed_target
+        about, shown = result.maps.about(place), self.method.fixed_target
         heat = method.heat(values, self.samples.spatial(taken.x))
         target = ExplainedTarget(shown) if shown else result.targets[place].described
         named = f"{method.name} for {target.name}"
-        heatmap, heat_range = to_heatmap(heat, taken.placement, named, told.get("warnings", ()))
+        heatmap, heat_range = to_heatmap(heat, taken.placement, named, about.get("warnings", ()))
+        if result.warning:
+            about["warnings"] = [*about.get("warnings", ()), result.warning]
         return Explanation(
             values=values,
             heatmap=heatmap,
@@ -94,7 +96,7 @@ class Explaining:
             parameters=method.options(),
             provenance=self.provenance(result.batching),
             layers=result.layer_names,
-            diagnostics=told,
+            diagnostics=about,
             picture_path=taken.path,
             seen=taken.placement.covered(),
             sheet=self._sheet(values, result.layer_names),

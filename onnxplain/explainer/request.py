@@ -59,7 +59,8 @@ class Result:
     """The maps and scores of one sample, for all of its targets.
 
     `scores` are float32 (targets,), and `kinds` their kinds, such as "logit". `batching` says in
-    words how changed samples were run.
+    words how changed samples were run. `warning` is about the names of the targets, empty if there
+    is none.
     """
 
     maps: Maps
@@ -69,6 +70,7 @@ class Result:
     layers: Sequence[Layer]
     score_tensor: str
     batching: str
+    warning: str = ""
 
     @property
     def layer_names(self) -> tuple[str, ...]:

@@ -121,7 +121,7 @@ class ExplainedModel:
         model = self._reading(asked.reads)
         task = model._task(asked)
         (values,) = model._runner.forward(asked.x, [task.reading.tensor])
-        return task.resolved(asked, task.reading.settled(values), values)
+        return task.resolved(asked, task.answered(asked, task.reading.settled(values), values))
 
     def explain_many(self, asked: Sequence[Request]) -> Iterator[Result | OnnxplainError]:
         """Yield the result or the error of each request, in order.
@@ -178,12 +178,14 @@ class ExplainedModel:
             asked.x, [task.reading.tensor, *(layer.tensor for layer in task.layers)]
         )
         reading = task.reading.settled(values)
-        targets = task.resolved(asked, reading, values)
+        answered = task.answered(asked, reading, values)
+        targets = task.resolved(asked, answered)
         layers = list(zip(task.layers, activations, strict=True))
         sample = Sample(self._runner, scene, reading, targets, values, layers, self._derivatives)
         scores = finite_scores(method, reading, values, targets)
         maps = explain_by_samples(method, sample)
-        return task.result(asked, reading, targets, scores, maps, sample.batching_description)
+        batching = sample.batching_description
+        return task.result(asked, reading, answered, targets, scores, maps, batching)
 
     def _task(self, asked: Request) -> Task:
         """The task of a request; the runner uses the request's other inputs from now on."""

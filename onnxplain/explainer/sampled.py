@@ -56,14 +56,14 @@ def _run(
         originals = [replace(own, absent=absent[:, None]) for own in originals]
     targets = list(range(len(sample.scores)))
     values = [np.empty((len(targets), *own.shape), np.float32) for own in originals]
-    told: list[list[dict[str, Any]]] = [[{}] * len(targets) for _ in originals]
+    diagnostics: list[list[dict[str, Any]]] = [[{}] * len(targets) for _ in originals]
     while targets:
         finer: dict[int, SampledMethod] = {}
         for place, target, found in _found(method, samplings, sample, originals, targets):
             original = originals[place]
             change = float(original.score[target, 0] - original.absent[target, 0])
             values[place][target] = original.laid_out(found)
-            told[place][target] = method.told(found, change)
+            diagnostics[place][target] = method.diagnostics_of(found, change)
             if again := method.finer(found, change):
                 finer[target] = again
         targets = list(finer)
@@ -75,7 +75,7 @@ def _run(
         del spent["forward_passes"]
     else:
         spent["forward_passes"] += 1  # the pass of the sample itself
-    return [Maps(own, facts, each) for own, each in zip(values, told, strict=True)], spent
+    return [Maps(own, facts, each) for own, each in zip(values, diagnostics, strict=True)], spent
 
 
 def _found(

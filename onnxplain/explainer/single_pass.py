@@ -16,7 +16,7 @@ from onnxplain.execution.finished import Plan, finish, report_name, value_name
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.scoring import Scored
 from onnxplain.explainer.request import Request
-from onnxplain.explainer.task import Question, Task
+from onnxplain.explainer.task import ScoredTargets, Task
 from onnxplain.methods.base import Computed, SinglePassMethod
 from onnxplain.model.model import Model
 from onnxplain.model.shapes import Shape
@@ -48,7 +48,7 @@ class Prepared:
     asked: Request
     task: Task
     scene: Scene
-    question: Question
+    scored: ScoredTargets
     answers: Array | None = None
     activation: Array | None = None
 
@@ -72,11 +72,11 @@ class Pass:
     @property
     def scored(self) -> Scored:
         """How the targets of the example are scored."""
-        return self.one.question.groups[self.group]
+        return self.one.scored.groups[self.group]
 
     def targets(self, ready: Prepared) -> Sequence[Target]:
         """The targets of a sample in this group."""
-        return ready.question.groups[self.group].targets
+        return ready.scored.groups[self.group].targets
 
     @property
     def answer(self) -> str:

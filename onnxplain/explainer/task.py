@@ -24,11 +24,11 @@ from onnxplain.targets.parse import Unanswered, asks_for_the_top
 from onnxplain.targets.types import is_one_number_per_class
 from onnxplain.tensors import Array, FloatArray
 
-_QUESTIONS_KEPT = 64
+_TARGETS_KEPT = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class ScoredTargets:
     """Targets, and how graphs score them.
 
     `shape` is the shape of the answer for one sample, (1, ...). Targets may be ranks, such as the
@@ -50,7 +50,7 @@ class Question:
 
     @functools.cached_property
     def key(self) -> Hashable:
-        """Samples whose questions have equal keys can share their graphs."""
+        """Samples whose scored targets have equal keys can share their graphs."""
         return tuple(scored.key for scored in self.groups)
 
 
@@ -69,7 +69,7 @@ class Task:
     reading: Reading
     layers: Sequence[Layer]
     labels: Callable[[], Labels | None]
-    _questions: Recent[Question] = field(default_factory=lambda: Recent(_QUESTIONS_KEPT))
+    _expected: Recent[ScoredTargets] = field(default_factory=lambda: Recent(_TARGETS_KEPT))
 
     @functools.cached_property
     def shape(self) -> Shape | None:
@@ -82,35 +82,36 @@ class Task:
             return None
         return 1, *shape[1:]
 
-    def question(self, reading: Reading, shape: Shape, targets: Sequence[Target]) -> Question:
-        """The question for these targets; they share one map if the method needs no target."""
+    def scored_targets(
+        self, reading: Reading, shape: Shape, targets: Sequence[Target]
+    ) -> ScoredTargets:
+        """These targets as scored ones; they share one map if the method needs no target."""
         own = targets if self.method.needs_target else targets[:1]
-        return Question(reading, shape, targets, own)
+        return ScoredTargets(reading, shape, targets, own)
 
-    def expected(self, asked: Request, shape: Shape) -> Question:
-        """The question of a request, made before the answer, which has one number per class.
+    def expected(self, asked: Request, shape: Shape) -> ScoredTargets:
+        """The targets of a request, made before the answer, which has one number per class.
 
         Raises:
             OnnxplainError: as `targets.resolve`.
         """
 
-        def made() -> Question:
+        def made() -> ScoredTargets:
             scores, shapes = np.zeros(shape, np.float32), self.reading.shapes(shape)
             answered = Unanswered(scores, self.labels(), shapes=shapes)
             targets = [target for spec in asked.targets for target in resolve(spec, answered)]
-            return self.question(self.reading, shape, targets)
+            return self.scored_targets(self.reading, shape, targets)
 
         if any(isinstance(spec, Target) for spec in asked.targets):
             return made()
-        return self._questions.get(tuple(map(str, asked.targets)), made)
+        return self._expected.get(tuple(map(str, asked.targets)), made)
 
-    def resolved(self, asked: Request, reading: Reading, values: Array) -> list[Target]:
-        """The targets of a request; `values` are the answer for its sample.
+    def resolved(self, asked: Request, answered: Answered) -> list[Target]:
+        """The targets of a request; `answered` is the answer for its sample.
 
         Raises:
             OnnxplainError: as `targets.resolve`.
         """
-        answered = self.answered(asked, reading, values)
         specs = asked.targets
         if not (asked.method.needs_target or answered.has_classes):
             specs = [NoClass() if asks_for_the_top(spec) else spec for spec in specs]
@@ -131,12 +132,13 @@ class Task:
         self,
         asked: Request,
         reading: Reading,
+        answered: Answered,
         targets: list[Target],
         scores: FloatArray,
         maps: Maps,
         batching: str = "",
     ) -> Result:
-        """The result of a sample, with warnings about its layer and its scores."""
+        """The result of a sample, with warnings about its layer, its scores and its labels."""
         method, layers = asked.method, self.layers
         warning = self.structure.warning(layers[0]) if method.finds_layer else ""
         warned = maps.warned(warning).warned(reading.warning if method.needs_target else "")
@@ -146,7 +148,9 @@ class Task:
                 "box that is explained: use hirescam, odam or layercam."
             )
         kinds = tuple(reading.kind_of(target) for target in targets)
-        return Result(warned, targets, scores, kinds, layers, reading.called, batching)
+        about_labels = answered.warning if method.needs_target else ""
+        tensor = reading.called
+        return Result(warned, targets, scores, kinds, layers, tensor, batching, about_labels)
 
 
 def finite_scores(

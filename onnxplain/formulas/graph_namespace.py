@@ -178,8 +178,10 @@ class GraphNamespace:
             for row, shape in zip(rows, shapes, strict=True)
         ]
 
-    def take(self, a: GraphArray, index: GraphArray) -> GraphArray:
+    def take(self, a: GraphArray, index: GraphArray | int) -> GraphArray:
         """See `Namespace`."""
+        if not isinstance(index, GraphArray):
+            return a.made("Gather", np.array(index, np.int64), dims=a.dims[:1], axis=1)
         column = self.builder.Unsqueeze(index.tensor, np.array([1]))
         found = self.builder.GatherElements(a.tensor, column, axis=1)
         return GraphArray(self.builder, self.builder.Squeeze(found, np.array([1])), a.dims[:1])

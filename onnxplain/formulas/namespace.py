@@ -60,7 +60,10 @@ class Namespace(Protocol):
         """Rows (N, elements) split into one array (N, *shape) for each shape, in order."""
 
     def take(self, a: Any, index: Any) -> Any:
-        """The element of each row at its index, (N,), from (N, elements) and int64 (N,)."""
+        """One element of each row, (N,), from (N, elements).
+
+        `index` is an int, the same for all rows, or int64 (N,), one for each row.
+        """
 
     def ranked(self, a: Any, codes: Any) -> Any:
         """Indices into the rows of `a`, int64 (N,), from `codes`, int64 (N,).

@@ -73,7 +73,7 @@ class NumpyNamespace:
         return [row.reshape(len(a), *shape) for row, shape in zip(rows, shapes, strict=True)]
 
     @staticmethod
-    def take(a: Array, index: Array) -> Array:
+    def take(a: Array, index: Array | int) -> Array:
         """See `Namespace`."""
         return np.asarray(a[np.arange(len(a)), index])
 

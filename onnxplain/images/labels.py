@@ -20,10 +20,15 @@ _SHOWN: Final = 10
 
 @dataclass(frozen=True)
 class Labels:
-    """Class names by index. Not every index needs a name, and names may repeat."""
+    """Class names by index. Not every index needs a name, and names may repeat.
+
+    `origin` is the source of the names, in words. `in_order` says that they were given as a list,
+    in the order of the classes.
+    """
 
     names: Mapping[int, str]
     origin: str
+    in_order: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
@@ -89,7 +94,9 @@ def find_labels(
     if override is not None:
         if isinstance(override, str | Path):
             return _read_file(Path(override))
-        return Labels(dict(enumerate(override)), "given")
+        if not override:
+            raise PreprocessError("The list of labels is empty: name the classes in order.")
+        return Labels(dict(enumerate(override)), "given", in_order=True)
     return next(_candidates(model_path, metadata), None)
 
 
@@ -133,7 +140,7 @@ def _from_content(content: object, origin: str) -> Labels:
         raise PreprocessError(
             f"The labels from {origin} are neither a list of names nor names by index."
         )
-    return Labels(names, origin)
+    return Labels(names, origin, in_order=isinstance(content, list))
 
 
 def _name(value: object) -> str:

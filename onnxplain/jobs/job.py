@@ -106,7 +106,7 @@ class Job:
             if not isinstance(results, errors_of_one_picture(self.explainer)):
                 raise results
             return Outcome(image, error=results)
-        shown, empty = told_apart(results)
+        shown, empty = explanations_and_errors(results)
         # The same class may have been requested twice, as in "top1,282".
         own = {one.target.name: one for one in shown}.values()
         return Outcome(image, [(one, self.saving.save(one, image.name)) for one in own], empty)
@@ -122,7 +122,9 @@ def errors_of_one_picture(explainer: Explainer) -> tuple[type[OnnxplainError], .
     return (PictureError, MapError, *sized)
 
 
-def told_apart(found: Sequence[Explanation | MapError]) -> tuple[list[Explanation], list[MapError]]:
-    """Separate explanations from errors; errors with the same message are kept once."""
+def explanations_and_errors(
+    found: Sequence[Explanation | MapError],
+) -> tuple[list[Explanation], list[MapError]]:
+    """Explanations, and errors; errors with the same message are kept once."""
     errors = {str(one): one for one in found if isinstance(one, MapError)}
     return [one for one in found if isinstance(one, Explanation)], list(errors.values())

@@ -45,8 +45,8 @@ class Maps:
         """The same maps with one more warning for every target; no change if it is empty."""
         if not sentence:
             return self
-        told = [self.about(target) for target in range(len(self.values))]
-        each = [one | {"warnings": [*one.get("warnings", ()), sentence]} for one in told]
+        diagnostics = [self.about(target) for target in range(len(self.values))]
+        each = [one | {"warnings": [*one.get("warnings", ()), sentence]} for one in diagnostics]
         return replace(self, each=each)
 
 
@@ -199,7 +199,9 @@ class SinglePassMethod(Method):
         """Numbers about the map, computed in the same graph, (N,) each, by name."""
         return {}
 
-    def told(self, values: FloatArray, score: float, report: Mapping[str, float]) -> dict[str, Any]:
+    def diagnostics_of(
+        self, values: FloatArray, score: float, report: Mapping[str, float]
+    ) -> dict[str, Any]:
         """Diagnostics of one target's map, and sentences under "warnings"."""
         return {}
 
@@ -237,7 +239,9 @@ class SinglePassMethod(Method):
         self, values: FloatArray, report: Mapping[str, FloatArray], scores: FloatArray
     ) -> list[dict[str, Any]]:
         return [
-            self.told(own, float(score), {name: float(all_[t]) for name, all_ in report.items()})
+            self.diagnostics_of(
+                own, float(score), {name: float(all_[t]) for name, all_ in report.items()}
+            )
             for t, (own, score) in enumerate(zip(values, scores, strict=True))
         ]
 
@@ -294,7 +298,7 @@ class SampledMethod(Method):
         (only,) = sums.values()
         return only
 
-    def told(self, values: FloatArray, change: float) -> dict[str, Any]:
+    def diagnostics_of(self, values: FloatArray, change: float) -> dict[str, Any]:
         """Diagnostics of one target's map, and sentences under "warnings".
 
         `change` is S(x) − S(x'), the score of the sample minus the mean score of the references.
@@ -364,7 +368,7 @@ def one_layer(structure: Structure, name: str, method: str) -> Layer:
     except LayerError:
         if name == "all" or "," in name:
             raise LayerError(
-                f"{method} looks at one layer, not at several, and was given {name!r}: name one."
+                f"{method} reads one layer, not several, and was given {name!r}: name one."
             ) from None
         raise
 

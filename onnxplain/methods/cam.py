@@ -89,7 +89,7 @@ class EigenCAM(LayerMapsMethod, SinglePassMethod):
     """
 
     name = "eigencam"
-    summary = "first principal component of the activations; knows no class"
+    summary = "first principal component of activations; the same for all classes"
     weights_channels = True
     paper = "Muhammad 2020"
     cost = "1"
@@ -107,7 +107,9 @@ class EigenCAM(LayerMapsMethod, SinglePassMethod):
         """The direction's share of the sum of squares."""
         return {"explained_variance": xp.principal(*wanted)[1]}
 
-    def told(self, values: FloatArray, score: float, report: Mapping[str, float]) -> dict[str, Any]:
+    def diagnostics_of(
+        self, values: FloatArray, score: float, report: Mapping[str, float]
+    ) -> dict[str, Any]:
         """See `SinglePassMethod`."""
         return dict(report)
 

@@ -56,7 +56,9 @@ class DeepLIFT(BackwardMethod):
         """The score of the baseline."""
         return {"absent": wanted[-1]}
 
-    def told(self, values: FloatArray, score: float, report: Mapping[str, float]) -> dict[str, Any]:
+    def diagnostics_of(
+        self, values: FloatArray, score: float, report: Mapping[str, float]
+    ) -> dict[str, Any]:
         """See `SinglePassMethod`."""
         remedy = "try another baseline, or integrated_gradients"
         return completeness(values, score - report["absent"], remedy)

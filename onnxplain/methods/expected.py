@@ -73,6 +73,6 @@ class ExpectedGradients(CompleteMethod):
             )
         ]
 
-    def told(self, values: Array, change: float) -> dict[str, Any]:
+    def diagnostics_of(self, values: Array, change: float) -> dict[str, Any]:
         """See `SampledMethod`."""
         return completeness(values, change, "take more samples")

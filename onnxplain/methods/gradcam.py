@@ -67,7 +67,9 @@ class GradientCAM(LayerMapsMethod, SinglePassMethod):
         a, g, *_ = wanted
         return {"activation": largest(xp, a, VOLUME), "gradient": largest(xp, g, VOLUME)}
 
-    def told(self, values: FloatArray, score: float, report: Mapping[str, float]) -> dict[str, Any]:
+    def diagnostics_of(
+        self, values: FloatArray, score: float, report: Mapping[str, float]
+    ) -> dict[str, Any]:
         """See `SinglePassMethod`."""
         return {} if values.any() else {"warnings": [self.why_zero(report)]}
 
@@ -105,10 +107,8 @@ class GradCAM(GradientCAM):
     weights_channels = True
     paper = "Selvaraju 2017"
 
-    relu: Annotated[Switch, Option("", "Keep only what speaks for the target, in gradcam.")] = True
-    counterfactual: Annotated[
-        Switch, Option("", "Show what speaks against the target, in gradcam.")
-    ] = False
+    relu: Annotated[Switch, Option("", "Keep only what raises the score, in gradcam.")] = True
+    counterfactual: Annotated[Switch, Option("", "Show what lowers the score, in gradcam.")] = False
 
     def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""

@@ -28,7 +28,7 @@ class GuidedBackprop(BackwardMethod):
     """
 
     name = "guided_backprop"
-    summary = "the gradient along active units that speak for the score"
+    summary = "the gradient through active units that raise the score"
     paper = "Springenberg 2014"
     wants = (InputGradient(GUIDED),)
 
@@ -81,6 +81,8 @@ class GuidedGradCAM(BackwardMethod, LayerMethod):
         coarse = GradCAM().map(xp, a, g)
         return {**GradCAM().report(xp, a, g), "coarse": xp.max(coarse, axis=CELLS)}
 
-    def told(self, values: FloatArray, score: float, report: Mapping[str, float]) -> dict[str, Any]:
+    def diagnostics_of(
+        self, values: FloatArray, score: float, report: Mapping[str, float]
+    ) -> dict[str, Any]:
         """See `SinglePassMethod`."""
         return {} if report["coarse"] else {"warnings": [GradCAM().why_zero(report)]}

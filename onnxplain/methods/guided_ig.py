@@ -36,7 +36,7 @@ class GuidedIG(InputGradientMethod, AdaptiveMethod):
     """
 
     name = "guided_ig"
-    summary = "integrated gradients along a path that avoids steep places"
+    summary = "integrated gradients along a path that avoids large gradients"
     paper = "Kapishnikov 2021"
     cost = "2 + steps (200), each with a backward"
 

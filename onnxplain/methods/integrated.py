@@ -91,7 +91,7 @@ class PathMethod(CompleteMethod):
         complete = abs(gap(values, change)) <= self.tolerance * abs(change)
         return None if complete else replace(self, steps=2 * self.steps)
 
-    def told(self, values: Array, change: float) -> dict[str, Any]:
+    def diagnostics_of(self, values: Array, change: float) -> dict[str, Any]:
         """See `SampledMethod`."""
         remedy, allowed = "take more steps, set a tolerance, or try another baseline", LARGE
         if self.tolerance is not None:
@@ -114,7 +114,7 @@ class IntegratedGradients(PathMethod):
     """
 
     name = "integrated_gradients"
-    summary = "the gradient along the way from a baseline; adds up to the score"
+    summary = "the gradient along the path from a baseline; adds up to the score"
     paper = "Sundararajan 2017"
     cost = "2 + steps (50), each with a backward"
 

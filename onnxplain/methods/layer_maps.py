@@ -72,7 +72,10 @@ class LayerMapsMethod(LayerMethod):
         rows, columns = zip(*(one.values.shape[1:] for one in maps), strict=True)
         largest = max(rows), max(columns)
         values = np.stack([upsample(one.values, largest) for one in maps], axis=1)
-        each = [_told(names, [one.about(target) for one in maps]) for target in range(len(values))]
+        each = [
+            _of_all_layers(names, [one.about(target) for one in maps])
+            for target in range(len(values))
+        ]
         if self.layer != AUTO:
             return Maps(values, shared, each)
         shares = np.array(rows) * np.array(columns) / np.prod(largest)
@@ -102,12 +105,12 @@ def one_of_each(which: Array, count: int) -> Callable[[slice], Array]:
     return lambda part: np.equal.outer(which[part], np.arange(count)).astype(np.float32)
 
 
-def _told(names: Sequence[str], layers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _of_all_layers(names: Sequence[str], layers: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The diagnostics of one target's maps; warnings name their layer."""
     warnings = [
         f"At {name!r}: {sentence}"
         for name, layer in zip(names, layers, strict=True)
         for sentence in layer.pop("warnings", ())
     ]
-    told: dict[str, Any] = {"layers": dict(zip(names, layers, strict=True))}
-    return {**told, "warnings": warnings} if warnings else told
+    diagnostics: dict[str, Any] = {"layers": dict(zip(names, layers, strict=True))}
+    return {**diagnostics, "warnings": warnings} if warnings else diagnostics

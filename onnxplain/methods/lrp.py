@@ -42,7 +42,7 @@ class LRP(BackwardMethod):
     """
 
     name = "lrp"
-    summary = "the score shared out from layer to layer, down to the input"
+    summary = "the score distributed from layer to layer, down to the input"
     paper = "Bach 2015, Montavon 2019"
     distributes = True
 
@@ -78,13 +78,15 @@ class LRP(BackwardMethod):
         rules = relevance(self.composite, self.epsilon, self.gamma)
         return (InputGradient(rules, tuple(self.references)),)
 
-    def told(self, values: FloatArray, score: float, report: Mapping[str, float]) -> dict[str, Any]:
+    def diagnostics_of(
+        self, values: FloatArray, score: float, report: Mapping[str, float]
+    ) -> dict[str, Any]:
         """See `SinglePassMethod`."""
-        told = _conservation(values, score, self.composite)
+        diagnostics = _conservation(values, score, self.composite)
         flat = self.composite.endswith("flat") and values.size > 1
         if flat and np.ptp(values) <= 1e-6 * abs(values).max():
-            told.setdefault("warnings", []).append(_ALL_THE_SAME)
-        return told
+            diagnostics.setdefault("warnings", []).append(_ALL_THE_SAME)
+        return diagnostics
 
 
 _ALL_THE_SAME = (
@@ -95,11 +97,11 @@ _ALL_THE_SAME = (
 
 def _conservation(values: FloatArray, score: float, composite: CompositeName) -> dict[str, Any]:
     total = float(values.sum(dtype=np.float64))
-    told: dict[str, Any] = {"relevance": total, "conservation_gap": gap(values, score)}
-    if abs(told["conservation_gap"]) > _MOST_ABSORBED * abs(score):
+    diagnostics: dict[str, Any] = {"relevance": total, "conservation_gap": gap(values, score)}
+    if abs(diagnostics["conservation_gap"]) > _MOST_ABSORBED * abs(score):
         other = "zplus" if composite == "epsilon_plus_flat" else "epsilon_plus_flat"
-        told["warnings"] = [
+        diagnostics["warnings"] = [
             f"The relevances add up to {total:.4g}, and the score is {score:.4g}: choose another "
             f"composite, such as {other}, or a larger epsilon."
         ]
-    return told
+    return diagnostics

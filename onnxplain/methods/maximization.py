@@ -42,7 +42,7 @@ class ActivationMaximization(InputMethod, AdaptiveMethod):
     """
 
     name = "activation_maximization"
-    summary = "a picture that a class or a channel answers to most"
+    summary = "a picture that a class or a channel responds to most"
     paper = "Erhan 2009"
     cost = "1 + one and one backward per step (256)"
     needs_gradient = True
@@ -52,9 +52,7 @@ class ActivationMaximization(InputMethod, AdaptiveMethod):
     channel: Channel = None
     steps: Steps = 256
     rate: Annotated[Number, Option("NUMBER", "Size of a step of gradient ascent.")] = 0.05
-    jitter: Annotated[
-        Whole, Option("PIXELS", "How far a picture is moved about while it is painted.")
-    ] = 8
+    jitter: Annotated[Whole, Option("PIXELS", "How far the picture is shifted in each step.")] = 8
     zoom: Annotated[Number, Option("SHARE", "How far it is zoomed in and out.")] = 0.1
     seed: Seed = 0
 

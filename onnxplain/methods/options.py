@@ -236,7 +236,7 @@ LayerName = Annotated[
     Values(_text, "a name"),
     Option(
         "NAME",
-        "Node or tensor to look at: auto is the last with a grid; several between commas; all.",
+        "Node or tensor to read: auto is the last with a grid; several between commas; all.",
         ("-l",),
         aspect=True,
     ),
@@ -250,6 +250,6 @@ Noise = Annotated[
     Number, Option("SHARE", "Sigma of noisy copies, as a share of the input's range.")
 ]
 Steps = Annotated[
-    Whole, Option("COUNT", "Steps along the way from a baseline, or of gradient ascent.")
+    Whole, Option("COUNT", "Steps on the path from a baseline, or of gradient ascent.")
 ]
-Seed = Annotated[Whole, Option("NUMBER", "Seed of whatever is random.")]
+Seed = Annotated[Whole, Option("NUMBER", "Seed of the random numbers.")]

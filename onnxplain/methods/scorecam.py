@@ -30,7 +30,7 @@ class ScoreCAM(LayerMapsMethod, ScoredMethod):
     """
 
     name = "scorecam"
-    summary = "channels weighted by the score of the picture seen through them"
+    summary = "channels weighted by the score of the picture masked by them"
     weights_channels = True
     paper = "Wang 2020"
     cost = "2 + one per channel"

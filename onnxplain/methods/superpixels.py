@@ -24,7 +24,7 @@ _FITS = 0.5
 class SegmentMethod(InputMethod, AdaptiveMethod):
     """A method with one value for each segment; scikit-image or the user makes the segments."""
 
-    segments: Annotated[Segments, Option("COUNT", "Superpixels, roughly.")] = 50
+    segments: Annotated[Segments, Option("COUNT", "Approximate number of superpixels.")] = 50
     samples: Samples = 1000
     seed: Seed = 0
     baseline: Baseline = "black"

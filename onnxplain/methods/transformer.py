@@ -59,7 +59,7 @@ class AttentionRollout(AttentionMethod):
     """
 
     name = "attention_rollout"
-    summary = "attention followed through all blocks; knows no class"
+    summary = "attention followed through all blocks; the same for all classes"
     paper = "Abnar 2020"
     cost = "1"
     needs_target = False

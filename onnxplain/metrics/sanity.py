@@ -140,12 +140,12 @@ def _stage(
     trained: Explanation,
     layers: list[Weighted],
     seed: int,
-    question: tuple[Picture, Method, TargetSpec],
+    asked: tuple[Picture, Method, TargetSpec],
 ) -> Stage:
     weights = {name for layer in layers for name in layer.weights}
     forgetful = explainer.with_model(shuffled(explainer.model, weights, seed))
     try:
-        explanation = forgetful.explain(*question)
+        explanation = forgetful.explain(*asked)
     except MapError as error:
         return Stage(layers[-1].node, len(layers), None, None, str(error))
     seen = np.ones(trained.heatmap.shape, bool) if trained.seen is None else trained.seen

@@ -69,8 +69,8 @@ class Provenance:
         preprocess: how the picture became the model's input.
         provider: the execution provider that was really used.
         versions: of onnxplain, ONNX Runtime and other software that affects the results.
-        batching: in words, how changed samples were run in batches; empty for methods that change
-            none.
+        batching: in words, how many samples a run had and how many runs were parallel; empty for
+            methods that change no samples.
     """
 
     model: ModelFacts

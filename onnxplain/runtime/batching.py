@@ -31,6 +31,16 @@ class BatchSize:
         self.size = size
         self.at_once = at_once
 
+    @property
+    def description(self) -> str:
+        """How many samples a run has, and how many runs are parallel, in words."""
+        parallel = f", up to {self.at_once} runs at the same time" if self.at_once > 1 else ""
+        return f"{self._samples}{parallel}"
+
+    @property
+    def _samples(self) -> str:
+        return "one sample in each run" if self.size == 1 else f"in batches of {self.size}"
+
     def finished(self, samples: int, seconds: float) -> None:
         """Learn the time of a successful run."""
 
@@ -76,6 +86,10 @@ class Fastest(BatchSize):
             self.size, self._settled = self._best[1], True
         else:
             self.size = min(2 * self.size, self._limit)
+
+    @property
+    def _samples(self) -> str:
+        return super()._samples if self._limit == 1 else "in batches of the fastest size"
 
     def shrink(self) -> None:
         """See `BatchSize`."""

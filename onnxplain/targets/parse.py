@@ -38,6 +38,10 @@ class ClassNames(Protocol):
     def last(self) -> int:
         """The highest index that has a name."""
 
+    @property
+    def in_order(self) -> bool:
+        """Whether the names were given as a list, in the order of the classes."""
+
     def name(self, index: int) -> str | None:
         """The label of a class; None if it has none."""
 
@@ -94,6 +98,18 @@ class Answered:
     def has_classes(self) -> bool:
         """Whether it is known which numbers belong to a class."""
         return self._class_count > 0
+
+    @property
+    def warning(self) -> str:
+        """A warning about a list of labels that is shorter than that of classes; else empty."""
+        count, labels = self._class_count, self.labels
+        if labels is None or not labels.in_order or labels.last + 1 >= count:
+            return ""
+        return (
+            f"The labels ({labels.origin}) are a list of {labels.last + 1}, and the model has "
+            f"{count} classes, so names may belong to other classes: give a name for each class, "
+            "or names by index."
+        )
 
     def label(self, index: int) -> str | None:
         """The name of a class; None if it has none."""

@@ -154,8 +154,8 @@ def test_it_agrees_with_differentiating_on_every_node_test_of_onnx():
             for ends in (model.inputs, model.outputs)
         )
         for score, source in itertools.product(scores, sources[:1]):
-            expected, told = works(model, score, source), is_complete(model, score, source)
-            verdicts.append((case.name, score, expected, told))
+            expected, found = works(model, score, source), is_complete(model, score, source)
+            verdicts.append((case.name, score, expected, found))
     assert [verdict for verdict in verdicts if verdict[2] != verdict[3]] == []
     assert {expected for *_, expected, _ in verdicts} == {True, False}
     assert len(verdicts) > 1000

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import onnx
 import pytest
+import typer
 from onnx import helper
 
+from onnxplain.cli.app import _application
+from onnxplain.cli.other_names import NAMES
 from onnxplain.runtime import ort, providers
 
 SPILLED = {"save_as_external_data": True, "location": "weights", "size_threshold": 0}
@@ -200,7 +203,7 @@ def test_a_layer_that_does_not_exist_or_has_no_grid(refused, model, picture, lay
 def test_several_layers_for_a_method_that_looks_at_one(refused, model, picture, method, layer):
     channel = ("--channel", "0") if method == "activation_maximization" else ()
     said = refused(model, picture, "-m", method, "-l", layer, *channel)
-    assert f"{method} looks at one layer, not at several, and was given '{layer}'" in said
+    assert f"{method} reads one layer, not several, and was given '{layer}'" in said
 
 
 @pytest.mark.parametrize(
@@ -230,6 +233,36 @@ def test_several_layers_for_a_method_that_looks_at_one(refused, model, picture, 
 )
 def test_options_that_are_unknown_or_make_no_sense(refused, model, picture, flags, words):
     assert words in refused(model, picture, *flags)
+
+
+@pytest.mark.parametrize(
+    ("flag", "instead"),
+    [
+        ("--output-dir", "did you mean --out?"),
+        ("--output_dir", "did you mean --out?"),
+        ("--device", "did you mean --provider?"),
+        ("--cpu", "did you mean --provider cpu?"),
+        ("--topk", "did you mean --target top5?"),
+        ("--class-index", "did you mean --target?"),
+        ("--image", "IMAGE is given without a flag"),
+        ("--model", "MODEL is given without a flag"),
+    ],
+)
+def test_names_that_other_programs_give_to_flags(refused, model, picture, flag, instead):
+    sentence = refused(model, picture, flag, "5")
+    assert sentence == f"No such option: {flag} ({instead}). See `onnxplain run --help`."
+
+
+def test_a_flag_is_not_suggested_for_a_command_that_lacks_it(cli, model):
+    assert "did you mean" not in cli("inspect", model, "--output-dir", "maps").sentence
+
+
+def test_names_in_other_programs_are_no_flags_here():
+    run = typer.main.get_command(_application("run")).commands["run"]
+    flags = {flag for parameter in run.params for flag in parameter.opts}
+    arguments = {parameter.metavar for parameter in run.params}
+    assert {ours.split()[0] for ours in NAMES} <= flags | arguments
+    assert not flags & {other for others in NAMES.values() for other in others}
 
 
 def test_a_command_that_does_not_exist(cli):

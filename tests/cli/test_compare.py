@@ -36,11 +36,11 @@ def test_a_method_that_refuses_leaves_its_column_empty_and_the_others_go_on(
     asked = ("-m", "cam,feature_maps,occlusion", "--channel", "7", "-o", "maps", "--json")
     outcome = cli("compare", model, picture, *asked)
     assert outcome.status == 2
-    told = json.loads(outcome.out)
-    assert told["methods"] == ["cam", "occlusion"]
-    assert list(told["refused"]) == ["feature_maps"]
+    facts = json.loads(outcome.out)
+    assert facts["methods"] == ["cam", "occlusion"]
+    assert list(facts["refused"]) == ["feature_maps"]
     assert f"Error: {picture}, feature_maps: The layer 'planes' has no channel 7" in outcome.err
-    _, cam, empty, occlusion = cells(tmp_path / told["file"], 4)
+    _, cam, empty, occlusion = cells(tmp_path / facts["file"], 4)
     assert np.ptp(empty) == 0
     assert min(np.ptp(cam), np.ptp(occlusion)) > 100
 

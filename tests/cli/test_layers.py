@@ -63,7 +63,7 @@ def test_a_list_of_layers_is_what_stands_between_commas(picture, tmp_path):
         same = explainer.explain(picture, method, 1, layer="conv,relu")
         assert found.layers == ("conv", "relu")
         np.testing.assert_array_equal(found.values, same.values)
-    with pytest.raises(LayerError, match=r"feature_maps looks at one layer.*'conv,relu'"):
+    with pytest.raises(LayerError, match=r"feature_maps reads one layer.*'conv,relu'"):
         explainer.explain(picture, "feature_maps", 1, layer=("conv", "relu"))
     with pytest.raises(OptionError, match="takes a name as layer"):
         explainer.explain(picture, "gradcam", 1, layer=["conv", 1])

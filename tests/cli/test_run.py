@@ -12,6 +12,8 @@ import onnx
 import pytest
 from onnx import helper
 
+from onnxplain.runtime import providers
+
 # The red square of the picture, in the model's first channel.
 SQUARE = np.zeros((8, 8), np.float32)
 SQUARE[2:5, 4:8] = 1
@@ -50,10 +52,12 @@ def test_saves_what_the_method_computed_and_prints_a_line(cli, model, picture, t
     np.testing.assert_array_equal(np.load(tmp_path / f"{stem}.heatmap.npy"), SQUARE)
 
 
-def test_json_is_all_there_is_on_standard_output(cli, model, paint):
+def test_json_is_all_there_is_on_standard_output(cli, model, paint, monkeypatch):
+    monkeypatch.setattr(providers, "cores", lambda: 2)
     pictures = [paint("one.png"), paint("two.png", slice(0, 2))]
     outcome = cli("run", model, *pictures, "-m", "reciprocam", "--json")
     found = explained(outcome)
+    way = "in batches of the fastest size, up to 2 runs at the same time"
     assert [each["picture"] for each in found] == [str(path) for path in pictures]
     assert found[0] == {
         "picture": str(pictures[0]),
@@ -67,14 +71,14 @@ def test_json_is_all_there_is_on_standard_output(cli, model, paint):
         },
         "score": {"kind": "logit", "value": SHARE, "tensor": "y"},
         "provider": "CPUExecutionProvider",
-        "batching": "in batches",
+        "batching": way,
         "files": [
             f"onnxplain-out/one.reciprocam.0_red_fox{ending}"
             for ending in (".npy", ".heatmap.npy", ".png", ".json")
         ],
     }
     assert all(Path(file).stat().st_size for each in found for file in each["files"])
-    assert re.fullmatch(rf"Ran on CPUExecutionProvider, in batches, {SECONDS}\n", outcome.err)
+    assert re.fullmatch(rf"Ran on CPUExecutionProvider, {way}, {SECONDS}\n", outcome.err)
 
 
 def test_quiet_says_nothing(cli, build, picture):
@@ -180,6 +184,17 @@ def test_other_inputs_labels_output_and_input_by_name(cli, build, picture, tmp_p
     assert found["score"] == {"kind": "logit", "value": 3 * SHARE, "tensor": "louder"}
 
 
+def test_labels_that_are_too_few_are_warned_of_in_one_line(cli, model, picture, tmp_path):
+    (tmp_path / "names.txt").write_text("fox\nsnake\n")
+    outcome = cli("run", model, picture, "-m", "occlusion", "--labels", "names.txt")
+    assert outcome.status == 0
+    (warning,) = [line for line in outcome.err.splitlines() if "labels" in line]
+    assert warning.startswith("Warning: ")
+    assert "The labels (names.txt) are a list of 2, and the model has 3 classes" in warning
+    (tmp_path / "names.json").write_text('{"0": "fox", "2": "wolf"}')
+    assert "labels" not in cli("run", model, picture, "-m", "cam", "--labels", "names.json").err
+
+
 def test_an_inner_tensor_as_output(cli, build, picture):
     """The model rounds at its end: the logits 12/64, 0 and 0 are all 0 after rounding."""
     nodes = [
@@ -194,9 +209,9 @@ def test_an_inner_tensor_as_output(cli, build, picture):
     (found,) = explained(cli(*asked, "--output", "flat", "--json"))
     assert found["score"] == {"kind": "logit", "value": SHARE, "tensor": "flat"}
     np.testing.assert_allclose(np.load(found["files"][0])[0], SQUARE / 64)
-    told = json.loads(Path(found["files"][-1]).read_text())["model"]
-    assert told["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert told["path"] == str(path)
+    facts = json.loads(Path(found["files"][-1]).read_text())["model"]
+    assert facts["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert facts["path"] == str(path)
 
 
 def test_a_guess_is_announced_once_in_one_line_and_can_be_corrected(cli, build, paint):
@@ -240,12 +255,12 @@ def test_folders_in_folders_are_searched_on_request(cli, model, paint, tmp_path)
 
 
 def test_many_runs_are_announced(cli, model, picture, tmp_path):
-    def told(samples):
+    def facts(samples):
         flags = "-m", "rise", "--samples", str(samples), "-o", tmp_path
         return cli("run", model, picture, *flags).err
 
-    assert "Note: rise runs the model 2,001 times for one picture" in told(2001)
-    assert "Note" not in told(2000)
+    assert "Note: rise runs the model 2,001 times for one picture" in facts(2001)
+    assert "Note" not in facts(2000)
 
 
 def test_verbose_says_what_was_used_and_what_it_cost(cli, model, picture, tmp_path):
@@ -256,7 +271,10 @@ def test_verbose_says_what_was_used_and_what_it_cost(cli, model, picture, tmp_pa
 
 @pytest.mark.parametrize(
     ("shape", "how"),
-    [(("N", 3, 8, 8), "in batches"), ((1, 3, 8, 8), "in batches, the fixed batch of 1 rewritten")],
+    [
+        (("N", 3, 8, 8), "in batches of the fastest size"),
+        ((1, 3, 8, 8), r"in batches of the fastest size \(the fixed batch of 1 rewritten\)"),
+    ],
 )
 def test_says_how_samples_were_run(cli, build, picture, shape, how):
     outcome = cli("run", build(shape=shape, output=(shape[0], 3)), picture, "-m", "scorecam")
@@ -319,10 +337,10 @@ def test_one_target_with_nothing_to_show_does_not_stop_the_others(cli, model, pa
     pictures = [paint("one.png"), paint("two.png", slice(0, 2))]
     outcome = cli("run", model, *pictures, "-m", "cam", "-t", "top3,1", "--json")
     assert outcome.status == 2
-    told = [json.loads(line) for line in outcome.out.splitlines()]
-    assert [one["picture"] for one in told] == [str(path) for path in pictures]
-    assert [one["target"]["index"] for one in told] == [0, 0]
-    assert all(Path(file).exists() for one in told for file in one["files"])
+    facts = [json.loads(line) for line in outcome.out.splitlines()]
+    assert [one["picture"] for one in facts] == [str(path) for path in pictures]
+    assert [one["target"]["index"] for one in facts] == [0, 0]
+    assert all(Path(file).exists() for one in facts for file in one["files"])
     *errors, _ = outcome.err.splitlines()
     assert [error.split(" is the same everywhere (0)")[0] for error in errors] == [
         f"Error: {path}: The map of cam for {target}"
@@ -339,7 +357,7 @@ def test_one_picture_too_small_for_the_model_does_not_stop_the_others(cli, build
     outcome = cli("run", model, "dot.png", last, *asked)
     assert outcome.status == 2
     assert [json.loads(line)["picture"] for line in outcome.out.splitlines()] == [str(last)]
-    assert outcome.err.startswith("Error: dot.png: No layer on the way")
+    assert outcome.err.startswith("Error: dot.png: No layer between the input and the score")
 
 
 def test_regions_of_a_segmenter(cli, build, picture):
@@ -348,11 +366,11 @@ def test_regions_of_a_segmenter(cli, build, picture):
     segmenter = build(nodes, output=("N", 3, 8, 8))
     arguments = ["run", segmenter, picture, "-m", "occlusion", "--window", "1"]
     targets = ["-t", "red fox", "-t", "top1@4,2,0@box:3,0,2,8"]
-    told = [one["target"] for one in explained(cli(*arguments, *targets, "--json"))]
+    facts = [one["target"] for one in explained(cli(*arguments, *targets, "--json"))]
     places = ["predicted", "4,2", "box:3,0,2,8"]
-    assert [one["region"]["where"] for one in told] == places
-    assert [one["region"]["pixels"] for one in told] == [64, 1, 16]
-    assert [one["name"] for one in told][2] == "0_red_fox@box_3-0-2-8"
+    assert [one["region"]["where"] for one in facts] == places
+    assert [one["region"]["pixels"] for one in facts] == [64, 1, 16]
+    assert [one["name"] for one in facts][2] == "0_red_fox@box_3-0-2-8"
     line = cli(*arguments, "-t", "0@box:3,0,2,8").out  # three of its pixels are red
     assert "0 red fox, Vulpes vulpes @ box:3,0,2,8, 16 pixels, logit 0.1875 -> " in line
 

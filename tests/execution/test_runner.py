@@ -343,6 +343,51 @@ def test_how_many_runs_go_on_at_once(
     assert explainer._runner.at_once(samples, held) == expected
 
 
+FASTEST = "in batches of the fastest size"
+
+
+@pytest.mark.parametrize(
+    ("method", "batch", "batch_size", "cores", "way"),
+    [
+        ("occlusion", "N", None, 1, FASTEST),
+        ("occlusion", "N", None, 2, f"{FASTEST}, up to 2 runs at the same time"),
+        ("occlusion", "N", 3, 2, "in batches of 3"),
+        ("occlusion", "N", 1, 2, "one sample in each run"),
+        ("occlusion", 4, None, 1, "in batches of 4 (the model fixes this size)"),
+        ("occlusion", 1, 8, 1, "in batches of 8 (the fixed batch of 1 rewritten)"),
+        ("smoothgrad", "N", None, 2, "one sample in each run, up to 2 runs at the same time"),
+        ("smoothgrad", "N", 3, 2, "in batches of 3"),
+        ("guided_ig", "N", None, 2, "one sample in each run"),
+        ("gradient", "N", None, 2, ""),
+    ],
+)
+def test_a_manifest_says_how_samples_were_run(
+    method: str,
+    batch: str | int,
+    batch_size: int | None,
+    cores: int,
+    way: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(providers, "cores", lambda: cores)
+    proto = build(PLAIN, f"float[{batch},3,8,8] x")
+    explainer = Explainer(proto, provider="cpu", batch_size=batch_size)
+    picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    options = {"occlusion": WINDOW, "smoothgrad": {"samples": 16}, "guided_ig": {"steps": 4}}
+    found = explainer.explain(picture, method, **options.get(method, {}))
+    assert found.provenance.batching == way
+
+
+def test_a_manifest_says_that_a_model_takes_no_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(providers, "cores", lambda: 2)
+    explainer = Explainer(build(*MODELS["no batch at all"][:2]), provider="cpu")
+    picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    found = explainer.explain(picture, "occlusion", **WINDOW)
+    assert found.provenance.batching == (
+        "one sample in each run, up to 2 runs at the same time (the model does not take batches)"
+    )
+
+
 def test_a_score_without_a_batch_axis() -> None:
     proto = tiny("y = ReduceSum<keepdims=0>(x)", outputs="float y")
     with pytest.raises(ModelError, match="'y' holds one number for all samples"):

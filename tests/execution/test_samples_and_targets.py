@@ -121,10 +121,10 @@ def test_forward_passes_are_those_that_were_run(
     explainer = Explainer(build(), preprocess=SETTINGS)
     explainer.explain(PICTURE, method, 0, score=score, **options)  # the graph is checked once
     before = explainer.session_runs
-    told = explainer.explain(PICTURE, method, 0, score=score, **options).diagnostics
-    assert told["forward_passes"] == explainer.session_runs - before
-    assert 10 < told["forward_passes"] < 20  # the graph itself finds the seeds of a probability
-    assert told["backward_passes"] == 10
+    diagnostics = explainer.explain(PICTURE, method, 0, score=score, **options).diagnostics
+    assert diagnostics["forward_passes"] == explainer.session_runs - before
+    assert 10 < diagnostics["forward_passes"] < 20  # the graph finds a probability's seeds
+    assert diagnostics["backward_passes"] == 10
 
 
 @pytest.mark.parametrize("method", ["smoothgrad", "vargrad", "smooth_gradcam++", "layercam"])
@@ -213,8 +213,8 @@ def test_advice_is_never_what_was_done() -> None:
 
 
 def test_warnings_of_several_layers_name_theirs() -> None:
-    told = " ".join(dead(method="gradcam", layer="n,b"))
-    first, second = told.split("At 'b': ")
+    warnings = " ".join(dead(method="gradcam", layer="n,b"))
+    first, second = warnings.split("At 'b': ")
     assert "at 'n': The gradient of the target at this layer is 0" in first
     assert second.startswith("Every activation of this layer is 0")
 
@@ -226,11 +226,13 @@ def test_guided_gradcam_tells_why_gradcam_is_flat() -> None:
 
 def test_what_layers_share_is_told_once() -> None:
     explainer = Explainer(build(), preprocess=SETTINGS)
-    told = explainer.explain(PICTURE, "smooth_gradcam++", 0, layer="a,b", samples=10).diagnostics
-    assert told["forward_passes"] == 11
-    assert told["layers"] == {"a": {}, "b": {}}
-    told = explainer.explain(PICTURE, "ablationcam", 0, layer="a,b").diagnostics
-    assert [own["head_passes"] for own in told["layers"].values()] == [4, 4]
+    diagnostics = explainer.explain(
+        PICTURE, "smooth_gradcam++", 0, layer="a,b", samples=10
+    ).diagnostics
+    assert diagnostics["forward_passes"] == 11
+    assert diagnostics["layers"] == {"a": {}, "b": {}}
+    diagnostics = explainer.explain(PICTURE, "ablationcam", 0, layer="a,b").diagnostics
+    assert [own["head_passes"] for own in diagnostics["layers"].values()] == [4, 4]
 
 
 @pytest.mark.parametrize(
@@ -251,5 +253,5 @@ def test_channels_that_are_all_zero_are_run_for_no_sample(
     zeros = np.zeros((1, 3, 8, 8), np.float32)
     found = Explainer(biased).attribute(zeros, method, 1, layer="a", **options)
     assert not found.values.any()
-    told = found.diagnostics["samples"][0]
-    assert {**told, "skipped_channels": 4, **passes} == told
+    diagnostics = found.diagnostics["samples"][0]
+    assert {**diagnostics, "skipped_channels": 4, **passes} == diagnostics

@@ -39,7 +39,7 @@ def test_a_score_that_no_path_from_the_picture_reaches() -> None:
     explainer = Explainer(model(text, bias=[[1, 2]]), preprocess=AS_IT_IS)
     with pytest.raises(MapError, match="occlusion for 0 is the same everywhere"):
         explainer.explain(PICTURE, "occlusion", 0)
-    with pytest.raises(LayerError, match="No layer on the way to the score"):
+    with pytest.raises(LayerError, match="No layer between the input and the score"):
         explainer.explain(PICTURE, "scorecam", 0)
 
 

@@ -169,11 +169,11 @@ def test_several_regions_have_files_of_their_own(tmp_path: Path) -> None:
     found = explainer().explain_each(PICTURE, "occlusion", targets, window=1, fill="zeros")
     files = [path for e in found for path in e.save(tmp_path / "out", "json")]
     assert len(set(files)) == len(places)
-    told = [json.loads(file.read_text())["target"] for file in files]
-    assert [one["region"]["where"] for one in told] == places
-    assert [one["region"]["pixels"] for one in told][2:] == [1, 1, 6, 6, 6]
-    assert {one["index"] for one in told} == {index}
-    assert all(one["region"]["grid"] == [6, 8] for one in told)
+    facts = [json.loads(file.read_text())["target"] for file in files]
+    assert [one["region"]["where"] for one in facts] == places
+    assert [one["region"]["pixels"] for one in facts][2:] == [1, 1, 6, 6, 6]
+    assert {one["index"] for one in facts} == {index}
+    assert all(one["region"]["grid"] == [6, 8] for one in facts)
     name = found[0].target.name.removesuffix("all")
     assert files[4].name == f"picture.occlusion.{name}box_1-1-2-3.json"
     columns = [np.flatnonzero(e.values[0].any(axis=0)) for e in found[-2:]]

@@ -159,8 +159,8 @@ def test_what_asks_for_rows_and_columns_names_what_a_row_of_cells_allows(
 def test_a_map_that_is_the_same_everywhere_is_told_of_arrays_too() -> None:
     explainer = Explainer(linear("4,5", np.ones((2, 20))))
     found = explainer.attribute(np.full((2, 4, 5), 3), "occlusion", 0, window=1, fill="zeros")
-    for told in found.diagnostics["samples"]:
-        (sentence,) = told["warnings"]
+    for diagnostics in found.diagnostics["samples"]:
+        (sentence,) = diagnostics["warnings"]
         assert sentence.startswith("The map of occlusion is the same everywhere (3)")
     varied = explainer.attribute(noise(1, 4, 5), "occlusion", 0, window=1, fill="zeros")
     assert "warnings" not in varied.diagnostics["samples"][0]

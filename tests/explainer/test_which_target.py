@@ -18,7 +18,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tiny import run
 
 from onnxplain import Explainer
-from onnxplain.errors import TargetError
+from onnxplain.errors import MapError, TargetError
 from onnxplain.runtime.session import Session
 from onnxplain.targets import Element, Mask, Similarity
 from tools.cases import nets
@@ -77,11 +77,11 @@ def test_more_targets_than_share_a_pass_get_what_they_get_alone(
     together = net_r.explain_each(PICTURE, method, targets, **options)
     for target, found in zip(targets, together, strict=True):
         assert_allclose(found.values, alone[target], rtol=1e-4, atol=1e-6)
-    told = together[0].diagnostics
-    assert told["forward_passes"] == net_r.session_runs - before
+    diagnostics = together[0].diagnostics
+    assert diagnostics["forward_passes"] == net_r.session_runs - before
     # Eight of them, and four with one unused.
     points = {"gradient": 1, "gradcam": 1}.get(method, 4)
-    assert told["backward_passes"] == (8 + 5) * points
+    assert diagnostics["backward_passes"] == (8 + 5) * points
 
 
 def test_sessions_do_not_grow_with_the_numbers_of_targets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,6 +159,22 @@ def test_a_class_without_a_label_is_called_by_its_index() -> None:
     assert (target.name, target.label, target.title) == ("2", None, "2")
 
 
+@pytest.mark.parametrize("method", ["occlusion", "gradient"])
+def test_a_list_of_labels_that_is_too_short_is_a_warning(method: str) -> None:
+    made = linear("3,4,4", noise(3, 48))
+    for labels, warned in ((["cat"], True), (["cat", "dog", "fox"], False)):
+        explainer = Explainer(made, preprocess=AS_IT_IS, labels=labels)
+        for explanation in explainer.explain_each(PICTURE, method, [0, 2]):
+            said = " ".join(explanation.diagnostics.get("warnings", ()))
+            assert ("labels (given) are a list of 1, and the model has 3 classes" in said) == warned
+
+
+def test_short_labels_are_not_what_makes_a_map_empty() -> None:
+    explainer = Explainer(linear("3,4,4", np.zeros((3, 48))), preprocess=AS_IT_IS, labels=["cat"])
+    with pytest.raises(MapError, match="shows nothing: perhaps nothing here changes the score"):
+        explainer.explain(PICTURE, "occlusion", 0)
+
+
 def test_region_and_element_of_a_segmentation() -> None:
     """The output is the picture, channel by channel: a pixel's score is that pixel alone."""
     identity = np.eye(3).reshape(3, 3, 1, 1)
@@ -197,7 +213,7 @@ def test_similarity_to_an_embedding_needs_no_probabilities(score: str) -> None:
     assert_allclose(found.values[0, :, 0, 0], np.full(3, lost), atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["gradient", "hirescam"])
+@pytest.mark.parametrize("method", ["input_x_gradient", "hirescam"])
 def test_more_classes_by_rank_than_one_graph_takes(method: str) -> None:
     """Eight targets share a graph; the ninth and the tenth are ranks of the next one."""
     made = model(

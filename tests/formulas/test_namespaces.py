@@ -120,6 +120,9 @@ def take(random: Random) -> Made:
     a = floats(random, *shape(random, 2))
     index = random.integers(0, a.shape[1], len(a))
     plain = lambda a, index: np.array([row[i] for row, i in zip(a, index, strict=True)])  # noqa: E731
+    if random.integers(2):
+        same = int(index[0]) - a.shape[1] * int(random.integers(2))
+        return lambda xp, a: xp.take(a, same), lambda a: a.T[same], [a]
     return lambda xp, a, index: xp.take(a, index), plain, [a, index]
 
 

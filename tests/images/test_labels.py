@@ -96,12 +96,16 @@ FILES = {
 }
 
 
+LISTS = ["lines.txt", "windows.txt", "list.json", "timm.json", "plain_timm.json"]
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_label_files(tmp_path, name):
     (tmp_path / name).write_bytes(FILES[name].encode())
     labels = find_labels(None, {}, tmp_path / name)
     assert labels.names == CAT_DOG
     assert labels.origin == name
+    assert labels.in_order == (name in LISTS)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +125,11 @@ def test_label_files_that_cannot_be_read(tmp_path, name, content, message):
         (tmp_path / name).write_bytes(content)
     with pytest.raises(PreprocessError, match=message):
         find_labels(None, {}, tmp_path / name)
+
+
+def test_an_empty_list_of_labels_is_refused():
+    with pytest.raises(PreprocessError, match="The list of labels is empty"):
+        find_labels(None, {}, [])
 
 
 def test_sources_in_their_order(tmp_path):

@@ -182,13 +182,13 @@ def test_completeness(name: str, method: str) -> None:
     """The values add up to the change between plain runs at both ends of the path."""
     case = CASES[name]()
     found = case.explainer.attribute(case.x, method, case.index, steps=25, tolerance=0.05)
-    told = found.diagnostics["samples"][0]
-    assert "warnings" not in told
+    diagnostics = found.diagnostics["samples"][0]
+    assert "warnings" not in diagnostics
     if method == "integrated_gradients":
         change = case.score()(case.x) - case.score()(case.black)
         assert found.values.sum(dtype=np.float64) == pytest.approx(change, rel=0.051)
         gap = found.values.sum(dtype=np.float64) - change
-        assert told["completeness_gap"] == pytest.approx(gap, abs=1e-4 * abs(change))
+        assert diagnostics["completeness_gap"] == pytest.approx(gap, abs=1e-4 * abs(change))
 
 
 # --- Linearity: the values of a weighted sum of scores ------------------------------------------

@@ -30,11 +30,11 @@ def test_it_is_the_mean_over_the_draws(batch_size: int) -> None:
     subject = explainer(QUADRATIC, W, batch_size)
     found = subject.attribute(X, "expected_gradients", 0, baselines=SET, samples=10, seed=6)
     assert_allclose(found.values[0], expected, atol=1e-5 * np.abs(expected).max())
-    told = found.diagnostics["samples"][0]
-    assert told["forward_passes"] == 1 + 4 + 10
-    assert told["backward_passes"] == 10
+    diagnostics = found.diagnostics["samples"][0]
+    assert diagnostics["forward_passes"] == 1 + 4 + 10
+    assert diagnostics["backward_passes"] == 10
     change = (W * (X**2 - (SET**2).mean(axis=0))).sum()
-    assert told["completeness_gap"] == pytest.approx(expected.sum() - change, abs=1e-3)
+    assert diagnostics["completeness_gap"] == pytest.approx(expected.sum() - change, abs=1e-3)
 
 
 def test_it_tends_to_integrated_gradients_averaged_over_the_set() -> None:

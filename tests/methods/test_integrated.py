@@ -51,8 +51,8 @@ def test_rules_integrate_powers_as_the_textbook_says(rule: str, steps: int) -> N
     cube = explainer(CUBIC, W).attribute(X, "integrated_gradients", 0, **options)
     assert_allclose(cube.values, 3 * W * X**3 * second(steps), rtol=1e-5, atol=1e-6)
     gap = cube.values.sum(dtype=np.float64) - (W * X**3).sum(dtype=np.float64)
-    told = cube.diagnostics["samples"][0]["completeness_gap"]
-    assert told == pytest.approx(gap, abs=1e-4)
+    reported = cube.diagnostics["samples"][0]["completeness_gap"]
+    assert reported == pytest.approx(gap, abs=1e-4)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -108,12 +108,12 @@ def test_tolerance_doubles_the_steps_until_it_is_met() -> None:
     found = case.explainer.attribute(
         case.x, "integrated_gradients", 0, steps=4, tolerance=tolerance, **call
     )
-    told = found.diagnostics["samples"][0]
-    assert told["steps"] == enough > 4
-    assert told["backward_passes"] == 2 * enough - 4
-    assert told["forward_passes"] == 2 + told["backward_passes"]
-    assert abs(told["completeness_gap"]) <= tolerance * 54
-    assert "warnings" not in told
+    diagnostics = found.diagnostics["samples"][0]
+    assert diagnostics["steps"] == enough > 4
+    assert diagnostics["backward_passes"] == 2 * enough - 4
+    assert diagnostics["forward_passes"] == 2 + diagnostics["backward_passes"]
+    assert abs(diagnostics["completeness_gap"]) <= tolerance * 54
+    assert "warnings" not in diagnostics
 
 
 def test_a_tolerance_that_cannot_be_met_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,9 +122,9 @@ def test_a_tolerance_that_cannot_be_met_is_told(monkeypatch: pytest.MonkeyPatch)
     found = case.explainer.attribute(
         case.x, "integrated_gradients", 0, baseline="zeros", tolerance=1e-9
     )
-    told = found.diagnostics["samples"][0]
-    assert told["steps"] == 100
-    (sentence,) = told["warnings"]
+    diagnostics = found.diagnostics["samples"][0]
+    assert diagnostics["steps"] == 100
+    (sentence,) = diagnostics["warnings"]
     assert sentence.endswith(
         "and the score changes by 54: no more than 100 steps are tried, so loosen the tolerance."
     )
@@ -162,10 +162,10 @@ def test_every_baseline(baseline: Any) -> None:
         x, "integrated_gradients", case.index, baseline=spec, steps=400, rule="riemann-middle"
     )
     change = case.score()(x) - case.score()(start.astype(np.float32))
-    told = found.diagnostics["samples"][0]["completeness_gap"]
+    reported = found.diagnostics["samples"][0]["completeness_gap"]
     if baseline != "blur":
-        assert found.values.sum() - change == pytest.approx(told, abs=1e-3)
-    assert abs(told) < 0.02 * np.abs(found.values).sum()
+        assert found.values.sum() - change == pytest.approx(reported, abs=1e-3)
+    assert abs(reported) < 0.02 * np.abs(found.values).sum()
 
 
 def test_trials_are_the_mean_over_random_baselines() -> None:
@@ -177,10 +177,10 @@ def test_trials_are_the_mean_over_random_baselines() -> None:
         X, "integrated_gradients", 0, baseline="uniform", trials=3, seed=5, steps=2
     )
     assert_allclose(found.values, expected, rtol=1e-4, atol=1e-5)
-    told = found.diagnostics["samples"][0]
-    assert told["backward_passes"] == 6
-    assert told["forward_passes"] == 1 + 3 + 6
-    assert abs(told["completeness_gap"]) < 1e-4
+    diagnostics = found.diagnostics["samples"][0]
+    assert diagnostics["backward_passes"] == 6
+    assert diagnostics["forward_passes"] == 1 + 3 + 6
+    assert abs(diagnostics["completeness_gap"]) < 1e-4
 
 
 def test_it_is_the_literal_sum_on_a_network() -> None:

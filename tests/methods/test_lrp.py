@@ -131,9 +131,9 @@ def test_epsilon_damps(target: int) -> None:
     found = Explainer(proto).attribute(X, "lrp", target, composite="epsilon", epsilon=0.5)
     damped = X[0] * W1[:, target] * score / (score + 0.5 * np.sign(score))
     np.testing.assert_allclose(found.values[0], damped, rtol=1e-5)
-    told = found.diagnostics["samples"][0]
-    assert told["relevance"] == pytest.approx(damped.sum(), rel=1e-5)
-    assert told["conservation_gap"] == pytest.approx(damped.sum() - score, rel=1e-4)
+    diagnostics = found.diagnostics["samples"][0]
+    assert diagnostics["relevance"] == pytest.approx(damped.sum(), rel=1e-5)
+    assert diagnostics["conservation_gap"] == pytest.approx(damped.sum() - score, rel=1e-4)
 
 
 PICTURE = noise(1, 4, 6, 6, seed=6)
@@ -211,10 +211,10 @@ def test_the_shipped_models_without_their_biases_conserve_the_score(
             nothing = np.zeros(tensor.dims, np.float32)
             tensor.CopyFrom(numpy_helper.from_array(nothing, tensor.name))
     found = Explainer(bare).attribute(case.x, "lrp", case.index, composite=composite)
-    told = found.diagnostics["samples"][0]
-    score = told["relevance"] - told["conservation_gap"]
+    diagnostics = found.diagnostics["samples"][0]
+    score = diagnostics["relevance"] - diagnostics["conservation_gap"]
     assert abs(score) > 0.1, "the case shows nothing"
-    assert told["relevance"] == pytest.approx(score, rel=2e-2)
+    assert diagnostics["relevance"] == pytest.approx(score, rel=2e-2)
 
 
 MEAN, VARIANCE, SHIFT = noise(8, seed=11), np.abs(noise(8, seed=12)) + 1, noise(8, seed=13)
@@ -337,8 +337,8 @@ def test_what_gets_lost_is_blamed_on_another_composite_than_the_one_that_runs(
     composite: str, other: str
 ) -> None:
     leaky = np.arange(6.0).reshape(1, 6)
-    told = LRP(composite=composite).told(leaky, 1.0, {})  # type: ignore[arg-type]
-    (sentence,) = told["warnings"]
+    diagnostics = LRP(composite=composite).diagnostics_of(leaky, 1.0, {})  # type: ignore[arg-type]
+    (sentence,) = diagnostics["warnings"]
     assert (
         f"add up to 15, and the score is 1: choose another composite, such as {other}" in sentence
     )

@@ -84,9 +84,9 @@ def test_blur_ig_is_the_literal_path_on_a_network() -> None:
 def test_blur_ig_doubles_its_steps_as_well() -> None:
     case = CASES["net_r"]()
     found = case.explainer.attribute(case.x, "blur_ig", 3, max_sigma=3.0, steps=2, tolerance=1e-2)
-    told = found.diagnostics["samples"][0]
+    diagnostics = found.diagnostics["samples"][0]
     change = case.score()(case.x) - case.score()(blurred(case.x, 3.0).astype(np.float32))
-    assert told["steps"] > 2
+    assert diagnostics["steps"] > 2
     assert abs(found.values.sum() - change) <= 1.1e-2 * abs(change)
 
 

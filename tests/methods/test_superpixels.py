@@ -58,8 +58,10 @@ def shapley(value: Callable[[Array], float], count: int) -> Array:
 def test_a_single_segment_is_why_its_map_is_the_same_everywhere(method: str) -> None:
     """Also if the linear model does not fit: advice to take fewer segments would not help."""
     for x in (noise(1, 12), noise(1, 12, seed=9) * 0.001):
-        told = linear().attribute(x, method, 1, segments=1, samples=9, baseline="zeros").diagnostics
-        (sentence,) = told["samples"][0]["warnings"]
+        diagnostics = (
+            linear().attribute(x, method, 1, segments=1, samples=9, baseline="zeros").diagnostics
+        )
+        (sentence,) = diagnostics["samples"][0]["warnings"]
         assert "the same everywhere" in sentence
         assert sentence.endswith(
             "shows nothing: the whole input is one segment, which has one value: choose "
@@ -140,9 +142,9 @@ def test_lime_warns_of_a_fit_that_is_none() -> None:
     fits = explainer.attribute(x, "lime", 0, baseline="zeros", **options)
     assert "warnings" not in fits.diagnostics["samples"][0]
     odd = explainer.attribute(x, "lime", 0, baseline=-1.0, **options)
-    told = odd.diagnostics["samples"][0]
-    assert abs(told["fit_r2"]) < 0.1
-    assert "explains" in told["warnings"][0]
+    diagnostics = odd.diagnostics["samples"][0]
+    assert abs(diagnostics["fit_r2"]) < 0.1
+    assert "explains" in diagnostics["warnings"][0]
 
 
 def test_superpixels_follow_the_colors() -> None:

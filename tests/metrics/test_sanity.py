@@ -144,6 +144,6 @@ def test_the_command_prints_a_verdict_and_draws_the_maps(tmp_path, capfd) -> Non
     assert "changes with the model's weights, as it should." in out
     assert (tmp_path / "chelsea.sanity.cam.png").stat().st_size > 10_000
     assert execute([*asked, "--json"]) == 0
-    told = json.loads(capfd.readouterr().out)
-    assert told["passed"] is True
-    assert [stage["layers"] for stage in told["stages"]] == [1, 26]
+    facts = json.loads(capfd.readouterr().out)
+    assert facts["passed"] is True
+    assert [stage["layers"] for stage in facts["stages"]] == [1, 26]

@@ -113,10 +113,12 @@ def test_memory_ends_the_search() -> None:
 
 
 def test_progress_is_told_before_and_after_each_run() -> None:
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     device = Device(5)
-    list(in_batches(device.run, 5, BatchSize(2), lambda done, total: told.append((done, total))))
-    assert told == [(0, 5), (2, 5), (4, 5), (5, 5)]
+    list(
+        in_batches(device.run, 5, BatchSize(2), lambda done, total: reported.append((done, total)))
+    )
+    assert reported == [(0, 5), (2, 5), (4, 5), (5, 5)]
 
 
 def test_large_results_keep_batches_small() -> None:

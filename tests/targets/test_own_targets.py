@@ -40,6 +40,17 @@ class Unhashable(Target):
         return xp.sum(answer * self.weights, axis=-1)
 
 
+@dataclass(frozen=True)
+class Difference(Target):
+    """The score of class 1 minus that of the last class."""
+
+    name: str = "difference"
+    linear = True
+
+    def formula(self, xp: Namespace, answer: Any, **parameters: Any) -> Any:
+        return xp.take(answer, 1) - xp.take(answer, -1)
+
+
 @dataclass(frozen=True, eq=False)
 class Contrast(Target):
     """A sum weighted by a constant of numpy, in float64."""
@@ -73,3 +84,11 @@ def test_a_contrast_of_classes_by_a_constant_of_numpy() -> None:
     parts = [explainer.attribute(x, "input_x_gradient", index) for index in (0, 2, 3)]
     expected = parts[0].values - (parts[1].values + parts[2].values) / 2
     assert_allclose(found.values, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("method", ["input_x_gradient", "lrp"])
+def test_a_formula_may_take_one_class_by_its_index(method: str) -> None:
+    explainer, x = Explainer(nets.net_r()), noise(1, 3, 20, 26)
+    found = explainer.attribute(x, method, Difference()).values
+    first, last = (explainer.attribute(x, method, index).values for index in (1, 4))
+    assert_allclose(found, first - last, atol=1e-5 * np.abs(found).max())

@@ -75,6 +75,25 @@ def test_a_target_that_is_none(
             target.score(answer)
 
 
+@pytest.mark.parametrize(
+    ("names", "in_order", "answer", "warned"),
+    [
+        ({0: "fox", 1: "snake"}, True, SCORES, True),
+        ({0: "fox", 1: "snake"}, False, SCORES, False),
+        (dict.fromkeys(range(SCORES.size), "fox"), True, SCORES, False),
+        ({0: "fox"}, True, MAP, False),  # it is not known what the classes are
+        ({0: "fox"}, True, SCORES[:, :1], False),
+    ],
+)
+def test_a_list_of_labels_shorter_than_the_classes_is_warned_of(
+    names: dict[int, str], in_order: bool, answer: Any, warned: bool
+) -> None:
+    warning = Answered(answer, Labels(names, "names.txt", in_order)).warning
+    count = SCORES.size
+    expected = f"The labels (names.txt) are a list of 2, and the model has {count} classes, "
+    assert warning.startswith(expected) if warned else not warning
+
+
 def test_indices_between_commas_are_one_element_of_a_map_and_classes_of_a_classifier() -> None:
     assert resolve("2,1,3", Answered(MAP)) == [Element((2, 1, 3))]
     assert resolve("2,1,3", Answered(SCORES)) == [Class(2), Class(1), Class(3)]

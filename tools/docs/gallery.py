@@ -130,8 +130,9 @@ def page() -> str:
     return f"""# Gallery
 
 Every method with its defaults on the same pictures, drawn by `python -m tools.docs.gallery`. The
-number of forward and backward passes is below each map. Warm colors are evidence for the class,
-blue colors are evidence against it. Where there is neither, the photograph is unchanged.
+number of forward and backward passes for one target is below the name of each method. Warm colors
+are evidence for the class, blue colors are evidence against it. Where there is neither, the
+photograph is unchanged.
 
 ## A convolutional network
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _ONE_WEIGHT = (
-    "a transformer: it weights a channel once for the whole grid, and there what a channel says"
+    "a transformer: it weights a channel once for the whole grid, and there what a channel means"
     " differs from token to token"
 )
 _POLES = (
@@ -18,9 +18,9 @@ _PLAIN_ATTENTION = (
     " they are refused with the reason"
 )
 _FLOOR = (
-    "the outline of an object: the whole map lies above a floor, so trust the hottest places more"
+    "the outline of an object: the whole map lies above a floor, so trust the largest values more"
 )
-_BASELINE = "an input that equals the baseline: from black, black pixels get nothing"
+_BASELINE = "an input that equals the baseline: from black, black pixels get the value 0"
 _RECTIFIERS = "a network without rectifiers: it is refused"
 
 LIMITS: Mapping[str, str] = {
@@ -39,10 +39,10 @@ LIMITS: Mapping[str, str] = {
     "feature_maps": "a class: it shows a layer as it is",
     "gradient": "a saturated or noisy model: the map says how the score changes with a very small"
     " change, and no more",
-    "input_x_gradient": "inputs that are 0: they get nothing; and what `gradient` does not explain",
-    "smoothgrad": "which of two classes, often: it finds objects and hardly says which",
-    "smoothgrad_squared": "the sign: what speaks for and against the class looks the same",
-    "vargrad": "the sign: what speaks for and against the class looks the same",
+    "input_x_gradient": "inputs that are 0: their value is 0; and what `gradient` does not explain",
+    "smoothgrad": "which of two classes, often: it shows the objects of both classes",
+    "smoothgrad_squared": "the sign: what raises and what lowers the score looks the same",
+    "vargrad": "the sign: what raises and what lowers the score looks the same",
     "integrated_gradients": _BASELINE,
     "blur_ig": "flat areas: what is absent is detail, and blur changes nothing there",
     "guided_ig": f"{_BASELINE}; the values add up less well, and rounding alone can change the"
@@ -58,7 +58,7 @@ LIMITS: Mapping[str, str] = {
     "smooth_gradcam++": f"{_ONE_WEIGHT}; {_POLES}",
     "xgradcam": _ONE_WEIGHT,
     "hirescam": "a layer before a layer normalization: the map is 0 there",
-    "layercam": "what speaks against the class: only positive gradients count",
+    "layercam": "what lowers the score: only positive gradients count",
     "eigengradcam": "more than one pattern: the first principal direction alone is shown",
     "guided_gradcam": _RECTIFIERS,
     "fullgrad": "the sign, and how much each channel adds: every channel counts with its least"
@@ -73,7 +73,7 @@ LIMITS: Mapping[str, str] = {
     "legrad": f"{_FLOOR}; {_PLAIN_ATTENTION}",
     "vit_reciprocam": "a layer with rows and columns: it is refused, take `reciprocam`",
     "lrp": "the score's size, where biases absorb most of the relevance: `conservation_gap` says"
-    " how much, and the map's scale means little then; heed the warning that the sum is lost",
+    " how much, and the map's scale means little then; see the warning that the sum is lost",
     "activation_maximization": "a picture: it shows what a class or a channel responds to, not"
     " where a picture has it",
 }

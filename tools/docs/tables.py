@@ -49,7 +49,7 @@ def replaced(page: str, name: str, content: str) -> str:
 
 def method_table() -> str:
     """One row for each method."""
-    rows = ["| method | shows | forwards | looks at | paper |", "| --- | --- | --- | --- | --- |"]
+    rows = ["| method | shows | forwards | reads | paper |", "| --- | --- | --- | --- | --- |"]
     for name, method in METHODS.items():
         cells = [f"`{name}`", method.summary, method.cost, _looks_at(method), method.paper]
         rows.append(f"| {' | '.join(cells)} |")

@@ -53,12 +53,12 @@ def _merged(model: Model, layer: NodeProto, norm: NodeProto) -> tuple[NodeProto,
     scale, shift, mean, variance = _values(model, norm.input[1:])
     gain = scale / np.sqrt(variance + attributes(norm).get("epsilon", 1e-5))
     weights, *given = _values(model, filter(None, layer.input[1:]))
-    told = attributes(layer)
-    by_columns = layer.op_type == "Gemm" and not told.get("transB", 0)
+    settings = attributes(layer)
+    by_columns = layer.op_type == "Gemm" and not settings.get("transB", 0)
     rows = gain if by_columns else gain.reshape(-1, *[1] * (weights.ndim - 1))
-    bias = told.get("beta", 1.0) * given[0] if given else np.zeros_like(gain)
+    bias = settings.get("beta", 1.0) * given[0] if given else np.zeros_like(gain)
     bias = np.broadcast_to((bias - mean) * gain + shift, gain.shape)
-    made = {"weights": weights * rows, "bias": bias / told.get("beta", 1.0)}
+    made = {"weights": weights * rows, "bias": bias / settings.get("beta", 1.0)}
     tensors = [numpy_helper.from_array(value.astype(np.float32)) for value in made.values()]
     for tensor, what in zip(tensors, made, strict=True):
         tensor.name = f"{PREFIX}merged/{what}/{norm.output[0]}"

@@ -97,10 +97,10 @@ class _Site:
         name = body.output[0].name
         while name in makers and makers[name].op_type == "Identity":
             name = makers[name].input[0]
-        told = ({t.name: t for t in body.initializer} | self._constants).get(name)
+        condition = ({t.name: t for t in body.initializer} | self._constants).get(name)
         if name in makers:  # only a Constant has the attribute `value`
-            told = attributes(makers[name]).get("value")
-        lasts = told is not None and bool(numpy_helper.to_array(told).item())
+            condition = attributes(makers[name]).get("value")
+        lasts = condition is not None and bool(numpy_helper.to_array(condition).item())
         return lasts or name == body.input[1].name
 
     def _stacked(self, parts: Sequence[str], name: str) -> list[NodeProto]:

@@ -19,7 +19,7 @@ Known = dict[str, list[Tensor]]
 
 
 def undo_sequences(model: Model) -> Model:
-    """The model in which nothing reads a sequence whose elements can be told without running it.
+    """The model in which nothing reads a sequence whose elements are known without a run.
 
     Such a sequence is built from given tensors, or by a split of an axis of static size, and is
     read at constant positions. Other sequences, such as those that a loop builds, stay.

@@ -29,8 +29,8 @@ _LARGEST_LIST = 64  # elements of an array that are written out; a larger one is
 
 def encode(explanation: ExplanationData, files: Mapping[str, bytes]) -> bytes:
     """Return the manifest as strict JSON in UTF-8, without NaN and infinity; it lists `files`."""
-    told = plain(content(explanation, files))
-    text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)
+    manifest = plain(content(explanation, files))
+    text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
     # A path that is not valid UTF-8 has lone surrogates. Their Python escape is valid in JSON.
     return f"{text}\n".encode(errors="backslashreplace")
 

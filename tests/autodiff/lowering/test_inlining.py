@@ -50,7 +50,7 @@ CASES = {
               r = Tanh(a2) }> }""",
         {"Mul", "Add", "Tanh", "Unsqueeze", "Concat", "Identity"},
     ),
-    "a loop told by a constant of its own to go on": (
+    "a loop that a constant of its own keeps going on": (
         """g (float[3] x) => (float[3] y) <int64 n = {2}>
         { y = Loop(n, , x) <body = b (int64 i, bool go, float[3] a) => (bool go2, float[3] a2)
             { t = Constant<value = bool {1}>() go2 = Identity(t) a2 = Tanh(a) }> }""",
