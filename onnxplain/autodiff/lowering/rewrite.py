@@ -12,7 +12,7 @@ import onnx_graphsurgeon as gs
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from onnxplain.autodiff.node_view import NodeView, Tensor
-from onnxplain.model.graph_index import all_names, subgraphs
+from onnxplain.model.graph_index import all_graphs, all_names, subgraphs
 from onnxplain.model.model import Model, spec_of
 from onnxplain.model.operators import key_of
 from onnxplain.model.shapes import infer_specs
@@ -141,16 +141,8 @@ def rewritten(model: Model, rules: Rewrites) -> Model:
 
 def all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
     """Every node of a graph, inside subgraphs too."""
-    for part in graphs(graph):
+    for part in all_graphs(graph):
         yield from part.node
-
-
-def graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    """A graph, and all subgraphs of its nodes."""
-    yield graph
-    for node in graph.node:
-        for body in subgraphs(node):
-            yield from graphs(body)
 
 
 def rename(nodes: Iterable[NodeProto], names: Mapping[str, str]) -> None:
