@@ -10,10 +10,11 @@ from onnx.numpy_helper import from_array
 
 from onnxplain.autodiff.gradient_builder import GradientBuilder
 from onnxplain.autodiff.node_view import Tensor
-from onnxplain.autodiff.walk import Walk
+from onnxplain.autodiff.walk import Walk, nodes_between
 from onnxplain.model.constants import constant_value
-from onnxplain.model.graph_index import captured, subgraphs
+from onnxplain.model.graph_index import all_graphs, captured
 from onnxplain.model.model import Model
+from onnxplain.model.operators import STANDARD_DOMAINS
 from onnxplain.model.shapes import infer_specs
 from onnxplain.tensors import Array, TensorSpec
 
@@ -54,11 +55,7 @@ class Body:
 
         `arriving` are pairs of a tensor of the subgraph and the gradient with respect to it.
         """
-        graph_index = self._model.index
-        between = graph_index.descendants(wanted) & graph_index.ancestors(
-            name for name, _ in arriving
-        )
-        nodes = [graph_index.nodes[i] for i in sorted(between)]
+        nodes = nodes_between(self._model.index, wanted, (name for name, _ in arriving))
         walk = Walk(self.g, nodes, wanted, self._outer.walk.rules)
         for name, gradient in arriving:
             walk.add(name, gs.Variable(gradient.name))
@@ -100,9 +97,7 @@ class Body:
 
 def _other_domains(graph: GraphProto) -> set[str]:
     """The domains of a graph that must be imported; else no types are inferred at all."""
-    inner = (_other_domains(body) for node in graph.node for body in subgraphs(node))
-    own = {node.domain for node in graph.node}
-    return own.union(*inner) - {"", "ai.onnx"}
+    return {node.domain for part in all_graphs(graph) for node in part.node} - STANDARD_DOMAINS
 
 
 def _declared(spec: TensorSpec) -> ValueInfoProto:

@@ -9,10 +9,9 @@ import onnx_graphsurgeon as gs
 from onnx import GraphProto, TensorProto, ValueInfoProto, helper
 
 from onnxplain.autodiff.gradient_builder import GradientBuilder
-from onnxplain.autodiff.node_view import Tensor
 from onnxplain.autodiff.rules import STANDARD
 from onnxplain.autodiff.table import Rules
-from onnxplain.autodiff.walk import backpropagate
+from onnxplain.autodiff.walk import backpropagate, nodes_between
 from onnxplain.errors import GradientError
 from onnxplain.model.model import Model
 from onnxplain.model.operators import CARRIES
@@ -58,11 +57,17 @@ def differentiate(
             "The model computes gradients already: differentiate the one that it was made from."
         )
     g = GradientBuilder.of_model(model)
-    names = (seed_name(index).removeprefix(PREFIX) for index in range(seeds))
-    fed = [g.input(name, _sizes(g, score)) for name in names]
-    shapes = _write(g, model, score, wanted, fed, rules)
-    added = gs.export_onnx(g.graph, do_type_check=False).graph
-    differentiated = with_outputs(appended(model, added), [*outputs, *shapes])
+    seed_names = [seed_name(index) for index in range(seeds)]
+    sizes = _sizes(g, score)
+    inputs = (helper.make_tensor_value_info(n, TensorProto.FLOAT, sizes) for n in seed_names)
+    fed = appended(model, GraphProto(input=inputs))
+    shapes = {
+        gradient_name(tensor, index): g.dims(g.tensor(tensor))
+        for index in range(seeds)
+        for tensor in wanted
+    }
+    computed = with_gradients(fed, score, wanted, seed_names, rules)
+    differentiated = with_outputs(computed, [*outputs, *shapes])
     _declare(differentiated.proto.graph, {o.name: o for o in model.proto.graph.output}, shapes)
     return differentiated
 
@@ -85,30 +90,13 @@ def with_gradients(
         GradientError: see `walk.backpropagate`.
     """
     g = GradientBuilder.of_model(model, prefix)
-    _write(g, model, score, wanted, [g.tensor(name) for name in seeds], rules)
-    return appended(model, gs.export_onnx(g.graph, do_type_check=False).graph)
-
-
-def _write(
-    g: GradientBuilder,
-    model: Model,
-    score: str,
-    wanted: Sequence[str],
-    seeds: Sequence[Tensor],
-    rules: Rules,
-) -> dict[str, Dims | None]:
-    """Add the gradients for all seeds, and return their dimensions by name."""
-    graph_index, carried = model.index, _carried(model, score)
-    between = graph_index.descendants(wanted) & graph_index.ancestors([score])
-    nodes = [graph_index.nodes[i] for i in sorted(between)]
-    shapes: dict[str, Dims | None] = {}
+    nodes, carried = nodes_between(model.index, wanted, [score]), _carried(model, score)
     for index, seed in enumerate(seeds):
-        gradients = backpropagate(g, nodes, score, seed, wanted, rules, carried)
+        gradients = backpropagate(g, nodes, score, g.tensor(seed), wanted, rules, carried)
         for tensor, gradient in zip(wanted, gradients, strict=True):
             name = gradient_name(tensor, index)
             g.graph.nodes.append(gs.Node("Identity", name, {}, [gradient], [gs.Variable(name)]))
-            shapes[name] = g.dims(g.tensor(tensor))
-    return shapes
+    return appended(model, gs.export_onnx(g.graph, do_type_check=False).graph)
 
 
 def _carried(model: Model, score: str) -> frozenset[str]:
