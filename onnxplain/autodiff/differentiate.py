@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import zip_longest
 
 import onnx_graphsurgeon as gs
@@ -59,16 +59,18 @@ def differentiate(
     g = GradientBuilder.of_model(model)
     seed_names = [seed_name(index) for index in range(seeds)]
     sizes = _sizes(g, score)
-    inputs = (helper.make_tensor_value_info(n, TensorProto.FLOAT, sizes) for n in seed_names)
-    fed = appended(model, GraphProto(input=inputs))
-    shapes = {
-        gradient_name(tensor, index): g.dims(g.tensor(tensor))
-        for index in range(seeds)
-        for tensor in wanted
-    }
+    fed = appended(model, GraphProto(input=[_floats(name, sizes) for name in seed_names]))
+    declared = {output.name: output for output in model.proto.graph.output}
+    names = []
+    for index in range(seeds):
+        for tensor in wanted:
+            names.append(gradient_name(tensor, index))
+            declared[names[-1]] = _floats(names[-1], g.dims(g.tensor(tensor)))
     computed = with_gradients(fed, score, wanted, seed_names, rules)
-    differentiated = with_outputs(computed, [*outputs, *shapes])
-    _declare(differentiated.proto.graph, {o.name: o for o in model.proto.graph.output}, shapes)
+    differentiated = with_outputs(computed, [*outputs, *names])
+    for output in differentiated.proto.graph.output:  # ONNX requires their types
+        if output.name in declared:
+            output.CopyFrom(declared[output.name])
     return differentiated
 
 
@@ -107,7 +109,7 @@ def _carried(model: Model, score: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _sizes(g: GradientBuilder, tensor: str) -> tuple[int | str, ...]:
+def _sizes(g: GradientBuilder, tensor: str) -> Dims:
     """Dimensions of an input with the shape of `tensor`: static batch and classes, then names.
 
     ONNX Runtime uses its blocked layout for convolutions only where it knows that batch sizes are
@@ -120,13 +122,5 @@ def _sizes(g: GradientBuilder, tensor: str) -> tuple[int | str, ...]:
     return tuple(name if dim is None else dim for name, dim in zip_longest(names, known))
 
 
-def _declare(
-    graph: GraphProto, originals: Mapping[str, ValueInfoProto], shapes: Mapping[str, Dims | None]
-) -> None:
-    """Declare the types of outputs, which ONNX requires: the original ones, or a gradient's."""
-    for output in graph.output:
-        if output.name in originals:
-            output.CopyFrom(originals[output.name])
-        elif output.name in shapes:
-            shape = shapes[output.name]
-            output.CopyFrom(helper.make_tensor_value_info(output.name, TensorProto.FLOAT, shape))
+def _floats(name: str, dims: Dims | None) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
