@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -96,7 +96,7 @@ def input_window(g: GradientBuilder, s: NodeView) -> Window:
     bare = _bare(g, s)
     auto_pad = s.attr("auto_pad", "NOTSET")
     if not auto_pad.startswith("SAME"):
-        return _with_pads(bare, s.attr("pads") if auto_pad == "NOTSET" else None)
+        return _with_pads(s, bare)
     if (bare.dilations != 1).any():
         raise GradientError(
             f"The {s.op} of node {s.name!r} has both auto_pad and dilations, for which ONNX "
@@ -133,7 +133,7 @@ def output_window(g: GradientBuilder, s: NodeView) -> Window:
     elif auto_pad.startswith("SAME"):
         total = g.Max(bare.spans + extra - bare.strides, 0)
     else:
-        return _with_pads(bare, s.attr("pads") if auto_pad == "NOTSET" else None)
+        return _with_pads(s, bare)
     return _halved(g, bare, total, larger_after=auto_pad == "SAME_UPPER")
 
 
@@ -221,11 +221,11 @@ def _bare(g: GradientBuilder, s: NodeView) -> Window:
     return Window(kernel, strides, dilations, none, none)
 
 
-def _with_pads(win: Window, pads: Sequence[int] | None) -> Window:
-    if pads is None:
+def _with_pads(s: NodeView, win: Window) -> Window:
+    if "pads" not in s.attrs or s.attr("auto_pad", "NOTSET") != "NOTSET":
         return win
-    half = len(pads) // 2
-    return replace(win, before=np.array(pads[:half]), after=np.array(pads[half:]))
+    before, after = np.split(np.array(s.attrs["pads"]), 2)
+    return replace(win, before=before, after=after)
 
 
 def _halved(g: GradientBuilder, win: Window, total: Tensor, larger_after: bool) -> Window:
