@@ -79,6 +79,12 @@ class Rewriter(Builder):
         spec = self.spec(tensor)
         return None if spec is None or spec.shape is None else len(spec.shape)
 
+    def static_dim(self, tensor: Tensor, axis: int) -> int | None:
+        """One dimension of a tensor of the model; None where it is not static."""
+        spec = self.spec(tensor)
+        size = spec.shape[axis] if spec is not None and spec.shape else None
+        return size if isinstance(size, int) else None
+
     def value(self, tensor: Tensor | None) -> Array | None:
         """The value of a weight that is stored in the model itself; None for other tensors."""
         found = None if tensor is None else self.index.constants.get(tensor.name)
