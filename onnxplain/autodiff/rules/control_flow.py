@@ -76,7 +76,7 @@ def scan(g: GradientBuilder, s: NodeView, *dys: Tensor | None) -> Gradients:
     after, results = _cut(_names(graph.output), count)
     how = {**s.attrs_without("scan_output"), "body": _saving(g, graph, count, before)}
     saved = g.many("Scan", 2 * count, *inputs, **how)[count:] if count else []
-    states = list(map(State, before, after, initial, saved))
+    states = [State(*of) for of in zip(before, after, initial, saved, strict=True)]
     read = _stacks(s, "scan_input", parts, elements)
     specs = [_renamed(g, stack.values, stack.name, stack.axis) for stack in read]
     made = _stacks(s, "scan_output", results, dys[count:])
@@ -95,7 +95,7 @@ def loop(g: GradientBuilder, s: NodeView, *dys: Tensor | None) -> Gradients:
     numbers, *saved = g.many("Loop", 2 * len(initial) + 1, *inputs, body=saving)[len(initial) :]
     # The condition was true for every iteration that ran.
     graph.initializer.append(numpy_helper.from_array(np.array(True), proceed))
-    states = list(map(State, before, after, initial, saved))
+    states = [State(*of) for of in zip(before, after, initial, saved, strict=True)]
     read, specs = [Stack(number, numbers)], [TensorSpec(number, np.dtype(np.int64), ())]
     made = _stacks(s, "scan_output", results, dys[len(initial) :])
     found = _back(g, graph, states, dys, read, specs, made, _needed(g, outside))
