@@ -31,11 +31,9 @@ class Body:
         """Infer the types of the subgraph; `inputs` are the types and shapes of its inputs."""
         outside = {name: outer.tensor(name) for name in captured(graph)}
         specs = {name: spec for name, x in outside.items() if (spec := outer.spec(x)) is not None}
-        integers = {
-            n: outer.value(outside[n]) for n, spec in specs.items() if spec.dtype.kind == "i"
-        }
+        integers = [name for name, spec in specs.items() if spec.dtype.kind == "i"]
         # Shape inference needs constants such as axes and shapes.
-        constants = {name: value for name, value in integers.items() if value is not None}
+        constants = {n: value for n in integers if (value := outer.value(outside[n])) is not None}
         known = [*inputs, *(spec for name, spec in specs.items() if name not in constants)]
         proto = ModelProto(ir_version=8, graph=graph)
         proto.opset_import.append(helper.make_opsetid("", outer.graph.opset))

@@ -30,11 +30,10 @@ def attached(model: Model, weights: Mapping[str, TensorProto]) -> Model:
     proto = ModelProto()
     proto.CopyFrom(model.proto)
     for tensor in proto.graph.initializer:
-        places = (entry.value for entry in tensor.external_data)
-        stub = next((place for place in places if place.startswith(_DETACHED)), None)
-        if stub is not None:
+        location = next((entry.value for entry in tensor.external_data), "")
+        if location.startswith(_DETACHED):
             name = tensor.name
-            tensor.CopyFrom(weights[stub.removeprefix(_DETACHED)])
+            tensor.CopyFrom(weights[location.removeprefix(_DETACHED)])
             tensor.name = name
     return replace(model, proto=proto)
 
