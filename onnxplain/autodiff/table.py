@@ -1,4 +1,4 @@
-"""Tables of vector-Jacobian rules, by domain and operator."""
+"""Tables of vector-Jacobian rules, by domain, operator and opset."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ so a rule may compute all of them.
 
 @dataclass(frozen=True)
 class Entry:
-    """A rule, and whether its inputs broadcast to its output."""
+    """A rule, the first opset it is for, and whether its inputs broadcast to its output."""
 
     rule: Rule
+    since: int
     broadcasts: bool
 
 
@@ -74,7 +75,8 @@ class Rules:
 
     def find(self, step: NodeView) -> Entry | None:
         """The entry with the definition of a node's rule; None if there is no rule."""
-        return self._table.get((step.domain, step.op))
+        entry = self._table.get((step.domain, step.op))
+        return entry if entry is not None and entry.since <= step.opset else None
 
     def gradients(self, g: GradientBuilder, step: NodeView, dys: Gradients) -> Gradients:
         """Append the nodes that compute the gradients of a node's inputs, by its fastest rule.
@@ -102,7 +104,7 @@ class Rules:
 
     def replaced(self, rules: Mapping[str, Rule], hooks: RuleHooks = PLAIN) -> Rules:
         """A copy in which operators of the default domain have other rules."""
-        entries = {("", op): Entry(rule, broadcasts=False) for op, rule in rules.items()}
+        entries = {("", op): Entry(rule, 1, broadcasts=False) for op, rule in rules.items()}
         kept = {op: fast for op, fast in self._overrides.items() if op not in rules}
         return Rules({**self._table, **entries}, hooks, kept)
 
@@ -122,15 +124,17 @@ DEFINITIONS = Rules()
 """The true derivatives, each by its definition. The modules of `rules` add them."""
 
 
-def vjp(*ops: str, domain: str = "", broadcasts: bool = False) -> Callable[[Rule], Rule]:
-    """Add the decorated function as the rule of `ops`.
+def vjp(
+    *ops: str, domain: str = "", since: int = 1, broadcasts: bool = False
+) -> Callable[[Rule], Rule]:
+    """Add the decorated function as the rule of `ops`, from opset `since`.
 
     With `broadcasts`, each gradient is summed over the axes along which its input was broadcast.
     """
 
     def enter(rule: Rule) -> Rule:
         for op in ops:
-            DEFINITIONS.add(domain, op, Entry(rule, broadcasts))
+            DEFINITIONS.add(domain, op, Entry(rule, since, broadcasts))
         return rule
 
     return enter

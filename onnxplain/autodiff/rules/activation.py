@@ -105,13 +105,13 @@ def _tanh_gelu_slope(g: GradientBuilder, x: Tensor) -> Tensor:
     return g.Mul(F32(0.5), g.Add(g.Add(F32(1), t), bend))
 
 
-@vjp("Softmax")
+@vjp("Softmax", since=13)
 def softmax(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
     total = g.sum(g.Mul(s.y, dy), [s.attr("axis", -1)])  # dx = y (dy - Σ y dy)
     return g.Mul(s.y, g.Sub(dy, total))
 
 
-@vjp("LogSoftmax")
+@vjp("LogSoftmax", since=13)
 def log_softmax(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
     total = g.sum(dy, [s.attr("axis", -1)])  # dx = dy - eʸ Σ dy
     return g.Sub(dy, g.Mul(g.Exp(s.y), total))
