@@ -10,10 +10,11 @@ from onnx.numpy_helper import from_array
 
 from onnxplain.autodiff.gradient_builder import GradientBuilder
 from onnxplain.autodiff.node_view import Tensor
-from onnxplain.autodiff.walk import Walk
+from onnxplain.autodiff.walk import Walk, nodes_between
 from onnxplain.model.constants import constant_value
-from onnxplain.model.graph_index import captured, subgraphs
+from onnxplain.model.graph_index import all_graphs, captured
 from onnxplain.model.model import Model
+from onnxplain.model.operators import STANDARD_DOMAINS
 from onnxplain.model.shapes import infer_specs
 from onnxplain.tensors import Array, TensorSpec
 
@@ -30,11 +31,9 @@ class Body:
         """Infer the types of the subgraph; `inputs` are the types and shapes of its inputs."""
         outside = {name: outer.tensor(name) for name in captured(graph)}
         specs = {name: spec for name, x in outside.items() if (spec := outer.spec(x)) is not None}
-        integers = {
-            n: outer.value(outside[n]) for n, spec in specs.items() if spec.dtype.kind == "i"
-        }
+        integers = [name for name, spec in specs.items() if spec.dtype.kind == "i"]
         # Shape inference needs constants such as axes and shapes.
-        constants = {name: value for name, value in integers.items() if value is not None}
+        constants = {n: value for n in integers if (value := outer.value(outside[n])) is not None}
         known = [*inputs, *(spec for name, spec in specs.items() if name not in constants)]
         proto = ModelProto(ir_version=8, graph=graph)
         proto.opset_import.append(helper.make_opsetid("", outer.graph.opset))
@@ -54,11 +53,7 @@ class Body:
 
         `arriving` are pairs of a tensor of the subgraph and the gradient with respect to it.
         """
-        graph_index = self._model.index
-        between = graph_index.descendants(wanted) & graph_index.ancestors(
-            name for name, _ in arriving
-        )
-        nodes = [graph_index.nodes[i] for i in sorted(between)]
+        nodes = nodes_between(self._model.index, wanted, (name for name, _ in arriving))
         walk = Walk(self.g, nodes, wanted, self._outer.walk.rules)
         for name, gradient in arriving:
             walk.add(name, gs.Variable(gradient.name))
@@ -100,9 +95,7 @@ class Body:
 
 def _other_domains(graph: GraphProto) -> set[str]:
     """The domains of a graph that must be imported; else no types are inferred at all."""
-    inner = (_other_domains(body) for node in graph.node for body in subgraphs(node))
-    own = {node.domain for node in graph.node}
-    return own.union(*inner) - {"", "ai.onnx"}
+    return {node.domain for part in all_graphs(graph) for node in part.node} - STANDARD_DOMAINS
 
 
 def _declared(spec: TensorSpec) -> ValueInfoProto:

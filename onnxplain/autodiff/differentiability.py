@@ -10,7 +10,7 @@ from onnxplain.autodiff.gradient_builder import GradientBuilder
 from onnxplain.autodiff.node_view import Gradients, NodeView
 from onnxplain.autodiff.rules import STANDARD
 from onnxplain.autodiff.table import Rules
-from onnxplain.autodiff.walk import Walk
+from onnxplain.autodiff.walk import Walk, nodes_between
 from onnxplain.errors import GradientError
 from onnxplain.model.graph_index import reads
 from onnxplain.model.model import Model
@@ -93,8 +93,7 @@ class _Survey:
 
     def cuts(self, score: str) -> list[tuple[str, NodeView]]:
         """The nodes where gradients end, each with an input of it; empty if one arrives."""
-        between = self._index.descendants([self._source]) & self._index.ancestors([score])
-        nodes = [self._index.nodes[i] for i in sorted(between)]
+        nodes = nodes_between(self._index, [self._source], [score])
         walk = Walk(self._g, nodes, [self._source], self.rules)
         walk.add(score, gs.Variable(score))
         return walk.cuts([self._source]) if walk.run()[0] is None else []

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import zip_longest
 
 import onnx_graphsurgeon as gs
 from onnx import GraphProto, TensorProto, ValueInfoProto, helper
 
 from onnxplain.autodiff.gradient_builder import GradientBuilder
-from onnxplain.autodiff.node_view import Tensor
 from onnxplain.autodiff.rules import STANDARD
 from onnxplain.autodiff.table import Rules
-from onnxplain.autodiff.walk import backpropagate
+from onnxplain.autodiff.walk import backpropagate, nodes_between
 from onnxplain.errors import GradientError
 from onnxplain.model.model import Model
 from onnxplain.model.operators import CARRIES
@@ -58,12 +57,20 @@ def differentiate(
             "The model computes gradients already: differentiate the one that it was made from."
         )
     g = GradientBuilder.of_model(model)
-    names = (seed_name(index).removeprefix(PREFIX) for index in range(seeds))
-    fed = [g.input(name, _sizes(g, score)) for name in names]
-    shapes = _write(g, model, score, wanted, fed, rules)
-    added = gs.export_onnx(g.graph, do_type_check=False).graph
-    differentiated = with_outputs(appended(model, added), [*outputs, *shapes])
-    _declare(differentiated.proto.graph, {o.name: o for o in model.proto.graph.output}, shapes)
+    seed_names = [seed_name(index) for index in range(seeds)]
+    sizes = _sizes(g, score)
+    fed = appended(model, GraphProto(input=[_floats(name, sizes) for name in seed_names]))
+    declared = {output.name: output for output in model.proto.graph.output}
+    names = []
+    for index in range(seeds):
+        for tensor in wanted:
+            names.append(gradient_name(tensor, index))
+            declared[names[-1]] = _floats(names[-1], g.dims(g.tensor(tensor)))
+    computed = with_gradients(fed, score, wanted, seed_names, rules)
+    differentiated = with_outputs(computed, [*outputs, *names])
+    for output in differentiated.proto.graph.output:  # ONNX requires their types
+        if output.name in declared:
+            output.CopyFrom(declared[output.name])
     return differentiated
 
 
@@ -85,30 +92,13 @@ def with_gradients(
         GradientError: see `walk.backpropagate`.
     """
     g = GradientBuilder.of_model(model, prefix)
-    _write(g, model, score, wanted, [g.tensor(name) for name in seeds], rules)
-    return appended(model, gs.export_onnx(g.graph, do_type_check=False).graph)
-
-
-def _write(
-    g: GradientBuilder,
-    model: Model,
-    score: str,
-    wanted: Sequence[str],
-    seeds: Sequence[Tensor],
-    rules: Rules,
-) -> dict[str, Dims | None]:
-    """Add the gradients for all seeds, and return their dimensions by name."""
-    graph_index, carried = model.index, _carried(model, score)
-    between = graph_index.descendants(wanted) & graph_index.ancestors([score])
-    nodes = [graph_index.nodes[i] for i in sorted(between)]
-    shapes: dict[str, Dims | None] = {}
+    nodes, carried = nodes_between(model.index, wanted, [score]), _carried(model, score)
     for index, seed in enumerate(seeds):
-        gradients = backpropagate(g, nodes, score, seed, wanted, rules, carried)
+        gradients = backpropagate(g, nodes, score, g.tensor(seed), wanted, rules, carried)
         for tensor, gradient in zip(wanted, gradients, strict=True):
             name = gradient_name(tensor, index)
             g.graph.nodes.append(gs.Node("Identity", name, {}, [gradient], [gs.Variable(name)]))
-            shapes[name] = g.dims(g.tensor(tensor))
-    return shapes
+    return appended(model, gs.export_onnx(g.graph, do_type_check=False).graph)
 
 
 def _carried(model: Model, score: str) -> frozenset[str]:
@@ -119,7 +109,7 @@ def _carried(model: Model, score: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _sizes(g: GradientBuilder, tensor: str) -> tuple[int | str, ...]:
+def _sizes(g: GradientBuilder, tensor: str) -> Dims:
     """Dimensions of an input with the shape of `tensor`: static batch and classes, then names.
 
     ONNX Runtime uses its blocked layout for convolutions only where it knows that batch sizes are
@@ -132,13 +122,5 @@ def _sizes(g: GradientBuilder, tensor: str) -> tuple[int | str, ...]:
     return tuple(name if dim is None else dim for name, dim in zip_longest(names, known))
 
 
-def _declare(
-    graph: GraphProto, originals: Mapping[str, ValueInfoProto], shapes: Mapping[str, Dims | None]
-) -> None:
-    """Declare the types of outputs, which ONNX requires: the original ones, or a gradient's."""
-    for output in graph.output:
-        if output.name in originals:
-            output.CopyFrom(originals[output.name])
-        elif output.name in shapes:
-            shape = shapes[output.name]
-            output.CopyFrom(helper.make_tensor_value_info(output.name, TensorProto.FLOAT, shape))
+def _floats(name: str, dims: Dims | None) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)

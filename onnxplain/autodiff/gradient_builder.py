@@ -250,9 +250,9 @@ class GradientBuilder(Builder):
     def as_float(self, x: Value) -> Tensor:
         """`x` cast to float32; True becomes 1.0, False 0.0."""
         size = _size(x)
-        return (
-            self.Cast(x, to=TensorProto.FLOAT) if size is None else self.constant(size.astype(F32))
-        )
+        if size is None:
+            return self.Cast(x, to=TensorProto.FLOAT)
+        return self.constant(size.astype(F32))
 
     def sum_to(self, dx: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Undo broadcasting: `dx`, of the shape of `y`, summed to the shape of `x`."""

@@ -11,6 +11,7 @@ import onnx_graphsurgeon as gs
 from onnx import NodeProto
 
 from onnxplain.model.graph_index import attributes, captured, subgraphs
+from onnxplain.model.operators import standard_domain
 
 Tensor: TypeAlias = gs.Tensor
 """A tensor of a graph."""
@@ -41,7 +42,7 @@ class NodeView:
     @property
     def domain(self) -> str:
         """Domain of the operator; "" for the default one."""
-        return "" if self.node.domain == "ai.onnx" else str(self.node.domain)
+        return standard_domain(self.node.domain)
 
     @property
     def full_op(self) -> str:

@@ -11,7 +11,15 @@ from onnxplain.autodiff.gradient_builder import GradientBuilder, WalkContext
 from onnxplain.autodiff.node_view import NodeView, Tensor
 from onnxplain.autodiff.table import ZERO, Rules
 from onnxplain.errors import GradientError
+from onnxplain.model.graph_index import GraphIndex
 from onnxplain.model.operators import QUANTIZERS, SIZE_READERS
+
+
+def nodes_between(
+    index: GraphIndex, sources: Iterable[str], ends: Iterable[str]
+) -> list[NodeProto]:
+    """The nodes that compute tensors of `ends` from tensors of `sources`, in order."""
+    return [index.nodes[i] for i in sorted(index.descendants(sources) & index.ancestors(ends))]
 
 
 def backpropagate(

@@ -31,7 +31,7 @@ def _attention(g: Rewriter, s: NodeView) -> Tensor | None:
     x, weights, bias = *s.inputs[:2], s.input(2)
     quantized = s.op == "QAttention"
     mask, past = (s.input(i) for i in ((5, 8) if quantized else (3, 4)))
-    size = _last_size(g, weights)
+    size = g.static_dim(weights, -1)
     sizes = s.attr("qkv_hidden_sizes") or (None if size is None else [size // 3] * 3)
     if past is not None or sizes is None or not _is_understood(g, s, mask):
         return None
@@ -48,7 +48,7 @@ def _attention(g: Rewriter, s: NodeView) -> Tensor | None:
 def _multi_head_attention(g: Rewriter, s: NodeView) -> Tensor | None:
     qkv = [x for i in range(3) if (x := s.input(i)) is not None]
     bias, mask, added, past = (s.input(i) for i in range(3, 7))
-    sizes = [_last_size(g, x) for x in qkv if g.rank(x) == 3]
+    sizes = [g.static_dim(x, -1) for x in qkv if g.rank(x) == 3]
     if past is not None or len(sizes) < 3 or None in sizes or not _is_understood(g, s, mask):
         return None
     if bias is not None:
@@ -61,12 +61,6 @@ def _is_understood(g: Rewriter, s: NodeView, mask: Tensor | None) -> bool:
     """Whether a mask is per key or per pair of query and key, and no other option is used."""
     plain = not s.attr("do_rotary", 0) and not any(s.node.output[1:])
     return plain and (mask is None or g.rank(mask) in (2, 3))
-
-
-def _last_size(g: Rewriter, x: Tensor) -> int | None:
-    spec = g.spec(x)
-    size = spec.shape[-1] if spec is not None and spec.shape else None
-    return size if isinstance(size, int) else None
 
 
 def _attended(

@@ -17,8 +17,9 @@ from onnx import (
     numpy_helper,
 )
 
-from onnxplain.autodiff.lowering.rewrite import graphs, rename
+from onnxplain.autodiff.lowering.rewrite import rename
 from onnxplain.model.evaluation import is_small
+from onnxplain.model.graph_index import all_graphs
 from onnxplain.model.model import Model
 from onnxplain.transforms.builder import PREFIX
 
@@ -42,7 +43,7 @@ def to_float32(model: Model) -> Model:
     types = {v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.output)}
     inner = {name: f"{PREFIX}float32/{name}" for name, one in types.items() if one in _OTHERS}
     rename(graph.node, inner)
-    for part in graphs(graph):
+    for part in all_graphs(graph):
         ends = () if part is graph else (*part.input, *part.output)
         _widen(part, [*part.value_info, *ends])
     inputs = [v.name for v in graph.input if v.name in inner]

@@ -26,7 +26,7 @@ def fold_constants(model: Model) -> Model:
     changed = model
     while (folded := folded_once(changed)) is not None:
         changed = folded
-    return model if changed is model else _without_dead_nodes(changed)
+    return model if changed is model else without_dead_nodes(changed)
 
 
 def folded_once(model: Model) -> Model | None:
@@ -57,7 +57,7 @@ def _is_constant(env: ShapeEnv, node: NodeProto) -> bool:
     return all(env.constant(name) is not None for name in node.output if name)
 
 
-def _without_dead_nodes(model: Model) -> Model:
+def without_dead_nodes(model: Model) -> Model:
     """The model without nodes that no output depends on, such as a Shape after folding."""
     alive = model.index.ancestors(model.index.outputs)
     return with_contents(model, node=[model.index.nodes[i] for i in sorted(alive)])

@@ -6,7 +6,6 @@ subgraphs, it loses metadata, and it fails on operators of other domains.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +16,6 @@ from onnxplain.autodiff.node_view import NodeView, Tensor
 from onnxplain.errors import GradientError
 from onnxplain.model.model import Model
 from onnxplain.model.operators import REDUCTIONS, STANDARD_DOMAINS
-from onnxplain.tensors import Array
 
 LOWEST = 18
 """The first opset that rules of differentiation are written for."""
@@ -49,10 +47,6 @@ def raise_opset(model: Model) -> Model:
     return replace(model, proto=proto)
 
 
-def _ints(values: Iterable[int]) -> Array:
-    return np.array([*values], np.int64)
-
-
 @_RULES.of("Clip", before=11)
 def _clip(g: Rewriter, s: NodeView) -> Tensor:
     bounds = (s.attr(name) for name in ("min", "max"))
@@ -61,15 +55,15 @@ def _clip(g: Rewriter, s: NodeView) -> Tensor:
 
 @_RULES.of("Pad", before=11)
 def _pad(g: Rewriter, s: NodeView) -> Tensor:
-    value = np.float32(s.attr("value", 0.0))
-    return g.Pad(s.x, _ints(s.attr("pads")), value, mode=s.attr("mode", "constant"))
+    pads, value = np.array(s.attr("pads"), np.int64), np.float32(s.attr("value", 0.0))
+    return g.Pad(s.x, pads, value, mode=s.attr("mode", "constant"))
 
 
 @_RULES.of("Slice", before=10)
 def _slice(g: Rewriter, s: NodeView) -> Tensor:
     starts, ends = s.attr("starts"), s.attr("ends")
     axes = s.attr("axes", range(len(starts)))
-    return g.Slice(s.x, _ints(starts), _ints(ends), _ints(axes))
+    return g.Slice(s.x, *(np.array(each, np.int64) for each in (starts, ends, axes)))
 
 
 @_RULES.of("TopK", before=10)
@@ -80,8 +74,8 @@ def _top_k(g: Rewriter, s: NodeView) -> list[Tensor]:
 @_RULES.of("Squeeze", "Unsqueeze", "ReduceSum", before=13)
 @_RULES.of(*(REDUCTIONS - {"ReduceSum"}))
 def _axes_as_input(g: Rewriter, s: NodeView) -> Tensor:
-    axes = s.attr("axes")
-    return g.many(s.op, 1, s.x, None if axes is None else _ints(axes), **s.attrs_without("axes"))[0]
+    axes = np.array(s.attrs["axes"], np.int64) if "axes" in s.attrs else None
+    return g.many(s.op, 1, s.x, axes, **s.attrs_without("axes"))[0]
 
 
 @_RULES.of("Split")

@@ -161,33 +161,23 @@ def _ones_like(g: Rewriter, zero: Tensor | None) -> Array | None:
     return None if dims is None or len(sizes) < len(dims) else np.ones(sizes, np.float32)
 
 
-@_MOVES.of(*(MOVES - {"Concat"}), "Identity", "MaxPool", "Resize")
+@_MOVES.of(*(MOVES - {"Concat"}), "Identity", "MaxPool", "Pad", "Resize")
 def _move(g: Rewriter, s: NodeView) -> list[Tensor] | None:
     """Operators that only move or compare integers: scale and zero point stay the same."""
     meaning = _meaning(g, s.x.name)
     if meaning is None or (s.op == "MaxPool" and len(s.node.output) > 1):
         return None
-    reals = g.many(
-        s.op, len(s.outputs), g.DequantizeLinear(s.x, *meaning), *s.inputs[1:], **s.attrs
-    )
-    return [g.QuantizeLinear(y, *meaning) for y in reals]
+    inputs: list[Tensor | None] = [g.DequantizeLinear(s.x, *meaning), *s.inputs[1:]]
+    if s.op == "Pad":
+        inputs[2:3] = [_padding(g, s, *meaning)]
+    return [g.QuantizeLinear(y, *meaning) for y in g.many(s.op, len(s.outputs), *inputs, **s.attrs)]
 
 
-@_MOVES.of("Pad")
-def _pad(g: Rewriter, s: NodeView) -> Tensor | None:
-    """As `_move`, and the padding value is dequantized too; its default is the integer 0."""
-    meaning = _meaning(g, s.x.name)
-    if meaning is None:
-        return None
-    scale, zero = meaning
+def _padding(g: Rewriter, s: NodeView, scale: Tensor, zero: Tensor | None) -> Tensor | None:
+    """The dequantized padding value, by default that of the integer 0."""
     if s.input(2) is not None:
-        value = g.DequantizeLinear(s.input(2), scale, zero)
-    elif zero is not None:
-        value = g.Neg(g.Mul(g.Cast(zero, to=TensorProto.FLOAT), scale))
-    else:
-        value = None
-    real = g.Pad(g.DequantizeLinear(s.x, *meaning), s.inputs[1], value, s.input(3), **s.attrs)
-    return g.QuantizeLinear(real, *meaning)
+        return g.DequantizeLinear(s.input(2), scale, zero)
+    return zero and g.Neg(g.Mul(g.Cast(zero, to=TensorProto.FLOAT), scale))
 
 
 def _meaning(g: Rewriter, integers: str) -> tuple[Tensor, Tensor | None] | None:

@@ -117,27 +117,24 @@ def _by_cell(s: NodeView, names: Sequence[str], by_cell: int) -> list[list[Activ
     The attribute `clip` limits the inputs of gates, but not the cell state of an LSTM.
     """
     given = [iter(s.attr(f"activation_{which}", [])) for which in ("alpha", "beta")]
-    functions = [_activation(name, given) for name in names]
-    limit = s.attr("clip", 0.0)
-    if limit:
-        gates = (place % by_cell < 2 for place in range(len(names)))
-        functions = [
-            _clipped(f, limit) if gate else f for f, gate in zip(functions, gates, strict=True)
-        ]
+    limits = [s.attr("clip", 0.0) if i % by_cell < 2 else 0.0 for i in range(len(names))]
+    functions = [_activation(name, given, limit) for name, limit in zip(names, limits, strict=True)]
     return [functions[i : i + by_cell] for i in range(0, len(names), by_cell)]
 
 
-def _activation(name: str, given: Sequence[Iterator[float]]) -> Activation:
+def _activation(name: str, given: Sequence[Iterator[float]], limit: float) -> Activation:
+    """The function, of inputs from -`limit` to `limit`; 0 means no limit."""
     op = _NAMES[name.lower()]
     attributes = zip(ACTIVATIONS.get(op, ("alpha", "beta")), given, strict=False)
     parameters = {name: value for name, values in attributes for value in islice(values, 1)}
-    if op in _COMPOSED:
-        return lambda b, x: _COMPOSED[op](b, x, **parameters)
-    return lambda b, x: b.many(op, 1, x, **parameters)[0]
 
+    def activation(b: Builder, x: Tensor) -> Tensor:
+        clipped = b.Clip(x, F32(-limit), F32(limit)) if limit else x
+        if op in _COMPOSED:
+            return _COMPOSED[op](b, clipped, **parameters)
+        return b.many(op, 1, clipped, **parameters)[0]
 
-def _clipped(function: Activation, limit: float) -> Activation:
-    return lambda b, x: function(b, b.Clip(x, F32(-limit), F32(limit)))
+    return activation
 
 
 class Kind(NamedTuple):

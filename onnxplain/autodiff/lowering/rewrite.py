@@ -6,13 +6,14 @@ import functools
 import math
 from collections import UserDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 
 import onnx_graphsurgeon as gs
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
 from onnxplain.autodiff.node_view import NodeView, Tensor
-from onnxplain.model.graph_index import all_names, subgraphs
+from onnxplain.model.graph_index import all_graphs, all_names, subgraphs
 from onnxplain.model.model import Model, spec_of
 from onnxplain.model.operators import key_of
 from onnxplain.model.shapes import infer_specs
@@ -79,6 +80,12 @@ class Rewriter(Builder):
         spec = self.spec(tensor)
         return None if spec is None or spec.shape is None else len(spec.shape)
 
+    def static_dim(self, tensor: Tensor, axis: int) -> int | None:
+        """One dimension of a tensor of the model; None where it is not static."""
+        spec = self.spec(tensor)
+        size = spec.shape[axis] if spec is not None and spec.shape else None
+        return size if isinstance(size, int) else None
+
     def value(self, tensor: Tensor | None) -> Array | None:
         """The value of a weight that is stored in the model itself; None for other tensors."""
         found = None if tensor is None else self.index.constants.get(tensor.name)
@@ -123,34 +130,35 @@ def rewritten(model: Model, rules: Rewrites) -> Model:
     """
     if not any(key_of(node) in rules for node in all_nodes(model.proto.graph)):
         return model
-    proto = ModelProto()
-    proto.CopyFrom(model.proto)
-    g = Rewriter(model)
-    plans = list(_plans(g, proto.graph, model.opset, rules))
-    if not g.graph.nodes:
-        return model
-    written = gs.export_onnx(g.graph, do_type_check=False).graph
-    nodes = list(written.node)
-    for graph, plan in plans:
-        entries = [entry for place in plan for entry in _at(place, nodes)]
-        del graph.node[:]
-        graph.node.extend(entries)
-    proto.graph.initializer.extend(written.initializer)
-    return replace(model, proto=proto)
+    g, proto = Rewriter(model), deepcopy(model.proto)
+    _rewrite(g, proto.graph, model.opset, rules, proto.graph)
+    return replace(model, proto=proto) if g.graph.nodes else model
+
+
+def _rewrite(
+    g: Rewriter, graph: GraphProto, opset: int, rules: Rewrites, whole: GraphProto
+) -> None:
+    """Replace nodes in place, inside subgraphs first; constants are added to the `whole` graph."""
+    nodes: list[NodeProto] = []
+    for node in graph.node:
+        for body in subgraphs(node):
+            _rewrite(g, body, opset, rules, whole)
+        rule, start = rules.get(key_of(node)), len(g.graph.nodes)
+        if rule is None or not g.replace(NodeView(node, opset, g.tensor), rule):
+            nodes.append(node)
+            continue
+        part = gs.Graph(g.graph.nodes[start:], opset=opset)
+        written = gs.export_onnx(part, do_type_check=False).graph
+        nodes.extend(written.node)
+        whole.initializer.extend(written.initializer)
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
     """Every node of a graph, inside subgraphs too."""
-    for part in graphs(graph):
+    for part in all_graphs(graph):
         yield from part.node
-
-
-def graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    """A graph, and all subgraphs of its nodes."""
-    yield graph
-    for node in graph.node:
-        for body in subgraphs(node):
-            yield from graphs(body)
 
 
 def rename(nodes: Iterable[NodeProto], names: Mapping[str, str]) -> None:
@@ -162,28 +170,3 @@ def rename(nodes: Iterable[NodeProto], names: Mapping[str, str]) -> None:
             for value in (*body.input, *body.output, *body.value_info, *body.initializer):
                 value.name = names.get(value.name, value.name)
             rename(body.node, names)
-
-
-Plan = list[NodeProto | slice]
-"""The new nodes of a graph in order: nodes that stay, and slices of the added nodes."""
-
-
-def _plans(
-    g: Rewriter, graph: GraphProto, opset: int, rules: Rewrites
-) -> Iterator[tuple[GraphProto, Plan]]:
-    """Plans of inner graphs first, because nodes of outer graphs hold copies of inner ones."""
-    plan: Plan = []
-    for node in graph.node:
-        for body in subgraphs(node):
-            yield from _plans(g, body, opset, rules)
-        rule = rules.get(key_of(node))
-        start = len(g.graph.nodes)
-        if rule is not None and g.replace(NodeView(node, opset, g.tensor), rule):
-            plan.append(slice(start, len(g.graph.nodes)))
-        else:
-            plan.append(node)
-    yield graph, plan
-
-
-def _at(place: NodeProto | slice, written: Sequence[NodeProto]) -> Sequence[NodeProto]:
-    return written[place] if isinstance(place, slice) else [place]

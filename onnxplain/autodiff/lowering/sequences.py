@@ -64,11 +64,10 @@ def _split(known: Known, g: Rewriter, s: NodeView) -> Tensor | None:
 
 def _sizes(g: Rewriter, s: NodeView) -> list[int] | None:
     """Sizes of the parts of a SplitToSequence: as given, or equal with a smaller last one."""
-    spec, given = g.spec(s.x), g.value(s.input(1))
+    given, whole = g.value(s.input(1)), g.static_dim(s.x, s.attr("axis", 0))
     if given is not None and given.ndim:
         return [int(size) for size in given]
-    whole = spec.shape[s.attr("axis", 0)] if spec is not None and spec.shape else None
-    if not isinstance(whole, int) or (given is None and s.input(1) is not None):
+    if whole is None or (given is None and s.input(1) is not None):
         return None
     size = 1 if given is None else int(given)
     return [min(size, whole - start) for start in range(0, whole, size)]

@@ -34,6 +34,19 @@ class Stack(NamedTuple):
     direction: int = 0
 
 
+class State(NamedTuple):
+    """A tensor that each iteration of a loop gets from the one before it.
+
+    `before` and `after` are its names at the start and the end of the body, `saved` its stacked
+    values at the start of all iterations.
+    """
+
+    before: str
+    after: str
+    initial: Tensor
+    saved: Tensor
+
+
 @vjp("If")
 def branch(g: GradientBuilder, s: NodeView, *dys: Tensor | None) -> Gradients:
     (condition,), outside = _cut(s.inputs, 1)
@@ -63,15 +76,11 @@ def scan(g: GradientBuilder, s: NodeView, *dys: Tensor | None) -> Gradients:
     after, results = _cut(_names(graph.output), count)
     how = {**s.attrs_without("scan_output"), "body": _saving(g, graph, count, before)}
     saved = g.many("Scan", 2 * count, *inputs, **how)[count:] if count else []
+    states = [State(*of) for of in zip(before, after, initial, saved, strict=True)]
     read = _stacks(s, "scan_input", parts, elements)
+    specs = [_renamed(g, stack.values, stack.name, stack.axis) for stack in read]
     made = _stacks(s, "scan_output", results, dys[count:])
-    specs = [
-        *(_renamed(g, x, name) for x, name in zip(initial, before, strict=True)),
-        *(_renamed(g, stack.values, stack.name, stack.axis) for stack in read),
-    ]
-    kept = [Stack(name, values) for name, values in zip(before, saved, strict=True)]
-    body, ends = Body(g, graph, specs), list(zip(before, after, strict=True))
-    found = _back(g, body, ends, initial, dys, [*kept, *read], made, _needed(g, outside))
+    found = _back(g, graph, states, dys, read, specs, made, _needed(g, outside))
     return [found.get(name) for name in (*before, *parts, *(x.name for x in outside))]
 
 
@@ -83,26 +92,23 @@ def loop(g: GradientBuilder, s: NodeView, *dys: Tensor | None) -> Gradients:
     number, proceed, *before = _names(graph.input)
     after, results = _cut(_names(graph.output)[1:], len(initial))
     saving = _saving(g, graph, 1 + len(initial), [number, *before])
-    saved = g.many("Loop", 2 * len(initial) + 1, *inputs, body=saving)[len(initial) :]
+    numbers, *saved = g.many("Loop", 2 * len(initial) + 1, *inputs, body=saving)[len(initial) :]
     # The condition was true for every iteration that ran.
     graph.initializer.append(numpy_helper.from_array(np.array(True), proceed))
-    specs = [TensorSpec(number, np.dtype(np.int64), ())]
-    specs += [_renamed(g, x, name) for x, name in zip(initial, before, strict=True)]
-    read = [Stack(name, values) for name, values in zip([number, *before], saved, strict=True)]
-    pairs = zip(results, dys[len(initial) :], strict=True)
-    made = [Stack(name, dy) for name, dy in pairs if dy is not None]
-    body, ends = Body(g, graph, specs), list(zip(before, after, strict=True))
-    found = _back(g, body, ends, initial, dys, read, made, _needed(g, outside))
+    states = [State(*of) for of in zip(before, after, initial, saved, strict=True)]
+    read, specs = [Stack(number, numbers)], [TensorSpec(number, np.dtype(np.int64), ())]
+    made = _stacks(s, "scan_output", results, dys[len(initial) :])
+    found = _back(g, graph, states, dys, read, specs, made, _needed(g, outside))
     return [None, None, *(found.get(name) for name in (*before, *(x.name for x in outside)))]
 
 
 def _back(
     g: GradientBuilder,
-    body: Body,
-    ends: Sequence[tuple[str, str]],
-    initial: Sequence[Tensor],
+    graph: GraphProto,
+    states: Sequence[State],
     dys: Sequence[Tensor | None],
     read: Sequence[Stack],
+    specs: Sequence[TensorSpec],
     made: Sequence[Stack],
     outside: Sequence[str],
 ) -> dict[str, Tensor]:
@@ -110,26 +116,25 @@ def _back(
 
     They are with respect to the states before the first iteration, to the needed tensors of `read`,
     and to tensors `outside`, summed over the iterations. Tensors without a gradient are left out.
-    `ends` are pairs of a state before and after an iteration. `dys` are the gradients of the last
-    states, and `made` the gradients of the stacked outputs.
+    `dys` are the gradients of the last states, `specs` the types of the tensors of `read`, and
+    `made` the gradients of the stacked outputs.
     """
-    h = body.g
-    states = [
-        (*names, g.zeros_like(x) if dy is None else dy)
-        for names, x, dy in zip(ends, initial, dys, strict=False)
-        if g.differentiable(x)
-    ]
-    before, after, last = zip(*states, strict=True) if states else ((), (), ())
+    body = Body(g, graph, [*(_renamed(g, x.initial, x.before) for x in states), *specs])
+    h, read = body.g, [*(Stack(x.before, x.saved) for x in states), *read]
+    pairs = zip(states, dys, strict=False)
+    moving = [(x, dy) for x, dy in pairs if g.differentiable(x.initial)]
+    last = [g.zeros_like(x.initial) if dy is None else dy for x, dy in moving]
+    before, after = [x.before for x, _ in moving], [x.after for x, _ in moving]
     adjoints, sums, arriving = (
         [h.argument(stem) for _ in these]
-        for stem, these in (("adjoint", states), ("sum", outside), ("arriving", made))
+        for stem, these in (("adjoint", last), ("sum", outside), ("arriving", made))
     )
     starts = [*after, *_names(made)]
     elements = [stack for stack in read if stack.values.name in g.walk.needed]
     wanted = [*before, *outside, *_names(elements)]
     found = body.gradients(list(zip(starts, [*adjoints, *arriving], strict=True)), wanted)
     reached = [name for name, gradient in zip(wanted, found, strict=True) if gradient is not None]
-    shares = slice(len(states), len(states) + len(outside))
+    shares = slice(len(last), len(last) + len(outside))
     found[shares] = [
         total if share is None else h.Add(total, share)
         for total, share in zip(sums, found[shares], strict=True)

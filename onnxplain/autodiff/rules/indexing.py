@@ -152,16 +152,14 @@ def slice_(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
 
 @vjp("Pad")
 def pad_(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
-    """Modes that repeat elements use positions as in Slice; constant padding is cropped."""
+    """Modes that repeat elements use positions as in Slice; constant padding is cropped.
+
+    Elements that the node cropped get zeros; the padding value gets the sum over the padding.
+    """
     mode = s.attr("mode", "constant")
-    if mode == "constant":
-        return _crop(g, s, dy)
-    taken = g.Pad(positions(g, s.x), *s.inputs[1:], mode=mode)
-    return (scatter_positions(g, dy, taken, s.x),)
-
-
-def _crop(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradients:
-    """Cropped elements get zeros; the padding value gets the sum over the padding."""
+    if mode != "constant":
+        taken = g.Pad(positions(g, s.x), *s.inputs[1:], mode=mode)
+        return (scatter_positions(g, dy, taken, s.x),)
     dx = g.Pad(dy, g.Neg(g.resolved(s.inputs[1])), None, s.input(3))
     if s.input(2) is None:
         return (dx,)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from onnxplain.autodiff.rule import F32, GradientBuilder, Gradients, NodeView, Tensor, vjp
+from onnxplain.model.operators import MICROSOFT
 
 
 @vjp("MatMul")
@@ -72,7 +73,7 @@ def det(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
     return g.Mul(g.Unsqueeze(dy, [-2, -1]), g.Det(replaced))
 
 
-@vjp("Inverse", domain="com.microsoft")
+@vjp("Inverse", domain=MICROSOFT)
 def inverse(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
     turned = transposed(g, s.y, g.rank(s.x))
     return g.Neg(g.MatMul(g.MatMul(turned, dy), turned))  # dx = -yᵀ dy yᵀ

@@ -151,14 +151,13 @@ def group_normalization(g: GradientBuilder, s: NodeView, dy: Tensor) -> Gradient
     """Scale and bias are per group before opset 21, and per channel since."""
     x = _normalize(g, _grouped(g, s, s.x), [2], _epsilon(s))
     if s.opset < 21:
-        by_group = _grouped(g, s, dy)
-        dx = x.gradient(g.Mul(by_group, g.Unsqueeze(s.inputs[1], [1])))
-        parts = g.Mul(by_group, x.hat), by_group
-        dscale, dbias = (g.sum(part, [0, 2], keepdims=False) for part in parts)
+        dy, hat, axes = _grouped(g, s, dy), x.hat, [0, 2]
+        scale = g.Unsqueeze(s.inputs[1], [1])
     else:
-        dx = x.gradient(_grouped(g, s, g.Mul(dy, _per_channel(g, s, s.inputs[1]))))
-        parts = g.Mul(dy, g.like(x.hat, s.x)), dy
-        dscale, dbias = (_channel_sum(g, s, part) for part in parts)
+        hat, axes = g.like(x.hat, s.x), _all_but_channels(g, s)
+        scale = _per_channel(g, s, s.inputs[1])
+    dx = x.gradient(_grouped(g, s, g.Mul(dy, scale)))
+    dscale, dbias = (g.sum(part, axes, keepdims=False) for part in (g.Mul(dy, hat), dy))
     return g.like(dx, s.x), dscale, dbias
 
 

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from onnxplain.autodiff.rule import F32, GradientBuilder, NodeView, Tensor, vjp
-
-_MICROSOFT = "com.microsoft"
+from onnxplain.model.operators import MICROSOFT
 
 _LARGEST = {
     "float8_e4m3fn": 448.0,
@@ -30,7 +29,7 @@ _LARGEST = {
 
 
 @vjp("QuantizeLinear")
-@vjp("QuantizeLinear", domain=_MICROSOFT)
+@vjp("QuantizeLinear", domain=MICROSOFT)
 def quantize_linear(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
     scale, zero = (_spread(g, s, s.input(i)) for i in (1, 2))
     if s.x.name in g.walk.carried:
@@ -44,7 +43,7 @@ def quantize_linear(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
 
 
 @vjp("DequantizeLinear")
-@vjp("DequantizeLinear", domain=_MICROSOFT)
+@vjp("DequantizeLinear", domain=MICROSOFT)
 def dequantize_linear(g: GradientBuilder, s: NodeView, dy: Tensor) -> Tensor:
     return g.Mul(dy, _spread(g, s, s.inputs[1]))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -96,13 +96,13 @@ def input_window(g: GradientBuilder, s: NodeView) -> Window:
     bare = _bare(g, s)
     auto_pad = s.attr("auto_pad", "NOTSET")
     if not auto_pad.startswith("SAME"):
-        return _with_pads(bare, s.attr("pads") if auto_pad == "NOTSET" else None)
+        return _with_pads(s, bare)
     if (bare.dilations != 1).any():
         raise GradientError(
             f"The {s.op} of node {s.name!r} has both auto_pad and dilations, for which ONNX "
             "Runtime differs from the ONNX standard: write its padding as `pads`."
         )
-    sizes = _sizes(g, s.x, bare.strides != 1)
+    sizes = spatial_shape(g, s.x, needed=bare.strides != 1)
     # There are ceil(size / stride) windows; the last begins (size - 1) % stride before the end.
     overhang = g.Mod(g.Sub(sizes, 1), bare.strides)
     total = g.Max(g.Sub(bare.spans - 1, overhang), 0)
@@ -110,15 +110,13 @@ def input_window(g: GradientBuilder, s: NodeView) -> Window:
 
 
 def static_window(g: GradientBuilder, s: NodeView) -> Window | None:
-    """As `input_window`, but None where padding is known only at run time; no node is added.
+    """As `input_window`, but None where padding is known only at run time.
 
     Raises:
         GradientError: see `input_window`.
     """
-    same = s.attr("auto_pad", "NOTSET").startswith("SAME")
-    if same and _static_sizes(g, s.x, _bare(g, s).strides != 1) is None:
-        return None
-    return input_window(g, s)
+    win = input_window(g, s)
+    return win if win.static else None
 
 
 def output_window(g: GradientBuilder, s: NodeView) -> Window:
@@ -127,29 +125,34 @@ def output_window(g: GradientBuilder, s: NodeView) -> Window:
     auto_pad = s.attr("auto_pad", "NOTSET")
     extra = np.array(s.attr("output_padding", 0 * bare.kernel))
     if "output_shape" in s.attrs:
-        sizes = _sizes(g, s.x, bare.kernel > 0)
-        whole = g.Add(g.Mul(g.Sub(sizes, 1), bare.strides), bare.spans + extra)
+        whole = g.Add(g.Mul(g.Sub(spatial_shape(g, s.x), 1), bare.strides), bare.spans + extra)
         total = g.Max(g.Sub(whole, s.attr("output_shape")), 0)
     elif auto_pad.startswith("SAME"):
         total = g.Max(bare.spans + extra - bare.strides, 0)
     else:
-        return _with_pads(bare, s.attr("pads") if auto_pad == "NOTSET" else None)
+        return _with_pads(s, bare)
     return _halved(g, bare, total, larger_after=auto_pad == "SAME_UPPER")
 
 
-def spatial_shape(g: GradientBuilder, x: Tensor) -> Tensor:
-    """The spatial sizes of `x`, int64."""
-    known = known_sizes(g, x)
+def spatial_shape(g: GradientBuilder, x: Tensor, needed: Array | None = None) -> Tensor:
+    """The spatial sizes of `x`, int64; as a constant where `known_sizes` gives them."""
+    known = known_sizes(g, x, needed)
     if known is not None:
         return g.constant(known)
     return g.Slice(g.shape(x), [2], [np.iinfo(np.int64).max])
 
 
-def known_sizes(g: GradientBuilder, x: Tensor) -> Ints | None:
-    """The spatial sizes of `x` where all are static, else None."""
-    sizes = (g.dims(x) or (None,) * 3)[2:]
-    known = [size for size in sizes if isinstance(size, int)]
-    return np.array(known) if len(known) == len(sizes) else None
+def known_sizes(g: GradientBuilder, x: Tensor, needed: Array | None = None) -> Ints | None:
+    """The spatial sizes of `x`, None unless those that are `needed`, by default all, are static.
+
+    A size that is neither needed nor static is 1.
+    """
+    unknown = (None,) * (3 if needed is None else 2 + len(needed))
+    sizes = (g.dims(x) or unknown)[2:]
+    every = np.ones(len(sizes), bool) if needed is None else needed
+    if any(need and not isinstance(d, int) for d, need in zip(sizes, every, strict=True)):
+        return None
+    return np.array([d if isinstance(d, int) else 1 for d in sizes])
 
 
 def known_positions(g: GradientBuilder, s: NodeView, win: Window) -> Ints | None:
@@ -221,11 +224,11 @@ def _bare(g: GradientBuilder, s: NodeView) -> Window:
     return Window(kernel, strides, dilations, none, none)
 
 
-def _with_pads(win: Window, pads: Sequence[int] | None) -> Window:
-    if pads is None:
+def _with_pads(s: NodeView, win: Window) -> Window:
+    if "pads" not in s.attrs or s.attr("auto_pad", "NOTSET") != "NOTSET":
         return win
-    half = len(pads) // 2
-    return replace(win, before=np.array(pads[:half]), after=np.array(pads[half:]))
+    before, after = np.split(np.array(s.attrs["pads"]), 2)
+    return replace(win, before=before, after=after)
 
 
 def _halved(g: GradientBuilder, win: Window, total: Tensor, larger_after: bool) -> Window:
@@ -234,17 +237,3 @@ def _halved(g: GradientBuilder, win: Window, total: Tensor, larger_after: bool) 
     halves = smaller, g.Sub(total, smaller)
     before, after = (g.resolved(half) for half in (halves if larger_after else halves[::-1]))
     return replace(win, before=before, after=after)
-
-
-def _sizes(g: GradientBuilder, x: Tensor, needed: Array) -> Tensor:
-    """The spatial sizes of `x`, as a constant if the `needed` ones are static."""
-    static = _static_sizes(g, x, needed)
-    return spatial_shape(g, x) if static is None else g.constant(static)
-
-
-def _static_sizes(g: GradientBuilder, x: Tensor, needed: Array) -> Ints | None:
-    """The spatial sizes of `x`, 1 for an unknown one; None if a `needed` one is unknown."""
-    dims = (g.dims(x) or (None, None))[2:] or [None] * len(needed)
-    if any(need and not isinstance(d, int) for d, need in zip(dims, needed, strict=True)):
-        return None
-    return np.array([d if isinstance(d, int) else 1 for d in dims])

@@ -18,7 +18,16 @@ def _where(applies: Callable[[GradientBuilder, NodeView], bool], rule: Rule) -> 
     return lambda g, s, *dys: rule(g, s, *dys) if applies(g, s) else None
 
 
-_mean_padded = partial(spread_mean, spread=windows.spread_padded)
+def _by_windows(pool: Rule) -> list[Rule]:
+    """The rule of a pool, with the fastest function for the windows that it has."""
+    mean_padded = partial(spread_mean, spread=windows.spread_padded)
+    return [
+        _where(windows.is_dense_pool, partial(pool, back=windows.by_average)),
+        _where(windows.is_side_by_side, partial(pool, back=windows.by_repeating)),
+        _where(windows.is_symmetric, partial(pool, back=mean_padded)),
+    ]
+
+
 _own_padded = partial(by_own_weights, spread=windows.spread_padded)
 _conv_padded = _where(windows.is_symmetric, partial(conv, back=_own_padded))
 
@@ -30,16 +39,10 @@ OVERRIDES: Overrides = {
     ],
     "MaxPool": [windows.max_pool_by_axis],
     "AveragePool": [
-        _where(windows.is_dense_pool, partial(windows.average_pool, back=windows.by_average)),
-        _where(windows.is_side_by_side, partial(windows.average_pool, back=windows.by_repeating)),
-        _where(windows.is_symmetric, partial(windows.average_pool, back=_mean_padded)),
+        *_by_windows(windows.average_pool),
         _where(windows.is_even, partial(windows.average_pool, back=spread_mean)),
     ],
-    "LpPool": [
-        _where(windows.is_dense_pool, partial(lp_pool, back=windows.by_average)),
-        _where(windows.is_side_by_side, partial(lp_pool, back=windows.by_repeating)),
-        _where(windows.is_symmetric, partial(lp_pool, back=_mean_padded)),
-    ],
+    "LpPool": _by_windows(lp_pool),
     "Resize": [resize.resize_by_sum],
     "Gather": [indexing.gather_by_padding, indexing.gather_by_gathering],
     "Slice": [indexing.slice_by_padding],

@@ -94,11 +94,9 @@ def by_inserted_zeros(g: GradientBuilder, s: NodeView, dy: Tensor, win: Window) 
     )
     shape = g.vector(-1, g.dim(s.inputs[1], 0), g.Shape(apart, start=2))
     dx = by_turned_weights(g, s, g.Reshape(apart, shape), win)
-    return (
-        dx
-        if ends is not None
-        else window.crop(g, dx, 0 * win.kernel, window.spatial_shape(g, s.x), win)
-    )
+    if ends is not None:
+        return dx
+    return window.crop(g, dx, 0 * win.kernel, window.spatial_shape(g, s.x), win)
 
 
 def _turnable(g: GradientBuilder, s: NodeView) -> Window | None:
