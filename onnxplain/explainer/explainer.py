@@ -429,16 +429,17 @@ class Explainer:
         size, ahead = (_CHUNK, AHEAD) if isinstance(method, SinglePassMethod) else (1, 0)
         return pipeline(pictures, taken, results, explained, ahead)
 
-    def _with_warning(
-        self, about: dict[str, Any], method: Method, values: FloatArray, samples: Array
+    def _diagnostics(
+        self, result: Result, method: Method, values: FloatArray, samples: Array
     ) -> dict[str, Any]:
         """The diagnostics of a map, with a warning if it is the same everywhere."""
-        spatial = self._samples.spatial(samples)
-        if method.is_varied(values, spatial):
-            return about
-        warnings = about.get("warnings", [])
-        nothing = nothing_shown(method.heat(values, spatial), method.name, warnings)
-        return about | {"warnings": [nothing]} if nothing else about
+        about, spatial = result.maps.about(0), self._samples.spatial(samples)
+        warnings = list(about.get("warnings", []))
+        if not method.is_varied(values, spatial):
+            nothing = nothing_shown(method.heat(values, spatial), method.name, warnings)
+            warnings = [nothing] if nothing else warnings
+        warnings += [result.warning] if result.warning else []
+        return about | {"warnings": warnings} if warnings else about
 
     def attribute(
         self,
@@ -496,7 +497,7 @@ class Explainer:
             parameters=configured.options(),
             diagnostics={
                 "samples": [
-                    self._with_warning(result.maps.about(0), configured, one, samples)
+                    self._diagnostics(result, configured, one, samples)
                     for result, one in zip(results, values, strict=True)
                 ]
             },

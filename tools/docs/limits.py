@@ -35,6 +35,7 @@ LIMITS: Mapping[str, str] = {
     " a transformer that is often the background",
     "occlusion": "detail smaller than the window, and what is seen in two places, so that covering"
     " one of them changes nothing",
+    "drise": "detail smaller than a cell of its masks; it explains boxes of detectors only",
     "rise": "detail smaller than a cell of its masks; with few samples the map is noisy",
     "feature_maps": "a class: it shows a layer as it is",
     "gradient": "a saturated or noisy model: the map says how the score changes with a very small"
@@ -57,6 +58,7 @@ LIMITS: Mapping[str, str] = {
     "gradcam++": f"{_ONE_WEIGHT}; {_POLES}",
     "smooth_gradcam++": f"{_ONE_WEIGHT}; {_POLES}",
     "xgradcam": _ONE_WEIGHT,
+    "odam": "what lowers the score; and what `hirescam` does not explain",
     "hirescam": "a layer before a layer normalization: the map is 0 there",
     "layercam": "what lowers the score: only positive gradients count",
     "eigengradcam": "more than one pattern: the first principal direction alone is shown",
