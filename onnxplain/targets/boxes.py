@@ -24,8 +24,8 @@ class Box(Target):
     A detector orders its boxes differently in each picture. So the box is found again in each
     sample: it is the row with the largest IoU · score, where IoU is the intersection of its box
     with `corners` over their union, and score is the class score, times the objectness if the model
-    has one. Methods that score changed samples explain the largest IoU · score itself, see
-    `MatchedBox`.
+    has one. Once the row is found, the number is linear in the tensor of scores. Methods that score
+    changed samples explain the largest IoU · score itself, see `MatchedBox`.
 
     Attributes:
         index: the class.
@@ -42,6 +42,7 @@ class Box(Target):
     has_labels: bool = False
     shares_graph: ClassVar[bool] = True
     at_one_place: ClassVar[bool] = True
+    linear: ClassVar[bool] = True
     own_kind: ClassVar[str | None] = "confidence"
 
     @property
@@ -128,6 +129,7 @@ class Boxes(Target):
     boxes: tuple[Box, ...]
     name: str = "any"
     shares_graph: ClassVar[bool] = True
+    linear: ClassVar[bool] = True
     own_kind: ClassVar[str | None] = "sum of confidences"
 
     @property

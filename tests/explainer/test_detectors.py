@@ -232,3 +232,17 @@ def test_an_input_that_tells_the_size_of_the_picture_is_filled() -> None:
     x = np.ones((1, 3, SIDE, 2 * SIDE), np.float32)
     explained = found.attribute(x, "gradient", boxes[1])
     assert_allclose(explained.values, np.full(x.shape, 1 / x.size), rtol=1e-4)
+
+
+@pytest.mark.parametrize("target", ["green", "any"])
+def test_deeplift_distributes_the_score_of_the_row(explainer: Explainer, target: str) -> None:
+    """The change from a black picture, where another row has the largest score."""
+    found = explainer.explain(PICTURE, "deeplift", target)
+    boxes = explainer.detections(PICTURE)
+    own = [box for box in boxes if target in ("any", box.label)]
+    expected = np.zeros((3, SIDE, SIDE))
+    for box in own:
+        x1, y1, x2, y2 = map(int, box.corners)
+        change = box.place.confidence - sigmoid(SHIFT)
+        expected[box.index, y1:y2, x1:x2] = change / (x2 - x1) ** 2
+    assert_allclose(found.values, expected, rtol=1e-4, atol=1e-7)
