@@ -71,17 +71,21 @@ class Detector:
 def may_be_detector(model: Model) -> bool:
     """Whether the declared shapes of the outputs leave it open that they hold boxes."""
     shapes = [spec.shape for spec in model.outputs]
+    has_rows = len(model.inputs) + len(model.outputs) > 2
     return any(
         shape is None
         or (len(shape) <= _LARGEST_RANK and sum(size != 1 for size in shape[1:]) > 1)
-        or (len(shape) == 2 and shape[-1] in _ROW_SIZES)
+        or (has_rows and len(shape) == 2 and shape[-1] in _ROW_SIZES)
         for shape in shapes
     )
 
 
 _LARGEST_RANK = 3
 _ROW_SIZES = (4, 5, 6)
-"""Numbers of columns of an output without a batch axis, (boxes, columns)."""
+"""Numbers of columns of an output without a batch axis, (boxes, columns).
+
+Models with such an output have other outputs, or inputs that tell the size of the picture.
+"""
 
 
 def find_detector(

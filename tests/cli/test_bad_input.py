@@ -254,7 +254,7 @@ def test_names_that_other_programs_give_to_flags(refused, model, picture, flag, 
 
 
 def test_a_flag_is_not_suggested_for_a_command_that_lacks_it(cli, model):
-    assert "did you mean" not in cli("inspect", model, "--output-dir", "maps").sentence
+    assert "did you mean" not in cli("inspect", model, "--topk", "5").sentence
 
 
 def test_names_in_other_programs_are_no_flags_here():

@@ -68,6 +68,8 @@ def test_json_is_all_there_is_on_standard_output(cli, model, paint, monkeypatch)
             "index": 0,
             "label": "red fox, Vulpes vulpes",
             "region": None,
+            "boxes": [],
+            "box": None,
         },
         "score": {"kind": "logit", "value": SHARE, "tensor": "y"},
         "provider": "CPUExecutionProvider",

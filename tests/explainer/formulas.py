@@ -46,7 +46,7 @@ INPUT = (3, 20, 26)
 NET_R_SHAPES: Mapping[str, tuple[int, ...]] = {
     **dict.fromkeys(
         "scorecam ablationcam reciprocam cam regression_activation_map eigencam gradcam gradcam++ "
-        "smooth_gradcam++ xgradcam hirescam layercam eigengradcam".split(),
+        "smooth_gradcam++ xgradcam hirescam layercam odam eigengradcam".split(),
         GRID,
     ),
     "feature_maps": (8, *GRID),
@@ -62,6 +62,9 @@ NET_R_SHAPES: Mapping[str, tuple[int, ...]] = {
 
 OF_TRANSFORMERS = ("attention_rollout", "legrad", "vit_reciprocam")
 """Methods that do not support net R, because it has no tokens."""
+
+OF_DETECTORS = ("drise",)
+"""Methods that do not support net R, because it finds no boxes."""
 
 ADAPTIVE = ("guided_ig", "activation_maximization")
 """Methods whose samples depend on the target, so that several targets share no forward pass."""

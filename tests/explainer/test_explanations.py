@@ -6,6 +6,7 @@ from explainer.formulas import (
     AS_IT_IS,
     INPUT,
     NET_R_SHAPES,
+    OF_DETECTORS,
     OF_TRANSFORMERS,
     OPTIONS,
     linear,
@@ -30,7 +31,7 @@ every_method = pytest.mark.parametrize("method", NET_R_SHAPES)
 
 
 def test_every_method_is_among_these() -> None:
-    assert {*NET_R_SHAPES, *OF_TRANSFORMERS} == set(METHODS)
+    assert {*NET_R_SHAPES, *OF_TRANSFORMERS, *OF_DETECTORS} == set(METHODS)
 
 
 @every_method

@@ -127,8 +127,10 @@ SHORT: dict[str, dict[str, Any]] = {
     "expected_gradients": {"baselines": noise(2, 3, 16, 24), "samples": 4},
     "activation_maximization": {"steps": 2}, "guided_ig": {"steps": 5},
 }  # fmt: skip
-NOT_FOR_IT = {"cam", "regression_activation_map", "attention_rollout", "legrad", "vit_reciprocam"}
-"""Methods that need one linear layer after a pool, or a transformer."""
+NOT_FOR_IT = set(
+    "cam regression_activation_map attention_rollout legrad vit_reciprocam drise".split()
+)
+"""Methods that need one linear layer after a pool, a transformer, or a detector."""
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in NOT_FOR_IT])

@@ -125,8 +125,8 @@ def expected_gradients() -> Array:
     return np.mean(parts, axis=0)
 
 
-def rise() -> Array:
-    method = make_method("rise", OPTIONS["rise"])
+def rise(name: str = "rise") -> Array:
+    method = make_method(name, OPTIONS[name])
     assert isinstance(method, SampledMethod)
     (sampling,) = method.sampling(Original(Scene(X, 1, (2, 3), None), scores(X), scores(X)))
     points, masks = changed(sampling, X)
@@ -166,6 +166,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "expected_gradients": {"samples": COPIES, "baselines": np.concatenate(STARTS)},
     "occlusion": {"window": 1, "stride": 1, "fill": ABSENT},
     "rise": {"samples": COPIES, "grid": 2, "baseline": ABSENT},
+    "drise": {"samples": COPIES, "grid": 3, "baseline": ABSENT},
     "scorecam": {"baseline": ABSENT},
     "ablationcam": {},
     "reciprocam": {},
@@ -182,6 +183,7 @@ EXPECTED: dict[str, Callable[[], Array]] = {
     "expected_gradients": expected_gradients,
     "occlusion": lambda: flat(above(ABSENT).sum(axis=1)),
     "rise": rise,
+    "drise": lambda: rise("drise"),
     "scorecam": scorecam,
     "ablationcam": ablationcam,
     "reciprocam": lambda: flat((W * X.astype(np.float64) ** 3).sum(axis=1)),

@@ -34,6 +34,7 @@ _SMALLEST_OUTLINE = 1e-3  # of the picture's area: smaller regions get no outlin
 _PERCENTILE = 97
 _MODEL_SIDE = 224  # px: about the resolution of maps of single pixels
 _ROUGH = 0.3  # change from pixel to pixel, relative to the mean value
+_TURNING = 0.8  # change of that change, relative to it
 _PAPER_LIGHT = 0.3  # of the photograph's brightness, below a map of single pixels
 # The two stripes of the hatching: a factor for the photograph, and a brightness to add to it.
 _UNSEEN_STRIPES = ((0.24, 14), (0.34, 34))
@@ -148,9 +149,11 @@ def laid_over(
 
 
 def _is_of_single_pixels(heat: FloatArray, seen: Array | None, zero: float) -> bool:
-    """Whether the change from pixel to pixel is large, relative to the mean value.
+    """Whether neighboring pixels differ much, and without a trend.
 
-    Measured ratios: 0.02 to 0.04 for maps of a grid and of windows, 0.5 to 2.5 for gradients.
+    The change from pixel to pixel is large, relative to the mean value: measured are 0.02 to 0.04
+    for maps of a grid and of windows, 0.5 to 2.5 for gradients. It is as large for a grid with one
+    hot cell; but there it goes on in the same direction, so that its own change is small.
     """
     window = (
         np.ix_(*(np.flatnonzero(seen.any(axis)) for axis in (1, 0))) if seen is not None else ()
@@ -159,10 +162,16 @@ def _is_of_single_pixels(heat: FloatArray, seen: Array | None, zero: float) -> b
     factor = _MODEL_SIDE / max(own.shape)
     if factor < 1:  # pixels of a map that was enlarged to a photograph are smooth
         own = cv2.resize(own, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
-    change = sum(
-        float(np.abs(np.diff(own, axis=axis)).mean()) for axis in (0, 1) if own.shape[axis] > 1
+    change, turn = (
+        sum(
+            float(np.abs(np.diff(own, order, axis)).mean())
+            for axis in (0, 1)
+            if own.shape[axis] > order
+        )
+        for order in (1, 2)
     )
-    return change > _ROUGH * float(np.abs(own - np.float32(zero)).mean())
+    mean = float(np.abs(own - np.float32(zero)).mean())
+    return change > _ROUGH * mean and turn > _TURNING * change
 
 
 def _up_to(top: float, heat: FloatArray, colors: Colors) -> tuple[FloatArray, tuple[float, float]]:

@@ -261,6 +261,12 @@ def test_maps_are_told_apart_by_what_they_show_and_not_by_their_size(form, facto
     assert drawn(cv2.resize(small, size)).plain == (form == "pixels")
 
 
+def test_one_hot_cell_of_a_grid_is_no_map_of_single_pixels():
+    small = np.zeros((16, 16), np.float32)
+    small[5, 9] = 1
+    assert not drawn(cv2.resize(small, (128, 128))).plain
+
+
 @pytest.mark.parametrize(("low", "outlined"), [(-1.9, True), (-2.1, False), (0, True)])
 def test_the_little_that_is_positive_is_not_outlined(low, outlined):
     values = np.full((200, 200), low, np.float32)
