@@ -1,6 +1,6 @@
-"""The digit transformer's part of `models/`: its sidecar, and scenes for it to classify.
+"""The digit models' part of `models/`: what says how to use them, and scenes for them to see.
 
-The model itself is trained by `digit_vit`, and is not rebuilt here.
+The models themselves are trained by `digit_vit` and `digit_detector`, and are not rebuilt here.
 """
 
 from __future__ import annotations
@@ -43,6 +43,24 @@ SIDECAR = {
     "labels": LABELS,
     **FACTS,
 }
+
+
+DETECTOR_SIDE = 128
+DETECTOR_STRIDES = (8, 16)
+
+DETECTOR_METADATA = {
+    "description": "Digit detector, trained here as an example",
+    "author": "onnxplain",
+    "license": "Apache-2.0",
+    "source": "tools/build_models/digit_detector.py, trained on UCI's handwritten digits "
+    f"({CC_BY}, E. Alpaydin and C. Kaynak) on photographs of {SCIKIT_IMAGE.requirement}",
+    "task": "detect",
+    "stride": str(max(DETECTOR_STRIDES)),
+    "batch": "1",
+    "imgsz": str([DETECTOR_SIDE, DETECTOR_SIDE]),
+    "names": str(dict(enumerate(LABELS))),
+}
+"""As Ultralytics writes it. The detector has no sidecar, because this says all that one would."""
 
 
 @dataclass(frozen=True)
