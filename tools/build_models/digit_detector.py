@@ -32,21 +32,17 @@ from numpy.typing import NDArray
 from onnx import helper
 from torch import Tensor, nn
 
-from .digits import DETECTOR_METADATA, DETECTOR_SIDE, DETECTOR_STRIDES
-from .scenes import CLASSES, ONE, TWO, Material, Recipe, Scene, draw, material
+from .digits import DETECTOR_METADATA, DETECTOR_RECIPES, DETECTOR_SIDE, DETECTOR_STRIDES
+from .scenes import CLASSES, ONE, TWO, Material, Scene, draw, material
 
 WIDTHS = (16, 24, 48, 56)
 """Channels of the backbone after each halving of the picture."""
 CLASS_HIDDEN, BOX_HIDDEN = 32, 16
 BINS = 8
 """A distance is 0..7 times the stride of its grid: a digit of at most 14 strides."""
+CELLS = sum((DETECTOR_SIDE // stride) ** 2 for stride in DETECTOR_STRIDES)
+"""How many cells the grids have together."""
 
-SCENES = {
-    1: Recipe(digits=1, marks=3, size=(24, 84), backdrop=0.6, side=DETECTOR_SIDE),
-    2: Recipe(digits=2, marks=3, size=(24, 72), backdrop=0.6, side=DETECTOR_SIDE),
-    3: Recipe(digits=3, marks=2, size=(24, 56), backdrop=0.6, side=DETECTOR_SIDE),
-}
-"""What is drawn, by the number of digits."""
 SHARES = (0.4, 0.4, 0.2)
 """How often a scene of training has one, two and three digits."""
 ENLARGED = 0.4
@@ -55,8 +51,8 @@ BACKDROPS = (0.0, 0.9)
 """The range of the contrast of photographs in training."""
 
 BATCH = 32
-STEPS = 9000
-WARMUP, DECAY = 200, 3000
+STEPS = 4250
+WARMUP, DECAY = 200, 1500
 """At how many first steps the learning rate rises to `RATE`, and at how many last ones it falls."""
 RATE = 2e-3
 WEIGHT_DECAY = 0.02
@@ -103,7 +99,7 @@ class Bottleneck(nn.Module):
         self.skip = skip
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, width, height, width) to the same shape."""
+        """(batch, channels, height, width) to the same shape."""
         y: Tensor = self.cv2(self.cv1(x))
         return x + y if self.skip else y
 
@@ -113,14 +109,14 @@ class SplitBlock(nn.Module):
 
     def __init__(self, before: int, after: int, *, skip: bool) -> None:
         super().__init__()
-        half = after // 2
+        self.width = after // 2
         self.cv1 = ConvBlock(before, after)
-        self.m = Bottleneck(half, skip=skip)
-        self.cv2 = ConvBlock(3 * half, after)
+        self.m = Bottleneck(self.width, skip=skip)
+        self.cv2 = ConvBlock(3 * self.width, after)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, before, height, width) to (batch, after, height, width)."""
-        one, two = self.cv1(x).chunk(2, 1)
+        one, two = self.cv1(x).split(self.width, 1)
         y: Tensor = self.cv2(torch.cat([one, two, self.m(two)], 1))
         return y
 
@@ -135,7 +131,7 @@ class PyramidPool(nn.Module):
         self.cv2 = ConvBlock(width // 2 * 4, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, width, height, width) to the same shape."""
+        """(batch, channels, height, width) to the same shape."""
         parts = [self.cv1(x)]
         for _ in range(3):
             parts.append(self.m(parts[-1]))
@@ -217,9 +213,8 @@ class Distances(nn.Module):
 
     def forward(self, bins: Tensor) -> Tensor:
         """Logits (batch, 4 * bins, cells) to distances in strides (batch, 4, cells)."""
-        cells = bins.shape[-1]
-        spread = bins.reshape(-1, 4, BINS, cells).transpose(1, 2).softmax(1)
-        mean: Tensor = self.conv(spread).reshape(-1, 4, cells)
+        spread = bins.reshape(-1, 4, BINS, CELLS).transpose(1, 2).softmax(1)
+        mean: Tensor = self.conv(spread).reshape(-1, 4, CELLS)
         return mean
 
 
@@ -247,7 +242,7 @@ class Detect(nn.Module):
     def forward(self, p3: Tensor, p4: Tensor) -> Tensor:
         """The exported output (batch, 4 + 10, cells): cx, cy, w, h in pixels, probabilities."""
         bins, classes = self.logits(p3, p4)
-        before, after = self.dfl(bins).chunk(2, 1)
+        before, after = self.dfl(bins).split(2, 1)
         low, high = self.centers - before, self.centers + after
         boxes = torch.cat([(low + high) / 2, high - low], 1) * self.strides
         return torch.cat([boxes, classes.sigmoid()], 1)
@@ -299,8 +294,8 @@ class Batch:
 
 def batch_of(scenes: list[Scene]) -> Batch:
     """The scenes as arrays."""
-    classes = np.full((len(scenes), len(SCENES)), -1)
-    boxes = np.zeros((len(scenes), len(SCENES), 4), np.float32)
+    classes = np.full((len(scenes), len(DETECTOR_RECIPES)), -1)
+    boxes = np.zeros((len(scenes), len(DETECTOR_RECIPES), 4), np.float32)
     for row, scene in enumerate(scenes):
         for column, (digit, box) in enumerate(scene.digits):
             classes[row, column] = digit
@@ -343,7 +338,7 @@ class Scenes:
         if rng.random() < ENLARGED:
             recipe = (ONE, TWO)[int(rng.random() < 0.5)]
             return enlarged(draw(rng, cls.source, replace(recipe, backdrop=contrast)))
-        recipe = SCENES[int(rng.choice(len(SHARES), p=SHARES)) + 1]
+        recipe = DETECTOR_RECIPES[int(rng.choice(len(SHARES), p=SHARES)) + 1]
         return draw(rng, cls.source, replace(recipe, backdrop=contrast))
 
 
@@ -524,14 +519,14 @@ class Counts:
         return f"recall {recall:.3f}, precision {precision:.3f} ({self.digits} digits)"
 
 
-def evaluate(net: nn.Module, cache: Path, count: int = 500) -> dict[str, Counts]:
-    """On digits and photographs that are not in the training set, `count` scenes of each kind."""
+def evaluate(net: nn.Module, cache: Path, scenes_each: int = 500) -> dict[str, Counts]:
+    """On digits and photographs that are not in the training set, by their kind."""
     source, rng = material(cache, unseen=True), np.random.default_rng(1)
-    kinds: dict[str, Recipe] = {f"digits: {digits}": one for digits, one in SCENES.items()}
-    kinds |= {"digits: 1, enlarged": ONE, "digits: 2, enlarged": TWO}
+    kinds = {f"{count} of 128 x 128": recipe for count, recipe in DETECTOR_RECIPES.items()}
+    kinds |= {"1 of 64 x 64, enlarged": ONE, "2 of 64 x 64, enlarged": TWO}
     results = {}
     for name, recipe in kinds.items():
-        scenes = [draw(rng, source, recipe) for _ in range(count)]
+        scenes = [draw(rng, source, recipe) for _ in range(scenes_each)]
         if recipe.side != DETECTOR_SIDE:
             scenes = [enlarged(scene) for scene in scenes]
         pixels = tensor(np.stack([scene.pixels for scene in scenes]))
@@ -606,6 +601,9 @@ def export(net: DigitDetector) -> bytes:
         del node.metadata_props[:]
     del model.metadata_props[:]
     helper.set_model_props(model, DETECTOR_METADATA)
+    # The exporter names these two, though their sizes are known.
+    _, rows, cells = model.graph.output[0].type.tensor_type.shape.dim
+    rows.dim_value, cells.dim_value = 4 + CLASSES, CELLS
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString(deterministic=True)
     compare(whole, data)
