@@ -67,7 +67,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Scene:
-    """RGB `pixels` (64, 64, 3) and the digits in it, each a class and the box of its ink."""
+    """RGB `pixels` (side, side, 3) and the digits in it, each a class and the box of its ink."""
 
     pixels: Pixels
     digits: tuple[tuple[int, Box], ...]
@@ -78,12 +78,14 @@ class Recipe:
     """How many digits and at most how many marks a scene has, and how tall they are in pixels.
 
     `backdrop` is the fraction of the photograph's contrast that is left; 0 makes it a plain color.
+    `side` is the scene's height and width in pixels.
     """
 
     digits: int = 1
     marks: int = 3
     size: tuple[float, float] = (20.0, 40.0)
     backdrop: float = 1.0
+    side: int = SIDE
 
 
 ONE = Recipe(digits=1, marks=3, size=(22, 42), backdrop=0.6)
@@ -144,13 +146,13 @@ def _upsampler(side: int, factor: int) -> Floats:
 
 def draw(rng: np.random.Generator, source: Material, recipe: Recipe) -> Scene:
     """A scene of `recipe` from `source`."""
-    pixels = _background(rng, source.photos, recipe.backdrop)
+    pixels = _background(rng, source.photos, recipe.backdrop, recipe.side)
     chosen = _different(rng, source.classes, recipe.digits)
     extra = rng.choice(len(source.marks), rng.integers(recipe.marks + 1))
     boxes: list[Box] = []
     for glyph in [*source.glyphs[chosen], *source.marks[extra]]:
         ink = _turned(rng, glyph, rng.uniform(*recipe.size))
-        free = _free(rng, ink.shape, boxes)
+        free = _free(rng, ink.shape, boxes, recipe.side)
         if free:
             _paint(rng, pixels, ink, free)
             boxes.append(free)
@@ -170,13 +172,14 @@ def _different(rng: np.random.Generator, classes: NDArray[np.int64], count: int)
 
 
 def _background(
-    rng: np.random.Generator, photos: Sequence[Sequence[Floats]], contrast: float
+    rng: np.random.Generator, photos: Sequence[Sequence[Floats]], contrast: float, side: int
 ) -> Floats:
     """A crop of a photograph with changed colors."""
     sizes = photos[int(rng.integers(len(photos)))]
+    sizes = [photo for photo in sizes if min(photo.shape[:2]) >= side]
     photo = sizes[int(rng.integers(len(sizes)))]
-    top, left = (int(rng.integers(length - SIDE + 1)) for length in photo.shape[:2])
-    crop = photo[top : top + SIDE, left : left + SIDE]
+    top, left = (int(rng.integers(length - side + 1)) for length in photo.shape[:2])
+    crop = photo[top : top + side, left : left + side]
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
     colored = crop[..., rng.permutation(3)] * rng.uniform(0.7, 1.2, 3) + rng.uniform(-25, 25)
@@ -231,12 +234,16 @@ def _sampled(glyph: Floats, rows: Floats, columns: Floats) -> Floats:
 
 
 def _free(
-    rng: np.random.Generator, shape: tuple[int, ...], taken: Sequence[Box], tries: int = 20
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    taken: Sequence[Box],
+    side: int,
+    tries: int = 20,
 ) -> Box | None:
     """A place for ink of `shape` (height, width) outside the boxes in `taken`, if one is found."""
     height, width = shape
     for _ in range(tries):
-        left, top = int(rng.integers(SIDE - width + 1)), int(rng.integers(SIDE - height + 1))
+        left, top = int(rng.integers(side - width + 1)), int(rng.integers(side - height + 1))
         box = left, top, left + width, top + height
         if not any(_overlap(box, other) for other in taken):
             return box
