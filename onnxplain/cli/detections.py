@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from onnxplain.results.formats.png_file import encode_png
 from onnxplain.results.formats.write import write_files
 from onnxplain.results.render.boxes import labeled_boxes
 from onnxplain.results.render.frame import Caption
+from onnxplain.targets import Box
+from onnxplain.tensors import Array
 
 
 def find_boxes(explainer: Explainer, picture: Path, folder: Path) -> dict[str, Any]:
@@ -23,19 +25,20 @@ def find_boxes(explainer: Explainer, picture: Path, folder: Path) -> dict[str, A
             written.
     """
     boxes = explainer.detections(picture)
-    names = [_target(box.label or str(box.index), box.place.rank) for box in boxes]
-    drawn = labeled_boxes(
+    drawn = encode_png(drawn_boxes(picture, boxes))
+    (file,) = write_files(folder, {f"{picture.stem}.boxes.png": drawn})
+    listed = [{"target": _target(box), "index": box.index, **asdict(box.place)} for box in boxes]
+    return {"picture": str(picture), "boxes": listed, "file": str(file)}
+
+
+def drawn_boxes(picture: Path, boxes: Sequence[Box]) -> Array:
+    """The picture with boxes, their names and scores: uint8 (h, w, 3), RGB."""
+    return labeled_boxes(
         as_uint8(read_pixels(picture)),
         [box.place for box in boxes],
-        [f"{name} {box.place.confidence:.2f}" for name, box in zip(names, boxes, strict=True)],
+        [f"{_target(box)} {box.place.confidence:.2f}" for box in boxes],
         Caption(picture.name, f"{len(boxes)} boxes", "the names are values of --target"),
     )
-    (file,) = write_files(folder, {f"{picture.stem}.boxes.png": encode_png(drawn)})
-    listed = [
-        {"target": name, "index": box.index, **asdict(box.place)}
-        for name, box in zip(names, boxes, strict=True)
-    ]
-    return {"picture": str(picture), "boxes": listed, "file": str(file)}
 
 
 def box_lines(found: dict[str, Any]) -> Iterator[str]:
@@ -49,5 +52,6 @@ def box_lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"-> {found['file']}"
 
 
-def _target(label: str, rank: int) -> str:
+def _target(box: Box) -> str:
+    label, rank = box.label or str(box.index), box.place.rank
     return label if rank == 1 else f"{label}#{rank}"

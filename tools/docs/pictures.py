@@ -9,10 +9,14 @@ import cv2
 import numpy as np
 
 import onnxplain
+from onnxplain.cli.detections import drawn_boxes
+from onnxplain.results.comparison import draw_comparison
 from onnxplain.tensors import Array
 
 _ROOT = Path(__file__).parents[2]
 _MODEL = _ROOT / "models" / "efficientnet_lite0.onnx"
+_DETECTOR = _ROOT / "models" / "digit_detector.onnx"
+_DIGITS = _ROOT / "models" / "detector_scenes" / "three_two_nine.png"
 _PICTURES = _ROOT / "models" / "pictures"
 _IMAGES = _ROOT / "docs" / "images"
 _GAP = 12
@@ -25,6 +29,8 @@ def main() -> None:
         ("coffee_camera", _two_targets(explainer, "ablationcam")),
         ("own_model", _two_targets(explainer, "hirescam")),
         ("methods", _all_methods(explainer)),
+        ("detected", _detected()),
+        ("detector_methods", _methods_for_boxes()),
     ):
         path = _IMAGES / f"{name}.png"
         cv2.imwrite(str(path), cv2.cvtColor(pictures, cv2.COLOR_RGB2BGR))
@@ -41,6 +47,19 @@ def _all_methods(explainer: onnxplain.Explainer) -> Array:
     names = ["scorecam", "ablationcam", "reciprocam", "cam", "eigencam", "occlusion", "rise"]
     picture = _PICTURES / "chelsea.png"
     return tiled([explainer.explain(picture, name).draw() for name in names], columns=3)
+
+
+def _detected() -> Array:
+    return drawn_boxes(_DIGITS, onnxplain.Explainer(_DETECTOR).detections(_DIGITS))
+
+
+def _methods_for_boxes() -> Array:
+    detector, names = (
+        onnxplain.Explainer(_DETECTOR),
+        ["hirescam", "layercam", "occlusion", "gradcam"],
+    )
+    found = [one for name in names for one in detector.explain_each(_DIGITS, name, ["two", "nine"])]
+    return draw_comparison(found)
 
 
 def tiled(images: Sequence[Array], columns: int) -> Array:
