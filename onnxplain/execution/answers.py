@@ -163,10 +163,10 @@ class Reading:
     def kind_of(self, target: Target) -> str:
         """The kind of a target's score, for reports.
 
-        It is the target's own kind, or else "logit", "probability" or "output".
+        It is "logit", "probability" or "output", or what the target makes of it.
         """
         plain = self.joined or (self.activation == "none" and self.single)
-        return target.own_kind or ("output" if plain else self.kind)
+        return target.kind("output" if plain else self.kind)
 
     @property
     def is_plain(self) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from onnxplain.errors import MapError, PreprocessError, TargetError
 from onnxplain.images.geometry import Placement
 from onnxplain.model.shapes import Shape
+from onnxplain.targets.contrast import Contrast, Opposite
 from onnxplain.targets.regions import ALL, FORMS, place
 from onnxplain.targets.types import (
     Class,
@@ -302,8 +303,33 @@ def _meant(what: str, places: Sequence[str], answered: Answered) -> list[Target]
         top = _TOP.fullmatch(what)
         if top:
             return [Class(i, answered.label(i)) for i in answered.top(int(top[1]))]
-        return [_class(_index(what, answered), answered)]
+        return [_compared(what, answered)]
     return _regions(what, places or [PREDICTED], answered)
+
+
+def _compared(what: str, answered: Answered) -> Target:
+    """A class, "A-B" or "A - B" for two classes, or "not:A" for the opposite of a class."""
+    if what.startswith(_NOT):
+        return Opposite(_one_class(what.removeprefix(_NOT).strip(), answered))
+    pair = _PAIR.fullmatch(what)
+    if pair is None or _is_found(what, answered.labels):
+        return _one_class(what, answered)
+    first, second = (_one_class(name.strip(), answered) for name in pair.groups() if name)
+    return Contrast(first, second)
+
+
+_NOT = "not:"
+_CODE = r"(?:top)?\d+"
+_PAIR = re.compile(rf"({_CODE})\s*-\s*({_CODE})|(.+?)\s+-\s+(.+)")
+
+
+def _one_class(what: str, answered: Answered) -> Class:
+    """A class by its index, its label, or as "top2", which means only the second one."""
+    top = _TOP.fullmatch(what)
+    if top:
+        index = answered.top(int(top[1]))[-1]
+        return Class(index, answered.label(index))
+    return _class(_index(what, answered), answered)
 
 
 def _index(what: str, answered: Answered) -> int:
@@ -319,7 +345,12 @@ def _index(what: str, answered: Answered) -> int:
 
 def _is_label(text: str, labels: ClassNames | None) -> bool:
     """Whether a class has the label `text`, which contains commas or "@"."""
-    if labels is None or not re.search("[,@]", text):
+    return re.search("[,@]", text) is not None and _is_found(text, labels)
+
+
+def _is_found(text: str, labels: ClassNames | None) -> bool:
+    """Whether a label matches the text."""
+    if labels is None:
         return False
     try:
         labels.find(text)

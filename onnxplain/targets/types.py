@@ -101,6 +101,10 @@ class Target(ABC):
         """
         return self
 
+    def kind(self, plain: str) -> str:
+        """The kind of the number, for reports; `plain` is that of the scores, such as "logit"."""
+        return self.own_kind or plain
+
     def check(self, *shapes: Any, **_: Any) -> None:  # noqa: B027 - any may fit
         """Check that the target fits tensors of these shapes, given without the batch axis.
 

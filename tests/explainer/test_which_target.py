@@ -231,3 +231,55 @@ def test_more_classes_by_rank_than_one_graph_takes(method: str) -> None:
         assert found.target.index is not None
         same = explainer.explain(x, method, found.target.index)
         assert_allclose(found.values, same.values, rtol=1e-5, atol=1e-7)
+
+
+def two_colors() -> Explainer:
+    """Three classes, each a sum of colors; the classes are sorted by score on `BLUE`."""
+    made = model(
+        """g (float[N,3,4,5] x) => (float[N,3] y)
+        { a = Conv(x, k) p = GlobalAveragePool(a) y = Flatten(p) }""",
+        k=MIXED[..., None, None],
+    )
+    return Explainer(made, preprocess=AS_IT_IS, labels=["sea", "tabby", "tiger - cat"])
+
+
+MIXED = np.array([[1, 0, 3], [0.5, 2, 0], [-0.1, 0.25, 0.5]], np.float32)
+BLUE = noise_picture(4, 5) / [4, 20, 2] + [0, 0, 100]
+
+
+@pytest.mark.parametrize(
+    ("target", "weights", "name"),
+    [
+        ("0-1", MIXED[0] - MIXED[1], "0_sea-1_tabby"),
+        ("sea - tabby", MIXED[0] - MIXED[1], "0_sea-1_tabby"),
+        ("top2-top1", MIXED[2] - MIXED[0], "2_tiger_-_cat-0_sea"),
+        ("1-top1", MIXED[1] - MIXED[0], "1_tabby-0_sea"),
+        ("tiger - cat", MIXED[2], "2_tiger_-_cat"),
+        ("not:1", -MIXED[1], "not_1_tabby"),
+        ("not:sea", -MIXED[0], "not_0_sea"),
+    ],
+)
+@pytest.mark.parametrize("method", ["input_x_gradient", "occlusion", "deeplift"])
+def test_one_class_rather_than_another(target: str, weights: Any, name: str, method: str) -> None:
+    explainer, x = two_colors(), np.moveaxis(BLUE, -1, 0).astype(np.float32)
+    options = {"window": 1, "stride": 1} if method == "occlusion" else {}
+    found = explainer.explain(BLUE, method, target, **options)
+    each = weights[:, None, None] * x / 20
+    expected = np.broadcast_to(each.sum(axis=0), x.shape) if method == "occlusion" else each
+    assert_allclose(found.values, expected, rtol=1e-3, atol=1e-3)
+    assert found.target.name == name
+    assert found.score == pytest.approx(each.sum(), rel=1e-4)
+
+
+def test_a_comparison_says_what_its_score_is() -> None:
+    found = two_colors().explain(BLUE, "input_x_gradient", "0-1")
+    assert (found.score_kind, found.target.title) == (
+        "difference of two logits",
+        "sea rather than tabby",
+    )
+    found = two_colors().explain(BLUE, "input_x_gradient", "not:1")
+    assert (found.score_kind, found.target.title) == ("negative logit", "not tabby")
+    with pytest.raises(TargetError, match="There is no class 7"):
+        two_colors().explain(BLUE, "gradient", "0-7")
+    with pytest.raises(TargetError, match="CAM explains single outputs only"):
+        two_colors().explain(BLUE, "cam", "0-1")
