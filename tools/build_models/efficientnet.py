@@ -65,12 +65,13 @@ def build(weight_file: bytes, metadata: Mapping[str, str]) -> onnx.ModelProto:
         net.graph.constant("classifier.bias", weights["_fc.bias"]),
         transB=1,
     )
+    # The spelling of `doc` is part of the bytes of the shipped file, whose hash is published.
     return net.graph.model(
         "efficientnet_lite0",
         {"input": ("N", 3, INPUT_SIZE, INPUT_SIZE)},
         {"logits": ("N", 1000)},
         doc="EfficientNet-Lite0, ImageNet-1k: RGB pixels as (v - 127) / 128 to logits. "
-        "Batch normalization is folded into the convolutions.",
+        "Batch normalisation is folded into the convolutions.",
         metadata=metadata,
     )
 
