@@ -18,6 +18,7 @@ _MODEL = _ROOT / "models" / "efficientnet_lite0.onnx"
 _DETECTOR = _ROOT / "models" / "digit_detector.onnx"
 _DIGITS = _ROOT / "models" / "detector_scenes" / "three_two_nine.png"
 _PICTURES = _ROOT / "models" / "pictures"
+_BOTH = _PICTURES / "coffee_camera.png"
 _IMAGES = _ROOT / "docs" / "images"
 _GAP = 12
 
@@ -28,6 +29,7 @@ def main() -> None:
     for name, pictures in (
         ("coffee_camera", _two_targets(explainer, "ablationcam")),
         ("own_model", _two_targets(explainer, "hirescam")),
+        ("rather", explainer.explain(_BOTH, "hirescam", "espresso - tripod").draw()),
         ("methods", _all_methods(explainer)),
         ("detected", _detected()),
         ("detector_methods", _methods_for_boxes()),
@@ -38,8 +40,7 @@ def main() -> None:
 
 
 def _two_targets(explainer: onnxplain.Explainer, method: str) -> Array:
-    picture = _PICTURES / "coffee_camera.png"
-    found = explainer.explain_each(picture, method, ["espresso", "tripod"])
+    found = explainer.explain_each(_BOTH, method, ["espresso", "tripod"])
     return tiled([explanation.draw() for explanation in found], columns=2)
 
 
