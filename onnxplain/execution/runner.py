@@ -272,10 +272,18 @@ class Runner:
         self, model: Model, x: Array, tensors: Sequence[str], whole: bool = False
     ) -> list[Array]:
         self.activity.runs += 1
-        results = self._session_with(model, tensors).run(self.feeds(model, x), tensors)
+        feeds = self.feeds(model, x)
+        results = self._session_with(model, tensors).run(feeds, tensors)
         if whole:
             return results
+        size = len(feeds[self.spec.name])
         for name, result in zip(tensors, results, strict=True):
+            if result.ndim == 1 and len(result) != size:
+                raise ModelError(
+                    f"The tensor {name!r} has one axis of {len(result)} numbers for {size} "
+                    "samples, so that it has no batch axis: choose another output or layer, or "
+                    "export the model with a batch axis."
+                )
             if not result.ndim:
                 raise ModelError(
                     f"The tensor {name!r} holds one number for all samples, not one for each: "

@@ -78,7 +78,8 @@ class Task:
         None if it is not, or if the shape is known only after a run.
         """
         shape = self.structure.shapes.get(self.reading.tensor)
-        if shape is None or not is_one_number_per_class(shape[1:]):
+        # The only axis may be that of the classes: a run tells.
+        if shape is None or len(shape) < 2 or not is_one_number_per_class(shape[1:]):
             return None
         return 1, *shape[1:]
 

@@ -436,8 +436,11 @@ def class_count(shape: tuple[int, ...]) -> int:
 
 
 def is_one_number_per_class(shape: tuple[int, ...]) -> bool:
-    """Whether at most one axis of a shape, without the batch axis, has a size above 1."""
-    return bool(shape) and sum(size > 1 for size in shape) <= 1
+    """Whether at most one axis of a shape, without the batch axis, has a size above 1.
+
+    An answer (N,) is one number for each sample, the only class.
+    """
+    return sum(size > 1 for size in shape) <= 1
 
 
 def middle(shape: tuple[int, ...]) -> str:

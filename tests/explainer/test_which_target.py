@@ -15,10 +15,11 @@ from explainer.formulas import (
     noise_picture,
 )
 from numpy.testing import assert_allclose, assert_array_equal
+from onnx import numpy_helper
 from tiny import run
 
 from onnxplain import Explainer
-from onnxplain.errors import MapError, TargetError
+from onnxplain.errors import MapError, ModelError, TargetError
 from onnxplain.runtime.session import Session
 from onnxplain.targets import Element, Mask, Similarity
 from tools.cases import nets
@@ -283,3 +284,34 @@ def test_a_comparison_says_what_its_score_is() -> None:
         two_colors().explain(BLUE, "gradient", "0-7")
     with pytest.raises(TargetError, match="CAM explains single outputs only"):
         two_colors().explain(BLUE, "cam", "0-1")
+
+
+@pytest.mark.parametrize("shape", ["N", "N,1"])
+def test_one_number_for_each_sample_is_one_score(shape: str) -> None:
+    squeezed = "y = Squeeze(s, axes)" if shape == "N" else "y = Identity(s)"
+    made = model(
+        f"""g (float[N,3,4,5] x) => (float[{shape}] y)
+        {{ p = GlobalAveragePool(x) f = Flatten(p) s = MatMul(f, w) {squeezed} }}""",
+        w=MIXED[:1].T,
+    )
+    made.graph.initializer.extend([numpy_helper.from_array(np.array([1]), "axes")])
+    x, explainer = noise(3, 3, 4, 5), Explainer(made, preprocess=AS_IT_IS)
+    for method in ("input_x_gradient", "occlusion"):
+        options = {"window": 1, "fill": "zeros"} if method == "occlusion" else {}
+        found = explainer.attribute(x, method, "top1", **options)
+        each = MIXED[0][:, None, None] * x / 20
+        expected = each if not options else each.sum(axis=1, keepdims=True) + 0 * each
+        assert_allclose(found.values, expected, rtol=1e-3, atol=1e-5)
+        assert_allclose(found.scores, each.sum(axis=(1, 2, 3)), rtol=1e-4, atol=1e-6)
+    assert explainer.explain(BLUE, "input_x_gradient").score_kind == "output"
+
+
+def test_classes_without_a_batch_axis_are_refused() -> None:
+    """Else the first class would be the only one."""
+    made = model(
+        """g (float[1,3,4,5] x) => (float[3] y) { p = GlobalAveragePool(x) y = Squeeze(p, axes) }"""
+    )
+    made.graph.initializer.extend([numpy_helper.from_array(np.array([0, 2, 3]), "axes")])
+    for method in ("occlusion", "gradient"):
+        with pytest.raises(ModelError, match="one axis of 3 numbers for 1 samples"):
+            Explainer(made, preprocess=AS_IT_IS).explain(BLUE, method)
