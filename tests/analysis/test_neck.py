@@ -15,6 +15,14 @@ HEADS = {
     "apart": """b3 = Conv(p3, w) r3 = Relu(b3) c3 = Conv(p3, w) a3 = GlobalAveragePool(c3)
         m3 = Mul(c3, a3) d3 = Conv(m3, w) e3 = Conv(r3, w) h3 = Concat<axis=1>(e3, d3)
         b4 = Conv(p4, w) c4 = Conv(p4, w) h4 = Concat<axis=1>(b4, c4)""",
+    # The mean of a distribution, as a product with one column: no weights of a decoder.
+    "mean": """b3 = Conv(p3, w) r3 = Reshape(b3, bins) t3 = Transpose<perm=[0,3,1,2]>(r3)
+        h3 = MatMul(t3, column) b4 = Conv(p4, w) r4 = Reshape(b4, bins)
+        t4 = Transpose<perm=[0,3,1,2]>(r4) h4 = MatMul(t4, column)""",
+    # Cells become tokens of a decoder, as in D-FINE.
+    "queries": """r3 = Reshape(p3, rows) t3 = Transpose<perm=[0,2,1]>(r3)
+        r4 = Reshape(p4, rows) t4 = Transpose<perm=[0,2,1]>(r4)
+        h3 = MatMul(t3, mix) h4 = MatMul(t4, mix)""",
 }
 
 
@@ -33,6 +41,10 @@ def necks(heads: str) -> list[tuple[str, tuple[int, ...]]]:
             first=noise(4, 3, 2, 2),
             second=noise(4, 4, 2, 2),
             w=noise(4, 4, 1, 1),
+            rows=np.array([0, 4, -1]),
+            bins=np.array([0, 2, 2, -1]),
+            column=noise(2, 1),
+            mix=noise(4, 4),
             scales=np.array([1, 1, 2, 2], np.float32),
         )
     )

@@ -50,7 +50,7 @@ def normalized(
 ) -> tuple[BoxLayout, Outcome]:
     model = echo(outputs, opset, **open_)
     shapes = {name: array.shape for name, array in outputs.items()}
-    facts = Outputs(shapes, SIZE, classes, {}, model.index.inputs)
+    facts = Outputs(shapes, SIZE, classes, {}, model.index.inputs, outputs)
     found = find_layout(model, facts, given)
     assert found is not None
     layout, _ = found
@@ -101,6 +101,19 @@ def yolox() -> tuple[dict[str, Array], Outcome]:
     return {"output": y}, (corners(center), turned(y[..., 5:] * y[..., 4:5]), None)
 
 
+def two_corners(boxes: int, seed: int = 0) -> Array:
+    """(1, 4, boxes), the second corner to the right of the first and below it."""
+    first = noise(1, 2, boxes, seed=seed)
+    return np.concatenate([first, first + positive(1, 2, boxes, seed=seed + 1)], axis=1)
+
+
+def joined_corners(boxes: int, by_row: bool) -> tuple[dict[str, Array], Outcome]:
+    """As YOLOv9, SSD and PicoDet of LibreYOLO, which writes the names of the classes."""
+    box, scores = two_corners(boxes), positive(1, 5, boxes, seed=2)
+    y = np.concatenate([box, scores], axis=1)
+    return {"output": turned(y) if by_row else y}, (box, scores, None)
+
+
 def boxes_and_scores() -> tuple[dict[str, Array], Outcome]:
     boxes, scores = positive(1, CELLS, 4), positive(1, CELLS, 5, seed=1)
     return {"903": scores, "914": boxes}, (turned(boxes), turned(scores), None)
@@ -123,6 +136,14 @@ def chosen(names: Sequence[str], scale: Any = 1, order: Any = (0, 1, 2, 3)) -> A
     return found, (expected, scores[:, None], labels[:, None])
 
 
+def end_to_end() -> tuple[dict[str, Array], Outcome]:
+    """Rows of corners, a score and a class, of a model that says nothing of itself."""
+    box, label = two_corners(60), np.arange(60, dtype=np.float32)[None, None]
+    score = 1 / (1 + positive(1, 1, 60, seed=2))
+    y = turned(np.concatenate([box, score, label], axis=1))
+    return {"output": y}, (box, score, label)
+
+
 def mmdeploy() -> tuple[dict[str, Array], Outcome]:
     dets, labels = positive(1, 7, 5), np.arange(7)[None] % 3
     return {"dets": dets, "labels": labels}, (
@@ -137,9 +158,14 @@ CASES: dict[str, tuple[str, Callable[[], Any], int | None]] = {
     "Ultralytics": ("ultralytics", ultralytics, None),
     "YOLOv5": ("yolov5", yolov5, None),
     "YOLOX": ("yolox-undecoded", yolox, None),
+    "YOLOv9": ("corners", lambda: joined_corners(CELLS, by_row=False), None),
+    "SSD with all boxes": ("corners", lambda: joined_corners(99, by_row=False), 5),
+    "PicoDet": ("corners", lambda: joined_corners(99, by_row=True), 5),
     "YOLO-NAS": ("boxes-and-scores", boxes_and_scores, None),
     "DETR": ("detr", lambda: queries(["pred_boxes", "logits"], True), 3),
     "Deformable DETR": ("detr-sigmoid", lambda: queries(["pred_boxes", "logits"], False), 4),
+    "D-FINE": ("detr-sigmoid", lambda: queries(["pred_boxes", "pred_logits"], False), 4),
+    "EfficientDet": ("ultralytics-end-to-end", end_to_end, 90),
     "RF-DETR": ("rf-detr", lambda: queries(["dets", "labels"], False), None),
     "RT-DETR": ("chosen", lambda: chosen(["boxes", "scores", "labels"]), None),
     "SSD": ("chosen-fractions", lambda: chosen(["bboxes", "scores", "labels"], FRACTION), None),
@@ -224,6 +250,7 @@ def test_ultralytics_says_what_follows_the_classes(
         {"y": (1, 40, 7)},
         {"tokens": (1, 197, 768), "class": (1, 10)},
         {"logits": (1, 9, 4), "pred_boxes": (1, 9, 4)},
+        {"pred_boxes": (1, 9, 5), "pred_logits": (1, 9, 4)},
     ],
 )
 def test_other_outputs_are_no_boxes(shapes: dict[str, tuple[int, ...]]) -> None:
@@ -232,6 +259,52 @@ def test_other_outputs_are_no_boxes(shapes: dict[str, tuple[int, ...]]) -> None:
     assert find_layout(model, Outputs(shapes, SIZE, None, {}, ()), None) is None
 
 
+@pytest.mark.parametrize("by_row", [False, True])
+@pytest.mark.parametrize(("numbers", "classes"), [(4 + 3, 4), (4 + 3, None), (4 + 3, 2)])
+def test_numbers_between_corners_and_scores_are_no_scores(
+    numbers: int, classes: int | None, by_row: bool
+) -> None:
+    """As FCOS of LibreYOLO, with the grid of each box. Without names a turned one is YOLOv9."""
+    y = np.concatenate([two_corners(CELLS), noise(1, numbers - 4, CELLS, seed=2)], axis=1)
+    output = turned(y) if by_row else y
+    values = {"output": output}
+    facts = Outputs({"output": output.shape}, SIZE, classes, {}, (), values)
+    found = find_layout(echo(values), facts, None)
+    assert (found and found[0].name) == ("corners" if classes is None and not by_row else None)
+
+
+@pytest.mark.parametrize("change", ["score above 1", "class in between", "rows and columns"])
+def test_six_numbers_that_are_not_box_score_and_class(change: str) -> None:
+    outputs, _ = end_to_end()
+    (y,) = outputs.values()
+    if change == "score above 1":
+        y[0, 0, 4] = 1.5
+    if change == "class in between":
+        y[0, 0, 5] = 0.5
+    values = {"output": turned(y) if change == "rows and columns" else y}
+    shapes = {name: array.shape for name, array in values.items()}
+    assert find_layout(echo(values), Outputs(shapes, SIZE, 90, {}, (), values), None) is None
+
+
+def test_columns_must_suffice_for_the_classes() -> None:
+    """A YOLOX has an objectness, so 4 + classes columns are something else."""
+    values = {"output": noise(1, CELLS, 4 + 3)}
+    facts = Outputs({"output": (1, CELLS, 4 + 3)}, SIZE, 3, {}, (), values)
+    assert find_layout(echo(values), facts, None) is None
+    turned_facts = Outputs({"output": (1, 4 + 3, CELLS)}, SIZE, 4, {}, ())
+    assert find_layout(echo({"output": turned(values["output"])}), turned_facts, None) is None
+
+
+def test_metadata_without_a_stride_is_not_that_of_ultralytics() -> None:
+    """Other exporters write names and a task too."""
+    outputs, _ = joined_corners(CELLS, by_row=False)
+    shapes = {name: array.shape for name, array in outputs.items()}
+    metadata = {"task": "detect", "names": "{0: 'a', 1: 'b', 2: 'c', 3: 'd', 4: 'e'}"}
+    found = find_layout(echo(outputs), Outputs(shapes, SIZE, 5, metadata, (), outputs), None)
+    assert found is not None
+    assert found[0].name == "corners"
+
+
 def test_every_layout_has_a_case() -> None:
-    same = {"ultralytics-end-to-end", "yolox", "paddle-detection"}
+    same = {"yolox", "paddle-detection"}
     assert {name for name, *_ in CASES.values()} | same == set(LAYOUTS)
