@@ -22,7 +22,7 @@ HEADS = {
     # Cells become tokens of a decoder, as in D-FINE.
     "queries": """r3 = Reshape(p3, rows) t3 = Transpose<perm=[0,2,1]>(r3)
         r4 = Reshape(p4, rows) t4 = Transpose<perm=[0,2,1]>(r4)
-        h3 = MatMul(t3, mix) h4 = MatMul(t4, mix)""",
+        tokens = Concat<axis=1>(t3, t4) h3 = MatMul(tokens, mix) h4 = Relu(h3)""",
 }
 
 

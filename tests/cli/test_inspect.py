@@ -137,6 +137,7 @@ def test_boxes_of_an_unknown_layout_are_told(cli, tmp_path):
         row=np.array([1, 1, 3]),
         w=noise(3, 4),
     )
+    made.metadata_props.add(key="task", value="detect")
     path = tmp_path / "model.onnx"
     onnx.save(made, path)
     problem = facts(cli("inspect", path, "--json"))["boxes"]["problem"]

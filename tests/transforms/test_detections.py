@@ -33,7 +33,7 @@ def echo(outputs: dict[str, Array], opset: int = 17, op: str = "Identity", **ope
         return helper.make_tensor_value_info(name + suffix, types[array.dtype], shape)
 
     graph = helper.make_graph(
-        [helper.make_node("Identity", [f"{name}_in"], [name]) for name in outputs],
+        [helper.make_node(op, [f"{name}_in"], [name]) for name in outputs],
         "g",
         [info(name, array, "_in") for name, array in outputs.items()],
         [info(name, array) for name, array in outputs.items()],
@@ -206,11 +206,23 @@ def test_a_varying_number_of_boxes_is_filled_up() -> None:
     assert_allclose(got[2][0, 0, :5], labels)
 
 
-def test_a_rotated_box_gets_the_box_around_it() -> None:
+def test_rows_that_are_not_chosen_are_all_kept() -> None:
+    """Their number is the same for all samples of one size, even if it is not declared."""
+    outputs, expected = ultralytics()
+    _, got = normalized({"output0": outputs["output0"][:1]}, axis2="n")
+    assert_allclose(got[0], expected[0][:1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("end_to_end", [False, True])
+@pytest.mark.parametrize("degrees", [45, 135, -45])
+def test_a_rotated_box_gets_the_box_around_it(degrees: float, end_to_end: bool) -> None:
     """A box of 4 x 2 pixels at 45 degrees is 3 · sqrt(2) pixels wide and high."""
+    angle = np.deg2rad(degrees)
     y = np.zeros((1, 4 + 1 + 1, CELLS), np.float32)
-    y[0, :4, 0] = 10, 20, 4, 2
-    y[0, 4:, 0] = 0.5, np.pi / 4
+    y[0, :, 0] = 10, 20, 4, 2, 0.5, angle
+    if end_to_end:
+        y = np.zeros((1, 300, 4 + 1 + 1 + 1), np.float32)
+        y[0, 0] = 10, 20, 4, 2, 0.5, 0, angle
     model, shapes = echo({"output0": y}), {"output0": y.shape}
     metadata = {"task": "obb", "names": "{0: 'ship'}", "stride": "32"}
     found = find_layout(model, Outputs(shapes, SIZE, 1, metadata, ()), None)
@@ -220,7 +232,40 @@ def test_a_rotated_box_gets_the_box_around_it() -> None:
     got, scores = run(made.proto, {"output0_in": y})
     half = 1.5 * np.sqrt(2)
     assert_allclose(got[0, :, 0], [10 - half, 20 - half, 10 + half, 20 + half], rtol=1e-5)
-    assert scores.shape == (1, 1, CELLS)
+    assert scores.shape == (1, 1, 300 if end_to_end else CELLS)
+    assert scores[0, 0, 0] == 0.5
+
+
+def test_paddle_detection_has_the_class_and_the_score_first() -> None:
+    y = positive(7, 6)
+    y[:, 0] = np.arange(7)
+    model = echo({"fetch": y})
+    found = find_layout(model, Outputs({"fetch": y.shape}, SIZE, 9, {}, ("im_shape",)), None)
+    assert found is not None
+    made = with_detections(model, found[0], {"fetch": y.shape}, SIZE)
+    got = run(with_outputs(made, [BOXES, SCORES, LABELS]).proto, {"fetch_in": y})
+    assert_allclose(got[0][0], y[:, 2:].T)
+    assert_allclose(got[1][0, 0], y[:, 1])
+    assert_allclose(got[2][0, 0], y[:, 0])
+
+
+def test_a_yolox_with_exponentials_is_decoded() -> None:
+    shape = (1, CELLS, 5 + 2)
+    model = echo({"output": noise(*shape)}, op="Exp")
+    found = find_layout(model, Outputs({"output": shape}, SIZE, 2, {}, ()), None)
+    assert found is not None
+    assert (found[0].name, found[0].strides) == ("yolox", ())
+
+
+def test_yolov5_writes_no_task() -> None:
+    """The number of boxes is not that of three for each cell, as in YOLOv5 with four grids."""
+    shape = (1, 99, 5 + 2)
+    metadata = {"names": "{0: 'a', 1: 'b'}", "stride": "64"}
+    found = find_layout(
+        echo({"output0": noise(*shape)}), Outputs({"output0": shape}, SIZE, 2, metadata, ()), None
+    )
+    assert found is not None
+    assert found[0].name == "yolov5"
 
 
 @pytest.mark.parametrize(
@@ -250,7 +295,6 @@ def test_ultralytics_says_what_follows_the_classes(
         {"y": (1, 40, 7)},
         {"tokens": (1, 197, 768), "class": (1, 10)},
         {"logits": (1, 9, 4), "pred_boxes": (1, 9, 4)},
-        {"pred_boxes": (1, 9, 5), "pred_logits": (1, 9, 4)},
     ],
 )
 def test_other_outputs_are_no_boxes(shapes: dict[str, tuple[int, ...]]) -> None:
@@ -284,6 +328,36 @@ def test_six_numbers_that_are_not_box_score_and_class(change: str) -> None:
     values = {"output": turned(y) if change == "rows and columns" else y}
     shapes = {name: array.shape for name, array in values.items()}
     assert find_layout(echo(values), Outputs(shapes, SIZE, 90, {}, (), values), None) is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "size"),
+    [
+        ((1, 9, 99), None, SIZE),  # of no usual grid, and without names
+        ((1, 9, 40), 5, SIZE),  # too few boxes to tell
+        ((1, 84, 21), None, (32, 32)),  # an input so small that 21 cells say nothing
+    ],
+)
+def test_little_evidence_is_none(
+    shape: tuple[int, ...], classes: int | None, size: tuple[int, int]
+) -> None:
+    y = np.concatenate([two_corners(shape[2]), noise(1, shape[1] - 4, shape[2], seed=2)], axis=1)
+    values = {"output": y}
+    facts = Outputs({"output": shape}, size, classes, {}, (), values)
+    assert find_layout(echo(values), facts, None) is None
+
+
+def test_rows_of_zeros_tell_nothing() -> None:
+    """As a model returns them that found nothing in the sample."""
+    values = {"output": np.zeros((1, 60, 6), np.float32)}
+    facts = Outputs({"output": (1, 60, 6)}, SIZE, 90, {}, (), values)
+    assert find_layout(echo(values), facts, None) is None
+
+
+def test_boxes_of_queries_have_four_numbers() -> None:
+    shapes = {"pred_boxes": (1, 9, 5), "pred_logits": (1, 9, 4)}
+    model = echo({name: positive(*shape) for name, shape in shapes.items()})
+    assert find_layout(model, Outputs(shapes, SIZE, 4, {}, ()), None) is None
 
 
 def test_columns_must_suffice_for_the_classes() -> None:
