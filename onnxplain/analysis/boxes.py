@@ -389,7 +389,8 @@ def _by_shapes(model: Model, outputs: Outputs) -> str | None:
     cells = {sum(_cells(outputs.size, stride) for stride in some) for some in _STRIDES}
     match [shape[1:] for shape in outputs.shapes.values()]:
         case [(first, 4), (second, _)] | [(first, _), (second, 4)]:
-            return "boxes-and-scores" if first == second and first in cells else None
+            is_pair = first == second and first in cells and _are_corners(outputs)
+            return "boxes-and-scores" if is_pair else None
         case [(_, _)]:
             return _in_one_tensor(model, outputs, cells)
         case _:
@@ -431,6 +432,12 @@ def _with_corners(
     return "corners" if is_usual else None
 
 
+def _are_corners(outputs: Outputs) -> bool:
+    """Whether the output with four columns may hold corners."""
+    known = [values for values in outputs.values.values() if values.shape[-1] == _BOX]
+    return all(_has_corners(values[0]) for values in known)
+
+
 def _has_corners(by_row: Array) -> bool:
     """Whether the third and fourth number are nearly never less than the first and second.
 
@@ -444,6 +451,8 @@ _MANY = 50
 """Number of boxes that say what their numbers are."""
 
 _NEARLY = 0.95
+
+_BOX = 4
 
 _CHOSEN_NUMBERS = 6
 """Corners, score and class."""

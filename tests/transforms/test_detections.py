@@ -115,7 +115,7 @@ def joined_corners(boxes: int, by_row: bool) -> tuple[dict[str, Array], Outcome]
 
 
 def boxes_and_scores() -> tuple[dict[str, Array], Outcome]:
-    boxes, scores = positive(1, CELLS, 4), positive(1, CELLS, 5, seed=1)
+    boxes, scores = turned(two_corners(CELLS)), positive(1, CELLS, 5, seed=2)
     return {"903": scores, "914": boxes}, (turned(boxes), turned(scores), None)
 
 
@@ -335,7 +335,7 @@ def test_six_numbers_that_are_not_box_score_and_class(change: str) -> None:
     [
         ((1, 9, 99), None, SIZE),  # of no usual grid, and without names
         ((1, 9, 40), 5, SIZE),  # too few boxes to tell
-        ((1, 84, 21), None, (32, 32)),  # an input so small that 21 cells say nothing
+        ((1, 7, 21), None, (32, 32)),  # an input so small that 21 cells say nothing
     ],
 )
 def test_little_evidence_is_none(
@@ -352,6 +352,23 @@ def test_rows_of_zeros_tell_nothing() -> None:
     values = {"output": np.zeros((1, 60, 6), np.float32)}
     facts = Outputs({"output": (1, 60, 6)}, SIZE, 90, {}, (), values)
     assert find_layout(echo(values), facts, None) is None
+
+
+def test_centers_beside_scores_are_not_read_as_corners() -> None:
+    values = {"boxes": positive(1, CELLS, 4), "scores": positive(1, CELLS, 5, seed=1)}
+    shapes = {name: array.shape for name, array in values.items()}
+    assert find_layout(echo(values), Outputs(shapes, SIZE, 5, {}, (), values), None) is None
+
+
+def test_end_to_end_is_said_by_the_metadata() -> None:
+    """Whatever follows the six numbers."""
+    shape = (1, 300, 6 + 3)
+    metadata = {"names": "{0: 'a'}", "stride": "32", "task": "detect", "end2end": "True"}
+    found = find_layout(
+        echo({"output0": noise(*shape)}), Outputs({"output0": shape}, SIZE, 1, metadata, ()), None
+    )
+    assert found is not None
+    assert found[0].name == "ultralytics-end-to-end"
 
 
 def test_boxes_of_queries_have_four_numbers() -> None:
