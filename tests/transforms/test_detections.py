@@ -206,6 +206,13 @@ def test_a_varying_number_of_boxes_is_filled_up() -> None:
     assert_allclose(got[2][0, 0, :5], labels)
 
 
+def test_all_rows_are_kept_where_a_model_returns_many() -> None:
+    """As EfficientDet does, which leaves it to others to suppress overlaps."""
+    boxes, scores, labels = positive(5000, 4), positive(5000, seed=1), np.arange(5000) % 3
+    _, got = normalized({"boxes": boxes, "labels": labels, "scores": scores}, axis0="n")
+    assert_allclose(got[0][0], boxes.T)
+
+
 def test_rows_that_are_not_chosen_are_all_kept() -> None:
     """Their number is the same for all samples of one size, even if it is not declared."""
     outputs, expected = ultralytics()
