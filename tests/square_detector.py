@@ -29,8 +29,10 @@ def boxes() -> Array:
 BOXES = boxes()
 
 
-def detector(metadata: bool = False) -> ModelProto:
-    """(N, 4 + 2, boxes), as Ultralytics exports it."""
+def detector(metadata: bool = False, corners: bool = False) -> ModelProto:
+    """(N, 4 + 2, boxes), as Ultralytics exports it, or with `corners` as LibreYOLO does."""
+    half = BOXES[2:] / 2
+    fixed = np.concatenate([BOXES[:2] - half, BOXES[:2] + half]) if corners else BOXES
     kernels = {}
     for stride in STRIDES:
         kernel = np.zeros((2, 3, stride, stride), np.float32)
@@ -49,7 +51,7 @@ def detector(metadata: bool = False) -> ModelProto:
         f"float[N,6,{sum(CELLS)}] y",
         shift=np.full(2, SHIFT, np.float32),
         nothing=np.float32(0),
-        fixed=BOXES[None],
+        fixed=fixed[None],
         **kernels,
     )
     made.graph.initializer.append(numpy_helper.from_array(np.array([0, 2, -1]), "flat"))

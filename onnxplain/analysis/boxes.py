@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import numpy as np
 
 from onnxplain.errors import ModelError
 from onnxplain.images.metadata import is_ultralytics, read_literal
 from onnxplain.model.model import Model
 from onnxplain.model.shapes import Shape
 from onnxplain.suggestions import closest
+from onnxplain.tensors import Array
 
 Form = Literal["corners", "corners, y first", "center"]
 """The four numbers of a box: x1, y1, x2, y2, or y1, x1, y2, x2, or center x, y, width, height."""
@@ -90,6 +93,7 @@ class Outputs:
         classes: number of classes that have a name; None if there are no names.
         metadata: the model's metadata.
         inputs: names of all inputs.
+        values: the outputs for one sample, if the model was run.
     """
 
     shapes: Mapping[str, Shape]
@@ -97,6 +101,7 @@ class Outputs:
     classes: int | None
     metadata: Mapping[str, str]
     inputs: Collection[str]
+    values: Mapping[str, Array] = field(default_factory=dict)
 
     def called(self, *names: str) -> str:
         """The output with one of these names, or where there is none, the first output."""
@@ -124,6 +129,13 @@ def find_layout(model: Model, outputs: Outputs, given: str | None) -> tuple[BoxL
         if name is not None:
             return LAYOUTS[name](outputs), source
     return None
+
+
+def is_named_like_boxes(model: Model) -> bool:
+    """Whether names of outputs, or the metadata, suggest that the outputs hold boxes."""
+    names = [spec.name.lower() for spec in model.outputs]
+    is_named = any("box" in name or name.startswith("det") for name in names)
+    return is_named or model.metadata.get("task") in _ULTRALYTICS
 
 
 def _given(name: str, outputs: Outputs) -> BoxLayout:
@@ -174,6 +186,19 @@ def _end_to_end(outputs: Outputs) -> BoxLayout:
     )
 
 
+def _corners(outputs: Outputs) -> BoxLayout:
+    """(N, 4 + classes, boxes) or (N, boxes, 4 + classes), the longer axis being that of boxes."""
+    tensor, (_, rows, columns) = outputs.called("output0", "output"), outputs.first
+    transposed = rows < columns
+    end = min(rows, columns)
+    return BoxLayout(
+        "corners",
+        Part(tensor, (0, 4), transposed),
+        Part(tensor, (4, end), transposed),
+        form="corners",
+    )
+
+
 def _with_objectness(name: str, strides: tuple[int, ...] = ()) -> Callable[[Outputs], BoxLayout]:
     def made(outputs: Outputs) -> BoxLayout:
         """(N, boxes, 5 + classes + others), the fifth number being the objectness."""
@@ -204,14 +229,17 @@ def _boxes_and_scores(outputs: Outputs) -> BoxLayout:
 
 
 def _queries(
-    name: str, boxes: str, scores: str, activation: Literal["sigmoid", "softmax"]
+    name: str,
+    boxes: Collection[str],
+    scores: Collection[str],
+    activation: Literal["sigmoid", "softmax"],
 ) -> Callable[[Outputs], BoxLayout]:
     def made(outputs: Outputs) -> BoxLayout:
         """(N, boxes, 4) as fractions, and (N, boxes, classes) without an activation."""
-        tensor = outputs.called(scores)
+        tensor = outputs.called(*scores)
         return BoxLayout(
             name,
-            Part(outputs.called(boxes), (0, 4)),
+            Part(outputs.called(*boxes), (0, 4)),
             Part(tensor, (0, outputs.shapes[tensor][-1])),
             fraction=True,
             activation=activation,
@@ -247,6 +275,10 @@ _CHOSEN: Mapping[str, Collection[str]] = {
 """Names of the outputs of detectors that choose their boxes themselves."""
 
 
+_LOGITS = ("logits", "pred_logits")
+"""Names of the class scores of detectors with queries."""
+
+
 def _mmdeploy(outputs: Outputs) -> BoxLayout:
     """(N, boxes, 5), the fifth number being the score, and (N, boxes) classes."""
     tensor = outputs.called("dets")
@@ -279,10 +311,11 @@ LAYOUTS: Mapping[str, Callable[[Outputs], BoxLayout]] = {
     "yolov5": _with_objectness("yolov5"),
     "yolox": _with_objectness("yolox"),
     "yolox-undecoded": _with_objectness("yolox-undecoded", _STRIDES[0]),
+    "corners": _corners,
     "boxes-and-scores": _boxes_and_scores,
-    "detr": _queries("detr", "pred_boxes", "logits", "softmax"),
-    "detr-sigmoid": _queries("detr-sigmoid", "pred_boxes", "logits", "sigmoid"),
-    "rf-detr": _queries("rf-detr", "dets", "labels", "sigmoid"),
+    "detr": _queries("detr", ("pred_boxes",), _LOGITS, "softmax"),
+    "detr-sigmoid": _queries("detr-sigmoid", ("pred_boxes",), _LOGITS, "sigmoid"),
+    "rf-detr": _queries("rf-detr", ("dets",), ("labels",), "sigmoid"),
     "chosen": _chosen("chosen"),
     "chosen-fractions": _chosen("chosen-fractions", fraction=True),
     "tensorflow": _chosen("tensorflow", "corners, y first", fraction=True),
@@ -330,7 +363,7 @@ def _by_names(model: Model, outputs: Outputs) -> str | None:
     names, shapes = set(outputs.shapes), outputs.shapes
     if {"im_shape", "scale_factor"} & set(outputs.inputs) and outputs.first[-1] == 6:
         return "paddle-detection"
-    if {"logits", "pred_boxes"} <= names:
+    if names & set(_LOGITS) and "pred_boxes" in names and shapes["pred_boxes"][-1] == 4:
         return _detr(outputs)
     if {"dets", "labels"} <= names:
         return "mmdeploy" if shapes["dets"][-1] == 5 else "rf-detr"
@@ -345,7 +378,7 @@ def _detr(outputs: Outputs) -> str | None:
     """By the number of names: with a softmax there is one class more, the background."""
     if outputs.classes is None:
         return None
-    scores = outputs.shapes["logits"][-1]
+    scores = outputs.shapes[outputs.called(*_LOGITS)][-1]
     return {outputs.classes: "detr-sigmoid", outputs.classes + 1: "detr"}.get(scores)
 
 
@@ -356,15 +389,73 @@ def _by_shapes(model: Model, outputs: Outputs) -> str | None:
     cells = {sum(_cells(outputs.size, stride) for stride in some) for some in _STRIDES}
     match [shape[1:] for shape in outputs.shapes.values()]:
         case [(first, 4), (second, _)] | [(first, _), (second, 4)]:
-            return "boxes-and-scores" if first == second and first in cells else None
-        case [(columns, boxes)] if boxes in cells and columns > 4:
-            return "ultralytics"
-        case [(boxes, columns)] if boxes in {_ANCHORS * count for count in cells} and columns > 5:
-            return "yolov5"
-        case [(boxes, columns)] if boxes in cells and columns > 5:
-            return "yolox" if _is_decoded(model, outputs.called()) else "yolox-undecoded"
+            is_pair = first == second and first in cells and _are_corners(outputs)
+            return "boxes-and-scores" if is_pair else None
+        case [(_, _)]:
+            return _in_one_tensor(model, outputs, cells)
         case _:
             return None
+
+
+def _in_one_tensor(model: Model, outputs: Outputs, cells: Collection[int]) -> str | None:
+    """The layouts with one output of rank 3."""
+    _, rows, columns = outputs.first
+    is_turned, numbers, boxes = rows < columns, min(rows, columns), max(rows, columns)
+    values = outputs.values.get(outputs.called())
+    if values is not None and boxes >= _MANY:
+        by_row = values[0].T if is_turned else values[0]
+        if _has_corners(by_row):
+            return _with_corners(outputs, by_row, is_turned, boxes in cells)
+    classes = 1 if outputs.classes is None else outputs.classes
+    if is_turned:
+        return "ultralytics" if boxes in cells and numbers >= 4 + classes else None
+    if numbers < 5 + classes:
+        return None
+    if boxes in {_ANCHORS * count for count in cells}:
+        return "yolov5"
+    if boxes in cells:
+        return "yolox" if _is_decoded(model, outputs.called()) else "yolox-undecoded"
+    return None
+
+
+def _with_corners(
+    outputs: Outputs, by_row: Array, is_turned: bool, is_of_cells: bool
+) -> str | None:
+    """The layouts with one output that holds corners; None where other numbers may follow them."""
+    numbers, classes = by_row.shape[1], outputs.classes
+    if numbers == _CHOSEN_NUMBERS and not is_turned:
+        score, label = by_row[:, 4], by_row[:, 5]
+        is_score = ((score >= 0) & (score <= 1)).all()
+        if is_score and (label == np.rint(label)).all():
+            return "ultralytics-end-to-end"
+    is_usual = is_of_cells and is_turned if classes is None else numbers == 4 + classes
+    return "corners" if is_usual else None
+
+
+def _are_corners(outputs: Outputs) -> bool:
+    """Whether the output with four columns may hold corners."""
+    known = [values for values in outputs.values.values() if values.shape[-1] == _BOX]
+    return all(_has_corners(values[0]) for values in known)
+
+
+def _has_corners(by_row: Array) -> bool:
+    """Whether the third and fourth number are nearly never less than the first and second.
+
+    With a center, width and height this is not so: a box near the right edge is not that wide.
+    """
+    box = by_row[:, :4]
+    return bool((box[:, 2:] >= box[:, :2]).mean() >= _NEARLY and (box[:, 2:] > box[:, :2]).any())
+
+
+_MANY = 50
+"""Number of boxes that say what their numbers are."""
+
+_NEARLY = 0.95
+
+_BOX = 4
+
+_CHOSEN_NUMBERS = 6
+"""Corners, score and class."""
 
 
 def _cells(size: tuple[int, int], stride: int) -> int:

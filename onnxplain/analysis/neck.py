@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from onnx import NodeProto
 
 from onnxplain.analysis.layers import Layer, bottlenecks
 from onnxplain.analysis.layout import input_axes
+from onnxplain.model.constants import constant_value
 from onnxplain.model.graph_index import reads
 from onnxplain.model.model import Model
-from onnxplain.model.operators import WEIGHTED, standard_form
+from onnxplain.model.operators import CARRIES, WEIGHTED, standard_form
 from onnxplain.model.shapes import Shape
 
 
@@ -41,9 +42,9 @@ def neck_layers(
             for layer in by_tensor.values()
             if layer.tensor in shared
             and layer.grid == grid
-            and _is_before_heads(model, layer, tensors)
+            and _is_before_heads(model, layer, tensors, way)
         ]
-        found += fitting[-1:]
+        found += [_unmoved(model, layer, by_tensor) for layer in fitting[-1:]]
     return sorted(found, key=lambda layer: model.index.position[layer.tensor])
 
 
@@ -68,13 +69,37 @@ def _leaves_grids(model: Model, node: NodeProto, way: set[int], layers: dict[str
     return not layers.keys() & made
 
 
-def _is_before_heads(model: Model, layer: Layer, ends: Iterable[str]) -> bool:
-    """Whether weights follow between the layer and `ends`, or a head cuts regions out of it."""
+def _unmoved(model: Model, layer: Layer, layers: Mapping[str, Layer]) -> Layer:
+    """The first layer with the same numbers, before they are only put in another order."""
+    node = model.index.producer(layer.tensor)
+    while node is not None and node.op_type in CARRIES:
+        layer = layers.get(node.input[0], layer)
+        node = model.index.producer(node.input[0])
+    return layer
+
+
+def _is_before_heads(model: Model, layer: Layer, ends: Iterable[str], way: set[int]) -> bool:
+    """Whether heads follow a layer: weights before `ends`, cut regions, or a decoder of queries."""
     index = model.index
     if any(node.op_type in _CUTS_REGIONS for node in index.readers_of(layer.tensor)):
         return True
-    after = index.descendants([layer.tensor]) & index.ancestors(ends)
-    return any(standard_form(index.nodes[i].op_type) in WEIGHTED for i in after)
+    after = index.descendants([layer.tensor])
+    if any(
+        standard_form(index.nodes[i].op_type) in WEIGHTED for i in after & index.ancestors(ends)
+    ):
+        return True
+    return any(_mixes_numbers(model, index.nodes[i]) for i in after & way)
+
+
+def _mixes_numbers(model: Model, node: NodeProto) -> bool:
+    """Whether a node makes several numbers from those of each query, with constant weights.
+
+    The mean of a distribution, as YOLOv8 computes the sides of its boxes, is one number.
+    """
+    if node.op_type not in ("Gemm", "MatMul"):
+        return False
+    weights = constant_value(model, node.input[1])
+    return weights is not None and weights.ndim > 1 and min(weights.shape[-2:]) > 1
 
 
 _CUTS_REGIONS = frozenset(["MaxRoiPool", "RoiAlign"])

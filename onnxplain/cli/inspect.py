@@ -20,6 +20,7 @@ from onnxplain.cli.parameters import DEFAULT_OUT, AsJson, ModelPath, Out
 from onnxplain.cli.tables import print_table
 from onnxplain.errors import LayerError, OnnxplainError, OptionError
 from onnxplain.explainer import Explainer
+from onnxplain.explainer.detector import require_known
 from onnxplain.images.files import read_sidecar, sidecar_path
 from onnxplain.results.formats.write import write_files
 from onnxplain.tensors import TensorSpec
@@ -152,7 +153,10 @@ def _label_facts(explainer: Explainer) -> Facts | None:
 
 
 def _detector_facts(explainer: Explainer) -> Facts | None:
-    return None if explainer.detector is None else _facts(explainer.detector, "layout", "origin")
+    if explainer.detector is None:
+        require_known(explainer.model)
+        return None
+    return _facts(explainer.detector, "layout", "origin")
 
 
 def _batch_facts(explainer: Explainer) -> Facts:

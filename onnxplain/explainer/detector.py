@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from onnxplain.analysis.boxes import Outputs, find_layout
+from onnxplain.analysis.boxes import LAYOUTS, Outputs, find_layout, is_named_like_boxes
 from onnxplain.errors import TargetError
 from onnxplain.execution.runner import Runner
 from onnxplain.explainer.request import Request
@@ -80,6 +80,20 @@ def may_be_detector(model: Model) -> bool:
     )
 
 
+def require_known(model: Model) -> None:
+    """Raise if a model that is no known detector seems to be one.
+
+    Raises:
+        TargetError: the message says which layouts can be named.
+    """
+    if may_be_detector(model) and is_named_like_boxes(model):
+        raise TargetError(
+            "The outputs seem to hold boxes, but how is not known: name their layout with --boxes. "
+            f"There are {', '.join(LAYOUTS)}. For a DETR it is detr if the last class is the "
+            "background, and else detr-sigmoid."
+        )
+
+
 _LARGEST_RANK = 3
 _ROW_SIZES = (4, 5, 6)
 """Numbers of columns of an output without a batch axis, (boxes, columns).
@@ -105,10 +119,16 @@ def find_detector(
     """
     model = runner.model
     names = [spec.name for spec in model.outputs]
-    shapes = {name: array.shape for name, array in runner.tiled(model, x, names, 1).items()}
+    values = runner.tiled(model, x, names, 1)
+    shapes = {name: array.shape for name, array in values.items()}
     known = labels()
     outputs = Outputs(
-        shapes, size, None if known is None else len(known), model.metadata, model.index.inputs
+        shapes,
+        size,
+        None if known is None else len(known),
+        model.metadata,
+        model.index.inputs,
+        values,
     )
     found = find_layout(model, outputs, given)
     if found is None:

@@ -13,7 +13,7 @@ from typing import Final
 
 from onnxplain.errors import PreprocessError, TargetError
 from onnxplain.images.files import find_configs, read_json, read_sidecar, read_text
-from onnxplain.images.metadata import is_ultralytics, read_literal
+from onnxplain.images.metadata import read_literal
 
 _SHOWN: Final = 10
 
@@ -108,11 +108,15 @@ def _candidates(model_path: Path | None, metadata: Mapping[str, str]) -> Iterato
             yield _read_file(sidecar.path.parent / labels)
         else:
             yield _from_content(labels, sidecar.title)
-    if is_ultralytics(metadata):
+    if "names" in metadata and metadata.keys() & _WITH_NAMES:
         yield _from_content(read_literal(metadata, "names"), "model metadata")
     for config in find_configs(model_path, "config.json"):
         if config.content.keys() & _CONFIG_KEYS:
             yield _from_content(config.content, config.title)
+
+
+_WITH_NAMES: Final = {"task", "stride"}
+"""Keys of Ultralytics and of exporters that write the classes' names in the same form."""
 
 
 def _read_file(path: Path) -> Labels:

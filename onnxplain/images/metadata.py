@@ -27,8 +27,8 @@ def read_metadata(metadata: Mapping[str, str]) -> Found | None:
 
 
 def is_ultralytics(metadata: Mapping[str, str]) -> bool:
-    """Whether Ultralytics exported the model; YOLOv5 writes a stride but no task."""
-    return "names" in metadata and bool(metadata.keys() & {"task", "stride"})
+    """Whether Ultralytics exported the model: it always writes names and a stride."""
+    return {"names", "stride"} <= metadata.keys()
 
 
 def read_literal(metadata: Mapping[str, str], key: str) -> object:

@@ -24,8 +24,11 @@ SCORES = PREFIX + "scores"
 LABELS = PREFIX + "labels"
 """The tensor of classes, (N, 1, boxes), where each box has only one."""
 
-_MOST_CHOSEN = 300
-"""Number of rows of the tensors where the model chooses another number for each sample."""
+_LEAST_ROWS = 300
+"""Number of rows of the tensors where the model chooses another number for each sample.
+
+More where it chose more for one sample: a model that suppresses no overlaps may return thousands.
+"""
 
 _CORNERS: Mapping[Form, Sequence[int]] = {
     "corners": (0, 1, 2, 3),
@@ -49,10 +52,11 @@ def with_detections(
     outputs = {name: gs.Variable(name) for name in shapes}
 
     def read(part: Part) -> gs.Tensor:
-        dims = declared.get(part.tensor)
-        varies = dims is not None and not isinstance(dims[_row_axis(part, len(dims))], int)
-        count = _MOST_CHOSEN if layout.chosen and varies else None
-        return _columns(g, outputs[part.tensor], part, len(shapes[part.tensor]), count)
+        dims, shape = declared.get(part.tensor), shapes[part.tensor]
+        axis = _row_axis(part, len(shape))
+        varies = dims is not None and not isinstance(dims[axis], int)
+        count = max(_LEAST_ROWS, shape[axis]) if layout.chosen and varies else None
+        return _columns(g, outputs[part.tensor], part, len(shape), count)
 
     boxes = read(layout.boxes)
     if layout.strides:

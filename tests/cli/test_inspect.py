@@ -2,9 +2,11 @@ import hashlib
 import json
 from itertools import pairwise
 
+import numpy as np
 import onnx
 import pytest
 from onnx import helper
+from tiny import noise, tiny
 
 PYRAMID = [
     helper.make_node("Conv", ["x", "w"], ["planes"], "conv"),
@@ -123,6 +125,27 @@ def test_what_cannot_be_had_is_a_sentence_in_its_place(cli, build):
     text = cli("inspect", path).out
     assert "none: give them with --labels FILE" in text
     assert "No layer has rows and columns of more than one cell." in text
+
+
+def test_boxes_of_an_unknown_layout_are_told(cli, tmp_path):
+    """Without the number of classes it is not known whether a DETR's last one is the background."""
+    made = tiny(
+        """p = GlobalAveragePool(x) f = Reshape(p, row) two = Concat<axis=1>(f, f)
+        boxes = MatMul(two, w) pred_boxes = Sigmoid(boxes) logits = MatMul(two, w)""",
+        "float[1,3,8,8] x",
+        "float[1,2,4] logits, float[1,2,4] pred_boxes",
+        row=np.array([1, 1, 3]),
+        w=noise(3, 4),
+    )
+    made.metadata_props.add(key="task", value="detect")
+    path = tmp_path / "model.onnx"
+    onnx.save(made, path)
+    problem = facts(cli("inspect", path, "--json"))["boxes"]["problem"]
+    assert "name their layout with --boxes" in problem
+    assert "detr if the last class is the background" in problem
+    assert facts(cli("inspect", path, "--json", "--boxes", "detr"))["boxes"]["layout"] == "detr"
+    cut = facts(cli("inspect", path, "--json", "--output", "p"))
+    assert cut["boxes"] is None
 
 
 def test_a_model_that_onnx_runtime_refuses_is_shown_as_far_as_it_can_be(cli, build):

@@ -193,6 +193,13 @@ def test_the_layout_is_found_from_the_shape_of_the_output() -> None:
     assert [box.name for box in plain.detections(PICTURE)] == ["0", "1", "0#2"]
 
 
+def test_corners_are_told_from_centers_by_a_run() -> None:
+    plain = Explainer(detector(corners=True), preprocess=AS_IT_IS)
+    assert plain.detector is not None
+    assert plain.detector.layout == "corners"
+    assert [box.corners for box in plain.detections(PICTURE)] == [RED, GREEN, SECOND]
+
+
 def test_the_layout_may_be_given(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no layout of boxes called 'ultralitics'"):
         _ = Explainer(detector(), boxes="ultralitics", preprocess=AS_IT_IS).detector
