@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from onnxplain.analysis.boxes import LAYOUTS, Outputs, find_layout, is_named_like_boxes
+from onnxplain.analysis.box_layouts import find_layout, is_named_like_boxes
+from onnxplain.analysis.boxes import LAYOUTS, Outputs
 from onnxplain.errors import TargetError
 from onnxplain.execution.runner import Runner
 from onnxplain.explainer.request import Request

@@ -530,7 +530,9 @@ class Explainer:
         sidecar = read_sidecar(self.model.path)
         noted = None if sidecar is None else sidecar.content.get("boxes")
         layout = self._layout or (None if noted is None else str(noted))
-        return find_detector(runner, x, size, lambda: self.labels, layout)
+        found = attempted(find_detector, runner, x, size, lambda: self.labels, layout)
+        # A model that does not run says so where it is run to be explained.
+        return _or_raise(found) if layout is not None or isinstance(found, Detector) else None
 
     def _provenance(self, batching: str) -> Provenance:
         model = self.model

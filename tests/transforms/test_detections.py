@@ -11,7 +11,8 @@ from numpy.testing import assert_allclose
 from onnx import TensorProto, helper
 from tiny import Array, noise, run
 
-from onnxplain.analysis.boxes import LAYOUTS, BoxLayout, Outputs, find_layout
+from onnxplain.analysis.box_layouts import find_layout
+from onnxplain.analysis.boxes import LAYOUTS, BoxLayout, Outputs
 from onnxplain.model.load import load
 from onnxplain.model.model import Model
 from onnxplain.transforms.detections import BOXES, LABELS, SCORES, with_detections
