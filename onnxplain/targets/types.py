@@ -421,18 +421,20 @@ def class_count(shape: tuple[int, ...]) -> int:
         TargetError: there is more than one number per class.
     """
     if not is_one_number_per_class(shape):
-        maps = (
-            "a class of a segmentation model is a target such as '1@all', with --labels if its "
-            "classes are not recognized; else "
-            if len(shape) == 3
-            else ""
-        )
         raise TargetError(
             f"The model's answer has shape {shape} for each sample, not one number for each class: "
-            f"{maps}explain one element by its index, as in --target {middle(shape)}, or a "
-            "weighted sum with onnxplain.targets.Mask."
+            f"{_HINTS.get(len(shape), '')}explain one element by its index, as in --target "
+            f"{middle(shape)}, or a weighted sum with onnxplain.targets.Mask."
         )
     return math.prod(shape)
+
+
+_HINTS = {
+    2: "if it holds the boxes of a detector, name their layout with --boxes; else ",
+    3: "a class of a segmentation model is a target such as '1@all', with --labels if its classes "
+    "are not recognized; else ",
+}
+"""By the number of axes of an answer without the batch, what it may be."""
 
 
 def is_one_number_per_class(shape: tuple[int, ...]) -> bool:
