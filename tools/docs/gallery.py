@@ -5,7 +5,8 @@ Writes docs/images/gallery/<family>.jpg and the list of them in docs/gallery.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import argparse
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ _PAGE = _ROOT / "docs" / "gallery.md"
 _NO_PLACES = {
     "Layers and filters": "show what a layer responds to, not where it is in a picture",
     "Regression": "explains one number, not classes",
+    "Detected boxes": "explain boxes, on the page on [detectors](detectors.md)",
 }
 
 
@@ -82,16 +84,21 @@ TRANSFORMER = Shown(
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description="Draw every method on the same pictures.")
+    parser.add_argument("families", nargs="*", help="draw only these, such as Perturbation")
+    chosen = parser.parse_args().families or list(FAMILIES)
     _IMAGES.mkdir(parents=True, exist_ok=True)
     for shown in (CONVOLUTIONAL, TRANSFORMER):
-        draw(shown)
+        draw(shown, chosen)
     _PAGE.write_text(page(), encoding="utf-8")
 
 
-def draw(shown: Shown) -> None:
-    """Write the drawings of one model."""
+def draw(shown: Shown, chosen: Collection[str]) -> None:
+    """Write the drawings of one model, of the chosen families."""
     explainer = onnxplain.Explainer(_MODELS / shown.model)
     for family, methods in shown.families.items():
+        if family not in chosen:
+            continue
         tables = [
             _table(explainer, _MODELS / shown.folder / picture, targets, methods)
             for picture, targets in shown.pictures.items()
