@@ -5,6 +5,7 @@ The activation may be one operator, or several elementary ones.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,12 +71,14 @@ class ScoreTensor:
 
 
 def find_score(model: Model, output: str | None = None) -> ScoreTensor:
-    """Find the score tensor of `output`, or of the model's first float output.
+    """Find the score tensor of `output`, or of the output that holds scores.
+
+    That is the first float output called logits, scores or probabilities, or else the first one.
 
     Raises:
         ModelError: the model has no such output, or no float output at all.
     """
-    name = output if output is not None else _first_float_output(model)
+    name = output if output is not None else _output_of_scores(model)
     if name not in model.index.outputs:
         raise ModelError(f"The model has no output {name!r}{closest(name, model.index.outputs)}.")
     tensor = name
@@ -105,14 +108,21 @@ def before_decision(model: Model) -> str | None:
 _KEEPS_DECISION = KEEPS_VALUES | KEEPS_ORDER | {"Cast"}
 
 
+_NAMED_SCORES = re.compile(r"(?<![a-z])(logits?|scores?|prob(s|ability|abilities)?)(?![a-z])", re.I)
+
+
 def _is_float(spec: TensorSpec) -> bool:
     return spec.dtype.kind == "f" or spec.dtype.name == "bfloat16"
 
 
-def _first_float_output(model: Model) -> str:
-    for spec in model.outputs:
-        if _is_float(spec):
-            return spec.name
+def _output_of_scores(model: Model) -> str:
+    """The first float output whose name says that it holds scores, else the first one at all."""
+    floats = [spec.name for spec in model.outputs if _is_float(spec)]
+    for name in floats:
+        if _NAMED_SCORES.search(name):
+            return name
+    if floats:
+        return floats[0]
     listed = ", ".join(f"{spec.name} ({spec.dtype})" for spec in model.outputs)
     raise ModelError(
         f"None of the model's outputs is a float tensor ({listed}): there is no score to explain; "

@@ -39,7 +39,12 @@ MODEL = [
     make_flag("Model", *facts)
     for facts in (
         ("provider", str, "NAME", "auto, cpu, cuda, tensorrt, openvino, or ONNX Runtime's name."),
-        ("output", str, "NAME", "Output or inner tensor with the scores; the first float output."),
+        (
+            "output",
+            str,
+            "NAME",
+            "Output or inner tensor with the scores, instead of the one found.",
+        ),
         ("boxes", str, "LAYOUT", "How a detector's outputs hold boxes, where it is not found."),
         ("explain", str, "NAME", "Input to explain, if several are possible."),
         ("input", list[str], "NAME=FILE.npy", "Value of another input; may be repeated."),

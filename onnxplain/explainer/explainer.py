@@ -93,8 +93,9 @@ class Explainer:
             inputs: values of the model's other inputs, by name.
             explain_input: name of the input to explain; needed only if several are possible.
             output: name of the tensor that holds the scores, an output or an inner tensor. The
-                model is cut after it. The default is the first float output, or if there is none,
-                what the ArgMax reads that makes the first output.
+                model is cut after it. The default is the first float output called logits, scores
+                or probabilities, else the first float output, or if there is none, what the ArgMax
+                reads that makes the first output.
             boxes: how a detector's outputs hold its boxes, a name in `analysis.boxes.LAYOUTS`; by
                 default it is found automatically.
 

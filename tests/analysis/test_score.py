@@ -191,3 +191,19 @@ def test_what_only_looks_like_an_activation(nodes: str) -> None:
 
 def test_a_softmax_inside_the_model_is_not_its_last() -> None:
     assert find_score(load(ending("a = Softmax(z)  y = Exp(a)"))).logit == "y"
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["embedding", "logits"], "logits"),
+        (["pred_boxes", "class_scores"], "class_scores"),
+        (["features", "probability"], "probability"),
+        (["underscored", "problem"], "underscored"),
+        (["scores", "logits"], "scores"),
+    ],
+)
+def test_an_output_that_is_named_scores_comes_first(names: list[str], expected: str) -> None:
+    outputs = ", ".join(f"float[N,C] {name}" for name in names)
+    body = " ".join(f"{name} = Flatten(x)" for name in names)
+    assert find_score(load(tiny(body, outputs=outputs))).probability == expected
