@@ -15,7 +15,7 @@ from onnxplain.images.geometry import Placement
 from onnxplain.images.opencv import cv2
 from onnxplain.targets.boxes import Box, Boxes, intersection_over_union
 from onnxplain.targets.described import ExplainedBox
-from onnxplain.targets.parse import ClassNames
+from onnxplain.targets.parse import ClassNames, class_index
 from onnxplain.targets.types import Target
 from onnxplain.tensors import Array, FloatArray
 
@@ -85,7 +85,7 @@ class Detections:
         if what in ("", _ANY):
             chosen, called = self.boxes, "box"
         else:
-            index = self._index(what)
+            index = class_index(what, self.labels)
             chosen = [box for box in self.boxes if box.index == index]
             called = f"box of class {self._called(index)}"
         if place is not None:
@@ -115,16 +115,6 @@ class Detections:
     def _called(self, index: int) -> str:
         label = None if self.labels is None else self.labels.name(index)
         return str(index) if label is None else f"{index} ({label})"
-
-    def _index(self, what: str) -> int:
-        if what.isdecimal():
-            return int(what)
-        if self.labels is None:
-            raise TargetError(
-                f"The target {what!r} is no class index and this model has no labels: give the "
-                "index, or the names with --labels FILE."
-            )
-        return self.labels.find(what)
 
 
 def _name(what: str, rank: str | None) -> str:

@@ -329,18 +329,23 @@ def _one_class(what: str, answered: Answered) -> Class:
     if top:
         index = answered.top(int(top[1]))[-1]
         return Class(index, answered.label(index))
-    return _class(_index(what, answered), answered)
+    return _class(class_index(what, answered.labels), answered)
 
 
-def _index(what: str, answered: Answered) -> int:
+def class_index(what: str, labels: ClassNames | None) -> int:
+    """The index of a class from its index or label.
+
+    Raises:
+        TargetError: it is no index and there are no labels, or no class or several have the label.
+    """
     if re.fullmatch(r"-?\d+", what):
         return int(what)
-    if answered.labels is None:
+    if labels is None:
         raise TargetError(
             f"The target {what!r} is no class index and this model has no labels: give the index, "
             "or the names with --labels FILE."
         )
-    return answered.labels.find(what)
+    return labels.find(what)
 
 
 def _is_label(text: str, labels: ClassNames | None) -> bool:
@@ -402,7 +407,7 @@ def _wanted(what: str, largest: Sequence[int], answered: Answered) -> Sequence[i
         return largest[: int(top[1])]
     if top:
         raise TargetError(f"There is no {what}: count from top1.")
-    index = _index(what, answered)
+    index = class_index(what, answered.labels)
     if not 0 <= index < count:
         listed = "one class, 0" if count == 1 else f"{count} classes, 0 to {count - 1}"
         raise TargetError(f"There is no class {index}: the model has {listed}.")
