@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 
 from onnxplain.analysis.box_layouts import find_layout, is_named_like_boxes
 from onnxplain.analysis.boxes import LAYOUTS, Outputs
-from onnxplain.errors import TargetError
+from onnxplain.analysis.inputs import is_picture
+from onnxplain.errors import OnnxplainError, TargetError, attempted
 from onnxplain.execution.runner import Runner
+from onnxplain.execution.samples import Samples
 from onnxplain.explainer.request import Request
+from onnxplain.images.files import read_sidecar
 from onnxplain.images.geometry import Placement
 from onnxplain.images.labels import Labels
 from onnxplain.model.model import Model
@@ -17,7 +20,13 @@ from onnxplain.targets import NoClass, Target
 from onnxplain.targets.detections import Detections, detected
 from onnxplain.targets.parse import asks_for_the_top
 from onnxplain.tensors import Array
-from onnxplain.transforms.detections import BOXES, LABELS, SCORES, with_detections
+from onnxplain.transforms.detections import (
+    BOXES,
+    LABELS,
+    SCORES,
+    PictureInput,
+    with_detections,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,37 +113,48 @@ Models with such an output have other outputs, or inputs that tell the size of t
 
 
 def find_detector(
-    runner: Runner,
-    x: Array,
-    size: tuple[int, int],
-    labels: Callable[[], Labels | None],
-    given: str | None,
+    runner: Runner, samples: Samples, labels: Callable[[], Labels | None], given: str | None
 ) -> Detector | None:
     """What is known of the model as a detector; None if it is none of the known ones.
 
-    `x` is a sample, and `size` are its rows and columns. `given` is the name of a layout in
-    `analysis.boxes.LAYOUTS`; by default it is found.
+    `given` is the name of a layout in `analysis.boxes.LAYOUTS`, or None. Then it is the one that
+    the sidecar names, or else the layout is found.
 
     Raises:
-        ModelError: there is no layout called `given`, or the outputs do not fit it.
+        ModelError: there is no layout of that name, or the outputs do not fit it.
+        PreprocessError: the sidecar or the labels are malformed.
     """
     model = runner.model
+    if not (is_picture(runner.spec) and may_be_detector(model)):
+        return None
+    x = samples.noise()
+    rows, columns = samples.spatial(x)
     names = [spec.name for spec in model.outputs]
-    values = runner.tiled(model, x, names, 1)
-    shapes = {name: array.shape for name, array in values.items()}
-    known = labels()
+    ran = attempted(runner.tiled, model, x, names, 1)
+    if isinstance(ran, OnnxplainError):
+        return None  # The model says so itself where it is run to be explained.
+    shapes = {name: array.shape for name, array in ran.items()}
+    known, size = labels(), (x.shape[rows], x.shape[columns])
     outputs = Outputs(
         shapes,
         size,
         None if known is None else len(known),
         model.metadata,
         model.index.inputs,
-        values,
+        ran,
     )
-    found = find_layout(model, outputs, given)
+    found = find_layout(model, outputs, given or _noted(model))
     if found is None:
         return None
     layout, origin = found
     reads = (BOXES, SCORES) if layout.labels is None else (BOXES, SCORES, LABELS)
-    beside = runner.beside(with_detections(model, layout, shapes, size))
+    picture = PictureInput(runner.spec.name, rows, columns)
+    beside = runner.beside(with_detections(model, layout, shapes, picture))
     return Detector(beside, reads, layout.name, origin, labels)
+
+
+def _noted(model: Model) -> str | None:
+    """The layout that the sidecar names; None if it names none."""
+    sidecar = read_sidecar(model.path)
+    noted = None if sidecar is None else sidecar.content.get("boxes")
+    return None if noted is None else str(noted)

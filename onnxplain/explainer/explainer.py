@@ -11,28 +11,22 @@ from typing import Any, TypeVar
 
 from onnxplain.analysis.boxes import LAYOUTS
 from onnxplain.analysis.classifier import Classifier
-from onnxplain.analysis.inputs import (
-    explained_input,
-    follows_from_size,
-    is_picture,
-    require_picture,
-    size_value,
-)
+from onnxplain.analysis.inputs import explained_input, require_picture
 from onnxplain.analysis.layers import Layer
 from onnxplain.analysis.score import before_decision, find_score
 from onnxplain.autodiff.differentiability import Differentiability, differentiability
 from onnxplain.errors import MapError, OnnxplainError, OptionError, TargetError, attempted
-from onnxplain.execution.arrays import is_finite, joined, others_for, samples_for, samples_of
+from onnxplain.execution.arrays import is_finite, joined, samples_for
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.samples import Samples
 from onnxplain.explainer.default import default_method
-from onnxplain.explainer.detector import Detector, find_detector, may_be_detector
+from onnxplain.explainer.detector import Detector, find_detector
 from onnxplain.explainer.heat import nothing_shown
+from onnxplain.explainer.other_inputs import OtherInputs
 from onnxplain.explainer.picture import Explaining, Picture, TakenPicture, take
 from onnxplain.explainer.pipeline import AHEAD, chunks, pipeline
 from onnxplain.explainer.request import Request, Result, several
 from onnxplain.explainer.requests import ExplainedModel
-from onnxplain.images.files import read_sidecar
 from onnxplain.images.labels import Labels, find_labels
 from onnxplain.images.preprocess import Preprocess
 from onnxplain.images.sources import check_fits, find_preprocess
@@ -119,13 +113,14 @@ class Explainer:
         output = before_decision(loaded) if output is None else output
         self.model: Model = loaded if output is None else answering(loaded, output)
         self.input: TensorSpec = explained_input(self.model, inputs or {}, explain_input)
-        self._other_inputs = [spec for spec in self.model.inputs if spec != self.input]
         self._given_preprocess = preprocess
-        self._others = self._size_values() | others_for(self._other_inputs, inputs or {})
         self.score_tensor = find_score(self.model, output)
         self._given_labels = Path(labels) if isinstance(labels, str) else labels
-        self._runner = Runner(self.model, self.input, self._others, provider, batch_size)
         self._samples = Samples(self.model, self.input, lambda: self.preprocess)
+        others = [spec for spec in self.model.inputs if spec != self.input]
+        self._others = OtherInputs(self.input, others, inputs or {}, self._samples)
+        known = self._others.of_noise()
+        self._runner = Runner(self.model, self.input, known, provider, batch_size)
         self._layout, self._is_cut = boxes, output is not None
         self._explained = self._explained_by(self._runner)
         self._default: tuple[str, str] | None = None
@@ -363,7 +358,7 @@ class Explainer:
             found
             for specs in _by_what_they_read(as_list(target))
             for found in self._explained.targets(
-                Request(taken.x, Gradient(), specs, self._others, taken.placement)
+                Request(taken.x, Gradient(), specs, self._others.of(taken.x), taken.placement)
             )
         ]
 
@@ -383,7 +378,8 @@ class Explainer:
                 f"boxes={next(iter(LAYOUTS))!r}, for example; there are {', '.join(LAYOUTS)}."
             )
         taken = take(picture, self.preprocess)
-        return detector.detections(taken.x, taken.placement, self._others).confident
+        others = self._others.of(taken.x)
+        return detector.detections(taken.x, taken.placement, others).confident
 
     def _explain(
         self,
@@ -403,7 +399,8 @@ class Explainer:
             return attempted(take, picture, preprocess)
 
         def asked(one: TakenPicture, specs: Sequence[TargetSpec]) -> Request:
-            return Request(one.x, method, specs, self._others, one.placement, single)
+            others = self._others.of(one.x)
+            return Request(one.x, method, specs, others, one.placement, single)
 
         def explained(found: Computed) -> list[Explanation | MapError] | OnnxplainError:
             picture, results = found
@@ -469,8 +466,7 @@ class Explainer:
         if self.input.name not in given:
             raise OptionError(f"The dict holds no value for the input {self.input.name!r}.")
         samples = samples_for(self.input, given.pop(self.input.name))
-        others = self._others | others_for(self._other_inputs, given)
-        count = len(samples)
+        others, count = self._others.of_each(samples, given), len(samples)
         specs = as_list(target, count)
         if len(specs) != count:
             raise TargetError(f"There are {len(specs)} targets for {count} samples.")
@@ -483,7 +479,7 @@ class Explainer:
                 self._samples.placement(samples[i : i + 1]),
                 single=True,
             )
-            for i, own in enumerate(samples_of(others, count))
+            for i, own in enumerate(others)
         ]
         results = [_or_raise(found) for found in self._explained.explain_many(asked)]
         values = joined([result.maps.values for result in results])
@@ -504,15 +500,11 @@ class Explainer:
             },
         )
 
-    def _size_values(self) -> dict[str, Array]:
-        """Values of the inputs that tell a detector the size of its picture."""
-        specs = [spec for spec in self._other_inputs if follows_from_size(spec)]
-        size = self.preprocess.size if specs and is_picture(self.input) else None
-        return {} if size is None else {spec.name: size_value(spec, size) for spec in specs}
-
     def _explained_by(self, runner: Runner) -> ExplainedModel:
         def detector() -> Detector | None:
-            return None if self._is_cut else self._detector(runner)
+            if self._is_cut:
+                return None
+            return find_detector(runner, self._samples, lambda: self.labels, self._layout)
 
         return ExplainedModel(
             runner,
@@ -521,19 +513,6 @@ class Explainer:
             lambda: self.labels,
             find_detector=detector,
         )
-
-    def _detector(self, runner: Runner) -> Detector | None:
-        if not (is_picture(self.input) and may_be_detector(self.model)):
-            return None
-        x = self._samples.noise()
-        rows, columns = self._samples.spatial(x)
-        size = x.shape[rows], x.shape[columns]
-        sidecar = read_sidecar(self.model.path)
-        noted = None if sidecar is None else sidecar.content.get("boxes")
-        layout = self._layout or (None if noted is None else str(noted))
-        found = attempted(find_detector, runner, x, size, lambda: self.labels, layout)
-        # A model that does not run says so where it is run to be explained.
-        return _or_raise(found) if layout is not None or isinstance(found, Detector) else None
 
     def _provenance(self, batching: str) -> Provenance:
         model = self.model

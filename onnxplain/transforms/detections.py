@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -11,7 +12,6 @@ from onnx import TensorProto
 from onnxplain.analysis.boxes import BoxLayout, Form, Part
 from onnxplain.model.model import Model
 from onnxplain.model.shapes import Shape
-from onnxplain.tensors import Array
 from onnxplain.transforms.builder import PREFIX, Builder
 from onnxplain.transforms.extract import appended
 
@@ -36,19 +36,28 @@ _CORNERS: Mapping[Form, Sequence[int]] = {
 }
 
 
+@dataclass(frozen=True)
+class PictureInput:
+    """The input of a detector, and which of its axes hold rows and columns."""
+
+    name: str
+    rows: int
+    columns: int
+
+
 def with_detections(
-    model: Model, layout: BoxLayout, shapes: Mapping[str, Shape], size: tuple[int, int]
+    model: Model, layout: BoxLayout, shapes: Mapping[str, Shape], picture: PictureInput
 ) -> Model:
     """The model with the tensors `BOXES`, `SCORES` and, where the layout has labels, `LABELS`.
 
-    `shapes` are the shapes of the outputs for one sample, and `size` is the number of rows and
-    columns of the input. Where the number of boxes differs between samples, rows of zeros are
-    added, or the last rows left out, so that it is always the same. The outputs stay as they are.
+    `shapes` are the shapes of the outputs for one sample. The size of the picture is read in the
+    graph, so samples of another size get boxes in their own pixels. Where the number of boxes
+    differs between samples, rows of zeros are added, or the last rows left out, so that it is
+    always the same. The outputs stay as they are.
     """
     graph = gs.Graph(opset=model.opset)
     g = Builder(graph, PREFIX + "detections/")
     declared = {spec.name: spec.shape for spec in model.outputs}
-    height, width = size
     outputs = {name: gs.Variable(name) for name in shapes}
 
     def read(part: Part) -> gs.Tensor:
@@ -60,13 +69,14 @@ def with_detections(
 
     boxes = read(layout.boxes)
     if layout.strides:
-        boxes = _decoded(g, boxes, layout.strides, size)
+        boxes = _decoded(g, boxes, layout.strides, picture)
     if layout.form != "center":
         boxes = g.Gather(boxes, np.array(_CORNERS[layout.form]), axis=1)
     else:
         boxes = _corners(g, boxes, None if layout.angle is None else read(layout.angle))
     if layout.fraction:
-        boxes = g.Mul(boxes, np.array([[width], [height], [width], [height]], np.float32))
+        sides = _sides(g, picture, [picture.columns, picture.rows] * 2)
+        boxes = g.Mul(boxes, g.Reshape(_as_float(g, sides), np.array([4, 1])))
 
     scores = read(layout.scores)
     if layout.activation == "sigmoid":
@@ -94,7 +104,7 @@ def _row_axis(part: Part, rank: int) -> int:
 
 def _columns(g: Builder, output: gs.Tensor, part: Part, rank: int, count: int | None) -> gs.Tensor:
     """A part of a tensor, (N, columns, boxes); `count` is the number of boxes to fill up to."""
-    tensor = g.Cast(output, to=TensorProto.FLOAT)
+    tensor = _as_float(g, output)
     has_batch = rank == (2 if part.columns is None else 3)
     width = 1
     if part.columns is not None:
@@ -128,13 +138,14 @@ def _corners(g: Builder, boxes: gs.Tensor, angle: gs.Tensor | None) -> gs.Tensor
 
 
 def _decoded(
-    g: Builder, boxes: gs.Tensor, strides: Sequence[int], size: tuple[int, int]
+    g: Builder, boxes: gs.Tensor, strides: Sequence[int], picture: PictureInput
 ) -> gs.Tensor:
     """Center and size in pixels, from an offset and the logarithm of a size in cells.
 
     Ge et al., "YOLOX: Exceeding YOLO Series in 2021", section 2.2.
     """
-    places, pixels = _cells(strides, size)
+    grids = [_cells(g, stride, picture) for stride in strides]
+    places, pixels = (g.Concat(*of_all, axis=-1) for of_all in zip(*grids, strict=True))
     center, logarithm = _halves(g, boxes)
     return g.Concat(g.Mul(g.Add(center, places), pixels), g.Mul(g.Exp(logarithm), pixels), axis=1)
 
@@ -143,12 +154,28 @@ def _halves(g: Builder, boxes: gs.Tensor) -> list[gs.Tensor]:
     return [g.Gather(boxes, np.array(columns), axis=1) for columns in ([0, 1], [2, 3])]
 
 
-def _cells(strides: Sequence[int], size: tuple[int, int]) -> tuple[Array, Array]:
-    """Column and row of each cell, (2, cells), and its stride, (1, cells); float32."""
-    places, pixels = [], []
-    for stride in strides:
-        rows, columns = (-(-side // stride) for side in size)
-        places.append(np.mgrid[:rows, :columns].reshape(2, -1)[::-1])
-        pixels.append(np.full((1, rows * columns), stride))
-    of_all = np.concatenate(places, axis=1), np.concatenate(pixels, axis=1)
-    return of_all[0].astype(np.float32), of_all[1].astype(np.float32)
+def _cells(g: Builder, stride: int, picture: PictureInput) -> tuple[gs.Tensor, gs.Tensor]:
+    """Column and row of each cell of a grid, (1, 2, cells), and its stride, (1, 1, cells)."""
+    sides = g.Add(_sides(g, picture, [picture.rows, picture.columns]), np.int64(stride - 1))
+    cells = g.Div(sides, np.int64(stride))
+    row, column = (
+        g.Expand(g.Reshape(_count(g, cells, i), np.array(shape)), cells)
+        for i, shape in enumerate(([-1, 1], [1, -1]))
+    )
+    flat = [g.Reshape(_as_float(g, place), np.array([1, 1, -1])) for place in (column, row)]
+    pixels = g.Expand(np.full((1, 1, 1), stride, np.float32), g.Shape(flat[0]))
+    return g.Concat(*flat, axis=1), pixels
+
+
+def _count(g: Builder, sizes: gs.Tensor, place: int) -> gs.Tensor:
+    """0, 1, ..., up to the size at a place less 1."""
+    return g.Range(np.int64(0), g.Gather(sizes, np.int64(place), axis=0), np.int64(1))
+
+
+def _sides(g: Builder, picture: PictureInput, axes: Sequence[int]) -> gs.Tensor:
+    """The sizes of axes of the picture, int64."""
+    return g.Gather(g.Shape(gs.Variable(picture.name)), np.array(axes), axis=0)
+
+
+def _as_float(g: Builder, tensor: gs.Tensor) -> gs.Tensor:
+    return g.Cast(tensor, to=TensorProto.FLOAT)

@@ -14,7 +14,7 @@ from square_detector import GAIN, SHIFT, SIDE, detector, picture
 from tiny import Array, run, tiny
 
 from onnxplain import Explainer, targets
-from onnxplain.errors import ModelError, OptionError, TargetError
+from onnxplain.errors import ModelError, OnnxplainError, OptionError, TargetError
 from onnxplain.images.preprocess import Preprocess
 
 AS_IT_IS = Preprocess(size=(SIDE, SIDE), scale=1 / 255, fit="stretch")
@@ -239,6 +239,39 @@ def test_an_input_that_tells_the_size_of_the_picture_is_filled() -> None:
     x = np.ones((1, 3, SIDE, 2 * SIDE), np.float32)
     explained = found.attribute(x, "gradient", boxes[1])
     assert_allclose(explained.values, np.full(x.shape, 1 / x.size), rtol=1e-4)
+
+
+def test_an_input_that_tells_the_size_follows_each_picture() -> None:
+    """The model takes any size, and each picture keeps its own."""
+    made = tiny(
+        """p = ReduceMean<axes=[1, 2, 3], keepdims=0>(x) s = Unsqueeze(p, axis)
+        z = Mul(s, nothing) size = Cast<to=1>(orig_target_sizes) four = Concat<axis=1>(size, size)
+        one = Unsqueeze(four, axis) boxes = Mul(fractions, one)
+        scores = Concat<axis=1>(s, z) labels = Identity(classes)""",
+        "float[1,3,H,W] x, int64[1,2] orig_target_sizes",
+        "int64[1,2] labels, float[1,2,4] boxes, float[1,2] scores",
+        axis=np.array([1]),
+        fractions=np.array([[[0.5, 0.5, 1, 1], [0, 0, 0, 0]]], np.float32),
+        classes=np.array([[4, 7]]),
+        nothing=np.float32(0),
+    )
+    own = Preprocess(size=None, scale=1 / 255, fit="stretch")
+    found = Explainer(made, preprocess=own)
+    for height, width in ((20, 40), (50, 30)):
+        white = np.full((height, width, 3), 255, np.uint8)
+        (box,) = found.detections(white)
+        assert box.corners == (width / 2, height / 2, width, height)
+        x = np.ones((1, 3, height, width), np.float32)
+        values = found.attribute(x, "gradient").values
+        assert_allclose(values, np.full(x.shape, 1 / x.size), rtol=1e-4)
+
+
+def test_labels_that_cannot_be_read_are_not_taken_for_no_detector(tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    file.write_bytes(detector().SerializeToString())
+    file.with_name("model.onnxplain.json").write_text('{"labels": "missing.txt"}')
+    with pytest.raises(OnnxplainError, match=r"missing\.txt"):
+        _ = Explainer(file, preprocess=AS_IT_IS).detector
 
 
 @pytest.mark.parametrize("target", ["green", "any"])

@@ -15,11 +15,16 @@ from onnxplain.analysis.box_layouts import find_layout
 from onnxplain.analysis.boxes import LAYOUTS, BoxLayout, Outputs
 from onnxplain.model.load import load
 from onnxplain.model.model import Model
-from onnxplain.transforms.detections import BOXES, LABELS, SCORES, with_detections
+from onnxplain.transforms.detections import BOXES, LABELS, SCORES, PictureInput, with_detections
 from onnxplain.transforms.extract import with_outputs
 
 SIZE = (64, 96)
 CELLS = 8 * 12 + 4 * 6 + 2 * 3
+
+PICTURE = PictureInput("picture", 2, 3)
+PICTURE_INFO = helper.make_tensor_value_info(
+    "picture", TensorProto.FLOAT, [1, 3, "rows", "columns"]
+)
 
 Outcome = tuple[Array, Array, Array | None]
 """Corners (N, 4, boxes), class scores, and classes."""
@@ -36,10 +41,16 @@ def echo(outputs: dict[str, Array], opset: int = 17, op: str = "Identity", **ope
     graph = helper.make_graph(
         [helper.make_node(op, [f"{name}_in"], [name]) for name in outputs],
         "g",
-        [info(name, array, "_in") for name, array in outputs.items()],
+        [PICTURE_INFO, *(info(name, array, "_in") for name, array in outputs.items())],
         [info(name, array) for name, array in outputs.items()],
     )
     return load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)]))
+
+
+def run_on(model: Model, feeds: dict[str, Array], size: tuple[int, int] = SIZE) -> list[Array]:
+    """The outputs for a picture of that size."""
+    known = feeds | {PICTURE.name: np.zeros((1, 3, *size), np.float32)}
+    return run(model.proto, {name: known[name] for name in model.index.inputs})
 
 
 def normalized(
@@ -56,8 +67,8 @@ def normalized(
     assert found is not None
     layout, _ = found
     names = [BOXES, SCORES, *([LABELS] if layout.labels else [])]
-    made = with_outputs(with_detections(model, layout, shapes, SIZE), names)
-    got = run(made.proto, {f"{name}_in": array for name, array in outputs.items()})
+    made = with_outputs(with_detections(model, layout, shapes, PICTURE), names)
+    got = run_on(made, {f"{name}_in": array for name, array in outputs.items()})
     return layout, (got[0], got[1], got[2] if len(got) > 2 else None)
 
 
@@ -236,8 +247,8 @@ def test_a_rotated_box_gets_the_box_around_it(degrees: float, end_to_end: bool) 
     found = find_layout(model, Outputs(shapes, SIZE, 1, metadata, ()), None)
     assert found is not None
     assert found[1] == "found from the model's metadata"
-    made = with_outputs(with_detections(model, found[0], shapes, SIZE), [BOXES, SCORES])
-    got, scores = run(made.proto, {"output0_in": y})
+    made = with_outputs(with_detections(model, found[0], shapes, PICTURE), [BOXES, SCORES])
+    got, scores = run_on(made, {"output0_in": y})
     half = 1.5 * np.sqrt(2)
     assert_allclose(got[0, :, 0], [10 - half, 20 - half, 10 + half, 20 + half], rtol=1e-5)
     assert scores.shape == (1, 1, 300 if end_to_end else CELLS)
@@ -250,11 +261,40 @@ def test_paddle_detection_has_the_class_and_the_score_first() -> None:
     model = echo({"fetch": y})
     found = find_layout(model, Outputs({"fetch": y.shape}, SIZE, 9, {}, ("im_shape",)), None)
     assert found is not None
-    made = with_detections(model, found[0], {"fetch": y.shape}, SIZE)
-    got = run(with_outputs(made, [BOXES, SCORES, LABELS]).proto, {"fetch_in": y})
+    made = with_detections(model, found[0], {"fetch": y.shape}, PICTURE)
+    got = run_on(with_outputs(made, [BOXES, SCORES, LABELS]), {"fetch_in": y})
     assert_allclose(got[0][0], y[:, 2:].T)
     assert_allclose(got[1][0, 0], y[:, 1])
     assert_allclose(got[2][0, 0], y[:, 0])
+
+
+def test_fractions_are_of_the_size_of_each_picture() -> None:
+    """The layout was found with a picture of another size."""
+    outputs = {
+        "pred_boxes": np.array([[[0.25, 0.5, 0.5, 1]]], np.float32),
+        "logits": noise(1, 1, 3),
+    }
+    model, shapes = echo(outputs), {name: array.shape for name, array in outputs.items()}
+    layout = LAYOUTS["detr"](Outputs(shapes, SIZE, 2, {}, ()))
+    made = with_outputs(with_detections(model, layout, shapes, PICTURE), [BOXES])
+    feeds = {f"{name}_in": array for name, array in outputs.items()}
+    (got,) = run_on(made, feeds, (40, 200))
+    assert_allclose(got[0, :, 0], [0, 0, 100, 40])
+
+
+def test_cells_are_those_of_the_size_of_each_picture() -> None:
+    """A picture of 32 x 40 has 20, 6 and 2 cells of 8, 16 and 32 pixels; part of one is one."""
+    y = np.zeros((1, 28, 6), np.float32)
+    outputs = {"output": y}
+    model = echo(outputs, axis1="boxes")
+    layout = LAYOUTS["yolox-undecoded"](Outputs({"output": (1, CELLS, 6)}, SIZE, 1, {}, ()))
+    made = with_detections(model, layout, {"output": (1, CELLS, 6)}, PICTURE)
+    (got,) = run_on(with_outputs(made, [BOXES]), {"output_in": y}, (32, 40))
+    center = (got[0, :2] + got[0, 2:]) / 2
+    assert_allclose(got[0, 2:] - got[0, :2], np.tile(np.repeat([8, 16, 32], [20, 6, 2]), (2, 1)))
+    assert_allclose(center[:, 19], [32, 24])
+    assert_allclose(center[:, 25], [32, 16])
+    assert_allclose(center[:, 27], [32, 0])
 
 
 def test_a_yolox_with_exponentials_is_decoded() -> None:
