@@ -1,6 +1,7 @@
 """Targets: what is explained, one number per sample, computed from the model's answer."""
 
 from onnxplain.targets.boxes import Box, Boxes
+from onnxplain.targets.combination import Combination
 from onnxplain.targets.contrast import Contrast, Opposite
 from onnxplain.targets.parse import Answered, ClassNames, TargetSpec, as_list, resolve
 from onnxplain.targets.types import (
@@ -19,6 +20,7 @@ __all__ = [
     "Boxes",
     "Class",
     "ClassNames",
+    "Combination",
     "Contrast",
     "Element",
     "Mask",

@@ -11,6 +11,7 @@ import numpy as np
 from onnxplain.errors import TargetError
 from onnxplain.formulas.namespace import Namespace, quotient, relu
 from onnxplain.model.shapes import Shape
+from onnxplain.targets.combination import Combination
 from onnxplain.targets.described import ExplainedBox, ExplainedTarget, box_name
 from onnxplain.targets.types import Target
 from onnxplain.tensors import Array
@@ -123,46 +124,25 @@ class MatchedBox(Box):
 
 
 @dataclass(frozen=True)
-class Boxes(Target):
+class Boxes(Combination):
     """The sum of the scores of several detected boxes."""
 
     boxes: tuple[Box, ...]
     name: str = "any"
-    shares_graph: ClassVar[bool] = True
-    linear: ClassVar[bool] = True
-    own_kind: ClassVar[str | None] = "sum of confidences"
+    at_one_place: ClassVar[bool] = False
 
     @property
-    def reads(self) -> tuple[str, ...]:  # type: ignore[override]
-        """See `Target`."""
-        return self.boxes[0].reads
+    def parts(self) -> Sequence[Target]:
+        """See `Combination`."""
+        return self.boxes
 
-    @property
-    def of_changed(self) -> Target:
-        """See `Target`."""
-        return Boxes(tuple(box.of_changed for box in self.boxes), self.name)  # type: ignore[misc]
+    def of_parts(self, parts: Sequence[Target]) -> Boxes:
+        """See `Combination`."""
+        return Boxes(tuple(parts), self.name)  # type: ignore[arg-type]
 
-    def parameters(self, *shapes: Shape) -> Mapping[str, Array]:
+    def kind(self, plain: str) -> str:
         """See `Target`."""
-        return {
-            f"{i}_{name}": value
-            for i, box in enumerate(self.boxes)
-            for name, value in box.parameters(*shapes).items()
-        }
-
-    def formula(self, xp: Namespace, *read: Any, **parameters: Any) -> Any:
-        """The sum over the boxes."""
-        total = 0.0
-        for i, box in enumerate(self.boxes):
-            start = f"{i}_"
-            own = {k.removeprefix(start): v for k, v in parameters.items() if k.startswith(start)}
-            total = box.formula(xp, *read, **own) + total
-        return total
-
-    def check(self, *shapes: Shape) -> None:
-        """See `Target`."""
-        for box in self.boxes:
-            box.check(*shapes)
+        return "sum of confidences"
 
     @property
     def described(self) -> ExplainedTarget:

@@ -2,129 +2,146 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from onnxplain.formulas.namespace import Namespace
-from onnxplain.targets.described import ExplainedTarget
-from onnxplain.targets.types import Class, Ranking, Target
-from onnxplain.tensors import Array
+from onnxplain.targets.combination import Combination
+from onnxplain.targets.described import ExplainedTarget, target_name
+from onnxplain.targets.types import Target
 
 
 @dataclass(frozen=True)
-class Contrast(Target):
+class Contrast(Combination):
     """The score of one class minus that of another: why this class rather than that one.
 
-    For logits before a softmax it is the logarithm of the ratio of the two probabilities.
+    Both targets are of the same type: classes, regions with the same cells, or boxes at the same
+    place. The second score is multiplied by `weight` (γ of Finer-CAM). For logits before a softmax
+    and a weight of 1, the number is the logarithm of the ratio of the two probabilities.
 
     Prabhushankar et al., "Contrastive Explanations in Neural Networks", ICIP 2020, with the
-    difference of the scores in place of the cross entropy between the classes.
+    difference of the scores in place of the cross entropy between the classes; Zhang et al.,
+    "Finer-CAM: Spotting the Difference Reveals Finer Details for Visual Explanation", CVPR 2025.
     """
 
-    first: Class
-    second: Class
-    linear: ClassVar[bool] = True
-    shares_graph: ClassVar[bool] = True
+    first: Target
+    second: Target
+    weight: float = 1.0
+
+    @property
+    def parts(self) -> Sequence[Target]:
+        """See `Combination`."""
+        return self.first, self.second
+
+    @property
+    def weights(self) -> Sequence[float]:
+        """See `Combination`."""
+        return 1.0, -self.weight
+
+    def of_parts(self, parts: Sequence[Target]) -> Contrast:
+        """See `Combination`."""
+        return replace(self, first=parts[0], second=parts[1])
 
     @property
     def name(self) -> str:
-        """The names of both classes, as in `281 tabby - 282 tiger cat`."""
-        return f"{self.first.name} - {self.second.name}"
+        """The names of both targets, as in `281 tabby - 282 tiger cat`."""
+        return f"{self.first.name} - {self._factor('*')}{self.second.name}"
 
     def kind(self, plain: str) -> str:
         """See `Target`."""
-        return f"difference of two {_PLURALS.get(plain, plain + 's')}"
-
-    def parameters(self, shape: tuple[int, ...]) -> Mapping[str, Array]:
-        """See `Target`."""
-        return {
-            name: one.parameters(shape)["code"]
-            for name, one in (("first", self.first), ("second", self.second))
-        }
-
-    def settled(
-        self, xp: Namespace, answer: Any, parameters: Mapping[str, Any]
-    ) -> Mapping[str, Any]:
-        """See `Target`: the indices of the classes, instead of their ranks."""
-        return {
-            name: self.first.settled(xp, answer, {"code": code})["code"]
-            for name, code in parameters.items()
-        }
-
-    def resolved(self, answer: Ranking) -> Target:
-        """See `Target`: the classes with their indices, instead of their ranks."""
-        first, second = (one.resolved(answer) for one in (self.first, self.second))
-        assert isinstance(first, Class) and isinstance(second, Class), "ranks are of classes"
-        return Contrast(first, second)
-
-    def formula(self, xp: Namespace, answer: Any, **parameters: Any) -> Any:
-        """The difference of the elements."""
-        first, second = (
-            self.first.formula(xp, answer, code=parameters[name]) for name in ("first", "second")
-        )
-        return first - second
-
-    def check(self, shape: tuple[int, ...]) -> None:
-        """See `Target`: the model must have both classes."""
-        self.first.check(shape)
-        self.second.check(shape)
+        one = self.first.kind(plain)
+        weighted = "" if self.weight == 1 else "weighted "
+        return f"{weighted}difference of two {_PLURALS.get(one, one + 's')}"
 
     @property
     def described(self) -> ExplainedTarget:
         """See `Target`."""
         first, second = self.first.described, self.second.described
         return ExplainedTarget(
-            f"{first.name}-{second.name}", label=f"{first.title} rather than {second.title}"
+            f"{first.name}-{self._factor('x')}{_short(second)}",
+            label=f"{_called(first)} rather than {self._factor(' * ')}{_called(second)}",
+            region=first.region,
+            boxes=first.boxes,
         )
+
+    def _factor(self, times: str) -> str:
+        return "" if self.weight == 1 else f"{self.weight:g}{times}"
 
 
 @dataclass(frozen=True)
-class Opposite(Target):
-    """The negative score of a class: what lowers it."""
+class Opposite(Combination):
+    """The negative score of a target: what lowers it."""
 
-    of: Class
-    linear: ClassVar[bool] = True
-    shares_graph: ClassVar[bool] = True
+    of: Target
+
+    @property
+    def parts(self) -> Sequence[Target]:
+        """See `Combination`."""
+        return (self.of,)
+
+    @property
+    def weights(self) -> Sequence[float]:
+        """See `Combination`."""
+        return (-1.0,)
+
+    def of_parts(self, parts: Sequence[Target]) -> Opposite:
+        """See `Combination`."""
+        return Opposite(*parts)
 
     @property
     def name(self) -> str:
-        """The name of the class, as in `not 0 cat`."""
+        """The name of the target, as in `not 0 cat`."""
         return f"not {self.of.name}"
 
     def kind(self, plain: str) -> str:
         """See `Target`."""
-        return f"negative {plain}"
-
-    def parameters(self, shape: tuple[int, ...]) -> Mapping[str, Array]:
-        """See `Target`."""
-        return {"of": self.of.parameters(shape)["code"]}
-
-    def settled(
-        self, xp: Namespace, answer: Any, parameters: Mapping[str, Any]
-    ) -> Mapping[str, Any]:
-        """See `Target`: the index of the class, instead of its rank."""
-        return {"of": self.of.settled(xp, answer, {"code": parameters["of"]})["code"]}
-
-    def resolved(self, answer: Ranking) -> Target:
-        """See `Target`."""
-        own = self.of.resolved(answer)
-        assert isinstance(own, Class), "ranks are of classes"
-        return Opposite(own)
-
-    def formula(self, xp: Namespace, answer: Any, **parameters: Any) -> Any:
-        """The negative element."""
-        return -self.of.formula(xp, answer, code=parameters["of"])
-
-    def check(self, shape: tuple[int, ...]) -> None:
-        """See `Target`: the model must have this class."""
-        self.of.check(shape)
+        return f"negative {self.of.kind(plain)}"
 
     @property
     def described(self) -> ExplainedTarget:
         """See `Target`."""
         own = self.of.described
-        return ExplainedTarget(f"not_{own.name}", label=f"not {own.title}")
+        label = f"not {_called(own)}"
+        return ExplainedTarget(f"not_{own.name}", label=label, region=own.region, boxes=own.boxes)
 
+
+def compared(
+    text: str,
+    is_label: Callable[[str], bool],
+    first: Callable[[str], Target],
+    other_class: Callable[[Target, str], Target],
+) -> Target:
+    """The target that a text means: "A", "A-B", "A - B", "A - 0.6*B" or "not:A".
+
+    `first` reads A, and `other_class` makes the target for class B from that for A. Names need
+    spaces around "-", indices do not.
+
+    Raises:
+        TargetError: as `first` and `other_class`.
+    """
+    if text.startswith(_NOT):
+        return Opposite(first(text.removeprefix(_NOT).strip()))
+    pair = None if is_label(text) else _PAIR.fullmatch(text)
+    if pair is None:
+        return first(text)
+    one, weight, two = pair.groups()[:3] if pair[1] else pair.groups()[3:]
+    own = first(one.strip())
+    return Contrast(own, other_class(own, two.strip()), float(weight or 1))
+
+
+_NOT = "not:"
+_CODE = r"(?:top)?\d+"
+_FACTOR = r"(?:(\d+(?:\.\d+)?)\s*\*\s*)?"
+_PAIR = re.compile(rf"({_CODE})\s*-\s*{_FACTOR}({_CODE})|(.+?)\s+-\s+{_FACTOR}(.+)")
 
 _PLURALS = {"probability": "probabilities"}
+
+
+def _called(target: ExplainedTarget) -> str:
+    """A target in words, without its place."""
+    return target.label or (target.name if target.index is None else str(target.index))
+
+
+def _short(target: ExplainedTarget) -> str:
+    """A target's short name, without its place."""
+    return target.name if target.index is None else target_name(target.index, target.label)

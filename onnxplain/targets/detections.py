@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NoReturn
 
 import numpy as np
 
@@ -14,8 +15,9 @@ from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.images.geometry import Placement
 from onnxplain.images.opencv import cv2
 from onnxplain.targets.boxes import Box, Boxes, intersection_over_union
+from onnxplain.targets.contrast import compared
 from onnxplain.targets.described import ExplainedBox
-from onnxplain.targets.parse import ClassNames, class_index
+from onnxplain.targets.parse import ClassNames, class_index, is_found
 from onnxplain.targets.types import Target
 from onnxplain.tensors import Array, FloatArray
 
@@ -31,13 +33,16 @@ _OVERLAP = 0.5
 _MOST = 1000
 """Number of boxes that are considered, those with the largest scores."""
 
-FORMS = "person, person#2, person#any, person@X,Y, @box:X,Y,WIDTH,HEIGHT, top1, or any"
+FORMS = (
+    "person, person#2, person#any, person@X,Y, @box:X,Y,WIDTH,HEIGHT, top1, any, person - dog, "
+    "or not:person"
+)
 """The ways to name a box, for messages."""
 
 _ANY = "any"
 _NUMBER = r"\d+(?:\.\d+)?"
 _PLACE = rf"box:-?{_NUMBER},-?{_NUMBER},{_NUMBER},{_NUMBER}|{_NUMBER},{_NUMBER}"
-_PIECE = re.compile(rf"([^,@#]*)(?:#(\d+|{_ANY}))?(?:@({_PLACE}))?(?:,+\s*|$)")
+_PIECE = re.compile(rf"([^,@#]*)(?:#(\d+|{_ANY}))?(?:@({_PLACE}))?(\s+-\s+[^,@#]*)?(?:,+\s*|$)")
 _TOP = re.compile(r"top(\d+)")
 
 
@@ -48,10 +53,12 @@ class Detections:
     Attributes:
         boxes: of two boxes of one class that overlap much, only the one with the larger score.
         labels: the names of the classes, if known.
+        classes: number of class scores of each box; None if each box has only one class.
     """
 
     boxes: Sequence[Box]
     labels: ClassNames | None = None
+    classes: int | None = None
 
     @property
     def confident(self) -> list[Box]:
@@ -75,13 +82,24 @@ class Detections:
                     f"The target {text!r} cannot be read: name a box of this detector as {FORMS}."
                 )
             end = piece.end()
-            found += self._meant(piece[1].strip(), piece[2], piece[3])
+            found += self._meant(piece[1].strip() + (piece[4] or ""), piece[2], piece[3])
         return found
 
     def _meant(self, what: str, rank: str | None, place: str | None) -> Sequence[Target]:
         top = _TOP.fullmatch(what)
         if top and rank is None and place is None:
             return self._top(int(top[1]))
+        return [
+            compared(
+                what,
+                lambda text: is_found(text, self.labels),
+                lambda name: self._one(name, rank, place),
+                self._of_class,
+            )
+        ]
+
+    def _one(self, what: str, rank: str | None, place: str | None) -> Target:
+        """A box, or all of a class, by class, rank and place."""
         if what in ("", _ANY):
             chosen, called = self.boxes, "box"
         else:
@@ -93,9 +111,26 @@ class Detections:
             called = f"{called} at {place}"
         if _ANY in (rank, what):
             several = [box for box in chosen if box.place.confidence >= CONFIDENT]
-            return [Boxes(tuple(several), _name(what, rank))] if several else self._none(called)
+            return Boxes(tuple(several), _name(what, rank)) if several else self._none(called)
         number = int(rank or 1)
-        return [chosen[number - 1]] if 1 <= number <= len(chosen) else self._none(called, number)
+        return chosen[number - 1] if 1 <= number <= len(chosen) else self._none(called, number)
+
+    def _of_class(self, own: Target, name: str) -> Target:
+        """The score of another class at the place of a box."""
+        index = class_index(name, self.labels)
+        if not isinstance(own, Box):
+            raise TargetError(
+                f"Another class is compared at one box, and {own.name!r} means several: name one."
+            )
+        if self.classes is None:
+            raise TargetError(
+                "This detector gives each box only one class, so there is no score of class "
+                f"{self._called(index)} at the box of another class."
+            )
+        if not 0 <= index < self.classes:
+            raise TargetError(f"There is no class {index}: the model has {self.classes} classes.")
+        place = replace(own.place, rank=1)
+        return replace(own, index=index, label=self._label(index), place=place)
 
     def _top(self, count: int) -> Sequence[Target]:
         confident = self.confident
@@ -103,7 +138,7 @@ class Detections:
             raise TargetError(f"There is no top{count}: {self._found}.")
         return confident[:count]
 
-    def _none(self, called: str, number: int = 1) -> Sequence[Target]:
+    def _none(self, called: str, number: int = 1) -> NoReturn:
         which = "no" if number == 1 else f"no number {number}"
         raise TargetError(f"There is {which} {called} in this picture: {self._found}.")
 
@@ -113,8 +148,11 @@ class Detections:
         return f"found were {', '.join(shown)}" if shown else f"no score is above {CONFIDENT}"
 
     def _called(self, index: int) -> str:
-        label = None if self.labels is None else self.labels.name(index)
+        label = self._label(index)
         return str(index) if label is None else f"{index} ({label})"
+
+    def _label(self, index: int) -> str | None:
+        return None if self.labels is None else self.labels.name(index)
 
 
 def _name(what: str, rank: str | None) -> str:
@@ -179,7 +217,7 @@ def detected(
         place = _on_picture(sides, placement, float(scores[row[i], box[i]]), ranks[own])
         label = None if labels is None else labels.name(own)
         found.append(Box(own, sides, place, label, classes is not None))
-    return Detections(found, labels)
+    return Detections(found, labels, len(scores) if classes is None else None)
 
 
 def _without_overlaps(boxes: Array, scores: Array, classes: Array) -> list[int]:

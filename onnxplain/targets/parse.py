@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from onnxplain.errors import MapError, PreprocessError, TargetError
 from onnxplain.images.geometry import Placement
 from onnxplain.model.shapes import Shape
-from onnxplain.targets.contrast import Contrast, Opposite
+from onnxplain.targets.contrast import compared
 from onnxplain.targets.regions import ALL, FORMS, place
 from onnxplain.targets.types import (
     Class,
@@ -303,24 +303,15 @@ def _meant(what: str, places: Sequence[str], answered: Answered) -> list[Target]
         top = _TOP.fullmatch(what)
         if top:
             return [Class(i, answered.label(i)) for i in answered.top(int(top[1]))]
-        return [_compared(what, answered)]
+        return [
+            compared(
+                what,
+                lambda text: is_found(text, answered.labels),
+                lambda name: _one_class(name, answered),
+                lambda _, name: _one_class(name, answered),
+            )
+        ]
     return _regions(what, places or [PREDICTED], answered)
-
-
-def _compared(what: str, answered: Answered) -> Target:
-    """A class, "A-B" or "A - B" for two classes, or "not:A" for the opposite of a class."""
-    if what.startswith(_NOT):
-        return Opposite(_one_class(what.removeprefix(_NOT).strip(), answered))
-    pair = _PAIR.fullmatch(what)
-    if pair is None or _is_found(what, answered.labels):
-        return _one_class(what, answered)
-    first, second = (_one_class(name.strip(), answered) for name in pair.groups() if name)
-    return Contrast(first, second)
-
-
-_NOT = "not:"
-_CODE = r"(?:top)?\d+"
-_PAIR = re.compile(rf"({_CODE})\s*-\s*({_CODE})|(.+?)\s+-\s+(.+)")
 
 
 def _one_class(what: str, answered: Answered) -> Class:
@@ -350,10 +341,10 @@ def class_index(what: str, labels: ClassNames | None) -> int:
 
 def _is_label(text: str, labels: ClassNames | None) -> bool:
     """Whether a class has the label `text`, which contains commas or "@"."""
-    return re.search("[,@]", text) is not None and _is_found(text, labels)
+    return re.search("[,@]", text) is not None and is_found(text, labels)
 
 
-def _is_found(text: str, labels: ClassNames | None) -> bool:
+def is_found(text: str, labels: ClassNames | None) -> bool:
     """Whether a label matches the text."""
     if labels is None:
         return False
@@ -387,31 +378,51 @@ def _regions(what: str, places: Sequence[str], answered: Answered) -> list[Targe
     where = "@".join(places)
     areas = (predicted & here).sum(axis=(1, 2))
     largest = [int(i) for i in np.argsort(-areas, kind="stable") if areas[i]]
-    found: list[Target] = []
-    for index in _wanted(what, largest, answered):
+
+    def region(index: int) -> Region:
         cells = here & predicted[index] if PREDICTED in places else here
         if not cells.any():
             raise TargetError(_nowhere(index, where, largest, answered))
-        found.append(Region(index, cells, axis, answered.label(index), where))
-    if not found:
-        raise TargetError(
-            f"There is no {what}: no class is predicted there; name one and a place, as in 0@all."
+        return Region(index, cells, axis, answered.label(index), where)
+
+    def other_class(own: Target, name: str) -> Target:
+        assert isinstance(own, Region), "the first target is a region"
+        index = _one_wanted(name, largest, answered)
+        return replace(own, index=index, label=answered.label(index))
+
+    if _TOP.fullmatch(what):
+        return [region(index) for index in _wanted(what, largest, answered)]
+    return [
+        compared(
+            what,
+            lambda text: is_found(text, answered.labels),
+            lambda name: region(_one_wanted(name, largest, answered)),
+            other_class,
         )
-    return found
+    ]
 
 
 def _wanted(what: str, largest: Sequence[int], answered: Answered) -> Sequence[int]:
     """Indices of classes in a map, given by index, label or rank of their areas."""
     top, count = _TOP.fullmatch(what), len(answered.maps)
-    if top and int(top[1]):
+    if top and int(top[1]) and largest:
         return largest[: int(top[1])]
     if top:
-        raise TargetError(f"There is no {what}: count from top1.")
+        why = "no class is predicted there; name one and a place, as in 0@all"
+        raise TargetError(f"There is no {what}: {why if int(top[1]) else 'count from top1'}.")
     index = class_index(what, answered.labels)
     if not 0 <= index < count:
         listed = "one class, 0" if count == 1 else f"{count} classes, 0 to {count - 1}"
         raise TargetError(f"There is no class {index}: the model has {listed}.")
     return [index]
+
+
+def _one_wanted(what: str, largest: Sequence[int], answered: Answered) -> int:
+    """The index of one class in a map; "top2" means only the second one."""
+    found, top = _wanted(what, largest, answered), _TOP.fullmatch(what)
+    if top and len(found) < int(top[1]):
+        raise TargetError(f"There is no {what}: only {len(found)} classes are predicted there.")
+    return found[-1]
 
 
 def _nowhere(index: int, where: str, largest: Sequence[int], answered: Answered) -> str:

@@ -83,6 +83,42 @@ def test_the_gradient_is_that_of_the_row(
     assert_allclose(found.values, expected, rtol=1e-4, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("target", "factors", "box", "name"),
+    [
+        ("red - green", (1, -1), RED, "0_red-1_green"),
+        ("red#2 - 0.5 * green", (1, -0.5), SECOND, "0_red-2-0.5x1_green"),
+        ("not:red@44,50", (-1, 0), SECOND, "not_0_red-2"),
+        ("1-0", (-1, 1), GREEN, "1_green-0_red"),
+    ],
+)
+def test_a_class_of_a_box_rather_than_another(
+    explainer: Explainer, target: str, factors: Any, box: Array, name: str
+) -> None:
+    def difference(x: Array) -> float:
+        return sum(f * best_match(x, np.array(box), index) for index, f in enumerate(factors) if f)
+
+    options = {"window": 32, "stride": 32}
+    found = explainer.explain(PICTURE, "occlusion", target, **options)
+    expected = np.zeros((2, 2))
+    for row in (0, 1):
+        for column in (0, 1):
+            x = X.copy()
+            x[..., 32 * row : 32 * row + 32, 32 * column : 32 * column + 32] = 0
+            expected[row, column] = difference(X) - difference(x)
+    assert_allclose(found.values.mean(axis=0)[::32, ::32], expected, atol=1e-6)
+    assert np.abs(expected).max() > 0.1
+    assert found.target.name == name
+    assert len(found.target.boxes) == 1
+
+
+def test_boxes_are_compared_one_by_one(explainer: Explainer) -> None:
+    with pytest.raises(TargetError, match="There is no class 5: the model has 2 classes"):
+        explainer.explain(PICTURE, "gradient", "0-5")
+    with pytest.raises(TargetError, match="compared at one box, and 'red-any' means several"):
+        explainer.explain(PICTURE, "gradient", "red#any - green")
+
+
 def test_a_changed_picture_is_scored_by_the_best_match(explainer: Explainer) -> None:
     """As in D-RISE, because other boxes may take the place of the one that is explained."""
     found = explainer.explain(PICTURE, "occlusion", "red", window=8, stride=8)
@@ -239,6 +275,8 @@ def test_an_input_that_tells_the_size_of_the_picture_is_filled() -> None:
     x = np.ones((1, 3, SIDE, 2 * SIDE), np.float32)
     explained = found.attribute(x, "gradient", boxes[1])
     assert_allclose(explained.values, np.full(x.shape, 1 / x.size), rtol=1e-4)
+    with pytest.raises(TargetError, match="gives each box only one class"):
+        found.explain(white, "gradient", "4-7")
 
 
 def test_an_input_that_tells_the_size_follows_each_picture() -> None:

@@ -55,6 +55,32 @@ def test_the_gradient_of_a_mean_over_a_region(form: str, target: Any, index: int
     assert found.target.region.grid == (6, 8)
 
 
+@pytest.mark.parametrize(
+    ("target", "weights", "name"),
+    [
+        ("dog - road", MIX[2] - MIX[3], "2_dog@predicted-3_road"),
+        ("2-0.5*3", MIX[2] - 0.5 * MIX[3], "2_dog@predicted-0.5x3_road"),
+        ("not:dog", -MIX[2], "not_2_dog@predicted"),
+    ],
+)
+def test_a_class_of_a_region_rather_than_another(target: str, weights: Any, name: str) -> None:
+    """The cells are those where the first class is predicted."""
+    region = PER_PIXEL[0].argmax(axis=0) == 2
+    found = explainer().explain(PICTURE, "gradient", target)
+    expected = weights[:, None, None] * region / region.sum()
+    assert_allclose(found.values, expected, rtol=1e-5, atol=1e-8)
+    assert found.score == pytest.approx((expected * X[0]).sum(), rel=1e-4)
+    assert found.target.name == name
+    assert found.target.title == f"{found.target.label} @ predicted"
+
+
+def test_a_region_is_not_compared_with_a_class_that_is_not_there() -> None:
+    with pytest.raises(TargetError, match="There is no class 9"):
+        explainer().explain(PICTURE, "gradient", "2-9")
+    with pytest.raises(TargetError, match=r"There is no top5: only \d classes are predicted there"):
+        explainer().explain(PICTURE, "gradient", "2-top5")
+
+
 def test_a_pass_for_a_region_starts_from_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The run that finds the region also returns the activation."""
     text = """g (float[N,3,6,8] x) => (float[N,4,6,8] y) { a = Abs(x) y = Conv(a, k) }"""

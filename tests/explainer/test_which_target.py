@@ -21,7 +21,7 @@ from tiny import run
 from onnxplain import Explainer
 from onnxplain.errors import MapError, ModelError, TargetError
 from onnxplain.runtime.session import Session
-from onnxplain.targets import Element, Mask, Similarity
+from onnxplain.targets import Class, Contrast, Element, Mask, Similarity
 from tools.cases import nets
 
 PICTURE = noise_picture()
@@ -256,6 +256,8 @@ BLUE = noise_picture(4, 5) / [4, 20, 2] + [0, 0, 100]
         ("top2-top1", MIXED[2] - MIXED[0], "2_tiger_-_cat-0_sea"),
         ("1-top1", MIXED[1] - MIXED[0], "1_tabby-0_sea"),
         ("tiger - cat", MIXED[2], "2_tiger_-_cat"),
+        ("0-0.5*1", MIXED[0] - 0.5 * MIXED[1], "0_sea-0.5x1_tabby"),
+        ("sea - 0.25 * tabby", MIXED[0] - 0.25 * MIXED[1], "0_sea-0.25x1_tabby"),
         ("not:1", -MIXED[1], "not_1_tabby"),
         ("not:sea", -MIXED[0], "not_0_sea"),
     ],
@@ -278,10 +280,18 @@ def test_a_comparison_says_what_its_score_is() -> None:
         "difference of two logits",
         "sea rather than tabby",
     )
+    found = two_colors().explain(BLUE, "input_x_gradient", "0-0.5*1")
+    assert (found.score_kind, found.target.title) == (
+        "weighted difference of two logits",
+        "sea rather than 0.5 * tabby",
+    )
     found = two_colors().explain(BLUE, "input_x_gradient", "not:1")
     assert (found.score_kind, found.target.title) == ("negative logit", "not tabby")
     with pytest.raises(TargetError, match="There is no class 7"):
         two_colors().explain(BLUE, "gradient", "0-7")
+    mixed = Contrast(Class(0), Similarity(np.ones(3)))
+    with pytest.raises(TargetError, match="are numbers of different kinds"):
+        two_colors().explain(BLUE, "gradient", mixed)
     with pytest.raises(TargetError, match="CAM explains single outputs only"):
         two_colors().explain(BLUE, "cam", "0-1")
 
