@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxplain.errors import PreprocessError
+from onnxplain.regular_files import read_regular
 
 JsonObject = dict[str, object]
+
+_LARGEST = 2**25
+"""Most bytes of a text file: names of 21,841 classes in JSON have about 1 MB."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def read_json(path: Path) -> object:
 def read_text(path: Path) -> str:
     """Read a UTF-8 text file; PreprocessError names the file."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_regular(path, _LARGEST).decode("utf-8-sig")
     except FileNotFoundError:
         raise PreprocessError(f"{path} does not exist.") from None
     except OSError as error:

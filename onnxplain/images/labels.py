@@ -14,6 +14,7 @@ from typing import Final
 from onnxplain.errors import PreprocessError, TargetError
 from onnxplain.images.files import find_configs, read_json, read_sidecar, read_text
 from onnxplain.images.metadata import read_literal
+from onnxplain.regular_files import is_inside
 
 _SHOWN: Final = 10
 
@@ -105,7 +106,7 @@ def _candidates(model_path: Path | None, metadata: Mapping[str, str]) -> Iterato
     if sidecar is not None and "labels" in sidecar.content:
         labels = sidecar.content["labels"]
         if isinstance(labels, str):
-            yield _read_file(sidecar.path.parent / labels)
+            yield _read_file(_beside(sidecar.path, labels))
         else:
             yield _from_content(labels, sidecar.title)
     if "names" in metadata and metadata.keys() & _WITH_NAMES:
@@ -113,6 +114,22 @@ def _candidates(model_path: Path | None, metadata: Mapping[str, str]) -> Iterato
     for config in find_configs(model_path, "config.json"):
         if config.content.keys() & _CONFIG_KEYS:
             yield _from_content(config.content, config.title)
+
+
+def _beside(sidecar: Path, name: str) -> Path:
+    """The file of labels that a sidecar names.
+
+    Raises:
+        PreprocessError: it is outside the folder of the sidecar. A sidecar that comes with a model
+            must not be able to read other files of the machine.
+    """
+    path = sidecar.parent / name
+    if not is_inside(path, sidecar):
+        raise PreprocessError(
+            f"The sidecar {sidecar.name} names the labels {name!r}, outside its folder: put them "
+            "next to the model, or name them with --labels."
+        )
+    return path
 
 
 _WITH_NAMES: Final = {"task", "stride"}

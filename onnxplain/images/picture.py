@@ -11,6 +11,7 @@ import numpy as np
 
 from onnxplain.errors import PictureError
 from onnxplain.images.opencv import cv2
+from onnxplain.regular_files import read_regular
 from onnxplain.tensors import Array, FloatArray
 
 MAX_PIXELS = 2**28
@@ -170,7 +171,7 @@ def _read_bytes(path: Path) -> Array:
     if path.is_dir():
         raise PictureError(f"{path} is a folder, not a picture.")
     try:
-        data = np.fromfile(path, np.uint8)
+        data = np.frombuffer(read_regular(path), np.uint8)
     except FileNotFoundError:
         raise PictureError(f"{path} does not exist.") from None
     except OSError as error:

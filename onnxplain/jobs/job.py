@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from onnxplain.jobs.inputs import InputImage
 from onnxplain.results.explanation import Explanation
 from onnxplain.results.formats import check_formats
 from onnxplain.results.formats.png_file import encode_png
-from onnxplain.results.formats.write import check_folder, write_files
+from onnxplain.results.formats.write import SameFolder, check_folder, write_files
 from onnxplain.results.render.colormaps import check_colormap
 from onnxplain.tensors import Array
 
@@ -96,10 +97,15 @@ class Job:
         """
         pictures = [image.path if self.picture is None else self.picture for image in images]
         found = self.explainer.try_many(pictures, self.method, self.targets, **self.options)
-        yield from in_order(self._saved, zip(images, found, strict=True), _AHEAD)
+        folder = SameFolder(self.saving.folder)
+        saved = functools.partial(self._saved, folder)
+        yield from in_order(saved, zip(images, found, strict=True), _AHEAD)
+        folder.check()
 
     def _saved(
-        self, found: tuple[InputImage, list[Explanation | MapError] | OnnxplainError]
+        self,
+        folder: SameFolder,
+        found: tuple[InputImage, list[Explanation | MapError] | OnnxplainError],
     ) -> Outcome:
         image, results = found
         if isinstance(results, OnnxplainError):
@@ -109,7 +115,9 @@ class Job:
         shown, empty = explanations_and_errors(results)
         # The same class may have been requested twice, as in "top1,282".
         own = {one.target.name: one for one in shown}.values()
-        return Outcome(image, [(one, self.saving.save(one, image.name)) for one in own], empty)
+        saved = [(one, self.saving.save(one, image.name)) for one in own]
+        folder.check()
+        return Outcome(image, saved, empty)
 
 
 def errors_of_one_picture(explainer: Explainer) -> tuple[type[OnnxplainError], ...]:

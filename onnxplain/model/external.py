@@ -20,6 +20,7 @@ from onnx.helper import tensor_dtype_to_np_dtype
 
 from onnxplain.errors import ModelError
 from onnxplain.model.graph_index import all_graphs
+from onnxplain.regular_files import read_regular
 
 PROTOBUF_LIMIT = 2**31 - 2**24
 """Bytes of weights above which a ModelProto cannot be serialized (2 GiB, less room for nodes)."""
@@ -33,6 +34,19 @@ def weights(proto: ModelProto) -> Iterator[TensorProto]:
     for part in (*graphs, *proto.functions):
         for node in part.node:
             yield from (a.t for a in node.attribute if a.HasField("t"))
+
+
+def _kept_inside(proto: ModelProto) -> Iterator[TensorProto]:
+    """Weights that ONNX Runtime does not look up in the model's folder: sparse ones, and lists."""
+    graphs = list(all_graphs(proto.graph))
+    sparse = [one for graph in graphs for one in graph.sparse_initializer]
+    for part in (*graphs, *proto.functions):
+        for node in part.node:
+            for attribute in node.attribute:
+                sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
+                yield from attribute.tensors
+    for one in sparse:
+        yield from (one.values, one.indices)
 
 
 def byte_count(tensor: TensorProto) -> int:
@@ -54,30 +68,22 @@ def locate_external_data(proto: ModelProto, path: Path | None) -> Path | None:
 
     The folder is that of `path`; where `path` is a symbolic link, as in a download cache, it may
     also be that of the link's target. The locations in `proto` are changed in place to be relative
-    to the returned folder.
+    to the returned folder. Sparse weights are read into `proto`, because ONNX Runtime would look
+    for their files in the working folder of the process.
 
     Raises:
         ModelError: a file is missing or too short, or is outside the model's folder. Files outside
             are refused because a model must not be able to read other files of the machine.
     """
+    for tensor in filter(uses_external_data, _kept_inside(proto)):
+        _, file, info = _located(tensor, path)
+        start, end = info.offset or 0, (info.offset or 0) + info.length if info.length else None
+        tensor.raw_data = read_regular(file)[start:end]
+        tensor.data_location = TensorProto.DEFAULT
+        del tensor.external_data[:]
     homes = set()
-    for tensor in weights(proto):
-        if not uses_external_data(tensor):
-            continue
-        try:
-            info = ExternalDataInfo(tensor)
-            if path is None:
-                raise ModelError(
-                    f"Weight {tensor.name!r} is in the external file {info.location!r}, which "
-                    "cannot be found for a model given as bytes or ModelProto: give the path of "
-                    "the model, or load it with its external data."
-                )
-            home, file = _locate(tensor.name, info, path)
-        except ValueError as error:
-            raise ModelError(
-                f"The location of the external weight {tensor.name!r} is invalid ({error}): "
-                "export the model again."
-            ) from None
+    for tensor in filter(uses_external_data, weights(proto)):
+        home, file, _ = _located(tensor, path)
         for entry in tensor.external_data:
             if entry.key == "location":
                 entry.value = file.relative_to(home).as_posix()
@@ -88,6 +94,24 @@ def locate_external_data(proto: ModelProto, path: Path | None) -> Path | None:
             "in the folder of the model."
         )
     return homes.pop() if homes else None
+
+
+def _located(tensor: TensorProto, path: Path | None) -> tuple[Path, Path, ExternalDataInfo]:
+    """The allowed folder that holds a weight's file, the path of that file, and the place in it."""
+    try:
+        info = ExternalDataInfo(tensor)
+        if path is None:
+            raise ModelError(
+                f"Weight {tensor.name!r} is in the external file {info.location!r}, which "
+                "cannot be found for a model given as bytes or ModelProto: give the path of "
+                "the model, or load it with its external data."
+            )
+        return *_locate(tensor.name, info, path), info
+    except ValueError as error:
+        raise ModelError(
+            f"The location of the external weight {tensor.name!r} is invalid ({error}): "
+            "export the model again."
+        ) from None
 
 
 def _locate(name: str, info: ExternalDataInfo, path: Path) -> tuple[Path, Path]:

@@ -14,6 +14,7 @@ from onnxplain.errors import ModelError
 from onnxplain.model.external import locate_external_data, spill_large_weights
 from onnxplain.model.model import Model
 from onnxplain.model.normalize import normalize
+from onnxplain.regular_files import read_regular
 
 ModelSource = str | Path | bytes | ModelProto
 
@@ -45,7 +46,7 @@ def _read(path: Path) -> bytes:
     if path.is_dir():
         raise ModelError(f"{path} is a folder: name the .onnx file in it.")
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except FileNotFoundError:
         raise ModelError(f"There is no file {path}: check the path of the model.") from None
     except OSError as error:

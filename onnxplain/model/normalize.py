@@ -8,7 +8,8 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.inliner import inline_local_functions
 
-from onnxplain.model.graph_index import attributes, reads
+from onnxplain.errors import ModelError
+from onnxplain.model.graph_index import attributes, reads, subgraphs
 from onnxplain.model.operators import MICROSOFT, key_of
 
 
@@ -18,8 +19,12 @@ def normalize(proto: ModelProto) -> ModelProto:
     Functions are inlined, constants become initializers, fused sums and normalizations are split
     into nodes, initializers are no longer listed as inputs, and nodes are sorted. Metadata, names
     of tensors and the outputs are kept.
+
+    Raises:
+        ModelError: the graph has a cycle, or a function calls itself.
     """
     if proto.functions:
+        _check_functions(proto)
         proto = inline_local_functions(proto)
     graph = proto.graph
     nodes: list[NodeProto] = []
@@ -95,6 +100,28 @@ def _drop_initializers_from_inputs(graph: GraphProto) -> None:
     graph.input.extend(true_inputs)
 
 
+def _check_functions(proto: ModelProto) -> None:
+    """Raise ModelError if a function calls itself, also through others: it has no end."""
+    calls = {
+        (f.domain, f.name): {
+            key_of(node)
+            for graph in (f, *(body for node in f.node for body in subgraphs(node)))
+            for node in graph.node
+        }
+        for f in proto.functions
+    }
+    try:
+        TopologicalSorter({own: calls[own] & calls.keys() for own in calls}).prepare()
+    except CycleError as error:
+        raise ModelError(
+            f"The function {error.args[1][0][1]!r} of the model calls itself: export the model "
+            "again."
+        ) from None
+
+
+_SHOWN = 3
+
+
 def _sorted(nodes: list[NodeProto]) -> list[NodeProto]:
     """Nodes in topological order: ONNX requires it, but ONNX Runtime also loads other orders."""
     makers = {name: i for i, node in enumerate(nodes) for name in node.output if name}
@@ -105,5 +132,9 @@ def _sorted(nodes: list[NodeProto]) -> list[NodeProto]:
         return nodes
     try:
         return [nodes[i] for i in TopologicalSorter(before).static_order()]
-    except CycleError:
-        return nodes  # ONNX Runtime reports the cycle
+    except CycleError as error:
+        around = ", ".join(str(nodes[i].output[0]) for i in error.args[1][:_SHOWN])
+        raise ModelError(
+            f"The graph has a cycle, in which a node waits for its own output ({around}): export "
+            "the model again."
+        ) from None

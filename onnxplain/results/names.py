@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from onnxplain.file_names import safe_name
+from onnxplain.file_names import LONGEST, safe_name
 
 
 def unique_names(names: Iterable[str]) -> list[str]:
@@ -14,13 +14,15 @@ def unique_names(names: Iterable[str]) -> list[str]:
     result depends only on the names and their order.
     """
     taken: set[str] = set()
-    return [_claim(safe_name(name), taken) for name in names]
+    return [_claim(name, taken) for name in names]
 
 
 def _claim(name: str, taken: set[str]) -> str:
-    candidate, number = name, 1
+    candidate, number = safe_name(name), 1
     while candidate.casefold() in taken:
         number += 1
-        candidate = f"{name}-{number}"
+        # The name is cut, not the number, which would make it equal to another.
+        ending = f"-{number}"
+        candidate = safe_name(name, LONGEST - len(ending)) + ending
     taken.add(candidate.casefold())
     return candidate

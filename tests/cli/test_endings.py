@@ -27,6 +27,20 @@ def full(path, data):
 pathlib.Path.write_bytes = full
 """
 
+# Removes the folder after the files of some pictures were written.
+REMOVED = """
+import shutil
+from onnxplain.jobs.job import Saving
+save, saved = Saving.save, []
+def removed(self, explanation, name):
+    files = save(self, explanation, name)
+    saved.append(name)
+    if len(saved) == %d:
+        shutil.rmtree(self.folder)
+    return files
+Saving.save = removed
+"""
+
 
 def test_ctrl_c_in_a_long_run(shell, model, picture, tmp_path):
     flags = ["-m", "rise", "--samples", "500", "--batch-size", "1", "-o", "maps"]
@@ -45,6 +59,24 @@ def test_a_full_disk(shell, model, picture, tmp_path, setup, words):
     assert outcome.sentence.startswith("Could not write to maps: ")
     assert words in outcome.sentence
     assert not list(tmp_path.glob("maps/*"))
+
+
+@pytest.mark.parametrize("at", [3, 9])
+def test_a_folder_that_is_removed_during_the_run_is_a_failure(shell, model, paint, at):
+    """Also if it is removed after the last file was written."""
+    for i in range(9):
+        paint(f"pictures/{i}.png")
+    outcome = shell("run", model, "pictures", "-m", "cam", "-o", "maps", setup=REMOVED % at)
+    assert outcome.status == 1
+    assert "The folder maps was removed while results were written to it" in outcome.err
+
+
+def test_names_that_differ_only_at_their_end_keep_their_files(shell, model, paint, tmp_path):
+    for i in range(3):
+        paint(f"pictures/{'n' * 125}{i}.png")
+    outcome = shell("run", model, "pictures", "-m", "cam", "-o", "maps", "-f", "npy")
+    assert outcome.status == 0
+    assert len(list(tmp_path.glob("maps/*.npy"))) == 3
 
 
 @pytest.mark.parametrize("arguments", [["methods", "--json"], ["--version"]])

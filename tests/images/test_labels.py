@@ -155,8 +155,8 @@ def test_sources_in_their_order(tmp_path):
     assert origin(ultralytics) == ("model metadata", "bicycle")
     sidecar.write_text(json.dumps({"labels": ["s", "sidecar"]}))
     assert origin(ultralytics) == ("sidecar model.onnxplain.json", "sidecar")
-    (tmp_path / "names.txt").write_text("f\nfile")
-    sidecar.write_text(json.dumps({"labels": "../names.txt"}))
+    model.with_name("names.txt").write_text("f\nfile")
+    sidecar.write_text(json.dumps({"labels": "names.txt"}))
     assert origin(ultralytics) == ("names.txt", "file")
     assert origin(ultralytics, ["o", "override"]) == ("given", "override")
 

@@ -134,7 +134,7 @@ def test_a_file_that_may_not_be_read_says_so(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(np, "fromfile", refuse)
+    monkeypatch.setattr("onnxplain.images.picture.read_regular", refuse)
     with pytest.raises(PictureError, match=r"x\.png cannot be read: Permission denied"):
         read_picture(tmp_path / "x.png")
 

@@ -179,6 +179,51 @@ def test_external_data_that_is_not_what_it_should_be(name: str, tmp_path: Path) 
         load(folder / "m.onnx")
 
 
+def sparse(folder: Path, location: str, constant: bool) -> ModelProto:
+    """Adds a sparse weight, 1 2 3 at the places 0 7 399, whose values are external."""
+    values = helper.make_tensor("w", TensorProto.FLOAT, [3], np.float32([1, 2, 3]).tobytes(), True)
+    indices = helper.make_tensor("places", TensorProto.INT64, [3], [0, 7, 399])
+    (folder / "w.bin").write_bytes(values.raw_data)
+    set_external_data(values, location, 0, 12)
+    values.ClearField("raw_data")
+    weight = helper.make_sparse_tensor(values, indices, [400])
+    model = tiny("y = Add(x, w)", ROW, "float[N,400] y")
+    if constant:
+        node = helper.make_node("Constant", [], ["w"], sparse_value=weight)
+        model.graph.node.insert(0, node)
+    else:
+        model.graph.sparse_initializer.append(weight)
+    return model
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_external_sparse_weights_are_those_beside_the_model(
+    constant: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime would look for them in the working folder."""
+    other = tmp_path / "working"
+    other.mkdir()
+    (other / "w.bin").write_bytes(np.float32([7, 7, 7]).tobytes())
+    (tmp_path / "m.onnx").write_bytes(sparse(tmp_path, "w.bin", constant).SerializeToString())
+    monkeypatch.chdir(other)
+    expected = X.copy()
+    expected[:, [0, 7, 399]] += np.float32([1, 2, 3])
+    np.testing.assert_array_equal(answer(load(tmp_path / "m.onnx")), expected)
+
+
+@pytest.mark.parametrize("constant", [False, True])
+@pytest.mark.parametrize("location", ["../secret.bin", "/etc/hostname"])
+def test_external_sparse_weights_outside_are_refused(
+    constant: bool, location: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "secret.bin").write_bytes(bytes(12))
+    (folder / "m.onnx").write_bytes(sparse(folder, location, constant).SerializeToString())
+    with pytest.raises(ModelError, match="outside the model's folder"):
+        load(folder / "m.onnx")
+
+
 def test_external_weights_of_bytes(tmp_path: Path) -> None:
     model = make_external(plain(), tmp_path, "w.bin")
     for source in (model, model.SerializeToString()):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper, parser
 from tiny import noise, run, tiny
 
+from onnxplain.errors import ModelError
 from onnxplain.model.load import load
 from onnxplain.runtime.session import Session
 from onnxplain.transforms.extract import with_outputs
@@ -95,11 +96,6 @@ def test_nodes_are_sorted_and_otherwise_kept_in_their_order() -> None:
     assert [node.output[0] for node in ordered.index.nodes] == ["a", "c", "b", "y"]
 
 
-def test_a_cycle_is_left_for_onnx_runtime_to_refuse() -> None:
-    model = load(tiny("a = Add(x, b)  b = Relu(a)  y = Relu(b)", ROW))
-    assert len(model.index.nodes) == 3
-
-
 def test_constants_become_initializers() -> None:
     model = load(MODELS["Constant value_ints"])
     assert [node.op_type for node in model.index.nodes] == ["Reshape"]
@@ -126,6 +122,22 @@ def test_a_fused_sum_that_is_read_is_parted_from_its_normalization(bias: bool, o
     )
     total = run(with_outputs(model, ["t"]).proto, {"x": x})[0]
     np.testing.assert_allclose(total, x + np.tanh(x) + (W if bias else 0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("body", ["y = Identity(y)", "y = Add(x, b) b = Relu(y)"])
+def test_a_cycle_is_refused(body: str) -> None:
+    with pytest.raises(ModelError, match=r"The graph has a cycle, .* waits for its own output"):
+        load(tiny(body, "float[1,2] x", "float[1,2] y"))
+
+
+@pytest.mark.parametrize("inner", ["y = own.f(x)", "z = own.g(x) y = Relu(z)"])
+def test_a_function_that_calls_itself_is_refused(inner: str) -> None:
+    text = f"""<ir_version: 8, opset_import: ["": 17, "own": 1]>
+      main (float[1,2] x) => (float[1,2] y) {{ y = own.f(x) }}
+      <domain: "own", opset_import: ["": 17, "own": 1]> f (x) => (y) {{ {inner} }}
+      <domain: "own", opset_import: ["": 17, "own": 1]> g (x) => (y) {{ y = own.f(x) }}"""
+    with pytest.raises(ModelError, match="of the model calls itself"):
+        load(parser.parse_model(text))
 
 
 def test_a_fused_sum_that_nobody_reads_stays() -> None:

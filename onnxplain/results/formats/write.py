@@ -6,10 +6,15 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from onnxplain.errors import OutputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder",
@@ -28,8 +33,8 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
     """Write files by name into a folder, which is created if missing; return their paths.
 
     Every file is first written under a temporary name in the same folder. When all of them are
-    written, they are renamed, in the order given. An error or an interrupt before that leaves no
-    new file and no changed file.
+    written, they are renamed, in the order given; meanwhile no other process renames files there.
+    An error or an interrupt before that leaves no new file and no changed file.
 
     Raises:
         OutputError: the system refused to write.
@@ -40,8 +45,9 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
         for aside, data in zip(staged.values(), files.values(), strict=True):
             # No fsync: it would take longer than most explanations, which can be computed again.
             aside.write_bytes(data)
-        for final, aside in staged.items():
-            aside.replace(final)
+        with _locked(folder):
+            for final, aside in staged.items():
+                aside.replace(final)
     except OSError as error:
         raise _refused(folder, error) from error
     finally:
@@ -49,6 +55,46 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
             with contextlib.suppress(OSError):
                 aside.unlink(missing_ok=True)
     return list(staged)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Wait for the folder's lock and hold it; without effect on systems that have no such lock."""
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class SameFolder:
+    """Notices that a folder was removed or replaced while files were written to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._first: os.stat_result | None = None
+
+    def check(self) -> None:
+        """Compare the folder with that of the first call at which there was one.
+
+        Raises:
+            OutputError: it is missing, or it is another folder of the same name.
+        """
+        try:
+            now = self._folder.stat()
+        except FileNotFoundError:
+            now = None
+        self._first = self._first or now
+        if self._first and not (now and os.path.samestat(now, self._first)):
+            raise OutputError(
+                f"The folder {self._folder} was removed while results were written to it: some of "
+                "those that were reported are lost, so run it again."
+            )
 
 
 def check_folder(folder: Path) -> None:

@@ -70,6 +70,11 @@ def test_unique_names(names, expected):
     assert unique_names(names) == expected
 
 
+def test_long_names_stay_different_when_they_are_cut():
+    names = unique_names(["n" * 130 + "1", "n" * 130 + "2", "é" * 70, "é" * 71])
+    assert len({safe_name(name) for name in names}) == 4
+
+
 def test_the_longest_stem_still_makes_a_valid_file(explanation, tmp_path):
     longest = replace(explanation, method="m" * 300, target=ExplainedTarget("虎" * 300))
     name = file_stem(longest, "é" * 300) + ".heatmap16.png"

@@ -1,13 +1,15 @@
 import errno
+import fcntl
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from onnxplain.errors import OutputError
-from onnxplain.results.formats.write import write_files
+from onnxplain.results.formats.write import SameFolder, write_files
 
 FILES = {"a.npy": b"first", "b.png": b"second", "c.json": b"third"}
 
@@ -82,7 +84,7 @@ def test_a_system_that_takes_only_half_a_file(tmp_path):
 import resource
 from pathlib import Path
 from onnxplain.errors import OutputError
-from onnxplain.results.formats.write import write_files
+from onnxplain.results.formats.write import SameFolder, write_files
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
     write_files(Path({str(tmp_path)!r}), {{"small": b"x" * 10, "large": b"x" * 2000}})
@@ -92,6 +94,34 @@ except OutputError as error:
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert "larger than the system allows" in run.stdout
     assert contents(tmp_path) == {}
+
+
+def test_two_processes_do_not_mix_their_files(tmp_path):
+    """No file appears while another process holds the folder's lock, and then all do."""
+    holder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    thread = threading.Thread(target=write_files, args=(tmp_path, {"a": b"1", "b": b"2"}))
+    thread.start()
+    thread.join(0.2)
+    assert thread.is_alive()
+    assert not {"a", "b"} & {path.name for path in tmp_path.iterdir()}
+    os.close(holder)
+    thread.join(5)
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
+
+
+def test_a_folder_that_is_removed_or_replaced_is_noticed(tmp_path):
+    folder = tmp_path / "maps"
+    same = SameFolder(folder)
+    same.check()
+    folder.mkdir()
+    same.check()
+    folder.rename(tmp_path / "old")
+    with pytest.raises(OutputError, match="was removed while results were written"):
+        same.check()
+    folder.mkdir()
+    with pytest.raises(OutputError, match="was removed while results were written"):
+        same.check()
 
 
 def test_a_folder_that_is_a_file(tmp_path):

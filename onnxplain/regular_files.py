@@ -1,0 +1,43 @@
+"""Reading files that others name: never a device, a pipe, or more than a limit."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+"""Without waiting: opening a pipe would wait for a writer."""
+
+_STEP = 1 << 24
+"""Bytes that are read at once, so that a file that grows is noticed."""
+
+
+def read_regular(path: Path, most: int | None = None) -> bytes:
+    """The content of a regular file of at most `most` bytes; by default of any size.
+
+    Raises:
+        OSError: it is no such file, or cannot be read; `strerror` says why.
+    """
+    descriptor = os.open(path, _FLAGS)
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(0, "it is a device or a pipe, not a regular file")
+        if most is None:
+            return file.read()
+        content = bytearray()
+        while len(content) <= most and (part := file.read(_STEP)):
+            content += part
+    if len(content) > most:
+        raise OSError(0, f"it has more than {most:,} bytes")
+    return bytes(content)
+
+
+def is_inside(path: Path, beside: Path) -> bool:
+    """Whether `path`, after symbolic links, is in the folder of `beside` or below it.
+
+    If `beside` is a symbolic link, as in a download cache, the folder of its target counts, too.
+    """
+    homes = beside.absolute().parent.resolve(), beside.resolve().parent
+    return any(path.resolve().is_relative_to(home) for home in homes)
