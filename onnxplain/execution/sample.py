@@ -82,9 +82,10 @@ class Sample:
     ) -> Iterator[Found]:
         """Yield what is wanted of changed samples, one batch of b samples at a time.
 
-        Scores (targets, b) and masks (b, places) are float32, for all `targets`. Gradients and
-        activations are float64, (1, b, ...), for one target. Weights are (b, ...). The first
-        element of each result is the index of the layer among those that the method reads.
+        Scores, (targets, b), are for all `targets`, gradients, (1, b, ...), for one. Both, and
+        activations, are float64: sums over samples would else depend on how many are in a batch.
+        Masks, (b, places), are float32, and weights (b, ...). The first element of each result is
+        the index of the layer among those that the method reads.
         """
         if any(want.per_target for want in wants):
             return self._gradients_found(sampling, wants, targets)
@@ -153,7 +154,8 @@ class Sample:
         for part, (values, *masks) in runs:
             given = _weights(sampling, part)
             scores = self._changed_score(values)
-            given[SampleScores] = scores[: part.stop - part.start, targets].T
+            own = scores[: part.stop - part.start, targets]
+            given[SampleScores] = own.T.astype(np.float64)
             for mask in masks:
                 given[SampleWeights] = mask.reshape(len(mask), -1)
             yield 0, targets, [given[type(want)] for want in wants]
@@ -174,7 +176,7 @@ class Sample:
                 for target, found in zip(targets, run.gradients[tensor], strict=True):
                     slopes = layers[place].slopes(found) if layers else found
                     gradient = slopes[None].astype(np.float64)
-                    given[SampleScores] = scores[:, [target]].T
+                    given[SampleScores] = scores[:, [target]].T.astype(np.float64)
                     given[LayerGradient if layers else InputGradient] = gradient
                     if FirstGradient() in wants:
                         given[FirstGradient] = first.setdefault(target, gradient[:, :1].copy())
