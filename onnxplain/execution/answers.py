@@ -16,10 +16,11 @@ from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.model.quantization import Quantization
 from onnxplain.model.shapes import Shape
 from onnxplain.targets import Target
+from onnxplain.targets.probabilities import Probabilities
 from onnxplain.tensors import Array, FloatArray
 
-ClassAxis = Callable[[str], int | None]
-"""From the name of a tensor, the axis that holds its classes; None if it is unknown."""
+ClassAxis = Callable[[], int | None]
+"""The axis of the answer that holds its classes; None if it is unknown."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Reading:
         quantization: how integers of the tensor become real numbers.
         raw: whether the values already are probabilities, although no activation was found.
         single: whether there is only one value.
+        plain: whether the values are not scores of classes, so that they have no probabilities.
         known: whether `raw` and `single` are decided; if not, the values of each sample decide.
         joined: names and shapes (for one sample, without the batch axis) of several tensors. If
             not empty, `tensor` holds all their elements, one tensor after the other.
@@ -49,6 +51,7 @@ class Reading:
     quantization: Quantization | None = None
     raw: bool = False
     single: bool = False
+    plain: bool = False
     known: bool = True
     joined: tuple[tuple[str, Shape], ...] = ()
 
@@ -146,6 +149,22 @@ class Reading:
             return self
         return replace(self, adds=adds, raw=raw, single=single, known=True)
 
+    def probabilities(self, values: Array) -> Probabilities | None:
+        """How scores of classes become probabilities, if this reading is decided by `values`.
+
+        None if they have no probabilities: a number without an activation may be anything.
+        """
+        if self.plain or self.joined or (self.activation == "none" and self.single):
+            return None
+        if self.raw:
+            return Probabilities("none", independent=abs(self.real(values).sum() - 1) > _SUM)
+        independent = self.activation == "sigmoid"
+        if self.kind == "probability":
+            return Probabilities("none", independent, guessed=self.adds)
+        return Probabilities(
+            "sigmoid" if independent else "softmax", independent, self.activation == "none"
+        )
+
     @property
     def warning(self) -> str:
         """A warning about these scores for the user; empty if there is none."""
@@ -165,7 +184,7 @@ class Reading:
 
         It is "logit", "probability" or "output", or what the target makes of it.
         """
-        plain = self.joined or (self.activation == "none" and self.single)
+        plain = self.plain or self.joined or (self.activation == "none" and self.single)
         return target.kind("output" if plain else self.kind)
 
     @property
@@ -189,8 +208,15 @@ def read(score: ScoreTensor, kind: ScoreKind, class_axis: ClassAxis, shape: Shap
         return Reading(score.logit, kind, score.activation, quantization=score.quantization)
     if score.activation != "none":
         return Reading(score.probability, kind, score.activation)
-    axis, problem = _normal_axis(shape, lambda: class_axis(score.probability))
+    axis, problem = _normal_axis(shape, class_axis)
     return Reading(score.probability, kind, score.activation, True, axis, problem, known=False)
+
+
+def read_output(score: ScoreTensor) -> Reading:
+    """How to read an output that may be no score of a class: as it is, after its activation."""
+    if score.activation != "none":
+        return Reading(score.probability, "probability", score.activation, plain=True)
+    return Reading(score.logit, "logit", "none", quantization=score.quantization, plain=True)
 
 
 _SUM = 1e-3

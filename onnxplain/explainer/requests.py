@@ -8,7 +8,7 @@ from itertools import groupby
 
 from onnxplain.analysis.score import ScoreTensor
 from onnxplain.errors import OnnxplainError, attempted
-from onnxplain.execution.answers import Reading, read
+from onnxplain.execution.answers import Reading, read, read_output
 from onnxplain.execution.derivatives import Derivatives
 from onnxplain.execution.model_structure import ModelStructure
 from onnxplain.execution.runner import Runner
@@ -96,7 +96,7 @@ class ExplainedModel:
             lambda: ModelStructure(
                 self._runner,
                 sample,
-                self._score.logit,
+                self._score,
                 self._labels,
                 lambda: self._derivatives.ready,
             ),
@@ -199,6 +199,8 @@ class ExplainedModel:
         if self._reads:
             joined = tuple((name, shapes[name][1:]) for name in self._reads)
             reading = Reading(score.logit, "logit", "none", joined=joined)
+        elif structure.class_axis() is None and structure.answer_map is not None:
+            reading = read_output(score)
         else:
             shape = shapes.get(score.probability, (1,))
             reading = read(score, method.score, structure.class_axis, shape)

@@ -12,6 +12,7 @@ from onnxplain.errors import (
     LayerError,
     MapError,
     ModelError,
+    NotInPictureError,
     OnnxplainError,
     OptionError,
     PictureError,
@@ -127,7 +128,7 @@ def errors_of_one_picture(explainer: Explainer) -> tuple[type[OnnxplainError], .
     """
     own_size = explainer.preprocess.size is None
     sized = (ModelError, LayerError, OptionError) if own_size else ()
-    return (PictureError, MapError, *sized)
+    return (PictureError, MapError, NotInPictureError, *sized)
 
 
 def explanations_and_errors(

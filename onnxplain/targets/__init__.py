@@ -4,11 +4,14 @@ from onnxplain.targets.boxes import Box, Boxes
 from onnxplain.targets.combination import Combination
 from onnxplain.targets.contrast import Contrast, Opposite
 from onnxplain.targets.parse import Answered, ClassNames, TargetSpec, as_list, resolve
+from onnxplain.targets.pictures import Area
+from onnxplain.targets.probabilities import Expected, Probabilities
 from onnxplain.targets.types import (
     Class,
     Element,
     Mask,
     NoClass,
+    Output,
     Region,
     Similarity,
     Target,
@@ -16,6 +19,7 @@ from onnxplain.targets.types import (
 
 __all__ = [
     "Answered",
+    "Area",
     "Box",
     "Boxes",
     "Class",
@@ -23,9 +27,12 @@ __all__ = [
     "Combination",
     "Contrast",
     "Element",
+    "Expected",
     "Mask",
     "NoClass",
     "Opposite",
+    "Output",
+    "Probabilities",
     "Region",
     "Similarity",
     "Target",

@@ -102,15 +102,20 @@ def target_name(index: int, label: str | None) -> str:
 
 
 def region_name(index: int, label: str | None, where: str) -> str:
-    """Return a region's short name, such as "15_person@box_10-20-64-48".
+    """Return the short name of a class in a region, such as "15_person@box_10-20-64-48"."""
+    first = (label or "").split(",")[0].encode()[:_LABEL_BYTES].decode(errors="ignore")
+    return area_name(target_name(index, first), where)
+
+
+def area_name(what: str, where: str) -> str:
+    """Return the short name of what is explained at a place, such as "output@224-110".
 
     If the name must be changed to be valid as a file name, such as the path of a mask, a checksum
     of `where` is added. So masks with the same name in two folders get different names.
     """
-    first = (label or "").split(",")[0].encode()[:_LABEL_BYTES].decode(errors="ignore")
     numbers = _NUMBERS.fullmatch(where) is not None
     place = where.replace(",", "-") if numbers else where
-    name = f"{target_name(index, first)}@{place}".replace(":", "_")
+    name = f"{what}@{place}".replace(":", "_")
     if safe_name(name, LONGEST_TARGET) == name:
         return name
     checksum = f"~{zlib.crc32(where.encode(errors='surrogateescape')):08x}"
