@@ -19,11 +19,29 @@ from onnxplain.tensors import Array
 
 
 def open_model(path: Path, loading: Given, preprocess: Given) -> Explainer:
-    """Load a model with the flags `MODEL` and `PREPROCESS`.
+    """Load a model with the flags `MODEL` and `PREPROCESS`, to explain one of its outputs.
 
     Raises:
         OnnxplainError: the model, a file that a flag names, or a flag's value is no good.
     """
+    first, *others = open_outputs(path, loading, preprocess)
+    if others:
+        raise OptionError("This command explains one output: give --output only once.")
+    return first
+
+
+def open_outputs(path: Path, loading: Given, preprocess: Given) -> list[Explainer]:
+    """Load a model once, to explain each of the outputs that are named; else the one found.
+
+    Raises:
+        OnnxplainError: as `open_model`.
+    """
+    first, *others = dict.fromkeys(loading.get("output", [None]))
+    opened = _opened(path, {**loading, "output": first}, preprocess)
+    return [opened, *map(opened.with_output, others)]
+
+
+def _opened(path: Path, loading: Given, preprocess: Given) -> Explainer:
     named = {"explain": "explain_input", "input": "inputs"}
     arguments = {named.get(name, name): value for name, value in loading.items()}
     inputs = dict(_read_input(text) for text in arguments.pop("inputs", ()))

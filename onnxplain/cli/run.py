@@ -13,7 +13,7 @@ import typer
 from onnxplain.cli import parameters
 from onnxplain.cli.console import Console, print_error
 from onnxplain.cli.flags import Given
-from onnxplain.cli.loading import method_options, open_model
+from onnxplain.cli.loading import method_options, open_outputs
 from onnxplain.cli.notes import (
     note_choice,
     note_details,
@@ -24,7 +24,7 @@ from onnxplain.cli.notes import (
     print_picture_error,
 )
 from onnxplain.cli.pictures import find_images, gray
-from onnxplain.jobs.inputs import model_as_input
+from onnxplain.jobs.inputs import InputImage, model_as_input
 from onnxplain.jobs.job import Job, Outcome, Saving
 from onnxplain.methods.registry import AUTO, make_method
 from onnxplain.results.explanation import Explanation
@@ -71,17 +71,28 @@ def command(
     starts_from_none = makes_picture and not images
     saving.check()
     inputs = [model_as_input(model)] if starts_from_none else find_images(images or [], recursive)
-    explainer = open_model(model, loading | {"batch_size": batch_size}, preprocess)
-    note_guess(explainer.preprocess, model, console)
-    note_model(explainer, console)
-    named = explainer.default_method()[0] if method == AUTO else method
-    own = method_options(options, explainer)
-    start = gray(explainer) if starts_from_none else None
-    job = Job(explainer, named, target or parameters.TOP, saving, own, start)
+    explainers = open_outputs(model, loading | {"batch_size": batch_size}, preprocess)
+    note_guess(explainers[0].preprocess, model, console)
+    status = 0
+    for explainer in explainers:
+        note_model(explainer, console)
+        named = explainer.default_method()[0] if method == AUTO else method
+        own = method_options(options, explainer)
+        start = gray(explainer) if starts_from_none else None
+        job = Job(explainer, named, target or parameters.TOP, saving, own, start)
+        status = _run(job, inputs, method, console) or status
+    return status
+
+
+def _run(job: Job, inputs: Sequence[InputImage], method: str, console: Console) -> int:
+    """Explain the pictures, report each, and return the exit status.
+
+    `method` is the name that the user gave.
+    """
     began, several = time.perf_counter(), len(inputs) > 1
     with console.progress("pictures" if several else inputs[0].title) as report:
         of_one = silent if several else report
-        explainer.on_progress(noting_cost(named, of_one, console))
+        job.explainer.on_progress(noting_cost(job.method, of_one, console))
         status, ways = 0, dict[str, None]()
         for done, outcome in enumerate(job.run(inputs), start=1):
             status = _report(outcome, console) or status
@@ -90,7 +101,7 @@ def command(
                 report(done, len(inputs))
     each = (time.perf_counter() - began) / len(inputs)
     if ways:
-        note_choice(method, explainer, console)
+        note_choice(method, job.explainer, console)
     for way in ways:
         console.note(f"Ran on {way}, {each:.2g} s for each picture.")
     return status
@@ -122,9 +133,13 @@ def _way(explanation: Explanation) -> str:
 def _as_line(explanation: Explanation, files: Sequence[Path], name: str) -> str:
     """The picture, what was explained, and its files."""
     target = explanation.target
-    named = target.name if target.index is None else f"{target.index} {target.label or ''}".strip()
+    named = f"{'' if target.index is None else target.index} {target.label or ''}".strip()
     if target.region is not None:
         named += f" @ {target.region.where}, {target.region.pixels} pixels"
+    elif target.index is None:
+        named = target.name
+    if target.output is not None:
+        named = f"{target.output}: {named}"
     facts = [
         f"{explanation.picture_path or 'no picture'}: {named}",
         explanation.scored,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
@@ -109,20 +110,27 @@ class Explainer:
             "output": output,
             "boxes": boxes,
         }
-        loaded = load(model)
-        output = before_decision(loaded) if output is None else output
-        self.model: Model = loaded if output is None else answering(loaded, output)
+        self._loaded = load(model)
+        self._choose(output)
         self.input: TensorSpec = explained_input(self.model, inputs or {}, explain_input)
         self._given_preprocess = preprocess
-        self.score_tensor = find_score(self.model, output)
         self._given_labels = Path(labels) if isinstance(labels, str) else labels
         self._samples = Samples(self.model, self.input, lambda: self.preprocess)
         others = [spec for spec in self.model.inputs if spec != self.input]
         self._others = OtherInputs(self.input, others, inputs or {}, self._samples)
         known = self._others.of_noise()
         self._runner = Runner(self.model, self.input, known, provider, batch_size)
-        self._layout, self._is_cut = boxes, output is not None
+        self._layout = boxes
         self._explained = self._explained_by(self._runner)
+
+    def _choose(self, output: str | None) -> None:
+        """Choose the output that is explained, None for the one that is found."""
+        loaded = self._loaded
+        named = before_decision(loaded) if output is None else output
+        self.output = output
+        self.model: Model = loaded if named is None else answering(loaded, named)
+        self.score_tensor = find_score(self.model, named)
+        self._is_cut = named is not None
         self._default: tuple[str, str] | None = None
 
     def __reduce__(self) -> tuple[Callable[[dict[str, Any]], Explainer], tuple[dict[str, Any]]]:
@@ -175,10 +183,24 @@ class Explainer:
     def with_model(self, model: Model) -> Explainer:
         """A copy of this explainer for another model with the same inputs, layers and outputs."""
         other = copy.copy(self)
-        other.model = model
+        other.model = other._loaded = model
         other._arguments = {**self._arguments, "model": model.proto}
         other._runner = self._runner.with_model(model)
         other._explained = self._explained_by(other._runner)
+        return other
+
+    def with_output(self, output: str) -> Explainer:
+        """A copy of this explainer for another output or inner tensor; it shares open sessions.
+
+        Raises:
+            ModelError: there is no such tensor.
+        """
+        other = copy.copy(self)
+        other._arguments = {**self._arguments, "output": output}
+        other._choose(output)
+        if other.model is not self.model:
+            other._runner = self._runner.beside(other.model)
+        other._explained = other._explained_by(other._runner)
         return other
 
     def on_progress(self, report: Progress) -> None:
@@ -278,7 +300,8 @@ class Explainer:
                 uint8, uint16, or float in 0 to 255.
             method: a name from `onnxplain methods`, "auto" for that of `default_method`, or a
                 configured method.
-            target: class index, label, "top1", or an object of `onnxplain.targets`.
+            target: class index, label, "top1", a place, or an object of `onnxplain.targets`; see
+                docs/answers.md.
             options: the method's own, such as `layer="auto"` or `samples=4000`.
 
         Raises:
@@ -393,7 +416,7 @@ class Explainer:
         runs, preprocess = _by_what_they_read(as_list(target)), self.preprocess
         if single and len(runs) > 1:
             raise several(runs[0][0], sum(map(len, runs)))
-        explaining = Explaining(method, self._samples, preprocess, self._provenance)
+        explaining = Explaining(method, self._samples, preprocess, self._provenance, self.output)
 
         def taken(picture: Picture) -> TakenPicture | OnnxplainError:
             return attempted(take, picture, preprocess)
@@ -488,7 +511,9 @@ class Explainer:
         return Attribution(
             values=values,
             scores=joined([result.scores for result in results]),
-            targets=tuple(result.targets[0].described for result in results),
+            targets=tuple(
+                replace(result.targets[0].described, output=self.output) for result in results
+            ),
             method=configured.name,
             layer=",".join(results[0].layer_names) or None,
             parameters=configured.options(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -57,12 +57,13 @@ def take(picture: Picture, preprocess: Preprocess) -> TakenPicture:
 
 @dataclass(frozen=True, eq=False)
 class Explaining:
-    """Makes explanations from a picture and a result."""
+    """Makes explanations from a picture and a result; `output` is the output that was named."""
 
     method: Method
     samples: Samples
     preprocess: Preprocess
     provenance: Callable[[str], Provenance]
+    output: str | None = None
 
     def explanations(self, taken: TakenPicture, result: Result) -> list[Explanation | MapError]:
         """One explanation for each target, or a MapError if its map shows nothing."""
@@ -78,7 +79,8 @@ class Explaining:
         method, values = self.method, result.maps.values[place]
         about, shown = result.maps.about(place), self.method.fixed_target
         heat = method.heat(values, self.samples.spatial(taken.x))
-        target = ExplainedTarget(shown) if shown else result.targets[place].described
+        explained = ExplainedTarget(shown) if shown else result.targets[place].described
+        target = replace(explained, output=self.output)
         named = f"{method.name} for {target.name}"
         heatmap, heat_range = to_heatmap(heat, taken.placement, named, about.get("warnings", ()))
         if result.warning:

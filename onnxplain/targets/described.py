@@ -12,6 +12,9 @@ from onnxplain.file_names import safe_name
 LONGEST_TARGET = 60
 """Most bytes of a target's name in the name of a file."""
 
+_OUTPUT_BYTES = 28
+"""Most bytes of an output's name in the name of a file."""
+
 _NUMBERS = re.compile(r"(box:)?[\d,]+")
 
 _LABEL_BYTES = 16  # of a class whose name a region follows
@@ -58,6 +61,7 @@ class ExplainedTarget:
         label: the class's full label, or None if the model has no labels.
         region: where a class of a segmentation model was explained; None for other targets.
         boxes: the detected boxes whose scores were explained; empty for other targets.
+        output: the output or inner tensor that was named to be explained; None if none was.
     """
 
     name: str
@@ -65,6 +69,7 @@ class ExplainedTarget:
     label: str | None = None
     region: ExplainedRegion | None = None
     boxes: tuple[ExplainedBox, ...] = ()
+    output: str | None = None
 
     @classmethod
     def of_class(cls, index: int, label: str | None = None) -> ExplainedTarget:
@@ -72,12 +77,24 @@ class ExplainedTarget:
         return cls(target_name(index, label), index, label)
 
     @property
+    def file_name(self) -> str:
+        """Return the part of file names that tells the target, after the output if it was named."""
+        if self.output is None:
+            return safe_name(self.name, LONGEST_TARGET)
+        return fitted(f"{fitted(self.output, _OUTPUT_BYTES)}.{self.name}", LONGEST_TARGET)
+
+    @property
     def title(self) -> str:
-        """Return the label, or the name if there is no label, and the region or a rank above 1."""
+        """Return the label, or the name if there is no label, and the region or a rank above 1.
+
+        If the output was named, its name is first.
+        """
         if self.region is None:
             rank = self.boxes[0].rank if len(self.boxes) == 1 else 1
-            return (self.label or self.name) + (f" #{rank}" if self.label and rank > 1 else "")
-        return f"{self.label or self.index} @ {self.region.where}"
+            own = (self.label or self.name) + (f" #{rank}" if self.label and rank > 1 else "")
+        else:
+            own = f"{self.label or self.index} @ {self.region.where}"
+        return own if self.output is None else f"{self.output}: {own}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields in JSON types."""
@@ -115,8 +132,17 @@ def area_name(what: str, where: str) -> str:
     """
     numbers = _NUMBERS.fullmatch(where) is not None
     place = where.replace(",", "-") if numbers else where
-    name = f"{what}@{place}".replace(":", "_")
-    if safe_name(name, LONGEST_TARGET) == name:
+    return fitted(f"{what}@{place}".replace(":", "_"), LONGEST_TARGET, where)
+
+
+def fitted(name: str, longest: int, what: str | None = None) -> str:
+    """Return a name as a valid part of a file name of at most `longest` bytes.
+
+    If it must be changed, a checksum of `what`, by default of the name, is added, so that different
+    names stay different.
+    """
+    if safe_name(name, longest) == name:
         return name
-    checksum = f"~{zlib.crc32(where.encode(errors='surrogateescape')):08x}"
-    return safe_name(name, LONGEST_TARGET - len(checksum)) + checksum
+    text = name if what is None else what
+    checksum = f"~{zlib.crc32(text.encode(errors='surrogateescape')):08x}"
+    return safe_name(name, longest - len(checksum)) + checksum
