@@ -159,6 +159,12 @@ def _detector_facts(explainer: Explainer) -> Facts | None:
     return _facts(explainer.detector, "layout", "origin")
 
 
+def _answer_facts(explainer: Explainer) -> Facts:
+    own = explainer.score_tensor.probability
+    others = [spec.name for spec in explainer.model.outputs if spec.name != own]
+    return asdict(explainer.answer()) | {"output": own, "other_outputs": others}
+
+
 def _batch_facts(explainer: Explainer) -> Facts:
     fixed = has_fixed_batch(explainer.model.proto, explainer.input.name)
     return {"fixed": fixed, "runs": explainer.batching(), "provider": explainer.provider}
@@ -235,6 +241,8 @@ def _lines(facts: Facts) -> Iterator[tuple[str, str]]:
         said = known["problem"] if known and "problem" in known else text(known)
         if said:
             yield name, said
+        if name == "answer" and "problem" not in known:
+            yield from _target_rows(known)
 
 
 def _spec_text(spec: Facts) -> str:
@@ -269,6 +277,17 @@ def _label_text(labels: Facts | None) -> str:
 
 def _detector_text(detector: Facts | None) -> str:
     return "" if detector is None else f"layout {detector['layout']}, {detector['origin']}"
+
+
+def _answer_text(answer: Facts) -> str:
+    return f"{answer['output']}: {answer['words']}"
+
+
+def _target_rows(answer: Facts) -> Iterator[tuple[str, str]]:
+    """How to name what is explained, and other outputs."""
+    yield "--target", "; ".join(answer["targets"])
+    if answer["other_outputs"] and answer["kind"] != "boxes":
+        yield "--output", f"{'; '.join(answer['other_outputs'])}, instead of {answer['output']}"
 
 
 def _batch_text(batch: Facts) -> str:
@@ -310,6 +329,7 @@ _PARTS: dict[str, tuple[Callable[[Explainer], Any], Callable[[Any], str]]] = {
     "preprocess": (lambda explainer: explainer.preprocess.to_dict(), _preprocess_text),
     "labels": (_label_facts, _label_text),
     "boxes": (_detector_facts, _detector_text),
+    "answer": (_answer_facts, _answer_text),
     "batch": (_batch_facts, _batch_text),
     "gradients": (_gradient_facts, _gradient_text),
     "cam": (_cam_facts, _cam_text),

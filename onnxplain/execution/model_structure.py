@@ -193,13 +193,18 @@ class ModelStructure:
         except LayerError as error:
             raise LayerError(f"{error} {_WITH_LAYERS if self.layers else _WITHOUT}") from None
 
+    @property
+    def answer_shape(self) -> Shape:
+        """The shape of the answer for one sample, (1, ...)."""
+        return self.shapes.get(self._score, (1,))
+
     @functools.cached_property
     def answer_map(self) -> AnswerMap | None:
         """The answer, if it is known to have rows and columns; else None.
 
         Other answers of several axes may hold anything, such as the boxes of a detector.
         """
-        shape = self.shapes.get(self._score, ())
+        shape = self.answer_shape
         if is_one_number_per_class(shape[1:]):
             return None
         labels, picture = self._labels(), self._runner.spec.name

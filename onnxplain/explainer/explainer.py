@@ -20,6 +20,7 @@ from onnxplain.errors import MapError, OnnxplainError, OptionError, TargetError,
 from onnxplain.execution.arrays import is_finite, joined, samples_for
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.samples import Samples
+from onnxplain.explainer.answer import BOXES_FOUND, Answer, find_answer
 from onnxplain.explainer.default import default_method
 from onnxplain.explainer.detector import Detector, find_detector
 from onnxplain.explainer.heat import nothing_shown
@@ -164,6 +165,16 @@ class Explainer:
             ModelError: the outputs do not fit the layout that was given.
         """
         return self._explained.detector
+
+    def answer(self, x: Array | None = None) -> Answer:
+        """What the answer is, and how its targets are named, for samples of the shape of `x`.
+
+        Raises:
+            OnnxplainError: the preprocessing or the labels are malformed, or do not fit the model.
+        """
+        if self.detector is not None:
+            return BOXES_FOUND
+        return find_answer(self._explained.structure(x), self.labels)
 
     @property
     def provider(self) -> str:

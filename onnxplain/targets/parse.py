@@ -20,6 +20,7 @@ from onnxplain.targets.probabilities import (
     EXPECTED,
     Probabilities,
     check_count,
+    check_point,
     classes_above,
     expected,
     is_threshold,
@@ -278,6 +279,7 @@ def resolve(spec: TargetSpec, answered: Answered) -> list[Target]:
     labeled = _label_first(text, answered.labels)
     if labeled is not None:
         return _meant(*labeled, answered)
+    check_point(text)
     indices = _INDICES.fullmatch(text)
     if indices and not is_one_number_per_class(shape):
         index = tuple(map(int, text.split(",")))

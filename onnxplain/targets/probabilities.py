@@ -23,6 +23,7 @@ MOST = 100
 """Classes that "all" or a threshold may mean: the maps of one picture are in memory together."""
 
 _ABOVE = re.compile(r"p\s*(>=|>)\s*(\d+(?:\.\d*)?(?:e-\d+)?|\.\d+)")
+_COMMA = re.compile(r"\bp\s*>=?\s*\d+,\d")
 _COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {">": operator.gt, ">=": operator.ge}
 
 
@@ -102,6 +103,12 @@ def is_threshold(text: str) -> bool:
 def needs_probabilities(text: str) -> bool:
     """Whether a target that is given as text needs probabilities: "p>0.5" or "expected"."""
     return any(is_threshold(piece) or piece.strip() == EXPECTED for piece in text.split(","))
+
+
+def check_point(text: str) -> None:
+    """Raise TargetError for a threshold with a comma in place of the decimal point."""
+    if _COMMA.search(text):
+        raise TargetError(f"{text!r} has a comma in its number: write a point, as in 'p>0.5'.")
 
 
 def classes_above(
