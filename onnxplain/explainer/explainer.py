@@ -174,7 +174,9 @@ class Explainer:
         """
         if self.detector is not None:
             return BOXES_FOUND
-        return find_answer(self._explained.structure(x), self.labels)
+        structure = self._explained.structure(x)
+        structure.check_batch_axis()
+        return find_answer(structure, self.labels)
 
     @property
     def provider(self) -> str:

@@ -194,17 +194,22 @@ class ExplainedModel:
         return self._tasks.get((asked.method.key, sizes), lambda: self._made(asked, sizes))
 
     def _made(self, asked: Request, sizes: tuple[Hashable, ...]) -> Task:
-        structure, score, method = self.structure(asked.x), self._score, asked.method
-        shapes = structure.shapes
-        if self._reads:
-            joined = tuple((name, shapes[name][1:]) for name in self._reads)
-            reading = Reading(score.logit, "logit", "none", joined=joined)
-        elif structure.class_axis() is None and structure.answer_map is not None:
-            reading = read_output(score)
-        else:
-            shape = shapes.get(score.probability, (1,))
-            reading = read(score, method.score, structure.class_axis, shape)
+        structure, method = self.structure(asked.x), asked.method
+        reading = self._reading_of_joined(structure) if self._reads else self._as_read(asked)
         return Task(method, sizes, structure, reading, method.layers(structure), self._labels)
+
+    def _reading_of_joined(self, structure: ModelStructure) -> Reading:
+        joined = tuple((name, structure.shapes[name][1:]) for name in self._reads)
+        return Reading(self._score.logit, "logit", "none", joined=joined)
+
+    def _as_read(self, asked: Request) -> Reading:
+        """How the answer is read: as scores of classes, or as it is where they may be none."""
+        structure, score = self.structure(asked.x), self._score
+        structure.check_batch_axis()
+        if structure.answer_map is not None and structure.class_axis() is None:
+            return read_output(score)
+        shape = structure.shapes.get(score.probability, (1,))
+        return read(score, asked.method.score, structure.class_axis, shape)
 
     def _sizes(self, x: Array) -> tuple[Hashable, ...]:
         """Shapes of a sample and of the other inputs, as a key."""
