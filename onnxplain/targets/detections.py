@@ -135,7 +135,7 @@ class Detections:
     def _top(self, count: int) -> Sequence[Target]:
         confident = self.confident
         if not 1 <= count <= len(confident):
-            raise TargetError(f"There is no top{count}: {self._found}.")
+            raise NotInPictureError(f"There is no top{count}: {self._found}.")
         return confident[:count]
 
     def _none(self, called: str, number: int = 1) -> NoReturn:
