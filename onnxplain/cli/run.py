@@ -24,11 +24,11 @@ from onnxplain.cli.notes import (
     print_picture_error,
 )
 from onnxplain.cli.pictures import find_images, gray
-from onnxplain.jobs.inputs import model_as_input
+from onnxplain.jobs.inputs import each_sample, model_as_input
 from onnxplain.jobs.job import Job, Outcome, Saving
 from onnxplain.methods.registry import AUTO, make_method
 from onnxplain.results.explanation import Explanation
-from onnxplain.results.formats.manifest import content, plain
+from onnxplain.results.formats.manifest import content, plain, source
 from onnxplain.results.formats.stem import file_stem
 from onnxplain.runtime.batching import silent
 
@@ -57,6 +57,7 @@ def command(
     verbose: parameters.Verbose = False,
     loading: Given,
     preprocess: Given,
+    arrays: Given,
     options: Given,
 ) -> int:
     """Explain every picture and return the exit status.
@@ -71,8 +72,9 @@ def command(
     starts_from_none = makes_picture and not images
     saving.check()
     inputs = [model_as_input(model)] if starts_from_none else find_images(images or [], recursive)
-    explainer = open_model(model, loading | {"batch_size": batch_size}, preprocess)
-    note_guess(explainer.preprocess, model, console)
+    explainer = open_model(model, loading | {"batch_size": batch_size}, preprocess, arrays)
+    inputs = inputs if starts_from_none else each_sample(inputs, explainer)
+    note_guess(explainer.origin, model, console)
     note_model(explainer, console)
     named = explainer.default_method()[0] if method == AUTO else method
     own = method_options(options, explainer)
@@ -105,7 +107,7 @@ def _report(outcome: Outcome, console: Console) -> int:
         note_warnings(explanation, console)
         note_details(explanation, console)
     for nothing in outcome.empty:
-        print_error(f"{outcome.image.path}: {nothing}")
+        print_error(f"{outcome.image.source}: {nothing}")
         status = nothing.exit_status
     if outcome.error is not None:
         print_picture_error(outcome.error, outcome.image)
@@ -126,7 +128,7 @@ def _as_line(explanation: Explanation, files: Sequence[Path], name: str) -> str:
     if target.region is not None:
         named += f" @ {target.region.where}, {target.region.pixels} pixels"
     facts = [
-        f"{explanation.picture_path or 'no picture'}: {named}",
+        f"{explanation.source}: {named}",
         explanation.scored,
         explanation.looked_at if explanation.layers else "",
     ]
@@ -146,5 +148,6 @@ def _as_json(explanation: Explanation, files: Sequence[Path], name: str) -> str:
     """One line of JSON; names and nesting are those of the manifest, of which it is a part."""
     manifest = plain(content(explanation, {}))
     kept = "method", "layers", "target", "score", "provider", "batching"
-    facts = {"picture": manifest["picture"]["path"], **{key: manifest[key] for key in kept}}
+    given = {name: plain(facts["path"]) for name, facts in source(explanation).items()}
+    facts = {**given, **{key: manifest[key] for key in kept}}
     return json.dumps(facts | {"files": [str(path) for path in files]})
