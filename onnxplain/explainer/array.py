@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +28,21 @@ _KINDS = {1: "signal", 2: "scene", 3: "volume"}
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """Takes arrays for the input `spec` of a model."""
+    """Takes arrays for the input `spec` of a model; `find_scaling` is called for the first one."""
 
     spec: TensorSpec
     samples: Samples
     settings: ArraySettings
-    scaling: Scaling
+    find_scaling: Callable[[], Scaling]
+
+    @functools.cached_property
+    def scaling(self) -> Scaling:
+        """How arrays become the input.
+
+        Raises:
+            PreprocessError: a setting is malformed, or has no effect.
+        """
+        return self.find_scaling()
 
     def each(self, given: str | Path | Array) -> list[SampleInFile] | list[Array]:
         """The samples of a .npy file or of an array that holds several; empty if it holds one.
@@ -119,10 +129,10 @@ class Arrays:
         if self.spec.shape is None or array.ndim >= len(self.spec.shape) or not array.ndim:
             return array
         declared, channels = self.spec.shape[1:], self.samples.axes(len(self.spec.shape)).find("C")
-        if channels < 0 or _fits(array.shape, declared):
-            return array[None]
-        if array.ndim == len(declared) - 1 and declared[channels - 1] == 1:
-            return np.expand_dims(array, channels - 1)[None]
+        if len(declared) - array.ndim > 1 or channels < 0 or _fits(array.shape, declared):
+            return array[None] if array.ndim == len(declared) else array
+        if array.ndim < len(declared):
+            return np.expand_dims(array, channels - 1)[None] if declared[channels - 1] == 1 else array
         moved = [np.moveaxis(array, -1, 0), np.moveaxis(array, 0, -1)]
         fitting = [form for form in moved if _fits(form.shape, declared)]
         return (fitting[0] if len(fitting) == 1 else array)[None]

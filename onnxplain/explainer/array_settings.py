@@ -120,8 +120,8 @@ class Scaling:
         other = next((name for name in settings if name not in (*USED, "origin")), None)
         if other is not None and not others_allowed:
             raise PreprocessError(
-                f"{other} has no effect: the model takes arrays, which have only the settings "
-                f"{', '.join(USED)}."
+                f"The preprocessing setting {other} has no effect: the model takes arrays, which "
+                f"have only {', '.join(USED)}."
             )
         scaling = cls(**{name: settings[name] for name in USED if name in settings})
         numbers = (scaling.scale, *scaling.mean, *scaling.std)

@@ -22,6 +22,8 @@ def default_method(explainer: Explainer) -> tuple[str, str]:
         differentiable = explainer.differentiability().complete
     except OnnxplainError:
         return "occlusion", "which needs neither a layer with a grid nor a gradient"
+    if len(layer.grid) != explainer.spatial_rank:
+        return "occlusion", f"as the grid of the layer {layer.tensor!r} is not that of the input"
     if not differentiable:
         return "occlusion", "which needs no gradient: the model has none"
     if explainer.detector is not None:

@@ -19,11 +19,12 @@ from onnxplain.errors import MapError, OnnxplainError, OptionError, TargetError,
 from onnxplain.execution.arrays import is_finite, joined, samples_for
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.samples import Samples
+from onnxplain.explainer.array import Arrays
 from onnxplain.explainer.array_settings import ArraySettings
 from onnxplain.explainer.default import default_method, fills
 from onnxplain.explainer.detector import Detector, find_detector
 from onnxplain.explainer.heat import nothing_shown
-from onnxplain.explainer.intake import Intake, arrays_for
+from onnxplain.explainer.intake import Intake, find_scaling
 from onnxplain.explainer.other_inputs import OtherInputs
 from onnxplain.explainer.picture import Explaining
 from onnxplain.explainer.pipeline import AHEAD, chunks, pipeline
@@ -125,9 +126,16 @@ class Explainer:
         self.score_tensor = find_score(self.model, output)
         self._given_labels = Path(labels) if isinstance(labels, str) else labels
         self._samples = Samples(self.model, self.input, lambda: self.preprocess)
-        drawn = ArraySettings.of(arrays or {})
-        taken_arrays = arrays_for(self.input, self._samples, drawn, loaded.path, preprocess)
-        self._intake = Intake(self.input, self._samples, lambda: self.preprocess, taken_arrays)
+        self._intake = Intake(
+            self.input,
+            lambda: self.preprocess,
+            Arrays(
+                self.input,
+                self._samples,
+                ArraySettings.of(arrays or {}),
+                functools.partial(find_scaling, self.input, loaded.path, preprocess),
+            ),
+        )
         others = [spec for spec in self.model.inputs if spec != self.input]
         self._others = OtherInputs(self.input, others, inputs or {}, self._samples)
         known = self._others.of_noise()
@@ -158,6 +166,11 @@ class Explainer:
     def origin(self) -> str:
         """Where the settings come from by which pictures, or arrays, become the input."""
         return self._intake.origin
+
+    @property
+    def spatial_rank(self) -> int:
+        """How many axes of the input have places: 2 for pictures, 1 for signals and rows."""
+        return len(self._samples.spatial(self._samples.noise()))
 
     @property
     def sizes_vary(self) -> bool:

@@ -10,9 +10,8 @@ import numpy as np
 
 from onnxplain.analysis.inputs import is_picture
 from onnxplain.errors import OnnxplainError, attempted
-from onnxplain.execution.samples import Samples
 from onnxplain.explainer.array import Arrays
-from onnxplain.explainer.array_settings import ArraySettings, Scaling
+from onnxplain.explainer.array_settings import USED, Scaling
 from onnxplain.explainer.picture import take
 from onnxplain.explainer.taken import Picture, SampleInFile, Taken
 from onnxplain.images.array_files import TIFF_SUFFIXES
@@ -33,13 +32,11 @@ class Intake:
     def __init__(
         self,
         spec: TensorSpec,
-        samples: Samples,
         preprocess: Callable[[], Preprocess],
         arrays: Arrays,
     ) -> None:
         """`preprocess` is called only for pictures."""
         self._takes_pictures = is_picture(spec)
-        self._samples = samples
         self._preprocess = preprocess
         self._arrays = arrays
 
@@ -48,7 +45,7 @@ class Intake:
         """Where the settings come from by which pictures, or arrays, become the input."""
         if self._takes_pictures:
             return self._preprocess().origin
-        return str(self._arrays.scaling.to_dict()["origin"])
+        return f"arrays, which have only {', '.join(USED)}"
 
     @property
     def sizes_vary(self) -> bool:
@@ -88,25 +85,23 @@ class Intake:
         return suffix == ARRAY_SUFFIX or (suffix in TIFF_SUFFIXES and not self._takes_pictures)
 
 
-def arrays_for(
+def find_scaling(
     spec: TensorSpec,
-    samples: Samples,
-    settings: ArraySettings,
     model_path: Path | None,
     preprocess: Preprocess | Mapping[str, object] | None,
-) -> Arrays:
-    """How arrays become the input `spec`.
+) -> Scaling:
+    """How arrays are scaled for the input `spec`: by the single settings `preprocess`.
 
-    They are scaled by the single settings `preprocess`. A `Preprocess` as a whole is for pictures,
-    and so is the sidecar file of a model that takes pictures.
+    A `Preprocess` as a whole is for pictures, and so is the sidecar file of a model that takes
+    pictures.
 
     Raises:
         PreprocessError: a setting is malformed, or has no effect.
     """
     given = preprocess if isinstance(preprocess, Mapping) else {}
     if is_picture(spec):
-        return Arrays(spec, samples, settings, Scaling.of(given, others_allowed=True))
+        return Scaling.of(given, others_allowed=True)
     sidecar = read_sidecar(model_path)
     written = {} if sidecar is None else sidecar.content.get("preprocess", {})
     known = dict(written) if isinstance(written, Mapping) else {}
-    return Arrays(spec, samples, settings, Scaling.of(known | given, others_allowed=False))
+    return Scaling.of(known | given, others_allowed=False)

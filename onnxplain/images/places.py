@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnxplain.errors import MapError
 from onnxplain.images import resample
 from onnxplain.tensors import Array, FloatArray
 
@@ -17,7 +18,17 @@ class Places:
     sizes: tuple[int, ...]
 
     def on_seen(self, grid: Array) -> FloatArray:
-        """Enlarge a grid over the array, of the same rank, linearly with half-pixel centers."""
+        """Enlarge a grid over the array, linearly with half-pixel centers.
+
+        Raises:
+            MapError: the grid has another rank.
+        """
+        if grid.ndim != len(self.sizes):
+            raise MapError(
+                f"The map has the shape {grid.shape}, and the array {self.sizes} places, on which "
+                "it cannot be laid: choose another layer, or take its values from "
+                "Explainer.attribute."
+            )
         enlarged = np.array(grid, np.float32)
         for axis, (cells, size) in enumerate(zip(grid.shape, self.sizes, strict=True)):
             if cells != size:

@@ -67,8 +67,10 @@ def test_pictures_of_many_bands(shape: str, axis: int) -> None:
         assert_array_equal(values, np.broadcast_to(values[:1], (5, 6, 7)))
         assert np.ptp(values[0]) > 0
     assert explainer.attribute(x, "scorecam", 0, baseline="zeros").values.shape == (1, 6, 7)
+    by_default = explainer.attribute(x, "occlusion", 0).values
+    assert_array_equal(by_default, explainer.attribute(x, "occlusion", 0, fill="zeros").values)
     with pytest.raises(OptionError, match="no black, gray or white"):
-        explainer.attribute(x, "occlusion", 0)
+        explainer.attribute(x, "occlusion", 0, fill="black")
     with pytest.raises(ModelError, match=r"no picture.*Explainer\.attribute"):
         explainer.explain(PICTURE, "occlusion")
 

@@ -128,7 +128,7 @@ def test_what_refuses_a_row_of_features_names_what_does_not(
 def test_black_is_no_value_of_a_signal() -> None:
     explainer, x, _ = explained("channels first")
     with pytest.raises(OptionError, match=r"no black.*zeros or mean"):
-        explainer.attribute(x, "rise", 0)
+        explainer.attribute(x, "rise", 0, baseline="black")
     for method, option in (("occlusion", "fill"), ("integrated_gradients", "baseline")):
         with pytest.raises(OptionError, match="gray or white: choose zeros or mean, or give an"):
             explainer.attribute(x, method, 0, **{option: "white"})
