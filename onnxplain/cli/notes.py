@@ -71,7 +71,7 @@ def noting_cost(method: str, report: Progress, console: Console) -> Progress:
         if total > _MANY_RUNS and not noted:
             noted = True
             console.note(
-                f"Note: {method} runs the model {total:,} times for one picture; "
+                f"Note: {method} runs the model {total:,} times for one picture or array; "
                 f"`onnxplain methods {method}` lists the options that change that."
             )
         report(done, total)

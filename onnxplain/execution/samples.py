@@ -15,9 +15,8 @@ from onnxplain.images.preprocess import Preprocess
 from onnxplain.model.model import Model
 from onnxplain.tensors import Array, TensorSpec
 
-
 _SIDES = {1: 1024, 2: 224, 3: 32}
-"""Undeclared sizes in a sample of noise, by the number of axes along which neighbors are related."""
+"""Undeclared sizes in a sample of noise, by the number of axes with related neighbors."""
 
 
 class Samples:

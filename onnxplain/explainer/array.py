@@ -132,7 +132,9 @@ class Arrays:
         if len(declared) - array.ndim > 1 or channels < 0 or _fits(array.shape, declared):
             return array[None] if array.ndim == len(declared) else array
         if array.ndim < len(declared):
-            return np.expand_dims(array, channels - 1)[None] if declared[channels - 1] == 1 else array
+            return (
+                np.expand_dims(array, channels - 1)[None] if declared[channels - 1] == 1 else array
+            )
         moved = [np.moveaxis(array, -1, 0), np.moveaxis(array, 0, -1)]
         fitting = [form for form in moved if _fits(form.shape, declared)]
         return (fitting[0] if len(fitting) == 1 else array)[None]

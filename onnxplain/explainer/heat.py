@@ -43,7 +43,8 @@ def to_heatmap(
             "another layer, another baseline, or a float32 version of the model."
         )
     seen = canvas.on_seen(heat)
-    low, high = (float(pick((pick(seen), *anchors))) for pick in (np.min, np.max))
+    low = float(min([seen.min(), *anchors]))
+    high = float(max([seen.max(), *anchors]))
     if _is_constant(low, high):
         raise MapError(_same_everywhere(high, of, warnings))
     seen -= low

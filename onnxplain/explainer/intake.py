@@ -104,4 +104,4 @@ def find_scaling(
     sidecar = read_sidecar(model_path)
     written = {} if sidecar is None else sidecar.content.get("preprocess", {})
     known = dict(written) if isinstance(written, Mapping) else {}
-    return Scaling.of(known | given, others_allowed=False)
+    return Scaling.of({**known, **given}, others_allowed=False)

@@ -22,6 +22,7 @@ from onnxplain.results.render.sheet import contact_sheet
 from onnxplain.targets.described import ExplainedTarget
 from onnxplain.tensors import Array, FloatArray
 
+
 def take(picture: str | Path | bytes | Array, preprocess: Preprocess) -> Taken:
     """Read a picture and prepare it for the model.
 

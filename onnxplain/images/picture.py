@@ -133,10 +133,10 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 def find_pictures(patterns: Sequence[str | Path], recursive: bool = False) -> list[Path]:
     """List the pictures that files, folders and glob patterns name, in order, each one once.
 
-    A folder means the pictures directly in it; with `recursive`, also those in all folders below
-    it. A folder without pictures means its .npy files instead. A pattern (`*`, `?`, `[..]`, `**`)
-    means the pictures and .npy files that it matches. All are sorted by name. The path of an existing file always means that file, also if its suffix is unknown or
-    its name has glob characters.
+    A folder means the pictures directly in it, or if it has none its .npy files; with `recursive`,
+    also those in all folders below it. A pattern (`*`, `?`, `[..]`, `**`) means the pictures and
+    .npy files that it matches. All are sorted by name. The path of an existing file always means
+    that file, also if its suffix is unknown or its name has glob characters.
 
     Raises PictureError if an entry names no picture.
     """

@@ -55,7 +55,7 @@ def each_sample(images: Sequence[InputImage], explainer: Explainer) -> list[Inpu
         for image, one in found
     )
     return [
-        replace(image, name=name, sample=one) if isinstance(one, SampleInFile) else image
+        replace(image, name=name, sample=one if isinstance(one, SampleInFile) else None)
         for name, (image, one) in zip(names, found, strict=True)
     ]
 

@@ -19,7 +19,6 @@ from onnxplain.methods.options import Absent, Option, Sizes
 from onnxplain.tensors import Array
 from onnxplain.transforms.masks import Erase, box_feeds
 
-
 _SHARE = 1 / 5
 """Of the input, that a window covers along each axis where neighbors are related."""
 
@@ -30,8 +29,9 @@ class Occlusion(InputMethod, ScoredMethod):
 
     `window` and `stride` are pixels of the model's input, one number or one for each axis of rows
     and columns; by default the window is a fifth of the input and the stride a quarter of the
-    window. Features of a row are covered one by one. Windows start at 0, stride, 2·stride, ...; the last one in a row is clipped at the
-    border, so that every pixel is covered. `fill` is what a window is filled with.
+    window, and features of a row are covered one by one. Windows start at 0, stride, 2·stride, ...;
+    the last one in a row is clipped at the border, so that every pixel is covered. `fill` is what a
+    window is filled with.
 
     Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014.
     """

@@ -38,7 +38,9 @@ def draw_signal(explanation: ExplanationData, caption: Caption, colormap: str) -
     if values.shape[1] > _MOST_CURVES:
         parts = [colors.blend(_rows(values), np.tile(heat, (_PICTURE, 1)))]
     else:
-        parts = [part for i in range(values.shape[1]) for part in _curve(values[:, i], heat, colors, i)]
+        parts = [
+            part for i in range(values.shape[1]) for part in _curve(values[:, i], heat, colors, i)
+        ]
     drawn = np.concatenate([*parts, _line("0", str(len(values) - 1))])
     page = page_for(drawn)
     return frame(drawn, caption, [color_bar(colors, page)], page)
@@ -50,12 +52,14 @@ def _curve(values: FloatArray, heat: FloatArray, colors: Colors, channel: int) -
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
     gray = np.full((_CURVE, _WIDTH, 3), _MID_GRAY, np.uint8)
     image = colors.blend(gray, np.tile(heat, (_CURVE, 1)))
-    share = np.nan_to_num((values - low) / (high - low)) if high > low else np.full(len(values), 0.5)
+    span = high - low if high > low else 1
     x = (np.arange(len(values)) + 0.5) * _WIDTH / len(values)
-    y = (_CURVE - 1) * (0.95 - 0.9 * share)
-    points = np.rint(np.stack([x, y], axis=1)).astype(np.int32)
+    y = (_CURVE - 1) * (0.95 - 0.9 * (values - low) / span)
+    gaps = np.flatnonzero(~np.isfinite(values))
+    parts = np.split(np.stack([x, y], axis=1), np.unique([*gaps, *(gaps + 1)]))
+    points = [np.rint(part).astype(np.int32) for part in parts if np.isfinite(part).all()]
     for color, width in _CURVE_COLORS:
-        cv2.polylines(image, [points], False, color, width, cv2.LINE_AA)
+        cv2.polylines(image, points, False, color, width, cv2.LINE_AA)
     return [_line(f"channel {channel}", f"{low:.3g} to {high:.3g}"), image]
 
 
