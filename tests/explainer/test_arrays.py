@@ -20,7 +20,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from onnx import numpy_helper
 
 from onnxplain import Attribution, Explainer
-from onnxplain.errors import LayerError, MapError, ModelError, OptionError, TargetError
+from onnxplain.errors import LayerError, MapError, OptionError, PictureError, TargetError
 from onnxplain.runtime import providers
 from tools.cases import nets
 
@@ -71,7 +71,7 @@ def test_pictures_of_many_bands(shape: str, axis: int) -> None:
     assert_array_equal(by_default, explainer.attribute(x, "occlusion", 0, fill="zeros").values)
     with pytest.raises(OptionError, match="no black, gray or white"):
         explainer.attribute(x, "occlusion", 0, fill="black")
-    with pytest.raises(ModelError, match=r"no picture.*Explainer\.attribute"):
+    with pytest.raises(PictureError, match=r"Samples .* and those of the array of .*\(33, 47, 3\)"):
         explainer.explain(PICTURE, "occlusion")
 
 
