@@ -108,7 +108,7 @@ class Arrays:
         if isinstance(given, np.ndarray):
             return given, "The array", None, None
         if isinstance(given, SampleInFile):
-            array = read_npy(given.path)[given.index]
+            array = read_npy(given.path)[given.index : given.index + 1]
             return array, f"{given.path}, sample {given.index}", given.path, given.index
         path = Path(given)
         if path.suffix.lower() == ARRAY_SUFFIX:
@@ -126,31 +126,38 @@ class Arrays:
         They are moved to the other end only where the array does not fit as it is. A missing axis
         of one channel is added.
         """
-        if self.spec.shape is None or array.ndim >= len(self.spec.shape) or not array.ndim:
+        if self.spec.shape is None or not array.size:
             return array
-        declared, channels = self.spec.shape[1:], self.samples.axes(len(self.spec.shape)).find("C")
-        if len(declared) - array.ndim > 1 or channels < 0 or _fits(array.shape, declared):
-            return array[None] if array.ndim == len(declared) else array
-        if array.ndim < len(declared):
-            return (
-                np.expand_dims(array, channels - 1)[None] if declared[channels - 1] == 1 else array
-            )
-        moved = [np.moveaxis(array, -1, 0), np.moveaxis(array, 0, -1)]
-        fitting = [form for form in moved if _fits(form.shape, declared)]
-        return (fitting[0] if len(fitting) == 1 else array)[None]
+        declared = self.spec.shape[1:]
+        sample = array[0] if array.ndim > len(declared) else array
+        missing, channels = len(declared) - sample.ndim, self._channels
+        if missing == 1 and channels is not None and declared[channels] == 1:
+            sample, missing = np.expand_dims(sample, channels), 0
+        if missing:
+            return array
+        if channels is not None and not _fits(sample.shape, declared):
+            moved = [np.moveaxis(sample, -1, 0), np.moveaxis(sample, 0, -1)]
+            fitting = [form for form in moved if _fits(form.shape, declared)]
+            sample = fitting[0] if len(fitting) == 1 else sample
+        return sample[None]
+
+    @property
+    def _channels(self) -> int | None:
+        """The axis of channels in a sample without batch; None where it is not known."""
+        axes = self.samples.axes(len(self.spec.shape or ()))
+        return axes.index("C") - 1 if axes else None
 
     def _from_tiff(self, path: Path) -> Array:
         """A TIFF file's array, with its axes in the order of the model's input, without batch."""
         array, letters = read_tiff(path)
-        rank = 4 if self.spec.shape is None else len(self.spec.shape)
-        axes = self.samples.axes(rank)[1:]
-        places = "D" if "D" in axes else "C"
-        named = [_TIFF_AXES.get(letter, places) for letter in letters]
-        if not {"H", "W"} <= set(axes) or len(set(named)) < len(named) or set(named) - set(axes):
+        axes = self.samples.axes(len(self.spec.shape or ()))[1:]
+        pages = "D" if "D" in axes else "C"
+        named = [_TIFF_AXES.get(letter, pages) for letter in letters]
+        if not set("HW") <= set(named) <= set(axes) or len(set(named)) < len(named):
             raise PictureError(
-                f"{path} has the axes {letters} of the sizes {array.shape}, and the model's input "
-                f"has {len(axes) or rank - 1} for each sample that they do not fit: save the array "
-                "that it takes as .npy."
+                f"{path} has the axes {letters} of the sizes {array.shape}, which are not those of "
+                f"the model's input, {axes or 'whose axes are not known'}: save the array that it "
+                "takes as .npy."
             )
         for missing in [axis for axis in axes if axis not in named]:
             array, named = array[None], [missing, *named]

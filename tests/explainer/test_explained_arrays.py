@@ -51,7 +51,9 @@ def test_a_scene_is_taken_as_it_is(x: Array) -> None:
     assert found.provenance.preprocess["origin"] == "as the model takes it"
 
 
-@pytest.mark.parametrize("given", [SCENE, np.moveaxis(SCENE, 0, -1)])
+@pytest.mark.parametrize(
+    "given", [SCENE, np.moveaxis(SCENE, 0, -1), np.moveaxis(SCENE, 0, -1)[None]]
+)
 def test_channels_are_moved_only_where_the_array_does_not_fit(tmp_path: Path, given: Array) -> None:
     np.save(tmp_path / "x.npy", given)
     assert_allclose(
@@ -175,6 +177,20 @@ def test_a_tiff_file_is_a_scene_for_a_model_that_takes_no_pictures(
         assert found.heatmap.shape == (6, 7)
         assert found.array is not None
         assert found.array.dtype == "uint16"
+
+
+def test_slices_of_a_tiff_file_and_axes_that_do_not_fit(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    raw = noise(3, 4, 5)
+    tifffile.imwrite(tmp_path / "x.tif", raw, photometric="minisblack")
+    made = model("g (float[N,1,3,4,5] x) => (float[N,2,1,1,1] y) { c = Conv(x, k)"
+                 " y = GlobalAveragePool(c) }", k=noise(2, 1, 1, 1, 1))  # fmt: skip
+    found = Explainer(made).explain(tmp_path / "x.tif", "input_x_gradient", 0)
+    assert_allclose(found.values, noise(2, 1, 1, 1, 1)[0] * raw[None] / 60, rtol=1e-4)
+    tifffile.imwrite(tmp_path / "y.tif", noise(2, 3, 4, 5), photometric="minisblack")
+    for explainer in (Explainer(made), Explainer(linear("7", ROW_WEIGHTS))):
+        with pytest.raises(PictureError, match=r"the axes QQYX of the sizes \(2, 3, 4, 5\), which"):
+            explainer.explain(tmp_path / "y.tif", "occlusion")
 
 
 def test_a_model_for_pictures_takes_arrays_as_they_are_too(tmp_path: Path) -> None:
@@ -414,6 +430,17 @@ def test_a_fixed_batch_of_one_and_rows_of_several(tmp_path: Path) -> None:
     made.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
     np.save(tmp_path / "rows.npy", noise(3, 7))
     found = Explainer(made).explain_many([tmp_path / "rows.npy"], "occlusion", 0)
+    for one, row in zip(found, noise(3, 7), strict=True):
+        assert_allclose(one.values, ROW_WEIGHTS[0] * row, atol=1e-5)
+
+
+def test_the_first_axis_of_an_array_is_the_batch_where_the_model_declares_no_shape(
+    tmp_path: Path,
+) -> None:
+    made = linear("7", ROW_WEIGHTS)
+    made.graph.input[0].type.tensor_type.ClearField("shape")
+    np.save(tmp_path / "rows.npy", noise(3, 7))
+    found = Explainer(made).explain_many([tmp_path / "rows.npy"], "occlusion", 0, fill="zeros")
     for one, row in zip(found, noise(3, 7), strict=True):
         assert_allclose(one.values, ROW_WEIGHTS[0] * row, atol=1e-5)
 
