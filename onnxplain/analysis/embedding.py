@@ -17,24 +17,34 @@ from onnxplain.model.constants import constant_value, reduced_axes
 from onnxplain.model.graph_index import reads
 from onnxplain.model.model import Model
 
+SMALLEST = 32
+"""Fewest numbers of an embedding that is found from its last operators.
 
-def embedding_sign(model: Model, score: ScoreTensor) -> str:
+Shorter vectors may be a direction or a rotation, or the scores of a small classifier.
+"""
+
+
+def embedding_sign(model: Model, score: ScoreTensor, size: int | None) -> str:
     """Why the tensor of the scores is an embedding, in words; empty if there is no sign of it.
 
     `model` is the whole model: the tensor may be one of its outputs, or an inner one after which it
-    is cut. The signs, in this order:
+    is cut. `size` is the number of its elements for one sample; None if that is unknown. The signs,
+    in this order:
 
     - layers with weights come after it, so that scores of classes are computed from it;
     - it is an output with a name such as "image_embeds", "features" or "pooler_output";
-    - it is divided by its own length or spread, as in L2 and layer normalization;
-    - it is pooled from a layer that no classifier has there, such as a residual sum.
+    - it has at least `SMALLEST` elements and is divided by its own length or spread, as in L2 and
+      layer normalization;
+    - it has at least `SMALLEST` elements and is pooled from a layer that no classifier has there,
+      such as a residual sum.
 
     A last softmax or sigmoid, or a name such as "logits", means classes whatever else there is.
     """
     tensor = score.probability
     if score.activation != "none" or is_named_like_scores(tensor):
         return ""
-    signs = (_before_layers, _named, _normalized, _pooled)
+    is_long = size is not None and size >= SMALLEST
+    signs = (_before_layers, _named, *((_normalized, _pooled) if is_long else ()))
     return next(filter(None, (sign(model, tensor) for sign in signs)), "")
 
 

@@ -23,7 +23,7 @@ from onnxplain.execution.samples import Samples
 from onnxplain.explainer.default import default_method
 from onnxplain.explainer.detector import Detector, find_detector
 from onnxplain.explainer.heat import no_slope, nothing_shown
-from onnxplain.explainer.meaning import Meaning, find_meaning
+from onnxplain.explainer.meaning import Meaning, declared_size, find_meaning
 from onnxplain.explainer.other_inputs import OtherInputs
 from onnxplain.explainer.picture import Explaining, Picture, TakenPicture, take
 from onnxplain.explainer.pipeline import AHEAD, chunks, pipeline
@@ -119,7 +119,8 @@ class Explainer:
         self._given_preprocess = preprocess
         self.score_tensor = find_score(self.model, output)
         self._is_inner = self.score_tensor.probability not in loaded.index.outputs
-        self._sign = embedding_sign(loaded, self.score_tensor)
+        self._size = declared_size(_spec_of(self.model, self.score_tensor.probability).shape)
+        self._sign = embedding_sign(loaded, self.score_tensor, self._size)
         self._given_labels = Path(labels) if isinstance(labels, str) else labels
         self._samples = Samples(self.model, self.input, lambda: self.preprocess)
         others = [spec for spec in self.model.inputs if spec != self.input]
@@ -164,11 +165,10 @@ class Explainer:
 
     @functools.cached_property
     def _meaning(self) -> Meaning:
-        given, answer = self._given_labels, self.score_tensor.probability
+        given = self._given_labels
         labels = find_labels(self.model.path, self.model.metadata, given)
-        shape = next((spec.shape for spec in self.model.outputs if spec.name == answer), None)
         return find_meaning(
-            self._sign, labels, given=given is not None, inner=self._is_inner, shape=shape
+            self._sign, labels, given=given is not None, inner=self._is_inner, size=self._size
         )
 
     @property
@@ -581,6 +581,10 @@ Computed = tuple[TakenPicture | OnnxplainError, list[Result | OnnxplainError]]
 def _by_what_they_read(specs: list[TargetSpec]) -> list[list[TargetSpec]]:
     """Targets in order, in groups of consecutive ones that read the same tensors."""
     return [list(some) for _, some in groupby(specs, key=reads_of)] or [specs]
+
+
+def _spec_of(model: Model, output: str) -> TensorSpec:
+    return next(spec for spec in model.outputs if spec.name == output)
 
 
 def _made(arguments: dict[str, Any]) -> Explainer:

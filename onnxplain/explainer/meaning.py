@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 from onnxplain.images.labels import Labels
 
@@ -22,22 +21,23 @@ class Meaning:
 
 
 def find_meaning(
-    sign: str, labels: Labels | None, *, given: bool, inner: bool, shape: Sequence[Any] | None
+    sign: str, labels: Labels | None, *, given: bool, inner: bool, size: int | None
 ) -> Meaning:
     """What the answer of a model is, from the sign of an embedding in its graph, if there is one.
 
     `labels` are known names of classes. With `given`, the user gave them for this answer, so it has
     classes. Labels that were found near the model may be those of another output: an answer with a
-    sign of an embedding has classes only if there are as many names as numbers, and never if it is
-    an `inner` tensor, at which the model was cut. `shape` is the declared shape of the answer, None
-    if it is unknown.
+    sign of an embedding has classes only if there are as many names as elements, and never if it is
+    an `inner` tensor, at which the model was cut. `size` is the number of elements for one sample,
+    None if it is unknown.
     """
-    fits = labels is not None and (given or (not inner and _fit(labels, shape)))
-    return Meaning(labels, "") if fits or not sign else Meaning(None, sign)
+    own = labels is not None and not inner and size in (None, labels.last + 1)
+    has_classes = not sign or given or own
+    return Meaning(labels, "") if has_classes else Meaning(None, sign)
 
 
-def _fit(labels: Labels, shape: Sequence[Any] | None) -> bool:
-    """Whether there may be as many names as numbers for each sample."""
-    sizes = [] if shape is None else [size for size in shape[1:] if size != 1]
+def declared_size(shape: Sequence[int | str | None] | None) -> int | None:
+    """The number of elements for one sample in a declared shape; None if it is not declared."""
+    sizes = [None] if shape is None else shape[1:]
     known = [size for size in sizes if isinstance(size, int)]
-    return len(known) < len(sizes) or not sizes or prod(known) == labels.last + 1
+    return prod(known) if len(known) == len(sizes) else None
