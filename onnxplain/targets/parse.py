@@ -22,6 +22,7 @@ from onnxplain.targets.types import (
     Target,
     class_count,
     is_one_number_per_class,
+    middle,
 )
 from onnxplain.tensors import Array, FloatArray
 
@@ -259,7 +260,8 @@ def resolve(spec: TargetSpec, answered: Answered) -> list[Target]:
         raise TargetError(
             f"The answer is an embedding ({answered.embedding}), so {text!r} is no class: compare "
             "it with a picture, as in --target similar:PICTURE, or explain one component, as in "
-            "--target element:0; if it does hold classes, name them with --labels FILE."
+            f"--target element:{middle(shape)}; if it does hold classes, name them with --labels "
+            "FILE."
         )
     labeled = _label_first(text, answered.labels)
     if labeled is not None:
