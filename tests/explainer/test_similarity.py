@@ -159,7 +159,7 @@ def test_maps_of_a_layer_are_the_published_ones() -> None:
 
 
 def test_occlusion_is_sbsm_with_half_of_the_squared_distance() -> None:
-    """Dong et al., CVPR workshops 2019: the mean change of the distance over the windows of a pixel.
+    """Dong et al., CVPR workshops 2019: the mean change of the distance over a pixel's windows.
 
     For unit vectors d² = 2 - 2 cos, so half of the change of d² is the cosine that is lost. The
     paper takes d and drops negative changes.
@@ -367,7 +367,7 @@ def test_labels_that_fit_say_that_there_are_classes(tmp_path: Path) -> None:
     explainer = called(tmp_path, "features", 1000)
     with pytest.raises(TargetError, match="its output is called 'features'"):
         explainer.explain(picture, "occlusion")
-    with pytest.raises(OnnxplainError, match="labels .* go up to class 999"):
+    with pytest.raises(OnnxplainError, match=r"labels .* go up to class 999"):
         called(tmp_path, "y", 1000).explain(picture, "occlusion")
 
 

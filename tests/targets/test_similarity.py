@@ -1,5 +1,6 @@
-"""Targets that compare the answer with a reference: how they are named, and the numbers they are."""
+"""Targets that compare the answer with a reference: their names and their numbers."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,7 @@ def test_names_of_files_are_short_and_different() -> None:
     long = "x" * 200 + ".jpg"
     paths = ["dog.jpg", "dog.png", "a/dog.jpg", "b/dog.jpg", "a, b.jpg", "a_ b.jpg", long]
     targets = [of_file(path) for path in paths]
-    targets += [Contrast(one, other) for one, other in zip(targets, targets[1:], strict=False)]
+    targets += [Contrast(one, other) for one, other in pairwise(targets)]
     targets += [Opposite(one) for one in targets[:7]]
     names = [one.described.name for one in targets]
     assert names[0] == "similar_dog.jpg"
