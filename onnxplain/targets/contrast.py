@@ -143,6 +143,7 @@ FACTOR = r"(?:(\d+(?:\.\d+)?)\s*\*\s*)?"
 _CODE = r"(?:top)?\d+"
 _PAIR = re.compile(rf"({_CODE})\s*-\s*{FACTOR}({_CODE})|(.+?)\s+-\s+{FACTOR}(.+)")
 
+
 def _plural(kind: str) -> str:
     return f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
 

@@ -31,6 +31,11 @@ def cosines(reference: np.ndarray) -> np.ndarray:
             "difference of two cosine similarities",
         ),
         (
+            Contrast(Similarity(ONE), Similarity(OTHER), 0.5),
+            cosines(ONE) - 0.5 * cosines(OTHER),
+            "weighted difference of two cosine similarities",
+        ),
+        (
             Contrast(Mask(ONE), Mask(OTHER)),
             EMBEDDINGS @ (ONE - OTHER),
             "difference of two logits",
@@ -57,7 +62,7 @@ def test_what_is_linear_stays_linear() -> None:
 
 
 def test_numbers_of_two_kinds_are_not_compared() -> None:
-    with pytest.raises(TargetError, match="numbers of two kinds"):
+    with pytest.raises(TargetError, match="numbers of different kinds"):
         Contrast(Class(0), Similarity(ONE)).score(np.ones((1, 7), np.float32))
 
 
@@ -80,6 +85,7 @@ def of_file(file: str) -> Similarity:
         ("not:similar:a.jpg", ["a.jpg"]),
         ("similar:a.jpg - similar:b.jpg", ["a.jpg", "b.jpg"]),
         ("similar:a - b.jpg - similar:b,c.jpg", ["a - b.jpg", "b,c.jpg"]),
+        ("similar:a.jpg - 0.5*similar:b.jpg", ["a.jpg", "b.jpg"]),
     ],
 )
 def test_files_in_the_text_of_a_target(text: str, files: list[str]) -> None:
