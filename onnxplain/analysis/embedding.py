@@ -13,7 +13,7 @@ from onnx import NodeProto
 
 from onnxplain.analysis.score import ScoreTensor, is_named_like_scores
 from onnxplain.model import operators
-from onnxplain.model.constants import constant_value, reduced_axes
+from onnxplain.model.constants import reduced_axes
 from onnxplain.model.graph_index import reads
 from onnxplain.model.model import Model
 
@@ -68,7 +68,7 @@ def _makes_probabilities(node: NodeProto) -> bool:
 def _has_weights(model: Model, node: NodeProto) -> bool:
     if operators.standard_form(node.op_type) not in operators.WEIGHTED:
         return False
-    return any(constant_value(model, name) is not None for name in reads(node)[1:])
+    return not all(_varies(model, name) for name in reads(node)[1:])
 
 
 _NAMES = re.compile(
@@ -194,8 +194,13 @@ _ARITHMETIC = frozenset("Add Sub Mul Div".split())
 
 def _data(model: Model, node: NodeProto) -> str | None:
     """The only computed input of an operator; None if there are several, or none."""
-    computed = [name for name in node.input if name and constant_value(model, name) is None]
+    computed = [name for name in node.input if name and _varies(model, name)]
     return computed[0] if len(computed) == 1 else None
+
+
+def _varies(model: Model, tensor: str) -> bool:
+    """Whether a tensor is an input of the model, or computed from one."""
+    return tensor in model.index.computed or tensor in model.index.inputs
 
 
 def _source(model: Model, tensor: str) -> str:

@@ -66,7 +66,7 @@ class References:
             TargetError: the reference cannot be used.
         """
         path = Path(reference) if isinstance(reference, str | Path) else None
-        called = "that was given" if path is None else str(path)
+        called = "that was given" if path is None else str(reference)
         try:
             if path is None:
                 return Similarity(self._of_picture(reference, kind))
@@ -74,7 +74,8 @@ class References:
             embedding = self._kept.get(key, lambda: self._of_file(str(reference), kind))
             return Similarity(embedding, f"similarity to {path.name}", path)
         except OnnxplainError as error:
-            raise TargetError(f"The reference {called} cannot be used: {error}") from error
+            hint = " For several files give each one its own target." if "," in called else ""
+            raise TargetError(f"The reference {called} cannot be used: {error}{hint}") from error
 
     def _of_file(self, file: str, kind: ScoreKind) -> FloatArray:
         if not file.lower().endswith(".npy"):

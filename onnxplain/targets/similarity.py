@@ -97,7 +97,7 @@ def with_references(text: str, similarity: Callable[[str], Similarity]) -> Targe
     weight. The name of a file may hold any characters. `similarity` makes the target of a file.
 
     Raises:
-        TargetError: the text has another target before or after a file.
+        TargetError: the text has another target before a file, or names none.
     """
     stripped = text.strip()
     if stripped.startswith(NOT):
@@ -110,6 +110,8 @@ def with_references(text: str, similarity: Callable[[str], Similarity]) -> Targe
             )
         return None
     file, pair = stripped.removeprefix(SIMILAR), _PAIR.fullmatch(stripped)
+    if not file:
+        raise TargetError(f"{SIMILAR} needs a file to compare with, as in {SIMILAR}other.jpg.")
     if pair is None or Path(file).exists():
         return similarity(file)
     first, weight, second = pair.groups()

@@ -92,6 +92,16 @@ def test_every_method(features: Explainer, save: Callable[..., Path], method: st
     assert (reference.path, reference.elements) == (other, 8)
 
 
+@pytest.mark.parametrize("method", ["lrp", "deeplift"])
+def test_a_dot_product_for_methods_that_distribute(
+    features: Explainer, save: Callable[..., Path], method: str
+) -> None:
+    other = save()
+    target = Mask(features.similarity(other).reference)
+    found = features.explain(PICTURE, method, target, **OPTIONS.get(method, {}))
+    assert found.score == pytest.approx(embedded(PICTURE) @ embedded(read(other)), rel=1e-5)
+
+
 def test_a_difference_and_an_opposite(features: Explainer, save: Callable[..., Path]) -> None:
     one, other = save("one.png", 1), save("other.png", 2)
     options = {"window": (20, 26), "fill": "black"}
@@ -281,6 +291,7 @@ def bad(tmp_path: Path, name: str) -> Path:
     ("name", "sentence"),
     [
         ("none.jpg", r"The reference .*none\.jpg cannot be used: .*does not exist"),
+        ("a.jpg,b.jpg", r"a\.jpg,b\.jpg does not exist\. For several files give each one its own"),
         ("none.npy", r"The reference .*none\.npy cannot be used: There is no file"),
         ("broken.jpg", r"The reference .*broken\.jpg cannot be used: "),
         ("zero.npy", "cannot be used: The reference embedding is zero"),
@@ -295,7 +306,7 @@ def test_references_that_are_none(
     for method in ("hirescam", "occlusion"):
         with pytest.raises(TargetError, match=sentence) as caught:
             features.explain(PICTURE, method, target)
-        assert str(caught.value).count(". ") == 0, "one sentence"
+        assert str(caught.value).count(". ") == name.count(","), "one sentence, and a hint"
 
 
 EMBEDDING = r"is an embedding \(the layer Gemm 'y' comes after it\), so '.*' is no class.*similar:"

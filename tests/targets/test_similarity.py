@@ -116,6 +116,11 @@ def test_a_file_after_another_target_is_refused(text: str) -> None:
         with_references(text, of_file)
 
 
+def test_a_file_must_be_named() -> None:
+    with pytest.raises(TargetError, match="needs a file to compare with"):
+        with_references("similar: ", of_file)
+
+
 def test_names_of_files_are_short_and_different() -> None:
     long = "x" * 200 + ".jpg"
     paths = ["dog.jpg", "dog.png", "a/dog.jpg", "b/dog.jpg", "a, b.jpg", "a_ b.jpg", long]
