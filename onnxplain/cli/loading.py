@@ -10,6 +10,7 @@ import numpy as np
 
 from onnxplain.cli.flags import Given
 from onnxplain.errors import OptionError
+from onnxplain.execution.arrays import read_array
 from onnxplain.execution.baselines import BASELINES, BaselineSpec
 from onnxplain.explainer import Explainer
 from onnxplain.images.picture import find_pictures, read_picture
@@ -76,22 +77,3 @@ def _read_input(text: str) -> tuple[str, Array]:
     if not name or not equals or not file:
         raise OptionError(f"--input takes NAME=FILE.npy, not {text!r}.")
     return name, read_array(Path(file))
-
-
-def read_array(path: Path) -> Array:
-    """Read a .npy file.
-
-    Raises:
-        OptionError: there is no such file, or it holds no array.
-    """
-    try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise OptionError(f"There is no file {path}.") from None
-    except OSError as error:
-        raise OptionError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, EOFError) as error:
-        raise OptionError(f"{path} is not a .npy file, or holds no plain array.") from error
-    if not isinstance(array, np.ndarray):
-        raise OptionError(f"{path} holds several arrays: save the one that is meant as .npy.")
-    return array

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -49,6 +50,25 @@ def others_for(specs: Iterable[TensorSpec], given: Mapping[str, Array]) -> dict[
             f"the model has {', '.join(map(repr, known)) or 'no other'}."
         )
     return {name: _typed(known[name], np.asarray(value)) for name, value in given.items()}
+
+
+def read_array(path: Path) -> Array:
+    """Read a .npy file.
+
+    Raises:
+        OptionError: there is no such file, or it holds no array.
+    """
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise OptionError(f"There is no file {path}.") from None
+    except OSError as error:
+        raise OptionError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, EOFError) as error:
+        raise OptionError(f"{path} is not a .npy file, or holds no plain array.") from error
+    if not isinstance(array, np.ndarray):
+        raise OptionError(f"{path} holds several arrays: save the one that is meant as .npy.")
+    return array
 
 
 def samples_of(values: Mapping[str, Array], count: int) -> list[Mapping[str, Array]]:
