@@ -116,6 +116,11 @@ _KEEPS_DECISION = KEEPS_VALUES | KEEPS_ORDER | {"Cast"}
 _NAMED_SCORES = re.compile(r"(?<![a-z])(logits?|scores?|prob(s|ability|abilities)?)(?![a-z])", re.I)
 
 
+def is_named_like_scores(tensor: str) -> bool:
+    """Whether the name of a tensor says that it holds logits, scores or probabilities."""
+    return _NAMED_SCORES.search(tensor) is not None
+
+
 def _is_float(spec: TensorSpec) -> bool:
     return spec.dtype.kind == "f" or spec.dtype.name == "bfloat16"
 
@@ -123,9 +128,9 @@ def _is_float(spec: TensorSpec) -> bool:
 def _output_of_scores(model: Model) -> str:
     """The first float output whose name says that it holds scores, else the first one at all."""
     floats = [spec.name for spec in model.outputs if _is_float(spec)]
-    for name in floats:
-        if _NAMED_SCORES.search(name):
-            return name
+    named = next(filter(is_named_like_scores, floats), None)
+    if named is not None:
+        return named
     if floats:
         return floats[0]
     listed = ", ".join(f"{spec.name} ({spec.dtype})" for spec in model.outputs)

@@ -35,6 +35,7 @@ class Reading:
         quantization: how integers of the tensor become real numbers.
         raw: whether the values already are probabilities, although no activation was found.
         single: whether there is only one value.
+        plain: whether the values are not scores of classes, so that they have no probabilities.
         known: whether `raw` and `single` are decided; if not, the values of each sample decide.
         joined: names and shapes (for one sample, without the batch axis) of several tensors. If
             not empty, `tensor` holds all their elements, one tensor after the other.
@@ -49,6 +50,7 @@ class Reading:
     quantization: Quantization | None = None
     raw: bool = False
     single: bool = False
+    plain: bool = False
     known: bool = True
     joined: tuple[tuple[str, Shape], ...] = ()
 
@@ -165,7 +167,7 @@ class Reading:
 
         It is "logit", "probability" or "output", or what the target makes of it.
         """
-        plain = self.joined or (self.activation == "none" and self.single)
+        plain = self.plain or self.joined or (self.activation == "none" and self.single)
         return target.kind("output" if plain else self.kind)
 
     @property
@@ -191,6 +193,11 @@ def read(score: ScoreTensor, kind: ScoreKind, class_axis: ClassAxis, shape: Shap
         return Reading(score.probability, kind, score.activation)
     axis, problem = _normal_axis(shape, lambda: class_axis(score.probability))
     return Reading(score.probability, kind, score.activation, True, axis, problem, known=False)
+
+
+def read_plain(score: ScoreTensor) -> Reading:
+    """How to read an answer that holds no scores of classes: as it is."""
+    return Reading(score.logit, "logit", "none", quantization=score.quantization, plain=True)
 
 
 _SUM = 1e-3

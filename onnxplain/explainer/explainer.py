@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 
 from onnxplain.analysis.boxes import LAYOUTS
 from onnxplain.analysis.classifier import Classifier
+from onnxplain.analysis.embedding import embedding_sign
 from onnxplain.analysis.inputs import explained_input, require_picture
 from onnxplain.analysis.layers import Layer
-from onnxplain.analysis.score import before_decision, find_score
+from onnxplain.analysis.score import ScoreKind, before_decision, find_score
 from onnxplain.autodiff.differentiability import Differentiability, differentiability
 from onnxplain.errors import MapError, OnnxplainError, OptionError, TargetError, attempted
 from onnxplain.execution.arrays import is_finite, joined, samples_for
@@ -23,11 +24,13 @@ from onnxplain.explainer.array import Arrays
 from onnxplain.explainer.array_settings import ArraySettings
 from onnxplain.explainer.default import default_method, fills
 from onnxplain.explainer.detector import Detector, find_detector
-from onnxplain.explainer.heat import nothing_shown
+from onnxplain.explainer.heat import no_slope, nothing_shown
 from onnxplain.explainer.intake import Intake, find_scaling
+from onnxplain.explainer.meaning import Meaning, declared_size, find_meaning
 from onnxplain.explainer.other_inputs import OtherInputs
 from onnxplain.explainer.picture import Explaining
 from onnxplain.explainer.pipeline import AHEAD, chunks, pipeline
+from onnxplain.explainer.references import References
 from onnxplain.explainer.request import Request, Result, several
 from onnxplain.explainer.requests import ExplainedModel
 from onnxplain.explainer.taken import Picture, Taken
@@ -46,7 +49,7 @@ from onnxplain.results.explanation import (
     Provenance,
 )
 from onnxplain.runtime.batching import Progress
-from onnxplain.targets import Box, Target, TargetSpec, as_list
+from onnxplain.targets import Box, Similarity, Target, TargetSpec, as_list
 from onnxplain.targets.parse import reads_of
 from onnxplain.tensors import Array, FloatArray, TensorSpec
 from onnxplain.transforms.extract import answering
@@ -124,6 +127,9 @@ class Explainer:
         self.input: TensorSpec = explained_input(self.model, inputs or {}, explain_input)
         self._given_preprocess = preprocess
         self.score_tensor = find_score(self.model, output)
+        self._is_inner = self.score_tensor.probability not in loaded.index.outputs
+        self._size = declared_size(_spec_of(self.model, self.score_tensor.probability).shape)
+        self._sign = embedding_sign(loaded, self.score_tensor, self._size)
         self._given_labels = Path(labels) if isinstance(labels, str) else labels
         self._samples = Samples(self.model, self.input, lambda: self.preprocess)
         self._intake = Intake(
@@ -142,6 +148,7 @@ class Explainer:
         self._runner = Runner(self.model, self.input, known, provider, batch_size)
         self._layout, self._is_cut = boxes, output is not None
         self._explained = self._explained_by(self._runner)
+        self._references = self._references_of(self._runner)
         self._default: tuple[str, str] | None = None
 
     def __reduce__(self) -> tuple[Callable[[dict[str, Any]], Explainer], tuple[dict[str, Any]]]:
@@ -179,8 +186,24 @@ class Explainer:
 
     @functools.cached_property
     def labels(self) -> Labels | None:
-        """Names of the classes; None if no names were found."""
-        return find_labels(self.model.path, self.model.metadata, self._given_labels)
+        """Names of the classes; None if no names were found, or the answer is an embedding."""
+        return self._meaning.labels
+
+    @property
+    def embedding(self) -> str:
+        """Why the answer is an embedding and not scores of classes, in words; empty if it is none.
+
+        See `analysis.embedding.embedding_sign`. Labels that were given mean classes.
+        """
+        return self._meaning.embedding
+
+    @functools.cached_property
+    def _meaning(self) -> Meaning:
+        given = self._given_labels
+        labels = find_labels(self.model.path, self.model.metadata, given)
+        return find_meaning(
+            self._sign, labels, given=given is not None, inner=self._is_inner, size=self._size
+        )
 
     @property
     def detector(self) -> Detector | None:
@@ -213,6 +236,7 @@ class Explainer:
         other._arguments = {**self._arguments, "model": model.proto}
         other._runner = self._runner.with_model(model)
         other._explained = self._explained_by(other._runner)
+        other._references = self._references_of(other._runner)
         return other
 
     def on_progress(self, report: Progress) -> None:
@@ -315,7 +339,8 @@ class Explainer:
                 file, an array for an input that takes no pictures, or one with a batch axis of 1.
             method: a name from `onnxplain methods`, "auto" for that of `default_method`, or a
                 configured method.
-            target: class index, label, "top1", or an object of `onnxplain.targets`.
+            target: class index, label, "top1", "similar:other.jpg", or an object of
+                `onnxplain.targets`.
             options: the method's own, such as `layer="auto"` or `samples=4000`.
 
         Raises:
@@ -403,14 +428,29 @@ class Explainer:
         Raises:
             OnnxplainError: as in `explain`.
         """
-        taken = self._intake.take(picture)
+        taken, method = self._intake.take(picture), Gradient()
+        targets = self._references.resolved(as_list(target), method.score)
         return [
             found
-            for specs in _by_what_they_read(as_list(target))
+            for specs in _by_what_they_read(targets)
             for found in self._explained.targets(
-                Request(taken.x, Gradient(), specs, self._others.of(taken.x), taken.placement)
+                Request(taken.x, method, specs, self._others.of(taken.x), taken.placement)
             )
         ]
+
+    def similarity(self, reference: Picture, score: ScoreKind = "logit") -> Similarity:
+        """The cosine with the embedding of a picture, as a target; "similar:FILE" means the same.
+
+        Args:
+            reference: a picture as for `explain`, prepared in the same way, or a .npy file that
+                holds an embedding.
+            score: the option `score` of the method; it matters only for a model that ends in a
+                softmax or sigmoid.
+
+        Raises:
+            TargetError: the reference cannot be used.
+        """
+        return self._references.similarity(reference, score)
 
     def detections(self, picture: Picture) -> list[Box]:
         """The boxes that a detector finds in a picture, those with the largest scores first.
@@ -440,7 +480,8 @@ class Explainer:
         single: bool = False,
     ) -> Iterator[list[Explanation | MapError] | OnnxplainError]:
         """The explanations of each picture, in order, or its error."""
-        runs = _by_what_they_read(as_list(target))
+        targets = self._references.resolved(as_list(target), method.score)
+        runs = _by_what_they_read(targets)
         if single and len(runs) > 1:
             raise several(runs[0][0], sum(map(len, runs)))
         explaining = Explaining(method, self._samples, self._provenance)
@@ -487,6 +528,8 @@ class Explainer:
         if not method.is_varied(values, spatial):
             nothing = nothing_shown(method.heat(values, spatial), method.name, warnings)
             warnings = [nothing] if nothing else warnings
+        flat = no_slope(method, result.targets[0], float(result.scores[0]))
+        warnings += [flat] if flat else []
         warnings += [result.warning] if result.warning else []
         return about | {"warnings": warnings} if warnings else about
 
@@ -518,7 +561,7 @@ class Explainer:
             raise OptionError(f"The dict holds no value for the input {self.input.name!r}.")
         samples = samples_for(self.input, given.pop(self.input.name))
         others, count = self._others.of_each(samples, given), len(samples)
-        specs = as_list(target, count)
+        specs = self._references.resolved(as_list(target, count), configured.score)
         if len(specs) != count:
             raise TargetError(f"There are {len(specs)} targets for {count} samples.")
         asked = [
@@ -563,7 +606,11 @@ class Explainer:
             self.score_tensor,
             lambda: self.labels,
             find_detector=detector,
+            embedding=lambda: self.embedding,
         )
+
+    def _references_of(self, runner: Runner) -> References:
+        return References(runner, self.score_tensor, self._intake.take, self._others)
 
     def _provenance(self, batching: str, settings: Mapping[str, Any]) -> Provenance:
         model = self.model
@@ -584,6 +631,10 @@ Computed = tuple[Taken | OnnxplainError, list[Result | OnnxplainError]]
 def _by_what_they_read(specs: list[TargetSpec]) -> list[list[TargetSpec]]:
     """Targets in order, in groups of consecutive ones that read the same tensors."""
     return [list(some) for _, some in groupby(specs, key=reads_of)] or [specs]
+
+
+def _spec_of(model: Model, output: str) -> TensorSpec:
+    return next(spec for spec in model.outputs if spec.name == output)
 
 
 def _made(arguments: dict[str, Any]) -> Explainer:

@@ -8,6 +8,8 @@ import numpy as np
 
 from onnxplain.errors import MapError
 from onnxplain.explainer.taken import Canvas
+from onnxplain.methods.base import Method, SinglePassMethod
+from onnxplain.targets import Target
 from onnxplain.tensors import FloatArray
 
 _ROUNDING = 1e-6
@@ -60,6 +62,21 @@ def nothing_shown(heat: FloatArray, of: str, warnings: Sequence[str] = ()) -> st
     """
     low, high = float(heat.min()), float(heat.max())
     return _same_everywhere(high, of, warnings) if heat.size > 1 and _is_constant(low, high) else ""
+
+
+def no_slope(method: Method, target: Target, score: float) -> str:
+    """Why a gradient at the sample shows nothing; empty if it does, or the method uses none.
+
+    Methods with gradients at other samples, such as integrated_gradients, do show something.
+    """
+    at_sample = isinstance(method, SinglePassMethod) and method.needs_gradient
+    if not (at_sample and target.is_extreme(score)):
+        return ""
+    return (
+        f"The score of {target.name!r} is already at its limit ({score:.6g}), so its gradient is "
+        "zero, and the map would show rounding errors: use occlusion or another method that "
+        "changes the picture."
+    )
 
 
 def _is_constant(low: float, high: float) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from onnxplain.errors import MapError, PictureError
 from onnxplain.execution.samples import Samples
-from onnxplain.explainer.heat import to_heatmap
+from onnxplain.explainer.heat import no_slope, to_heatmap
 from onnxplain.explainer.request import Result
 from onnxplain.explainer.taken import Taken
 from onnxplain.images.picture import as_pixels, as_uint8, decode_pixels, picture_path, read_pixels
@@ -74,6 +74,9 @@ class Explaining:
         method, values = self.method, result.maps.values[place]
         about, shown = result.maps.about(place), self.method.fixed_target
         heat = method.heat(values, self.samples.spatial(taken.x))
+        flat = "" if shown else no_slope(method, result.targets[place], result.scores[place])
+        if flat:
+            raise MapError(flat)
         target = ExplainedTarget(shown) if shown else result.targets[place].described
         named = f"{method.name} for {target.name}"
         heatmap, heat_range = to_heatmap(

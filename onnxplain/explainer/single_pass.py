@@ -297,8 +297,9 @@ def _check_linear(asked: Pass) -> None:
     if not (reading.is_plain and all(target.linear for target in asked.scored.targets)):
         raise TargetError(
             "This method distributes a number that the graph itself computes: explain a class, "
-            "an element or a region of the model's own answer, or use integrated_gradients. A "
-            "target of your own whose number is linear says so by `linear = True`."
+            "an element, a region or a weighted sum (targets.Mask) of the model's own answer, or "
+            "use integrated_gradients. A target of your own whose number is linear says so by "
+            "`linear = True`."
         )
 
 

@@ -1,11 +1,15 @@
-"""Explanations of one picture, drawn side by side."""
+"""Explanations drawn side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+
 from onnxplain.errors import MapError
+from onnxplain.images.opencv import cv2
 from onnxplain.results.data import ExplanationData
+from onnxplain.results.formats.png import draw
 from onnxplain.results.render.colormaps import DEFAULT_COLORMAP
 from onnxplain.results.render.comparison import TargetRow, comparison
 from onnxplain.tensors import Array
@@ -54,6 +58,29 @@ def require_picture(explanation: ExplanationData) -> None:
             f"Maps are drawn side by side on pictures and scenes, and this is a {explanation.kind}:"
             " draw one explanation at a time, with `onnxplain run` or Explanation.draw."
         )
+
+
+def draw_side_by_side(
+    explanations: Sequence[ExplanationData], colormap: str = DEFAULT_COLORMAP
+) -> Array:
+    """Draw explanations of any pictures in a row, all as high as the highest: uint8 (h, w, 3), RGB.
+
+    Raises:
+        MapError: there is no explanation.
+        OptionError: no such colormap.
+    """
+    if not explanations:
+        raise MapError("There is no explanation to draw: give at least one.")
+    drawn = [draw(explanation, colormap) for explanation in explanations]
+    height = max(len(one) for one in drawn)
+    return np.concatenate([_of_height(one, height) for one in drawn], axis=1)
+
+
+def _of_height(image: Array, height: int) -> Array:
+    if len(image) == height:
+        return image
+    width = round(image.shape[1] * height / len(image))
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR))
 
 
 def _row(by_method: Mapping[str, ExplanationData], columns: Sequence[str]) -> TargetRow:

@@ -117,8 +117,8 @@ class ExplanationData:
         method: its name.
         target: what was explained.
         score: the target's score for this picture; NaN if no target was requested.
-        score_kind: what the score is: a logit, a probability, a similarity, or the single output
-            of a model that ends without an activation, whose meaning is not known.
+        score_kind: what the score is: a logit, a probability, a cosine similarity, or the single
+            output of a model that ends without an activation, whose meaning is not known.
         score_tensor: the tensor that the score was read from.
         parameters: every option of the method, including defaults.
         provenance: model, preprocessing, provider and versions.

@@ -4,15 +4,8 @@ from onnxplain.targets.boxes import Box, Boxes
 from onnxplain.targets.combination import Combination
 from onnxplain.targets.contrast import Contrast, Opposite
 from onnxplain.targets.parse import Answered, ClassNames, TargetSpec, as_list, resolve
-from onnxplain.targets.types import (
-    Class,
-    Element,
-    Mask,
-    NoClass,
-    Region,
-    Similarity,
-    Target,
-)
+from onnxplain.targets.similarity import Similarity
+from onnxplain.targets.types import Class, Element, Mask, NoClass, Region, Target
 
 __all__ = [
     "Answered",

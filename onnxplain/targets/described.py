@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from onnxplain.file_names import safe_name
@@ -49,6 +50,19 @@ class ExplainedBox:
 
 
 @dataclass(frozen=True)
+class ExplainedReference:
+    """An embedding that the answer was compared with.
+
+    Attributes:
+        path: the picture or the .npy file that it is of; None if it was given as an array.
+        elements: the number of its elements.
+    """
+
+    path: Path | None
+    elements: int
+
+
+@dataclass(frozen=True)
 class ExplainedTarget:
     """What was explained.
 
@@ -58,6 +72,7 @@ class ExplainedTarget:
         label: the class's full label, or None if the model has no labels.
         region: where a class of a segmentation model was explained; None for other targets.
         boxes: the detected boxes whose scores were explained; empty for other targets.
+        references: the embeddings that the answer was compared with; empty for other targets.
     """
 
     name: str
@@ -65,6 +80,7 @@ class ExplainedTarget:
     label: str | None = None
     region: ExplainedRegion | None = None
     boxes: tuple[ExplainedBox, ...] = ()
+    references: tuple[ExplainedReference, ...] = ()
 
     @classmethod
     def of_class(cls, index: int, label: str | None = None) -> ExplainedTarget:
@@ -111,7 +127,28 @@ def region_name(index: int, label: str | None, where: str) -> str:
     numbers = _NUMBERS.fullmatch(where) is not None
     place = where.replace(",", "-") if numbers else where
     name = f"{target_name(index, first)}@{place}".replace(":", "_")
-    if safe_name(name, LONGEST_TARGET) == name:
+    return _checked(name, where, changed=safe_name(name, LONGEST_TARGET) != name)
+
+
+def reference_name(path: Path) -> str:
+    """The short name of a similarity to a file, such as "similar_dog.jpg".
+
+    If the file is in a folder, or its name must be changed, a checksum of its path is added. So
+    files with the same name in two folders get different names.
+    """
+    name, written = f"similar_{path.name}", str(path)
+    changed = written != path.name or safe_name(name, LONGEST_TARGET) != name
+    return _checked(name, written, changed=changed)
+
+
+def compared_name(name: str) -> str:
+    """The name of a target that is made of others; a long one is cut, and a checksum is added."""
+    return _checked(name, name, changed=len(name.encode(errors="replace")) > LONGEST_TARGET)
+
+
+def _checked(name: str, source: str, *, changed: bool) -> str:
+    """The name, or if it had to be changed, a short safe one with a checksum of its source."""
+    if not changed:
         return name
-    checksum = f"~{zlib.crc32(where.encode(errors='surrogateescape')):08x}"
+    checksum = f"~{zlib.crc32(source.encode(errors='surrogateescape')):08x}"
     return safe_name(name, LONGEST_TARGET - len(checksum)) + checksum

@@ -22,7 +22,8 @@ _CONVENTIONS = {
     " the places of an array; 0 and 1 represent the two ends of heatmap.range",
     "resizing": "bilinear with half-pixel centers",
     "score": "logit: the tensor before a final Softmax, LogSoftmax or Sigmoid;"
-    " probability: the tensor after it; confidence: the score of a detected box",
+    " probability: the tensor after it; confidence: the score of a detected box;"
+    " cosine similarity: of the tensor and a reference",
     "numbers": "null means a number that is not finite",
 }
 _LARGEST_LIST = 64  # elements of an array that are written out; a larger one is summarized

@@ -152,6 +152,7 @@ def test_manifest_tells_everything(explanation, tmp_path):
             "label": "tiger cat",
             "region": None,
             "boxes": [],
+            "references": [],
             "box": None,
         },
         "score": {"kind": "logit", "value": 12.8125, "tensor": "/classifier/Gemm_output_0"},
