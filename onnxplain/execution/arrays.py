@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +18,16 @@ def samples_for(spec: TensorSpec, given: Array) -> Array:
             cannot be converted to the input's integer dtype without a change.
     """
     samples = np.asarray(given)
+    require_fit(spec, samples)
+    return _typed(spec, samples)
+
+
+def require_fit(spec: TensorSpec, samples: Array) -> None:
+    """Check that an array holds samples (N, ...) of the sizes of the input.
+
+    Raises:
+        OptionError: there is no sample, or the rank or the sizes do not fit the input.
+    """
     rank = samples.ndim if spec.shape is None else len(spec.shape)
     if samples.ndim != rank or not samples.ndim or not len(samples):
         raise OptionError(
@@ -32,7 +41,6 @@ def samples_for(spec: TensorSpec, given: Array) -> Array:
             f"Samples of the input {spec.name!r} are of shape ({sizes}), and those of the array of "
             f"shape {samples.shape[1:]}."
         )
-    return _typed(spec, samples)
 
 
 def others_for(specs: Iterable[TensorSpec], given: Mapping[str, Array]) -> dict[str, Array]:
@@ -50,25 +58,6 @@ def others_for(specs: Iterable[TensorSpec], given: Mapping[str, Array]) -> dict[
             f"the model has {', '.join(map(repr, known)) or 'no other'}."
         )
     return {name: _typed(known[name], np.asarray(value)) for name, value in given.items()}
-
-
-def read_array(path: Path) -> Array:
-    """Read a .npy file.
-
-    Raises:
-        OptionError: there is no such file, or it holds no array.
-    """
-    try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise OptionError(f"There is no file {path}.") from None
-    except OSError as error:
-        raise OptionError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, EOFError) as error:
-        raise OptionError(f"{path} is not a .npy file, or holds no plain array.") from error
-    if not isinstance(array, np.ndarray):
-        raise OptionError(f"{path} holds several arrays: save the one that is meant as .npy.")
-    return array
 
 
 def samples_of(values: Mapping[str, Array], count: int) -> list[Mapping[str, Array]]:

@@ -20,16 +20,20 @@ from onnxplain.errors import MapError, OnnxplainError, OptionError, TargetError,
 from onnxplain.execution.arrays import is_finite, joined, samples_for
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.samples import Samples
-from onnxplain.explainer.default import default_method
+from onnxplain.explainer.array import Arrays
+from onnxplain.explainer.array_settings import ArraySettings
+from onnxplain.explainer.default import default_method, fills
 from onnxplain.explainer.detector import Detector, find_detector
 from onnxplain.explainer.heat import no_slope, nothing_shown
+from onnxplain.explainer.intake import Intake, find_scaling
 from onnxplain.explainer.meaning import Meaning, declared_size, find_meaning
 from onnxplain.explainer.other_inputs import OtherInputs
-from onnxplain.explainer.picture import Explaining, Picture, TakenPicture, take
+from onnxplain.explainer.picture import Explaining
 from onnxplain.explainer.pipeline import AHEAD, chunks, pipeline
 from onnxplain.explainer.references import References
 from onnxplain.explainer.request import Request, Result, several
 from onnxplain.explainer.requests import ExplainedModel
+from onnxplain.explainer.taken import Picture, Taken
 from onnxplain.images.labels import Labels, find_labels
 from onnxplain.images.preprocess import Preprocess
 from onnxplain.images.sources import check_fits, find_preprocess
@@ -75,6 +79,7 @@ class Explainer:
         explain_input: str | None = None,
         output: str | None = None,
         boxes: str | None = None,
+        arrays: Mapping[str, object] | None = None,
     ) -> None:
         """Load a model.
 
@@ -95,11 +100,14 @@ class Explainer:
                 reads that makes the first output.
             boxes: how a detector's outputs hold its boxes, a name in `analysis.boxes.LAYOUTS`; by
                 default it is found automatically.
+            arrays: how arrays are drawn: `bands`, `value_range` and `names`, see
+                `explainer.array_settings.ArraySettings`.
 
         Raises:
             ModelError: the model cannot be loaded, or ONNX Runtime rejects it.
             ProviderError: the provider is not available.
             PreprocessError: preprocessing or labels are malformed or do not fit the model.
+            OptionError: a setting of arrays is malformed.
         """
         self._arguments = {
             "model": Path(model).absolute() if isinstance(model, str | Path) else model,
@@ -111,6 +119,7 @@ class Explainer:
             "explain_input": explain_input,
             "output": output,
             "boxes": boxes,
+            "arrays": arrays,
         }
         loaded = load(model)
         output = before_decision(loaded) if output is None else output
@@ -123,6 +132,16 @@ class Explainer:
         self._sign = embedding_sign(loaded, self.score_tensor, self._size)
         self._given_labels = Path(labels) if isinstance(labels, str) else labels
         self._samples = Samples(self.model, self.input, lambda: self.preprocess)
+        self._intake = Intake(
+            self.input,
+            lambda: self.preprocess,
+            Arrays(
+                self.input,
+                self._samples,
+                ArraySettings.of(arrays or {}),
+                functools.partial(find_scaling, self.input, loaded.path, preprocess),
+            ),
+        )
         others = [spec for spec in self.model.inputs if spec != self.input]
         self._others = OtherInputs(self.input, others, inputs or {}, self._samples)
         known = self._others.of_noise()
@@ -149,6 +168,21 @@ class Explainer:
             check_fits(given, self.input)
             return given
         return find_preprocess(self.input, self.model.path, self.model.metadata, given or {})
+
+    @property
+    def origin(self) -> str:
+        """Where the settings come from by which pictures, or arrays, become the input."""
+        return self._intake.origin
+
+    @property
+    def spatial_rank(self) -> int:
+        """How many axes of the input have places: 2 for pictures, 1 for signals and rows."""
+        return len(self._samples.spatial(self._samples.noise()))
+
+    @property
+    def sizes_vary(self) -> bool:
+        """Whether samples may have different sizes."""
+        return self._intake.sizes_vary
 
     @functools.cached_property
     def labels(self) -> Labels | None:
@@ -277,7 +311,9 @@ class Explainer:
         Raises:
             OptionError: there is no such method, or it does not take an option or its value.
         """
-        return make_method(self.default_method()[0] if method == AUTO else method, options)
+        # What is absent is zeros where the input has no black.
+        named = self.default_method()[0] if method == AUTO else method
+        return make_method(named, fills(named, self.input) | dict(options))
 
     def batching(self, x: Array | None = None) -> str:
         """How several samples are run, in words: in batches, or one by one and why.
@@ -299,7 +335,8 @@ class Explainer:
 
         Args:
             picture: a file, the bytes of one, or an RGB array (H, W, 3), (H, W) or (H, W, 4),
-                uint8, uint16, or float in 0 to 255.
+                uint8, uint16, or float in 0 to 255. For other arrays, see docs/arrays.md: a .npy
+                file, an array for an input that takes no pictures, or one with a batch axis of 1.
             method: a name from `onnxplain methods`, "auto" for that of `default_method`, or a
                 configured method.
             target: class index, label, "top1", "similar:other.jpg", or an object of
@@ -350,7 +387,8 @@ class Explainer:
         While the model runs, worker threads read and prepare pictures, and resize maps to the
         pictures. Single-pass methods run in batches of the fastest size. At most a few dozen
         pictures are in memory at a time. Arguments and errors are those of `explain_each`. An
-        error stops the iteration at its picture; `try_many` continues after errors.
+        error stops the iteration at its picture; `try_many` continues after errors. An array or a
+        .npy file of several samples counts as as many pictures, see `each`.
         """
         for found in self.try_many(pictures, method, target, **options):
             yield from map(_or_raise, _or_raise(found))
@@ -365,6 +403,18 @@ class Explainer:
         """For each picture, in order, the result of `try_each`, or the error that it raises."""
         return self._explain(pictures, self.configured(method, options), target)
 
+    def each(self, pictures: Iterable[Picture]) -> Iterator[Picture]:
+        """The pictures in order, with each sample of an array or .npy file of several by itself."""
+        return self._intake.each(pictures)
+
+    def samples(self, pictures: Iterable[Picture]) -> list[Array]:
+        """The samples, (1, ...) each, that the model is given for pictures and arrays.
+
+        Raises:
+            OnnxplainError: one of them cannot be read, or does not fit the model.
+        """
+        return [self._intake.take(one).x for one in self.each(pictures)]
+
     def targets(
         self,
         picture: Picture,
@@ -378,7 +428,7 @@ class Explainer:
         Raises:
             OnnxplainError: as in `explain`.
         """
-        taken, method = take(picture, self.preprocess), Gradient()
+        taken, method = self._intake.take(picture), Gradient()
         targets = self._references.resolved(as_list(target), method.score)
         return [
             found
@@ -417,7 +467,7 @@ class Explainer:
                 "The outputs of this model are not known to hold boxes: name their layout with "
                 f"boxes={next(iter(LAYOUTS))!r}, for example; there are {', '.join(LAYOUTS)}."
             )
-        taken = take(picture, self.preprocess)
+        taken = self._intake.take(picture)
         others = self._others.of(taken.x)
         return detector.detections(taken.x, taken.placement, others).confident
 
@@ -431,15 +481,15 @@ class Explainer:
     ) -> Iterator[list[Explanation | MapError] | OnnxplainError]:
         """The explanations of each picture, in order, or its error."""
         targets = self._references.resolved(as_list(target), method.score)
-        runs, preprocess = _by_what_they_read(targets), self.preprocess
+        runs = _by_what_they_read(targets)
         if single and len(runs) > 1:
             raise several(runs[0][0], sum(map(len, runs)))
-        explaining = Explaining(method, self._samples, preprocess, self._provenance)
+        explaining = Explaining(method, self._samples, self._provenance)
 
-        def taken(picture: Picture) -> TakenPicture | OnnxplainError:
-            return attempted(take, picture, preprocess)
+        def taken(picture: Picture) -> Taken | OnnxplainError:
+            return attempted(self._intake.take, picture)
 
-        def asked(one: TakenPicture, specs: Sequence[TargetSpec]) -> Request:
+        def asked(one: Taken, specs: Sequence[TargetSpec]) -> Request:
             others = self._others.of(one.x)
             return Request(one.x, method, specs, others, one.placement, single)
 
@@ -454,19 +504,20 @@ class Explainer:
                 explanations.extend(explaining.explanations(picture, result))
             return explanations
 
-        def results(found: Iterable[TakenPicture | OnnxplainError]) -> Iterator[Computed]:
+        def results(found: Iterable[Taken | OnnxplainError]) -> Iterator[Computed]:
             for some in chunks(found, size):
-                pictures = [one for one in some if isinstance(one, TakenPicture)]
+                pictures = [one for one in some if isinstance(one, Taken)]
                 computed = [
                     self._explained.explain_many([asked(one, specs) for one in pictures])
                     for specs in runs
                 ]
                 for one in some:
-                    yield one, [next(own) for own in computed if isinstance(one, TakenPicture)]
+                    yield one, [next(own) for own in computed if isinstance(one, Taken)]
 
         # Methods with many runs take long, so each result is returned as soon as it is ready.
         size, ahead = (_CHUNK, AHEAD) if isinstance(method, SinglePassMethod) else (1, 0)
-        return pipeline(pictures, taken, results, explained, ahead)
+        given = pictures if single else self.each(pictures)
+        return pipeline(given, taken, results, explained, ahead)
 
     def _diagnostics(
         self, result: Result, method: Method, values: FloatArray, samples: Array
@@ -559,9 +610,9 @@ class Explainer:
         )
 
     def _references_of(self, runner: Runner) -> References:
-        return References(runner, self.score_tensor, lambda: self.preprocess, self._others)
+        return References(runner, self.score_tensor, self._intake.take, self._others)
 
-    def _provenance(self, batching: str) -> Provenance:
+    def _provenance(self, batching: str, settings: Mapping[str, Any]) -> Provenance:
         model = self.model
         facts = ModelFacts(
             path=model.path,
@@ -570,11 +621,10 @@ class Explainer:
             input_name=self.input.name,
             output_names=tuple(spec.name for spec in model.outputs),
         )
-        settings = self.preprocess.to_dict()
         return Provenance(facts, settings, self.provider, versions(), batching)
 
 
-Computed = tuple[TakenPicture | OnnxplainError, list[Result | OnnxplainError]]
+Computed = tuple[Taken | OnnxplainError, list[Result | OnnxplainError]]
 """A picture, and the result for each group of targets that read the same tensors."""
 
 
