@@ -93,12 +93,17 @@ def find_score(model: Model, output: str | None = None) -> ScoreTensor:
 
 
 def before_decision(model: Model) -> str | None:
-    """The scores that an ArgMax reads to make the first output, if no output is a float tensor.
+    """The scores that no output holds, if no output is a float tensor: what a last node reads.
 
-    None if there is a float output, or no ArgMax.
+    It is a ZipMap, by which classifiers of scikit-learn end in a dictionary, or the ArgMax that
+    makes the first output. None if there is a float output, or no such node.
     """
     if any(map(_is_float, model.outputs)) or not model.outputs:
         return None
+    for spec in model.outputs:
+        node = model.index.producer(spec.name)
+        if node is not None and node.op_type == "ZipMap":
+            return str(node.input[0])
     node = model.index.producer(model.outputs[0].name)
     while node is not None and node.op_type in _KEEPS_DECISION:
         node = model.index.producer(node.input[0])
@@ -111,6 +116,11 @@ _KEEPS_DECISION = KEEPS_VALUES | KEEPS_ORDER | {"Cast"}
 _NAMED_SCORES = re.compile(r"(?<![a-z])(logits?|scores?|prob(s|ability|abilities)?)(?![a-z])", re.I)
 
 
+def is_named_like_scores(tensor: str) -> bool:
+    """Whether the name of a tensor says that it holds logits, scores or probabilities."""
+    return _NAMED_SCORES.search(tensor) is not None
+
+
 def _is_float(spec: TensorSpec) -> bool:
     return spec.dtype.kind == "f" or spec.dtype.name == "bfloat16"
 
@@ -118,9 +128,9 @@ def _is_float(spec: TensorSpec) -> bool:
 def _output_of_scores(model: Model) -> str:
     """The first float output whose name says that it holds scores, else the first one at all."""
     floats = [spec.name for spec in model.outputs if _is_float(spec)]
-    for name in floats:
-        if _NAMED_SCORES.search(name):
-            return name
+    named = next(filter(is_named_like_scores, floats), None)
+    if named is not None:
+        return named
     if floats:
         return floats[0]
     listed = ", ".join(f"{spec.name} ({spec.dtype})" for spec in model.outputs)

@@ -16,6 +16,7 @@ from onnxplain.cli.flags import with_flags
 _COMMANDS = {
     "run": "Explain pictures: save what the method computed, a heatmap, an overlay and a manifest.",
     "compare": "Draw several methods side by side, a row for each target.",
+    "pair": "Show in each of two pictures what makes it similar to the other, for an embedding.",
     "sanity": "Check that a method's map depends on what the model has learned (Adebayo 2018).",
     "inspect": "Show what is known about a model: inputs, score, preprocessing, gradients, layers.",
     "methods": "List the methods: what each shows, needs and costs, its options and its paper.",
@@ -38,6 +39,10 @@ _EXAMPLES = {
         "onnxplain run model.onnx -m activation_maximization -l /layer4/Relu_output_0 --channel 12",
         "onnxplain run model.onnx cat.jpg --fit crop --resize 256 --scale 0.00392157 --mean 0.5 "
         "--std 0.5",
+    ),
+    "pair": (
+        "onnxplain pair embedding.onnx cat.jpg lion.jpg",
+        "onnxplain pair model.onnx cat.jpg lion.jpg --output /pool/Flatten_output_0 -m occlusion",
     ),
     "compare": (
         "onnxplain compare model.onnx cat.jpg",

@@ -152,6 +152,10 @@ def _label_facts(explainer: Explainer) -> Facts | None:
     return {"count": len(labels), "origin": labels.origin, "names": names}
 
 
+def _embedding_facts(explainer: Explainer) -> Facts | None:
+    return {"sign": explainer.embedding} if explainer.embedding else None
+
+
 def _detector_facts(explainer: Explainer) -> Facts | None:
     if explainer.detector is None:
         require_known(explainer.model)
@@ -275,6 +279,10 @@ def _label_text(labels: Facts | None) -> str:
     return f"{labels['count']} ({labels['origin']}): {shown}{more}"
 
 
+def _embedding_text(found: Facts | None) -> str:
+    return "" if found is None else f"{found['sign']}; explain it with --target similar:PICTURE"
+
+
 def _detector_text(detector: Facts | None) -> str:
     return "" if detector is None else f"layout {detector['layout']}, {detector['origin']}"
 
@@ -328,6 +336,7 @@ def _cam_text(cam: Facts) -> str:
 _PARTS: dict[str, tuple[Callable[[Explainer], Any], Callable[[Any], str]]] = {
     "preprocess": (lambda explainer: explainer.preprocess.to_dict(), _preprocess_text),
     "labels": (_label_facts, _label_text),
+    "embedding": (_embedding_facts, _embedding_text),
     "boxes": (_detector_facts, _detector_text),
     "answer": (_answer_facts, _answer_text),
     "batch": (_batch_facts, _batch_text),

@@ -12,40 +12,45 @@ from onnxplain.cli.flags import Given
 from onnxplain.errors import OptionError
 from onnxplain.execution.baselines import BASELINES, BaselineSpec
 from onnxplain.explainer import Explainer
-from onnxplain.images.picture import find_pictures, read_picture
+from onnxplain.images.array_files import read_npy
+from onnxplain.images.picture import ARRAY_SUFFIX, find_pictures
 from onnxplain.methods.options import BASELINE, SAMPLES, Values
 from onnxplain.methods.registry import OPTIONS
 from onnxplain.tensors import Array
 
 
-def open_model(path: Path, loading: Given, preprocess: Given) -> Explainer:
-    """Load a model with the flags `MODEL` and `PREPROCESS`, to explain one of its outputs.
+def open_model(
+    path: Path, loading: Given, preprocess: Given, arrays: Given | None = None
+) -> Explainer:
+    """Load a model with the flags `MODEL`, `PREPROCESS` and `ARRAYS`, to explain one output.
 
     Raises:
         OnnxplainError: the model, a file that a flag names, or a flag's value is no good.
     """
-    first, *others = open_outputs(path, loading, preprocess)
+    first, *others = open_outputs(path, loading, preprocess, arrays)
     if others:
         raise OptionError("This command explains one output: give --output only once.")
     return first
 
 
-def open_outputs(path: Path, loading: Given, preprocess: Given) -> list[Explainer]:
+def open_outputs(
+    path: Path, loading: Given, preprocess: Given, arrays: Given | None = None
+) -> list[Explainer]:
     """Load a model once, to explain each of the outputs that are named; else the one found.
 
     Raises:
         OnnxplainError: as `open_model`.
     """
     first, *others = dict.fromkeys(loading.get("output", [None]))
-    opened = _opened(path, {**loading, "output": first}, preprocess)
+    opened = _opened(path, {**loading, "output": first}, preprocess, arrays)
     return [opened, *map(opened.with_output, others)]
 
 
-def _opened(path: Path, loading: Given, preprocess: Given) -> Explainer:
+def _opened(path: Path, loading: Given, preprocess: Given, arrays: Given | None) -> Explainer:
     named = {"explain": "explain_input", "input": "inputs"}
     arguments = {named.get(name, name): value for name, value in loading.items()}
     inputs = dict(_read_input(text) for text in arguments.pop("inputs", ()))
-    return Explainer(path, preprocess=preprocess, inputs=inputs, **arguments)
+    return Explainer(path, preprocess=preprocess, inputs=inputs, arrays=arrays, **arguments)
 
 
 def method_options(given: Given, explainer: Explainer) -> Given:
@@ -70,14 +75,14 @@ def _absent(text: str, explainer: Explainer) -> BaselineSpec:
             f"There is no baseline {text!r}: choose {', '.join(BASELINES)}, or name a picture or "
             "a .npy file."
         )
-    if path.suffix == ".npy":
-        return read_array(path)
-    return explainer.preprocess.apply(read_picture(path))[0]
+    if path.suffix == ARRAY_SUFFIX:
+        return np.array(read_npy(path))
+    return explainer.samples([path])[0]
 
 
 def _samples(patterns: Sequence[str], explainer: Explainer) -> Array:
-    """Pictures as the model takes them, (n, ...)."""
-    samples = [explainer.preprocess.apply(read_picture(p))[0] for p in find_pictures(patterns)]
+    """Pictures and arrays as the model takes them, (n, ...)."""
+    samples = explainer.samples(find_pictures(patterns))
     if len({sample.shape for sample in samples}) > 1:
         raise OptionError(
             "The pictures of --baselines become inputs of different sizes: choose one with --size."
@@ -93,23 +98,4 @@ def _read_input(text: str) -> tuple[str, Array]:
     name, equals, file = text.partition("=")
     if not name or not equals or not file:
         raise OptionError(f"--input takes NAME=FILE.npy, not {text!r}.")
-    return name, read_array(Path(file))
-
-
-def read_array(path: Path) -> Array:
-    """Read a .npy file.
-
-    Raises:
-        OptionError: there is no such file, or it holds no array.
-    """
-    try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise OptionError(f"There is no file {path}.") from None
-    except OSError as error:
-        raise OptionError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, EOFError) as error:
-        raise OptionError(f"{path} is not a .npy file, or holds no plain array.") from error
-    if not isinstance(array, np.ndarray):
-        raise OptionError(f"{path} holds several arrays: save the one that is meant as .npy.")
-    return array
+    return name, np.array(read_npy(Path(file)))

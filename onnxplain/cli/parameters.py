@@ -31,7 +31,8 @@ Targets = Annotated[
         metavar="CLASS",
         help="Index, label, top1 (the default), top5, all, 'p>0.5'...; several between commas, or "
         "repeated. A segmenter's where it is predicted, or 15@all, 15@X,Y, 15@box:X,Y,W,H, "
-        "15@mask.png; without the 15 for a depth and other pictures.",
+        "15@mask.png; without the 15 for a depth and other pictures. Of an embedding, "
+        "similar:PICTURE.",
     ),
 ]
 TOP = ("top1",)
@@ -54,6 +55,16 @@ MethodName = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the files.")]
 DEFAULT_OUT = Path("onnxplain-out")
+Formats = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        "-f",
+        metavar="NAMES",
+        help="npy, heatmap, png, json, tiff, png16, yml: any of them between commas.",
+    ),
+]
+DEFAULT_FORMATS = "npy,heatmap,png,json"
 Colormap = Annotated[
     str, typer.Option(metavar="NAME", help="Colors of the png: inferno, viridis, jet...")
 ]

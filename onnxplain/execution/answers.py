@@ -216,6 +216,11 @@ def read_output(score: ScoreTensor) -> Reading:
     """How to read an output that may be no score of a class: as it is, after its activation."""
     if score.activation != "none":
         return Reading(score.probability, "probability", score.activation, plain=True)
+    return read_plain(score)
+
+
+def read_plain(score: ScoreTensor) -> Reading:
+    """How to read an answer that holds no scores of classes: as it is."""
     return Reading(score.logit, "logit", "none", quantization=score.quantization, plain=True)
 
 

@@ -18,6 +18,16 @@ def samples_for(spec: TensorSpec, given: Array) -> Array:
             cannot be converted to the input's integer dtype without a change.
     """
     samples = np.asarray(given)
+    require_fit(spec, samples)
+    return _typed(spec, samples)
+
+
+def require_fit(spec: TensorSpec, samples: Array) -> None:
+    """Check that an array holds samples (N, ...) of the sizes of the input.
+
+    Raises:
+        OptionError: there is no sample, or the rank or the sizes do not fit the input.
+    """
     rank = samples.ndim if spec.shape is None else len(spec.shape)
     if samples.ndim != rank or not samples.ndim or not len(samples):
         raise OptionError(
@@ -31,7 +41,6 @@ def samples_for(spec: TensorSpec, given: Array) -> Array:
             f"Samples of the input {spec.name!r} are of shape ({sizes}), and those of the array of "
             f"shape {samples.shape[1:]}."
         )
-    return _typed(spec, samples)
 
 
 def others_for(specs: Iterable[TensorSpec], given: Mapping[str, Array]) -> dict[str, Array]:

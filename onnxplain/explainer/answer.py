@@ -20,6 +20,7 @@ FORMS: Mapping[str, tuple[str, ...]] = {
     "picture": (*(f"@{place}" for place in _PLACES), "0@all"),
     "picture or class map": (*(f"@{place}" for place in _PLACES), "0@predicted"),
     "boxes": tuple(BOXES.replace(" or ", " ").split(", ")),
+    "embedding": ("similar:PICTURE", "element:0"),
     "array": (),
 }
 """By kind of answer, the forms of its targets; the first one is the default where there is one."""
@@ -43,9 +44,14 @@ class Answer:
 BOXES_FOUND = Answer("boxes", "boxes that a detector finds", FORMS["boxes"])
 
 
-def find_answer(structure: ModelStructure, labels: Labels | None) -> Answer:
-    """What the scored output of a model is, from its graph and its names."""
+def find_answer(structure: ModelStructure, labels: Labels | None, embedding: str) -> Answer:
+    """What the scored output of a model is, from its graph and its names.
+
+    `embedding` says why it is an embedding; it is empty if it is none.
+    """
     shape, found = structure.answer_shape, structure.answer_map
+    if embedding and prod(shape[1:]) > 1:
+        return _of("embedding", f"an embedding of {prod(shape[1:])} numbers ({embedding})")
     if is_one_number_per_class(shape[1:]):
         count = prod(shape[1:])
         if count == 1 and (labels is None or labels.last > 0):
@@ -58,11 +64,14 @@ def find_answer(structure: ModelStructure, labels: Labels | None) -> Answer:
     if found.kind == "classes":
         words = f"a score for each of {count} classes in {grid} cells ({found.why})"
         return _of("class map", words)
+    is_picture = found.kind == "picture" or count == 1
+    kind, called = _PICTURE if is_picture else _EITHER
     channels = "one channel" if count == 1 else f"{count} channels"
-    words = f"{channels} of {grid} cells"
-    if found.kind == "picture" or count == 1:
-        return _of("picture", f"a picture, {words} ({found.why})")
-    return _of("picture or class map", f"a picture or scores of classes, {words} ({found.why})")
+    return _of(kind, f"{called}, {channels} of {grid} cells ({found.why})")
+
+
+_PICTURE = "picture", "a picture"
+_EITHER = "picture or class map", "a picture or scores of classes"
 
 
 def _of(kind: str, words: str) -> Answer:

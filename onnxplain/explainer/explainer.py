@@ -12,23 +12,30 @@ from typing import Any, TypeVar
 
 from onnxplain.analysis.boxes import LAYOUTS
 from onnxplain.analysis.classifier import Classifier
+from onnxplain.analysis.embedding import embedding_sign
 from onnxplain.analysis.inputs import explained_input, require_picture
 from onnxplain.analysis.layers import Layer
-from onnxplain.analysis.score import before_decision, find_score
+from onnxplain.analysis.score import ScoreKind, before_decision, find_score
 from onnxplain.autodiff.differentiability import Differentiability, differentiability
 from onnxplain.errors import MapError, OnnxplainError, OptionError, TargetError, attempted
 from onnxplain.execution.arrays import is_finite, joined, samples_for
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.samples import Samples
 from onnxplain.explainer.answer import BOXES_FOUND, Answer, find_answer
-from onnxplain.explainer.default import default_method
+from onnxplain.explainer.array import Arrays
+from onnxplain.explainer.array_settings import ArraySettings
+from onnxplain.explainer.default import default_method, fills
 from onnxplain.explainer.detector import Detector, find_detector
-from onnxplain.explainer.heat import nothing_shown
+from onnxplain.explainer.heat import no_slope, nothing_shown
+from onnxplain.explainer.intake import Intake, find_scaling
+from onnxplain.explainer.meaning import Meaning, declared_size, find_meaning
 from onnxplain.explainer.other_inputs import OtherInputs
-from onnxplain.explainer.picture import Explaining, Picture, TakenPicture, take
+from onnxplain.explainer.picture import Explaining
 from onnxplain.explainer.pipeline import AHEAD, chunks, pipeline
+from onnxplain.explainer.references import References
 from onnxplain.explainer.request import Request, Result, several
 from onnxplain.explainer.requests import ExplainedModel
+from onnxplain.explainer.taken import Picture, Taken
 from onnxplain.images.labels import Labels, find_labels
 from onnxplain.images.preprocess import Preprocess
 from onnxplain.images.sources import check_fits, find_preprocess
@@ -44,7 +51,7 @@ from onnxplain.results.explanation import (
     Provenance,
 )
 from onnxplain.runtime.batching import Progress
-from onnxplain.targets import Box, Target, TargetSpec, as_list
+from onnxplain.targets import Box, Similarity, Target, TargetSpec, as_list
 from onnxplain.targets.parse import reads_of
 from onnxplain.tensors import Array, FloatArray, TensorSpec
 from onnxplain.transforms.extract import answering
@@ -74,6 +81,7 @@ class Explainer:
         explain_input: str | None = None,
         output: str | None = None,
         boxes: str | None = None,
+        arrays: Mapping[str, object] | None = None,
     ) -> None:
         """Load a model.
 
@@ -94,11 +102,14 @@ class Explainer:
                 reads that makes the first output.
             boxes: how a detector's outputs hold its boxes, a name in `analysis.boxes.LAYOUTS`; by
                 default it is found automatically.
+            arrays: how arrays are drawn: `bands`, `value_range` and `names`, see
+                `explainer.array_settings.ArraySettings`.
 
         Raises:
             ModelError: the model cannot be loaded, or ONNX Runtime rejects it.
             ProviderError: the provider is not available.
             PreprocessError: preprocessing or labels are malformed or do not fit the model.
+            OptionError: a setting of arrays is malformed.
         """
         self._arguments = {
             "model": Path(model).absolute() if isinstance(model, str | Path) else model,
@@ -110,6 +121,7 @@ class Explainer:
             "explain_input": explain_input,
             "output": output,
             "boxes": boxes,
+            "arrays": arrays,
         }
         self._loaded = load(model)
         self._choose(output)
@@ -117,12 +129,23 @@ class Explainer:
         self._given_preprocess = preprocess
         self._given_labels = Path(labels) if isinstance(labels, str) else labels
         self._samples = Samples(self.model, self.input, lambda: self.preprocess)
+        self._intake = Intake(
+            self.input,
+            lambda: self.preprocess,
+            Arrays(
+                self.input,
+                self._samples,
+                ArraySettings.of(arrays or {}),
+                functools.partial(find_scaling, self.input, self._loaded.path, preprocess),
+            ),
+        )
         others = [spec for spec in self.model.inputs if spec != self.input]
         self._others = OtherInputs(self.input, others, inputs or {}, self._samples)
         known = self._others.of_noise()
         self._runner = Runner(self.model, self.input, known, provider, batch_size)
         self._layout = boxes
         self._explained = self._explained_by(self._runner)
+        self._references = self._references_of(self._runner)
 
     def _choose(self, output: str | None) -> None:
         """Choose the output that is explained, None for the one that is found."""
@@ -132,6 +155,10 @@ class Explainer:
         self.model: Model = loaded if named is None else answering(loaded, named)
         self.score_tensor = find_score(self.model, named)
         self._is_cut = named is not None
+        self._is_inner = self.score_tensor.probability not in loaded.index.outputs
+        self._size = declared_size(_spec_of(self.model, self.score_tensor.probability).shape)
+        self._sign = embedding_sign(loaded, self.score_tensor, self._size)
+        self.__dict__.pop("_meaning", None)  # that of another output
         self._default: tuple[str, str] | None = None
 
     def __reduce__(self) -> tuple[Callable[[dict[str, Any]], Explainer], tuple[dict[str, Any]]]:
@@ -152,10 +179,41 @@ class Explainer:
             return given
         return find_preprocess(self.input, self.model.path, self.model.metadata, given or {})
 
+    @property
+    def origin(self) -> str:
+        """Where the settings come from by which pictures, or arrays, become the input."""
+        return self._intake.origin
+
+    @property
+    def spatial_rank(self) -> int:
+        """How many axes of the input have places: 2 for pictures, 1 for signals and rows."""
+        return len(self._samples.spatial(self._samples.noise()))
+
+    @property
+    def sizes_vary(self) -> bool:
+        """Whether samples may have different sizes."""
+        return self._intake.sizes_vary
+
     @functools.cached_property
     def labels(self) -> Labels | None:
-        """Names of the classes; None if no names were found."""
-        return find_labels(self.model.path, self.model.metadata, self._given_labels)
+        """Names of the classes; None if no names were found, or the answer is an embedding."""
+        return self._meaning.labels
+
+    @property
+    def embedding(self) -> str:
+        """Why the answer is an embedding and not scores of classes, in words; empty if it is none.
+
+        See `analysis.embedding.embedding_sign`. Labels that were given mean classes.
+        """
+        return self._meaning.embedding
+
+    @functools.cached_property
+    def _meaning(self) -> Meaning:
+        given = self._given_labels
+        labels = find_labels(self.model.path, self.model.metadata, given)
+        return find_meaning(
+            self._sign, labels, given=given is not None, inner=self._is_inner, size=self._size
+        )
 
     @property
     def detector(self) -> Detector | None:
@@ -176,7 +234,7 @@ class Explainer:
             return BOXES_FOUND
         structure = self._explained.structure(x)
         structure.check_batch_axis()
-        return find_answer(structure, self.labels)
+        return find_answer(structure, self.labels, self.embedding)
 
     @property
     def provider(self) -> str:
@@ -200,6 +258,7 @@ class Explainer:
         other._arguments = {**self._arguments, "model": model.proto}
         other._runner = self._runner.with_model(model)
         other._explained = self._explained_by(other._runner)
+        other._references = self._references_of(other._runner)
         return other
 
     def with_output(self, output: str) -> Explainer:
@@ -214,6 +273,7 @@ class Explainer:
         if other.model is not self.model:
             other._runner = self._runner.beside(other.model)
         other._explained = other._explained_by(other._runner)
+        other._references = other._references_of(other._runner)
         return other
 
     def on_progress(self, report: Progress) -> None:
@@ -288,7 +348,9 @@ class Explainer:
         Raises:
             OptionError: there is no such method, or it does not take an option or its value.
         """
-        return make_method(self.default_method()[0] if method == AUTO else method, options)
+        # What is absent is zeros where the input has no black.
+        named = self.default_method()[0] if method == AUTO else method
+        return make_method(named, fills(named, self.input) | dict(options))
 
     def batching(self, x: Array | None = None) -> str:
         """How several samples are run, in words: in batches, or one by one and why.
@@ -310,11 +372,12 @@ class Explainer:
 
         Args:
             picture: a file, the bytes of one, or an RGB array (H, W, 3), (H, W) or (H, W, 4),
-                uint8, uint16, or float in 0 to 255.
+                uint8, uint16, or float in 0 to 255. For other arrays, see docs/arrays.md: a .npy
+                file, an array for an input that takes no pictures, or one with a batch axis of 1.
             method: a name from `onnxplain methods`, "auto" for that of `default_method`, or a
                 configured method.
-            target: class index, label, "top1", a place, or an object of `onnxplain.targets`; see
-                docs/answers.md.
+            target: class index, label, "top1", a place, "similar:other.jpg", or an object of
+                `onnxplain.targets`; see docs/answers.md.
             options: the method's own, such as `layer="auto"` or `samples=4000`.
 
         Raises:
@@ -361,7 +424,8 @@ class Explainer:
         While the model runs, worker threads read and prepare pictures, and resize maps to the
         pictures. Single-pass methods run in batches of the fastest size. At most a few dozen
         pictures are in memory at a time. Arguments and errors are those of `explain_each`. An
-        error stops the iteration at its picture; `try_many` continues after errors.
+        error stops the iteration at its picture; `try_many` continues after errors. An array or a
+        .npy file of several samples counts as as many pictures, see `each`.
         """
         for found in self.try_many(pictures, method, target, **options):
             yield from map(_or_raise, _or_raise(found))
@@ -376,6 +440,18 @@ class Explainer:
         """For each picture, in order, the result of `try_each`, or the error that it raises."""
         return self._explain(pictures, self.configured(method, options), target)
 
+    def each(self, pictures: Iterable[Picture]) -> Iterator[Picture]:
+        """The pictures in order, with each sample of an array or .npy file of several by itself."""
+        return self._intake.each(pictures)
+
+    def samples(self, pictures: Iterable[Picture]) -> list[Array]:
+        """The samples, (1, ...) each, that the model is given for pictures and arrays.
+
+        Raises:
+            OnnxplainError: one of them cannot be read, or does not fit the model.
+        """
+        return [self._intake.take(one).x for one in self.each(pictures)]
+
     def targets(
         self,
         picture: Picture,
@@ -389,14 +465,29 @@ class Explainer:
         Raises:
             OnnxplainError: as in `explain`.
         """
-        taken = take(picture, self.preprocess)
+        taken, method = self._intake.take(picture), Gradient()
+        targets = self._references.resolved(as_list(target), method.score)
         return [
             found
-            for specs in _by_what_they_read(as_list(target))
+            for specs in _by_what_they_read(targets)
             for found in self._explained.targets(
-                Request(taken.x, Gradient(), specs, self._others.of(taken.x), taken.placement)
+                Request(taken.x, method, specs, self._others.of(taken.x), taken.placement)
             )
         ]
+
+    def similarity(self, reference: Picture, score: ScoreKind = "logit") -> Similarity:
+        """The cosine with the embedding of a picture, as a target; "similar:FILE" means the same.
+
+        Args:
+            reference: a picture as for `explain`, prepared in the same way, or a .npy file that
+                holds an embedding.
+            score: the option `score` of the method; it matters only for a model that ends in a
+                softmax or sigmoid.
+
+        Raises:
+            TargetError: the reference cannot be used.
+        """
+        return self._references.similarity(reference, score)
 
     def detections(self, picture: Picture) -> list[Box]:
         """The boxes that a detector finds in a picture, those with the largest scores first.
@@ -413,7 +504,7 @@ class Explainer:
                 "The outputs of this model are not known to hold boxes: name their layout with "
                 f"boxes={next(iter(LAYOUTS))!r}, for example; there are {', '.join(LAYOUTS)}."
             )
-        taken = take(picture, self.preprocess)
+        taken = self._intake.take(picture)
         others = self._others.of(taken.x)
         return detector.detections(taken.x, taken.placement, others).confident
 
@@ -426,15 +517,16 @@ class Explainer:
         single: bool = False,
     ) -> Iterator[list[Explanation | MapError] | OnnxplainError]:
         """The explanations of each picture, in order, or its error."""
-        runs, preprocess = _by_what_they_read(as_list(target)), self.preprocess
+        targets = self._references.resolved(as_list(target), method.score)
+        runs = _by_what_they_read(targets)
         if single and len(runs) > 1:
             raise several(runs[0][0], sum(map(len, runs)))
-        explaining = Explaining(method, self._samples, preprocess, self._provenance, self.output)
+        explaining = Explaining(method, self._samples, self._provenance, self.output)
 
-        def taken(picture: Picture) -> TakenPicture | OnnxplainError:
-            return attempted(take, picture, preprocess)
+        def taken(picture: Picture) -> Taken | OnnxplainError:
+            return attempted(self._intake.take, picture)
 
-        def asked(one: TakenPicture, specs: Sequence[TargetSpec]) -> Request:
+        def asked(one: Taken, specs: Sequence[TargetSpec]) -> Request:
             others = self._others.of(one.x)
             return Request(one.x, method, specs, others, one.placement, single)
 
@@ -449,19 +541,20 @@ class Explainer:
                 explanations.extend(explaining.explanations(picture, result))
             return explanations
 
-        def results(found: Iterable[TakenPicture | OnnxplainError]) -> Iterator[Computed]:
+        def results(found: Iterable[Taken | OnnxplainError]) -> Iterator[Computed]:
             for some in chunks(found, size):
-                pictures = [one for one in some if isinstance(one, TakenPicture)]
+                pictures = [one for one in some if isinstance(one, Taken)]
                 computed = [
                     self._explained.explain_many([asked(one, specs) for one in pictures])
                     for specs in runs
                 ]
                 for one in some:
-                    yield one, [next(own) for own in computed if isinstance(one, TakenPicture)]
+                    yield one, [next(own) for own in computed if isinstance(one, Taken)]
 
         # Methods with many runs take long, so each result is returned as soon as it is ready.
         size, ahead = (_CHUNK, AHEAD) if isinstance(method, SinglePassMethod) else (1, 0)
-        return pipeline(pictures, taken, results, explained, ahead)
+        given = pictures if single else self.each(pictures)
+        return pipeline(given, taken, results, explained, ahead)
 
     def _diagnostics(
         self, result: Result, method: Method, values: FloatArray, samples: Array
@@ -472,6 +565,8 @@ class Explainer:
         if not method.is_varied(values, spatial):
             nothing = nothing_shown(method.heat(values, spatial), method.name, warnings)
             warnings = [nothing] if nothing else warnings
+        flat = no_slope(method, result.targets[0], float(result.scores[0]))
+        warnings += [flat] if flat else []
         warnings += [result.warning] if result.warning else []
         return about | {"warnings": warnings} if warnings else about
 
@@ -503,7 +598,7 @@ class Explainer:
             raise OptionError(f"The dict holds no value for the input {self.input.name!r}.")
         samples = samples_for(self.input, given.pop(self.input.name))
         others, count = self._others.of_each(samples, given), len(samples)
-        specs = as_list(target, count)
+        specs = self._references.resolved(as_list(target, count), configured.score)
         if len(specs) != count:
             raise TargetError(f"There are {len(specs)} targets for {count} samples.")
         asked = [
@@ -550,9 +645,13 @@ class Explainer:
             self.score_tensor,
             lambda: self.labels,
             find_detector=detector,
+            embedding=lambda: self.embedding,
         )
 
-    def _provenance(self, batching: str) -> Provenance:
+    def _references_of(self, runner: Runner) -> References:
+        return References(runner, self.score_tensor, self._intake.take, self._others)
+
+    def _provenance(self, batching: str, settings: Mapping[str, Any]) -> Provenance:
         model = self.model
         facts = ModelFacts(
             path=model.path,
@@ -561,17 +660,20 @@ class Explainer:
             input_name=self.input.name,
             output_names=tuple(spec.name for spec in model.outputs),
         )
-        settings = self.preprocess.to_dict()
         return Provenance(facts, settings, self.provider, versions(), batching)
 
 
-Computed = tuple[TakenPicture | OnnxplainError, list[Result | OnnxplainError]]
+Computed = tuple[Taken | OnnxplainError, list[Result | OnnxplainError]]
 """A picture, and the result for each group of targets that read the same tensors."""
 
 
 def _by_what_they_read(specs: list[TargetSpec]) -> list[list[TargetSpec]]:
     """Targets in order, in groups of consecutive ones that read the same tensors."""
     return [list(some) for _, some in groupby(specs, key=reads_of)] or [specs]
+
+
+def _spec_of(model: Model, output: str) -> TensorSpec:
+    return next(spec for spec in model.outputs if spec.name == output)
 
 
 def _made(arguments: dict[str, Any]) -> Explainer:

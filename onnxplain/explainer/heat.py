@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from onnxplain.errors import MapError
-from onnxplain.images.geometry import Placement
+from onnxplain.explainer.taken import Canvas
+from onnxplain.methods.base import Method, SinglePassMethod
+from onnxplain.targets import Target
 from onnxplain.tensors import FloatArray
 
 _ROUNDING = 1e-6
@@ -21,13 +23,18 @@ _PERHAPS = (
 
 
 def to_heatmap(
-    heat: FloatArray, placement: Placement, of: str, warnings: Sequence[str] = ()
+    heat: FloatArray,
+    canvas: Canvas,
+    of: str,
+    warnings: Sequence[str] = (),
+    anchors: Sequence[float] = (),
 ) -> tuple[FloatArray, tuple[float, float]]:
     """A map (rows, columns) as a heatmap (H, W) in [0, 1], and the values that became 0 and 1.
 
     The map is resized to the picture's own pixels in one step, and scaled by its smallest and
-    largest value over the pixels that the model saw; the other pixels are 0. `of` names the method
-    and the target for errors, and `warnings` are the method's own warnings about the map.
+    largest value over the pixels that the model saw and `anchors`; the other pixels are 0. Maps of
+    arrays may have any rank. `of` names the method and the target for errors, and `warnings` are
+    the method's own warnings about the map.
 
     Raises:
         MapError: the map is not finite, or the same everywhere.
@@ -37,14 +44,15 @@ def to_heatmap(
             f"The map of {of} is not finite (NaN or infinite values), so it means nothing: try "
             "another layer, another baseline, or a float32 version of the model."
         )
-    seen = placement.on_seen(heat)
-    low, high = float(seen.min()), float(seen.max())
+    seen = canvas.on_seen(heat)
+    low = float(min([seen.min(), *anchors]))
+    high = float(max([seen.max(), *anchors]))
     if _is_constant(low, high):
         raise MapError(_same_everywhere(high, of, warnings))
     seen -= low
     seen /= high - low
     np.clip(seen, 0, 1, out=seen)
-    return placement.on_canvas(seen), (low, high)
+    return canvas.on_canvas(seen), (low, high)
 
 
 def nothing_shown(heat: FloatArray, of: str, warnings: Sequence[str] = ()) -> str:
@@ -54,6 +62,21 @@ def nothing_shown(heat: FloatArray, of: str, warnings: Sequence[str] = ()) -> st
     """
     low, high = float(heat.min()), float(heat.max())
     return _same_everywhere(high, of, warnings) if heat.size > 1 and _is_constant(low, high) else ""
+
+
+def no_slope(method: Method, target: Target, score: float) -> str:
+    """Why a gradient at the sample shows nothing; empty if it does, or the method uses none.
+
+    Methods with gradients at other samples, such as integrated_gradients, do show something.
+    """
+    at_sample = isinstance(method, SinglePassMethod) and method.needs_gradient
+    if not (at_sample and target.is_extreme(score)):
+        return ""
+    return (
+        f"The score of {target.name!r} is already at its limit ({score:.6g}), so its gradient is "
+        "zero, and the map would show rounding errors: use occlusion or another method that "
+        "changes the picture."
+    )
 
 
 def _is_constant(low: float, high: float) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import groupby
+from math import prod
 
 from onnxplain.analysis.score import ScoreTensor
 from onnxplain.errors import OnnxplainError, attempted
-from onnxplain.execution.answers import Reading, read, read_output
+from onnxplain.execution.answers import Reading, read, read_output, read_plain
 from onnxplain.execution.derivatives import Derivatives
 from onnxplain.execution.model_structure import ModelStructure
 from onnxplain.execution.runner import Runner
@@ -44,7 +45,7 @@ class ExplainedModel:
     `labels` is called when a target is resolved, or if the graph does not show an answer's axis of
     classes. `reads` are the tensors that targets read, concatenated into one score tensor; empty if
     targets read only the tensor of the scores. `find_detector` is called once, to find out whether
-    the model is a detector.
+    the model is a detector. `embedding` is called to find out why the answer is an embedding.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class ExplainedModel:
         labels: Callable[[], Labels | None],
         reads: Sequence[str] = (),
         find_detector: Callable[[], Detector | None] = lambda: None,
+        embedding: Callable[[], str] = lambda: "",
     ) -> None:
         self._runner = runner
         self._samples = samples
@@ -62,6 +64,7 @@ class ExplainedModel:
         self._labels = labels
         self._reads = reads
         self._find_detector = find_detector
+        self._embedding = embedding
         self._derivatives = Derivatives(runner, lambda x: self.structure(x).held)
         self._graphs = SinglePass(runner, self._derivatives)
         self._structures: Recent[ModelStructure] = Recent(_SHAPES_KEPT)
@@ -195,8 +198,17 @@ class ExplainedModel:
 
     def _made(self, asked: Request, sizes: tuple[Hashable, ...]) -> Task:
         structure, method = self.structure(asked.x), asked.method
-        reading = self._reading_of_joined(structure) if self._reads else self._as_read(asked)
-        return Task(method, sizes, structure, reading, method.layers(structure), self._labels)
+        embedding = "" if self._reads else self._embedding_of(structure)
+        if self._reads:
+            reading = self._reading_of_joined(structure)
+        else:
+            reading = read_plain(self._score) if embedding else self._as_read(asked)
+        layers = method.layers(structure)
+        return Task(method, sizes, structure, reading, layers, self._labels, embedding)
+
+    def _embedding_of(self, structure: ModelStructure) -> str:
+        """Why the answer is an embedding; empty if it is none, as a single number."""
+        return self._embedding() if prod(structure.answer_shape[1:]) > 1 else ""
 
     def _reading_of_joined(self, structure: ModelStructure) -> Reading:
         joined = tuple((name, structure.shapes[name][1:]) for name in self._reads)

@@ -97,7 +97,9 @@ class Pass:
     def key(self) -> Hashable:
         """For one model, passes with equal keys share a graph."""
         task, method = self.one.task, self.one.method
-        sized = method.needs_sizes or any("T" in layer.layout.axes for layer in task.layers)
+        # Tokens, and grids that have no rows and columns, are reshaped.
+        reshaped = ("T" in one.layout.axes or len(one.grid) != 2 for one in task.layers)
+        sized = method.needs_sizes or any(reshaped)
         sizes = task.sizes if sized else len(self.shape)
         return method.key, self.scored.key, sizes, self.cut
 
@@ -295,8 +297,9 @@ def _check_linear(asked: Pass) -> None:
     if not (reading.is_plain and all(target.linear for target in asked.scored.targets)):
         raise TargetError(
             "This method distributes a number that the graph itself computes: explain a class, "
-            "an element or a region of the model's own answer, or use integrated_gradients. A "
-            "target of your own whose number is linear says so by `linear = True`."
+            "an element, a region or a weighted sum (targets.Mask) of the model's own answer, or "
+            "use integrated_gradients. A target of your own whose number is linear says so by "
+            "`linear = True`."
         )
 
 

@@ -61,6 +61,7 @@ class Task:
     `method` represents all methods with its key. `sizes` are the shapes of a sample and of the
     other inputs. `reading` says how scores are read, as far as this is known without an answer.
     `layers` are the layers that the method reads. `labels` is called when a target is resolved.
+    `embedding` says why the answer is an embedding; empty if it is none.
     """
 
     method: Method
@@ -69,6 +70,7 @@ class Task:
     reading: Reading
     layers: Sequence[Layer]
     labels: Callable[[], Labels | None]
+    embedding: str = ""
     _expected: Recent[ScoredTargets] = field(default_factory=lambda: Recent(_TARGETS_KEPT))
 
     @functools.cached_property
@@ -99,8 +101,8 @@ class Task:
 
         def made() -> ScoredTargets:
             scores, shapes = np.zeros(shape, np.float32), self.reading.shapes(shape)
-            answered = Unanswered(scores, self.labels(), shapes=shapes)
-            targets = [target for spec in asked.targets for target in resolve(spec, answered)]
+            answered = Unanswered(scores, self.labels(), shapes=shapes, embedding=self.embedding)
+            targets = self._meant(asked, answered)
             return self.scored_targets(self.reading, shape, targets)
 
         if any(isinstance(spec, Target) for spec in asked.targets):
@@ -113,12 +115,15 @@ class Task:
         Raises:
             OnnxplainError: as `targets.resolve`.
         """
+        targets = self._meant(asked, answered)
+        asked.check(targets)
+        return targets
+
+    def _meant(self, asked: Request, answered: Answered) -> list[Target]:
         specs = asked.targets
         if not (asked.method.needs_target or answered.has_classes):
             specs = [NoClass() if asks_for_the_top(spec) else spec for spec in specs]
-        targets = [target for spec in specs for target in resolve(spec, answered)]
-        asked.check(targets)
-        return targets
+        return [target for spec in specs for target in resolve(spec, answered)]
 
     def answered(self, asked: Request, reading: Reading, values: Array) -> Answered:
         """What is known about the answer for a sample."""
@@ -134,6 +139,7 @@ class Task:
             None if axis is None else reading.threshold(scores, axis),
             asked.placement,
             reading.shapes(values.shape),
+            self.embedding,
             found,
             reading.probabilities(values) if flat else None,
         )
@@ -151,7 +157,8 @@ class Task:
         """The result of a sample, with warnings about its layer, its scores and its labels."""
         method, layers = asked.method, self.layers
         warning = self.structure.warning(layers[0]) if method.finds_layer else ""
-        warned = maps.warned(warning).warned(reading.warning if method.needs_target else "")
+        of_scores = method.needs_target and any(target.own_kind is None for target in targets)
+        warned = maps.warned(warning).warned(reading.warning if of_scores else "")
         if answered.probabilities is not None and any(map(needs_answer, asked.targets)):
             warned = warned.warned(answered.probabilities.warning)
         if method.weights_channels and any(target.at_one_place for target in targets):
@@ -160,7 +167,7 @@ class Task:
                 "box that is explained: use hirescam, odam or layercam."
             )
         kinds = tuple(reading.kind_of(target) for target in targets)
-        about_labels = answered.warning if method.needs_target else ""
+        about_labels = answered.warning if of_scores else ""
         tensor = reading.called
         return Result(warned, targets, scores, kinds, layers, tensor, batching, about_labels)
 

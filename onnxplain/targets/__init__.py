@@ -6,16 +6,8 @@ from onnxplain.targets.contrast import Contrast, Opposite
 from onnxplain.targets.parse import Answered, ClassNames, TargetSpec, as_list, resolve
 from onnxplain.targets.pictures import Area
 from onnxplain.targets.probabilities import Expected, Probabilities
-from onnxplain.targets.types import (
-    Class,
-    Element,
-    Mask,
-    NoClass,
-    Output,
-    Region,
-    Similarity,
-    Target,
-)
+from onnxplain.targets.similarity import Similarity
+from onnxplain.targets.types import Class, Element, Mask, NoClass, Output, Region, Target
 
 __all__ = [
     "Answered",

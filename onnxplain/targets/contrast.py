@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from onnxplain.targets.combination import Combination
-from onnxplain.targets.described import ExplainedTarget, target_name
+from onnxplain.targets.described import ExplainedTarget, compared_name, target_name
 from onnxplain.targets.types import Target
 
 
@@ -51,17 +51,18 @@ class Contrast(Combination):
         """See `Target`."""
         one = self.first.kind(plain)
         weighted = "" if self.weight == 1 else "weighted "
-        return f"{weighted}difference of two {_PLURALS.get(one, one + 's')}"
+        return f"{weighted}difference of two {_plural(one)}"
 
     @property
     def described(self) -> ExplainedTarget:
         """See `Target`."""
         first, second = self.first.described, self.second.described
         return ExplainedTarget(
-            f"{first.name}-{self._factor('x')}{_short(second)}",
+            compared_name(f"{first.name}-{self._factor('x')}{_short(second)}"),
             label=f"{_called(first)} rather than {self._factor(' * ')}{_called(second)}",
             region=first.region,
             boxes=first.boxes,
+            references=first.references + second.references,
         )
 
     def _factor(self, times: str) -> str:
@@ -93,6 +94,10 @@ class Opposite(Combination):
         """The name of the target, as in `not 0 cat`."""
         return f"not {self.of.name}"
 
+    def is_extreme(self, score: float) -> bool:
+        """See `Target`."""
+        return self.of.is_extreme(-score)
+
     def kind(self, plain: str) -> str:
         """See `Target`."""
         return f"negative {self.of.kind(plain)}"
@@ -101,8 +106,8 @@ class Opposite(Combination):
     def described(self) -> ExplainedTarget:
         """See `Target`."""
         own = self.of.described
-        label = f"not {_called(own)}"
-        return ExplainedTarget(f"not_{own.name}", label=label, region=own.region, boxes=own.boxes)
+        name, label = compared_name(f"not_{own.name}"), f"not {_called(own)}"
+        return replace(own, name=name, index=None, label=label)
 
 
 def compared(
@@ -119,8 +124,8 @@ def compared(
     Raises:
         TargetError: as `first` and `other_class`.
     """
-    if text.startswith(_NOT):
-        return Opposite(first(text.removeprefix(_NOT).strip()))
+    if text.startswith(NOT):
+        return Opposite(first(text.removeprefix(NOT).strip()))
     pair = None if is_label(text) else _PAIR.fullmatch(text)
     if pair is None:
         return first(text)
@@ -129,12 +134,18 @@ def compared(
     return Contrast(own, other_class(own, two.strip()), float(weight or 1))
 
 
-_NOT = "not:"
-_CODE = r"(?:top)?\d+"
-_FACTOR = r"(?:(\d+(?:\.\d+)?)\s*\*\s*)?"
-_PAIR = re.compile(rf"({_CODE})\s*-\s*{_FACTOR}({_CODE})|(.+?)\s+-\s+{_FACTOR}(.+)")
+NOT = "not:"
+"""What the text of a target begins with if its opposite is meant."""
 
-_PLURALS = {"probability": "probabilities"}
+FACTOR = r"(?:(\d+(?:\.\d+)?)\s*\*\s*)?"
+"""The weight of the second target in the text of a difference, as a regular expression."""
+
+_CODE = r"(?:top)?\d+"
+_PAIR = re.compile(rf"({_CODE})\s*-\s*{FACTOR}({_CODE})|(.+?)\s+-\s+{FACTOR}(.+)")
+
+
+def _plural(kind: str) -> str:
+    return f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
 
 
 def _called(target: ExplainedTarget) -> str:

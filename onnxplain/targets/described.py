@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from onnxplain.file_names import safe_name
@@ -52,6 +53,19 @@ class ExplainedBox:
 
 
 @dataclass(frozen=True)
+class ExplainedReference:
+    """An embedding that the answer was compared with.
+
+    Attributes:
+        path: the picture or the .npy file that it is of; None if it was given as an array.
+        elements: the number of its elements.
+    """
+
+    path: Path | None
+    elements: int
+
+
+@dataclass(frozen=True)
 class ExplainedTarget:
     """What was explained.
 
@@ -61,6 +75,7 @@ class ExplainedTarget:
         label: the class's full label, or None if the model has no labels.
         region: where a class of a segmentation model was explained; None for other targets.
         boxes: the detected boxes whose scores were explained; empty for other targets.
+        references: the embeddings that the answer was compared with; empty for other targets.
         output: the output or inner tensor that was named to be explained; None if none was.
     """
 
@@ -69,6 +84,7 @@ class ExplainedTarget:
     label: str | None = None
     region: ExplainedRegion | None = None
     boxes: tuple[ExplainedBox, ...] = ()
+    references: tuple[ExplainedReference, ...] = ()
     output: str | None = None
 
     @classmethod
@@ -135,14 +151,36 @@ def area_name(what: str, where: str) -> str:
     return fitted(f"{what}@{place}".replace(":", "_"), LONGEST_TARGET, where)
 
 
-def fitted(name: str, longest: int, what: str | None = None) -> str:
+def reference_name(path: Path) -> str:
+    """The short name of a similarity to a file, such as "similar_dog.jpg".
+
+    If the file is in a folder, or its name must be changed, a checksum of its path is added. So
+    files with the same name in two folders get different names.
+    """
+    name, written = f"similar_{path.name}", str(path)
+    if written != path.name:
+        return _checked(name, written)
+    return fitted(name, LONGEST_TARGET, written)
+
+
+def compared_name(name: str) -> str:
+    """The name of a target that is made of others; a long one is cut, and a checksum is added."""
+    long = len(name.encode(errors="replace")) > LONGEST_TARGET
+    return _checked(name, name) if long else name
+
+
+def fitted(name: str, longest: int, source: str | None = None) -> str:
     """Return a name as a valid part of a file name of at most `longest` bytes.
 
-    If it must be changed, a checksum of `what`, by default of the name, is added, so that different
-    names stay different.
+    If it must be changed, a checksum of `source`, by default of the name, is added, so that
+    different names stay different.
     """
     if safe_name(name, longest) == name:
         return name
-    text = name if what is None else what
-    checksum = f"~{zlib.crc32(text.encode(errors='surrogateescape')):08x}"
+    return _checked(name, name if source is None else source, longest)
+
+
+def _checked(name: str, source: str, longest: int = LONGEST_TARGET) -> str:
+    """A short safe name with a checksum of its source."""
+    checksum = f"~{zlib.crc32(source.encode(errors='surrogateescape')):08x}"
     return safe_name(name, longest - len(checksum)) + checksum

@@ -37,6 +37,7 @@ from onnxplain.targets.types import (
     Target,
     class_count,
     is_one_number_per_class,
+    middle,
 )
 from onnxplain.tensors import Array, FloatArray
 
@@ -80,6 +81,7 @@ class Answered:
         placement: how the picture became the sample; None if there are no rows and columns.
         shapes: shapes of the tensors that targets read, for one sample, without the batch axis; by
             default only the shape of `values`.
+        embedding: why the answer is an embedding and has no classes, in words; empty if it is none.
         answer_map: what the answer is if it has rows and columns; by default scores of `classes`.
         probabilities: how scores of classes become probabilities; None if they have none.
 
@@ -93,6 +95,7 @@ class Answered:
     threshold: float | None = None
     placement: Placement | None = None
     shapes: Sequence[Shape] = ()
+    embedding: str = ""
     answer_map: AnswerMap | None = None
     probabilities: Probabilities | None = None
 
@@ -117,7 +120,7 @@ class Answered:
     @property
     def has_classes(self) -> bool:
         """Whether it is known which numbers belong to a class."""
-        return self._class_count > 0
+        return self._class_count > 0 and not self.embedding
 
     @property
     def warning(self) -> str:
@@ -265,7 +268,8 @@ def resolve(spec: TargetSpec, answered: Answered) -> list[Target]:
     is a map of scores, a class is explained where it is predicted, or at the places given after
     "@", see `regions.place`; several "@" mean the intersection. In an answer that is a picture, a
     place without a class means all channels there. If the answer is not one number per class, a
-    list of as many indices as it has axes means one element.
+    list of as many indices as it has axes means one element, and so does "element:3,10,10" for any
+    answer. An embedding has no classes: its targets are elements, and objects such as `Similarity`.
 
     Raises:
         TargetError: no class or several classes match, or the class is predicted nowhere.
@@ -276,15 +280,24 @@ def resolve(spec: TargetSpec, answered: Answered) -> list[Target]:
         spec.check(*(answered.shapes or [shape]))
         return [spec]
     text = str(spec).strip(" ,")
+    element = _ELEMENT.fullmatch(text)
+    if element:
+        return [_element(element[1], shape)]
+    if answered.embedding:
+        raise TargetError(
+            f"The answer is an embedding ({answered.embedding}), so {text!r} is no class: compare "
+            "it with a picture, as in --target similar:PICTURE, or explain one component, as in "
+            f"--target element:{middle(shape)}; if it does hold classes, name them with --labels "
+            "FILE."
+        )
     labeled = _label_first(text, answered.labels)
     if labeled is not None:
         return _meant(*labeled, answered)
     check_point(text)
     indices = _INDICES.fullmatch(text)
-    if indices and not is_one_number_per_class(shape):
-        index = tuple(map(int, text.split(",")))
-        if len(index) == len(shape) or answered.classes is None:
-            return [Element(index)]
+    has_rank = answered.classes is None or text.count(",") + 1 == len(shape)
+    if indices and has_rank and not is_one_number_per_class(shape):
+        return [_element(text, shape)]
     text = re.sub(r"\s*([,@])\s*", r"\1", text)
     if not _LIST.fullmatch(text):
         raise TargetError(
@@ -299,7 +312,15 @@ _PLACE = r"box:-?\d+,-?\d+,\d+,\d+|\d+,\d+|(?!\d+,\d)[^,@]+"  # the alternatives
 _PIECE = re.compile(rf"(?:[^,@]+(?:@(?:{_PLACE}))*|(?:@(?:{_PLACE}))+)")
 _LIST = re.compile(rf"{_PIECE.pattern}(?:,+\s*{_PIECE.pattern})*")
 _INDICES = re.compile(r"-?\d+(\s*,\s*-?\d+)+")
+_ELEMENT = re.compile(rf"element:\s*(-?\d+|{_INDICES.pattern})")
 _TOP = re.compile(r"top(\d+)")
+
+
+def _element(text: str, shape: Shape) -> Element:
+    """The element at indices with commas between them."""
+    target = Element(tuple(map(int, text.split(","))))
+    target.check(shape)
+    return target
 
 
 def _label_first(text: str, labels: ClassNames | None) -> tuple[str, list[str]] | None:

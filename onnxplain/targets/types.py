@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -107,6 +107,10 @@ class Target(ABC):
     def kind(self, plain: str) -> str:
         """The kind of the number, for reports; `plain` is that of the scores, such as "logit"."""
         return self.own_kind or plain
+
+    def is_extreme(self, score: float) -> bool:
+        """Whether a score is the largest or the smallest possible one, so its gradient is zero."""
+        return False
 
     def check(self, *shapes: Any, **_: Any) -> None:  # noqa: B027 - any may fit
         """Check that the target fits tensors of these shapes, given without the batch axis.
@@ -373,44 +377,6 @@ class Region(Target):
         region = ExplainedRegion(self.where, self.pixels, self.cells.shape)
         name = region_name(self.index, self.label, self.where)
         return ExplainedTarget(name, self.index, self.label, region)
-
-
-@dataclass(frozen=True, eq=False)
-class Similarity(Target):
-    """Cosine of the angle between the answer and a reference embedding.
-
-    An embedding has no probabilities, so the tensor is read without an activation.
-    """
-
-    reference: FloatArray
-    name: str = "similarity"
-    shares_graph: ClassVar[bool] = True
-    own_kind: ClassVar[str | None] = "similarity"
-    _unit: FloatArray = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        flat = np.asarray(self.reference, np.float32).ravel()
-        length = float(np.linalg.norm(flat))
-        if not np.isfinite(length) or length == 0:
-            raise TargetError("The reference embedding is zero or not finite.")
-        object.__setattr__(self, "_unit", flat / np.float32(length))
-
-    def parameters(self, shape: tuple[int, ...]) -> Mapping[str, Array]:
-        """See `Target`."""
-        return {"unit": self._unit}
-
-    def formula(self, xp: Namespace, answer: Any, **parameters: Any) -> Any:
-        """A · u / |a|, with the reference's direction u."""
-        rows = xp.flatten(answer)
-        length = xp.sqrt(xp.sum(rows * rows, axis=-1))
-        shortest = float(np.finfo(np.float32).tiny)
-        return xp.sum(rows * parameters["unit"], axis=-1) / xp.maximum(length, shortest)
-
-    def check(self, shape: tuple[int, ...]) -> None:
-        """See `Target`: the reference must have the answer's size."""
-        size = math.prod(shape)
-        if size != self._unit.size:
-            raise TargetError(f"The reference has {self._unit.size} elements, the answer {size}.")
 
 
 @dataclass(frozen=True)

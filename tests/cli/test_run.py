@@ -69,6 +69,7 @@ def test_json_is_all_there_is_on_standard_output(cli, model, paint, monkeypatch)
             "label": "red fox, Vulpes vulpes",
             "region": None,
             "boxes": [],
+            "references": [],
             "output": None,
             "box": None,
         },

@@ -178,7 +178,7 @@ def test_each_sample_of_a_batch_tells_whether_it_holds_probabilities(
 
 def test_a_score_is_called_what_it_is(net_r: Explainer) -> None:
     angle = net_r.explain(PICTURE, "occlusion", Similarity(np.ones(5)), window=8)
-    assert angle.score_kind == "similarity"
+    assert angle.score_kind == "cosine similarity"
     text = """g (float[N,3,8,8] x) => (float[N,1] y)
         { s = ReduceMean<axes=[2,3], keepdims=0>(x) y = MatMul(s, w) }"""
     weights = np.full((3, 1), 40, np.float32)

@@ -11,7 +11,7 @@ from onnx import numpy_helper, parser
 
 import onnxplain
 from onnxplain.cli.detections import drawn_boxes
-from onnxplain.results.comparison import draw_comparison
+from onnxplain.results.comparison import draw_comparison, draw_side_by_side
 from onnxplain.tensors import Array
 
 _ROOT = Path(__file__).parents[2]
@@ -22,6 +22,7 @@ _PICTURES = _ROOT / "models" / "pictures"
 _BOTH = _PICTURES / "coffee_camera.png"
 _IMAGES = _ROOT / "docs" / "images"
 _GAP = 12
+_SMALLER = 0.65
 
 
 def main() -> None:
@@ -32,6 +33,7 @@ def main() -> None:
         ("own_model", _two_targets(explainer, "hirescam")),
         ("rather", explainer.explain(_BOTH, "hirescam", "espresso - tripod").draw()),
         ("restored", _restored()),
+        ("similar", _similar()),
         ("methods", _all_methods(explainer)),
         ("detected", _detected()),
         ("detector_methods", _methods_for_boxes()),
@@ -59,6 +61,24 @@ def _restored() -> Array:
     picture, places = _PICTURES / "chelsea.png", ["@224,110", "@box:150,150,100,40"]
     found = explainer.explain_each(picture, "input_x_gradient", places)
     return tiled([explanation.draw() for explanation in found], columns=2)
+
+
+def _similar() -> Array:
+    """What two pictures have in common, in each of them."""
+    features = onnxplain.Explainer(_MODEL, output="flatten")
+    pictures = _PICTURES / "chelsea.png", _PICTURES / "chelsea_camera.png"
+    rows = [
+        draw_side_by_side(
+            [
+                features.explain(one, method, features.similarity(other))
+                for one, other in (pictures, pictures[::-1])
+            ]
+        )
+        for method in ("hirescam", "occlusion")
+    ]
+    sheet = tiled(rows, columns=1)
+    size = round(_SMALLER * sheet.shape[1]), round(_SMALLER * sheet.shape[0])
+    return np.asarray(cv2.resize(sheet, size, interpolation=cv2.INTER_AREA))
 
 
 def _all_methods(explainer: onnxplain.Explainer) -> Array:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,12 @@ MANIFEST_VERSION = 1
 
 _CONVENTIONS = {
     "values": "float32, C order, signed, as the method's formula gives them, never rescaled",
-    "heatmap": "float32 from 0 to 1 on the pixels of the original picture, top row first;"
-    " 0 and 1 represent the two ends of heatmap.range",
+    "heatmap": "float32 from 0 to 1 on the pixels of the original picture, top row first, or on"
+    " the places of an array; 0 and 1 represent the two ends of heatmap.range",
     "resizing": "bilinear with half-pixel centers",
     "score": "logit: the tensor before a final Softmax, LogSoftmax or Sigmoid;"
-    " probability: the tensor after it; confidence: the score of a detected box",
+    " probability: the tensor after it; confidence: the score of a detected box;"
+    " cosine similarity: of the tensor and a reference",
     "numbers": "null means a number that is not finite",
 }
 _LARGEST_LIST = 64  # elements of an array that are written out; a larger one is summarized
@@ -39,7 +41,6 @@ def content(explanation: ExplanationData, files: Mapping[str, bytes]) -> dict[st
     """The content of a manifest, with values that `plain` must still convert to JSON types."""
     provenance, target = explanation.provenance, explanation.target
     model = provenance.model
-    height, width = explanation.picture.shape[:2]
     return {
         "onnxplain": {"manifest": MANIFEST_VERSION},
         "model": {
@@ -49,7 +50,7 @@ def content(explanation: ExplanationData, files: Mapping[str, bytes]) -> dict[st
             "input": model.input_name,
             "outputs": model.output_names,
         },
-        "picture": {"path": explanation.picture_path, "width": width, "height": height},
+        **source(explanation),
         "preprocess": provenance.preprocess,
         "method": explanation.method,
         "layers": explanation.layers,
@@ -72,6 +73,15 @@ def content(explanation: ExplanationData, files: Mapping[str, bytes]) -> dict[st
             for name, data in files.items()
         ],
     }
+
+
+def source(explanation: ExplanationData) -> dict[str, dict[str, Any]]:
+    """The picture that was explained, under "picture", or what is known of an array, "array"."""
+    path = {"path": explanation.picture_path}
+    if explanation.array is not None:
+        return {"array": path | asdict(explanation.array)}
+    height, width = explanation.picture.shape[:2]
+    return {"picture": path | {"width": width, "height": height}}
 
 
 def plain(value: Any) -> Any:

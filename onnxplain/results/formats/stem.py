@@ -15,8 +15,7 @@ def file_stem(explanation: ExplanationData, picture_name: str | None = None) -> 
     It is `<picture>.<method>.<target>`, or `<picture>.<method>.<output>.<target>` if the output was
     named.
     """
-    path = explanation.picture_path
-    picture = picture_name or (path.stem if path else "picture")
+    picture = picture_name or explanation.stem
     return ".".join(
         [
             safe_name(picture),

@@ -152,6 +152,7 @@ def test_manifest_tells_everything(explanation, tmp_path):
             "label": "tiger cat",
             "region": None,
             "boxes": [],
+            "references": [],
             "output": None,
             "box": None,
         },

@@ -1,0 +1,67 @@
+"""What a command prints about a picture that is done, and its exit status."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from onnxplain.cli.console import Console, print_error
+from onnxplain.cli.notes import note_details, note_warnings, print_picture_error
+from onnxplain.jobs.job import Outcome
+from onnxplain.results.explanation import Explanation
+from onnxplain.results.formats.manifest import content, plain, source
+from onnxplain.results.formats.stem import file_stem
+
+
+def report(outcome: Outcome, console: Console) -> int:
+    """Report a picture that is done, and return its exit status."""
+    status = 0
+    for explanation, files in outcome.saved:
+        line = _as_json if console.as_json else _as_line
+        console.result(line(explanation, files, outcome.image.name))
+        note_warnings(explanation, console)
+        note_details(explanation, console)
+    for nothing in outcome.empty:
+        print_error(f"{outcome.image.source}: {nothing}")
+        status = nothing.exit_status
+    if outcome.error is not None:
+        print_picture_error(outcome.error, outcome.image)
+        status = outcome.error.exit_status
+    return status
+
+
+def _as_line(explanation: Explanation, files: Sequence[Path], name: str) -> str:
+    """The picture, what was explained, and its files."""
+    target = explanation.target
+    named = f"{'' if target.index is None else target.index} {target.label or ''}".strip()
+    if target.region is not None:
+        named += f" @ {target.region.where}, {target.region.pixels} pixels"
+    elif target.index is None:
+        named = target.name
+    if target.output is not None:
+        named = f"{target.output}: {named}"
+    facts = [
+        f"{explanation.source}: {named}",
+        explanation.scored,
+        explanation.looked_at if explanation.layers else "",
+    ]
+    saved = _braced(files, file_stem(explanation, name))
+    return f"{', '.join(filter(None, facts))} -> {saved}"
+
+
+def _braced(files: Sequence[Path], stem: str) -> str:
+    """Paths that differ in their endings only, as a shell takes them."""
+    if len(files) == 1:
+        return str(files[0])
+    endings = ",".join(path.name.removeprefix(stem) for path in files)
+    return str(files[0].with_name(f"{stem}{{{endings}}}"))
+
+
+def _as_json(explanation: Explanation, files: Sequence[Path], name: str) -> str:
+    """One line of JSON; names and nesting are those of the manifest, of which it is a part."""
+    manifest = plain(content(explanation, {}))
+    kept = "method", "layers", "target", "score", "provider", "batching"
+    given = {name: plain(facts["path"]) for name, facts in source(explanation).items()}
+    facts = {**given, **{key: manifest[key] for key in kept}}
+    return json.dumps(facts | {"files": [str(path) for path in files]})
