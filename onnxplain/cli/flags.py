@@ -46,6 +46,7 @@ MODEL = [
             "Output or inner tensor with the scores, instead of the one found.",
         ),
         ("boxes", str, "LAYOUT", "How a detector's outputs hold boxes, where it is not found."),
+        ("blank", str, "CLASS", "Blank of a text recognizer: first, last, or its index."),
         ("explain", str, "NAME", "Input to explain, if several are possible."),
         ("input", list[str], "NAME=FILE.npy", "Value of another input; may be repeated."),
         ("labels", str, "FILE", "Names of the classes: one a line, or JSON."),
@@ -55,7 +56,7 @@ MODEL = [
 PREPROCESS = [
     make_flag("Preprocessing, instead of what `onnxplain inspect` shows", *facts)
     for facts in (
-        ("size", str, "PIXELS", "224, or HEIGHTxWIDTH, or picture for its own size."),
+        ("size", str, "PIXELS", "224, HEIGHTxWIDTH, HEIGHTxauto, or picture for its own size."),
         ("layout", str, "AXES", "NCHW or NHWC."),
         ("channels", str, "ORDER", "RGB, BGR or GRAY."),
         ("fit", str, "HOW", "crop, stretch or letterbox."),

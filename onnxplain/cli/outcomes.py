@@ -33,12 +33,8 @@ def report(outcome: Outcome, console: Console) -> int:
 
 def _as_line(explanation: Explanation, files: Sequence[Path], name: str) -> str:
     """The picture, what was explained, and its files."""
-    target = explanation.target
-    named = target.name if target.index is None else f"{target.index} {target.label or ''}".strip()
-    if target.region is not None:
-        named += f" @ {target.region.where}, {target.region.pixels} pixels"
     facts = [
-        f"{explanation.source}: {named}",
+        f"{explanation.source}: {explanation.target.listed}",
         explanation.scored,
         explanation.looked_at if explanation.layers else "",
     ]

@@ -65,7 +65,7 @@ class Samples:
         random = np.random.default_rng(0)
         if is_picture(self._spec):
             preprocess = self._preprocess()
-            size = preprocess.size or (224, 224)
+            size = preprocess.trial_size
             return preprocess.apply(255 * random.random((*size, 3), np.float32))[0]
         declared = self._spec.shape or ()
         axes = self._names(len(declared)) or "N" * len(declared)
