@@ -60,6 +60,12 @@ class Samples:
         rows, columns = scene.places
         return Placement.stretch((rows, columns), (rows, columns))
 
+    def plain(self, gray: float) -> Array:
+        """A sample, (1, ...), made of a picture of one gray value in 0..255."""
+        preprocess = self._preprocess()
+        picture = np.full((*preprocess.trial_size, 3), gray, np.float32)
+        return preprocess.apply(picture)[0]
+
     def noise(self) -> Array:
         """A sample of noise, (1, ...), in the shape of preprocessed pictures or of the input."""
         random = np.random.default_rng(0)

@@ -30,6 +30,7 @@ from onnxplain.explainer.meaning import Meaning, declared_size, find_meaning
 from onnxplain.explainer.other_inputs import OtherInputs
 from onnxplain.explainer.picture import Explaining
 from onnxplain.explainer.pipeline import AHEAD, chunks, pipeline
+from onnxplain.explainer.recognizer import Recognizer, find_recognizer
 from onnxplain.explainer.references import References
 from onnxplain.explainer.request import Request, Result, several
 from onnxplain.explainer.requests import ExplainedModel
@@ -51,6 +52,7 @@ from onnxplain.results.explanation import (
 from onnxplain.runtime.batching import Progress
 from onnxplain.targets import Box, Similarity, Target, TargetSpec, as_list
 from onnxplain.targets.parse import reads_of
+from onnxplain.targets.recognized import Recognized
 from onnxplain.tensors import Array, FloatArray, TensorSpec
 from onnxplain.transforms.extract import answering
 from onnxplain.versions import versions
@@ -80,6 +82,7 @@ class Explainer:
         output: str | None = None,
         boxes: str | None = None,
         arrays: Mapping[str, object] | None = None,
+        blank: str | int | None = None,
     ) -> None:
         """Load a model.
 
@@ -102,6 +105,8 @@ class Explainer:
                 default it is found automatically.
             arrays: how arrays are drawn: `bands`, `value_range` and `names`, see
                 `explainer.array_settings.ArraySettings`.
+            blank: the class of a text recognizer that means no character: "first", "last", or its
+                index; by default it is found automatically where the model or its labels say it.
 
         Raises:
             ModelError: the model cannot be loaded, or ONNX Runtime rejects it.
@@ -120,6 +125,7 @@ class Explainer:
             "output": output,
             "boxes": boxes,
             "arrays": arrays,
+            "blank": blank,
         }
         loaded = load(model)
         output = before_decision(loaded) if output is None else output
@@ -146,7 +152,7 @@ class Explainer:
         self._others = OtherInputs(self.input, others, inputs or {}, self._samples)
         known = self._others.of_noise()
         self._runner = Runner(self.model, self.input, known, provider, batch_size)
-        self._layout, self._is_cut = boxes, output is not None
+        self._layout, self._blank, self._is_cut = boxes, blank, output is not None
         self._explained = self._explained_by(self._runner)
         self._references = self._references_of(self._runner)
         self._default: tuple[str, str] | None = None
@@ -213,6 +219,15 @@ class Explainer:
             ModelError: the outputs do not fit the layout that was given.
         """
         return self._explained.detector
+
+    @property
+    def recognizer(self) -> Recognizer | None:
+        """How the model's answer holds a text; None if it is not known to be a text recognizer.
+
+        Raises:
+            ModelError: it is known to be one, but its answer does not fit.
+        """
+        return self._explained.recognizer
 
     @property
     def provider(self) -> str:
@@ -321,8 +336,7 @@ class Explainer:
         It is tested by running the sample `x`, (1, ...), and two others made from it, in a batch
         and one by one. The default for `x` is a picture of noise.
         """
-        sample = self._samples.noise() if x is None else x
-        return self._runner.batching(sample, [self.score_tensor.probability]).description
+        return self._explained.batching(x).description
 
     def explain(
         self,
@@ -471,6 +485,18 @@ class Explainer:
         others = self._others.of(taken.x)
         return detector.detections(taken.x, taken.placement, others).confident
 
+    def recognized(self, picture: Picture) -> Recognized:
+        """The text that a recognizer reads in a picture, with the probability of each step.
+
+        Its `characters` are targets: `explain(picture, method, character)` explains one.
+
+        Raises:
+            TargetError: the model is not known to be a text recognizer.
+            OnnxplainError: as in `explain`.
+        """
+        taken = take(picture, self.preprocess)
+        return self._explained.recognized(taken.x, self._others.of(taken.x))
+
     def _explain(
         self,
         pictures: Iterable[Picture],
@@ -596,9 +622,13 @@ class Explainer:
 
     def _explained_by(self, runner: Runner) -> ExplainedModel:
         def detector() -> Detector | None:
-            if self._is_cut:
+            if self._is_cut or self._blank is not None:
                 return None
             return find_detector(runner, self._samples, lambda: self.labels, self._layout)
+
+        def recognizer() -> Recognizer | None:
+            output = self.score_tensor.probability
+            return find_recognizer(runner, self._samples, output, lambda: self.labels, self._blank)
 
         return ExplainedModel(
             runner,
@@ -607,6 +637,7 @@ class Explainer:
             lambda: self.labels,
             find_detector=detector,
             embedding=lambda: self.embedding,
+            find_recognizer=recognizer,
         )
 
     def _references_of(self, runner: Runner) -> References:

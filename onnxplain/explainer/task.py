@@ -20,7 +20,7 @@ from onnxplain.methods.base import Maps, Method
 from onnxplain.model.shapes import Shape
 from onnxplain.recent import Recent
 from onnxplain.targets import Answered, NoClass, Target, resolve
-from onnxplain.targets.parse import Unanswered, asks_for_the_top
+from onnxplain.targets.parse import Named, Unanswered, asks_for_the_top
 from onnxplain.targets.types import is_one_number_per_class
 from onnxplain.tensors import Array, FloatArray
 
@@ -62,6 +62,8 @@ class Task:
     other inputs. `reading` says how scores are read, as far as this is known without an answer.
     `layers` are the layers that the method reads. `labels` is called when a target is resolved.
     `embedding` says why the answer is an embedding; empty if it is none.
+    `named` is called with the scores of a sample if its targets are not classes; then it says what
+    their text means.
     """
 
     method: Method
@@ -71,6 +73,7 @@ class Task:
     layers: Sequence[Layer]
     labels: Callable[[], Labels | None]
     embedding: str = ""
+    named: Callable[[Array], Named] | None = None
     _expected: Recent[ScoredTargets] = field(default_factory=lambda: Recent(_TARGETS_KEPT))
 
     @functools.cached_property
@@ -127,14 +130,15 @@ class Task:
 
     def answered(self, asked: Request, reading: Reading, values: Array) -> Answered:
         """What is known about the answer for a sample."""
+        shapes = reading.shapes(values.shape)
+        if self.named is not None:
+            return Answered(values, shapes=shapes, named=self.named(reading.real(values)))
         flat = is_one_number_per_class(values.shape[1:])
         axis = None if flat else self.structure.class_axis(reading.tensor)
         scores = reading.answers(values) if flat or axis is not None else values
         threshold = None if axis is None else reading.threshold(scores, axis)
-        shapes = reading.shapes(values.shape)
-        return Answered(
-            scores, self.labels(), axis, threshold, asked.placement, shapes, self.embedding
-        )
+        embedding = self.embedding
+        return Answered(scores, self.labels(), axis, threshold, asked.placement, shapes, embedding)
 
     def result(
         self,
@@ -154,7 +158,7 @@ class Task:
         if method.weights_channels and any(target.at_one_place for target in targets):
             warned = warned.warned(
                 f"{method.name} has one weight for each channel, so its map is not limited to the "
-                "box that is explained: use hirescam, odam or layercam."
+                "place of what is explained: use hirescam, odam or layercam."
             )
         kinds = tuple(reading.kind_of(target) for target in targets)
         about_labels = answered.warning if of_scores else ""

@@ -29,6 +29,13 @@ from onnxplain.tensors import Array, FloatArray
 PREDICTED = "predicted"
 
 
+class Named(Protocol):
+    """What was found in one sample of a model whose targets are not classes."""
+
+    def resolve(self, text: str) -> list[Target]:
+        """The targets that a user's text means; TargetError if it means none."""
+
+
 class ClassNames(Protocol):
     """Names of classes, and a search for classes by name."""
 
@@ -69,6 +76,7 @@ class Answered:
         shapes: shapes of the tensors that targets read, for one sample, without the batch axis; by
             default only the shape of `values`.
         embedding: why the answer is an embedding and has no classes, in words; empty if it is none.
+        named: says what the text of targets means, if they are not classes.
 
     Raises:
         PreprocessError: `labels` has more classes than the model, so all labels may be wrong.
@@ -81,6 +89,7 @@ class Answered:
     placement: Placement | None = None
     shapes: Sequence[Shape] = ()
     embedding: str = ""
+    named: Named | None = None
 
     def __post_init__(self) -> None:
         count = self._class_count
@@ -252,6 +261,8 @@ def resolve(spec: TargetSpec, answered: Answered) -> list[Target]:
     if isinstance(spec, Target):
         spec.check(*(answered.shapes or [shape]))
         return [spec]
+    if answered.named is not None:
+        return answered.named.resolve(str(spec))
     text = str(spec).strip(" ,")
     element = _ELEMENT.fullmatch(text)
     if element:

@@ -32,24 +32,23 @@ class Recognized:
 
     Graves, Fernández, Gomez and Schmidhuber, "Connectionist Temporal Classification: Labelling
     Unsegmented Sequence Data with Recurrent Neural Networks", ICML 2006, section 3.2.
-
-    Raises:
-        MapError: a score is not finite.
     """
 
     scores: FloatArray
     alphabet: Alphabet
 
-    def __post_init__(self) -> None:
+    @functools.cached_property
+    def path(self) -> Sequence[int]:
+        """The best class of each step; the first of equal ones.
+
+        Raises:
+            MapError: a score is not finite.
+        """
         if not np.isfinite(self.scores).all():
             raise MapError(
                 "The recognizer's scores for this picture are not finite: check the preprocessing, "
                 "or the model's numeric type."
             )
-
-    @functools.cached_property
-    def path(self) -> Sequence[int]:
-        """The best class of each step; the first of equal ones."""
         return [int(index) for index in self.scores.argmax(axis=1)]
 
     @functools.cached_property

@@ -66,14 +66,14 @@ class Character(_OfSteps):
     """The score of a character that was read: the mean over the steps that it was read at.
 
     Attributes:
-        number: 1 for the first character of the text.
+        position: 1 for the first character of the text.
         index: its class.
         steps: the consecutive steps whose best class it is.
         text: the whole text that was read.
         label: the character; None if it is not known which one the class means.
     """
 
-    number: int
+    position: int
     index: int
     steps: tuple[int, ...]
     text: str
@@ -83,7 +83,7 @@ class Character(_OfSteps):
     @property
     def name(self) -> str:
         """Number and character, as in `char:3 l`."""
-        return f"char:{self.number} {self.label or self.index}"
+        return f"char:{self.position} {self.label or self.index}"
 
     @property
     def weights(self) -> Weights:
@@ -97,9 +97,9 @@ class Character(_OfSteps):
     @property
     def described(self) -> ExplainedTarget:
         """See `Target`."""
-        read = ExplainedText(self.text, self.steps, self.number)
+        read = ExplainedText(self.text, self.steps, self.position)
         called = self.label or f"class{self.index}"
-        name = part_name(f"char{self.number}", called, read.place, self.text)
+        name = part_name(f"char{self.position}", called, read.place, self.text)
         return ExplainedTarget(name, self.index, self.label, read=read)
 
 
