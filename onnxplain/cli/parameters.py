@@ -31,7 +31,7 @@ Targets = Annotated[
         metavar="CLASS",
         help="Index, label, top1 (the default), top5...; several between commas, or repeated. A "
         "segmenter's where it is predicted, or 15@all, 15@X,Y, 15@box:X,Y,W,H, 15@mask.png. Of an "
-        "embedding, similar:PICTURE.",
+        "embedding, similar:PICTURE. Of a text, text, char:3, step:4,17.",
     ),
 ]
 TOP = ("top1",)

@@ -19,6 +19,9 @@ from onnxplain.tensors import FloatArray
 FORMS = "text, char:3, step:4 or step:4,17"
 """The ways to name a part of what was read, for messages."""
 
+_BLANK = "blank"
+"""The label of the blank, which stands for no character."""
+
 _PIECE = re.compile(r"(text|top\d+)|char:(\d+)|step:(\d+)(?:,(\d+))?")
 _BETWEEN = re.compile(r"\s*(?:,\s*|$)")
 
@@ -74,6 +77,15 @@ class Recognized:
             TargetError: it is not known which class is the blank.
         """
         return self.characters[0].text if self.characters else ""
+
+    @property
+    def log_probability(self) -> float:
+        """The logarithm of the probability of the best path, Σ_t log p(π_t).
+
+        For `scores` that are probabilities. Equation 2 of Graves et al., see the class.
+        """
+        best = self.scores.max(axis=1).astype(np.float64)
+        return float(np.log(np.maximum(best, np.finfo(np.float64).tiny)).sum())
 
     def resolve(self, text: str) -> list[Target]:
         """The targets that `text` means: one of `FORMS`, or several with commas between them.
@@ -132,7 +144,8 @@ class Recognized:
         known = self.alphabet.blank is not None
         best = self.path[step] if step < len(self.path) else 0
         own = best if index is None else int(index)
-        return Step(step, own, self.text if known else None, self.alphabet.name(own))
+        label = _BLANK if own == self.alphabet.blank else self.alphabet.name(own)
+        return Step(step, own, self.text if known else None, label)
 
 
 def _runs(path: Sequence[int]) -> Iterator[tuple[int, tuple[int, ...]]]:

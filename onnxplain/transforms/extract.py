@@ -125,11 +125,18 @@ def answering(model: Model, tensor: str) -> Model:
     if tensor not in model.index.position:
         close = closest(tensor, [*model.index.outputs, *model.index.tensors()])
         raise ModelError(f"The model has no output or inner tensor {tensor!r}{close}.")
-    part = with_outputs(model, [tensor])
-    spec = infer_specs(part.proto)[tensor]
-    if spec.dtype != object:
-        kind = helper.np_dtype_to_tensor_dtype(spec.dtype)
-        part.proto.graph.output[0].CopyFrom(helper.make_tensor_value_info(tensor, kind, spec.shape))
+    return ending_in(model, [tensor])
+
+
+def ending_in(model: Model, tensors: Iterable[str]) -> Model:
+    """As `with_outputs`, with the types and shapes of the outputs where they can be inferred."""
+    part = with_outputs(model, tensors)
+    specs = infer_specs(part.proto)
+    for output in part.proto.graph.output:
+        spec = specs[output.name]
+        if spec.dtype != object:
+            kind = helper.np_dtype_to_tensor_dtype(spec.dtype)
+            output.CopyFrom(helper.make_tensor_value_info(spec.name, kind, spec.shape))
     return part
 
 
