@@ -82,6 +82,8 @@ class Task:
 
         None if it is not, or if the shape is known only after a run.
         """
+        if self.named is not None:
+            return None
         shape = self.structure.shapes.get(self.reading.tensor)
         # The only axis may be that of the classes: a run tells.
         if shape is None or len(shape) < 2 or not is_one_number_per_class(shape[1:]):

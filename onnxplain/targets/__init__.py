@@ -4,6 +4,7 @@ from onnxplain.targets.boxes import Box, Boxes
 from onnxplain.targets.combination import Combination
 from onnxplain.targets.contrast import Contrast, Opposite
 from onnxplain.targets.parse import Answered, ClassNames, TargetSpec, as_list, resolve
+from onnxplain.targets.sequences import Character, Step, Text
 from onnxplain.targets.similarity import Similarity
 from onnxplain.targets.types import Class, Element, Mask, NoClass, Region, Target
 
@@ -11,6 +12,7 @@ __all__ = [
     "Answered",
     "Box",
     "Boxes",
+    "Character",
     "Class",
     "ClassNames",
     "Combination",
@@ -21,8 +23,10 @@ __all__ = [
     "Opposite",
     "Region",
     "Similarity",
+    "Step",
     "Target",
     "TargetSpec",
+    "Text",
     "as_list",
     "resolve",
 ]
