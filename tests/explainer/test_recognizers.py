@@ -286,3 +286,10 @@ def test_every_step_has_the_score_of_plain_onnx_runtime() -> None:
         found = own.attribute(X, "gradient", f"step:{step},{index}")
         assert_allclose(found.scores, [y[step, 0, index]], rtol=1e-5, atol=1e-5)
     assert y[2, 0, 0] == pytest.approx(BLANK_LOGIT)
+
+
+def test_a_picture_of_one_step() -> None:
+    """An answer (1, 1, 4) is no list of classes."""
+    found = explainer().attribute(X[..., 12:16], "input_x_gradient", "text")
+    assert found.targets[0].name == "text_b"
+    assert_allclose(found.scores, [GAIN], rtol=1e-6)
