@@ -16,8 +16,8 @@ from onnxplain.analysis.layers import Layer
 from onnxplain.cli.detections import box_lines, find_boxes
 from onnxplain.cli.flags import Given
 from onnxplain.cli.loading import open_model
-from onnxplain.cli.recognized import find_text, text_lines
 from onnxplain.cli.parameters import DEFAULT_OUT, AsJson, ModelPath, Out
+from onnxplain.cli.recognized import find_text, text_lines
 from onnxplain.cli.tables import print_table
 from onnxplain.errors import LayerError, OnnxplainError, OptionError
 from onnxplain.explainer import Explainer

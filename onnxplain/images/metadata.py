@@ -72,8 +72,8 @@ def written_characters(metadata: Mapping[str, str]) -> list[str] | None:
     return None if written is None else written.removesuffix("\n").split("\n")
 
 
-# As in PaddleOCR's RecResizeImg, which reads pictures with OpenCV: blue, green, red. It fills a fixed
-# width with the middle gray.
+# As in PaddleOCR's RecResizeImg, whose pictures are read with OpenCV: blue, green, red. It fills a
+# fixed width with the middle gray.
 _PADDLE_VALUES: Final = {"channels": "BGR", "scale": 1 / 255, "mean": 0.5, "std": 0.5}
 _PADDLE_FRAMING: Final[Mapping[bool, Mapping[str, object]]] = {
     True: {"fit": "stretch"},

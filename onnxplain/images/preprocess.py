@@ -92,8 +92,9 @@ class Preprocess:
             "has no size, so pictures keep their own: use fit 'stretch', and as resize only the "
             "short side or nothing": self.size is None
             and (self.fit != "stretch" or isinstance(self.resize, tuple)),
-            "has a width that follows the picture, which keeps its proportions: use fit 'stretch'":
-                self.width_follows and self.fit != "stretch",
+            "has a width of auto, so that pictures keep their proportions: use fit 'stretch'": (
+                self.width_follows and self.fit != "stretch"
+            ),
             f"has {len(self.mean)} values of mean and {len(self.std)} of std for "
             f"{self.channel_count} channel(s) of {self.channels}": not (
                 {len(self.mean), len(self.std)} <= {1, self.channel_count}

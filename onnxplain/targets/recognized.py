@@ -136,7 +136,9 @@ class Recognized:
     def _character(self, number: int) -> Target:
         count = len(self.characters)
         if not 1 <= number <= count:
-            read = f"the text {self.text!r} has {count}, counted from 1" if count else "none is read"
+            read = (
+                f"the text {self.text!r} has {count}, counted from 1" if count else "none is read"
+            )
             raise TargetError(f"There is no character {number} in this picture: {read}.")
         return self.characters[number - 1]
 

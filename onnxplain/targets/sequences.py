@@ -165,7 +165,11 @@ class Text(_OfSteps):
 
     def kind(self, plain: str) -> str:
         """See `Target`."""
-        return plain if len(self.weights) == 1 else f"mean {plain} of {len(self.characters)} characters"
+        return (
+            plain
+            if len(self.weights) == 1
+            else f"mean {plain} of {len(self.characters)} characters"
+        )
 
     @property
     def described(self) -> ExplainedTarget:

@@ -176,7 +176,9 @@ def test_fixed_sizes(end: str, batch: int) -> None:
 def test_without_a_known_blank_a_step_is_explained_and_no_text() -> None:
     own = Explainer(recognizer(width=32), preprocess={"scale": 1 / 255}, labels=CHARACTERS)
     for target in ("text", "char:1", "top1"):
-        with pytest.raises(TargetError, match="which of the 4 classes is the blank.*--blank first"):
+        with pytest.raises(
+            TargetError, match=r"which of the 4 classes is the blank.*--blank first"
+        ):
             own.explain(PICTURE, "gradient", target)
     found = own.explain(PICTURE, "gradient", "step:3,2")
     assert found.target.title == "class 2 at step 3"
@@ -197,9 +199,9 @@ def test_an_answer_that_may_be_anything_is_refused() -> None:
     """(N, T, C) without a softmax may hold anything: it says how to name a text."""
     own = explainer("NTC")
     assert own.recognizer is None
-    with pytest.raises(TargetError, match="if it is a text recognizer trained with CTC.*--blank"):
+    with pytest.raises(TargetError, match=r"if it is a text recognizer trained with CTC.*--blank"):
         own.explain(PICTURE, "gradient")
-    with pytest.raises(TargetError, match="not known to hold a text.*--blank first"):
+    with pytest.raises(TargetError, match=r"not known to hold a text.*--blank first"):
         own.recognized(PICTURE)
 
 
