@@ -144,9 +144,9 @@ def require_samples_first(shape: Shape, count: int, output: str) -> None:
     """
     if shape and shape[0] != count:
         raise ModelError(
-            f"The output {output!r} has the shape {shape} for a batch of {count}, so that its first "
-            "axis does not hold the samples: choose another with --output, or export the model "
-            "with the samples first. If it reads text, say which class is the blank with --blank."
+            f"The output {output!r} has the shape {shape} for a batch of {count}, so that its "
+            "first axis does not hold the samples: choose another with --output, or export the "
+            "model with the samples first; if it reads text, name its blank with --blank."
         )
 
 

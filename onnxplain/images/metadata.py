@@ -22,7 +22,8 @@ class Found:
 def read_metadata(metadata: Mapping[str, str], declared: InputSize | None) -> Found | None:
     """Read Ultralytics' metadata, that of PaddleOCR, or the image keys of the ONNX specification.
 
-    `declared` is the size that the model's input declares. None if there is none of them. Raises PreprocessError for values that cannot be used.
+    `declared` is the size that the model's input declares. None if there is none of them. Raises
+    PreprocessError for values that cannot be used.
     """
     return (
         _read_ultralytics(metadata)
