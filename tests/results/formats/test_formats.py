@@ -153,6 +153,7 @@ def test_manifest_tells_everything(explanation, tmp_path):
             "region": None,
             "boxes": [],
             "references": [],
+            "read": None,
             "box": None,
         },
         "score": {"kind": "logit", "value": 12.8125, "tensor": "/classifier/Gemm_output_0"},
