@@ -165,10 +165,9 @@ class Text(_OfSteps):
 
     def kind(self, plain: str) -> str:
         """See `Target`."""
+        count = len(self.characters)
         return (
-            plain
-            if len(self.weights) == 1
-            else f"mean {plain} of {len(self.characters)} characters"
+            self.characters[0].kind(plain) if count == 1 else f"mean {plain} of {count} characters"
         )
 
     @property
