@@ -113,3 +113,19 @@ def test_the_blank_may_be_given_or_noted(cli, tmp_path, files):
         json.dumps({"blank": 0, "labels": ["", *"xyz"]})
     )
     assert json.loads(cli(*arguments).out)["text"] == "xyyz"
+
+
+def test_compare_takes_characters(cli, files):
+    model, image = files
+    outcome = cli("compare", model, image, "--methods", "hirescam,gradient", "-t", "char:1,text")
+    assert outcome.status == 0, outcome.err
+    assert "char1_a_steps_0-1_abbc, text_abbc" in outcome.out
+
+
+def test_a_sidecar_keeps_the_width_open(cli, tmp_path):
+    model = tmp_path / "own.onnx"
+    model.write_bytes(recognizer().SerializeToString())
+    assert cli("inspect", model, "--write-sidecar").status == 0
+    written = json.loads(model.with_name("own.onnxplain.json").read_text())
+    assert written["preprocess"]["size"] == [8, None]
+    assert "size 8 x auto" in cli("inspect", model).out
