@@ -8,7 +8,7 @@ from onnxplain.cli import parameters
 from onnxplain.cli.console import Console
 from onnxplain.cli.flags import Given
 from onnxplain.cli.loading import method_options, open_model
-from onnxplain.cli.notes import note_choice, note_guess, note_model, noting_cost
+from onnxplain.cli.notes import note_blank, note_choice, note_guess, note_model, noting_cost
 from onnxplain.cli.outcomes import report
 from onnxplain.cli.pictures import find_images, gray
 from onnxplain.jobs.inputs import each_sample, model_as_input
@@ -70,6 +70,7 @@ def command(
     each = (time.perf_counter() - began) / len(inputs)
     if ways:
         note_choice(method, explainer, console)
+        note_blank(explainer, console)
     for way in ways:
         console.note(f"Ran on {way}, {each:.2g} s for each picture.")
     return status

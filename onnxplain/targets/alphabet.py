@@ -12,6 +12,8 @@ from onnxplain.targets.parse import ClassNames
 BLANKS = ("first", "last")
 """Names of the classes that are the blank of nearly all models; any other is given by index."""
 
+_IN_PLAIN = "read at all steps of pictures of one color"
+
 _CALLED_BLANK = re.compile(r"\W*(ctc)?[\W_]*(blank|blk)\W*", re.IGNORECASE)
 
 
@@ -30,6 +32,11 @@ class Alphabet:
     blank: int | None
     names: Mapping[int, str] = field(default_factory=dict)
     origin: str = ""
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether no one said which class is the blank, so that it was found by a test."""
+        return self.origin == _IN_PLAIN
 
     def name(self, index: int) -> str | None:
         """The character of a class; None if it is not known."""
@@ -94,7 +101,7 @@ def _blank(
         return called[0], "its name among the labels"
     plain = read_in_plain()
     if plain in (0, count - 1):
-        return plain, "read at all steps of pictures of one color"
+        return plain, _IN_PLAIN
     return None, ""
 
 

@@ -82,6 +82,9 @@ def test_the_text_is_the_default(cli, files):
     model, image = files
     outcome = cli("run", model, image, "-m", "gradient", "-f", "json")
     assert 'line.png: text "abbc", mean logit of 4 characters' in outcome.out
+    assert "Note: class 0 is taken for the blank, as it is read at all steps" in outcome.err
+    given = cli("run", model, image, "-m", "gradient", "-f", "json", "--blank", "first")
+    assert "blank" not in given.err
 
 
 @pytest.mark.parametrize(
