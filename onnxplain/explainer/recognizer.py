@@ -137,12 +137,12 @@ def find_recognizer(
 
 
 def require_samples_first(shape: Shape, count: int, output: str) -> None:
-    """Check the shape of an answer for `count` samples.
+    """Check the shape of an answer of two axes or more for `count` samples.
 
     Raises:
         ModelError: its first axis is not that of the samples.
     """
-    if shape and shape[0] != count:
+    if len(shape) > 1 and shape[0] != count:
         raise ModelError(
             f"The output {output!r} has the shape {shape} for a batch of {count}, so that its "
             "first axis does not hold the samples: choose another with --output, or export the "
