@@ -494,7 +494,7 @@ class Explainer:
             TargetError: the model is not known to be a text recognizer.
             OnnxplainError: as in `explain`.
         """
-        taken = take(picture, self.preprocess)
+        taken = self._intake.take(picture)
         return self._explained.recognized(taken.x, self._others.of(taken.x))
 
     def _explain(
