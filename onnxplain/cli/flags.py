@@ -47,7 +47,13 @@ MODEL = [
         ),
         ("boxes", str, "LAYOUT", "How a detector's outputs hold boxes, where it is not found."),
         ("explain", str, "NAME", "Input to explain, if several are possible."),
-        ("input", list[str], "NAME=FILE.npy", "Value of another input; may be repeated."),
+        (
+            "input",
+            list[str],
+            "NAME=VALUE",
+            "Value of another input: numbers (0.5 or 1,5,9), a .npy file or a picture; may be "
+            "repeated.",
+        ),
         ("labels", str, "FILE", "Names of the classes: one a line, or JSON."),
     )
 ]

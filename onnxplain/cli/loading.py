@@ -13,6 +13,7 @@ from onnxplain.errors import OptionError
 from onnxplain.execution.arrays import read_array
 from onnxplain.execution.baselines import BASELINES, BaselineSpec
 from onnxplain.explainer import Explainer
+from onnxplain.explainer.input_values import InputValue
 from onnxplain.images.picture import find_pictures, read_picture
 from onnxplain.methods.options import BASELINE, SAMPLES, Values
 from onnxplain.methods.registry import OPTIONS
@@ -27,7 +28,7 @@ def open_model(path: Path, loading: Given, preprocess: Given) -> Explainer:
     """
     named = {"explain": "explain_input", "input": "inputs"}
     arguments = {named.get(name, name): value for name, value in loading.items()}
-    inputs = dict(_read_input(text) for text in arguments.pop("inputs", ()))
+    inputs = dict(_named_value(text) for text in arguments.pop("inputs", ()))
     return Explainer(path, preprocess=preprocess, inputs=inputs, **arguments)
 
 
@@ -72,8 +73,30 @@ _READERS: Mapping[Values, Callable[[Any, Explainer], Any]] = {BASELINE: _absent,
 """By the values that an option takes, those that the command line reads from files."""
 
 
-def _read_input(text: str) -> tuple[str, Array]:
-    name, equals, file = text.partition("=")
-    if not name or not equals or not file:
-        raise OptionError(f"--input takes NAME=FILE.npy, not {text!r}.")
-    return name, read_array(Path(file))
+_TRUTHS = {"true": True, "false": False}
+
+
+def _named_value(text: str) -> tuple[str, InputValue]:
+    """The name and the value of `NAME=VALUE`: numbers, or the path of a file."""
+    name, equals, value = text.partition("=")
+    if not name or not equals or not value:
+        raise OptionError(
+            f"--input takes NAME=VALUE, not {text!r}: the value is numbers, a .npy file or a "
+            "picture."
+        )
+    try:
+        numbers = [_number(word) for word in value.split(",")]
+    except ValueError:
+        return name, Path(value)
+    return name, numbers if len(numbers) > 1 else numbers[0]
+
+
+def _number(word: str) -> float:
+    """A whole number exactly, another number, or true and false; ValueError if it is none."""
+    known = _TRUTHS.get(word.strip().lower())
+    if known is not None:
+        return known
+    try:
+        return int(word)
+    except ValueError:
+        return float(word)

@@ -23,6 +23,7 @@ from onnxplain.execution.samples import Samples
 from onnxplain.explainer.default import default_method
 from onnxplain.explainer.detector import Detector, find_detector
 from onnxplain.explainer.heat import no_slope, nothing_shown
+from onnxplain.explainer.input_values import InputValue, read_values
 from onnxplain.explainer.meaning import Meaning, declared_size, find_meaning
 from onnxplain.explainer.other_inputs import OtherInputs
 from onnxplain.explainer.picture import Explaining, Picture, TakenPicture, take
@@ -71,7 +72,7 @@ class Explainer:
         preprocess: Preprocess | Mapping[str, object] | None = None,
         labels: Path | str | Sequence[str] | None = None,
         batch_size: int | None = None,
-        inputs: Mapping[str, Array] | None = None,
+        inputs: Mapping[str, InputValue] | None = None,
         explain_input: str | None = None,
         output: str | None = None,
         boxes: str | None = None,
@@ -87,7 +88,9 @@ class Explainer:
             labels: a file, or the names in order; by default they are searched next to the model's
                 file and inside the model.
             batch_size: samples per run; chosen automatically by default.
-            inputs: values of the model's other inputs, by name.
+            inputs: values of the other inputs by name, each for one sample, with or without
+                the batch axis: an array, numbers, or the path of a .npy file or of a picture, which
+                is prepared as the explained one is.
             explain_input: name of the input to explain; needed only if several are possible.
             output: name of the tensor that holds the scores, an output or an inner tensor. The
                 model is cut after it. The default is the first float output called logits, scores
@@ -124,7 +127,8 @@ class Explainer:
         self._given_labels = Path(labels) if isinstance(labels, str) else labels
         self._samples = Samples(self.model, self.input, lambda: self.preprocess)
         others = [spec for spec in self.model.inputs if spec != self.input]
-        self._others = OtherInputs(self.input, others, inputs or {}, self._samples)
+        values = read_values(others, inputs or {}, self._preprocess_of)
+        self._others = OtherInputs(self.input, others, values, self._samples)
         known = self._others.of_noise()
         self._runner = Runner(self.model, self.input, known, provider, batch_size)
         self._layout, self._is_cut = boxes, output is not None
@@ -144,11 +148,7 @@ class Explainer:
             PreprocessError: preprocessing is malformed or does not fit the model.
         """
         require_picture(self.input)
-        given = self._given_preprocess
-        if isinstance(given, Preprocess):
-            check_fits(given, self.input)
-            return given
-        return find_preprocess(self.input, self.model.path, self.model.metadata, given or {})
+        return self._preprocess_of(self.input)
 
     @functools.cached_property
     def labels(self) -> Labels | None:
@@ -560,6 +560,14 @@ class Explainer:
 
     def _references_of(self, runner: Runner) -> References:
         return References(runner, self.score_tensor, lambda: self.preprocess, self._others)
+
+    def _preprocess_of(self, spec: TensorSpec) -> Preprocess:
+        """How pictures become values of an input."""
+        given = self._given_preprocess
+        if isinstance(given, Preprocess):
+            check_fits(given, spec)
+            return given
+        return find_preprocess(spec, self.model.path, self.model.metadata, given or {})
 
     def _provenance(self, batching: str) -> Provenance:
         model = self.model

@@ -28,7 +28,8 @@ class OtherInputs:
         samples: Samples,
     ) -> None:
         self._specs = specs
-        self._given = others_for(specs, given)
+        self._explained = explained
+        self._given = others_for(specs, given, explained)
         self._samples = samples
         self._sized = [
             spec
@@ -53,7 +54,8 @@ class OtherInputs:
         Raises:
             OptionError: as for the class.
         """
-        values = {**self.of(samples[:1]), **others_for(self._specs, given)}
+        fitted = others_for(self._specs, given, self._explained, len(samples))
+        values = {**self.of(samples[:1]), **fitted}
         return samples_of(values, len(samples))
 
     def _of_size(self, x: Array) -> dict[str, Array]:
