@@ -54,6 +54,19 @@ MODEL = [
             "Value of another input: numbers (0.5 or 1,5,9), a .npy file or a picture; may be "
             "repeated.",
         ),
+        (
+            "tokenizer",
+            str,
+            "FILE",
+            "The tokenizer.json of a model that reads texts; by default the one next to the model.",
+        ),
+        (
+            "text",
+            list[str],
+            "TEXT",
+            "Text to explain, or next to a picture the text of the other inputs; may be repeated.",
+        ),
+        ("text_pair", str, "TEXT", "Second text of a pair, such as the passage of a question."),
         ("labels", str, "FILE", "Names of the classes: one a line, or JSON."),
     )
 ]

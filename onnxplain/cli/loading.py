@@ -18,6 +18,8 @@ from onnxplain.images.picture import find_pictures, read_picture
 from onnxplain.methods.options import BASELINE, SAMPLES, Values
 from onnxplain.methods.registry import OPTIONS
 from onnxplain.tensors import Array
+from onnxplain.texts.tokenizer import find_tokenizer
+from onnxplain.texts.tokens import Text
 
 
 def open_model(path: Path, loading: Given, preprocess: Given) -> Explainer:
@@ -29,7 +31,32 @@ def open_model(path: Path, loading: Given, preprocess: Given) -> Explainer:
     named = {"explain": "explain_input", "input": "inputs"}
     arguments = {named.get(name, name): value for name, value in loading.items()}
     inputs = dict(_named_value(text) for text in arguments.pop("inputs", ()))
+    texts = texts_of(arguments)
+    arguments = {k: v for k, v in arguments.items() if k not in ("text", "text_pair")}
+    if texts:
+        arguments["text"] = texts
     return Explainer(path, preprocess=preprocess, inputs=inputs, **arguments)
+
+
+def open_text_model(path: Path, loading: Given, preprocess: Given) -> Explainer:
+    """As `open_model`, for a model whose texts are explained: they fill no input before."""
+    tokenizer = loading.get("tokenizer") or find_tokenizer(path)
+    rest = {name: value for name, value in loading.items() if name not in ("text", "text_pair")}
+    return open_model(path, rest | {"tokenizer": tokenizer}, preprocess)
+
+
+def texts_of(loading: Given) -> list[Text]:
+    """The texts of a command line, or the one pair of texts.
+
+    Raises:
+        OptionError: there is a second text without a first one, or with several.
+    """
+    texts, second = loading.get("text", []), loading.get("text_pair")
+    if second is None:
+        return list(texts)
+    if len(texts) != 1:
+        raise OptionError("--text-pair is the second text of a pair: give one --text with it.")
+    return [(texts[0], second)]
 
 
 def method_options(given: Given, explainer: Explainer) -> Given:

@@ -60,3 +60,24 @@ class Samples:
             return preprocess.apply(255 * random.random((*size, 3), np.float32))[0]
         shape = [d if isinstance(d, int) else 1 for d in self._spec.shape or ()]
         return random.random(shape, np.float32).astype(self._spec.dtype)
+
+
+class TokenSamples(Samples):
+    """Samples (1, tokens, size) of embeddings: tokens are removed one by one, with all values."""
+
+    def __init__(self, model: Model, spec: TensorSpec, x: Array) -> None:
+        """Describe samples like `x`, (1, tokens, size)."""
+        super().__init__(model, spec, _no_picture)
+        self._x = x
+
+    def scene(self, x: Array) -> Scene:
+        """See `Samples`."""
+        return Scene(x.astype(np.float32, copy=False), None, (1,), None)
+
+    def noise(self) -> Array:
+        """See `Samples`; tokens without noise, because a model may refuse other lengths."""
+        return self._x
+
+
+def _no_picture() -> Preprocess:
+    raise AssertionError("an embedding is no picture")

@@ -31,6 +31,8 @@ from onnxplain.explainer.pipeline import AHEAD, chunks, pipeline
 from onnxplain.explainer.references import References
 from onnxplain.explainer.request import Request, Result, several
 from onnxplain.explainer.requests import ExplainedModel
+from onnxplain.explainer.text_inputs import TextInputs
+from onnxplain.explainer.texts import TextExplainer
 from onnxplain.images.labels import Labels, find_labels
 from onnxplain.images.preprocess import Preprocess
 from onnxplain.images.sources import check_fits, find_preprocess
@@ -45,10 +47,12 @@ from onnxplain.results.explanation import (
     ModelFacts,
     Provenance,
 )
+from onnxplain.results.text_explanation import TextExplanation
 from onnxplain.runtime.batching import Progress
 from onnxplain.targets import Box, Similarity, Target, TargetSpec, as_list
 from onnxplain.targets.parse import reads_of
 from onnxplain.tensors import Array, FloatArray, TensorSpec
+from onnxplain.texts.tokens import Text
 from onnxplain.transforms.extract import answering
 from onnxplain.versions import versions
 
@@ -76,6 +80,8 @@ class Explainer:
         explain_input: str | None = None,
         output: str | None = None,
         boxes: str | None = None,
+        tokenizer: Path | str | None = None,
+        text: Text | list[Text] | None = None,
     ) -> None:
         """Load a model.
 
@@ -98,8 +104,14 @@ class Explainer:
                 reads that makes the first output.
             boxes: how a detector's outputs hold its boxes, a name in `analysis.boxes.LAYOUTS`; by
                 default it is found automatically.
+            tokenizer: the file `tokenizer.json` of a model that reads texts; by default it is
+                searched next to the model's file if there is a `text`. With it, the model's input
+                of token ids can be explained, see `explain_text`.
+            text: fills the inputs of token ids, masks, segments and places next to a picture that
+                is explained; a list of texts fills a row for each.
 
         Raises:
+            TextError: the tokenizer cannot be read, or the text does not fit the model.
             ModelError: the model cannot be loaded, or ONNX Runtime rejects it.
             ProviderError: the provider is not available.
             PreprocessError: preprocessing or labels are malformed or do not fit the model.
@@ -114,11 +126,15 @@ class Explainer:
             "explain_input": explain_input,
             "output": output,
             "boxes": boxes,
+            "tokenizer": tokenizer,
+            "text": text,
         }
         loaded = load(model)
         output = before_decision(loaded) if output is None else output
         self.model: Model = loaded if output is None else answering(loaded, output)
-        self.input: TensorSpec = explained_input(self.model, inputs or {}, explain_input)
+        self._text_inputs = TextInputs.of(self.model, tokenizer, text, explain_input)
+        given = self._text_inputs.known(self.model, inputs or {})
+        self.input: TensorSpec = explained_input(self.model, given, explain_input)
         self._given_preprocess = preprocess
         self.score_tensor = find_score(self.model, output)
         self._is_inner = self.score_tensor.probability not in loaded.index.outputs
@@ -127,13 +143,15 @@ class Explainer:
         self._given_labels = Path(labels) if isinstance(labels, str) else labels
         self._samples = Samples(self.model, self.input, lambda: self.preprocess)
         others = [spec for spec in self.model.inputs if spec != self.input]
-        values = read_values(others, inputs or {}, self._preprocess_of)
+        values = self._text_inputs.filled_besides(self.input)
+        values |= read_values(others, inputs or {}, self._preprocess_of)
         self._others = OtherInputs(self.input, others, values, self._samples)
         known = self._others.of_noise()
         self._runner = Runner(self.model, self.input, known, provider, batch_size)
         self._layout, self._is_cut = boxes, output is not None
         self._explained = self._explained_by(self._runner)
         self._references = self._references_of(self._runner)
+        self._texts = self._texts_by(self._runner)
         self._default: tuple[str, str] | None = None
 
     def __reduce__(self) -> tuple[Callable[[dict[str, Any]], Explainer], tuple[dict[str, Any]]]:
@@ -203,6 +221,7 @@ class Explainer:
         other._runner = self._runner.with_model(model)
         other._explained = self._explained_by(other._runner)
         other._references = self._references_of(other._runner)
+        other._texts = self._texts_by(other._runner)
         return other
 
     def on_progress(self, report: Progress) -> None:
@@ -434,7 +453,10 @@ class Explainer:
         runs, preprocess = _by_what_they_read(targets), self.preprocess
         if single and len(runs) > 1:
             raise several(runs[0][0], sum(map(len, runs)))
-        explaining = Explaining(method, self._samples, preprocess, self._provenance)
+        settings = preprocess.to_dict()
+        explaining = Explaining(
+            method, self._samples, preprocess, lambda way: self._provenance(way, settings)
+        )
 
         def taken(picture: Picture) -> TakenPicture | OnnxplainError:
             return attempted(take, picture, preprocess)
@@ -543,6 +565,62 @@ class Explainer:
             },
         )
 
+    def explain_text(
+        self,
+        text: Text,
+        method: str | Method = AUTO,
+        target: TargetSpec = "top1",
+        **options: Any,
+    ) -> TextExplanation:
+        """Explain which tokens of a text made the answer; see docs/text-inputs.md.
+
+        The explained input must be that of the token ids. Gradients are taken at the embedding of
+        the ids; methods that remove parts of the input replace the embedding of tokens.
+
+        Args:
+            text: a text, or a pair of texts as a tuple.
+            method: one with values for the model's input; "auto" is integrated_gradients, or
+                occlusion if the model has no gradient.
+            target: as in `explain`.
+            options: the method's own. `fill` and `baseline` are "pad" (the default), "mask",
+                "zeros", a token or its id.
+
+        Raises:
+            OnnxplainError: one of its subclasses; the message says what to do.
+        """
+        found = self.try_text(text, method, as_list(target), **options)
+        if len(found) > 1:
+            raise several(target, len(found))
+        return _or_raise(found[0])
+
+    def try_text(
+        self,
+        text: Text,
+        method: str | Method = AUTO,
+        target: TargetSpec | Sequence[TargetSpec] = "top1",
+        **options: Any,
+    ) -> list[TextExplanation | MapError]:
+        """As `explain_text` for several targets, with an error for each that shows nothing."""
+        texts = self._texts()
+        settings = texts.tokenizer.settings
+        return texts.explain(
+            text, method, as_list(target), options, lambda way: self._provenance(way, settings)
+        )
+
+    def _texts_by(self, runner: Runner) -> Callable[[], TextExplainer]:
+        @functools.cache
+        def texts() -> TextExplainer:
+            return TextExplainer(
+                runner,
+                self._text_inputs.inputs,
+                self._others.given,
+                self.score_tensor,
+                lambda: self.labels,
+                self._text_inputs.explained_by(self.input),
+            )
+
+        return texts
+
     def _explained_by(self, runner: Runner) -> ExplainedModel:
         def detector() -> Detector | None:
             if self._is_cut:
@@ -569,7 +647,7 @@ class Explainer:
             return given
         return find_preprocess(spec, self.model.path, self.model.metadata, given or {})
 
-    def _provenance(self, batching: str) -> Provenance:
+    def _provenance(self, batching: str, settings: Mapping[str, Any]) -> Provenance:
         model = self.model
         facts = ModelFacts(
             path=model.path,
@@ -578,7 +656,6 @@ class Explainer:
             input_name=self.input.name,
             output_names=tuple(spec.name for spec in model.outputs),
         )
-        settings = self.preprocess.to_dict()
         return Provenance(facts, settings, self.provider, versions(), batching)
 
 
