@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +14,12 @@ from onnxplain.cli.loading import open_text_model, texts_of
 from onnxplain.errors import MapError, TextError
 from onnxplain.methods.registry import AUTO
 from onnxplain.results.formats.manifest import plain
-from onnxplain.results.formats.text_files import TEXT_FORMATS, check_text_formats, content
+from onnxplain.results.formats.text_files import (
+    TEXT_FORMATS,
+    check_text_formats,
+    content,
+    text_stem,
+)
 from onnxplain.results.formats.write import check_folder
 from onnxplain.results.names import unique_names
 from onnxplain.results.text_explanation import TextExplanation
@@ -58,7 +62,7 @@ def run_texts(
                 status = one.exit_status
             else:
                 shown.append(one)
-                _report(one, one.save(out, wanted, name=name), console)
+                _report(one, name, one.save(out, wanted, name=name), console)
     if method == AUTO and shown:
         console.note(f"Method: {shown[0].method}; --method names another.")
     return status
@@ -73,7 +77,9 @@ _WORDS = 5
 """Words of a text in the names of files and in messages."""
 
 
-def _report(explanation: TextExplanation, files: Sequence[Path], console: Console) -> None:
+def _report(
+    explanation: TextExplanation, name: str, files: Sequence[Path], console: Console
+) -> None:
     target = explanation.target
     if console.as_json:
         manifest = plain(content(explanation, {}))
@@ -83,7 +89,7 @@ def _report(explanation: TextExplanation, files: Sequence[Path], console: Consol
     elif not console.quiet:
         Terminal(highlight=False).print(explanation)
         named = target.name if target.index is None else f"{target.index} {target.label or ''}"
-        saved = braced(files, os.path.commonprefix([path.name for path in files]).rstrip("."))
+        saved = braced(files, text_stem(explanation, name))
         console.result(f"{named.strip()}, {explanation.scored}, {explanation.how} -> {saved}")
     for sentence in explanation.diagnostics.get("warnings", ()):
         console.note(f"Warning: {explanation.name}, {target.name}: {sentence}")

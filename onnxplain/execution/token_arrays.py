@@ -64,7 +64,7 @@ def _length(inputs: Mapping[str, TensorSpec], longest: int) -> int:
     ]
     if not declared:
         return longest
-    length, name = min(declared)
+    length, name = min(declared, key=lambda found: found[0])
     if longest > length:
         raise TextError(
             f"The text has {longest} tokens, and the input {name!r} takes {length}: shorten the "

@@ -45,8 +45,8 @@ class Tokenizer:
         added = zip(found.special_tokens_mask, found.sequence_ids, strict=True)
         sequences = [None if special else sequence for special, sequence in added]
         tokens = tuple(
-            Token(piece, number, *offsets, sequence, word)
-            for piece, number, offsets, sequence, word in zip(
+            Token(piece, number, start, end, sequence, word)
+            for piece, number, (start, end), sequence, word in zip(
                 found.tokens, found.ids, found.offsets, sequences, found.word_ids, strict=True
             )
         )
@@ -86,7 +86,7 @@ class Tokenizer:
         if name in _NAMED:
             raise TextError(
                 f"The tokenizer has no {name} token ({', '.join(_NAMED[name])}): name another "
-                "token, such as --fill '[UNK]', or its id."
+                "token, or its id."
             )
         close = closest(name, self._tokenizer.get_vocab(), count=3)
         raise TextError(f"The tokenizer has no token {name!r}{close}.")

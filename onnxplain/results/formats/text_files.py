@@ -62,18 +62,23 @@ def save_text(
     `name` is by default the first words of the text.
     """
     check_text_formats(formats)
-    stem = ".".join(
+    stem = text_stem(data, name)
+    files: dict[str, bytes] = {}
+    for format_, (ending, encode) in TEXT_FORMATS.items():
+        if format_ in formats:
+            files[stem + ending] = encode(data, files)
+    return write_files(folder, files)
+
+
+def text_stem(data: TextData, name: str | None = None) -> str:
+    """The first part of the names of all files of an explanation."""
+    return ".".join(
         [
             safe_name(name or data.name, _TEXT_BYTES),
             safe_name(data.method, _METHOD_BYTES),
             safe_name(data.target.name, LONGEST_TARGET),
         ]
     )
-    files: dict[str, bytes] = {}
-    for format_, (ending, encode) in TEXT_FORMATS.items():
-        if format_ in formats:
-            files[stem + ending] = encode(data, files)
-    return write_files(folder, files)
 
 
 def content(data: TextData, files: Mapping[str, bytes]) -> dict[str, Any]:
