@@ -29,6 +29,7 @@ from onnxplain.targets import TargetSpec
 from onnxplain.tensors import Array, FloatArray, TensorSpec
 from onnxplain.texts.tokenizer import Tokenizer
 from onnxplain.texts.tokens import Text, TokenizedText
+from onnxplain.transforms.embedding_layers import with_plain_embeddings
 from onnxplain.transforms.extract import from_tensor
 
 _ABSENT = ("fill", "baseline")
@@ -70,7 +71,7 @@ class TextExplainer:
         labels: Callable[[], Labels | None],
         tokenizer: Tokenizer,
     ) -> None:
-        self._runner = runner
+        self._runner = runner.beside(with_plain_embeddings(runner.model))
         self._spec = runner.spec
         self._inputs = inputs
         self._given = given

@@ -316,3 +316,40 @@ def test_options_of_a_configured_method_are_kept(explained: Any) -> None:
     assert found.parameters["window"] == 2
     assert found.absent["fill"]["id"] == IDS["[MASK]"]
     assert_array_equal(found.values[[0, -1]] != 0, [True, True])  # the windows with a neighbor
+
+
+FUSED = """
+    h, unread, total = com.microsoft.EmbedLayerNormalization<epsilon=0.01>(
+        input_ids, token_type_ids, table, places, kinds, gamma, beta, attention_mask)
+    pooled = ReduceMean<axes=[1], keepdims=0>(h) f = Cast<to=1>(unread) r = Unsqueeze(f, one)
+    q = MatMul(pooled, W) logits = Div(q, r)
+"""
+
+
+@pytest.mark.parametrize("with_segments", [True, False])
+def test_the_fused_embedding_of_onnx_runtime(explained: Any, with_segments: bool) -> None:
+    """Leave-one-out is that of plain runs of the fused model, and its count of tokens is kept."""
+    constants = {
+        "table": TABLE, "places": noise(LENGTH, SIZE, seed=7), "kinds": noise(2, SIZE, seed=8),
+        "gamma": noise(SIZE, seed=9), "beta": noise(SIZE, seed=10), "W": W, "one": np.array([1]),
+    }  # fmt: skip
+    body, names = FUSED, ["input_ids", "token_type_ids", "attention_mask"]
+    if not with_segments:
+        body, names = FUSED.replace("token_type_ids", "").replace("kinds", ""), names[::2]
+        del constants["kinds"]
+    declared = ", ".join(f"int32[N,T] {name}" for name in names)
+    model = tiny(body, declared, "float[N,3] logits", domains=["com.microsoft"], **constants)
+    found = explained(model).explain_text(TEXT, "occlusion", 1, fill="mask")
+    fed = {name: np.ones((1, len(NUMBERS)), np.int32) for name in names}
+    if with_segments:
+        fed["token_type_ids"] *= 0
+
+    def score(ids: list[int]) -> float:
+        (logits,) = run(model, fed | {"input_ids": np.array([ids], np.int32)})
+        return float(logits[0, 1])
+
+    changed = [score([*NUMBERS[:i], IDS["[MASK]"], *NUMBERS[i + 1 :]]) for i in range(len(NUMBERS))]
+    expected = np.where(KEPT, score(NUMBERS) - np.array(changed), 0)
+    assert_allclose(found.values, expected, atol=1e-6)
+    whole = explained(model).explain_text(TEXT, "integrated_gradients", 1)
+    assert abs(whole.diagnostics["completeness_gap"]) < 1e-3
