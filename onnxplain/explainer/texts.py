@@ -97,7 +97,9 @@ class TextExplainer:
         sample = self._sample(text)
         model = self._embedded(sample)
         configured, absent = self._configured(method, options, sample, model)
-        asked = Request(sample.x, configured, targets, sample.others)
+        read = {spec.name for spec in model.model.inputs}
+        others = {name: value for name, value in sample.others.items() if name in read}
+        asked = Request(sample.x, configured, targets, others)
         (result,) = model.explain_many([asked])
         if isinstance(result, OnnxplainError):
             raise result

@@ -139,11 +139,14 @@ def test_a_window_of_several_tokens(explained: Any) -> None:
     assert_allclose(found.values[:12], np.repeat(pairs, 2), atol=2e-5)
 
 
+@pytest.mark.parametrize("method", ["integrated_gradients", "occlusion"])
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_a_fixed_length_is_padded_and_padding_has_no_values(explained: Any, side: str) -> None:
+def test_a_fixed_length_is_padded_and_padding_has_no_values(
+    explained: Any, side: str, method: str
+) -> None:
     settings = {"padding": {"direction": side, "pad_id": 0, "pad_token": "[PAD]"}}
     explainer = explained(bag(batch="1", length=LENGTH), settings)
-    found = explainer.explain_text(TEXT, "integrated_gradients", 1)
+    found = explainer.explain_text(TEXT, method, 1)
     start = LENGTH - len(NUMBERS) if side == "left" else 0
     place = PLACE[start : start + len(NUMBERS)]
     expected = np.where(KEPT, place * ((TABLE[NUMBERS] - TABLE[0]) @ W[:, 1]), 0)

@@ -18,7 +18,7 @@ from rich.text import Text
 from onnxplain.results.text_data import TextData, Word
 from onnxplain.tensors import Array
 
-_RAISES, _LOWERS = np.array([230, 110, 0]), np.array([40, 110, 220])
+_RAISES, _LOWERS = np.array([230, 110, 0]), np.array([85, 151, 237])
 _PAPER = np.array([255, 255, 255])
 _LISTED = 10
 _BAR = 12

@@ -90,7 +90,7 @@ def test_colors_are_white_at_zero_and_full_at_the_largest_value():
     colors = dict(page(explained()).colors)
     assert colors["<s>: +0"] == colors["&: +0"] == "#ffffff"
     assert colors['"c": +2'] == "#e66e00"
-    assert colors["<b: -1"] == "#94b6ee"  # half way from white to (40, 110, 220)
+    assert colors["<b: -1"] == "#aacbf6"  # half way from white to (85, 151, 237)
     assert colors["Ã ©: +0.75"] == "#f6c99f"
 
 
