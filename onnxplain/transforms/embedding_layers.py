@@ -77,9 +77,10 @@ def _written_out(node: NodeProto, prefix: str) -> tuple[Sequence[NodeProto], Seq
         nodes.append(_node("Add", [prefix + "words", prefix + "places"], summed))
     epsilon = attributes(node).get("epsilon", 1e-12)
     normalization = [summed, given["gamma"], given["beta"]]
-    nodes.append(_node("LayerNormalization", normalization, output, epsilon=epsilon))
+    nodes.append(_node("LayerNormalization", normalization, output))
+    nodes[-1].attribute.append(helper.make_attribute("epsilon", epsilon))
     return nodes, [one, two, zero]
 
 
-def _node(op: str, inputs: Sequence[str], output: str, **settings: float) -> NodeProto:
-    return helper.make_node(op, inputs, [output], name=output, **settings)
+def _node(op: str, inputs: Sequence[str], output: str) -> NodeProto:
+    return helper.make_node(op, inputs, [output], name=output)

@@ -113,7 +113,7 @@ def main(folder: Path) -> None:
         logits = model(ids, torch.tensor([one.attention_mask for one in found]))
         loss = nn.functional.cross_entropy(logits, torch.tensor(classes))
         steps.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         steps.step()
         if step % 300 == 299:
             right = float((logits.argmax(1) == torch.tensor(classes)).float().mean())
