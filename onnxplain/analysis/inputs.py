@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
+from onnxplain.analysis.token_inputs import takes_ids
 from onnxplain.errors import ModelError
 from onnxplain.model.model import Model
 from onnxplain.suggestions import closest
@@ -32,9 +33,10 @@ def explained_input(model: Model, given: Collection[str], name: str | None = Non
         if len(choice) == 1:
             return choice[0]
     listed = ", ".join(f"{spec.name} {spec.sizes}" for spec in left) or "none"
+    for_text = " Give a text with --text TEXT." if any(map(takes_ids, left)) else ""
     raise ModelError(
         f"It is not clear which input to explain (open: {listed}): name the others' values with "
-        "--input NAME=VALUE, or the one to explain with --explain NAME."
+        f"--input NAME=VALUE, or the one to explain with --explain NAME.{for_text}"
     )
 
 

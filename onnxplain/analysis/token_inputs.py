@@ -64,6 +64,11 @@ def token_inputs(model: Model, explained: str | None = None) -> dict[str, Tensor
     return {role: specs[0] for role, specs in found.items()}
 
 
+def takes_ids(spec: TensorSpec) -> bool:
+    """Whether an input takes token ids, by its name and type."""
+    return _may_be_ids(spec) and _role(spec) == IDS
+
+
 def _may_be_ids(spec: TensorSpec) -> bool:
     return spec.dtype.kind in "iu" and (spec.shape is None or len(spec.shape) == _RANK)
 

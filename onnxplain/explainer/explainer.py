@@ -271,11 +271,13 @@ class Explainer:
         """Whether the score is differentiable at the input, and what prevents it.
 
         Found from the graph, without a run. The score is taken before a last activation, which is
-        the default of gradient methods.
+        the default of gradient methods. For texts, the input is the embedding of the token ids.
 
         Raises:
             GradientError: the model cannot be made ready for gradients at all.
         """
+        if self._text_inputs.explains(self.input):
+            return self._texts().differentiability
         own = self._explained.of_text
         return differentiability(own.model, own.lowered, own.score.logit, self.input.name)
 

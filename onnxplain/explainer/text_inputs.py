@@ -77,6 +77,10 @@ class TextInputs:
             raise _no_picture(explained.name)
         return dict(self.filled)
 
+    def explains(self, explained: TensorSpec) -> bool:
+        """Whether the explained input takes the token ids of texts."""
+        return self.tokenizer is not None and explained == self.inputs[IDS]
+
     def explained_by(self, explained: TensorSpec) -> Tokenizer:
         """The tokenizer for the texts of the explained input.
 

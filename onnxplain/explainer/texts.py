@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -10,8 +11,9 @@ import numpy as np
 
 from onnxplain.analysis.score import ScoreTensor
 from onnxplain.analysis.token_inputs import Embedding, find_embedding
-from onnxplain.autodiff.differentiability import differentiability
-from onnxplain.errors import MapError, OnnxplainError, OptionError
+from onnxplain.autodiff.differentiability import Differentiability, differentiability
+from onnxplain.autodiff.lowering import lower
+from onnxplain.errors import GradientError, MapError, OnnxplainError, OptionError
 from onnxplain.execution.arrays import is_finite
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.samples import TokenSamples
@@ -78,7 +80,6 @@ class TextExplainer:
         self._score = score
         self._labels = labels
         self.tokenizer = tokenizer
-        self._found: Embedding | None = None
         self._made: ExplainedModel | None = None
 
     def explain(
@@ -96,7 +97,7 @@ class TextExplainer:
         """
         sample = self._sample(text)
         model = self._embedded(sample)
-        configured, absent = self._configured(method, options, sample, model)
+        configured, absent = self._configured(method, options, sample)
         read = {spec.name for spec in model.model.inputs}
         others = {name: value for name, value in sample.others.items() if name in read}
         asked = Request(sample.x, configured, targets, others)
@@ -126,11 +127,20 @@ class TextExplainer:
 
         return [made(index) for index in range(len(result.targets))]
 
-    @property
+    @functools.cached_property
+    def differentiability(self) -> Differentiability:
+        """Whether the score is differentiable at the embedding, and what prevents it.
+
+        Raises:
+            ModelError: there is no embedding.
+            GradientError: the model cannot be made ready for gradients at all.
+        """
+        model = self._runner.model
+        return differentiability(model, lower(model), self._score.logit, self._embedding.tensor)
+
+    @functools.cached_property
     def _embedding(self) -> Embedding:
-        if self._found is None:
-            self._found = find_embedding(self._runner.model, self._spec.name)
-        return self._found
+        return find_embedding(self._runner.model, self._spec.name)
 
     def _sample(self, text: Text) -> TokenSample:
         tokenized = self.tokenizer.encode(text)
@@ -158,26 +168,18 @@ class TextExplainer:
             self._made = ExplainedModel(runner, samples, self._score, self._labels)
         return self._made
 
-    def _differentiable(self, model: ExplainedModel) -> bool:
+    def _default_method(self) -> str:
         try:
-            found = differentiability(
-                model.model, model.lowered, self._score.logit, self._embedding.tensor
-            )
-        except OnnxplainError:
-            return False
-        return found.complete
+            complete = self.differentiability.complete
+        except GradientError:
+            complete = False
+        return "integrated_gradients" if complete else "occlusion"
 
     def _configured(
-        self,
-        method: str | Method,
-        options: Mapping[str, Any],
-        sample: TokenSample,
-        model: ExplainedModel,
+        self, method: str | Method, options: Mapping[str, Any], sample: TokenSample
     ) -> tuple[InputMethod, Mapping[str, Mapping[str, Any]]]:
         """The method with its options for a text, and the tokens that take the place of others."""
-        if method == AUTO:
-            method = "integrated_gradients" if self._differentiable(model) else "occlusion"
-        plain = make_method(method, {})
+        plain = make_method(self._default_method() if method == AUTO else method, {})
         own = options_of(type(plain))
         given = {name: getattr(plain, name) for name in own if not _is_default(plain, name)}
         given |= options

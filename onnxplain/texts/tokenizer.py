@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxplain.errors import TextError
+from onnxplain.regular_files import read_regular
 from onnxplain.suggestions import closest
 from onnxplain.texts.tokens import Text, Token, TokenizedText
 
@@ -118,7 +119,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
             "ids as numbers with --input."
         ) from None
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except FileNotFoundError:
         raise TextError(f"There is no tokenizer {path}.") from None
     except OSError as error:

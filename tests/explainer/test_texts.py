@@ -167,6 +167,7 @@ def test_several_targets_and_texts_of_other_lengths(explained: Any) -> None:
 
 def test_auto_is_integrated_gradients_or_occlusion(explained: Any) -> None:
     assert explained().explain_text(TEXT).method == "integrated_gradients"
+    assert explained().differentiability().complete
     rounded = bag()
     rounded.graph.node[-1].output[0] = "l"
     node = rounded.graph.node.add(op_type="Round", name="last")
@@ -226,6 +227,8 @@ def test_options_that_make_no_sense_for_a_text(
 def test_what_cannot_be_explained_says_why(explained: Any) -> None:
     with pytest.raises(OptionError, match="name the model's tokenizer"):
         Explainer(bag(), explain_input="input_ids").explain_text(TEXT)
+    with pytest.raises(ModelError, match="Give a text with --text TEXT"):
+        Explainer(bag())
     with pytest.raises(TargetError):
         explained().explain_text(TEXT, "occlusion", 7)
     with pytest.raises(TargetError, match="means 2 targets"):
