@@ -21,8 +21,8 @@ _INPUTS = "ids segments words positions segment_words gamma beta mask position_i
 def with_plain_embeddings(model: Model) -> Model:
     """The model in which a Gather looks up the embedding of each token, before it is normalized.
 
-    ONNX Runtime's optimizer fuses it with the other embeddings and the normalization. The fused
-    nodes stay for their other outputs. The model itself if it has none.
+    ONNX Runtime's optimizer fuses it with the other embeddings, the normalization, and a count of
+    the tokens that the mask keeps. The model itself if it has no such node.
     """
     if not any(map(_is_fused, model.proto.graph.node)):
         return model
@@ -32,7 +32,7 @@ def with_plain_embeddings(model: Model) -> Model:
         if not _is_fused(node):
             nodes.append(node)
             continue
-        written, added = _written_out(node, f"{PREFIX}embedding_{number}/")
+        written, added = _written_out(node, f"{PREFIX}embedding_{number}/", model.opset)
         nodes += written
         constants += added
     initializers = [*model.proto.graph.initializer, *constants]
@@ -43,19 +43,21 @@ def _is_fused(node: NodeProto) -> bool:
     return node.op_type == _OP and node.domain == MICROSOFT
 
 
-def _written_out(node: NodeProto, prefix: str) -> tuple[Sequence[NodeProto], Sequence[TensorProto]]:
-    """The fused node under other names, the nodes that replace it, and their constants."""
+def _written_out(
+    node: NodeProto, prefix: str, opset: int
+) -> tuple[Sequence[NodeProto], Sequence[TensorProto]]:
+    """The nodes that replace the fused one, and their constants."""
     given = dict(zip(_INPUTS, node.input, strict=False))
-    output, *_, total = [*node.output, "", ""][:3]
-    fused = NodeProto()
-    fused.CopyFrom(node)
-    fused.output[0] = prefix + "normalized"
-    if total:
-        fused.output[2] = prefix + "total"
+    output, count, total = [*node.output, "", ""][:3]
     one, two, zero = (
         numpy_helper.from_array(np.array([value]), f"{prefix}{value}") for value in (1, 2, 0)
     )
-    nodes = [fused, _node("Gather", [given["words"], given["ids"]], prefix + "words")]
+    nodes = [_node("Gather", [given["words"], given["ids"]], prefix + "words")]
+    if count:
+        nodes.append(_count(given.get("mask") or given["ids"], one.name, count, opset))
+        if not given.get("mask"):  # then nothing is counted
+            nodes[-1].output[0] = prefix + "ids"
+            nodes.append(_node("Sub", [prefix + "ids", prefix + "ids"], count))
     if given.get("position_ids"):
         nodes.append(
             _node("Gather", [given["positions"], given["position_ids"]], prefix + "places")
@@ -80,6 +82,21 @@ def _written_out(node: NodeProto, prefix: str) -> tuple[Sequence[NodeProto], Seq
     nodes.append(_node("LayerNormalization", normalization, output))
     nodes[-1].attribute.append(helper.make_attribute("epsilon", epsilon))
     return nodes, [one, two, zero]
+
+
+def _count(mask: str, axis: str, output: str, opset: int) -> NodeProto:
+    """The number of tokens of each sample, from a mask of 0 and 1."""
+    if opset >= _AXES_AS_INPUT:
+        counted = _node("ReduceSum", [mask, axis], output)
+    else:
+        counted = _node("ReduceSum", [mask], output)
+        counted.attribute.append(helper.make_attribute("axes", [1]))
+    counted.attribute.append(helper.make_attribute("keepdims", 0))
+    return counted
+
+
+_AXES_AS_INPUT = 13
+"""The opset from which ReduceSum reads its axes from an input."""
 
 
 def _node(op: str, inputs: Sequence[str], output: str) -> NodeProto:
