@@ -92,10 +92,6 @@ class Tokenizer:
         close = closest(name, self._tokenizer.get_vocab(), count=3)
         raise TextError(f"The tokenizer has no token {name!r}{close}.")
 
-    def piece(self, number: int) -> str:
-        """The name of a token; its id where the vocabulary lacks it."""
-        return self._tokenizer.id_to_token(number) or str(number)
-
     def _warning(self, found: Any, kept: int) -> str:
         if not found.overflowing:
             return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 Text = str | tuple[str, str]
@@ -67,10 +67,6 @@ class TokenizedText:
         if first.sequence is None:
             return first.piece
         return self.texts[first.sequence][first.start : last.end].strip()
-
-    def of_sequence(self, sequence: int) -> Iterator[int]:
-        """The indices of the tokens of one text."""
-        return (i for i, token in enumerate(self.tokens) if token.sequence == sequence)
 
     def _starts_word(self, index: int) -> bool:
         before, token = self.tokens[index - 1], self.tokens[index]
