@@ -619,6 +619,7 @@ class Explainer:
                 self.score_tensor,
                 lambda: self.labels,
                 self._text_inputs.explained_by(self.input),
+                lambda: self.embedding,
             )
 
         return texts

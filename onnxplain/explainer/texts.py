@@ -61,7 +61,8 @@ class TextExplainer:
     """Explains texts with one model; what is found out about the model is kept.
 
     The runner's input is that of the token ids, and `inputs` are all inputs that take a text, by
-    what they take of it. `given` are the values of the model's other inputs.
+    what they take of it. `given` are the values of the model's other inputs. `is_vector` says why
+    the answer is an embedding of the text and not scores of classes; empty if it is none.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class TextExplainer:
         score: ScoreTensor,
         labels: Callable[[], Labels | None],
         tokenizer: Tokenizer,
+        is_vector: Callable[[], str],
     ) -> None:
         self._runner = runner.beside(with_plain_embeddings(runner.model))
         self._spec = runner.spec
@@ -80,6 +82,7 @@ class TextExplainer:
         self._score = score
         self._labels = labels
         self.tokenizer = tokenizer
+        self._is_vector = is_vector
         self._made: ExplainedModel | None = None
 
     def explain(
@@ -165,7 +168,9 @@ class TextExplainer:
             part = from_tensor(self._runner.model, spec)
             runner = self._runner.from_tensor(part, spec)
             samples = TokenSamples(part, spec, sample.x)
-            self._made = ExplainedModel(runner, samples, self._score, self._labels)
+            self._made = ExplainedModel(
+                runner, samples, self._score, self._labels, embedding=self._is_vector
+            )
         return self._made
 
     def _default_method(self) -> str:

@@ -298,6 +298,14 @@ def test_a_text_that_fills_the_explained_input_is_refused(explained: Any) -> Non
         explained(paired(), inputs={"input_ids": [[2, 3]]}).explain_text(TEXT)
 
 
+def test_the_vector_of_a_text_encoder_has_no_classes(explained: Any) -> None:
+    encoder = bag()
+    encoder.graph.node[-1].output[0] = encoder.graph.output[0].name = "text_embeds"
+    explainer = explained(encoder)
+    with pytest.raises(TargetError, match="embedding"):
+        explainer.explain_text(TEXT, "occlusion")
+
+
 def test_ids_that_the_rest_of_the_model_reads_stay(explained: Any) -> None:
     """As in CLIP's text encoder, which reads the place of the last token from the ids."""
     model = tiny(
