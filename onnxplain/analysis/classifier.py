@@ -86,9 +86,9 @@ def _is_global(model: Model, pool: NodeProto, shape: Shape) -> bool:
     if "Global" in pool.op_type:
         return True
     if pool.op_type in ("ReduceMean", "ReduceMax"):
-        # Grids (N, C, H, W) and (N, H, W, C), tokens (N, C, T) and (N, T, C).
-        spatial = ([2, 3], [1, 2]) if len(shape) == 4 else ([2], [1])
-        return sorted(reduced_axes(model, pool, len(shape)) or ()) in spatial
+        # Channels are first, or last, as in (N, T, C).
+        spatial = [*range(2, len(shape))], [*range(1, len(shape) - 1)]
+        return len(shape) > 2 and sorted(reduced_axes(model, pool, len(shape)) or ()) in spatial
     given = attributes(pool)
     return tuple(given["kernel_shape"]) == shape[2:] and not any(given.get("pads", ()))
 

@@ -74,7 +74,7 @@ def require_picture(spec: TensorSpec) -> None:
         raise ModelError(
             f"The input {spec.name!r} takes {spec.sizes} {spec.dtype}, which is no picture "
             "(N, channels, height, width) or (N, height, width, channels): explain an array "
-            "with Explainer.attribute instead."
+            "from a .npy file, or with Explainer.explain or Explainer.attribute."
         )
 
 

@@ -17,8 +17,9 @@ from onnxplain.model.model import Model
 from onnxplain.model.shapes import Shape
 from onnxplain.suggestions import closest
 
-LAYOUTS = ("NCHW", "NHWC", "NTC", "NCT")
-"""Layouts of activations with a spatial grid: rows and columns, or tokens on such a grid."""
+LAYOUTS = ("NCHW", "NHWC", "NTC", "NCT", "NCW", "NWC", "NCDHW", "NDHWC")
+"""Layouts of activations with a grid: rows and columns, tokens on such a grid, or places along one
+axis or three."""
 
 
 _NO_GRID = (
@@ -56,7 +57,7 @@ class Layer:
 
     @property
     def grid(self) -> Shape:
-        """Rows and columns."""
+        """Rows and columns; the length alone, or also the depth first."""
         return self.layout.grid
 
     @property

@@ -29,6 +29,11 @@ class Layout:
     grid: Shape
     prefix: int = 0
 
+    @property
+    def planes(self) -> tuple[int, int]:
+        """Rows and columns of the grid, as formulas take it: one row, or all slices in a column."""
+        return prod(self.grid[:-1]), self.grid[-1]
+
 
 PICTURE_RANK = 4
 """The number of axes of a batch of pictures."""
@@ -232,6 +237,8 @@ _RESHAPED = ({"NTC", "RC", "NTGC", "RGC"}, {"NTC", "NHWC"}, {"NCT", "NCHW"})
 def _concat(walk: _Walk, node: NodeProto, known: Layout, shape: Shape) -> Layout | None:
     """Class and register tokens may be added before the tokens of the grid, but not after."""
     axis = attributes(node)["axis"]
+    if known.axes[axis] == "W" and len(known.grid) == 1:
+        return None  # more places along time, or extra tokens: which is not known
     if "T" not in known.axes or known.axes[axis] != "T":
         return _same_axes([known], shape)
     before = 0

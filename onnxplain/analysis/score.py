@@ -93,12 +93,17 @@ def find_score(model: Model, output: str | None = None) -> ScoreTensor:
 
 
 def before_decision(model: Model) -> str | None:
-    """The scores that an ArgMax reads to make the first output, if no output is a float tensor.
+    """The scores that no output holds, if no output is a float tensor: what a last node reads.
 
-    None if there is a float output, or no ArgMax.
+    It is a ZipMap, by which classifiers of scikit-learn end in a dictionary, or the ArgMax that
+    makes the first output. None if there is a float output, or no such node.
     """
     if any(map(_is_float, model.outputs)) or not model.outputs:
         return None
+    for spec in model.outputs:
+        node = model.index.producer(spec.name)
+        if node is not None and node.op_type == "ZipMap":
+            return str(node.input[0])
     node = model.index.producer(model.outputs[0].name)
     while node is not None and node.op_type in _KEEPS_DECISION:
         node = model.index.producer(node.input[0])

@@ -51,6 +51,7 @@ def command(
     quiet: parameters.Quiet = False,
     loading: Given,
     preprocess: Given,
+    arrays: Given,
     options: Given,
 ) -> int:
     """Draw every picture's comparison and return the exit status.
@@ -67,8 +68,8 @@ def command(
     saving = Saving(out, (), colormap)
     saving.check()
     inputs = find_images(images, recursive)
-    explainer = open_model(model, loading | {"batch_size": batch_size}, preprocess)
-    note_guess(explainer.preprocess, model, console)
+    explainer = open_model(model, loading | {"batch_size": batch_size}, preprocess, arrays)
+    note_guess(explainer.origin, model, console)
     read = {name: method_options(given, explainer) for name, given in own.items()}
     targets, status = target or parameters.TOP, 0
     for image in inputs:

@@ -87,6 +87,15 @@ PREPROCESS = [
     )
 ]
 
+ARRAYS = [
+    make_flag("Arrays: .npy files and TIFF scenes", *facts)
+    for facts in (
+        ("bands", str, "NUMBERS", "Channels to draw as red, green and blue, from 1: 3,2,1."),
+        ("value_range", str, "LOW,HIGH", "Values that are drawn black and white: 0,3000."),
+        ("names", str, "NAMES", "Of the features of a row: a,b,c, or a file, one a line."),
+    )
+]
+
 
 def method_flags() -> list[inspect.Parameter]:
     """A flag for each option that a method has, as the methods' fields declare them.
@@ -117,6 +126,7 @@ def switches() -> list[str]:
 TABLES: Mapping[str, Callable[[], Sequence[inspect.Parameter]]] = {
     "loading": lambda: MODEL,
     "preprocess": lambda: PREPROCESS,
+    "arrays": lambda: ARRAYS,
     "options": method_flags,
 }
 """The parameters of commands that receive, by name, what the user gave of some flags."""

@@ -10,11 +10,11 @@ import numpy as np
 
 from onnxplain.cli.flags import Given
 from onnxplain.errors import OptionError
-from onnxplain.execution.arrays import read_array
 from onnxplain.execution.baselines import BASELINES, BaselineSpec
 from onnxplain.explainer import Explainer
 from onnxplain.explainer.input_values import InputValue
-from onnxplain.images.picture import find_pictures, read_picture
+from onnxplain.images.array_files import read_npy
+from onnxplain.images.picture import ARRAY_SUFFIX, find_pictures
 from onnxplain.methods.options import BASELINE, SAMPLES, Values
 from onnxplain.methods.registry import OPTIONS
 from onnxplain.tensors import Array
@@ -22,8 +22,10 @@ from onnxplain.texts.tokenizer import find_tokenizer
 from onnxplain.texts.tokens import Text
 
 
-def open_model(path: Path, loading: Given, preprocess: Given) -> Explainer:
-    """Load a model with the flags `MODEL` and `PREPROCESS`.
+def open_model(
+    path: Path, loading: Given, preprocess: Given, arrays: Given | None = None
+) -> Explainer:
+    """Load a model with the flags `MODEL`, `PREPROCESS` and `ARRAYS`.
 
     Raises:
         OnnxplainError: the model, a file that a flag names, or a flag's value is no good.
@@ -35,7 +37,7 @@ def open_model(path: Path, loading: Given, preprocess: Given) -> Explainer:
     arguments = {k: v for k, v in arguments.items() if k not in ("text", "text_pair")}
     if texts:
         arguments["text"] = texts
-    return Explainer(path, preprocess=preprocess, inputs=inputs, **arguments)
+    return Explainer(path, preprocess=preprocess, inputs=inputs, arrays=arrays, **arguments)
 
 
 def open_text_model(path: Path, loading: Given, preprocess: Given) -> Explainer:
@@ -81,14 +83,14 @@ def _absent(text: str, explainer: Explainer) -> BaselineSpec:
             f"There is no baseline {text!r}: choose {', '.join(BASELINES)}, or name a picture or "
             "a .npy file."
         )
-    if path.suffix == ".npy":
-        return read_array(path)
-    return explainer.preprocess.apply(read_picture(path))[0]
+    if path.suffix == ARRAY_SUFFIX:
+        return np.array(read_npy(path))
+    return explainer.samples([path])[0]
 
 
 def _samples(patterns: Sequence[str], explainer: Explainer) -> Array:
-    """Pictures as the model takes them, (n, ...)."""
-    samples = [explainer.preprocess.apply(read_picture(p))[0] for p in find_pictures(patterns)]
+    """Pictures and arrays as the model takes them, (n, ...)."""
+    samples = explainer.samples(find_pictures(patterns))
     if len({sample.shape for sample in samples}) > 1:
         raise OptionError(
             "The pictures of --baselines become inputs of different sizes: choose one with --size."

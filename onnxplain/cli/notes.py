@@ -8,7 +8,6 @@ from onnxplain.cli.console import Console, print_error
 from onnxplain.errors import OnnxplainError, PictureError
 from onnxplain.explainer import Explainer
 from onnxplain.images.files import sidecar_path
-from onnxplain.images.preprocess import Preprocess
 from onnxplain.images.sources import WRITTEN_GUESS
 from onnxplain.jobs.inputs import InputImage
 from onnxplain.methods.registry import AUTO
@@ -18,11 +17,11 @@ from onnxplain.runtime.batching import Progress
 _MANY_RUNS = 2000
 
 
-def note_guess(preprocess: Preprocess, model: Path, console: Console) -> None:
+def note_guess(origin: str, model: Path, console: Console) -> None:
     """Say that the preprocessing is a guess, where it is one."""
-    if not preprocess.origin.startswith("guess"):
+    if not origin.startswith("guess"):
         return
-    if preprocess.origin.startswith(WRITTEN_GUESS):
+    if origin.startswith(WRITTEN_GUESS):
         console.note(
             f"Note: the preprocessing is the guess that was written to {sidecar_path(model)}; "
             "correct it there, and remove its line 'origin'."
@@ -43,8 +42,8 @@ def note_choice(method: str, explainer: Explainer, console: Console) -> None:
 
 def note_model(explainer: Explainer, console: Console) -> None:
     """With --verbose, say how pictures are prepared and which tensors the scores are in."""
-    score, preprocess = explainer.score_tensor, explainer.preprocess
-    console.detail(f"Preprocessing from: {preprocess.origin}.")
+    score = explainer.score_tensor
+    console.detail(f"Preprocessing from: {explainer.origin}.")
     tensors = dict.fromkeys([score.logit, score.probability])
     console.detail(f"Scores in {', then '.join(map(repr, tensors))}.")
 
@@ -52,14 +51,14 @@ def note_model(explainer: Explainer, console: Console) -> None:
 def note_details(explanation: Explanation, console: Console) -> None:
     """With --verbose, say what one explanation cost and which options it used."""
     options = ", ".join(f"{name}={value}" for name, value in explanation.parameters.items())
-    where = f"{explanation.picture_path}, {explanation.target.title}"
+    where = f"{explanation.source}, {explanation.target.title}"
     console.detail(f"{where}: {explanation.passes}; {options}.")
 
 
 def note_warnings(explanation: Explanation, console: Console) -> None:
     """Print the warnings of an explanation."""
     for sentence in explanation.diagnostics.get("warnings", ()):
-        where = f"{explanation.picture_path}, {explanation.method}, {explanation.target.name}"
+        where = f"{explanation.source}, {explanation.method}, {explanation.target.name}"
         console.note(f"Warning: {where}: {sentence}")
 
 
@@ -72,7 +71,7 @@ def noting_cost(method: str, report: Progress, console: Console) -> Progress:
         if total > _MANY_RUNS and not noted:
             noted = True
             console.note(
-                f"Note: {method} runs the model {total:,} times for one picture; "
+                f"Note: {method} runs the model {total:,} times for one picture or array; "
                 f"`onnxplain methods {method}` lists the options that change that."
             )
         report(done, total)
@@ -83,4 +82,4 @@ def noting_cost(method: str, report: Progress, console: Console) -> Progress:
 def print_picture_error(error: OnnxplainError, image: InputImage) -> None:
     """Say what is wrong with a picture, and which it is."""
     known = isinstance(error, PictureError)
-    print_error(str(error) if known else f"{image.path}: {error}")
+    print_error(str(error) if known else f"{image.source}: {error}")

@@ -10,7 +10,7 @@ from onnxplain.cli.console import Console, braced, print_error
 from onnxplain.cli.notes import note_details, note_warnings, print_picture_error
 from onnxplain.jobs.job import Outcome
 from onnxplain.results.explanation import Explanation
-from onnxplain.results.formats.manifest import content, plain
+from onnxplain.results.formats.manifest import content, plain, source
 from onnxplain.results.formats.stem import file_stem
 
 
@@ -23,7 +23,7 @@ def report(outcome: Outcome, console: Console) -> int:
         note_warnings(explanation, console)
         note_details(explanation, console)
     for nothing in outcome.empty:
-        print_error(f"{outcome.image.path}: {nothing}")
+        print_error(f"{outcome.image.source}: {nothing}")
         status = nothing.exit_status
     if outcome.error is not None:
         print_picture_error(outcome.error, outcome.image)
@@ -38,7 +38,7 @@ def _as_line(explanation: Explanation, files: Sequence[Path], name: str) -> str:
     if target.region is not None:
         named += f" @ {target.region.where}, {target.region.pixels} pixels"
     facts = [
-        f"{explanation.picture_path or 'no picture'}: {named}",
+        f"{explanation.source}: {named}",
         explanation.scored,
         explanation.looked_at if explanation.layers else "",
     ]
@@ -50,5 +50,6 @@ def _as_json(explanation: Explanation, files: Sequence[Path], name: str) -> str:
     """One line of JSON; names and nesting are those of the manifest, of which it is a part."""
     manifest = plain(content(explanation, {}))
     kept = "method", "layers", "target", "score", "provider", "batching"
-    facts = {"picture": manifest["picture"]["path"], **{key: manifest[key] for key in kept}}
+    given = {name: plain(facts["path"]) for name, facts in source(explanation).items()}
+    facts = {**given, **{key: manifest[key] for key in kept}}
     return json.dumps(facts | {"files": [str(path) for path in files]})

@@ -51,7 +51,7 @@ def command(
     if len(inputs) != 2:
         raise OptionError(f"A pair is two different pictures, and this is {len(inputs)}.")
     explainer = open_model(model, loading, preprocess)
-    note_guess(explainer.preprocess, model, console)
+    note_guess(explainer.origin, model, console)
     named = explainer.default_method()[0] if method == AUTO else method
     own = method_options(options, explainer)
 

@@ -12,7 +12,7 @@ from onnxplain.cli.notes import note_choice, note_guess, note_model, noting_cost
 from onnxplain.cli.outcomes import report
 from onnxplain.cli.pictures import find_images, gray
 from onnxplain.cli.texts import run_texts
-from onnxplain.jobs.inputs import model_as_input
+from onnxplain.jobs.inputs import each_sample, model_as_input
 from onnxplain.jobs.job import Job, Saving
 from onnxplain.methods.registry import AUTO, make_method
 from onnxplain.results.explanation import Explanation
@@ -35,6 +35,7 @@ def command(
     verbose: parameters.Verbose = False,
     loading: Given,
     preprocess: Given,
+    arrays: Given,
     options: Given,
 ) -> int:
     """Explain every picture and return the exit status.
@@ -62,8 +63,9 @@ def command(
     starts_from_none = makes_picture and not images
     saving.check()
     inputs = [model_as_input(model)] if starts_from_none else find_images(images or [], recursive)
-    explainer = open_model(model, loading | {"batch_size": batch_size}, preprocess)
-    note_guess(explainer.preprocess, model, console)
+    explainer = open_model(model, loading | {"batch_size": batch_size}, preprocess, arrays)
+    inputs = inputs if starts_from_none else each_sample(inputs, explainer)
+    note_guess(explainer.origin, model, console)
     note_model(explainer, console)
     named = explainer.default_method()[0] if method == AUTO else method
     own = method_options(options, explainer)

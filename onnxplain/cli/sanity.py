@@ -41,6 +41,7 @@ def command(
     quiet: parameters.Quiet = False,
     loading: Given,
     preprocess: Given,
+    arrays: Given,
     options: Given,
 ) -> None:
     """Shuffle the model's weights stage by stage, and print and draw how the map changes."""
@@ -52,8 +53,8 @@ def command(
     inputs = find_images([image])
     if len(inputs) > 1:
         raise OptionError(f"{image} means {len(inputs)} pictures: the check takes one.")
-    explainer = open_model(model, loading, preprocess)
-    note_guess(explainer.preprocess, model, console)
+    explainer = open_model(model, loading, preprocess, arrays)
+    note_guess(explainer.origin, model, console)
     own = method_options(options, explainer)
     (picture,) = inputs
     found = sanity_check(explainer, picture.path, method, target, stages=stages, **own)

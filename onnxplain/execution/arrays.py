@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 
 from onnxplain.errors import OptionError
 from onnxplain.model.shapes import Dims
-from onnxplain.regular_files import read_regular
 from onnxplain.tensors import Array, TensorSpec, in_words
 
 
@@ -22,6 +19,16 @@ def samples_for(spec: TensorSpec, given: Array) -> Array:
             cannot be converted to the input's integer dtype without a change.
     """
     samples = np.asarray(given)
+    require_fit(spec, samples)
+    return _typed(spec, samples)
+
+
+def require_fit(spec: TensorSpec, samples: Array) -> None:
+    """Check that an array holds samples (N, ...) of the sizes of the input.
+
+    Raises:
+        OptionError: there is no sample, or the rank or the sizes do not fit the input.
+    """
     rank = samples.ndim if spec.shape is None else len(spec.shape)
     if samples.ndim != rank or not samples.ndim or not len(samples):
         raise OptionError(
@@ -35,7 +42,6 @@ def samples_for(spec: TensorSpec, given: Array) -> Array:
             f"Samples of the input {spec.name!r} are of shape ({sizes}), and those of the array of "
             f"shape {samples.shape[1:]}."
         )
-    return _typed(spec, samples)
 
 
 def others_for(
@@ -90,25 +96,6 @@ def _fits(declared: Dims, shape: Dims, batches: Collection[int]) -> bool:
     # A declared 0 is an open dimension.
     misfits = [i for i, d in enumerate(declared) if isinstance(d, int) and d and d != shape[i]]
     return not misfits or (misfits == [0] and shape[0] in batches)
-
-
-def read_array(path: Path) -> Array:
-    """Read a .npy file.
-
-    Raises:
-        OptionError: there is no such file, or it holds no array.
-    """
-    try:
-        array = np.load(BytesIO(read_regular(path)), allow_pickle=False)
-    except FileNotFoundError:
-        raise OptionError(f"There is no file {path}.") from None
-    except OSError as error:
-        raise OptionError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, EOFError) as error:
-        raise OptionError(f"{path} is not a .npy file, or holds no plain array.") from error
-    if not isinstance(array, np.ndarray):
-        raise OptionError(f"{path} holds several arrays: save the one that is meant as .npy.")
-    return array
 
 
 def samples_of(values: Mapping[str, Array], count: int) -> list[Mapping[str, Array]]:

@@ -216,7 +216,8 @@ def _results(plan: Plan, tensors: _Tensors) -> Iterator[tuple[str, GraphArray]]:
     for layer in plan.places:
         for target in range(plan.targets):
             wanted = [tensors.get(want, layer, target) for want in formula.wants]
-            yield value_name(layer, target), tensors.placed(formula.map(xp, *wanted))
+            placed = tensors.placed(formula.map(xp, *wanted), layer)
+            yield value_name(layer, target), placed
             for name, number in formula.report(xp, *wanted).items():
                 yield report_name(name, layer, target), number
 
@@ -238,11 +239,13 @@ class _Tensors:
             self._made[key] = _MAKERS[type(want)](self, want, layer, target)
         return self._made[key]
 
-    def placed(self, array: GraphArray) -> GraphArray:
-        """A map in the axis order of the model's input; a map of tokens is put on their grid."""
+    def placed(self, array: GraphArray, layer: int) -> GraphArray:
+        """A map in the axis order of the model's input, or on the grid of tokens or of a layer."""
         planes, wants = self.plan.planes, self.plan.formula.wants
         if any(want.on_tokens for want in wants):
             return self._on_grid(array, self.plan.transformer.layout)
+        if self.plan.layers and len(grid := self.plan.layers[layer].grid) != 2:
+            return self._reshaped(array, array.dims[:-2], grid)
         turned = any(getattr(want, "planes", False) for want in wants)
         if not turned or planes is None or len(array.dims) != len(planes):
             return array
@@ -359,10 +362,12 @@ class _Tensors:
         return _permuted(array, planes) if wanted and planes is not None else array
 
     def _channels_first(self, values: GraphArray, layer: Layer) -> GraphArray:
-        """Values at a layer as (N, channels, rows, columns), without extra tokens."""
+        """Values at a layer as (N, channels, *planes), without extra tokens."""
         axes, layout = layer.layout.axes, layer.layout
         order = [0, axes.index("C"), *(i for i, a in enumerate(axes) if a not in "NC")]
         planes = _permuted(values, tuple(order))
+        if len(layout.grid) != 2:
+            return self._reshaped(planes, planes.dims[:2], layout.planes)
         return self._on_grid(planes, layout) if "T" in axes else planes
 
     def _on_grid(self, tokens: GraphArray, layout: Layout) -> GraphArray:
@@ -372,8 +377,14 @@ class _Tensors:
         if layout.prefix:
             start, axis = np.array([layout.prefix]), np.array([len(outer)])
             kept = g.Slice(kept, start, np.array([last]), axis)
-        grid = g.Reshape(kept, np.array([*(0 for _ in outer), *layout.grid]))
-        return self.xp.array(grid, (*outer, *layout.grid))
+        return self._reshaped(self.xp.array(kept, tokens.dims), outer, layout.grid)
+
+    def _reshaped(
+        self, array: GraphArray, outer: Sequence[int | None], grid: Sequence[int]
+    ) -> GraphArray:
+        """An array with the first axes `outer` as they are, and the others as `grid`."""
+        tensor = self._g.Reshape(array.tensor, np.array([*(0 for _ in outer), *grid]))
+        return self.xp.array(tensor, (*outer, *grid))
 
 
 def _permuted(array: GraphArray, order: Sequence[int]) -> GraphArray:

@@ -95,12 +95,13 @@ class SampleLayer:
 
 
 def channels_first(values: Array, layout: Layout) -> FloatArray:
-    """Values at a layer, (N, ...), as (N, channels, rows, columns), without extra tokens."""
+    """Values at a layer, (N, ...), as (N, channels, *layout.planes), without extra tokens."""
     axes = layout.axes
     plain = np.moveaxis(values, axes.index("C"), 1)
     if "T" in axes:
-        plain = plain[:, :, layout.prefix :].reshape(*plain.shape[:2], *layout.grid)
-    return np.ascontiguousarray(plain, np.float32)
+        plain = plain[:, :, layout.prefix :]
+    planes = plain.reshape(*plain.shape[:2], *layout.planes)
+    return np.ascontiguousarray(planes, np.float32)
 
 
 def _spec(name: str, value: Array) -> TensorSpec:

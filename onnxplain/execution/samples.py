@@ -15,6 +15,9 @@ from onnxplain.images.preprocess import Preprocess
 from onnxplain.model.model import Model
 from onnxplain.tensors import Array, TensorSpec
 
+_SIDES = {1: 1024, 2: 224, 3: 32}
+"""Undeclared sizes in a sample of noise, by the number of axes with related neighbors."""
+
 
 class Samples:
     """What is known about the samples of one input: pictures, or arrays of any rank.
@@ -31,13 +34,19 @@ class Samples:
 
     def scene(self, x: Array) -> Scene:
         """A sample, (1, ...), with what is needed to make baselines for it."""
-        colored = is_picture(self._spec) and x.ndim == PICTURE_RANK
-        colors = self._preprocess() if colored else None
-        names = self._names(x.ndim) if colors is None else colors.layout
+        colors = self._preprocess() if self._is_colored(x.ndim) else None
+        names = self.axes(x.ndim)
         known = tuple(i for i, name in enumerate(names) if name in "DHW")
         channels = names.index("C") if names else None
         spatial = known or tuple(range(1, x.ndim))
         return Scene(x.astype(np.float32, copy=False), channels, spatial, colors)
+
+    def axes(self, rank: int) -> str:
+        """The axes of samples of that rank, such as "NCHW"; empty where they are not known."""
+        return self._preprocess().layout if self._is_colored(rank) else self._names(rank)
+
+    def _is_colored(self, rank: int) -> bool:
+        return rank == PICTURE_RANK and is_picture(self._spec)
 
     def spatial(self, x: Array) -> tuple[int, ...]:
         """The axes along which neighbors are related; if none are known, all after the batch."""
@@ -58,7 +67,13 @@ class Samples:
             preprocess = self._preprocess()
             size = preprocess.size or (224, 224)
             return preprocess.apply(255 * random.random((*size, 3), np.float32))[0]
-        shape = [d if isinstance(d, int) else 1 for d in self._spec.shape or ()]
+        declared = self._spec.shape or ()
+        axes = self._names(len(declared)) or "N" * len(declared)
+        side = _SIDES.get(sum(axis in "DHW" for axis in axes), 1)
+        shape = [
+            size if isinstance(size, int) else side if axis in "DHW" else 1
+            for size, axis in zip(declared, axes, strict=True)
+        ]
         return random.random(shape, np.float32).astype(self._spec.dtype)
 
 

@@ -1,10 +1,15 @@
-"""Which method explains a model where none is named."""
+"""Which method explains a model where none is named, and what is absent in it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from onnxplain.analysis.inputs import is_picture
 from onnxplain.errors import OnnxplainError
+from onnxplain.methods.base import Method
+from onnxplain.methods.options import options_of
+from onnxplain.methods.registry import method_class
+from onnxplain.tensors import TensorSpec
 
 if TYPE_CHECKING:
     from onnxplain.explainer.explainer import Explainer
@@ -17,9 +22,24 @@ def default_method(explainer: Explainer) -> tuple[str, str]:
         differentiable = explainer.differentiability().complete
     except OnnxplainError:
         return "occlusion", "which needs neither a layer with a grid nor a gradient"
+    if len(layer.grid) != explainer.spatial_rank:
+        return "occlusion", f"as the grid of the layer {layer.tensor!r} is not that of the input"
     if not differentiable:
         return "occlusion", "which needs no gradient: the model has none"
     if explainer.detector is not None:
         return "hirescam", "at the outputs of the detector's feature pyramid"
     rows_and_columns = " x ".join(map(str, layer.grid))
     return "hirescam", f"at the layer {layer.tensor!r}, whose grid is {rows_and_columns}"
+
+
+_ABSENT = "fill", "baseline"
+"""Options that say what absent parts of the input look like."""
+
+
+def fills(method: str | Method, spec: TensorSpec) -> dict[str, Any]:
+    """Defaults of a method's options, where the input `spec` takes no picture, and has no black."""
+    if isinstance(method, Method) or is_picture(spec):
+        return {}
+    named = method_class(method)
+    own = options_of(named)
+    return {name: "zeros" for name in _ABSENT if name in own and getattr(named, name) == "black"}

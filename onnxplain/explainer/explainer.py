@@ -20,17 +20,21 @@ from onnxplain.errors import MapError, OnnxplainError, OptionError, TargetError,
 from onnxplain.execution.arrays import is_finite, joined, samples_for
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.samples import Samples
-from onnxplain.explainer.default import default_method
+from onnxplain.explainer.array import Arrays
+from onnxplain.explainer.array_settings import ArraySettings
+from onnxplain.explainer.default import default_method, fills
 from onnxplain.explainer.detector import Detector, find_detector
 from onnxplain.explainer.heat import no_slope, nothing_shown
 from onnxplain.explainer.input_values import InputValue, read_values
+from onnxplain.explainer.intake import Intake, find_scaling
 from onnxplain.explainer.meaning import Meaning, declared_size, find_meaning
 from onnxplain.explainer.other_inputs import OtherInputs
-from onnxplain.explainer.picture import Explaining, Picture, TakenPicture, take
+from onnxplain.explainer.picture import Explaining
 from onnxplain.explainer.pipeline import AHEAD, chunks, pipeline
 from onnxplain.explainer.references import References
 from onnxplain.explainer.request import Request, Result, several
 from onnxplain.explainer.requests import ExplainedModel
+from onnxplain.explainer.taken import Picture, Taken
 from onnxplain.explainer.text_inputs import TextInputs
 from onnxplain.explainer.texts import TextExplainer
 from onnxplain.images.labels import Labels, find_labels
@@ -82,6 +86,7 @@ class Explainer:
         boxes: str | None = None,
         tokenizer: Path | str | None = None,
         text: Text | list[Text] | None = None,
+        arrays: Mapping[str, object] | None = None,
     ) -> None:
         """Load a model.
 
@@ -109,12 +114,15 @@ class Explainer:
                 of token ids can be explained, see `explain_text`.
             text: fills the inputs of token ids, masks, segments and places next to a picture that
                 is explained; a list of texts fills a row for each.
+            arrays: how arrays are drawn: `bands`, `value_range` and `names`, see
+                `explainer.array_settings.ArraySettings`.
 
         Raises:
             TextError: the tokenizer cannot be read, or the text does not fit the model.
             ModelError: the model cannot be loaded, or ONNX Runtime rejects it.
             ProviderError: the provider is not available.
             PreprocessError: preprocessing or labels are malformed or do not fit the model.
+            OptionError: a setting of arrays is malformed.
         """
         self._arguments = {
             "model": Path(model).absolute() if isinstance(model, str | Path) else model,
@@ -128,6 +136,7 @@ class Explainer:
             "boxes": boxes,
             "tokenizer": tokenizer,
             "text": text,
+            "arrays": arrays,
         }
         loaded = load(model)
         output = before_decision(loaded) if output is None else output
@@ -142,6 +151,16 @@ class Explainer:
         self._sign = embedding_sign(loaded, self.score_tensor, self._size)
         self._given_labels = Path(labels) if isinstance(labels, str) else labels
         self._samples = Samples(self.model, self.input, lambda: self.preprocess)
+        self._intake = Intake(
+            self.input,
+            lambda: self.preprocess,
+            Arrays(
+                self.input,
+                self._samples,
+                ArraySettings.of(arrays or {}),
+                functools.partial(find_scaling, self.input, loaded.path, preprocess),
+            ),
+        )
         others = [spec for spec in self.model.inputs if spec != self.input]
         values = self._text_inputs.filled_besides(self.input)
         values |= read_values(others, inputs or {}, self._preprocess_of)
@@ -167,6 +186,21 @@ class Explainer:
         """
         require_picture(self.input)
         return self._preprocess_of(self.input)
+
+    @property
+    def origin(self) -> str:
+        """Where the settings come from by which pictures, or arrays, become the input."""
+        return self._intake.origin
+
+    @property
+    def spatial_rank(self) -> int:
+        """How many axes of the input have places: 2 for pictures, 1 for signals and rows."""
+        return len(self._samples.spatial(self._samples.noise()))
+
+    @property
+    def sizes_vary(self) -> bool:
+        """Whether samples may have different sizes."""
+        return self._intake.sizes_vary
 
     @functools.cached_property
     def labels(self) -> Labels | None:
@@ -298,7 +332,9 @@ class Explainer:
         Raises:
             OptionError: there is no such method, or it does not take an option or its value.
         """
-        return make_method(self.default_method()[0] if method == AUTO else method, options)
+        # What is absent is zeros where the input has no black.
+        named = self.default_method()[0] if method == AUTO else method
+        return make_method(named, fills(named, self.input) | dict(options))
 
     def batching(self, x: Array | None = None) -> str:
         """How several samples are run, in words: in batches, or one by one and why.
@@ -320,7 +356,8 @@ class Explainer:
 
         Args:
             picture: a file, the bytes of one, or an RGB array (H, W, 3), (H, W) or (H, W, 4),
-                uint8, uint16, or float in 0 to 255.
+                uint8, uint16, or float in 0 to 255. For other arrays, see docs/arrays.md: a .npy
+                file, an array for an input that takes no pictures, or one with a batch axis of 1.
             method: a name from `onnxplain methods`, "auto" for that of `default_method`, or a
                 configured method.
             target: class index, label, "top1", "similar:other.jpg", or an object of
@@ -371,7 +408,8 @@ class Explainer:
         While the model runs, worker threads read and prepare pictures, and resize maps to the
         pictures. Single-pass methods run in batches of the fastest size. At most a few dozen
         pictures are in memory at a time. Arguments and errors are those of `explain_each`. An
-        error stops the iteration at its picture; `try_many` continues after errors.
+        error stops the iteration at its picture; `try_many` continues after errors. An array or a
+        .npy file of several samples counts as as many pictures, see `each`.
         """
         for found in self.try_many(pictures, method, target, **options):
             yield from map(_or_raise, _or_raise(found))
@@ -386,6 +424,18 @@ class Explainer:
         """For each picture, in order, the result of `try_each`, or the error that it raises."""
         return self._explain(pictures, self.configured(method, options), target)
 
+    def each(self, pictures: Iterable[Picture]) -> Iterator[Picture]:
+        """The pictures in order, with each sample of an array or .npy file of several by itself."""
+        return self._intake.each(pictures)
+
+    def samples(self, pictures: Iterable[Picture]) -> list[Array]:
+        """The samples, (1, ...) each, that the model is given for pictures and arrays.
+
+        Raises:
+            OnnxplainError: one of them cannot be read, or does not fit the model.
+        """
+        return [self._intake.take(one).x for one in self.each(pictures)]
+
     def targets(
         self,
         picture: Picture,
@@ -399,7 +449,7 @@ class Explainer:
         Raises:
             OnnxplainError: as in `explain`.
         """
-        taken, method = take(picture, self.preprocess), Gradient()
+        taken, method = self._intake.take(picture), Gradient()
         targets = self._references.resolved(as_list(target), method.score)
         return [
             found
@@ -438,7 +488,7 @@ class Explainer:
                 "The outputs of this model are not known to hold boxes: name their layout with "
                 f"boxes={next(iter(LAYOUTS))!r}, for example; there are {', '.join(LAYOUTS)}."
             )
-        taken = take(picture, self.preprocess)
+        taken = self._intake.take(picture)
         others = self._others.of(taken.x)
         return detector.detections(taken.x, taken.placement, others).confident
 
@@ -452,18 +502,15 @@ class Explainer:
     ) -> Iterator[list[Explanation | MapError] | OnnxplainError]:
         """The explanations of each picture, in order, or its error."""
         targets = self._references.resolved(as_list(target), method.score)
-        runs, preprocess = _by_what_they_read(targets), self.preprocess
+        runs = _by_what_they_read(targets)
         if single and len(runs) > 1:
             raise several(runs[0][0], sum(map(len, runs)))
-        settings = preprocess.to_dict()
-        explaining = Explaining(
-            method, self._samples, preprocess, lambda way: self._provenance(way, settings)
-        )
+        explaining = Explaining(method, self._samples, self._provenance)
 
-        def taken(picture: Picture) -> TakenPicture | OnnxplainError:
-            return attempted(take, picture, preprocess)
+        def taken(picture: Picture) -> Taken | OnnxplainError:
+            return attempted(self._intake.take, picture)
 
-        def asked(one: TakenPicture, specs: Sequence[TargetSpec]) -> Request:
+        def asked(one: Taken, specs: Sequence[TargetSpec]) -> Request:
             others = self._others.of(one.x)
             return Request(one.x, method, specs, others, one.placement, single)
 
@@ -478,19 +525,20 @@ class Explainer:
                 explanations.extend(explaining.explanations(picture, result))
             return explanations
 
-        def results(found: Iterable[TakenPicture | OnnxplainError]) -> Iterator[Computed]:
+        def results(found: Iterable[Taken | OnnxplainError]) -> Iterator[Computed]:
             for some in chunks(found, size):
-                pictures = [one for one in some if isinstance(one, TakenPicture)]
+                pictures = [one for one in some if isinstance(one, Taken)]
                 computed = [
                     self._explained.explain_many([asked(one, specs) for one in pictures])
                     for specs in runs
                 ]
                 for one in some:
-                    yield one, [next(own) for own in computed if isinstance(one, TakenPicture)]
+                    yield one, [next(own) for own in computed if isinstance(one, Taken)]
 
         # Methods with many runs take long, so each result is returned as soon as it is ready.
         size, ahead = (_CHUNK, AHEAD) if isinstance(method, SinglePassMethod) else (1, 0)
-        return pipeline(pictures, taken, results, explained, ahead)
+        given = pictures if single else self.each(pictures)
+        return pipeline(given, taken, results, explained, ahead)
 
     def _diagnostics(
         self, result: Result, method: Method, values: FloatArray, samples: Array
@@ -640,7 +688,7 @@ class Explainer:
         )
 
     def _references_of(self, runner: Runner) -> References:
-        return References(runner, self.score_tensor, lambda: self.preprocess, self._others)
+        return References(runner, self.score_tensor, self._intake.take, self._others)
 
     def _preprocess_of(self, spec: TensorSpec) -> Preprocess:
         """How pictures become values of an input."""
@@ -662,7 +710,7 @@ class Explainer:
         return Provenance(facts, settings, self.provider, versions(), batching)
 
 
-Computed = tuple[TakenPicture | OnnxplainError, list[Result | OnnxplainError]]
+Computed = tuple[Taken | OnnxplainError, list[Result | OnnxplainError]]
 """A picture, and the result for each group of targets that read the same tensors."""
 
 

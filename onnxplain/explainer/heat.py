@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from onnxplain.errors import MapError
-from onnxplain.images.geometry import Placement
+from onnxplain.explainer.taken import Canvas
 from onnxplain.methods.base import Method, SinglePassMethod
 from onnxplain.targets import Target
 from onnxplain.tensors import FloatArray
@@ -23,13 +23,18 @@ _PERHAPS = (
 
 
 def to_heatmap(
-    heat: FloatArray, placement: Placement, of: str, warnings: Sequence[str] = ()
+    heat: FloatArray,
+    canvas: Canvas,
+    of: str,
+    warnings: Sequence[str] = (),
+    anchors: Sequence[float] = (),
 ) -> tuple[FloatArray, tuple[float, float]]:
     """A map (rows, columns) as a heatmap (H, W) in [0, 1], and the values that became 0 and 1.
 
     The map is resized to the picture's own pixels in one step, and scaled by its smallest and
-    largest value over the pixels that the model saw; the other pixels are 0. `of` names the method
-    and the target for errors, and `warnings` are the method's own warnings about the map.
+    largest value over the pixels that the model saw and `anchors`; the other pixels are 0. Maps of
+    arrays may have any rank. `of` names the method and the target for errors, and `warnings` are
+    the method's own warnings about the map.
 
     Raises:
         MapError: the map is not finite, or the same everywhere.
@@ -39,14 +44,15 @@ def to_heatmap(
             f"The map of {of} is not finite (NaN or infinite values), so it means nothing: try "
             "another layer, another baseline, or a float32 version of the model."
         )
-    seen = placement.on_seen(heat)
-    low, high = float(seen.min()), float(seen.max())
+    seen = canvas.on_seen(heat)
+    low = float(min([seen.min(), *anchors]))
+    high = float(max([seen.max(), *anchors]))
     if _is_constant(low, high):
         raise MapError(_same_everywhere(high, of, warnings))
     seen -= low
     seen /= high - low
     np.clip(seen, 0, 1, out=seen)
-    return placement.on_canvas(seen), (low, high)
+    return canvas.on_canvas(seen), (low, high)
 
 
 def nothing_shown(heat: FloatArray, of: str, warnings: Sequence[str] = ()) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from onnxplain.analysis.inputs import is_picture
 from onnxplain.errors import OptionError
-from onnxplain.execution.arrays import read_array
+from onnxplain.images.array_files import read_npy
 from onnxplain.images.picture import read_picture
 from onnxplain.images.preprocess import Preprocess
 from onnxplain.suggestions import closest
@@ -46,7 +46,7 @@ def _read(
         return np.asarray(value)
     path = Path(value)
     if path.suffix == ".npy":
-        return read_array(path)
+        return np.array(read_npy(path))
     if not path.is_file():
         raise OptionError(
             f"{str(value)!r} is no value for the input {spec.name!r}: give numbers such as 0.5 or "

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from onnxplain.errors import MapError, PictureError
 from onnxplain.execution.samples import Samples
 from onnxplain.explainer.heat import no_slope, to_heatmap
 from onnxplain.explainer.request import Result
-from onnxplain.images.geometry import Placement
+from onnxplain.explainer.taken import Taken
 from onnxplain.images.picture import as_pixels, as_uint8, decode_pixels, picture_path, read_pixels
 from onnxplain.images.preprocess import Preprocess
 from onnxplain.methods.base import Method
@@ -21,21 +22,8 @@ from onnxplain.results.render.sheet import contact_sheet
 from onnxplain.targets.described import ExplainedTarget
 from onnxplain.tensors import Array, FloatArray
 
-Picture = str | Path | bytes | Array
-"""A file, the bytes of one, or an RGB array."""
 
-
-@dataclass(frozen=True, eq=False)
-class TakenPicture:
-    """A picture's own pixels, (H, W, 3), and the sample, (1, ...), that was made from it."""
-
-    pixels: Array
-    x: Array
-    placement: Placement
-    path: Path | None
-
-
-def take(picture: Picture, preprocess: Preprocess) -> TakenPicture:
+def take(picture: str | Path | bytes | Array, preprocess: Preprocess) -> Taken:
     """Read a picture and prepare it for the model.
 
     Raises:
@@ -52,7 +40,16 @@ def take(picture: Picture, preprocess: Preprocess) -> TakenPicture:
     else:
         pixels = as_pixels(np.asarray(picture)) if path is None else read_pixels(path)
     x, placement = preprocess.apply(pixels)
-    return TakenPicture(pixels, x, placement, path)
+    return Taken(
+        x=x,
+        picture=as_uint8(pixels),
+        canvas=placement,
+        settings=preprocess.to_dict(),
+        to_picture=lambda values: np.rint(preprocess.inverse(values)).astype(np.uint8),
+        placement=placement,
+        path=path,
+        seen=placement.covered(),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +58,9 @@ class Explaining:
 
     method: Method
     samples: Samples
-    preprocess: Preprocess
-    provenance: Callable[[str], Provenance]
+    provenance: Callable[[str, Mapping[str, Any]], Provenance]
 
-    def explanations(self, taken: TakenPicture, result: Result) -> list[Explanation | MapError]:
+    def explanations(self, taken: Taken, result: Result) -> list[Explanation | MapError]:
         """One explanation for each target, or a MapError if its map shows nothing."""
         found: list[Explanation | MapError] = []
         for place in range(len(result.targets)):
@@ -74,7 +70,7 @@ class Explaining:
                 found.append(error)
         return found
 
-    def _explanation(self, place: int, taken: TakenPicture, result: Result) -> Explanation:
+    def _explanation(self, place: int, taken: Taken, result: Result) -> Explanation:
         method, values = self.method, result.maps.values[place]
         about, shown = result.maps.about(place), self.method.fixed_target
         heat = method.heat(values, self.samples.spatial(taken.x))
@@ -83,32 +79,35 @@ class Explaining:
             raise MapError(flat)
         target = ExplainedTarget(shown) if shown else result.targets[place].described
         named = f"{method.name} for {target.name}"
-        heatmap, heat_range = to_heatmap(heat, taken.placement, named, about.get("warnings", ()))
+        heatmap, heat_range = to_heatmap(
+            heat, taken.canvas, named, about.get("warnings", ()), taken.anchors
+        )
         if result.warning:
             about["warnings"] = [*about.get("warnings", ()), result.warning]
         return Explanation(
             values=values,
             heatmap=heatmap,
             heatmap_range=heat_range,
-            picture=as_uint8(taken.pixels),
+            picture=taken.picture,
             method=method.name,
             target=target,
             score=float("nan") if shown else float(result.scores[place]),
             score_kind=result.kinds[place],
             score_tensor=result.score_tensor,
             parameters=method.options(),
-            provenance=self.provenance(result.batching),
+            provenance=self.provenance(result.batching, taken.settings),
             layers=result.layer_names,
             diagnostics=about,
             picture_path=taken.path,
-            seen=taken.placement.covered(),
-            sheet=self._sheet(values, result.layer_names),
+            array=taken.array,
+            seen=taken.seen,
+            sheet=self._sheet(taken, values, result.layer_names),
         )
 
-    def _sheet(self, values: FloatArray, layers: Sequence[str]) -> Array | None:
+    def _sheet(self, taken: Taken, values: FloatArray, layers: Sequence[str]) -> Array | None:
         """The picture to draw instead of the heatmap overlay; None to draw the overlay."""
         if self.method.makes_picture:
-            return np.rint(self.preprocess.inverse(values)).astype(np.uint8)
+            return taken.to_picture(values)
         sheet = self.method.sheet(values)
         # Maps without names are channels of one layer.
         return None if sheet is None else contact_sheet(sheet, layers if len(layers) > 1 else ())

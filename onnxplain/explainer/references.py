@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from onnxplain.analysis.score import ScoreKind, ScoreTensor
 from onnxplain.errors import OnnxplainError, TargetError
 from onnxplain.execution.answers import Reading, read
-from onnxplain.execution.arrays import read_array
 from onnxplain.execution.runner import Runner
 from onnxplain.explainer.other_inputs import OtherInputs
-from onnxplain.explainer.picture import Picture, take
-from onnxplain.images.preprocess import Preprocess
+from onnxplain.explainer.taken import Picture, Taken
+from onnxplain.images.array_files import read_npy
 from onnxplain.recent import Recent
 from onnxplain.targets import Similarity, TargetSpec
 from onnxplain.targets.similarity import with_references
@@ -24,20 +25,21 @@ _KEPT = 64
 class References:
     """Embeddings of one model; those of files are kept until the file changes.
 
-    `preprocess` is called only for pictures. `others` has the values of the model's other inputs.
+    `take` makes a sample of a picture or an array. `others` has the values of the model's other
+    inputs.
     """
 
     def __init__(
         self,
         runner: Runner,
         score: ScoreTensor,
-        preprocess: Callable[[], Preprocess],
+        take: Callable[[Picture], Taken],
         others: OtherInputs,
     ) -> None:
         """Prepare; nothing is run yet."""
         self._runner = runner
         self._score = score
-        self._preprocess = preprocess
+        self._take = take
         self._others = others
         self._kept: Recent[FloatArray] = Recent(_KEPT)
 
@@ -80,13 +82,13 @@ class References:
     def _of_file(self, file: str, kind: ScoreKind) -> FloatArray:
         if not file.lower().endswith(".npy"):
             return self._of_picture(file, kind)
-        saved = read_array(Path(file))
+        saved = np.array(read_npy(Path(file)))
         if saved.dtype.kind not in "fiu":
             raise TargetError(f"it holds values of type {saved.dtype}, not numbers.")
         return saved
 
     def _of_picture(self, picture: Picture, kind: ScoreKind) -> FloatArray:
-        x = take(picture, self._preprocess()).x
+        x = self._take(picture).x
         reading = self._reading(kind)
         self._runner.others = self._others.of(x)
         (values,) = self._runner.forward(x, [reading.tensor])

@@ -97,7 +97,9 @@ class Pass:
     def key(self) -> Hashable:
         """For one model, passes with equal keys share a graph."""
         task, method = self.one.task, self.one.method
-        sized = method.needs_sizes or any("T" in layer.layout.axes for layer in task.layers)
+        # Tokens, and grids that have no rows and columns, are reshaped.
+        reshaped = ("T" in one.layout.axes or len(one.grid) != 2 for one in task.layers)
+        sized = method.needs_sizes or any(reshaped)
         sizes = task.sizes if sized else len(self.shape)
         return method.key, self.scored.key, sizes, self.cut
 

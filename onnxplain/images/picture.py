@@ -23,6 +23,8 @@ decoded. OpenCV reads the variable only when cv2 is loaded. So a program should 
 library.
 """
 
+ARRAY_SUFFIX = ".npy"
+
 SUFFIXES = frozenset(
     ".avif .bmp .dib .exr .gif .hdr .jp2 .jpe .jpeg .jpg .pbm .pfm .pgm .png .pnm .ppm .ras .sr"
     " .tif .tiff .webp".split()
@@ -131,10 +133,10 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 def find_pictures(patterns: Sequence[str | Path], recursive: bool = False) -> list[Path]:
     """List the pictures that files, folders and glob patterns name, in order, each one once.
 
-    A folder means the pictures directly in it; with `recursive`, also those in all folders below
-    it. A pattern (`*`, `?`, `[..]`, `**`) means the pictures that it matches. Both are sorted by
-    name. The path of an existing file always means that file, also if its suffix is unknown or
-    its name has glob characters.
+    A folder means the pictures directly in it, or if it has none its .npy files; with `recursive`,
+    also those in all folders below it. A pattern (`*`, `?`, `[..]`, `**`) means the pictures and
+    .npy files that it matches. All are sorted by name. The path of an existing file always means
+    that file, also if its suffix is unknown or its name has glob characters.
 
     Raises PictureError if an entry names no picture.
     """
@@ -158,12 +160,22 @@ def _expand(path: Path, recursive: bool) -> list[Path]:
         nothing = f"No picture matches {path}"
     else:
         raise PictureError(f"{path} does not exist.")
-    pictures = sorted(one for one in found if one.suffix.lower() in SUFFIXES and one.is_file())
+    files = sorted(one for one in found if _suffix(one) in _READ and one.is_file())
+    # A folder of pictures may hold the .npy files of their explanations.
+    pictures = [one for one in files if _suffix(one) in SUFFIXES] if path.is_dir() else files
+    pictures = pictures or files
     if not pictures:
         if path.is_dir() and not recursive and any(one.is_dir() for one in path.iterdir()):
             nothing += ", and --recursive searches the folders in it"
-        raise PictureError(f"{nothing} (files that end in {', '.join(sorted(SUFFIXES))}).")
+        raise PictureError(f"{nothing} (files that end in {', '.join(sorted(_READ))}).")
     return pictures
+
+
+_READ = SUFFIXES | {ARRAY_SUFFIX}
+
+
+def _suffix(path: Path) -> str:
+    return path.suffix.lower()
 
 
 def _read_bytes(path: Path) -> Array:

@@ -95,7 +95,10 @@ class Job:
             OnnxplainError: an error that the next picture would cause too, such as an option out
                 of range or files that cannot be written.
         """
-        pictures = [image.path if self.picture is None else self.picture for image in images]
+        pictures = [
+            (image.sample or image.path) if self.picture is None else self.picture
+            for image in images
+        ]
         found = self.explainer.try_many(pictures, self.method, self.targets, **self.options)
         folder = SameFolder(self.saving.folder)
         saved = functools.partial(self._saved, folder)
@@ -125,8 +128,7 @@ def errors_of_one_picture(explainer: Explainer) -> tuple[type[OnnxplainError], .
 
     If pictures keep their own size, errors of model, layer and option can depend on that size.
     """
-    own_size = explainer.preprocess.size is None
-    sized = (ModelError, LayerError, OptionError) if own_size else ()
+    sized = (ModelError, LayerError, OptionError) if explainer.sizes_vary else ()
     return (PictureError, MapError, *sized)
 
 

@@ -148,7 +148,9 @@ class FeatureMaps(LayerMethod, SinglePassMethod):
         return a
 
     def sheet(self, values: FloatArray) -> FloatArray | None:
-        """Every channel, or the chosen one."""
+        """Every channel, or the chosen one; None without rows and columns."""
+        if values.ndim != 3:
+            return None
         return values if self.channel is None else values[self.channel : self.channel + 1]
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:

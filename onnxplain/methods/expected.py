@@ -22,8 +22,8 @@ class ExpectedGradients(CompleteMethod):
     """E[(x − x') ⊙ g(x' + α (x − x'))]: x' is one of `baselines`, α uniform between 0 and 1.
 
     `baselines` are samples in the form of the model's input, (n, ...); on the command line,
-    pictures and folders of pictures. `numpy.random.default_rng(seed)` draws the baseline of each of
-    `samples` (integers(n)), then every α (random, in float32). The values add up to
+    pictures, .npy files and folders of them. `numpy.random.default_rng(seed)` draws the baseline of
+    each of `samples` (integers(n)), then every α (random, in float32). The values add up to
     S(x) − mean S(x'), except for a random error, the `completeness_gap`.
 
     Erion et al., "Improving performance of deep learning models with axiomatic attribution priors
@@ -36,7 +36,8 @@ class ExpectedGradients(CompleteMethod):
     cost = "1 + baselines + samples (200), each of these with a backward"
 
     baselines: Annotated[
-        SampleArray, Option("PICTURES", "Pictures, folders or patterns; may be repeated.")
+        SampleArray,
+        Option("PICTURES", "Pictures, .npy files, folders or patterns; may be repeated."),
     ] = None
     samples: Samples = 200
     seed: Seed = 0
@@ -46,8 +47,8 @@ class ExpectedGradients(CompleteMethod):
         self.require(self.samples >= 1 and self.seed >= 0, "samples >= 1 and seed >= 0")
         if not isinstance(self.baselines, np.ndarray):
             raise OptionError(
-                f"{self.name} needs baselines: pictures on the command line (--baselines FOLDER), "
-                "an array of samples as the model takes them in Python."
+                f"{self.name} needs baselines: on the command line pictures or a .npy file "
+                "(--baselines FOLDER), in Python an array of samples as the model takes them."
             )
         if self.baselines.shape[1:] != scene.x.shape[1:]:
             raise OptionError(

@@ -36,8 +36,9 @@ class InputGradientMethod(InputMethod):
     over_embedding: ClassVar[Callable[..., Any]] = staticmethod(np.sum)
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
-        """See `Method`; capped."""
-        return capped(super().heat(values, spatial))
+        """See `Method`; capped, unless each value is drawn by itself, as those of a row are."""
+        heat = super().heat(values, spatial)
+        return heat if len(spatial) == values.ndim == 1 else capped(heat)
 
     def is_varied(self, values: FloatArray, spatial: tuple[int, ...]) -> bool:
         """See `Method`; True if more pixels differ from the smallest than `capped` cuts off."""

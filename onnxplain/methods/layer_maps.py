@@ -69,6 +69,11 @@ class LayerMapsMethod(LayerMethod):
         if len(maps) == 1:
             return super().joined(maps, layers, shared)
         names = [layer.tensor for layer in layers]
+        if any(len(layer.grid) != 2 for layer in layers):
+            raise LayerError(
+                f"Maps of several layers need rows and columns, which {names[0]!r} or another has "
+                "not: name one layer."
+            )
         rows, columns = zip(*(one.values.shape[1:] for one in maps), strict=True)
         largest = max(rows), max(columns)
         values = np.stack([upsample(one.values, largest) for one in maps], axis=1)
@@ -87,7 +92,7 @@ class LayerMapsMethod(LayerMethod):
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
         """The map, or the fused maps of several layers, (rows, columns)."""
-        if values.ndim == 2:
+        if values.ndim in (2, len(spatial)):
             return values
         least, largest = (pick(values, axis=(1, 2), keepdims=True) for pick in (np.min, np.max))
         span = largest - least

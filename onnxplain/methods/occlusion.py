@@ -19,6 +19,9 @@ from onnxplain.methods.options import Absent, Option, Sizes
 from onnxplain.tensors import Array
 from onnxplain.transforms.masks import Erase, box_feeds
 
+_SHARE = 1 / 5
+"""Of the input, that a window covers along each axis where neighbors are related."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Occlusion(InputMethod, ScoredMethod):
@@ -26,8 +29,9 @@ class Occlusion(InputMethod, ScoredMethod):
 
     `window` and `stride` are pixels of the model's input, one number or one for each axis of rows
     and columns; by default the window is a fifth of the input and the stride a quarter of the
-    window. Windows start at 0, stride, 2·stride, ...; the last one in a row is clipped at the
-    border, so that every pixel is covered. `fill` is what a window is filled with.
+    window, and features of a row are covered one by one. Windows start at 0, stride, 2·stride, ...;
+    the last one in a row is clipped at the border, so that every pixel is covered. `fill` is what a
+    window is filled with.
 
     Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014.
     """
@@ -47,12 +51,12 @@ class Occlusion(InputMethod, ScoredMethod):
 
     def check(self, scene: Scene) -> None:
         """See `Method`."""
-        self._windows(scene.places)
+        self._windows(scene)
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
         """The sample with one window filled."""
         scene = original.scene
-        window, stride = self._windows(scene.places)
+        window, stride = self._windows(scene)
         per_axis = [_intervals(*sizes) for sizes in zip(scene.places, window, stride, strict=True)]
         boxes = np.array(list(itertools.product(*per_axis)))
         ends = {axis: (boxes[:, i, 0], boxes[:, i, 1]) for i, axis in enumerate(scene.spatial)}
@@ -73,9 +77,10 @@ class Occlusion(InputMethod, ScoredMethod):
         """See the class."""
         return sums["lost"] / sums["cover"]
 
-    def _windows(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def _windows(self, scene: Scene) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Window and stride, which must be positive and fit the input and each other."""
-        window = _sizes("window", self.window, [max(1, round(size / 5)) for size in shape], shape)
+        shape, share = scene.places, _SHARE if scene.has_spatial_axes else 0
+        window = _sizes("window", self.window, [max(1, round(share * n)) for n in shape], shape)
         stride = _sizes("stride", self.stride, [max(1, size // 4) for size in window], shape)
         if any(step > size for step, size in zip(stride, window, strict=True)):
             raise OptionError(

@@ -105,7 +105,7 @@ class ReciproCAM(CellMethod, LayerMapsMethod):
     summary = "the score of each cell of the layer on its own"
     paper = "Byun 2022"
     cost = "1 + one head pass per cell"
-    axis = "H"
+    axis = "W"
     needs = (
         "with rows and columns, and {!r} holds a transformer's tokens; use vit_reciprocam, which "
         "is made for them"
@@ -114,9 +114,9 @@ class ReciproCAM(CellMethod, LayerMapsMethod):
     def sampling(self, original: Original) -> Sequence[Sampling]:
         """One sample for each cell of the layer, with only this cell kept."""
         layer, _ = original.at_layer
-        row, column = (i.ravel() for i in np.indices(layer.grid))
-        axes = layer.layout.axes.index("H"), layer.layout.axes.index("W")
-        boxes = {axes[0]: (row, row + 1), axes[1]: (column, column + 1)}
+        axes = tuple(i for i, axis in enumerate(layer.layout.axes) if axis in "DHW")
+        cells = [index.ravel() for index in np.indices(layer.grid)]
+        boxes = {axis: (cell, cell + 1) for axis, cell in zip(axes, cells, strict=True)}
         feeds = box_feeds(len(layer.shape), boxes)
-        every = np.arange(len(row))
+        every = np.arange(len(cells[0]))
         return [Sampling(LayerMasks(Keep(axes), feeds, layer), one_of_each(every, len(every)))]

@@ -75,8 +75,8 @@ class SmoothGradCAMPlusPlus(NoiseMethod, LayerMapsMethod):
 
     def _chosen(self, layer: Layer) -> FloatArray:
         """1 where a cell of a channel is used, else 0: (channels, rows, columns)."""
-        rows, columns = layer.grid
-        channel, neuron = np.zeros(layer.channels), np.zeros(layer.grid)
+        rows, columns = layer.layout.planes
+        channel, neuron = np.zeros(layer.channels), np.zeros((rows, columns))
         try:
             channel[... if self.only_channels is None else list(self.only_channels)] = 1
             neuron[

@@ -16,6 +16,7 @@ from onnxplain.errors import MapError, ModelError, OptionError, TargetError
 from onnxplain.explainer import Explainer, Picture
 from onnxplain.methods.base import Method
 from onnxplain.methods.registry import AUTO
+from onnxplain.results.comparison import require_picture
 from onnxplain.results.explanation import Explanation
 from onnxplain.results.render.colormaps import DEFAULT_COLORMAP
 from onnxplain.results.render.comparison import TargetRow, comparison
@@ -61,8 +62,13 @@ class SanityCheck:
         return not any(stage.same for stage in self.stages)
 
     def draw(self, colormap: str = DEFAULT_COLORMAP) -> Array:
-        """Return the maps in a row, the trained model's first: uint8 (h, w, 3), RGB."""
+        """Return the maps in a row, the trained model's first: uint8 (h, w, 3), RGB.
+
+        Raises:
+            MapError: they are of a volume, a signal or a row.
+        """
         trained = self.trained
+        require_picture(trained)
         columns = [("trained", trained.method), *map(_heading, self.stages)]
         cells = [trained, *(stage.explanation for stage in self.stages)]
         row = TargetRow(trained.target.title, trained.scored, cells)

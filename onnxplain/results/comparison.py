@@ -29,12 +29,13 @@ def draw_comparison(
             default, the methods of the explanations in their order.
 
     Raises:
-        MapError: there is no explanation, or they are of several pictures.
+        MapError: there is no explanation, or they are of several pictures, or of no picture.
         OptionError: no such colormap.
     """
     found = list(explanations)
     if not found or any(e.picture.shape != found[0].picture.shape for e in found):
         raise MapError("A comparison needs explanations of one picture: give at least one.")
+    require_picture(found[0])
     columns = list(methods or dict.fromkeys(e.method for e in found))
     table: dict[str, dict[str, ExplanationData]] = {}
     for explanation in found:
@@ -44,6 +45,19 @@ def draw_comparison(
     costs = {e.method: e.passes for e in found}
     headings = [(name, costs.get(name, "")) for name in columns]
     return comparison(found[0].picture, headings, rows, colormap, found[0].seen)
+
+
+def require_picture(explanation: ExplanationData) -> None:
+    """Check that maps of an explanation can be drawn side by side.
+
+    Raises:
+        MapError: it is of a volume, a signal or a row.
+    """
+    if not explanation.is_picture:
+        raise MapError(
+            f"Maps are drawn side by side on pictures and scenes, and this is a {explanation.kind}:"
+            " draw one explanation at a time, with `onnxplain run` or Explanation.draw."
+        )
 
 
 def draw_side_by_side(

@@ -80,15 +80,40 @@ class Provenance:
     batching: str = ""
 
 
+@dataclass(frozen=True)
+class ArrayFacts:
+    """What an explained array is, where the sample is no picture that was prepared for the model.
+
+    Attributes:
+        kind: "scene" (rows and columns), "volume", "signal" or "row": how it is drawn.
+        shape: of the sample as the model takes it, without the batch axis.
+        dtype: of the values that were given.
+        index: which sample of its file or array it is, from 0; None if there is only one.
+        bands: the channels that are drawn, counted from 1.
+        value_range: for each of them, the values that are drawn black and white.
+        names: of the features of a row, in order; empty if they have none.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    dtype: str
+    index: int | None = None
+    bands: tuple[int, ...] = ()
+    value_range: tuple[tuple[float, float], ...] = ()
+    names: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class ExplanationData:
-    """The explanation of one picture for one target: all that files and drawings show.
+    """The explanation of one picture or array for one target: all that files and drawings show.
 
     Attributes:
         values: float32, signed, never rescaled, at the method's own resolution.
-        heatmap: float32 (H, W), 0 to 1, on the pixels of the original picture.
+        heatmap: float32 (H, W), 0 to 1, on the pixels of the original picture; of an array on its
+            places: (depth, rows, columns), (length,) or, of a row, (features,).
         heatmap_range: the raw values that heat 0 and heat 1 represent.
-        picture: uint8 (H, W, 3), RGB, the original picture.
+        picture: uint8 (H, W, 3), RGB, the original picture; of an array what is drawn at its
+            places, with one more axis: uint8 colors, or the values of a signal and of a row.
         method: its name.
         target: what was explained.
         score: the target's score for this picture; NaN if no target was requested.
@@ -100,6 +125,7 @@ class ExplanationData:
         layers: the tensors that were explained; none for methods that explain the input.
         diagnostics: what the method reports about its own accuracy.
         picture_path: the picture's file, or None for a picture that was given as an array.
+        array: what an array is; None for a picture.
         seen: bool (H, W), False where the model did not see the picture; None if it saw all of it.
         sheet: uint8 (h, w, 3), RGB, drawn instead of the overlay for methods whose result is not
             one map, such as `feature_maps`.
@@ -122,14 +148,15 @@ class ExplanationData:
     layers: tuple[str, ...] = ()
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     picture_path: Path | None = None
+    array: ArrayFacts | None = None
     seen: Array | None = field(default=None, repr=False)
     sheet: Array | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if self.heatmap.shape != self.picture.shape[:2]:
+        if self.heatmap.shape != self.picture.shape[:-1]:
             raise MapError(
                 f"The heatmap of {self.method} has the shape {self.heatmap.shape}, but the picture"
-                f" has {self.picture.shape[:2]}; a heatmap must cover its picture pixel by pixel."
+                f" has {self.picture.shape[:-1]}; a heatmap must cover its picture pixel by pixel."
             )
         # If any value is NaN, min and max are NaN, and a comparison with NaN is False.
         if not (self.heatmap.min() >= 0 and self.heatmap.max() <= 1):
@@ -137,6 +164,30 @@ class ExplanationData:
                 f"The heatmap of {self.method} has values that are not finite or outside 0 to 1,"
                 " so it would be misleading; try another layer or method."
             )
+
+    @property
+    def kind(self) -> str:
+        """Return what is drawn: "picture", or the kind of an array."""
+        return "picture" if self.array is None else self.array.kind
+
+    @property
+    def is_picture(self) -> bool:
+        """Return whether `picture` can be drawn as it is: a picture, or a scene in colors."""
+        return self.kind in ("picture", "scene")
+
+    @property
+    def source(self) -> str:
+        """Return the file, and which of its samples, in words."""
+        index = None if self.array is None else self.array.index
+        nth = "" if index is None else f", sample {index}"
+        return f"{self.picture_path or 'no picture'}{nth}"
+
+    @property
+    def stem(self) -> str:
+        """Return a name for files: that of the picture's file, and the index of a sample in it."""
+        index = None if self.array is None else self.array.index
+        name = self.picture_path.stem if self.picture_path else "picture"
+        return name if index is None else f"{name}-{index}"
 
     @property
     def layer(self) -> str | None:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytest
 
 from onnxplain.cli import compare, run, sanity
-from onnxplain.cli.flags import MODEL, PREPROCESS, TABLES, switches, with_flags
+from onnxplain.cli.flags import ARRAYS, MODEL, PREPROCESS, TABLES, switches, with_flags
 from onnxplain.methods.gradcam import GradCAM
 from onnxplain.methods.options import options_of
 from onnxplain.methods.registry import METHODS, OPTIONS
@@ -78,7 +78,7 @@ def test_no_line_of_a_table_is_padded(cli, model):
 def test_every_option_of_a_method_has_a_flag_and_every_flag_a_method(module):
     # A signature has no parameter twice, so that no option has the name of another flag.
     flags = set(inspect.signature(with_flags(module.command)).parameters)
-    others = {"context", "debug", *(flag.name for flag in (*MODEL, *PREPROCESS))}
+    others = {"context", "debug", *(flag.name for flag in (*MODEL, *PREPROCESS, *ARRAYS))}
     others |= set(inspect.signature(module.command).parameters) - set(TABLES)
     assert flags - others == {
         field.name for kind in METHODS.values() for field in dataclasses.fields(kind)

@@ -20,7 +20,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from onnx import numpy_helper
 
 from onnxplain import Attribution, Explainer
-from onnxplain.errors import LayerError, MapError, ModelError, OptionError, TargetError
+from onnxplain.errors import LayerError, MapError, OptionError, PictureError, TargetError
 from onnxplain.runtime import providers
 from tools.cases import nets
 
@@ -67,9 +67,11 @@ def test_pictures_of_many_bands(shape: str, axis: int) -> None:
         assert_array_equal(values, np.broadcast_to(values[:1], (5, 6, 7)))
         assert np.ptp(values[0]) > 0
     assert explainer.attribute(x, "scorecam", 0, baseline="zeros").values.shape == (1, 6, 7)
+    by_default = explainer.attribute(x, "occlusion", 0).values
+    assert_array_equal(by_default, explainer.attribute(x, "occlusion", 0, fill="zeros").values)
     with pytest.raises(OptionError, match="no black, gray or white"):
-        explainer.attribute(x, "occlusion", 0)
-    with pytest.raises(ModelError, match=r"no picture.*Explainer\.attribute"):
+        explainer.attribute(x, "occlusion", 0, fill="black")
+    with pytest.raises(PictureError, match=r"Samples .* and those of the array of .*\(33, 47, 3\)"):
         explainer.explain(PICTURE, "occlusion")
 
 

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.ndimage import gaussian_filter1d
 
 from onnxplain import Explainer
-from onnxplain.errors import LayerError, OnnxplainError, OptionError
+from onnxplain.errors import OnnxplainError, OptionError
 
 CHANNELS, LENGTH = 3, 40
 MIX = noise(2, CHANNELS)
@@ -128,32 +128,10 @@ def test_what_refuses_a_row_of_features_names_what_does_not(
 def test_black_is_no_value_of_a_signal() -> None:
     explainer, x, _ = explained("channels first")
     with pytest.raises(OptionError, match=r"no black.*zeros or mean"):
-        explainer.attribute(x, "rise", 0)
+        explainer.attribute(x, "rise", 0, baseline="black")
     for method, option in (("occlusion", "fill"), ("integrated_gradients", "baseline")):
         with pytest.raises(OptionError, match="gray or white: choose zeros or mean, or give an"):
             explainer.attribute(x, method, 0, **{option: "white"})
-
-
-@pytest.mark.parametrize(
-    ("method", "sentence"),
-    [
-        ("cam", r"The layer 'c' has no rows and columns.*\. Use integrated_gradients or occlusion"),
-        ("regression_activation_map", r"'c' has no rows.*\. Use integrated_gradients or occlusion"),
-        ("gradcam", "No layer .* has rows and columns of more.*occlusion or integrated_gradients"),
-        ("feature_maps", "No layer .* has rows and columns of more than one cell"),
-        ("eigencam", "No layer .* has rows and columns of more than one cell"),
-    ],
-)
-def test_what_asks_for_rows_and_columns_names_what_a_row_of_cells_allows(
-    method: str, sentence: str
-) -> None:
-    text = """g (float[N,2,9] x) => (float[N,2] y)
-        { c = Conv(x, k) p = GlobalAveragePool(c) f = Flatten(p) y = MatMul(f, w) }"""
-    explainer, x = Explainer(model(text, k=noise(4, 2, 3), w=noise(4, 2))), noise(1, 2, 9)
-    with pytest.raises(LayerError, match=sentence):
-        explainer.attribute(x, method, 0)
-    assert explainer.attribute(x, "occlusion", 0, fill="zeros").values.any()
-    assert explainer.attribute(x, "integrated_gradients", 0, baseline="zeros").values.any()
 
 
 def test_a_map_that_is_the_same_everywhere_is_told_of_arrays_too() -> None:

@@ -77,7 +77,7 @@ def test_memory_does_not_grow_with_the_samples() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({}, "needs baselines: pictures on the command line"),
+        ({}, "needs baselines: on the command line pictures"),
         ({"baselines": SET[:, :2]}, r"have the shape \(2, 6, 5\) each"),
         ({"baselines": SET[:0]}, "an array of several samples"),
         ({"baselines": 3.0}, "an array of several samples"),

@@ -20,10 +20,15 @@ def npy(array: FloatArray) -> bytes:
 
 def tiff(heatmap: FloatArray) -> bytes:
     """A one-channel float32 TIFF without loss, for `cv::imread(path, IMREAD_UNCHANGED)` and GIS."""
-    _, data = cv2.imencode(".tiff", np.ascontiguousarray(heatmap))
+    _, data = cv2.imencode(".tiff", _flat(heatmap))
     return data.tobytes()
 
 
 def png16(heatmap: FloatArray) -> bytes:
     """A 16-bit gray PNG in which 0 is heat 0 and 65,535 is heat 1, for programs without floats."""
-    return encode_png(np.rint(heatmap * np.float32(65535)).astype(np.uint16))
+    return encode_png(np.rint(_flat(heatmap) * np.float32(65535)).astype(np.uint16))
+
+
+def _flat(heatmap: FloatArray) -> FloatArray:
+    """A heatmap of any rank as rows and columns: one row, or the slices one below the other."""
+    return np.ascontiguousarray(heatmap.reshape(-1, heatmap.shape[-1]))

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ MANIFEST_VERSION = 1
 
 _CONVENTIONS = {
     "values": "float32, C order, signed, as the method's formula gives them, never rescaled",
-    "heatmap": "float32 from 0 to 1 on the pixels of the original picture, top row first;"
-    " 0 and 1 represent the two ends of heatmap.range",
+    "heatmap": "float32 from 0 to 1 on the pixels of the original picture, top row first, or on"
+    " the places of an array; 0 and 1 represent the two ends of heatmap.range",
     "resizing": "bilinear with half-pixel centers",
     "score": "logit: the tensor before a final Softmax, LogSoftmax or Sigmoid;"
     " probability: the tensor after it; confidence: the score of a detected box;"
@@ -43,11 +44,10 @@ def as_json(content: Mapping[str, Any]) -> bytes:
 def content(explanation: ExplanationData, files: Mapping[str, bytes]) -> dict[str, Any]:
     """The content of a manifest, with values that `plain` must still convert to JSON types."""
     provenance, target = explanation.provenance, explanation.target
-    height, width = explanation.picture.shape[:2]
     return {
         "onnxplain": {"manifest": MANIFEST_VERSION},
         "model": of_model(provenance.model),
-        "picture": {"path": explanation.picture_path, "width": width, "height": height},
+        **source(explanation),
         "preprocess": provenance.preprocess,
         "method": explanation.method,
         "layers": explanation.layers,
@@ -86,6 +86,15 @@ def of_files(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
         {"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         for name, data in files.items()
     ]
+
+
+def source(explanation: ExplanationData) -> dict[str, dict[str, Any]]:
+    """The picture that was explained, under "picture", or what is known of an array, "array"."""
+    path = {"path": explanation.picture_path}
+    if explanation.array is not None:
+        return {"array": path | asdict(explanation.array)}
+    height, width = explanation.picture.shape[:2]
+    return {"picture": path | {"width": width, "height": height}}
 
 
 def plain(value: Any) -> Any:

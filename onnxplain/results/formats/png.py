@@ -1,11 +1,16 @@
-"""The drawing of an explanation: the overlay, or the contact sheet of methods that have one."""
+"""The drawing of an explanation: by its kind, or the contact sheet of methods that have one."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 
 from onnxplain.results.data import ExplanationData
 from onnxplain.results.formats.png_file import encode_png
 from onnxplain.results.render.frame import Caption, frame, page_for
 from onnxplain.results.render.overlay import overlay
+from onnxplain.results.render.row import draw_row
+from onnxplain.results.render.signal import draw_signal
+from onnxplain.results.render.volume import draw_volume
 from onnxplain.tensors import Array
 
 
@@ -15,20 +20,35 @@ def encode(explanation: ExplanationData, colormap: str) -> bytes:
 
 
 def draw(explanation: ExplanationData, colormap: str) -> Array:
-    """Return the overlay or the contact sheet with its caption: uint8 RGB."""
+    """Return the drawing or the contact sheet with its caption: uint8 RGB."""
     sheet = explanation.sheet
     if sheet is not None:
         return frame(sheet, _sheet_caption(explanation), [], page_for(sheet))
     details = f"{_method_and_layer(explanation)} · {explanation.passes}"
+    caption = Caption(explanation.target.title, explanation.scored, details)
+    return _DRAWINGS[explanation.kind](explanation, caption, colormap)
+
+
+def _picture(explanation: ExplanationData, caption: Caption, colormap: str) -> Array:
     return overlay(
         explanation.picture,
         explanation.heatmap,
-        Caption(explanation.target.title, explanation.scored, details),
+        caption,
         explanation.heatmap_range,
         colormap=colormap,
         seen=explanation.seen,
         boxes=explanation.target.boxes,
     )
+
+
+_DRAWINGS: Mapping[str, Callable[[ExplanationData, Caption, str], Array]] = {
+    "picture": _picture,
+    "scene": _picture,
+    "volume": draw_volume,
+    "signal": draw_signal,
+    "row": draw_row,
+}
+"""By the kind of what is explained."""
 
 
 def _method_and_layer(explanation: ExplanationData) -> str:

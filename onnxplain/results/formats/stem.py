@@ -12,8 +12,7 @@ _METHOD_BYTES = 40
 
 def file_stem(explanation: ExplanationData, picture_name: str | None = None) -> str:
     """Return `<picture>.<method>.<target>`, the first part of the names of all its files."""
-    path = explanation.picture_path
-    picture = picture_name or (path.stem if path else "picture")
+    picture = picture_name or explanation.stem
     return ".".join(
         [
             safe_name(picture),

@@ -1,0 +1,69 @@
+"""Arrays from files: .npy files, and scenes of many bands from TIFF files."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from onnxplain.errors import PictureError
+from onnxplain.tensors import Array
+
+TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
+
+
+def read_npy(path: Path) -> Array:
+    """Read a .npy file; its values are read from the disk when they are used.
+
+    Raises:
+        PictureError: there is no such file, or it holds no array.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise PictureError(f"There is no file {path}.") from None
+    except OSError as error:
+        raise PictureError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, EOFError) as error:
+        raise PictureError(f"{path} is not a .npy file, or holds no plain array.") from error
+    if not isinstance(array, np.ndarray):
+        raise PictureError(f"{path} holds several arrays: save the one that is meant as .npy.")
+    return array
+
+
+def read_tiff(path: Path) -> tuple[Array, str]:
+    """Read the first image of a TIFF file, with any number of bands of any type.
+
+    Returns the array, and a letter for each of its axes: "Y" and "X" are rows and columns, "S" or
+    "C" the bands; others are pages of the file, whose meaning is not known, unless it is "Z", the
+    depth.
+
+    Raises:
+        PictureError: the file cannot be read, or tifffile is not installed.
+    """
+    tifffile = _tifffile(path)
+    try:
+        with tifffile.TiffFile(path) as file:
+            scene = file.series[0]
+            return scene.asarray(), scene.axes
+    except FileNotFoundError:
+        raise PictureError(f"There is no file {path}.") from None
+    except OSError as error:
+        raise PictureError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, IndexError, RuntimeError) as error:  # of tifffile, and of its codecs
+        hint = f"; {_INSTALL}" if "imagecodecs" in str(error) else ""
+        raise PictureError(f"{path} cannot be read as TIFF: {error}{hint}.") from error
+
+
+_INSTALL = "pip install 'onnxplain[tiff]' provides it"
+
+
+def _tifffile(path: Path) -> ModuleType:
+    try:
+        return import_module("tifffile")
+    except ImportError:
+        raise PictureError(
+            f"Reading the bands of {path} needs tifffile: pip install 'onnxplain[tiff]'."
+        ) from None

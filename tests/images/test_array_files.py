@@ -1,0 +1,49 @@
+import sys
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from onnxplain.errors import PictureError
+from onnxplain.images.array_files import read_npy, read_tiff
+
+tifffile = pytest.importorskip("tifffile")
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "float32", "float64"])
+@pytest.mark.parametrize(
+    ("shape", "planes", "axes"),
+    [((5, 4, 6), "separate", "SYX"), ((4, 6, 5), "contig", "YXS")],
+)
+def test_bands_of_any_type(tmp_path, dtype, shape, planes, axes):
+    scene = (np.random.default_rng(0).random(shape) * 3000).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", scene, photometric="minisblack", planarconfig=planes)
+    found, letters = read_tiff(tmp_path / "a.tif")
+    assert_array_equal(found, scene)
+    assert (found.dtype, letters) == (scene.dtype, axes)
+
+
+def test_a_file_that_is_no_tiff(tmp_path):
+    (tmp_path / "a.tif").write_bytes(b"text")
+    with pytest.raises(PictureError, match=r"a\.tif cannot be read as TIFF: "):
+        read_tiff(tmp_path / "a.tif")
+    with pytest.raises(PictureError, match=r"There is no file .*b\.tif"):
+        read_tiff(tmp_path / "b.tif")
+
+
+def test_without_tifffile_one_sentence_says_how_to_install_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    with pytest.raises(PictureError, match=r"needs tifffile: pip install 'onnxplain\[tiff\]'\.$"):
+        read_tiff(tmp_path / "a.tif")
+
+
+def test_npy_files_that_hold_no_array(tmp_path):
+    (tmp_path / "text.npy").write_text("text")
+    np.savez(tmp_path / "two.npz", a=1, b=2)
+    for name, sentence in {
+        "gone.npy": "There is no file",
+        "text.npy": "is not a .npy file",
+        "two.npz": "holds several arrays",
+    }.items():
+        with pytest.raises(PictureError, match=sentence):
+            read_npy(tmp_path / name)
