@@ -63,6 +63,17 @@ Formats = Annotated[
         help="npy, heatmap, png, json, tiff, png16, yml: any of them between commas.",
     ),
 ]
+MaybeFormats = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        "-f",
+        metavar="NAMES",
+        help="npy, heatmap, png, json (the default), tiff, png16, yml between commas; for texts "
+        "npy, html, json.",
+        show_default=False,
+    ),
+]
 DEFAULT_FORMATS = "npy,heatmap,png,json"
 Colormap = Annotated[
     str, typer.Option(metavar="NAME", help="Colors of the png: inferno, viridis, jet...")

@@ -11,6 +11,7 @@ from onnxplain.cli.loading import method_options, open_model
 from onnxplain.cli.notes import note_blank, note_choice, note_guess, note_model, noting_cost
 from onnxplain.cli.outcomes import report
 from onnxplain.cli.pictures import find_images, gray
+from onnxplain.cli.texts import run_texts
 from onnxplain.jobs.inputs import each_sample, model_as_input
 from onnxplain.jobs.job import Job, Saving
 from onnxplain.methods.registry import AUTO, make_method
@@ -25,7 +26,7 @@ def command(
     method: parameters.MethodName = "auto",
     target: parameters.Targets = None,
     out: parameters.Out = parameters.DEFAULT_OUT,
-    formats: parameters.Formats = parameters.DEFAULT_FORMATS,
+    formats: parameters.MaybeFormats = None,
     colormap: parameters.Colormap = "inferno",
     recursive: parameters.Recursive = False,
     batch_size: parameters.BatchSize = None,
@@ -43,7 +44,20 @@ def command(
     whose map shows nothing.
     """
     console = Console(quiet=quiet, as_json=as_json, verbose=verbose)
-    saving = Saving(out, [name.strip() for name in formats.split(",")], colormap)
+    if loading.get("text") and not images:
+        return run_texts(
+            model,
+            method,
+            target or parameters.TOP,
+            out,
+            formats,
+            console,
+            loading | {"batch_size": batch_size},
+            preprocess,
+            options,
+        )
+    wanted = parameters.DEFAULT_FORMATS if formats is None else formats
+    saving = Saving(out, [name.strip() for name in wanted.split(",")], colormap)
     # What can be checked without the model is checked before it is loaded.
     makes_picture = method != AUTO and make_method(method, options).makes_picture
     starts_from_none = makes_picture and not images

@@ -81,3 +81,24 @@ class Samples:
             for size, axis in zip(declared, axes, strict=True)
         ]
         return random.random(shape, np.float32).astype(self._spec.dtype)
+
+
+class TokenSamples(Samples):
+    """Samples (1, tokens, size) of embeddings: tokens are removed one by one, with all values."""
+
+    def __init__(self, model: Model, spec: TensorSpec, x: Array) -> None:
+        """Describe samples like `x`, (1, tokens, size)."""
+        super().__init__(model, spec, _no_picture)
+        self._x = x
+
+    def scene(self, x: Array) -> Scene:
+        """See `Samples`."""
+        return Scene(x.astype(np.float32, copy=False), None, (1,), None)
+
+    def noise(self) -> Array:
+        """See `Samples`; tokens without noise, because a model may refuse other lengths."""
+        return self._x
+
+
+def _no_picture() -> Preprocess:
+    raise AssertionError("an embedding is no picture")

@@ -160,6 +160,19 @@ def head(model: Model, specs: Mapping[str, TensorSpec], scores: Iterable[str]) -
     return replace(model, proto=extract(model.proto, scores, inputs))
 
 
+def from_tensor(model: Model, spec: TensorSpec) -> Model:
+    """The model in which the inner tensor `spec` is the first input, in place of its nodes.
+
+    Inputs that only those nodes read are left out; outputs keep their declared types.
+    """
+    graph = model.proto.graph
+    names = [value.name for value in graph.output]
+    proto = extract(model.proto, names, [_input(spec), *graph.input])
+    for output, declared in zip(proto.graph.output, graph.output, strict=True):
+        output.CopyFrom(declared)
+    return replace(model, proto=proto)
+
+
 def _input(spec: TensorSpec) -> ValueInfoProto:
     kind = helper.np_dtype_to_tensor_dtype(spec.dtype)
     return helper.make_tensor_value_info(spec.name, kind, spec.shape)
