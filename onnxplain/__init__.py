@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from onnxplain.metrics.sanity import sanity_check
     from onnxplain.results.comparison import draw_comparison
     from onnxplain.results.explanation import Attribution, Explanation
+    from onnxplain.results.text_explanation import TextExplanation
 
 __version__ = "0.1.0"
 
@@ -19,6 +20,7 @@ __all__ = [
     "Explainer",
     "Explanation",
     "Preprocess",
+    "TextExplanation",
     "__version__",
     "draw_comparison",
     "read_picture",
@@ -29,6 +31,7 @@ _HOMES = {
     "Explainer": "onnxplain.explainer",
     "Explanation": "onnxplain.results.explanation",
     "Attribution": "onnxplain.results.explanation",
+    "TextExplanation": "onnxplain.results.text_explanation",
     "Preprocess": "onnxplain.images.preprocess",
     "draw_comparison": "onnxplain.results.comparison",
     "read_picture": "onnxplain.images.picture",

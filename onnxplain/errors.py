@@ -47,6 +47,10 @@ class PictureError(OnnxplainError):
     """A picture that cannot be found, read or used."""
 
 
+class TextError(OnnxplainError):
+    """A text or a tokenizer that cannot be read or used, or a token that does not exist."""
+
+
 class PreprocessError(OnnxplainError):
     """Preprocessing or labels that are malformed, or do not fit the model's input."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,3 +24,13 @@ class TensorSpec:
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int | str | None, ...] | None
+
+    @property
+    def sizes(self) -> str:
+        """The declared shape in words, such as "(N, 3, ?, ?)"."""
+        return "an undeclared shape" if self.shape is None else in_words(self.shape)
+
+
+def in_words(shape: Sequence[int | str | None]) -> str:
+    """A shape as a text, such as "(N, 3, ?, ?)"; the name of an open dimension is kept."""
+    return "(" + ", ".join("?" if d is None else str(d) for d in shape) + ")"

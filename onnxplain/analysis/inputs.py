@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
+from onnxplain.analysis.token_inputs import takes_ids
 from onnxplain.errors import ModelError
 from onnxplain.model.model import Model
 from onnxplain.suggestions import closest
@@ -31,10 +32,11 @@ def explained_input(model: Model, given: Collection[str], name: str | None = Non
     for choice in (left, pictures):
         if len(choice) == 1:
             return choice[0]
-    listed = ", ".join(f"{spec.name} {_shape(spec)}" for spec in left) or "none"
+    listed = ", ".join(f"{spec.name} {spec.sizes}" for spec in left) or "none"
+    for_text = " Give a text with --text TEXT." if any(map(takes_ids, left)) else ""
     raise ModelError(
         f"It is not clear which input to explain (open: {listed}): name the others' values with "
-        "--input NAME=FILE.npy, or the one to explain with --explain NAME."
+        f"--input NAME=VALUE, or the one to explain with --explain NAME.{for_text}"
     )
 
 
@@ -70,7 +72,7 @@ def require_picture(spec: TensorSpec) -> None:
     """
     if not is_picture(spec):
         raise ModelError(
-            f"The input {spec.name!r} takes {_shape(spec)} {spec.dtype}, which is no picture "
+            f"The input {spec.name!r} takes {spec.sizes} {spec.dtype}, which is no picture "
             "(N, channels, height, width) or (N, height, width, channels): explain an array "
             "from a .npy file, or with Explainer.explain or Explainer.attribute."
         )
@@ -86,9 +88,3 @@ def is_picture(spec: TensorSpec) -> bool:
         return False
     first, last = spec.shape[1], spec.shape[3]
     return last in (1, 3) or first in (1, 3) or not isinstance(first, int)
-
-
-def _shape(spec: TensorSpec) -> str:
-    if spec.shape is None:
-        return "an undeclared shape"
-    return "(" + ", ".join("?" if d is None else str(d) for d in spec.shape) + ")"

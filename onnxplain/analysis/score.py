@@ -81,6 +81,11 @@ def find_score(model: Model, output: str | None = None) -> ScoreTensor:
     name = output if output is not None else _output_of_scores(model)
     if name not in model.index.outputs:
         raise ModelError(f"The model has no output {name!r}{closest(name, model.index.outputs)}.")
+    return score_of(model, name)
+
+
+def score_of(model: Model, name: str) -> ScoreTensor:
+    """The scores in the tensor `name`, before and after its last activation."""
     tensor = name
     while (node := model.index.producer(tensor)) is not None:
         if (found := _last_activation(model, tensor)) is not None:

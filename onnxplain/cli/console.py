@@ -6,9 +6,10 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -61,6 +62,14 @@ class Console:
 def print_error(sentence: str) -> None:
     """One sentence about what went wrong."""
     typer.echo(f"{typer.style('Error:', fg='red', bold=True)} {sentence}", err=True)
+
+
+def braced(files: Sequence[Path], stem: str) -> str:
+    """Paths that differ only in what follows `stem`, as a shell takes them."""
+    if len(files) == 1:
+        return str(files[0])
+    endings = ",".join(path.name.removeprefix(stem) for path in files)
+    return str(files[0].with_name(f"{stem}{{{endings}}}"))
 
 
 def report_failure(error: BaseException, debug: bool) -> int:

@@ -46,8 +46,28 @@ MODEL = [
             "Output or inner tensor to explain, instead of the one found; `run` takes several.",
         ),
         ("boxes", str, "LAYOUT", "How a detector's outputs hold boxes, where it is not found."),
+        ("blank", str, "CLASS", "Blank of a text recognizer: first, last, or its index."),
         ("explain", str, "NAME", "Input to explain, if several are possible."),
-        ("input", list[str], "NAME=FILE.npy", "Value of another input; may be repeated."),
+        (
+            "input",
+            list[str],
+            "NAME=VALUE",
+            "Value of another input: numbers (0.5 or 1,5,9), a .npy file or a picture; may be "
+            "repeated.",
+        ),
+        (
+            "tokenizer",
+            str,
+            "FILE",
+            "The tokenizer.json of a model that reads texts; by default the one next to the model.",
+        ),
+        (
+            "text",
+            list[str],
+            "TEXT",
+            "Text to explain, or next to a picture the text of the other inputs; may be repeated.",
+        ),
+        ("text_pair", str, "TEXT", "Second text of a pair, such as the passage of a question."),
         ("labels", str, "FILE", "Names of the classes: one a line, or JSON."),
     )
 ]
@@ -55,7 +75,7 @@ MODEL = [
 PREPROCESS = [
     make_flag("Preprocessing, instead of what `onnxplain inspect` shows", *facts)
     for facts in (
-        ("size", str, "PIXELS", "224, or HEIGHTxWIDTH, or picture for its own size."),
+        ("size", str, "PIXELS", "224, HEIGHTxWIDTH, HEIGHTxauto, or picture for its own size."),
         ("layout", str, "AXES", "NCHW or NHWC."),
         ("channels", str, "ORDER", "RGB, BGR or GRAY."),
         ("fit", str, "HOW", "crop, stretch or letterbox."),

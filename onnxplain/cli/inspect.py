@@ -17,6 +17,7 @@ from onnxplain.cli.detections import box_lines, find_boxes
 from onnxplain.cli.flags import Given
 from onnxplain.cli.loading import open_model
 from onnxplain.cli.parameters import DEFAULT_OUT, AsJson, ModelPath, Out
+from onnxplain.cli.recognized import find_text, text_lines
 from onnxplain.cli.tables import print_table
 from onnxplain.errors import LayerError, OnnxplainError, OptionError
 from onnxplain.explainer import Explainer
@@ -54,7 +55,8 @@ def command(
         typer.Option(
             "--picture",
             metavar="FILE",
-            help="List the boxes that a detector finds in a picture, and draw them.",
+            help="List the boxes that a detector finds in a picture, and draw them; for a text "
+            "recognizer, the characters that it reads.",
         ),
     ] = None,
     out: Out = DEFAULT_OUT,
@@ -72,10 +74,12 @@ def command(
     if write_sidecar:
         typer.echo(f"Wrote {_write_sidecar(model, explainer)}.", err=True)
     if picture is not None:
-        detections = find_boxes(explainer, picture, out)
-        typer.echo(
-            json.dumps(detections, indent=2) if as_json else "\n".join(box_lines(detections))
-        )
+        if explainer.recognizer is None:
+            found, lines = find_boxes(explainer, picture, out), box_lines
+        else:
+            found, lines = find_text(explainer, picture), text_lines
+        shown = json.dumps(found, indent=2, ensure_ascii=False)
+        typer.echo(shown if as_json else "\n".join(lines(found)))
         return
     facts = describe(explainer, all_layers=all_layers)
     if as_json:
@@ -167,6 +171,18 @@ def _answer_facts(explainer: Explainer) -> Facts:
     own = explainer.score_tensor.probability
     others = [spec.name for spec in explainer.model.outputs if spec.name != own]
     return asdict(explainer.answer()) | {"output": own, "other_outputs": others}
+
+
+def _text_facts(explainer: Explainer) -> Facts | None:
+    found = explainer.recognizer
+    if found is None:
+        return None
+    own, count = found.alphabet, {"steps": found.shape[found.axes.steps]}
+    return {"axes": found.axes.text, **count, "classes": own.count} | {
+        "blank": own.blank,
+        "origin": own.origin,
+        "characters": len(own.names),
+    }
 
 
 def _batch_facts(explainer: Explainer) -> Facts:
@@ -267,7 +283,8 @@ def _preprocess_text(settings: Facts) -> str:
 
 def _setting(value: object) -> str:
     if isinstance(value, tuple | list):
-        return _times(value) if all(isinstance(v, int) for v in value) else _listed(value, ",")
+        sizes = all(isinstance(side, int | None) for side in value)
+        return _times(side or "auto" for side in value) if sizes else _listed(value, ",")
     return _number(value)
 
 
@@ -296,6 +313,15 @@ def _target_rows(answer: Facts) -> Iterator[tuple[str, str]]:
     yield "--target", "; ".join(answer["targets"])
     if answer["other_outputs"] and answer["kind"] != "boxes":
         yield "--output", f"{'; '.join(answer['other_outputs'])}, instead of {answer['output']}"
+
+
+def _text_text(text: Facts | None) -> str:
+    if text is None:
+        return ""
+    known, blank = text["characters"], text["blank"]
+    of = f"blank {blank} ({text['origin']})" if blank is not None else "blank not known: --blank"
+    names = f"{known} characters" if known else "characters not known: --labels FILE"
+    return f"recognizer {text['axes']}, {text['classes']} classes, {of}, {names}"
 
 
 def _batch_text(batch: Facts) -> str:
@@ -338,6 +364,7 @@ _PARTS: dict[str, tuple[Callable[[Explainer], Any], Callable[[Any], str]]] = {
     "labels": (_label_facts, _label_text),
     "embedding": (_embedding_facts, _embedding_text),
     "boxes": (_detector_facts, _detector_text),
+    "text": (_text_facts, _text_text),
     "answer": (_answer_facts, _answer_text),
     "batch": (_batch_facts, _batch_text),
     "gradients": (_gradient_facts, _gradient_text),
@@ -346,7 +373,7 @@ _PARTS: dict[str, tuple[Callable[[Explainer], Any], Callable[[Any], str]]] = {
 """What may be unknown about a model: the facts, and a text made of them."""
 
 
-def _times(sizes: Iterable[int]) -> str:
+def _times(sizes: Iterable[object]) -> str:
     return " x ".join(map(str, sizes))
 
 

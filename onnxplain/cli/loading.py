@@ -12,11 +12,14 @@ from onnxplain.cli.flags import Given
 from onnxplain.errors import OptionError
 from onnxplain.execution.baselines import BASELINES, BaselineSpec
 from onnxplain.explainer import Explainer
+from onnxplain.explainer.input_values import InputValue
 from onnxplain.images.array_files import read_npy
 from onnxplain.images.picture import ARRAY_SUFFIX, find_pictures
 from onnxplain.methods.options import BASELINE, SAMPLES, Values
 from onnxplain.methods.registry import OPTIONS
 from onnxplain.tensors import Array
+from onnxplain.texts.tokenizer import find_tokenizer
+from onnxplain.texts.tokens import Text
 
 
 def open_model(
@@ -49,8 +52,33 @@ def open_outputs(
 def _opened(path: Path, loading: Given, preprocess: Given, arrays: Given | None) -> Explainer:
     named = {"explain": "explain_input", "input": "inputs"}
     arguments = {named.get(name, name): value for name, value in loading.items()}
-    inputs = dict(_read_input(text) for text in arguments.pop("inputs", ()))
+    inputs = dict(_named_value(text) for text in arguments.pop("inputs", ()))
+    texts = texts_of(arguments)
+    arguments = {k: v for k, v in arguments.items() if k not in ("text", "text_pair")}
+    if texts:
+        arguments["text"] = texts
     return Explainer(path, preprocess=preprocess, inputs=inputs, arrays=arrays, **arguments)
+
+
+def open_text_model(path: Path, loading: Given, preprocess: Given) -> Explainer:
+    """As `open_model`, for a model whose texts are explained: they fill no input before."""
+    tokenizer = loading.get("tokenizer") or find_tokenizer(path)
+    rest = {name: value for name, value in loading.items() if name not in ("text", "text_pair")}
+    return open_model(path, rest | {"tokenizer": tokenizer}, preprocess)
+
+
+def texts_of(loading: Given) -> list[Text]:
+    """The texts of a command line, or the one pair of texts.
+
+    Raises:
+        OptionError: there is a second text without a first one, or with several.
+    """
+    texts, second = loading.get("text", []), loading.get("text_pair")
+    if second is None:
+        return list(texts)
+    if len(texts) != 1:
+        raise OptionError("--text-pair is the second text of a pair: give one --text with it.")
+    return [(texts[0], second)]
 
 
 def method_options(given: Given, explainer: Explainer) -> Given:
@@ -94,8 +122,30 @@ _READERS: Mapping[Values, Callable[[Any, Explainer], Any]] = {BASELINE: _absent,
 """By the values that an option takes, those that the command line reads from files."""
 
 
-def _read_input(text: str) -> tuple[str, Array]:
-    name, equals, file = text.partition("=")
-    if not name or not equals or not file:
-        raise OptionError(f"--input takes NAME=FILE.npy, not {text!r}.")
-    return name, np.array(read_npy(Path(file)))
+_TRUTHS = {"true": True, "false": False}
+
+
+def _named_value(text: str) -> tuple[str, InputValue]:
+    """The name and the value of `NAME=VALUE`: numbers, or the path of a file."""
+    name, equals, value = text.partition("=")
+    if not name or not equals or not value:
+        raise OptionError(
+            f"--input takes NAME=VALUE, not {text!r}: the value is numbers, a .npy file or a "
+            "picture."
+        )
+    try:
+        numbers = [_number(word) for word in value.split(",")]
+    except ValueError:
+        return name, Path(value)
+    return name, numbers if len(numbers) > 1 else numbers[0]
+
+
+def _number(word: str) -> float:
+    """A whole number exactly, another number, or true and false; ValueError if it is none."""
+    known = _TRUTHS.get(word.strip().lower())
+    if known is not None:
+        return known
+    try:
+        return int(word)
+    except ValueError:
+        return float(word)

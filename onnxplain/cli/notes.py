@@ -40,6 +40,16 @@ def note_choice(method: str, explainer: Explainer, console: Console) -> None:
         console.note(f"Method: {name}, {why}; --method names another.")
 
 
+def note_blank(explainer: Explainer, console: Console) -> None:
+    """Say which class of a text recognizer was taken for the blank, where nobody said it."""
+    alphabet = None if explainer.recognizer is None else explainer.recognizer.alphabet
+    if alphabet is not None and alphabet.is_guess:
+        console.note(
+            f"Note: class {alphabet.blank} is taken for the blank, as it is {alphabet.origin}; "
+            "--blank names another."
+        )
+
+
 def note_model(explainer: Explainer, console: Console) -> None:
     """With --verbose, say how pictures are prepared and which tensors the scores are in."""
     score = explainer.score_tensor

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from onnxplain.cli.console import Console, print_error
+from onnxplain.cli.console import Console, braced, print_error
 from onnxplain.cli.notes import note_details, note_warnings, print_picture_error
 from onnxplain.jobs.job import Outcome
 from onnxplain.results.explanation import Explanation
@@ -33,29 +33,13 @@ def report(outcome: Outcome, console: Console) -> int:
 
 def _as_line(explanation: Explanation, files: Sequence[Path], name: str) -> str:
     """The picture, what was explained, and its files."""
-    target = explanation.target
-    named = f"{'' if target.index is None else target.index} {target.label or ''}".strip()
-    if target.region is not None:
-        named += f" @ {target.region.where}, {target.region.pixels} pixels"
-    elif target.index is None:
-        named = target.name
-    if target.output is not None:
-        named = f"{target.output}: {named}"
     facts = [
-        f"{explanation.source}: {named}",
+        f"{explanation.source}: {explanation.target.listed}",
         explanation.scored,
         explanation.looked_at if explanation.layers else "",
     ]
-    saved = _braced(files, file_stem(explanation, name))
+    saved = braced(files, file_stem(explanation, name))
     return f"{', '.join(filter(None, facts))} -> {saved}"
-
-
-def _braced(files: Sequence[Path], stem: str) -> str:
-    """Paths that differ in their endings only, as a shell takes them."""
-    if len(files) == 1:
-        return str(files[0])
-    endings = ",".join(path.name.removeprefix(stem) for path in files)
-    return str(files[0].with_name(f"{stem}{{{endings}}}"))
 
 
 def _as_json(explanation: Explanation, files: Sequence[Path], name: str) -> str:

@@ -32,7 +32,7 @@ Targets = Annotated[
         help="Index, label, top1 (the default), top5, all, 'p>0.5'...; several between commas, or "
         "repeated. A segmenter's where it is predicted, or 15@all, 15@X,Y, 15@box:X,Y,W,H, "
         "15@mask.png; without the 15 for a depth and other pictures. Of an embedding, "
-        "similar:PICTURE.",
+        "similar:PICTURE. Of a text, text, char:3, step:4,17.",
     ),
 ]
 TOP = ("top1",)
@@ -62,6 +62,17 @@ Formats = Annotated[
         "-f",
         metavar="NAMES",
         help="npy, heatmap, png, json, tiff, png16, yml: any of them between commas.",
+    ),
+]
+MaybeFormats = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        "-f",
+        metavar="NAMES",
+        help="npy, heatmap, png, json (the default), tiff, png16, yml between commas; for texts "
+        "npy, html, json.",
+        show_default=False,
     ),
 ]
 DEFAULT_FORMATS = "npy,heatmap,png,json"

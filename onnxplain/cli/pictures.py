@@ -42,4 +42,4 @@ def find_images(images: Sequence[str], recursive: bool = False) -> list[InputIma
 
 def gray(explainer: Explainer) -> Array:
     """A gray picture of the model's size."""
-    return np.full((*(explainer.preprocess.size or (224, 224)), 3), 127.5, np.float32)
+    return np.full((*explainer.preprocess.trial_size, 3), 127.5, np.float32)

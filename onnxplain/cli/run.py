@@ -9,9 +9,10 @@ from onnxplain.cli import parameters
 from onnxplain.cli.console import Console
 from onnxplain.cli.flags import Given
 from onnxplain.cli.loading import method_options, open_outputs
-from onnxplain.cli.notes import note_choice, note_guess, note_model, noting_cost
+from onnxplain.cli.notes import note_blank, note_choice, note_guess, note_model, noting_cost
 from onnxplain.cli.outcomes import report
 from onnxplain.cli.pictures import find_images, gray
+from onnxplain.cli.texts import run_texts
 from onnxplain.jobs.inputs import InputImage, each_sample, model_as_input
 from onnxplain.jobs.job import Job, Saving
 from onnxplain.methods.registry import AUTO, make_method
@@ -26,7 +27,7 @@ def command(
     method: parameters.MethodName = "auto",
     target: parameters.Targets = None,
     out: parameters.Out = parameters.DEFAULT_OUT,
-    formats: parameters.Formats = parameters.DEFAULT_FORMATS,
+    formats: parameters.MaybeFormats = None,
     colormap: parameters.Colormap = "inferno",
     recursive: parameters.Recursive = False,
     batch_size: parameters.BatchSize = None,
@@ -44,7 +45,20 @@ def command(
     whose map shows nothing.
     """
     console = Console(quiet=quiet, as_json=as_json, verbose=verbose)
-    saving = Saving(out, [name.strip() for name in formats.split(",")], colormap)
+    if loading.get("text") and not images:
+        return run_texts(
+            model,
+            method,
+            target or parameters.TOP,
+            out,
+            formats,
+            console,
+            loading | {"batch_size": batch_size},
+            preprocess,
+            options,
+        )
+    wanted = parameters.DEFAULT_FORMATS if formats is None else formats
+    saving = Saving(out, [name.strip() for name in wanted.split(",")], colormap)
     # What can be checked without the model is checked before it is loaded.
     makes_picture = method != AUTO and make_method(method, options).makes_picture
     starts_from_none = makes_picture and not images
@@ -82,6 +96,7 @@ def _run(job: Job, inputs: Sequence[InputImage], method: str, console: Console) 
     each = (time.perf_counter() - began) / len(inputs)
     if ways:
         note_choice(method, job.explainer, console)
+        note_blank(job.explainer, console)
     for way in ways:
         console.note(f"Ran on {way}, {each:.2g} s for each picture.")
     return status

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from onnxplain.errors import OptionError
-from onnxplain.tensors import Array, TensorSpec
+from onnxplain.model.shapes import Dims
+from onnxplain.tensors import Array, TensorSpec, in_words
 
 
 def samples_for(spec: TensorSpec, given: Array) -> Array:
@@ -43,12 +44,18 @@ def require_fit(spec: TensorSpec, samples: Array) -> None:
         )
 
 
-def others_for(specs: Iterable[TensorSpec], given: Mapping[str, Array]) -> dict[str, Array]:
-    """The given values of the inputs in `specs`, by name, in the dtypes of the inputs.
+def others_for(
+    specs: Iterable[TensorSpec], given: Mapping[str, Array], explained: TensorSpec, count: int = 1
+) -> dict[str, Array]:
+    """The given values of the inputs in `specs`, by name, in the dtypes and ranks of the inputs.
+
+    A value may lack the batch axis, and a single number fits an input of one element. Where an
+    input declares the same batch size as the `explained` one, a value may have one entry for all
+    samples, or `count` entries.
 
     Raises:
-        OptionError: a name is not in `specs`, or a value cannot be converted to the input's
-            integer dtype without a change.
+        OptionError: a name is not in `specs`, a shape does not fit, or a value cannot be converted
+            to the input's integer dtype without a change.
     """
     known = {spec.name: spec for spec in specs}
     unknown = [name for name in given if name not in known]
@@ -57,7 +64,38 @@ def others_for(specs: Iterable[TensorSpec], given: Mapping[str, Array]) -> dict[
             f"There is no input {unknown[0]!r} next to the explained one; "
             f"the model has {', '.join(map(repr, known)) or 'no other'}."
         )
-    return {name: _typed(known[name], np.asarray(value)) for name, value in given.items()}
+    batch = explained.shape[:1] if explained.shape else ()
+
+    def shaped(name: str, value: Array) -> Array:
+        spec = known[name]
+        has_batch = batch and (spec.shape or ())[:1] == batch
+        return _typed(spec, _shaped(spec, value, {1, count} if has_batch else ()))
+
+    return {name: shaped(name, np.asarray(value)) for name, value in given.items()}
+
+
+def _shaped(spec: TensorSpec, value: Array, batches: Collection[int]) -> Array:
+    """The value with as many axes as the input has; `batches` are also allowed as first size."""
+    if spec.shape is None:
+        return value
+    axes = len(spec.shape)
+    one_element = value.size == 1 and value.ndim != axes
+    array = value.reshape((1,) * axes) if one_element else value
+    array = array[None] if array.ndim == axes - 1 else array
+    if array.ndim != axes or not _fits(spec.shape, array.shape, batches):
+        alone = f", or {in_words(spec.shape[1:])} for one sample" if axes > 1 else ""
+        raise OptionError(
+            f"The input {spec.name!r} takes an array of shape {spec.sizes}{alone}, and the value "
+            f"has shape {in_words(value.shape)}."
+        )
+    return array
+
+
+def _fits(declared: Dims, shape: Dims, batches: Collection[int]) -> bool:
+    """Whether an array fits a declared shape; the first axis may be one of `batches`."""
+    # A declared 0 is an open dimension.
+    misfits = [i for i, d in enumerate(declared) if isinstance(d, int) and d and d != shape[i]]
+    return not misfits or (misfits == [0] and shape[0] in batches)
 
 
 def samples_of(values: Mapping[str, Array], count: int) -> list[Mapping[str, Array]]:
@@ -100,7 +138,7 @@ def _typed(spec: TensorSpec, array: Array) -> Array:
         return array
     with np.errstate(invalid="ignore"):
         typed = array.astype(spec.dtype, copy=False)
-    if spec.dtype.kind in "iu" and not np.array_equal(typed, array):
+    if spec.dtype.kind in "iub" and not np.array_equal(typed, array):
         raise OptionError(
             f"The input {spec.name!r} takes {spec.dtype}, and not every value of the {array.dtype} "
             "array is one: round or scale it first."

@@ -48,7 +48,7 @@ class Scene:
     def has_spatial_axes(self) -> bool:
         """Whether neighbors along `spatial` are related, as pixels are; features are not.
 
-        If False, `spatial` is every axis except the batch.
+        If False, `spatial` is every axis except the batch, or that of the tokens of a text.
         """
         return self.channels is not None
 

@@ -217,23 +217,6 @@ class ModelStructure:
             0 if labels is None else labels.last + 1,
         )
 
-    def check_batch_axis(self) -> None:
-        """Check that the answer's first axis can be that of the samples.
-
-        An answer of one axis is checked after a run.
-
-        Raises:
-            ModelError: it holds more than the samples.
-        """
-        shape, samples = self.answer_shape, self._runner.fixed_batch or 1
-        if len(shape) > 1 and shape[0] != samples:
-            raise ModelError(
-                f"The answer has the shape {shape} for {samples} "
-                f"{'sample' if samples == 1 else 'samples'}, so that its first axis is not that of "
-                "the samples: choose another output with --output, or export the model with the "
-                "batch as the first axis."
-            )
-
     def class_axis(self) -> int | None:
         """The axis of the classes in an answer with rows and columns; None if it has none."""
         found = self.answer_map

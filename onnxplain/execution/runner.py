@@ -135,6 +135,12 @@ class Runner:
         other.activity = self.activity
         return other
 
+    def from_tensor(self, model: Model, spec: TensorSpec) -> Runner:
+        """As `beside`, for the part of this model whose input to explain is the tensor `spec`."""
+        other = Runner(model, spec, self.others, self._asked, self.batch_size)
+        other.activity = self.activity
+        return other
+
     @property
     def device(self) -> str:
         """The device, "cpu" or "cuda", on which the first requested provider keeps its tensors."""

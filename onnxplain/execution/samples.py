@@ -60,12 +60,18 @@ class Samples:
         rows, columns = scene.places
         return Placement.stretch((rows, columns), (rows, columns))
 
+    def plain(self, gray: float) -> Array:
+        """A sample, (1, ...), made of a picture of one gray value in 0..255."""
+        preprocess = self._preprocess()
+        picture = np.full((*preprocess.trial_size, 3), gray, np.float32)
+        return preprocess.apply(picture)[0]
+
     def noise(self) -> Array:
         """A sample of noise, (1, ...), in the shape of preprocessed pictures or of the input."""
         random = np.random.default_rng(0)
         if is_picture(self._spec):
             preprocess = self._preprocess()
-            size = preprocess.size or (224, 224)
+            size = preprocess.trial_size
             return preprocess.apply(255 * random.random((*size, 3), np.float32))[0]
         declared = self._spec.shape or ()
         axes = self._names(len(declared)) or "N" * len(declared)
@@ -75,3 +81,24 @@ class Samples:
             for size, axis in zip(declared, axes, strict=True)
         ]
         return random.random(shape, np.float32).astype(self._spec.dtype)
+
+
+class TokenSamples(Samples):
+    """Samples (1, tokens, size) of embeddings: tokens are removed one by one, with all values."""
+
+    def __init__(self, model: Model, spec: TensorSpec, x: Array) -> None:
+        """Describe samples like `x`, (1, tokens, size)."""
+        super().__init__(model, spec, _no_picture)
+        self._x = x
+
+    def scene(self, x: Array) -> Scene:
+        """See `Samples`."""
+        return Scene(x.astype(np.float32, copy=False), None, (1,), None)
+
+    def noise(self) -> Array:
+        """See `Samples`; tokens without noise, because a model may refuse other lengths."""
+        return self._x
+
+
+def _no_picture() -> Preprocess:
+    raise AssertionError("an embedding is no picture")

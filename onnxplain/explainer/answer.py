@@ -20,6 +20,7 @@ FORMS: Mapping[str, tuple[str, ...]] = {
     "picture": (*(f"@{place}" for place in _PLACES), "0@all"),
     "picture or class map": (*(f"@{place}" for place in _PLACES), "0@predicted"),
     "boxes": tuple(BOXES.replace(" or ", " ").split(", ")),
+    "text": ("text", "char:3", "step:4,17"),
     "embedding": ("similar:PICTURE", "element:0"),
     "array": (),
 }
@@ -42,6 +43,7 @@ class Answer:
 
 
 BOXES_FOUND = Answer("boxes", "boxes that a detector finds", FORMS["boxes"])
+TEXT_READ = Answer("text", "a score for each character at each step of a text", FORMS["text"])
 
 
 def find_answer(structure: ModelStructure, labels: Labels | None, embedding: str) -> Answer:

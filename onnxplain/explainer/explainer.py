@@ -21,21 +21,25 @@ from onnxplain.errors import MapError, OnnxplainError, OptionError, TargetError,
 from onnxplain.execution.arrays import is_finite, joined, samples_for
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.samples import Samples
-from onnxplain.explainer.answer import BOXES_FOUND, Answer, find_answer
+from onnxplain.explainer.answer import BOXES_FOUND, TEXT_READ, Answer, find_answer
 from onnxplain.explainer.array import Arrays
 from onnxplain.explainer.array_settings import ArraySettings
 from onnxplain.explainer.default import default_method, fills
 from onnxplain.explainer.detector import Detector, find_detector
 from onnxplain.explainer.heat import no_slope, nothing_shown
+from onnxplain.explainer.input_values import InputValue, read_values
 from onnxplain.explainer.intake import Intake, find_scaling
 from onnxplain.explainer.meaning import Meaning, declared_size, find_meaning
 from onnxplain.explainer.other_inputs import OtherInputs
 from onnxplain.explainer.picture import Explaining
 from onnxplain.explainer.pipeline import AHEAD, chunks, pipeline
+from onnxplain.explainer.recognizer import Recognizer, find_recognizer, require_samples_first
 from onnxplain.explainer.references import References
 from onnxplain.explainer.request import Request, Result, several
 from onnxplain.explainer.requests import ExplainedModel
 from onnxplain.explainer.taken import Picture, Taken
+from onnxplain.explainer.text_inputs import TextInputs
+from onnxplain.explainer.texts import TextExplainer
 from onnxplain.images.labels import Labels, find_labels
 from onnxplain.images.preprocess import Preprocess
 from onnxplain.images.sources import check_fits, find_preprocess
@@ -50,10 +54,13 @@ from onnxplain.results.explanation import (
     ModelFacts,
     Provenance,
 )
+from onnxplain.results.text_explanation import TextExplanation
 from onnxplain.runtime.batching import Progress
 from onnxplain.targets import Box, Similarity, Target, TargetSpec, as_list
 from onnxplain.targets.parse import reads_of
+from onnxplain.targets.recognized import Recognized
 from onnxplain.tensors import Array, FloatArray, TensorSpec
+from onnxplain.texts.tokens import Text
 from onnxplain.transforms.extract import answering
 from onnxplain.versions import versions
 
@@ -77,11 +84,14 @@ class Explainer:
         preprocess: Preprocess | Mapping[str, object] | None = None,
         labels: Path | str | Sequence[str] | None = None,
         batch_size: int | None = None,
-        inputs: Mapping[str, Array] | None = None,
+        inputs: Mapping[str, InputValue] | None = None,
         explain_input: str | None = None,
         output: str | None = None,
         boxes: str | None = None,
+        tokenizer: Path | str | None = None,
+        text: Text | list[Text] | None = None,
         arrays: Mapping[str, object] | None = None,
+        blank: str | int | None = None,
     ) -> None:
         """Load a model.
 
@@ -94,7 +104,9 @@ class Explainer:
             labels: a file, or the names in order; by default they are searched next to the model's
                 file and inside the model.
             batch_size: samples per run; chosen automatically by default.
-            inputs: values of the model's other inputs, by name.
+            inputs: values of the other inputs by name, each for one sample, with or without
+                the batch axis: an array, numbers, or the path of a .npy file or of a picture, which
+                is prepared as the explained one is.
             explain_input: name of the input to explain; needed only if several are possible.
             output: name of the tensor that holds the scores, an output or an inner tensor. The
                 model is cut after it. The default is the first float output called logits, scores
@@ -102,10 +114,18 @@ class Explainer:
                 reads that makes the first output.
             boxes: how a detector's outputs hold its boxes, a name in `analysis.boxes.LAYOUTS`; by
                 default it is found automatically.
+            tokenizer: the file `tokenizer.json` of a model that reads texts; by default it is
+                searched next to the model's file if there is a `text`. With it, the model's input
+                of token ids can be explained, see `explain_text`.
+            text: fills the inputs of token ids, masks, segments and places next to a picture that
+                is explained; a list of texts fills a row for each.
             arrays: how arrays are drawn: `bands`, `value_range` and `names`, see
                 `explainer.array_settings.ArraySettings`.
+            blank: the class of a text recognizer that means no character: "first", "last", or its
+                index; by default it is found automatically where the model or its labels say it.
 
         Raises:
+            TextError: the tokenizer cannot be read, or the text does not fit the model.
             ModelError: the model cannot be loaded, or ONNX Runtime rejects it.
             ProviderError: the provider is not available.
             PreprocessError: preprocessing or labels are malformed or do not fit the model.
@@ -121,11 +141,16 @@ class Explainer:
             "explain_input": explain_input,
             "output": output,
             "boxes": boxes,
+            "tokenizer": tokenizer,
+            "text": text,
             "arrays": arrays,
+            "blank": blank,
         }
         self._loaded = load(model)
         self._choose(output)
-        self.input: TensorSpec = explained_input(self.model, inputs or {}, explain_input)
+        self._text_inputs = TextInputs.of(self.model, tokenizer, text, explain_input)
+        given = self._text_inputs.known(self.model, inputs or {})
+        self.input: TensorSpec = explained_input(self.model, given, explain_input)
         self._given_preprocess = preprocess
         self._given_labels = Path(labels) if isinstance(labels, str) else labels
         self._samples = Samples(self.model, self.input, lambda: self.preprocess)
@@ -140,12 +165,15 @@ class Explainer:
             ),
         )
         others = [spec for spec in self.model.inputs if spec != self.input]
-        self._others = OtherInputs(self.input, others, inputs or {}, self._samples)
+        values = self._text_inputs.filled_besides(self.input)
+        values |= read_values(others, inputs or {}, self._preprocess_of)
+        self._others = OtherInputs(self.input, others, values, self._samples)
         known = self._others.of_noise()
         self._runner = Runner(self.model, self.input, known, provider, batch_size)
-        self._layout = boxes
+        self._layout, self._blank = boxes, blank
         self._explained = self._explained_by(self._runner)
         self._references = self._references_of(self._runner)
+        self._texts = self._texts_by(self._runner)
 
     def _choose(self, output: str | None) -> None:
         """Choose the output that is explained, None for the one that is found."""
@@ -173,11 +201,7 @@ class Explainer:
             PreprocessError: preprocessing is malformed or does not fit the model.
         """
         require_picture(self.input)
-        given = self._given_preprocess
-        if isinstance(given, Preprocess):
-            check_fits(given, self.input)
-            return given
-        return find_preprocess(self.input, self.model.path, self.model.metadata, given or {})
+        return self._preprocess_of(self.input)
 
     @property
     def origin(self) -> str:
@@ -232,9 +256,20 @@ class Explainer:
         """
         if self.detector is not None:
             return BOXES_FOUND
-        structure = self._explained.structure(x)
-        structure.check_batch_axis()
+        if self.recognizer is not None:
+            return TEXT_READ
+        structure, samples = self._explained.structure(x), self._runner.fixed_batch or 1
+        require_samples_first(structure.answer_shape, samples, self.score_tensor.probability)
         return find_answer(structure, self.labels, self.embedding)
+
+    @property
+    def recognizer(self) -> Recognizer | None:
+        """How the model's answer holds a text; None if it is not known to be a text recognizer.
+
+        Raises:
+            ModelError: it is known to be one, but its answer does not fit.
+        """
+        return self._explained.recognizer
 
     @property
     def provider(self) -> str:
@@ -259,6 +294,7 @@ class Explainer:
         other._runner = self._runner.with_model(model)
         other._explained = self._explained_by(other._runner)
         other._references = self._references_of(other._runner)
+        other._texts = self._texts_by(other._runner)
         return other
 
     def with_output(self, output: str) -> Explainer:
@@ -274,6 +310,7 @@ class Explainer:
             other._runner = self._runner.beside(other.model)
         other._explained = other._explained_by(other._runner)
         other._references = other._references_of(other._runner)
+        other._texts = other._texts_by(other._runner)
         return other
 
     def on_progress(self, report: Progress) -> None:
@@ -323,11 +360,13 @@ class Explainer:
         """Whether the score is differentiable at the input, and what prevents it.
 
         Found from the graph, without a run. The score is taken before a last activation, which is
-        the default of gradient methods.
+        the default of gradient methods. For texts, the input is the embedding of the token ids.
 
         Raises:
             GradientError: the model cannot be made ready for gradients at all.
         """
+        if self._text_inputs.explains(self.input):
+            return self._texts().differentiability
         own = self._explained.of_text
         return differentiability(own.model, own.lowered, own.score.logit, self.input.name)
 
@@ -358,8 +397,7 @@ class Explainer:
         It is tested by running the sample `x`, (1, ...), and two others made from it, in a batch
         and one by one. The default for `x` is a picture of noise.
         """
-        sample = self._samples.noise() if x is None else x
-        return self._runner.batching(sample, [self.score_tensor.probability]).description
+        return self._explained.batching(x).description
 
     def explain(
         self,
@@ -508,6 +546,18 @@ class Explainer:
         others = self._others.of(taken.x)
         return detector.detections(taken.x, taken.placement, others).confident
 
+    def recognized(self, picture: Picture) -> Recognized:
+        """The text that a recognizer reads in a picture, with the probability of each step.
+
+        Its `characters` are targets: `explain(picture, method, character)` explains one.
+
+        Raises:
+            TargetError: the model is not known to be a text recognizer.
+            OnnxplainError: as in `explain`.
+        """
+        taken = self._intake.take(picture)
+        return self._explained.recognized(taken.x, self._others.of(taken.x))
+
     def _explain(
         self,
         pictures: Iterable[Picture],
@@ -633,11 +683,72 @@ class Explainer:
             },
         )
 
+    def explain_text(
+        self,
+        text: Text,
+        method: str | Method = AUTO,
+        target: TargetSpec = "top1",
+        **options: Any,
+    ) -> TextExplanation:
+        """Explain which tokens of a text made the answer; see docs/text-inputs.md.
+
+        The explained input must be that of the token ids. Gradients are taken at the embedding of
+        the ids; methods that remove parts of the input replace the embedding of tokens.
+
+        Args:
+            text: a text, or a pair of texts as a tuple.
+            method: one with values for the model's input; "auto" is integrated_gradients, or
+                occlusion if the model has no gradient.
+            target: as in `explain`.
+            options: the method's own. `fill` and `baseline` are "pad" (the default), "mask",
+                "zeros", a token or its id.
+
+        Raises:
+            OnnxplainError: one of its subclasses; the message says what to do.
+        """
+        found = self.try_text(text, method, as_list(target), **options)
+        if len(found) > 1:
+            raise several(target, len(found))
+        return _or_raise(found[0])
+
+    def try_text(
+        self,
+        text: Text,
+        method: str | Method = AUTO,
+        target: TargetSpec | Sequence[TargetSpec] = "top1",
+        **options: Any,
+    ) -> list[TextExplanation | MapError]:
+        """As `explain_text` for several targets, with an error for each that shows nothing."""
+        texts = self._texts()
+        settings = texts.tokenizer.settings
+        return texts.explain(
+            text, method, as_list(target), options, lambda way: self._provenance(way, settings)
+        )
+
+    def _texts_by(self, runner: Runner) -> Callable[[], TextExplainer]:
+        @functools.cache
+        def texts() -> TextExplainer:
+            return TextExplainer(
+                runner,
+                self._text_inputs.inputs,
+                self._others.given,
+                self.score_tensor,
+                lambda: self.labels,
+                self._text_inputs.explained_by(self.input),
+                lambda: self.embedding,
+            )
+
+        return texts
+
     def _explained_by(self, runner: Runner) -> ExplainedModel:
         def detector() -> Detector | None:
-            if self._is_cut:
+            if self._is_cut or self._blank is not None:
                 return None
             return find_detector(runner, self._samples, lambda: self.labels, self._layout)
+
+        def recognizer() -> Recognizer | None:
+            output = self.score_tensor.probability
+            return find_recognizer(runner, self._samples, output, lambda: self.labels, self._blank)
 
         return ExplainedModel(
             runner,
@@ -646,10 +757,19 @@ class Explainer:
             lambda: self.labels,
             find_detector=detector,
             embedding=lambda: self.embedding,
+            find_recognizer=recognizer,
         )
 
     def _references_of(self, runner: Runner) -> References:
         return References(runner, self.score_tensor, self._intake.take, self._others)
+
+    def _preprocess_of(self, spec: TensorSpec) -> Preprocess:
+        """How pictures become values of an input."""
+        given = self._given_preprocess
+        if isinstance(given, Preprocess):
+            check_fits(given, spec)
+            return given
+        return find_preprocess(spec, self.model.path, self.model.metadata, given or {})
 
     def _provenance(self, batching: str, settings: Mapping[str, Any]) -> Provenance:
         model = self.model

@@ -51,7 +51,7 @@ class Intake:
     def sizes_vary(self) -> bool:
         """Whether samples may have different sizes."""
         if self._takes_pictures:
-            return self._preprocess().size is None
+            return self._preprocess().varies
         shape = self._arrays.spec.shape
         return shape is None or not all(isinstance(size, int) for size in shape[1:])
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from itertools import groupby
 from math import prod
 
 from onnxplain.analysis.score import ScoreTensor
-from onnxplain.errors import OnnxplainError, attempted
-from onnxplain.execution.answers import Reading, read, read_output, read_plain
+from onnxplain.analysis.sequence import RANK
+from onnxplain.errors import OnnxplainError, TargetError, attempted
+from onnxplain.execution.answers import ClassAxis, Reading, read, read_output, read_plain
 from onnxplain.execution.derivatives import Derivatives
 from onnxplain.execution.model_structure import ModelStructure
-from onnxplain.execution.runner import Runner
+from onnxplain.execution.runner import Batching, Runner
 from onnxplain.execution.sample import Sample
 from onnxplain.execution.samples import Samples
 from onnxplain.explainer.detector import Detector
 from onnxplain.explainer.passes import prepared, run_prepared
+from onnxplain.explainer.recognizer import Recognizer, require_samples_first
 from onnxplain.explainer.request import Request, Result
 from onnxplain.explainer.sampled import explain_by_samples
 from onnxplain.explainer.single_pass import Prepared, SinglePass
@@ -24,8 +26,10 @@ from onnxplain.explainer.task import Task, finite_scores
 from onnxplain.images.labels import Labels
 from onnxplain.methods.base import SinglePassMethod
 from onnxplain.model.model import Model
+from onnxplain.model.shapes import Shape
 from onnxplain.recent import Recent
 from onnxplain.targets import Target
+from onnxplain.targets.recognized import Recognized
 from onnxplain.tensors import Array
 from onnxplain.transforms.detections import BOXES
 from onnxplain.transforms.extract import answering
@@ -44,8 +48,9 @@ class ExplainedModel:
 
     `labels` is called when a target is resolved, or if the graph does not show an answer's axis of
     classes. `reads` are the tensors that targets read, concatenated into one score tensor; empty if
-    targets read only the tensor of the scores. `find_detector` is called once, to find out whether
-    the model is a detector. `embedding` is called to find out why the answer is an embedding.
+    targets read only the tensor of the scores. `find_detector` and `find_recognizer` are called
+    once, to find out whether the model is a detector or a text recognizer. `embedding` is called to
+    find out why the answer is an embedding. `recognizer` is the one whose scores are explained.
     """
 
     def __init__(
@@ -57,6 +62,8 @@ class ExplainedModel:
         reads: Sequence[str] = (),
         find_detector: Callable[[], Detector | None] = lambda: None,
         embedding: Callable[[], str] = lambda: "",
+        find_recognizer: Callable[[], Recognizer | None] = lambda: None,
+        recognizer: Recognizer | None = None,
     ) -> None:
         self._runner = runner
         self._samples = samples
@@ -65,6 +72,8 @@ class ExplainedModel:
         self._reads = reads
         self._find_detector = find_detector
         self._embedding = embedding
+        self._find_recognizer = find_recognizer
+        self._own_recognizer = recognizer
         self._derivatives = Derivatives(runner, lambda x: self.structure(x).held)
         self._graphs = SinglePass(runner, self._derivatives)
         self._structures: Recent[ModelStructure] = Recent(_SHAPES_KEPT)
@@ -76,10 +85,31 @@ class ExplainedModel:
         """The model as a detector; None if it is none."""
         return self._find_detector()
 
+    @functools.cached_property
+    def recognizer(self) -> Recognizer | None:
+        """The model as a text recognizer; None if it is none."""
+        return None if self.detector is not None else self._find_recognizer()
+
     @property
     def of_text(self) -> ExplainedModel:
         """The explained model for targets that are given as text: boxes, if it is a detector."""
-        return self if self.detector is None else self._reading(self.detector.reads)
+        return self._reading(() if self.detector is None else self.detector.reads)
+
+    @functools.cached_property
+    def _of_scores(self) -> ExplainedModel:
+        """The explained model for targets that read the scores: with the samples first."""
+        found = self.recognizer
+        if found is None:
+            return self
+        return ExplainedModel(
+            found.runner, self._samples, found.score, self._labels, recognizer=found
+        )
+
+    def batching(self, x: Array | None = None) -> Batching:
+        """How several samples are run, tested on the sample `x`, by default a picture of noise."""
+        own = self._of_scores
+        sample = self._samples.noise() if x is None else x
+        return own._runner.batching(sample, [own._score.probability])
 
     @property
     def score(self) -> ScoreTensor:
@@ -126,6 +156,25 @@ class ExplainedModel:
         (values,) = model._runner.forward(asked.x, [task.reading.tensor])
         return task.resolved(asked, task.answered(asked, task.reading.settled(values), values))
 
+    def recognized(self, x: Array, others: Mapping[str, Array]) -> Recognized:
+        """The text that is read in a sample, (1, ...), with probabilities as scores.
+
+        Raises:
+            TargetError: the model is not known to be a text recognizer.
+            PreprocessError: the blank or the labels do not fit the classes.
+        """
+        found = self.recognizer
+        if found is None:
+            raise TargetError(
+                "The outputs of this model are not known to hold a text: if it is a recognizer "
+                "trained with CTC, say which class is the blank, with --blank first, for example."
+            )
+        own = self._of_scores
+        reading = read(found.score, "probability", lambda: RANK - 1, found.shape)
+        own._runner.others = others
+        (values,) = own._runner.forward(x, [reading.tensor])
+        return found.recognized(reading.settled(values).answers(values))
+
     def explain_many(self, asked: Sequence[Request]) -> Iterator[Result | OnnxplainError]:
         """Yield the result or the error of each request, in order.
 
@@ -151,7 +200,7 @@ class ExplainedModel:
 
     def _reading(self, reads: tuple[str, ...]) -> ExplainedModel:
         """The explained model for targets that read the tensors `reads`."""
-        return self._readings.get(reads, lambda: self._joined(reads)) if reads else self
+        return self._readings.get(reads, lambda: self._joined(reads)) if reads else self._of_scores
 
     def _joined(self, reads: tuple[str, ...]) -> ExplainedModel:
         detector = self.detector if BOXES in reads else None
@@ -202,9 +251,17 @@ class ExplainedModel:
         if self._reads:
             reading = self._reading_of_joined(structure)
         else:
-            reading = read_plain(self._score) if embedding else self._as_read(asked)
-        layers = method.layers(structure)
-        return Task(method, sizes, structure, reading, layers, self._labels, embedding)
+            shape = structure.shapes.get(self._score.probability, ())
+            samples = len(self._runner.feeds(self.model, asked.x)[self._runner.spec.name])
+            require_samples_first(shape, samples, self._score.probability)
+            reading = read_plain(self._score) if embedding else self._as_read(asked, shape or (1,))
+        layers, own = method.layers(structure), self._own_recognizer
+        named = None if own is None else own.recognized
+        return Task(method, sizes, structure, reading, layers, self._labels, embedding, named)
+
+    def _class_axis(self, structure: ModelStructure) -> ClassAxis:
+        """Where the classes of an answer are; a text recognizer has them last."""
+        return structure.class_axis if self._own_recognizer is None else lambda: RANK - 1
 
     def _embedding_of(self, structure: ModelStructure) -> str:
         """Why the answer is an embedding; empty if it is none, as a single number."""
@@ -214,14 +271,12 @@ class ExplainedModel:
         joined = tuple((name, structure.shapes[name][1:]) for name in self._reads)
         return Reading(self._score.logit, "logit", "none", joined=joined)
 
-    def _as_read(self, asked: Request) -> Reading:
+    def _as_read(self, asked: Request, shape: Shape) -> Reading:
         """How the answer is read: as scores of classes, or as it is where they may be none."""
-        structure, score = self.structure(asked.x), self._score
-        structure.check_batch_axis()
-        if structure.answer_map is not None and structure.class_axis() is None:
-            return read_output(score)
-        shape = structure.shapes.get(score.probability, (1,))
-        return read(score, asked.method.score, structure.class_axis, shape)
+        structure, own = self.structure(asked.x), self._own_recognizer
+        if own is None and structure.answer_map is not None and structure.class_axis() is None:
+            return read_output(self._score)
+        return read(self._score, asked.method.score, self._class_axis(structure), shape)
 
     def _sizes(self, x: Array) -> tuple[Hashable, ...]:
         """Shapes of a sample and of the other inputs, as a key."""

@@ -20,7 +20,7 @@ from onnxplain.methods.base import Maps, Method
 from onnxplain.model.shapes import Shape
 from onnxplain.recent import Recent
 from onnxplain.targets import Answered, NoClass, Target, resolve
-from onnxplain.targets.parse import Unanswered, asks_for_the_top, needs_answer
+from onnxplain.targets.parse import Named, Unanswered, asks_for_the_top, needs_answer
 from onnxplain.targets.types import is_one_number_per_class
 from onnxplain.tensors import Array, FloatArray
 
@@ -62,6 +62,8 @@ class Task:
     other inputs. `reading` says how scores are read, as far as this is known without an answer.
     `layers` are the layers that the method reads. `labels` is called when a target is resolved.
     `embedding` says why the answer is an embedding; empty if it is none.
+    `named` is called with the scores of a sample if its targets are not classes; then it says what
+    their text means.
     """
 
     method: Method
@@ -71,6 +73,7 @@ class Task:
     layers: Sequence[Layer]
     labels: Callable[[], Labels | None]
     embedding: str = ""
+    named: Callable[[Array], Named] | None = None
     _expected: Recent[ScoredTargets] = field(default_factory=lambda: Recent(_TARGETS_KEPT))
 
     @functools.cached_property
@@ -79,6 +82,8 @@ class Task:
 
         None if it is not, or if the shape is known only after a run.
         """
+        if self.named is not None:
+            return None
         shape = self.structure.shapes.get(self.reading.tensor)
         # The only axis may be that of the classes: a run tells.
         if shape is None or len(shape) < 2 or not is_one_number_per_class(shape[1:]):
@@ -127,6 +132,9 @@ class Task:
 
     def answered(self, asked: Request, reading: Reading, values: Array) -> Answered:
         """What is known about the answer for a sample."""
+        shapes = reading.shapes(values.shape)
+        if self.named is not None:
+            return Answered(values, shapes=shapes, named=self.named(reading.real(values)))
         flat = is_one_number_per_class(values.shape[1:])
         found = None if flat else self.structure.answer_map
         axis = None if found is None else found.channels
@@ -138,10 +146,10 @@ class Task:
             None if is_picture else axis,
             None if axis is None else reading.threshold(scores, axis),
             asked.placement,
-            reading.shapes(values.shape),
+            shapes,
             self.embedding,
-            found,
-            reading.probabilities(values) if flat else None,
+            answer_map=found,
+            probabilities=reading.probabilities(values) if flat else None,
         )
 
     def result(
@@ -164,7 +172,7 @@ class Task:
         if method.weights_channels and any(target.at_one_place for target in targets):
             warned = warned.warned(
                 f"{method.name} has one weight for each channel, so its map is not limited to the "
-                "box that is explained: use hirescam, odam or layercam."
+                "place of what is explained: use hirescam, odam or layercam."
             )
         kinds = tuple(reading.kind_of(target) for target in targets)
         about_labels = answered.warning if of_scores else ""

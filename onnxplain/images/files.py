@@ -28,9 +28,9 @@ class Config:
 def read_sidecar(model_path: Path | None) -> Config | None:
     """Read `<model stem>.onnxplain.json` next to the model; None if there is none.
 
-    Its keys "preprocess" (an object), "labels" (a list, an object or the path of a file) and
-    "boxes" (the name of a layout of boxes) are used. Other keys are notes for people. Raises
-    PreprocessError if it holds no JSON object.
+    Its keys "preprocess" (an object), "labels" (a list, an object or the path of a file), "boxes"
+    (the name of a layout of boxes) and "blank" (the blank of a text recognizer) are used. Other
+    keys are notes for people. Raises PreprocessError if it holds no JSON object.
     """
     if model_path is None:
         return None

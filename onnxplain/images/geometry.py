@@ -22,6 +22,9 @@ from onnxplain.tensors import Array, FloatArray
 
 Size = tuple[int, int]
 
+InputSize = tuple[int, int | None]
+"""Height and width of a model's input; a width of None follows the picture's proportions."""
+
 # These kernels do not widen, so shrinking skips pixels; only "area" averages all of them.
 _OPENCV: Final[Mapping[str, str]] = {
     "nearest": "INTER_NEAREST_EXACT",

@@ -13,7 +13,7 @@ from typing import Final
 
 from onnxplain.errors import PreprocessError, TargetError
 from onnxplain.images.files import find_configs, read_json, read_sidecar, read_text
-from onnxplain.images.metadata import read_literal
+from onnxplain.images.metadata import read_literal, written_characters
 from onnxplain.regular_files import is_inside
 
 _SHOWN: Final = 10
@@ -111,6 +111,9 @@ def _candidates(model_path: Path | None, metadata: Mapping[str, str]) -> Iterato
             yield _from_content(labels, sidecar.title)
     if "names" in metadata and metadata.keys() & _WITH_NAMES:
         yield _from_content(read_literal(metadata, "names"), "model metadata")
+    characters = written_characters(metadata)
+    if characters is not None:
+        yield _from_content(characters, "model metadata")
     for config in find_configs(model_path, "config.json"):
         if config.content.keys() & _CONFIG_KEYS:
             yield _from_content(config.content, config.title)
@@ -139,7 +142,8 @@ _WITH_NAMES: Final = {"task", "stride"}
 def _read_file(path: Path) -> Labels:
     if path.suffix.lower() == ".json":
         return _from_content(read_json(path), path.name)
-    return _from_content(read_text(path).rstrip().splitlines(), path.name)
+    text = read_text(path).rstrip("\r\n")
+    return _from_content(text.split("\n") if text else [], path.name)
 
 
 _CONFIG_KEYS: Final = ("id2label", "label_names")
@@ -169,7 +173,7 @@ def _name(value: object) -> str:
     name = value[-1] if isinstance(value, list) and value else value
     if not isinstance(name, str):
         raise TypeError
-    return name.strip()
+    return name.strip() or name.strip("\r\n")  # a space is a character of a text recognizer
 
 
 def _plain(text: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from onnxplain.errors import PreprocessError
+from onnxplain.images.geometry import InputSize
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,17 @@ class Found:
     origin: str
 
 
-def read_metadata(metadata: Mapping[str, str]) -> Found | None:
-    """Read Ultralytics' metadata, else the image keys of the ONNX specification.
+def read_metadata(metadata: Mapping[str, str], declared: InputSize | None) -> Found | None:
+    """Read Ultralytics' metadata, that of PaddleOCR, or the image keys of the ONNX specification.
 
-    None if the model has neither. Raises PreprocessError for values that cannot be used.
+    `declared` is the size that the model's input declares. None if there is none of them. Raises
+    PreprocessError for values that cannot be used.
     """
-    return _read_ultralytics(metadata) or _read_image_keys(metadata)
+    return (
+        _read_ultralytics(metadata)
+        or _read_paddle(metadata, declared)
+        or _read_image_keys(metadata)
+    )
 
 
 def is_ultralytics(metadata: Mapping[str, str]) -> bool:
@@ -59,6 +65,30 @@ def _read_ultralytics(metadata: Mapping[str, str]) -> Found | None:
     return Found(
         {**framing, **size, "scale": 1 / 255}, f"model metadata (Ultralytics, task {task})"
     )
+
+
+def written_characters(metadata: Mapping[str, str]) -> list[str] | None:
+    """The characters of one of PaddleOCR's recognizers, as RapidOCR writes them, one a line."""
+    written = metadata.get("character")
+    return None if written is None else written.removesuffix("\n").split("\n")
+
+
+# As in PaddleOCR's RecResizeImg, whose pictures are read with OpenCV: blue, green, red. It fills a
+# fixed width with the middle gray.
+_PADDLE_VALUES: Final = {"channels": "BGR", "scale": 1 / 255, "mean": 0.5, "std": 0.5}
+_PADDLE_FRAMING: Final[Mapping[bool, Mapping[str, object]]] = {
+    True: {"fit": "stretch"},
+    False: {"fit": "letterbox", "pad": 127.5},
+}
+_PADDLE_SIZE: Final = (48, None)
+
+
+def _read_paddle(metadata: Mapping[str, str], declared: InputSize | None) -> Found | None:
+    if "character" not in metadata:
+        return None
+    size = declared or _PADDLE_SIZE
+    settings = {"size": size, **_PADDLE_FRAMING[size[1] is None], **_PADDLE_VALUES}
+    return Found(settings, "model metadata (a text recognizer of PaddleOCR)")
 
 
 # Keys and values of the specification are case insensitive.

@@ -12,6 +12,7 @@ import numpy as np
 from onnxplain.errors import PreprocessError
 from onnxplain.images.geometry import (
     INTERPOLATIONS,
+    InputSize,
     Placement,
     Size,
     resize_and_place,
@@ -30,13 +31,18 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "interpolation": INTERPOLATIONS,
 }
 
+_TRIAL_SIDE: Final = 224
+_TRIAL_WIDTH: Final = 320
+"""Of a picture to try a model with whose width follows the picture: a line of text."""
+
 
 @dataclass(frozen=True)
 class Preprocess:
     """How a picture becomes a model's input: tensor = (v * scale - mean) / std, v in 0..255.
 
     size: (height, width) of the model's input, or None if the model takes the picture at its
-        own size (after `resize` of the short side, if given).
+        own size (after `resize` of the short side, if given). A width of None follows the height
+        and the picture's own proportions, rounded up, as for lines of text.
     layout: "NCHW" or "NHWC".
     channels: "RGB", "BGR" or "GRAY"; also the order of `mean` and `std`.
     fit: "stretch" to the size, "crop" the center of a resized picture, or "letterbox" (the whole
@@ -52,7 +58,7 @@ class Preprocess:
     Raises PreprocessError if values are out of range or contradict each other.
     """
 
-    size: Size | None
+    size: InputSize | None
     layout: str = "NCHW"
     channels: str = "RGB"
     fit: str = "stretch"
@@ -78,13 +84,17 @@ class Preprocess:
 
     def _contradictions(self) -> dict[str, bool]:
         """Each possible problem, as the end of a sentence, and whether it is present."""
-        sizes = [size for size in (self.size, self.resize) if size is not None]
+        resize = self.resize if isinstance(self.resize, tuple) else (self.resize,)
+        sides = [side for side in (*(self.size or ()), *resize) if side is not None]
         numbers = (self.scale, *self.mean, *self.std)
         return {
-            "has a size or resize below one pixel": any(np.min(size) < 1 for size in sizes),
+            "has a size or resize below one pixel": min(sides, default=1) < 1,
             "has no size, so pictures keep their own: use fit 'stretch', and as resize only the "
             "short side or nothing": self.size is None
             and (self.fit != "stretch" or isinstance(self.resize, tuple)),
+            "has a width of auto, so that pictures keep their proportions: use fit 'stretch'": (
+                self.width_follows and self.fit != "stretch"
+            ),
             f"has {len(self.mean)} values of mean and {len(self.std)} of std for "
             f"{self.channel_count} channel(s) of {self.channels}": not (
                 {len(self.mean), len(self.std)} <= {1, self.channel_count}
@@ -99,15 +109,33 @@ class Preprocess:
         """How many channels the model's input has."""
         return _CHANNELS[self.channels]
 
+    @property
+    def width_follows(self) -> bool:
+        """Whether the width follows the height and the picture's own proportions."""
+        return self.size is not None and self.size[1] is None
+
+    @property
+    def varies(self) -> bool:
+        """Whether pictures of different sizes become inputs of different sizes."""
+        return self.size is None or self.width_follows
+
+    @property
+    def trial_size(self) -> Size:
+        """The size of pictures to try the model with."""
+        height, width = self.size or (_TRIAL_SIDE, _TRIAL_SIDE)
+        return height, _TRIAL_WIDTH if width is None else width
+
     def place(self, picture: Size) -> Placement:
         """Where the pixels of a picture of this size (height, width) are in the input."""
         if self.size is None:
             short = self.resize if isinstance(self.resize, int) else min(picture)
             return Placement.stretch(picture, short_side_to(picture, short))
+        height, width = self.size
+        size = height, math.ceil(height * picture[1] / picture[0]) if width is None else width
         if self.fit == "crop":
-            return Placement.crop(picture, self.size, self.resize or min(self.size))
+            return Placement.crop(picture, size, self.resize or min(size))
         fit = Placement.letterbox if self.fit == "letterbox" else Placement.stretch
-        return fit(picture, self.size)
+        return fit(picture, size)
 
     def apply(self, picture: Array) -> tuple[Array, Placement]:
         """Turn a picture, (H, W, 3) RGB in 0..255, uint8 or float32, into the model's input.

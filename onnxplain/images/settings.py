@@ -8,13 +8,15 @@ from typing import Any, Final
 import numpy as np
 
 from onnxplain.errors import PreprocessError
+from onnxplain.images.geometry import InputSize
 
 
 def parse_settings(written: Mapping[str, object]) -> dict[str, Any]:
     """Convert every value to the type of its `Preprocess` field.
 
     Lists may be JSON lists or text: "224", "224x320", "0.485,0.456,0.406"; a `size` of None or
-    "picture" means the picture's own size. Raises PreprocessError for an unknown name, with a list
+    "picture" means the picture's own size, and in "48xauto" or [48, None] the width follows the
+    picture's proportions. Raises PreprocessError for an unknown name, with a list
     of the known ones, and for a value that cannot be converted.
     """
     unknown = [name for name in written if name not in _PARSERS]
@@ -53,9 +55,18 @@ def _pixels(value: object) -> int:
     return int(count)
 
 
-def _size(value: object) -> tuple[int, int] | None:
-    side = None if value == "picture" else _resize(value)
+def _size(value: object) -> InputSize | None:
+    if value is None or value == "picture":
+        return None
+    height, *width = _items(value, "x")
+    if len(width) == 1 and width[0] in (None, _AUTO):
+        return _pixels(height), None
+    side = _resize(value)
     return (side, side) if isinstance(side, int) else side
+
+
+_AUTO: Final = "auto"
+"""A width that follows the picture's proportions."""
 
 
 def _resize(value: object) -> int | tuple[int, int] | None:
@@ -80,7 +91,11 @@ def _dtype(value: object) -> np.dtype[Any]:
 
 
 _PARSERS: Final[Mapping[str, tuple[Callable[[Any], object], str]]] = {
-    "size": (_size, "a side, [height, width], or null or 'picture' for the picture's own size"),
+    "size": (
+        _size,
+        "a side, [height, width], HEIGHTxauto for a width that follows the picture's proportions, "
+        "or null or 'picture' for the picture's own size",
+    ),
     "layout": (str.upper, "a word"),
     "channels": (str.upper, "a word"),
     "fit": (str.lower, "a word"),

@@ -11,7 +11,7 @@ import numpy as np
 
 from onnxplain.errors import PreprocessError
 from onnxplain.images.files import read_sidecar
-from onnxplain.images.geometry import Size
+from onnxplain.images.geometry import InputSize, Size
 from onnxplain.images.hub import DEFAULT_CROP, read_hub_config
 from onnxplain.images.metadata import Found, read_metadata
 from onnxplain.images.preprocess import Preprocess
@@ -61,10 +61,15 @@ class PictureInput:
         return cls(layout, channels, height, width)
 
     @property
-    def size(self) -> Size | None:
-        """The declared size; a side that is not declared is assumed to equal the other."""
-        side = self.height or self.width
-        return None if side is None else (self.height or side, self.width or side)
+    def size(self) -> InputSize | None:
+        """The declared size; None if the model takes any.
+
+        A width that is not declared follows the picture, as for lines of text; a height that is not
+        declared is assumed to equal the width.
+        """
+        if self.height is None:
+            return None if self.width is None else (self.width, self.width)
+        return self.height, self.width
 
 
 def find_preprocess(
@@ -86,7 +91,8 @@ def find_preprocess(
     """
     given = parse_settings({name: value for name, value in flags.items() if value is not None})
     sidecar = _sidecar(model_path)
-    found = sidecar or read_metadata(metadata) or read_hub_config(model_path)
+    declared = PictureInput.of(spec, given.get("layout")).size
+    found = sidecar or read_metadata(metadata, declared) or read_hub_config(model_path)
     preprocess = _complete(found or _guess(spec, given), given, spec)
     # A flag may well make a setting of the file useless.
     written = sidecar.settings if sidecar and not {"fit", "size"} & given.keys() else {}
@@ -160,13 +166,21 @@ def _complete(found: Found, given: Mapping[str, Any], spec: TensorSpec) -> Prepr
     return Preprocess.from_dict({**defaults, **settings, "origin": ", ".join(origin)})
 
 
-def _rescaled(resize: int | Size | None, before: Size | None, after: Size | None) -> object:
+def _rescaled(
+    resize: int | Size | None, before: InputSize | None, after: InputSize | None
+) -> object:
     """Scale `resize` to a new size, so that a crop shows the same part of the picture."""
-    if resize is None or before is None or after is None:
+    old, new = (_whole(size) for size in (before, after))
+    if resize is None or old is None or new is None:
         return resize
     if isinstance(resize, int):
-        return round(resize * min(after) / min(before))
-    return [round(side * new / old) for side, new, old in zip(resize, after, before, strict=True)]
+        return round(resize * min(new) / min(old))
+    return [round(side * to / start) for side, to, start in zip(resize, new, old, strict=True)]
+
+
+def _whole(size: InputSize | None) -> Size | None:
+    """A size of which both sides are known, else None."""
+    return None if size is None or size[1] is None else (size[0], size[1])
 
 
 def _guess(spec: TensorSpec, given: Mapping[str, Any]) -> Found:
@@ -181,13 +195,14 @@ def _guess(spec: TensorSpec, given: Mapping[str, Any]) -> Found:
 
 
 def _guess_framing(
-    size: Size | None, gray: bool, given: Mapping[str, Any]
+    size: InputSize | None, gray: bool, given: Mapping[str, Any]
 ) -> tuple[dict[str, Any], str]:
     if given.get("fit", "crop") != "crop" or {"fit", "resize"} <= given.keys():
         return {}, ""
     if gray or size is None or size[0] != size[1]:
-        stretched = {"fit": "stretch"}, "the whole picture stretched"
-        return ({}, "") if "fit" in given else stretched
+        own = size is None or size[1] is None
+        words = "the whole picture with its proportions" if own else "the whole picture stretched"
+        return ({}, "") if "fit" in given else ({"fit": "stretch"}, words)
     resize = int(size[0] / DEFAULT_CROP)
     framing = {"fit": "crop", "resize": resize}
     return framing, f"the center {size[0]} x {size[1]} of a short side of {resize}"

@@ -127,7 +127,7 @@ class Job:
 def errors_of_one_picture(explainer: Explainer) -> tuple[type[OnnxplainError], ...]:
     """Types of errors that one picture can cause while other pictures can still be explained.
 
-    If pictures keep their own size, errors of model, layer and option can depend on that size.
+    If inputs have the size of their pictures, errors of model, layer and option can depend on it.
     """
     sized = (ModelError, LayerError, OptionError) if explainer.sizes_vary else ()
     return (PictureError, MapError, NotInPictureError, *sized)

@@ -351,6 +351,9 @@ class InputMethod(Method):
 
     over_channels: ClassVar[Callable[..., Any]] = staticmethod(np.mean)
 
+    over_embedding: ClassVar[Callable[..., Any]] = staticmethod(np.mean)
+    """How the values of a token's embedding become one value: called with the values and `axis`."""
+
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
         """See `Method`."""
         rest = tuple(i for i in range(values.ndim) if i + 1 not in spatial)

@@ -33,6 +33,7 @@ class InputGradientMethod(InputMethod):
 
     needs_gradient = True
     over_channels: ClassVar[Callable[..., Any]] = staticmethod(np.sum)
+    over_embedding: ClassVar[Callable[..., Any]] = staticmethod(np.sum)
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
         """See `Method`; capped, unless each value is drawn by itself, as those of a row are."""
@@ -49,8 +50,12 @@ class InputGradientMethod(InputMethod):
 
 @dataclass(frozen=True, kw_only=True)
 class MagnitudeMethod(InputGradientMethod):
-    """A method whose heatmap is the largest absolute value over channels, without its sign."""
+    """A method whose heatmap is the largest absolute value over channels, without its sign.
 
+    The value of a token is the length of the gradient, its L2 norm over the embedding.
+    """
+
+    over_embedding: ClassVar[Callable[..., Any]] = staticmethod(np.linalg.norm)
     over_channels: ClassVar[Callable[..., Any]] = staticmethod(functools.partial(largest, NUMPY))
 
 

@@ -34,7 +34,7 @@ _OPEN = np.iinfo(np.int64).min
 """An unknown dimension, in a shape of which others are known."""
 
 _PICKS = frozenset(["Gather", "Slice"])
-"""Operators whose result may be known where only some dimensions of the shape they read are."""
+"""Operators whose result may be known where only some dimensions of their first input are."""
 
 
 def _keys(domain: str, names: str) -> list[tuple[str, str]]:
@@ -223,7 +223,8 @@ class ShapeEnv:
         """
         if node.op_type in operators.SIZE_READERS:
             return self._measure(node)
-        parts = self._parts if node.op_type in _PICKS else {}
+        # A dimension that is open may be picked, but it can't say what to pick.
+        parts = [n for n in node.input[:1] if n in self._parts and node.op_type in _PICKS]
         inputs, outputs = ([n for n in names if n] for names in (node.input, node.output))
         if any(name not in self._values and name not in parts for name in inputs):
             return {}
@@ -232,7 +233,7 @@ class ShapeEnv:
         if any(math.prod(self.shape(name) or ()) > LARGEST_VALUE for name in outputs):
             return {}
         arrays = {name: self.value(name) for name in inputs}
-        feeds = {n: parts[n] if array is None else array for n, array in arrays.items()}
+        feeds = {n: self._parts[n] if array is None else array for n, array in arrays.items()}
         if node.op_type == "Range":
             return _counted(node, *(feeds[name] for name in node.input))
         results = evaluate([node], feeds, outputs, self._imports) or []

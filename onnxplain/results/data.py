@@ -203,7 +203,7 @@ class ExplanationData:
     @property
     def scored(self) -> str:
         """Return kind and value of the score as text; empty if no target was requested."""
-        return "" if np.isnan(self.score) else f"{self.score_kind} {self.score:.4g}"
+        return score_in_words(self.score_kind, self.score)
 
     @property
     def passes(self) -> str:
@@ -211,12 +211,22 @@ class ExplanationData:
 
         Methods whose diagnostics have no count need one forward pass.
         """
-        kinds = "forward", "head", "backward"
-        counts = {name: self.diagnostics.get(f"{name}_passes") for name in kinds}
-        known = [f"{n:,} {name}{'' if n == 1 else 's'}" for name, n in counts.items() if n]
-        return ", ".join(known) or "1 forward"
+        return passes_in_words(self.diagnostics)
 
     @property
     def values_range(self) -> tuple[float, float]:
         """Return the smallest and the largest raw value."""
         return float(np.min(self.values)), float(np.max(self.values))
+
+
+def score_in_words(kind: str, score: float) -> str:
+    """Kind and value of a score, such as "logit 2.31"; empty if it is NaN."""
+    return "" if np.isnan(score) else f"{kind} {score:.4g}"
+
+
+def passes_in_words(diagnostics: Mapping[str, Any]) -> str:
+    """The number of passes through the model, such as "51 forwards, 50 backwards"."""
+    kinds = "forward", "head", "backward"
+    counts = {name: diagnostics.get(f"{name}_passes") for name in kinds}
+    known = [f"{n:,} {name}{'' if n == 1 else 's'}" for name, n in counts.items() if n]
+    return ", ".join(known) or "1 forward"

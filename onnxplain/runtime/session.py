@@ -95,7 +95,7 @@ class Session:
         if missing:
             raise ModelError(
                 f"The model reads the input {missing[0]!r} too: give its value with "
-                f"--input {missing[0]}=FILE.npy."
+                f"--input {missing[0]}=VALUE."
             )
         wanted = self.outputs if outputs is None else list(outputs)
         self.runs += 1

@@ -6,6 +6,7 @@ from onnxplain.targets.contrast import Contrast, Opposite
 from onnxplain.targets.parse import Answered, ClassNames, TargetSpec, as_list, resolve
 from onnxplain.targets.pictures import Area
 from onnxplain.targets.probabilities import Expected, Probabilities
+from onnxplain.targets.sequences import Character, Step, Text
 from onnxplain.targets.similarity import Similarity
 from onnxplain.targets.types import Class, Element, Mask, NoClass, Output, Region, Target
 
@@ -14,6 +15,7 @@ __all__ = [
     "Area",
     "Box",
     "Boxes",
+    "Character",
     "Class",
     "ClassNames",
     "Combination",
@@ -27,8 +29,10 @@ __all__ = [
     "Probabilities",
     "Region",
     "Similarity",
+    "Step",
     "Target",
     "TargetSpec",
+    "Text",
     "as_list",
     "resolve",
 ]

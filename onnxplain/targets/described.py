@@ -66,6 +66,30 @@ class ExplainedReference:
 
 
 @dataclass(frozen=True)
+class ExplainedText:
+    """What a text recognizer read, and which part of it was explained.
+
+    Attributes:
+        text: the whole text that was read; None if it is not known which class is the blank.
+        steps: the steps of the answer whose scores were explained, counted from 0.
+        character: the number of the explained character, counted from 1; None if it is not one.
+    """
+
+    text: str | None
+    steps: tuple[int, ...]
+    character: int | None = None
+
+    @property
+    def place(self) -> str:
+        """The steps in words, such as "step 7", "steps 7-9" or "10 steps"."""
+        first, last = self.steps[0], self.steps[-1]
+        if len(self.steps) == 1:
+            return f"step {first}"
+        together = last - first == len(self.steps) - 1
+        return f"steps {first}-{last}" if together else f"{len(self.steps)} steps"
+
+
+@dataclass(frozen=True)
 class ExplainedTarget:
     """What was explained.
 
@@ -76,6 +100,7 @@ class ExplainedTarget:
         region: where a class of a segmentation model was explained; None for other targets.
         boxes: the detected boxes whose scores were explained; empty for other targets.
         references: the embeddings that the answer was compared with; empty for other targets.
+        read: the part of a text that was explained; None for other targets.
         output: the output or inner tensor that was named to be explained; None if none was.
     """
 
@@ -85,6 +110,7 @@ class ExplainedTarget:
     region: ExplainedRegion | None = None
     boxes: tuple[ExplainedBox, ...] = ()
     references: tuple[ExplainedReference, ...] = ()
+    read: ExplainedText | None = None
     output: str | None = None
 
     @classmethod
@@ -103,14 +129,38 @@ class ExplainedTarget:
     def title(self) -> str:
         """Return the label, or the name if there is no label, and the region or a rank above 1.
 
-        If the output was named, its name is first.
+        For a part of a text, return the part, its steps and the text. If the output was named, its
+        name is first.
         """
-        if self.region is None:
+        if self.read is not None:
+            own = self._part(self.read)
+        elif self.region is None:
             rank = self.boxes[0].rank if len(self.boxes) == 1 else 1
             own = (self.label or self.name) + (f" #{rank}" if self.label and rank > 1 else "")
         else:
             own = f"{self.label or self.index} @ {self.region.where}"
         return own if self.output is None else f"{self.output}: {own}"
+
+    def _part(self, read: ExplainedText) -> str:
+        label = "" if self.label is None else f' "{self.label}"'
+        if self.index is None:
+            return f'text "{read.text}"'
+        called = f"class {self.index}" if read.character is None else f"char {read.character}"
+        of = "" if read.text is None else f' of "{read.text}"'
+        shown = label or ("" if read.character is None else f" (class {self.index})")
+        return f"{called}{shown} at {read.place}{of}"
+
+    @property
+    def listed(self) -> str:
+        """Return the target as it stands in a list of results."""
+        if self.read is not None:
+            return self.title
+        named = f"{'' if self.index is None else self.index} {self.label or ''}".strip()
+        if self.region is not None:
+            named += f" @ {self.region.where}, {self.region.pixels} pixels"
+        elif self.index is None:
+            named = self.name
+        return named if self.output is None else f"{self.output}: {named}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields in JSON types."""
@@ -129,9 +179,13 @@ def target_name(index: int, label: str | None) -> str:
 
     If a label lists synonyms ("tabby, tabby cat"), only the first is used.
     """
-    first = (label or "").split(",")[0]
-    words = "".join(c if c.isalnum() or c in "-+" else " " for c in first).split()
-    return "_".join([str(index), *words])
+    return part_name(str(index), (label or "").split(",")[0])
+
+
+def part_name(*parts: str | None) -> str:
+    """Return a short name made of the words of some texts, such as "char3_l_step7_Hello"."""
+    spaced = ("".join(c if c.isalnum() or c in "-+" else " " for c in part or "") for part in parts)
+    return "_".join(word for part in spaced for word in part.split())
 
 
 def region_name(index: int, label: str | None, where: str) -> str:

@@ -42,6 +42,13 @@ from onnxplain.targets.types import (
 from onnxplain.tensors import Array, FloatArray
 
 
+class Named(Protocol):
+    """What was found in one sample of a model whose targets are not classes."""
+
+    def resolve(self, text: str) -> list[Target]:
+        """The targets that a user's text means; TargetError if it means none."""
+
+
 class ClassNames(Protocol):
     """Names of classes, and a search for classes by name."""
 
@@ -82,6 +89,7 @@ class Answered:
         shapes: shapes of the tensors that targets read, for one sample, without the batch axis; by
             default only the shape of `values`.
         embedding: why the answer is an embedding and has no classes, in words; empty if it is none.
+        named: says what the text of targets means, if they are not classes.
         answer_map: what the answer is if it has rows and columns; by default scores of `classes`.
         probabilities: how scores of classes become probabilities; None if they have none.
 
@@ -96,6 +104,7 @@ class Answered:
     placement: Placement | None = None
     shapes: Sequence[Shape] = ()
     embedding: str = ""
+    named: Named | None = None
     answer_map: AnswerMap | None = None
     probabilities: Probabilities | None = None
 
@@ -279,6 +288,8 @@ def resolve(spec: TargetSpec, answered: Answered) -> list[Target]:
     if isinstance(spec, Target):
         spec.check(*(answered.shapes or [shape]))
         return [spec]
+    if answered.named is not None:
+        return answered.named.resolve(str(spec))
     text = str(spec).strip(" ,")
     element = _ELEMENT.fullmatch(text)
     if element:

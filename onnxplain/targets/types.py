@@ -435,7 +435,8 @@ def class_count(shape: tuple[int, ...]) -> int:
 
 
 _HINTS = {
-    2: "if it holds the boxes of a detector, name their layout with --boxes; else ",
+    2: "if it holds the boxes of a detector, name their layout with --boxes; if it is a text "
+    "recognizer trained with CTC, name its blank with --blank; else ",
     3: "a class of a segmentation model is a target such as '1@all', with --labels if its classes "
     "are not recognized; else ",
 }

@@ -125,11 +125,18 @@ def answering(model: Model, tensor: str) -> Model:
     if tensor not in model.index.position:
         close = closest(tensor, [*model.index.outputs, *model.index.tensors()])
         raise ModelError(f"The model has no output or inner tensor {tensor!r}{close}.")
-    part = with_outputs(model, [tensor])
-    spec = infer_specs(part.proto)[tensor]
-    if spec.dtype != object:
-        kind = helper.np_dtype_to_tensor_dtype(spec.dtype)
-        part.proto.graph.output[0].CopyFrom(helper.make_tensor_value_info(tensor, kind, spec.shape))
+    return ending_in(model, [tensor])
+
+
+def ending_in(model: Model, tensors: Iterable[str]) -> Model:
+    """As `with_outputs`, with the types and shapes of the outputs where they can be inferred."""
+    part = with_outputs(model, tensors)
+    specs = infer_specs(part.proto)
+    for output in part.proto.graph.output:
+        spec = specs[output.name]
+        if spec.dtype != object:
+            kind = helper.np_dtype_to_tensor_dtype(spec.dtype)
+            output.CopyFrom(helper.make_tensor_value_info(spec.name, kind, spec.shape))
     return part
 
 
@@ -151,6 +158,19 @@ def head(model: Model, specs: Mapping[str, TensorSpec], scores: Iterable[str]) -
     """
     inputs = [_input(replace(spec, name=name)) for name, spec in specs.items()]
     return replace(model, proto=extract(model.proto, scores, inputs))
+
+
+def from_tensor(model: Model, spec: TensorSpec) -> Model:
+    """The model in which the inner tensor `spec` is the first input, in place of its nodes.
+
+    Inputs that only those nodes read are left out; outputs keep their declared types.
+    """
+    graph = model.proto.graph
+    names = [value.name for value in graph.output]
+    proto = extract(model.proto, names, [_input(spec), *graph.input])
+    for output, declared in zip(proto.graph.output, graph.output, strict=True):
+        output.CopyFrom(declared)
+    return replace(model, proto=proto)
 
 
 def _input(spec: TensorSpec) -> ValueInfoProto:

@@ -100,4 +100,4 @@ def test_inspect_says_that_an_answer_has_no_batch_axis(cli, build):
         helper.make_node("Transpose", ["f"], ["y"]),
     ]
     text = cli("inspect", build(nodes, output=(3, "N"), weights=())).out
-    assert "its first axis is not that of the samples" in text
+    assert "first axis does not hold the samples" in text

@@ -70,6 +70,7 @@ def test_json_is_all_there_is_on_standard_output(cli, model, paint, monkeypatch)
             "region": None,
             "boxes": [],
             "references": [],
+            "read": None,
             "output": None,
             "box": None,
         },

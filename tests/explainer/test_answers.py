@@ -342,7 +342,7 @@ def test_each_output_is_explained_by_its_name(tmp_path: Path) -> None:
 def test_an_answer_without_the_samples_on_its_first_axis_is_refused(end: str, output: str) -> None:
     made = tiny(POOL + end, INPUT, output, w=WEIGHTS.T, s=np.array([4, 1]))
     for method in ("gradient", "occlusion"):
-        with pytest.raises(ModelError, match="its first axis is not that of the samples"):
+        with pytest.raises(ModelError, match="first axis does not hold the samples"):
             Explainer(made, preprocess=AS_IT_IS).explain(PICTURE, method)
 
 

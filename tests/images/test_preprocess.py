@@ -194,3 +194,38 @@ def test_bytes_are_resized_as_the_numbers_that_they_are(interpolation):
     tensor, _ = preprocess.apply(picture)
     np.testing.assert_array_equal(tensor, preprocess.apply(picture.astype(np.float32))[0])
     assert (tensor != np.rint(tensor)).any() or interpolation == "nearest"
+
+
+@pytest.mark.parametrize(
+    ("picture", "width"),
+    [((64, 320), 240), ((20, 100), 240), ((31, 101), 157), ((480, 7), 1), ((48, 48), 48)],
+)
+def test_a_width_that_follows_the_picture(picture, width):
+    """ceil(48 · width / height), as PaddleOCR resizes a line of text."""
+    preprocess = Preprocess.from_dict({"size": "48xauto"})
+    tensor, placement = preprocess.apply(np.zeros((*picture, 3), np.uint8))
+    assert tensor.shape == (1, 3, 48, width)
+    assert placement.picture == picture
+    assert placement.covered().all()
+
+
+def test_a_width_that_follows_the_picture_is_written_and_read():
+    preprocess = Preprocess.from_dict({"size": [48, "auto"]})
+    written = json.loads(json.dumps(preprocess.to_dict()))
+    assert written["size"] == [48, None]
+    assert Preprocess.from_dict(written) == preprocess
+    assert preprocess.varies
+    assert preprocess.trial_size[0] == 48
+    assert not Preprocess((48, 320)).varies
+
+
+@pytest.mark.parametrize("size", ["48xwide", "autox48", "48xautox3", "xauto", [None, 48]])
+def test_sizes_that_cannot_be_read(size):
+    with pytest.raises(PreprocessError, match="expected a side"):
+        Preprocess.from_dict({"size": size})
+
+
+@pytest.mark.parametrize("fit", ["crop", "letterbox"])
+def test_a_width_that_follows_the_picture_needs_no_other_fit(fit):
+    with pytest.raises(PreprocessError, match="keep their proportions: use fit 'stretch'"):
+        Preprocess((48, None), fit=fit)

@@ -1,7 +1,7 @@
 """The attention operators of ONNX Runtime, in standard ONNX.
 
 Definitions: docs/ContribOperators.md of ONNX Runtime. An operator stays as it is if it has a cache
-of keys and values, rotary embeddings, packed inputs, or a mask of sequence lengths.
+of keys and values, rotary embeddings, packed inputs, or a mask of starts and ends.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _attention(g: Rewriter, s: NodeView) -> Tensor | None:
     mask, past = (s.input(i) for i in ((5, 8) if quantized else (3, 4)))
     size = g.static_dim(weights, -1)
     sizes = s.attr("qkv_hidden_sizes") or (None if size is None else [size // 3] * 3)
-    if past is not None or sizes is None or not _is_understood(g, s, mask):
+    if past is not None or sizes is None or not _is_understood(g, s, x, mask):
         return None
     if quantized:
         x = g.DequantizeLinear(x, s.input(3), s.input(6))
@@ -49,7 +49,12 @@ def _multi_head_attention(g: Rewriter, s: NodeView) -> Tensor | None:
     qkv = [x for i in range(3) if (x := s.input(i)) is not None]
     bias, mask, added, past = (s.input(i) for i in range(3, 7))
     sizes = [g.static_dim(x, -1) for x in qkv if g.rank(x) == 3]
-    if past is not None or len(sizes) < 3 or None in sizes or not _is_understood(g, s, mask):
+    if (
+        past is not None
+        or len(sizes) < 3
+        or None in sizes
+        or not _is_understood(g, s, qkv[0], mask)
+    ):
         return None
     if bias is not None:
         biases = g.many("Split", 3, bias, np.array(sizes), axis=0)
@@ -57,10 +62,18 @@ def _multi_head_attention(g: Rewriter, s: NodeView) -> Tensor | None:
     return _attended(g, s, qkv, mask, added)
 
 
-def _is_understood(g: Rewriter, s: NodeView, mask: Tensor | None) -> bool:
-    """Whether a mask is per key or per pair of query and key, and no other option is used."""
+def _is_understood(g: Rewriter, s: NodeView, x: Tensor, mask: Tensor | None) -> bool:
+    """Whether a mask is per sample, key or pair of query and key, and no other option is used."""
     plain = not s.attr("do_rotary", 0) and not any(s.node.output[1:])
-    return plain and (mask is None or g.rank(mask) in (2, 3))
+    return plain and (mask is None or g.rank(mask) in (2, 3) or _has_lengths(g, x, mask))
+
+
+def _has_lengths(g: Rewriter, x: Tensor, mask: Tensor) -> bool:
+    """Whether a mask holds one number for each sample of `x`, the length of its sequence."""
+    samples, own = g.spec(x), g.spec(mask)
+    if samples is None or own is None or not samples.shape or own.shape is None:
+        return False
+    return own.shape == samples.shape[:1] and own.shape != (None,)
 
 
 def _attended(
@@ -72,8 +85,7 @@ def _attended(
     scores = g.Mul(g.MatMul(q, g.Transpose(k, perm=[0, 1, 3, 2])), _scale(g, s, q))
     filtered = F32(s.attr("mask_filter_value", _MASKED))
     if mask is not None:
-        pairs = g.Unsqueeze(mask, np.array([1, 2] if g.rank(mask) == 2 else [1]))
-        counts = g.Cast(pairs, to=TensorProto.BOOL)
+        counts = _kept_pairs(g, mask, k)
         scores = g.Add(scores, g.Where(counts, F32(0), filtered))
     if s.attr("unidirectional", 0):
         every = g.Expand(F32(1), g.Shape(scores, start=-2))
@@ -83,6 +95,18 @@ def _attended(
         scores = g.Add(scores, added)
     heads = g.MatMul(g.Softmax(scores, axis=-1), v)
     return g.Reshape(g.Transpose(heads, perm=[0, 2, 1, 3]), [0, 0, -1])
+
+
+def _kept_pairs(g: Rewriter, mask: Tensor, k: Tensor) -> Tensor:
+    """Which pairs of query and key count, as bool that broadcasts to (batch, heads, T, T)."""
+    rank = g.rank(mask)
+    if rank == 1:
+        ones = g.Expand(F32(1), g.Shape(k, start=2, end=3))
+        places = g.CumSum(ones, np.array(0), exclusive=1)
+        lengths = g.Unsqueeze(g.Cast(mask, to=TensorProto.FLOAT), np.array([1, 2, 3]))
+        return g.Less(places, lengths)
+    pairs = g.Unsqueeze(mask, np.array([1, 2] if rank == 2 else [1]))
+    return g.Cast(pairs, to=TensorProto.BOOL)
 
 
 def _scale(g: Rewriter, s: NodeView, q: Tensor) -> Tensor:

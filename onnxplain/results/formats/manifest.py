@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxplain.results.data import ExplanationData
+from onnxplain.results.data import ExplanationData, ModelFacts
 from onnxplain.tensors import Array
 
 MANIFEST_VERSION = 1
@@ -31,8 +31,12 @@ _LARGEST_LIST = 64  # elements of an array that are written out; a larger one is
 
 def encode(explanation: ExplanationData, files: Mapping[str, bytes]) -> bytes:
     """Return the manifest as strict JSON in UTF-8, without NaN and infinity; it lists `files`."""
-    manifest = plain(content(explanation, files))
-    text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
+    return as_json(content(explanation, files))
+
+
+def as_json(content: Mapping[str, Any]) -> bytes:
+    """The content of a manifest as strict JSON in UTF-8."""
+    text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
     # A path that is not valid UTF-8 has lone surrogates. Their Python escape is valid in JSON.
     return f"{text}\n".encode(errors="backslashreplace")
 
@@ -40,16 +44,9 @@ def encode(explanation: ExplanationData, files: Mapping[str, bytes]) -> bytes:
 def content(explanation: ExplanationData, files: Mapping[str, bytes]) -> dict[str, Any]:
     """The content of a manifest, with values that `plain` must still convert to JSON types."""
     provenance, target = explanation.provenance, explanation.target
-    model = provenance.model
     return {
         "onnxplain": {"manifest": MANIFEST_VERSION},
-        "model": {
-            "path": model.path,
-            "sha256": model.sha256,
-            "opset": model.opset,
-            "input": model.input_name,
-            "outputs": model.output_names,
-        },
+        "model": of_model(provenance.model),
         **source(explanation),
         "preprocess": provenance.preprocess,
         "method": explanation.method,
@@ -68,11 +65,27 @@ def content(explanation: ExplanationData, files: Mapping[str, bytes]) -> dict[st
         "batching": provenance.batching,
         "versions": provenance.versions,
         "conventions": _CONVENTIONS,
-        "files": [
-            {"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-            for name, data in files.items()
-        ],
+        "files": of_files(files),
     }
+
+
+def of_model(model: ModelFacts) -> dict[str, Any]:
+    """What a manifest says about the model."""
+    return {
+        "path": model.path,
+        "sha256": model.sha256,
+        "opset": model.opset,
+        "input": model.input_name,
+        "outputs": model.output_names,
+    }
+
+
+def of_files(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
+    """What a manifest says about the other files."""
+    return [
+        {"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        for name, data in files.items()
+    ]
 
 
 def source(explanation: ExplanationData) -> dict[str, dict[str, Any]]:

@@ -36,6 +36,13 @@ CASES = {
         { s = Shape<start=1>(x) p = Size(s) f = Cast<to=1>(p) y = Mul(x, f) }""",
         ["Mul"],
     ),
+    "a constant that a dynamic dimension cuts": (
+        """g (float[n,3,4] x) => (float[n,3,4] y) <int64[1] zero = {0}, int64[1] one = {1},
+            float[3] places = {1, 2, 4}>
+        { s = Shape(x) a = Slice(s, zero, one) p = Slice(places, zero, a)
+          f = ReduceSum<keepdims=0>(p) y = Mul(x, f) }""",
+        ["Shape", "Slice", "Slice", "ReduceSum", "Mul"],
+    ),
     "a dynamic dimension": (
         """g (float[n,3,4] x) => (float[n,3,4] y) <int64[1] zero = {0}>
         { s = Shape(x) a = Gather(s, zero) f = Cast<to=1>(a) y = Mul(x, f) }""",

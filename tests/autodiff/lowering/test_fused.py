@@ -49,6 +49,7 @@ FEEDS = {
     "plane": normal(3, 8, seed=17),
     "point": normal(3, 1, 1, 6, seed=18),
     "lengths": np.array([3, 2], np.int32),
+    "ends_and_starts": np.array([3, 2, 0, 1], np.int32),
     "added": normal(1, 2, 3, 3, seed=16),
 }
 
@@ -89,6 +90,7 @@ CALLS = {
     "Attention, narrow values": "Attention<num_heads=2, qkv_hidden_sizes=[8,8,4]>"
     "(rows, narrow, narrow_bias)",
     "Attention, mask of keys": "Attention<num_heads=2>(rows, qkv, qkv_bias, mask)",
+    "Attention, lengths": "Attention<num_heads=2>(rows, qkv, qkv_bias, lengths)",
     "Attention, mask of pairs": "Attention<num_heads=4>(rows, qkv, qkv_bias, pairs)",
     "Attention, one-way": "Attention<num_heads=2, unidirectional=1>(rows, qkv, qkv_bias)",
     "Attention, added scores": "Attention<num_heads=2>(rows, qkv, qkv_bias, , , added)",
@@ -217,5 +219,5 @@ def optimized(model: Path, level: str, folder: Path) -> Path:
 
 
 def test_what_is_not_understood_stays() -> None:
-    model = load(model_of("Attention<num_heads=2>(rows, qkv, qkv_bias, lengths)"))
+    model = load(model_of("Attention<num_heads=2>(rows, qkv, qkv_bias, ends_and_starts)"))
     assert operators(undone(model)) == ["com.microsoft::Attention"]

@@ -153,6 +153,7 @@ def test_manifest_tells_everything(explanation, tmp_path):
             "region": None,
             "boxes": [],
             "references": [],
+            "read": None,
             "output": None,
             "box": None,
         },

@@ -1,0 +1,272 @@
+"""Explain texts: the tokens of a model's input of token ids, at their embedding."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from onnxplain.analysis.score import ScoreTensor
+from onnxplain.analysis.token_inputs import Embedding, find_embedding
+from onnxplain.autodiff.differentiability import Differentiability, differentiability
+from onnxplain.autodiff.lowering import lower
+from onnxplain.errors import GradientError, MapError, OnnxplainError, OptionError
+from onnxplain.execution.arrays import is_finite
+from onnxplain.execution.runner import Runner
+from onnxplain.execution.samples import TokenSamples
+from onnxplain.execution.token_arrays import token_arrays
+from onnxplain.explainer.heat import nothing_shown
+from onnxplain.explainer.request import Request, Result
+from onnxplain.explainer.requests import ExplainedModel
+from onnxplain.images.labels import Labels
+from onnxplain.methods.base import InputMethod, Method
+from onnxplain.methods.options import options_of
+from onnxplain.methods.registry import AUTO, make_method
+from onnxplain.results.data import Provenance
+from onnxplain.results.text_explanation import TextExplanation
+from onnxplain.targets import TargetSpec
+from onnxplain.tensors import Array, FloatArray, TensorSpec
+from onnxplain.texts.tokenizer import Tokenizer
+from onnxplain.texts.tokens import Text, TokenizedText
+from onnxplain.transforms.embedding_layers import with_plain_embeddings
+from onnxplain.transforms.extract import from_tensor
+
+_ABSENT = ("fill", "baseline")
+"""Options of methods that say what takes the place of removed parts of the input."""
+
+_DEFAULT = "pad"
+_ZEROS = "zeros"
+
+
+@dataclass(frozen=True, eq=False)
+class TokenSample:
+    """A text as a sample, (1, length, size), of embeddings.
+
+    `others` are the values of the other inputs, and of the ids. `removable`, bool (length,), says
+    which places may be filled with another token: special tokens and padding stay. `place` holds
+    the tokens.
+    """
+
+    text: TokenizedText
+    x: Array
+    others: Mapping[str, Array]
+    removable: Array
+    place: slice
+
+
+class TextExplainer:
+    """Explains texts with one model; what is found out about the model is kept.
+
+    The runner's input is that of the token ids, and `inputs` are all inputs that take a text, by
+    what they take of it. `given` are the values of the model's other inputs. `is_vector` says why
+    the answer is an embedding of the text and not scores of classes; empty if it is none.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        inputs: Mapping[str, TensorSpec],
+        given: Mapping[str, Array],
+        score: ScoreTensor,
+        labels: Callable[[], Labels | None],
+        tokenizer: Tokenizer,
+        is_vector: Callable[[], str],
+    ) -> None:
+        self._runner = runner.beside(with_plain_embeddings(runner.model))
+        self._spec = runner.spec
+        self._inputs = inputs
+        self._given = given
+        self._score = score
+        self._labels = labels
+        self.tokenizer = tokenizer
+        self._is_vector = is_vector
+        self._made: ExplainedModel | None = None
+
+    def explain(
+        self,
+        text: Text,
+        method: str | Method,
+        targets: Sequence[TargetSpec],
+        options: Mapping[str, Any],
+        provenance: Callable[[str], Provenance],
+    ) -> list[TextExplanation | MapError]:
+        """One explanation for each target, or an error where its values show nothing.
+
+        Raises:
+            OnnxplainError: one of its subclasses; the message says what to do.
+        """
+        sample = self._sample(text)
+        model = self._embedded(sample)
+        configured, absent = self._configured(method, options, sample)
+        read = {spec.name for spec in model.model.inputs}
+        others = {name: value for name, value in sample.others.items() if name in read}
+        asked = Request(sample.x, configured, targets, others)
+        (result,) = model.explain_many([asked])
+        if isinstance(result, OnnxplainError):
+            raise result
+
+        def made(index: int) -> TextExplanation | MapError:
+            try:
+                values = self._values(configured, result, index, sample)
+            except MapError as error:
+                return error
+            return TextExplanation(
+                text=sample.text,
+                values=values,
+                method=configured.name,
+                target=result.targets[index].described,
+                score=float(result.scores[index]),
+                score_kind=result.kinds[index],
+                score_tensor=result.score_tensor,
+                embedding=self._embedding.tensor,
+                absent=absent,
+                parameters={**configured.options(), **absent},
+                provenance=provenance(result.batching),
+                diagnostics=self._diagnostics(result, index, sample),
+            )
+
+        return [made(index) for index in range(len(result.targets))]
+
+    @functools.cached_property
+    def differentiability(self) -> Differentiability:
+        """Whether the score is differentiable at the embedding, and what prevents it.
+
+        Raises:
+            ModelError: there is no embedding.
+            GradientError: the model cannot be made ready for gradients at all.
+        """
+        model = self._runner.model
+        return differentiability(model, lower(model), self._score.logit, self._embedding.tensor)
+
+    @functools.cached_property
+    def _embedding(self) -> Embedding:
+        return find_embedding(self._runner.model, self._spec.name)
+
+    def _sample(self, text: Text) -> TokenSample:
+        tokenized = self.tokenizer.encode(text)
+        arrays = token_arrays(self._inputs, [tokenized], self.tokenizer)
+        (place,), others = arrays.places, {**arrays.values, **self._given}
+        removable = np.zeros(others[self._spec.name].shape[1], bool)
+        removable[place] = [not token.special for token in tokenized.tokens]
+        x = self._embed(others[self._spec.name], others)
+        return TokenSample(tokenized, x, others, removable, place)
+
+    def _embed(self, ids: Array, others: Mapping[str, Array]) -> Array:
+        """The embedding of token ids, (1, length, size)."""
+        self._runner.others = {k: v for k, v in others.items() if k != self._spec.name}
+        (x,) = self._runner.forward(ids, [self._embedding.tensor])
+        return x
+
+    def _embedded(self, sample: TokenSample) -> ExplainedModel:
+        """The model after the embedding, whose input is the embedding of each token."""
+        if self._made is None:
+            (batch, length), (*_, size) = self._spec.shape or (None, None), sample.x.shape
+            spec = TensorSpec(self._embedding.tensor, sample.x.dtype, (batch, length, size))
+            part = from_tensor(self._runner.model, spec)
+            runner = self._runner.from_tensor(part, spec)
+            samples = TokenSamples(part, spec, sample.x)
+            self._made = ExplainedModel(
+                runner, samples, self._score, self._labels, embedding=self._is_vector
+            )
+        return self._made
+
+    def _default_method(self) -> str:
+        try:
+            complete = self.differentiability.complete
+        except GradientError:
+            complete = False
+        return "integrated_gradients" if complete else "occlusion"
+
+    def _configured(
+        self, method: str | Method, options: Mapping[str, Any], sample: TokenSample
+    ) -> tuple[InputMethod, Mapping[str, Mapping[str, Any]]]:
+        """The method with its options for a text, and the tokens that take the place of others."""
+        plain = make_method(self._default_method() if method == AUTO else method, {})
+        own = options_of(type(plain))
+        given = {name: getattr(plain, name) for name in own if not _is_default(plain, name)}
+        given |= options
+        filled = {
+            name: self._absent(given.pop(name, _DEFAULT), sample) for name in _ABSENT if name in own
+        }
+        own_units = {"window": 1, "stride": 1, "segments": _segments(sample.removable)}
+        units = {name: value for name, value in own_units.items() if name in own}
+        arrays = {name: absent for name, (absent, _) in filled.items()}
+        configured = make_method(plain, units | given | arrays)
+        if not isinstance(configured, InputMethod) or configured.makes_picture:
+            raise OptionError(
+                f"{configured.name} has no value for each token of a text: use "
+                "integrated_gradients, input_x_gradient, lrp, occlusion or kernelshap."
+            )
+        return configured, {name: token for name, (_, token) in filled.items()}
+
+    def _absent(self, given: Any, sample: TokenSample) -> tuple[FloatArray, Mapping[str, Any]]:
+        """The embedding with every token replaced that may be, and the token that replaces it.
+
+        `given` is the name of a token, its id, "pad", "mask", or "zeros".
+        """
+        removable = sample.removable
+        if given == _ZEROS:
+            return np.where(removable[:, None], 0, sample.x), {"token": _ZEROS}
+        piece, number = self.tokenizer.token(_token(given))
+        ids = np.where(removable, number, sample.others[self._spec.name])
+        filled = self._embed(ids.astype(self._spec.dtype), sample.others)
+        return filled.astype(np.float32), {"token": piece, "id": number}
+
+    def _values(
+        self, method: InputMethod, result: Result, index: int, sample: TokenSample
+    ) -> FloatArray:
+        """One value for each token, (tokens,).
+
+        Raises:
+            MapError: the values are not finite, or all the same.
+        """
+        maps = result.maps.values[index]
+        reduced = method.over_embedding(maps.astype(np.float64), axis=-1)
+        values: FloatArray = reduced[sample.place].astype(np.float32)
+        named = f"{method.name} for {result.targets[index].described.name}"
+        if not is_finite(values):
+            raise MapError(f"The values of {named} are not finite.")
+        warnings = result.maps.about(index).get("warnings", ())
+        nothing = nothing_shown(values, named, warnings)
+        if nothing:
+            raise MapError(nothing)
+        return values
+
+    def _diagnostics(self, result: Result, index: int, sample: TokenSample) -> dict[str, Any]:
+        about = result.maps.about(index)
+        tables = ", ".join(map(repr, self._embedding.others))
+        own = tables and (
+            f"The ids also select from {tables}, whose part of the score is not in these values."
+        )
+        said = [*about.get("warnings", ()), result.warning, sample.text.warning, own]
+        warnings = [sentence for sentence in said if sentence]
+        return about | {"warnings": warnings} if warnings else about
+
+
+def _is_default(method: Method, name: str) -> bool:
+    """Whether an option has its default value."""
+    value, (default,) = getattr(method, name), (f.default for f in fields(method) if f.name == name)
+    return isinstance(value, type(default)) and bool(value == default)
+
+
+def _segments(removable: Array) -> Array:
+    """One segment for each token that may be removed, and the first one for all others."""
+    return np.where(removable, np.cumsum(removable), 0)
+
+
+def _token(given: Any) -> str | int:
+    """The name of a token, or its id.
+
+    Raises:
+        OptionError: it is neither.
+    """
+    if isinstance(given, str):
+        return int(given) if given.isdecimal() else given
+    if isinstance(given, int | float) and given == int(given):
+        return int(given)
+    raise OptionError(
+        f"A removed token is replaced by pad, mask, zeros, a token or its id, not by {given!r}."
+    )
