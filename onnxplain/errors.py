@@ -35,6 +35,10 @@ class TargetError(OnnxplainError):
     """No such class, an ambiguous label, or an output element that does not exist."""
 
 
+class NotInPictureError(TargetError):
+    """What is to be explained is not in this picture, such as a class above a threshold."""
+
+
 class OptionError(OnnxplainError):
     """An unknown method or option, or a value that the option does not take."""
 

@@ -223,6 +223,7 @@ def _reshape(walk: _Walk, node: NodeProto, known: Layout, shape: Shape) -> Layou
         "NHWC": (samples, *known.grid, channels),
         "NCT": (samples, channels, tokens),
         "NCHW": (samples, channels, *known.grid),
+        "NHW": (samples, *known.grid),
     }
     for axes, form in forms.items():
         if shape == form and any({axes, known.axes} <= group for group in _RESHAPED):
@@ -230,8 +231,32 @@ def _reshape(walk: _Walk, node: NodeProto, known: Layout, shape: Shape) -> Layou
     return None
 
 
-_RESHAPED = ({"NTC", "RC", "NTGC", "RGC"}, {"NTC", "NHWC"}, {"NCT", "NCHW"})
+_RESHAPED = (
+    {"NTC", "RC", "NTGC", "RGC"},
+    {"NTC", "NHWC"},
+    {"NCT", "NCHW"},
+    {"NCHW", "NHW"},
+    {"NHWC", "NHW"},
+)
 """Groups of layouts that a Reshape may exchange: with tokens, heads, or rows and columns."""
+
+
+def _without_channels(walk: _Walk, node: NodeProto, known: Layout, shape: Shape) -> Layout | None:
+    """The layout after the axis of channels was removed: by a Squeeze, an index, or a reduction."""
+    if len(shape) == len(known.axes):
+        return None if node.op_type == "Gather" else _same_axes([known], shape)
+    removed = _removed_axes(walk.model, node, len(known.axes))
+    place = known.axes.find("C")
+    if removed != frozenset([place]) or "T" in known.axes or "R" in known.axes:
+        return None
+    return replace(known, axes=known.axes.replace("C", ""))
+
+
+def _removed_axes(model: Model, node: NodeProto, rank: int) -> frozenset[int] | None:
+    """The axes of its input that a node's output no longer has; None if they are not known."""
+    if node.op_type == "Gather":
+        return frozenset([attributes(node).get("axis", 0) % rank])
+    return reduced_axes(model, node, rank)
 
 
 def _concat(walk: _Walk, node: NodeProto, known: Layout, shape: Shape) -> Layout | None:
@@ -308,6 +333,7 @@ _SPECIAL: dict[str, Rule] = {
     "Flatten": _reshape,
     "Concat": _concat,
     "MatMul": _matmul,
+    **dict.fromkeys(("Squeeze", "Gather", *operators.REDUCTIONS), _without_channels),
     "Slice": _part,
     "Split": _part,
 }

@@ -41,9 +41,9 @@ MODEL = [
         ("provider", str, "NAME", "auto, cpu, cuda, tensorrt, openvino, or ONNX Runtime's name."),
         (
             "output",
-            str,
+            list[str],
             "NAME",
-            "Output or inner tensor with the scores, instead of the one found.",
+            "Output or inner tensor to explain, instead of the one found; `run` takes several.",
         ),
         ("boxes", str, "LAYOUT", "How a detector's outputs hold boxes, where it is not found."),
         ("blank", str, "CLASS", "Blank of a text recognizer: first, last, or its index."),

@@ -167,6 +167,12 @@ def _detector_facts(explainer: Explainer) -> Facts | None:
     return _facts(explainer.detector, "layout", "origin")
 
 
+def _answer_facts(explainer: Explainer) -> Facts:
+    own = explainer.score_tensor.probability
+    others = [spec.name for spec in explainer.model.outputs if spec.name != own]
+    return asdict(explainer.answer()) | {"output": own, "other_outputs": others}
+
+
 def _text_facts(explainer: Explainer) -> Facts | None:
     found = explainer.recognizer
     if found is None:
@@ -255,6 +261,8 @@ def _lines(facts: Facts) -> Iterator[tuple[str, str]]:
         said = known["problem"] if known and "problem" in known else text(known)
         if said:
             yield name, said
+        if name == "answer" and "problem" not in known:
+            yield from _target_rows(known)
 
 
 def _spec_text(spec: Facts) -> str:
@@ -294,6 +302,17 @@ def _embedding_text(found: Facts | None) -> str:
 
 def _detector_text(detector: Facts | None) -> str:
     return "" if detector is None else f"layout {detector['layout']}, {detector['origin']}"
+
+
+def _answer_text(answer: Facts) -> str:
+    return f"{answer['output']}: {answer['words']}"
+
+
+def _target_rows(answer: Facts) -> Iterator[tuple[str, str]]:
+    """How to name what is explained, and other outputs."""
+    yield "--target", "; ".join(answer["targets"])
+    if answer["other_outputs"] and answer["kind"] != "boxes":
+        yield "--output", f"{'; '.join(answer['other_outputs'])}, instead of {answer['output']}"
 
 
 def _text_text(text: Facts | None) -> str:
@@ -346,6 +365,7 @@ _PARTS: dict[str, tuple[Callable[[Explainer], Any], Callable[[Any], str]]] = {
     "embedding": (_embedding_facts, _embedding_text),
     "boxes": (_detector_facts, _detector_text),
     "text": (_text_facts, _text_text),
+    "answer": (_answer_facts, _answer_text),
     "batch": (_batch_facts, _batch_text),
     "gradients": (_gradient_facts, _gradient_text),
     "cam": (_cam_facts, _cam_text),

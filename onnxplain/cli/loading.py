@@ -25,11 +25,31 @@ from onnxplain.texts.tokens import Text
 def open_model(
     path: Path, loading: Given, preprocess: Given, arrays: Given | None = None
 ) -> Explainer:
-    """Load a model with the flags `MODEL`, `PREPROCESS` and `ARRAYS`.
+    """Load a model with the flags `MODEL`, `PREPROCESS` and `ARRAYS`, to explain one output.
 
     Raises:
         OnnxplainError: the model, a file that a flag names, or a flag's value is no good.
     """
+    first, *others = open_outputs(path, loading, preprocess, arrays)
+    if others:
+        raise OptionError("This command explains one output: give --output only once.")
+    return first
+
+
+def open_outputs(
+    path: Path, loading: Given, preprocess: Given, arrays: Given | None = None
+) -> list[Explainer]:
+    """Load a model once, to explain each of the outputs that are named; else the one found.
+
+    Raises:
+        OnnxplainError: as `open_model`.
+    """
+    first, *others = dict.fromkeys(loading.get("output", [None]))
+    opened = _opened(path, {**loading, "output": first}, preprocess, arrays)
+    return [opened, *map(opened.with_output, others)]
+
+
+def _opened(path: Path, loading: Given, preprocess: Given, arrays: Given | None) -> Explainer:
     named = {"explain": "explain_input", "input": "inputs"}
     arguments = {named.get(name, name): value for name, value in loading.items()}
     inputs = dict(_named_value(text) for text in arguments.pop("inputs", ()))

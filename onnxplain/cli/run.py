@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from onnxplain.cli import parameters
 from onnxplain.cli.console import Console
 from onnxplain.cli.flags import Given
-from onnxplain.cli.loading import method_options, open_model
+from onnxplain.cli.loading import method_options, open_outputs
 from onnxplain.cli.notes import note_blank, note_choice, note_guess, note_model, noting_cost
 from onnxplain.cli.outcomes import report
 from onnxplain.cli.pictures import find_images, gray
 from onnxplain.cli.texts import run_texts
-from onnxplain.jobs.inputs import each_sample, model_as_input
+from onnxplain.jobs.inputs import InputImage, each_sample, model_as_input
 from onnxplain.jobs.job import Job, Saving
 from onnxplain.methods.registry import AUTO, make_method
 from onnxplain.results.explanation import Explanation
@@ -63,18 +64,29 @@ def command(
     starts_from_none = makes_picture and not images
     saving.check()
     inputs = [model_as_input(model)] if starts_from_none else find_images(images or [], recursive)
-    explainer = open_model(model, loading | {"batch_size": batch_size}, preprocess, arrays)
-    inputs = inputs if starts_from_none else each_sample(inputs, explainer)
-    note_guess(explainer.origin, model, console)
-    note_model(explainer, console)
-    named = explainer.default_method()[0] if method == AUTO else method
-    own = method_options(options, explainer)
-    start = gray(explainer) if starts_from_none else None
-    job = Job(explainer, named, target or parameters.TOP, saving, own, start)
+    status = 0
+    outputs = open_outputs(model, loading | {"batch_size": batch_size}, preprocess, arrays)
+    inputs = inputs if starts_from_none else each_sample(inputs, outputs[0])
+    note_guess(outputs[0].origin, model, console)
+    for explainer in outputs:
+        note_model(explainer, console)
+        named = explainer.default_method()[0] if method == AUTO else method
+        own = method_options(options, explainer)
+        start = gray(explainer) if starts_from_none else None
+        job = Job(explainer, named, target or parameters.TOP, saving, own, start)
+        status = _run(job, inputs, method, console) or status
+    return status
+
+
+def _run(job: Job, inputs: Sequence[InputImage], method: str, console: Console) -> int:
+    """Explain the inputs, report each, and return the exit status.
+
+    `method` is the name that the user gave.
+    """
     began, several = time.perf_counter(), len(inputs) > 1
     with console.progress("pictures" if several else inputs[0].title) as progress:
         of_one = silent if several else progress
-        explainer.on_progress(noting_cost(named, of_one, console))
+        job.explainer.on_progress(noting_cost(job.method, of_one, console))
         status, ways = 0, dict[str, None]()
         for done, outcome in enumerate(job.run(inputs), start=1):
             status = report(outcome, console) or status
@@ -83,8 +95,8 @@ def command(
                 progress(done, len(inputs))
     each = (time.perf_counter() - began) / len(inputs)
     if ways:
-        note_choice(method, explainer, console)
-        note_blank(explainer, console)
+        note_choice(method, job.explainer, console)
+        note_blank(job.explainer, console)
     for way in ways:
         console.note(f"Ran on {way}, {each:.2g} s for each picture.")
     return status

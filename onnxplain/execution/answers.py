@@ -16,10 +16,11 @@ from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.model.quantization import Quantization
 from onnxplain.model.shapes import Shape
 from onnxplain.targets import Target
+from onnxplain.targets.probabilities import Probabilities
 from onnxplain.tensors import Array, FloatArray
 
-ClassAxis = Callable[[str], int | None]
-"""From the name of a tensor, the axis that holds its classes; None if it is unknown."""
+ClassAxis = Callable[[], int | None]
+"""The axis of the answer that holds its classes; None if it is unknown."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,22 @@ class Reading:
             return self
         return replace(self, adds=adds, raw=raw, single=single, known=True)
 
+    def probabilities(self, values: Array) -> Probabilities | None:
+        """How scores of classes become probabilities, if this reading is decided by `values`.
+
+        None if they have no probabilities: a number without an activation may be anything.
+        """
+        if self.plain or self.joined or (self.activation == "none" and self.single):
+            return None
+        if self.raw:
+            return Probabilities("none", independent=abs(self.real(values).sum() - 1) > _SUM)
+        independent = self.activation == "sigmoid"
+        if self.kind == "probability":
+            return Probabilities("none", independent, guessed=self.adds)
+        return Probabilities(
+            "sigmoid" if independent else "softmax", independent, self.activation == "none"
+        )
+
     @property
     def warning(self) -> str:
         """A warning about these scores for the user; empty if there is none."""
@@ -191,8 +208,15 @@ def read(score: ScoreTensor, kind: ScoreKind, class_axis: ClassAxis, shape: Shap
         return Reading(score.logit, kind, score.activation, quantization=score.quantization)
     if score.activation != "none":
         return Reading(score.probability, kind, score.activation)
-    axis, problem = _normal_axis(shape, lambda: class_axis(score.probability))
+    axis, problem = _normal_axis(shape, class_axis)
     return Reading(score.probability, kind, score.activation, True, axis, problem, known=False)
+
+
+def read_output(score: ScoreTensor) -> Reading:
+    """How to read an output that may be no score of a class: as it is, after its activation."""
+    if score.activation != "none":
+        return Reading(score.probability, "probability", score.activation, plain=True)
+    return read_plain(score)
 
 
 def read_plain(score: ScoreTensor) -> Reading:

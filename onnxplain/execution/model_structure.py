@@ -8,6 +8,7 @@ from math import prod
 
 import numpy as np
 
+from onnxplain.analysis.answer_maps import AnswerMap, find_answer_map
 from onnxplain.analysis.classifier import Classifier, find_classifier
 from onnxplain.analysis.layers import (
     LAYOUTS,
@@ -20,6 +21,7 @@ from onnxplain.analysis.layers import (
 )
 from onnxplain.analysis.layout import Layout, find_layouts, vanishing_grid
 from onnxplain.analysis.neck import neck_layers
+from onnxplain.analysis.score import ScoreTensor
 from onnxplain.analysis.segmentation import before_classifier, coarsest_layer
 from onnxplain.analysis.transformer import Transformer, find_transformer
 from onnxplain.errors import LayerError, ModelError
@@ -28,14 +30,9 @@ from onnxplain.images.labels import Labels
 from onnxplain.model.model import Model
 from onnxplain.model.shapes import Shape, model_shapes
 from onnxplain.suggestions import closest
+from onnxplain.targets.types import is_one_number_per_class
 from onnxplain.tensors import Array
 from onnxplain.transforms.detections import BOXES
-
-_MAP = frozenset("NCDHW")
-"""Axes of an answer with rows and columns."""
-
-_PICTURE_RANK, _CHANNELS = 4, (1, 3)
-"""For an answer like a picture: its rank, and the axes that may hold the classes."""
 
 _WITH_LAYERS = "Use gradcam, ablationcam or scorecam, which need neither."
 
@@ -55,13 +52,13 @@ class ModelStructure:
         self,
         runner: Runner,
         x: Array,
-        score: str,
+        score: ScoreTensor,
         labels: Callable[[], Labels | None],
         lowered: Callable[[], Model],
     ) -> None:
-        """Analyze the model between its input, a sample `x` (1, ...), and the tensor `score`.
+        """Analyze the model between its input, a sample `x` (1, ...), and its scores.
 
-        `labels` is called if the graph does not show which axis holds the classes. `lowered`
+        `labels` is called to find out what an answer with rows and columns is. `lowered`
         returns the model in operators that have gradient rules.
 
         Raises:
@@ -69,7 +66,8 @@ class ModelStructure:
         """
         self._runner = runner
         self._x = x
-        self._score = score
+        self._answer = score
+        self._score = score.logit
         self._labels = labels
         self._lowered = lowered
         self._chosen: dict[str, Layer] = {}
@@ -123,7 +121,7 @@ class ModelStructure:
         return BOXES in self._model.index.position
 
     def _auto_layer(self) -> Layer:
-        choose = coarsest_layer if self._answers_a_map else auto_layer
+        choose = auto_layer if self.answer_map is None else coarsest_layer
         return choose(self._model, self._before_classifier)
 
     @functools.cached_property
@@ -195,29 +193,39 @@ class ModelStructure:
         except LayerError as error:
             raise LayerError(f"{error} {_WITH_LAYERS if self.layers else _WITHOUT}") from None
 
-    def class_axis(self, tensor: str) -> int | None:
-        """The axis of the classes in an answer with rows and columns; None if it is unknown.
-
-        It is found from the graph, or else from the number of labels, if exactly one axis that
-        may hold channels has that size. It is unknown in an answer without rows and columns,
-        which may hold anything, such as the boxes of a detector.
-        """
-        layout, shape = self._layouts.get(tensor), self.shapes.get(tensor, ())
-        if layout is not None and _MAP.issuperset(layout.axes):
-            return layout.axes.index("C")
-        labels = self._labels() if len(shape) == _PICTURE_RANK else None
-        fitting = [i for i in _CHANNELS if labels and shape[i] == labels.last + 1]
-        return fitting[0] if len(fitting) == 1 else None
-
     @property
-    def _answers_a_map(self) -> bool:
-        axis, shape = self.class_axis(self._score), self.shapes.get(self._score, ())
-        return axis is not None and prod(shape[1:]) > shape[axis]
+    def answer_shape(self) -> Shape:
+        """The shape of the answer for one sample, (1, ...)."""
+        return self.shapes.get(self._score, (1,))
+
+    @functools.cached_property
+    def answer_map(self) -> AnswerMap | None:
+        """The answer, if it is known to have rows and columns; else None.
+
+        Other answers of several axes may hold anything, such as the boxes of a detector.
+        """
+        shape = self.answer_shape
+        if is_one_number_per_class(shape[1:]):
+            return None
+        labels, picture = self._labels(), self._runner.spec.name
+        return find_answer_map(
+            self._model,
+            self._answer,
+            shape,
+            self._layouts.get(self._score),
+            (picture, self._x.shape),
+            0 if labels is None else labels.last + 1,
+        )
+
+    def class_axis(self) -> int | None:
+        """The axis of the classes in an answer with rows and columns; None if it has none."""
+        found = self.answer_map
+        return found.channels if found is not None and found.kind == "classes" else None
 
     @functools.cached_property
     def _before_classifier(self) -> list[Layer]:
-        """The layers, without those that already hold the answer's map of classes."""
-        if not self._answers_a_map:
+        """The layers, without those that already hold the map of the answer."""
+        if self.answer_map is None:
             return self.layers
         return before_classifier(self._model, self.layers, self._score)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from onnxplain.errors import MapError, OnnxplainError, OptionError, TargetError,
 from onnxplain.execution.arrays import is_finite, joined, samples_for
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.samples import Samples
+from onnxplain.explainer.answer import BOXES_FOUND, TEXT_READ, Answer, find_answer
 from onnxplain.explainer.array import Arrays
 from onnxplain.explainer.array_settings import ArraySettings
 from onnxplain.explainer.default import default_method, fills
@@ -31,7 +33,7 @@ from onnxplain.explainer.meaning import Meaning, declared_size, find_meaning
 from onnxplain.explainer.other_inputs import OtherInputs
 from onnxplain.explainer.picture import Explaining
 from onnxplain.explainer.pipeline import AHEAD, chunks, pipeline
-from onnxplain.explainer.recognizer import Recognizer, find_recognizer
+from onnxplain.explainer.recognizer import Recognizer, find_recognizer, require_samples_first
 from onnxplain.explainer.references import References
 from onnxplain.explainer.request import Request, Result, several
 from onnxplain.explainer.requests import ExplainedModel
@@ -144,17 +146,12 @@ class Explainer:
             "arrays": arrays,
             "blank": blank,
         }
-        loaded = load(model)
-        output = before_decision(loaded) if output is None else output
-        self.model: Model = loaded if output is None else answering(loaded, output)
+        self._loaded = load(model)
+        self._choose(output)
         self._text_inputs = TextInputs.of(self.model, tokenizer, text, explain_input)
         given = self._text_inputs.known(self.model, inputs or {})
         self.input: TensorSpec = explained_input(self.model, given, explain_input)
         self._given_preprocess = preprocess
-        self.score_tensor = find_score(self.model, output)
-        self._is_inner = self.score_tensor.probability not in loaded.index.outputs
-        self._size = declared_size(_spec_of(self.model, self.score_tensor.probability).shape)
-        self._sign = embedding_sign(loaded, self.score_tensor, self._size)
         self._given_labels = Path(labels) if isinstance(labels, str) else labels
         self._samples = Samples(self.model, self.input, lambda: self.preprocess)
         self._intake = Intake(
@@ -164,7 +161,7 @@ class Explainer:
                 self.input,
                 self._samples,
                 ArraySettings.of(arrays or {}),
-                functools.partial(find_scaling, self.input, loaded.path, preprocess),
+                functools.partial(find_scaling, self.input, self._loaded.path, preprocess),
             ),
         )
         others = [spec for spec in self.model.inputs if spec != self.input]
@@ -173,10 +170,23 @@ class Explainer:
         self._others = OtherInputs(self.input, others, values, self._samples)
         known = self._others.of_noise()
         self._runner = Runner(self.model, self.input, known, provider, batch_size)
-        self._layout, self._blank, self._is_cut = boxes, blank, output is not None
+        self._layout, self._blank = boxes, blank
         self._explained = self._explained_by(self._runner)
         self._references = self._references_of(self._runner)
         self._texts = self._texts_by(self._runner)
+
+    def _choose(self, output: str | None) -> None:
+        """Choose the output that is explained, None for the one that is found."""
+        loaded = self._loaded
+        named = before_decision(loaded) if output is None else output
+        self.output = output
+        self.model: Model = loaded if named is None else answering(loaded, named)
+        self.score_tensor = find_score(self.model, named)
+        self._is_cut = named is not None
+        self._is_inner = self.score_tensor.probability not in loaded.index.outputs
+        self._size = declared_size(_spec_of(self.model, self.score_tensor.probability).shape)
+        self._sign = embedding_sign(loaded, self.score_tensor, self._size)
+        self.__dict__.pop("_meaning", None)  # that of another output
         self._default: tuple[str, str] | None = None
 
     def __reduce__(self) -> tuple[Callable[[dict[str, Any]], Explainer], tuple[dict[str, Any]]]:
@@ -238,6 +248,20 @@ class Explainer:
         """
         return self._explained.detector
 
+    def answer(self, x: Array | None = None) -> Answer:
+        """What the answer is, and how its targets are named, for samples of the shape of `x`.
+
+        Raises:
+            OnnxplainError: the preprocessing or the labels are malformed, or do not fit the model.
+        """
+        if self.detector is not None:
+            return BOXES_FOUND
+        if self.recognizer is not None:
+            return TEXT_READ
+        structure, samples = self._explained.structure(x), self._runner.fixed_batch or 1
+        require_samples_first(structure.answer_shape, samples, self.score_tensor.probability)
+        return find_answer(structure, self.labels, self.embedding)
+
     @property
     def recognizer(self) -> Recognizer | None:
         """How the model's answer holds a text; None if it is not known to be a text recognizer.
@@ -265,12 +289,28 @@ class Explainer:
     def with_model(self, model: Model) -> Explainer:
         """A copy of this explainer for another model with the same inputs, layers and outputs."""
         other = copy.copy(self)
-        other.model = model
+        other.model = other._loaded = model
         other._arguments = {**self._arguments, "model": model.proto}
         other._runner = self._runner.with_model(model)
         other._explained = self._explained_by(other._runner)
         other._references = self._references_of(other._runner)
         other._texts = self._texts_by(other._runner)
+        return other
+
+    def with_output(self, output: str) -> Explainer:
+        """A copy of this explainer for another output or inner tensor; it shares open sessions.
+
+        Raises:
+            ModelError: there is no such tensor.
+        """
+        other = copy.copy(self)
+        other._arguments = {**self._arguments, "output": output}
+        other._choose(output)
+        if other.model is not self.model:
+            other._runner = self._runner.beside(other.model)
+        other._explained = other._explained_by(other._runner)
+        other._references = other._references_of(other._runner)
+        other._texts = other._texts_by(other._runner)
         return other
 
     def on_progress(self, report: Progress) -> None:
@@ -374,8 +414,8 @@ class Explainer:
                 file, an array for an input that takes no pictures, or one with a batch axis of 1.
             method: a name from `onnxplain methods`, "auto" for that of `default_method`, or a
                 configured method.
-            target: class index, label, "top1", "similar:other.jpg", or an object of
-                `onnxplain.targets`.
+            target: class index, label, "top1", a place, "similar:other.jpg", or an object of
+                `onnxplain.targets`; see docs/answers.md.
             options: the method's own, such as `layer="auto"` or `samples=4000`.
 
         Raises:
@@ -531,7 +571,7 @@ class Explainer:
         runs = _by_what_they_read(targets)
         if single and len(runs) > 1:
             raise several(runs[0][0], sum(map(len, runs)))
-        explaining = Explaining(method, self._samples, self._provenance)
+        explaining = Explaining(method, self._samples, self._provenance, self.output)
 
         def taken(picture: Picture) -> Taken | OnnxplainError:
             return attempted(self._intake.take, picture)
@@ -629,7 +669,9 @@ class Explainer:
         return Attribution(
             values=values,
             scores=joined([result.scores for result in results]),
-            targets=tuple(result.targets[0].described for result in results),
+            targets=tuple(
+                replace(result.targets[0].described, output=self.output) for result in results
+            ),
             method=configured.name,
             layer=",".join(results[0].layer_names) or None,
             parameters=configured.options(),

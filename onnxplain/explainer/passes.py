@@ -14,6 +14,7 @@ from onnxplain.explainer.request import Request, Result
 from onnxplain.explainer.single_pass import Pass, Prepared, Run, SinglePass
 from onnxplain.explainer.task import Task, finite_scores
 from onnxplain.methods.base import Computed, SinglePassMethod
+from onnxplain.targets.parse import needs_answer
 
 
 def prepared(asked: Request, task: Task, scene: Scene, runner: Runner) -> Prepared:
@@ -31,6 +32,7 @@ def prepared(asked: Request, task: Task, scene: Scene, runner: Runner) -> Prepar
     method.check_model(task.structure)
     # Rules that distribute a score must know whether a softmax is added to the model.
     expected = (reading.known or not method.distributes) and not runner.rounds
+    expected = expected and not any(map(needs_answer, asked.targets))
     if task.shape is not None and expected:
         scored = task.expected(asked, task.shape)
         asked.check(scored.targets)

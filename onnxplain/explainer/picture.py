@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +54,12 @@ def take(picture: str | Path | bytes | Array, preprocess: Preprocess) -> Taken:
 
 @dataclass(frozen=True, eq=False)
 class Explaining:
-    """Makes explanations from a picture and a result."""
+    """Makes explanations from a picture and a result; `output` is the output that was named."""
 
     method: Method
     samples: Samples
     provenance: Callable[[str, Mapping[str, Any]], Provenance]
+    output: str | None = None
 
     def explanations(self, taken: Taken, result: Result) -> list[Explanation | MapError]:
         """One explanation for each target, or a MapError if its map shows nothing."""
@@ -77,7 +78,8 @@ class Explaining:
         flat = "" if shown else no_slope(method, result.targets[place], result.scores[place])
         if flat:
             raise MapError(flat)
-        target = ExplainedTarget(shown) if shown else result.targets[place].described
+        explained = ExplainedTarget(shown) if shown else result.targets[place].described
+        target = replace(explained, output=self.output)
         named = f"{method.name} for {target.name}"
         heatmap, heat_range = to_heatmap(
             heat, taken.canvas, named, about.get("warnings", ()), taken.anchors

@@ -96,7 +96,7 @@ class References:
         return embedding
 
     def _reading(self, kind: ScoreKind) -> Reading:
-        return read(self._score, kind, lambda _: None, ())
+        return read(self._score, kind, lambda: None, ())
 
 
 def _version(path: Path) -> tuple[Hashable, ...]:

@@ -10,7 +10,7 @@ from math import prod
 from onnxplain.analysis.score import ScoreTensor
 from onnxplain.analysis.sequence import RANK
 from onnxplain.errors import OnnxplainError, TargetError, attempted
-from onnxplain.execution.answers import ClassAxis, Reading, read, read_plain
+from onnxplain.execution.answers import ClassAxis, Reading, read, read_output, read_plain
 from onnxplain.execution.derivatives import Derivatives
 from onnxplain.execution.model_structure import ModelStructure
 from onnxplain.execution.runner import Batching, Runner
@@ -26,6 +26,7 @@ from onnxplain.explainer.task import Task, finite_scores
 from onnxplain.images.labels import Labels
 from onnxplain.methods.base import SinglePassMethod
 from onnxplain.model.model import Model
+from onnxplain.model.shapes import Shape
 from onnxplain.recent import Recent
 from onnxplain.targets import Target
 from onnxplain.targets.recognized import Recognized
@@ -128,7 +129,7 @@ class ExplainedModel:
             lambda: ModelStructure(
                 self._runner,
                 sample,
-                self._score.logit,
+                self._score,
                 self._labels,
                 lambda: self._derivatives.ready,
             ),
@@ -169,7 +170,7 @@ class ExplainedModel:
                 "trained with CTC, say which class is the blank, with --blank first, for example."
             )
         own = self._of_scores
-        reading = read(found.score, "probability", lambda _: RANK - 1, found.shape)
+        reading = read(found.score, "probability", lambda: RANK - 1, found.shape)
         own._runner.others = others
         (values,) = own._runner.forward(x, [reading.tensor])
         return found.recognized(reading.settled(values).answers(values))
@@ -245,26 +246,37 @@ class ExplainedModel:
         return self._tasks.get((asked.method.key, sizes), lambda: self._made(asked, sizes))
 
     def _made(self, asked: Request, sizes: tuple[Hashable, ...]) -> Task:
-        structure, score, method = self.structure(asked.x), self._score, asked.method
-        shapes, embedding = structure.shapes, ""
+        structure, method = self.structure(asked.x), asked.method
+        embedding = "" if self._reads else self._embedding_of(structure)
         if self._reads:
-            joined = tuple((name, shapes[name][1:]) for name in self._reads)
-            reading = Reading(score.logit, "logit", "none", joined=joined)
+            reading = self._reading_of_joined(structure)
         else:
-            shape = shapes.get(score.probability, ())
+            shape = structure.shapes.get(self._score.probability, ())
             samples = len(self._runner.feeds(self.model, asked.x)[self._runner.spec.name])
-            require_samples_first(shape, samples, score.probability)
-            # A single number may be anything, such as a depth, and has no direction.
-            embedding = self._embedding() if prod(shape[1:]) > 1 else ""
-            scores = read(score, method.score, self._class_axis(structure), shape or (1,))
-            reading = read_plain(score) if embedding else scores
+            require_samples_first(shape, samples, self._score.probability)
+            reading = read_plain(self._score) if embedding else self._as_read(asked, shape or (1,))
         layers, own = method.layers(structure), self._own_recognizer
         named = None if own is None else own.recognized
         return Task(method, sizes, structure, reading, layers, self._labels, embedding, named)
 
     def _class_axis(self, structure: ModelStructure) -> ClassAxis:
         """Where the classes of an answer are; a text recognizer has them last."""
-        return structure.class_axis if self._own_recognizer is None else lambda _: RANK - 1
+        return structure.class_axis if self._own_recognizer is None else lambda: RANK - 1
+
+    def _embedding_of(self, structure: ModelStructure) -> str:
+        """Why the answer is an embedding; empty if it is none, as a single number."""
+        return self._embedding() if prod(structure.answer_shape[1:]) > 1 else ""
+
+    def _reading_of_joined(self, structure: ModelStructure) -> Reading:
+        joined = tuple((name, structure.shapes[name][1:]) for name in self._reads)
+        return Reading(self._score.logit, "logit", "none", joined=joined)
+
+    def _as_read(self, asked: Request, shape: Shape) -> Reading:
+        """How the answer is read: as scores of classes, or as it is where they may be none."""
+        structure, own = self.structure(asked.x), self._own_recognizer
+        if own is None and structure.answer_map is not None and structure.class_axis() is None:
+            return read_output(self._score)
+        return read(self._score, asked.method.score, self._class_axis(structure), shape)
 
     def _sizes(self, x: Array) -> tuple[Hashable, ...]:
         """Shapes of a sample and of the other inputs, as a key."""

@@ -20,7 +20,7 @@ from onnxplain.methods.base import Maps, Method
 from onnxplain.model.shapes import Shape
 from onnxplain.recent import Recent
 from onnxplain.targets import Answered, NoClass, Target, resolve
-from onnxplain.targets.parse import Named, Unanswered, asks_for_the_top
+from onnxplain.targets.parse import Named, Unanswered, asks_for_the_top, needs_answer
 from onnxplain.targets.types import is_one_number_per_class
 from onnxplain.tensors import Array, FloatArray
 
@@ -136,11 +136,21 @@ class Task:
         if self.named is not None:
             return Answered(values, shapes=shapes, named=self.named(reading.real(values)))
         flat = is_one_number_per_class(values.shape[1:])
-        axis = None if flat else self.structure.class_axis(reading.tensor)
+        found = None if flat else self.structure.answer_map
+        axis = None if found is None else found.channels
         scores = reading.answers(values) if flat or axis is not None else values
-        threshold = None if axis is None else reading.threshold(scores, axis)
-        embedding = self.embedding
-        return Answered(scores, self.labels(), axis, threshold, asked.placement, shapes, embedding)
+        is_picture = found is not None and found.kind == "picture"
+        return Answered(
+            scores,
+            None if is_picture else self.labels(),
+            None if is_picture else axis,
+            None if axis is None else reading.threshold(scores, axis),
+            asked.placement,
+            shapes,
+            self.embedding,
+            answer_map=found,
+            probabilities=reading.probabilities(values) if flat else None,
+        )
 
     def result(
         self,
@@ -157,6 +167,8 @@ class Task:
         warning = self.structure.warning(layers[0]) if method.finds_layer else ""
         of_scores = method.needs_target and any(target.own_kind is None for target in targets)
         warned = maps.warned(warning).warned(reading.warning if of_scores else "")
+        if answered.probabilities is not None and any(map(needs_answer, asked.targets)):
+            warned = warned.warned(answered.probabilities.warning)
         if method.weights_channels and any(target.at_one_place for target in targets):
             warned = warned.warned(
                 f"{method.name} has one weight for each channel, so its map is not limited to the "

@@ -12,6 +12,7 @@ from onnxplain.errors import (
     LayerError,
     MapError,
     ModelError,
+    NotInPictureError,
     OnnxplainError,
     OptionError,
     PictureError,
@@ -129,7 +130,7 @@ def errors_of_one_picture(explainer: Explainer) -> tuple[type[OnnxplainError], .
     If inputs have the size of their pictures, errors of model, layer and option can depend on it.
     """
     sized = (ModelError, LayerError, OptionError) if explainer.sizes_vary else ()
-    return (PictureError, MapError, *sized)
+    return (PictureError, MapError, NotInPictureError, *sized)
 
 
 def explanations_and_errors(

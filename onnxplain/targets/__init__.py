@@ -4,12 +4,15 @@ from onnxplain.targets.boxes import Box, Boxes
 from onnxplain.targets.combination import Combination
 from onnxplain.targets.contrast import Contrast, Opposite
 from onnxplain.targets.parse import Answered, ClassNames, TargetSpec, as_list, resolve
+from onnxplain.targets.pictures import Area
+from onnxplain.targets.probabilities import Expected, Probabilities
 from onnxplain.targets.sequences import Character, Step, Text
 from onnxplain.targets.similarity import Similarity
-from onnxplain.targets.types import Class, Element, Mask, NoClass, Region, Target
+from onnxplain.targets.types import Class, Element, Mask, NoClass, Output, Region, Target
 
 __all__ = [
     "Answered",
+    "Area",
     "Box",
     "Boxes",
     "Character",
@@ -18,9 +21,12 @@ __all__ = [
     "Combination",
     "Contrast",
     "Element",
+    "Expected",
     "Mask",
     "NoClass",
     "Opposite",
+    "Output",
+    "Probabilities",
     "Region",
     "Similarity",
     "Step",

@@ -13,6 +13,9 @@ from onnxplain.file_names import safe_name
 LONGEST_TARGET = 60
 """Most bytes of a target's name in the name of a file."""
 
+_OUTPUT_BYTES = 28
+"""Most bytes of an output's name in the name of a file."""
+
 _NUMBERS = re.compile(r"(box:)?[\d,]+")
 
 _LABEL_BYTES = 16  # of a class whose name a region follows
@@ -98,6 +101,7 @@ class ExplainedTarget:
         boxes: the detected boxes whose scores were explained; empty for other targets.
         references: the embeddings that the answer was compared with; empty for other targets.
         read: the part of a text that was explained; None for other targets.
+        output: the output or inner tensor that was named to be explained; None if none was.
     """
 
     name: str
@@ -107,6 +111,7 @@ class ExplainedTarget:
     boxes: tuple[ExplainedBox, ...] = ()
     references: tuple[ExplainedReference, ...] = ()
     read: ExplainedText | None = None
+    output: str | None = None
 
     @classmethod
     def of_class(cls, index: int, label: str | None = None) -> ExplainedTarget:
@@ -114,17 +119,27 @@ class ExplainedTarget:
         return cls(target_name(index, label), index, label)
 
     @property
+    def file_name(self) -> str:
+        """Return the part of file names that tells the target, after the output if it was named."""
+        if self.output is None:
+            return safe_name(self.name, LONGEST_TARGET)
+        return fitted(f"{fitted(self.output, _OUTPUT_BYTES)}.{self.name}", LONGEST_TARGET)
+
+    @property
     def title(self) -> str:
         """Return the label, or the name if there is no label, and the region or a rank above 1.
 
-        For a part of a text, return the part, its steps and the text.
+        For a part of a text, return the part, its steps and the text. If the output was named, its
+        name is first.
         """
         if self.read is not None:
-            return self._part(self.read)
-        if self.region is None:
+            own = self._part(self.read)
+        elif self.region is None:
             rank = self.boxes[0].rank if len(self.boxes) == 1 else 1
-            return (self.label or self.name) + (f" #{rank}" if self.label and rank > 1 else "")
-        return f"{self.label or self.index} @ {self.region.where}"
+            own = (self.label or self.name) + (f" #{rank}" if self.label and rank > 1 else "")
+        else:
+            own = f"{self.label or self.index} @ {self.region.where}"
+        return own if self.output is None else f"{self.output}: {own}"
 
     def _part(self, read: ExplainedText) -> str:
         label = "" if self.label is None else f' "{self.label}"'
@@ -140,9 +155,12 @@ class ExplainedTarget:
         """Return the target as it stands in a list of results."""
         if self.read is not None:
             return self.title
-        named = self.name if self.index is None else f"{self.index} {self.label or ''}".strip()
-        region = self.region
-        return named if region is None else f"{named} @ {region.where}, {region.pixels} pixels"
+        named = f"{'' if self.index is None else self.index} {self.label or ''}".strip()
+        if self.region is not None:
+            named += f" @ {self.region.where}, {self.region.pixels} pixels"
+        elif self.index is None:
+            named = self.name
+        return named if self.output is None else f"{self.output}: {named}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields in JSON types."""
@@ -171,16 +189,20 @@ def part_name(*parts: str | None) -> str:
 
 
 def region_name(index: int, label: str | None, where: str) -> str:
-    """Return a region's short name, such as "15_person@box_10-20-64-48".
+    """Return the short name of a class in a region, such as "15_person@box_10-20-64-48"."""
+    first = (label or "").split(",")[0].encode()[:_LABEL_BYTES].decode(errors="ignore")
+    return area_name(target_name(index, first), where)
+
+
+def area_name(what: str, where: str) -> str:
+    """Return the short name of what is explained at a place, such as "output@224-110".
 
     If the name must be changed to be valid as a file name, such as the path of a mask, a checksum
     of `where` is added. So masks with the same name in two folders get different names.
     """
-    first = (label or "").split(",")[0].encode()[:_LABEL_BYTES].decode(errors="ignore")
     numbers = _NUMBERS.fullmatch(where) is not None
     place = where.replace(",", "-") if numbers else where
-    name = f"{target_name(index, first)}@{place}".replace(":", "_")
-    return _checked(name, where, changed=safe_name(name, LONGEST_TARGET) != name)
+    return fitted(f"{what}@{place}".replace(":", "_"), LONGEST_TARGET, where)
 
 
 def reference_name(path: Path) -> str:
@@ -190,18 +212,29 @@ def reference_name(path: Path) -> str:
     files with the same name in two folders get different names.
     """
     name, written = f"similar_{path.name}", str(path)
-    changed = written != path.name or safe_name(name, LONGEST_TARGET) != name
-    return _checked(name, written, changed=changed)
+    if written != path.name:
+        return _checked(name, written)
+    return fitted(name, LONGEST_TARGET, written)
 
 
 def compared_name(name: str) -> str:
     """The name of a target that is made of others; a long one is cut, and a checksum is added."""
-    return _checked(name, name, changed=len(name.encode(errors="replace")) > LONGEST_TARGET)
+    long = len(name.encode(errors="replace")) > LONGEST_TARGET
+    return _checked(name, name) if long else name
 
 
-def _checked(name: str, source: str, *, changed: bool) -> str:
-    """The name, or if it had to be changed, a short safe one with a checksum of its source."""
-    if not changed:
+def fitted(name: str, longest: int, source: str | None = None) -> str:
+    """Return a name as a valid part of a file name of at most `longest` bytes.
+
+    If it must be changed, a checksum of `source`, by default of the name, is added, so that
+    different names stay different.
+    """
+    if safe_name(name, longest) == name:
         return name
+    return _checked(name, name if source is None else source, longest)
+
+
+def _checked(name: str, source: str, longest: int = LONGEST_TARGET) -> str:
+    """A short safe name with a checksum of its source."""
     checksum = f"~{zlib.crc32(source.encode(errors='surrogateescape')):08x}"
-    return safe_name(name, LONGEST_TARGET - len(checksum)) + checksum
+    return safe_name(name, longest - len(checksum)) + checksum

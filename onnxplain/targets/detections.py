@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from onnxplain.errors import MapError, TargetError
+from onnxplain.errors import MapError, NotInPictureError, TargetError
 from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.images.geometry import Placement
 from onnxplain.images.opencv import cv2
@@ -135,12 +135,12 @@ class Detections:
     def _top(self, count: int) -> Sequence[Target]:
         confident = self.confident
         if not 1 <= count <= len(confident):
-            raise TargetError(f"There is no top{count}: {self._found}.")
+            raise NotInPictureError(f"There is no top{count}: {self._found}.")
         return confident[:count]
 
     def _none(self, called: str, number: int = 1) -> NoReturn:
         which = "no" if number == 1 else f"no number {number}"
-        raise TargetError(f"There is {which} {called} in this picture: {self._found}.")
+        raise NotInPictureError(f"There is {which} {called} in this picture: {self._found}.")
 
     @property
     def _found(self) -> str:

@@ -10,14 +10,29 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from onnxplain.errors import MapError, PreprocessError, TargetError
+from onnxplain.analysis.answer_maps import AnswerMap
+from onnxplain.errors import MapError, NotInPictureError, PreprocessError, TargetError
 from onnxplain.images.geometry import Placement
 from onnxplain.model.shapes import Shape
 from onnxplain.targets.contrast import compared
-from onnxplain.targets.regions import ALL, FORMS, place
+from onnxplain.targets.pictures import areas
+from onnxplain.targets.probabilities import (
+    EXPECTED,
+    Probabilities,
+    check_count,
+    check_point,
+    classes_above,
+    expected,
+    is_threshold,
+    needs_probabilities,
+    required,
+)
+from onnxplain.targets.regions import ALL, FORMS, PREDICTED, cells_at
 from onnxplain.targets.types import (
+    OUTPUT,
     Class,
     Element,
+    Output,
     Region,
     Target,
     class_count,
@@ -25,8 +40,6 @@ from onnxplain.targets.types import (
     middle,
 )
 from onnxplain.tensors import Array, FloatArray
-
-PREDICTED = "predicted"
 
 
 class Named(Protocol):
@@ -77,6 +90,8 @@ class Answered:
             default only the shape of `values`.
         embedding: why the answer is an embedding and has no classes, in words; empty if it is none.
         named: says what the text of targets means, if they are not classes.
+        answer_map: what the answer is if it has rows and columns; by default scores of `classes`.
+        probabilities: how scores of classes become probabilities; None if they have none.
 
     Raises:
         PreprocessError: `labels` has more classes than the model, so all labels may be wrong.
@@ -90,6 +105,8 @@ class Answered:
     shapes: Sequence[Shape] = ()
     embedding: str = ""
     named: Named | None = None
+    answer_map: AnswerMap | None = None
+    probabilities: Probabilities | None = None
 
     def __post_init__(self) -> None:
         count = self._class_count
@@ -103,6 +120,8 @@ class Answered:
     def _class_count(self) -> int:
         """Number of classes; 0 if it is unknown."""
         shape = self.values.shape[1:]
+        if self.answer_map is not None and self.answer_map.kind != "classes":
+            return 0
         if self.classes is not None:
             return int(self.values.shape[self.classes])
         return int(self.values[0].size) if is_one_number_per_class(shape) else 0
@@ -174,12 +193,14 @@ class Answered:
             return np.asarray(maps > self.threshold)
         return np.asarray(maps.argmax(axis=0) == np.arange(len(maps))[:, None, None])
 
-    def seen(self) -> Array:
-        """The cells that show the picture and not padding, bool (rows, columns)."""
-        grid = self.maps.shape[1:]
-        if self.placement is None:
-            return np.ones(grid, bool)
-        return place(ALL, self.placement, grid)
+    @property
+    def is_output(self) -> bool:
+        """Whether the answer is one number that has no name of a class.
+
+        If there are several names, it is not known which of them the number belongs to.
+        """
+        single = self.values[0].size == 1 and self.classes is None
+        return single and (self.labels is None or self.labels.last > 0)
 
 
 class Unanswered(Answered):
@@ -243,15 +264,21 @@ def asks_for_the_top(spec: TargetSpec) -> bool:
     return isinstance(spec, str) and _TOP.fullmatch(spec.strip()) is not None
 
 
+def needs_answer(spec: TargetSpec) -> bool:
+    """Whether a target can be resolved only if the sample's answer is known."""
+    return isinstance(spec, str) and needs_probabilities(spec)
+
+
 def resolve(spec: TargetSpec, answered: Answered) -> list[Target]:
     """The targets that `spec` means for one sample.
 
-    `spec` is a target, a class index, a label, "top1", "top5", or several of these, separated by
-    commas. A label that contains commas is not split. If the answer is a map of scores, a class is
-    explained where it is predicted, or at the places given after "@", see `regions.place`; several
-    "@" mean the intersection. If the answer is not one number per class, a list of as many indices
-    as it has axes means one element, and so does "element:3,10,10" for any answer. An embedding has
-    no classes: its targets are elements, and objects such as `Similarity`.
+    `spec` is a target, a class index, a label, "top1", "top5", "all", "p>0.5", "expected", or
+    several of these, separated by commas. A label that contains commas is not split. If the answer
+    is a map of scores, a class is explained where it is predicted, or at the places given after
+    "@", see `regions.place`; several "@" mean the intersection. In an answer that is a picture, a
+    place without a class means all channels there. If the answer is not one number per class, a
+    list of as many indices as it has axes means one element, and so does "element:3,10,10" for any
+    answer. An embedding has no classes: its targets are elements, and objects such as `Similarity`.
 
     Raises:
         TargetError: no class or several classes match, or the class is predicted nowhere.
@@ -277,6 +304,7 @@ def resolve(spec: TargetSpec, answered: Answered) -> list[Target]:
     labeled = _label_first(text, answered.labels)
     if labeled is not None:
         return _meant(*labeled, answered)
+    check_point(text)
     indices = _INDICES.fullmatch(text)
     has_rank = answered.classes is None or text.count(",") + 1 == len(shape)
     if indices and has_rank and not is_one_number_per_class(shape):
@@ -292,7 +320,7 @@ def resolve(spec: TargetSpec, answered: Answered) -> list[Target]:
 
 
 _PLACE = r"box:-?\d+,-?\d+,\d+,\d+|\d+,\d+|(?!\d+,\d)[^,@]+"  # the alternatives exclude each other
-_PIECE = re.compile(rf"[^,@]+(?:@(?:{_PLACE}))*")
+_PIECE = re.compile(rf"(?:[^,@]+(?:@(?:{_PLACE}))*|(?:@(?:{_PLACE}))+)")
 _LIST = re.compile(rf"{_PIECE.pattern}(?:,+\s*{_PIECE.pattern})*")
 _INDICES = re.compile(r"-?\d+(\s*,\s*-?\d+)+")
 _ELEMENT = re.compile(rf"element:\s*(-?\d+|{_INDICES.pattern})")
@@ -324,26 +352,77 @@ def _parted(piece: str) -> tuple[str, list[str]]:
 
 
 def _meant(what: str, places: Sequence[str], answered: Answered) -> list[Target]:
-    if answered.classes is None:
-        class_count(answered.values.shape[1:])
-        if places:
-            raise TargetError(
-                f"{what}@{'@'.join(places)} names a place, but only the answer of a segmentation "
-                "model, a score for each class in each cell, has places: this one has the shape "
-                f"{answered.values.shape[1:]}."
-            )
-        top = _TOP.fullmatch(what)
-        if top:
-            return [Class(i, answered.label(i)) for i in answered.top(int(top[1]))]
-        return [
-            compared(
-                what,
-                lambda text: is_found(text, answered.labels),
-                lambda name: _one_class(name, answered),
-                lambda _, name: _one_class(name, answered),
-            )
-        ]
-    return _regions(what, places or [PREDICTED], answered)
+    found, shape = answered.answer_map, answered.values.shape
+    # Who asks where a class is predicted says that there are classes.
+    has_classes = answered.classes is not None and what and PREDICTED in places
+    if found is not None and found.kind != "classes" and not has_classes:
+        return areas(what, places, found, shape, answered.placement)
+    if answered.classes is not None:
+        return _in_map(what, places, answered)
+    class_count(shape[1:])
+    if places:
+        raise TargetError(
+            f"{what}@{'@'.join(places)} names a place, but only an answer with rows and columns, "
+            f"such as that of a segmentation model, has places, and this one has the shape "
+            f"{shape[1:]}."
+        )
+    if answered.is_output:
+        return [compared(what, lambda _: False, _output, lambda _, name: _output(name))]
+    several = _several(what, answered)
+    if several is not None:
+        return [Class(i, answered.label(i)) for i in several]
+    if what == EXPECTED:
+        names = [answered.label(i) for i in range(answered.values[0].size)]
+        return [expected(required(what, answered.probabilities), names)]
+    return [
+        compared(
+            what,
+            lambda text: is_found(text, answered.labels),
+            lambda name: _one_class(name, answered),
+            lambda _, name: _one_class(name, answered),
+        )
+    ]
+
+
+def _several(what: str, answered: Answered) -> Sequence[int] | None:
+    """The classes that "top5", "all" or "p>0.5" means; None for other texts."""
+    top = _TOP.fullmatch(what)
+    if top:
+        return answered.top(int(top[1]))
+    if what == ALL:
+        found: Sequence[int] = range(answered.values[0].size)
+    elif is_threshold(what):
+        found = classes_above(what, answered.values, answered.probabilities)
+    else:
+        return None
+    check_count(what, len(found))
+    return found
+
+
+def _output(what: str) -> Target:
+    """The only number of an answer."""
+    if what not in (OUTPUT, "top1", "0"):
+        raise TargetError(
+            f"There is no {what!r}: the answer is one number for each sample; explain it with "
+            "--target output, which is the default."
+        )
+    return Output()
+
+
+def _in_map(what: str, places: Sequence[str], answered: Answered) -> list[Target]:
+    """Targets in an answer that holds a score for each class in each cell."""
+    found = answered.answer_map
+    if what:
+        return _regions(what, places or [PREDICTED], answered)
+    if len(answered.maps) == 1:
+        return _regions("0", places, answered)
+    if found is None or found.sure:
+        why = "" if found is None else f" ({found.why})"
+        raise TargetError(
+            f"The place @{'@'.join(places)} names no class, and the answer holds scores of "
+            f"classes{why}: put one before it, as in 0@{'@'.join(places)}."
+        )
+    return areas(what, places, found, answered.values.shape, answered.placement)
 
 
 def _one_class(what: str, answered: Answered) -> Class:
@@ -403,10 +482,9 @@ def _regions(what: str, places: Sequence[str], answered: Answered) -> list[Targe
     """A class, or the classes with the largest predicted areas, at places of a map."""
     predicted, axis = answered.predicted(), answered.classes
     assert axis is not None, "the answer is no map of scores"
-    here = answered.seen()
-    for text in places:
-        if text not in (ALL, PREDICTED):
-            here &= place(text, answered.placement, here.shape)
+    here = cells_at(
+        [text for text in places if text != PREDICTED], answered.placement, predicted.shape[1:]
+    )
     where = "@".join(places)
     areas = (predicted & here).sum(axis=(1, 2))
     largest = [int(i) for i in np.argsort(-areas, kind="stable") if areas[i]]
@@ -414,7 +492,7 @@ def _regions(what: str, places: Sequence[str], answered: Answered) -> list[Targe
     def region(index: int) -> Region:
         cells = here & predicted[index] if PREDICTED in places else here
         if not cells.any():
-            raise TargetError(_nowhere(index, where, largest, answered))
+            raise NotInPictureError(_nowhere(index, where, largest, answered))
         return Region(index, cells, axis, answered.label(index), where)
 
     def other_class(own: Target, name: str) -> Target:
@@ -422,7 +500,7 @@ def _regions(what: str, places: Sequence[str], answered: Answered) -> list[Targe
         index = _one_wanted(name, largest, answered)
         return replace(own, index=index, label=answered.label(index))
 
-    if _TOP.fullmatch(what):
+    if what == ALL or _TOP.fullmatch(what):
         return [region(index) for index in _wanted(what, largest, answered)]
     return [
         compared(
@@ -437,6 +515,8 @@ def _regions(what: str, places: Sequence[str], answered: Answered) -> list[Targe
 def _wanted(what: str, largest: Sequence[int], answered: Answered) -> Sequence[int]:
     """Indices of classes in a map, given by index, label or rank of their areas."""
     top, count = _TOP.fullmatch(what), len(answered.maps)
+    if what == ALL:
+        top = _TOP.fullmatch(f"top{count}")
     if top and int(top[1]) and largest:
         return largest[: int(top[1])]
     if top:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +11,20 @@ import numpy as np
 from onnxplain.errors import PictureError, TargetError
 from onnxplain.images.geometry import Placement, Size
 from onnxplain.images.picture import read_picture
+from onnxplain.model.shapes import Shape
 from onnxplain.tensors import Array
 
 _BOX = re.compile(r"box:(-?\d+),(-?\d+),(\d+),(\d+)")
 _POINT = re.compile(r"(\d+),(\d+)")
 
 ALL = "all"
+PREDICTED = "predicted"
 
 FORMS = "all, predicted, X,Y, box:X,Y,WIDTH,HEIGHT, or a picture of a mask"
 """The ways to write a place, for messages."""
 
 
-def place(text: str, placement: Placement | None, grid: Size) -> Array:
+def place(text: str, placement: Placement | None, grid: Shape) -> Array:
     """The cells of an answer's map that a place in the picture covers, bool (rows, columns).
 
     `text` is "all" for the whole picture, a box or a point in pixels of the picture, x to the right
@@ -53,6 +56,19 @@ def place(text: str, placement: Placement | None, grid: Size) -> Array:
             "model does not see it: choose another place, or --fit letterbox."
         )
     return cells
+
+
+def cells_at(places: Iterable[str], placement: Placement | None, grid: Shape) -> Array:
+    """The cells that show the picture and are in all of the places, bool (rows, columns).
+
+    Raises:
+        TargetError: as `place`.
+    """
+    found = np.ones(grid, bool) if placement is None else place(ALL, placement, grid)
+    for text in places:
+        if text != ALL:
+            found &= place(text, placement, grid)
+    return found
 
 
 def _in_picture(text: str, size: Size) -> Array:
@@ -88,7 +104,7 @@ def _from_file(text: str, size: Size) -> Array:
     return mask
 
 
-def _under_centers(picture: Array, placement: Placement, grid: Size) -> Array:
+def _under_centers(picture: Array, placement: Placement, grid: Shape) -> Array:
     rows, columns = (
         ((np.arange(cells) + 0.5) * model / cells - offset) / scale
         for cells, model, offset, scale in zip(
@@ -102,7 +118,7 @@ def _under_centers(picture: Array, placement: Placement, grid: Size) -> Array:
     return np.asarray(under & inside)
 
 
-def _holding(picture: Array, placement: Placement, grid: Size) -> Array:
+def _holding(picture: Array, placement: Placement, grid: Shape) -> Array:
     found = np.zeros(grid, bool)
     places = [
         np.floor(((pixels + 0.5) * scale + offset) * cells / model).astype(int)

@@ -17,6 +17,9 @@ from onnxplain.model.shapes import Shape
 from onnxplain.targets.described import ExplainedRegion, ExplainedTarget, region_name
 from onnxplain.tensors import Array, FloatArray
 
+OUTPUT = "output"
+"""The name and kind of a number that belongs to no class."""
+
 
 class Ranking(Protocol):
     """The classes of one sample's answer, sorted by score."""
@@ -227,6 +230,27 @@ class Class(Target):
 
 
 @dataclass(frozen=True)
+class Output(Class):
+    """The only number of an answer that belongs to no class, such as an age or a price."""
+
+    index: int = 0
+
+    @property
+    def name(self) -> str:
+        """The word `output`."""
+        return OUTPUT
+
+    def resolved(self, answer: Ranking) -> Target:
+        """See `Target`."""
+        return self
+
+    @property
+    def described(self) -> ExplainedTarget:
+        """See `Target`."""
+        return ExplainedTarget(self.name)
+
+
+@dataclass(frozen=True)
 class Element(Target):
     """One element of the answer, by its index after the batch axis."""
 
@@ -327,9 +351,7 @@ class Region(Target):
 
     def parameters(self, shape: tuple[int, ...]) -> Mapping[str, Array]:
         """See `Target`."""
-        weights = np.zeros((1, *shape), np.float32)
-        np.moveaxis(weights, self.axis, 1)[:, self.index, self.cells] = 1 / self.pixels
-        return {"weights": weights[0]}
+        return {"weights": mean_weights(shape, self.cells, self.axis, self.index)}
 
     def formula(self, xp: Namespace, answer: Any, **parameters: Any) -> Any:
         """The mean over the cells."""
@@ -378,6 +400,23 @@ def _typed(value: Array) -> Array:
 def _for_each(value: Array, samples: int) -> Array:
     """A parameter that all samples share, repeated for each, (N, ...)."""
     return value[None] if samples == 1 else np.broadcast_to(value, (samples, *value.shape))
+
+
+def mean_weights(
+    shape: tuple[int, ...], cells: Array, axis: int | None, channel: int | None
+) -> FloatArray:
+    """Weights of an answer's elements, of `shape`, for their mean over some cells.
+
+    `axis` is the axis of the channels in (N, ...), None if there is none. The mean is over all
+    channels if `channel` is None.
+    """
+    weights = np.zeros((1, *shape), np.float32)
+    by_channel = weights[:, None] if axis is None else np.moveaxis(weights, axis, 1)
+    chosen = slice(None) if channel is None else slice(channel, channel + 1)
+    channels = len(range(by_channel.shape[1])[chosen])
+    by_channel[:, chosen, cells] = 1 / (int(cells.sum()) * channels)
+    one: FloatArray = weights[0]
+    return one
 
 
 def class_count(shape: tuple[int, ...]) -> int:

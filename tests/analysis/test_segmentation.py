@@ -102,14 +102,14 @@ def test_a_single_convolution_has_no_layer_but_its_scores() -> None:
         explainer.layer("auto", noise(1, 3, 48, 48))
 
 
-# In another order: only the labels say which axis has the classes.
+# In another order: only the labels, or the size, say which axis has the classes.
 CHOSEN = (
     f'{BACKBONE} s = Conv(d, DEEPEST) u = Resize<mode="linear">(s, NONE, FOURFOLD) '
     "y = Gather<axis=1>(u, ORDER)"
 )
 
 
-@pytest.mark.parametrize(("labels", "layer"), [(["sky", "cat", "dog"], "d"), (["sky", "cat"], "u")])
-def test_the_labels_tell_that_an_answer_is_a_map(labels: list[str], layer: str) -> None:
+@pytest.mark.parametrize("labels", [["sky", "cat", "dog"], ["sky", "cat"]])
+def test_the_labels_or_the_size_tell_that_an_answer_is_a_map(labels: list[str]) -> None:
     explainer = Explainer(segmenter(CHOSEN), labels=labels)
-    assert explainer.layer("auto", noise(1, 3, 48, 48)).tensor == layer
+    assert explainer.layer("auto", noise(1, 3, 48, 48)).tensor == "d"

@@ -71,6 +71,7 @@ def test_json_is_all_there_is_on_standard_output(cli, model, paint, monkeypatch)
             "boxes": [],
             "references": [],
             "read": None,
+            "output": None,
             "box": None,
         },
         "score": {"kind": "logit", "value": SHARE, "tensor": "y"},

@@ -87,7 +87,7 @@ def planned(net: Net, method: SinglePassMethod, batch: int | None) -> Plan:
     score = explainer.score_tensor
     batching = runner.batching(x, [score.logit])
     assert batching.exact is None, batching.description
-    structure = ModelStructure(runner, x, score.logit, lambda: None, lambda: lower(explainer.model))
+    structure = ModelStructure(runner, x, score, lambda: None, lambda: lower(explainer.model))
     reading = read(score, "logit", structure.class_axis, structure.shapes[score.logit])
     layers = method.layers(structure)
     model = batching.model if batch is None else with_batch(batching.model, "x", batch)

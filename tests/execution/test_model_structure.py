@@ -22,7 +22,7 @@ X = noise(1, 3, 8, 8)
 
 def structure(proto: ModelProto, x: np.ndarray = X) -> ModelStructure:
     explainer = Explainer(proto, provider="cpu")
-    score, ready = explainer.score_tensor.logit, lambda: lower(explainer.model)
+    score, ready = explainer.score_tensor, lambda: lower(explainer.model)
     return ModelStructure(explainer._runner, x, score, lambda: None, ready)
 
 
@@ -193,5 +193,5 @@ def test_rows_of_tokens_are_no_map_of_scores(answer: str) -> None:
         (4, 4),
         (4, 4),
     ]
-    assert found.class_axis("y") is None
+    assert found.answer_map is None
     assert found.layer("auto").tensor == "t"

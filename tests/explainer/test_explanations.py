@@ -106,7 +106,7 @@ def test_probability_of_a_cell_is_the_softmax_over_its_classes(layout: str) -> N
         numpy_helper.from_array(np.eye(3, dtype="f")[..., None, None], "w")
     )
     x = np.random.default_rng(0).normal(size=(1, 3, 2, 4)).astype(np.float32)
-    found = Explainer(made).attribute(
+    found = Explainer(made, labels=["a", "b", "c"]).attribute(
         x, "occlusion", Element(cell), score="probability", fill="zeros", window=1
     )
     chances = np.exp(x[0, :, 0, 0])

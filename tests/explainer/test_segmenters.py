@@ -126,7 +126,7 @@ def test_probabilities_of_a_region() -> None:
 def test_a_map_of_one_class_has_sigmoids_for_probabilities() -> None:
     made = model("g (float[N,3,6,8] x) => (float[N,1,6,8] y) { y = Conv(x, k) }",
                  k=MIX[:1, :, None, None] / 100)  # fmt: skip
-    found = Explainer(made, preprocess=AS_IT_IS).attribute(
+    found = Explainer(made, preprocess=AS_IT_IS, labels=["sky"]).attribute(
         X, "occlusion", score="probability", window=6
     )
     p = 1 / (1 + np.exp(-PER_PIXEL[0, 0] / 100))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from onnx import numpy_helper, parser
 
 import onnxplain
 from onnxplain.cli.detections import drawn_boxes
@@ -31,6 +32,7 @@ def main() -> None:
         ("coffee_camera", _two_targets(explainer, "ablationcam")),
         ("own_model", _two_targets(explainer, "hirescam")),
         ("rather", explainer.explain(_BOTH, "hirescam", "espresso - tripod").draw()),
+        ("restored", _restored()),
         ("similar", _similar()),
         ("methods", _all_methods(explainer)),
         ("detected", _detected()),
@@ -43,6 +45,21 @@ def main() -> None:
 
 def _two_targets(explainer: onnxplain.Explainer, method: str) -> Array:
     found = explainer.explain_each(_BOTH, method, ["espresso", "tripod"])
+    return tiled([explanation.draw() for explanation in found], columns=2)
+
+
+def _restored() -> Array:
+    """A model that smooths a picture: each pixel becomes the mean of 25 x 25 pixels around it."""
+    proto = parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 17]>'
+        "g (float[N,3,224,224] x) => (float[N,3,224,224] restored)"
+        "{ restored = Conv<group=3, pads=[12,12,12,12]>(x, w) }"
+    )
+    weights = np.full((3, 1, 25, 25), 1 / 25**2, np.float32)
+    proto.graph.initializer.append(numpy_helper.from_array(weights, "w"))
+    explainer = onnxplain.Explainer(proto, preprocess={"scale": 1 / 255, "mean": 0, "std": 1})
+    picture, places = _PICTURES / "chelsea.png", ["@224,110", "@box:150,150,100,40"]
+    found = explainer.explain_each(picture, "input_x_gradient", places)
     return tiled([explanation.draw() for explanation in found], columns=2)
 
 

@@ -154,6 +154,7 @@ def test_manifest_tells_everything(explanation, tmp_path):
             "boxes": [],
             "references": [],
             "read": None,
+            "output": None,
             "box": None,
         },
         "score": {"kind": "logit", "value": 12.8125, "tensor": "/classifier/Gemm_output_0"},
