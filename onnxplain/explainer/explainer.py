@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from onnxplain.analysis.boxes import LAYOUTS
 from onnxplain.analysis.classifier import Classifier
 from onnxplain.analysis.embedding import embedding_sign
-from onnxplain.analysis.first_steps import first_steps
+from onnxplain.analysis.graph_reader import graph_reader
 from onnxplain.analysis.inputs import explained_input, require_picture
 from onnxplain.analysis.layers import Layer
 from onnxplain.analysis.score import ScoreKind, before_decision, find_score
@@ -728,14 +728,8 @@ class Explainer:
         if isinstance(given, Preprocess):
             check_fits(given, spec)
             return given
-        model = self.model
-        return find_preprocess(
-            spec,
-            model.path,
-            model.metadata,
-            given or {},
-            lambda layout, channels: first_steps(model, spec.name, layout.index("C"), channels),
-        )
+        model, graph = self.model, graph_reader(self.model, spec)
+        return find_preprocess(spec, model.path, model.metadata, given or {}, graph)
 
     def _provenance(self, batching: str, settings: Mapping[str, Any]) -> Provenance:
         model = self.model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -29,6 +29,19 @@ class FirstSteps:
     factor: Array
     offset: Array
     resized: Size | None = None
+
+
+@dataclass(frozen=True)
+class GraphReader:
+    """Finds what a model's graph says about its input.
+
+    first_steps: what the graph does first, for a layout and a number of channels; None if it is
+        not known.
+    size_multiple: for a layout, the number that rows and columns must be multiples of.
+    """
+
+    first_steps: Callable[[str, int], FirstSteps | None] = lambda layout, channels: None
+    size_multiple: Callable[[str], int] = lambda layout: 1
 
 
 class _Taken(NamedTuple):

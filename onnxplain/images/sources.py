@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,7 @@ import numpy as np
 from onnxplain.errors import PreprocessError
 from onnxplain.images.files import read_sidecar
 from onnxplain.images.geometry import InputSize, Size
-from onnxplain.images.graph_values import IMAGENET, FirstSteps, read_values
+from onnxplain.images.graph_values import IMAGENET, FirstSteps, GraphReader, read_values
 from onnxplain.images.hub import DEFAULT_CROP, read_hub_config
 from onnxplain.images.metadata import Found, read_metadata
 from onnxplain.images.preprocess import Preprocess
@@ -24,13 +24,6 @@ WRITTEN_GUESS: Final = "guess, in"
 """What the origin begins with of a guess that was written to a sidecar and not corrected."""
 
 _DEFAULT_SIDE: Final = 224
-
-ReadSteps = Callable[[str, int], FirstSteps | None]
-"""What a graph does first with its input, for a layout and a number of channels, if it is known."""
-
-
-def _nothing_read(layout: str, channels: int) -> FirstSteps | None:
-    return None
 
 
 @dataclass(frozen=True)
@@ -84,13 +77,13 @@ def find_preprocess(
     model_path: Path | None,
     metadata: Mapping[str, str],
     flags: Mapping[str, object],
-    read_steps: ReadSteps = _nothing_read,
+    graph: GraphReader = GraphReader(),  # noqa: B008 - it cannot change
 ) -> Preprocess:
     """Find how to prepare pictures for the input `spec`; `origin` names the source.
 
     The first source that exists is used: the sidecar file, the model's own metadata, or the
     configuration of Hugging Face or timm near the model. If there is none, values are those that
-    the graph itself prepares, see `read_steps`, as far as they are clear; the other settings are
+    the `graph` itself prepares, as far as they are clear; the other settings are
     guessed, and `origin` says so. Then `flags` replace single settings: they are named as the
     fields of `Preprocess`, and None means no flag. A `size` flag also scales `resize`. With
     guessed settings, a `mean` or `std` flag needs a `scale` flag. Settings that are still missing
@@ -102,7 +95,7 @@ def find_preprocess(
     sidecar = _sidecar(model_path)
     declared = PictureInput.of(spec, given.get("layout")).size
     found = sidecar or read_metadata(metadata, declared) or read_hub_config(model_path)
-    preprocess = _complete(found or _guess(spec, given, read_steps), given, spec)
+    preprocess = _complete(found or _guess(spec, given, graph), given, spec, graph)
     # A flag may well make a setting of the file useless.
     written = sidecar.settings if sidecar and not {"fit", "size"} & given.keys() else {}
     _refuse_unused(preprocess, [*given, *(name for name, value in written.items() if value)])
@@ -112,13 +105,19 @@ def find_preprocess(
 
 def _refuse_unused(preprocess: Preprocess, given: Iterable[str]) -> None:
     """Raise PreprocessError for a setting without effect: the user expects that it has one."""
-    whole = preprocess.fit != "crop" and preprocess.size is not None
-    unused = {"resize": whole, "pad": preprocess.fit == "stretch"}
+    fitted = f"the fit {preprocess.fit!r}", "choose another fit"
+    sized = "a size that is not the picture's own", "give the size as 'picture'"
+    unused = {
+        "resize": (preprocess.fit != "crop" and preprocess.size is not None, *fitted),
+        "pad": (preprocess.fit == "stretch", *fitted),
+        "multiple": (preprocess.size is not None, *sized),
+    }
     for name in given:
-        if unused.get(name):
+        without_effect, beside, instead = unused.get(name, (False, "", ""))
+        if without_effect:
             raise PreprocessError(
-                f"{name} has no effect with the fit {preprocess.fit!r} "
-                f"({preprocess.origin}): leave it out, or choose another fit."
+                f"{name} has no effect with {beside} ({preprocess.origin}): leave it out, or "
+                f"{instead}."
             )
 
 
@@ -151,7 +150,9 @@ def _sidecar(model_path: Path | None) -> Found | None:
     return Found(settings, f"{WRITTEN_GUESS} {sidecar.title}" if guessed else sidecar.title)
 
 
-def _complete(found: Found, given: Mapping[str, Any], spec: TensorSpec) -> Preprocess:
+def _complete(
+    found: Found, given: Mapping[str, Any], spec: TensorSpec, graph: GraphReader
+) -> Preprocess:
     try:
         settings = parse_settings(found.settings)
     except PreprocessError as error:
@@ -172,7 +173,12 @@ def _complete(found: Found, given: Mapping[str, Any], spec: TensorSpec) -> Prepr
         "size": declared.size or (_DEFAULT_SIDE, _DEFAULT_SIDE),
         "dtype": spec.dtype,
     }
-    return Preprocess.from_dict({**defaults, **settings, "origin": ", ".join(origin)})
+    settings = {**defaults, **settings}
+    if settings["size"] is None and "multiple" not in settings:
+        settings["multiple"] = multiple = graph.size_multiple(settings["layout"])
+        if multiple > 1:
+            origin.append(f"sides rounded to multiples of {multiple}, which the graph needs")
+    return Preprocess.from_dict({**settings, "origin": ", ".join(origin)})
 
 
 def _rescaled(
@@ -192,10 +198,10 @@ def _whole(size: InputSize | None) -> Size | None:
     return None if size is None or size[1] is None else (size[0], size[1])
 
 
-def _guess(spec: TensorSpec, given: Mapping[str, Any], read_steps: ReadSteps) -> Found:
+def _guess(spec: TensorSpec, given: Mapping[str, Any], graph: GraphReader) -> Found:
     declared = PictureInput.of(spec, given.get("layout"))
     gray = declared.channels == 1 or given.get("channels") == "GRAY"
-    steps = read_steps(declared.layout, 1 if gray else 3)
+    steps = graph.first_steps(declared.layout, 1 if gray else 3)
     framing, values = _read_framing(declared, given, steps), _read_values(spec, given, steps)
     read = ", ".join(words for _, words in filter(None, [framing, values]))
     guessed = []
