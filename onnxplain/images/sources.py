@@ -110,7 +110,7 @@ def _refuse_unused(preprocess: Preprocess, given: Iterable[str]) -> None:
     unused = {
         "resize": (preprocess.fit != "crop" and preprocess.size is not None, *fitted),
         "pad": (preprocess.fit == "stretch", *fitted),
-        "multiple": (preprocess.size is not None, *sized),
+        "multiple": (preprocess.size is not None and preprocess.multiple > 1, *sized),
     }
     for name in given:
         without_effect, beside, instead = unused.get(name, (False, "", ""))
