@@ -184,7 +184,7 @@ def _gather(model: Model, node: NodeProto, known: Known) -> Sequence[_Channels] 
         return None
     axis = attributes(node).get("axis", 0) % x.rank
     if axis != x.axis:
-        return [x] if which.ndim else None
+        return [x if which.ndim else x.placed(x.axis - (axis < x.axis), x.rank - 1)]
     chosen = x.chosen(which.reshape(-1))
     return [chosen if which.ndim else chosen.placed(None, x.rank - 1)]
 

@@ -96,6 +96,12 @@ CLEAR = {
         | {f"{c}_m": -m / s for c, m, s in zip("rgb", MEAN, STD, strict=True)},
         UNIT, "RGB",
     ),
+    "the only sample, taken out of the batch": (
+        "a = Gather<axis=0>(x, i) b = Sub(a, m) d = Div(b, s) n = Unsqueeze(d, first)",
+        {"i": np.array(0), "first": np.array([0])}
+        | {"m": MEAN.reshape(3, 1, 1), "s": STD.reshape(3, 1, 1)},
+        UNIT, "RGB",
+    ),
     "a Split": (
         """r, g, b = Split<axis=1>(x) r1 = Sub(r, r_m) g1 = Sub(g, g_m) b1 = Sub(b, b_m)
            n = Concat<axis=1>(b1, g1, r1)""",
