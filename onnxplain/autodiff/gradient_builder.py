@@ -217,7 +217,16 @@ class GradientBuilder(Builder):
 
     def like(self, dx: Tensor, x: Tensor) -> Tensor:
         """`dx` reshaped to the shape of `x`."""
-        return self.Reshape(dx, self.shape(x))
+        return self.sized(dx, self.shape(x))
+
+    def sized(self, dx: Tensor, shape: Tensor) -> Tensor:
+        """`dx` reshaped to `shape`, in which 0 means no elements, as after an empty selection.
+
+        For Reshape alone, 0 means the size of the same axis before.
+        """
+        known = self.value(shape)
+        may_be_empty = known is None or not known.all()
+        return self.Reshape(dx, shape, **({"allowzero": 1} if may_be_empty else {}))
 
     def zeros_like(self, x: Tensor) -> Tensor:
         """Zeros of the shape of `x`."""
@@ -278,7 +287,7 @@ class GradientBuilder(Builder):
         repeated = self.Not(self.Equal(self.Concat(ones, self.Shape(x), axis=0), self.Shape(dx)))
         axes = self.Reshape(self.NonZero(repeated), [-1])
         summed = self.ReduceSum(dx, axes, keepdims=1, noop_with_empty_axes=1)
-        return self.Reshape(summed, self.Shape(x))
+        return self.sized(summed, self.Shape(x))
 
 
 def _size(value: Any) -> Array | None:

@@ -25,7 +25,7 @@ def pad(g: GradientBuilder, x: Tensor, rank: int, pads: Mapping[int, tuple[Size,
 
 def positions(g: GradientBuilder, x: Tensor) -> Tensor:
     """The row-major index of each element of a forward tensor, int64, in its shape."""
-    return g.Reshape(g.arange(g.Size(x)), g.shape(x))
+    return g.sized(g.arange(g.Size(x)), g.shape(x))
 
 
 def scatter_positions(g: GradientBuilder, dy: Tensor, taken: Tensor, x: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ def backpropagate(
             everywhere are on every path from the score to a wanted tensor.
     """
     walk = Walk(g, nodes, wanted, rules, carried)
-    rules.hooks.check(walk.g, walk.steps)
+    rules.hooks.check(walk.g, walk.on_the_way)
     walk.add(score, rules.hooks.start(walk.g, g.tensor(score), seed))
     gradients = dict(zip(wanted, walk.run(), strict=True))
     missing = [name for name, gradient in gradients.items() if gradient is None]
@@ -64,15 +64,14 @@ class Walk:
         self.steps = [NodeView(node, g.graph.opset, g.tensor) for node in nodes]
         self._wanted = wanted
         self._contributions: dict[str, list[Tensor]] = defaultdict(list)
-        passed = (
-            y.name
-            for step in self.steps
-            for y in step.outputs
-            if step.op in QUANTIZERS or g.differentiable(y)
-        )
-        self._needed = frozenset([*wanted, *passed])
+        self._needed = frozenset(_of_values(g, self.steps, wanted))
         makers = {y.name: step for step in self.steps for y in step.outputs}
         self.g = g.during(WalkContext(rules, self._needed, carried, makers))
+
+    @property
+    def on_the_way(self) -> list[NodeView]:
+        """The steps that a gradient can pass through, without those that compute only sizes."""
+        return [step for step in self.steps if any(y.name in self._needed for y in step.outputs)]
 
     def add(self, tensor: str, gradient: Tensor) -> None:
         """Add a contribution to the gradient with respect to a tensor."""
@@ -123,6 +122,18 @@ class Walk:
         if parts:
             parts[:] = [self.g.total(*parts)]
         return parts[0] if parts else None
+
+
+def _of_values(g: GradientBuilder, steps: Iterable[NodeView], sources: Iterable[str]) -> set[str]:
+    """Tensors that can have a gradient, computed from values of `sources`, with `sources`."""
+    found = set(sources)
+    for step in steps:
+        read = {x.name for x in step.inputs if x is not None}
+        if step.op in SIZE_READERS or found.isdisjoint(read):
+            continue
+        made = (y for y in step.outputs if step.op in QUANTIZERS or g.differentiable(y))
+        found.update(y.name for y in made if y.name)
+    return found
 
 
 def _cut_off(score: str, missing: Sequence[str], cuts: Sequence[tuple[str, NodeView]]) -> str:

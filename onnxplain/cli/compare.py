@@ -13,7 +13,7 @@ from onnxplain.cli import parameters
 from onnxplain.cli.console import Console, print_error
 from onnxplain.cli.flags import EXPLAINED, Given
 from onnxplain.cli.loading import method_options, open_model
-from onnxplain.cli.notes import note_guess, note_warnings, noting_cost, print_picture_error
+from onnxplain.cli.notes import Warnings, note_guess, noting_cost, print_picture_error
 from onnxplain.cli.pictures import find_images
 from onnxplain.errors import GradientError, LayerError, MapError, OptionError, TargetError
 from onnxplain.explainer import Explainer
@@ -72,6 +72,7 @@ def command(
     note_guess(explainer.origin, model, console)
     read = {name: method_options(given, explainer) for name, given in own.items()}
     targets, status = target or parameters.TOP, 0
+    warnings = Warnings(console)
     for image in inputs:
         try:
             found, refused = _explanations(explainer, image, read, targets, console)
@@ -82,11 +83,12 @@ def command(
         if refused:
             status = OptionError.exit_status
         for explanation in found:
-            note_warnings(explanation, console)
+            warnings.note(explanation)
         if found:
             drawn = draw_comparison(found, colormap, names)
             file = saving.save_drawing(drawn, f"{image.name}.compare.png")
             console.result(_result_line(image, file, found, refused, console))
+    warnings.note_repeats()
     return status
 
 

@@ -85,6 +85,7 @@ PREPROCESS = [
         ("mean", str, "NUMBERS", "One, or one per channel: 0.485,0.456,0.406."),
         ("std", str, "NUMBERS", "One, or one per channel."),
         ("pad", str, "NUMBER", "Value 0..255 around a letterbox."),
+        ("multiple", str, "NUMBER", "Round the sides to it where pictures keep their size."),
     )
 ]
 

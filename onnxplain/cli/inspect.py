@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ Facts = dict[str, Any]
 _LONGEST_VALUE = 60
 _LABELS_SHOWN = 5
 _NODES_SHOWN = 3
+_TEXTS_SHOWN = 2
 
 
 def command(
@@ -332,10 +333,11 @@ def _batch_text(batch: Facts) -> str:
 def _gradient_text(gradients: Facts) -> str:
     if gradients["complete"]:
         return "every operator between input and score has one"
-    said = [f"none for {names}" for names in _grouped(gradients["missing"])]
-    said += [one["reason"].rstrip(".") for one in gradients["missing"] if one["reason"]]
+    without = [f"none for {names}" for names in _grouped(gradients["missing"])]
+    reasons = [one["reason"].rstrip(".") for one in gradients["missing"] if one["reason"]]
+    said = [*_some(without, "operators"), *_some(reasons, "nodes")]
     target = gradients["target"]
-    cuts = list(_grouped(gradients["cut_off_by"]))
+    cuts = _some(list(_grouped(gradients["cut_off_by"])), "operators")
     if cuts:
         instead = f": explain {target!r} instead, with --output" if target else ""
         said.append(f"zero everywhere after {', '.join(cuts)}{instead}")
@@ -353,6 +355,12 @@ def _grouped(obstacles: Iterable[Facts]) -> Iterator[str]:
     for op, names in nodes.items():
         more = len(names) - _NODES_SHOWN
         yield f"{op} {', '.join(names[:_NODES_SHOWN])}" + (f" and {more} more" if more > 0 else "")
+
+
+def _some(texts: Sequence[str], counted: str) -> list[str]:
+    """The first texts, and how many more there are: a large model may have hundreds."""
+    more = len(texts) - _TEXTS_SHOWN
+    return [*texts[:_TEXTS_SHOWN], *([f"and {more} more {counted}"] if more > 0 else [])]
 
 
 def _cam_text(cam: Facts) -> str:

@@ -65,11 +65,28 @@ def note_details(explanation: Explanation, console: Console) -> None:
     console.detail(f"{where}: {explanation.passes}; {options}.")
 
 
-def note_warnings(explanation: Explanation, console: Console) -> None:
-    """Print the warnings of an explanation."""
-    for sentence in explanation.diagnostics.get("warnings", ()):
+class Warnings:
+    """Prints the warnings of the explanations of one command, each sentence once."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._said: set[str] = set()
+        self._repeated = 0
+
+    def note(self, explanation: Explanation) -> None:
+        """Print the warnings of an explanation that were not printed before."""
+        sentences = set(explanation.diagnostics.get("warnings", ()))
         where = f"{explanation.source}, {explanation.method}, {explanation.target.name}"
-        console.note(f"Warning: {where}: {sentence}")
+        for sentence in sorted(sentences - self._said):
+            self._console.note(f"Warning: {where}: {sentence}")
+        self._repeated += bool(sentences & self._said)
+        self._said |= sentences
+
+    def note_repeats(self) -> None:
+        """Say how many explanations had a warning that was printed before, if any had."""
+        if self._repeated:
+            maps = "1 more map" if self._repeated == 1 else f"{self._repeated} more maps"
+            self._console.note(f"Note: {maps} had one of these warnings.")
 
 
 def noting_cost(method: str, report: Progress, console: Console) -> Progress:

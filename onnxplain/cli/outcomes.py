@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from onnxplain.cli.console import Console, braced, print_error
-from onnxplain.cli.notes import note_details, note_warnings, print_picture_error
+from onnxplain.cli.notes import Warnings, note_details, print_picture_error
 from onnxplain.jobs.job import Outcome
 from onnxplain.results.explanation import Explanation
 from onnxplain.results.formats.manifest import content, plain, source
 from onnxplain.results.formats.stem import file_stem
 
 
-def report(outcome: Outcome, console: Console) -> int:
+def report(outcome: Outcome, warnings: Warnings, console: Console) -> int:
     """Report a picture that is done, and return its exit status."""
     status = 0
     for explanation, files in outcome.saved:
         line = _as_json if console.as_json else _as_line
         console.result(line(explanation, files, outcome.image.name))
-        note_warnings(explanation, console)
+        warnings.note(explanation)
         note_details(explanation, console)
     for nothing in outcome.empty:
         print_error(f"{outcome.image.source}: {nothing}")

@@ -12,7 +12,7 @@ from onnxplain.cli import parameters
 from onnxplain.cli.console import Console
 from onnxplain.cli.flags import Given
 from onnxplain.cli.loading import method_options, open_model
-from onnxplain.cli.notes import note_choice, note_guess, noting_cost
+from onnxplain.cli.notes import Warnings, note_choice, note_guess, noting_cost
 from onnxplain.cli.outcomes import report
 from onnxplain.cli.pictures import find_images
 from onnxplain.errors import OptionError
@@ -63,7 +63,9 @@ def command(
                 yield from job.run([one])
 
     found = list(outcomes())
-    status = max(report(outcome, console) for outcome in found)
+    warnings = Warnings(console)
+    status = max(report(outcome, warnings, console) for outcome in found)
+    warnings.note_repeats()
     explanations = [explanation for outcome in found for explanation, _ in outcome.saved]
     if explanations:
         note_choice(method, explainer, console)

@@ -9,7 +9,14 @@ from onnxplain.cli import parameters
 from onnxplain.cli.console import Console
 from onnxplain.cli.flags import Given
 from onnxplain.cli.loading import method_options, open_outputs
-from onnxplain.cli.notes import note_blank, note_choice, note_guess, note_model, noting_cost
+from onnxplain.cli.notes import (
+    Warnings,
+    note_blank,
+    note_choice,
+    note_guess,
+    note_model,
+    noting_cost,
+)
 from onnxplain.cli.outcomes import report
 from onnxplain.cli.pictures import find_images, gray
 from onnxplain.cli.texts import run_texts
@@ -83,16 +90,18 @@ def _run(job: Job, inputs: Sequence[InputImage], method: str, console: Console) 
 
     `method` is the name that the user gave.
     """
+    warnings = Warnings(console)
     began, several = time.perf_counter(), len(inputs) > 1
     with console.progress("pictures" if several else inputs[0].title) as progress:
         of_one = silent if several else progress
         job.explainer.on_progress(noting_cost(job.method, of_one, console))
         status, ways = 0, dict[str, None]()
         for done, outcome in enumerate(job.run(inputs), start=1):
-            status = report(outcome, console) or status
+            status = report(outcome, warnings, console) or status
             ways |= dict.fromkeys(_way(explanation) for explanation, _ in outcome.saved)
             if several:
                 progress(done, len(inputs))
+    warnings.note_repeats()
     each = (time.perf_counter() - began) / len(inputs)
     if ways:
         note_choice(method, job.explainer, console)

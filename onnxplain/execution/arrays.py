@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -131,6 +132,14 @@ def fill(array: Array, size: int) -> Array:
     """The array padded to `size` samples by repeating the last one."""
     missing = size - len(array)
     return array if not missing else np.concatenate([array, repeated(array[-1:], missing)])
+
+
+def nearest(values: Array, dtype: np.dtype[Any]) -> Array:
+    """The values in a dtype; where it holds integers, the nearest one that it can hold."""
+    if dtype.kind in "iu" and values.dtype.kind == "f":
+        limits = np.iinfo(dtype)
+        values = np.clip(np.rint(values), limits.min, limits.max)
+    return values.astype(dtype, copy=False)
 
 
 def _typed(spec: TensorSpec, array: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -10,6 +11,7 @@ import numpy as np
 
 from onnxplain.autodiff.differentiate import gradient_name, with_gradients
 from onnxplain.autodiff.lowering import lower
+from onnxplain.autodiff.lowering.float_input import with_float_input
 from onnxplain.errors import GradientError
 from onnxplain.execution.answers import Reading
 from onnxplain.execution.points import Following, Part, Points
@@ -18,7 +20,7 @@ from onnxplain.execution.scoring import Scored, seed_tensor, with_seeds
 from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.model.model import Model
 from onnxplain.runtime.batching import BatchSize
-from onnxplain.tensors import Array, FloatArray
+from onnxplain.tensors import Array, FloatArray, TensorSpec
 from onnxplain.transforms.extract import with_outputs
 
 _ROUNDING = 1e-3
@@ -80,7 +82,7 @@ class Derivatives:
         gradients = [gradient_name(name, t) for t, name in product(places, by)]
 
         def differentiated() -> Model:
-            whole = Part(self.lowered(model), runner.spec, runner.others_for, exact)
+            whole = Part(self.lowered(model), self.spec, runner.others_for, exact)
             ready = points.entered(whole, x, [answer, *by])
             seeded = with_seeds(ready, scored, exact)
             seeds = [seed_tensor(t) for t in places]
@@ -93,7 +95,7 @@ class Derivatives:
         shared = points.shared(session, x)
 
         def feeds(part: slice, size: int) -> Mapping[str, object]:
-            own = points.fed(part, size, runner.spec) | scored.feeds([scored.targets] * size)
+            own = points.fed(part, size, self.spec) | scored.feeds([scored.targets] * size)
             return {**shared, **runner.others_for(size), **own}
 
         sizes = BatchSize(1) if in_turn else runner.sizes(key, exact, at_once, _LARGEST)
@@ -120,7 +122,7 @@ class Derivatives:
         if not self.is_proved(reading):
             self._runner.activity.runs += 1
             # A separate runner, so that this session is not kept.
-            lowered = self._runner.with_model(self.ready)
+            lowered = self._runner.with_model(self.ready, self.spec)
             lowered.others = self._runner.others
             self.compare(reading, lowered.forward(x, [reading.tensor])[0], expected)
 
@@ -150,9 +152,18 @@ class Derivatives:
         """The lowered model for one point at a time."""
         return self.lowered(self._one[0])
 
+    @functools.cached_property
+    def spec(self) -> TensorSpec:
+        """The input of lowered models: in float32 where the model converts its input to floats."""
+        return next(spec for spec in self.ready.inputs if spec.name == self._runner.spec.name)
+
     def lowered(self, model: Model) -> Model:
-        """The model in operators that have gradient rules; made once and kept."""
-        return model.once("lowered", lambda: lower(model))
+        """The model in operators that have gradient rules; made once and kept.
+
+        Its input is that of `spec`.
+        """
+        name = self._runner.spec.name
+        return model.once("lowered", lambda: with_float_input(lower(model), name))
 
     @property
     def _one(self) -> tuple[Model, int]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from onnxplain.analysis.layers import Layer
-from onnxplain.execution.arrays import fill
+from onnxplain.execution.arrays import fill, nearest
 from onnxplain.model.model import Model
 from onnxplain.runtime.session import Session
 from onnxplain.tensors import Array, FloatArray, TensorSpec
@@ -53,7 +53,7 @@ class Given:
 
     def fed(self, part: slice, size: int, spec: TensorSpec) -> dict[str, Array]:
         """Feeds for some of the points, by input name, padded to `size` by repeating the last."""
-        return {spec.name: fill(self.make(part).astype(spec.dtype), size)}
+        return {spec.name: fill(nearest(self.make(part), spec.dtype), size)}
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ import numpy as np
 
 from onnxplain.analysis.batch_axis import has_fixed_batch
 from onnxplain.errors import ModelError, OptionError
-from onnxplain.execution.arrays import fill
+from onnxplain.execution.arrays import fill, nearest
 from onnxplain.execution.points import Blend, Part
 from onnxplain.model.external import byte_count, weights
 from onnxplain.model.model import Model
@@ -125,9 +125,12 @@ class Runner:
     def others(self, values: Mapping[str, Array]) -> None:
         self._fed.others = dict(values)
 
-    def with_model(self, model: Model) -> Runner:
-        """A runner of another model with the same inputs, on the same provider."""
-        return Runner(model, self.spec, self.others, self._asked, self.batch_size)
+    def with_model(self, model: Model, spec: TensorSpec | None = None) -> Runner:
+        """A runner of another model with the same inputs, on the same provider.
+
+        `spec` is the input to explain, if its type is another.
+        """
+        return Runner(model, spec or self.spec, self.others, self._asked, self.batch_size)
 
     def beside(self, model: Model) -> Runner:
         """As `with_model`, for a model that contains this one; it shares sessions and counts."""
@@ -168,7 +171,7 @@ class Runner:
     def feeds(self, model: Model, x: Array) -> dict[str, Array]:
         """Feeds of `model` for some samples, with the other inputs; padded to a fixed batch."""
         size = max(len(x), has_fixed_batch(model.proto, self.spec.name) or 1)
-        return {self.spec.name: fill(x.astype(self.spec.dtype), size), **self.others_for(size)}
+        return {self.spec.name: fill(nearest(x, self.spec.dtype), size), **self.others_for(size)}
 
     def batching(self, x: Array, tensors: Sequence[str]) -> Batching:
         """How the model takes samples of this shape, tested on `x` and two samples made from it."""

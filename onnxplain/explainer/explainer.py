@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from onnxplain.analysis.boxes import LAYOUTS
 from onnxplain.analysis.classifier import Classifier
 from onnxplain.analysis.embedding import embedding_sign
+from onnxplain.analysis.graph_reader import graph_reader
 from onnxplain.analysis.inputs import explained_input, require_picture
 from onnxplain.analysis.layers import Layer
 from onnxplain.analysis.score import ScoreKind, before_decision, find_score
@@ -769,7 +770,8 @@ class Explainer:
         if isinstance(given, Preprocess):
             check_fits(given, spec)
             return given
-        return find_preprocess(spec, self.model.path, self.model.metadata, given or {})
+        model, graph = self.model, graph_reader(self.model, spec)
+        return find_preprocess(spec, model.path, model.metadata, given or {}, graph)
 
     def _provenance(self, batching: str, settings: Mapping[str, Any]) -> Provenance:
         model = self.model

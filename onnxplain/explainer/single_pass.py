@@ -161,7 +161,7 @@ class SinglePass:
         session, batch = self._session(asked, ready, at_once)
         size = batch or len(ready)
         own = {
-            runner.spec.name: _samples(ready, runner.spec),
+            runner.spec.name: _samples(ready, self._derivatives.spec),
             **_entered(asked, ready),
             **self._references(ready),
             **asked.scored.feeds([*map(asked.targets, ready)]),
@@ -221,7 +221,7 @@ class SinglePass:
         return Plan(
             model=model,
             lowered=self._derivatives.lowered(model),
-            spec=runner.spec,
+            spec=self._derivatives.spec,
             shape=asked.shape,
             planes=asked.one.scene.planes,
             scored=asked.scored,
@@ -254,7 +254,7 @@ class SinglePass:
         return self._sizes.get(key, lambda: Fastest(_LARGEST))
 
     def _references(self, ready: Sequence[Prepared]) -> Mapping[str, FloatArray]:
-        spec = self._runner.spec
+        spec = self._derivatives.spec
         return {
             paired_name(name, spec.name): joined(
                 [one.scene.baseline(one.method.references[name]) for one in ready]

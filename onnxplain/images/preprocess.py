@@ -54,6 +54,7 @@ class Preprocess:
     pad: value in 0..255 around a picture that does not fill the model's input.
     dtype: type of the model's input; integers are rounded and clipped to its range.
     origin: where these settings come from, in words.
+    multiple: where pictures keep their own size, each side becomes the nearest multiple of this.
 
     Raises PreprocessError if values are out of range or contradict each other.
     """
@@ -70,6 +71,7 @@ class Preprocess:
     pad: float = 0.0
     dtype: np.dtype[Any] = np.dtype(np.float32)  # noqa: RUF009 - a dtype cannot change
     origin: str = "given"
+    multiple: int = 1
 
     def __post_init__(self) -> None:
         for name, known in _CHOICES.items():
@@ -101,6 +103,7 @@ class Preprocess:
             ),
             "has a scale, mean or std that is not finite": not all(map(math.isfinite, numbers)),
             "has a scale or std of zero": 0 in (self.scale, *self.std),
+            "has a multiple below 1": self.multiple < 1,
             "has a pad outside 0..255": not 0 <= self.pad <= 255,
         }
 
@@ -129,7 +132,11 @@ class Preprocess:
         """Where the pixels of a picture of this size (height, width) are in the input."""
         if self.size is None:
             short = self.resize if isinstance(self.resize, int) else min(picture)
-            return Placement.stretch(picture, short_side_to(picture, short))
+            rows, columns = (
+                max(1, round(side / self.multiple)) * self.multiple
+                for side in short_side_to(picture, short)
+            )
+            return Placement.stretch(picture, (rows, columns))
         height, width = self.size
         size = height, math.ceil(height * picture[1] / picture[0]) if width is None else width
         if self.fit == "crop":

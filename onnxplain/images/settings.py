@@ -107,4 +107,5 @@ _PARSERS: Final[Mapping[str, tuple[Callable[[Any], object], str]]] = {
     "pad": (_number, "a number"),
     "dtype": (_dtype, "the name of a numpy type"),
     "origin": (str.strip, "text"),
+    "multiple": (_pixels, "a whole number"),
 }

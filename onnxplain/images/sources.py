@@ -12,6 +12,7 @@ import numpy as np
 from onnxplain.errors import PreprocessError
 from onnxplain.images.files import read_sidecar
 from onnxplain.images.geometry import InputSize, Size
+from onnxplain.images.graph_values import IMAGENET, FirstSteps, GraphReader, read_values
 from onnxplain.images.hub import DEFAULT_CROP, read_hub_config
 from onnxplain.images.metadata import Found, read_metadata
 from onnxplain.images.preprocess import Preprocess
@@ -23,7 +24,6 @@ WRITTEN_GUESS: Final = "guess, in"
 """What the origin begins with of a guess that was written to a sidecar and not corrected."""
 
 _DEFAULT_SIDE: Final = 224
-_IMAGENET: Final = {"scale": 1 / 255, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,13 @@ def find_preprocess(
     model_path: Path | None,
     metadata: Mapping[str, str],
     flags: Mapping[str, object],
+    graph: GraphReader = GraphReader(),  # noqa: B008 - it cannot change
 ) -> Preprocess:
     """Find how to prepare pictures for the input `spec`; `origin` names the source.
 
     The first source that exists is used: the sidecar file, the model's own metadata, or the
-    configuration of Hugging Face or timm near the model. If there is none, the settings are
+    configuration of Hugging Face or timm near the model. If there is none, values are those that
+    the `graph` itself prepares, as far as they are clear; the other settings are
     guessed, and `origin` says so. Then `flags` replace single settings: they are named as the
     fields of `Preprocess`, and None means no flag. A `size` flag also scales `resize`. With
     guessed settings, a `mean` or `std` flag needs a `scale` flag. Settings that are still missing
@@ -93,7 +95,7 @@ def find_preprocess(
     sidecar = _sidecar(model_path)
     declared = PictureInput.of(spec, given.get("layout")).size
     found = sidecar or read_metadata(metadata, declared) or read_hub_config(model_path)
-    preprocess = _complete(found or _guess(spec, given), given, spec)
+    preprocess = _complete(found or _guess(spec, given, graph), given, spec, graph)
     # A flag may well make a setting of the file useless.
     written = sidecar.settings if sidecar and not {"fit", "size"} & given.keys() else {}
     _refuse_unused(preprocess, [*given, *(name for name, value in written.items() if value)])
@@ -103,13 +105,19 @@ def find_preprocess(
 
 def _refuse_unused(preprocess: Preprocess, given: Iterable[str]) -> None:
     """Raise PreprocessError for a setting without effect: the user expects that it has one."""
-    whole = preprocess.fit != "crop" and preprocess.size is not None
-    unused = {"resize": whole, "pad": preprocess.fit == "stretch"}
+    fitted = f"the fit {preprocess.fit!r}", "choose another fit"
+    sized = "a size that is not the picture's own", "give the size as 'picture'"
+    unused = {
+        "resize": (preprocess.fit != "crop" and preprocess.size is not None, *fitted),
+        "pad": (preprocess.fit == "stretch", *fitted),
+        "multiple": (preprocess.size is not None and preprocess.multiple > 1, *sized),
+    }
     for name in given:
-        if unused.get(name):
+        without_effect, beside, instead = unused.get(name, (False, "", ""))
+        if without_effect:
             raise PreprocessError(
-                f"{name} has no effect with the fit {preprocess.fit!r} "
-                f"({preprocess.origin}): leave it out, or choose another fit."
+                f"{name} has no effect with {beside} ({preprocess.origin}): leave it out, or "
+                f"{instead}."
             )
 
 
@@ -142,7 +150,9 @@ def _sidecar(model_path: Path | None) -> Found | None:
     return Found(settings, f"{WRITTEN_GUESS} {sidecar.title}" if guessed else sidecar.title)
 
 
-def _complete(found: Found, given: Mapping[str, Any], spec: TensorSpec) -> Preprocess:
+def _complete(
+    found: Found, given: Mapping[str, Any], spec: TensorSpec, graph: GraphReader
+) -> Preprocess:
     try:
         settings = parse_settings(found.settings)
     except PreprocessError as error:
@@ -163,7 +173,12 @@ def _complete(found: Found, given: Mapping[str, Any], spec: TensorSpec) -> Prepr
         "size": declared.size or (_DEFAULT_SIDE, _DEFAULT_SIDE),
         "dtype": spec.dtype,
     }
-    return Preprocess.from_dict({**defaults, **settings, "origin": ", ".join(origin)})
+    settings = {**defaults, **settings}
+    if settings["size"] is None and "multiple" not in settings:
+        settings["multiple"] = multiple = graph.size_multiple(settings["layout"])
+        if multiple > 1:
+            origin.append(f"sides rounded to multiples of {multiple}, which the graph needs")
+    return Preprocess.from_dict({**settings, "origin": ", ".join(origin)})
 
 
 def _rescaled(
@@ -183,20 +198,53 @@ def _whole(size: InputSize | None) -> Size | None:
     return None if size is None or size[1] is None else (size[0], size[1])
 
 
-def _guess(spec: TensorSpec, given: Mapping[str, Any]) -> Found:
+def _guess(spec: TensorSpec, given: Mapping[str, Any], graph: GraphReader) -> Found:
     declared = PictureInput.of(spec, given.get("layout"))
     gray = declared.channels == 1 or given.get("channels") == "GRAY"
+    steps = graph.first_steps(declared.layout, 1 if gray else 3)
+    framing, values = _read_framing(declared, given, steps), _read_values(spec, given, steps)
+    read = ", ".join(words for _, words in filter(None, [framing, values]))
+    guessed = []
+    if framing is None:
+        framing = _guess_framing(declared, gray, given)
+        guessed.append(framing[1])
+    if values is None:
+        values = _guess_values(spec, gray, given)
+        guessed.append(values[1])
+    settings = {"interpolation": "antialias-bilinear", **framing[0], **values[0]}
+    guess = ", ".join(filter(None, guessed))
+    origin = [f"guess: {guess}"] if guess else []
+    origin += [f"read from the graph: {read}"] if read else []
+    return Found(settings, "; ".join(origin) or "defaults")
+
+
+_Part = tuple[Mapping[str, Any], str]
+"""Some settings, and words for their origin."""
+
+
+def _read_framing(
+    declared: PictureInput, given: Mapping[str, Any], steps: FirstSteps | None
+) -> _Part | None:
+    if steps is None or steps.resized is None or declared.size is not None:
+        return None
+    if given.keys() & {"size", "fit", "resize"}:
+        return None
+    height, width = steps.resized
+    words = f"pictures of any size, which the graph resizes to {height} x {width}"
+    return {"fit": "stretch", "size": None}, words
+
+
+def _read_values(
+    spec: TensorSpec, given: Mapping[str, Any], steps: FirstSteps | None
+) -> _Part | None:
+    """Values that the graph prepares; integers are pixels, whatever the graph makes of them."""
+    if steps is None or spec.dtype.kind in "iu" or given.keys() & {*_NORMALIZATION}:
+        return None
+    return read_values(steps)
+
+
+def _guess_framing(declared: PictureInput, gray: bool, given: Mapping[str, Any]) -> _Part:
     size = given.get("size", declared.size or (_DEFAULT_SIDE, _DEFAULT_SIDE))
-    framing, framing_words = _guess_framing(size, gray, given)
-    values, values_words = _guess_values(spec, gray, given)
-    guessed = ", ".join(filter(None, [framing_words, values_words]))
-    origin = f"guess: {guessed}" if guessed else "defaults"
-    return Found({"interpolation": "antialias-bilinear", **framing, **values}, origin)
-
-
-def _guess_framing(
-    size: InputSize | None, gray: bool, given: Mapping[str, Any]
-) -> tuple[dict[str, Any], str]:
     if given.get("fit", "crop") != "crop" or {"fit", "resize"} <= given.keys():
         return {}, ""
     if gray or size is None or size[0] != size[1]:
@@ -208,9 +256,7 @@ def _guess_framing(
     return framing, f"the center {size[0]} x {size[1]} of a short side of {resize}"
 
 
-def _guess_values(
-    spec: TensorSpec, gray: bool, given: Mapping[str, Any]
-) -> tuple[Mapping[str, Any], str]:
+def _guess_values(spec: TensorSpec, gray: bool, given: Mapping[str, Any]) -> _Part:
     normalization = [name for name in _NORMALIZATION if name in given]
     if normalization:
         if "scale" not in given:
@@ -225,7 +271,7 @@ def _guess_values(
         return {}, "values of 0..255"
     if gray:
         return {"scale": 1 / 255}, "values of 0..1"
-    return _IMAGENET, "values of 0..1 with ImageNet's mean and standard deviation"
+    return IMAGENET, "values of 0..1 with ImageNet's mean and standard deviation"
 
 
 def _misfit(spec: TensorSpec, why: str) -> PreprocessError:

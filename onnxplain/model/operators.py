@@ -122,6 +122,16 @@ CHANNEL_NORMALIZATIONS = _ops("BatchNormalization GroupNormalization InstanceNor
 
 RECURRENT = _ops("GRU LSTM RNN")
 
+LAYERS = (
+    WEIGHTED
+    | RECURRENT
+    | _ops("Attention DeformConv DynamicQuantizeLSTM Einsum MatMulNBits QAttention")
+)
+"""Layers whose constant inputs of rank 2 or more are weights; call `standard_form` first.
+
+The constants of other operators are not: a detector adds positions and multiplies by strides.
+"""
+
 # Others.
 
 SIZE_READERS = _ops("Shape Size")

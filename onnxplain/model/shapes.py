@@ -58,6 +58,7 @@ _STAND_INS: dict[tuple[str, str], operators.Form] = {
         operators.Form("Identity", slice(1)),
     ),
     **{(operators.MICROSOFT, op): operators.Form(op, slice(3)) for op in operators.ROUNDS},
+    (operators.MICROSOFT, "DynamicQuantizeLSTM"): operators.Form("LSTM", slice(8)),
     **{key: operators.FORMS[key[1]] for key in _keys(operators.MICROSOFT, _SHAPE_OF_STANDARD_FORM)},
 }
 """For operators without a shape function: an operator with the same output shape, its inputs."""

@@ -11,6 +11,7 @@ from onnx import TensorProto, numpy_helper
 
 from onnxplain.model.graph_index import reads
 from onnxplain.model.model import Model
+from onnxplain.model.operators import LAYERS, standard_form
 from onnxplain.transforms.extract import with_contents
 
 _FEWEST = 16
@@ -30,7 +31,10 @@ class Weighted:
 
 
 def weighted_layers(model: Model, source: str, score: str) -> list[Weighted]:
-    """Layers between `source` and `score` with weights of rank 2 or more, from last to first."""
+    """Layers between `source` and `score` with weights of rank 2 or more, from last to first.
+
+    Which operators are layers is in `operators.LAYERS`.
+    """
     graph_index = model.index
     kinds = {t.name for t in model.proto.graph.initializer if _is_weight(t)}
     # A weight may be dequantized or transposed before it is used.
@@ -39,6 +43,8 @@ def weighted_layers(model: Model, source: str, score: str) -> list[Weighted]:
     taken: set[str] = set()
     for i in sorted(between):
         node = graph_index.nodes[i]
+        if standard_form(node.op_type) not in LAYERS:
+            continue
         before = graph_index.ancestors(reads(node)) - between
         own = {w for j in (i, *before) for w in reads(graph_index.nodes[j]) if w in kinds}
         fresh = tuple(sorted(own - taken))

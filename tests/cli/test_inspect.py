@@ -221,3 +221,18 @@ def test_names_that_do_not_exist_are_refused(cli, model, flag):
     outcome = cli("inspect", model, flag, "z")
     assert outcome.status == 2
     assert "no " in outcome.sentence
+
+
+def test_hundreds_of_nodes_without_a_gradient_are_counted(cli, tmp_path):
+    """No rank is known after an operator without a shape function, and each Gather needs it."""
+    steps = [f"x{i} = Gather<axis=-1>(x{i - 1}, columns)" for i in range(1, 301)]
+    body = " ".join(["x0 = com.example.Strange(x)", *steps, "y = Flatten(x300)"])
+    columns = np.arange(8)
+    model = tiny(body, "float[1,3,8,8] x", domains=["com.example"], columns=columns)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    known, text = gradients(cli, path)
+    assert len(known["missing"]) == 301
+    assert text.startswith("none for com.example::Strange")
+    assert text.endswith("and 298 more nodes")
+    assert len(text) < 500

@@ -200,6 +200,19 @@ def test_labels_that_are_too_few_are_warned_of_in_one_line(cli, model, picture, 
     assert "labels" not in cli("run", model, picture, "-m", "cam", "--labels", "names.json").err
 
 
+@pytest.mark.parametrize("command", [("run", "-m"), ("compare", "--methods")])
+def test_the_same_warning_is_printed_once(cli, model, picture, tmp_path, command):
+    (tmp_path / "names.txt").write_text("fox\nsnake\n")
+    others = [tmp_path / name for name in ("second.png", "third.png")]
+    for other in others:
+        other.write_bytes(picture.read_bytes())
+    name, flag = command
+    outcome = cli(name, model, picture, *others, flag, "occlusion", "--labels", "names.txt")
+    lines = outcome.err.splitlines()
+    assert [line.startswith("Warning: ") for line in lines if "labels" in line] == [True]
+    assert "Note: 2 more maps had one of these warnings." in lines
+
+
 def test_an_inner_tensor_as_output(cli, build, picture):
     """The model rounds at its end: the logits 12/64, 0 and 0 are all 0 after rounding."""
     nodes = [

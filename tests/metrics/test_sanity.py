@@ -58,6 +58,19 @@ def test_layers_with_weights_come_from_the_score_down() -> None:
     assert found == [Weighted("y", ("SECOND",)), Weighted("a", ("FIRST",))]
 
 
+def test_constants_of_a_detector_are_no_layers() -> None:
+    """Of the shipped detector: its cells' positions, and its strides."""
+    model = load(MODELS / "digit_detector.onnx")
+    graph = model.proto.graph
+    kinds = {name: node.op_type for node in graph.node for name in node.input}
+    trained = {t.name for t in graph.initializer if t.name.endswith(".weight") and len(t.dims) > 1}
+    for score in model.outputs:
+        found = weighted_layers(model, "images", score.name)
+        weights = {name for layer in found for name in layer.weights}
+        assert weights <= trained
+        assert {kinds[name] for name in weights} == {"Conv"}
+
+
 def test_shuffling_keeps_every_number_and_touches_nothing_else() -> None:
     model = load(quantized_net())
     before = {t.name: numpy_helper.to_array(t) for t in model.proto.graph.initializer}

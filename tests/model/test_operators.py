@@ -11,10 +11,10 @@ from onnxplain.model import operators
 
 # ONNX Runtime's own operators, whose names the onnx package does not have.
 MICROSOFT = frozenset(
-    "BiasGelu DynamicQuantizeMatMul FastGelu FusedConv FusedGemm FusedMatMul MatMulIntegerToFloat "
-    "QGemm QLinearAdd QLinearAveragePool QLinearConcat QLinearGlobalAveragePool QLinearLeakyRelu "
-    "QLinearMul QLinearSigmoid QLinearSoftmax QuickGelu SimplifiedLayerNormalization "
-    "SkipLayerNormalization SkipSimplifiedLayerNormalization".split()
+    "BiasGelu DynamicQuantizeLSTM DynamicQuantizeMatMul FastGelu FusedConv FusedGemm FusedMatMul "
+    "MatMulIntegerToFloat MatMulNBits QAttention QGemm QLinearAdd QLinearAveragePool QLinearConcat "
+    "QLinearGlobalAveragePool QLinearLeakyRelu QLinearMul QLinearSigmoid QLinearSoftmax QuickGelu "
+    "SimplifiedLayerNormalization SkipLayerNormalization SkipSimplifiedLayerNormalization".split()
 )
 STANDARD = frozenset(s.name for s in onnx.defs.get_all_schemas_with_history() if not s.domain)
 

@@ -134,6 +134,24 @@ def _matmul_to_float(g: Rewriter, s: NodeView) -> Tensor:
     return y if bias is None else g.Add(y, bias)
 
 
+@_RULES.of("DynamicQuantizeLSTM", domain=MICROSOFT)
+def _lstm(g: Rewriter, s: NodeView) -> list[Tensor]:
+    """The LSTM in float32; ONNX Runtime rounds the input and the state of each step to 8 bits."""
+    directions = 2 if s.attr("direction", "forward") == "bidirectional" else 1
+
+    def real(weights: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+        """From (directions, inputs, 4 * size) to what LSTM takes, with inputs last."""
+        spread = (g.Reshape(one, np.array([directions, 1, -1])) for one in (scale, zero))
+        scale, zero = next(spread), g.Cast(next(spread), to=TensorProto.FLOAT)
+        shifted = g.Sub(g.Cast(weights, to=TensorProto.FLOAT), zero)
+        return g.Transpose(g.Mul(shifted, scale), perm=[0, 2, 1])
+
+    x, w, r, *others = s.inputs[:8]
+    w_scale, w_zero, r_scale, r_zero = s.inputs[8:12]
+    real_weights = real(w, w_scale, w_zero), real(r, r_scale, r_zero)
+    return g.many("LSTM", 3, x, *real_weights, *others, **s.attrs)
+
+
 @_RULES.of("MatMulInteger", "ConvInteger")
 def _whole(g: Rewriter, s: NodeView) -> Tensor | None:
     """Integer products computed in float32, exact up to 2²⁴."""

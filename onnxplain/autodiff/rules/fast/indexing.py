@@ -136,7 +136,7 @@ def _spread(g: GradientBuilder, s: NodeView, dy: Tensor, strided: list[Span]) ->
     padded = pad(g, rows, g.rank(s.x) + len(runs), within)
     factors = np.ones(g.rank(s.x), np.int64)
     factors[[span.axis for span in strided]] = [span.step for span in strided]
-    return g.Reshape(padded, g.Mul(g.shape(s.y), factors))
+    return g.sized(padded, g.Mul(g.shape(s.y), factors))
 
 
 def _around(g: GradientBuilder, s: NodeView, span: Span) -> tuple[int, tuple[Size, Size]]:
