@@ -12,21 +12,21 @@ from onnxplain.methods.registry import method_class
 from onnxplain.tensors import TensorSpec
 
 if TYPE_CHECKING:
-    from onnxplain.explainer.explainer import Explainer
+    from onnxplain.explainer.known_model import KnownModel
 
 
-def default_method(explainer: Explainer) -> tuple[str, str]:
+def default_method(model: KnownModel) -> tuple[str, str]:
     """The name of the method, and why it was chosen."""
     try:
-        layer = explainer.layer("auto")
-        differentiable = explainer.differentiability().complete
+        layer = model.layer("auto")
+        differentiable = model.differentiability().complete
     except OnnxplainError:
         return "occlusion", "which needs neither a layer with a grid nor a gradient"
-    if len(layer.grid) != explainer.spatial_rank:
+    if len(layer.grid) != model.spatial_rank:
         return "occlusion", f"as the grid of the layer {layer.tensor!r} is not that of the input"
     if not differentiable:
         return "occlusion", "which needs no gradient: the model has none"
-    if explainer.detector is not None:
+    if model.detector is not None:
         return "hirescam", "at the outputs of the detector's feature pyramid"
     rows_and_columns = " x ".join(map(str, layer.grid))
     return "hirescam", f"at the layer {layer.tensor!r}, whose grid is {rows_and_columns}"

@@ -1,0 +1,94 @@
+"""Explain many pictures with one method, in order, with work on threads before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from onnxplain.errors import MapError, OnnxplainError, attempted
+from onnxplain.explainer.intake import Intake
+from onnxplain.explainer.other_inputs import OtherInputs
+from onnxplain.explainer.picture import Explaining
+from onnxplain.explainer.pipeline import AHEAD, chunks, pipeline
+from onnxplain.explainer.request import Request, Result, several
+from onnxplain.explainer.requests import ExplainedModel
+from onnxplain.explainer.taken import Picture, Taken
+from onnxplain.methods.base import SinglePassMethod
+from onnxplain.results.explanation import Explanation
+from onnxplain.targets import TargetSpec
+from onnxplain.targets.parse import reads_of
+
+_CHUNK = 32
+"""Number of pictures that are prepared before the model runs on them."""
+
+Computed = tuple[Taken | OnnxplainError, list[Result | OnnxplainError]]
+"""A picture, and the result for each group of targets that read the same tensors."""
+
+Explained = list[Explanation | MapError] | OnnxplainError
+"""The explanations of a picture, with an error for each that shows nothing, or its error."""
+
+
+@dataclass(frozen=True, eq=False)
+class ManyPictures:
+    """Explains pictures for `targets`; with `single`, they must mean one target."""
+
+    model: ExplainedModel
+    intake: Intake
+    others: OtherInputs
+    explaining: Explaining
+    targets: list[TargetSpec]
+    single: bool = False
+
+    def explain(self, pictures: Iterable[Picture]) -> Iterator[Explained]:
+        """The explanations of each picture, in order.
+
+        Raises:
+            TargetError: there are several targets, but `single` is set.
+        """
+        runs = by_what_they_read(self.targets)
+        if self.single and len(runs) > 1:
+            raise several(runs[0][0], sum(map(len, runs)))
+        # Methods with many runs take long, so each result is returned as soon as it is ready.
+        in_batches = isinstance(self.explaining.method, SinglePassMethod)
+        size, ahead = (_CHUNK, AHEAD) if in_batches else (1, 0)
+
+        def computed(taken: Iterable[Taken | OnnxplainError]) -> Iterator[Computed]:
+            for some in chunks(taken, size):
+                yield from self._computed(some, runs)
+
+        given = pictures if self.single else self.intake.each(pictures)
+        return pipeline(given, self._taken, computed, self._explained, ahead)
+
+    def _taken(self, picture: Picture) -> Taken | OnnxplainError:
+        return attempted(self.intake.take, picture)
+
+    def _computed(
+        self, some: Sequence[Taken | OnnxplainError], runs: Sequence[list[TargetSpec]]
+    ) -> Iterator[Computed]:
+        pictures = [one for one in some if isinstance(one, Taken)]
+        results = [
+            self.model.explain_many([self._asked(one, specs) for one in pictures]) for specs in runs
+        ]
+        for one in some:
+            yield one, [next(own) for own in results if isinstance(one, Taken)]
+
+    def _asked(self, one: Taken, specs: Sequence[TargetSpec]) -> Request:
+        method, others = self.explaining.method, self.others.of(one.x)
+        return Request(one.x, method, specs, others, one.placement, self.single)
+
+    def _explained(self, computed: Computed) -> Explained:
+        picture, results = computed
+        if isinstance(picture, OnnxplainError):
+            return picture
+        explanations: list[Explanation | MapError] = []
+        for result in results:
+            if isinstance(result, OnnxplainError):
+                return result
+            explanations.extend(self.explaining.explanations(picture, result))
+        return explanations
+
+
+def by_what_they_read(specs: list[TargetSpec]) -> list[list[TargetSpec]]:
+    """Targets in order, in groups of consecutive ones that read the same tensors."""
+    return [list(some) for _, some in groupby(specs, key=reads_of)] or [specs]
