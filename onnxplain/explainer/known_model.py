@@ -18,6 +18,7 @@ from onnxplain.autodiff.differentiability import Differentiability, differentiab
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.samples import Samples
 from onnxplain.explainer.answer import BOXES_FOUND, TEXT_READ, Answer, find_answer
+from onnxplain.explainer.answer_facts import AnswerFacts
 from onnxplain.explainer.array import Arrays
 from onnxplain.explainer.array_settings import ArraySettings
 from onnxplain.explainer.default import default_method, fills
@@ -400,15 +401,8 @@ class KnownModel:
             output = self.score_tensor.probability
             return find_recognizer(runner, self._samples, output, lambda: self.labels, self._blank)
 
-        return ExplainedModel(
-            runner,
-            self._samples,
-            self.score_tensor,
-            lambda: self.labels,
-            find_detector=detector,
-            embedding=lambda: self.embedding,
-            find_recognizer=recognizer,
-        )
+        facts = AnswerFacts(lambda: self.labels, lambda: self.embedding, detector, recognizer)
+        return ExplainedModel(runner, self._samples, self.score_tensor, facts)
 
     def _preprocess_of(self, spec: TensorSpec) -> Preprocess:
         """How pictures become values of an input."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import groupby
 from math import prod
 
@@ -16,6 +16,7 @@ from onnxplain.execution.model_structure import ModelStructure
 from onnxplain.execution.runner import Batching, Runner
 from onnxplain.execution.sample import Sample
 from onnxplain.execution.samples import Samples
+from onnxplain.explainer.answer_facts import AnswerFacts
 from onnxplain.explainer.detector import Detector
 from onnxplain.explainer.passes import prepared, run_prepared
 from onnxplain.explainer.recognizer import Recognizer, require_samples_first
@@ -23,7 +24,6 @@ from onnxplain.explainer.request import Request, Result
 from onnxplain.explainer.sampled import explain_by_samples
 from onnxplain.explainer.single_pass import Prepared, SinglePass
 from onnxplain.explainer.task import Task, finite_scores
-from onnxplain.images.labels import Labels
 from onnxplain.methods.base import SinglePassMethod
 from onnxplain.model.model import Model
 from onnxplain.model.shapes import Shape
@@ -46,11 +46,9 @@ _READINGS_KEPT = 4
 class ExplainedModel:
     """Explains samples, and keeps what was found out about the model for each sample shape.
 
-    `labels` is called when a target is resolved, or if the graph does not show an answer's axis of
-    classes. `reads` are the tensors that targets read, concatenated into one score tensor; empty if
-    targets read only the tensor of the scores. `find_detector` and `find_recognizer` are called
-    once, to find out whether the model is a detector or a text recognizer. `embedding` is called to
-    find out why the answer is an embedding. `recognizer` is the one whose scores are explained.
+    `facts` are asked when they are needed. `reads` are the tensors that targets read, concatenated
+    into one score tensor; empty if targets read only the tensor of the scores. `recognizer` is the
+    text recognizer whose scores are explained; None for other models.
     """
 
     def __init__(
@@ -58,21 +56,15 @@ class ExplainedModel:
         runner: Runner,
         samples: Samples,
         score: ScoreTensor,
-        labels: Callable[[], Labels | None],
+        facts: AnswerFacts,
         reads: Sequence[str] = (),
-        find_detector: Callable[[], Detector | None] = lambda: None,
-        embedding: Callable[[], str] = lambda: "",
-        find_recognizer: Callable[[], Recognizer | None] = lambda: None,
         recognizer: Recognizer | None = None,
     ) -> None:
         self._runner = runner
         self._samples = samples
         self._score = score
-        self._labels = labels
+        self._facts = facts
         self._reads = reads
-        self._find_detector = find_detector
-        self._embedding = embedding
-        self._find_recognizer = find_recognizer
         self._own_recognizer = recognizer
         self._derivatives = Derivatives(runner, lambda x: self.structure(x).held)
         self._graphs = SinglePass(runner, self._derivatives)
@@ -83,12 +75,12 @@ class ExplainedModel:
     @functools.cached_property
     def detector(self) -> Detector | None:
         """The model as a detector; None if it is none."""
-        return self._find_detector()
+        return self._facts.detector()
 
     @functools.cached_property
     def recognizer(self) -> Recognizer | None:
         """The model as a text recognizer; None if it is none."""
-        return None if self.detector is not None else self._find_recognizer()
+        return None if self.detector is not None else self._facts.recognizer()
 
     @property
     def of_text(self) -> ExplainedModel:
@@ -101,9 +93,8 @@ class ExplainedModel:
         found = self.recognizer
         if found is None:
             return self
-        return ExplainedModel(
-            found.runner, self._samples, found.score, self._labels, recognizer=found
-        )
+        facts = AnswerFacts(labels=self._facts.labels)
+        return ExplainedModel(found.runner, self._samples, found.score, facts, recognizer=found)
 
     def batching(self, x: Array | None = None) -> Batching:
         """How several samples are run, tested on the sample `x`, by default a picture of noise."""
@@ -130,7 +121,7 @@ class ExplainedModel:
                 self._runner,
                 sample,
                 self._score,
-                self._labels,
+                self._facts.labels,
                 lambda: self._derivatives.ready,
             ),
         )
@@ -207,7 +198,7 @@ class ExplainedModel:
         model = self._runner.model if detector is None else detector.runner.model
         runner = self._runner.beside(answering(with_joined(model, reads), JOINED))
         score = ScoreTensor(JOINED, JOINED, "none")
-        return ExplainedModel(runner, self._samples, score, lambda: None, reads)
+        return ExplainedModel(runner, self._samples, score, AnswerFacts(), reads)
 
     def _alike(self, asked: Sequence[Request]) -> Iterator[Result | OnnxplainError]:
         """Explain samples of one shape with one method."""
@@ -257,7 +248,7 @@ class ExplainedModel:
             reading = read_plain(self._score) if embedding else self._as_read(asked, shape or (1,))
         layers, own = method.layers(structure), self._own_recognizer
         named = None if own is None else own.recognized
-        return Task(method, sizes, structure, reading, layers, self._labels, embedding, named)
+        return Task(method, sizes, structure, reading, layers, self._facts.labels, embedding, named)
 
     def _class_axis(self, structure: ModelStructure) -> ClassAxis:
         """Where the classes of an answer are; a text recognizer has them last."""
@@ -265,7 +256,7 @@ class ExplainedModel:
 
     def _embedding_of(self, structure: ModelStructure) -> str:
         """Why the answer is an embedding; empty if it is none, as a single number."""
-        return self._embedding() if prod(structure.answer_shape[1:]) > 1 else ""
+        return self._facts.embedding() if prod(structure.answer_shape[1:]) > 1 else ""
 
     def _reading_of_joined(self, structure: ModelStructure) -> Reading:
         joined = tuple((name, structure.shapes[name][1:]) for name in self._reads)

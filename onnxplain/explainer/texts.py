@@ -18,6 +18,7 @@ from onnxplain.execution.arrays import is_finite
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.samples import TokenSamples
 from onnxplain.execution.token_arrays import token_arrays
+from onnxplain.explainer.answer_facts import AnswerFacts
 from onnxplain.explainer.heat import nothing_shown
 from onnxplain.explainer.request import Request, Result
 from onnxplain.explainer.requests import ExplainedModel
@@ -168,9 +169,8 @@ class TextExplainer:
             part = from_tensor(self._runner.model, spec)
             runner = self._runner.from_tensor(part, spec)
             samples = TokenSamples(part, spec, sample.x)
-            self._made = ExplainedModel(
-                runner, samples, self._score, self._labels, embedding=self._is_vector
-            )
+            facts = AnswerFacts(self._labels, self._is_vector)
+            self._made = ExplainedModel(runner, samples, self._score, facts)
         return self._made
 
     def _default_method(self) -> str:
