@@ -23,7 +23,7 @@ def read_regular(path: Path, most: int | None = None) -> bytes:
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise OSError(0, "it is a device or a pipe, not a regular file")
+            raise OSError(0, _IRREGULAR)
         if most is None:
             return file.read()
         content = bytearray()
@@ -32,6 +32,19 @@ def read_regular(path: Path, most: int | None = None) -> bytes:
     if len(content) > most:
         raise OSError(0, f"it has more than {most:,} bytes")
     return bytes(content)
+
+
+def require_regular(path: Path) -> None:
+    """Check that a file can be opened without waiting, for readers that open it themselves.
+
+    Raises:
+        OSError: it is missing, or a device or a pipe.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(0, _IRREGULAR)
+
+
+_IRREGULAR = "it is a device or a pipe, not a regular file"
 
 
 def is_inside(path: Path, beside: Path) -> bool:

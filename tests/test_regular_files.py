@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from onnxplain.errors import ModelError, OnnxplainError, PictureError, PreprocessError
+from onnxplain.images.array_files import read_npy, read_tiff
 from onnxplain.images.files import read_sidecar
 from onnxplain.images.labels import find_labels
 from onnxplain.images.picture import read_pixels
@@ -18,6 +19,8 @@ from onnxplain.regular_files import is_inside, read_regular
 READERS: dict[str, tuple[Callable[[Path], object], type[OnnxplainError]]] = {
     "model": (load, ModelError),
     "picture": (read_pixels, PictureError),
+    "array": (read_npy, PictureError),
+    "scene": (read_tiff, PictureError),
     "labels": (lambda path: find_labels(None, {}, path), PreprocessError),
 }
 

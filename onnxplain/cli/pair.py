@@ -16,7 +16,6 @@ from onnxplain.cli.notes import Warnings, note_choice, note_guess, noting_cost
 from onnxplain.cli.outcomes import report
 from onnxplain.cli.pictures import find_images
 from onnxplain.errors import OptionError
-from onnxplain.file_names import safe_name
 from onnxplain.jobs.job import Job, Outcome, Saving
 from onnxplain.methods.registry import AUTO, make_method
 from onnxplain.results.comparison import draw_side_by_side
@@ -70,8 +69,8 @@ def command(
     if explanations:
         note_choice(method, explainer, console)
     if len(explanations) == 2:
-        names = safe_name(".".join(image.name for image in inputs))
+        names = ".".join(image.name for image in inputs)
         drawn = draw_side_by_side(explanations, colormap)
-        file = saving.save_drawing(drawn, f"{names}.pair.{named}.png")
+        file = saving.save_drawing(drawn, names, "pair", named, explainer.output)
         console.result(json.dumps({"file": str(file)}) if as_json else f"-> {file}")
     return status

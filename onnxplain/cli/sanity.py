@@ -58,8 +58,8 @@ def command(
     own = method_options(options, explainer)
     (picture,) = inputs
     found = sanity_check(explainer, picture.path, method, target, stages=stages, **own)
-    name = f"{picture.name}.sanity.{found.trained.method}.png"
-    file = saving.save_drawing(found.draw(colormap), name)
+    parts = picture.name, "sanity", found.trained.method, explainer.output
+    file = saving.save_drawing(found.draw(colormap), *parts)
     note_choice(method, explainer, console)
     if console.as_json:
         console.result(_as_json(found, file))

@@ -9,6 +9,7 @@ from types import ModuleType
 import numpy as np
 
 from onnxplain.errors import PictureError
+from onnxplain.regular_files import require_regular
 from onnxplain.tensors import Array
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
@@ -21,6 +22,7 @@ def read_npy(path: Path) -> Array:
         PictureError: there is no such file, or it holds no array.
     """
     try:
+        require_regular(path)
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise PictureError(f"There is no file {path}.") from None
@@ -45,6 +47,7 @@ def read_tiff(path: Path) -> tuple[Array, str]:
     """
     tifffile = _tifffile(path)
     try:
+        require_regular(path)
         with tifffile.TiffFile(path) as file:
             scene = file.series[0]
             return scene.asarray(), scene.axes

@@ -19,6 +19,7 @@ from onnxplain.errors import (
 )
 from onnxplain.explainer import Explainer, Picture
 from onnxplain.explainer.pipeline import in_order
+from onnxplain.file_names import safe_name
 from onnxplain.jobs.inputs import InputImage
 from onnxplain.results.explanation import Explanation
 from onnxplain.results.formats import check_formats
@@ -51,8 +52,12 @@ class Saving:
             self.folder, self.formats, colormap=self.colormap, picture_name=name
         )
 
-    def save_drawing(self, drawn: Array, name: str) -> Path:
-        """Write a PNG of a picture, uint8 (h, w, 3), RGB; return its path."""
+    def save_drawing(self, drawn: Array, *parts: str | None) -> Path:
+        """Write a PNG of a picture, uint8 (h, w, 3), RGB; return its path.
+
+        Its name has the `parts` with dots between them, without those that are None.
+        """
+        name = ".".join([*(safe_name(part) for part in parts if part is not None), "png"])
         (path,) = write_files(self.folder, {name: encode_png(drawn)})
         return path
 

@@ -157,7 +157,8 @@ class ExplainedTarget:
             return self.title
         named = f"{'' if self.index is None else self.index} {self.label or ''}".strip()
         if self.region is not None:
-            named += f" @ {self.region.where}, {self.region.pixels} pixels"
+            count = self.region.pixels
+            named += f" @ {self.region.where}, {count} pixel{'s' if count > 1 else ''}"
         elif self.index is None:
             named = self.name
         return named if self.output is None else f"{self.output}: {named}"

@@ -40,6 +40,26 @@ def test_outputs_have_their_own_files(cli, heads, picture, tmp_path):
     assert [json.loads(line)["target"]["output"] for line in lines] == ["risk", "age"]
 
 
+def test_drawings_of_several_outputs_have_their_own_files(cli, heads, picture, tmp_path):
+    for output in ("age", "risk"):
+        shown = (
+            "compare",
+            heads,
+            picture,
+            "--methods",
+            "occlusion",
+            "--output",
+            output,
+            "-o",
+            "maps",
+        )
+        assert cli(*shown).status == 0
+    assert sorted(path.name for path in tmp_path.glob("maps/*.compare.*")) == [
+        "red.compare.age.png",
+        "red.compare.risk.png",
+    ]
+
+
 def test_commands_for_one_output_say_so(cli, heads, picture):
     outputs = "--output", "age", "--output", "risk"
     for command in (("inspect", heads), ("compare", heads, picture, "--methods", "occlusion")):
