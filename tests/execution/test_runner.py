@@ -177,7 +177,7 @@ def test_other_inputs(name: str, batch_size: int | None) -> None:
 
 def test_an_input_that_was_forgotten() -> None:
     proto = build(EXTRA["a number"][0], EXTRA["a number"][1])
-    with pytest.raises(ModelError, match=r"--input t=FILE\.npy"):
+    with pytest.raises(ModelError, match=r"--input t=VALUE"):
         explained(proto)
 
 

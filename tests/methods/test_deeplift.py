@@ -171,5 +171,5 @@ def test_a_choice_by_the_picture_is_refused() -> None:
 
 def test_a_target_that_is_not_linear_in_the_answers_is_refused() -> None:
     proto = model(BODIES["convolutions"])
-    with pytest.raises(TargetError, match=r"a class, an element or a region"):
+    with pytest.raises(TargetError, match=r"a class, an element, a region or a weighted sum"):
         Explainer(proto).attribute(X, "deeplift", Similarity(noise(8)), baseline="zeros")

@@ -226,7 +226,7 @@ def test_only_the_shares_travel(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"rule": "simpson"}, "gauss-legendre, riemann-left"),
         ({"trials": 0}, "trials >= 1"),
         ({"trials": 2}, "baseline uniform, or one trial"),
-        ({}, "no black, gray or white"),
+        ({"baseline": "black"}, "no black, gray or white"),
     ],
 )
 def test_options_out_of_range(options: dict[str, Any], sentence: str) -> None:

@@ -29,7 +29,6 @@ REFUSED = {
     "an undeclared domain": (tiny("y = mine.Foo(x)"), "No opset import for domain 'mine'"),
     "an opset to come": (tiny("y = Relu(x)", opset=99), "Opset 99 is under development"),
     "an IR to come": (tiny("y = Relu(x)", ir=99), "Unsupported model IR version: 99"),
-    "a cycle": (tiny("a = Add(x, b)  b = Relu(a)  y = Relu(b)"), "the graph is not acyclic"),
     "a missing tensor": (tiny("y = Add(x, nothing)"), "Node input 'nothing' is not a graph input"),
     "types that do not match": (tiny("i = Cast<to=7>(x)  y = Add(x, i)"), "Type Error"),
     "shapes that do not match": (
@@ -84,7 +83,7 @@ def test_input_that_does_not_fit(x: np.ndarray, reason: str) -> None:
 
 def test_an_input_without_a_value_is_named() -> None:
     session = opened(tiny("a = Mul(x, t)  y = Add(a, u)", ROW + ", float t, float u"))
-    with pytest.raises(ModelError, match=r"reads the input 'u' too: .*--input u=FILE\.npy"):
+    with pytest.raises(ModelError, match=r"reads the input 'u' too: .*--input u=VALUE"):
         session.run({"x": X, "t": np.array(2, np.float32)})
 
 
