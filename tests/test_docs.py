@@ -159,7 +159,7 @@ def test_pages_that_the_code_names_exist():
         for page in re.findall(r"docs/[\w/-]+\.md", file.read_text(encoding="utf-8"))
         if page != "docs/ContribOperators.md"  # of ONNX Runtime
     }
-    assert ("types.py", "docs/python.md") in named
+    assert ("target.py", "docs/python.md") in named
     assert [(file, page) for file, page in named if not (ROOT / page).is_file()] == []
 
 

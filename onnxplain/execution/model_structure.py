@@ -30,7 +30,7 @@ from onnxplain.images.labels import Labels
 from onnxplain.model.model import Model
 from onnxplain.model.shapes import Shape, model_shapes
 from onnxplain.suggestions import closest
-from onnxplain.targets.types import is_one_number_per_class
+from onnxplain.targets.answer_shape import is_one_number_per_class
 from onnxplain.tensors import Array
 from onnxplain.transforms.detections import BOXES
 

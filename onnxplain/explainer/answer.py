@@ -8,8 +8,8 @@ from math import prod
 
 from onnxplain.execution.model_structure import ModelStructure
 from onnxplain.images.labels import Labels
+from onnxplain.targets.answer_shape import is_one_number_per_class, middle
 from onnxplain.targets.detections import FORMS as BOXES
-from onnxplain.targets.types import is_one_number_per_class, middle
 
 _PLACES = ("all", "X,Y", "box:X,Y,WIDTH,HEIGHT", "mask.png")
 

@@ -20,8 +20,9 @@ from onnxplain.methods.base import Maps, Method
 from onnxplain.model.shapes import Shape
 from onnxplain.recent import Recent
 from onnxplain.targets import Answered, NoClass, Target, resolve
-from onnxplain.targets.parse import Named, Unanswered, asks_for_the_top, needs_answer
-from onnxplain.targets.types import is_one_number_per_class
+from onnxplain.targets.answer_shape import is_one_number_per_class
+from onnxplain.targets.answered import Named, Unanswered
+from onnxplain.targets.parse import asks_for_the_top, needs_answer
 from onnxplain.tensors import Array, FloatArray
 
 _TARGETS_KEPT = 64

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from onnxplain.errors import PreprocessError, TargetError
-from onnxplain.targets.parse import ClassNames
+from onnxplain.targets.class_names import ClassNames
 
 BLANKS = ("first", "last")
 """Names of the classes that are the blank of nearly all models; any other is given by index."""

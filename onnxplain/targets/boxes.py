@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from onnxplain.errors import TargetError
 from onnxplain.formulas.namespace import Namespace, quotient, relu
 from onnxplain.model.shapes import Shape
+from onnxplain.targets.class_names import check_class, class_name
 from onnxplain.targets.combination import Combination
 from onnxplain.targets.described import ExplainedBox, ExplainedTarget, box_name
-from onnxplain.targets.types import Target
+from onnxplain.targets.target import Target
 from onnxplain.tensors import Array
 from onnxplain.transforms.detections import BOXES, LABELS, SCORES
 
@@ -54,7 +54,7 @@ class Box(Target):
     @property
     def name(self) -> str:
         """Index, label and rank, as in `0 person#2`."""
-        called = str(self.index) if self.label is None else f"{self.index} {self.label}"
+        called = class_name(self.index, self.label)
         return called if self.place.rank == 1 else f"{called}#{self.place.rank}"
 
     @property
@@ -94,11 +94,8 @@ class Box(Target):
 
     def check(self, boxes: Shape, scores: Shape, *_: Shape) -> None:
         """See `Target`: the model must have this class."""
-        if not self.has_labels and not 0 <= self.index < scores[0]:
-            raise TargetError(
-                f"There is no class {self.index}: the model has {scores[0]} classes, "
-                f"0 to {scores[0] - 1}."
-            )
+        if not self.has_labels:
+            check_class(self.index, scores[0])
 
     @property
     def described(self) -> ExplainedTarget:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 from onnxplain.errors import TargetError
 from onnxplain.formulas.namespace import Namespace
 from onnxplain.model.shapes import Shape
-from onnxplain.targets.types import Ranking, Target
+from onnxplain.targets.target import Ranking, Target
 from onnxplain.tensors import Array
 
 Own = TypeVar("Own", bound="Combination")

@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from onnxplain.targets.class_names import ClassNames, is_found
 from onnxplain.targets.combination import Combination
 from onnxplain.targets.described import ExplainedTarget, compared_name, target_name
-from onnxplain.targets.types import Target
+from onnxplain.targets.target import Target
 
 
 @dataclass(frozen=True)
@@ -112,21 +113,21 @@ class Opposite(Combination):
 
 def compared(
     text: str,
-    is_label: Callable[[str], bool],
+    labels: ClassNames | None,
     first: Callable[[str], Target],
     other_class: Callable[[Target, str], Target],
 ) -> Target:
     """The target that a text means: "A", "A-B", "A - B", "A - 0.6*B" or "not:A".
 
     `first` reads A, and `other_class` makes the target for class B from that for A. Names need
-    spaces around "-", indices do not.
+    spaces around "-", indices do not. A text that is one of `labels` is A.
 
     Raises:
         TargetError: as `first` and `other_class`.
     """
     if text.startswith(NOT):
         return Opposite(first(text.removeprefix(NOT).strip()))
-    pair = None if is_label(text) else _PAIR.fullmatch(text)
+    pair = None if is_found(text, labels) else _PAIR.fullmatch(text)
     if pair is None:
         return first(text)
     one, weight, two = pair.groups()[:3] if pair[1] else pair.groups()[3:]

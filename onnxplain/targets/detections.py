@@ -10,15 +10,23 @@ from typing import NoReturn
 
 import numpy as np
 
-from onnxplain.errors import MapError, NotInPictureError, TargetError
+from onnxplain.errors import NotInPictureError, TargetError
 from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.images.geometry import Placement
 from onnxplain.images.opencv import cv2
 from onnxplain.targets.boxes import Box, Boxes, intersection_over_union
+from onnxplain.targets.class_names import (
+    ClassNames,
+    check_class,
+    class_in_words,
+    class_index,
+    class_label,
+    top_count,
+)
 from onnxplain.targets.contrast import compared
 from onnxplain.targets.described import ExplainedBox
-from onnxplain.targets.parse import ClassNames, class_index, is_found
-from onnxplain.targets.types import Target
+from onnxplain.targets.finite import check_finite
+from onnxplain.targets.target import Target
 from onnxplain.tensors import Array, FloatArray
 
 CONFIDENT = 0.25
@@ -43,7 +51,6 @@ _ANY = "any"
 _NUMBER = r"\d+(?:\.\d+)?"
 _PLACE = rf"box:-?{_NUMBER},-?{_NUMBER},{_NUMBER},{_NUMBER}|{_NUMBER},{_NUMBER}"
 _PIECE = re.compile(rf"([^,@#]*)(?:#(\d+|{_ANY}))?(?:@({_PLACE}))?(\s+-\s+[^,@#]*)?(?:,+\s*|$)")
-_TOP = re.compile(r"top(\d+)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,17 +93,14 @@ class Detections:
         return found
 
     def _meant(self, what: str, rank: str | None, place: str | None) -> Sequence[Target]:
-        top = _TOP.fullmatch(what)
-        if top and rank is None and place is None:
-            return self._top(int(top[1]))
-        return [
-            compared(
-                what,
-                lambda text: is_found(text, self.labels),
-                lambda name: self._one(name, rank, place),
-                self._of_class,
-            )
-        ]
+        top = top_count(what)
+        if top is not None and rank is None and place is None:
+            return self._top(top)
+
+        def one(name: str) -> Target:
+            return self._one(name, rank, place)
+
+        return [compared(what, self.labels, one, self._of_class)]
 
     def _one(self, what: str, rank: str | None, place: str | None) -> Target:
         """A box, or all of a class, by class, rank and place."""
@@ -105,7 +109,7 @@ class Detections:
         else:
             index = class_index(what, self.labels)
             chosen = [box for box in self.boxes if box.index == index]
-            called = f"box of class {self._called(index)}"
+            called = f"box of class {class_in_words(index, self.labels)}"
         if place is not None:
             chosen = _at(place, chosen)
             called = f"{called} at {place}"
@@ -125,12 +129,11 @@ class Detections:
         if self.classes is None:
             raise TargetError(
                 "This detector gives each box only one class, so there is no score of class "
-                f"{self._called(index)} at the box of another class."
+                f"{class_in_words(index, self.labels)} at the box of another class."
             )
-        if not 0 <= index < self.classes:
-            raise TargetError(f"There is no class {index}: the model has {self.classes} classes.")
+        check_class(index, self.classes)
         place = replace(own.place, rank=1)
-        return replace(own, index=index, label=self._label(index), place=place)
+        return replace(own, index=index, label=class_label(index, self.labels), place=place)
 
     def _top(self, count: int) -> Sequence[Target]:
         confident = self.confident
@@ -146,13 +149,6 @@ class Detections:
     def _found(self) -> str:
         shown = [f"{b.label or b.index} ({b.place.confidence:.2f})" for b in self.confident[:8]]
         return f"found were {', '.join(shown)}" if shown else f"no score is above {CONFIDENT}"
-
-    def _called(self, index: int) -> str:
-        label = self._label(index)
-        return str(index) if label is None else f"{index} ({label})"
-
-    def _label(self, index: int) -> str | None:
-        return None if self.labels is None else self.labels.name(index)
 
 
 def _name(what: str, rank: str | None) -> str:
@@ -200,11 +196,7 @@ def detected(
     Raises:
         MapError: a score is not finite.
     """
-    if not np.isfinite(scores).all():
-        raise MapError(
-            "The detector's scores for this picture are not finite: check the preprocessing, or "
-            "the model's numeric type."
-        )
+    check_finite(scores, of="detector")
     order = np.argsort(-scores, axis=None, kind="stable")[:_MOST]
     row, box = np.unravel_index(order[scores.ravel()[order] >= _LEAST], scores.shape)
     index = row if classes is None else np.rint(classes[0, box]).astype(int)
@@ -215,8 +207,7 @@ def detected(
         ranks[own] += 1
         sides = float(x1[i]), float(y1[i]), float(x2[i]), float(y2[i])
         place = _on_picture(sides, placement, float(scores[row[i], box[i]]), ranks[own])
-        label = None if labels is None else labels.name(own)
-        found.append(Box(own, sides, place, label, classes is not None))
+        found.append(Box(own, sides, place, class_label(own, labels), classes is not None))
     return Detections(found, labels, len(scores) if classes is None else None)
 
 

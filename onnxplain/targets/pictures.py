@@ -5,24 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from onnxplain.analysis.answer_maps import AnswerMap
 from onnxplain.errors import TargetError
-from onnxplain.formulas.namespace import Namespace
 from onnxplain.images.geometry import Placement
 from onnxplain.model.shapes import Shape
 from onnxplain.targets.contrast import compared
 from onnxplain.targets.described import ExplainedRegion, ExplainedTarget, area_name
-from onnxplain.targets.regions import ALL, PREDICTED, cells_at
-from onnxplain.targets.types import OUTPUT, Target, mean_weights
+from onnxplain.targets.elements import WeightedSum, mean_weights
+from onnxplain.targets.places import ALL, PREDICTED, cells_at
+from onnxplain.targets.target import OUTPUT, Target
 from onnxplain.tensors import Array
 
 
 @dataclass(frozen=True, eq=False)
-class Area(Target):
+class Area(WeightedSum):
     """The mean of an answer's numbers over some cells, for numbers that belong to no class.
 
     `cells` is bool (rows, columns), and `axis` is the axis of the channels in the answer (N, ...),
@@ -37,8 +37,6 @@ class Area(Target):
     axis: int | None = 1
     channel: int | None = None
     where: str = ALL
-    linear: ClassVar[bool] = True
-    shares_graph: ClassVar[bool] = True
     own_kind: ClassVar[str | None] = OUTPUT
 
     def __post_init__(self) -> None:
@@ -55,10 +53,6 @@ class Area(Target):
     def parameters(self, shape: Shape) -> Mapping[str, Array]:
         """See `Target`."""
         return {"weights": mean_weights(shape, self.cells, self.axis, self.channel)}
-
-    def formula(self, xp: Namespace, answer: Any, **parameters: Any) -> Any:
-        """The mean over the cells."""
-        return xp.sum(xp.flatten(parameters["weights"]) * xp.flatten(answer), axis=-1)
 
     def check(self, shape: Shape) -> None:
         """See `Target`: the answer must have this channel, and rows and columns like `cells`."""
@@ -118,7 +112,7 @@ def areas(
         assert isinstance(own, Area), "the first target is an area"
         return replace(own, channel=_channel(name, answer))
 
-    return [compared(what, lambda _: False, area, other)]
+    return [compared(what, None, area, other)]
 
 
 _DEFAULT = "top1"

@@ -14,7 +14,7 @@ from onnxplain.errors import NotInPictureError, TargetError
 from onnxplain.formulas.namespace import Namespace
 from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.targets.described import ExplainedTarget
-from onnxplain.targets.types import Target
+from onnxplain.targets.target import Target
 from onnxplain.tensors import FloatArray
 
 EXPECTED = "expected"

@@ -10,10 +10,11 @@ from itertools import groupby
 
 import numpy as np
 
-from onnxplain.errors import MapError, TargetError
+from onnxplain.errors import TargetError
 from onnxplain.targets.alphabet import Alphabet
+from onnxplain.targets.finite import check_finite
 from onnxplain.targets.sequences import Character, Step, Text
-from onnxplain.targets.types import Target
+from onnxplain.targets.target import Target
 from onnxplain.tensors import FloatArray
 
 FORMS = "text, char:3, step:4 or step:4,17"
@@ -47,11 +48,7 @@ class Recognized:
         Raises:
             MapError: a score is not finite.
         """
-        if not np.isfinite(self.scores).all():
-            raise MapError(
-                "The recognizer's scores for this picture are not finite: check the preprocessing, "
-                "or the model's numeric type."
-            )
+        check_finite(self.scores, of="recognizer")
         return [int(index) for index in self.scores.argmax(axis=1)]
 
     @functools.cached_property

@@ -1,136 +1,176 @@
-"""Convert places in the picture to cells of the answer's map of scores."""
+"""Targets in an answer that is a map of scores of classes, and how users name them."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from onnxplain.errors import PictureError, TargetError
-from onnxplain.images.geometry import Placement, Size
-from onnxplain.images.picture import read_picture
-from onnxplain.model.shapes import Shape
+from onnxplain.errors import NotInPictureError, TargetError
+from onnxplain.targets.answered import Answered
+from onnxplain.targets.class_names import (
+    check_class,
+    class_in_words,
+    class_index,
+    class_name,
+    top_count,
+)
+from onnxplain.targets.contrast import compared
+from onnxplain.targets.described import ExplainedRegion, ExplainedTarget, region_name
+from onnxplain.targets.elements import WeightedSum, mean_weights
+from onnxplain.targets.pictures import areas
+from onnxplain.targets.places import ALL, PREDICTED, cells_at
+from onnxplain.targets.target import Target
 from onnxplain.tensors import Array
 
-_BOX = re.compile(r"box:(-?\d+),(-?\d+),(\d+),(\d+)")
-_POINT = re.compile(r"(\d+),(\d+)")
 
-ALL = "all"
-PREDICTED = "predicted"
+@dataclass(frozen=True, eq=False)
+class Region(WeightedSum):
+    """The mean score of a class over some cells of a map of scores, the answer of segmentation.
 
-FORMS = "all, predicted, X,Y, box:X,Y,WIDTH,HEIGHT, or a picture of a mask"
-"""The ways to write a place, for messages."""
+    `cells` is bool (rows, columns), and `axis` is the axis of the classes in the answer (N, ...):
+    1, or -1 if classes are last. `where` describes the cells in words. The cells do not depend on
+    the answer.
 
-
-def place(text: str, placement: Placement | None, grid: Shape) -> Array:
-    """The cells of an answer's map that a place in the picture covers, bool (rows, columns).
-
-    `text` is "all" for the whole picture, a box or a point in pixels of the picture, x to the right
-    and y downward, or the file of a mask of the picture's size, which selects all pixels that are
-    not black. A cell is covered if the pixel at its center is selected. If no center is selected,
-    the cells that contain selected pixels are covered.
+    Vinogradova, Dibrov and Myers, "Towards Interpretable Semantic Segmentation via
+    Gradient-weighted Class Activation Mapping", AAAI 2020, with the mean instead of their sum.
 
     Raises:
-        TargetError: there is no such place, the mask cannot be used, or the model does not see the
-            place.
+        TargetError: `cells` selects no cell.
     """
-    if placement is None or len(grid) != 2:
-        raise TargetError(
-            f"The place {text!r} needs a picture and an answer with rows and columns: use all or "
-            "predicted."
-        )
-    picture = _in_picture(text, placement.picture)
-    height, width = placement.picture
-    if not picture.any():
-        raise TargetError(
-            f"The place {text!r} holds no pixel of the picture, which has {width} x {height}."
-        )
-    cells = _under_centers(picture, placement, grid)
-    if not cells.any():
-        cells = _holding(picture, placement, grid)
-    if not cells.any():
-        raise TargetError(
-            f"The place {text!r} is in a part of the picture that preprocessing crops, so the "
-            "model does not see it: choose another place, or --fit letterbox."
-        )
-    return cells
+
+    index: int
+    cells: Array
+    axis: int = 1
+    label: str | None = None
+    where: str = "region"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cells", np.asarray(self.cells, bool))
+        if not self.cells.any():
+            raise TargetError(f"The region {self.where!r} holds no cell of the answer's map.")
+
+    @property
+    def name(self) -> str:
+        """Index, label, and which cells, as in `15 person@predicted`."""
+        return f"{class_name(self.index, self.label)}@{self.where}"
+
+    @property
+    def pixels(self) -> int:
+        """Number of cells."""
+        return int(self.cells.sum())
+
+    def parameters(self, shape: tuple[int, ...]) -> Mapping[str, Array]:
+        """See `Target`."""
+        return {"weights": mean_weights(shape, self.cells, self.axis, self.index)}
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """See `Target`: the answer must have this class, and a map of the shape of `cells`."""
+        classes, *grid = np.moveaxis(np.empty((0, *shape)), self.axis, 1).shape[1:]
+        if tuple(grid) != self.cells.shape:
+            raise TargetError(
+                f"The region has the shape {self.cells.shape}, and the answer {shape} with its "
+                f"classes on axis {self.axis}: make it of the shape of the answer's other axes."
+            )
+        check_class(self.index, classes)
+
+    @property
+    def described(self) -> ExplainedTarget:
+        """See `Target`."""
+        region = ExplainedRegion(self.where, self.pixels, self.cells.shape)
+        name = region_name(self.index, self.label, self.where)
+        return ExplainedTarget(name, self.index, self.label, region)
 
 
-def cells_at(places: Iterable[str], placement: Placement | None, grid: Shape) -> Array:
-    """The cells that show the picture and are in all of the places, bool (rows, columns).
+def regions(what: str, places: Sequence[str], answered: Answered) -> list[Target]:
+    """What a text means for an answer that holds a score for each class in each cell.
+
+    A class without a place is explained where it is predicted. `what` is empty for a place without
+    a class: then the only class of a model is meant, or all channels if the answer may be a
+    picture.
 
     Raises:
-        TargetError: as `place`.
+        TargetError: there is no such class, or the places cannot be used.
+        NotInPictureError: the class is predicted nowhere.
+        MapError: the scores are not finite.
     """
-    found = np.ones(grid, bool) if placement is None else place(ALL, placement, grid)
-    for text in places:
-        if text != ALL:
-            found &= place(text, placement, grid)
-    return found
-
-
-def _in_picture(text: str, size: Size) -> Array:
-    """The place as a mask of the picture, bool (H, W)."""
-    if text == ALL:
-        return np.ones(size, bool)
-    box, point = _BOX.fullmatch(text), _POINT.fullmatch(text)
-    if box is None and point is None:
-        return _from_file(text, size)
-    x, y, width, height = map(int, box.groups() if box else (*point.groups(), 1, 1))  # type: ignore[union-attr]
-    mask = np.zeros(size, bool)
-    mask[max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)] = True
-    return mask
-
-
-def _from_file(text: str, size: Size) -> Array:
-    path = Path(text)
-    if text.startswith("box:"):
-        raise TargetError(f"A box is box:X,Y,WIDTH,HEIGHT in pixels, and this is {text!r}.")
-    if not path.is_file():
-        raise TargetError(f"There is no place {text!r} and no such file: a place is {FORMS}.")
-    try:
-        mask = np.asarray(read_picture(path)).any(axis=2)
-    except PictureError as error:
-        raise TargetError(f"The mask cannot be used: {error}") from None
-    if mask.shape != size:
+    found = answered.answer_map
+    if what:
+        return _regions(what, places or [PREDICTED], answered)
+    if len(answered.maps) == 1:
+        return _regions("0", places, answered)
+    if found is None or found.sure:
+        why = "" if found is None else f" ({found.why})"
         raise TargetError(
-            f"The mask {text} has {mask.shape[1]} x {mask.shape[0]} pixels, and the picture "
-            f"{size[1]} x {size[0]}: they must be the same."
+            f"The place @{'@'.join(places)} names no class, and the answer holds scores of "
+            f"classes{why}: put one before it, as in 0@{'@'.join(places)}."
         )
-    if not mask.any():
-        raise TargetError(f"The mask {text} is black everywhere: make the region to explain white.")
-    return mask
+    return areas(what, places, found, answered.values.shape, answered.placement)
 
 
-def _under_centers(picture: Array, placement: Placement, grid: Shape) -> Array:
-    rows, columns = (
-        ((np.arange(cells) + 0.5) * model / cells - offset) / scale
-        for cells, model, offset, scale in zip(
-            grid, placement.model, placement.offset, placement.scale, strict=True
-        )
+def _regions(what: str, places: Sequence[str], answered: Answered) -> list[Target]:
+    """A class, or the classes with the largest predicted areas, at places of a map."""
+    predicted, axis = answered.predicted(), answered.classes
+    assert axis is not None, "the answer is no map of scores"
+    here = cells_at(
+        [text for text in places if text != PREDICTED], answered.placement, predicted.shape[1:]
     )
-    row, column = (np.floor(i).astype(int) for i in (rows, columns))
-    height, width = picture.shape
-    inside = np.outer((row >= 0) & (row < height), (column >= 0) & (column < width))
-    under = picture[np.ix_(row.clip(0, height - 1), column.clip(0, width - 1))]
-    return np.asarray(under & inside)
+    where = "@".join(places)
+    sizes = (predicted & here).sum(axis=(1, 2))
+    largest = [int(i) for i in np.argsort(-sizes, kind="stable") if sizes[i]]
 
+    def region(index: int) -> Region:
+        cells = here & predicted[index] if PREDICTED in places else here
+        if not cells.any():
+            raise NotInPictureError(_nowhere(index, where, largest, answered))
+        return Region(index, cells, axis, answered.label(index), where)
 
-def _holding(picture: Array, placement: Placement, grid: Shape) -> Array:
-    found = np.zeros(grid, bool)
-    places = [
-        np.floor(((pixels + 0.5) * scale + offset) * cells / model).astype(int)
-        for pixels, cells, model, offset, scale in zip(
-            np.nonzero(picture),
-            grid,
-            placement.model,
-            placement.offset,
-            placement.scale,
-            strict=True,
+    def other_class(own: Target, name: str) -> Target:
+        assert isinstance(own, Region), "the first target is a region"
+        index = _one_wanted(name, largest, answered)
+        return replace(own, index=index, label=answered.label(index))
+
+    if what == ALL or top_count(what) is not None:
+        return [region(index) for index in _wanted(what, largest, answered)]
+    return [
+        compared(
+            what,
+            answered.labels,
+            lambda name: region(_one_wanted(name, largest, answered)),
+            other_class,
         )
     ]
-    inside = np.all([(p >= 0) & (p < n) for p, n in zip(places, grid, strict=True)], axis=0)
-    found[tuple(p[inside] for p in places)] = True
-    return found
+
+
+def _wanted(what: str, largest: Sequence[int], answered: Answered) -> Sequence[int]:
+    """Indices of classes in a map, given by index, label or rank of their areas."""
+    count = len(answered.maps)
+    top = count if what == ALL else top_count(what)
+    if top is None:
+        index = class_index(what, answered.labels)
+        check_class(index, count)
+        return [index]
+    if top and largest:
+        return largest[:top]
+    why = "no class is predicted there; name one and a place, as in 0@all"
+    raise TargetError(f"There is no {what}: {why if top else 'count from top1'}.")
+
+
+def _one_wanted(what: str, largest: Sequence[int], answered: Answered) -> int:
+    """The index of one class in a map; "top2" means only the second one."""
+    found, top = _wanted(what, largest, answered), top_count(what)
+    if top is not None and len(found) < top:
+        raise TargetError(f"There is no {what}: only {len(found)} classes are predicted there.")
+    return found[-1]
+
+
+def _nowhere(index: int, where: str, largest: Sequence[int], answered: Answered) -> str:
+    there = "" if where == PREDICTED else f" at {where}"
+    called = class_in_words(index, answered.labels)
+    listed = ", ".join(class_in_words(i, answered.labels) for i in largest[:5])
+    others = f"what is predicted is {listed}; " if largest else ""
+    return (
+        f"Class {called} is predicted nowhere in this picture{there}: {others}"
+        f"explain it over the whole picture with {index}@all."
+    )

@@ -9,26 +9,22 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from onnxplain.errors import TargetError
-from onnxplain.formulas.namespace import Namespace
 from onnxplain.model.shapes import Shape
 from onnxplain.targets.described import ExplainedTarget, ExplainedText, part_name
-from onnxplain.targets.types import Target
+from onnxplain.targets.elements import WeightedSum
 from onnxplain.tensors import Array
 
 Weights = Mapping[tuple[int, int], float]
 """A weight for each (step, class) that a target reads; they add up to 1."""
 
 
-class _OfSteps(Target):
+class _OfSteps(WeightedSum):
     """A weighted mean of the scores of some classes at some steps."""
-
-    linear: ClassVar[bool] = True
-    shares_graph: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -41,10 +37,6 @@ class _OfSteps(Target):
         for place, weight in self.weights.items():
             weights[place] = weight
         return {"weights": weights}
-
-    def formula(self, xp: Namespace, answer: Any, **parameters: Any) -> Any:
-        """The weighted mean."""
-        return xp.sum(xp.flatten(parameters["weights"]) * xp.flatten(answer), axis=-1)
 
     def check(self, shape: Shape) -> None:
         """See `Target`: the answer must have these steps and classes."""

@@ -15,7 +15,7 @@ from onnxplain.errors import TargetError
 from onnxplain.formulas.namespace import Namespace
 from onnxplain.targets.contrast import FACTOR, NOT, Contrast, Opposite
 from onnxplain.targets.described import ExplainedReference, ExplainedTarget, reference_name
-from onnxplain.targets.types import Target
+from onnxplain.targets.target import Target
 from onnxplain.tensors import Array, FloatArray
 
 SIMILAR = "similar:"

@@ -34,7 +34,7 @@ from onnxplain.execution.runner import Runner
 from onnxplain.execution.scoring import Scored
 from onnxplain.methods.base import SinglePassMethod
 from onnxplain.methods.registry import METHODS
-from onnxplain.targets.types import Class
+from onnxplain.targets import Class
 from onnxplain.transforms.builder import PREFIX
 from onnxplain.transforms.fixed_batch import with_batch
 from tools.cases import nets

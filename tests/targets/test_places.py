@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 
 from onnxplain.errors import TargetError
 from onnxplain.images.geometry import Placement
-from onnxplain.targets.regions import place
+from onnxplain.targets.places import place
 
 SAME = Placement.stretch((6, 8), (6, 8))
 # 40 x 20 pixels at half their size, of whose 20 x 10 the middle is kept: pixel (x, y) of the

@@ -1,0 +1,93 @@
+"""A class by index, label or rank: in a user's text, and in words."""
+
+from __future__ import annotations
+
+import re
+from typing import Protocol
+
+from onnxplain.errors import TargetError
+
+
+class ClassNames(Protocol):
+    """Names of classes, and a search for classes by name."""
+
+    @property
+    def origin(self) -> str:
+        """The source of the names, in words."""
+
+    @property
+    def last(self) -> int:
+        """The highest index that has a name."""
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the names were given as a list, in the order of the classes."""
+
+    def name(self, index: int) -> str | None:
+        """The label of a class; None if it has none."""
+
+    def find(self, text: str) -> int:
+        """The index of the class with a label; TargetError if there is none or several."""
+
+
+_TOP = re.compile(r"top(\d+)")
+
+
+def top_count(text: str) -> int | None:
+    """The number of classes or boxes that "top1", "top5", ... means; None for other texts."""
+    found = _TOP.fullmatch(text)
+    return None if found is None else int(found[1])
+
+
+def class_index(what: str, labels: ClassNames | None) -> int:
+    """The index of a class from its index or label.
+
+    Raises:
+        TargetError: it is no index and there are no labels, or no class or several have the label.
+    """
+    if re.fullmatch(r"-?\d+", what):
+        return int(what)
+    if labels is None:
+        raise TargetError(
+            f"The target {what!r} is no class index and this model has no labels: give the index, "
+            "or the names with --labels FILE."
+        )
+    return labels.find(what)
+
+
+def is_found(text: str, labels: ClassNames | None) -> bool:
+    """Whether a label matches the text."""
+    if labels is None:
+        return False
+    try:
+        labels.find(text)
+    except TargetError:
+        return False
+    return True
+
+
+def check_class(index: int, count: int) -> None:
+    """Check that a model has a class.
+
+    Raises:
+        TargetError: it has none with this index.
+    """
+    if not 0 <= index < count:
+        listed = "one class, 0" if count == 1 else f"{count} classes, 0 to {count - 1}"
+        raise TargetError(f"There is no class {index}: the model has {listed}.")
+
+
+def class_label(index: int, labels: ClassNames | None) -> str | None:
+    """The label of a class; None if it has none."""
+    return None if labels is None else labels.name(index)
+
+
+def class_name(index: int, label: str | None) -> str:
+    """Index and label, as in `282 tiger cat`."""
+    return str(index) if label is None else f"{index} {label}"
+
+
+def class_in_words(index: int, labels: ClassNames | None) -> str:
+    """A class in a message, as in `282 (tiger cat)`."""
+    label = class_label(index, labels)
+    return str(index) if label is None else f"{index} ({label})"
