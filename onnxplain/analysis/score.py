@@ -61,13 +61,15 @@ class ScoreTensor:
 
     `probability` is one of the model's outputs. `logit` is the tensor before the activation, or
     the same tensor where the model ends in logits (`activation` is then "none"). `quantization` is
-    the scale and zero point of `logit`; it is None where `logit` holds floats.
+    the scale and zero point of `logit`; it is None where `logit` holds floats. `is_logit` is false
+    where `logit` may hold votes, shares or probabilities, as the answer of trees does.
     """
 
     probability: str
     logit: str
     activation: Activation
     quantization: Quantization | None = None
+    is_logit: bool = True
 
 
 def find_score(model: Model, output: str | None = None) -> ScoreTensor:
@@ -91,10 +93,19 @@ def score_of(model: Model, name: str) -> ScoreTensor:
         if (found := _last_activation(model, tensor)) is not None:
             kind, logit = found
             return ScoreTensor(name, logit, kind, quantization(model, logit))
+        if node.domain == _CLASSIC:
+            return ScoreTensor(name, name, "none", is_logit=False)
         if node.op_type not in _TRANSPARENT:
             break
         tensor = node.input[0]
     return ScoreTensor(name, name, "none")
+
+
+_CLASSIC = "ai.onnx.ml"
+"""The domain of trees, support vector machines and linear classifiers of scikit-learn and others.
+
+Their answers may be votes, shares or probabilities.
+"""
 
 
 def before_decision(model: Model) -> str | None:

@@ -37,6 +37,7 @@ class Reading:
         raw: whether the values already are probabilities, although no activation was found.
         single: whether there is only one value.
         plain: whether the values are not scores of classes, so that they have no probabilities.
+        is_logit: whether scores of the kind "logit" are logits; see `ScoreTensor`.
         known: whether `raw` and `single` are decided; if not, the values of each sample decide.
         joined: names and shapes (for one sample, without the batch axis) of several tensors. If
             not empty, `tensor` holds all their elements, one tensor after the other.
@@ -52,6 +53,7 @@ class Reading:
     raw: bool = False
     single: bool = False
     plain: bool = False
+    is_logit: bool = True
     known: bool = True
     joined: tuple[tuple[str, Shape], ...] = ()
 
@@ -184,7 +186,8 @@ class Reading:
 
         It is "logit", "probability" or "output", or what the target makes of it.
         """
-        plain = self.plain or self.joined or (self.activation == "none" and self.single)
+        single = self.activation == "none" and self.single
+        plain = self.plain or self.joined or single or not self.is_logit
         return target.kind("output" if plain else self.kind)
 
     @property
@@ -205,7 +208,13 @@ def read(score: ScoreTensor, kind: ScoreKind, class_axis: ClassAxis, shape: Shap
     of the answer hold more than one number, such as classes, rows and columns.
     """
     if kind == "logit":
-        return Reading(score.logit, kind, score.activation, quantization=score.quantization)
+        return Reading(
+            score.logit,
+            kind,
+            score.activation,
+            quantization=score.quantization,
+            is_logit=score.is_logit,
+        )
     if score.activation != "none":
         return Reading(score.probability, kind, score.activation)
     axis, problem = _normal_axis(shape, class_axis)

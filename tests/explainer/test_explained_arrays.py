@@ -317,6 +317,7 @@ def test_a_tree_has_no_gradient_and_auto_covers_its_features(zipmap: bool) -> No
     found = explainer.explain(np.array([1.0, 2.0, 3.0]), target=1)
     assert found.method == "occlusion"
     assert_allclose(found.score, 0.8, rtol=1e-6)
+    assert found.score_kind == "output"
     assert_allclose(found.values, [0.8 - 0.1, 0.8 - 0.4, 0], atol=1e-6)
 
 
