@@ -233,6 +233,9 @@ def read_plain(score: ScoreTensor) -> Reading:
     return Reading(score.logit, "logit", "none", quantization=score.quantization, plain=True)
 
 
+_ROUNDING = 1e-5
+"""How far probabilities may be below 0 or above 1: sums of the shares of many trees are."""
+
 _SUM = 1e-3
 """Largest difference from 1 of the sum of two probabilities, caused by rounding."""
 
@@ -250,7 +253,7 @@ def _if_probabilities(xp: Namespace, values: Any, yes: Any, no: Any) -> Any:
     sizes = values.shape[1:]
     every = tuple(range(-len(sizes), 0))
     least, most, total = (f(values, every, keepdims=True) for f in (xp.min, xp.max, xp.sum))
-    found = xp.where(least >= 0, xp.where(most <= 1, yes, no), no)
+    found = xp.where(least >= -_ROUNDING, xp.where(most <= 1 + _ROUNDING, yes, no), no)
     return xp.where(xp.abs(total - 1) <= _SUM, found, no) if prod(sizes) == 2 else found
 
 

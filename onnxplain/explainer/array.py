@@ -136,8 +136,11 @@ class Arrays:
         if missing:
             return array
         if channels is not None and not _fits(sample.shape, declared):
-            moved = [np.moveaxis(sample, -1, 0), np.moveaxis(sample, 0, -1)]
-            fitting = [form for form in moved if _fits(form.shape, declared)]
+            moved = {  # of two axes, both are the same
+                form.shape: form
+                for form in (np.moveaxis(sample, -1, 0), np.moveaxis(sample, 0, -1))
+            }
+            fitting = [form for shape, form in moved.items() if _fits(shape, declared)]
             sample = fitting[0] if len(fitting) == 1 else sample
         return sample[None]
 

@@ -28,6 +28,8 @@ def default_method(model: KnownModel) -> tuple[str, str]:
         return "occlusion", "which needs no gradient: the model has none"
     if model.detector is not None:
         return "hirescam", "at the outputs of the detector's feature pyramid"
+    if model.sizes_vary:
+        return "hirescam", f"at the layer {layer.tensor!r}"
     rows_and_columns = " x ".join(map(str, layer.grid))
     return "hirescam", f"at the layer {layer.tensor!r}, whose grid is {rows_and_columns}"
 

@@ -28,12 +28,15 @@ def to_heatmap(
     of: str,
     warnings: Sequence[str] = (),
     anchors: Sequence[float] = (),
+    has_zero: bool = True,
 ) -> tuple[FloatArray, tuple[float, float]]:
     """A map (rows, columns) as a heatmap (H, W) in [0, 1], and the values that became 0 and 1.
 
     The map is resized to the picture's own pixels in one step, and scaled by its smallest and
     largest value over the pixels that the model saw and `anchors`; the other pixels are 0. Maps of
-    arrays may have any rank. `of` names the method and the target for errors, and `warnings` are
+    arrays may have any rank. If no value is positive and the values have a zero (`has_zero`), heat
+    1 is 0 and not the largest value, so that a place that lowers the score least does not look like
+    one that raises it. `of` names the method and the target for errors, and `warnings` are
     the method's own warnings about the map.
 
     Raises:
@@ -49,6 +52,8 @@ def to_heatmap(
     high = float(max([seen.max(), *anchors]))
     if _is_constant(low, high):
         raise MapError(_same_everywhere(high, of, warnings))
+    if has_zero:
+        high = max(high, 0.0)
     seen -= low
     seen /= high - low
     np.clip(seen, 0, 1, out=seen)

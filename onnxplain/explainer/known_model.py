@@ -16,6 +16,7 @@ from onnxplain.analysis.layers import Layer
 from onnxplain.analysis.score import ScoreTensor
 from onnxplain.autodiff.differentiability import Differentiability, differentiability
 from onnxplain.execution.runner import Runner
+from onnxplain.execution.sample_shape import sample_shape
 from onnxplain.execution.samples import Samples
 from onnxplain.explainer.answer import BOXES_FOUND, TEXT_READ, Answer, find_answer
 from onnxplain.explainer.answer_facts import AnswerFacts
@@ -39,6 +40,7 @@ from onnxplain.methods.base import Method
 from onnxplain.methods.registry import AUTO, make_method
 from onnxplain.model.load import ModelSource, load
 from onnxplain.model.model import Model
+from onnxplain.model.shapes import Shape
 from onnxplain.results.explanation import ModelFacts, Provenance
 from onnxplain.runtime.batching import Progress
 from onnxplain.tensors import Array, TensorSpec
@@ -218,7 +220,11 @@ class KnownModel:
 
     @functools.cached_property
     def _meaning(self) -> Meaning:
-        return self._chosen.meaning(self._given_labels)
+        def shape() -> Shape | None:
+            sample, tensor = self._samples.noise(), self.score_tensor.probability
+            return sample_shape(self._runner, sample, tensor)
+
+        return self._chosen.meaning(self._given_labels, shape)
 
     @property
     def detector(self) -> Detector | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from onnxplain.errors import MapError, OnnxplainError, attempted
@@ -16,6 +16,7 @@ from onnxplain.explainer.requests import ExplainedModel
 from onnxplain.explainer.taken import Picture, Taken
 from onnxplain.methods.base import SinglePassMethod
 from onnxplain.results.explanation import Explanation
+from onnxplain.results.names import UniqueNames
 from onnxplain.targets import TargetSpec
 from onnxplain.targets.parse import reads_of
 
@@ -52,10 +53,11 @@ class ManyPictures:
         # Methods with many runs take long, so each result is returned as soon as it is ready.
         in_batches = isinstance(self.explaining.method, SinglePassMethod)
         size, ahead = (_CHUNK, AHEAD) if in_batches else (1, 0)
+        names = UniqueNames()
 
         def computed(taken: Iterable[Taken | OnnxplainError]) -> Iterator[Computed]:
             for some in chunks(taken, size):
-                yield from self._computed(some, runs)
+                yield from self._computed([_named(one, names) for one in some], runs)
 
         given = pictures if self.single else self.intake.each(pictures)
         return pipeline(given, self._taken, computed, self._explained, ahead)
@@ -87,6 +89,11 @@ class ManyPictures:
                 return result
             explanations.extend(self.explaining.explanations(picture, result))
         return explanations
+
+
+def _named(one: Taken | OnnxplainError, names: UniqueNames) -> Taken | OnnxplainError:
+    """A picture with a name for its files that no earlier one has."""
+    return replace(one, name=names.claim(one.stem)) if isinstance(one, Taken) else one
 
 
 def by_what_they_read(specs: list[TargetSpec]) -> list[list[TargetSpec]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -11,6 +11,7 @@ from onnxplain.analysis.embedding import embedding_sign
 from onnxplain.analysis.score import ScoreTensor, before_decision, find_score
 from onnxplain.images.labels import Labels, find_labels
 from onnxplain.model.model import Model
+from onnxplain.model.shapes import Shape
 from onnxplain.transforms.extract import answering
 
 
@@ -35,15 +36,21 @@ class ExplainedOutput:
         """Whether the model was cut after the output."""
         return self.model is not self.whole
 
-    def meaning(self, labels: Path | Sequence[str] | None) -> Meaning:
+    def meaning(
+        self, labels: Path | Sequence[str] | None, shape: Callable[[], Shape | None]
+    ) -> Meaning:
         """What the numbers of the output are; `labels` are those that the user gave.
+
+        `shape` is called to find the shape for a sample, where the model does not declare it.
 
         Raises:
             PreprocessError: the labels are malformed.
         """
         tensor = self.score.probability
-        shape = next(spec.shape for spec in self.model.outputs if spec.name == tensor)
-        size = declared_size(shape)
+        declared = next(spec.shape for spec in self.model.outputs if spec.name == tensor)
+        size = declared_size(declared)
+        if size is None:
+            size = declared_size(shape())
         return find_meaning(
             embedding_sign(self.whole, self.score, size),
             find_labels(self.model.path, self.model.metadata, labels),

@@ -82,7 +82,12 @@ class Explaining:
         target = replace(explained, output=self.output)
         named = f"{method.name} for {target.name}"
         heatmap, heat_range = to_heatmap(
-            heat, taken.canvas, named, about.get("warnings", ()), taken.anchors
+            heat,
+            taken.canvas,
+            named,
+            about.get("warnings", ()),
+            taken.anchors,
+            has_zero=not method.values_are_scores,
         )
         if result.warning:
             about["warnings"] = [*about.get("warnings", ()), result.warning]
@@ -103,6 +108,7 @@ class Explaining:
             picture_path=taken.path,
             array=taken.array,
             seen=taken.seen,
+            name=taken.name,
             sheet=self._sheet(taken, values, result.layer_names),
         )
 

@@ -18,13 +18,14 @@ from onnxplain.analysis.sequence import (
     find_axes,
     sequence_score,
 )
-from onnxplain.errors import ModelError, OnnxplainError, attempted
+from onnxplain.errors import ModelError
 from onnxplain.execution.runner import Runner
+from onnxplain.execution.sample_shape import sample_shape
 from onnxplain.execution.samples import Samples
 from onnxplain.images.files import read_sidecar
 from onnxplain.images.labels import Labels
 from onnxplain.images.metadata import written_characters
-from onnxplain.model.shapes import Shape, model_shapes
+from onnxplain.model.shapes import Shape
 from onnxplain.targets.alphabet import Alphabet, find_alphabet
 from onnxplain.targets.recognized import Recognized
 from onnxplain.tensors import Array
@@ -166,7 +167,7 @@ def _shapes(runner: Runner, samples: Samples, output: str) -> Shapes | None:
     """The shapes of an output for three sizes of a picture; None if it has not three axes."""
     x = samples.noise()
     rows, columns = samples.spatial(x)
-    own = _shape(runner, x, output)
+    own = sample_shape(runner, x, output)
     if own is None or len(own) != RANK:
         return None
     wide, tall = (_larger(runner, x, axis, output) for axis in (columns, rows))
@@ -179,14 +180,4 @@ def _larger(runner: Runner, x: Array, axis: int, output: str) -> Shape | None:
     declared: Sequence[object] = runner.spec.shape or (None,) * x.ndim
     if isinstance(declared[axis], int):
         return None
-    return _shape(runner, np.concatenate([x, x], axis=axis), output)
-
-
-def _shape(runner: Runner, x: Array, output: str) -> Shape | None:
-    """The shape of an output, from the graph or else from a run; None where the run fails."""
-    fed = {name: value.shape for name, value in runner.feeds(runner.model, x).items()}
-    known = model_shapes(runner.model, fed).get(output)
-    if known is not None:
-        return known
-    ran = attempted(runner.tiled, runner.model, x, [output], 1)
-    return None if isinstance(ran, OnnxplainError) else ran[output].shape
+    return sample_shape(runner, np.concatenate([x, x], axis=axis), output)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from onnxplain.images.geometry import Placement
-from onnxplain.results.data import ArrayFacts
+from onnxplain.results.data import ArrayFacts, stem_of
 from onnxplain.tensors import Array, FloatArray
 
 
@@ -49,6 +49,7 @@ class Taken:
         seen: bool, False where the model did not see the picture; None if it saw all of it.
         array: what an array is; None for a picture.
         anchors: values that the scale of the heatmap includes.
+        name: the first part of the names of its files; None for the name of its file.
     """
 
     x: Array
@@ -61,3 +62,9 @@ class Taken:
     seen: Array | None = None
     array: ArrayFacts | None = None
     anchors: tuple[float, ...] = ()
+    name: str | None = None
+
+    @property
+    def stem(self) -> str:
+        """The name of its file, and the index of a sample in it."""
+        return stem_of(self.path, self.array)

@@ -72,6 +72,12 @@ class Method(ABC):
     weights_channels: ClassVar[bool] = False
     """Whether each channel has one weight for all cells, so that other places are shown too."""
 
+    values_are_scores: ClassVar[bool] = False
+    """Whether a value is the score of what was kept; else it is a part of the score, or a change.
+
+    Scores have no zero at which a place has no effect, and are not added up.
+    """
+
     score: Score = "logit"
 
     def __post_init__(self) -> None:

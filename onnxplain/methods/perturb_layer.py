@@ -75,6 +75,7 @@ class CellMethod(LayerMethod, ScoredMethod):
 
     axis: ClassVar[str]
     needs: ClassVar[str]
+    values_are_scores = True
 
     def layers(self, structure: Structure) -> Sequence[Layer]:
         """See `Method`.

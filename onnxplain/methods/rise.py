@@ -44,6 +44,7 @@ class RISE(InputMethod, ScoredMethod):
     summary = "random masks averaged, weighted by the score each leaves"
     paper = "Petsiuk 2018"
     cost = "1 + samples (4000)"
+    values_are_scores = True
 
     score: Score = "probability"
     samples: Samples = 4000

@@ -103,6 +103,13 @@ class ArrayFacts:
     names: tuple[str, ...] = ()
 
 
+def stem_of(path: Path | None, array: ArrayFacts | None) -> str:
+    """Return a name for files: that of the picture's file, and the index of a sample in it."""
+    index = None if array is None else array.index
+    name = path.stem if path else "picture"
+    return name if index is None else f"{name}-{index}"
+
+
 @dataclass(frozen=True, eq=False)
 class ExplanationData:
     """The explanation of one picture or array for one target: all that files and drawings show.
@@ -129,6 +136,7 @@ class ExplanationData:
         seen: bool (H, W), False where the model did not see the picture; None if it saw all of it.
         sheet: uint8 (h, w, 3), RGB, drawn instead of the overlay for methods whose result is not
             one map, such as `feature_maps`.
+        name: the first part of the names of its files; None for the name of the picture's file.
 
     Raises:
         MapError: the heatmap is not finite, is outside [0, 1] or does not have the picture's size.
@@ -151,6 +159,7 @@ class ExplanationData:
     array: ArrayFacts | None = None
     seen: Array | None = field(default=None, repr=False)
     sheet: Array | None = field(default=None, repr=False)
+    name: str | None = None
 
     def __post_init__(self) -> None:
         if self.heatmap.shape != self.picture.shape[:-1]:
@@ -184,10 +193,8 @@ class ExplanationData:
 
     @property
     def stem(self) -> str:
-        """Return a name for files: that of the picture's file, and the index of a sample in it."""
-        index = None if self.array is None else self.array.index
-        name = self.picture_path.stem if self.picture_path else "picture"
-        return name if index is None else f"{name}-{index}"
+        """Return the first part of the names of its files."""
+        return self.name or stem_of(self.picture_path, self.array)
 
     @property
     def layer(self) -> str | None:

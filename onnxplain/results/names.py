@@ -13,16 +13,23 @@ def unique_names(names: Iterable[str]) -> list[str]:
     Names that differ only in case count as the same, because some file systems treat them so. The
     result depends only on the names and their order.
     """
-    taken: set[str] = set()
-    return [_claim(name, taken) for name in names]
+    taken = UniqueNames()
+    return [taken.claim(name) for name in names]
 
 
-def _claim(name: str, taken: set[str]) -> str:
-    candidate, number = safe_name(name), 1
-    while candidate.casefold() in taken:
-        number += 1
-        # The name is cut, not the number, which would make it equal to another.
-        ending = f"-{number}"
-        candidate = safe_name(name, LONGEST - len(ending)) + ending
-    taken.add(candidate.casefold())
-    return candidate
+class UniqueNames:
+    """The names that were claimed so far."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def claim(self, name: str) -> str:
+        """The name, made safe for files, with a number if it was claimed before."""
+        candidate, number = safe_name(name), 1
+        while candidate.casefold() in self._taken:
+            number += 1
+            # The name is cut, not the number, which would make it equal to another.
+            ending = f"-{number}"
+            candidate = safe_name(name, LONGEST - len(ending)) + ending
+        self._taken.add(candidate.casefold())
+        return candidate

@@ -156,3 +156,17 @@ def test_a_picture_of_one_pixel_has_nothing_to_show() -> None:
         warnings.simplefilter("error")
         with pytest.raises(MapError, match="same everywhere"):
             explainer.explain(np.full((1, 1, 3), 90, np.uint8), "gradient", 1)
+
+
+@pytest.mark.parametrize(("method", "top"), [("input_x_gradient", 0.0), ("rise", None)])
+def test_a_map_without_a_positive_value_ends_at_zero(method: str, top: float | None) -> None:
+    """Scores have no zero, so those of `rise` cover the whole range."""
+    made = linear("3,8,8", np.full((1, 3, 8, 8), -1, np.float32))
+    picture = np.arange(64, dtype=np.float32).reshape(8, 8) + 10
+    options = {"samples": 40, "score": "logit"} if method == "rise" else {}
+    found = Explainer(made, preprocess={**AS_IT_IS, "size": (8, 8)}).explain(
+        picture, method, 0, **options
+    )
+    assert found.values.max() < 0
+    highest = float(found.values.max()) if top is None else top
+    assert found.heatmap_range[1] == pytest.approx(highest, rel=0.1)

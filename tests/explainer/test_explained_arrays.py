@@ -61,6 +61,23 @@ def test_channels_are_moved_only_where_the_array_does_not_fit(tmp_path: Path, gi
     )
 
 
+def test_channels_of_a_signal_are_moved() -> None:
+    signal = noise(5, 30)
+    made = model(
+        "g (float[N,5,30] x) => (float[N,5] y) { p = GlobalAveragePool(x) y = Flatten(p) }"
+    )
+    for given in (signal, signal.T, signal.T[None]):
+        found = Explainer(made).explain(given, "input_x_gradient", 2)
+        assert_allclose(found.values[2], signal[2] / 30, rtol=1e-5)
+
+
+def test_samples_of_one_array_have_files_of_their_own(tmp_path: Path) -> None:
+    samples = noise(3, 5, 6, 7)
+    for found in scenes().explain_many([samples], "input_x_gradient", 0):
+        found.save(tmp_path, "npy")
+    assert len(list(tmp_path.iterdir())) == 3
+
+
 def test_channels_that_could_be_moved_in_two_ways_are_not_moved() -> None:
     made = model("g (float[N,5,H,W] x) => (float[N,5,1,1] y) { y = GlobalAveragePool(x) }")
     with pytest.raises(PictureError, match=r"of shape \(5, .*\), and .* of shape \(8, 5, 5\)"):
@@ -149,7 +166,7 @@ def test_several_samples_in_one_file_or_array(tmp_path: Path) -> None:
         for one, own in zip(found, [*x, SCENE], strict=True):
             assert_allclose(one.values, product(own), rtol=1e-5)
     files = [p.name for one in found[:2] for p in one.save(tmp_path / "out", "npy")]
-    assert files == ["picture.input_x_gradient.0.npy"] * 2
+    assert files == [f"picture{end}.input_x_gradient.0.npy" for end in ("", "-2")]
     from_file = scenes().explain_many([tmp_path / "x.npy"], "input_x_gradient", 0)
     files = [p.name for one in from_file for p in one.save(tmp_path / "out", "npy")]
     assert files == [f"x-{i}.input_x_gradient.0.npy" for i in range(3)]

@@ -45,7 +45,9 @@ def test_values_are_raw_and_the_heatmap_lies_on_the_picture(net_r: Explainer, me
     assert_array_equal(found.values, raw.values[0])
     assert found.score == raw.scores[0]
     assert found.heatmap.shape == (33, 47)
-    assert (found.heatmap.min(), found.heatmap.max()) == (0, 1)
+    assert found.heatmap.min() == 0
+    # Of a map without a positive value, heat 1 is the value 0.
+    assert found.heatmap.max() == 1 or found.heatmap_range[1] == 0
     assert_array_equal(found.picture, PICTURE)
     assert found.target.index == 2
     assert found.target.label == "c"

@@ -3,9 +3,11 @@
 import threading
 from collections.abc import Iterator
 from itertools import count, islice
+from pathlib import Path
 
 import numpy as np
 import pytest
+from explainer.formulas import noise_picture
 from numpy.testing import assert_allclose, assert_array_equal
 
 from onnxplain import Explainer
@@ -27,6 +29,20 @@ def test_each_picture_is_explained_as_alone_and_in_order(net_r: Explainer, metho
         assert_array_equal(explanation.picture, picture)
         assert_allclose(explanation.values, alone.values, atol=1e-6 * abs(alone.values).max())
         assert_allclose(explanation.heatmap, alone.heatmap, atol=1e-5)
+
+
+def test_pictures_of_the_same_name_have_files_of_their_own(
+    net_r: Explainer, tmp_path: Path
+) -> None:
+    cv2 = pytest.importorskip("cv2")
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / "x.png"), noise_picture(20, 26))
+    paths = [tmp_path / "a/x.png", tmp_path / "b/x.png", noise_picture(20, 26)]
+    for found in net_r.explain_many(paths, "cam", 0):
+        found.save(tmp_path / "maps", "npy")
+    saved = sorted(path.name.split(".")[0] for path in (tmp_path / "maps").iterdir())
+    assert saved == ["picture", "x", "x-2"]
 
 
 def test_an_error_comes_in_its_picture_s_turn(net_r: Explainer) -> None:

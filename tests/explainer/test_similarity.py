@@ -312,6 +312,13 @@ def test_references_that_are_none(
 EMBEDDING = r"is an embedding \(the layer Gemm 'y' comes after it\), so '.*' is no class.*similar:"
 
 
+def test_an_embedding_whose_size_is_not_declared() -> None:
+    """Exporters leave the size after a division or a gather open."""
+    made = pooled(noise(40, 3), "f = Flatten(p) e = LpNormalization<axis=1, p=2>(f)")
+    made.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "Dive_dim_1"
+    assert Explainer(made, preprocess=AS_IT_IS).embedding == "it is divided by its length"
+
+
 @pytest.mark.parametrize("target", ["top1", "top5", 3, "3", "cat", "0-1", "not:2"])
 def test_an_embedding_has_no_classes(features: Explainer, target: Any) -> None:
     for method in ("hirescam", "occlusion"):

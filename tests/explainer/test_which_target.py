@@ -296,6 +296,16 @@ def test_a_comparison_says_what_its_score_is() -> None:
         two_colors().explain(BLUE, "cam", "0-1")
 
 
+def test_probabilities_that_rounding_puts_above_one_get_no_softmax() -> None:
+    made = model(
+        "g (float[N,3,4,4] x) => (float[N,3] y) { p = GlobalAveragePool(x) y = Flatten(p) }"
+    )
+    x = np.zeros((1, 3, 4, 4), np.float32)
+    x[:, 1] = 1.0000002
+    found = Explainer(made, preprocess=AS_IT_IS).attribute(x, "occlusion", 1, score="probability")
+    assert found.scores[0] == pytest.approx(1, abs=1e-6)
+
+
 @pytest.mark.parametrize("shape", ["N", "N,1"])
 def test_one_number_for_each_sample_is_one_score(shape: str) -> None:
     squeezed = "y = Squeeze(s, axes)" if shape == "N" else "y = Identity(s)"

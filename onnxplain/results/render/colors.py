@@ -25,14 +25,15 @@ _BAND = 1 << 16  # pixels that are processed at a time, few enough for the CPU c
 class Colors:
     """The colors of heat: warm where the raw value is above 0, cold where it is below 0.
 
-    If no raw value is negative, or none is positive, the warm colors cover the whole range.
+    If no raw value is negative, or all are below 0, the warm colors cover the whole range: such
+    values are scores, which have no zero.
     """
 
     def __init__(self, colormap: str, scale: tuple[float, float]) -> None:
         """Take the name of a colormap, and the raw values that heat 0 and 1 represent."""
         low, high = scale
         self.scale = scale
-        self.signed = low < 0 < high
+        self.signed = low < 0 <= high
         self.zero = -low / (high - low) if self.signed else 0.0
         self.outline_at = (1 + self.zero) / 2
         self._colormap = colormap

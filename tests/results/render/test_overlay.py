@@ -4,6 +4,7 @@ import pytest
 
 from onnxplain.errors import OptionError
 from onnxplain.results.render.colormaps import COLORMAPS, DEFAULT_COLORMAP, colormap_table
+from onnxplain.results.render.colors import Colors
 from onnxplain.results.render.frame import Caption, Page
 from onnxplain.results.render.overlay import laid_over, overlay
 
@@ -265,6 +266,16 @@ def test_one_hot_cell_of_a_grid_is_no_map_of_single_pixels():
     small = np.zeros((16, 16), np.float32)
     small[5, 9] = 1
     assert not drawn(cv2.resize(small, (128, 128))).plain
+
+
+def test_a_map_without_a_positive_value_is_cold():
+    """The lowest value has the strongest color, and the value 0 none."""
+    ramp = np.tile(np.linspace(0, 1, 200, dtype=np.float32), (200, 1))
+    colors = Colors("inferno", (-3, 0))
+    blended = colors.blend(np.full((200, 200, 3), 128, np.uint8), ramp).astype(int)
+    assert (blended[:, 0, 2] > blended[:, 0, 0] + 20).all(), "blue where it is lowest"
+    assert np.ptp(blended[:, -1], axis=-1).max() <= 2, "gray where it is 0"
+    assert not colors.outlines
 
 
 @pytest.mark.parametrize(("low", "outlined"), [(-1.9, True), (-2.1, False), (0, True)])
