@@ -294,19 +294,24 @@ class _Tensors:
         """See `ClassWeights`.
 
         Raises:
-            TargetError: the target is not a single output.
+            TargetError: the target is no weighted sum of the classifier's outputs.
         """
-        scored = self.plan.scored
-        given = parameters(self.xp, scored, target)
-        if "code" not in given:
-            raise TargetError(
-                "CAM explains single outputs only: use gradcam or occlusion for this target."
-            )
-        weights = self.plan.class_weights
+        scored, weights = self.plan.scored, self.plan.class_weights
         assert weights is not None, "the plan has no classifier"
         answer = self._named(answer_tensor(), scored.shape)
-        index = scored.target(target).settled(self.xp, answer, given)["code"]
-        own = self._g.Gather(weights.astype(np.float32), index.tensor, axis=0)
+        given = parameters(self.xp, scored, target)
+        terms = scored.target(target).terms(self.xp, answer, given)
+        if not terms:
+            raise TargetError(
+                "CAM explains single outputs, their differences and opposites: use gradcam or "
+                "occlusion for this target."
+            )
+        rows = [self._row(weights, place) * factor for place, factor in terms]
+        return sum(rows[1:], start=rows[0])
+
+    def _row(self, weights: FloatArray, place: GraphArray) -> GraphArray:
+        """A row of the classifier's weights for each sample, (N, channels, 1, 1)."""
+        own = self._g.Gather(weights.astype(np.float32), place.tensor, axis=0)
         column = self._g.Unsqueeze(own, np.array([2, 3]))
         return self.xp.array(column, (None, weights.shape[1], 1, 1))
 

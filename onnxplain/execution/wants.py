@@ -87,7 +87,7 @@ class ReferenceScore(Reference):
 
 
 class ClassWeights(Want):
-    """The linear classifier's weights for the target's class, (N, channels, 1, 1)."""
+    """The linear classifier's weights, added as the target adds classes, (N, channels, 1, 1)."""
 
     per_target: ClassVar[bool] = True
 

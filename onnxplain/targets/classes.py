@@ -56,6 +56,12 @@ class Class(Target):
         """See `Target`: the index of the class, instead of its rank."""
         return {"code": xp.ranked(xp.flatten(answer), parameters["code"])}
 
+    def terms(
+        self, xp: Namespace, answer: Any, parameters: Mapping[str, Any]
+    ) -> Sequence[tuple[Any, float]]:
+        """See `Target`: the score of the class."""
+        return [(self.settled(xp, answer, parameters)["code"], 1.0)]
+
     def resolved(self, answer: Ranking) -> Target:
         """See `Target`: the class with its index, instead of its rank."""
         if self.index >= 0:

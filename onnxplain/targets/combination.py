@@ -73,6 +73,19 @@ class Combination(Target):
         """See `Target`."""
         return self._of_each(lambda i, part: part.settled(xp, answer, _own(parameters, i)))
 
+    def terms(
+        self, xp: Namespace, answer: Any, parameters: Mapping[str, Any]
+    ) -> Sequence[tuple[Any, float]]:
+        """See `Target`: those of the parts, if each part is such a sum."""
+        each = [part.terms(xp, answer, _own(parameters, i)) for i, part in enumerate(self.parts)]
+        if not all(each):
+            return ()
+        return [
+            (place, factor * weight)
+            for terms, weight in zip(each, self.weights, strict=True)
+            for place, factor in terms
+        ]
+
     def formula(self, xp: Namespace, *read: Any, **parameters: Any) -> Any:
         """The weighted sum."""
         total = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -31,6 +31,12 @@ class Element(Target):
         """See `Target`."""
         place = tuple(i % size for i, size in zip(self.index, shape, strict=True))
         return {"place": np.array(np.ravel_multi_index(place, shape), np.int64)}
+
+    def terms(
+        self, xp: Namespace, answer: Any, parameters: Mapping[str, Any]
+    ) -> Sequence[tuple[Any, float]]:
+        """See `Target`: the element."""
+        return [(parameters["place"], 1.0)]
 
     def formula(self, xp: Namespace, answer: Any, **parameters: Any) -> Any:
         """The element at the index."""

@@ -89,6 +89,16 @@ class Target(ABC):
         """The parameters, with ranks replaced by the classes that have these ranks in `answer`."""
         return parameters
 
+    def terms(
+        self, xp: Namespace, answer: Any, parameters: Mapping[str, Any]
+    ) -> Sequence[tuple[Any, float]]:
+        """The elements of the answer that the number adds: their places, (N,), and their factors.
+
+        A place counts the elements of one sample in row-major order. Empty if the number is not
+        such a sum; methods that read a classifier's weights explain only such sums.
+        """
+        return ()
+
     def resolved(self, answer: Ranking) -> Target:
         """The target, with a rank replaced by the class that has this rank in `answer`."""
         return self

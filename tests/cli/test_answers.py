@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import onnx
 import pytest
+from numpy.testing import assert_allclose
 from onnx import helper
 from tiny import tiny
 
@@ -21,6 +23,18 @@ def heads(tmp_path):
     settings = {"size": 8, "fit": "stretch", "interpolation": "nearest", "scale": 1 / 255}
     path.with_suffix(".onnxplain.json").write_text(json.dumps({"preprocess": settings}))
     return path
+
+
+def test_cam_of_a_difference_is_saved(cli, model, picture, tmp_path):
+    """The weights of a class are 1 for its color and 0 for the others, and the picture is red."""
+    run = "run", model, picture, "-m", "cam", "-f", "npy", "-o", "maps"
+    done = cli(*run, "-t", "1-0.5*0", "-t", "not:red fox")
+    assert done.status == 0, done.err
+    one, other = (np.load(path) for path in sorted(tmp_path.glob("maps/*.npy")))
+    red = np.zeros((8, 8))
+    red[2:5, 4:8] = 1
+    assert_allclose(one, -0.5 * red)
+    assert_allclose(other, -red)
 
 
 def test_outputs_have_their_own_files(cli, heads, picture, tmp_path):

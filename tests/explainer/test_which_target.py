@@ -292,8 +292,6 @@ def test_a_comparison_says_what_its_score_is() -> None:
     mixed = Contrast(Class(0), Similarity(np.ones(3)))
     with pytest.raises(TargetError, match="are numbers of different kinds"):
         two_colors().explain(BLUE, "gradient", mixed)
-    with pytest.raises(TargetError, match="CAM explains single outputs only"):
-        two_colors().explain(BLUE, "cam", "0-1")
 
 
 def test_probabilities_that_rounding_puts_above_one_get_no_softmax() -> None:

@@ -13,9 +13,11 @@ from scipy.special import softmax
 from tiny import noise, tiny
 
 from onnxplain import Explainer
-from onnxplain.errors import LayerError, MapError, OptionError
+from onnxplain.errors import LayerError, MapError, OptionError, TargetError
 from onnxplain.results.render.sheet import contact_sheet
 from onnxplain.runtime.session import Session
+from onnxplain.targets import Mask, Similarity
+from onnxplain.targets.contrast import Opposite
 from tools.cases import nets
 from tools.cases.models import CASES, Array
 
@@ -85,6 +87,32 @@ def test_gradcam_is_cam_on_the_shipped_models(name: str) -> None:
     cam = case.attribute("cam")
     found = case.attribute("gradcam", layer=case.explainer.classifier().layer, relu=False)
     assert_allclose(found, cam / cam.size, atol=1e-5 * np.abs(cam).max() / cam.size)
+
+
+@pytest.mark.parametrize("method", ["cam", "regression_activation_map"])
+def test_cam_of_a_sum_of_classes_is_the_sum_of_their_maps(method: str) -> None:
+    case = CASES["net_r"]()
+    sums = ["1-0", "2-0.6*3", "not:4", "element:2", "1-0", "top1-top2", "0"]
+    x = case.x * np.array([1, -1, 2, 1, 0.5, 1, 1], np.float32)[:, None, None, None]
+    activations, answers = (case.run(name, x=x).astype(np.float64) for name in ("relu2", "y"))
+    rows = case.weights("rows").astype(np.float64)
+    best, second = np.argsort(-answers[5])[:2]
+    first, *others = rows[1] - rows[0], rows[2] - 0.6 * rows[3], -rows[4], rows[2]
+    weights = np.stack([first, *others, first, rows[best] - rows[second], rows[0]])
+    found = case.explainer.attribute(x, method, sums)
+    expected = np.einsum("nc,nchw->nhw", weights, activations)
+    assert_allclose(found.values, expected, rtol=1e-5, atol=1e-5)
+    # The mean of each map is the score less the biases.
+    bias = case.weights("bias3").astype(np.float64)
+    assert_allclose(found.values[1].mean(), found.scores[1] - bias[2] + 0.6 * bias[3], rtol=1e-4)
+
+
+def test_cam_of_a_target_that_is_no_sum_of_classes_is_refused() -> None:
+    case = CASES["net_r"]()
+    opposite = Opposite(Similarity(np.ones(5)))
+    for target in (opposite, Mask(np.ones(5, np.float32))):
+        with pytest.raises(TargetError, match="CAM explains single outputs, their differences"):
+            case.explainer.attribute(case.x, "cam", target)
 
 
 def test_hirescam_adds_up_to_the_score_less_the_bias() -> None:
