@@ -44,6 +44,14 @@ def require_regular(path: Path) -> None:
         raise OSError(0, _IRREGULAR)
 
 
+def is_there(path: str | Path) -> bool:
+    """Whether a file or a folder has this path; false for what no file can be called."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # the name is too long, or holds a null character
+        return False
+
+
 _IRREGULAR = "it is a device or a pipe, not a regular file"
 
 

@@ -78,10 +78,15 @@ _NAMES = re.compile(
 )
 
 
-def _named(model: Model, tensor: str) -> str:
+def is_named_like_an_embedding(tensor: str) -> bool:
+    """Whether the name of an output says that it holds an embedding."""
     # Folders of a name may be parts of the network, as in "/features/conv/Conv_output_0".
-    own = _NAMES.search(tensor.rsplit("/", maxsplit=1)[-1])
-    return f"its output is called {tensor!r}" if own and tensor in model.index.outputs else ""
+    return _NAMES.search(tensor.rsplit("/", maxsplit=1)[-1]) is not None
+
+
+def _named(model: Model, tensor: str) -> str:
+    own = is_named_like_an_embedding(tensor) and tensor in model.index.outputs
+    return f"its output is called {tensor!r}" if own else ""
 
 
 def _normalized(model: Model, tensor: str) -> str:

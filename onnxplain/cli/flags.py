@@ -68,6 +68,7 @@ MODEL = [
             "Text to explain, or next to a picture the text of the other inputs; may be repeated.",
         ),
         ("text_pair", str, "TEXT", "Second text of a pair, such as the passage of a question."),
+        ("text_model", str, "FILE", 'Model that embeds the text of --target similar:"TEXT".'),
         ("labels", str, "FILE", "Names of the classes: one a line, or JSON."),
     )
 ]

@@ -49,8 +49,8 @@ class Explainer(KnownModel):
                 file, an array for an input that takes no pictures, or one with a batch axis of 1.
             method: a name from `onnxplain methods`, "auto" for that of `default_method`, or a
                 configured method.
-            target: class index, label, "top1", a place, "similar:other.jpg", or an object of
-                `onnxplain.targets`; see docs/answers.md.
+            target: class index, label, "top1", a place, "similar:other.jpg", 'similar:"a text"',
+                or an object of `onnxplain.targets`; see docs/answers.md.
             options: the method's own, such as `layer="auto"` or `samples=4000`.
 
         Raises:
@@ -161,6 +161,14 @@ class Explainer(KnownModel):
             TargetError: the reference cannot be used.
         """
         return self._references.similarity(reference, score)
+
+    def similarity_to_text(self, text: str) -> Similarity:
+        """The cosine with the embedding of a text, as a target; 'similar:"TEXT"' means the same.
+
+        Raises:
+            TargetError: there is no `text_model`, or the text cannot be used.
+        """
+        return self._references.to_text(text)
 
     def detections(self, picture: Picture) -> list[Box]:
         """The boxes that a detector finds in a picture, those with the largest scores first.

@@ -14,6 +14,7 @@ from onnxplain.analysis.graph_reader import graph_reader
 from onnxplain.analysis.inputs import explained_input, require_picture
 from onnxplain.analysis.layers import Layer
 from onnxplain.analysis.score import ScoreTensor
+from onnxplain.analysis.token_inputs import takes_ids
 from onnxplain.autodiff.differentiability import Differentiability, differentiability
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.sample_shape import sample_shape
@@ -31,6 +32,7 @@ from onnxplain.explainer.output import Meaning, explained_output
 from onnxplain.explainer.recognizer import Recognizer, find_recognizer, require_samples_first
 from onnxplain.explainer.references import References
 from onnxplain.explainer.requests import ExplainedModel
+from onnxplain.explainer.text_encoder import TextEncoder
 from onnxplain.explainer.text_inputs import TextInputs
 from onnxplain.explainer.texts import TextExplainer
 from onnxplain.images.labels import Labels
@@ -72,6 +74,7 @@ class KnownModel:
         text: Text | list[Text] | None = None,
         arrays: Mapping[str, object] | None = None,
         blank: str | int | None = None,
+        text_model: ModelSource | None = None,
     ) -> None:
         """Load a model.
 
@@ -103,6 +106,9 @@ class KnownModel:
                 `explainer.array_settings.ArraySettings`.
             blank: the class of a text recognizer that means no character: "first", "last", or its
                 index; by default it is found automatically where the model or its labels say it.
+            text_model: a model of texts with the same space of embeddings, such as the other half
+                of CLIP: path, bytes or ModelProto. Then the target "similar:TEXT" compares with a
+                text. The tokenizer is that of this model.
 
         Raises:
             TextError: the tokenizer cannot be read, or the text does not fit the model.
@@ -125,8 +131,14 @@ class KnownModel:
             "text": text,
             "arrays": arrays,
             "blank": blank,
+            "text_model": text_model,
         }
         self._chosen = explained_output(load(model), output)
+        self._encoder: TextEncoder | None = None
+        if text_model is not None:
+            self._encoder = TextEncoder.of(text_model, tokenizer, self.model, provider)
+            # Else it is the tokenizer of the other model alone.
+            tokenizer = tokenizer if any(map(takes_ids, self.model.inputs)) else None
         self._text_inputs = TextInputs.of(self.model, tokenizer, text, explain_input)
         given = self._text_inputs.known(self.model, inputs or {})
         self.input: TensorSpec = explained_input(self.model, given, explain_input)
@@ -156,7 +168,7 @@ class KnownModel:
         """Forget what was found out about another model or output."""
         self._explained = self._explained_by(self._runner)
         take, score = self._intake.take, self.score_tensor
-        self._references = References(self._runner, score, take, self._others)
+        self._references = References(self._runner, score, take, self._others, self._encoder)
         self._texts = self._texts_by(self._runner)
         self._default: tuple[str, str] | None = None
         self.__dict__.pop("_meaning", None)

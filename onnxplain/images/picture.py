@@ -11,7 +11,7 @@ import numpy as np
 
 from onnxplain.errors import PictureError
 from onnxplain.images.opencv import cv2
-from onnxplain.regular_files import read_regular
+from onnxplain.regular_files import is_there, read_regular
 from onnxplain.tensors import Array, FloatArray
 
 MAX_PIXELS = 2**28
@@ -180,7 +180,7 @@ def _suffix(path: Path) -> str:
 
 def _read_bytes(path: Path) -> Array:
     """Read a file without OpenCV, which cannot open every path and does not report the reason."""
-    if path.is_dir():
+    if is_there(path) and path.is_dir():
         raise PictureError(f"{path} is a folder, not a picture.")
     try:
         data = np.frombuffer(read_regular(path), np.uint8)

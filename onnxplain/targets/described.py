@@ -57,12 +57,17 @@ class ExplainedReference:
     """An embedding that the answer was compared with.
 
     Attributes:
-        path: the picture or the .npy file that it is of; None if it was given as an array.
+        path: the picture or the .npy file that it is of; None if it is of a text or was given as an
+            array.
         elements: the number of its elements.
+        text: the text that it is of; None for others.
+        text_model: the file of the model that made it of the text; None if it is not known.
     """
 
     path: Path | None
     elements: int
+    text: str | None = None
+    text_model: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -216,6 +221,17 @@ def reference_name(path: Path) -> str:
     if written != path.name:
         return _checked(name, written)
     return fitted(name, LONGEST_TARGET, written)
+
+
+def text_reference_name(text: str) -> str:
+    """The short name of a similarity to a text, such as "similar_a_photo_of_a_cat".
+
+    If the text does not follow from the name, a checksum of the text is added.
+    """
+    words = part_name(text)
+    name = f"similar_{words}"
+    same = words.replace("_", " ") == text
+    return fitted(name, LONGEST_TARGET, text) if same else _checked(name, text)
 
 
 def compared_name(name: str) -> str:

@@ -13,13 +13,19 @@ import numpy as np
 
 from onnxplain.errors import TargetError
 from onnxplain.formulas.namespace import Namespace
+from onnxplain.regular_files import is_there
 from onnxplain.targets.contrast import FACTOR, NOT, Contrast, Opposite
-from onnxplain.targets.described import ExplainedReference, ExplainedTarget, reference_name
+from onnxplain.targets.described import (
+    ExplainedReference,
+    ExplainedTarget,
+    reference_name,
+    text_reference_name,
+)
 from onnxplain.targets.target import Target
 from onnxplain.tensors import Array, FloatArray
 
 SIMILAR = "similar:"
-"""What the text of a target begins with if a file follows, to be compared with."""
+"""What the text of a target begins with if a file or a text follows, to be compared with."""
 
 _ROUNDING = 1e-6
 """Largest distance from 1 of the cosine of two equal embeddings, in float32."""
@@ -36,6 +42,8 @@ class Similarity(Target):
     Attributes:
         reference: the embedding to compare with, in any shape with as many elements as the answer.
         path: the picture or the .npy file that it is of; None if it is not known.
+        text: the text that it is of; None for others.
+        text_model: the file of the model that made it of the text; None if it is not known.
 
     Raises:
         TargetError: the reference is zero or not finite.
@@ -44,6 +52,8 @@ class Similarity(Target):
     reference: FloatArray
     name: str = "similarity"
     path: Path | None = None
+    text: str | None = None
+    text_model: Path | None = None
     shares_graph: ClassVar[bool] = True
     own_kind: ClassVar[str | None] = "cosine similarity"
     _unit: FloatArray = field(init=False, repr=False)
@@ -73,6 +83,12 @@ class Similarity(Target):
     def check(self, shape: tuple[int, ...]) -> None:
         """See `Target`: the reference must have the answer's size."""
         size, named = math.prod(shape), "" if self.path is None else f" {self.path}"
+        if size != self._unit.size and self.text is not None:
+            raise TargetError(
+                f"The embedding of the text {self.text!r} has {self._unit.size} elements, the "
+                f"answer {size}: both models must belong together; choose the answer in the same "
+                "space with --output."
+            )
         if size != self._unit.size:
             raise TargetError(
                 f"The reference{named} has {self._unit.size} elements, the answer {size}: a "
@@ -83,18 +99,29 @@ class Similarity(Target):
     @property
     def described(self) -> ExplainedTarget:
         """See `Target`."""
-        facts = (ExplainedReference(self.path, self._unit.size),)
-        if self.path is None:
+        facts = (ExplainedReference(self.path, self._unit.size, self.text, self.text_model),)
+        if self.text is not None:
+            name = text_reference_name(self.text)
+        elif self.path is not None:
+            name = reference_name(self.path)
+        else:
             return ExplainedTarget(self.name, references=facts)
-        return ExplainedTarget(reference_name(self.path), label=self.name, references=facts)
+        return ExplainedTarget(name, label=self.name, references=facts)
+
+
+def in_quotes(name: str) -> str | None:
+    """What stands between quotes, which mark a text to compare with; None without quotes."""
+    found = _QUOTED.fullmatch(name)
+    return None if found is None else found[0][1:-1]
 
 
 def with_references(text: str, similarity: Callable[[str], Similarity]) -> Target | None:
-    """The target of a text that names files to compare with; None if it names no such file.
+    """The target of a text that names what to compare with; None if it names nothing such.
 
     "similar:FILE" is the similarity to a file, "not:similar:FILE" its opposite, and
     "similar:FILE - similar:FILE" the difference of two, or "similar:FILE - 0.6*similar:FILE" with a
-    weight. The name of a file may hold any characters. `similarity` makes the target of a file.
+    weight. The name of a file may hold any characters. In place of a file there may be a text.
+    `similarity` makes the target of a file or of a text.
 
     Raises:
         TargetError: the text has another target before a file, or names none.
@@ -112,11 +139,12 @@ def with_references(text: str, similarity: Callable[[str], Similarity]) -> Targe
     file, pair = stripped.removeprefix(SIMILAR), _PAIR.fullmatch(stripped)
     if not file:
         raise TargetError(f"{SIMILAR} needs a file to compare with, as in {SIMILAR}other.jpg.")
-    if pair is None or Path(file).exists():
+    if pair is None or in_quotes(file) is not None or is_there(file):
         return similarity(file)
     first, weight, second = pair.groups()
     return Contrast(similarity(first), similarity(second), float(weight or 1))
 
 
 _LATER = re.compile(rf"(,|\s-)\s*(?:{NOT})?{SIMILAR}")
-_PAIR = re.compile(rf"{SIMILAR}(.+?)\s+-\s+{FACTOR}{SIMILAR}(.+)")
+_QUOTED = re.compile(r"""(?:"[^"]+"|'[^']+')""")
+_PAIR = re.compile(rf"{SIMILAR}({_QUOTED.pattern}|.+?)\s+-\s+{FACTOR}{SIMILAR}(.+)", re.DOTALL)

@@ -132,16 +132,17 @@ def load_tokenizer(path: Path) -> Tokenizer:
     return Tokenizer(path, hashlib.sha256(data).hexdigest(), tokenizer, padding)
 
 
-def find_tokenizer(model: Path | None) -> Path:
-    """The `tokenizer.json` next to a model, or in the folder above it.
+def find_tokenizer(*models: Path | None) -> Path:
+    """The `tokenizer.json` next to a model, or in the folder above it; of the first that has one.
 
     Raises:
         TextError: there is none.
     """
-    folders = () if model is None else model.absolute().parents[:_FOLDERS]
-    for folder in folders:
-        if (folder / "tokenizer.json").is_file():
-            return folder / "tokenizer.json"
+    for model in models:
+        folders = () if model is None else model.absolute().parents[:_FOLDERS]
+        for folder in folders:
+            if (folder / "tokenizer.json").is_file():
+                return folder / "tokenizer.json"
     raise TextError(
         "A text needs a tokenizer, and there is no tokenizer.json next to the model: name it with "
         "--tokenizer FILE."

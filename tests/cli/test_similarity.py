@@ -63,7 +63,8 @@ def test_a_folder_is_compared_with_one_picture(cli, model, pictures, other):
     for one, path in zip(found, pictures, strict=True):
         assert one["score"]["kind"] == "cosine similarity"
         assert one["score"]["value"] == pytest.approx(cosine(path, other), abs=1e-5)
-        assert one["target"]["references"] == [{"path": other.name, "elements": 3}]
+        (reference,) = one["target"]["references"]
+        assert reference == {"path": other.name, "elements": 3, "text": None, "text_model": None}
         assert one["target"]["label"] == f"similarity to {other.name}"
         manifest = json.loads(Path(one["files"][-1]).read_text())
         assert manifest["target"] == one["target"]
