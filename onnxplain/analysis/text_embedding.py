@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from onnxplain.analysis.embedding import is_named_like_an_embedding
 from onnxplain.analysis.score import is_named_like_scores
+from onnxplain.analysis.token_inputs import IDS, takes_ids, token_inputs
 from onnxplain.errors import ModelError
 from onnxplain.model.model import Model
 from onnxplain.model.shapes import infer_specs
@@ -16,31 +17,35 @@ _RANK = 2
 _OF_A_TEXT = re.compile(r"(?<![a-z])(text|sentence)[-_.]?(embed|feat)", re.I)
 
 
-def text_embedding(model: Model, ids: str) -> str:
-    """The output that holds one vector for each text whose token ids the input `ids` takes.
+def text_embedding(model: Model) -> str:
+    """The output that holds one vector for each text whose token ids an input takes.
 
     It is a float output (N, numbers) that is computed from the ids, and that is not named like
     scores. Of several, it is the one called text_embeds, sentence_embedding or similar, or else the
     only one with the name of an embedding, such as pooler_output.
 
     Raises:
-        ModelError: there is no such output, or several may be meant.
+        ModelError: no input takes token ids, there is no such output, or several may be meant.
     """
-    found = [spec.name for spec in _vectors(model, ids)]
+    called = "The text model" if model.path is None else f"The text model {model.path}"
+    if not any(map(takes_ids, model.inputs)):
+        raise ModelError(
+            f"{called} has no input for token ids, such as input_ids (N, tokens) (it has "
+            f"{_listed(model.inputs)}): name the model of texts with --text-model FILE."
+        )
+    found = [spec.name for spec in _vectors(model, token_inputs(model)[IDS].name)]
     for belongs in _SIGNS:
         chosen = [name for name in found if belongs(name)]
         if len(chosen) == 1:
             return chosen[0]
-    called = "The text model" if model.path is None else f"The text model {model.path}"
     if found:
         raise ModelError(
             f"{called} has several outputs that may be the embedding of a text "
             f"({', '.join(found)}): export it with only the one in the space of the pictures."
         )
-    listed = ", ".join(f"{spec.name} {spec.sizes}" for spec in model.outputs)
     raise ModelError(
         f"{called} has no output with one vector for each text, float (N, numbers) (it has "
-        f"{listed}): export it with its pooled embedding, such as text_embeds."
+        f"{_listed(model.outputs)}): export it with its pooled embedding, such as text_embeds."
     )
 
 
@@ -50,6 +55,10 @@ _SIGNS: Sequence[Callable[[str], object]] = (
     lambda name: True,
 )
 """What tells the embedding, the strongest sign first."""
+
+
+def _listed(specs: Sequence[TensorSpec]) -> str:
+    return ", ".join(f"{spec.name} {spec.sizes}" for spec in specs)
 
 
 def _vectors(model: Model, ids: str) -> list[TensorSpec]:

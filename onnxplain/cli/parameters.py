@@ -32,7 +32,7 @@ Targets = Annotated[
         help="Index, label, top1 (the default), top5, all, 'p>0.5'...; several between commas, or "
         "repeated. A segmenter's where it is predicted, or 15@all, 15@X,Y, 15@box:X,Y,W,H, "
         "15@mask.png; without the 15 for a depth and other pictures. Of an embedding, "
-        "similar:PICTURE. Of a text, text, char:3, step:4,17.",
+        "similar:PICTURE, similar:TEXT. Of a text, text, char:3, step:4,17.",
     ),
 ]
 TOP = ("top1",)

@@ -320,8 +320,10 @@ class Runner:
     def _session_with(self, model: Model, tensors: Sequence[str]) -> Session:
         """A session of the model whose outputs include `tensors`."""
 
+        known = {self.spec.name, *self.others}
+
         def answers(key: Hashable, session: Session) -> bool:
-            whole = key == (model, *session.outputs)
+            whole = key == (model, *session.outputs) and known.issuperset(session.inputs)
             return whole and set(tensors) <= set(session.outputs)
 
         open_one = self.activity.sessions.find(answers)

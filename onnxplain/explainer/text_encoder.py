@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxplain.analysis.text_embedding import text_embedding
-from onnxplain.analysis.token_inputs import IDS, token_inputs
+from onnxplain.analysis.token_inputs import token_inputs
 from onnxplain.errors import ModelError, TextError
 from onnxplain.execution.token_arrays import token_arrays
 from onnxplain.model.load import ModelSource, load
@@ -52,7 +52,7 @@ class TextEncoder:
             TextError: the tokenizer cannot be found or read.
         """
         whole = load(source)
-        output = text_embedding(whole, token_inputs(whole)[IDS].name)
+        output = text_embedding(whole)
         model = ending_in(whole, [output])
         inputs = token_inputs(model)
         more = [spec.name for spec in model.inputs if spec not in inputs.values()]
@@ -75,7 +75,13 @@ class TextEncoder:
         if tokenized.warning:
             raise TextError(f"{tokenized.warning} Shorten the text.")
         values = token_arrays(self.inputs, [tokenized], self.tokenizer).values
-        (found,) = self._session.run(values, [self.output])
+        try:
+            (found,) = self._session.run(values, [self.output])
+        except ModelError as error:
+            count = len(tokenized.tokens)
+            raise ModelError(
+                f"{error} The text has {count} tokens: if the model takes fewer, shorten it."
+            ) from error
         if found.ndim != 2 or len(found) != 1:
             raise ModelError(
                 f"The output {self.output!r} of the text model has the shape {found.shape} for one "

@@ -14,6 +14,16 @@ TEXT, NUMBERS = "I love it", [IDS[piece] for piece in ("[CLS]", "i", "love", "it
 
 
 @pytest.fixture
+def picture(paint):
+    """A red square with a green side: the direction of its mean color depends on both."""
+    path = paint()
+    colors = cv2.imread(str(path))
+    colors[:, :2, 1] = 200
+    cv2.imwrite(str(path), colors)
+    return path
+
+
+@pytest.fixture
 def text_model(tmp_path):
     """The mean of the tokens' embeddings, in a folder with its tokenizer."""
     made = tiny(
@@ -37,7 +47,8 @@ def test_a_picture_and_a_text(cli, model, picture, text_model, tmp_path):
     color = cv2.imread(str(picture))[..., ::-1].astype(np.float64).mean(axis=(0, 1))
     text = TABLE[NUMBERS].astype(np.float64).mean(axis=0)
     cosine = color @ text / np.linalg.norm(color) / np.linalg.norm(text)
-    assert one["score"] == {"kind": "cosine similarity", "value": pytest.approx(cosine, abs=1e-5)}
+    assert one["score"]["kind"] == "cosine similarity"
+    assert one["score"]["value"] == pytest.approx(cosine, abs=1e-5)
     assert one["target"]["label"] == 'similarity to "I love it"'
     assert one["target"]["references"] == [
         {"path": None, "elements": 3, "text": TEXT, "text_model": text_model}

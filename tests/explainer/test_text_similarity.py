@@ -117,8 +117,8 @@ def test_the_difference_of_two_texts(explainer: Explainer, target: str, weight: 
     assert_allclose(explainer.attribute(X[:1], "gradient", pair).values, found.values)
 
 
-def test_quotes_hold_what_looks_like_a_difference(explainer: Explainer, files: Path) -> None:
-    """Without quotes it is one, and with a factor of a text that is a file it is that file."""
+def test_quotes_hold_what_looks_like_a_difference(explainer: Explainer) -> None:
+    """Without quotes it would be one."""
     odd = "I love it - similar:it"
     first, second = (explainer.similarity_to_text(text) for text in (odd, "it"))
     found = explainer.attribute(X[:1], "gradient", f'similar:"{odd}" - similar:"it"')
@@ -196,27 +196,24 @@ def test_other_outputs_and_another_process(explainer: Explainer, files: Path) ->
 
 
 def test_one_model_of_both(files: Path) -> None:
-    """A whole CLIP: each half is cut out of the same file."""
-    text = "x, int64[N,T] input_ids, int64[N,T] attention_mask, int64[N,T] position_ids"
+    """A whole CLIP: each half is in the same file."""
     both = of_texts(
-        inputs=f"float[N,3,1,2] {text}",
+        inputs="float[N,3,1,2] x, int64[N,T] input_ids, int64[N,T] attention_mask, "
+        "int64[N,T] position_ids",
         outputs="float[N,5] image_embeds, float[N,5] text_embeds, float[N,N] logits_per_image",
         after="""f2 = Flatten(x) m = MatMul(f2, V) image_embeds = Add(m, one)
         t = Transpose(text_embeds) logits_per_image = MatMul(image_embeds, t)""",
     )
     both.graph.initializer.append(onnx.numpy_helper.from_array(V, "V"))
     explainer = Explainer(
-        of_pictures_in(both),
+        both,
         preprocess=AS_IT_IS,
+        output="image_embeds",
         text_model=both,
         tokenizer=files / "tokenizer.json",
     )
     found = explainer.attribute(X[:1], "gradient", f'similar:"{LOVE}"')
     assert_allclose(found.values[0], slope(X[0], embedded(LOVE))[0], rtol=1e-4, atol=1e-6)
-
-
-def of_pictures_in(both: ModelProto) -> ModelProto:
-    return onnx.utils.Extractor(both).extract_model(["x"], ["image_embeds"])
 
 
 REFUSED: Mapping[str, tuple[str, str, str]] = {
@@ -239,6 +236,11 @@ def test_a_model_of_texts_without_one_embedding(files: Path, case: str) -> None:
     made = of_texts(outputs=outputs, after=after)
     with pytest.raises(ModelError, match=sentence):
         Explainer(pictures(), text_model=made, tokenizer=files / "tokenizer.json")
+
+
+def test_a_model_without_token_ids(files: Path) -> None:
+    with pytest.raises(ModelError, match=r"has no input for token ids, .* \(it has x \(N, 3, 1, 2"):
+        Explainer(pictures(), text_model=pictures(), tokenizer=files / "tokenizer.json")
 
 
 def test_a_model_that_reads_more_than_a_text(files: Path) -> None:
