@@ -319,7 +319,6 @@ class Runner:
 
     def _session_with(self, model: Model, tensors: Sequence[str]) -> Session:
         """A session of the model whose outputs include `tensors`."""
-
         known = {self.spec.name, *self.others}
 
         def answers(key: Hashable, session: Session) -> bool:
