@@ -144,20 +144,30 @@ def test_a_clip_at_its_voxels(clips: Net) -> None:
     assert_agrees(ours, theirs)
 
 
-def test_a_clip_at_its_last_layer(clips: Net) -> None:
-    """Maps of 6 frames of 2 x 2 cells, from activation and gradient of torch."""
-    x, module = noise(1, 3, 6, 32, 32), clips.module
+@pytest.mark.parametrize("layer", ["layer3", "layer4"])
+def test_a_clip_at_a_layer(clips: Net, layer: str) -> None:
+    """Maps of 6 frames, from activation and gradient of torch; layer4 is the default.
+
+    Behind layer4 is a mean over all cells, so the gradient is the same in each.
+    """
+    x, parts = noise(1, 3, 6, 32, 32), dict(clips.module.named_children())
+    names = list(parts)
+    at = names.index(layer) + 1
+    a = torch.from_numpy(x)
     with torch.no_grad():
-        a = module.stem(torch.from_numpy(x))
-        for layer in (module.layer1, module.layer2, module.layer3, module.layer4):
-            a = layer(a)
-    a.requires_grad_()
-    g = gradient(module.fc(module.avgpool(a).flatten(1))[0, 3], a)
+        for name in names[:at]:
+            a = parts[name](a)
+    y = a.requires_grad_()
+    for name in names[at:-1]:
+        y = parts[name](y)
+    g = gradient(parts["fc"](y.flatten(1))[0, 3], a)
     a = a.detach().numpy()
-    gradcam = clips.explainer.attribute(x, "gradcam", 3, relu=False).values
-    assert gradcam.shape == (1, 6, 2, 2)
+    chosen = {} if layer == "layer4" else {"layer": f"/{layer}/{layer}.1/relu/Relu"}
+    gradcam = clips.explainer.attribute(x, "gradcam", 3, relu=False, **chosen).values
+    assert gradcam.shape == (1, *a.shape[2:])
     assert_agrees(gradcam, (g.mean((2, 3, 4), keepdims=True) * a).sum(1))
-    assert_agrees(clips.explainer.attribute(x, "hirescam", 3).values, (g * a).sum(1))
+    hirescam = clips.explainer.attribute(x, "hirescam", 3, **chosen).values
+    assert_agrees(hirescam, (g * a).sum(1))
 
 
 @pytest.fixture(scope="module")
