@@ -13,8 +13,8 @@ from tiny import Array
 
 
 def export(module: torch.nn.Module, *samples: torch.Tensor, **options: Any) -> onnx.ModelProto:
-    """The module as ONNX; from now on its weights need no gradients."""
-    module.requires_grad_(False)
+    """The module as ONNX; from now on its weights need no gradients, and it does not train."""
+    module.eval().requires_grad_(False)
     file: Any = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer: sizes are fixed here

@@ -170,11 +170,42 @@ def test_a_clip_at_a_layer(clips: Net, layer: str) -> None:
     assert_agrees(hirescam, (g * a).sum(1))
 
 
+class BandsLast(torch.nn.Module):  # type: ignore[misc,name-defined]
+    """(N, rows, columns, bands)."""
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):  # type: ignore[no-untyped-def]
+        return self.net(x.permute(0, 3, 1, 2))
+
+
+def test_a_scene_of_six_bands() -> None:
+    """A ResNet for satellite pictures, saved with its bands last, and an array in that form."""
+    torch.manual_seed(0)
+    net = zoo.resnet18(num_classes=5)
+    net.conv1 = torch.nn.Conv2d(6, 64, 7, 2, 3, bias=False)
+    measure_normalizations(net, torch.randn(4, 6, 64, 64))
+    module = BandsLast(net)
+    explainer = Explainer(export(module, torch.zeros(1, 64, 64, 6)))
+    assert explainer.answer().kind == "classes"
+    x = torch.from_numpy(noise(1, 64, 64, 6)).requires_grad_()
+    score = module(x)[0, 2]
+    scene = x[0].detach().numpy()
+    expected = gradient(score, x)[0]
+    for given in (scene, np.moveaxis(scene, -1, 0)):
+        found = explainer.explain(given, "gradient", 2)
+        assert found.score == pytest.approx(score.item(), rel=1e-4)
+        assert_agrees(found.values, expected)
+    assert explainer.explain(scene, "hirescam", 2).heatmap.shape == (64, 64)
+
+
 @pytest.fixture(scope="module")
 def swin() -> Net:
     """A small Swin transformer, exported for pictures of any size."""
     torch.manual_seed(0)
-    module = zoo.SwinTransformer([4, 4], 24, [2, 2], [2, 4], [4, 4], num_classes=10).eval()
+    module = zoo.SwinTransformer([4, 4], 24, [2, 2], [2, 4], [4, 4], num_classes=10)
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, parameter.mean().item(), 0.1)
     names = {"input_names": ["image"], "output_names": ["logits"]}
@@ -280,7 +311,7 @@ def test_the_flow_between_two_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     derivative through everything.
     """
     torch.manual_seed(0)
-    module = Flow().eval()
+    module = Flow()
     first, second = torch.randn(2, 1, 3, 128, 128)
     names = {"input_names": ["first", "second"], "output_names": ["flow"]}
     model = export(module, first, second, **names)
