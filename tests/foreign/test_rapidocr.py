@@ -141,7 +141,9 @@ def page() -> Array:
 
 def test_where_text_is(detector: Explainer, page: Array) -> None:
     """A logit of 3 is a probability of 95%."""
-    assert detector.answer().kind == "class map"
+    answer = detector.answer()
+    assert answer.kind == "class map"
+    assert answer.words.startswith("a score for one class in 128 x 160 cells")
     *words, paper = detector.explain_each(page, "gradient", [*ON_WORDS, BELOW])
     assert min(found.score for found in words) > 3
     assert paper.score < -3
