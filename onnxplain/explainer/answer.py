@@ -58,14 +58,13 @@ def find_answer(structure: ModelStructure, labels: Labels | None, embedding: str
         count = prod(shape[1:])
         if count == 1 and (labels is None or labels.last > 0):
             return _of("number", "one number for each picture, which belongs to no class")
-        return _of("classes", f"a score for each of {count} classes")
+        return _of("classes", _scores(count))
     if found is None:
         words = f"an array of shape {shape[1:]}, whose axes are not known"
         return Answer("array", words, (middle(shape[1:]),))
     count, grid = found.channel_count(shape), " x ".join(map(str, found.grid(shape)))
     if found.kind == "classes":
-        words = f"a score for each of {count} classes in {grid} cells ({found.why})"
-        return _of("class map", words)
+        return _of("class map", f"{_scores(count)} in {grid} cells ({found.why})")
     is_picture = found.kind == "picture" or count == 1
     kind, called = _PICTURE if is_picture else _EITHER
     channels = "one channel" if count == 1 else f"{count} channels"
@@ -74,6 +73,10 @@ def find_answer(structure: ModelStructure, labels: Labels | None, embedding: str
 
 _PICTURE = "picture", "a picture"
 _EITHER = "picture or class map", "a picture or scores of classes"
+
+
+def _scores(count: int) -> str:
+    return "a score for one class" if count == 1 else f"a score for each of {count} classes"
 
 
 def _of(kind: str, words: str) -> Answer:

@@ -99,6 +99,14 @@ KINDS = {
 }
 
 
+def test_one_class_is_not_called_classes() -> None:
+    nodes, _ = KINDS["one sigmoid"]
+    found = dense(nodes, "float[N,A,B,C] y").answer()
+    assert found.words == "a score for one class in 6 x 8 cells (it ends in a sigmoid)"
+    end = "m = ReduceMean<axes=[1]>(z) y = Sigmoid(m)"
+    assert flat(end, labels=["ripe"]).answer().words == "a score for one class"
+
+
 @pytest.mark.parametrize("case", KINDS)
 def test_what_a_dense_answer_is(case: str) -> None:
     nodes, kind = KINDS[case]
