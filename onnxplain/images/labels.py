@@ -43,6 +43,11 @@ class Labels:
         """The name of a class; None where it has none."""
         return self.names.get(index)
 
+    def named(self, text: str) -> int | None:
+        """The class with exactly this name; None if there is none, or several."""
+        found = [index for index, name in self.names.items() if name == text]
+        return found[0] if len(found) == 1 else None
+
     def find(self, text: str) -> int:
         """The class that `text` means: an index, a name, one of its synonyms or a part of it.
 

@@ -26,6 +26,9 @@ class ClassNames(Protocol):
     def name(self, index: int) -> str | None:
         """The label of a class; None if it has none."""
 
+    def named(self, text: str) -> int | None:
+        """The class with exactly this label; None if there is none, or several."""
+
     def find(self, text: str) -> int:
         """The index of the class with a label; TargetError if there is none or several."""
 
@@ -42,11 +45,15 @@ def top_count(text: str) -> int | None:
 def class_index(what: str, labels: ClassNames | None) -> int:
     """The index of a class from its index or label.
 
+    A number is an index; one that is above all indices is a label, if one class is called so.
+
     Raises:
         TargetError: it is no index and there are no labels, or no class or several have the label.
     """
     if re.fullmatch(r"-?\d+", what):
-        return int(what)
+        index = int(what)
+        named = labels.named(what) if labels is not None and index > labels.last else None
+        return index if named is None else named
     if labels is None:
         raise TargetError(
             f"The target {what!r} is no class index and this model has no labels: give the index, "

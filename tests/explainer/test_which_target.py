@@ -304,6 +304,19 @@ def test_probabilities_that_rounding_puts_above_one_get_no_softmax() -> None:
     assert found.scores[0] == pytest.approx(1, abs=1e-6)
 
 
+def test_a_number_above_all_indices_is_a_label() -> None:
+    made = model(
+        "g (float[N,3,4,4] x) => (float[N,3] y) { p = GlobalAveragePool(x) y = Flatten(p) }"
+    )
+    ages = Explainer(made, preprocess=AS_IT_IS, labels=["20", "30", "1"])
+    for target, index in (("30", 1), ("not:20", 0), ("1", 1), ("2", 2)):
+        values = ages.attribute(noise(1, 3, 4, 4), "gradient", target).values
+        assert values[0, index].any()
+        assert not np.delete(values[0], index, axis=0).any()
+    with pytest.raises(TargetError, match="There is no class 40"):
+        ages.attribute(noise(1, 3, 4, 4), "gradient", "40")
+
+
 @pytest.mark.parametrize("shape", ["N", "N,1"])
 def test_one_number_for_each_sample_is_one_score(shape: str) -> None:
     squeezed = "y = Squeeze(s, axes)" if shape == "N" else "y = Identity(s)"
