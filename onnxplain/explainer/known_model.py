@@ -98,8 +98,9 @@ class KnownModel:
             boxes: how a detector's outputs hold its boxes, a name in `analysis.boxes.LAYOUTS`; by
                 default it is found automatically.
             tokenizer: the file `tokenizer.json` of a model that reads texts; by default it is
-                searched next to the model's file if there is a `text`. With it, the model's input
-                of token ids can be explained, see `explain_text`.
+                searched next to the model's file if there is a `text`, or if the model reads texts
+                and no picture. With it, the model's input of token ids can be explained, see
+                `explain_text`.
             text: fills the inputs of token ids, masks, segments and places next to a picture that
                 is explained; a list of texts fills a row for each.
             arrays: how arrays are drawn: `bands`, `value_range` and `names`, see
@@ -139,8 +140,9 @@ class KnownModel:
             self._encoder = TextEncoder.of(text_model, tokenizer, self.model, provider)
             # Else it is the tokenizer of the other model alone.
             tokenizer = tokenizer if any(map(takes_ids, self.model.inputs)) else None
-        self._text_inputs = TextInputs.of(self.model, tokenizer, text, explain_input)
-        given = self._text_inputs.known(self.model, inputs or {})
+        named = inputs or {}
+        self._text_inputs = TextInputs.of(self.model, tokenizer, text, explain_input, named)
+        given = self._text_inputs.known(self.model, named)
         self.input: TensorSpec = explained_input(self.model, given, explain_input)
         self._given_preprocess = preprocess
         self._given_labels = Path(labels) if isinstance(labels, str) else labels

@@ -26,6 +26,7 @@ from onnxplain.images.labels import Labels
 from onnxplain.methods.base import InputMethod, Method
 from onnxplain.methods.options import options_of
 from onnxplain.methods.registry import AUTO, make_method
+from onnxplain.methods.segments import STAYS
 from onnxplain.results.data import Provenance
 from onnxplain.results.text_explanation import TextExplanation
 from onnxplain.targets import TargetSpec
@@ -253,8 +254,8 @@ def _is_default(method: Method, name: str) -> bool:
 
 
 def _segments(removable: Array) -> Array:
-    """One segment for each token that may be removed, and the first one for all others."""
-    return np.where(removable, np.cumsum(removable), 0)
+    """One segment for each token that may be removed; the others stay."""
+    return np.where(removable, np.cumsum(removable), STAYS)
 
 
 def _token(given: Any) -> str | int:

@@ -96,6 +96,36 @@ def test_values_are_what_the_score_loses_with_each_token(explained: Any, method:
     assert absent == {"token": "[PAD]", "id": 0}
 
 
+TANH = REST.replace("logits =", "l =") + " logits = Tanh(l)"
+"""The score is not linear in the tokens, so that a player without effect would get a share."""
+
+
+def bent() -> ModelProto:
+    used = {name: CONSTANTS[name] for name in ("table", "W", "place", "one", "two", "zero64")}
+    return tiny(LOOKUP + TANH, "int64[N,T] input_ids, int64[N,T] attention_mask",
+                "float[N,3] logits", **used)  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", [{}, {"samples": 400}])
+def test_special_tokens_are_no_players_of_kernelshap(explained: Any, settings: Any) -> None:
+    """The values of the eleven other tokens add up to the change of the score."""
+    pytest.importorskip("sklearn")
+    found = explained(bent()).explain_text(TEXT, "kernelshap", 1, **settings)
+    assert_array_equal(found.values[~KEPT], 0)
+    absent = np.tanh(parts([IDS["[PAD]"] if kept else number
+                            for number, kept in zip(NUMBERS, KEPT, strict=True)], 1).sum())  # fmt: skip
+    assert_allclose(found.values.sum(), np.tanh(parts(NUMBERS, 1).sum()) - absent, atol=1e-5)
+    assert found.diagnostics["segments"] == KEPT.sum() == 11
+    assert found.diagnostics["exact"] == (not settings)
+
+
+def test_special_tokens_have_no_value_in_lime(explained: Any) -> None:
+    pytest.importorskip("sklearn")
+    found = explained(bent()).explain_text(TEXT, "lime", 1)
+    assert_array_equal(found.values != 0, KEPT)
+    assert found.diagnostics["segments"] == 11
+
+
 @pytest.mark.parametrize("lookup", LOOKUPS)
 def test_every_form_of_the_lookup(explained: Any, lookup: str) -> None:
     table = TABLES.get(lookup, TABLE)
