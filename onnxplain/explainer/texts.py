@@ -27,6 +27,7 @@ from onnxplain.methods.base import InputMethod, Method
 from onnxplain.methods.options import options_of
 from onnxplain.methods.registry import AUTO, make_method
 from onnxplain.methods.segments import STAYS
+from onnxplain.model.model import Model
 from onnxplain.results.data import Provenance
 from onnxplain.results.text_explanation import TextExplanation
 from onnxplain.targets import TargetSpec
@@ -41,6 +42,9 @@ _ABSENT = ("fill", "baseline")
 
 _DEFAULT = "pad"
 _ZEROS = "zeros"
+
+_TRIAL = "a text"
+"""What a model is tried with where no text is given; any text does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,9 +107,7 @@ class TextExplainer:
         sample = self._sample(text)
         model = self._embedded(sample)
         configured, absent = self._configured(method, options, sample)
-        read = {spec.name for spec in model.model.inputs}
-        others = {name: value for name, value in sample.others.items() if name in read}
-        asked = Request(sample.x, configured, targets, others)
+        asked = Request(sample.x, configured, targets, _read_by(model.model, sample))
         (result,) = model.explain_many([asked])
         if isinstance(result, OnnxplainError):
             raise result
@@ -118,6 +120,7 @@ class TextExplainer:
             return TextExplanation(
                 text=sample.text,
                 values=values,
+                adds_up=configured.adds_up,
                 method=configured.name,
                 target=result.targets[index].described,
                 score=float(result.scores[index]),
@@ -144,6 +147,15 @@ class TextExplainer:
         return differentiability(model, lower(model), self._score.logit, self._embedding.tensor)
 
     @functools.cached_property
+    def tried(self) -> ExplainedModel:
+        """The model after the embedding, to be tried with a short text.
+
+        Raises:
+            OnnxplainError: the model takes no text.
+        """
+        return self._after_embedding(self._sample(_TRIAL))
+
+    @functools.cached_property
     def _embedding(self) -> Embedding:
         return find_embedding(self._runner.model, self._spec.name)
 
@@ -165,14 +177,18 @@ class TextExplainer:
     def _embedded(self, sample: TokenSample) -> ExplainedModel:
         """The model after the embedding, whose input is the embedding of each token."""
         if self._made is None:
-            (batch, length), (*_, size) = self._spec.shape or (None, None), sample.x.shape
-            spec = TensorSpec(self._embedding.tensor, sample.x.dtype, (batch, length, size))
-            part = from_tensor(self._runner.model, spec)
-            runner = self._runner.from_tensor(part, spec)
-            samples = TokenSamples(part, spec, sample.x)
-            facts = AnswerFacts(self._labels, self._is_vector)
-            self._made = ExplainedModel(runner, samples, self._score, facts)
+            self._made = self._after_embedding(sample)
         return self._made
+
+    def _after_embedding(self, sample: TokenSample) -> ExplainedModel:
+        (batch, length), (*_, size) = self._spec.shape or (None, None), sample.x.shape
+        spec = TensorSpec(self._embedding.tensor, sample.x.dtype, (batch, length, size))
+        part = from_tensor(self._runner.model, spec)
+        self._runner.others = _read_by(part, sample)
+        runner = self._runner.from_tensor(part, spec)
+        samples = TokenSamples(part, spec, sample.x)
+        facts = AnswerFacts(self._labels, self._is_vector)
+        return ExplainedModel(runner, samples, self._score, facts)
 
     def _default_method(self) -> str:
         try:
@@ -245,6 +261,12 @@ class TextExplainer:
         said = [*about.get("warnings", ()), result.warning, sample.text.warning, own]
         warnings = [sentence for sentence in said if sentence]
         return about | {"warnings": warnings} if warnings else about
+
+
+def _read_by(model: Model, sample: TokenSample) -> dict[str, Array]:
+    """The values of the other inputs that a model has."""
+    read = {spec.name for spec in model.inputs}
+    return {name: value for name, value in sample.others.items() if name in read}
 
 
 def _is_default(method: Method, name: str) -> bool:

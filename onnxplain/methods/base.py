@@ -360,6 +360,9 @@ class InputMethod(Method):
     over_embedding: ClassVar[Callable[..., Any]] = staticmethod(np.mean)
     """How the values of a token's embedding become one value: called with the values and `axis`."""
 
+    adds_up: ClassVar[bool] = True
+    """Whether the value of several parts of the input is the sum of their values, else the mean."""
+
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
         """See `Method`."""
         rest = tuple(i for i in range(values.ndim) if i + 1 not in spatial)

@@ -15,6 +15,7 @@ from tiny import noise, run, tiny
 
 from onnxplain import Explainer
 from onnxplain.errors import MapError, ModelError, OnnxplainError, OptionError, TargetError
+from onnxplain.results.formats.text_files import content
 
 SIZE, LENGTH = 4, 24
 TABLE, W = noise(len(VOCABULARY), SIZE), noise(SIZE, 3, seed=1)
@@ -212,6 +213,22 @@ def test_words_add_up_their_pieces(explained: Any) -> None:
     assert_allclose(loved.value, lost(1)[2:4].sum(), atol=2e-5)
 
 
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("rise", {"samples": 50, "score": "logit"}), ("gradient", {}), ("smoothgrad", {"samples": 2}),
+     ("smoothgrad_squared", {"samples": 2}), ("vargrad", {"samples": 2})],
+)  # fmt: skip
+def test_words_are_the_mean_of_pieces_where_values_do_not_add_up(
+    explained: Any, method: str, options: Any
+) -> None:
+    """A word of more pieces would have a larger value, whatever the model reads in it."""
+    found = explained(bent()).explain_text(TEXT, method, 1, **options)
+    (loved,) = (word for word in found.words if word.text == "loved")
+    assert_allclose(loved.value, found.values[2:4].mean(dtype=np.float64), rtol=1e-6)
+    said = content(found, {})["conventions"]["words"]
+    assert said == "the value of a word is the mean of the values of its tokens"
+
+
 def test_a_second_table_is_named_in_a_warning(explained: Any) -> None:
     body = LOOKUPS["float"].replace("e =", "e0 =") + " r = Gather(small, input_ids)"
     model = tiny(
@@ -269,6 +286,37 @@ def test_what_cannot_be_explained_says_why(explained: Any) -> None:
     picture = tiny("y = ReduceMean<axes=[2,3], keepdims=0>(x)")
     with pytest.raises(ModelError, match="No input of the model is known to take token ids"):
         explained(picture)
+
+
+def saved(model: ModelProto, folder: Any) -> Any:
+    """The file of a model, with a tokenizer next to it."""
+    save_tokenizer(folder / "tokenizer.json")
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    return folder / "model.onnx"
+
+
+def test_the_tokenizer_next_to_the_model_is_found(tmp_path: Any) -> None:
+    explainer = Explainer(saved(bag(), tmp_path))
+    assert explainer.input.name == "input_ids"
+    assert_allclose(explainer.explain_text(TEXT, "occlusion", 1).values, lost(1), atol=2e-5)
+    assert explainer.answer().kind == "classes"
+    named = Explainer(tmp_path / "model.onnx", explain_input="input_ids")
+    assert_allclose(named.explain_text(TEXT, "occlusion", 1).values, lost(1), atol=2e-5)
+
+
+def test_a_model_with_a_picture_does_not_look_for_a_tokenizer(tmp_path: Any) -> None:
+    explainer = Explainer(saved(paired(), tmp_path))
+    assert explainer.input.name == "pixel_values" and not explainer.reads_texts
+
+
+def test_arrays_of_ids_need_no_tokenizer(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(bag(), tmp_path)
+    monkeypatch.setitem(__import__("sys").modules, "tokenizers", None)
+    assert Explainer(path).input.name == "input_ids"
+    with pytest.raises(OnnxplainError, match="need the package tokenizers"):
+        Explainer(path).explain_text(TEXT)
+    masked = Explainer(path, inputs={"input_ids": [NUMBERS]})
+    assert masked.input.name == "attention_mask"
 
 
 # A model of pictures and captions, as CLIP: both scores are products of two vectors.
