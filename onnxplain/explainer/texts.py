@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -13,7 +14,15 @@ from onnxplain.analysis.score import ScoreTensor
 from onnxplain.analysis.token_inputs import Embedding, find_embedding
 from onnxplain.autodiff.differentiability import Differentiability, differentiability
 from onnxplain.autodiff.lowering import lower
-from onnxplain.errors import GradientError, MapError, OnnxplainError, OptionError
+from onnxplain.errors import (
+    GradientError,
+    MapError,
+    ModelError,
+    OnnxplainError,
+    OptionError,
+    TextError,
+    attempted,
+)
 from onnxplain.execution.arrays import is_finite
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.samples import TokenSamples
@@ -109,6 +118,8 @@ class TextExplainer:
         configured, absent = self._configured(method, options, sample)
         asked = Request(sample.x, configured, targets, _read_by(model.model, sample))
         (result,) = model.explain_many([asked])
+        if isinstance(result, ModelError):
+            self._check_length(sample)
         if isinstance(result, OnnxplainError):
             raise result
 
@@ -170,9 +181,39 @@ class TextExplainer:
 
     def _embed(self, ids: Array, others: Mapping[str, Array]) -> Array:
         """The embedding of token ids, (1, length, size)."""
+        return self._read(self._embedding.tensor, ids, others)
+
+    def _read(self, tensor: str, ids: Array, others: Mapping[str, Array]) -> Array:
         self._runner.others = {k: v for k, v in others.items() if k != self._spec.name}
-        (x,) = self._runner.forward(ids, [self._embedding.tensor])
-        return x
+        (values,) = self._runner.forward(ids, [tensor])
+        return values
+
+    def _check_length(self, sample: TokenSample) -> None:
+        """Check that a model that failed does not fail because the text is too long.
+
+        A table of positions, for example, ends somewhere. The model is run with texts of one token,
+        repeated: so only the length differs.
+
+        Raises:
+            TextError: the model takes shorter texts, and not one of this length.
+        """
+        ids = sample.others[self._spec.name]
+        count = ids.shape[1]
+        lengths = range(1, count + 1)
+        taken = bisect.bisect_left(lengths, True, key=lambda n: not self._takes(sample, n))
+        if 0 < taken < count:
+            raise TextError(
+                f"The text has {count} tokens, and the model takes at most {taken}: shorten the "
+                "text."
+            )
+
+    def _takes(self, sample: TokenSample, length: int) -> bool:
+        """Whether the model runs with a text of that length."""
+        texts = {spec.name for spec in self._inputs.values()}
+        cut = {k: v[:, :length] if k in texts else v for k, v in sample.others.items()}
+        ids = np.full_like(cut[self._spec.name], cut[self._spec.name][0, 0])
+        found = attempted(self._read, self._score.logit, ids, cut)
+        return not isinstance(found, OnnxplainError)
 
     def _embedded(self, sample: TokenSample) -> ExplainedModel:
         """The model after the embedding, whose input is the embedding of each token."""

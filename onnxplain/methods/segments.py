@@ -16,9 +16,8 @@ from onnxplain.methods.options import Segments
 from onnxplain.tensors import Array, FloatArray
 from onnxplain.transforms.masks import Segmented
 
-
 STAYS = -1
-"""The label of positions that belong to no segment: they are never removed, and have the value 0."""
+"""The label of positions of no segment: they are never removed, and their value is 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +42,7 @@ class Segmentation:
         (stays,) = scene.broadcast_to_input(self._stays[None])
         return np.where(stays, scene.x, scene.baseline(spec))
 
-    def placed(self, scene: Scene, values: FloatArray) -> FloatArray:
+    def placed(self, scene: Scene, values: Array) -> FloatArray:
         """Values of segments, (targets, count), in the form of the input, (targets, ...)."""
         return scene.broadcast_to_input(np.where(self._stays, 0, values[:, self.labels]))
 

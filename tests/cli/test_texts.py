@@ -130,7 +130,8 @@ def test_the_text_beside_a_picture(cli, model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "flags", [[], ["--text", TEXT], ["--text", TEXT, "--text-pair", "it"], ["--tokenizer", "t.json"]]
+    "flags",
+    [[], ["--text", TEXT], ["--text", TEXT, "--text-pair", "it"], ["--tokenizer", "t.json"]],
 )
 def test_inspect_of_a_model_of_texts(cli, model, tmp_path, flags):
     if "t.json" in flags:
@@ -158,4 +159,6 @@ def test_inspect_of_a_model_of_texts_as_json(cli, model):
 def test_inspect_without_a_tokenizer_says_which_file_is_missing(cli, model, tmp_path):
     (tmp_path / "tokenizer.json").unlink()
     sentence = cli("inspect", model).sentence
-    assert sentence.endswith("A model of texts needs its tokenizer.json next to it, or --tokenizer FILE.")
+    assert sentence.endswith(
+        "A model of texts needs its tokenizer.json next to it, or --tokenizer FILE."
+    )

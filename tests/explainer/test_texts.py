@@ -14,7 +14,14 @@ from texts.words import IDS, PIECES, TEXT, VOCABULARY, save_tokenizer
 from tiny import noise, run, tiny
 
 from onnxplain import Explainer
-from onnxplain.errors import MapError, ModelError, OnnxplainError, OptionError, TargetError
+from onnxplain.errors import (
+    MapError,
+    ModelError,
+    OnnxplainError,
+    OptionError,
+    TargetError,
+    TextError,
+)
 from onnxplain.results.formats.text_files import content
 
 SIZE, LENGTH = 4, 24
@@ -113,9 +120,8 @@ def test_special_tokens_are_no_players_of_kernelshap(explained: Any, settings: A
     pytest.importorskip("sklearn")
     found = explained(bent()).explain_text(TEXT, "kernelshap", 1, **settings)
     assert_array_equal(found.values[~KEPT], 0)
-    absent = np.tanh(parts([IDS["[PAD]"] if kept else number
-                            for number, kept in zip(NUMBERS, KEPT, strict=True)], 1).sum())  # fmt: skip
-    assert_allclose(found.values.sum(), np.tanh(parts(NUMBERS, 1).sum()) - absent, atol=1e-5)
+    whole, removed = (parts(list(ids), 1).sum() for ids in (NUMBERS, np.where(KEPT, 0, NUMBERS)))
+    assert_allclose(found.values.sum(), np.tanh(whole) - np.tanh(removed), atol=1e-5)
     assert found.diagnostics["segments"] == KEPT.sum() == 11
     assert found.diagnostics["exact"] == (not settings)
 
@@ -286,6 +292,44 @@ def test_what_cannot_be_explained_says_why(explained: Any) -> None:
     picture = tiny("y = ReduceMean<axes=[2,3], keepdims=0>(x)")
     with pytest.raises(ModelError, match="No input of the model is known to take token ids"):
         explained(picture)
+
+
+LONG = "bad film " * 20
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "occlusion", "kernelshap"])
+@pytest.mark.parametrize("lookup", ["slice", "gather"])
+def test_a_text_with_more_tokens_than_places(explained: Any, lookup: str, method: str) -> None:
+    """The model has 24 places, and the text has 42 tokens."""
+    if method == "kernelshap":
+        pytest.importorskip("sklearn")
+    rest, used = REST, dict(CONSTANTS)
+    if lookup == "gather":
+        by_number = "l = Squeeze(c) r = Range(first, l, step) p = Gather(place, r)"
+        rest = REST.replace("p = Slice(place, zero64, c)", by_number)
+        used |= {"first": np.array(0), "step": np.array(1)}
+    kept = {name: value for name, value in used.items() if name in LOOKUP + rest}
+    model = tiny(LOOKUP + rest, "int64[N,T] input_ids, int64[N,T] attention_mask",
+                 "float[N,3] logits", **kept)  # fmt: skip
+    explainer = explained(model)
+    with pytest.raises(TextError) as error:
+        explainer.explain_text(LONG, method, 1)
+    assert str(error.value) == (
+        "The text has 42 tokens, and the model takes at most 24: shorten the text."
+    )
+    assert_allclose(explainer.explain_text(TEXT, "occlusion", 1).values, lost(1), atol=2e-5)
+
+
+def test_a_model_that_fails_for_another_reason_is_not_said_to_be_short(explained: Any) -> None:
+    """It takes texts of any length, and fails for the pieces of this one."""
+    model = tiny(
+        "e0 = Gather(table, input_ids) z = Mod(input_ids, five) q = Gather(two_rows, z)"
+        " e = Mul(e0, q) s = ReduceSum<keepdims=0>(e, one) logits = MatMul(s, W)",
+        "int64[N,T] input_ids", "float[N,3] logits", table=TABLE, W=W, five=np.array(5),
+        two_rows=np.ones((3, SIZE), np.float32), one=np.array([1]),
+    )  # fmt: skip
+    with pytest.raises(ModelError, match="fails while running"):
+        explained(model).explain_text(TEXT, "occlusion", 1)
 
 
 def saved(model: ModelProto, folder: Any) -> Any:
