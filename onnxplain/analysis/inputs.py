@@ -76,9 +76,10 @@ def require_picture(spec: TensorSpec) -> None:
         ModelError: type or shape of the input is not that of a batch of pictures.
     """
     if not is_picture(spec):
+        text = "a text with --text TEXT, or " if takes_ids(spec) else ""
         raise ModelError(
             f"The input {spec.name!r} takes {spec.sizes} {spec.dtype}, which is no picture "
-            "(N, channels, height, width) or (N, height, width, channels): explain an array "
+            f"(N, channels, height, width) or (N, height, width, channels): explain {text}an array "
             "from a .npy file, or with Explainer.explain or Explainer.attribute."
         )
 

@@ -72,6 +72,7 @@ def open_text_model(path: Path, loading: Given, preprocess: Given) -> Explainer:
 
 def open_any_model(path: Path, loading: Given, preprocess: Given) -> Explainer:
     """As `open_model`, also for a model of texts, whether or not a text is given."""
+    texts_of(loading)
     rest = {name: value for name, value in loading.items() if name not in _TEXTS}
     found = attempted(open_model, path, rest, preprocess)
     if isinstance(found, Explainer) and (found.reads_texts or rest == loading):

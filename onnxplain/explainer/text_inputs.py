@@ -21,8 +21,8 @@ from onnxplain.texts.tokens import Text
 class TextInputs:
     """The inputs that take a text, by what they take of it, and the model's tokenizer.
 
-    Without a `tokenizer`, the model is used without texts. `filled` are the values for the texts
-    that are given for all samples, by name; empty if there are none.
+    `tokenizer` returns it; without one, the model is used without texts. `filled` are the values
+    for the texts that are given for all samples, by name; empty if there are none.
     """
 
     tokenizer: Callable[[], Tokenizer] | None = None

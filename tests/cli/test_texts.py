@@ -148,6 +148,17 @@ def test_inspect_of_a_model_of_texts(cli, model, tmp_path, flags):
     assert "preprocess" not in lines and "cam" not in lines
 
 
+def test_inspect_refuses_a_second_text_without_a_first(cli, model):
+    assert "give one --text with it" in cli("inspect", model, "--text-pair", "it").sentence
+
+
+def test_a_picture_for_a_model_of_texts(cli, model, tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    sentence = cli("run", model, "a.png").sentence
+    assert "which is no picture" in sentence
+    assert "explain a text with --text TEXT, or an array from a .npy file" in sentence
+
+
 def test_inspect_of_a_model_of_texts_as_json(cli, model):
     facts = json.loads(cli("inspect", model, "--json").out)
     assert facts["preprocess"] is facts["cam"] is None
