@@ -360,8 +360,13 @@ class InputMethod(Method):
     over_embedding: ClassVar[Callable[..., Any]] = staticmethod(np.mean)
     """How the values of a token's embedding become one value: called with the values and `axis`."""
 
-    adds_up: ClassVar[bool] = True
-    """Whether the value of several parts of the input is the sum of their values, else the mean."""
+    values_are_magnitudes: ClassVar[bool] = False
+    """Whether a value is the size of a gradient, without a sign; it is no part of the score."""
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether several parts of the input have the sum of their values, else the mean."""
+        return not (self.values_are_scores or self.values_are_magnitudes)
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
         """See `Method`."""

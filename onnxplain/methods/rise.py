@@ -45,7 +45,6 @@ class RISE(InputMethod, ScoredMethod):
     paper = "Petsiuk 2018"
     cost = "1 + samples (4000)"
     values_are_scores = True
-    adds_up = False
 
     score: Score = "probability"
     samples: Samples = 4000

@@ -149,6 +149,6 @@ def find_tokenizer(*models: Path | None) -> Path:
 
 def tokenizer_beside(*models: Path | None) -> Path | None:
     """As `find_tokenizer`, but None if there is none."""
-    folders = [folder for model in models if model for folder in model.absolute().parents[:_FOLDERS]]
-    files = (folder / "tokenizer.json" for folder in folders)
+    folders = (model.absolute().parents[:_FOLDERS] for model in models if model is not None)
+    files = (folder / "tokenizer.json" for one in folders for folder in one)
     return next((file for file in files if file.is_file()), None)
