@@ -12,6 +12,11 @@ from onnxplain.model.model import Model
 from onnxplain.suggestions import closest
 from onnxplain.tensors import Array, TensorSpec
 
+_FOR_TEXT = (
+    " Give a text with --text TEXT. A model of texts needs its tokenizer.json next to it, or "
+    "--tokenizer FILE."
+)
+
 
 def explained_input(model: Model, given: Collection[str], name: str | None = None) -> TensorSpec:
     """The input called `name`, or else the only one whose name is not in `given`.
@@ -33,7 +38,7 @@ def explained_input(model: Model, given: Collection[str], name: str | None = Non
         if len(choice) == 1:
             return choice[0]
     listed = ", ".join(f"{spec.name} {spec.sizes}" for spec in left) or "none"
-    for_text = " Give a text with --text TEXT." if any(map(takes_ids, left)) else ""
+    for_text = _FOR_TEXT if any(map(takes_ids, left)) else ""
     raise ModelError(
         f"It is not clear which input to explain (open: {listed}): name the others' values with "
         f"--input NAME=VALUE, or the one to explain with --explain NAME.{for_text}"
@@ -71,9 +76,10 @@ def require_picture(spec: TensorSpec) -> None:
         ModelError: type or shape of the input is not that of a batch of pictures.
     """
     if not is_picture(spec):
+        text = "a text with --text TEXT, or " if takes_ids(spec) else ""
         raise ModelError(
             f"The input {spec.name!r} takes {spec.sizes} {spec.dtype}, which is no picture "
-            "(N, channels, height, width) or (N, height, width, channels): explain an array "
+            f"(N, channels, height, width) or (N, height, width, channels): explain {text}an array "
             "from a .npy file, or with Explainer.explain or Explainer.attribute."
         )
 

@@ -15,7 +15,7 @@ from onnxplain.analysis.batch_axis import has_fixed_batch
 from onnxplain.analysis.layers import Layer
 from onnxplain.cli.detections import box_lines, find_boxes
 from onnxplain.cli.flags import Given
-from onnxplain.cli.loading import open_model
+from onnxplain.cli.loading import open_any_model
 from onnxplain.cli.parameters import DEFAULT_OUT, AsJson, ModelPath, Out
 from onnxplain.cli.recognized import find_text, text_lines
 from onnxplain.cli.tables import print_table
@@ -71,7 +71,7 @@ def command(
         OnnxplainError: the model cannot be loaded, or has no input or score to explain; the sidecar
             file exists, or cannot be written.
     """
-    explainer = open_model(model, loading, preprocess)
+    explainer = open_any_model(model, loading, preprocess)
     if write_sidecar:
         typer.echo(f"Wrote {_write_sidecar(model, explainer)}.", err=True)
     if picture is not None:
@@ -149,6 +149,14 @@ def _tensor(spec: TensorSpec, **marks: bool) -> Facts:
     return {"name": spec.name, "dtype": spec.dtype.name, "shape": shape, **marks}
 
 
+def _preprocess_facts(explainer: Explainer) -> Facts | None:
+    return None if explainer.reads_texts else explainer.preprocess.to_dict()
+
+
+def _tokenizer_facts(explainer: Explainer) -> Facts | None:
+    return dict(explainer.tokenizer.settings) if explainer.reads_texts else None
+
+
 def _label_facts(explainer: Explainer) -> Facts | None:
     labels = explainer.labels
     if labels is None:
@@ -197,12 +205,16 @@ def _gradient_facts(explainer: Explainer) -> Facts:
     return _facts(found, "complete", "target") | {"missing": missing, "cut_off_by": cuts}
 
 
-def _cam_facts(explainer: Explainer) -> Facts:
+def _cam_facts(explainer: Explainer) -> Facts | None:
+    if explainer.reads_texts:
+        return None
     classifier = explainer.classifier()
     return {"layer": explainer.layer(classifier.layer).tensor, "pooling": classifier.pooling}
 
 
 def _layer_facts(explainer: Explainer, *, all_layers: bool) -> list[Facts]:
+    if explainer.reads_texts:
+        return []
     layers = explainer.layers()
     try:
         auto = {layer.tensor for layer in explainer.auto_layers()}
@@ -277,7 +289,9 @@ def _score_text(score: Facts) -> str:
     return f"{score['logit']}, before a final {score['activation']}"
 
 
-def _preprocess_text(settings: Facts) -> str:
+def _preprocess_text(settings: Facts | None) -> str:
+    if settings is None:
+        return ""
     shown = {k: _setting(v) for k, v in settings.items() if k != "origin" and v is not None}
     return f"{', '.join(map(' '.join, shown.items()))} ({settings['origin']})"
 
@@ -287,6 +301,10 @@ def _setting(value: object) -> str:
         sizes = all(isinstance(side, int | None) for side in value)
         return _times(side or "auto" for side in value) if sizes else _listed(value, ",")
     return _number(value)
+
+
+def _tokenizer_text(found: Facts | None) -> str:
+    return "" if found is None else found["tokenizer"]
 
 
 def _label_text(labels: Facts | None) -> str:
@@ -363,12 +381,13 @@ def _some(texts: Sequence[str], counted: str) -> list[str]:
     return [*texts[:_TEXTS_SHOWN], *([f"and {more} more {counted}"] if more > 0 else [])]
 
 
-def _cam_text(cam: Facts) -> str:
-    return f"applicable: {cam['pooling']} pooling of {cam['layer']}"
+def _cam_text(cam: Facts | None) -> str:
+    return "" if cam is None else f"applicable: {cam['pooling']} pooling of {cam['layer']}"
 
 
 _PARTS: dict[str, tuple[Callable[[Explainer], Any], Callable[[Any], str]]] = {
-    "preprocess": (lambda explainer: explainer.preprocess.to_dict(), _preprocess_text),
+    "preprocess": (_preprocess_facts, _preprocess_text),
+    "tokenizer": (_tokenizer_facts, _tokenizer_text),
     "labels": (_label_facts, _label_text),
     "embedding": (_embedding_facts, _embedding_text),
     "boxes": (_detector_facts, _detector_text),

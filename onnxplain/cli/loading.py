@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from onnxplain.cli.flags import Given
-from onnxplain.errors import OptionError
+from onnxplain.errors import OptionError, attempted
 from onnxplain.execution.baselines import BASELINES, BaselineSpec
 from onnxplain.explainer import Explainer
 from onnxplain.explainer.input_values import InputValue
@@ -20,6 +20,9 @@ from onnxplain.methods.registry import OPTIONS
 from onnxplain.tensors import Array
 from onnxplain.texts.tokenizer import find_tokenizer
 from onnxplain.texts.tokens import Text
+
+_TEXTS = "text", "text_pair"
+"""The flags that hold a text."""
 
 
 def open_model(
@@ -54,7 +57,7 @@ def _opened(path: Path, loading: Given, preprocess: Given, arrays: Given | None)
     arguments = {named.get(name, name): value for name, value in loading.items()}
     inputs = dict(_named_value(text) for text in arguments.pop("inputs", ()))
     texts = texts_of(arguments)
-    arguments = {k: v for k, v in arguments.items() if k not in ("text", "text_pair")}
+    arguments = {name: value for name, value in arguments.items() if name not in _TEXTS}
     if texts:
         arguments["text"] = texts
     return Explainer(path, preprocess=preprocess, inputs=inputs, arrays=arrays, **arguments)
@@ -63,8 +66,18 @@ def _opened(path: Path, loading: Given, preprocess: Given, arrays: Given | None)
 def open_text_model(path: Path, loading: Given, preprocess: Given) -> Explainer:
     """As `open_model`, for a model whose texts are explained: they fill no input before."""
     tokenizer = loading.get("tokenizer") or find_tokenizer(path)
-    rest = {name: value for name, value in loading.items() if name not in ("text", "text_pair")}
+    rest = {name: value for name, value in loading.items() if name not in _TEXTS}
     return open_model(path, rest | {"tokenizer": tokenizer}, preprocess)
+
+
+def open_any_model(path: Path, loading: Given, preprocess: Given) -> Explainer:
+    """As `open_model`, also for a model of texts, whether or not a text is given."""
+    texts_of(loading)
+    rest = {name: value for name, value in loading.items() if name not in _TEXTS}
+    found = attempted(open_model, path, rest, preprocess)
+    if isinstance(found, Explainer) and (found.reads_texts or rest == loading):
+        return found
+    return open_model(path, loading, preprocess)
 
 
 def texts_of(loading: Given) -> list[Text]:

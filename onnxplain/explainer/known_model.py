@@ -46,6 +46,7 @@ from onnxplain.model.shapes import Shape
 from onnxplain.results.explanation import ModelFacts, Provenance
 from onnxplain.runtime.batching import Progress
 from onnxplain.tensors import Array, TensorSpec
+from onnxplain.texts.tokenizer import Tokenizer
 from onnxplain.texts.tokens import Text
 from onnxplain.versions import versions
 
@@ -98,8 +99,9 @@ class KnownModel:
             boxes: how a detector's outputs hold its boxes, a name in `analysis.boxes.LAYOUTS`; by
                 default it is found automatically.
             tokenizer: the file `tokenizer.json` of a model that reads texts; by default it is
-                searched next to the model's file if there is a `text`. With it, the model's input
-                of token ids can be explained, see `explain_text`.
+                searched next to the model's file if there is a `text`, or if the model reads texts
+                and no picture. With it, the model's input of token ids can be explained, see
+                `explain_text`.
             text: fills the inputs of token ids, masks, segments and places next to a picture that
                 is explained; a list of texts fills a row for each.
             arrays: how arrays are drawn: `bands`, `value_range` and `names`, see
@@ -139,8 +141,9 @@ class KnownModel:
             self._encoder = TextEncoder.of(text_model, tokenizer, self.model, provider)
             # Else it is the tokenizer of the other model alone.
             tokenizer = tokenizer if any(map(takes_ids, self.model.inputs)) else None
-        self._text_inputs = TextInputs.of(self.model, tokenizer, text, explain_input)
-        given = self._text_inputs.known(self.model, inputs or {})
+        named = inputs or {}
+        self._text_inputs = TextInputs.of(self.model, tokenizer, text, explain_input, named)
+        given = self._text_inputs.known(self.model, named)
         self.input: TensorSpec = explained_input(self.model, given, explain_input)
         self._given_preprocess = preprocess
         self._given_labels = Path(labels) if isinstance(labels, str) else labels
@@ -253,11 +256,12 @@ class KnownModel:
         Raises:
             OnnxplainError: the preprocessing or the labels are malformed, or do not fit the model.
         """
-        if self.detector is not None:
+        explained = self._explained_for(x)
+        if explained.detector is not None:
             return BOXES_FOUND
-        if self.recognizer is not None:
+        if explained.recognizer is not None:
             return TEXT_READ
-        structure, samples = self._explained.structure(x), self._runner.fixed_batch or 1
+        structure, samples = explained.structure(x), self._runner.fixed_batch or 1
         require_samples_first(structure.answer_shape, samples, self.score_tensor.probability)
         return find_answer(structure, self.labels, self.embedding)
 
@@ -269,6 +273,21 @@ class KnownModel:
             ModelError: it is known to be one, but its answer does not fit.
         """
         return self._explained.recognizer
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether the explained input takes the token ids of texts, and there is a tokenizer."""
+        return self._text_inputs.explains(self.input)
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the texts that are explained.
+
+        Raises:
+            TextError: it cannot be read.
+            OptionError: there is none, or the explained input takes no token ids.
+        """
+        return self._texts().tokenizer
 
     @property
     def provider(self) -> str:
@@ -360,7 +379,7 @@ class KnownModel:
         Raises:
             GradientError: the model cannot be made ready for gradients at all.
         """
-        if self._text_inputs.explains(self.input):
+        if self.reads_texts:
             return self._texts().differentiability
         own = self._explained.of_text
         return differentiability(own.model, own.lowered, own.score.logit, self.input.name)
@@ -390,9 +409,13 @@ class KnownModel:
         """How several samples are run, in words: in batches, or one by one and why.
 
         It is tested by running the sample `x`, (1, ...), and two others made from it, in a batch
-        and one by one. The default for `x` is a picture of noise.
+        and one by one. The default for `x` is a picture of noise, or a short text.
         """
-        return self._explained.batching(x).description
+        return self._explained_for(x).batching(x).description
+
+    def _explained_for(self, x: Array | None) -> ExplainedModel:
+        """What explains `x`; without an `x`, what explains texts if the model reads them."""
+        return self._texts().tried if x is None and self.reads_texts else self._explained
 
     def _texts_by(self, runner: Runner) -> Callable[[], TextExplainer]:
         @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -13,7 +14,15 @@ from onnxplain.analysis.score import ScoreTensor
 from onnxplain.analysis.token_inputs import Embedding, find_embedding
 from onnxplain.autodiff.differentiability import Differentiability, differentiability
 from onnxplain.autodiff.lowering import lower
-from onnxplain.errors import GradientError, MapError, OnnxplainError, OptionError
+from onnxplain.errors import (
+    GradientError,
+    MapError,
+    ModelError,
+    OnnxplainError,
+    OptionError,
+    TextError,
+    attempted,
+)
 from onnxplain.execution.arrays import is_finite
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.samples import TokenSamples
@@ -26,6 +35,8 @@ from onnxplain.images.labels import Labels
 from onnxplain.methods.base import InputMethod, Method
 from onnxplain.methods.options import options_of
 from onnxplain.methods.registry import AUTO, make_method
+from onnxplain.methods.segments import STAYS
+from onnxplain.model.model import Model
 from onnxplain.results.data import Provenance
 from onnxplain.results.text_explanation import TextExplanation
 from onnxplain.targets import TargetSpec
@@ -40,6 +51,9 @@ _ABSENT = ("fill", "baseline")
 
 _DEFAULT = "pad"
 _ZEROS = "zeros"
+
+_TRIAL = "a text"
+"""What a model is tried with where no text is given; any text does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,10 +116,10 @@ class TextExplainer:
         sample = self._sample(text)
         model = self._embedded(sample)
         configured, absent = self._configured(method, options, sample)
-        read = {spec.name for spec in model.model.inputs}
-        others = {name: value for name, value in sample.others.items() if name in read}
-        asked = Request(sample.x, configured, targets, others)
+        asked = Request(sample.x, configured, targets, _read_by(model.model, sample))
         (result,) = model.explain_many([asked])
+        if isinstance(result, ModelError):
+            self._check_length(sample)
         if isinstance(result, OnnxplainError):
             raise result
 
@@ -117,6 +131,7 @@ class TextExplainer:
             return TextExplanation(
                 text=sample.text,
                 values=values,
+                adds_up=configured.adds_up,
                 method=configured.name,
                 target=result.targets[index].described,
                 score=float(result.scores[index]),
@@ -143,6 +158,15 @@ class TextExplainer:
         return differentiability(model, lower(model), self._score.logit, self._embedding.tensor)
 
     @functools.cached_property
+    def tried(self) -> ExplainedModel:
+        """The model after the embedding, to be tried with a short text.
+
+        Raises:
+            OnnxplainError: the model takes no text.
+        """
+        return self._after_embedding(self._sample(_TRIAL))
+
+    @functools.cached_property
     def _embedding(self) -> Embedding:
         return find_embedding(self._runner.model, self._spec.name)
 
@@ -157,21 +181,55 @@ class TextExplainer:
 
     def _embed(self, ids: Array, others: Mapping[str, Array]) -> Array:
         """The embedding of token ids, (1, length, size)."""
+        return self._read(self._embedding.tensor, ids, others)
+
+    def _read(self, tensor: str, ids: Array, others: Mapping[str, Array]) -> Array:
         self._runner.others = {k: v for k, v in others.items() if k != self._spec.name}
-        (x,) = self._runner.forward(ids, [self._embedding.tensor])
-        return x
+        (values,) = self._runner.forward(ids, [tensor])
+        return values
+
+    def _check_length(self, sample: TokenSample) -> None:
+        """Check that a model that failed does not fail because the text is too long.
+
+        A table of positions, for example, ends somewhere. The model is run with texts of one token,
+        repeated: so only the length differs.
+
+        Raises:
+            TextError: the model takes shorter texts, and not one of this length.
+        """
+        ids = sample.others[self._spec.name]
+        count = ids.shape[1]
+        lengths = range(1, count + 1)
+        taken = bisect.bisect_left(lengths, True, key=lambda n: not self._takes(sample, n))
+        if 0 < taken < count:
+            raise TextError(
+                f"The text has {count} tokens, and the model takes at most {taken}: shorten the "
+                "text."
+            )
+
+    def _takes(self, sample: TokenSample, length: int) -> bool:
+        """Whether the model runs with a text of that length."""
+        texts = {spec.name for spec in self._inputs.values()}
+        cut = {k: v[:, :length] if k in texts else v for k, v in sample.others.items()}
+        ids = np.full_like(cut[self._spec.name], cut[self._spec.name][0, 0])
+        found = attempted(self._read, self._score.logit, ids, cut)
+        return not isinstance(found, OnnxplainError)
 
     def _embedded(self, sample: TokenSample) -> ExplainedModel:
         """The model after the embedding, whose input is the embedding of each token."""
         if self._made is None:
-            (batch, length), (*_, size) = self._spec.shape or (None, None), sample.x.shape
-            spec = TensorSpec(self._embedding.tensor, sample.x.dtype, (batch, length, size))
-            part = from_tensor(self._runner.model, spec)
-            runner = self._runner.from_tensor(part, spec)
-            samples = TokenSamples(part, spec, sample.x)
-            facts = AnswerFacts(self._labels, self._is_vector)
-            self._made = ExplainedModel(runner, samples, self._score, facts)
+            self._made = self._after_embedding(sample)
         return self._made
+
+    def _after_embedding(self, sample: TokenSample) -> ExplainedModel:
+        (batch, length), (*_, size) = self._spec.shape or (None, None), sample.x.shape
+        spec = TensorSpec(self._embedding.tensor, sample.x.dtype, (batch, length, size))
+        part = from_tensor(self._runner.model, spec)
+        self._runner.others = _read_by(part, sample)
+        runner = self._runner.from_tensor(part, spec)
+        samples = TokenSamples(part, spec, sample.x)
+        facts = AnswerFacts(self._labels, self._is_vector)
+        return ExplainedModel(runner, samples, self._score, facts)
 
     def _default_method(self) -> str:
         try:
@@ -246,6 +304,12 @@ class TextExplainer:
         return about | {"warnings": warnings} if warnings else about
 
 
+def _read_by(model: Model, sample: TokenSample) -> dict[str, Array]:
+    """The values of the other inputs that a model has."""
+    read = {spec.name for spec in model.inputs}
+    return {name: value for name, value in sample.others.items() if name in read}
+
+
 def _is_default(method: Method, name: str) -> bool:
     """Whether an option has its default value."""
     value, (default,) = getattr(method, name), (f.default for f in fields(method) if f.name == name)
@@ -253,8 +317,8 @@ def _is_default(method: Method, name: str) -> bool:
 
 
 def _segments(removable: Array) -> Array:
-    """One segment for each token that may be removed, and the first one for all others."""
-    return np.where(removable, np.cumsum(removable), 0)
+    """One segment for each token that may be removed; the others stay."""
+    return np.where(removable, np.cumsum(removable), STAYS)
 
 
 def _token(given: Any) -> str | int:

@@ -360,6 +360,14 @@ class InputMethod(Method):
     over_embedding: ClassVar[Callable[..., Any]] = staticmethod(np.mean)
     """How the values of a token's embedding become one value: called with the values and `axis`."""
 
+    values_are_magnitudes: ClassVar[bool] = False
+    """Whether a value is the size of a gradient, without a sign; it is no part of the score."""
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether several parts of the input have the sum of their values, else the mean."""
+        return not (self.values_are_scores or self.values_are_magnitudes)
+
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
         """See `Method`."""
         rest = tuple(i for i in range(values.ndim) if i + 1 not in spatial)

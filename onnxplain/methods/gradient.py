@@ -55,6 +55,7 @@ class MagnitudeMethod(InputGradientMethod):
     The value of a token is the length of the gradient, its L2 norm over the embedding.
     """
 
+    values_are_magnitudes = True
     over_embedding: ClassVar[Callable[..., Any]] = staticmethod(np.linalg.norm)
     over_channels: ClassVar[Callable[..., Any]] = staticmethod(functools.partial(largest, NUMPY))
 

@@ -9,19 +9,23 @@ from types import ModuleType
 import numpy as np
 
 from onnxplain.errors import OptionError
-from onnxplain.execution.baselines import Scene
+from onnxplain.execution.baselines import BaselineSpec, Scene
 from onnxplain.execution.points import Blend
 from onnxplain.execution.subject import Subject
 from onnxplain.methods.options import Segments
 from onnxplain.tensors import Array, FloatArray
 from onnxplain.transforms.masks import Segmented
 
+STAYS = -1
+"""The label of positions of no segment: they are never removed, and their value is 0."""
+
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """The segments of an input; `labels` has the segment, 0 to `count` − 1, of each position.
+    """The segments of an input.
 
-    `axes` are the axes of the input that `labels` covers.
+    `labels` has the segment, 0 to `count` − 1, of each position, or `STAYS`. `axes` are the axes of
+    the input that `labels` covers.
     """
 
     axes: tuple[int, ...]
@@ -31,16 +35,31 @@ class Segmentation:
     @property
     def warning(self) -> str:
         """A warning about the segments; empty if there is none."""
-        return "" if self.count > 1 else _ONE_SEGMENT
+        return "" if self.count > 1 or self._stays.any() else _ONE_SEGMENT
+
+    def baseline(self, scene: Scene, spec: BaselineSpec) -> FloatArray:
+        """The input without its segments: the baseline that `spec` names, but what stays."""
+        (stays,) = scene.broadcast_to_input(self._stays[None])
+        return np.where(stays, scene.x, scene.baseline(spec))
+
+    def placed(self, scene: Scene, values: Array) -> FloatArray:
+        """Values of segments, (targets, count), in the form of the input, (targets, ...)."""
+        return scene.broadcast_to_input(np.where(self._stays, 0, values[:, self.labels]))
 
     def scores(self, subject: Subject, switches: Array, baseline: FloatArray) -> FloatArray:
         """Scores (n, targets); `switches`, (n, count), says which segments are kept.
 
-        The others are filled from `baseline`.
+        The others are filled from `baseline`, which must be the input where it stays.
         """
-        mask = Segmented(self.axes, self.count, self.labels.tobytes())
+        mask = Segmented(self.axes, self.count, np.where(self._stays, 0, self.labels).tobytes())
         feeds = {"segments": switches.astype(np.float32)}
         return subject.perturbed(Blend(mask, feeds, baseline))
+
+    @property
+    def _stays(self) -> Array:
+        """Which positions belong to no segment, bool in the shape of `labels`."""
+        stays: Array = self.labels == STAYS
+        return stays
 
 
 _ONE_SEGMENT = (
@@ -53,7 +72,8 @@ def find_segments(method: str, scene: Scene, wanted: Segments) -> Segmentation:
     """Segments of a sample: the user's own, or about as many as `wanted`.
 
     The segments of a picture are superpixels. Other inputs are cut into runs of neighbors, or into
-    single values if there are not more values than segments.
+    single values if there are not more values than segments. The user's own may be `STAYS` where
+    the input always stays as it is.
 
     Raises:
         OptionError: `wanted` does not fit the input, or scikit-image is missing.
@@ -73,8 +93,11 @@ def find_segments(method: str, scene: Scene, wanted: Segments) -> Segmentation:
     else:
         places = prod(shape)
         labels = np.arange(places) * min(wanted, places) // places
-    numbers, labels = np.unique(labels, return_inverse=True)
-    return Segmentation(scene.spatial, labels.reshape(shape).astype(np.int64), len(numbers))
+    numbers = np.unique(labels[labels != STAYS])
+    if not len(numbers):
+        raise OptionError(f"{method} was given no segment: every place has the number {STAYS}.")
+    numbered = np.where(labels == STAYS, STAYS, np.searchsorted(numbers, labels))
+    return Segmentation(scene.spatial, numbered.astype(np.int64), len(numbers))
 
 
 def needed(module: str, method: str) -> ModuleType:

@@ -87,6 +87,7 @@ class SmoothGradSquared(NoiseMethod, InputGradientMethod):
     name = "smoothgrad_squared"
     summary = "the squared gradient averaged over noisy copies of the input"
     paper = "Hooker 2019"
+    values_are_magnitudes = True
     wants = (InputGradient(),)
 
     def terms(self, xp: Namespace, original: Original, g: Any) -> Sums:
@@ -108,6 +109,7 @@ class VarGrad(NoiseMethod, InputGradientMethod):
     name = "vargrad"
     summary = "how much the gradient varies over noisy copies of the input"
     paper = "Adebayo 2018"
+    values_are_magnitudes = True
     wants = (InputGradient(), FirstGradient())
 
     def terms(self, xp: Namespace, original: Original, g: Any, first: Any) -> Sums:

@@ -42,8 +42,9 @@ class LIME(SegmentMethod):
     others, `numpy.random.default_rng(seed)` keeps each segment with probability ½. π(z) =
     exp(−D²/2σ²), with D = 1 − cos(z, 1), the cosine distance to the z that keeps all, and σ =
     `kernel_width`. r is `ridge`. `segments` is a number of SLIC superpixels, or an array (rows,
-    columns) with the segment of each pixel of the model's input. An input that is no picture is cut
-    into runs of neighbors instead, or into single values if there are enough segments.
+    columns) with the segment of each pixel of the model's input; a pixel with −1 always stays, and
+    its value is 0. An input that is no picture is cut into runs of neighbors instead, or into
+    single values if there are enough segments.
 
     Ribeiro, Singh and Guestrin, "'Why Should I Trust You?': Explaining the Predictions of Any
     Classifier", KDD 2016.
@@ -76,7 +77,7 @@ class LIME(SegmentMethod):
         found = find_segments(self.name, subject.scene, self.segments)
         kept = np.random.default_rng(self.seed).random((self.samples, found.count)) < 0.5
         kept[0] = True
-        baseline = subject.scene.baseline(self.baseline)
+        baseline = found.baseline(subject.scene, self.baseline)
         scores = found.scores(subject, kept, baseline)
         distance = 1 - np.sqrt(kept.mean(axis=1))
         weights = np.exp(-(distance**2) / (2 * self.kernel_width**2))
@@ -84,7 +85,7 @@ class LIME(SegmentMethod):
         slopes = fit.coef_.reshape(len(subject.scores), found.count)
         explained = _explained(scores, fit.predict(kept).reshape(scores.shape), weights)
         return Maps(
-            subject.scene.broadcast_to_input(slopes[:, found.labels]),
+            found.placed(subject.scene, slopes),
             {**subject.spent, "segments": found.count},
             each=[_fitted(r2, found.warning) for r2 in explained],
         )
@@ -135,7 +136,7 @@ class KernelSHAP(SegmentMethod):
                 f"kernelshap needs at least as many samples as segments, {found.count}, and was "
                 f"given {self.samples}."
             )
-        baseline = subject.scene.baseline(self.baseline)
+        baseline = found.baseline(subject.scene, self.baseline)
         absent = subject.scores_of(baseline).astype(np.float64)
         total = subject.scores - absent
         kept, weights = coalitions(found.count, self.samples, self.seed)
@@ -150,7 +151,7 @@ class KernelSHAP(SegmentMethod):
             shares[:, :-1] = fit.coef_
         shares[:, -1] = total - shares.sum(axis=1)
         return Maps(
-            subject.scene.broadcast_to_input(shares[:, found.labels]),
+            found.placed(subject.scene, shares),
             {
                 **subject.spent,
                 "segments": found.count,

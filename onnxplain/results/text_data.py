@@ -18,7 +18,7 @@ _NAME_WORDS = 5
 
 @dataclass(frozen=True)
 class Word:
-    """A word of a text: its characters, its tokens, and the sum of their values."""
+    """A word of a text: its characters, its tokens, and their value, see `TextData.value_of`."""
 
     text: str
     tokens: range
@@ -33,6 +33,7 @@ class TextData:
     Attributes:
         text: the text, or both texts of a pair, and its tokens.
         values: float32 (tokens,), signed, never rescaled, without padding.
+        adds_up: whether the value of a word is the sum of its tokens' values, else the mean.
         method: its name.
         target: what was explained.
         score: the target's score for this text.
@@ -48,6 +49,7 @@ class TextData:
 
     text: TokenizedText
     values: FloatArray = field(repr=False)
+    adds_up: bool
     method: str
     target: ExplainedTarget
     score: float
@@ -66,11 +68,16 @@ class TextData:
             Word(
                 self.text.word(tokens),
                 tokens,
-                float(np.sum(self.values[tokens.start : tokens.stop], dtype=np.float64)),
+                self.value_of(tokens),
                 self.text.tokens[tokens[0]].special,
             )
             for tokens in self.text.words
         ]
+
+    def value_of(self, tokens: range) -> float:
+        """The value of neighboring tokens: the sum of their values, or the mean."""
+        values = self.values[tokens.start : tokens.stop].astype(np.float64)
+        return float(values.sum() if self.adds_up else values.mean())
 
     @property
     def largest(self) -> float:

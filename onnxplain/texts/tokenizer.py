@@ -138,12 +138,17 @@ def find_tokenizer(*models: Path | None) -> Path:
     Raises:
         TextError: there is none.
     """
-    for model in models:
-        folders = () if model is None else model.absolute().parents[:_FOLDERS]
-        for folder in folders:
-            if (folder / "tokenizer.json").is_file():
-                return folder / "tokenizer.json"
-    raise TextError(
-        "A text needs a tokenizer, and there is no tokenizer.json next to the model: name it with "
-        "--tokenizer FILE."
-    )
+    found = tokenizer_beside(*models)
+    if found is None:
+        raise TextError(
+            "A text needs a tokenizer, and there is no tokenizer.json next to the model: name it "
+            "with --tokenizer FILE."
+        )
+    return found
+
+
+def tokenizer_beside(*models: Path | None) -> Path | None:
+    """As `find_tokenizer`, but None if there is none."""
+    folders = (model.absolute().parents[:_FOLDERS] for model in models if model is not None)
+    files = (folder / "tokenizer.json" for one in folders for folder in one)
+    return next((file for file in files if file.is_file()), None)

@@ -127,3 +127,49 @@ def test_the_text_beside_a_picture(cli, model, tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
     sentence = cli("run", model, "a.png", "--text", TEXT).sentence
     assert "takes the text and is explained, so there is no picture to explain" in sentence
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [[], ["--text", TEXT], ["--text", TEXT, "--text-pair", "it"], ["--tokenizer", "t.json"]],
+)
+def test_inspect_of_a_model_of_texts(cli, model, tmp_path, flags):
+    if "t.json" in flags:
+        (tmp_path / "tokenizer.json").rename(tmp_path / "t.json")
+    done = cli("inspect", model, "--labels", "labels.txt", *flags)
+    assert done.status == 0
+    lines = dict(line.split(maxsplit=1) for line in done.out.splitlines()[1:] if " " in line)
+    assert "input_ids int64 (N, T), explained" in done.out
+    assert lines["tokenizer"].endswith("t.json" if "t.json" in flags else "tokenizer.json")
+    assert lines["answer"] == "logits: a score for each of 2 classes"
+    assert lines["--target"].startswith("top1; 0; LABEL")
+    assert "runs in batches" in lines["batch"]
+    assert lines["gradients"] == "every operator between input and score has one"
+    assert "preprocess" not in lines and "cam" not in lines
+
+
+def test_inspect_refuses_a_second_text_without_a_first(cli, model):
+    assert "give one --text with it" in cli("inspect", model, "--text-pair", "it").sentence
+
+
+def test_a_picture_for_a_model_of_texts(cli, model, tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    sentence = cli("run", model, "a.png").sentence
+    assert "which is no picture" in sentence
+    assert "explain a text with --text TEXT, or an array from a .npy file" in sentence
+
+
+def test_inspect_of_a_model_of_texts_as_json(cli, model):
+    facts = json.loads(cli("inspect", model, "--json").out)
+    assert facts["preprocess"] is facts["cam"] is None
+    assert facts["layers"] == []
+    assert facts["tokenizer"]["tokenizer"].endswith("tokenizer.json")
+    assert facts["answer"]["kind"] == "classes"
+
+
+def test_inspect_without_a_tokenizer_says_which_file_is_missing(cli, model, tmp_path):
+    (tmp_path / "tokenizer.json").unlink()
+    sentence = cli("inspect", model).sentence
+    assert sentence.endswith(
+        "A model of texts needs its tokenizer.json next to it, or --tokenizer FILE."
+    )

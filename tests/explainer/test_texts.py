@@ -14,7 +14,15 @@ from texts.words import IDS, PIECES, TEXT, VOCABULARY, save_tokenizer
 from tiny import noise, run, tiny
 
 from onnxplain import Explainer
-from onnxplain.errors import MapError, ModelError, OnnxplainError, OptionError, TargetError
+from onnxplain.errors import (
+    MapError,
+    ModelError,
+    OnnxplainError,
+    OptionError,
+    TargetError,
+    TextError,
+)
+from onnxplain.results.formats.text_files import content
 
 SIZE, LENGTH = 4, 24
 TABLE, W = noise(len(VOCABULARY), SIZE), noise(SIZE, 3, seed=1)
@@ -94,6 +102,35 @@ def test_values_are_what_the_score_loses_with_each_token(explained: Any, method:
     assert_allclose(found.score, parts(NUMBERS, 1).sum(), rtol=1e-5)
     (absent,) = found.absent.values()
     assert absent == {"token": "[PAD]", "id": 0}
+
+
+TANH = REST.replace("logits =", "l =") + " logits = Tanh(l)"
+"""The score is not linear in the tokens, so that a player without effect would get a share."""
+
+
+def bent() -> ModelProto:
+    used = {name: CONSTANTS[name] for name in ("table", "W", "place", "one", "two", "zero64")}
+    return tiny(LOOKUP + TANH, "int64[N,T] input_ids, int64[N,T] attention_mask",
+                "float[N,3] logits", **used)  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", [{}, {"samples": 400}])
+def test_special_tokens_are_no_players_of_kernelshap(explained: Any, settings: Any) -> None:
+    """The values of the eleven other tokens add up to the change of the score."""
+    pytest.importorskip("sklearn")
+    found = explained(bent()).explain_text(TEXT, "kernelshap", 1, **settings)
+    assert_array_equal(found.values[~KEPT], 0)
+    whole, removed = (parts(list(ids), 1).sum() for ids in (NUMBERS, np.where(KEPT, 0, NUMBERS)))
+    assert_allclose(found.values.sum(), np.tanh(whole) - np.tanh(removed), atol=1e-5)
+    assert found.diagnostics["segments"] == KEPT.sum() == 11
+    assert found.diagnostics["exact"] == (not settings)
+
+
+def test_special_tokens_have_no_value_in_lime(explained: Any) -> None:
+    pytest.importorskip("sklearn")
+    found = explained(bent()).explain_text(TEXT, "lime", 1)
+    assert_array_equal(found.values != 0, KEPT)
+    assert found.diagnostics["segments"] == 11
 
 
 @pytest.mark.parametrize("lookup", LOOKUPS)
@@ -182,6 +219,22 @@ def test_words_add_up_their_pieces(explained: Any) -> None:
     assert_allclose(loved.value, lost(1)[2:4].sum(), atol=2e-5)
 
 
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("rise", {"samples": 50, "score": "logit"}), ("gradient", {}), ("smoothgrad", {"samples": 2}),
+     ("smoothgrad_squared", {"samples": 2}), ("vargrad", {"samples": 2})],
+)  # fmt: skip
+def test_words_are_the_mean_of_pieces_where_values_do_not_add_up(
+    explained: Any, method: str, options: Any
+) -> None:
+    """A word of more pieces would have a larger value, whatever the model reads in it."""
+    found = explained(bent()).explain_text(TEXT, method, 1, **options)
+    (loved,) = (word for word in found.words if word.text == "loved")
+    assert_allclose(loved.value, found.values[2:4].mean(dtype=np.float64), rtol=1e-6)
+    said = content(found, {})["conventions"]["words"]
+    assert said == "the value of a word is the mean of the values of its tokens"
+
+
 def test_a_second_table_is_named_in_a_warning(explained: Any) -> None:
     body = LOOKUPS["float"].replace("e =", "e0 =") + " r = Gather(small, input_ids)"
     model = tiny(
@@ -239,6 +292,75 @@ def test_what_cannot_be_explained_says_why(explained: Any) -> None:
     picture = tiny("y = ReduceMean<axes=[2,3], keepdims=0>(x)")
     with pytest.raises(ModelError, match="No input of the model is known to take token ids"):
         explained(picture)
+
+
+LONG = "bad film " * 20
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "occlusion", "kernelshap"])
+@pytest.mark.parametrize("lookup", ["slice", "gather"])
+def test_a_text_with_more_tokens_than_places(explained: Any, lookup: str, method: str) -> None:
+    """The model has 24 places, and the text has 42 tokens."""
+    if method == "kernelshap":
+        pytest.importorskip("sklearn")
+    rest, used = REST, dict(CONSTANTS)
+    if lookup == "gather":
+        by_number = "l = Squeeze(c) r = Range(first, l, step) p = Gather(place, r)"
+        rest = REST.replace("p = Slice(place, zero64, c)", by_number)
+        used |= {"first": np.array(0), "step": np.array(1)}
+    kept = {name: value for name, value in used.items() if name in LOOKUP + rest}
+    model = tiny(LOOKUP + rest, "int64[N,T] input_ids, int64[N,T] attention_mask",
+                 "float[N,3] logits", **kept)  # fmt: skip
+    explainer = explained(model)
+    with pytest.raises(TextError) as error:
+        explainer.explain_text(LONG, method, 1)
+    assert str(error.value) == (
+        "The text has 42 tokens, and the model takes at most 24: shorten the text."
+    )
+    assert_allclose(explainer.explain_text(TEXT, "occlusion", 1).values, lost(1), atol=2e-5)
+
+
+def test_a_model_that_fails_for_another_reason_is_not_said_to_be_short(explained: Any) -> None:
+    """It takes texts of any length, and fails for the pieces of this one."""
+    model = tiny(
+        "e0 = Gather(table, input_ids) z = Mod(input_ids, five) q = Gather(two_rows, z)"
+        " e = Mul(e0, q) s = ReduceSum<keepdims=0>(e, one) logits = MatMul(s, W)",
+        "int64[N,T] input_ids", "float[N,3] logits", table=TABLE, W=W, five=np.array(5),
+        two_rows=np.ones((3, SIZE), np.float32), one=np.array([1]),
+    )  # fmt: skip
+    with pytest.raises(ModelError, match="fails while running"):
+        explained(model).explain_text(TEXT, "occlusion", 1)
+
+
+def saved(model: ModelProto, folder: Any) -> Any:
+    """The file of a model, with a tokenizer next to it."""
+    save_tokenizer(folder / "tokenizer.json")
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    return folder / "model.onnx"
+
+
+def test_the_tokenizer_next_to_the_model_is_found(tmp_path: Any) -> None:
+    explainer = Explainer(saved(bag(), tmp_path))
+    assert explainer.input.name == "input_ids"
+    assert_allclose(explainer.explain_text(TEXT, "occlusion", 1).values, lost(1), atol=2e-5)
+    assert explainer.answer().kind == "classes"
+    named = Explainer(tmp_path / "model.onnx", explain_input="input_ids")
+    assert_allclose(named.explain_text(TEXT, "occlusion", 1).values, lost(1), atol=2e-5)
+
+
+def test_a_model_with_a_picture_does_not_look_for_a_tokenizer(tmp_path: Any) -> None:
+    explainer = Explainer(saved(paired(), tmp_path))
+    assert explainer.input.name == "pixel_values" and not explainer.reads_texts
+
+
+def test_arrays_of_ids_need_no_tokenizer(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(bag(), tmp_path)
+    monkeypatch.setitem(__import__("sys").modules, "tokenizers", None)
+    assert Explainer(path).input.name == "input_ids"
+    with pytest.raises(OnnxplainError, match="need the package tokenizers"):
+        Explainer(path).explain_text(TEXT)
+    masked = Explainer(path, inputs={"input_ids": [NUMBERS]})
+    assert masked.input.name == "attention_mask"
 
 
 # A model of pictures and captions, as CLIP: both scores are products of two vectors.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from tiny import noise, tiny
 
 from onnxplain import Explainer
@@ -83,6 +83,18 @@ def test_kernelshap_of_few_segments_is_the_shapley_value(kind: str) -> None:
     found = case.attribute("kernelshap", segments=SIXTHS, score=kind)
     expected = shapley(switched(case, SIXTHS, kind), 6)
     assert_allclose(found, np.broadcast_to(expected[SIXTHS], found.shape), atol=2e-5)
+
+
+def test_what_belongs_to_no_segment_stays() -> None:
+    """The pixels of segment 5 are always kept: five players, and a value of 0 there."""
+    case = CASES["net_r"]()
+    value = switched(case, SIXTHS, "logit")
+    expected = shapley(lambda z: value(np.append(z, True)), 5)
+    labels = np.where(SIXTHS == 5, -1, SIXTHS)
+    found = case.attribute("kernelshap", segments=labels)
+    placed = np.where(labels < 0, 0, np.append(expected, 0)[labels])
+    assert_allclose(found, np.broadcast_to(placed, found.shape), atol=2e-5)
+    assert_array_equal(case.attribute("lime", segments=labels)[:, labels < 0], 0)
 
 
 def test_kernelshap_adds_up_and_tends_to_the_shapley_value() -> None:
@@ -164,6 +176,7 @@ def test_superpixels_follow_the_colors() -> None:
     [
         ("lime", {"segments": SIXTHS[:5]}, r"shape \(20, 26\)"),
         ("lime", {"segments": 0}, "segments >= 1"),
+        ("lime", {"segments": 0 * SIXTHS - 1}, "no segment: every place has the number -1"),
         ("lime", {"kernel_width": 0}, "kernel_width > 0"),
         ("kernelshap", {"samples": 5, "segments": SIXTHS}, "as many samples as segments"),
         ("kernelshap", {"samples": 0}, "samples >= 1"),

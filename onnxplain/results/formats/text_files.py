@@ -18,7 +18,6 @@ from onnxplain.texts.tokens import TokenizedText
 
 _CONVENTIONS = {
     "values": "float32, one for each token, signed, never rescaled",
-    "words": "the value of a word is the sum of the values of its tokens",
     "offsets": "start and end count characters of the text; end is after the last one",
     "score": "logit: the tensor before a final Softmax, LogSoftmax or Sigmoid;"
     " probability: the tensor after it",
@@ -103,9 +102,14 @@ def content(data: TextData, files: Mapping[str, bytes]) -> dict[str, Any]:
         "provider": provenance.provider,
         "batching": provenance.batching,
         "versions": provenance.versions,
-        "conventions": _CONVENTIONS,
+        "conventions": {**_CONVENTIONS, "words": _words_convention(data)},
         "files": of_files(files),
     }
+
+
+def _words_convention(data: TextData) -> str:
+    how = "sum" if data.adds_up else "mean"
+    return f"the value of a word is the {how} of the values of its tokens"
 
 
 def _tokens(data: TextData) -> list[dict[str, Any]]:

@@ -44,8 +44,8 @@ _STYLE = """
 class Piece:
     """A part of the drawn text: its characters, and its tokens, none for what no token covers.
 
-    `value` is the sum of the tokens' values. Tokens that share characters, as the bytes of one
-    letter do, are one piece.
+    `value` is that of all its tokens, see `TextData.value_of`. Tokens that share characters, as the
+    bytes of one letter do, are one piece.
     """
 
     text: str
@@ -79,8 +79,8 @@ def pieces(data: TextData) -> Iterator[Sequence[Piece]]:
             stop += 1
         text = data.text.texts[line]
         lines[line] += _plain(text[done : token.start])
-        value = float(np.sum(data.values[index:stop], dtype=np.float64))
-        lines[line].append(Piece(text[token.start : end], range(index, stop), value))
+        covered = range(index, stop)
+        lines[line].append(Piece(text[token.start : end], covered, data.value_of(covered)))
         index, done = stop, end
     lines[line] += _plain(data.text.texts[line][done:])
     yield from lines

@@ -30,11 +30,12 @@ TOKENS = (
 VALUES = np.array([0, 0.5, -1, 0.25, 0, 2, 0.5, 0.25, 0], np.float32)
 
 
-def explained(values=VALUES, tokens=TOKENS, texts=(TEXT,), label="<ok>"):
+def explained(values=VALUES, tokens=TOKENS, texts=(TEXT,), label="<ok>", adds_up=True):
     facts = ModelFacts(None, "0" * 64, 17, "input_ids", ("logits",))
     return TextExplanation(
         text=TokenizedText(texts, tokens, (0,) * len(tokens)),
         values=values,
+        adds_up=adds_up,
         method="occlusion",
         target=ExplainedTarget.of_class(1, label),
         score=2.5,
@@ -98,6 +99,16 @@ def test_tokens_that_share_a_letter_are_one_piece():
     (line,) = pieces(explained())
     assert [piece.text for piece in line if len(piece.tokens) == 2] == ["é"]
     assert "".join(piece.text for piece in line if not piece.special) == TEXT
+
+
+def test_pieces_and_words_are_means_where_values_do_not_add_up():
+    found = explained(adds_up=False)
+    (line,) = pieces(found)
+    (accented,) = (piece for piece in line if piece.text == "é")
+    assert accented.value == np.mean(VALUES[6:8])
+    assert [word.value for word in found.words if len(word.tokens) > 1] == [
+        np.mean(VALUES[word.tokens]) for word in found.words if len(word.tokens) > 1
+    ]
 
 
 def test_words_are_sorted_by_size():
