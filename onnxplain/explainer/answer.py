@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
 from onnxplain.execution.model_structure import ModelStructure
 from onnxplain.images.labels import Labels
 from onnxplain.targets.answer_shape import is_one_number_per_class, middle
-from onnxplain.targets.detections import FORMS as BOXES
-
-_PLACES = ("all", "X,Y", "box:X,Y,WIDTH,HEIGHT", "mask.png")
-
-FORMS: Mapping[str, tuple[str, ...]] = {
-    "number": ("output",),
-    "classes": ("top1", "0", "LABEL", "all", "p>0.5", "expected", "0-1", "not:0"),
-    "class map": ("top1", "0", "LABEL", "all", *(f"0@{place}" for place in _PLACES)),
-    "picture": (*(f"@{place}" for place in _PLACES), "0@all"),
-    "picture or class map": (*(f"@{place}" for place in _PLACES), "0@predicted"),
-    "boxes": tuple(BOXES.replace(" or ", " ").split(", ")),
-    "text": ("text", "char:3", "step:4,17"),
-    "embedding": ("similar:PICTURE", "element:0"),
-    "array": (),
-}
-"""By kind of answer, the forms of its targets; the first one is the default where there is one."""
-
+from onnxplain.targets.forms import FORMS
 
 @dataclass(frozen=True)
 class Answer:
     """What an output is.
 
     Attributes:
-        kind: a key of `FORMS`.
+        kind: a key of `targets.forms.FORMS`.
         words: what its numbers are, in words.
         targets: the forms of its targets.
     """
@@ -57,7 +40,7 @@ def find_answer(structure: ModelStructure, labels: Labels | None, embedding: str
     if is_one_number_per_class(shape[1:]):
         count = prod(shape[1:])
         if count == 1 and (labels is None or labels.last > 0):
-            return _of("number", "one number for each picture, which belongs to no class")
+            return _of("number", "one number for each sample, which belongs to no class")
         return _of("classes", _scores(count))
     if found is None:
         words = f"an array of shape {shape[1:]}, whose axes are not known"

@@ -48,6 +48,11 @@ class Labels:
         found = [index for index, name in self.names.items() if name == text]
         return found[0] if len(found) == 1 else None
 
+    def holds(self, text: str) -> bool:
+        """Whether `text` is a name or one of its synonyms, and not only a part of one."""
+        wanted = _plain(text)
+        return any(fits(wanted, _plain(name)) for name in self.names.values() for fits in _WHOLE)
+
     def find(self, text: str) -> int:
         """The class that `text` means: an index, a name, one of its synonyms or a part of it.
 
@@ -185,9 +190,12 @@ def _plain(text: str) -> str:
     return re.sub(r"[\s_]+", " ", text).strip().casefold()
 
 
-_MATCHES: Final[tuple[Callable[[str, str], bool], ...]] = (
+_Match = Callable[[str, str], bool]
+
+_WHOLE: Final[tuple[_Match, ...]] = (
     operator.eq,
     lambda wanted, name: wanted in name.split(", "),
-    lambda wanted, name: wanted in name,
 )
+
+_MATCHES: Final[tuple[_Match, ...]] = (*_WHOLE, lambda wanted, name: wanted in name)
 """Kinds of match, best first: the name itself, one of its synonyms, a part of it."""

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from onnxplain.analysis.answer_maps import AnswerMap
+from onnxplain.counts import counted
 from onnxplain.errors import PreprocessError, TargetError
 from onnxplain.images.geometry import Placement
 from onnxplain.model.shapes import Shape
@@ -161,5 +162,7 @@ class Unanswered(Answered):
 
 def _check_count(count: int, shape: tuple[int, ...]) -> None:
     classes = class_count(shape)
-    if not 1 <= count <= classes:
-        raise TargetError(f"There is no top{count}: the model has {classes} classes.")
+    if not count:
+        raise TargetError("There is no top0: count from top1.")
+    if count > classes:
+        raise TargetError(f"There is no top{count}: the model has {counted(classes, 'class', 'classes')}.")

@@ -29,6 +29,9 @@ class ClassNames(Protocol):
     def named(self, text: str) -> int | None:
         """The class with exactly this label; None if there is none, or several."""
 
+    def holds(self, text: str) -> bool:
+        """Whether a class has this whole label, or this synonym in its label."""
+
     def find(self, text: str) -> int:
         """The index of the class with a label; TargetError if there is none or several."""
 
@@ -40,26 +43,6 @@ def top_count(text: str) -> int | None:
     """The number of classes or boxes that "top1", "top5", ... means; None for other texts."""
     found = _TOP.fullmatch(text)
     return None if found is None else int(found[1])
-
-
-def class_index(what: str, labels: ClassNames | None) -> int:
-    """The index of a class from its index or label.
-
-    A number is an index; one that is above all indices is a label, if one class is called so.
-
-    Raises:
-        TargetError: it is no index and there are no labels, or no class or several have the label.
-    """
-    if re.fullmatch(r"-?\d+", what):
-        index = int(what)
-        named = labels.named(what) if labels is not None and index > labels.last else None
-        return index if named is None else named
-    if labels is None:
-        raise TargetError(
-            f"The target {what!r} is no class index and this model has no labels: give the index, "
-            "or the names with --labels FILE."
-        )
-    return labels.find(what)
 
 
 def is_found(text: str, labels: ClassNames | None) -> bool:

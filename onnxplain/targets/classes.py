@@ -12,9 +12,10 @@ from onnxplain.errors import TargetError
 from onnxplain.formulas.namespace import Namespace
 from onnxplain.targets.answer_shape import class_count
 from onnxplain.targets.answered import Answered
-from onnxplain.targets.class_names import check_class, class_index, class_name, top_count
+from onnxplain.targets.class_names import check_class, class_name, top_count
 from onnxplain.targets.contrast import compared
 from onnxplain.targets.described import ExplainedTarget
+from onnxplain.targets.forms import class_index
 from onnxplain.targets.places import ALL
 from onnxplain.targets.probabilities import (
     EXPECTED,
@@ -158,6 +159,6 @@ def _one_class(what: str, answered: Answered) -> Class:
     if top is not None:
         index = answered.top(top)[-1]
         return Class(index, answered.label(index))
-    index = class_index(what, answered.labels)
+    index = class_index(what, answered.labels, "classes")
     check_class(index, class_count(answered.values.shape[1:]))
     return Class(index, answered.label(index))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from onnxplain.errors import TargetError
 from onnxplain.targets.class_names import ClassNames, is_found
 from onnxplain.targets.combination import Combination
 from onnxplain.targets.described import ExplainedTarget, compared_name, target_name
@@ -123,16 +124,31 @@ def compared(
     spaces around "-", indices do not. A text that is one of `labels` is A.
 
     Raises:
-        TargetError: as `first` and `other_class`.
+        TargetError: as `first` and `other_class`, or for the opposite of a difference.
     """
     if text.startswith(NOT):
-        return Opposite(first(text.removeprefix(NOT).strip()))
-    pair = None if is_found(text, labels) else _PAIR.fullmatch(text)
+        of = text.removeprefix(NOT).strip()
+        if _pair(of, labels) is not None:
+            raise TargetError(
+                f"{NOT} takes one target, and {of!r} is a difference: exchange its classes, as in "
+                "'1 - 0' for the opposite of '0 - 1'."
+            )
+        return Opposite(first(of))
+    pair = _pair(text, labels)
     if pair is None:
         return first(text)
-    one, weight, two = pair.groups()[:3] if pair[1] else pair.groups()[3:]
+    one, weight, two = pair
     own = first(one.strip())
     return Contrast(own, other_class(own, two.strip()), float(weight or 1))
+
+
+def _pair(text: str, labels: ClassNames | None) -> tuple[str, str | None, str] | None:
+    """The first class, the weight and the second class of a difference; None for other texts."""
+    found = None if is_found(text, labels) else _PAIR.fullmatch(text)
+    if found is None:
+        return None
+    one, weight, two = found.groups()[:3] if found[1] else found.groups()[3:]
+    return one, weight, two
 
 
 NOT = "not:"

@@ -19,13 +19,13 @@ from onnxplain.targets.class_names import (
     ClassNames,
     check_class,
     class_in_words,
-    class_index,
     class_label,
     top_count,
 )
 from onnxplain.targets.contrast import compared
 from onnxplain.targets.described import ExplainedBox
 from onnxplain.targets.finite import check_finite
+from onnxplain.targets.forms import class_index, listed
 from onnxplain.targets.target import Target
 from onnxplain.tensors import Array, FloatArray
 
@@ -41,11 +41,7 @@ _OVERLAP = 0.5
 _MOST = 1000
 """Number of boxes that are considered, those with the largest scores."""
 
-FORMS = (
-    "person, person#2, person#any, person@X,Y, @box:X,Y,WIDTH,HEIGHT, top1, any, person - dog, "
-    "or not:person"
-)
-"""The ways to name a box, for messages."""
+_KIND = "boxes"
 
 _ANY = "any"
 _NUMBER = r"\d+(?:\.\d+)?"
@@ -73,7 +69,7 @@ class Detections:
         return [box for box in self.boxes if box.place.confidence >= CONFIDENT]
 
     def resolve(self, text: str) -> list[Target]:
-        """The targets that `text` means: one of `FORMS`, or several with commas between them.
+        """The targets that `text` means: one of the `FORMS` of boxes, or several with commas between them.
 
         A number after "#" is the rank among the boxes of the class, by score. A point means the box
         with the largest score that contains it, and a box the detected one that overlaps it most.
@@ -86,7 +82,8 @@ class Detections:
             piece = _PIECE.match(text, end)
             if piece is None or not piece[0]:
                 raise TargetError(
-                    f"The target {text!r} cannot be read: name a box of this detector as {FORMS}."
+                    f"The target {text!r} cannot be read: name a box of this detector as "
+                    f"{listed(_KIND)}."
                 )
             end = piece.end()
             found += self._meant(piece[1].strip() + (piece[4] or ""), piece[2], piece[3])
@@ -107,7 +104,7 @@ class Detections:
         if what in ("", _ANY):
             chosen, called = self.boxes, "box"
         else:
-            index = class_index(what, self.labels)
+            index = class_index(what, self.labels, _KIND)
             chosen = [box for box in self.boxes if box.index == index]
             called = f"box of class {class_in_words(index, self.labels)}"
         if place is not None:
@@ -121,7 +118,7 @@ class Detections:
 
     def _of_class(self, own: Target, name: str) -> Target:
         """The score of another class at the place of a box."""
-        index = class_index(name, self.labels)
+        index = class_index(name, self.labels, _KIND)
         if not isinstance(own, Box):
             raise TargetError(
                 f"Another class is compared at one box, and {own.name!r} means several: name one."
@@ -137,7 +134,9 @@ class Detections:
 
     def _top(self, count: int) -> Sequence[Target]:
         confident = self.confident
-        if not 1 <= count <= len(confident):
+        if not count:
+            raise TargetError("There is no top0: count from top1.")
+        if not confident:
             raise NotInPictureError(f"There is no top{count}: {self._found}.")
         return confident[:count]
 

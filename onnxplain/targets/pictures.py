@@ -13,7 +13,7 @@ from onnxplain.analysis.answer_maps import AnswerMap
 from onnxplain.errors import TargetError
 from onnxplain.images.geometry import Placement
 from onnxplain.model.shapes import Shape
-from onnxplain.targets.contrast import compared
+from onnxplain.targets.contrast import NOT, compared
 from onnxplain.targets.described import ExplainedRegion, ExplainedTarget, area_name
 from onnxplain.targets.elements import WeightedSum, mean_weights
 from onnxplain.targets.places import ALL, PREDICTED, cells_at
@@ -87,7 +87,7 @@ def areas(
     """What a text means for an answer that is a picture, or may be one.
 
     `what` is empty or "output" for all channels, or the index of a channel, and "top1" without a
-    place is the whole picture. `shape` is the answer's shape for one sample, (1, ...).
+    place is the whole picture; "not:" may be before each. `shape` is the answer's shape for one sample, (1, ...).
 
     Raises:
         TargetError: it is none of these, or the places cannot be used.
@@ -95,22 +95,25 @@ def areas(
     if PREDICTED in places:
         raise TargetError(f"Nothing is predicted in this answer, because {_no_classes(answer)}.")
     several = answer.channel_count(shape) > 1
-    plain = what in ("", OUTPUT) or (what == _DEFAULT and not places)
+    whole = ("", OUTPUT) if places else ("", OUTPUT, _DEFAULT)
+    plain = what.removeprefix(NOT).strip() in whole
     guessed = answer.kind == "unknown" and not places and (several or not plain)
     if guessed:
         raise TargetError(_either(answer, shape))
     where = "@".join(places or [ALL])
     cells = cells_at(places, placement, answer.grid(shape))
 
+    def channel(name: str) -> int | None:
+        return None if name in whole else _channel(name, answer)
+
     def area(name: str) -> Area:
-        channel = None if plain else _channel(name, answer)
-        target = Area(cells, answer.channels, channel, where)
+        target = Area(cells, answer.channels, channel(name), where)
         target.check(shape[1:])
         return target
 
     def other(own: Target, name: str) -> Target:
         assert isinstance(own, Area), "the first target is an area"
-        return replace(own, channel=_channel(name, answer))
+        return replace(own, channel=channel(name))
 
     return [compared(what, None, area, other)]
 

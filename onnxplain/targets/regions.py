@@ -7,18 +7,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from onnxplain.counts import counted
 from onnxplain.errors import NotInPictureError, TargetError
 from onnxplain.targets.answered import Answered
 from onnxplain.targets.class_names import (
     check_class,
     class_in_words,
-    class_index,
     class_name,
     top_count,
 )
-from onnxplain.targets.contrast import compared
+from onnxplain.targets.contrast import NOT, compared
 from onnxplain.targets.described import ExplainedRegion, ExplainedTarget, region_name
 from onnxplain.targets.elements import WeightedSum, mean_weights
+from onnxplain.targets.forms import class_index
 from onnxplain.targets.pictures import areas
 from onnxplain.targets.places import ALL, PREDICTED, cells_at
 from onnxplain.targets.target import Target
@@ -86,7 +87,7 @@ class Region(WeightedSum):
 def regions(what: str, places: Sequence[str], answered: Answered) -> list[Target]:
     """What a text means for an answer that holds a score for each class in each cell.
 
-    A class without a place is explained where it is predicted. `what` is empty for a place without
+    A class without a place is explained where it is predicted. `what` is empty, or "not:", for a place without
     a class: then the only class of a model is meant, or all channels if the answer may be a
     picture.
 
@@ -96,15 +97,15 @@ def regions(what: str, places: Sequence[str], answered: Answered) -> list[Target
         MapError: the scores are not finite.
     """
     found = answered.answer_map
-    if what:
+    if what.removeprefix(NOT).strip():
         return _regions(what, places or [PREDICTED], answered)
     if len(answered.maps) == 1:
-        return _regions("0", places, answered)
+        return _regions(f"{what}0", places or [PREDICTED], answered)
     if found is None or found.sure:
-        why = "" if found is None else f" ({found.why})"
+        why, where = "" if found is None else f" ({found.why})", "@".join(places or [ALL])
         raise TargetError(
-            f"The place @{'@'.join(places)} names no class, and the answer holds scores of "
-            f"classes{why}: put one before it, as in 0@{'@'.join(places)}."
+            f"The place @{where} names no class, and the answer holds scores of classes{why}: put "
+            f"one before it, as in {what}0@{where}."
         )
     return areas(what, places, found, answered.values.shape, answered.placement)
 
@@ -132,7 +133,7 @@ def _regions(what: str, places: Sequence[str], answered: Answered) -> list[Targe
         return replace(own, index=index, label=answered.label(index))
 
     if what == ALL or top_count(what) is not None:
-        return [region(index) for index in _wanted(what, largest, answered)]
+        return [region(index) for index in _several(what, largest, answered)]
     return [
         compared(
             what,
@@ -143,14 +144,9 @@ def _regions(what: str, places: Sequence[str], answered: Answered) -> list[Targe
     ]
 
 
-def _wanted(what: str, largest: Sequence[int], answered: Answered) -> Sequence[int]:
-    """Indices of classes in a map, given by index, label or rank of their areas."""
-    count = len(answered.maps)
-    top = count if what == ALL else top_count(what)
-    if top is None:
-        index = class_index(what, answered.labels)
-        check_class(index, count)
-        return [index]
+def _several(what: str, largest: Sequence[int], answered: Answered) -> Sequence[int]:
+    """Indices of the classes in a map that "all" or "top5" means."""
+    top = len(answered.maps) if what == ALL else top_count(what)
     if top and largest:
         return largest[:top]
     why = "no class is predicted there; name one and a place, as in 0@all"
@@ -159,9 +155,15 @@ def _wanted(what: str, largest: Sequence[int], answered: Answered) -> Sequence[i
 
 def _one_wanted(what: str, largest: Sequence[int], answered: Answered) -> int:
     """The index of one class in a map; "top2" means only the second one."""
-    found, top = _wanted(what, largest, answered), top_count(what)
-    if top is not None and len(found) < top:
-        raise TargetError(f"There is no {what}: only {len(found)} classes are predicted there.")
+    top = top_count(what)
+    if top is None:
+        index = class_index(what, answered.labels, "class map")
+        check_class(index, len(answered.maps))
+        return index
+    found = _several(what, largest, answered)
+    if len(found) < top:
+        few = f"{counted(len(found), 'class is', 'classes are')} predicted there"
+        raise TargetError(f"There is no {what}: only {few}.")
     return found[-1]
 
 

@@ -116,7 +116,7 @@ def test_inspect_says_what_the_answer_is(cli, heads):
     facts = json.loads(cli("inspect", heads, "--json").out)["answer"]
     assert facts == {
         "kind": "number",
-        "words": "one number for each picture, which belongs to no class",
+        "words": "one number for each sample, which belongs to no class",
         "targets": ["output"],
         "output": "age",
         "other_outputs": ["risk"],

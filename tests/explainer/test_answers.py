@@ -61,6 +61,22 @@ def test_the_mean_of_a_restored_picture(
     assert found.target.name.startswith(name.replace(",", "_"))
 
 
+@pytest.mark.parametrize(
+    ("target", "weights"),
+    [
+        ("not:output", [-1 / 3] * 3),
+        ("not:@all", [-1 / 3] * 3),
+        ("not:top1", [-1 / 3] * 3),
+        ("not:0@all", [-1, 0, 0]),
+        ("0 - output@all", [2 / 3, -1 / 3, -1 / 3]),
+    ],
+)
+def test_opposites_and_differences_in_a_picture(target: str, weights: list[float]) -> None:
+    found = dense(DENOISER).explain(PICTURE, "input_x_gradient", target)
+    slopes = np.array(weights) @ SLOPES / (6 * 8)
+    assert_allclose(found.values, slopes[:, None, None] * X[0], rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("form", ["c = Conv(x, k) y = Transpose<perm=[0,2,3,1]>(c)", DEPTH])
 def test_a_picture_in_other_layouts(form: str) -> None:
     last = "Transpose" in form

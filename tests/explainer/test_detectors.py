@@ -14,7 +14,7 @@ from square_detector import GAIN, SHIFT, SIDE, detector, picture
 from tiny import Array, run, tiny
 
 from onnxplain import Explainer, targets
-from onnxplain.errors import ModelError, OnnxplainError, OptionError, TargetError
+from onnxplain.errors import ModelError, NotInPictureError, OnnxplainError, OptionError, TargetError
 from onnxplain.images.preprocess import Preprocess
 
 AS_IT_IS = Preprocess(size=(SIDE, SIDE), scale=1 / 255, fit="stretch")
@@ -159,6 +159,7 @@ def test_drise_needs_a_detector() -> None:
         ("@44,50", ["0 red#2"]),
         ("@box:30,15,18,18", ["1 green"]),
         ("top3", ["0 red", "1 green", "0 red#2"]),
+        ("top5", ["0 red", "1 green", "0 red#2"]),  # fewer are found
         ("green, red#2", ["1 green", "0 red#2"]),
         ("0", ["0 red"]),
     ],
@@ -170,7 +171,7 @@ def test_names_of_boxes(explainer: Explainer, target: str, names: list[str]) -> 
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("top4", "no top4: found were red"),
+        ("top0", "no top0: count from top1"),
         ("red#9", "no number 9 box of class 0"),
         ("red@1,1", "no box of class 0 .red. at 1,1"),
         ("blue", "No class is called 'blue'"),
@@ -181,6 +182,13 @@ def test_names_of_boxes(explainer: Explainer, target: str, names: list[str]) -> 
 def test_a_box_that_is_not_there(explainer: Explainer, target: str, message: str) -> None:
     with pytest.raises(TargetError, match=message):
         explainer.explain(PICTURE, "gradient", target)
+
+
+@pytest.mark.parametrize("target", ["top1", "top5"])
+def test_without_a_box_there_is_none_to_explain(explainer: Explainer, target: str) -> None:
+    nothing = np.zeros_like(PICTURE)
+    with pytest.raises(NotInPictureError, match=f"no {target}: no score is above"):
+        explainer.explain(nothing, "gradient", target)
 
 
 @pytest.mark.parametrize(("target", "count"), [("any", 3), ("red#any", 2)])
