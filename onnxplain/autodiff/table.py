@@ -116,7 +116,7 @@ class Rules:
 def _no_rule(step: NodeView) -> str:
     return (
         f"The operator {step.full_op} of node {step.name!r} has no gradient here: explain a layer "
-        "after it, or use a method without gradients, such as scorecam or occlusion."
+        "after it, or use a method without gradients, such as occlusion."
     )
 
 

@@ -17,11 +17,11 @@ from onnxplain.cli.notes import Warnings, note_guess, noting_cost, print_picture
 from onnxplain.cli.pictures import find_images
 from onnxplain.errors import GradientError, LayerError, MapError, OptionError, TargetError
 from onnxplain.explainer import Explainer
-from onnxplain.jobs.inputs import InputImage
+from onnxplain.jobs.inputs import InputImage, each_sample
 from onnxplain.jobs.job import Saving, errors_of_one_picture, explanations_and_errors
 from onnxplain.methods.options import options_of
 from onnxplain.methods.registry import METHODS, make_method
-from onnxplain.results.comparison import draw_comparison
+from onnxplain.results.comparison import draw_comparison, require_picture
 from onnxplain.results.explanation import Explanation
 
 _REFUSALS = (GradientError, LayerError, MapError, OptionError, TargetError)
@@ -71,9 +71,10 @@ def command(
     explainer = open_model(model, loading | {"batch_size": batch_size}, preprocess, arrays)
     note_guess(explainer.origin, model, console)
     read = {name: method_options(given, explainer) for name, given in own.items()}
-    targets, status = target or parameters.TOP, 0
+    targets = target or parameters.TOP
     warnings = Warnings(console)
-    for image in inputs:
+    drawable, status = _drawable(inputs, explainer)
+    for image in each_sample(drawable, explainer):
         try:
             found, refused = _explanations(explainer, image, read, targets, console)
         except errors_of_one_picture(explainer) as error:
@@ -90,6 +91,23 @@ def command(
             console.result(_result_line(image, file, found, refused, console))
     warnings.note_repeats()
     return status
+
+
+def _drawable(
+    inputs: Sequence[InputImage], explainer: Explainer
+) -> tuple[list[InputImage], int]:
+    """The files whose maps can be drawn side by side, and the exit status for the others."""
+    drawable, status = list[InputImage](), 0
+    for image in inputs:
+        first = each_sample([image], explainer)[0]
+        try:
+            require_picture(explainer.kind_of(first.given))
+        except errors_of_one_picture(explainer) as error:
+            print_picture_error(error, image)
+            status = error.exit_status
+        else:
+            drawable.append(image)
+    return drawable, status
 
 
 def _own_options(methods: Sequence[str], options: Given) -> dict[str, Given]:
@@ -119,17 +137,17 @@ def _explanations(
             with console.progress(f"{image.title}: {method}") as report:
                 explainer.on_progress(noting_cost(method, report, console))
                 shown, empty = explanations_and_errors(
-                    explainer.try_each(image.path, method, targets, **own)
+                    explainer.try_each(image.given, method, targets, **own)
                 )
             if not shown:
                 raise empty[0]
         except _REFUSALS as error:
-            print_error(f"{image.path}, {method}: {error}")
+            print_error(f"{image.source}, {method}: {error}")
             refused[method] = str(error)
             continue
         found += shown
         for nothing in empty:
-            console.note(f"Warning: {image.path}, {method}: {nothing}")
+            console.note(f"Warning: {image.source}, {method}: {nothing}")
     return found, refused
 
 
@@ -143,9 +161,9 @@ def _result_line(
     """The line about a file that was written."""
     targets = list(dict.fromkeys(e.target.name for e in found))
     if not console.as_json:
-        return f"{image.path}: {', '.join(targets)} -> {file}"
+        return f"{image.source}: {', '.join(targets)} -> {file}"
     facts = {
-        "picture": str(image.path),
+        "picture": image.source,
         "targets": targets,
         "methods": list(dict.fromkeys(e.method for e in found)),
         "refused": refused,

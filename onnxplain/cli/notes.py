@@ -106,7 +106,7 @@ def noting_cost(method: str, report: Progress, console: Console) -> Progress:
     return noting
 
 
-def print_picture_error(error: OnnxplainError, image: InputImage) -> None:
-    """Say what is wrong with a picture, and which it is."""
+def print_picture_error(error: OnnxplainError, image: InputImage, of: str = "") -> None:
+    """Say what is wrong with a picture, and which it is; the sentence begins with `of`."""
     known = isinstance(error, PictureError)
-    print_error(str(error) if known else f"{image.source}: {error}")
+    print_error(f"{of}{error}" if known else f"{of}{image.source}: {error}")

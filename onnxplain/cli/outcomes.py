@@ -14,8 +14,8 @@ from onnxplain.results.formats.manifest import content, plain, source
 from onnxplain.results.formats.stem import file_stem
 
 
-def report(outcome: Outcome, warnings: Warnings, console: Console) -> int:
-    """Report a picture that is done, and return its exit status."""
+def report(outcome: Outcome, warnings: Warnings, console: Console, of: str = "") -> int:
+    """Report a picture that is done, and return its exit status; errors begin with `of`."""
     status = 0
     for explanation, files in outcome.saved:
         line = _as_json if console.as_json else _as_line
@@ -23,10 +23,10 @@ def report(outcome: Outcome, warnings: Warnings, console: Console) -> int:
         warnings.note(explanation)
         note_details(explanation, console)
     for nothing in outcome.empty:
-        print_error(f"{outcome.image.source}: {nothing}")
+        print_error(f"{of}{outcome.image.source}: {nothing}")
         status = nothing.exit_status
     if outcome.error is not None:
-        print_picture_error(outcome.error, outcome.image)
+        print_picture_error(outcome.error, outcome.image, of)
         status = outcome.error.exit_status
     return status
 

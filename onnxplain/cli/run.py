@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from onnxplain.cli import parameters
-from onnxplain.cli.console import Console
+from onnxplain.cli.console import Console, print_error
 from onnxplain.cli.flags import Given
 from onnxplain.cli.loading import method_options, open_outputs
 from onnxplain.cli.notes import (
@@ -20,6 +20,8 @@ from onnxplain.cli.notes import (
 from onnxplain.cli.outcomes import report
 from onnxplain.cli.pictures import find_images, gray
 from onnxplain.cli.texts import run_texts
+from onnxplain.errors import OnnxplainError
+from onnxplain.explainer import Explainer
 from onnxplain.jobs.inputs import InputImage, each_sample, model_as_input
 from onnxplain.jobs.job import Job, Saving
 from onnxplain.methods.registry import AUTO, make_method
@@ -49,7 +51,7 @@ def command(
     """Explain every picture and return the exit status.
 
     A picture that cannot be read or explained is reported, and the others go on; so is a target
-    whose map shows nothing.
+    whose map shows nothing, and an output of several that cannot be explained.
     """
     console = Console(quiet=quiet, as_json=as_json, verbose=verbose)
     if loading.get("text") and not images:
@@ -75,30 +77,44 @@ def command(
     outputs = open_outputs(model, loading | {"batch_size": batch_size}, preprocess, arrays)
     inputs = inputs if starts_from_none else each_sample(inputs, outputs[0])
     note_guess(outputs[0].origin, model, console)
-    for explainer in outputs:
+
+    def explained(explainer: Explainer, of: str) -> int:
         note_model(explainer, console)
         named = explainer.default_method()[0] if method == AUTO else method
         own = method_options(options, explainer)
         start = gray(explainer) if starts_from_none else None
         job = Job(explainer, named, target or parameters.TOP, saving, own, start)
-        status = _run(job, inputs, method, console) or status
+        return _run(job, inputs, method, console, of)
+
+    if len(outputs) == 1:
+        return explained(outputs[0], "")
+    for explainer in outputs:
+        of = f"output {explainer.output}: "
+        try:
+            status = explained(explainer, of) or status
+        except OnnxplainError as error:
+            print_error(f"{of}{error}")
+            status = error.exit_status
     return status
 
 
-def _run(job: Job, inputs: Sequence[InputImage], method: str, console: Console) -> int:
+def _run(
+    job: Job, inputs: Sequence[InputImage], method: str, console: Console, of: str
+) -> int:
     """Explain the inputs, report each, and return the exit status.
 
-    `method` is the name that the user gave.
+    `method` is the name that the user gave, and errors begin with `of`.
     """
     warnings = Warnings(console)
     began, several = time.perf_counter(), len(inputs) > 1
     with console.progress("pictures" if several else inputs[0].title) as progress:
         of_one = silent if several else progress
         job.explainer.on_progress(noting_cost(job.method, of_one, console))
-        status, ways = 0, dict[str, None]()
+        status, arrays, ways = 0, False, dict[str, None]()
         for done, outcome in enumerate(job.run(inputs), start=1):
-            status = report(outcome, warnings, console) or status
+            status = report(outcome, warnings, console, of) or status
             ways |= dict.fromkeys(_way(explanation) for explanation, _ in outcome.saved)
+            arrays |= any(explanation.array for explanation, _ in outcome.saved)
             if several:
                 progress(done, len(inputs))
     warnings.note_repeats()
@@ -106,8 +122,9 @@ def _run(job: Job, inputs: Sequence[InputImage], method: str, console: Console) 
     if ways:
         note_choice(method, job.explainer, console)
         note_blank(job.explainer, console)
+    kind = "sample" if arrays else "picture"
     for way in ways:
-        console.note(f"Ran on {way}, {each:.2g} s for each picture.")
+        console.note(f"Ran on {way}, {each:.2g} s for each {kind}.")
     return status
 
 

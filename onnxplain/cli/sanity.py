@@ -16,9 +16,11 @@ from onnxplain.cli.notes import note_choice, note_guess
 from onnxplain.cli.pictures import find_images
 from onnxplain.cli.tables import print_table
 from onnxplain.errors import OptionError
+from onnxplain.jobs.inputs import each_sample
 from onnxplain.jobs.job import Saving
 from onnxplain.methods.registry import AUTO, make_method
 from onnxplain.metrics.sanity import SAME_ABOVE, SanityCheck, Stage, sanity_check
+from onnxplain.results.comparison import require_picture
 
 
 def command(
@@ -56,8 +58,14 @@ def command(
     explainer = open_model(model, loading, preprocess, arrays)
     note_guess(explainer.origin, model, console)
     own = method_options(options, explainer)
-    (picture,) = inputs
-    found = sanity_check(explainer, picture.path, method, target, stages=stages, **own)
+    picture, *others = each_sample(inputs, explainer)
+    if others:
+        raise OptionError(
+            f"{image} holds {len(others) + 1} samples, and the check takes one: save it as a file "
+            "of its own."
+        )
+    require_picture(explainer.kind_of(picture.given))
+    found = sanity_check(explainer, picture.given, method, target, stages=stages, **own)
     parts = picture.name, "sanity", found.trained.method, explainer.output
     file = saving.save_drawing(found.draw(colormap), *parts)
     note_choice(method, explainer, console)

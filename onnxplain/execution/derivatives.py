@@ -139,7 +139,7 @@ class Derivatives:
                 raise GradientError(
                     "The graph that was made ready for gradients gives an answer that differs by "
                     f"{difference:.2g} from the model's, so its gradients would be wrong: use a "
-                    "method without gradients, such as scorecam."
+                    "method without gradients, such as occlusion."
                 )
         self._proved.add(reading.tensor)
 

@@ -240,5 +240,5 @@ def check_finite(gradients: Mapping[str, Iterable[FloatArray]]) -> None:
             raise MapError(
                 f"The gradient with respect to {by!r} is NaN or infinite: try another target or "
                 "layer, a float32 version of the model, or a method without gradients, such as "
-                "scorecam."
+                "occlusion."
             )

@@ -125,6 +125,15 @@ class Explainer(KnownModel):
         """
         return [self._intake.take(one).x for one in self.each(pictures)]
 
+    def kind_of(self, picture: Picture) -> str:
+        """What one input is: "picture", or for an array "scene", "volume", "signal" or "row".
+
+        Raises:
+            OnnxplainError: it cannot be read, or does not fit the model.
+        """
+        array = self._intake.take(picture).array
+        return "picture" if array is None else array.kind
+
     def targets(
         self,
         picture: Picture,

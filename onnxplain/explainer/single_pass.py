@@ -318,5 +318,5 @@ def _not_finite(method: SinglePassMethod, by: str) -> MapError:
         )
     return MapError(
         f"The gradient with respect to {by!r} is NaN or infinite: try another target or layer, a "
-        "float32 version of the model, or a method without gradients, such as scorecam."
+        "float32 version of the model, or a method without gradients, such as occlusion."
     )

@@ -26,6 +26,11 @@ class InputImage:
     sample: SampleInFile | None = None
 
     @property
+    def given(self) -> Path | SampleInFile:
+        """What is explained."""
+        return self.sample or self.path
+
+    @property
     def source(self) -> str:
         """The file, and which of its samples, in words."""
         return f"{self.path}{'' if self.sample is None else f', sample {self.sample.index}'}"

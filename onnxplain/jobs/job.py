@@ -101,10 +101,7 @@ class Job:
             OnnxplainError: an error that the next picture would cause too, such as an option out
                 of range or files that cannot be written.
         """
-        pictures = [
-            (image.sample or image.path) if self.picture is None else self.picture
-            for image in images
-        ]
+        pictures = [image.given if self.picture is None else self.picture for image in images]
         found = self.explainer.try_many(pictures, self.method, self.targets, **self.options)
         folder = SameFolder(self.saving.folder)
         saved = functools.partial(self._saved, folder)

@@ -68,7 +68,7 @@ class SanityCheck:
             MapError: they are of a volume, a signal or a row.
         """
         trained = self.trained
-        require_picture(trained)
+        require_picture(trained.kind)
         columns = [("trained", trained.method), *map(_heading, self.stages)]
         cells = [trained, *(stage.explanation for stage in self.stages)]
         row = TargetRow(trained.target.title, trained.scored, cells)

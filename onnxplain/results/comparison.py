@@ -8,7 +8,7 @@ import numpy as np
 
 from onnxplain.errors import MapError
 from onnxplain.images.opencv import cv2
-from onnxplain.results.data import ExplanationData
+from onnxplain.results.data import PICTURES, ExplanationData
 from onnxplain.results.formats.png import draw
 from onnxplain.results.render.colormaps import DEFAULT_COLORMAP
 from onnxplain.results.render.comparison import TargetRow, comparison
@@ -35,7 +35,7 @@ def draw_comparison(
     found = list(explanations)
     if not found or any(e.picture.shape != found[0].picture.shape for e in found):
         raise MapError("A comparison needs explanations of one picture: give at least one.")
-    require_picture(found[0])
+    require_picture(found[0].kind)
     columns = list(methods or dict.fromkeys(e.method for e in found))
     table: dict[str, dict[str, ExplanationData]] = {}
     for explanation in found:
@@ -47,16 +47,16 @@ def draw_comparison(
     return comparison(found[0].picture, headings, rows, colormap, found[0].seen)
 
 
-def require_picture(explanation: ExplanationData) -> None:
-    """Check that maps of an explanation can be drawn side by side.
+def require_picture(kind: str) -> None:
+    """Check that maps of such an input can be drawn side by side.
 
     Raises:
-        MapError: it is of a volume, a signal or a row.
+        MapError: it is a volume, a signal or a row.
     """
-    if not explanation.is_picture:
+    if kind not in PICTURES:
         raise MapError(
-            f"Maps are drawn side by side on pictures and scenes, and this is a {explanation.kind}:"
-            " draw one explanation at a time, with `onnxplain run` or Explanation.draw."
+            f"Maps are drawn side by side on pictures and scenes, and this is a {kind}: draw one "
+            "explanation at a time, with `onnxplain run` or Explanation.draw."
         )
 
 

@@ -15,6 +15,9 @@ from onnxplain.tensors import Array, FloatArray
 
 _LAYERS_NAMED = 3
 
+PICTURES = "picture", "scene"
+"""Kinds of inputs that can be drawn as they are, in colors."""
+
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
@@ -182,7 +185,7 @@ class ExplanationData:
     @property
     def is_picture(self) -> bool:
         """Return whether `picture` can be drawn as it is: a picture, or a scene in colors."""
-        return self.kind in ("picture", "scene")
+        return self.kind in PICTURES
 
     @property
     def source(self) -> str:

@@ -54,6 +54,27 @@ def test_outputs_have_their_own_files(cli, heads, picture, tmp_path):
     assert [json.loads(line)["target"]["output"] for line in lines] == ["risk", "age"]
 
 
+def test_an_output_that_cannot_be_explained_does_not_stop_the_others(cli, heads, picture):
+    """`age` is one number; each output is reported by itself, whatever the order."""
+    run = "run", heads, picture, "-m", "input_x_gradient", "-o", "maps", "-f", "npy", "-t", "2 - 0"
+    sentence = "output age: There is no '2': the answer is one number for each sample"
+    for outputs in (("age", "risk"), ("risk", "age")):
+        found = cli(*run, *(word for name in outputs for word in ("--output", name)))
+        assert found.status == 2
+        assert "red.png: risk: 2-0, difference of two logits -1.5 -> " in found.out
+        assert f"Error: {sentence}" in found.err
+    alone = cli(*run, "--output", "age")
+    assert alone.status == 2
+    assert "Error: There is no '2'" in alone.err
+
+
+def test_an_error_of_one_picture_names_the_output(cli, heads, picture):
+    outputs = "--output", "risk", "--output", "age"
+    found = cli("run", heads, picture, "-m", "input_x_gradient", "-t", "p>0.99", *outputs)
+    assert found.status == 2
+    assert f"Error: output risk: {picture}: No class has p>0.99" in found.err
+
+
 def test_drawings_of_several_outputs_have_their_own_files(cli, heads, picture, tmp_path):
     for output in ("age", "risk"):
         shown = (

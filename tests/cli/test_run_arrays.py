@@ -112,3 +112,35 @@ def test_the_default_says_first_what_many_features_cost(cli, tmp_path):
     done = cli("run", "wide.onnx", "x.npy", "-f", "npy")
     assert done.status == 0, done.err
     assert done.err.startswith("Note: occlusion runs the model 2,100 times for one ")
+
+
+def test_rows_are_no_pictures_for_drawings_side_by_side(cli, rows, scenes):
+    """The kind of the input is checked before any method runs, once for each file."""
+    np.save("x.npy", noise(3, 7, seed=1))
+    np.save("one.npy", noise(7, seed=1))
+    done = cli("compare", rows, "x.npy", "one.npy", "-m", "gradcam,occlusion")
+    assert done.status == 2
+    assert [line.partition(": Maps are drawn side by side")[0] for line in done.err.splitlines()] == [
+        "Error: x.npy",
+        "Error: one.npy",
+    ]
+    assert "and this is a row: draw one explanation at a time" in done.err
+    assert "this is a row" in cli("sanity", rows, "one.npy", "-m", "occlusion").sentence
+    sentence = cli("sanity", rows, "x.npy", "-m", "occlusion").sentence
+    assert sentence.startswith("x.npy holds 3 samples, and the check takes one")
+
+
+def test_each_scene_of_a_file_is_compared(cli, scenes):
+    np.save("two.npy", noise(2, 5, 6, 7, seed=1))
+    done = cli("compare", scenes, "two.npy", "-m", "gradient,input_x_gradient", "-t", "0", "-o", "m")
+    assert done.status == 0, done.err
+    assert done.out.splitlines() == [
+        "two.npy, sample 0: 0 -> m/two-0.compare.png",
+        "two.npy, sample 1: 0 -> m/two-1.compare.png",
+    ]
+
+
+def test_the_time_of_arrays_is_for_each_sample(cli, rows, model, picture):
+    np.save("x.npy", noise(3, 7, seed=1))
+    assert cli("run", rows, "x.npy", "-t", "0").err.rstrip().endswith(" s for each sample.")
+    assert cli("run", model, picture, "-t", "0").err.rstrip().endswith(" s for each picture.")
