@@ -22,6 +22,7 @@ from onnxplain.explainer.passes import prepared, run_prepared
 from onnxplain.explainer.recognizer import Recognizer, require_samples_first
 from onnxplain.explainer.request import Request, Result
 from onnxplain.explainer.sampled import explain_by_samples
+from onnxplain.explainer.size_errors import naming_multiples
 from onnxplain.explainer.single_pass import Prepared, SinglePass
 from onnxplain.explainer.task import Task, finite_scores
 from onnxplain.methods.base import SinglePassMethod
@@ -115,16 +116,12 @@ class ExplainedModel:
     def structure(self, x: Array | None = None) -> ModelStructure:
         """The model's layers for samples of the shape of `x`, by default of pictures."""
         sample = self._samples.noise() if x is None else x
-        return self._structures.get(
-            self._sizes(sample),
-            lambda: ModelStructure(
-                self._runner,
-                sample,
-                self._score,
-                self._facts.labels,
-                lambda: self._derivatives.ready,
-            ),
-        )
+        return self._structures.get(self._sizes(sample), lambda: self._structure_for(sample))
+
+    def _structure_for(self, x: Array) -> ModelStructure:
+        runner, labels = self._runner, self._facts.labels
+        with naming_multiples(self.model, runner.spec, self._samples, x.shape):
+            return ModelStructure(runner, x, self._score, labels, lambda: self._derivatives.ready)
 
     @property
     def lowered(self) -> Model:

@@ -32,6 +32,10 @@ class OutOfMemoryError(ModelError):
     """A run needs more memory than the device has free."""
 
 
+class RunError(ModelError):
+    """The model fails at run time, for these inputs or for all."""
+
+
 class Session:
     """Runs one model on the first provider that it was opened with.
 
@@ -107,7 +111,7 @@ class Session:
                     "There is not enough memory on the device to run the model "
                     f"({_reason(error)}): free some, or choose --provider cpu."
                 ) from error
-            raise ModelError(f"The model fails while running: {_reason(error)}.") from error
+            raise RunError(f"The model fails while running: {_reason(error)}.") from error
 
     def _answers(self, feeds: Mapping[str, Any], outputs: list[str]) -> list[Array]:
         found: list[Array]

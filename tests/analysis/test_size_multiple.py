@@ -6,7 +6,7 @@ from tiny import noise, run, tiny
 
 from onnxplain import Explainer
 from onnxplain.analysis.size_multiple import size_multiple
-from onnxplain.errors import PreprocessError
+from onnxplain.errors import ModelError, PreprocessError
 from onnxplain.model.load import load
 
 ANY = "float[N,3,H,W] x"
@@ -91,3 +91,27 @@ def test_the_multiple_can_be_given():
     assert preprocess.apply(PICTURE)[0].shape == (1, 3, 32, 48)
     with pytest.raises(PreprocessError, match="multiple has no effect with a size that"):
         _ = Explainer(u_net(3), provider="cpu", preprocess={"size": 64, "multiple": 8}).preprocess
+
+
+@pytest.mark.parametrize("method", ["gradient", "occlusion", "gradcam"])
+@pytest.mark.parametrize(
+    ("size", "sentence"),
+    [
+        (20, "20 rows and 20 columns.* a multiple of 8, such as --size 16, or --size picture"),
+        ([16, 30], "16 rows and 30 columns.* a multiple of 8, such as --size 16x24"),
+        (3, "such as --size 8,"),
+    ],
+)
+def test_a_size_that_is_no_multiple_is_refused_with_one_that_is(method, size, sentence):
+    explainer = Explainer(u_net(3), provider="cpu", preprocess={"size": size})
+    with pytest.raises(ModelError, match=sentence):
+        explainer.explain(PICTURE, method, 0)
+
+
+def test_a_run_that_fails_for_another_reason_says_which():
+    """The Reshape fits only inputs of one row, whose size is a multiple."""
+    nodes = "s = Constant<value_ints=[-1,3]>() p = Reshape(x, s) m = Concat<axis=1>(p, k) y = Relu(m)"
+    proto = tiny(nodes, ANY, "float[N,M] y", k=noise(1, 2))
+    explainer = Explainer(proto, provider="cpu", preprocess={"size": 8})
+    with pytest.raises(ModelError, match="The model fails while running: .*Concat"):
+        explainer.explain(PICTURE, "occlusion", 0)
