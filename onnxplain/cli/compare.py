@@ -93,9 +93,7 @@ def command(
     return status
 
 
-def _drawable(
-    inputs: Sequence[InputImage], explainer: Explainer
-) -> tuple[list[InputImage], int]:
+def _drawable(inputs: Sequence[InputImage], explainer: Explainer) -> tuple[list[InputImage], int]:
     """The files whose maps can be drawn side by side, and the exit status for the others."""
     drawable, status = list[InputImage](), 0
     for image in inputs:

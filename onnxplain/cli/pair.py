@@ -47,6 +47,8 @@ def command(
     saving = Saving(out, [name.strip() for name in formats.split(",")], colormap)
     saving.check()
     inputs = find_images([image, other])
+    if len(inputs) == 1:
+        raise OptionError(f"A pair is two different pictures, and both are {inputs[0].path}.")
     if len(inputs) != 2:
         raise OptionError(f"A pair is two different pictures, and this is {len(inputs)}.")
     explainer = open_model(model, loading, preprocess)

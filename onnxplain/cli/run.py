@@ -98,9 +98,7 @@ def command(
     return status
 
 
-def _run(
-    job: Job, inputs: Sequence[InputImage], method: str, console: Console, of: str
-) -> int:
+def _run(job: Job, inputs: Sequence[InputImage], method: str, console: Console, of: str) -> int:
     """Explain the inputs, report each, and return the exit status.
 
     `method` is the name that the user gave, and errors begin with `of`.

@@ -10,6 +10,7 @@ from onnxplain.images.labels import Labels
 from onnxplain.targets.answer_shape import is_one_number_per_class, middle
 from onnxplain.targets.forms import FORMS
 
+
 @dataclass(frozen=True)
 class Answer:
     """What an output is.

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from onnxplain.analysis.boxes import LAYOUTS
 from onnxplain.analysis.score import ScoreKind
+from onnxplain.counts import counted
 from onnxplain.errors import MapError, OnnxplainError, OptionError, TargetError
 from onnxplain.execution.arrays import samples_for
 from onnxplain.explainer.attribution import attribution
@@ -256,7 +257,10 @@ class Explainer(KnownModel):
         others, count = self._others.of_each(samples, given), len(samples)
         specs = self._references.resolved(as_list(target, count), configured.score)
         if len(specs) != count:
-            raise TargetError(f"There are {len(specs)} targets for {count} samples.")
+            raise TargetError(
+                f"The number of targets must be 1 or that of the samples, and there are "
+                f"{counted(len(specs), 'target')} for {counted(count, 'sample')}."
+            )
         asked = [
             Request(
                 samples[i : i + 1],

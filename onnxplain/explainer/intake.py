@@ -8,8 +8,8 @@ from typing import TypeGuard
 
 import numpy as np
 
-from onnxplain.analysis.inputs import is_picture
-from onnxplain.errors import OnnxplainError, attempted
+from onnxplain.analysis.inputs import is_picture, require_picture
+from onnxplain.errors import OnnxplainError, PictureError, attempted
 from onnxplain.explainer.array import Arrays
 from onnxplain.explainer.array_settings import USED, Scaling
 from onnxplain.explainer.picture import take
@@ -68,12 +68,16 @@ class Intake:
         """The sample of a picture or an array.
 
         Raises:
-            PictureError: it cannot be read, or does not fit the model.
-            ModelError: it is a picture, and the model takes none.
+            PictureError: it cannot be read, or does not fit the model, or it is the file of a
+                picture, and the model takes none.
+            ModelError: it is another picture, and the model takes none.
             OptionError: a setting of arrays does not fit it.
         """
         if isinstance(given, SampleInFile) or self._is_array(given):
             return self._arrays.take(given)
+        if not self._takes_pictures and isinstance(given, str | Path):
+            no_picture = attempted(require_picture, self._arrays.spec)
+            raise PictureError(f"{given}: {no_picture}")
         return take(given, self._preprocess())
 
     def _is_array(self, given: Picture) -> TypeGuard[str | Path | Array]:

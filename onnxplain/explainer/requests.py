@@ -22,8 +22,8 @@ from onnxplain.explainer.passes import prepared, run_prepared
 from onnxplain.explainer.recognizer import Recognizer, require_samples_first
 from onnxplain.explainer.request import Request, Result
 from onnxplain.explainer.sampled import explain_by_samples
-from onnxplain.explainer.size_errors import naming_multiples
 from onnxplain.explainer.single_pass import Prepared, SinglePass
+from onnxplain.explainer.size_errors import naming_multiples
 from onnxplain.explainer.task import Task, finite_scores
 from onnxplain.methods.base import SinglePassMethod
 from onnxplain.model.model import Model

@@ -15,7 +15,9 @@ from onnxplain.tensors import TensorSpec
 
 
 @contextmanager
-def naming_multiples(model: Model, spec: TensorSpec, samples: Samples, shape: Shape) -> Iterator[None]:
+def naming_multiples(
+    model: Model, spec: TensorSpec, samples: Samples, shape: Shape
+) -> Iterator[None]:
     """Where a run fails because of the sizes of its input, say which the model takes.
 
     `shape` is that of the sample, (1, ...), for the input `spec`.

@@ -19,7 +19,7 @@ def read_npy(path: Path) -> Array:
     """Read a .npy file; its values are read from the disk when they are used.
 
     Raises:
-        PictureError: there is no such file, or it holds no array.
+        PictureError: there is no such file, or it holds no array, or an empty one.
     """
     try:
         require_regular(path)
@@ -32,6 +32,8 @@ def read_npy(path: Path) -> Array:
         raise PictureError(f"{path} is not a .npy file, or holds no plain array.") from error
     if not isinstance(array, np.ndarray):
         raise PictureError(f"{path} holds several arrays: save the one that is meant as .npy.")
+    if not array.size:
+        raise PictureError(f"{path} holds no sample: its array of shape {array.shape} is empty.")
     return array
 
 

@@ -109,7 +109,7 @@ def _refuse_unused(preprocess: Preprocess, given: Iterable[str]) -> None:
     sized = "a size that is not the picture's own", "give the size as 'picture'"
     unused = {
         "resize": (preprocess.fit != "crop" and preprocess.size is not None, *fitted),
-        "pad": (preprocess.fit == "stretch", *fitted),
+        "pad": (preprocess.fit == "stretch" or _is_filled_by_crop(preprocess), *fitted),
         "multiple": (preprocess.size is not None and preprocess.multiple > 1, *sized),
     }
     for name in given:
@@ -119,6 +119,16 @@ def _refuse_unused(preprocess: Preprocess, given: Iterable[str]) -> None:
                 f"{name} has no effect with {beside} ({preprocess.origin}): leave it out, or "
                 f"{instead}."
             )
+
+
+def _is_filled_by_crop(preprocess: Preprocess) -> bool:
+    """Whether the crop of every picture fills the model's input, so that nothing is padded."""
+    size = _whole(preprocess.size)
+    if preprocess.fit != "crop" or size is None:
+        return False
+    resized = preprocess.resize or min(size)
+    least = resized if isinstance(resized, tuple) else (resized, resized)
+    return all(new >= side for new, side in zip(least, size, strict=True))
 
 
 def check_fits(preprocess: Preprocess, spec: TensorSpec) -> None:

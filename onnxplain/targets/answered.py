@@ -165,4 +165,6 @@ def _check_count(count: int, shape: tuple[int, ...]) -> None:
     if not count:
         raise TargetError("There is no top0: count from top1.")
     if count > classes:
-        raise TargetError(f"There is no top{count}: the model has {counted(classes, 'class', 'classes')}.")
+        raise TargetError(
+            f"There is no top{count}: the model has {counted(classes, 'class', 'classes')}."
+        )

@@ -69,7 +69,7 @@ class Detections:
         return [box for box in self.boxes if box.place.confidence >= CONFIDENT]
 
     def resolve(self, text: str) -> list[Target]:
-        """The targets that `text` means: one of the `FORMS` of boxes, or several with commas between them.
+        """The targets that `text` means: one form of boxes, or several with commas between them.
 
         A number after "#" is the rank among the boxes of the class, by score. A point means the box
         with the largest score that contains it, and a box the detected one that overlaps it most.

@@ -80,14 +80,14 @@ def _check_form(what: str, labels: ClassNames | None, kind: str) -> None:
         raise TargetError(f"{what!r} cannot be read: only > and >= are known, as in 'p>0.5'.")
     if _MARKED.fullmatch(what):
         raise TargetError(
-            f"{what!r} names no single class here: this answer holds {_WORDS[kind]}, and its targets are "
-            f"{listed(kind)}."
+            f"{what!r} names no single class here: this answer holds {_WORDS[kind]}, and its "
+            f"targets are {listed(kind)}."
         )
-    if not is_found(what, labels):
+    if labels is not None and not is_found(what, labels):
         _check_spaces(what, labels)
 
 
-def _check_spaces(what: str, labels: ClassNames | None) -> None:
+def _check_spaces(what: str, labels: ClassNames) -> None:
     """Raise TargetError if the text is two classes with "-" and no spaces between them."""
     for dash in re.finditer("-", what):
         first, second = what[: dash.start()].strip(), what[dash.end() :].strip()
@@ -98,5 +98,7 @@ def _check_spaces(what: str, labels: ClassNames | None) -> None:
             )
 
 
-def _is_class(text: str, labels: ClassNames | None) -> bool:
-    return top_count(text) is not None or is_found(text, labels)
+def _is_class(text: str, labels: ClassNames) -> bool:
+    """Whether a text is a rank, an index or a whole label."""
+    ranked = text.isdecimal() or top_count(text) is not None
+    return ranked or labels.holds(text)

@@ -87,7 +87,8 @@ def areas(
     """What a text means for an answer that is a picture, or may be one.
 
     `what` is empty or "output" for all channels, or the index of a channel, and "top1" without a
-    place is the whole picture; "not:" may be before each. `shape` is the answer's shape for one sample, (1, ...).
+    place is the whole picture; "not:" may be before each. `shape` is the answer's
+    shape for one sample, (1, ...).
 
     Raises:
         TargetError: it is none of these, or the places cannot be used.

@@ -87,9 +87,9 @@ class Region(WeightedSum):
 def regions(what: str, places: Sequence[str], answered: Answered) -> list[Target]:
     """What a text means for an answer that holds a score for each class in each cell.
 
-    A class without a place is explained where it is predicted. `what` is empty, or "not:", for a place without
-    a class: then the only class of a model is meant, or all channels if the answer may be a
-    picture.
+    A class without a place is explained where it is predicted. `what` is empty, or "not:", for a
+    place without a class: then the only class of a model is meant, or all channels if the answer
+    may be a picture.
 
     Raises:
         TargetError: there is no such class, or the places cannot be used.

@@ -109,9 +109,11 @@ def test_a_size_that_is_no_multiple_is_refused_with_one_that_is(method, size, se
 
 
 def test_a_run_that_fails_for_another_reason_says_which():
-    """The Reshape fits only inputs of one row, whose size is a multiple."""
-    nodes = "s = Constant<value_ints=[-1,3]>() p = Reshape(x, s) m = Concat<axis=1>(p, k) y = Relu(m)"
+    """The concatenated constant has one row, and the samples have many."""
+    nodes = (
+        "s = Constant<value_ints=[-1,3]>() p = Reshape(x, s) m = Concat<axis=1>(p, k) y = Relu(m)"
+    )
     proto = tiny(nodes, ANY, "float[N,M] y", k=noise(1, 2))
     explainer = Explainer(proto, provider="cpu", preprocess={"size": 8})
-    with pytest.raises(ModelError, match="The model fails while running: .*Concat"):
+    with pytest.raises(ModelError, match=r"The model fails while running: .*Concat"):
         explainer.explain(PICTURE, "occlusion", 0)

@@ -92,6 +92,17 @@ def test_a_file_that_does_not_fit_does_not_stop_the_others(cli, rows):
     assert "text.npy is not a .npy file" in text
 
 
+def test_a_picture_among_arrays_is_named(cli, rows, picture):
+    np.save("good.npy", noise(7))
+    np.save("empty.npy", np.zeros((0, 7)))
+    done = cli("run", rows, picture, "empty.npy", "good.npy")
+    assert done.status == 2
+    assert done.out.startswith("good.npy: ")
+    first, second, *_ = done.err.splitlines()
+    assert f"{picture}: The input 'x' takes (N, 7) float32, which is no picture" in first
+    assert "empty.npy holds no sample" in second
+
+
 def test_a_background_of_rows(cli, rows):
     train, x = noise(50, 7, seed=3), noise(7, seed=1)
     np.save("train.npy", train)
@@ -120,7 +131,9 @@ def test_rows_are_no_pictures_for_drawings_side_by_side(cli, rows, scenes):
     np.save("one.npy", noise(7, seed=1))
     done = cli("compare", rows, "x.npy", "one.npy", "-m", "gradcam,occlusion")
     assert done.status == 2
-    assert [line.partition(": Maps are drawn side by side")[0] for line in done.err.splitlines()] == [
+    assert [
+        line.partition(": Maps are drawn side by side")[0] for line in done.err.splitlines()
+    ] == [
         "Error: x.npy",
         "Error: one.npy",
     ]
@@ -132,7 +145,9 @@ def test_rows_are_no_pictures_for_drawings_side_by_side(cli, rows, scenes):
 
 def test_each_scene_of_a_file_is_compared(cli, scenes):
     np.save("two.npy", noise(2, 5, 6, 7, seed=1))
-    done = cli("compare", scenes, "two.npy", "-m", "gradient,input_x_gradient", "-t", "0", "-o", "m")
+    done = cli(
+        "compare", scenes, "two.npy", "-m", "gradient,input_x_gradient", "-t", "0", "-o", "m"
+    )
     assert done.status == 0, done.err
     assert done.out.splitlines() == [
         "two.npy, sample 0: 0 -> m/two-0.compare.png",

@@ -122,6 +122,11 @@ def test_a_pair(cli, model, pictures, tmp_path):
     np.testing.assert_array_equal(pair[:, one.shape[1] :], two)
 
 
+def test_a_pair_of_one_picture(cli, model, pictures):
+    sentence = cli("pair", model, "photos/a.png", "photos/a.png").sentence
+    assert sentence == "A pair is two different pictures, and both are photos/a.png."
+
+
 def test_a_pair_is_what_run_saves(cli, model, pictures, tmp_path):
     cli("pair", model, *pictures, "-m", "gradcam", "-o", "pair", "-f", "npy")
     cli(

@@ -40,10 +40,12 @@ def test_without_tifffile_one_sentence_says_how_to_install_it(tmp_path, monkeypa
 def test_npy_files_that_hold_no_array(tmp_path):
     (tmp_path / "text.npy").write_text("text")
     np.savez(tmp_path / "two.npz", a=1, b=2)
+    np.save(tmp_path / "empty.npy", np.zeros((0, 12)))
     for name, sentence in {
         "gone.npy": "There is no file",
         "text.npy": "is not a .npy file",
         "two.npz": "holds several arrays",
+        "empty.npy": r"holds no sample: its array of shape \(0, 12\) is empty",
     }.items():
         with pytest.raises(PictureError, match=sentence):
             read_npy(tmp_path / name)

@@ -501,17 +501,23 @@ def test_a_model_of_another_size_than_its_config_is_refused(tmp_path):
         {"fit": "stretch", "resize": 256},
         {"fit": "letterbox", "resize": 256},
         {"fit": "stretch", "pad": 114},
+        {"fit": "crop", "pad": 114},
+        {"fit": "crop", "resize": 300, "pad": 114},
+        {"fit": "crop", "size": "100x200", "resize": "120x200", "pad": 114},
     ],
 )
 def test_a_flag_without_effect_is_refused(flags):
-    with pytest.raises(PreprocessError, match=r"(resize|pad) has no effect .*(stretch|letterbox)"):
+    with pytest.raises(
+        PreprocessError, match=r"(resize|pad) has no effect .*(stretch|letterbox|crop)"
+    ):
         guess(FLOAT, **flags)
 
 
 @pytest.mark.parametrize(
     "flags",
     [
-        {"fit": "crop", "resize": 300, "pad": 9},
+        {"fit": "crop", "resize": 200, "pad": 9},  # smaller than the crop of 224
+        {"fit": "crop", "size": "100x200", "pad": 9},
         {"fit": "letterbox", "pad": 114},
         {"fit": "stretch", "size": "picture", "resize": 64},
     ],

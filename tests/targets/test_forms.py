@@ -84,14 +84,14 @@ def test_slips(kind: str, text: str, sentence: str) -> None:
 
 @pytest.mark.parametrize("text", ["p<0.5", "p <= 0.5", "p=0.5", "not:p<0.5"])
 def test_only_two_comparisons_are_known(text: str) -> None:
-    with pytest.raises(TargetError, match="only > and >= are known, as in 'p>0.5'"):
+    with pytest.raises(TargetError, match=r"only > and >= are known, as in 'p>0\.5'"):
         resolve(text, answer("classifier", LABELS))
 
 
 def test_a_class_that_is_missing() -> None:
     with pytest.raises(TargetError, match="A class is missing: the targets are top1, 0, LABEL"):
         resolve("not:", answer("classifier", LABELS))
-    with pytest.raises(TargetError, match="names no class.* as in not:0@all"):
+    with pytest.raises(TargetError, match=r"names no class.* as in not:0@all"):
         resolve("not:@all", answer("segmenter", LABELS))
 
 
