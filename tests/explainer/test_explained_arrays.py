@@ -12,6 +12,7 @@ from onnx import ModelProto, TensorProto, helper
 
 from onnxplain import Explainer, Explanation
 from onnxplain.errors import (
+    GradientError,
     LayerError,
     MapError,
     ModelError,
@@ -336,6 +337,8 @@ def test_a_tree_has_no_gradient_and_auto_covers_its_features(zipmap: bool) -> No
     assert_allclose(found.score, 0.8, rtol=1e-6)
     assert found.score_kind == "output"
     assert_allclose(found.values, [0.8 - 0.1, 0.8 - 0.4, 0], atol=1e-6)
+    with pytest.raises(GradientError, match="a method without gradients, such as occlusion"):
+        explainer.explain(np.array([1.0, 2.0, 3.0]), "gradient", 1)
 
 
 def test_shapley_values_of_a_tree() -> None:
