@@ -129,11 +129,12 @@ class Explainer(KnownModel):
     def kind_of(self, picture: Picture) -> str:
         """What one input is: "picture", or for an array "scene", "volume", "signal" or "row".
 
+        A picture is not read, where the model takes pictures.
+
         Raises:
             OnnxplainError: it cannot be read, or does not fit the model.
         """
-        array = self._intake.take(picture).array
-        return "picture" if array is None else array.kind
+        return self._intake.kind(picture)
 
     def targets(
         self,

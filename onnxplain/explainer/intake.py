@@ -80,6 +80,18 @@ class Intake:
             raise PictureError(f"{given}: {no_picture}")
         return take(given, self._preprocess())
 
+    def kind(self, given: Picture) -> str:
+        """What it is: "picture", or the kind of an array.
+
+        A picture is not read, where the input takes pictures.
+
+        Raises:
+            OnnxplainError: as `take`.
+        """
+        is_array = isinstance(given, SampleInFile) or self._is_array(given)
+        facts = self.take(given).array if is_array or not self._takes_pictures else None
+        return "picture" if facts is None else facts.kind
+
     def _is_array(self, given: Picture) -> TypeGuard[str | Path | Array]:
         if isinstance(given, np.ndarray):
             return not self._takes_pictures or given.ndim == 4
