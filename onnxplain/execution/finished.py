@@ -83,6 +83,7 @@ class Plan:
         batch: the batch size if the graph takes only that size, else None.
         class_weights: (classes, channels).
         cut: if given, the graph starts from the activation of this layer, not from the input.
+        outputs: other tensors of the model that the graph also returns.
     """
 
     model: Model
@@ -97,6 +98,7 @@ class Plan:
     batch: int | None = None
     class_weights: FloatArray | None = None
     cut: TensorSpec | None = None
+    outputs: Sequence[str] = ()
 
     @property
     def answer(self) -> str:
@@ -154,7 +156,10 @@ def reference_name(plan: Plan, name: str) -> str:
 
 
 def finish(plan: Plan) -> Model:
-    """The graph of a plan; its outputs are the answer tensor, the maps and the reported numbers.
+    """The graph of a plan.
+
+    Its outputs are the answer tensor, the other tensors that the plan names, the maps and the
+    reported numbers.
 
     Raises:
         GradientError: an operator that must be differentiated has no gradient.
@@ -203,7 +208,7 @@ def _with_maps(model: Model, plan: Plan) -> Model:
     for name, array in outputs.items():
         graph.nodes.append(gs.Node("Identity", name, {}, [array.tensor], [gs.Variable(name)]))
     added = gs.export_onnx(graph, do_type_check=False).graph
-    finished = with_outputs(appended(model, added), [plan.answer, *outputs])
+    finished = with_outputs(appended(model, added), [plan.answer, *plan.outputs, *outputs])
     for value in finished.proto.graph.output:
         if value.name in outputs:
             value.type.tensor_type.elem_type = TensorProto.FLOAT

@@ -7,7 +7,7 @@ must give the same as the explainer for each sample alone.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ from onnxplain.methods.base import SinglePassMethod
 from onnxplain.methods.registry import METHODS
 from onnxplain.targets import Class
 from onnxplain.transforms.builder import PREFIX
+from onnxplain.transforms.extract import with_outputs
 from onnxplain.transforms.fixed_batch import with_batch
 from tools.cases import nets
 
@@ -179,6 +180,19 @@ def test_nothing_but_the_answer_maps_and_reports_leaves_the_graph(
         first_axis = value.type.tensor_type.shape.dim[0]
         assert not first_axis.HasField("dim_value"), f"{value.name} takes one batch only"
         assert value.name == "x" or value.name.startswith(PREFIX)
+
+
+def test_other_tensors_of_the_model_leave_the_graph_where_the_plan_names_them() -> None:
+    net, method = convolutional(), METHODS["gradcam"]()
+    assert isinstance(method, SinglePassMethod)
+    plan = planned(net, method, None)
+    plan = replace(plan, outputs=[plan.layers[0].tensor, plan.answer])
+    graph = finish(plan).proto
+    assert outputs(graph)[:3] == [plan.answer, plan.layers[0].tensor, value_name(0, 0)]
+    found = dict(zip(outputs(graph), run(graph, fed(plan, net, method)), strict=True))
+    whole = with_outputs(plan.model, [plan.answer, plan.layers[0].tensor]).proto
+    for name, expected in zip(outputs(whole), run(whole, {"x": net.samples}), strict=True):
+        assert_allclose(found[name], expected, rtol=1e-5, atol=1e-5)
 
 
 def outputs(graph: ModelProto) -> list[str]:
