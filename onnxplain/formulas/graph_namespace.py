@@ -141,6 +141,11 @@ class GraphNamespace:
             return array.made("Relu")
         return array.made("Max", _tensor(other), dims=_common(array, other))
 
+    def clip(self, a: GraphArray, low: Any, high: Any) -> GraphArray:
+        """See `Namespace`."""
+        dims = broadcast(_common(a, low), _common(a, high))
+        return a.made("Max", _tensor(low)).made("Min", _tensor(high), dims=dims)
+
     def where(self, condition: GraphArray, a: Any, b: Any) -> GraphArray:
         """See `Namespace`."""
         arrays = [one for one in (condition, a, b) if isinstance(one, GraphArray)]
@@ -181,7 +186,8 @@ class GraphNamespace:
     def take(self, a: GraphArray, index: GraphArray | int) -> GraphArray:
         """See `Namespace`."""
         if not isinstance(index, GraphArray):
-            return a.made("Gather", np.array(index, np.int64), dims=a.dims[:1], axis=1)
+            dims = (a.dims[0], *a.dims[2:])
+            return a.made("Gather", np.array(index, np.int64), dims=dims, axis=1)
         column = self.builder.Unsqueeze(index.tensor, np.array([1]))
         found = self.builder.GatherElements(a.tensor, column, axis=1)
         return GraphArray(self.builder, self.builder.Squeeze(found, np.array([1])), a.dims[:1])
@@ -199,6 +205,27 @@ class GraphNamespace:
             places = g.Squeeze(column, np.array([1]))
         chosen = g.Where(g.Less(codes.tensor, np.array(0)), places, codes.tensor)
         return GraphArray(g, chosen, codes.dims)
+
+    def stack(self, arrays: Sequence[GraphArray]) -> GraphArray:
+        """See `Namespace`."""
+        g, (first, *_) = self.builder, arrays
+        parts = [g.Unsqueeze(one.tensor, np.array([1])) for one in arrays]
+        dims = (first.dims[0], len(arrays), *first.dims[1:])
+        return GraphArray(g, g.Concat(*parts, axis=1), dims)
+
+    def percentile(self, a: GraphArray, share: float) -> GraphArray:
+        """See `Namespace`; the sizes of a sample must be known."""
+        g, flat = self.builder, self.flatten(a)
+        count = flat.dims[-1]
+        assert count is not None, "the number of elements is not known"
+        below, rest = divmod(share / 100 * (count - 1), 1)
+        above = count - int(below)
+        largest, _ = g.many("TopK", 2, flat.tensor, np.array([above]), axis=1)
+        pair = [above - 1, max(above - 2, 0)]  # the elements on both sides, the smaller first
+        weights = np.array([[1 - rest], [rest]], np.float32)
+        between = g.MatMul(g.Gather(largest, np.array(pair), axis=1), weights)
+        ones = [1] * (len(a.dims) - 1)
+        return GraphArray(g, g.Reshape(between, np.array([-1, *ones])), (a.dims[0], *ones))
 
     def resize(self, a: GraphArray, size: tuple[int, int]) -> GraphArray:
         """See `Namespace`; two matrix products, because all runtimes support them."""

@@ -41,6 +41,9 @@ class Namespace(Protocol):
     def maximum(self, a: Any, b: Any) -> Any:
         """The larger of two values, elementwise."""
 
+    def clip(self, a: Any, low: Any, high: Any) -> Any:
+        """Values limited to `low` and `high`, elementwise."""
+
     def where(self, condition: Any, a: Any, b: Any) -> Any:
         """`a` where a condition holds, else `b`."""
 
@@ -62,7 +65,8 @@ class Namespace(Protocol):
     def take(self, a: Any, index: Any) -> Any:
         """One element of each row, (N,), from (N, elements).
 
-        `index` is an int, the same for all rows, or int64 (N,), one for each row.
+        `index` is an int, the same for all rows, or int64 (N,), one for each row. With an int, `a`
+        may be (N, elements, ...), and the result is (N, ...).
         """
 
     def ranked(self, a: Any, codes: Any) -> Any:
@@ -70,6 +74,15 @@ class Namespace(Protocol):
 
         A code of 0 or more is the index itself. −1 means the index of the largest element, −2 the
         index of the second largest, and so on.
+        """
+
+    def stack(self, arrays: Sequence[Any]) -> Any:
+        """Arrays (N, ...) of one shape as one array (N, arrays, ...)."""
+
+    def percentile(self, a: Any, share: float) -> Any:
+        """The percentile of each sample's elements, (N, 1, ...), with linear interpolation.
+
+        `share` is 0 to 100.
         """
 
     def resize(self, a: Any, size: tuple[int, int]) -> Any:
@@ -86,6 +99,16 @@ class Namespace(Protocol):
 def relu(xp: Namespace, a: Any) -> Any:
     """Negative values set to zero."""
     return xp.maximum(a, 0.0)
+
+
+def average(xp: Namespace, a: Any, axis: Axes) -> Any:
+    """Mean over axes."""
+    return xp.mean(a, axis)
+
+
+def total(xp: Namespace, a: Any, axis: Axes) -> Any:
+    """Sum over axes."""
+    return xp.sum(a, axis)
 
 
 def over_samples(xp: Namespace, a: Any) -> Any:

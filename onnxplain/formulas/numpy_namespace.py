@@ -19,6 +19,7 @@ class NumpyNamespace:
     sqrt = staticmethod(np.sqrt)
     exp = staticmethod(np.exp)
     maximum = staticmethod(np.maximum)
+    clip = staticmethod(np.clip)
     where = staticmethod(np.where)
     matmul = staticmethod(np.matmul)
 
@@ -85,6 +86,17 @@ class NumpyNamespace:
         order = np.argsort(-a, axis=-1, kind="stable")
         places = order[np.arange(len(a)), np.maximum(-1 - codes, 0)]
         return np.where(codes < 0, places, codes)
+
+    @staticmethod
+    def stack(arrays: Sequence[Array]) -> Array:
+        """See `Namespace`."""
+        return np.stack(arrays, axis=1)
+
+    @staticmethod
+    def percentile(a: Array, share: float) -> Array:
+        """See `Namespace`."""
+        every = tuple(range(1, a.ndim))
+        return np.asarray(np.percentile(a, share, axis=every, keepdims=True), a.dtype)
 
     @staticmethod
     def resize(a: Array, size: tuple[int, int]) -> Array:

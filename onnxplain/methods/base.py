@@ -17,7 +17,8 @@ from onnxplain.execution.points import passes
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.execution.subject import Structure, Subject
 from onnxplain.execution.wants import ClassWeights, SampleScores, SampleWeights, Want
-from onnxplain.formulas.namespace import Namespace
+from onnxplain.formulas.namespace import Namespace, average
+from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.methods.options import LayerName, Score, options_of
 from onnxplain.tensors import FloatArray
 
@@ -119,7 +120,11 @@ class Method(ABC):
             raise OptionError(f"{self.name} takes {takes}.")
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
-        """One target's values as a map (rows, columns), before any rescaling.
+        """One target's values as a map (rows, columns); see `heats`."""
+        return np.asarray(self.heats(NUMPY, values[None], spatial)[0])
+
+    def heats(self, xp: Namespace, values: Any, spatial: tuple[int, ...]) -> Any:
+        """The formula of a map (N, rows, columns) from values (N, ...), before any rescaling.
 
         `spatial` are the axes of rows and columns in the model's input.
         """
@@ -355,7 +360,8 @@ class InputMethod(Method):
     The heatmap is the mean over channels, because windows and masks cover every channel.
     """
 
-    over_channels: ClassVar[Callable[..., Any]] = staticmethod(np.mean)
+    over_channels: ClassVar[Callable[..., Any]] = staticmethod(average)
+    """How the channels become one value: called with a namespace, the values and `axis`."""
 
     over_embedding: ClassVar[Callable[..., Any]] = staticmethod(np.mean)
     """How the values of a token's embedding become one value: called with the values and `axis`."""
@@ -368,10 +374,11 @@ class InputMethod(Method):
         """Whether several parts of the input have the sum of their values, else the mean."""
         return not (self.values_are_scores or self.values_are_magnitudes)
 
-    def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
+    def heats(self, xp: Namespace, values: Any, spatial: tuple[int, ...]) -> Any:
         """See `Method`."""
-        rest = tuple(i for i in range(values.ndim) if i + 1 not in spatial)
-        return np.asarray(self.over_channels(values, axis=rest))
+        rank = len(values.shape)
+        rest = tuple(axis - rank for axis in range(1, rank) if axis not in spatial)
+        return self.over_channels(xp, values, axis=rest) if rest else values
 
 
 def one_layer(structure: Structure, name: str, method: str) -> Layer:

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from onnxplain.analysis.layers import Layer
 from onnxplain.errors import LayerError
 from onnxplain.execution.subject import Structure
@@ -153,11 +151,11 @@ class FeatureMaps(LayerMethod, SinglePassMethod):
             return None
         return values if self.channel is None else values[self.channel : self.channel + 1]
 
-    def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
+    def heats(self, xp: Namespace, values: Any, spatial: tuple[int, ...]) -> Any:
         """The mean over the channels, or the chosen one."""
         if self.channel is not None:
-            return np.asarray(values[self.channel])
-        return np.asarray(values.mean(axis=0))
+            return xp.take(values, self.channel)
+        return xp.mean(values, axis=1 - len(values.shape))
 
 
 def check_channel(layer: Layer, channel: int | None) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from onnxplain.execution.wants import Activation, LayerGradient
 from onnxplain.formulas.namespace import Namespace, largest, quotient, relu
 from onnxplain.methods.base import SinglePassMethod
-from onnxplain.methods.layer_maps import LayerMapsMethod
+from onnxplain.methods.layer_maps import CELLS, LayerMapsMethod
 from onnxplain.methods.options import Option, Switch
 from onnxplain.tensors import FloatArray
 
@@ -50,7 +50,6 @@ _CANCELED = (
 _ROUNDING = 1e-5
 """Rounding error of a sum that cancels in float32, relative to the sum of absolute values."""
 
-CELLS = (-2, -1)
 VOLUME = (-3, -2, -1)
 
 

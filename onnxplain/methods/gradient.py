@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from onnxplain.execution.wants import Input, InputGradient
-from onnxplain.formulas.namespace import Namespace, largest
+from onnxplain.formulas.namespace import Namespace, largest, total
 from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.methods.base import InputMethod, SinglePassMethod
 from onnxplain.tensors import FloatArray
@@ -32,18 +31,19 @@ class InputGradientMethod(InputMethod):
     """
 
     needs_gradient = True
-    over_channels: ClassVar[Callable[..., Any]] = staticmethod(np.sum)
+    over_channels: ClassVar[Callable[..., Any]] = staticmethod(total)
     over_embedding: ClassVar[Callable[..., Any]] = staticmethod(np.sum)
 
-    def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
+    def heats(self, xp: Namespace, values: Any, spatial: tuple[int, ...]) -> Any:
         """See `Method`; capped, unless each value is drawn by itself, as those of a row are."""
-        heat = super().heat(values, spatial)
-        return heat if len(spatial) == values.ndim == 1 else capped(heat)
+        heat = super().heats(xp, values, spatial)
+        is_row = len(spatial) == 1 and len(values.shape) == 2
+        return heat if is_row else capped(xp, heat)
 
     def is_varied(self, values: FloatArray, spatial: tuple[int, ...]) -> bool:
         """See `Method`; True if more pixels differ from the smallest than `capped` cuts off."""
         rows = (slice(None),) * (spatial[0] - 1) + (slice(None, None, _EVERY),)
-        sizes = np.abs(super().heat(values[rows], spatial))
+        sizes = np.abs(super().heats(NUMPY, values[rows][None], spatial))
         larger = np.count_nonzero(sizes > sizes.min() * (1 + _ROUNDING))
         return bool(larger > 2 * (1 - _PERCENTILE / 100) * _EVERY * sizes.size + 1)
 
@@ -57,7 +57,7 @@ class MagnitudeMethod(InputGradientMethod):
 
     values_are_magnitudes = True
     over_embedding: ClassVar[Callable[..., Any]] = staticmethod(np.linalg.norm)
-    over_channels: ClassVar[Callable[..., Any]] = staticmethod(functools.partial(largest, NUMPY))
+    over_channels: ClassVar[Callable[..., Any]] = staticmethod(largest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,11 +106,11 @@ class InputXGradient(BackwardMethod):
         return x * g
 
 
-def capped(heat: FloatArray) -> FloatArray:
-    """The map with its absolute values limited to their 99th percentile, for display.
+def capped(xp: Namespace, heat: Any) -> Any:
+    """Maps (N, ...) with their absolute values limited to their 99th percentile, for display.
 
     Otherwise a few very large pixels would make all others dark (Smilkov et al., "SmoothGrad:
     removing noise by adding noise", 2017, section 3.1). The method's values are never limited.
     """
-    limit = np.percentile(np.abs(heat), _PERCENTILE)
-    return heat if limit == 0 else np.clip(heat, -limit, limit).astype(np.float32)
+    limit = xp.percentile(xp.abs(heat), _PERCENTILE)
+    return xp.where(limit == 0, heat, xp.clip(heat, -limit, limit))

@@ -11,8 +11,9 @@ from onnxplain.execution.baselines import Scene
 from onnxplain.execution.wants import Activation, InputGradient, LayerGradient
 from onnxplain.formulas.namespace import Namespace, interpolation_sizes, relu
 from onnxplain.methods.base import LayerMethod, rows_and_columns
-from onnxplain.methods.gradcam import CELLS, GradCAM
+from onnxplain.methods.gradcam import GradCAM
 from onnxplain.methods.gradient import BackwardMethod
+from onnxplain.methods.layer_maps import CELLS
 from onnxplain.tensors import FloatArray
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Annotated, Any
 
 import numpy as np
@@ -11,13 +12,15 @@ import numpy as np
 from onnxplain.analysis.layers import Layer
 from onnxplain.errors import LayerError
 from onnxplain.execution.subject import Structure
-from onnxplain.images.geometry import upsample
+from onnxplain.formulas.namespace import Namespace, interpolation_sizes
+from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.methods.base import LayerMethod, Maps
 from onnxplain.methods.options import Fuse, Option
 from onnxplain.tensors import Array, FloatArray
 
 ALL = "all"
 AUTO = "auto"
+CELLS = (-2, -1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,31 +77,36 @@ class LayerMapsMethod(LayerMethod):
                 f"Maps of several layers need rows and columns, which {names[0]!r} or another has "
                 "not: name one layer."
             )
-        rows, columns = zip(*(one.values.shape[1:] for one in maps), strict=True)
-        largest = max(rows), max(columns)
-        values = np.stack([upsample(one.values, largest) for one in maps], axis=1)
+        values = self.stacked(NUMPY, [one.values for one in maps])
         each = [
             _of_all_layers(names, [one.about(target) for one in maps])
             for target in range(len(values))
         ]
-        if self.layer != AUTO:
-            return Maps(values, shared, each)
-        shares = np.array(rows) * np.array(columns) / np.prod(largest)
-        total = np.einsum("l, tlrc -> trc", shares, values).astype(np.float32)
-        for about, own in zip(each, total, strict=True):
-            if own.any():  # a box needs not depend on every layer
-                about.pop("warnings", None)
-        return Maps(total, shared, each)
+        if self.layer == AUTO:
+            for about, own in zip(each, values, strict=True):
+                if own.any():  # a box needs not depend on every layer
+                    about.pop("warnings", None)
+        return Maps(values, shared, each)
 
-    def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
-        """The map, or the fused maps of several layers, (rows, columns)."""
-        if values.ndim in (2, len(spatial)):
+    def stacked(self, xp: Namespace, maps: Sequence[Any]) -> Any:
+        """The values from the maps of several layers, (N, rows, columns) each; see the class."""
+        sizes = [interpolation_sizes(one.shape) for one in maps]
+        rows, columns = map(max, zip(*sizes, strict=True))
+        enlarged = [xp.resize(one, (rows, columns)) for one in maps]
+        if self.layer != AUTO:
+            return xp.stack(enlarged)
+        shares = [prod(size) / (rows * columns) for size in sizes]
+        parts = [one * share for one, share in zip(enlarged, shares, strict=True)]
+        return sum(parts[1:], start=parts[0])
+
+    def heats(self, xp: Namespace, values: Any, spatial: tuple[int, ...]) -> Any:
+        """The maps, or the fused maps of several layers, (N, rows, columns)."""
+        if len(values.shape) in (3, 1 + len(spatial)):
             return values
-        least, largest = (pick(values, axis=(1, 2), keepdims=True) for pick in (np.min, np.max))
+        least, largest = (pick(values, axis=CELLS, keepdims=True) for pick in (xp.min, xp.max))
         span = largest - least
-        scaled = (values - least) / np.where(span > 0, span, 1)
-        fused = scaled.mean(axis=0) if self.fuse == "mean" else scaled.max(axis=0)
-        return np.asarray(fused, np.float32)
+        scaled = (values - least) / xp.where(span > 0, span, 1.0)
+        return xp.mean(scaled, axis=-3) if self.fuse == "mean" else xp.max(scaled, axis=-3)
 
     def sheet(self, values: FloatArray) -> FloatArray | None:
         """The map of every layer, if `layer` is "all"; else None."""

@@ -15,8 +15,8 @@ from onnxplain.execution.subject import Structure
 from onnxplain.execution.wants import Activation, LayerGradient
 from onnxplain.formulas.namespace import Namespace, over_samples, relu
 from onnxplain.methods.base import Sums
-from onnxplain.methods.gradcam import CELLS, pixel_weights
-from onnxplain.methods.layer_maps import LayerMapsMethod
+from onnxplain.methods.gradcam import pixel_weights
+from onnxplain.methods.layer_maps import CELLS, LayerMapsMethod
 from onnxplain.methods.options import Cells, Indices, Option, Samples
 from onnxplain.methods.smoothgrad import NoiseMethod
 from onnxplain.tensors import FloatArray

@@ -141,6 +141,27 @@ def ranked(random: Random) -> Made:
     return lambda xp, a, codes: xp.ranked(a, codes), plain, [a, codes]
 
 
+def clip(random: Random) -> Made:
+    a, low = floats(random, 2, 3, 4), -np.abs(floats(random, 2, 1, 1))
+    return lambda xp, a, low: xp.clip(a, low, -low), lambda a, low: np.clip(a, low, -low), [a, low]
+
+
+def stack(random: Random) -> Made:
+    a, b = (floats(random, 2, 3, 4) for _ in "ab")
+    return lambda xp, *ab: xp.stack(ab), lambda a, b: np.stack([a, b], axis=1), [a, b]
+
+
+def percentile(random: Random) -> Made:
+    a, share = floats(random, 3, *shape(random, 2)), float(random.choice([0, 30.5, 99, 100]))
+
+    def plain(a: Array) -> Array:
+        rows = np.sort(a.reshape(3, -1), axis=1)
+        place = share / 100 * (rows.shape[1] - 1)
+        return np.array([[[np.interp(place, np.arange(len(row)), row)]] for row in rows])
+
+    return lambda xp, a: xp.percentile(a, share), plain, [a]
+
+
 def resize(random: Random) -> Made:
     a = floats(random, 2, 3, *shape(random, 2))
     size = tuple(
@@ -170,6 +191,9 @@ CASES: dict[str, Callable[[Random], Made]] = {
     "parts": parts,
     "take": take,
     "ranked": ranked,
+    "clip": clip,
+    "stack": stack,
+    "percentile": percentile,
     "resize": resize,
 }
 ROUNDED = {"resize": 1e-7}
