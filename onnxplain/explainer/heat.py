@@ -12,7 +12,7 @@ from onnxplain.methods.base import Method, SinglePassMethod
 from onnxplain.targets import Target
 from onnxplain.tensors import FloatArray
 
-_ROUNDING = 1e-6
+ROUNDING = 1e-6
 """Largest variation of an enlarged constant map, relative to the constant: float32 rounding."""
 
 
@@ -85,7 +85,7 @@ def no_slope(method: Method, target: Target, score: float) -> str:
 
 
 def _is_constant(low: float, high: float) -> bool:
-    return not high - low > _ROUNDING * max(abs(high), abs(low))
+    return not high - low > ROUNDING * max(abs(high), abs(low))
 
 
 def _same_everywhere(value: float, of: str, warnings: Sequence[str]) -> str:

@@ -1,0 +1,1 @@
+"""A model and a method as one ONNX file that predicts and explains."""
