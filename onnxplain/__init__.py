@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnxplain.explainer import Explainer
+    from onnxplain.exporting import export
     from onnxplain.images.picture import read_picture
     from onnxplain.images.preprocess import Preprocess
     from onnxplain.metrics.sanity import sanity_check
@@ -23,6 +24,7 @@ __all__ = [
     "TextExplanation",
     "__version__",
     "draw_comparison",
+    "export",
     "read_picture",
     "sanity_check",
 ]
@@ -34,6 +36,7 @@ _HOMES = {
     "TextExplanation": "onnxplain.results.text_explanation",
     "Preprocess": "onnxplain.images.preprocess",
     "draw_comparison": "onnxplain.results.comparison",
+    "export": "onnxplain.exporting.export",
     "read_picture": "onnxplain.images.picture",
     "sanity_check": "onnxplain.metrics.sanity",
 }

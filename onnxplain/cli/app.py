@@ -18,6 +18,7 @@ _COMMANDS = {
     "compare": "Draw several methods side by side, a row for each target.",
     "pair": "Show in each of two pictures what makes it similar to the other, for an embedding.",
     "sanity": "Check that a method's map depends on what the model has learned (Adebayo 2018).",
+    "export": "Write a model and a method as one ONNX file, which predicts and explains anywhere.",
     "inspect": "Show what is known about a model: inputs, score, preprocessing, gradients, layers.",
     "methods": "List the methods: what each shows, needs and costs, its options and its paper.",
 }
@@ -43,6 +44,10 @@ _EXAMPLES = {
     "pair": (
         "onnxplain pair embedding.onnx cat.jpg lion.jpg",
         "onnxplain pair model.onnx cat.jpg lion.jpg --output /pool/Flatten_output_0 -m occlusion",
+    ),
+    "export": (
+        "onnxplain export model.onnx -m gradcam -o model.gradcam.onnx",
+        "onnxplain export model.onnx -m gradcam --target 281-282 -o model.cat.onnx",
     ),
     "compare": (
         "onnxplain compare model.onnx cat.jpg",

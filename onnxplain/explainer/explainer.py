@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from onnxplain.analysis.boxes import LAYOUTS
@@ -14,6 +14,7 @@ from onnxplain.explainer.attribution import attribution
 from onnxplain.explainer.known_model import KnownModel
 from onnxplain.explainer.many_pictures import Explained, ManyPictures, by_what_they_read
 from onnxplain.explainer.picture import Explaining
+from onnxplain.explainer.planned import Planned
 from onnxplain.explainer.request import Request, several
 from onnxplain.explainer.taken import Picture
 from onnxplain.methods.base import Method
@@ -21,7 +22,7 @@ from onnxplain.methods.gradient import Gradient
 from onnxplain.methods.registry import AUTO
 from onnxplain.results.explanation import Attribution, Explanation
 from onnxplain.results.text_explanation import TextExplanation
-from onnxplain.targets import Box, Similarity, Target, TargetSpec, as_list
+from onnxplain.targets import Answered, Box, Similarity, Target, TargetSpec, as_list
 from onnxplain.targets.recognized import Recognized
 from onnxplain.tensors import Array
 from onnxplain.texts.tokens import Text
@@ -158,6 +159,21 @@ class Explainer(KnownModel):
                 Request(taken.x, method, specs, self._others.of(taken.x), taken.placement)
             )
         ]
+
+    def planned(
+        self, method: Method, choose: Callable[[Answered], Target], reads: tuple[str, ...] = ()
+    ) -> Planned:
+        """What a graph computes that explains any sample of the usual size.
+
+        `choose` returns the target, which must be of use for any sample, from the answer for noise.
+        `reads` are the tensors that it reads; empty if it reads the tensor of the scores.
+
+        Raises:
+            OnnxplainError: the method, its options or the target do not fit the model.
+        """
+        x = self._samples.noise()
+        asked = Request(x, method, [], self._others.of(x), self._samples.placement(x))
+        return self._explained.planned(asked, choose, reads)
 
     def similarity(self, reference: Picture, score: ScoreKind = "logit") -> Similarity:
         """The cosine with the embedding of a picture, as a target; "similar:FILE" means the same.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from itertools import groupby
 from math import prod
 
@@ -16,24 +16,26 @@ from onnxplain.execution.model_structure import ModelStructure
 from onnxplain.execution.runner import Batching, Runner
 from onnxplain.execution.sample import Sample
 from onnxplain.execution.samples import Samples
+from onnxplain.execution.scoring import Scored
 from onnxplain.explainer.answer_facts import AnswerFacts
 from onnxplain.explainer.detector import Detector
 from onnxplain.explainer.passes import prepared, run_prepared
+from onnxplain.explainer.planned import Planned
 from onnxplain.explainer.recognizer import Recognizer, require_samples_first
 from onnxplain.explainer.request import Request, Result
 from onnxplain.explainer.sampled import explain_by_samples
-from onnxplain.explainer.single_pass import Prepared, SinglePass
+from onnxplain.explainer.single_pass import Prepared, SinglePass, check_linear
 from onnxplain.explainer.size_errors import naming_multiples
 from onnxplain.explainer.task import Task, finite_scores
 from onnxplain.methods.base import SinglePassMethod
 from onnxplain.model.model import Model
 from onnxplain.model.shapes import Shape
 from onnxplain.recent import Recent
-from onnxplain.targets import Target
+from onnxplain.targets import Answered, Target
 from onnxplain.targets.recognized import Recognized
 from onnxplain.tensors import Array
 from onnxplain.transforms.detections import BOXES
-from onnxplain.transforms.extract import answering
+from onnxplain.transforms.extract import ending_in
 from onnxplain.transforms.joined import JOINED, with_joined
 
 _SHAPES_KEPT = 16
@@ -163,6 +165,36 @@ class ExplainedModel:
         (values,) = own._runner.forward(x, [reading.tensor])
         return found.recognized(reading.settled(values).answers(values))
 
+    def planned(
+        self, asked: Request, choose: Callable[[Answered], Target], reads: tuple[str, ...]
+    ) -> Planned:
+        """What the graph of a method computes for samples such as that of the request.
+
+        `choose` returns the target, which reads the tensors `reads`, from the answer for it.
+
+        Raises:
+            OnnxplainError: the method, its options or the target do not fit the model.
+        """
+        own = self._joined(reads, self.model.index.outputs) if reads else self._of_scores
+        return own._planned(asked, choose)
+
+    def _planned(self, asked: Request, choose: Callable[[Answered], Target]) -> Planned:
+        task, method = self._task(asked), asked.method
+        scene = self._samples.scene(asked.x)
+        method.check(scene)
+        if isinstance(method, SinglePassMethod):
+            method.check_model(task.structure)
+        (values,) = self._runner.forward(asked.x, [task.reading.tensor])
+        reading = task.reading.settled(values)
+        target = choose(task.answered(asked, reading, values))
+        scored = Scored(reading, (1, *values.shape[1:]), [target])
+        if isinstance(method, SinglePassMethod):
+            check_linear(method, scored)
+        takes = self._runner.batching(asked.x, [reading.tensor])
+        plan = self._graphs.plan(task, scene, scored, takes.model, takes.exact)
+        self._derivatives.prove(reading, asked.x, values)
+        return Planned(plan, method, task, scene, takes.why if takes.exact else "")
+
     def explain_many(self, asked: Sequence[Request]) -> Iterator[Result | OnnxplainError]:
         """Yield the result or the error of each request, in order.
 
@@ -190,10 +222,14 @@ class ExplainedModel:
         """The explained model for targets that read the tensors `reads`."""
         return self._readings.get(reads, lambda: self._joined(reads)) if reads else self._of_scores
 
-    def _joined(self, reads: tuple[str, ...]) -> ExplainedModel:
+    def _joined(self, reads: tuple[str, ...], outputs: Sequence[str] = ()) -> ExplainedModel:
+        """The explained model whose score tensor holds the tensors `reads`.
+
+        It keeps the nodes of `outputs` too.
+        """
         detector = self.detector if BOXES in reads else None
         model = self._runner.model if detector is None else detector.runner.model
-        runner = self._runner.beside(answering(with_joined(model, reads), JOINED))
+        runner = self._runner.beside(ending_in(with_joined(model, reads), [JOINED, *outputs]))
         score = ScoreTensor(JOINED, JOINED, "none")
         return ExplainedModel(runner, self._samples, score, AnswerFacts(), reads)
 

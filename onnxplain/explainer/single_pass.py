@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -12,7 +12,7 @@ from onnxplain.errors import MapError, TargetError
 from onnxplain.execution.arrays import fill, is_finite, joined
 from onnxplain.execution.baselines import Scene
 from onnxplain.execution.derivatives import Derivatives
-from onnxplain.execution.finished import Plan, finish, report_name, value_name
+from onnxplain.execution.finished import Formula, Plan, finish, report_name, value_name
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.scoring import Scored
 from onnxplain.explainer.request import Request
@@ -137,7 +137,7 @@ class SinglePass:
             TargetError: the method distributes a score that must be linear in the answer, but a
                 target is not linear; or the method explains only classes, and a target is none.
         """
-        _check_linear(asked)
+        check_linear(asked.one.method, asked.scored)
 
         def go(part: slice) -> list[Array]:
             return self._run(asked, ready[part], at_once)
@@ -214,23 +214,25 @@ class SinglePass:
         return found.model, found.exact
 
     def _plan(self, asked: Pass, model: Model, batch: int | None) -> Plan:
-        runner, task, method = self._runner, asked.one.task, asked.one.method
-        weights = None
-        if method.reads_classifier:
-            weights = task.structure.classifier().matrix(task.layers[0].channels)
+        plan = self.plan(asked.one.task, asked.one.scene, asked.scored, model, batch)
+        return replace(plan, cut=asked.cut)
+
+    def plan(
+        self, task: Task, scene: Scene, scored: Scored, model: Model, batch: int | None
+    ) -> Plan:
+        """The plan of the graph that explains samples such as that of `scene`."""
         return Plan(
             model=model,
             lowered=self._derivatives.lowered(model),
             spec=self._derivatives.spec,
-            shape=asked.shape,
-            planes=asked.one.scene.planes,
-            scored=asked.scored,
-            formula=method,
+            shape=scene.x.shape,
+            planes=scene.planes,
+            scored=scored,
+            formula=cast(Formula, task.method),
             layers=task.layers,
-            others={name: v.shape for name, v in runner.others_for(batch or 1).items()},
+            others={name: v.shape for name, v in self._runner.others_for(batch or 1).items()},
             batch=batch,
-            class_weights=weights,
-            cut=asked.cut,
+            class_weights=task.class_weights,
         )
 
     def _batch_size(self, asked: Pass, samples: int, at_once: int) -> BatchSize:
@@ -289,12 +291,11 @@ def _entered(asked: Pass, ready: Sequence[Prepared]) -> Mapping[str, Array]:
     return {asked.cut.name: joined(known).astype(asked.cut.dtype, copy=False)}
 
 
-def _check_linear(asked: Pass) -> None:
+def check_linear(method: SinglePassMethod, scored: Scored) -> None:
     """Raise TargetError if rules that distribute a score get one that is not linear."""
-    if not asked.one.method.distributes:
+    if not method.distributes:
         return
-    reading = asked.scored.reading
-    if not (reading.is_plain and all(target.linear for target in asked.scored.targets)):
+    if not (scored.reading.is_plain and all(target.linear for target in scored.targets)):
         raise TargetError(
             "This method distributes a number that the graph itself computes: explain a class, "
             "an element, a region or a weighted sum (targets.Mask) of the model's own answer, or "

@@ -16,7 +16,7 @@ from onnxplain.execution.points import target_chunks
 from onnxplain.execution.scoring import Scored
 from onnxplain.explainer.request import Request, Result
 from onnxplain.images.labels import Labels
-from onnxplain.methods.base import Maps, Method
+from onnxplain.methods.base import Maps, Method, SinglePassMethod
 from onnxplain.model.shapes import Shape
 from onnxplain.recent import Recent
 from onnxplain.targets import Answered, NoClass, Target, resolve
@@ -90,6 +90,13 @@ class Task:
         if shape is None or len(shape) < 2 or not is_one_number_per_class(shape[1:]):
             return None
         return 1, *shape[1:]
+
+    @property
+    def class_weights(self) -> FloatArray | None:
+        """The linear classifier's weights, (classes, channels), if the method reads them."""
+        if not (isinstance(self.method, SinglePassMethod) and self.method.reads_classifier):
+            return None
+        return self.structure.classifier().matrix(self.layers[0].channels)
 
     def scored_targets(
         self, reading: Reading, shape: Shape, targets: Sequence[Target]

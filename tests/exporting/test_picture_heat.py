@@ -10,7 +10,7 @@ from tiny import Array, noise, run
 
 from onnxplain.errors import MapError
 from onnxplain.explainer.heat import to_heatmap
-from onnxplain.export.picture_heat import heatmap_nodes
+from onnxplain.exporting.picture_heat import heatmap_nodes
 from onnxplain.formulas.graph_namespace import GraphNamespace
 from onnxplain.images.geometry import Placement
 from onnxplain.transforms.builder import PREFIX, Builder

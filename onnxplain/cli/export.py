@@ -1,0 +1,76 @@
+"""`onnxplain export`: a model and a method as one ONNX file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from onnxplain.cli import parameters
+from onnxplain.cli.console import Console
+from onnxplain.cli.flags import EXPLAINED, Given
+from onnxplain.cli.loading import method_options, open_model
+from onnxplain.cli.notes import note_choice, note_guess
+from onnxplain.errors import OptionError
+from onnxplain.exporting import export
+from onnxplain.methods.registry import AUTO, make_method
+
+
+def command(
+    *,
+    model: parameters.ModelPath,
+    method: parameters.MethodName = AUTO,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            "-t",
+            rich_help_panel=EXPLAINED,
+            metavar="CLASS",
+            help="Explain only this; by default the file has an input that chooses the class.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="The file to write; by default MODEL.METHOD.onnx in the working folder.",
+            show_default=False,
+        ),
+    ] = None,
+    external_data: Annotated[
+        bool,
+        typer.Option(
+            "--external-data", metavar="", help="Write the weights to FILE.data, beside the file."
+        ),
+    ] = False,
+    as_json: parameters.AsJson = False,
+    quiet: parameters.Quiet = False,
+    loading: Given,
+    preprocess: Given,
+    options: Given,
+) -> None:
+    """Write a file whose graph predicts and explains.
+
+    Raises:
+        OnnxplainError: the method cannot be exported, or the file cannot be written.
+    """
+    console = Console(quiet=quiet, as_json=as_json)
+    if method != AUTO:
+        make_method(method, options)
+    explainer = open_model(model, loading, preprocess)
+    note_guess(explainer.origin, model, console)
+    own = explainer.configured(method, method_options(options, explainer))
+    path = out or Path(f"{model.stem}.{own.name}.onnx")
+    if path.exists() and path.resolve() == model.resolve():
+        raise OptionError(f"{path} is the model itself: name another file with --out.")
+    written = export(explainer, path, own, target=target, external_data=external_data)
+    note_choice(method, explainer, console)
+    if console.as_json:
+        console.result(json.dumps({"file": str(written), "method": own.name}))
+    else:
+        typer.echo(f"-> {written} ({written.stat().st_size / 1e6:.1f} MB)")

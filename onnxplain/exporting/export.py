@@ -1,0 +1,70 @@
+"""`export`: write a file that predicts and explains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from onnxplain.errors import OptionError
+from onnxplain.explainer import Explainer
+from onnxplain.exporting.assemble import assemble
+from onnxplain.exporting.file import write
+from onnxplain.exporting.metadata import described
+from onnxplain.exporting.targets import Chooser
+from onnxplain.methods.base import AdaptiveMethod, Method
+from onnxplain.methods.registry import AUTO
+from onnxplain.model.load import ModelSource
+from onnxplain.targets import TargetSpec
+
+
+def export(
+    model: ModelSource | Explainer,
+    path: str | Path,
+    method: str | Method = AUTO,
+    *,
+    target: TargetSpec | None = None,
+    external_data: bool = False,
+    **options: Any,
+) -> Path:
+    """Write a model and a method as one ONNX file, and return its path.
+
+    The file needs only standard operators of ONNX, and those of the model; see docs/export.md. Its
+    inputs are those of the model, and `target`, int64 (N): −1 means the class with the largest
+    score. Its outputs are those of the model, then `values` (the method's map), `heatmap` (float32
+    (N, rows, columns) of the model's input, in [0, 1]), `status` (int64 (N), 0 if the map shows
+    something) and `explained` (int64 (N), the class).
+
+    Args:
+        model: path, bytes, ModelProto, or an `Explainer` with settings of its own.
+        path: the file to write.
+        method: as in `Explainer.explain`.
+        target: a target that is fixed in the file, which then has no input `target`.
+        external_data: write the weights to a file of their own, with `.data` after the name.
+        options: the method's own.
+
+    Raises:
+        OnnxplainError: the method cannot be exported, the model cannot be explained with it, or the
+            file cannot be written.
+    """
+    explainer = model if isinstance(model, Explainer) else Explainer(model)
+    configured = explainer.configured(method, options)
+    check_exportable(configured)
+    chooser = Chooser(explainer, configured, target)
+    planned = explainer.planned(configured, chooser, chooser.reads)
+    assert chooser.found is not None, "planning has chosen the target"
+    assembled = assemble(planned, chooser.found, explainer.model)
+    proto = described(assembled.proto, explainer, planned, chooser.found, assembled.names)
+    return write(proto, explainer.model.folder, Path(path), external_data=external_data)
+
+
+def check_exportable(method: Method) -> None:
+    """Check that the number of runs of a method is fixed, so that a graph can make them.
+
+    Raises:
+        OptionError: the method chooses its samples as it goes.
+    """
+    if isinstance(method, AdaptiveMethod):
+        raise OptionError(
+            f"{method.name} chooses each changed sample from the results so far, so it cannot be "
+            "one graph: export integrated_gradients, occlusion or rise instead."
+        )

@@ -1,0 +1,99 @@
+"""What an exported file explains, and how its input `target` chooses it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onnxplain.errors import TargetError
+from onnxplain.explainer import Explainer
+from onnxplain.methods.base import Method
+from onnxplain.targets import Answered, Class, NoClass, Output, Target, TargetSpec, resolve
+from onnxplain.targets.answer_shape import is_one_number_per_class
+from onnxplain.targets.answered import Unanswered
+from onnxplain.targets.parse import asks_for_the_top, needs_answer
+from onnxplain.targets.rows import PredictedRegion, Row
+
+
+@dataclass(frozen=True, eq=False)
+class FileTarget:
+    """The target of a file.
+
+    Attributes:
+        target: in the graph, the one for −1, or the only one.
+        choices: the input `target` takes 0 to `choices` − 1, and −1; 0 if the target is fixed.
+        means: what such a number is, in words.
+    """
+
+    target: Target
+    choices: int = 0
+    means: str = ""
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the file explains only one target, so that its input `target` is left out."""
+        return self.choices == 0
+
+
+class Chooser:
+    """Finds the target of a file, once it is known what the model's answer is."""
+
+    def __init__(self, explainer: Explainer, method: Method, spec: TargetSpec | None) -> None:
+        """Prepare; `spec` is a target that is fixed in the file, None for an input `target`."""
+        self.reads = () if explainer.detector is None else Row().reads
+        self._method, self._spec = method, spec
+        self.found: FileTarget | None = None
+
+    def __call__(self, answered: Answered) -> Target:
+        """The target for an answer to noise.
+
+        Raises:
+            TargetError: the answer has no classes, and no target was given, or one that can be
+                found only in the answer for a picture.
+        """
+        found = self._variable(answered) if self._spec is None else self._fixed(answered)
+        self.found = found
+        return found.target
+
+    def _variable(self, answered: Answered) -> FileTarget:
+        shapes = answered.shapes
+        if self.reads:
+            return FileTarget(Row(), shapes[1][-1], "a row of the boxes")
+        if answered.is_output:
+            return FileTarget(Output(), 1, "the only number of the answer")
+        if answered.has_classes and is_one_number_per_class(answered.values.shape[1:]):
+            return FileTarget(Class(-1), answered.values[0].size, "a class")
+        if answered.has_classes and answered.classes is not None:
+            region = PredictedRegion(answered.classes, answered.threshold)
+            return FileTarget(region, answered.values.shape[answered.classes], "a class")
+        if not self._method.needs_target:
+            return FileTarget(NoClass())
+        raise TargetError(
+            "The answer of this model has no classes that an input of the file could choose from: "
+            "name one target, which is then fixed in the file, with --target @all or --target "
+            "similar:PICTURE, for example."
+        )
+
+    def _fixed(self, answered: Answered) -> FileTarget:
+        spec = self._spec
+        assert spec is not None, "a target was given"
+        if isinstance(spec, Target):
+            return FileTarget(spec)
+        flat = is_one_number_per_class(answered.values.shape[1:])
+        varies = asks_for_the_top(spec) or needs_answer(spec) or self.reads
+        if varies or not (flat or "@" in str(spec) or "element" in str(spec)):
+            raise TargetError(
+                f"The target {spec!r} is another one in each picture, so it cannot be fixed in a "
+                "file: leave it out, and the file has an input for it, or name a class, a "
+                "difference of classes, or a place such as 15@all."
+            )
+        if flat:
+            answered = Unanswered(
+                answered.values,
+                answered.labels,
+                shapes=answered.shapes,
+                embedding=answered.embedding,
+            )
+        targets = resolve(spec, answered)
+        if len(targets) != 1:
+            raise TargetError(f"{spec!r} means {len(targets)} targets: a file explains one.")
+        return FileTarget(targets[0])
