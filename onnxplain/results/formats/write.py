@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import secrets
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -89,12 +90,19 @@ class SameFolder:
             now = self._folder.stat()
         except FileNotFoundError:
             now = None
-        self._first = self._first or now
+        if self._first is None and now is not None:
+            self._first = now
+            self._keep()
         if self._first and not (now and os.path.samestat(now, self._first)):
             raise OutputError(
                 f"The folder {self._folder} was removed while results were written to it: some of "
                 "those that were reported are lost, so run it again."
             )
+
+    def _keep(self) -> None:
+        """Keep the folder open, so that a new folder of its name does not get its number."""
+        with contextlib.suppress(OSError):  # Windows opens no folders
+            weakref.finalize(self, os.close, os.open(self._folder, os.O_RDONLY))
 
 
 def check_folder(folder: Path) -> None:
