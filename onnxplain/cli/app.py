@@ -19,6 +19,7 @@ _COMMANDS = {
     "pair": "Show in each of two pictures what makes it similar to the other, for an embedding.",
     "sanity": "Check that a method's map depends on what the model has learned (Adebayo 2018).",
     "export": "Write a model and a method as one ONNX file, which predicts and explains anywhere.",
+    "verify": "Run an exported file beside its model, and print how far they differ.",
     "inspect": "Show what is known about a model: inputs, score, preprocessing, gradients, layers.",
     "methods": "List the methods: what each shows, needs and costs, its options and its paper.",
 }
@@ -49,6 +50,7 @@ _EXAMPLES = {
         "onnxplain export model.onnx -m gradcam -o model.gradcam.onnx",
         "onnxplain export model.onnx -m gradcam --target 281-282 -o model.cat.onnx",
     ),
+    "verify": ("onnxplain verify model.gradcam.onnx model.onnx cat.jpg photos/",),
     "compare": (
         "onnxplain compare model.onnx cat.jpg",
         "onnxplain compare model.onnx photos/ -m gradcam,lrp,rise -t top3 --samples 2000",

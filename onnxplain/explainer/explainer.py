@@ -127,6 +127,21 @@ class Explainer(KnownModel):
         """
         return [self._intake.take(one).x for one in self.each(pictures)]
 
+    def feeds(self, x: Array) -> dict[str, Array]:
+        """The values of all inputs of the model for samples (N, ...), by name."""
+        self._runner.others = self._others.of(x[:1])
+        return self._runner.feeds(self.model, x)
+
+    def predict(self, x: Array) -> dict[str, Array]:
+        """All outputs of the model for samples (N, ...), by name, as the model itself gives them.
+
+        Raises:
+            ModelError: the model fails, or does not take several samples at once.
+        """
+        names = [spec.name for spec in self.model.outputs]
+        self._runner.others = self._others.of(x[:1])
+        return self._runner.tiled(self.model, x, names, 1)
+
     def kind_of(self, picture: Picture) -> str:
         """What one input is: "picture", or for an array "scene", "volume", "signal" or "row".
 

@@ -18,6 +18,7 @@ from onnxplain.exporting.targets import FileTarget
 from onnxplain.formulas.graph_namespace import GraphArray, GraphNamespace
 from onnxplain.methods.base import SinglePassMethod
 from onnxplain.methods.layer_maps import LayerMapsMethod
+from onnxplain.model.graph_index import all_graphs
 from onnxplain.model.model import Model
 from onnxplain.model.shapes import Shape, model_shapes
 from onnxplain.targets.rows import CODE
@@ -81,6 +82,7 @@ def assemble(planned: Planned, chosen: FileTarget, model: Model) -> Assembled:
     if not chosen.is_fixed:
         declared.append(helper.make_tensor_value_info(names.target, TensorProto.INT64, [rows]))
     outputs = [*model.index.outputs, *after.outputs]
+    _convert_input(whole, plan.spec, model)
     proto = extract(whole, outputs, declared)
     _declare_outputs(proto, planned, model, after.outputs, rows)
     return Assembled(proto, names)
@@ -92,6 +94,20 @@ def _joined(made: Model, before: GraphProto, after: GraphProto) -> ModelProto:
     weights = [tensor for part in parts for tensor in part.initializer]
     nodes = [node for part in parts for node in part.node]
     return with_contents(made, node=nodes, initializer=weights).proto
+
+
+def _convert_input(whole: ModelProto, spec: TensorSpec, model: Model) -> None:
+    """Convert the explained input to the type that the graph computes with, if it is another."""
+    (own,) = (one for one in model.inputs if one.name == spec.name)
+    if own.dtype == spec.dtype:
+        return
+    converted = PREFIX + "file/input"
+    for graph in all_graphs(whole.graph):
+        for node in graph.node:
+            node.input[:] = [converted if name == spec.name else name for name in node.input]
+    kind = helper.np_dtype_to_tensor_dtype(spec.dtype)
+    cast = helper.make_node("Cast", [spec.name], [converted], converted, to=kind)
+    whole.graph.node.insert(0, cast)
 
 
 class _Part:

@@ -47,6 +47,8 @@ def _facts(
         "input_size": json.dumps(planned.scene.places),
         "layers": json.dumps([layer.tensor for layer in planned.plan.layers]),
     }
+    if chosen.spec is not None:
+        facts["fixed_target"] = chosen.spec
     if explainer.model.path is not None:
         facts["model"] = explainer.model.path.name
     if planned.scene.colors is not None:

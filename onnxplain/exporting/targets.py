@@ -22,11 +22,13 @@ class FileTarget:
         target: in the graph, the one for −1, or the only one.
         choices: the input `target` takes 0 to `choices` − 1, and −1; 0 if the target is fixed.
         means: what such a number is, in words.
+        spec: the text that a fixed target was made from; None if there was none.
     """
 
     target: Target
     choices: int = 0
     means: str = ""
+    spec: str | None = None
 
     @property
     def is_fixed(self) -> bool:
@@ -96,4 +98,4 @@ class Chooser:
         targets = resolve(spec, answered)
         if len(targets) != 1:
             raise TargetError(f"{spec!r} means {len(targets)} targets: a file explains one.")
-        return FileTarget(targets[0])
+        return FileTarget(targets[0], spec=str(spec))

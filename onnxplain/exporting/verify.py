@@ -1,0 +1,147 @@
+"""Run an exported file beside the model that it was made from, and compare."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from onnxplain.errors import MapError, ModelError
+from onnxplain.explainer import Explainer, Picture
+from onnxplain.exporting.metadata import KEY
+from onnxplain.exporting.picture_heat import OK
+from onnxplain.methods.base import Method
+from onnxplain.methods.registry import make_method
+from onnxplain.model.load import load
+from onnxplain.runtime.providers import choose_providers
+from onnxplain.runtime.session import Session
+from onnxplain.tensors import Array
+
+
+@dataclass(frozen=True)
+class Verified:
+    """How far a file is from the model and from `run`, for one picture.
+
+    Attributes:
+        picture: the picture, as it was given.
+        outputs: the largest difference of an output of the model, relative to the largest value of
+            that output.
+        values: the same for the method's values; NaN where neither shows anything.
+        heatmap: the largest difference of the heatmap, whose values are 0 to 1; NaN likewise.
+        problem: a difference that is no number, in words; empty if there is none.
+    """
+
+    picture: Picture
+    outputs: float
+    values: float
+    heatmap: float
+    problem: str = ""
+
+    @property
+    def largest(self) -> float:
+        """The largest of the differences."""
+        return float(np.nanmax([self.outputs, self.values, self.heatmap]))
+
+
+class ExportedFile:
+    """An exported file, opened with ONNX Runtime."""
+
+    def __init__(self, path: str | Path, provider: str = "auto") -> None:
+        """Open the file.
+
+        Raises:
+            ModelError: it cannot be loaded, or was not made by `export`.
+        """
+        model = load(path)
+        self.facts = {
+            name.removeprefix(KEY): value
+            for name, value in model.metadata.items()
+            if name.startswith(KEY)
+        }
+        if "method" not in self.facts:
+            raise ModelError(f"{path} was not made by `onnxplain export`: name a file that was.")
+        self.path = Path(path)
+        self.names: Mapping[str, str] = json.loads(self.facts["names"])
+        self._session = Session(model, choose_providers(provider))
+
+    @property
+    def takes_target(self) -> bool:
+        """Whether an input chooses what is explained."""
+        return self.names["target"] in self._session.inputs
+
+    @property
+    def method(self) -> Method:
+        """The method, with the options that the file was made with."""
+        return make_method(self.facts["method"], json.loads(self.facts["options"]))
+
+    @property
+    def target(self) -> str:
+        """What the file explains unless its input says otherwise, as `explain` takes it.
+
+        Raises:
+            ModelError: it was fixed as an object of Python.
+        """
+        if self.takes_target:
+            return "top1"
+        if "fixed_target" not in self.facts:
+            raise ModelError(
+                f"The target in {self.path} was given as an object of Python, so it cannot be "
+                "made again: compare the file in Python."
+            )
+        return self.facts["fixed_target"]
+
+    def run(self, inputs: Mapping[str, Array], target: int = -1) -> dict[str, Array]:
+        """All outputs by name for one sample of `inputs`, (1, ...)."""
+        feeds = dict(inputs)
+        if self.takes_target:
+            feeds[self.names["target"]] = np.array([target])
+        return dict(zip(self._session.outputs, self._session.run(feeds), strict=True))
+
+
+def verify(path: str | Path, model: Explainer, pictures: Iterable[Picture]) -> Iterator[Verified]:
+    """Yield for each picture how far an exported file is from the model that it was made from.
+
+    What is explained is the class with the largest score, or what is fixed in the file.
+
+    Raises:
+        ModelError: the file was not made by `export`, or from another model.
+        OnnxplainError: a picture cannot be read, or cannot be explained.
+    """
+    file = ExportedFile(path)
+    if file.facts["model_sha256"] != model.model.sha256:
+        raise ModelError(
+            f"{path} was made from another model ({file.facts.get('model', 'not a file')}): name "
+            "the one that it was made from."
+        )
+    for picture in pictures:
+        yield _verified(file, model, picture)
+
+
+def _verified(file: ExportedFile, model: Explainer, picture: Picture) -> Verified:
+    (x,) = model.samples([picture])
+    found = file.run(model.feeds(x))
+    own = model.predict(x)
+    outputs = max(_relative(found[name], value) for name, value in own.items())
+    status = int(found[file.names["status"]][0])
+    try:
+        explained = model.explain(x, file.method, file.target)
+    except MapError as error:
+        problem = "" if status != OK else f"run shows no map: {error}"
+        return Verified(picture, outputs, np.nan, np.nan, problem)
+    if status != OK:
+        return Verified(picture, outputs, np.nan, np.nan, f"the file's status is {status}")
+    values = _relative(found[file.names["values"]][0], explained.values)
+    heat = np.abs(found[file.names["heatmap"]][0] - explained.heatmap).max()
+    return Verified(picture, outputs, values, float(heat))
+
+
+def _relative(found: Array, expected: Array) -> float:
+    """The largest difference, relative to the largest expected value."""
+    if not expected.size:
+        return 0.0
+    wide = expected.astype(np.float64)
+    scale = max(float(np.abs(wide).max()), float(np.finfo(np.float32).tiny))
+    return float(np.abs(found - wide).max()) / scale
