@@ -10,6 +10,7 @@ from onnxplain.analysis.score import ScoreKind
 from onnxplain.counts import counted
 from onnxplain.errors import MapError, OnnxplainError, OptionError, TargetError
 from onnxplain.execution.arrays import samples_for
+from onnxplain.execution.baselines import Scene
 from onnxplain.explainer.attribution import attribution
 from onnxplain.explainer.known_model import KnownModel
 from onnxplain.explainer.many_pictures import Explained, ManyPictures, by_what_they_read
@@ -126,6 +127,10 @@ class Explainer(KnownModel):
             OnnxplainError: one of them cannot be read, or does not fit the model.
         """
         return [self._intake.take(one).x for one in self.each(pictures)]
+
+    def scene(self, x: Array) -> Scene:
+        """A sample, (1, ...), with what is known about its axes."""
+        return self._samples.scene(x)
 
     def feeds(self, x: Array) -> dict[str, Array]:
         """The values of all inputs of the model for samples (N, ...), by name."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_graphsurgeon as gs
-from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
+from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.execution.finished import Plan, finish, reference_name, value_name
@@ -84,6 +84,7 @@ def assemble(planned: Planned, chosen: FileTarget, model: Model) -> Assembled:
     outputs = [*model.index.outputs, *after.outputs]
     _convert_input(whole, plan.spec, model)
     proto = extract(whole, outputs, declared)
+    _share_constants(proto.graph)
     _declare_outputs(proto, planned, model, after.outputs, rows)
     return Assembled(proto, names)
 
@@ -108,6 +109,22 @@ def _convert_input(whole: ModelProto, spec: TensorSpec, model: Model) -> None:
     kind = helper.np_dtype_to_tensor_dtype(spec.dtype)
     cast = helper.make_node("Cast", [spec.name], [converted], converted, to=kind)
     whole.graph.node.insert(0, cast)
+
+
+def _share_constants(graph: GraphProto) -> None:
+    """Keep one of each of the constants that were added, so that the file is small."""
+    first: dict[tuple[object, ...], str] = {}
+    same: dict[str, str] = {}
+    for tensor in graph.initializer:
+        if tensor.name.startswith(PREFIX):
+            key = tensor.data_type, tuple(tensor.dims), numpy_helper.to_array(tensor).tobytes()
+            same[tensor.name] = first.setdefault(key, tensor.name)
+    kept = [t for t in graph.initializer if same.get(t.name, t.name) == t.name]
+    for part in all_graphs(graph):
+        for node in part.node:
+            node.input[:] = [same.get(name, name) for name in node.input]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
 
 
 class _Part:

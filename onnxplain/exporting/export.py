@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from onnxplain.errors import OptionError
+from onnxplain.errors import ModelError, OptionError
 from onnxplain.explainer import Explainer
 from onnxplain.exporting.assemble import assemble
 from onnxplain.exporting.file import write
-from onnxplain.exporting.metadata import described
+from onnxplain.exporting.metadata import described, is_exported
 from onnxplain.exporting.targets import Chooser
 from onnxplain.methods.base import AdaptiveMethod, Method
 from onnxplain.methods.registry import AUTO
@@ -47,6 +47,11 @@ def export(
             file cannot be written.
     """
     explainer = model if isinstance(model, Explainer) else Explainer(model)
+    if is_exported(explainer.model):
+        raise ModelError(
+            "This model was made by `onnxplain export` and explains already: export the one that "
+            "it was made from."
+        )
     configured = explainer.configured(method, options)
     check_exportable(configured)
     chooser = Chooser(explainer, configured, target)

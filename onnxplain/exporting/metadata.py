@@ -13,10 +13,16 @@ from onnxplain.explainer import Explainer
 from onnxplain.explainer.planned import Planned
 from onnxplain.exporting.assemble import Names
 from onnxplain.exporting.targets import FileTarget
+from onnxplain.model.model import Model
 from onnxplain.versions import versions
 
 KEY = "onnxplain."
 """What the keys of our metadata start with."""
+
+
+def is_exported(model: Model) -> bool:
+    """Whether a model was made by `export`."""
+    return KEY + "method" in model.metadata
 
 
 def described(

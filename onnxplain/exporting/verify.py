@@ -11,14 +11,16 @@ import numpy as np
 
 from onnxplain.errors import MapError, ModelError
 from onnxplain.explainer import Explainer, Picture
+from onnxplain.explainer.heat import to_heatmap
 from onnxplain.exporting.metadata import KEY
 from onnxplain.exporting.picture_heat import OK
+from onnxplain.images.places import Places
 from onnxplain.methods.base import Method
 from onnxplain.methods.registry import make_method
 from onnxplain.model.load import load
 from onnxplain.runtime.providers import choose_providers
 from onnxplain.runtime.session import Session
-from onnxplain.tensors import Array
+from onnxplain.tensors import Array, FloatArray
 
 
 @dataclass(frozen=True)
@@ -127,15 +129,31 @@ def _verified(file: ExportedFile, model: Explainer, picture: Picture) -> Verifie
     outputs = max(_relative(found[name], value) for name, value in own.items())
     status = int(found[file.names["status"]][0])
     try:
-        explained = model.explain(x, file.method, file.target)
+        values, heatmap = _explained(file.method, model, x, file.target)
     except MapError as error:
         problem = "" if status != OK else f"run shows no map: {error}"
         return Verified(picture, outputs, np.nan, np.nan, problem)
     if status != OK:
         return Verified(picture, outputs, np.nan, np.nan, f"the file's status is {status}")
-    values = _relative(found[file.names["values"]][0], explained.values)
-    heat = np.abs(found[file.names["heatmap"]][0] - explained.heatmap).max()
-    return Verified(picture, outputs, values, float(heat))
+    far = _relative(found[file.names["values"]], values)
+    heat = np.abs(found[file.names["heatmap"]][0] - heatmap).max()
+    return Verified(picture, outputs, far, float(heat))
+
+
+def _explained(
+    method: Method, model: Explainer, x: Array, target: str
+) -> tuple[FloatArray, FloatArray]:
+    """The values, (1, ...), and the heatmap that `attribute` and `explain` give for a sample.
+
+    Raises:
+        MapError: they show nothing.
+    """
+    found = model.attribute(x, method, target)
+    scene = model.scene(x)
+    heat = method.heat(found.values[0], scene.spatial)
+    canvas, has_zero = Places(scene.places), not method.values_are_scores
+    heatmap, _ = to_heatmap(heat, canvas, method.name, has_zero=has_zero)
+    return found.values, heatmap
 
 
 def _relative(found: Array, expected: Array) -> float:
