@@ -16,6 +16,7 @@ from onnxplain.errors import PreprocessError
 from onnxplain.exporting.resample_nodes import double, wide
 from onnxplain.images.geometry import Size
 from onnxplain.images.preprocess import Preprocess
+from onnxplain.tensors import Array
 from onnxplain.transforms.builder import Builder, Value
 
 
@@ -61,9 +62,9 @@ class GraphPlacement:
         seen: the picture's pixels of which the model sees at least a part.
     """
 
-    picture: Value
+    picture: gs.Tensor
     resized: Value
-    model: Value
+    model: Array
     window: Span
     shown: Span
     seen: Span
@@ -145,14 +146,14 @@ def _letterbox(g: Builder, size: gs.Tensor, model: Size) -> GraphPlacement:
     return _whole(size, resized, np.array(model), Span(offset, g.Add(offset, resized)))
 
 
-def _whole(size: gs.Tensor, resized: Value, model: Value, window: Span) -> GraphPlacement:
+def _whole(size: gs.Tensor, resized: Value, model: Array, window: Span) -> GraphPlacement:
     """The model sees the whole picture."""
     none = np.zeros(2, np.int64)
     return GraphPlacement(size, resized, model, window, Span(none, resized), Span(none, size))
 
 
 def _cut(
-    g: Builder, size: gs.Tensor, resized: Value, model: Value, window: Span, shown: Span
+    g: Builder, size: gs.Tensor, resized: Value, model: Array, window: Span, shown: Span
 ) -> GraphPlacement:
     """The model sees a part of the picture."""
     start = g.Div(g.Mul(shown.start, size), resized)
