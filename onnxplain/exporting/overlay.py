@@ -12,7 +12,8 @@ from typing import Final
 import numpy as np
 import onnx_graphsurgeon as gs
 
-from onnxplain.exporting.picture_heat import OK, PictureHeat
+from onnxplain.exporting.picture_heat import OK, Scaled
+from onnxplain.exporting.placement_nodes import GraphPlacement
 from onnxplain.exporting.resample_nodes import double, wide
 from onnxplain.results.render.colormaps import DEFAULT_COLORMAP
 from onnxplain.results.render.colors import COLOR_KEPT, mixing_tables
@@ -26,21 +27,24 @@ _FIXED_POINT = 256
 
 
 def overlay_nodes(
-    g: Builder, picture: gs.Tensor, heat: PictureHeat, colormap: str = DEFAULT_COLORMAP
+    g: Builder,
+    picture: gs.Tensor,
+    seen: Scaled,
+    where: GraphPlacement,
+    colormap: str = DEFAULT_COLORMAP,
 ) -> gs.Tensor:
     """The heatmap over its picture, (H, W, 3) RGB: uint8 (H, W, 3), RGB.
 
-    A map whose status is not `OK` mixes no color into the photograph.
+    `seen` is the heat of the pixels that the model sees, and `where` says which those are. A map
+    whose status is not `OK` mixes no color into the photograph.
 
     Raises:
         OptionError: no such colormap.
     """
     share, warm, cold = mixing_tables(colormap)
-    zero = _zero(g, heat)
+    zero = _zero(g, seen)
     shown = g.Cast(zero, to=np.float32)
-    covered = heat.placement.seen.padded(
-        g, heat.seen.heat, heat.placement.picture, g.Squeeze(shown)
-    )
+    covered = where.seen.padded(g, seen.heat, where.picture, g.Squeeze(shown))
     level = _level(g, covered, zero)
     below = g.Cast(g.Less(covered, shown), to=np.int32)
     place = g.Add(level, g.Mul(below, np.array(len(share), np.int32)))
@@ -51,11 +55,11 @@ def overlay_nodes(
     return g.Transpose(g.Cast(mixed, to=np.uint8), perm=[1, 2, 0])
 
 
-def _zero(g: Builder, heat: PictureHeat) -> gs.Tensor:
+def _zero(g: Builder, seen: Scaled) -> gs.Tensor:
     """The heat that raw value 0 has, float64 (1, 1, 1); see `Colors`."""
-    low, high = heat.seen.low, heat.seen.high
+    low, high = seen.low, seen.high
     signed = g.And(g.Less(low, np.float32(0)), g.GreaterOrEqual(high, np.float32(0)))
-    shows = g.Equal(heat.seen.status, np.array(OK))
+    shows = g.Equal(seen.status, np.array(OK))
     share = g.Div(g.Neg(wide(g, low)), g.Sub(wide(g, high), wide(g, low)))
     return g.Where(g.And(signed, shows), share, double(g, 0))
 

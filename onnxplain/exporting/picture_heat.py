@@ -7,7 +7,7 @@ why.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -47,6 +47,11 @@ class Scaled:
     low: gs.Tensor
     high: gs.Tensor
 
+    def only_where(self, g: Builder, shown: gs.Tensor, otherwise: int) -> Scaled:
+        """The maps of which `shown`, bool (N), is true; others are 0, with this status."""
+        heat = g.Where(g.Unsqueeze(shown, _MAP), self.heat, np.float32(0))
+        return replace(self, heat=heat, status=g.Where(shown, self.status, np.array(otherwise)))
+
 
 def heatmap_nodes(
     g: Builder, heat: GraphArray, size: tuple[int, int], has_zero: bool
@@ -64,25 +69,8 @@ def heatmap_nodes(
     return scaled.heat, scaled.status
 
 
-@dataclass(frozen=True, eq=False)
-class PictureHeat:
-    """The heatmap of a picture.
-
-    Attributes:
-        heatmap: float32 (1, H, W), 0 where the model does not see the picture.
-        seen: the part of it that the model sees.
-        placement: where that part is.
-    """
-
-    heatmap: gs.Tensor
-    seen: Scaled
-    placement: GraphPlacement
-
-
-def picture_heatmap_nodes(
-    g: Builder, heat: GraphArray, where: GraphPlacement, has_zero: bool
-) -> PictureHeat:
-    """A map (1, rows, columns) over the model's input as a heatmap of the picture's own pixels.
+def seen_heat_nodes(g: Builder, heat: GraphArray, where: GraphPlacement, has_zero: bool) -> Scaled:
+    """A map (1, rows, columns) over the model's input, on the pixels of a picture that it sees.
 
     The map is of the model's input or of a grid over it, and is enlarged in one step.
     `has_zero` says whether the method's values have a zero; see `to_heatmap`.
@@ -91,9 +79,12 @@ def picture_heatmap_nodes(
     down, across = (_back(g, where, axis, count) for axis, count in enumerate(cells))
     grid = _window_of(g, heat, where)
     enlarged = g.MatMul(down, g.MatMul(grid, g.Transpose(across, perm=[1, 0])))
-    scaled = scaled_nodes(g, heat.tensor, enlarged, has_zero)
-    heatmap = where.seen.padded(g, scaled.heat, where.picture, np.float32(0))
-    return PictureHeat(heatmap, scaled, where)
+    return scaled_nodes(g, heat.tensor, enlarged, has_zero)
+
+
+def picture_heatmap_nodes(g: Builder, seen: Scaled, where: GraphPlacement) -> gs.Tensor:
+    """The heatmap of a picture, float32 (1, H, W): 0 where the model does not see the picture."""
+    return where.seen.padded(g, seen.heat, where.picture, np.float32(0))
 
 
 def scaled_nodes(g: Builder, heat: gs.Tensor, seen: gs.Tensor, has_zero: bool) -> Scaled:

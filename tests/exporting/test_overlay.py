@@ -12,7 +12,7 @@ from tiny import Array, noise
 
 from onnxplain.errors import OptionError
 from onnxplain.exporting.overlay import overlay_nodes
-from onnxplain.exporting.picture_heat import picture_heatmap_nodes
+from onnxplain.exporting.picture_heat import picture_heatmap_nodes, seen_heat_nodes
 from onnxplain.exporting.picture_input import PictureInput
 from onnxplain.formulas.graph_namespace import GraphArray
 from onnxplain.images.picture import read_pixels
@@ -33,12 +33,13 @@ def drawing(heat: Array, colormap: str = "inferno") -> Parts:
 
     def parts(g: Builder, made: PictureInput) -> Mapping[str, tuple[gs.Tensor, type]]:
         array = GraphArray(g, g.constant(heat[None]), (1, *heat.shape))
-        found = picture_heatmap_nodes(g, array, made.placement, True)
+        seen = seen_heat_nodes(g, array, made.placement, True)
+        drawn = overlay_nodes(g, made.picture, seen, made.placement, colormap)
         return {
-            "heatmap": (found.heatmap, np.float32),
-            "low": (found.seen.low, np.float32),
-            "high": (found.seen.high, np.float32),
-            "overlay": (overlay_nodes(g, made.picture, found, colormap), np.uint8),
+            "heatmap": (picture_heatmap_nodes(g, seen, made.placement), np.float32),
+            "low": (seen.low, np.float32),
+            "high": (seen.high, np.float32),
+            "overlay": (drawn, np.uint8),
         }
 
     return parts

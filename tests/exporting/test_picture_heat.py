@@ -12,7 +12,12 @@ from tiny import Array, noise, run
 
 from onnxplain.errors import MapError
 from onnxplain.explainer.heat import to_heatmap
-from onnxplain.exporting.picture_heat import heatmap_nodes, picture_heatmap_nodes
+from onnxplain.exporting.picture_heat import (
+    heatmap_nodes,
+    picture_heatmap_nodes,
+    scaled_nodes,
+    seen_heat_nodes,
+)
 from onnxplain.exporting.picture_input import PictureInput
 from onnxplain.formulas.graph_namespace import GraphArray, GraphNamespace
 from onnxplain.images.geometry import Placement, Size
@@ -109,12 +114,12 @@ def picture_heatmaps(
 
     def parts(g: Builder, made: PictureInput) -> dict[str, tuple[gs.Tensor, type]]:
         array = GraphArray(g, g.constant(heat[None]), (1, *heat.shape))
-        found = picture_heatmap_nodes(g, array, made.placement, has_zero)
-        ends = {"low": found.seen.low, "high": found.seen.high}
+        seen = seen_heat_nodes(g, array, made.placement, has_zero)
         return {
-            "heatmap": (found.heatmap, np.float32),
-            "status": (found.seen.status, np.int64),
-            **{name: (end, np.float32) for name, end in ends.items()},
+            "heatmap": (picture_heatmap_nodes(g, seen, made.placement), np.float32),
+            "status": (seen.status, np.int64),
+            "low": (seen.low, np.float32),
+            "high": (seen.high, np.float32),
         }
 
     runs = session(picture_graph(preprocess, parts), optimized=optimized)
@@ -154,3 +159,19 @@ def test_padding_does_not_hide_that_a_map_is_not_finite(fit: str) -> None:
     for got in picture_heatmaps(preprocess, heat, PICTURES, True, True):
         assert got["status"].tolist() == [2]
         assert not got["heatmap"].any()
+
+
+def test_maps_that_are_not_shown_have_a_status_of_their_own() -> None:
+    maps, shown = noise(3, 4, 5), np.array([True, False, True])
+    maps[2] = np.nan
+    graph = gs.Graph(opset=18)
+    g = Builder(graph)
+    given = g.constant(maps)
+    scaled = scaled_nodes(g, given, given, True).only_where(g, g.constant(shown), 3)
+    graph.outputs = [scaled.heat, scaled.status]
+    for output, dtype in zip(graph.outputs, (np.float32, np.int64), strict=True):
+        output.dtype = np.dtype(dtype)
+    heat, status = run(gs.export_onnx(graph, do_type_check=False), {})
+    assert status.tolist() == [0, 3, 2]
+    assert_allclose(heat[0], expected(maps[0], (4, 5)), atol=TOLERANCE)
+    assert not heat[1:].any()
