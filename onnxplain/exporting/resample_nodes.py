@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 import onnx_graphsurgeon as gs
 
+from onnxplain.tensors import Array
 from onnxplain.transforms.builder import Builder, Value
 
 Kernel = Callable[[Builder, gs.Tensor], gs.Tensor]
@@ -53,13 +54,15 @@ def resize_matrices(g: Builder, axes: tuple[Axis, Axis], interpolation: str) -> 
     return [_FILTERS[interpolation](g, axis) for axis in axes]
 
 
-def double(g: Builder, value: float) -> gs.Constant:
+def double(g: Builder, value: float | Array) -> gs.Constant:
     """A float64 constant, which `Builder.constant` would make float32."""
     return gs.Constant(g.argument("double").name, np.array(value, np.float64))
 
 
 def wide(g: Builder, value: Value) -> gs.Tensor:
-    """Integers as float64."""
+    """Numbers as float64."""
+    if isinstance(value, np.ndarray):
+        return double(g, value)
     return g.Cast(value, to=np.float64)
 
 
