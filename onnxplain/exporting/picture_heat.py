@@ -7,14 +7,18 @@ why.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_graphsurgeon as gs
 
 from onnxplain.explainer.heat import ROUNDING
+from onnxplain.exporting.placement_nodes import GraphPlacement, at
+from onnxplain.exporting.resample_nodes import area, double, linear, wide
 from onnxplain.formulas.graph_namespace import GraphArray, GraphNamespace
-from onnxplain.transforms.builder import Builder
+from onnxplain.formulas.namespace import interpolation_sizes
+from onnxplain.interpolation import interpolation
+from onnxplain.transforms.builder import Builder, Value
 
 OK = 0
 """The status of a map that shows something."""
@@ -43,6 +47,11 @@ class Scaled:
     low: gs.Tensor
     high: gs.Tensor
 
+    def only_where(self, g: Builder, shown: gs.Tensor, otherwise: int) -> Scaled:
+        """The maps of which `shown`, bool (N), is true; others are 0, with this status."""
+        heat = g.Where(g.Unsqueeze(shown, _MAP), self.heat, np.float32(0))
+        return replace(self, heat=heat, status=g.Where(shown, self.status, np.array(otherwise)))
+
 
 def heatmap_nodes(
     g: Builder, heat: GraphArray, size: tuple[int, int], has_zero: bool
@@ -58,6 +67,24 @@ def heatmap_nodes(
     enlarged = heat if heat.dims[-2:] == size else GraphNamespace(g).resize(heat, size)
     scaled = scaled_nodes(g, heat.tensor, enlarged.tensor, has_zero)
     return scaled.heat, scaled.status
+
+
+def seen_heat_nodes(g: Builder, heat: GraphArray, where: GraphPlacement, has_zero: bool) -> Scaled:
+    """A map (1, rows, columns) over the model's input, on the pixels of a picture that it sees.
+
+    The map is of the model's input or of a grid over it, and is enlarged in one step.
+    `has_zero` says whether the method's values have a zero; see `to_heatmap`.
+    """
+    cells = interpolation_sizes(heat.dims)
+    down, across = (_back(g, where, axis, count) for axis, count in enumerate(cells))
+    grid = _window_of(g, heat, where)
+    enlarged = g.MatMul(down, g.MatMul(grid, g.Transpose(across, perm=[1, 0])))
+    return scaled_nodes(g, heat.tensor, enlarged, has_zero)
+
+
+def picture_heatmap_nodes(g: Builder, seen: Scaled, where: GraphPlacement) -> gs.Tensor:
+    """The heatmap of a picture, float32 (1, H, W): 0 where the model does not see the picture."""
+    return where.seen.padded(g, seen.heat, where.picture, np.float32(0))
 
 
 def scaled_nodes(g: Builder, heat: gs.Tensor, seen: gs.Tensor, has_zero: bool) -> Scaled:
@@ -79,3 +106,45 @@ def scaled_nodes(g: Builder, heat: gs.Tensor, seen: gs.Tensor, has_zero: bool) -
     code = g.Where(differs, np.array(OK), np.array(SAME_EVERYWHERE))
     status = g.Squeeze(g.Where(all_finite, code, np.array(NOT_FINITE)), _MAP)
     return Scaled(g.Where(shows, clipped, np.float32(0)), status, low, top)
+
+
+def _window_of(g: Builder, heat: GraphArray, where: GraphPlacement) -> Value:
+    """The cells that show the picture, along each axis on which a cell is a pixel of the input."""
+    kept: Value = heat.tensor
+    for axis, cells in enumerate(interpolation_sizes(heat.dims)):
+        if cells == where.model[axis]:
+            kept = _in_window(g, kept, where, axis, axis + 1)
+    return kept
+
+
+def _back(g: Builder, where: GraphPlacement, axis: int, cells: int) -> gs.Tensor:
+    """The matrix (seen pixels, cells) from a grid over the model's input to the picture.
+
+    See `onnxplain.images.geometry`. If cells are the pixels of the input, those of the window.
+    """
+    old, new = at(g, where.picture, axis), at(g, where.resized, axis)
+    first, last = (at(g, end, axis) for end in (where.shown.start, where.shown.stop))
+    scale = g.Div(wide(g, new), wide(g, old))
+    start = wide(g, first)
+    pixels = wide(g, where.seen.pixels(g, axis))
+    low = g.Sub(g.Mul(pixels, scale), start)
+    high = g.Sub(g.Mul(g.Add(pixels, double(g, 1)), scale), start)
+    size = g.Sub(last, first)
+    middle = g.Mul(g.Add(low, high), double(g, 0.5))
+    averaged, between = area(g, size, low, high), linear(g, size, middle)
+    from_window = g.Where(g.Greater(new, old), averaged, between)
+    model = int(where.model[axis])
+    if cells == model:
+        return from_window
+    return g.MatMul(from_window, _in_window(g, interpolation(model, cells), where, axis, 0))
+
+
+def _in_window(g: Builder, values: Value, where: GraphPlacement, axis: int, along: int) -> Value:
+    """The places in the window, of values with a place for each pixel of the input.
+
+    `axis` is that of the picture, and `along` that of the values.
+    """
+    if where.window.covers(where.model):
+        return values
+    start, stop = (at(g, end, axis) for end in (where.window.start, where.window.stop))
+    return g.Slice(values, start, stop, np.array([along]))

@@ -22,7 +22,7 @@ from onnxplain.images.settings import parse_settings
 from onnxplain.tensors import Array, FloatArray
 
 # The weights of gray are those of ITU-R BT.601, as in OpenCV and Pillow.
-_GRAY: Final = np.array([0.299, 0.587, 0.114], np.float32)
+GRAY: Final = np.array([0.299, 0.587, 0.114], np.float32)
 _CHANNELS: Final[Mapping[str, int]] = {"RGB": 3, "BGR": 3, "GRAY": 1}
 _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "layout": ("NCHW", "NHWC"),
@@ -203,7 +203,7 @@ class Preprocess:
     def _from_rgb(self, planes: FloatArray) -> FloatArray:
         """Planes of the model's channels from planes of red, green and blue."""
         if self.channels == "GRAY":
-            red, green, blue = (weight * plane for weight, plane in zip(_GRAY, planes, strict=True))
+            red, green, blue = (weight * plane for weight, plane in zip(GRAY, planes, strict=True))
             gray: FloatArray = red + green + blue
             return gray[None]
         return planes[::-1] if self.channels == "BGR" else planes

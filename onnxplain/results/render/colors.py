@@ -10,7 +10,7 @@ from onnxplain.images.opencv import cv2
 from onnxplain.results.render.colormaps import COLORMAPS, colormap_table
 from onnxplain.tensors import Array, FloatArray
 
-_COLOR_KEPT = 0.55  # of the photograph's own saturation
+COLOR_KEPT = 0.55  # of the photograph's own saturation
 _DIMMED_WHERE_COLD = 0.4
 _MOSTLY_NEGATIVE = 2  # the lowest value, in units of the highest
 _OPACITY_WHERE_HOT = 0.7
@@ -61,14 +61,14 @@ class Colors:
         per_level = 255 / max(self.zero, 1 - self.zero)
         level = cv2.convertScaleAbs(heat, alpha=per_level, beta=-self.zero * per_level)
         gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-        photo_share, warm, cold = _mixing_tables(self._colormap)
+        photo_share, warm, cold = mixing_tables(self._colormap)
         share, below = cv2.LUT(level, photo_share), (heat < self.zero).view(np.uint8)
         planes = []
         for channel, plane in enumerate(cv2.split(picture)):
             color = cv2.LUT(level, warm[channel])
             if self.signed:
                 cv2.copyTo(cv2.LUT(level, cold[channel]), below, color)
-            mixed = cv2.addWeighted(plane, _COLOR_KEPT, gray, 1 - _COLOR_KEPT, 0) * share
+            mixed = cv2.addWeighted(plane, COLOR_KEPT, gray, 1 - COLOR_KEPT, 0) * share
             mixed += color
             mixed >>= 8
             planes.append(mixed.astype(np.uint8))
@@ -76,7 +76,7 @@ class Colors:
 
 
 @functools.lru_cache(maxsize=len(COLORMAPS))
-def _mixing_tables(colormap: str) -> tuple[Array, Array, Array]:
+def mixing_tables(colormap: str) -> tuple[Array, Array, Array]:
     """The photograph's share (256,), and the warm and the cold colors (3, 256) to add to it.
 
     The index is the distance of the raw value from 0, as a level from 0 to 255. Entries are 8.8
