@@ -42,6 +42,22 @@ def command(
             show_default=False,
         ),
     ] = None,
+    with_preprocessing: Annotated[
+        bool,
+        typer.Option(
+            "--with-preprocessing",
+            metavar="",
+            help="The file takes a picture of any size, uint8 (H, W, 3), and prepares it itself.",
+        ),
+    ] = False,
+    with_overlay: Annotated[
+        bool,
+        typer.Option(
+            "--with-overlay",
+            metavar="",
+            help="As --with-preprocessing; the file also returns the overlay, uint8 (H, W, 3).",
+        ),
+    ] = False,
     external_data: Annotated[
         bool,
         typer.Option(
@@ -68,7 +84,15 @@ def command(
     path = out or Path(f"{model.stem}.{own.name}.onnx")
     if path.exists() and path.resolve() == model.resolve():
         raise OptionError(f"{path} is the model itself: name another file with --out.")
-    written = export(explainer, path, own, target=target, external_data=external_data)
+    written = export(
+        explainer,
+        path,
+        own,
+        target=target,
+        with_preprocessing=with_preprocessing,
+        with_overlay=with_overlay,
+        external_data=external_data,
+    )
     note_choice(method, explainer, console)
     if console.as_json:
         console.result(json.dumps({"file": str(written), "method": own.name}))

@@ -3,90 +3,126 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import onnx_graphsurgeon as gs
-from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
 from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.execution.finished import Plan, finish, reference_name, value_name
 from onnxplain.execution.scoring import parameter
 from onnxplain.explainer.planned import Planned
-from onnxplain.exporting.picture_heat import heatmap_nodes
+from onnxplain.exporting.frames import Draw, Frame
+from onnxplain.exporting.parts import Names, Part, known_target
 from onnxplain.exporting.targets import FileTarget
-from onnxplain.formulas.graph_namespace import GraphArray, GraphNamespace
+from onnxplain.formulas.graph_namespace import GraphArray
 from onnxplain.methods.base import SinglePassMethod
 from onnxplain.methods.layer_maps import LayerMapsMethod
 from onnxplain.model.graph_index import all_graphs
 from onnxplain.model.model import Model
 from onnxplain.model.shapes import Shape, model_shapes
 from onnxplain.targets.rows import CODE
-from onnxplain.tensors import TensorSpec
-from onnxplain.transforms.builder import PREFIX, Builder
+from onnxplain.tensors import Array, TensorSpec
+from onnxplain.transforms.builder import PREFIX
 from onnxplain.transforms.extract import extract, with_contents
 
-BATCH = "batch"
-"""The name of the batch axis in a file that takes any number of samples."""
 
-NO_SUCH_TARGET = 3
-"""The status of a sample whose `target` is none that the model has."""
+def assemble(
+    planned: Planned, chosen: FileTarget, model: Model, frame: Frame, names: Names
+) -> ModelProto:
+    """The graph that predicts and explains `model`.
 
-_TARGET = "target"
-_OUTPUTS = "values", "heatmap", "status", "explained"
-
-
-@dataclass(frozen=True, eq=False)
-class Names:
-    """The names of the inputs and outputs that a file has beside those of the model."""
-
-    target: str
-    values: str
-    heatmap: str
-    status: str
-    explained: str
-
-    @classmethod
-    def beside(cls, model: Model) -> Names:
-        """Names that the model does not use: with `onnxplain_` before those that it uses."""
-        taken = {*model.index.position, *model.index.inputs, *model.index.outputs}
-        return cls(*(f"onnxplain_{n}" if n in taken else n for n in (_TARGET, *_OUTPUTS)))
-
-
-@dataclass(frozen=True, eq=False)
-class Assembled:
-    """The graph of a file, and the names of what it has beside the model."""
-
-    proto: ModelProto
-    names: Names
-
-
-def assemble(planned: Planned, chosen: FileTarget, model: Model) -> Assembled:
-    """The graph that predicts and explains.
-
-    Its inputs are those of the model, and the target; its outputs those of the model, then the
-    method's values, the heatmap, the status, and what was explained.
+    Its inputs are that of the frame, other inputs of the model, and the target; its outputs those
+    of the model, then the method's values, what is drawn, and what was explained.
 
     Raises:
         OnnxplainError: the method has no graph for this model.
     """
     plan = planned.plan
-    names = Names.beside(plan.model)
     made = finish(replace(plan, outputs=model.index.outputs))
-    before, after = _Before(planned, chosen, names, made.opset), _After(planned, names, made)
-    after.explain(chosen, before)
+    before = Part(made.opset, "before")
+    draw = frame.enter(before)
+    _prepare(before, planned, chosen, names)
+    after = _explained(planned, chosen, made, draw, names, frame.rows)
     whole = _joined(made, before.proto(), after.proto())
-    own = [value for value in made.proto.graph.input if not value.name.startswith(PREFIX)]
-    rows = plan.batch or BATCH
-    declared = [_sized(value, planned, model, rows) for value in own]
+    declared = [frame.input]
+    declared += [
+        value
+        for value in made.proto.graph.input
+        if not (value.name.startswith(PREFIX) or value.name == plan.spec.name)
+    ]
     if not chosen.is_fixed:
-        declared.append(helper.make_tensor_value_info(names.target, TensorProto.INT64, [rows]))
-    outputs = [*model.index.outputs, *after.outputs]
-    _convert_input(whole, plan.spec, model)
-    proto = extract(whole, outputs, declared)
+        target = helper.make_tensor_value_info(names.target, TensorProto.INT64, [frame.rows])
+        declared.append(target)
+    _convert_input(whole, plan.spec, model, frame)
+    added = [name for name in vars(names).values() if name in after.outputs]
+    proto = extract(whole, [*model.index.outputs, *added], declared)
     _share_constants(proto.graph)
-    _declare_outputs(proto, planned, model, after.outputs, rows)
-    return Assembled(proto, names)
+    _declare_outputs(proto, plan, model, after.outputs, frame)
+    return proto
+
+
+def _prepare(part: Part, planned: Planned, chosen: FileTarget, names: Names) -> None:
+    """Add what the method's graph reads beside the model's inputs: the target, and references."""
+    plan, g = planned.plan, part.g
+    samples = g.Shape(part.read(plan.spec.name), start=0, end=1)
+    known = known_target(part, names, chosen)
+    for name, value in plan.scored.target(0).given(*plan.scored.shapes).items():
+        if known is not None and name == CODE:
+            tensor = g.Where(known, part.read(names.target), np.array(-1))
+        else:
+            tensor = _for_each(part, samples, value[None])
+        part.name(tensor, parameter(0, name))
+    for name, spec in _references(planned).items():
+        baseline = planned.scene.baseline(spec).astype(plan.spec.dtype)
+        part.name(_for_each(part, samples, baseline), reference_name(plan, name))
+
+
+def _for_each(part: Part, samples: gs.Tensor, value: Array) -> gs.Tensor:
+    """A value (1, ...) repeated for each of the samples."""
+    sizes = part.g.Concat(samples, np.ones(value.ndim - 1, np.int64), axis=0)
+    return part.g.Expand(value, sizes)
+
+
+def _explained(
+    planned: Planned,
+    chosen: FileTarget,
+    made: Model,
+    draw: Draw,
+    names: Names,
+    rows: int | str,
+) -> Part:
+    """From the maps of the method's graph to the outputs of the file."""
+    part, method = Part(made.opset, "after"), planned.method
+    values = _values(part, planned, made)
+    part.output(names.values, values.tensor, (rows, *values.dims[1:]), np.float32)
+    heat = method.heats(part.xp, values, planned.scene.spatial)
+    draw(part, heat, known_target(part, names, chosen), names)
+    if not chosen.is_fixed:
+        part.output(names.explained, _settled(part, planned.plan), (rows,), np.int64)
+    return part
+
+
+def _values(part: Part, planned: Planned, made: Model) -> GraphArray:
+    """The method's values, from the maps of its layers."""
+    plan, method, shapes = planned.plan, planned.method, _shapes(planned.plan, made)
+    names = (value_name(place, 0) for place in plan.places)
+    maps = [part.xp.array(part.read(name), (None, *shapes[name][1:])) for name in names]
+    if len(maps) == 1:
+        return maps[0]
+    assert isinstance(method, LayerMapsMethod), "only these read several layers"
+    return method.stacked(part.xp, maps)  # type: ignore[no-any-return]
+
+
+def _settled(part: Part, plan: Plan) -> gs.Tensor:
+    """The number of what was explained: that of `target`, or what −1 means."""
+    scored, xp = plan.scored, part.xp
+    floats = part.g.Cast(part.read(plan.answer), to=TensorProto.FLOAT)
+    read = scored.reading.read(xp, xp.array(floats, (None, *scored.shape[1:])))
+    given = {CODE: xp.array(part.read(parameter(0, CODE)), (None,))}
+    settled = scored.target(0).settled(xp, read if len(read) > 1 else read[0], given)
+    return settled[CODE].tensor  # type: ignore[no-any-return]
 
 
 def _joined(made: Model, before: GraphProto, after: GraphProto) -> ModelProto:
@@ -97,10 +133,10 @@ def _joined(made: Model, before: GraphProto, after: GraphProto) -> ModelProto:
     return with_contents(made, node=nodes, initializer=weights).proto
 
 
-def _convert_input(whole: ModelProto, spec: TensorSpec, model: Model) -> None:
+def _convert_input(whole: ModelProto, spec: TensorSpec, model: Model, frame: Frame) -> None:
     """Convert the explained input to the type that the graph computes with, if it is another."""
     (own,) = (one for one in model.inputs if one.name == spec.name)
-    if own.dtype == spec.dtype:
+    if own.dtype == spec.dtype or frame.input.name != own.name:
         return
     converted = PREFIX + "file/input"
     for graph in all_graphs(whole.graph):
@@ -127,54 +163,6 @@ def _share_constants(graph: GraphProto) -> None:
     graph.initializer.extend(kept)
 
 
-class _Part:
-    """Nodes that are added to the method's graph."""
-
-    def __init__(self, planned: Planned, opset: int, prefix: str) -> None:
-        self.planned = planned
-        self.graph = gs.Graph(opset=opset)
-        self.g = Builder(self.graph, prefix)
-        self._read: dict[str, gs.Tensor] = {}
-
-    def read(self, name: str) -> gs.Tensor:
-        """A tensor that is computed elsewhere; the same object for the same name."""
-        return self._read.setdefault(name, gs.Variable(name))
-
-    def name(self, tensor: gs.Tensor, name: str) -> None:
-        """Give a tensor a name that is known elsewhere."""
-        self.graph.nodes.append(gs.Node("Identity", name, {}, [tensor], [gs.Variable(name)]))
-
-    def proto(self) -> GraphProto:
-        """The nodes, with their constants."""
-        graph: GraphProto = gs.export_onnx(self.graph, do_type_check=False).graph
-        return graph
-
-
-class _Before(_Part):
-    """What the method's graph reads beside the model's inputs: the target, and references."""
-
-    def __init__(self, planned: Planned, chosen: FileTarget, names: Names, opset: int) -> None:
-        super().__init__(planned, opset, PREFIX + "file/before/")
-        plan, g = planned.plan, self.g
-        samples = g.Shape(self.read(plan.spec.name), start=0, end=1)
-        self.known: gs.Tensor | None = None
-        if not chosen.is_fixed:
-            given = self.read(names.target)
-            inside = g.Less(given, np.array(chosen.choices))
-            self.known = g.And(g.GreaterOrEqual(given, np.array(-1)), inside)
-        for name, value in plan.scored.target(0).given(*plan.scored.shapes).items():
-            if self.known is not None and name == CODE:
-                tensor = g.Where(self.known, self.read(names.target), np.array(-1))
-            else:
-                sizes = g.Concat(samples, np.array([1] * value.ndim, np.int64), axis=0)
-                tensor = g.Expand(value[None], sizes)
-            self.name(tensor, parameter(0, name))
-        for name, spec in _references(planned).items():
-            baseline = planned.scene.baseline(spec).astype(plan.spec.dtype)
-            sizes = g.Concat(samples, np.array([1] * (baseline.ndim - 1)), axis=0)
-            self.name(g.Expand(baseline, sizes), reference_name(plan, name))
-
-
 def _shapes(plan: Plan, made: Model) -> Mapping[str, Shape]:
     """The shapes of the graph's tensors, for the smallest batch that it takes."""
     rows, scored = plan.batch or 1, plan.scored
@@ -191,94 +179,15 @@ def _references(planned: Planned) -> Mapping[str, BaselineSpec]:
     return method.references if isinstance(method, SinglePassMethod) else {}
 
 
-class _After(_Part):
-    """From the maps of the method's graph to the outputs of the file."""
-
-    def __init__(self, planned: Planned, names: Names, made: Model) -> None:
-        super().__init__(planned, made.opset, PREFIX + "file/after/")
-        self.shapes = _shapes(planned.plan, made)
-        self.xp = GraphNamespace(self.g)
-        self.names = names
-        self.outputs: dict[str, TensorSpec] = {}
-
-    def explain(self, chosen: FileTarget, before: _Before) -> None:
-        """Add the outputs of the file."""
-        planned, g, names = self.planned, self.g, self.names
-        values = self._values()
-        self._output(names.values, values, np.float32)
-        heat = planned.method.heats(self.xp, values, planned.scene.spatial)
-        planes = self._as_planes(heat)
-        places = planned.scene.places
-        size = places if len(places) == 2 else (1, *places)
-        has_zero = not planned.method.values_are_scores
-        heatmap, status = heatmap_nodes(g, planes, (size[0], size[1]), has_zero)
-        if before.known is not None:
-            known = self.read(before.known.name)
-            status = g.Where(known, status, np.array(NO_SUCH_TARGET))
-            heatmap = g.Where(g.Unsqueeze(known, np.array([1, 2])), heatmap, np.float32(0))
-        if len(places) == 1:
-            heatmap = g.Squeeze(heatmap, np.array([1]))
-        self._output(names.heatmap, self.xp.array(heatmap, (None, *places)), np.float32)
-        self._output(names.status, self.xp.array(status, (None,)), np.int64)
-        if not chosen.is_fixed:
-            self._output(names.explained, self._explained(), np.int64)
-
-    def _values(self) -> GraphArray:
-        """The method's values, from the maps of its layers."""
-        planned = self.planned
-        plan, method = planned.plan, planned.method
-        maps = [
-            self.xp.array(self.read(name), (None, *self.shapes[name][1:]))
-            for name in (value_name(place, 0) for place in plan.places)
-        ]
-        if len(maps) == 1:
-            return maps[0]
-        assert isinstance(method, LayerMapsMethod), "only these read several layers"
-        return method.stacked(self.xp, maps)  # type: ignore[no-any-return]
-
-    def _as_planes(self, heat: GraphArray) -> GraphArray:
-        """Maps with rows and columns; a signal is one row."""
-        if len(heat.dims) == 3:
-            return heat
-        row = self.g.Unsqueeze(heat.tensor, np.array([1]))
-        return self.xp.array(row, (None, 1, *heat.dims[1:]))
-
-    def _explained(self) -> GraphArray:
-        """The number of what was explained: that of `target`, or what −1 means."""
-        scored = self.planned.plan.scored
-        floats = self.g.Cast(self.read(self.planned.plan.answer), to=TensorProto.FLOAT)
-        answer = self.xp.array(floats, (None, *scored.shape[1:]))
-        read = scored.reading.read(self.xp, answer)
-        given = {CODE: self.xp.array(self.read(parameter(0, CODE)), (None,))}
-        settled = scored.target(0).settled(self.xp, read if len(read) > 1 else read[0], given)
-        return settled[CODE]  # type: ignore[no-any-return]
-
-    def _output(self, name: str, array: GraphArray, dtype: type) -> None:
-        self.name(array.tensor, name)
-        self.outputs[name] = TensorSpec(name, np.dtype(dtype), array.dims)
-
-
-def _sized(
-    value: ValueInfoProto, planned: Planned, model: Model, rows: int | str
-) -> ValueInfoProto:
-    """The declaration of an input of the model, with the sizes that the file takes."""
-    plan = planned.plan
-    if value.name != plan.spec.name:
-        return value
-    (own,) = (spec for spec in model.inputs if spec.name == value.name)
-    kind = helper.np_dtype_to_tensor_dtype(own.dtype)
-    return helper.make_tensor_value_info(value.name, kind, [rows, *plan.shape[1:]])
-
-
 def _declare_outputs(
     proto: ModelProto,
-    planned: Planned,
+    plan: Plan,
     model: Model,
     added: Mapping[str, TensorSpec],
-    rows: int | str,
+    frame: Frame,
 ) -> None:
     """Declare types and sizes of outputs, which ONNX requires."""
-    known = planned.plan.shapes
+    known = plan.shapes
     own = {spec.name: spec for spec in model.outputs}
     for output in proto.graph.output:
         spec = added.get(output.name) or own[output.name]
@@ -288,7 +197,7 @@ def _declare_outputs(
                 size if isinstance(dim, int) else dim
                 for dim, size in zip(shape or [None] * len(sizes), sizes, strict=True)
             )
-        if shape:
-            shape = (rows, *shape[1:])
+        if shape and output.name in own:
+            shape = (frame.rows, *shape[1:])
         kind = helper.np_dtype_to_tensor_dtype(spec.dtype)
         output.CopyFrom(helper.make_tensor_value_info(output.name, kind, shape))

@@ -7,9 +7,13 @@ from typing import Any
 
 from onnxplain.errors import ModelError, OptionError
 from onnxplain.explainer import Explainer
+from onnxplain.explainer.planned import Planned
 from onnxplain.exporting.assemble import assemble
 from onnxplain.exporting.file import write
+from onnxplain.exporting.frames import Frame, Pictures, Samples
 from onnxplain.exporting.metadata import described, is_exported
+from onnxplain.exporting.parts import Names
+from onnxplain.exporting.picture_input import PICTURE
 from onnxplain.exporting.targets import Chooser
 from onnxplain.methods.base import AdaptiveMethod, Method
 from onnxplain.methods.registry import AUTO
@@ -23,6 +27,8 @@ def export(
     method: str | Method = AUTO,
     *,
     target: TargetSpec | None = None,
+    with_preprocessing: bool = False,
+    with_overlay: bool = False,
     external_data: bool = False,
     **options: Any,
 ) -> Path:
@@ -39,6 +45,9 @@ def export(
         path: the file to write.
         method: as in `Explainer.explain`.
         target: a target that is fixed in the file, which then has no input `target`.
+        with_preprocessing: instead of the model's input, the file takes `picture`, uint8 (H, W, 3),
+            RGB, of any size, and `heatmap` is (1, H, W), on its pixels.
+        with_overlay: the same, with the output `overlay`, uint8 (H, W, 3).
         external_data: write the weights to a file of their own, with `.data` after the name.
         options: the method's own.
 
@@ -57,9 +66,34 @@ def export(
     chooser = Chooser(explainer, configured, target)
     planned = explainer.planned(configured, chooser, chooser.reads)
     assert chooser.found is not None, "planning has chosen the target"
-    assembled = assemble(planned, chooser.found, explainer.model)
-    proto = described(assembled.proto, explainer, planned, chooser.found, assembled.names)
+    names = Names.beside(explainer.model)
+    frame: Frame
+    if with_preprocessing or with_overlay:
+        frame = _pictures(explainer, planned, with_overlay)
+    else:
+        frame = Samples(planned, explainer.input)
+    proto = assemble(planned, chooser.found, explainer.model, frame, names)
+    proto = described(proto, explainer, planned, chooser.found, names)
     return write(proto, explainer.model.folder, Path(path), external_data=external_data)
+
+
+def _pictures(explainer: Explainer, planned: Planned, with_overlay: bool) -> Pictures:
+    """The frame of a file that takes pictures.
+
+    Raises:
+        OptionError: the model takes no pictures, has a tensor of that name, or takes more than one.
+    """
+    if planned.scene.planes is None or planned.scene.colors is None:
+        raise OptionError("The input of this model is no picture: leave out --with-preprocessing.")
+    index = explainer.model.index
+    if PICTURE in {*index.position, *index.outputs}:
+        raise OptionError(f"The model has a tensor called {PICTURE!r}, as the input of the file.")
+    if (planned.plan.batch or 1) > 1:
+        raise OptionError(
+            f"The model takes {planned.plan.batch} samples at a time, and --with-preprocessing one "
+            "picture: export it without."
+        )
+    return Pictures(planned, explainer.preprocess, with_overlay)
 
 
 def check_exportable(method: Method) -> None:

@@ -11,7 +11,7 @@ from onnx import ModelProto
 
 from onnxplain.explainer import Explainer
 from onnxplain.explainer.planned import Planned
-from onnxplain.exporting.assemble import Names
+from onnxplain.exporting.parts import Names
 from onnxplain.exporting.targets import FileTarget
 from onnxplain.model.model import Model
 from onnxplain.versions import versions

@@ -38,7 +38,7 @@ class Scaled:
 
     Attributes:
         heat: float32 (N, rows, columns), 0 where the status is not `OK`.
-        status: int64 (N).
+        status: int64 (N): `OK`, `SAME_EVERYWHERE` or `NOT_FINITE`.
         low, high: float32 (N, 1, 1); they mean nothing where the status is not `OK`.
     """
 
@@ -53,20 +53,13 @@ class Scaled:
         return replace(self, heat=heat, status=g.Where(shown, self.status, np.array(otherwise)))
 
 
-def heatmap_nodes(
-    g: Builder, heat: GraphArray, size: tuple[int, int], has_zero: bool
-) -> tuple[gs.Tensor, gs.Tensor]:
+def heatmap_nodes(g: Builder, heat: GraphArray, size: tuple[int, int], has_zero: bool) -> Scaled:
     """Maps (N, rows, columns) as heatmaps of the model's input, whose size is (height, width).
 
     `has_zero` says whether the method's values have a zero; see `to_heatmap`.
-
-    Returns the heatmaps, float32 (N, height, width) in [0, 1], and the status of each map, int64
-    (N): `OK`, `SAME_EVERYWHERE` or `NOT_FINITE`. Maps with another status than `OK` are 0
-    everywhere.
     """
     enlarged = heat if heat.dims[-2:] == size else GraphNamespace(g).resize(heat, size)
-    scaled = scaled_nodes(g, heat.tensor, enlarged.tensor, has_zero)
-    return scaled.heat, scaled.status
+    return scaled_nodes(g, heat.tensor, enlarged.tensor, has_zero)
 
 
 def seen_heat_nodes(g: Builder, heat: GraphArray, where: GraphPlacement, has_zero: bool) -> Scaled:

@@ -35,7 +35,8 @@ def heatmaps(
     g = Builder(graph)
     shape = ["batch", *maps.shape[1:]]
     heat = GraphNamespace(g).array(g.input("maps", shape), shape)
-    graph.outputs = list(heatmap_nodes(g, heat, size, has_zero))
+    made = heatmap_nodes(g, heat, size, has_zero)
+    graph.outputs = [made.heat, made.status]
     for output, dtype in zip(graph.outputs, (np.float32, np.int64), strict=True):
         output.dtype = np.dtype(dtype)
     heatmap, status = run(gs.export_onnx(graph, do_type_check=False), {PREFIX + "maps": maps})

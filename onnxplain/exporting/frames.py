@@ -1,0 +1,144 @@
+"""What a file takes and draws on: samples in the form of the model's input, or pictures."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from onnx import TensorProto, ValueInfoProto, helper
+
+from onnxplain.explainer.planned import Planned
+from onnxplain.exporting.overlay import overlay_nodes
+from onnxplain.exporting.parts import Names, Part
+from onnxplain.exporting.picture_heat import (
+    Scaled,
+    heatmap_nodes,
+    picture_heatmap_nodes,
+    seen_heat_nodes,
+)
+from onnxplain.exporting.picture_input import PICTURE, PictureInput, picture_input
+from onnxplain.formulas.graph_namespace import GraphArray
+from onnxplain.images.preprocess import Preprocess
+from onnxplain.tensors import TensorSpec
+from onnxplain.transforms.builder import Builder
+
+BATCH = "batch"
+"""The name of the batch axis in a file that takes any number of samples."""
+
+NO_SUCH_TARGET = 3
+"""The status of a sample whose `target` is none that the model has."""
+
+
+Draw = Callable[[Part, GraphArray, gs.Tensor | None, Names], None]
+"""Adds the heatmap and the status of maps (N, rows, columns) as outputs of the file.
+
+The third argument, bool (N), says whether the model has the target; None if it always has.
+"""
+
+
+class Frame(Protocol):
+    """The explained input of a file, and how its map is drawn."""
+
+    @property
+    def rows(self) -> int | str:
+        """The size of the batch axis, or its name."""
+
+    @property
+    def input(self) -> ValueInfoProto:
+        """The declaration of the explained input."""
+
+    def enter(self, part: Part) -> Draw:
+        """Add nodes from this input to that of the method's graph; returns how to draw maps."""
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Samples (N, ...) in the form of the model's input `own`; heatmaps have its places."""
+
+    planned: Planned
+    own: TensorSpec
+
+    @property
+    def rows(self) -> int | str:
+        """See `Frame`."""
+        return self.planned.plan.batch or BATCH
+
+    @property
+    def input(self) -> ValueInfoProto:
+        """See `Frame`."""
+        kind = helper.np_dtype_to_tensor_dtype(self.own.dtype)
+        shape = [self.rows, *self.planned.plan.shape[1:]]
+        return helper.make_tensor_value_info(self.own.name, kind, shape)
+
+    def enter(self, part: Part) -> Draw:
+        """See `Frame`; the input is that of the graph already."""
+        return self._draw
+
+    def _draw(self, part: Part, heat: GraphArray, known: gs.Tensor | None, names: Names) -> None:
+        """See `Draw`; a signal is drawn as one row."""
+        g, places = part.g, self.planned.scene.places
+        height, width = places if len(places) == 2 else (1, *places)
+        if len(heat.dims) == 2:
+            heat = part.xp.array(g.Unsqueeze(heat.tensor, np.array([1])), (None, 1, heat.dims[1]))
+        scaled = heatmap_nodes(g, heat, (height, width), _has_zero(self.planned))
+        shown = _known(g, scaled, known)
+        heatmap = shown.heat if len(places) == 2 else g.Squeeze(shown.heat, np.array([1]))
+        part.output(names.heatmap, heatmap, (self.rows, *places), np.float32)
+        part.output(names.status, shown.status, (self.rows,), np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """One picture of any size, uint8 (H, W, 3), RGB; its heatmap has the picture's pixels."""
+
+    planned: Planned
+    preprocess: Preprocess
+    with_overlay: bool
+
+    rows = 1
+
+    @property
+    def input(self) -> ValueInfoProto:
+        """See `Frame`."""
+        return helper.make_tensor_value_info(PICTURE, TensorProto.UINT8, [*_SIZES, 3])
+
+    def enter(self, part: Part) -> Draw:
+        """See `Frame`."""
+        spec = self.planned.plan.spec
+        made = picture_input(part.g, self.preprocess)
+        part.name(part.g.Cast(made.tensor, to=spec.dtype.type), spec.name)
+        return functools.partial(self._draw, made)
+
+    def _draw(
+        self,
+        made: PictureInput,
+        part: Part,
+        heat: GraphArray,
+        known: gs.Tensor | None,
+        names: Names,
+    ) -> None:
+        """See `Draw`."""
+        g, where = part.g, made.placement
+        seen = _known(g, seen_heat_nodes(g, heat, where, _has_zero(self.planned)), known)
+        heatmap = picture_heatmap_nodes(g, seen, where)
+        part.output(names.heatmap, heatmap, (1, *_SIZES), np.float32)
+        part.output(names.status, seen.status, (1,), np.int64)
+        if self.with_overlay:
+            drawn = overlay_nodes(g, made.picture, seen, where)
+            part.output(names.overlay, drawn, (*_SIZES, 3), np.uint8)
+
+
+_SIZES = "height", "width"
+
+
+def _has_zero(planned: Planned) -> bool:
+    return not planned.method.values_are_scores
+
+
+def _known(g: Builder, scaled: Scaled, known: gs.Tensor | None) -> Scaled:
+    """The maps of samples whose target the model has; others are 0."""
+    return scaled if known is None else scaled.only_where(g, known, NO_SUCH_TARGET)

@@ -1,0 +1,76 @@
+"""Nodes that are added before and after the graph of a method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_graphsurgeon as gs
+from numpy.typing import DTypeLike
+from onnx import GraphProto
+
+from onnxplain.exporting.targets import FileTarget
+from onnxplain.formulas.graph_namespace import GraphNamespace
+from onnxplain.model.model import Model
+from onnxplain.model.shapes import Dims
+from onnxplain.tensors import TensorSpec
+from onnxplain.transforms.builder import PREFIX, Builder
+
+_TARGET = "target"
+_OUTPUTS = "values", "heatmap", "status", "explained", "overlay"
+
+
+@dataclass(frozen=True, eq=False)
+class Names:
+    """The names of the inputs and outputs that a file has beside those of the model."""
+
+    target: str
+    values: str
+    heatmap: str
+    status: str
+    explained: str
+    overlay: str
+
+    @classmethod
+    def beside(cls, model: Model) -> Names:
+        """Names that the model does not use: with `onnxplain_` before those that it uses."""
+        taken = {*model.index.position, *model.index.inputs, *model.index.outputs}
+        return cls(*(f"onnxplain_{n}" if n in taken else n for n in (_TARGET, *_OUTPUTS)))
+
+
+class Part:
+    """Some nodes, and the outputs of the file among their tensors, in order."""
+
+    def __init__(self, opset: int, name: str) -> None:
+        """Begin without a node; `name` is a part of the names of all nodes."""
+        self.graph = gs.Graph(opset=opset)
+        self.g = Builder(self.graph, f"{PREFIX}file/{name}/")
+        self.xp = GraphNamespace(self.g)
+        self.outputs: dict[str, TensorSpec] = {}
+        self._read: dict[str, gs.Tensor] = {}
+
+    def read(self, name: str) -> gs.Tensor:
+        """A tensor that is computed elsewhere; the same object for the same name."""
+        return self._read.setdefault(name, gs.Variable(name))
+
+    def name(self, tensor: gs.Tensor, name: str) -> None:
+        """Give a tensor a name that is known elsewhere."""
+        self.graph.nodes.append(gs.Node("Identity", name, {}, [tensor], [self.read(name)]))
+
+    def output(self, name: str, tensor: gs.Tensor, shape: Dims, dtype: DTypeLike) -> None:
+        """Make a tensor an output of the file."""
+        self.name(tensor, name)
+        self.outputs[name] = TensorSpec(name, np.dtype(dtype), tuple(shape))
+
+    def proto(self) -> GraphProto:
+        """The nodes, with their constants."""
+        graph: GraphProto = gs.export_onnx(self.graph, do_type_check=False).graph
+        return graph
+
+
+def known_target(part: Part, names: Names, chosen: FileTarget) -> gs.Tensor | None:
+    """Whether the model has the target of each sample, bool (N); None if the target is fixed."""
+    if chosen.is_fixed:
+        return None
+    given, g = part.read(names.target), part.g
+    return g.And(g.GreaterOrEqual(given, np.array(-1)), g.Less(given, np.array(chosen.choices)))
