@@ -79,7 +79,6 @@ def command(
     if method != AUTO:
         make_method(method, options)
     explainer = open_model(model, loading, preprocess)
-    note_guess(explainer.origin, model, console)
     own = explainer.configured(method, method_options(options, explainer))
     path = out or Path(f"{model.stem}.{own.name}.onnx")
     if path.exists() and path.resolve() == model.resolve():
@@ -93,7 +92,11 @@ def command(
         with_overlay=with_overlay,
         external_data=external_data,
     )
+    note_guess(explainer.origin, model, console)
     note_choice(method, explainer, console)
+    runs = explainer.batching()
+    if not runs.startswith("in batches") and not (with_preprocessing or with_overlay):
+        console.note(f"Note: the file takes no other number of samples than its model: {runs}.")
     if console.as_json:
         console.result(json.dumps({"file": str(written), "method": own.name}))
     else:

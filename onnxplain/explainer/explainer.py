@@ -17,7 +17,7 @@ from onnxplain.explainer.many_pictures import Explained, ManyPictures, by_what_t
 from onnxplain.explainer.picture import Explaining
 from onnxplain.explainer.planned import Planned
 from onnxplain.explainer.request import Request, several
-from onnxplain.explainer.taken import Picture
+from onnxplain.explainer.taken import Picture, Taken
 from onnxplain.methods.base import Method
 from onnxplain.methods.gradient import Gradient
 from onnxplain.methods.registry import AUTO
@@ -127,6 +127,14 @@ class Explainer(KnownModel):
             OnnxplainError: one of them cannot be read, or does not fit the model.
         """
         return [self._intake.take(one).x for one in self.each(pictures)]
+
+    def take(self, picture: Picture) -> Taken:
+        """A picture or an array, and the sample, (1, ...), that the model is given for it.
+
+        Raises:
+            OnnxplainError: it cannot be read, or does not fit the model.
+        """
+        return self._intake.take(picture)
 
     def scene(self, x: Array) -> Scene:
         """A sample, (1, ...), with what is known about its axes."""

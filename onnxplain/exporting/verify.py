@@ -12,8 +12,10 @@ import numpy as np
 from onnxplain.errors import MapError, ModelError
 from onnxplain.explainer import Explainer, Picture
 from onnxplain.explainer.heat import to_heatmap
+from onnxplain.explainer.taken import Canvas
 from onnxplain.exporting.metadata import KEY
 from onnxplain.exporting.picture_heat import OK
+from onnxplain.exporting.picture_input import PICTURE
 from onnxplain.images.places import Places
 from onnxplain.methods.base import Method
 from onnxplain.methods.registry import make_method
@@ -70,6 +72,11 @@ class ExportedFile:
         self._session = Session(model, choose_providers(provider))
 
     @property
+    def takes_pictures(self) -> bool:
+        """Whether it takes pictures, and not samples in the form of the model's input."""
+        return PICTURE in self._session.inputs
+
+    @property
     def takes_target(self) -> bool:
         """Whether an input chooses what is explained."""
         return self.names["target"] in self._session.inputs
@@ -123,13 +130,15 @@ def verify(path: str | Path, model: Explainer, pictures: Iterable[Picture]) -> I
 
 
 def _verified(file: ExportedFile, model: Explainer, picture: Picture) -> Verified:
-    (x,) = model.samples([picture])
-    found = file.run(model.feeds(x))
-    own = model.predict(x)
+    taken = model.take(picture)
+    x, own = taken.x, model.predict(taken.x)
+    given = {PICTURE: taken.picture} if file.takes_pictures else model.feeds(x)
+    found = file.run(given)
     outputs = max(_relative(found[name], value) for name, value in own.items())
     status = int(found[file.names["status"]][0])
     try:
-        values, heatmap = _explained(file.method, model, x, file.target)
+        canvas = taken.canvas if file.takes_pictures else Places(model.scene(x).places)
+        values, heatmap = _explained(file, model, x, canvas)
     except MapError as error:
         problem = "" if status != OK else f"run shows no map: {error}"
         return Verified(picture, outputs, np.nan, np.nan, problem)
@@ -141,17 +150,17 @@ def _verified(file: ExportedFile, model: Explainer, picture: Picture) -> Verifie
 
 
 def _explained(
-    method: Method, model: Explainer, x: Array, target: str
+    file: ExportedFile, model: Explainer, x: Array, canvas: Canvas
 ) -> tuple[FloatArray, FloatArray]:
     """The values, (1, ...), and the heatmap that `attribute` and `explain` give for a sample.
 
     Raises:
         MapError: they show nothing.
     """
-    found = model.attribute(x, method, target)
-    scene = model.scene(x)
-    heat = method.heat(found.values[0], scene.spatial)
-    canvas, has_zero = Places(scene.places), not method.values_are_scores
+    method = file.method
+    found = model.attribute(x, method, file.target)
+    heat = method.heat(found.values[0], model.scene(x).spatial)
+    has_zero = not method.values_are_scores
     heatmap, _ = to_heatmap(heat, canvas, method.name, has_zero=has_zero)
     return found.values, heatmap
 
