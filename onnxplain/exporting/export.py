@@ -61,6 +61,11 @@ def export(
             "This model was made by `onnxplain export` and explains already: export the one that "
             "it was made from."
         )
+    if explainer.reads_texts:
+        raise OptionError(
+            "The tokens of a text are explained at their embedding, which a file cannot do: use "
+            "explain_text, or `onnxplain run --text`."
+        )
     configured = explainer.configured(method, options)
     check_exportable(configured)
     chooser = Chooser(explainer, configured, target)

@@ -43,7 +43,8 @@ def write(proto: ModelProto, folder: Path | None, path: Path, *, external_data: 
         )
     if folder is not None:
         load_external_data_for_model(proto, str(folder))
-    _check(proto)
+    if size < PROTOBUF_LIMIT:  # the checker serializes the model
+        _check(proto)
     files = {}
     if external_data:
         data = f"{path.name}.data"
@@ -66,8 +67,7 @@ def _check(proto: ModelProto) -> None:
         ModelError: the checker refuses it.
     """
     try:
-        if proto.ByteSize() < PROTOBUF_LIMIT:
-            onnx.checker.check_model(proto, full_check=True)
+        onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ModelError(
             f"ONNX's own check refuses the graph that was made ({error}): report this model."

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from column_recognizer import recognizer
 from explainer.formulas import AS_IT_IS, noise, noise_picture
 from explainer.test_kinds_of_input import KINDS
 from explainer.test_segmenters import FORMS as MAP_FORMS
@@ -371,3 +372,57 @@ def test_a_signal_and_a_row_of_features(exported: Export) -> None:
     found = exported(Explainer(row), "input_x_gradient")(x, [0, 1])
     near(found["values"], Explainer(row).attribute(x, "input_x_gradient", [0, 1]).values)
     assert found["heatmap"].shape == (2, 5)
+
+
+@pytest.mark.parametrize("method", ["gradient", "gradcam"])
+def test_an_embedding_compared_with_a_picture(exported: Export, method: str) -> None:
+    inner = Explainer("models/efficientnet_lite0.onnx", output="flatten")
+    target = inner.similarity("models/pictures/camera.png")
+    x = inner.samples(["models/pictures/chelsea_camera.png"])[0]
+    found = exported(inner, method, target=target)(x)
+    near(found["values"], inner.attribute(x, method, target).values)
+
+
+def test_other_inputs_stay_inputs(exported: Export) -> None:
+    made = tiny(
+        "s = Mul(x, gain) y = ReduceMean<axes=[2,3], keepdims=0>(s)",
+        "float[N,3,8,8] x, float[N,1,1,1] gain",
+        "float[N,3] y",
+    )
+    explainer = Explainer(made, preprocess=AS_IT_IS, inputs={"gain": 2.0}, explain_input="x")
+    gain = np.array([2, -3], np.float32).reshape(2, 1, 1, 1)
+    found = exported(explainer, "gradient")(noise(2, 3, 8, 8), [1, 1], gain=gain)
+    expected = np.zeros((2, 3, 8, 8))
+    expected[:, 1] = gain[:, 0] / 64
+    assert_allclose(found["values"], expected, rtol=1e-6)
+
+
+def test_a_model_of_half_floats(exported: Export) -> None:
+    """The graph computes in float32; the outputs keep their type."""
+    made = tiny(
+        "r = Relu(x) y = ReduceMean<axes=[2,3], keepdims=0>(r)",
+        "float16[N,3,8,8] x",
+        "float16[N,3] y",
+    )
+    explainer = Explainer(made, preprocess=AS_IT_IS)
+    x = noise(2, 3, 8, 8).astype(np.float16)
+    found = exported(explainer, "input_x_gradient")(x, [0, 2])
+    assert found["y"].dtype == np.float16
+    expected = np.zeros((2, 3, 8, 8))
+    for sample, channel in enumerate([0, 2]):
+        expected[sample, channel] = np.maximum(x[sample, channel].astype(np.float64), 0) / 64
+    assert_allclose(found["values"], expected, atol=1e-7)
+
+
+def test_texts_are_refused(exported: Export, monkeypatch: pytest.MonkeyPatch) -> None:
+    explainer = means()
+    monkeypatch.setattr(Explainer, "reads_texts", property(lambda _: True))
+    with pytest.raises(OptionError, match="explained at their embedding"):
+        exported(explainer, "gradient")
+
+
+def test_a_text_recognizer_needs_a_fixed_target(exported: Export) -> None:
+    explainer = Explainer(recognizer(), preprocess=AS_IT_IS)
+    assert explainer.recognizer is not None
+    with pytest.raises(TargetError, match="no classes that an input of the file could choose"):
+        exported(explainer, "gradient")

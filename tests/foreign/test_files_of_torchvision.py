@@ -21,7 +21,7 @@ from onnxplain import Explainer  # noqa: E402
 
 pytestmark = pytest.mark.peers
 
-MODELS = ("resnet18", "mobilenet_v3_small", "convnext_tiny")
+MODELS = ("resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5")
 METHODS = ("gradcam", "layercam", "eigencam", "gradient", "deeplift", "lrp")
 
 
