@@ -1,12 +1,19 @@
-"""Changed samples: points of the input space near a sample, and masks of a layer."""
+"""Changed samples: points of the input space near a sample, and masks of a layer.
+
+Functions make some of the samples at a time. For numpy these are chosen by a slice. In a graph, see
+`execution.rounds`, the index of one of them is an array, (1,).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from onnxplain.analysis.layers import Layer
 from onnxplain.execution.arrays import fill, nearest
+from onnxplain.formulas.namespace import Namespace
+from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.model.model import Model
 from onnxplain.runtime.session import Session
 from onnxplain.tensors import Array, FloatArray, TensorSpec
@@ -31,13 +38,13 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """Points that are computed outside the graph: `make(part)` returns some of `count`, (b, ...).
+    """Points that are computed by a formula: `make(part)` returns some of `count`, (b, ...).
 
     They are made only when they are needed, so that memory does not grow with their number.
     """
 
     count: int
-    make: Callable[[slice], FloatArray]
+    make: Callable[[Any], Any]
 
     def form(self, x: FloatArray) -> Hashable:
         """Points near samples `x` with equal forms can share a graph."""
@@ -57,26 +64,40 @@ class Given:
 
 
 @dataclass(frozen=True, eq=False)
+class Feeds:
+    """What masks are computed from: `make(part)` returns that of some of `count` masks, by name."""
+
+    count: Any
+    make: Callable[[Any], Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, Array], xp: Namespace = NUMPY) -> Feeds:
+        """The feeds of arrays of numpy, (masks, ...) by name."""
+        count = len(next(iter(arrays.values())))
+        return cls(count, lambda part: {name: xp.rows(a, part) for name, a in arrays.items()})
+
+
+@dataclass(frozen=True, eq=False)
 class _Masks:
-    """Masks that the graph computes from `feeds`, arrays (masks, ...) by name.
+    """Masks that the graph computes from `feeds`.
 
     For each batch only the feeds are copied to the device, not the masks.
     """
 
     mask: Mask
-    feeds: Mapping[str, Array]
+    feeds: Feeds
 
     @property
-    def count(self) -> int:
+    def count(self) -> Any:
         """Number of masks."""
-        return len(next(iter(self.feeds.values())))
+        return self.feeds.count
 
 
 @dataclass(frozen=True, eq=False)
 class Blend(_Masks):
     """`mask * x + (1 - mask) * baseline` for each of the masks."""
 
-    baseline: FloatArray
+    baseline: Any
 
     def form(self, x: FloatArray) -> Hashable:
         """See `Given`."""
@@ -87,7 +108,8 @@ class Blend(_Masks):
         blended = masked(whole.model, whole.spec, x.shape, self.mask, outputs)
         if whole.exact is None:
             return blended
-        return with_batch(blended, PREFIX + next(iter(self.feeds)), whole.exact)
+        first = next(iter(self.feeds.make(slice(0, 0))))
+        return with_batch(blended, PREFIX + first, whole.exact)
 
     def shared(self, session: Session, x: FloatArray) -> Mapping[str, object]:
         """See `Given`."""
@@ -95,7 +117,8 @@ class Blend(_Masks):
 
     def fed(self, part: slice, size: int, spec: TensorSpec) -> dict[str, Array]:
         """See `Given`."""
-        return {PREFIX + name: fill(array[part], size) for name, array in self.feeds.items()}
+        fed = self.feeds.make(part)
+        return {PREFIX + name: fill(array, size) for name, array in fed.items()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -133,7 +133,7 @@ class Sample:
 
     @property
     def _model_input(self) -> Array:
-        return self.scene.x.astype(self._runner.spec.dtype)
+        return np.asarray(self.scene.x.astype(self._runner.spec.dtype))
 
     def _batching(self) -> Batching:
         if self._known_batching is None:

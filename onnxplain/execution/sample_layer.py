@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from onnxplain.analysis.layers import Layer
 from onnxplain.analysis.layout import Layout
 from onnxplain.errors import LayerError
 from onnxplain.execution.answers import Reading
-from onnxplain.execution.points import Blend, Part
+from onnxplain.execution.points import Blend, Feeds, Part
 from onnxplain.execution.runner import Batching, Runner
 from onnxplain.execution.scoring import Scored
 from onnxplain.model.constants import quantization
@@ -60,7 +59,7 @@ class SampleLayer:
         reading = Reading(self.layer.tensor, "logit", "none", quantization=self._quantization)
         return Scored(reading, shape, [Mask(weights[0], f"channel {channel}")])
 
-    def change(self, mask: masks.Mask, feeds: Mapping[str, Array]) -> tuple[FloatArray, Blend]:
+    def change(self, mask: masks.Mask, feeds: Feeds) -> tuple[FloatArray, Blend]:
         """The activation (1, ...) as float32, and the masks to multiply it by."""
         activation = self.raw.astype(np.float32)
         nothing = 0 if self._quantization is None else self._quantization.zero

@@ -14,7 +14,7 @@ from onnxplain.execution.sample import Sample
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.methods.base import AdaptiveMethod, Maps, Method, SampledMethod
-from onnxplain.tensors import Array
+from onnxplain.tensors import Array, FloatArray
 
 MOST_BYTES = 2**28
 """Bytes that sums of gradients may take; large gradients mean fewer targets per forward pass."""
@@ -48,9 +48,10 @@ def _run(
     method: SampledMethod, sample: Sample, originals: Sequence[Original]
 ) -> tuple[list[Maps], Counter[str]]:
     """The maps of originals that share their changed samples, and counts of the passes used."""
+    method.check_scores(originals[0])
     samplings, before = method.sampling(originals[0]), Counter(sample.spent)
-    facts = {name: fact for sampling in samplings for name, fact in sampling.facts.items()}
-    references = [x for sampling in samplings for x in sampling.references]
+    facts = {name: fact for sampling in samplings for name, fact in sampling.facts().items()}
+    references = [x for sampling in samplings for x in _references(sampling)]
     if references:
         absent = np.stack([sample.scores_of(x) for x in references]).mean(0, np.float64)
         originals = [replace(own, absent=absent[:, None]) for own in originals]
@@ -76,6 +77,14 @@ def _run(
     else:
         spent["forward_passes"] += 1  # the pass of the sample itself
     return [Maps(own, facts, each) for own, each in zip(values, diagnostics, strict=True)], spent
+
+
+def _references(sampling: Sampling) -> Iterator[FloatArray]:
+    """The samples without content, each (1, ...)."""
+    given = sampling.references
+    for i in range(0 if given is None else given.count):
+        assert given is not None, "there are references"
+        yield given.make(slice(i, i + 1))
 
 
 def _found(

@@ -86,7 +86,7 @@ class Pass:
     @property
     def shape(self) -> Shape:
         """The shape of one sample, (1, ...)."""
-        return self.one.scene.x.shape
+        return self.one.scene.shape
 
     @property
     def places(self) -> range:

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import onnx_graphsurgeon as gs
+from onnx import TensorProto
 
 from onnxplain.formulas.namespace import Axes, interpolation_sizes
 from onnxplain.interpolation import interpolation
+from onnxplain.tensors import Array
 from onnxplain.transforms.builder import Builder
 
 Dims = tuple[int | None, ...]
@@ -63,6 +65,11 @@ class GraphArray:  # noqa: PLW1641 - equality is a node, so that there is no has
     __lt__ = _operator("Less")
     __le__ = _operator("LessOrEqual")
     __eq__ = _operator("Equal")  # type: ignore[assignment]
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.dims)
 
     def __ne__(self, other: object) -> GraphArray:  # type: ignore[override]
         return _operator("Equal")(self, other).made("Not")
@@ -116,6 +123,9 @@ class GraphNamespace:
     abs = staticmethod(functools.partial(_elementwise, "Abs"))
     sqrt = staticmethod(functools.partial(_elementwise, "Sqrt"))
     exp = staticmethod(functools.partial(_elementwise, "Exp"))
+    log = staticmethod(functools.partial(_elementwise, "Log"))
+    cos = staticmethod(functools.partial(_elementwise, "Cos"))
+    sin = staticmethod(functools.partial(_elementwise, "Sin"))
     sigmoid = staticmethod(functools.partial(_elementwise, "Sigmoid"))
 
     def __init__(self, g: Builder, ranks: int = 1) -> None:
@@ -235,6 +245,94 @@ class GraphNamespace:
         )
         tensor = self.builder.MatMul(down, self.builder.MatMul(a.tensor, across.T))
         return GraphArray(self.builder, tensor, (*a.dims[:-2], *size))
+
+    def along(self, matrix: Array, a: GraphArray, axis: int) -> GraphArray:
+        """See `Namespace`."""
+        rank, last = a.ndim, a.ndim + axis
+        dims = tuple(len(matrix) if i == last else size for i, size in enumerate(a.dims))
+        if axis == -2:
+            return GraphArray(a.g, a.g.MatMul(_constant(matrix), a.tensor), dims)
+        turn = [*(i for i in range(rank) if i != last), last]
+        moved = a.tensor if axis == -1 else a.g.Transpose(a.tensor, perm=turn)
+        product = a.g.MatMul(moved, _constant(matrix.T))
+        back = product if axis == -1 else a.g.Transpose(product, perm=np.argsort(turn).tolist())
+        return GraphArray(a.g, back, dims)
+
+    def constant(self, a: Any) -> GraphArray:
+        """See `Namespace`."""
+        value = _constant(a) if np.asarray(a).dtype.kind == "f" else np.asarray(a)
+        return self.array(self.builder.constant(value), value.shape)
+
+    def filled(self, a: Any, shape: tuple[int, ...]) -> GraphArray:
+        """See `Namespace`; operators broadcast, so that nothing is copied."""
+        return a if isinstance(a, GraphArray) else self.constant(np.asarray(a, np.float32))
+
+    def rows(self, a: Any, index: GraphArray) -> GraphArray:
+        """See `Namespace`; an array of many pictures has an unknown first size."""
+        array, g = a if isinstance(a, GraphArray) else self.constant(a), self.builder
+        if array.dims[0] is not None:
+            taken = g.Gather(array.tensor, index.tensor, axis=0)
+            return GraphArray(g, taken, (*index.dims, *array.dims[1:]))
+        dims = (None, index.dims[-1], *array.dims[2:])
+        if index.ndim == 1:
+            return GraphArray(g, g.Gather(array.tensor, index.tensor, axis=1), dims)
+        own = g.Unsqueeze(index.tensor, np.array([2]))
+        return GraphArray(g, g.GatherND(array.tensor, own, batch_dims=1), dims)
+
+    def true_places(self, condition: GraphArray) -> tuple[GraphArray, GraphArray]:
+        """See `Namespace`."""
+        g, (*outer, places) = self.builder, condition.dims
+        assert isinstance(places, int), "the number of places is not known"
+        holds = g.Cast(condition.tensor, to=TensorProto.INT64)
+        # The keys are places + 1 where the condition holds; they fall, so that the order is kept.
+        keys = g.Mul(holds, np.arange(places, 0, -1))
+        sorted_keys, order = g.many("TopK", 2, keys, np.array([places]), axis=-1)
+        padded = g.Where(g.Greater(sorted_keys, np.array(0)), order, np.array(-1))
+        counts = g.ReduceSum(holds, np.array([-1]), keepdims=0)
+        count = g.ReduceMax(counts, np.array([0]), keepdims=0)
+        return GraphArray(g, padded, (*outer, places)), GraphArray(g, count, ())
+
+    def one_hot(self, index: GraphArray, count: int) -> GraphArray:
+        """See `Namespace`."""
+        g = self.builder
+        same = g.Equal(g.Unsqueeze(index.tensor, np.array([-1])), np.arange(count))
+        return GraphArray(g, g.Cast(same, to=TensorProto.FLOAT), (*index.dims, count))
+
+    def unflattened(self, a: GraphArray, shape: tuple[int, ...]) -> GraphArray:
+        """See `Namespace`."""
+        sizes = np.array([*[0] * (a.ndim - 1), *shape])
+        return a.made("Reshape", sizes, dims=(*a.dims[:-1], *shape))
+
+    def whole(self, a: Any) -> GraphArray:
+        """See `Namespace`."""
+        if isinstance(a, GraphArray):
+            return a
+        value = np.asarray(a, np.int64)
+        if value.ndim and (np.diff(value) == 1).all():
+            # Not stored: there may be one for each element of the input.
+            ends = (np.array(end) for end in (value[0], value[-1] + 1, 1))
+            return self.array(self.builder.Range(*ends), value.shape)
+        return self.array(self.builder.constant(value), value.shape)
+
+    def bit_and(self, a: GraphArray, b: int) -> GraphArray:
+        """See `Namespace`."""
+        return a.made("BitwiseAnd", np.array(b))
+
+    def bit_xor(self, a: GraphArray, b: GraphArray) -> GraphArray:
+        """See `Namespace`."""
+        return a.made("BitwiseXor", b.tensor, dims=broadcast(a.dims, b.dims))
+
+    def shifted(self, a: GraphArray, bits: int) -> GraphArray:
+        """See `Namespace`."""
+        return a.made("Div", np.array(2**bits))
+
+    def real(self, a: GraphArray) -> GraphArray:
+        """See `Namespace`."""
+        return a.made("Cast", to=TensorProto.FLOAT)
+
+    def wide(self, a: GraphArray) -> GraphArray:
+        """See `Namespace`."""
+        return a
 
     def principal(self, a: GraphArray) -> tuple[GraphArray, GraphArray]:
         """See `Namespace`; power iteration on the smaller Gram matrix, of channels or of cells."""

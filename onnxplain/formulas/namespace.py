@@ -9,7 +9,11 @@ Axes = int | tuple[int, ...]
 
 
 class Namespace(Protocol):
-    """Functions of arrays; axes are negative, and `a` is an array of the namespace."""
+    """Functions of arrays; axes are negative, and `a` is an array of the namespace.
+
+    In formulas of changed samples, numpy's arrays are for one picture. The arrays of a graph have
+    one more axis, the first, for many pictures, except those that are the same for all pictures.
+    """
 
     def sum(self, a: Any, axis: Axes, keepdims: bool = False) -> Any:
         """Sum over axes."""
@@ -87,6 +91,61 @@ class Namespace(Protocol):
 
     def resize(self, a: Any, size: tuple[int, int]) -> Any:
         """Bilinear resizing of the last two axes, with half-pixel centers and clamped edges."""
+
+    def along(self, matrix: Any, a: Any, axis: int) -> Any:
+        """The product of a matrix, (m, n), and `a` along an axis of size n, which becomes m."""
+
+    def constant(self, a: Any) -> Any:
+        """An array of numpy that is the same for all pictures; a graph stores it once."""
+
+    def filled(self, a: Any, shape: tuple[int, ...]) -> Any:
+        """An array that broadcasts to `shape`; numpy copies it to this shape, as float32."""
+
+    def rows(self, a: Any, index: Any) -> Any:
+        """Some entries of an array of samples, (b, ...) from (samples, ...).
+
+        `index` is what chooses some of the samples, or the indices of the entries, (b,).
+        """
+
+    def true_places(self, condition: Any) -> tuple[Any, Any]:
+        """Where a condition, (places,), holds: the indices, (count,), and their count.
+
+        In a graph the count is the largest of all pictures, and there are −1 after the indices of
+        the others.
+        """
+
+    def one_hot(self, index: Any, count: int) -> Any:
+        """Rows of `count` numbers, 1 at the index and else 0; float32. An index of −1 has no 1."""
+
+    def unflattened(self, a: Any, shape: tuple[int, ...]) -> Any:
+        """The last axis replaced by axes of the sizes `shape`."""
+
+    def log(self, a: Any) -> Any:
+        """Natural logarithms."""
+
+    def cos(self, a: Any) -> Any:
+        """Cosines."""
+
+    def sin(self, a: Any) -> Any:
+        """Sines."""
+
+    def whole(self, a: Any) -> Any:
+        """Integers as int64; operators with other integers stay integers."""
+
+    def bit_and(self, a: Any, b: int) -> Any:
+        """The bits that two integers share."""
+
+    def bit_xor(self, a: Any, b: Any) -> Any:
+        """The bits that one of two integers has."""
+
+    def shifted(self, a: Any, bits: int) -> Any:
+        """Non-negative integers, divided by 2 ** `bits` and rounded down."""
+
+    def real(self, a: Any) -> Any:
+        """Numbers as float32."""
+
+    def wide(self, a: Any) -> Any:
+        """Numbers as float64; a graph leaves them in float32."""
 
     def principal(self, a: Any) -> tuple[Any, Any]:
         """Each volume (..., channels, rows, columns) projected on its first principal direction.

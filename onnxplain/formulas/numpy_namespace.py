@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,12 @@ class NumpyNamespace:
     clip = staticmethod(np.clip)
     where = staticmethod(np.where)
     matmul = staticmethod(np.matmul)
+    log = staticmethod(np.log)
+    cos = staticmethod(np.cos)
+    sin = staticmethod(np.sin)
+    bit_and = staticmethod(np.bitwise_and)
+    bit_xor = staticmethod(np.bitwise_xor)
+    shifted = staticmethod(np.right_shift)
 
     @staticmethod
     def sum(a: Array, axis: Axes, keepdims: bool = False) -> Array:
@@ -106,6 +113,57 @@ class NumpyNamespace:
             for new, old in zip(size, a.shape[-2:], strict=True)
         )
         return np.asarray(down @ a @ across.T)
+
+    @staticmethod
+    def along(matrix: Array, a: Array, axis: int) -> Array:
+        """See `Namespace`."""
+        return np.moveaxis(np.tensordot(matrix, a, axes=(1, axis)), 0, axis)
+
+    @staticmethod
+    def constant(a: Array) -> Array:
+        """See `Namespace`."""
+        return a
+
+    @staticmethod
+    def filled(a: Array, shape: tuple[int, ...]) -> Array:
+        """See `Namespace`."""
+        return np.ascontiguousarray(np.broadcast_to(a, shape), np.float32)
+
+    @staticmethod
+    def rows(a: Array, index: slice | Array) -> Array:
+        """See `Namespace`; a slice chooses some of the samples."""
+        return np.asarray(a[index])
+
+    @staticmethod
+    def true_places(condition: Array) -> tuple[Array, int]:
+        """See `Namespace`."""
+        places = np.flatnonzero(condition)
+        return places, len(places)
+
+    @staticmethod
+    def one_hot(index: Array, count: int) -> Array:
+        """See `Namespace`."""
+        return np.equal.outer(index, np.arange(count)).astype(np.float32)
+
+    @staticmethod
+    def unflattened(a: Array, shape: tuple[int, ...]) -> Array:
+        """See `Namespace`."""
+        return a.reshape(*a.shape[:-1], *shape)
+
+    @staticmethod
+    def whole(a: Any) -> Array:
+        """See `Namespace`."""
+        return np.asarray(a, np.int64)
+
+    @staticmethod
+    def real(a: Array) -> Array:
+        """See `Namespace`."""
+        return a.astype(np.float32)
+
+    @staticmethod
+    def wide(a: Array) -> Array:
+        """See `Namespace`."""
+        return a.astype(np.float64)
 
     @staticmethod
     def principal(a: Array) -> tuple[Array, Array]:

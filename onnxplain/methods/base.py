@@ -290,7 +290,12 @@ class SampledMethod(Method):
         """The changed samples; the samplings are run one after the other.
 
         They are used for the map at the layer of `original`. If a want has `at_layer`, they are
-        used for the maps at all layers that the method reads.
+        used for the maps at all layers that the method reads. This is a formula too, over the
+        namespace of the scene; it must not read scores.
+        """
+
+    def check_scores(self, original: Original) -> None:
+        """Check the scores of a sample before it is changed. In a graph nothing is checked.
 
         Raises:
             MapError: the method has no map for this sample.
@@ -410,7 +415,7 @@ def rows_and_columns(
     if not scene.has_spatial_axes or len(scene.spatial) != 2:
         raise OptionError(
             f"{method} needs an input with rows and columns, and this one has the shape "
-            f"{scene.x.shape}: use {instead}."
+            f"{scene.shape}: use {instead}."
         )
     rows, columns = scene.spatial
     return rows, columns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from onnxplain.execution.baselines import Scene
 from onnxplain.execution.points import Given
 from onnxplain.methods.integrated import Path, PathMethod
 from onnxplain.methods.options import Number, Option
-from onnxplain.tensors import Array, FloatArray
+from onnxplain.tensors import Array
 
 
 class Scales:
@@ -24,49 +24,49 @@ class Scales:
     its derivative is exact too.
     """
 
-    def __init__(self, x: FloatArray, axes: Sequence[int], widest: float) -> None:
-        """Decompose `x`, (1, ...), into cosines along `axes`."""
-        self._widest = widest
-        self._bases = {axis: cosines(x.shape[axis]) for axis in axes}
-        self._amplitudes = x.astype(np.float64)
-        self._energy: Array = np.zeros(())
+    def __init__(self, scene: Scene, widest: float) -> None:
+        """Decompose the sample into cosines along its spatial axes; numpy does so in float64."""
+        self._xp, self._widest = scene.xp, widest
+        self._bases = {
+            scene.from_end(axis): cosines(length)
+            for axis, length in zip(scene.spatial, scene.places, strict=True)
+        }
+        self._amplitudes = scene.xp.wide(scene.x)
+        self._energy: Array = np.zeros([1] * len(scene.shape))
         for axis, basis in self._bases.items():
-            self._amplitudes = _along(axis, basis, self._amplitudes)
-            along = [-1 if i == axis else 1 for i in range(x.ndim)]
+            self._amplitudes = scene.xp.along(basis, self._amplitudes, axis)
+            along = [-1 if i == axis else 1 for i in range(-len(scene.shape), 0)]
             frequencies = np.pi * np.arange(len(basis)) / len(basis)
             self._energy = self._energy + (frequencies**2).reshape(along)
-        self.start = self._at(0.0)
+        self.start = self._at(np.zeros([1] * len(scene.shape)))
 
     def points(self, shares: Array) -> Given:
         """See `Path`."""
-        return Given(
-            len(shares), lambda part: np.concatenate([self._at(share) for share in shares[part]])
-        )
+        return Given(len(shares), lambda part: self._at(self._xp.rows(shares, part)))
 
-    def speed(self, shares: Array | float) -> Array:
+    def speed(self, shares: Any) -> Any:
         """See `Path`."""
-        sigmas = [self._sigma(share) for share in np.atleast_1d(shares)]
-        factors = (self._widest * sigma * self._energy * self._damping(sigma) for sigma in sigmas)
-        return np.concatenate([self._picture(own) for own in factors])
+        sigma = self._sigma(shares)
+        return self._picture(self._widest * sigma * self._energy * self._damping(sigma))
 
-    def blurred(self, sigma: float) -> Array:
-        """The sample blurred with that sigma, in float64."""
+    def blurred(self, sigma: Any) -> Any:
+        """The sample blurred with each sigma, (b, 1, ...)."""
         return self._picture(self._damping(sigma))
 
-    def _at(self, share: float) -> FloatArray:
-        return np.asarray(self.blurred(self._sigma(share)).astype(np.float32))
+    def _at(self, share: Any) -> Any:
+        return self._xp.real(self.blurred(self._sigma(share)))
 
-    def _sigma(self, share: float) -> float:
+    def _sigma(self, share: Any) -> Any:
         return self._widest * (1 - share)
 
-    def _damping(self, sigma: float) -> Array:
-        return np.exp(-(sigma**2) * self._energy / 2)
+    def _damping(self, sigma: Any) -> Any:
+        return self._xp.exp(-(sigma**2) * self._energy / 2)
 
-    def _picture(self, factors: Array) -> Array:
+    def _picture(self, factors: Any) -> Any:
         """The sum of the cosines, each multiplied by a factor."""
         total = self._amplitudes * factors
         for axis, basis in self._bases.items():
-            total = _along(axis, basis.T, total)
+            total = self._xp.along(basis.T, total, axis)
         return total
 
 
@@ -76,10 +76,6 @@ def cosines(length: int) -> Array:
     basis = np.sqrt(2 / length) * np.cos(np.pi * np.arange(length)[:, None] * place)
     basis[0] /= np.sqrt(2)
     return np.asarray(basis)
-
-
-def _along(axis: int, matrix: Array, values: Array) -> Array:
-    return np.moveaxis(np.tensordot(matrix, values, axes=(1, axis)), 0, axis)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,11 +103,11 @@ class BlurIG(PathMethod):
         self.require(self.max_sigma > 0, "max_sigma > 0, in pixels")
         if not scene.has_spatial_axes:
             raise OptionError(
-                f"{self.name} blurs pictures and signals, and this input of shape {scene.x.shape} "
+                f"{self.name} blurs pictures and signals, and this input of shape {scene.shape} "
                 "is neither: use integrated_gradients with the baseline zeros."
             )
 
     def paths(self, scene: Scene) -> Sequence[Path]:
         """The path from the blurred sample to the sample."""
-        scales = Scales(scene.x, scene.spatial, self.max_sigma)
+        scales = Scales(scene, self.max_sigma)
         return [Path(scales.start, scales.points, scales.speed)]

@@ -14,7 +14,7 @@ from onnxplain.execution.points import Given
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.methods.completeness import CompleteMethod, completeness
 from onnxplain.methods.options import Option, SampleArray, Samples, Seed
-from onnxplain.tensors import Array, FloatArray
+from onnxplain.tensors import Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,27 +50,33 @@ class ExpectedGradients(CompleteMethod):
                 f"{self.name} needs baselines: on the command line pictures or a .npy file "
                 "(--baselines FOLDER), in Python an array of samples as the model takes them."
             )
-        if self.baselines.shape[1:] != scene.x.shape[1:]:
+        if self.baselines.shape[1:] != scene.shape[1:]:
             raise OptionError(
                 f"The baselines have the shape {self.baselines.shape[1:]} each, and the model's "
-                f"input has {scene.x.shape[1:]}."
+                f"input has {scene.shape[1:]}."
             )
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
         """Random points between the sample and randomly drawn baselines."""
-        x, starts = original.scene.x, np.asarray(self.baselines)
+        scene, xp = original.scene, original.scene.xp
+        given = np.asarray(self.baselines)
         random = np.random.default_rng(self.seed)
-        drawn = random.integers(len(starts), size=self.samples)
-        shares = random.random((self.samples, *[1] * (x.ndim - 1)), np.float32)
+        drawn = random.integers(len(given), size=self.samples)
+        shares = random.random((self.samples, *[1] * (len(scene.shape) - 1)), np.float32)
+        starts = xp.constant(given)
 
-        def points(part: slice) -> FloatArray:
-            return np.asarray(shares[part] * x + (1 - shares[part]) * starts[drawn[part]])
+        def points(part: Any) -> Any:
+            share = xp.rows(shares, part)
+            return share * scene.x + (1 - share) * xp.rows(starts, xp.rows(drawn, part))
+
+        def ways(part: Any) -> Any:
+            return (scene.x - xp.rows(starts, xp.rows(drawn, part))) / self.samples
 
         return [
             Sampling(
                 Given(self.samples, points),
-                lambda part: (x - starts[drawn[part]]) / np.float64(self.samples),
-                [start[None] for start in starts],
+                ways,
+                Given(len(given), lambda part: xp.rows(starts, part)),
             )
         ]
 

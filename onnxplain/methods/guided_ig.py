@@ -70,7 +70,7 @@ class GuidedIG(InputGradientMethod, AdaptiveMethod):
 
     def _walk(self, subject: Subject, target: int, start: Array) -> Array:
         """The values of one target, (1, ...)."""
-        way = subject.scene.x.astype(np.float64) - start
+        way: Array = subject.scene.x.astype(np.float64) - start
         walk = _Walk(np.abs(way), self.fraction, self.max_distance)
         values = np.zeros_like(way)
         points = Following(self.steps, lambda _: (start + walk.share * way).astype(np.float32))

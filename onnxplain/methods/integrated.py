@@ -11,12 +11,12 @@ import numpy as np
 
 from onnxplain.errors import OptionError
 from onnxplain.execution.baselines import Scene
-from onnxplain.execution.points import Blend, Given
+from onnxplain.execution.points import Blend, Feeds, Given
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.methods.completeness import LARGE, CompleteMethod, completeness, gap
 from onnxplain.methods.options import Baseline, NumberOrNone, Option, Quadrature, Seed, Steps, Whole
 from onnxplain.methods.quadrature import nodes
-from onnxplain.tensors import Array, FloatArray
+from onnxplain.tensors import Array
 from onnxplain.transforms.masks import Share
 
 MOST_STEPS = 3200
@@ -27,22 +27,23 @@ MOST_STEPS = 3200
 class Path:
     """A path γ(α) in the input space from `start`, γ(0), the baseline, to the sample, γ(1).
 
-    `points` returns γ at some α in [0, 1]. `speed` returns ∂γ/∂α, one for each α, or one for all.
+    `points` returns γ at some α in [0, 1], which are (n, 1, ...). `speed` returns ∂γ/∂α, one for
+    each α, or one for all.
     """
 
-    start: FloatArray
+    start: Any
     points: Callable[[Array], Given | Blend]
-    speed: Callable[[Array], Array]
+    speed: Callable[[Any], Any]
 
 
-def straight(start: FloatArray, end: FloatArray) -> Path:
+def straight(start: Any, scene: Scene) -> Path:
     """γ(α) = x' + α (x − x'), computed in the graph, so that only α is copied to the device."""
 
     def points(shares: Array) -> Blend:
-        fed = shares.astype(np.float32).reshape(-1, *[1] * (start.ndim - 1))
-        return Blend(Share(), {"share": fed}, start)
+        fed = {"share": shares.astype(np.float32)}
+        return Blend(Share(), Feeds.of(fed, scene.xp), start)
 
-    way = end - start
+    way = scene.x - start
     return Path(start, points, lambda _: way)
 
 
@@ -71,15 +72,19 @@ class PathMethod(CompleteMethod):
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
         """Points along each path, weighted by the rule and the path's derivative."""
-        shares, weights = nodes(self.rule, self.steps)
-        paths = self.paths(original.scene)
-        columns = (weights / len(paths)).reshape(-1, *[1] * (original.scene.x.ndim - 1))
+        scene, xp = original.scene, original.scene.xp
+        paths = self.paths(scene)
+        shares, weights = (
+            column.reshape(-1, *[1] * (len(scene.shape) - 1))
+            for column in nodes(self.rule, self.steps)
+        )
+        columns = weights / len(paths)
 
         def along(path: Path) -> Sampling:
             return Sampling(
                 path.points(shares),
-                lambda part: columns[part] * path.speed(shares[part]),
-                [path.start],
+                lambda part: xp.rows(columns, part) * path.speed(xp.rows(shares, part)),
+                Given(1, lambda _: path.start),
             )
 
         return [along(path) for path in paths]
@@ -138,6 +143,6 @@ class IntegratedGradients(PathMethod):
     def paths(self, scene: Scene) -> Sequence[Path]:
         """The straight path from the baseline of each trial."""
         return [
-            straight(scene.baseline(self.baseline, self.seed + trial), scene.x)
+            straight(scene.baseline(self.baseline, self.seed + trial), scene)
             for trial in range(self.trials)
         ]

@@ -16,7 +16,7 @@ from onnxplain.formulas.namespace import Namespace, interpolation_sizes
 from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.methods.base import LayerMethod, Maps
 from onnxplain.methods.options import Fuse, Option
-from onnxplain.tensors import Array, FloatArray
+from onnxplain.tensors import FloatArray
 
 ALL = "all"
 AUTO = "auto"
@@ -113,9 +113,9 @@ class LayerMapsMethod(LayerMethod):
         return values if self.layer == ALL and values.ndim == 3 else None
 
 
-def one_of_each(which: Array, count: int) -> Callable[[slice], Array]:
+def one_of_each(xp: Namespace, which: Any, count: int) -> Callable[[Any], Any]:
     """One-hot weights (samples, count): sample i has 1 at the index `which[i]`, else 0."""
-    return lambda part: np.equal.outer(which[part], np.arange(count)).astype(np.float32)
+    return lambda part: xp.one_hot(xp.rows(which, part), count)
 
 
 def _of_all_layers(names: Sequence[str], layers: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from onnxplain.errors import OptionError
 from onnxplain.execution.baselines import Scene
-from onnxplain.execution.points import Blend
+from onnxplain.execution.points import Blend, Feeds
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.formulas.namespace import Namespace
 from onnxplain.methods.base import InputMethod, ScoredMethod, Sums
@@ -60,10 +60,9 @@ class Occlusion(InputMethod, ScoredMethod):
         per_axis = [_intervals(*sizes) for sizes in zip(scene.places, window, stride, strict=True)]
         boxes = np.array(list(itertools.product(*per_axis)))
         ends = {axis: (boxes[:, i, 0], boxes[:, i, 1]) for i, axis in enumerate(scene.spatial)}
-        filled = Blend(
-            Erase(scene.spatial), box_feeds(scene.x.ndim, ends), scene.baseline(self.fill)
-        )
-        return [Sampling(filled, facts={"window": list(window), "stride": list(stride)})]
+        feeds = Feeds.of(box_feeds(len(scene.shape), ends), scene.xp)
+        filled = Blend(Erase(scene.spatial), feeds, scene.baseline(self.fill))
+        return [Sampling(filled, facts=lambda: {"window": list(window), "stride": list(stride)})]
 
     def terms(self, xp: Namespace, original: Original, score: Any, seen: Any) -> Sums:
         """See `SampledMethod`."""

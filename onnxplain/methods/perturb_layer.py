@@ -10,13 +10,13 @@ import numpy as np
 
 from onnxplain.analysis.layers import Layer
 from onnxplain.errors import LayerError, MapError
-from onnxplain.execution.points import LayerMasks
+from onnxplain.execution.points import Feeds, LayerMasks
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.execution.subject import Structure
 from onnxplain.formulas.namespace import Namespace, relu
 from onnxplain.methods.base import LayerMethod, ScoredMethod, Sums
 from onnxplain.methods.layer_maps import LayerMapsMethod, one_of_each
-from onnxplain.transforms.masks import Erase, Keep, box_feeds
+from onnxplain.transforms.masks import Along, Keep, box_feeds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,27 +34,26 @@ class AblationCAM(LayerMapsMethod, ScoredMethod):
     cost = "1 + one head pass per channel"
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
-        """One sample for each channel that is not already zero, with this channel set to zero.
+        """One sample for each channel that is not already zero, with this channel set to zero."""
+        (layer, a), xp = original.at_layer, original.scene.xp
+        ablated, count = xp.true_places(xp.max(xp.abs(a), axis=-1) > 0)
+        own = one_of_each(xp, ablated, layer.channels)
+        feeds = Feeds(count, lambda part: {"along": 1 - own(part)})
+        return [
+            Sampling(
+                LayerMasks(Along(layer.layout.axes.index("C")), feeds, layer),
+                own,
+                facts=lambda: {"skipped_channels": layer.channels - count},
+            )
+        ]
 
-        Raises:
-            MapError: a score is 0.
-        """
+    def check_scores(self, original: Original) -> None:
+        """See `SampledMethod`: the map is divided by the scores."""
         if not original.score.all():
             raise MapError(
                 "The target's score is exactly 0, and Ablation-CAM divides by it: choose another "
                 "target, or --score probability."
             )
-        layer, a = original.at_layer
-        ablated = np.flatnonzero(a.any(axis=1))
-        axis = layer.layout.axes.index("C")
-        feeds = box_feeds(len(layer.shape), {axis: (ablated, ablated + 1)})
-        return [
-            Sampling(
-                LayerMasks(Erase((axis,)), feeds, layer),
-                one_of_each(ablated, len(a)),
-                facts={"skipped_channels": len(a) - len(ablated)},
-            )
-        ]
 
     def terms(self, xp: Namespace, original: Original, score: Any, channel: Any) -> Sums:
         """See `SampledMethod`; `channel` is 1 at the channel of each sample, else 0."""
@@ -114,10 +113,10 @@ class ReciproCAM(CellMethod, LayerMapsMethod):
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
         """One sample for each cell of the layer, with only this cell kept."""
-        layer, _ = original.at_layer
+        (layer, _), xp = original.at_layer, original.scene.xp
         axes = tuple(i for i, axis in enumerate(layer.layout.axes) if axis in "DHW")
         cells = [index.ravel() for index in np.indices(layer.grid)]
         boxes = {axis: (cell, cell + 1) for axis, cell in zip(axes, cells, strict=True)}
-        feeds = box_feeds(len(layer.shape), boxes)
-        every = np.arange(len(cells[0]))
-        return [Sampling(LayerMasks(Keep(axes), feeds, layer), one_of_each(every, len(every)))]
+        feeds = Feeds.of(box_feeds(len(layer.shape), boxes), xp)
+        own = one_of_each(xp, np.arange(feeds.count), feeds.count)
+        return [Sampling(LayerMasks(Keep(axes), feeds, layer), own)]

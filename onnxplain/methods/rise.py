@@ -12,7 +12,7 @@ import numpy as np
 from onnxplain.analysis.layers import Layer
 from onnxplain.errors import OptionError
 from onnxplain.execution.baselines import Scene
-from onnxplain.execution.points import Blend
+from onnxplain.execution.points import Blend, Feeds
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.execution.subject import Structure
 from onnxplain.formulas.namespace import Namespace
@@ -63,7 +63,8 @@ class RISE(InputMethod, ScoredMethod):
         scene = original.scene
         masks = self._patches if scene.has_spatial_axes else self._elements
         baseline = scene.baseline(self.baseline)
-        return [Sampling(Blend(*masks(scene.spatial, scene.places), baseline))]
+        mask, feeds = masks(scene.spatial, scene.places)
+        return [Sampling(Blend(mask, Feeds.of(feeds, scene.xp), baseline))]
 
     def terms(self, xp: Namespace, original: Original, score: Any, mask: Any) -> Sums:
         """See `SampledMethod`."""

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from onnxplain.execution.baselines import Scene
-from onnxplain.execution.points import Blend
+from onnxplain.execution.points import Blend, Feeds, Given
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.formulas.namespace import Namespace, relu
 from onnxplain.methods.base import ScoredMethod, Sums, rows_and_columns
@@ -44,17 +42,21 @@ class ScoreCAM(LayerMapsMethod, ScoredMethod):
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
         """The sample masked by each channel that is not constant."""
-        scene, (layer, a) = original.scene, original.at_layer
-        varied = np.flatnonzero(np.ptp(a, axis=1) > 0)
+        scene, (layer, a), xp = original.scene, original.at_layer, original.scene.xp
+        varied, count = xp.true_places(xp.max(a, axis=-1) > xp.min(a, axis=-1))
         mask = Upsampled(rows_and_columns(self.name, scene), (layer.grid[0], layer.grid[1]))
-        feeds = {"grid": a[varied].reshape(-1, *layer.grid).astype(np.float32)}
         baseline = scene.baseline(self.baseline)
+
+        def grids(part: Any) -> dict[str, Any]:
+            channels = xp.rows(a, xp.rows(varied, part))
+            return {"grid": xp.real(xp.unflattened(channels, layer.grid))}
+
         return [
             Sampling(
-                Blend(mask, feeds, baseline),
-                one_of_each(varied, len(a)),
-                [baseline],
-                {"skipped_channels": len(a) - len(varied)},
+                Blend(mask, Feeds(count, grids), baseline),
+                one_of_each(xp, varied, layer.channels),
+                Given(1, lambda _: baseline),
+                lambda: {"skipped_channels": layer.channels - count},
             )
         ]
 

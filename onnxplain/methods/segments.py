@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxplain.errors import OptionError
 from onnxplain.execution.baselines import BaselineSpec, Scene
-from onnxplain.execution.points import Blend
+from onnxplain.execution.points import Blend, Feeds
 from onnxplain.execution.subject import Subject
 from onnxplain.methods.options import Segments
 from onnxplain.tensors import Array, FloatArray
@@ -40,7 +40,7 @@ class Segmentation:
     def baseline(self, scene: Scene, spec: BaselineSpec) -> FloatArray:
         """The input without its segments: the baseline that `spec` names, but what stays."""
         (stays,) = scene.broadcast_to_input(self._stays[None])
-        return np.where(stays, scene.x, scene.baseline(spec))
+        return np.asarray(np.where(stays, scene.x, scene.baseline(spec)))
 
     def placed(self, scene: Scene, values: Array) -> FloatArray:
         """Values of segments, (targets, count), in the form of the input, (targets, ...)."""
@@ -53,7 +53,7 @@ class Segmentation:
         """
         mask = Segmented(self.axes, self.count, np.where(self._stays, 0, self.labels).tobytes())
         feeds = {"segments": switches.astype(np.float32)}
-        return subject.perturbed(Blend(mask, feeds, baseline))
+        return subject.perturbed(Blend(mask, Feeds.of(feeds), baseline))
 
     @property
     def _stays(self) -> Array:

@@ -27,10 +27,9 @@ class SmoothGradCAMPlusPlus(NoiseMethod, LayerMapsMethod):
     """Grad-CAM++ with A, g, g² and g³ averaged over noisy copies of the sample.
 
     ReLU(Σ_k w_k Ā^k), w_k = Σ α^k ReLU(ḡ^k), α^k = D₂^k / (2 D₂^k + Σ Ā^k · D₃^k), where D₂ and D₃
-    are the means of g² and g³. The noise is Gaussian with sigma = `noise` · (max x − min x);
-    `numpy.random.default_rng((seed, i))` draws the noise of copy i. With `only_channels`, the map
-    uses only these channels. With `only_neurons`, cells of the grid as row x column such as
-    2x3,2x4, the weights use only these cells.
+    are the means of g² and g³. The noise is that of smoothgrad. With `only_channels`, the map uses
+    only these channels. With `only_neurons`, cells of the grid as row x column such as 2x3,2x4, the
+    weights use only these cells.
 
     Omeiza et al., "Smooth Grad-CAM++: An Enhanced Inference Level Visualization Technique for Deep
     Convolutional Neural Network Models", 2019.

@@ -13,10 +13,10 @@ from onnxplain.execution.points import Given
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.execution.wants import FirstGradient, InputGradient
 from onnxplain.formulas.namespace import Namespace, over_samples
+from onnxplain.formulas.noise import normal
 from onnxplain.methods.base import SampledMethod, Sums
 from onnxplain.methods.gradient import InputGradientMethod, MagnitudeMethod
 from onnxplain.methods.options import Noise, Samples, Seed
-from onnxplain.tensors import FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,23 +36,21 @@ class NoiseMethod(SampledMethod):
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
         """The noisy copies."""
-        return [Sampling(noisy(original.scene.x, self.noise, self.samples, self.seed))]
+        return [Sampling(noisy(original.scene, self.noise, self.samples, self.seed))]
 
 
-def noisy(x: FloatArray, noise: float, samples: int, seed: int) -> Given:
-    """Copies of `x`, (1, ...), with Gaussian noise of sigma = `noise` · (max x − min x).
+def noisy(scene: Scene, noise: float, samples: int, seed: int) -> Given:
+    """Copies of the sample with Gaussian noise of sigma = `noise` · (max x − min x).
 
-    The noise of copy i is drawn by `numpy.random.default_rng((seed, i)).standard_normal` in
-    float32, so that it does not depend on the batch size.
+    The noise of copy i is that of `formulas.noise.normal` for sample i.
     """
-    sigma = np.float32(noise * float(np.ptp(x)))
-
-    def copy(i: int) -> FloatArray:
-        random = np.random.default_rng((seed, i))
-        return x + sigma * random.standard_normal(x.shape, np.float32)
-
+    xp, x = scene.xp, scene.x
+    axes = tuple(map(scene.from_end, range(1, len(scene.shape))))
+    sigma = (xp.max(x, axes, keepdims=True) - xp.min(x, axes, keepdims=True)) * noise
+    places = np.arange(samples)
     return Given(
-        samples, lambda part: np.concatenate([copy(i) for i in range(part.start, part.stop)])
+        samples,
+        lambda part: x + sigma * normal(xp, seed, xp.rows(places, part), scene.shape[1:]),
     )
 
 
@@ -60,8 +58,9 @@ def noisy(x: FloatArray, noise: float, samples: int, seed: int) -> Given:
 class SmoothGrad(NoiseMethod, MagnitudeMethod):
     """The mean of ∂S/∂x over noisy copies of the sample.
 
-    The noise is Gaussian, with sigma = `noise` · (max x − min x); `numpy.random.default_rng((seed,
-    i))` draws the noise of copy i. The heatmap is the largest absolute value over the channels.
+    The noise is Gaussian, with sigma = `noise` · (max x − min x). It is a formula of the seed, the
+    copy and the element, in `formulas/noise.py`, so that an exported graph has the same noise. The
+    heatmap is the largest absolute value over the channels.
 
     Smilkov et al., "SmoothGrad: removing noise by adding noise", 2017.
     """

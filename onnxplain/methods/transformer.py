@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from onnxplain.errors import OptionError
-from onnxplain.execution.points import LayerMasks
+from onnxplain.execution.points import Feeds, LayerMasks
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.execution.subject import Structure
 from onnxplain.execution.wants import Attention, AttentionGradients, TokensRead
@@ -142,12 +142,12 @@ class ViTReciproCAM(CellMethod):
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
         """One sample for each cell, with only the tokens at this cell (and around it) kept."""
-        layer, _ = original.at_layer
+        (layer, _), xp = original.at_layer, original.scene.xp
         cells = np.kron(*(_near(size, self.neighbors) for size in layer.grid))
         kept = np.concatenate([np.ones((len(cells), layer.layout.prefix)), cells], axis=1)
         mask = Along(layer.layout.axes.index("T"))
-        made = LayerMasks(mask, {"along": kept.astype(np.float32)}, layer)
-        return [Sampling(made, one_of_each(np.arange(len(cells)), len(cells)))]
+        made = LayerMasks(mask, Feeds.of({"along": kept.astype(np.float32)}, xp), layer)
+        return [Sampling(made, one_of_each(xp, np.arange(len(cells)), len(cells)))]
 
 
 def _near(size: int, neighbors: bool) -> FloatArray:

@@ -18,7 +18,7 @@ from onnxplain import Explainer
 from onnxplain.autodiff.lowering import lower
 from onnxplain.errors import GradientError
 from onnxplain.execution import derivatives
-from onnxplain.execution.points import Blend, Given
+from onnxplain.execution.points import Blend, Feeds, Given
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.execution.wants import InputGradient, LayerGradient, SampleScores, Want
 from onnxplain.formulas.namespace import Namespace, over_samples
@@ -120,7 +120,7 @@ class Probe(SampledMethod):
     def sampling(self, original: Original) -> Sequence[Sampling]:
         shares = SHARES.reshape(-1, 1, 1, 1)
         if self.inside:
-            return [Sampling(Blend(Share(), {"share": shares}, BASELINE))]
+            return [Sampling(Blend(Share(), Feeds.of({"share": shares}), BASELINE))]
         points = (1 - shares) * BASELINE + shares * X
         return [Sampling(Given(len(SHARES), lambda part: points[part]))]
 

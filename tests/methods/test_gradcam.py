@@ -14,6 +14,8 @@ from tiny import noise, tiny
 
 from onnxplain import Explainer
 from onnxplain.errors import LayerError, MapError, OptionError, TargetError
+from onnxplain.formulas.noise import normal
+from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.results.render.sheet import contact_sheet
 from onnxplain.runtime.session import Session
 from onnxplain.targets import Mask, Similarity
@@ -179,11 +181,8 @@ def test_smooth_gradcam_plus_plus_of_net_r(score: str) -> None:
     options = {"layer": "conv2", "samples": 4, "noise": 0.2, "seed": 3, "score": score}
     found = case.attribute("smooth_gradcam++", **options)
     sigma = np.float32(0.2 * np.ptp(case.x))
-    copies = [
-        case.x + sigma * np.random.default_rng((3, i)).standard_normal(case.x.shape, np.float32)
-        for i in range(4)
-    ]
-    pairs = [net_r_at("conv2", copy, case.index, score) for copy in copies]
+    copies = case.x + sigma * normal(NUMPY, 3, np.arange(4), case.x.shape[1:])
+    pairs = [net_r_at("conv2", copy[None], case.index, score) for copy in copies]
     expected = reference.smooth_gradcam_plus_plus(*zip(*pairs, strict=True))
     assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
 

@@ -87,7 +87,7 @@ class Linear:
         made, x, absent = sampling.made, self.x, self.absent
         if isinstance(made, LayerMasks):
             x, absent = self.shown[None], np.zeros((1, *self.shown.shape), np.float32)
-        masks = masks_of(made.mask, made.feeds, x.shape)
+        masks = masks_of(made.mask, made.feeds.make(slice(None)), x.shape)
         for part in self._parts(len(masks)):
             self._count("samples", part.stop - part.start)
             given = {

@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 from tiny import noise
 
 from onnxplain.errors import OptionError
+from onnxplain.execution.baselines import Scene
 from onnxplain.methods.blur import Scales, cosines
 from tools.cases.models import CASES, Case
 
@@ -31,6 +32,10 @@ def gradient_of(case: Case) -> Any:
     return gradient
 
 
+def column(*shares: float) -> Array:
+    return np.array(shares).reshape(-1, 1, 1, 1)
+
+
 # --- blur_ig ------------------------------------------------------------------------------------
 
 
@@ -40,23 +45,23 @@ def test_cosines_are_orthonormal() -> None:
 
 @pytest.mark.parametrize("sigma", [1.5, 3.0, 8.0])
 def test_the_blur_is_gaussian(sigma: float) -> None:
-    path = Scales(X, (2, 3), widest=10.0)
-    (found,) = path.points(np.array([1 - sigma / 10])).make(slice(0, 1))  # type: ignore[union-attr]
+    path = Scales(Scene(X, 1, (2, 3), None), widest=10.0)
+    (found,) = path.points(column(1 - sigma / 10)).make(slice(0, 1))
     assert_allclose(found, blurred(X, sigma)[0], atol=2e-5)
 
 
 def test_the_path_ends_at_the_sample_and_starts_at_its_blur() -> None:
-    path = Scales(X, (2, 3), widest=4.0)
-    assert_allclose(path.points(np.array([1.0])).make(slice(0, 1)), X, atol=1e-5)  # type: ignore[union-attr]
+    path = Scales(Scene(X, 1, (2, 3), None), widest=4.0)
+    assert_allclose(path.points(column(1.0)).make(slice(0, 1)), X, atol=1e-5)
     assert_allclose(path.start, blurred(X, 4.0), atol=1e-5)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_speed_is_the_derivative_of_the_path(share: float) -> None:
-    path, step = Scales(X, (2, 3), widest=10.0), 1e-3
-    ends = np.array([share - step, share + step])
-    before, after = path.points(ends).make(slice(0, 2)).astype(np.float64)  # type: ignore[union-attr]
-    speed = path.speed(share)
+    path, step = Scales(Scene(X, 1, (2, 3), None), widest=10.0), 1e-3
+    ends = column(share - step, share + step)
+    before, after = path.points(ends).make(slice(0, 2)).astype(np.float64)
+    speed = path.speed(column(share))
     assert_allclose(speed[0], (after - before) / (2 * step), atol=1e-3 * np.abs(speed).max())
 
 

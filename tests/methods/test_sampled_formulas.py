@@ -21,6 +21,7 @@ from onnxplain.execution import wants
 from onnxplain.execution.baselines import Scene
 from onnxplain.execution.points import Blend, Given
 from onnxplain.execution.sampling import Original, Sampling
+from onnxplain.formulas.noise import normal
 from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.methods.base import AdaptiveMethod, SampledMethod, SinglePassMethod
 from onnxplain.methods.blur import Scales
@@ -50,7 +51,7 @@ def changed(sampling: Sampling, x: Array) -> tuple[Array, Array]:
     made = sampling.made
     if isinstance(made, Given):
         return made.make(slice(0, made.count)), np.zeros((made.count, 1))
-    masks = masks_of(made.mask, made.feeds, x.shape).astype(np.float64)
+    masks = masks_of(made.mask, made.feeds.make(slice(None)), x.shape).astype(np.float64)
     absent = made.baseline if isinstance(made, Blend) else np.zeros_like(x)
     return masks * x + (1 - masks) * absent, masks
 
@@ -81,7 +82,12 @@ def prepared(name: str) -> tuple[SampledMethod, Original, Sequence[Sampling]]:
     scene = Scene(x, 1, tuple(range(2, x.ndim)), None)
     known = Original(scene, scores(x), 0 * scores(x), at if hasattr(method, "layer") else None)
     samplings = method.sampling(known)
-    absent = [scores(start) for sampling in samplings for start in sampling.references]
+    absent = [
+        scores(start[None])
+        for sampling in samplings
+        if sampling.references
+        for start in sampling.references.make(slice(None))
+    ]
     return method, replace(known, absent=np.mean(absent or [0 * scores(x)], axis=0)), samplings
 
 
@@ -101,8 +107,7 @@ def computed(name: str, size: int) -> Array:
 
 
 def noisy_gradients(noise: float = 0.15) -> tuple[Array, Array]:
-    drawn = [np.random.default_rng((0, i)).standard_normal(X.shape, np.float32) for i in range(6)]
-    copies = np.concatenate([X + np.float32(noise * np.ptp(X)) * one for one in drawn])
+    copies = X + np.float32(noise * np.ptp(X)) * normal(NUMPY, 0, np.arange(COPIES), X.shape[1:])
     return copies.astype(np.float64), gradients(copies)
 
 
@@ -179,7 +184,7 @@ EXPECTED: dict[str, Callable[[], Array]] = {
     "vargrad": lambda: noisy_gradients()[1].var(axis=1),
     "smooth_gradcam++": smooth_gradcam,
     "integrated_gradients": lambda: above(ABSENT),
-    "blur_ig": lambda: above(Scales(X, (2, 3), 2.0).start),
+    "blur_ig": lambda: above(Scales(Scene(X, 1, (2, 3), None), 2.0).start),
     "expected_gradients": expected_gradients,
     "occlusion": lambda: flat(above(ABSENT).sum(axis=1)),
     "rise": rise,

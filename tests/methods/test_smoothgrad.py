@@ -9,6 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tiny import noise
 
 from onnxplain.errors import OptionError
+from onnxplain.formulas.noise import normal
+from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.methods.gradient import Gradient, InputXGradient
 from onnxplain.methods.smoothgrad import SmoothGrad, VarGrad
 from tools.cases.models import CASES
@@ -20,8 +22,7 @@ FORMS = ["smoothgrad", "smoothgrad_squared", "vargrad"]
 def copies(x: Array, share: float, samples: int, seed: int) -> Array:
     """The noisy copies that the docstring describes."""
     sigma = share * (x.max() - x.min())
-    drawn = [np.random.default_rng((seed, i)) for i in range(samples)]
-    return np.concatenate([x + sigma * one.standard_normal(x.shape, np.float32) for one in drawn])
+    return x + sigma * normal(NUMPY, seed, np.arange(samples), x.shape[1:])
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, None])

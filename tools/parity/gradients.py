@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxplain.execution.baselines import Scene
 from onnxplain.methods.blur import Scales
 from onnxplain.methods.smoothgrad import noisy
 from tools.cases.models import CASES, Array, Case
@@ -119,7 +120,7 @@ def _at_the_sample(case: Case, index: int) -> Iterator[Comparison]:
 
 
 def _around_the_sample(case: Case, index: int) -> Iterator[Comparison]:
-    copies = noisy(case.x, 0.15, SAMPLES, 0).make(slice(0, SAMPLES))
+    copies = noisy(Scene(case.x, 1, (2, 3), None), 0.15, SAMPLES, 0).make(slice(0, SAMPLES))
     noises = copies.astype(np.float64) - case.x
     for method, kind in (
         ("smoothgrad", "smoothgrad"),
@@ -165,7 +166,7 @@ def _other_paths(case: Case, index: int) -> Iterator[Comparison]:
     yield Comparison("guided_ig", "saliency", guided, {"steps": STEPS})
 
     def blur(picture: Array, sigma: float) -> Array:
-        path = Scales(np.moveaxis(picture, -1, 0)[None], (2, 3), 1.0)
+        path = Scales(Scene(np.moveaxis(picture, -1, 0)[None], 1, (2, 3), None), 1.0)
         return np.moveaxis(path.blurred(sigma)[0], 0, -1)
 
     def blurred(module: Any, typed: AsType, **how: bool) -> Array:
