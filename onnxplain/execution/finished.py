@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -53,12 +53,16 @@ from onnxplain.transforms.extract import appended, fed, with_outputs
 from onnxplain.transforms.paired import paired_name, with_paired
 
 
-class Formula(Protocol):
+class Wanting(Protocol):
     """What a method computes from the tensors that it wants, written for any array namespace."""
 
     @property
     def wants(self) -> Sequence[Want]:
-        """The arguments of `map` and `report`, in this order."""
+        """The first arguments of the method's formulas, in this order."""
+
+
+class Formula(Wanting, Protocol):
+    """What a method of one pass computes."""
 
     def map(self, xp: Namespace, *wanted: Any) -> Any:
         """The map of one target at one layer, for a batch of samples, (N, ...)."""
@@ -92,7 +96,7 @@ class Plan:
     shape: Shape
     planes: tuple[int, ...] | None
     scored: Scored
-    formula: Formula
+    formula: Wanting
     layers: Sequence[Layer]
     others: Mapping[str, Shape] = field(default_factory=dict)
     batch: int | None = None
@@ -203,7 +207,7 @@ def _with_maps(model: Model, plan: Plan) -> Model:
     """The model with the formula's nodes, and only the outputs that `finish` describes."""
     graph = gs.Graph(opset=model.opset)
     g = Builder(graph, PREFIX + "map/")
-    tensors = _Tensors(plan, GraphNamespace(g, plan.scored.ranks))
+    tensors = Tensors(plan, GraphNamespace(g, plan.scored.ranks))
     outputs = dict(_results(plan, tensors))
     for name, array in outputs.items():
         graph.nodes.append(gs.Node("Identity", name, {}, [array.tensor], [gs.Variable(name)]))
@@ -215,9 +219,9 @@ def _with_maps(model: Model, plan: Plan) -> Model:
     return finished
 
 
-def _results(plan: Plan, tensors: _Tensors) -> Iterator[tuple[str, GraphArray]]:
+def _results(plan: Plan, tensors: Tensors) -> Iterator[tuple[str, GraphArray]]:
     """The maps and the reported numbers of all layers and targets, with their output names."""
-    formula, xp = plan.formula, tensors.xp
+    formula, xp = cast(Formula, plan.formula), tensors.xp
     for layer in plan.places:
         for target in range(plan.targets):
             wanted = [tensors.get(want, layer, target) for want in formula.wants]
@@ -227,10 +231,11 @@ def _results(plan: Plan, tensors: _Tensors) -> Iterator[tuple[str, GraphArray]]:
                 yield report_name(name, layer, target), number
 
 
-class _Tensors:
+class Tensors:
     """The tensors that formulas want, as arrays of the graph."""
 
     def __init__(self, plan: Plan, xp: GraphNamespace) -> None:
+        """Read tensors of the graph that `xp` adds nodes to."""
         self.plan = plan
         self.xp = xp
         self._g = xp.builder
@@ -406,15 +411,15 @@ def _permuted(array: GraphArray, order: Sequence[int]) -> GraphArray:
 
 
 _MAKERS: Mapping[type[Want], Callable[..., Any]] = {
-    Activation: _Tensors.activation,
-    LayerGradient: _Tensors.layer_gradient,
-    Input: _Tensors.input,
-    Reference: _Tensors.reference,
-    InputGradient: _Tensors.input_gradient,
-    ReferenceScore: _Tensors.reference_score,
-    ClassWeights: _Tensors.class_weights,
-    BiasGradients: _Tensors.bias_gradients,
-    Attention: _Tensors.attention,
-    AttentionGradients: _Tensors.attention_gradients,
-    TokensRead: _Tensors.tokens_read,
+    Activation: Tensors.activation,
+    LayerGradient: Tensors.layer_gradient,
+    Input: Tensors.input,
+    Reference: Tensors.reference,
+    InputGradient: Tensors.input_gradient,
+    ReferenceScore: Tensors.reference_score,
+    ClassWeights: Tensors.class_weights,
+    BiasGradients: Tensors.bias_gradients,
+    Attention: Tensors.attention,
+    AttentionGradients: Tensors.attention_gradients,
+    TokensRead: Tensors.tokens_read,
 }

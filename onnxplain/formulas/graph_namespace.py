@@ -261,7 +261,8 @@ class GraphNamespace:
     def constant(self, a: Any) -> GraphArray:
         """See `Namespace`."""
         value = _constant(a) if np.asarray(a).dtype.kind == "f" else np.asarray(a)
-        return self.array(self.builder.constant(value), value.shape)
+        # Of an Identity, so that subgraphs read it from outside and do not store it again.
+        return self.array(self.builder.Identity(value), value.shape)
 
     def filled(self, a: Any, shape: tuple[int, ...]) -> GraphArray:
         """See `Namespace`; operators broadcast, so that nothing is copied."""

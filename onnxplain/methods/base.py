@@ -280,10 +280,18 @@ class SampledMethod(Method):
     the map from the sums. All formulas take N targets at once.
     """
 
+    changes_layer: ClassVar[bool] = False
+    """Whether the changed samples are changed activations of a layer."""
+
     @property
     @abstractmethod
     def wants(self) -> Sequence[Want]:
         """The arguments of `terms` after `original`, in this order."""
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a target may be repeated with a finer method."""
+        return False
 
     @abstractmethod
     def sampling(self, original: Original) -> Sequence[Sampling]:

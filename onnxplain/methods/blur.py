@@ -38,7 +38,7 @@ class Scales:
             along = [-1 if i == axis else 1 for i in range(-len(scene.shape), 0)]
             frequencies = np.pi * np.arange(len(basis)) / len(basis)
             self._energy = self._energy + (frequencies**2).reshape(along)
-        self.start = self._at(np.zeros([1] * len(scene.shape)))
+        self.start = self._at(scene.xp.constant(np.zeros([1] * len(scene.shape))))
 
     def points(self, shares: Array) -> Given:
         """See `Path`."""

@@ -59,6 +59,11 @@ class PathMethod(CompleteMethod):
         NumberOrNone, Option("SHARE", "Double the steps until the values add up this well.")
     ] = None
 
+    @property
+    def repeats(self) -> bool:
+        """See `SampledMethod`."""
+        return self.tolerance is not None
+
     @abstractmethod
     def paths(self, scene: Scene) -> Sequence[Path]:
         """The paths to average over."""

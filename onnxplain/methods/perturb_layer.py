@@ -31,6 +31,7 @@ class AblationCAM(LayerMapsMethod, ScoredMethod):
     summary = "channels weighted by the score that is lost without them"
     weights_channels = True
     paper = "Desai 2020"
+    changes_layer = True
     cost = "1 + one head pass per channel"
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
@@ -72,6 +73,7 @@ class CellMethod(LayerMethod, ScoredMethod):
     Its layers must have the axis `axis`; `needs` says this in words, and what to use instead.
     """
 
+    changes_layer = True
     axis: ClassVar[str]
     needs: ClassVar[str]
     values_are_scores = True

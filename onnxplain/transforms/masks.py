@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -180,15 +180,22 @@ def masked(
     g = Builder(graph, MASK + "/")
     x, baseline = g.input("x", shape), g.input("baseline", shape)
     weight = mask.build(g, shape)
-    blend = g.Add(g.Mul(weight, x), g.Mul(g.Sub(np.float32(1), weight), baseline))
-    if spec.dtype.kind in "iu":
-        blend = g.Floor(g.Add(blend, np.float32(0.5)))
-    g.Cast(blend, to=spec.dtype.type).name = spec.name
+    blended(g, weight, x, baseline, spec.dtype).name = spec.name
     g.Identity(weight).name = MASK
     others = [value for value in model.proto.graph.input if value.name != spec.name]
     perturbation = gs.export_onnx(graph, do_type_check=False).graph
     inputs = [*others, *perturbation.input]
     return replace(model, proto=extract(model.proto, outputs, inputs, perturbation))
+
+
+def blended(
+    g: Builder, weight: gs.Tensor, x: gs.Tensor, baseline: gs.Tensor, dtype: np.dtype[Any]
+) -> gs.Tensor:
+    """`weight * x + (1 - weight) * baseline` in `dtype`; integers are rounded."""
+    blend = g.Add(g.Mul(weight, x), g.Mul(g.Sub(np.float32(1), weight), baseline))
+    if dtype.kind in "iu":
+        blend = g.Floor(g.Add(blend, np.float32(0.5)))
+    return g.Cast(blend, to=dtype.type)
 
 
 def _within(g: Builder, axis: int, shape: Shape) -> gs.Tensor:

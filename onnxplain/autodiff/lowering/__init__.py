@@ -23,7 +23,7 @@ from onnxplain.autodiff.lowering.weights import attached, detached
 from onnxplain.model.model import Model
 from onnxplain.model.operators import STANDARD_DOMAINS
 
-__all__ = ["lower"]
+__all__ = ["lower", "with_new_opset"]
 
 _PASSES = (
     to_float32,
@@ -60,6 +60,18 @@ def lower(model: Model) -> Model:
     del lowered.proto.graph.value_info[:]
     _drop_unused_domains(lowered.proto)
     return lowered
+
+
+def with_new_opset(model: Model) -> Model:
+    """The model with opset 18 or newer, and its other operators as they are.
+
+    Raises:
+        GradientError: the model is older than opset 7, or an operator has no new form.
+    """
+    light, weights = detached(model)
+    raised = attached(raise_opset(light), weights)
+    del raised.proto.graph.value_info[:]
+    return raised
 
 
 def _drop_unused_domains(proto: ModelProto) -> None:
