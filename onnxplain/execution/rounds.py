@@ -167,7 +167,7 @@ class _Rounds:
     @functools.cached_property
     def number(self) -> GraphArray:
         """The number of the round, from 0, int64 ()."""
-        return self.xp.array(gs.Variable(_ROUND), ())
+        return self.xp.array(self.g.tensor(_ROUND), ())
 
     def model(self) -> Model:
         """The whole graph."""
@@ -227,7 +227,7 @@ class _Rounds:
 
     def _as_samples(self, name: str, shape: Sequence[int]) -> GraphArray:
         """A tensor of one sample of each picture as float32, (N, 1, ...)."""
-        real = self.g.Cast(gs.Variable(name), to=TensorProto.FLOAT)
+        real = self.g.Cast(self.g.tensor(name), to=TensorProto.FLOAT)
         return self.xp.array(self.g.Unsqueeze(real, np.array([1])), (None, 1, *shape[1:]))
 
     def _outer_activation(self) -> GraphArray | None:
@@ -249,8 +249,8 @@ class _Rounds:
         shape = self.source.shape
         assert shape is not None, "the shape of samples is known"
         sizes = np.array([-1, *shape[1:]], np.int64)
-        sample = gs.Variable(self.names[self.source.name])
-        given = gs.Variable(_SAMPLE)
+        sample = self.g.tensor(self.names[self.source.name])
+        given = self.g.tensor(_SAMPLE)
         self.g.graph.nodes.append(
             gs.Node("Reshape", _SAMPLE + "/sized", {}, [given, self.g.constant(sizes)], [sample])
         )
@@ -277,7 +277,7 @@ class _Rounds:
         ]
         self._next(segments)
         changed: Any = sum((one.made.count for one in samplings[1:]), samplings[0].made.count)
-        goes_on = g.Identity(gs.Variable(_GOES_ON))
+        goes_on = g.Identity(self.g.tensor(_GOES_ON))
         if not isinstance(changed, GraphArray):
             return goes_on, np.array(before + changed, np.int64), sums
         if not self._in_body:
@@ -294,14 +294,14 @@ class _Rounds:
         for k in self.round.settled:
             self._carry(
                 settled_name(k),
-                gs.Variable(parameter(0, k)),
+                self.g.tensor(parameter(0, k)),
                 self._inner(parameter(0, k)),
                 TensorProto.INT64,
                 given_name(k),
             )
         new = {name: self._inner(name) for name in self.kept}
         score, shown = found.get(SampleScores), self.round.shown if self._in_body else None
-        new |= {PREFIX + "kept/" + one[0]: gs.Variable(one[0]) for one in (score, shown) if one}
+        new |= {PREFIX + "kept/" + one[0]: self.g.tensor(one[0]) for one in (score, shown) if one}
         now = dict(zip(new, self._of_first(new), strict=True))
         for name, tensor in now.items():
             spec = self.specs[name.removeprefix(PREFIX + "kept/")]
@@ -322,7 +322,7 @@ class _Rounds:
     def _of_first(self, new: Mapping[str, gs.Tensor]) -> list[gs.Tensor]:
         """The values of round 0, in each round."""
         first = self.g.Equal(self.number.tensor, np.array(0))
-        carried = [gs.Variable(f"{PREFIX}carried/{name}") for name in new]
+        carried = [self.g.tensor(f"{PREFIX}carried/{name}") for name in new]
         return self.g.either(first, lambda: list(new.values()), lambda: carried)
 
     def _absent(self, before: int) -> GraphArray | None:
@@ -333,8 +333,8 @@ class _Rounds:
         score, dims = self.round.found[SampleScores]
         g, number = self.g, self.number.tensor
         is_one = g.And(g.Greater(number, np.array(0)), g.Less(number, np.array(before)))
-        share = g.Div(g.Where(is_one, gs.Variable(score), np.float32(0)), np.float32(before - 1))
-        total = g.Add(gs.Variable(f"{PREFIX}carried/{name}"), share)
+        share = g.Div(g.Where(is_one, self.g.tensor(score), np.float32(0)), np.float32(before - 1))
+        total = g.Add(self.g.tensor(f"{PREFIX}carried/{name}"), share)
         self._carry(name, self._nothing(np.float32), total, TensorProto.FLOAT)
         return self.xp.array(total, dims)
 
@@ -348,7 +348,7 @@ class _Rounds:
         return [
             made[type(want)]()
             if type(want) in made
-            else self.xp.array(gs.Variable(found[type(want)][0]), found[type(want)][1])
+            else self.xp.array(self.g.tensor(found[type(want)][0]), found[type(want)][1])
             for want in self.formula.wants
         ]
 
@@ -357,7 +357,7 @@ class _Rounds:
         given = [one.weights for one in samplings if one.weights is not None]
         if not given:
             places = int(np.prod(self.scene.places))
-            return self.xp.array(gs.Variable(_MASK), (None, 1, places))
+            return self.xp.array(self.g.tensor(_MASK), (None, 1, places))
         dims: list[tuple[int | None, ...]] = []
 
         def weights(own: Callable[[Any], Any], part: GraphArray) -> list[GraphArray]:
@@ -377,9 +377,9 @@ class _Rounds:
         want = InputGradient if InputGradient in self.round.found else LayerGradient
         own, dims = self.round.found[want]
         name, g = PREFIX + "first", self.g
-        carried = gs.Variable(f"{PREFIX}carried/{name}")
+        carried = self.g.tensor(f"{PREFIX}carried/{name}")
         is_first = g.LessOrEqual(place.tensor, np.array(0))
-        (now,) = g.either(is_first, lambda: [gs.Variable(own)], lambda: [carried])
+        (now,) = g.either(is_first, lambda: [self.g.tensor(own)], lambda: [carried])
         self._carry(name, self._nothing(np.float32), now, TensorProto.FLOAT)
         return self.xp.array(now, dims)
 
@@ -388,16 +388,16 @@ class _Rounds:
         g, outer = self.g, f"{PREFIX}sum/{name}"
         counts = g.GreaterOrEqual(self.number.tensor, np.array(before))
         own = g.Cast(g.Where(counts, term.tensor, np.float32(0)), to=TensorProto.DOUBLE)
-        total = g.Add(gs.Variable(f"{PREFIX}carried/{outer}"), own)
+        total = g.Add(self.g.tensor(f"{PREFIX}carried/{outer}"), own)
         self._carry(outer, self._nothing(np.float64), total, TensorProto.DOUBLE)
-        return self.xp.array(gs.Variable(outer), term.dims)
+        return self.xp.array(self.g.tensor(outer), term.dims)
 
     # --- samples -----------------------------------------------------------------------------
 
     def _next(self, segments: Sequence[_Segment]) -> None:
         """Make the sample of the next round, and its mask if the formula reads masks."""
         sample, *masks = self._picked(segments, self.number)
-        start = gs.Variable(self.source.name)
+        start = self.g.tensor(self.source.name)
         self._carry(PREFIX + "last", start, sample, _kind(self.source), _SAMPLE)
         for mask in masks:
             nothing = self._nothing(np.float32, (1, 1, 1))
@@ -427,7 +427,7 @@ class _Rounds:
     def _reference(self, given: Given, part: GraphArray) -> list[GraphArray]:
         """A reference in the shape of the samples, and a mask without a meaning."""
         g = self.g
-        start = gs.Variable(self.source.name)
+        start = self.g.tensor(self.source.name)
         full = g.Expand(self._sample(given.make(part)), g.Shape(start))
         sample = self.xp.array(g.Cast(full, to=self.source.dtype.type), ())
         return [sample, *([self._no_mask] if self._reads_masks else [])]
@@ -442,7 +442,7 @@ class _Rounds:
         assert shape is not None, "the shape of samples is known"
         sizes = cast(tuple[int, ...], shape)
         weight = made.mask.build(_Fed(g, made.feeds.make(part)), sizes)
-        x = g.Cast(gs.Variable(self.source.name), to=TensorProto.FLOAT)
+        x = g.Cast(self.g.tensor(self.source.name), to=TensorProto.FLOAT)
         sample = blended(g, weight, x, self._nothing_of(made), dtype)
         masks = []
         if self._reads_masks:
@@ -492,7 +492,7 @@ class _Rounds:
             return self.g.Cast(np.zeros(tuple(shape), np.float32), to=dtype)
 
     def _inner(self, name: str) -> gs.Tensor:
-        return gs.Variable(self.names.get(name, name))
+        return self.g.tensor(self.names.get(name, name))
 
     def _graph_of_body(self, inside: Nodes, goes_on: gs.Tensor) -> GraphProto:
         first, last = _exported(self.first_pass), _exported(self.passes)
@@ -523,7 +523,7 @@ class _Rounds:
         found, g = self.round.found, self.g
         score, shown = found.get(SampleScores), self.round.shown if self._in_body else None
         kept = [
-            self.xp.array(gs.Variable(PREFIX + "kept/" + one[0]), one[1]) if one else None
+            self.xp.array(self.g.tensor(PREFIX + "kept/" + one[0]), one[1]) if one else None
             for one in (score, shown)
         ]
         original = self._original(kept[0], at=kept[1] if shown else self._outer)
@@ -531,7 +531,7 @@ class _Rounds:
         values = self.formula.map(self.xp, original, narrow)
         name = value_name(0, 0)
         placed = [self._placed(values)]
-        g.graph.nodes.append(gs.Node("Identity", name, {}, placed, [gs.Variable(name)]))
+        g.graph.nodes.append(gs.Node("Identity", name, {}, placed, [self.g.tensor(name)]))
 
     def _placed(self, values: GraphArray) -> gs.Tensor:
         """The map on the layer's grid, or in the shape of the input."""

@@ -14,7 +14,6 @@ from onnx import TensorProto
 
 from onnxplain.formulas.namespace import Axes, interpolation_sizes
 from onnxplain.interpolation import interpolation
-from onnxplain.tensors import Array
 from onnxplain.transforms.builder import Builder
 
 Dims = tuple[int | None, ...]
@@ -246,17 +245,19 @@ class GraphNamespace:
         tensor = self.builder.MatMul(down, self.builder.MatMul(a.tensor, across.T))
         return GraphArray(self.builder, tensor, (*a.dims[:-2], *size))
 
-    def along(self, matrix: Array, a: GraphArray, axis: int) -> GraphArray:
+    def along(self, matrix: Any, a: GraphArray, axis: int) -> GraphArray:
         """See `Namespace`."""
-        rank, last = a.ndim, a.ndim + axis
-        dims = tuple(len(matrix) if i == last else size for i, size in enumerate(a.dims))
+        g, last = a.g, a.ndim + axis
+        own = matrix if isinstance(matrix, GraphArray) else self.constant(matrix)
+        dims = tuple(own.dims[0] if i == last else size for i, size in enumerate(a.dims))
         if axis == -2:
-            return GraphArray(a.g, a.g.MatMul(_constant(matrix), a.tensor), dims)
-        turn = [*(i for i in range(rank) if i != last), last]
-        moved = a.tensor if axis == -1 else a.g.Transpose(a.tensor, perm=turn)
-        product = a.g.MatMul(moved, _constant(matrix.T))
-        back = product if axis == -1 else a.g.Transpose(product, perm=np.argsort(turn).tolist())
-        return GraphArray(a.g, back, dims)
+            return GraphArray(g, g.MatMul(own.tensor, a.tensor), dims)
+        turned = g.Transpose(own.tensor, perm=[1, 0])
+        if axis == -1:
+            return GraphArray(g, g.MatMul(a.tensor, turned), dims)
+        order = [*(i for i in range(a.ndim) if i != last), last]
+        product = g.MatMul(g.Transpose(a.tensor, perm=order), turned)
+        return GraphArray(g, g.Transpose(product, perm=np.argsort(order).tolist()), dims)
 
     def constant(self, a: Any) -> GraphArray:
         """See `Namespace`."""
@@ -299,9 +300,9 @@ class GraphNamespace:
         same = g.Equal(g.Unsqueeze(index.tensor, np.array([-1])), np.arange(count))
         return GraphArray(g, g.Cast(same, to=TensorProto.FLOAT), (*index.dims, count))
 
-    def unflattened(self, a: GraphArray, shape: tuple[int, ...]) -> GraphArray:
-        """See `Namespace`."""
-        sizes = np.array([*[0] * (a.ndim - 1), *shape])
+    def unflattened(self, a: GraphArray, shape: tuple[int | None, ...]) -> GraphArray:
+        """See `Namespace`; one of the sizes may be unknown."""
+        sizes = np.array([*[0] * (a.ndim - 1), *(-1 if n is None else n for n in shape)])
         return a.made("Reshape", sizes, dims=(*a.dims[:-1], *shape))
 
     def whole(self, a: Any) -> GraphArray:

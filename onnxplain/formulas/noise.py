@@ -6,6 +6,7 @@ batch size and no order of runs changes it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import pi, prod
 from typing import Any
 
@@ -27,47 +28,54 @@ _SIGNIFICANT = 24
 """Bits that float32 holds exactly."""
 
 
-def normal(xp: Namespace, seed: int, index: Any, shape: tuple[int, ...]) -> Any:
-    """Standard normal noise, float32 (b, *shape), of the samples with the indices `index`, (b,).
+Drawn = Callable[[Any], Any]
+"""From the indices of samples, int64 (b,), to their noise, float32 (b, ...)."""
+
+
+def normal(xp: Namespace, seed: int, shape: tuple[int, ...]) -> Drawn:
+    """Standard normal noise, (b, *shape).
 
     Two uniform numbers make two normal ones (Box and Muller, "A Note on the Generation of Random
     Normal Deviates", 1958), in the first and in the second half of the elements.
     """
     count = prod(shape)
     pairs = -(-count // 2)
-    key = _key(xp, seed, index)
-    radius = xp.sqrt(-2.0 * xp.log(_uniform(xp, key, 0, pairs)))
+    radii, angles = (_uniform(xp, seed, start, pairs) for start in (0, pairs))
     turns = np.array([[0.0], [0.25]], np.float32)  # the sine is the cosine a quarter earlier
-    angle = (xp.unflattened(_uniform(xp, key, pairs, pairs), (1, pairs)) - turns) * (2 * pi)
-    both = xp.flatten(xp.unflattened(radius, (1, pairs)) * xp.cos(angle))
-    rest = [(2 * pairs - count,)] if count % 2 else []
-    return xp.parts(both, [shape, *rest])[0]
+    rest = [(1,)] * (count % 2)
+
+    def drawn(index: Any) -> Any:
+        radius = xp.sqrt(-2.0 * xp.log(xp.unflattened(radii(index), (1, pairs))))
+        angle = (xp.unflattened(angles(index), (1, pairs)) - turns) * (2 * pi)
+        return xp.parts(xp.flatten(radius * xp.cos(angle)), [shape, *rest])[0]
+
+    return drawn
 
 
-def uniform(xp: Namespace, seed: int, index: Any, count: int) -> Any:
-    """Uniform noise between 0 and 1, never 0 or 1, float32 (b, count); `index` as for `normal`."""
-    return _uniform(xp, _key(xp, seed, index), 0, count)
+def uniform(xp: Namespace, seed: int, shape: tuple[int, ...]) -> Drawn:
+    """Uniform noise between 0 and 1, never 0 or 1, (b, *shape)."""
+    flat = _uniform(xp, seed, 0, prod(shape))
+    return lambda index: xp.unflattened(flat(index), shape)
 
 
-def _key(xp: Namespace, seed: int, index: Any) -> Any:
-    """A number of 32 bits for each sample, (b, 1)."""
-    of_seed = _hashed(xp, xp.whole([seed & _MASK]))
-    key = _hashed(xp, xp.bit_and(of_seed + xp.whole(index) * xp.whole(_GOLDEN), _MASK))
-    return xp.unflattened(key, (key.shape[-1], 1))
-
-
-def _uniform(xp: Namespace, key: Any, start: int, count: int) -> Any:
+def _uniform(xp: Namespace, seed: int, start: int, count: int) -> Drawn:
     """Uniform numbers of the elements from `start`, (b, count).
 
-    The elements are hashed before the key is added: else a sample could hold the numbers of
-    another one, moved by the difference of the keys.
+    The elements are hashed before the key of the sample is added: else a sample could hold the
+    numbers of another one, moved by the difference of their keys.
     """
-    element = _hashed(xp, xp.whole(np.arange(start, start + count)))
-    bits = _hashed(xp, xp.bit_and(element + key, _MASK))
-    kept = xp.real(xp.shifted(bits, _BITS - _SIGNIFICANT))
-    # Half a step keeps it above 0; the largest number would round to 1.
-    share = (kept + 0.5) * 2.0**-_SIGNIFICANT
-    return -xp.maximum(-share, -(1 - 2.0**-_SIGNIFICANT))
+    of_seed = _hashed(xp, xp.whole([seed & _MASK]))
+    elements = _hashed(xp, xp.whole(np.arange(start, start + count)))
+
+    def drawn(index: Any) -> Any:
+        key = _hashed(xp, xp.bit_and(of_seed + xp.whole(index) * xp.whole(_GOLDEN), _MASK))
+        moved = elements + xp.unflattened(key, (key.shape[-1], 1))
+        bits = _hashed(xp, xp.bit_and(moved, _MASK))
+        share = (xp.real(xp.shifted(bits, _BITS - _SIGNIFICANT)) + 0.5) * 2.0**-_SIGNIFICANT
+        # Half a step keeps it above 0; the largest number would round to 1.
+        return -xp.maximum(-share, -(1 - 2.0**-_SIGNIFICANT))
+
+    return drawn
 
 
 def _hashed(xp: Namespace, a: Any) -> Any:

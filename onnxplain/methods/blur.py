@@ -27,17 +27,18 @@ class Scales:
     def __init__(self, scene: Scene, widest: float) -> None:
         """Decompose the sample into cosines along its spatial axes; numpy does so in float64."""
         self._xp, self._widest = scene.xp, widest
-        self._bases = {
-            scene.from_end(axis): cosines(length)
-            for axis, length in zip(scene.spatial, scene.places, strict=True)
-        }
+        bases = {length: scene.xp.constant(cosines(length)) for length in scene.places}
+        backward = {length: scene.xp.constant(cosines(length).T) for length in scene.places}
         self._amplitudes = scene.xp.wide(scene.x)
-        self._energy: Array = np.zeros([1] * len(scene.shape))
-        for axis, basis in self._bases.items():
-            self._amplitudes = scene.xp.along(basis, self._amplitudes, axis)
+        self._backward = {}
+        energy: Array = np.zeros([1] * len(scene.shape))
+        for axis, length in zip(map(scene.from_end, scene.spatial), scene.places, strict=True):
+            self._amplitudes = scene.xp.along(bases[length], self._amplitudes, axis)
+            self._backward[axis] = backward[length]
             along = [-1 if i == axis else 1 for i in range(-len(scene.shape), 0)]
-            frequencies = np.pi * np.arange(len(basis)) / len(basis)
-            self._energy = self._energy + (frequencies**2).reshape(along)
+            frequencies = np.pi * np.arange(length) / length
+            energy = energy + (frequencies**2).reshape(along)
+        self._energy = scene.xp.constant(energy)
         self.start = self._at(scene.xp.constant(np.zeros([1] * len(scene.shape))))
 
     def points(self, shares: Array) -> Given:
@@ -65,8 +66,8 @@ class Scales:
     def _picture(self, factors: Any) -> Any:
         """The sum of the cosines, each multiplied by a factor."""
         total = self._amplitudes * factors
-        for axis, basis in self._bases.items():
-            total = self._xp.along(basis.T, total, axis)
+        for axis, matrix in self._backward.items():
+            total = self._xp.along(matrix, total, axis)
         return total
 
 

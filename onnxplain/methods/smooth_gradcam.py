@@ -69,13 +69,15 @@ class SmoothGradCAMPlusPlus(NoiseMethod, LayerMapsMethod):
         """See the class."""
         a, first, second, third = (sums[name] / self.samples for name in ("a", "g1", "g2", "g3"))
         layer, _ = original.at_layer
-        weights = pixel_weights(xp, second, third, a) * relu(xp, first) * self._chosen(layer)
+        channels, neurons = self._chosen(layer)
+        weights = pixel_weights(xp, second, third, a) * relu(xp, first) * channels * neurons
         return relu(xp, xp.weighted(xp.sum(weights, axis=CELLS, keepdims=True), a))
 
-    def _chosen(self, layer: Layer) -> FloatArray:
-        """1 where a cell of a channel is used, else 0: (channels, rows, columns)."""
+    def _chosen(self, layer: Layer) -> tuple[FloatArray, FloatArray]:
+        """1 where a channel, or a neuron, is used, else 0: (channels, 1, 1), (rows, columns)."""
         rows, columns = layer.layout.planes
-        channel, neuron = np.zeros(layer.channels), np.zeros((rows, columns))
+        channel = np.zeros(layer.channels, np.float32)
+        neuron = np.zeros((rows, columns), np.float32)
         try:
             channel[... if self.only_channels is None else list(self.only_channels)] = 1
             neuron[
@@ -86,4 +88,4 @@ class SmoothGradCAMPlusPlus(NoiseMethod, LayerMapsMethod):
                 f"The layer {layer.tensor!r} has {layer.channels} channels of {rows} x {columns} "
                 f"neurons, counted from 0, so that not all that were chosen exist: {error}."
             ) from None
-        return np.asarray(channel[:, None, None] * neuron, np.float32)
+        return channel[:, None, None], neuron

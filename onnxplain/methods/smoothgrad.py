@@ -47,11 +47,8 @@ def noisy(scene: Scene, noise: float, samples: int, seed: int) -> Given:
     xp, x = scene.xp, scene.x
     axes = tuple(map(scene.from_end, range(1, len(scene.shape))))
     sigma = (xp.max(x, axes, keepdims=True) - xp.min(x, axes, keepdims=True)) * noise
-    places = np.arange(samples)
-    return Given(
-        samples,
-        lambda part: x + sigma * normal(xp, seed, xp.rows(places, part), scene.shape[1:]),
-    )
+    drawn, places = normal(xp, seed, scene.shape[1:]), np.arange(samples)
+    return Given(samples, lambda part: x + sigma * drawn(xp.rows(places, part)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,11 +20,16 @@ class Regions(Builder):
         """Start with the outermost region open."""
         self.opset = opset
         self.outermost = self.region()
+        self._named: dict[str, gs.Tensor] = {}
         super().__init__(self.outermost, prefix)
 
     def region(self) -> gs.Graph:
         """A new region without nodes."""
         return gs.Graph(opset=self.opset)
+
+    def tensor(self, name: str) -> gs.Tensor:
+        """A tensor that is not made by this builder; the same object for the same name."""
+        return self._named.setdefault(name, gs.Variable(name))
 
     @contextlib.contextmanager
     def inside(self, region: gs.Graph) -> Iterator[None]:

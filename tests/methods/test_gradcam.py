@@ -181,7 +181,7 @@ def test_smooth_gradcam_plus_plus_of_net_r(score: str) -> None:
     options = {"layer": "conv2", "samples": 4, "noise": 0.2, "seed": 3, "score": score}
     found = case.attribute("smooth_gradcam++", **options)
     sigma = np.float32(0.2 * np.ptp(case.x))
-    copies = case.x + sigma * normal(NUMPY, 3, np.arange(4), case.x.shape[1:])
+    copies = case.x + sigma * normal(NUMPY, 3, case.x.shape[1:])(np.arange(4))
     pairs = [net_r_at("conv2", copy[None], case.index, score) for copy in copies]
     expected = reference.smooth_gradcam_plus_plus(*zip(*pairs, strict=True))
     assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())

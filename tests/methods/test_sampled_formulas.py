@@ -107,7 +107,7 @@ def computed(name: str, size: int) -> Array:
 
 
 def noisy_gradients(noise: float = 0.15) -> tuple[Array, Array]:
-    copies = X + np.float32(noise * np.ptp(X)) * normal(NUMPY, 0, np.arange(COPIES), X.shape[1:])
+    copies = X + np.float32(noise * np.ptp(X)) * normal(NUMPY, 0, X.shape[1:])(np.arange(COPIES))
     return copies.astype(np.float64), gradients(copies)
 
 

@@ -22,7 +22,7 @@ FORMS = ["smoothgrad", "smoothgrad_squared", "vargrad"]
 def copies(x: Array, share: float, samples: int, seed: int) -> Array:
     """The noisy copies that the docstring describes."""
     sigma = share * (x.max() - x.min())
-    return x + sigma * normal(NUMPY, seed, np.arange(samples), x.shape[1:])
+    return x + sigma * normal(NUMPY, seed, x.shape[1:])(np.arange(samples))
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, None])
