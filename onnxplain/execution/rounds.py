@@ -304,8 +304,9 @@ class _Rounds:
         new |= {PREFIX + "kept/" + one[0]: self.g.tensor(one[0]) for one in (score, shown) if one}
         now = dict(zip(new, self._of_first(new), strict=True))
         for name, tensor in now.items():
-            spec = self.specs[name.removeprefix(PREFIX + "kept/")]
-            self._carry(name, self._nothing(spec.dtype.type), tensor, _kind(spec))
+            dtype = self.specs[name].dtype if name in self.kept else np.dtype(np.float32)
+            kind = int(helper.np_dtype_to_tensor_dtype(dtype))
+            self._carry(name, self._nothing(dtype.type), tensor, kind)
         arrays = {
             one[0]: self.xp.array(now[PREFIX + "kept/" + one[0]], one[1])
             for one in (score, shown)
