@@ -454,14 +454,13 @@ def test_other_inputs_and_layers(what: str, name: str) -> None:
 AS_IT_IS = Preprocess(size=(SIDE, SIDE), scale=1 / 255, fit="stretch")
 
 
-@pytest.mark.parametrize("name", ["drise", "occlusion", "integrated_gradients", "ablationcam"])
+@pytest.mark.parametrize("name", ["drise", "occlusion", "integrated_gradients"])
 def test_boxes_of_a_detector(name: str) -> None:
     """Changed pictures are scored by the best box; gradients follow the row of the box."""
     options = {
         "drise": {"samples": 12, "grid": 4},
         "occlusion": {"window": 24, "stride": 12},
         "integrated_gradients": {"steps": 4},
-        "ablationcam": {"layer": "c8"},
     }[name]
     x = np.moveaxis(picture(), -1, 0)[None].astype(np.float32) / 255
     samples = np.concatenate([x, x[..., ::-1, :], x])
