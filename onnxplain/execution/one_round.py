@@ -93,7 +93,8 @@ def _with_settled(model: Model, plan: Plan) -> tuple[Model, list[str]]:
     for name, value in scored.target(0).given(*scored.shapes).items():
         own = gs.Variable(given_name(name), value.dtype, [first, *value.shape])
         given[name] = xp.array(own, (None, *value.shape))
-    settled = scored.target(0).settled(xp, xp.array(answer, (None, *scored.shape[1:])), given)
+    read = scored.reading.read(xp, xp.array(answer, (None, *scored.shape[1:])))
+    settled = scored.target(0).settled(xp, read if len(read) > 1 else read[0], given)
     ranked = [name for name, array in settled.items() if array is not given[name]]
     if not ranked:
         return model, []

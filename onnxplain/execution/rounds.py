@@ -536,15 +536,19 @@ class _Rounds:
 
     def _placed(self, values: GraphArray) -> gs.Tensor:
         """The map on the layer's grid, or in the shape of the input."""
-        g, layers = self.g, self.plan.layers
+        g, layers, shape = self.g, self.plan.layers, self.scene.shape
+        # The number of pictures is read from the input, for shape inference.
+        pictures = g.Shape(g.tensor(self.plan.spec.name), start=0, end=1)
+
+        def shaped(*sizes: int) -> gs.Tensor:
+            return g.Reshape(values.tensor, g.Concat(pictures, np.array(sizes), axis=0))
+
         if layers:
-            return g.Reshape(values.tensor, np.array([-1, *layers[0].grid]))
-        shape = self.scene.shape
+            return shaped(*layers[0].grid)
         if InputGradient in self.round.found:
-            return g.Reshape(values.tensor, np.array([-1, *shape[1:]]))
+            return shaped(*shape[1:])
         sizes = [n if i in self.scene.spatial else 1 for i, n in enumerate(shape)]
-        over = g.Reshape(values.tensor, np.array([-1, *sizes[1:]]))
-        return g.Expand(over, np.array([1, *shape[1:]]))
+        return g.Expand(shaped(*sizes[1:]), np.array([1, *shape[1:]]))
 
     def _joined(self, before: Nodes, parts: Sequence[GraphProto], after: gs.Graph) -> Model:
         """The parts as one model, with its inputs and outputs."""

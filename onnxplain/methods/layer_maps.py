@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from math import prod
 from typing import Annotated, Any
 
-import numpy as np
-
 from onnxplain.analysis.layers import Layer
 from onnxplain.errors import LayerError
 from onnxplain.execution.subject import Structure

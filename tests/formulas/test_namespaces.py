@@ -176,11 +176,70 @@ def resize(random: Random) -> Made:
     return lambda xp, a: xp.resize(a, size), plain, [a]
 
 
+def along(random: Random) -> Made:
+    a, axis = floats(random, *shape(random)), int(random.integers(-3, 0))
+    matrix = floats(random, 4, a.shape[axis])
+
+    def plain(a: Array) -> Array:
+        return np.moveaxis(np.einsum("ij,...j->...i", matrix, np.moveaxis(a, axis, -1)), -1, axis)
+
+    return lambda xp, a: xp.along(matrix, a, axis), plain, [a]
+
+
+def constant(random: Random) -> Made:
+    a, given = floats(random, 2, 3, 4), floats(random, 3, 1)
+    return lambda xp, a: xp.constant(given) * a, lambda a: given * a, [a]
+
+
+def filled(random: Random) -> Made:
+    a, given = floats(random, 2, 3, 4), floats(random, 1, 3, 1)
+    return lambda xp, a: xp.filled(given, (1, 3, 4)) * a, lambda a: given * a, [a]
+
+
+def one_hot(random: Random) -> Made:
+    index = random.integers(-1, 4, shape(random, 2))
+
+    def plain(index: Array) -> Array:
+        return np.array([[[float(i == j) for j in range(4)] for i in row] for row in index])
+
+    return lambda xp, index: xp.one_hot(index, 4), plain, [index]
+
+
+def unflattened(random: Random) -> Made:
+    a = floats(random, 2, 3, 12)
+    return lambda xp, a: xp.unflattened(a, (3, 4)), lambda a: a.reshape(2, 3, 3, 4), [a]
+
+
+def integers(call: Callable[..., Any], plain: Callable[..., float]) -> Callable[[Random], Made]:
+    """A function of integers below 2^23, which float32 holds."""
+
+    def make(random: Random) -> Made:
+        every = np.vectorize(lambda *ab: plain(*map(int, ab)), otypes=[np.float64])
+        count = plain.__code__.co_argcount
+        return call, every, list(random.integers(0, 2**23, (count, 3, 4)))
+
+    return make
+
+
 CASES: dict[str, Callable[[Random], Made]] = {
     **{name: reduction(name) for name in ("sum", "mean", "max", "min")},
     "abs": elementwise("abs", np.abs),
     "sqrt": elementwise("sqrt", np.sqrt, positive=True),
     "exp": elementwise("exp", np.exp),
+    "log": elementwise("log", np.log, positive=True),
+    "cos": elementwise("cos", np.cos),
+    "sin": elementwise("sin", np.sin),
+    "wide": elementwise("wide", np.float64),
+    "along": along,
+    "constant": constant,
+    "filled": filled,
+    "one_hot": one_hot,
+    "unflattened": unflattened,
+    "whole": integers(lambda xp, a: xp.whole(a) - xp.whole(3), lambda a: a - 3),
+    "bit_and": integers(lambda xp, a: xp.bit_and(a, 0xF0F0F), lambda a: a & 0xF0F0F),
+    "bit_xor": integers(lambda xp, a, b: xp.bit_xor(a, b), lambda a, b: a ^ b),
+    "shifted": integers(lambda xp, a: xp.shifted(a, 5), lambda a: a >> 5),
+    "real": integers(lambda xp, a: xp.real(a) / 2.0, lambda a: a / 2),
     "sigmoid": elementwise("sigmoid", scipy.special.expit),
     "softmax": softmax,
     "maximum": maximum,
@@ -199,8 +258,8 @@ CASES: dict[str, Callable[[Random], Made]] = {
 ROUNDED = {"resize": 1e-7}
 """The weights of the interpolation are float32 in both."""
 
-APART = {"principal"}
-"""A direction has no sign: it is tested separately."""
+APART = {"principal", "rows", "true_places"}
+"""A direction has no sign, and the others are for one picture in numpy, and for many in a graph."""
 
 
 def test_every_function_is_among_these() -> None:
@@ -220,6 +279,45 @@ def test_numpy_and_nodes_say_what_is_right(name: str, seed: int) -> None:
     written = from_nodes(lambda xp, *a: {"y": call(xp, *a)}, *given, ranks=RANKS)["y"]
     assert written.shape == expected.shape
     assert_allclose(written, expected, rtol=2e-6, atol=2e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("place", [0, 3])
+def test_rows_of_the_samples_of_many_pictures(place: int) -> None:
+    """Arrays of numpy are the same for all pictures."""
+    random = np.random.default_rng(0)
+    a, same, index = floats(random, 3, 5, 2), floats(random, 5, 2), random.integers(0, 5, (3, 5))
+
+    def formula(xp: Any, a: Any, index: Any) -> dict[str, Any]:
+        part = xp.whole([place])
+        own = xp.rows(index, part)
+        found = {"same": xp.rows(same, part), "of same": xp.rows(same, own)}
+        return found | {"own": xp.rows(a, part), "of own": xp.rows(a, own)}
+
+    found = from_nodes(formula, a, index)
+    for i in range(3):
+        alone = {"same": same[[place]], "of same": same[index[i, [place]]]}
+        alone |= {"own": a[i, [place]], "of own": a[i, index[i, [place]]]}
+        for name, expected in alone.items():
+            picture = found[name][i] if name != "same" else found[name]
+            assert_array_equal(picture, expected)
+            if name == "own":
+                assert_array_equal(NUMPY.rows(a[i], slice(place, place + 1)), expected)
+
+
+def test_where_conditions_hold() -> None:
+    given = np.array([[0, 1, 0, 1, 1], [0, 0, 0, 0, 0], [1, 0, 0, 0, 0]], np.float32)
+
+    def formula(xp: Any, a: Any) -> dict[str, Any]:
+        places, count = xp.true_places(a > 0)
+        return {"places": places, "count": count}
+
+    found = from_nodes(formula, given)
+    assert_array_equal(found["places"], [[1, 3, 4, -1, -1], [-1] * 5, [0, -1, -1, -1, -1]])
+    assert found["count"] == 3
+    for row, places in zip(given, ([1, 3, 4], [], [0]), strict=True):
+        alone, count = NUMPY.true_places(row > 0)
+        assert_array_equal(alone, places)
+        assert count == len(places)
 
 
 def test_of_equal_elements_the_first_ranks_first() -> None:
