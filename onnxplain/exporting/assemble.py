@@ -11,6 +11,7 @@ from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
 from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.execution.finished import Plan, finish, reference_name, value_name
+from onnxplain.execution.rounds import in_rounds
 from onnxplain.execution.scoring import parameter
 from onnxplain.explainer.planned import Planned
 from onnxplain.exporting.frames import Draw, Frame
@@ -40,7 +41,9 @@ def assemble(
         OnnxplainError: the method has no graph for this model.
     """
     plan = planned.plan
-    made = finish(replace(plan, outputs=model.index.outputs))
+    whole_plan = replace(plan, outputs=model.index.outputs)
+    once = isinstance(planned.method, SinglePassMethod)
+    made = finish(whole_plan) if once else in_rounds(whole_plan, planned.scene)
     before = Part(made.opset, "before")
     draw = frame.enter(before)
     _prepare(before, planned, chosen, names)
