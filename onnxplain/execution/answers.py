@@ -106,10 +106,13 @@ class Reading:
 
     def score(self, xp: Namespace, target: Target, values: Any, **parameters: Any) -> Any:
         """The score of a target for each sample, (N,), from values of the tensor as floats."""
+        return target.number(xp, *self.of_target(xp, target, values), **parameters)
+
+    def of_target(self, xp: Namespace, target: Target, values: Any) -> Sequence[Any]:
+        """The arrays that the formula of a target reads, from values of the tensor as floats."""
         quantized = self.quantization
         real = values if quantized is None else (values - quantized.zero) * quantized.scale
-        numbers = real if target.own_kind else self.numbers(xp, real)
-        return target.number(xp, *self.read(xp, numbers), **parameters)
+        return self.read(xp, real if target.own_kind else self.numbers(xp, real))
 
     def real(self, values: Array) -> FloatArray:
         """Values of the tensor as float32, dequantized."""

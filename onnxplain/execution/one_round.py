@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -14,6 +14,8 @@ from onnxplain.autodiff.lowering import with_new_opset
 from onnxplain.autodiff.rules import STANDARD
 from onnxplain.execution.finished import Plan, Tensors
 from onnxplain.execution.scoring import (
+    BATCH,
+    Scored,
     parameter,
     parameters,
     seed_tensor,
@@ -30,8 +32,10 @@ from onnxplain.execution.wants import (
 )
 from onnxplain.formulas.graph_namespace import GraphArray, GraphNamespace
 from onnxplain.model.model import Model
+from onnxplain.tensors import Array
 from onnxplain.transforms.builder import PREFIX, Builder
 from onnxplain.transforms.extract import appended
+from onnxplain.transforms.regions import Regions
 
 Dims = tuple[int | None, ...]
 
@@ -48,19 +52,37 @@ class Round:
 
     `found` are the wanted arrays by want, as names and sizes of tensors of `model`. `shown` is the
     same for the activation of the layer whose map is made; None where there is no layer.
-    `settled` are the parameters of the target that are ranks: `model` reads them as `given_name`
-    and computes the tensors `parameter`, without ranks.
+    `scored` has the target of changed samples. Its parameters are tensors of `model`; `kept` are
+    those that depend on the answer, with their types and shapes, (1, ...). In the first round, see
+    `FIRST`, they are computed from `asked_name`, the parameters that were asked for, and later they
+    are those of the last round, `last_name`.
     """
 
     model: Model
     found: Mapping[type[Want], tuple[str, Dims]]
     shown: tuple[str, Dims] | None
-    settled: Sequence[str]
+    scored: Scored
+    asked: Sequence[str]
+    kept: Mapping[str, Array]
+
+    @property
+    def sources(self) -> list[str]:
+        """The inputs of `model` that differ from round to round, beside the sample."""
+        return [FIRST, *map(asked_name, self.asked), *map(last_name, self.kept)]
 
 
-def given_name(name: str) -> str:
-    """The name of the input for a parameter that may be a rank."""
-    return f"{PREFIX}given/{name}"
+FIRST = PREFIX + "first"
+"""The input that says whether the round is the first one, bool ()."""
+
+
+def asked_name(name: str) -> str:
+    """The name of the input for a parameter of the target that was asked for."""
+    return f"{PREFIX}asked/{name}"
+
+
+def last_name(name: str) -> str:
+    """The name of the input for a kept parameter of the round before."""
+    return f"{PREFIX}of_last/{name}"
 
 
 def one_round(plan: Plan) -> Round:
@@ -73,39 +95,56 @@ def one_round(plan: Plan) -> Round:
     """
     differentiated = any(want.per_target for want in plan.formula.wants)
     model = plan.lowered if differentiated else with_new_opset(plan.model)
-    model, settled = _with_settled(model, plan)
+    model, scored, kept = _with_parameters(model, plan)
     if differentiated:
-        model = with_seeds(model, plan.scored, plan.batch)
+        model = with_seeds(model, scored, plan.batch)
         at_layer = any(want.at_layer for want in plan.formula.wants)
         by = [plan.layers[0].tensor] if at_layer else [plan.spec.name]
         model = with_gradients(model, plan.answer, by, [seed_tensor(0)], STANDARD)
-    return _with_found(model, plan, settled)
+    model, found, shown = _with_found(model, replace(plan, scored=scored))
+    asked = plan.scored.target(0).given(*plan.scored.shapes)
+    return Round(model, found, shown, scored, list(asked), kept)
 
 
-def _with_settled(model: Model, plan: Plan) -> tuple[Model, list[str]]:
-    """The model that also computes the parameters without ranks, and the names of those."""
-    scored, graph = plan.scored, gs.Graph(opset=model.opset)
-    g = Builder(graph, PREFIX + "settle/")
-    xp = GraphNamespace(g, scored.ranks)
-    answer = g.Cast(gs.Variable(plan.answer), to=TensorProto.FLOAT)
-    first: int | str = plan.batch or "batch"
-    given = {}
-    for name, value in scored.target(0).given(*scored.shapes).items():
-        own = gs.Variable(given_name(name), value.dtype, [first, *value.shape])
-        given[name] = xp.array(own, (None, *value.shape))
-    read = scored.reading.read(xp, xp.array(answer, (None, *scored.shape[1:])))
-    settled = scored.target(0).settled(xp, read if len(read) > 1 else read[0], given)
-    ranked = [name for name, array in settled.items() if array is not given[name]]
-    if not ranked:
-        return model, []
-    for name in ranked:
-        _named(graph, settled[name], parameter(0, name))
-        graph.inputs.append(given[name].tensor)
-    return appended(model, gs.export_onnx(graph, do_type_check=False).graph), ranked
+def _with_parameters(model: Model, plan: Plan) -> tuple[Model, Scored, dict[str, Array]]:
+    """The model with the parameters of the target of changed samples, see `Round`."""
+    scored, target = plan.scored, plan.scored.target(0)
+    g = Regions(model.opset, PREFIX + "settle/")
+    xp, first = GraphNamespace(g, scored.ranks), plan.batch or BATCH
+    answer = xp.array(
+        g.Cast(gs.Variable(plan.answer), to=TensorProto.FLOAT), (None, *scored.shape[1:])
+    )
+    given = {
+        name: xp.array(
+            gs.Variable(asked_name(name), value.dtype, [first, *value.shape]), (None, *value.shape)
+        )
+        for name, value in target.given(*scored.shapes).items()
+    }
+    read = scored.reading.of_target(xp, target, answer)
+    anchor, settled = target.anchored(xp, read if len(read) > 1 else read[0], given)
+    known = Scored(scored.reading, scored.shape, [anchor])
+    forms = anchor.given(*scored.shapes)
+    kept = {name: forms[name] for name in settled if settled[name] is not given.get(name)}
+    last = [
+        gs.Variable(last_name(name), value.dtype, [first, *value.shape])
+        for name, value in kept.items()
+    ]
+    start = gs.Variable(FIRST, np.dtype(bool), [])
+    now = dict(settled)
+    if kept:
+        own = g.either(start, lambda: [settled[name].tensor for name in kept], lambda: last)
+        now |= {name: xp.array(one, ()) for name, one in zip(kept, own, strict=True)}
+    for name, array in now.items():
+        _named(g.outermost, array, parameter(0, name))
+    g.outermost.inputs = [start, *(one.tensor for one in given.values()), *last]
+    added = gs.export_onnx(g.outermost, do_type_check=False).graph
+    return appended(model, added), known, kept
 
 
-def _with_found(model: Model, plan: Plan, settled: Sequence[str]) -> Round:
-    """The model with tensors for all that the formula reads of a sample."""
+def _with_found(
+    model: Model, plan: Plan
+) -> tuple[Model, dict[type[Want], tuple[str, Dims]], tuple[str, Dims] | None]:
+    """The model with tensors for all that the formula reads of a sample, and for the activation."""
     graph = gs.Graph(opset=model.opset)
     xp = GraphNamespace(Builder(graph, PREFIX + "found/"), plan.scored.ranks)
     tensors, found, shown = Tensors(plan, xp), dict[type[Want], tuple[str, Dims]](), None
@@ -124,7 +163,7 @@ def _with_found(model: Model, plan: Plan, settled: Sequence[str]) -> Round:
         shown = PREFIX + SHOWN, array.dims
         _named(graph, array, shown[0])
     added = gs.export_onnx(graph, do_type_check=False).graph
-    return Round(appended(model, added), found, shown, settled)
+    return appended(model, added), found, shown
 
 
 def shown_activation(tensors: Tensors) -> GraphArray:

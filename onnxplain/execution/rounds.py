@@ -21,7 +21,13 @@ from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 from onnxplain.errors import LayerError, OptionError
 from onnxplain.execution.baselines import BaselineSpec, Scene
 from onnxplain.execution.finished import Plan, Tensors, Wanting, value_name
-from onnxplain.execution.one_round import given_name, one_round, shown_activation
+from onnxplain.execution.one_round import (
+    FIRST,
+    asked_name,
+    last_name,
+    one_round,
+    shown_activation,
+)
 from onnxplain.execution.points import Blend, Given, LayerMasks
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.execution.scoring import BATCH, parameter
@@ -68,7 +74,7 @@ class SampledFormula(Wanting, Protocol):
 
 
 def settled_name(name: str) -> str:
-    """The name of the output with a parameter of the target that was a rank, such as the class."""
+    """The name of the output with a parameter of the target that the answer decides: the class."""
     return f"{PREFIX}settled/{name}"
 
 
@@ -197,6 +203,12 @@ class _Rounds:
         return self._joined(before, [_exported(before_loop), GraphProto(node=[loop])], after)
 
     @property
+    def _parameters_now(self) -> list[str]:
+        """The parameters of the target of changed samples."""
+        scored = self.round.scored
+        return list(scored.target(0).given(*scored.shapes))
+
+    @property
     def _in_body(self) -> bool:
         """Whether samples are made from an activation that only round 0 computes."""
         return self.round.shown is not None and not self.formula.changes_layer
@@ -205,12 +217,17 @@ class _Rounds:
 
     def _divided(self) -> tuple[Nodes, Nodes]:
         """The nodes of the model before the Loop and in its body."""
-        plan, settled = self.plan, self.round.settled
-        sources = [self.source.name, *map(given_name, settled)]
+        plan = self.plan
+        sources = [self.source.name, *self.round.sources]
         computed = [name for name, _ in self.round.found.values()]
         if self._in_body and self.round.shown is not None:
             computed.append(self.round.shown[0])
-        wanted = [plan.answer, *plan.outputs, *computed, *(parameter(0, k) for k in settled)]
+        wanted = [
+            plan.answer,
+            *plan.outputs,
+            *computed,
+            *(parameter(0, k) for k in self.round.kept),
+        ]
         if self.formula.changes_layer:
             wanted.append(self.source.name)
         self.kept = [
@@ -221,7 +238,8 @@ class _Rounds:
         self.names = {
             self.source.name: f"{PREFIX}changed/{self.source.name}",
             **{name: f"{PREFIX}of_round/{name}" for name in self.kept},
-            **{parameter(0, k): f"{PREFIX}of_round/{k}" for k in settled},
+            **{asked_name(k): parameter(0, k) for k in self.round.asked},
+            **{parameter(0, k): f"{PREFIX}of_round/{k}" for k in self._parameters_now},
         }
         return divided(self.round.model, sources, wanted, self.names)
 
@@ -251,6 +269,8 @@ class _Rounds:
         sizes = np.array([-1, *shape[1:]], np.int64)
         sample = self.g.tensor(self.names[self.source.name])
         given = self.g.tensor(_SAMPLE)
+        first = self.g.Equal(self.number.tensor, np.array(0))
+        self.g.graph.nodes.append(gs.Node("Identity", FIRST, {}, [first], [self.g.tensor(FIRST)]))
         self.g.graph.nodes.append(
             gs.Node("Reshape", _SAMPLE + "/sized", {}, [given, self.g.constant(sizes)], [sample])
         )
@@ -291,14 +311,11 @@ class _Rounds:
     def _kept(self) -> Original:
         """Keep what round 0 finds: answers, score and activation; and the settled parameters."""
         found = self.round.found
-        for k in self.round.settled:
-            self._carry(
-                settled_name(k),
-                self.g.tensor(parameter(0, k)),
-                self._inner(parameter(0, k)),
-                TensorProto.INT64,
-                given_name(k),
-            )
+        for k, value in self.round.kept.items():
+            nothing = self._nothing(value.dtype.type)
+            settled = self._inner(parameter(0, k))
+            kind = int(helper.np_dtype_to_tensor_dtype(value.dtype))
+            self._carry(settled_name(k), nothing, settled, kind, last_name(k))
         new = {name: self._inner(name) for name in self.kept}
         score, shown = found.get(SampleScores), self.round.shown if self._in_body else None
         new |= {PREFIX + "kept/" + one[0]: self.g.tensor(one[0]) for one in (score, shown) if one}
@@ -322,9 +339,8 @@ class _Rounds:
 
     def _of_first(self, new: Mapping[str, gs.Tensor]) -> list[gs.Tensor]:
         """The values of round 0, in each round."""
-        first = self.g.Equal(self.number.tensor, np.array(0))
         carried = [self.g.tensor(f"{PREFIX}carried/{name}") for name in new]
-        return self.g.either(first, lambda: list(new.values()), lambda: carried)
+        return self.g.either(self.g.tensor(FIRST), lambda: list(new.values()), lambda: carried)
 
     def _absent(self, before: int) -> GraphArray | None:
         """The mean score of the references so far, (N, 1, 1)."""
@@ -591,15 +607,16 @@ class _Rounds:
         shape = plan.layers[0].grid if plan.layers else self.scene.shape[1:]
         first = plan.batch or BATCH
         map_ = helper.make_tensor_value_info(value_name(0, 0), TensorProto.FLOAT, [first, *shape])
-        given = plan.scored.target(0).given(*plan.scored.shapes)
         return [
             *declared,
             map_,
             *(
                 helper.make_tensor_value_info(
-                    settled_name(k), TensorProto.INT64, [first, *given[k].shape]
+                    settled_name(k),
+                    helper.np_dtype_to_tensor_dtype(value.dtype),
+                    [first, *value.shape],
                 )
-                for k in self.round.settled
+                for k, value in self.round.kept.items()
             ),
         ]
 

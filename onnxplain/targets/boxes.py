@@ -65,7 +65,7 @@ class Box(Target):
     def parameters(self, boxes: Shape, scores: Shape, *_: Shape) -> Mapping[str, Array]:
         """See `Target`."""
         corners = {
-            name: np.array([x], np.float32) for name, x in zip(_NAMES, self.corners, strict=True)
+            name: np.array([x], np.float32) for name, x in zip(CORNERS, self.corners, strict=True)
         }
         best = {"best": np.array(-1, np.int64)}
         if self.has_labels:
@@ -89,8 +89,8 @@ class Box(Target):
             own = xp.where(is_own, xp.flatten(scores), 0.0)
         else:
             own = xp.flatten(xp.matmul(parameters["which"], scores))
-        rows = xp.parts(xp.flatten(boxes), [(boxes.shape[-1],)] * len(_NAMES))
-        return own, own * intersection_over_union(xp, rows, [parameters[name] for name in _NAMES])
+        rows = xp.parts(xp.flatten(boxes), [(boxes.shape[-1],)] * len(CORNERS))
+        return own, own * intersection_over_union(xp, rows, [parameters[name] for name in CORNERS])
 
     def check(self, boxes: Shape, scores: Shape, *_: Shape) -> None:
         """See `Target`: the model must have this class."""
@@ -104,7 +104,8 @@ class Box(Target):
         return ExplainedTarget(name, self.index, self.label, boxes=(self.place,))
 
 
-_NAMES = ("x1", "y1", "x2", "y2")
+CORNERS = ("x1", "y1", "x2", "y2")
+"""The parameters with the corners of a box."""
 
 
 class MatchedBox(Box):

@@ -10,12 +10,18 @@ import numpy as np
 
 from onnxplain.formulas.namespace import Namespace, quotient
 from onnxplain.model.shapes import Shape
+from onnxplain.targets.boxes import CORNERS, Box
+from onnxplain.targets.described import ExplainedBox
+from onnxplain.targets.elements import Mask
 from onnxplain.targets.target import Target
 from onnxplain.tensors import Array
 from onnxplain.transforms.detections import BOXES, SCORES
 
 CODE = "code"
 """The parameter of targets that are chosen by one number, int64."""
+
+_ANY_BOX = Box(0, (0.0, 0.0, 0.0, 0.0), ExplainedBox(0, 0, 0, 0, 0))
+"""A box for its formula: which box it is, is said by parameters."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,26 @@ class Row(Target):
         """See `Target`: the row, instead of −1."""
         _, scores = answer
         return {CODE: xp.ranked(xp.max(scores, axis=-2), parameters[CODE])}
+
+    def anchored(
+        self, xp: Namespace, answer: Any, parameters: Mapping[str, Any]
+    ) -> tuple[Target, Mapping[str, Any]]:
+        """See `Target`: the box of the row, with the row's first class of largest score.
+
+        Where the model gives each box only one class, a box of any class may take its place.
+        """
+        boxes, scores = answer
+        *_, classes, rows = scores.shape
+        row = self.settled(xp, answer, parameters)[CODE]
+        first = row * xp.whole(0) - xp.whole(1)
+        own = xp.matmul(scores, xp.unflattened(xp.one_hot(row, rows), (rows, 1)))
+        which = xp.one_hot(xp.ranked(xp.flatten(own), first), classes)
+        sides = xp.parts(xp.flatten(boxes), [(rows,)] * len(CORNERS))
+        corners = {
+            name: xp.unflattened(xp.take(side, row), (row.shape[0], 1))
+            for name, side in zip(CORNERS, sides, strict=True)
+        }
+        return _ANY_BOX, {**corners, "best": first, "which": xp.unflattened(which, (1, classes))}
 
     def formula(self, xp: Namespace, *read: Any, **parameters: Any) -> Any:
         """The largest score of the row."""
@@ -89,6 +115,19 @@ class PredictedRegion(Target):
         _, counts = self._sums(xp, answer)
         return {CODE: xp.ranked(counts, parameters[CODE])}
 
+    def anchored(
+        self, xp: Namespace, answer: Any, parameters: Mapping[str, Any]
+    ) -> tuple[Target, Mapping[str, Any]]:
+        """See `Target`: the mean over the cells where the class is predicted in this answer."""
+        shape = answer.shape[1:]
+        classes = [n if i == self.axis % (len(shape) + 1) else 1 for i, n in enumerate(shape, 1)]
+        here = self._predicted(xp, answer)
+        _, counts = self._sums(xp, answer)
+        own = xp.ranked(counts, parameters[CODE])
+        picked = xp.unflattened(xp.one_hot(own, max(classes)), tuple(classes))
+        count = xp.unflattened(xp.take(counts, own), (own.shape[0], *[1] * len(shape)))
+        return Mask(np.zeros(shape, np.float32)), {"weights": quotient(xp, here * picked, count)}
+
     def formula(self, xp: Namespace, *read: Any, **parameters: Any) -> Any:
         """The mean over the cells; 0 if there are none."""
         (answer,) = read
@@ -100,10 +139,14 @@ class PredictedRegion(Target):
         """For each class, the sum of its scores where it is predicted, and the number of cells."""
         rank = len(answer.shape)
         cells = tuple(axis - rank for axis in range(1, rank) if axis != self.axis % rank)
-        least = self.threshold
+        here = self._predicted(xp, answer)
+        return xp.sum(answer * here, axis=cells), xp.sum(here, axis=cells)
+
+    def _predicted(self, xp: Namespace, answer: Any) -> Any:
+        """1 where a class is predicted, else 0."""
+        rank, least = len(answer.shape), self.threshold
         if least is None:
             where = answer == xp.max(answer, axis=self.axis % rank - rank, keepdims=True)
         else:
             where = answer > least
-        here = xp.where(where, 1.0, 0.0)
-        return xp.sum(answer * here, axis=cells), xp.sum(here, axis=cells)
+        return xp.where(where, 1.0, 0.0)

@@ -89,6 +89,16 @@ class Target(ABC):
         """The parameters, with ranks replaced by the classes that have these ranks in `answer`."""
         return parameters
 
+    def anchored(
+        self, xp: Namespace, answer: Any, parameters: Mapping[str, Any]
+    ) -> tuple[Target, Mapping[str, Any]]:
+        """The target of changed samples, and its parameters, from the sample's own answer.
+
+        `answer` is what the formula reads, a sequence if that is several tensors. A target whose
+        number depends on where something is in the answer is fixed to the place where it is now.
+        """
+        return self, self.settled(xp, answer, parameters)
+
     def terms(
         self, xp: Namespace, answer: Any, parameters: Mapping[str, Any]
     ) -> Sequence[tuple[Any, float]]:
