@@ -1,0 +1,84 @@
+"""Files of sampled methods: what is explained stays the same in all rounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from numpy.testing import assert_allclose
+from square_detector import SIDE, detector, picture
+from tiny import Array, noise, tiny
+
+import onnxplain
+from onnxplain import Explainer
+from onnxplain.images.preprocess import Preprocess
+
+DETECTOR = Explainer(
+    detector(metadata=True), preprocess=Preprocess(size=(SIDE, SIDE), scale=1 / 255, fit="stretch")
+)
+SEGMENTER = Explainer(
+    tiny(
+        """c = Conv<strides=[2,2], pads=[1,1,1,1]>(x, first, bias) a = Tanh(c)
+        d = Conv<strides=[2,2], pads=[1,1,1,1]>(a, second) b = Tanh(d)
+        s = Conv(b, classes) y = Resize<mode="linear">(s, none, scales)""",
+        "float[N,3,16,24] x",
+        "float[N,4,16,24] y",
+        first=noise(6, 3, 3, 3),
+        bias=noise(6, seed=1),
+        second=noise(8, 6, 3, 3, seed=2),
+        classes=noise(4, 8, 1, 1, seed=3),
+        none=np.zeros(0, np.float32),
+        scales=np.array([1, 1, 4, 4], np.float32),
+    ),
+    preprocess={"layout": "NCHW", "scale": 1, "mean": 0, "std": 1},
+    provider="cpu",
+)
+
+
+def outputs(path: Path, **feeds: Array) -> dict[str, Array]:
+    onnx.checker.check_model(path, full_check=True)
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_outputs()]
+    return dict(zip(names, map(np.asarray, session.run(names, feeds)), strict=True))
+
+
+METHODS: dict[str, dict[str, Any]] = {
+    "occlusion": {"window": 8, "stride": 6},
+    "rise": {"samples": 12},
+    "scorecam": {"layer": "b", "baseline": "white"},
+    "ablationcam": {"layer": "b"},
+    "integrated_gradients": {"steps": 4, "baseline": "white"},
+    "smooth_gradcam++": {"samples": 3, "layer": "a"},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_region_stays_where_it_is_as_the_picture_changes(method: str, tmp_path: Path) -> None:
+    options, x = METHODS[method], noise(2, 3, 16, 24, seed=5)
+    path = onnxplain.export(SEGMENTER, tmp_path / "file.onnx", method, **options)
+    found = outputs(path, x=x, target=np.array([-1, -1]))
+    for i in range(2):
+        own = SEGMENTER.attribute(x[i : i + 1], method, "top1", **options)
+        assert found["explained"][i] == own.targets[0].index
+        expected, scale = own.values[0], np.abs(own.values).max()
+        assert_allclose(found["values"][i], expected, atol=1e-5 * scale)
+        assert np.ptp(expected) > 0.05 * scale, "the case shows nothing"
+
+
+@pytest.mark.parametrize("method", ["occlusion", "drise", "integrated_gradients"])
+def test_a_row_is_followed_as_its_box_is(method: str, tmp_path: Path) -> None:
+    options = {"drise": {"samples": 12, "grid": 4}, "occlusion": {"window": 24, "stride": 12}}
+    own = options.get(method, {"steps": 4})
+    x = np.moveaxis(picture(), -1, 0)[None].astype(np.float32) / 255
+    boxes = DETECTOR.detections(picture())
+    path = onnxplain.export(DETECTOR, tmp_path / "file.onnx", method, **own)
+    rows = [8 + 2, 64 + 4 + 2, 6 * 8 + 5]  # of a grid of 8 x 8 cells, then one of 4 x 4
+    found = outputs(path, x=np.repeat(x, 3, axis=0), target=np.array(rows))["values"]
+    for values, box in zip(found, boxes, strict=True):
+        expected = DETECTOR.attribute(x, method, box, **own).values[0]
+        assert_allclose(values, expected, atol=1e-5 * np.abs(expected).max())
+        assert np.ptp(expected) > 0.05 * np.abs(expected).max()
