@@ -392,6 +392,40 @@ ODD: dict[str, tuple[Net, str, dict[str, Any]]] = {
         "occlusion rise smoothgrad scorecam reciprocam integrated_gradients",
         {"fill": "gray", "baseline": "mean", "layer": "b"},
     ),
+    "half floats": (
+        Net(
+            tiny(
+                "h = Cast<to=1>(x) a = Conv<pads=[1,1,1,1]>(h, k) b = Tanh(a)"
+                "  p = GlobalAveragePool(b) f = Flatten(p) z = MatMul(f, w) y = Cast<to=10>(z)",
+                "float16[N,3,9,8] x",
+                "float16[N,3] y",
+                k=noise(4, 3, 3, 3),
+                w=noise(4, 3),
+            ),
+            noise(2, 3, 9, 8, seed=3).astype(np.float16),
+            {"preprocess": {"layout": "NCHW", "scale": 1, "mean": 0, "std": 1}},
+        ),
+        "occlusion scorecam ablationcam",
+        {"fill": "mean", "baseline": "zeros", "layer": "b"},
+    ),
+    "an old opset": (
+        Net(
+            tiny(
+                "a = Conv<pads=[1,1,1,1]>(x, k) b = Tanh(a) s = ReduceMean<axes=[2,3]>(b)"
+                "  f = Squeeze<axes=[2,3]>(s) z = MatMul(f, w) y = Softmax(z)",
+                "float[N,3,9,8] x",
+                "float[N,3] y",
+                opset=9,
+                ir=4,
+                k=noise(4, 3, 3, 3),
+                w=noise(4, 3),
+            ),
+            noise(2, 3, 9, 8, seed=3),
+            {"preprocess": {"layout": "NCHW", "scale": 1, "mean": 0, "std": 1}},
+        ),
+        "occlusion scorecam ablationcam integrated_gradients rise",
+        {"fill": "mean", "baseline": "zeros", "layer": "b"},
+    ),
     "a layer of integers": (
         Net(
             tiny(
