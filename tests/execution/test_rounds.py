@@ -392,6 +392,21 @@ ODD: dict[str, tuple[Net, str, dict[str, Any]]] = {
         "occlusion rise smoothgrad scorecam reciprocam integrated_gradients",
         {"fill": "gray", "baseline": "mean", "layer": "b"},
     ),
+    "a layer of one channel": (
+        Net(
+            tiny(
+                "a = Conv<pads=[1,1,1,1]>(x, k) b = Tanh(a)  f = Flatten(b) y = MatMul(f, w)",
+                "float[N,3,4,5] x",
+                "float[N,3] y",
+                k=noise(1, 3, 3, 3),
+                w=noise(20, 3),
+            ),
+            noise(2, 3, 4, 5, seed=3),
+            {"preprocess": {"layout": "NCHW", "scale": 1, "mean": 0, "std": 1}},
+        ),
+        "scorecam reciprocam",
+        {"baseline": "zeros", "layer": "b"},
+    ),
     "half floats": (
         Net(
             tiny(

@@ -77,6 +77,20 @@ def test_samples_and_seeds_have_other_numbers() -> None:
         assert len(np.intersect1d(one, other)) < 5
 
 
+def test_no_sample_is_a_part_of_another() -> None:
+    """Eight thousand pairs of neighbors are among four million with a probability of 0.01 %."""
+    (one,) = neighbors(uniform(NUMPY, 0, (4_000_000,))(np.array([0])))
+    others = neighbors(uniform(NUMPY, 0, (2,))(np.arange(1, 8001)))[:, 0]
+    found = np.sort(one)
+    assert not (found[np.searchsorted(found[:-1], others)] == others).any()
+
+
+def neighbors(values: Array) -> Array:
+    """Each number together with the next one, as an integer."""
+    whole = np.rint(values * 2.0**24).astype(np.int64)
+    return whole[:, :-1] * 2**25 + whole[:, 1:]
+
+
 @pytest.mark.parametrize("shape", [(3, 5, 7), (4, 6), (1,)])
 @pytest.mark.parametrize("make", [normal, uniform])
 def test_a_sample_does_not_depend_on_the_others(make: Any, shape: tuple[int, ...]) -> None:
