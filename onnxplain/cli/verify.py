@@ -29,7 +29,7 @@ def command(
     images: parameters.Images,
     tolerance: Annotated[
         float, typer.Option(metavar="SHARE", help="Largest difference that is no failure.")
-    ] = 0.005,
+    ] = 0.01,
     as_json: parameters.AsJson = False,
     loading: Given,
     preprocess: Given,

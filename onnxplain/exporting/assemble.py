@@ -78,8 +78,18 @@ def _prepare(part: Part, planned: Planned, chosen: FileTarget, names: Names) -> 
             tensor = _for_each(part, samples, value[None])
         part.name(tensor, parameter(0, name))
     for name, spec in _references(planned).items():
-        baseline = planned.scene.baseline(spec).astype(plan.spec.dtype)
-        part.name(_for_each(part, samples, baseline), reference_name(plan, name))
+        part.name(_baseline(part, planned, spec), reference_name(plan, name))
+
+
+def _baseline(part: Part, planned: Planned, spec: BaselineSpec) -> gs.Tensor:
+    """A baseline for each of the samples, in the shape of the graph's input."""
+    g, scene, own = part.g, planned.scene, planned.plan.spec
+    floats = g.Cast(part.read(own.name), to=TensorProto.FLOAT)
+    x = part.xp.array(g.Unsqueeze(floats, np.array([1])), (None, 1, *scene.shape[1:]))
+    found = replace(scene, x=x, xp=part.xp).baseline(spec)
+    sizes = np.array([-1, *found.dims[1 - len(scene.shape) :]])
+    full = g.Expand(g.Reshape(found.tensor, sizes), g.Shape(part.read(own.name)))
+    return g.Cast(full, to=own.dtype.type)
 
 
 def _for_each(part: Part, samples: gs.Tensor, value: Array) -> gs.Tensor:

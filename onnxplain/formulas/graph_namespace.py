@@ -379,7 +379,7 @@ def broadcast(a: Dims, b: Dims) -> Dims:
 
 
 def _common(a: GraphArray, b: Any) -> Dims:
-    return broadcast(a.dims, b.dims) if isinstance(b, GraphArray) else a.dims
+    return broadcast(a.dims, b.dims if isinstance(b, GraphArray) else np.shape(b))
 
 
 def _constant(value: Any) -> Any:

@@ -426,3 +426,11 @@ def test_a_text_recognizer_needs_a_fixed_target(exported: Export) -> None:
     assert explainer.recognizer is not None
     with pytest.raises(TargetError, match="no classes that an input of the file could choose"):
         exported(explainer, "gradient")
+
+
+@pytest.mark.parametrize("baseline", ["black", "gray", "mean", "blur", "uniform", 0.3])
+def test_baselines_of_deeplift(exported: Export, vit: Explainer, baseline: Any) -> None:
+    """Also those that depend on the picture."""
+    x = np.concatenate(vit.samples(sorted(Path("models/scenes").glob("*.png"))[:2]))
+    found = exported(vit, "deeplift", baseline=baseline)(x, [-1, 3])
+    near(found["values"], vit.attribute(x, "deeplift", ["top1", 3], baseline=baseline).values)
