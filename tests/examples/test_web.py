@@ -40,7 +40,9 @@ MISSING = [
 MODELS = ["squeezenet1_1.onnx", "digit_vit.onnx", "squeezenet.gradcam.onnx"]
 SQUEEZENET = ROOT / "models" / "squeezenet1_1.onnx"
 REFUSED = {
-    "squeezenet1_1.onnx": "without an explanation: it has no target, heatmap, status, explained",
+    "squeezenet1_1.onnx": "squeezenet1_1.onnx is an ONNX model that does not explain itself.",
+    "fixed.onnx": "fixed.onnx explains only one thing, 967 espresso.",
+    "detector.onnx": "detector.onnx has no output with one number for each class",
     "letterbox.onnx": "its metadata does not say how this page can prepare it",
     "damaged.onnx": "damaged.onnx is not an ONNX file, or it is damaged.",
     "text.onnx": "text.onnx is not an ONNX file, or it is damaged.",
@@ -95,22 +97,33 @@ def tiny_export() -> onnx.ModelProto:
     The classes 0 and 1 have a map; the map of 2 has status 1, that of 3 has 2, and that of 4 has 3.
     """
     inputs = "uint8[H,W,3] picture, int64[1] target"
+    labels = ["red", "green", "flat", "infinite", "missing"]
     model = tiny(TINY, inputs, OUTPUTS, opset=18, **CONSTANTS)
-    onnx.helper.set_model_props(
-        model,
-        {
-            "onnxplain.method": "channels",
-            "onnxplain.labels": json.dumps(["red", "green", "flat", "infinite", "missing"]),
-        },
-    )
+    return described(model, labels=json.dumps(labels))
+
+
+def detector_export() -> onnx.ModelProto:
+    """The same, but with boxes in place of scores."""
+    inputs = "uint8[H,W,3] picture, int64[1] target"
+    outputs = OUTPUTS.replace("float[1,5] scores", "float[1,1,5] boxes")
+    body = TINY + "boxes = Unsqueeze(scores, ZERO)"
+    return described(tiny(body, inputs, outputs, opset=18, **CONSTANTS))
+
+
+def described(model: onnx.ModelProto, **facts: str) -> onnx.ModelProto:
+    """The model with the metadata that an export writes."""
+    added = ("target", "values", "heatmap", "status", "explained")
+    names = json.dumps({name: name for name in added})
+    facts = {"version": "0.1.0", "method": "channels", "names": names, **facts}
+    onnx.helper.set_model_props(model, {f"onnxplain.{key}": facts[key] for key in facts})
     return model
 
 
 def prepared_export(preprocess: dict[str, Any]) -> onnx.ModelProto:
     """The same, but for a prepared tensor whose blue, green and red the metadata tells to write."""
     body = """
-        back = Mul(x, STD)  v = Add(back, MEAN)  bytes = Mul(v, LEVELS)  hwc = Squeeze(bytes, ZERO)
-        bgr = Transpose<perm=[1,2,0]>(hwc)  picture = Gather<axis=2>(bgr, REVERSED)
+        back = Mul(x, STD)  v = Add(back, MEAN)  levels = Mul(v, LEVELS)  chw = Squeeze(levels, ZERO)
+        bgr = Transpose<perm=[1,2,0]>(chw)  picture = Gather<axis=2>(bgr, REVERSED)
     """ + TINY
     model = tiny(
         body,
@@ -122,8 +135,7 @@ def prepared_export(preprocess: dict[str, Any]) -> onnx.ModelProto:
         REVERSED=np.array([2, 1, 0]),
         **CONSTANTS,
     )
-    onnx.helper.set_model_props(model, {"onnxplain.preprocess": json.dumps(preprocess)})
-    return model
+    return described(model, preprocess=json.dumps(preprocess))
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
@@ -222,7 +234,9 @@ def write_files(files: Path) -> list[str]:
         onnxplain.export(SQUEEZENET, path, method=method, with_preprocessing=True)
     for name in ("squeezenet1_1.onnx", "digit_vit.onnx"):
         (files / name).symlink_to(ROOT / "models" / name)
+    onnxplain.export(SQUEEZENET, files / "fixed.onnx", method="gradcam", target="espresso")
     onnx.save(tiny_export(), files / "tiny.onnx")
+    onnx.save(detector_export(), files / "detector.onnx")
     onnx.save(prepared_export(PREPROCESS), files / "prepared.onnx")
     onnx.save(prepared_export({**PREPROCESS, "fit": "letterbox"}), files / "letterbox.onnx")
     (files / "damaged.onnx").write_bytes((files / "tiny.onnx").read_bytes()[:-100])

@@ -69,7 +69,7 @@ export class App {
     if (!exported || opening !== this.#openings) return false;
     if (choice.model !== this.choice?.model) this.#chosen = null;
     this.choice = choice;
-    choice.method ||= exported.method || "Own file";
+    choice.method ||= exported.method;
     this.#exported = exported;
     showMessage(null);
     this.explain();
@@ -133,7 +133,7 @@ export class App {
       [exported.input]: exported.preprocess
         ? preparedTensor(exported.preprocess, picture.pixels)
         : { type: "uint8", data: rgbOf(picture.pixels), dims: [height, width, 3] },
-      target: { type: "int64", data: BigInt64Array.of(BigInt(this.#chosen ?? -1)), dims: [1] },
+      [exported.names.target]: { type: "int64", data: BigInt64Array.of(BigInt(this.#chosen ?? -1)), dims: [1] },
     };
     const ran = await this.#task(choice.file, () =>
       this.#runner.run(choice.source, feeds, wantedOutputs(exported)),

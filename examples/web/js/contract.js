@@ -4,18 +4,20 @@ import { UserError } from "./errors.js";
 import { readPreprocess } from "./preprocess.js";
 
 /**
+ * @typedef {Record<"target" | "heatmap" | "status" | "explained", string>} Names of what the method
+ *   has added to the model.
+ *
  * @typedef {object} Exported
  * @property {string} file its name.
  * @property {string} input the picture's input.
  * @property {import("./preprocess.js").Preprocess | null} preprocess what is done to the picture
  *   before the file gets it, or null if the file does everything.
  * @property {string} scores the output with one number for each class.
+ * @property {Names} names
  * @property {string} method
  * @property {string[]} labels may be empty.
  */
 
-const EXPLAINED = ["heatmap", "status", "explained"];
-const OF_THE_METHOD = ["values", "overlay", ...EXPLAINED];
 const COMMAND = "onnxplain export model.onnx --method gradcam --with-preprocessing -o model.gradcam.onnx";
 
 /**
@@ -25,30 +27,34 @@ const COMMAND = "onnxplain export model.onnx --method gradcam --with-preprocessi
  * @throws {UserError} if the page cannot use the file.
  */
 export function readContract(file, { inputs, outputs, metadata }) {
-  const names = [...inputs, ...outputs].map((port) => port.name);
-  const missing = ["target", ...EXPLAINED].filter((name) => !names.includes(name));
-  if (missing.length) {
+  if (!metadata["onnxplain.version"]) {
+    throw new UserError(`${file} is an ONNX model that does not explain itself. Export one that does:`, COMMAND);
+  }
+  const names = JSON.parse(metadata["onnxplain.names"]);
+  const own = inputs.filter((port) => port.name !== names.target);
+  if (own.length === inputs.length) {
     throw new UserError(
-      `${file} is an ONNX model without an explanation: it has no ${missing.join(", ")}. Write one with:`,
-      COMMAND,
+      `${file} explains only one thing, ${metadata["onnxplain.target"]}. Export it without --target, so that classes can be chosen.`,
     );
   }
-  const own = inputs.filter((port) => port.name !== "target");
   if (own.length !== 1) {
-    throw new UserError(`${file} has ${own.length} inputs besides target; this page gives one, a picture.`);
+    throw new UserError(`${file} reads ${own.length} inputs; this page has only one for it, a picture.`);
   }
-  const scores = outputs.find((port) => !OF_THE_METHOD.includes(port.name) && port.shape.length === 2);
+  const ofTheMethod = new Set(Object.values(names));
+  const scores = outputs.find((port) => !ofTheMethod.has(port.name) && port.shape.length === 2);
   if (!scores) {
     throw new UserError(
-      `${file} has no output with one number for each class; this page shows models that classify.`,
+      `${file} has no output with one number for each class; this page is for models that classify.`,
     );
   }
+  const [input] = own;
   return {
     file,
-    input: own[0].name,
-    preprocess: own[0].name === "picture" ? null : readPreprocess(file, metadata, COMMAND),
+    input: input.name,
+    preprocess: input.type === "uint8" ? null : readPreprocess(file, metadata, COMMAND),
     scores: scores.name,
-    method: metadata["onnxplain.method"] ?? "",
+    names,
+    method: metadata["onnxplain.method"],
     labels: JSON.parse(metadata["onnxplain.labels"] ?? "[]"),
   };
 }
@@ -58,8 +64,8 @@ export function readContract(file, { inputs, outputs, metadata }) {
  *
  * @param {Exported} exported
  */
-export function wantedOutputs(exported) {
-  return [exported.scores, ...EXPLAINED];
+export function wantedOutputs({ scores, names }) {
+  return [scores, names.heatmap, names.status, names.explained];
 }
 
 /**
@@ -74,14 +80,14 @@ export function wantedOutputs(exported) {
  * @param {Record<string, import("./worker.js").Plain>} outputs
  * @returns {Answer}
  */
-export function readAnswer(exported, outputs) {
-  const [rows, columns] = outputs.heatmap.dims.slice(-2);
+export function readAnswer({ scores, names }, outputs) {
+  const [rows, columns] = outputs[names.heatmap].dims.slice(-2);
   return {
-    scores: Float32Array.from(outputs[exported.scores].data),
-    heatmap: outputs.heatmap.data,
+    scores: Float32Array.from(outputs[scores].data),
+    heatmap: outputs[names.heatmap].data,
     size: [rows, columns],
-    explained: Number(outputs.explained.data[0]),
-    status: Number(outputs.status.data[0]),
+    explained: Number(outputs[names.explained].data[0]),
+    status: Number(outputs[names.status].data[0]),
   };
 }
 
