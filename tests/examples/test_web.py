@@ -398,6 +398,10 @@ def test_a_phone_shows_everything_in_its_width(seen):
     assert len(found["tapped"]["pressed"]) == 1
 
 
+def test_without_a_gpu_the_cpu_is_used(seen):
+    assert part(seen, "fallback") == {"backend": "wasm", "inputs": ["picture", "target"]}
+
+
 def test_missing_files_of_onnx_runtime_are_said_with_the_command(seen):
     found = seen["bare"]
     assert "The files of ONNX Runtime are not beside this page" in found

@@ -174,8 +174,8 @@ export class App {
     const rows = topRows(shares, shown.exported.labels, this.#chosen);
     showRows(rows, shown.explained, (index) => this.chooseClass(index));
     $("classes-hint").textContent = softmax
-      ? "Choose one to see what speaks for it. Shares are the softmax of the scores."
-      : "Choose one to see what speaks for it.";
+      ? "Choose one to see where the model finds it. Shares are the softmax of the scores."
+      : "Choose one to see where the model finds it.";
     if (this.live) this.#drawPhoto(shown.picture);
     this.#drawHeat();
     this.#caption();

@@ -108,7 +108,7 @@ async function open(source, report) {
   );
   const metadata = await as("not-onnx", () => readMetadata(bytes));
   const session = await as("session", () =>
-    ort.InferenceSession.create(bytes, { executionProviders: [backend] }),
+    ort.InferenceSession.create(bytes, { executionProviders: [backend], logSeverityLevel: 3 }),
   );
   const opened = {
     inputs: session.inputMetadata,

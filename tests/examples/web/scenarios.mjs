@@ -155,6 +155,18 @@ const scenarios = {
     return { refused, fetched };
   },
 
+  async fallback(browser) {
+    const { page } = await openPage(browser, given.tiny);
+    await firstAnswer(page);
+    return page.evaluate(async () => {
+      const { Runner } = await import("./js/runner.js");
+      const runner = new Runner("webgpu");
+      const source = { id: "tiny", url: new URL("files/tiny.onnx", location.href).href };
+      const opened = await runner.open(source);
+      return { backend: runner.backend, inputs: opened.inputs.map((port) => port.name) };
+    });
+  },
+
   async metadata(browser) {
     const { page } = await openPage(browser, given.page);
     return page.evaluate(async (names) => {
