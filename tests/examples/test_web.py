@@ -124,7 +124,8 @@ def prepared_export(preprocess: dict[str, Any]) -> onnx.ModelProto:
     body = (
         """
         back = Mul(x, STD)  v = Add(back, MEAN)  levels = Mul(v, LEVELS)
-        chw = Squeeze(levels, ZERO)  bgr = Transpose<perm=[1,2,0]>(chw)  picture = Gather<axis=2>(bgr, REVERSED)
+        chw = Squeeze(levels, ZERO)  bgr = Transpose<perm=[1,2,0]>(chw)
+        picture = Gather<axis=2>(bgr, REVERSED)
     """
         + TINY
     )

@@ -51,12 +51,21 @@ export function readContract(file, { inputs, outputs, metadata }) {
   return {
     file,
     input: input.name,
-    preprocess: input.type === "uint8" ? null : readPreprocess(file, metadata, COMMAND),
+    preprocess: takesPicture(input) ? null : readPreprocess(file, metadata, COMMAND),
     scores: scores.name,
     names,
     method: metadata["onnxplain.method"],
     labels: JSON.parse(metadata["onnxplain.labels"] ?? "[]"),
   };
+}
+
+/**
+ * Whether an input is (height, width, 3) of bytes: that of `--with-preprocessing`.
+ *
+ * @param {import("./worker.js").Port} input
+ */
+function takesPicture({ type, shape }) {
+  return type === "uint8" && shape.length === 3;
 }
 
 /**
