@@ -18,7 +18,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from tiny import tiny
+from page_exports import (
+    PREPROCESS,
+    detector_export,
+    endless_export,
+    prepared_export,
+    tiny_export,
+)
 
 import onnxplain
 from onnxplain.results.render.colormaps import colormap_table
@@ -54,92 +60,11 @@ pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}"),
 ]
 
-TINY = """
-    p = Cast<to=1>(picture)  u = Div(p, LEVELS)
-    means = ReduceMean<keepdims=0>(u, PLANE)  two = Gather(means, TWO)
-    all = Concat<axis=0>(two, REST)  scores = Unsqueeze(all, ZERO)
-    top = ArgMax<axis=1,keepdims=0>(scores)  auto = Less(target, ZERO)
-    explained = Where(auto, top, target)  status = Gather(STATUS, explained)
-    channel = Mod(explained, THREE)  one = Gather<axis=2>(u, channel)
-    values = Transpose<perm=[2,0,1]>(one)  heatmap = Identity(values)
-"""
-OUTPUTS = """float[1,5] scores, float[1,H,W] values, float[1,H,W] heatmap, int64[1] status,
-    int64[1] explained"""
-CONSTANTS = {
-    "LEVELS": np.float32(255),
-    "PLANE": np.array([0, 1]),
-    "TWO": np.array([0, 1]),
-    "REST": np.array([0.03, 0.02, 0.01], np.float32),
-    "ZERO": np.array([0]),
-    "STATUS": np.array([0, 0, 1, 2, 3]),
-    "THREE": np.array([3]),
-}
-PREPROCESS = {
-    "size": [20, 30],
-    "layout": "NCHW",
-    "channels": "BGR",
-    "fit": "stretch",
-    "scale": 1 / 255,
-    "mean": [0.1, 0.2, 0.3],
-    "std": [1.0, 2.0, 4.0],
-}
-
 
 def picture(rows: int, columns: int) -> np.ndarray:
     """Noise, with more red than green, and more green than blue: uint8 (rows, columns, 3), RGB."""
     noise = np.random.default_rng(rows).random((rows, columns, 3)) * [255, 200, 100]
     return np.asarray(noise, np.uint8)
-
-
-def tiny_export() -> onnx.ModelProto:
-    """A file whose scores are means of channels, and whose maps are channels.
-
-    The classes 0 and 1 have a map; the map of 2 has status 1, that of 3 has 2, and that of 4 has 3.
-    """
-    inputs = "uint8[H,W,3] picture, int64[1] target"
-    labels = ["red", "green", "flat", "infinite", "missing"]
-    model = tiny(TINY, inputs, OUTPUTS, opset=18, **CONSTANTS)
-    return described(model, labels=json.dumps(labels))
-
-
-def detector_export() -> onnx.ModelProto:
-    """The same, but with boxes in place of scores."""
-    inputs = "uint8[H,W,3] picture, int64[1] target"
-    outputs = OUTPUTS.replace("float[1,5] scores", "float[1,1,5] boxes")
-    body = TINY + "boxes = Unsqueeze(scores, ZERO)"
-    return described(tiny(body, inputs, outputs, opset=18, **CONSTANTS))
-
-
-def described(model: onnx.ModelProto, **facts: str) -> onnx.ModelProto:
-    """The model with the metadata that an export writes."""
-    added = ("target", "values", "heatmap", "status", "explained")
-    names = json.dumps({name: name for name in added})
-    facts = {"version": "0.1.0", "method": "channels", "names": names, **facts}
-    onnx.helper.set_model_props(model, {f"onnxplain.{key}": facts[key] for key in facts})
-    return model
-
-
-def prepared_export(preprocess: dict[str, Any]) -> onnx.ModelProto:
-    """The same, but for a prepared tensor whose blue, green and red the metadata tells to write."""
-    body = (
-        """
-        back = Mul(x, STD)  v = Add(back, MEAN)  levels = Mul(v, LEVELS)
-        chw = Squeeze(levels, ZERO)  bgr = Transpose<perm=[1,2,0]>(chw)
-        picture = Gather<axis=2>(bgr, REVERSED)
-    """
-        + TINY
-    )
-    model = tiny(
-        body,
-        "float[1,3,20,30] x, int64[1] target",
-        OUTPUTS.replace("H,W", "20,30"),
-        opset=18,
-        STD=np.float32(PREPROCESS["std"]).reshape(1, 3, 1, 1),
-        MEAN=np.float32(PREPROCESS["mean"]).reshape(1, 3, 1, 1),
-        REVERSED=np.array([2, 1, 0]),
-        **CONSTANTS,
-    )
-    return described(model, preprocess=json.dumps(preprocess))
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
@@ -233,6 +158,7 @@ def write_files(files: Path) -> list[str]:
     shutil.copy(ROOT / "models" / "pictures" / "coffee.png", files)
     for name, size in {"wide.png": (20, 30), "tall.png": (40, 24)}.items():
         cv2.imwrite(str(files / name), picture(*size)[..., ::-1])
+    cv2.imwrite(str(files / "large.png"), np.zeros((1000, 2000, 3), np.uint8))
     for method in ("gradcam", "layercam"):
         path = files / f"squeezenet.{method}.onnx"
         onnxplain.export(SQUEEZENET, path, method=method, with_preprocessing=True)
@@ -241,6 +167,7 @@ def write_files(files: Path) -> list[str]:
     onnxplain.export(SQUEEZENET, files / "fixed.onnx", method="gradcam", target="espresso")
     onnx.save(tiny_export(), files / "tiny.onnx")
     onnx.save(detector_export(), files / "detector.onnx")
+    onnx.save(endless_export(), files / "endless.onnx")
     onnx.save(prepared_export(PREPROCESS), files / "prepared.onnx")
     onnx.save(prepared_export({**PREPROCESS, "fit": "letterbox"}), files / "letterbox.onnx")
     (files / "damaged.onnx").write_bytes((files / "tiny.onnx").read_bytes()[:-100])
@@ -319,6 +246,12 @@ def test_the_clicked_class_is_explained_until_it_is_clicked_again(seen):
     assert found["dropped"]["size"] == [20, 30]
 
 
+def test_a_large_picture_is_reduced_and_the_page_says_so(seen):
+    large = part(seen, "picture")["large"]
+    assert large["size"] == [640, 1280]
+    assert "1280 × 640 pixels, reduced from 2000 × 1000" in large["facts"]
+
+
 def test_methods_and_models_are_switched(seen):
     found = part(seen, "methods")
     assert found["switched"]["method"] == "layercam"
@@ -379,6 +312,12 @@ def test_a_tensor_is_prepared_as_the_metadata_say(seen):
     assert np.abs(heatmap(chosen) - red).mean() < 0.02
 
 
+def test_the_part_of_the_picture_that_a_crop_shows_to_the_model(seen):
+    """256 rows and 384 columns after the resize, of which 224 are seen: 350 of the picture's own."""
+    region = {"left": 125, "top": 25, "width": 350, "height": 350}
+    assert part(seen, "region") == region
+
+
 def test_frames_of_the_camera_are_explained_until_pause(seen):
     found = part(seen, "camera")
     assert "pictures a second" in found["live"]["facts"]
@@ -401,6 +340,13 @@ def test_a_phone_shows_everything_in_its_width(seen):
     assert shown <= screen
     assert found["lows"] == []
     assert len(found["tapped"]["pressed"]) == 1
+
+
+def test_a_run_that_takes_long_is_stopped_and_another_file_runs(seen):
+    found = part(seen, "stop")
+    assert found["facts"].startswith("Running")
+    assert found["after"]["method"] == "Channels"
+    assert not found["shown"]
 
 
 def test_without_a_gpu_the_cpu_is_used(seen):

@@ -25,6 +25,12 @@ import { $, element, showFacts, showMessage, showRows } from "./view.js";
  * }} Shown an answer, and what it is the answer to.
  */
 
+/** @param {number} milliseconds */
+function duration(milliseconds) {
+  if (milliseconds >= 10_000) return `${(milliseconds / 1000).toFixed(1)} s`;
+  return `${milliseconds < 100 ? milliseconds.toFixed(1) : Math.round(milliseconds)} ms`;
+}
+
 export class App {
   /** The file that is open. @type {Choice | null} */
   choice = null;
@@ -117,6 +123,11 @@ export class App {
   useBackend(backend) {
     this.#runner.use(backend);
     return this.explain();
+  }
+
+  /** Stop what runs: methods with many runs of the model may take minutes. */
+  stop() {
+    this.#runner.use(this.#runner.backend);
   }
 
   /** The name of the class whose map is shown. */
@@ -222,7 +233,7 @@ export class App {
     const reduced = picture.original[0] > width ? `, reduced from ${picture.original.join(" × ")}` : "";
     const cores = `CPU (WebAssembly, ${threads === 1 ? "1 thread" : `${threads} threads`})`;
     showFacts({
-      "One run": `${milliseconds < 100 ? milliseconds.toFixed(1) : Math.round(milliseconds)} ms`,
+      "One run": duration(milliseconds),
       "Camera": this.live && this.rate ? `${this.rate.toFixed(1)} pictures a second` : "",
       "Runs on": this.#runner.backend === "webgpu" ? "GPU (WebGPU)" : cores,
       "Picture": `${width} × ${height} pixels${reduced}`,

@@ -102,6 +102,7 @@ async function start() {
   $("model").addEventListener("change", () =>
     open(choices.find((choice) => choice.model === $("model").value)),
   );
+  $("stop").addEventListener("click", () => app.stop());
   $("backend-field").hidden = !gpu;
   $("backend").addEventListener("change", () => app.useBackend($("backend").value));
   const stopCamera = listenForCamera(app);

@@ -51,7 +51,7 @@ export class Runner {
    */
   use(backend) {
     this.#worker.terminate();
-    this.#fail("stopped", "The backend was changed.");
+    this.#fail("stopped", "The worker was stopped.");
     this.backend = backend;
     this.#worker = this.#start();
   }

@@ -26,7 +26,8 @@ const scenarios = {
     const second = await answerTo(page, () => page.click(row(2)));
     const again = await answerTo(page, () => page.click(row(2)));
     const dropped = await answerTo(page, () => drop(page, file("wide.png")));
-    return { chosen, second, again, dropped };
+    const large = await answerTo(page, () => choose(page, "#choose-picture", file("large.png")));
+    return { chosen, second, again, dropped, large };
   },
 
   async methods(browser) {
@@ -155,6 +156,19 @@ const scenarios = {
     return { refused, fetched };
   },
 
+  async stop(browser) {
+    const { page } = await openPage(browser, given.tiny);
+    await firstAnswer(page);
+    await drop(page, file("endless.onnx"));
+    await page.waitForSelector("#stop", { visible: true });
+    const facts = await page.$eval("#facts", (node) => node.textContent);
+    await page.click("#stop");
+    await page.waitForSelector("#busy", { hidden: true });
+    const after = await answerTo(page, () => page.select("#model", "Tiny"));
+    const shown = await page.$eval("#message", (node) => !node.hidden);
+    return { facts, after, shown };
+  },
+
   async fallback(browser) {
     const { page } = await openPage(browser, given.tiny);
     await firstAnswer(page);
@@ -164,6 +178,14 @@ const scenarios = {
       const source = { id: "tiny", url: new URL("files/tiny.onnx", location.href).href };
       const opened = await runner.open(source);
       return { backend: runner.backend, inputs: opened.inputs.map((port) => port.name) };
+    });
+  },
+
+  async region(browser) {
+    const { page } = await openPage(browser, given.page);
+    return page.evaluate(async () => {
+      const { seenRegion } = await import("./js/preprocess.js");
+      return seenRegion({ fit: "crop", size: [224, 224], resize: 256 }, new ImageData(600, 400));
     });
   },
 
