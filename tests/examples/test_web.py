@@ -313,7 +313,7 @@ def test_a_tensor_is_prepared_as_the_metadata_say(seen):
 
 
 def test_the_part_of_the_picture_that_a_crop_shows_to_the_model(seen):
-    """256 rows and 384 columns after the resize, of which 224 are seen: 350 of the picture's own."""
+    """After the resize 256 rows and 384 columns, of which 224 are seen: 350 of the picture."""
     region = {"left": 125, "top": 25, "width": 350, "height": 350}
     assert part(seen, "region") == region
 
