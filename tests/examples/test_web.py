@@ -345,8 +345,10 @@ def test_a_phone_shows_everything_in_its_width(seen):
 def test_a_run_that_takes_long_is_stopped_and_another_file_runs(seen):
     found = part(seen, "stop")
     assert found["facts"].startswith("Running")
+    facts, message = found["stopped"]
+    assert facts.startswith("One run")
+    assert message == ""
     assert found["after"]["method"] == "Channels"
-    assert not found["shown"]
 
 
 def test_without_a_gpu_the_cpu_is_used(seen):

@@ -94,8 +94,12 @@ export class App {
     $("frame").hidden = false;
     if (!this.live) {
       this.#chosen = null;
-      this.#drawPhoto(picture);
+      this.shown = null;
+      $("save").disabled = true;
+      this.#caption("Not explained yet");
     }
+    // In a video the last picture stays until the map of the next is there.
+    if (!this.shown) this.#drawPhoto(picture);
     return this.explain();
   }
 
@@ -149,6 +153,7 @@ export class App {
     const ran = await this.#task(choice.file, () =>
       this.#runner.run(choice.source, feeds, wantedOutputs(exported)),
     );
+    if (!ran) this.#showFacts();
     if (!ran || picture !== this.picture || choice !== this.choice) return;
     const { outputs, milliseconds, threads } = ran;
     this.shown = { ...readAnswer(exported, outputs), picture, exported, choice, milliseconds, threads };
@@ -167,7 +172,8 @@ export class App {
   async #task(file, step) {
     const start = Date.now();
     const tick = setInterval(() => showFacts({ Running: `${Math.round((Date.now() - start) / 1000)} s` }), 1000);
-    $("busy").hidden = ++this.#tasks === 0;
+    this.#tasks += 1;
+    $("busy").hidden = false;
     try {
       return await step();
     } catch (error) {
@@ -175,7 +181,8 @@ export class App {
       return null;
     } finally {
       clearInterval(tick);
-      $("busy").hidden = --this.#tasks === 0;
+      this.#tasks -= 1;
+      $("busy").hidden = this.#tasks === 0;
     }
   }
 
@@ -189,7 +196,7 @@ export class App {
       : "Choose one to see where the model finds it.";
     if (this.live) this.#drawPhoto(shown.picture);
     this.#drawHeat();
-    this.#caption();
+    this.#captionOfAnswer(shown);
     this.#showFacts();
     $("save").disabled = false;
   }
@@ -214,13 +221,19 @@ export class App {
     drawHeat($("heat"), heatmap, size, region, this.#colors);
   }
 
-  #caption() {
-    const { status, choice } = /** @type {Shown} */ (this.shown);
+  /** @param {Shown} shown */
+  #captionOfAnswer({ status, choice }) {
     const problem = statusText(status, this.label);
-    const parts = problem ? [problem] : [element("strong", {}, this.label), `, explained by ${choice.method}`];
-    $("caption").replaceChildren(...parts);
+    if (problem) this.#caption(problem);
+    else this.#caption(element("strong", {}, this.label), `, explained by ${choice.method}`);
     $("caption").classList.toggle("problem", Boolean(problem));
     if (!this.live) $("announcement").textContent = $("caption").textContent;
+  }
+
+  /** @param {(Node | string)[]} parts */
+  #caption(...parts) {
+    $("caption").replaceChildren(...parts);
+    $("caption").classList.remove("problem");
   }
 
   #showFacts() {
@@ -229,6 +242,7 @@ export class App {
       return;
     }
     const { milliseconds, threads, picture, choice } = this.shown;
+    $("backend").value = this.#runner.backend;
     const { width, height } = picture.pixels;
     const reduced = picture.original[0] > width ? `, reduced from ${picture.original.join(" × ")}` : "";
     const cores = `CPU (WebAssembly, ${threads === 1 ? "1 thread" : `${threads} threads`})`;

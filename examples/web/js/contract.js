@@ -8,7 +8,6 @@ import { readPreprocess } from "./preprocess.js";
  *   has added to the model.
  *
  * @typedef {object} Exported
- * @property {string} file its name.
  * @property {string} input the picture's input.
  * @property {import("./preprocess.js").Preprocess | null} preprocess what is done to the picture
  *   before the file gets it, or null if the file does everything.
@@ -49,7 +48,6 @@ export function readContract(file, { inputs, outputs, metadata }) {
   }
   const [input] = own;
   return {
-    file,
     input: input.name,
     preprocess: takesPicture(input) ? null : readPreprocess(file, metadata, COMMAND),
     scores: scores.name,
@@ -110,6 +108,6 @@ export function statusText(status, label) {
   return {
     1: `The map for ${label} is the same everywhere: by this method no place matters more than another. Try another method or class.`,
     2: `The map for ${label} has values that are not finite, so it cannot be shown. Try another method.`,
-    3: `The model has no ${label}. Choose one of the classes below.`,
+    3: `The model has no ${label}. Choose a class in the list.`,
   }[status];
 }

@@ -164,9 +164,11 @@ const scenarios = {
     const facts = await page.$eval("#facts", (node) => node.textContent);
     await page.click("#stop");
     await page.waitForSelector("#busy", { hidden: true });
+    const stopped = await page.evaluate(() =>
+      ["facts", "message-text"].map((id) => document.getElementById(id).textContent),
+    );
     const after = await answerTo(page, () => page.select("#model", "Tiny"));
-    const shown = await page.$eval("#message", (node) => !node.hidden);
-    return { facts, after, shown };
+    return { facts, stopped, after };
   },
 
   async fallback(browser) {
