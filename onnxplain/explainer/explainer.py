@@ -203,6 +203,15 @@ class Explainer(KnownModel):
         asked = Request(x, method, [], self._others.of(x), self._samples.placement(x))
         return self._explained.planned(asked, choose, reads)
 
+    def with_references(self, target: TargetSpec, score: ScoreKind = "logit") -> TargetSpec:
+        """A target, as an object if it compares with a picture, a file or a text.
+
+        Raises:
+            TargetError: what it names cannot be used.
+        """
+        (found,) = self._references.resolved([target], score)
+        return found
+
     def similarity(self, reference: Picture, score: ScoreKind = "logit") -> Similarity:
         """The cosine with the embedding of a picture, as a target; "similar:FILE" means the same.
 

@@ -42,7 +42,7 @@ class Chooser:
     def __init__(self, explainer: Explainer, method: Method, spec: TargetSpec | None) -> None:
         """Prepare; `spec` is a target that is fixed in the file, None for an input `target`."""
         self.reads = () if explainer.detector is None else Row().reads
-        self._method, self._spec = method, spec
+        self._explainer, self._method, self._spec = explainer, method, spec
         self.found: FileTarget | None = None
 
     def __call__(self, answered: Answered) -> Target:
@@ -76,10 +76,12 @@ class Chooser:
         )
 
     def _fixed(self, answered: Answered) -> FileTarget:
-        spec = self._spec
-        assert spec is not None, "a target was given"
+        given = self._spec
+        assert given is not None, "a target was given"
+        text = None if isinstance(given, Target) else str(given)
+        spec = self._explainer.with_references(given, self._method.score)
         if isinstance(spec, Target):
-            return FileTarget(spec)
+            return FileTarget(spec, spec=text)
         flat = is_one_number_per_class(answered.values.shape[1:])
         varies = asks_for_the_top(spec) or needs_answer(spec) or self.reads
         if varies or not (flat or "@" in str(spec) or "element" in str(spec)):
@@ -98,4 +100,4 @@ class Chooser:
         targets = resolve(spec, answered)
         if len(targets) != 1:
             raise TargetError(f"{spec!r} means {len(targets)} targets: a file explains one.")
-        return FileTarget(targets[0], spec=str(spec))
+        return FileTarget(targets[0], spec=text)

@@ -377,7 +377,7 @@ def test_a_signal_and_a_row_of_features(exported: Export) -> None:
 @pytest.mark.parametrize("method", ["gradient", "gradcam"])
 def test_an_embedding_compared_with_a_picture(exported: Export, method: str) -> None:
     inner = Explainer("models/efficientnet_lite0.onnx", output="flatten")
-    target = inner.similarity("models/pictures/camera.png")
+    target = "similar:models/pictures/camera.png"
     x = inner.samples(["models/pictures/chelsea_camera.png"])[0]
     found = exported(inner, method, target=target)(x)
     near(found["values"], inner.attribute(x, method, target).values)
