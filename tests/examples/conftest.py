@@ -1,0 +1,61 @@
+"""Exported files of a small real model, and how Python runs them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+import onnxplain
+from onnxplain.images.picture import read_pixels
+from onnxplain.images.preprocess import Preprocess
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+MODELS = ROOT / "models"
+COFFEE = MODELS / "pictures" / "coffee.png"
+LABELS = json.loads((MODELS / "imagenet_labels.json").read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An exported file, run by ONNX Runtime in Python."""
+
+    path: Path
+
+    def session(self):
+        return ort.InferenceSession(self.path, providers=["CPUExecutionProvider"])
+
+    def run(self, target, **inputs):
+        """All outputs by name."""
+        session = self.session()
+        names = [output.name for output in session.get_outputs()]
+        results = session.run(names, {**inputs, "target": np.array([target])})
+        return dict(zip(names, results, strict=True))
+
+    def prepared(self, picture):
+        """The input that the metadata asks for, and where the picture is in it."""
+        metadata = self.session().get_modelmeta().custom_metadata_map
+        return prepared(picture, json.loads(metadata["onnxplain.preprocess"]))
+
+
+def prepared(picture, settings):
+    return Preprocess.from_dict(settings).apply(read_pixels(picture))
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory):
+    """SqueezeNet with Grad-CAM, from a prepared picture."""
+    path = tmp_path_factory.mktemp("exported") / "plain.onnx"
+    onnxplain.export(MODELS / "squeezenet1_1.onnx", path, method="gradcam")
+    return Exported(path)
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory):
+    """The same from a picture of any size, with an overlay."""
+    path = tmp_path_factory.mktemp("exported") / "drawn.onnx"
+    onnxplain.export(MODELS / "squeezenet1_1.onnx", path, method="gradcam", with_overlay=True)
+    return Exported(path)

@@ -1,0 +1,24 @@
+"""OpenCV runs an exported file of a method with one pass."""
+
+import cv2
+import numpy as np
+import pytest
+
+from .conftest import COFFEE
+
+pytestmark = pytest.mark.skipif(
+    int(cv2.__version__.split(".")[0]) < 5, reason="OpenCV 4 lacks operators of the file"
+)
+
+
+@pytest.mark.parametrize("target", [-1, -2, 504, 1000])
+def test_opencv_gives_the_numbers_of_onnx_runtime(plain, target):
+    x, _ = plain.prepared(COFFEE)
+    expected = plain.run(target, data=x)
+    network = cv2.dnn.readNetFromONNX(str(plain.path))
+    network.setInput(x, "data")
+    network.setInput(np.array([target]), "target")
+    found = dict(zip(expected, network.forward(list(expected)), strict=True))
+    for name, values in expected.items():
+        tolerance = 1e-5 * max(1, np.abs(values).max())
+        np.testing.assert_allclose(found[name], values, atol=tolerance, err_msg=name)
