@@ -1,97 +1,90 @@
 // Run a file of `onnxplain export` with ONNX Runtime.
 #include <onnxruntime_cxx_api.h>
 
+#include <functional>
+
 #include "program.hpp"
 
 namespace {
 
-using Values = std::map<std::string, Ort::Value>;
+std::map<std::string, std::string> metadata(const Ort::Session& session) {
+    Ort::AllocatorWithDefaultOptions allocator;
+    const Ort::ModelMetadata all = session.GetModelMetadata();
+    std::map<std::string, std::string> found;
+    for (const auto& key : all.GetCustomMetadataMapKeysAllocated(allocator))
+        found[key.get()] = all.LookupCustomMetadataMapAllocated(key.get(), allocator).get();
+    return found;
+}
 
-const Ort::MemoryInfo& memory() {
-    static const Ort::MemoryInfo info = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
-    return info;
+using Name = std::function<Ort::AllocatedStringPtr(std::size_t)>;
+
+std::vector<std::string> names(std::size_t count, const Name& name) {
+    std::vector<std::string> found;
+    for (std::size_t i = 0; i < count; ++i) found.emplace_back(name(i).get());
+    return found;
 }
 
 template <typename T>
 Ort::Value tensor(T* data, std::size_t count, const std::vector<std::int64_t>& shape) {
-    return Ort::Value::CreateTensor<T>(memory(), data, count, shape.data(), shape.size());
+    static const Ort::MemoryInfo memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+    return Ort::Value::CreateTensor<T>(memory, data, count, shape.data(), shape.size());
 }
 
-std::vector<std::string> names_of_inputs(const Ort::Session& session) {
-    Ort::AllocatorWithDefaultOptions allocator;
-    std::vector<std::string> names;
-    for (std::size_t i = 0; i < session.GetInputCount(); ++i)
-        names.emplace_back(session.GetInputNameAllocated(i, allocator).get());
-    return names;
-}
-
-std::vector<std::string> names_of_outputs(const Ort::Session& session) {
-    Ort::AllocatorWithDefaultOptions allocator;
-    std::vector<std::string> names;
-    for (std::size_t i = 0; i < session.GetOutputCount(); ++i)
-        names.emplace_back(session.GetOutputNameAllocated(i, allocator).get());
-    return names;
-}
-
-/// A value of the metadata that holds JSON; null if there is none.
-json metadata(const Ort::Session& session, const char* key) {
-    Ort::AllocatorWithDefaultOptions allocator;
-    const auto text = session.GetModelMetadata().LookupCustomMetadataMapAllocated(key, allocator);
-    return text ? json::parse(text.get()) : json();
-}
-
-/// A map of the outputs, (1, rows, columns), as a matrix that owns its values.
-cv::Mat matrix(const Ort::Value& map) {
-    const auto shape = map.GetTensorTypeAndShapeInfo().GetShape();
-    const int rows = static_cast<int>(shape.at(1)), columns = static_cast<int>(shape.at(2));
-    return cv::Mat(rows, columns, CV_32F, const_cast<float*>(map.GetTensorData<float>())).clone();
+Tensor floats(const Ort::Value& value) {
+    const auto about = value.GetTensorTypeAndShapeInfo();
+    if (about.GetElementType() != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT)
+        throw std::runtime_error("This program reads answers of float32 only.");
+    const float* start = value.GetTensorData<float>();
+    return {{start, start + about.GetElementCount()}, about.GetShape()};
 }
 
 Explanation explain(const Arguments& arguments) {
     static const Ort::Env environment;
     Ort::Session session(environment, arguments.model.c_str(), Ort::SessionOptions());
-    const auto inputs = names_of_inputs(session), outputs = names_of_outputs(session);
-    if (inputs.size() != 2 || inputs[1] != "target")
-        throw std::runtime_error("This program gives a file a picture and a `target`; " + arguments.model.string() +
-                                 " does not take these two inputs.");
+    const About about(metadata(session));
+    Ort::AllocatorWithDefaultOptions allocator;
+    const auto inputs = names(session.GetInputCount(), [&](auto i) { return session.GetInputNameAllocated(i, allocator); });
+    const auto outputs =
+        names(session.GetOutputCount(), [&](auto i) { return session.GetOutputNameAllocated(i, allocator); });
+    takes_target(inputs, about, arguments);
 
     cv::Mat rgb = read_rgb(arguments.picture);
-    const bool takes_pixels = inputs[0] == "picture";
+    const bool takes_pixels = inputs[0] == about.name("picture");
     Placement placement;
     Tensor prepared;
     if (!takes_pixels) {
-        const json settings = metadata(session, "onnxplain.preprocess");
-        placement = place(rgb.size(), settings);
-        prepared = prepare(rgb, placement, settings);
+        placement = place(rgb.size(), about.preprocess());
+        prepared = prepare(rgb, placement, about.preprocess());
     }
-    std::int64_t target = arguments.target;
-    Ort::Value given[] = {
+    std::int64_t target = arguments.target.value_or(-1);
+    const Ort::Value given[] = {
         takes_pixels ? tensor(rgb.data, rgb.total() * 3, {rgb.rows, rgb.cols, 3})
                      : tensor(prepared.values.data(), prepared.values.size(), prepared.shape),
         tensor(&target, 1, {1}),
     };
+    std::vector<const char*> from, to;
+    for (const std::string& name : inputs) from.push_back(name.c_str());
+    for (const std::string& name : outputs) to.push_back(name.c_str());
+    const auto results = session.Run(Ort::RunOptions(), from.data(), given, from.size(), to.data(), to.size());
 
-    std::vector<const char*> wanted;
-    for (const std::string& name : outputs) wanted.push_back(name.c_str());
-    const char* const names[] = {inputs[0].c_str(), inputs[1].c_str()};
-    auto results = session.Run(Ort::RunOptions(), names, given, 2, wanted.data(), wanted.size());
-    Values found;
-    for (std::size_t i = 0; i < outputs.size(); ++i) found.emplace(outputs[i], std::move(results[i]));
-
-    const Ort::Value& scores = found.at(outputs[0]);
-    const float* first = scores.GetTensorData<float>();
-    Explanation explanation;
-    explanation.scores.assign(first, first + scores.GetTensorTypeAndShapeInfo().GetElementCount());
-    explanation.status = *found.at("status").GetTensorData<std::int64_t>();
-    explanation.explained = *found.at("explained").GetTensorData<std::int64_t>();
-    explanation.labels = metadata(session, "onnxplain.labels");
-    const cv::Mat heatmap = matrix(found.at("heatmap"));
-    explanation.heatmap = takes_pixels ? heatmap : on_picture(heatmap, placement);
-    const auto overlay = found.find("overlay");
-    explanation.overlay = overlay == found.end()
-                              ? draw(rgb, explanation.heatmap)
-                              : cv::Mat(rgb.size(), CV_8UC3, overlay->second.GetTensorMutableData<std::uint8_t>()).clone();
-    return explanation;
+    const auto find = [&](const char* usual) -> const Ort::Value* {
+        const auto found = std::find(outputs.begin(), outputs.end(), about.name(usual));
+        return found == outputs.end() ? nullptr : &results[found - outputs.begin()];
+    };
+    Tensor heat = floats(*find("heatmap"));
+    const cv::Mat heatmap(static_cast<int>(heat.shape.at(1)), static_cast<int>(heat.shape.at(2)), CV_32F,
+                          heat.values.data());
+    const cv::Mat on_pixels = takes_pixels ? heatmap.clone() : on_picture(heatmap, placement);
+    const Ort::Value *overlay = find("overlay"), *explained = find("explained");
+    return {
+        about,
+        floats(results[0]),
+        on_pixels,
+        overlay ? cv::Mat(rgb.size(), CV_8UC3, const_cast<std::uint8_t*>(overlay->GetTensorData<std::uint8_t>())).clone()
+                : draw(rgb, on_pixels),
+        *find("status")->GetTensorData<std::int64_t>(),
+        explained ? std::optional(*explained->GetTensorData<std::int64_t>()) : std::nullopt,
+    };
 }
 
 }  // namespace

@@ -25,30 +25,38 @@ std::int64_t whole(const cv::Mat& output) {
 
 Explanation explain(const Arguments& arguments) {
     const ModelFile file = read_model_file(arguments.model);
-    if (file.inputs.size() != 2 || file.inputs[0] == "picture" || file.inputs[1] != "target")
-        throw std::runtime_error("This program gives a file a prepared picture and a `target`; " +
-                                 arguments.model.string() + " does not take these two inputs.");
-    const json settings = json::parse(file.metadata.at("onnxplain.preprocess"));
+    const About about(file.metadata);
+    const bool has_target = takes_target(file.inputs, about, arguments);
+    if (file.inputs[0] == about.name("picture"))
+        throw std::runtime_error("This program prepares the picture itself: export without --with-preprocessing "
+                                 "and --with-overlay.");
     const cv::Mat rgb = read_rgb(arguments.picture);
-    const Placement placement = place(rgb.size(), settings);
-    Tensor prepared = prepare(rgb, placement, settings);
+    const Placement placement = place(rgb.size(), about.preprocess());
+    Tensor prepared = prepare(rgb, placement, about.preprocess());
 
     cv::dnn::Net network = read_network(arguments.model);
     const std::vector<int> shape(prepared.shape.begin(), prepared.shape.end()), one{1};
     network.setInput(cv::Mat(shape, CV_32F, prepared.values.data()), file.inputs[0]);
-    network.setInput(cv::Mat(one, CV_32S, cv::Scalar(static_cast<double>(arguments.target))), file.inputs[1]);
+    std::vector<cv::String> wanted{file.outputs[0], about.name("heatmap"), about.name("status")};
+    if (has_target) {
+        const auto target = static_cast<double>(arguments.target.value_or(-1));
+        network.setInput(cv::Mat(one, CV_32S, cv::Scalar(target)), file.inputs[1]);
+        wanted.push_back(about.name("explained"));
+    }
     std::vector<cv::Mat> results;
-    network.forward(results, std::vector<cv::String>{file.outputs[0], "heatmap", "status", "explained"});
+    network.forward(results, wanted);
 
-    Explanation explanation;
-    results[0].reshape(1, 1).copyTo(explanation.scores);
-    explanation.heatmap = on_picture(results[1].reshape(1, placement.input.height), placement);
-    explanation.overlay = draw(rgb, explanation.heatmap);
-    explanation.status = whole(results[2]);
-    explanation.explained = whole(results[3]);
-    const auto labels = file.metadata.find("onnxplain.labels");
-    if (labels != file.metadata.end()) explanation.labels = json::parse(labels->second);
-    return explanation;
+    Tensor answer{{}, {results[0].size.p, results[0].size.p + results[0].dims}};
+    results[0].reshape(1, 1).copyTo(answer.values);
+    const cv::Mat heatmap = on_picture(results[1].reshape(1, placement.input.height), placement);
+    return {
+        about,
+        answer,
+        heatmap,
+        draw(rgb, heatmap),
+        whole(results[2]),
+        has_target ? std::optional(whole(results[3])) : std::nullopt,
+    };
 }
 
 }  // namespace

@@ -14,27 +14,32 @@ const STATUS = [
   "the model has no such class",
 ];
 
-/** Explain the picture in a file. `target` is a class, -1 for the top class, -2 for the second. */
+/** Explain the picture in a file. `target` is a class, or -1 for the top class. */
 export async function explain(model, picture, target = -1) {
-  const bytes = await readFile(model);
-  const session = await InferenceSession.create(bytes);
-  const inputs = session.inputNames;
-  if (inputs.length !== 2 || inputs[0] !== "picture" || inputs[1] !== "target") {
+  const metadata = readMetadata(await readFile(model));
+  if (!metadata.has("onnxplain.version")) throw new Error(`${model} is not a file of onnxplain export.`);
+  // Names that the model itself has are others in the file.
+  const names = JSON.parse(metadata.get("onnxplain.names"));
+  const session = await InferenceSession.create(model);
+  if (session.inputNames[0] !== (names.picture ?? "picture")) {
     throw new Error(`${model} does not take a picture: export it with --with-overlay.`);
   }
   const { data, info } = await readPixels(picture);
-  const outputs = await session.run({
-    picture: new Tensor("uint8", data, [info.height, info.width, 3]),
-    target: new Tensor("int64", [BigInt(target)], [1]),
-  });
+  const inputs = { [session.inputNames[0]]: new Tensor("uint8", data, [info.height, info.width, 3]) };
+  if (session.inputNames.includes(names.target)) {
+    inputs[names.target] = new Tensor("int64", [BigInt(target)], [1]);
+  }
+  const outputs = await session.run(inputs);
+  const number = outputs[names.explained]?.data[0];
   return {
-    scores: outputs[session.outputNames[0]], // the first output of the model
-    values: outputs.values,
-    heatmap: outputs.heatmap, // (1, height, width) float32 in [0, 1]
-    overlay: outputs.overlay, // (height, width, 3) uint8; only of files with an overlay
-    status: Number(outputs.status.data[0]),
-    explained: Number(outputs.explained.data[0]),
-    labels: JSON.parse(readMetadata(bytes).get("onnxplain.labels") ?? "[]"),
+    answer: outputs[session.outputNames[0]], // the model's own
+    values: outputs[names.values],
+    heatmap: outputs[names.heatmap], // (1, height, width) float32 in [0, 1]
+    overlay: outputs[names.overlay ?? "overlay"], // (height, width, 3) uint8; only of files with an overlay
+    status: Number(outputs[names.status].data[0]),
+    explained: number === undefined ? undefined : Number(number), // undefined if the target is fixed in the file
+    target: metadata.get("onnxplain.target"), // what is explained, in words
+    labels: JSON.parse(metadata.get("onnxplain.labels") ?? "[]"),
   };
 }
 
@@ -44,7 +49,7 @@ function readPixels(path) {
   return pixels.raw({ depth: "uchar" }).toBuffer({ resolveWithObject: true });
 }
 
-/** The metadata of an ONNX file, which ONNX Runtime does not return in Node: field 14. */
+/** The metadata of an ONNX file, its field 14, which ONNX Runtime for Node does not return. */
 function readMetadata(bytes) {
   const metadata = new Map();
   for (const [field, entry] of fields(bytes)) {
@@ -79,12 +84,15 @@ function* fields(message) {
   }
 }
 
-function print({ scores, status, explained, labels }) {
+function print({ answer, status, explained, target, labels }) {
   const named = (index) => `${index} ${labels[index] ?? ""}`.trim();
-  const { data } = scores;
-  const order = [...data.keys()].sort((a, b) => data[b] - data[a]);
-  for (const index of order.slice(0, 5)) console.log(data[index].toFixed(6).padStart(10), named(index));
-  console.log(`explained: ${named(explained)}`);
+  if (answer.dims.length === 2) {
+    const { data } = answer;
+    const order = [...data.keys()].sort((a, b) => data[b] - data[a]);
+    for (const index of order.slice(0, 5)) console.log(data[index].toFixed(6).padStart(10), "", named(index));
+  }
+  const chosen = target === "a class" ? named(explained) : `${target}, ${explained}`;
+  console.log(`explained: ${explained === undefined ? target : chosen}`);
   console.log(`status: ${status}, ${STATUS[status]}`);
 }
 

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 MODELS = ROOT / "models"
 COFFEE = MODELS / "pictures" / "coffee.png"
+CATS = "281 tabby - 282 tiger cat"
 LABELS = json.loads((MODELS / "imagenet_labels.json").read_text(encoding="utf-8"))
 
 
@@ -32,7 +33,8 @@ class Exported:
         """All outputs by name."""
         session = self.session()
         names = [output.name for output in session.get_outputs()]
-        results = session.run(names, {**inputs, "target": np.array([target])})
+        given = {} if target is None else {"target": np.array([target])}
+        results = session.run(names, {**inputs, **given})
         return dict(zip(names, results, strict=True))
 
     def prepared(self, picture):
@@ -50,6 +52,14 @@ def plain(tmp_path_factory):
     """SqueezeNet with Grad-CAM, from a prepared picture."""
     path = tmp_path_factory.mktemp("exported") / "plain.onnx"
     onnxplain.export(MODELS / "squeezenet1_1.onnx", path, method="gradcam")
+    return Exported(path)
+
+
+@pytest.fixture(scope="session")
+def cats(tmp_path_factory):
+    """The same for one target, which is fixed in the file."""
+    path = tmp_path_factory.mktemp("exported") / "cats.onnx"
+    onnxplain.export(MODELS / "squeezenet1_1.onnx", path, method="gradcam", target="281-282")
     return Exported(path)
 
 

@@ -14,7 +14,7 @@ from tiny import tiny
 
 import onnxplain
 
-from .conftest import COFFEE, EXAMPLES, LABELS, MODELS, prepared
+from .conftest import CATS, COFFEE, EXAMPLES, LABELS, MODELS, prepared
 
 pytestmark = pytest.mark.native
 
@@ -82,6 +82,14 @@ def test_a_file_that_takes_a_prepared_picture(programs, plain, tmp_path, target)
     assert overlay.shape == (400, 600, 3)
 
 
+def test_a_file_with_one_target(programs, cats, tmp_path):
+    x, placement = cats.prepared(COFFEE)
+    expected = cats.run(None, data=x)
+    lines, _, heatmap = explain(programs / "explain", cats.path, COFFEE, tmp_path)
+    assert lines[-2:] == [f"explained: {CATS}", "status: 0, the map is good"]
+    np.testing.assert_allclose(heatmap, placement.to_picture(expected["heatmap"][0]), atol=2e-6)
+
+
 def test_opencv_alone(programs, plain, tmp_path):
     program = programs / "explain_dnn"
     done = run(program, plain.path, COFFEE, tmp_path / "overlay.png", 504)
@@ -125,7 +133,9 @@ def test_pictures_are_prepared_as_in_python(programs, tmp_path, settings):
         OTHERS=np.array([axis for axis in (1, 2, 3) if axis != channel]),
         CHANNEL=np.array([channel]),
     )
-    echo.metadata_props.add(key="onnxplain.preprocess", value=json.dumps(settings))
+    about = {"version": "0", "names": "{}", "target": "a class", "preprocess": json.dumps(settings)}
+    for key, value in about.items():
+        echo.metadata_props.add(key=f"onnxplain.{key}", value=value)
     onnx.save(echo, tmp_path / "echo.onnx")
     lines, _, heatmap = explain(
         programs / "explain", tmp_path / "echo.onnx", tmp_path / "picture.png", tmp_path, 0
@@ -166,18 +176,17 @@ def test_the_formats_that_python_saves(programs, tmp_path):
 
 
 @pytest.mark.parametrize("program", ["explain", "explain_dnn"])
-def test_programs_say_what_is_wrong(programs, plain, tmp_path, program):
+def test_programs_say_what_is_wrong(programs, plain, cats, tmp_path, program):
     model = MODELS / "squeezenet1_1.onnx"
     overlay = tmp_path / "overlay.png"
-    for given, sentence in (
-        ((model, COFFEE, overlay), f"{model} does not take these two inputs."),
-        (
-            (plain.path, "missing.png", overlay),
-            "missing.png is not a picture that OpenCV can read.",
-        ),
-        ((plain.path, model, overlay), f"{model} is not a picture that OpenCV can read."),
+    for file, given, sentence in (
+        (model, [COFFEE, overlay], "The model is not a file of `onnxplain export`."),
+        (plain.path, ["no.png", overlay], "no.png is not a picture that OpenCV can read."),
+        (plain.path, [model, overlay], f"{model} is not a picture that OpenCV can read."),
+        (plain.path, [COFFEE, overlay, "cup"], "cup is not the index of a class."),
+        (cats.path, [COFFEE, overlay, "3"], f"only one target, {CATS}: name no other."),
     ):
-        done = run(programs / program, *given)
+        done = run(programs / program, file, *given)
         assert done.returncode == 1
         assert done.stderr.endswith(sentence + "\n")
         assert not overlay.exists()

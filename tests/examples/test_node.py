@@ -19,13 +19,13 @@ import { argv } from "node:process";
 import { explain } from "./explain.mjs";
 
 const [model, picture, target, folder] = argv.slice(2);
-const { scores, status, explained, labels, ...arrays } = await explain(model, picture, target);
+const { answer, values, heatmap, overlay, ...rest } = await explain(model, picture, target);
 const shapes = {};
-for (const [name, { data, dims }] of Object.entries({ ...arrays, scores })) {
+for (const [name, { data, dims }] of Object.entries({ answer, values, heatmap, overlay })) {
   writeFileSync(`${folder}/${name}`, data);
   shapes[name] = dims;
 }
-console.log(JSON.stringify({ status, explained, labels, shapes }));
+console.log(JSON.stringify({ ...rest, shapes }));
 """
 
 
@@ -53,7 +53,7 @@ def test_numbers(program, drawn, tmp_path, picture, target):
     done = run("node", program / "driver.mjs", drawn.path, path, target, tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    expected["scores"] = expected["prob"]
+    expected["answer"] = expected["prob"]
     for name, shape in found["shapes"].items():
         array = np.fromfile(tmp_path / name, expected[name].dtype).reshape(shape)
         # A number that is rounded to a gray level may be next to the border between two.
