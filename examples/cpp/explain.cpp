@@ -43,7 +43,8 @@ Explanation explain(const Arguments& arguments) {
     Ort::Session session(environment, arguments.model.c_str(), Ort::SessionOptions());
     const About about(metadata(session));
     Ort::AllocatorWithDefaultOptions allocator;
-    const auto inputs = names(session.GetInputCount(), [&](auto i) { return session.GetInputNameAllocated(i, allocator); });
+    const auto inputs =
+        names(session.GetInputCount(), [&](auto i) { return session.GetInputNameAllocated(i, allocator); });
     const auto outputs =
         names(session.GetOutputCount(), [&](auto i) { return session.GetOutputNameAllocated(i, allocator); });
     takes_target(inputs, about, arguments);
@@ -80,8 +81,9 @@ Explanation explain(const Arguments& arguments) {
         about,
         floats(results[0]),
         on_pixels,
-        overlay ? cv::Mat(rgb.size(), CV_8UC3, const_cast<std::uint8_t*>(overlay->GetTensorData<std::uint8_t>())).clone()
-                : draw(rgb, on_pixels),
+        overlay
+            ? cv::Mat(rgb.size(), CV_8UC3, const_cast<std::uint8_t*>(overlay->GetTensorData<std::uint8_t>())).clone()
+            : draw(rgb, on_pixels),
         *find("status")->GetTensorData<std::int64_t>(),
         explained ? std::optional(*explained->GetTensorData<std::int64_t>()) : std::nullopt,
     };

@@ -28,8 +28,9 @@ Explanation explain(const Arguments& arguments) {
     const About about(file.metadata);
     const bool has_target = takes_target(file.inputs, about, arguments);
     if (file.inputs[0] == about.name("picture"))
-        throw std::runtime_error("This program prepares the picture itself: export without --with-preprocessing "
-                                 "and --with-overlay.");
+        throw std::runtime_error(
+            "This program prepares the picture itself: export without --with-preprocessing "
+            "and --with-overlay.");
     const cv::Mat rgb = read_rgb(arguments.picture);
     const Placement placement = place(rgb.size(), about.preprocess());
     Tensor prepared = prepare(rgb, placement, about.preprocess());

@@ -127,20 +127,28 @@ inline Tensor prepare(const cv::Mat& rgb, const Placement& at, const json& setti
     return tensor;
 }
 
+/// How each pixel of the picture reads one axis of a heatmap: at its center, linearly; (picture, input) float32.
+inline cv::Mat reading(int picture, int resized, int offset, int input) {
+    const int first = std::max(offset, 0), last = std::min(offset + resized, input) - 1;
+    cv::Mat weights = cv::Mat::zeros(picture, input, CV_32F);
+    for (int pixel = 0; pixel < picture; ++pixel) {
+        const bool before = std::int64_t(pixel + 1) * resized <= std::int64_t(first - offset) * picture;
+        const bool after = std::int64_t(pixel) * resized >= std::int64_t(last + 1 - offset) * picture;
+        if (before || after) continue;  // cropped away
+        const double center = (pixel + 0.5) * resized / picture + offset - 0.5;
+        const double place = std::clamp(center, double(first), double(last));
+        const int cell = static_cast<int>(place), next = std::min(cell + 1, last);
+        weights.at<float>(pixel, cell) += static_cast<float>(1 - (place - cell));
+        weights.at<float>(pixel, next) += static_cast<float>(place - cell);
+    }
+    return weights;
+}
+
 /// A heatmap of the model's input, (h, w), on the pixels of the picture; 0 where the model saw nothing.
 inline cv::Mat on_picture(const cv::Mat& heatmap, const Placement& at) {
-    const cv::Rect window = cv::Rect(at.offset, at.resized) & cv::Rect({0, 0}, at.input);
-    const cv::Rect shown = window - at.offset;
-    const auto down = [](int place, int old, int now) { return place * old / now; };
-    const auto up = [](int place, int old, int now) { return (place * old + now - 1) / now; };
-    const cv::Point start(down(shown.x, at.picture.width, at.resized.width),
-                          down(shown.y, at.picture.height, at.resized.height));
-    const cv::Point end(up(shown.br().x, at.picture.width, at.resized.width),
-                        up(shown.br().y, at.picture.height, at.resized.height));
-    cv::Mat result = cv::Mat::zeros(at.picture, CV_32F);
-    cv::Mat seen = result(cv::Rect(start, end));
-    cv::resize(heatmap(window), seen, seen.size(), 0, 0, cv::INTER_LINEAR);
-    return result;
+    const cv::Mat down = reading(at.picture.height, at.resized.height, at.offset.y, at.input.height);
+    const cv::Mat across = reading(at.picture.width, at.resized.width, at.offset.x, at.input.width);
+    return down * heatmap * across.t();
 }
 
 /// The picture with a heatmap of the same size in colors: (H, W, 3) RGB of 8 bits.

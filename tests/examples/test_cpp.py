@@ -103,14 +103,16 @@ def test_opencv_alone(programs, plain, tmp_path):
     np.testing.assert_allclose(heatmap, placement.to_picture(expected["heatmap"][0]), atol=1e-5)
 
 
-# For a picture of 96 x 128 pixels: edges are at whole pixels, and no pixel has two nearest ones.
+# For a picture of 96 x 128 pixels, of which none has two nearest pixels.
 SETTINGS = [
     {"size": [48, 64], "interpolation": "area", "channels": "BGR", "mean": [104, 117, 123]},
     {"size": [192, 256], "interpolation": "bicubic", "scale": 1 / 255, "std": [0.25]},
     {"size": [48, 48], "fit": "crop", "resize": 48, "mean": [1, 2, 3], "std": [50, 60, 70]},
     {"size": [160, 160], "fit": "crop", "resize": [192, 256], "interpolation": "nearest"},
     {"size": [64, 80], "fit": "crop", "resize": 48, "pad": 7, "interpolation": "lanczos"},
+    {"size": [41, 45], "fit": "crop", "resize": 50},
     {"size": [64, 64], "fit": "letterbox", "pad": 114},
+    {"size": [50, 37], "fit": "letterbox", "interpolation": "area"},
     {"size": [64, 64], "fit": "letterbox", "channels": "GRAY", "mean": [3], "std": 2},
     {"size": [48, 64], "layout": "NHWC", "resize": None},
 ]
