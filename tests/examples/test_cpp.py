@@ -144,6 +144,9 @@ def test_pictures_are_prepared_as_in_python(programs, tmp_path, settings):
     )
     expected = placement.to_picture(x[0].mean(axis=channel - 1))
     np.testing.assert_allclose(heatmap, expected, atol=2e-6 * np.abs(x).max())
+    scores = {int(name): float(score) for score, name in map(str.split, lines[:-2])}
+    means = x[0].mean(axis=tuple(axis - 1 for axis in (1, 2, 3) if axis != channel))
+    assert scores == pytest.approx(dict(enumerate(means)), rel=1e-5, abs=1e-5)
     assert lines[-2:] == ["explained: 0", "status: 0, the map is good"]
 
 
@@ -175,6 +178,24 @@ def test_the_formats_that_python_saves(programs, tmp_path):
         assert float(found[name][4]) == pytest.approx(array.sum(dtype=float), rel=1e-6), name
     assert "yml: method gradcam, target 967_espresso\n" in done.stdout
     assert "json: method gradcam, target 967_espresso, files 6\n" in done.stdout
+
+
+def test_arrays_of_numpy(programs, tmp_path):
+    values = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3, 4), }".ljust(299) + b"\n"
+    data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + values.tobytes()
+    file = tmp_path / "values.npy"
+    for content, sentence in (
+        (data, f"{file}: 2 x 3 x 4, channels 1, bits 32, sum 276"),
+        (data[:-4], f"{file} is not complete."),
+        (data.replace(b"<f4", b"<f8"), f"{file} does not hold float32 in C order."),
+        (b"\x93NUMPY\x02\x00" + data[8:], f"{file} is not a .npy file of version 1."),
+    ):
+        file.write_bytes(content)
+        done = run(programs / "read_formats", file)
+        assert done.stdout + done.stderr == sentence + "\n"
+    np.save(file, values[0, 0])
+    assert "npy: 4 x 1," in run(programs / "read_formats", file).stdout
 
 
 @pytest.mark.parametrize("program", ["explain", "explain_dnn"])
