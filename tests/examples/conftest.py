@@ -29,11 +29,11 @@ class Exported:
     def session(self):
         return ort.InferenceSession(self.path, providers=["CPUExecutionProvider"])
 
-    def run(self, target, **inputs):
-        """All outputs by name."""
+    def run(self, targets, **inputs):
+        """All outputs by name; `targets` is None for a file with one target."""
         session = self.session()
         names = [output.name for output in session.get_outputs()]
-        given = {} if target is None else {"target": np.array([target])}
+        given = {} if targets is None else {"target": np.array(targets)}
         results = session.run(names, {**inputs, **given})
         return dict(zip(names, results, strict=True))
 

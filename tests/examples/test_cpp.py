@@ -63,9 +63,9 @@ def printed(found):
     ]
 
 
-@pytest.mark.parametrize("target", [-1, -2, 504, 1000])
+@pytest.mark.parametrize("target", [-1, 504, 1000])
 def test_a_file_with_an_overlay(programs, drawn, tmp_path, target):
-    expected = drawn.run(target, picture=cv2.imread(str(COFFEE))[..., ::-1])
+    expected = drawn.run([target], picture=cv2.imread(str(COFFEE))[..., ::-1])
     lines, overlay, heatmap = explain(programs / "explain", drawn.path, COFFEE, tmp_path, target)
     assert lines == printed(expected)
     np.testing.assert_allclose(heatmap, expected["heatmap"][0], atol=2e-6)
@@ -75,7 +75,7 @@ def test_a_file_with_an_overlay(programs, drawn, tmp_path, target):
 @pytest.mark.parametrize("target", [-1, 504, 1000])
 def test_a_file_that_takes_a_prepared_picture(programs, plain, tmp_path, target):
     x, placement = plain.prepared(COFFEE)
-    expected = plain.run(target, data=x)
+    expected = plain.run([target], data=x)
     lines, overlay, heatmap = explain(programs / "explain", plain.path, COFFEE, tmp_path, target)
     assert lines == printed(expected)
     np.testing.assert_allclose(heatmap, placement.to_picture(expected["heatmap"][0]), atol=2e-6)
@@ -97,7 +97,7 @@ def test_opencv_alone(programs, plain, tmp_path):
         assert re.search(r"^OpenCV 4\.\S+ cannot read .*: take OpenCV 5", done.stderr, re.MULTILINE)
         pytest.skip("this OpenCV for C++ is older than 5, and the program says so")
     x, placement = plain.prepared(COFFEE)
-    expected = plain.run(504, data=x)
+    expected = plain.run([504], data=x)
     lines, _, heatmap = explain(program, plain.path, COFFEE, tmp_path, 504)
     assert lines == printed(expected)
     np.testing.assert_allclose(heatmap, placement.to_picture(expected["heatmap"][0]), atol=1e-5)

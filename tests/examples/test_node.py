@@ -46,10 +46,10 @@ def run(*command):
 
 
 @pytest.mark.parametrize("picture", ["coffee.png", "rocket.jpg"])
-@pytest.mark.parametrize("target", [-1, -2, 504, 1000])
+@pytest.mark.parametrize("target", [-1, 504, 1000])
 def test_numbers(program, drawn, tmp_path, picture, target):
     path = MODELS / "pictures" / picture
-    expected = drawn.run(target, picture=cv2.imread(str(path))[..., ::-1])
+    expected = drawn.run([target], picture=cv2.imread(str(path))[..., ::-1])
     done = run("node", program / "driver.mjs", drawn.path, path, target, tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -65,7 +65,7 @@ def test_numbers(program, drawn, tmp_path, picture, target):
 
 
 def test_what_the_command_prints_and_draws(program, drawn, tmp_path):
-    expected = drawn.run(-1, picture=cv2.imread(str(COFFEE))[..., ::-1])
+    expected = drawn.run([-1], picture=cv2.imread(str(COFFEE))[..., ::-1])
     done = run("node", program / "explain.mjs", drawn.path, COFFEE, tmp_path / "overlay.png")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
