@@ -94,8 +94,9 @@ def _baseline(part: Part, planned: Planned, spec: BaselineSpec) -> gs.Tensor:
 
 def _for_each(part: Part, samples: gs.Tensor, value: Array) -> gs.Tensor:
     """A value (1, ...) repeated for each of the samples."""
-    sizes = part.g.Concat(samples, np.ones(value.ndim - 1, np.int64), axis=0)
-    return part.g.Expand(value, sizes)
+    # OpenCV does not read a Concat with an empty array.
+    rest = [np.ones(value.ndim - 1, np.int64)] if value.ndim > 1 else []
+    return part.g.Expand(value, part.g.Concat(samples, *rest, axis=0))
 
 
 def _explained(
