@@ -38,25 +38,28 @@ Explanation explain(const Arguments& arguments) {
     cv::dnn::Net network = read_network(arguments.model);
     const std::vector<int> shape(prepared.shape.begin(), prepared.shape.end()), one{1};
     network.setInput(cv::Mat(shape, CV_32F, prepared.values.data()), file.inputs[0]);
-    std::vector<cv::String> wanted{file.outputs[0], about.name("heatmap"), about.name("status")};
     if (has_target) {
         const auto target = static_cast<double>(arguments.target.value_or(-1));
         network.setInput(cv::Mat(one, CV_32S, cv::Scalar(target)), file.inputs[1]);
-        wanted.push_back(about.name("explained"));
     }
+    // OpenCV 5 wants to be asked for all outputs.
     std::vector<cv::Mat> results;
-    network.forward(results, wanted);
+    network.forward(results, std::vector<cv::String>(file.outputs.begin(), file.outputs.end()));
+    const auto find = [&](const char* usual) {
+        const auto found = std::find(file.outputs.begin(), file.outputs.end(), about.name(usual));
+        return results.at(found - file.outputs.begin());
+    };
 
     Tensor answer{{}, {results[0].size.p, results[0].size.p + results[0].dims}};
     results[0].reshape(1, 1).copyTo(answer.values);
-    const cv::Mat heatmap = on_picture(results[1].reshape(1, placement.input.height), placement);
+    const cv::Mat heatmap = on_picture(find("heatmap").reshape(1, placement.input.height), placement);
     return {
         about,
         answer,
         heatmap,
         draw(rgb, heatmap),
-        whole(results[2]),
-        has_target ? std::optional(whole(results[3])) : std::nullopt,
+        whole(find("status")),
+        has_target ? std::optional(whole(find("explained"))) : std::nullopt,
     };
 }
 
