@@ -76,8 +76,9 @@ inline bool takes_target(const std::vector<std::string>& inputs, const About& ab
 }
 
 inline std::string status_in_words(std::int64_t status) {
-    static const char* const words[] = {"the map is good", "the map is the same everywhere, so it shows nothing",
-                                        "the map has values that are not finite", "the model has no such class"};
+    static const char* const words[] = {"the map shows something",
+                                        "the map is the same everywhere, so it shows nothing",
+                                        "the map has NaN or infinite values", "the model has no such class"};
     return status >= 0 && status < 4 ? words[status] : "not known to this program";
 }
 

@@ -1,5 +1,6 @@
 // Run a file of `onnxplain export --with-overlay` in Node.
 
+import { realpathSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { argv, exit } from "node:process";
 import { pathToFileURL } from "node:url";
@@ -8,14 +9,14 @@ import { InferenceSession, Tensor } from "onnxruntime-node";
 import sharp from "sharp";
 
 const STATUS = [
-  "the map is good",
+  "the map shows something",
   "the map is the same everywhere, so it shows nothing",
-  "the map has values that are not finite",
+  "the map has NaN or infinite values",
   "the model has no such class",
 ];
 
-/** Explain the picture in a file. `target` is a class, or -1 for the top class. */
-export async function explain(model, picture, target = -1) {
+/** Explain the picture in a file. `target` is a class, or -1 for the top class, as without it. */
+export async function explain(model, picture, target) {
   const metadata = readMetadata(await readFile(model));
   if (!metadata.has("onnxplain.version")) throw new Error(`${model} is not a file of onnxplain export.`);
   // Names that the model itself has are others in the file.
@@ -27,7 +28,9 @@ export async function explain(model, picture, target = -1) {
   const { data, info } = await readPixels(picture);
   const inputs = { [session.inputNames[0]]: new Tensor("uint8", data, [info.height, info.width, 3]) };
   if (session.inputNames.includes(names.target)) {
-    inputs[names.target] = new Tensor("int64", [BigInt(target)], [1]);
+    inputs[names.target] = new Tensor("int64", [wholeNumber(target ?? -1)], [1]);
+  } else if (target !== undefined) {
+    throw new Error(`The file explains only one target, ${metadata.get("onnxplain.target")}: name no other.`);
   }
   const outputs = await session.run(inputs);
   const number = outputs[names.explained]?.data[0];
@@ -41,6 +44,11 @@ export async function explain(model, picture, target = -1) {
     target: metadata.get("onnxplain.target"), // what is explained, in words
     labels: JSON.parse(metadata.get("onnxplain.labels") ?? "[]"),
   };
+}
+
+function wholeNumber(target) {
+  if (!/^-?\d+$/.test(target)) throw new Error(`${target} is not the index of a class.`);
+  return BigInt(target);
 }
 
 /** Pixels as OpenCV reads them: 8-bit RGB, rotated as EXIF says, no alpha, no color profile. */
@@ -69,7 +77,7 @@ function* fields(message) {
     for (let factor = 1; ; factor *= 128) {
       const byte = message[at++];
       value += (byte & 127) * factor;
-      if (byte < 128) return value;
+      if (!(byte > 127)) return value; // also at the end of a file that is cut off
     }
   };
   while (at < message.length) {
@@ -104,7 +112,7 @@ async function main(model, picture, overlay, target) {
   print(found);
 }
 
-if (import.meta.url === pathToFileURL(argv[1]).href) {
+if (import.meta.url === pathToFileURL(realpathSync(argv[1])).href) {
   if (argv.length < 5 || argv.length > 6) {
     console.error("usage: node explain.mjs MODEL.onnx PICTURE OVERLAY.png [TARGET]");
     exit(2);

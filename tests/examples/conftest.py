@@ -1,6 +1,7 @@
 """Exported files of a small real model, and how Python runs them."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,13 @@ class Exported:
         """The input that the metadata asks for, and where the picture is in it."""
         metadata = self.session().get_modelmeta().custom_metadata_map
         return prepared(picture, json.loads(metadata["onnxplain.preprocess"]))
+
+
+def shown_in(folder):
+    """The lines that the README of a program shows as its output."""
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
+    return shown.splitlines()
 
 
 def prepared(picture, settings):

@@ -14,7 +14,7 @@ from tiny import tiny
 
 import onnxplain
 
-from .conftest import CATS, COFFEE, EXAMPLES, LABELS, MODELS, prepared
+from .conftest import CATS, COFFEE, EXAMPLES, LABELS, MODELS, prepared, shown_in
 
 pytestmark = pytest.mark.native
 
@@ -54,7 +54,7 @@ def explain(program, model, picture, folder, *target):
 def printed(found):
     """What a program must print for outputs of an exported file."""
     scores, index = found["prob"][0], int(found["explained"][0])
-    words = {0: "the map is good", 3: "the model has no such class"}
+    words = {0: "the map shows something", 3: "the model has no such class"}
     status = int(found["status"][0])
     return [
         *(f"{scores[c]:10.6f}  {c} {LABELS[c]}" for c in np.argsort(-scores)[:5]),
@@ -72,6 +72,11 @@ def test_a_file_with_an_overlay(programs, drawn, tmp_path, target):
     np.testing.assert_array_equal(overlay, expected["overlay"])
 
 
+def test_the_readme_shows_what_is_printed(programs, drawn, tmp_path):
+    lines, _, _ = explain(programs / "explain", drawn.path, COFFEE, tmp_path)
+    assert shown_in(SOURCE) == lines
+
+
 @pytest.mark.parametrize("target", [-1, 504, 1000])
 def test_a_file_that_takes_a_prepared_picture(programs, plain, tmp_path, target):
     x, placement = plain.prepared(COFFEE)
@@ -86,7 +91,7 @@ def test_a_file_with_one_target(programs, cats, tmp_path):
     x, placement = cats.prepared(COFFEE)
     expected = cats.run(None, data=x)
     lines, _, heatmap = explain(programs / "explain", cats.path, COFFEE, tmp_path)
-    assert lines[-2:] == [f"explained: {CATS}", "status: 0, the map is good"]
+    assert lines[-2:] == [f"explained: {CATS}", "status: 0, the map shows something"]
     np.testing.assert_allclose(heatmap, placement.to_picture(expected["heatmap"][0]), atol=2e-6)
 
 
@@ -102,7 +107,7 @@ def test_opencv_alone(programs, plain, cats, tmp_path):
     assert lines == printed(expected)
     np.testing.assert_allclose(heatmap, placement.to_picture(expected["heatmap"][0]), atol=1e-5)
     lines, _, _ = explain(program, cats.path, COFFEE, tmp_path)
-    assert lines[-2:] == [f"explained: {CATS}", "status: 0, the map is good"]
+    assert lines[-2:] == [f"explained: {CATS}", "status: 0, the map shows something"]
 
 
 # For a picture of 96 x 128 pixels, of which none has two nearest pixels.
@@ -149,7 +154,7 @@ def test_pictures_are_prepared_as_in_python(programs, tmp_path, settings):
     scores = {int(name): float(score) for score, name in map(str.split, lines[:-2])}
     means = x[0].mean(axis=tuple(axis - 1 for axis in (1, 2, 3) if axis != channel))
     assert scores == pytest.approx(dict(enumerate(means)), rel=1e-5, abs=1e-5)
-    assert lines[-2:] == ["explained: 0", "status: 0, the map is good"]
+    assert lines[-2:] == ["explained: 0", "status: 0, the map shows something"]
 
 
 def test_the_formats_that_python_saves(programs, tmp_path):

@@ -8,7 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from .conftest import COFFEE, EXAMPLES, LABELS, MODELS
+import onnxplain
+
+from .conftest import CATS, COFFEE, EXAMPLES, LABELS, MODELS, shown_in
 
 pytestmark = pytest.mark.native
 
@@ -68,16 +70,34 @@ def test_what_the_command_prints_and_draws(program, drawn, tmp_path):
     expected = drawn.run([-1], picture=cv2.imread(str(COFFEE))[..., ::-1])
     done = run("node", program / "explain.mjs", drawn.path, COFFEE, tmp_path / "overlay.png")
     assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert len(lines) == 7
-    assert lines[0].endswith(" 967 espresso")
-    assert lines[5:] == ["explained: 967 espresso", "status: 0, the map is good"]
+    assert done.stdout.splitlines() == shown_in(EXAMPLES / "node")
     overlay = cv2.imread(str(tmp_path / "overlay.png"))[..., ::-1].astype(int)
     np.testing.assert_allclose(overlay, expected["overlay"], atol=1)
 
 
-def test_a_file_without_a_picture_input_is_refused(program, plain, tmp_path):
-    done = run("node", program / "explain.mjs", plain.path, COFFEE, tmp_path / "overlay.png")
+def test_a_file_with_one_target(program, tmp_path):
+    model = tmp_path / "cats.onnx"
+    onnxplain.export(
+        MODELS / "squeezenet1_1.onnx", model, "gradcam", target="281-282", with_overlay=True
+    )
+    done = run("node", program / "explain.mjs", model, COFFEE, tmp_path / "overlay.png")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(f"explained: {CATS}\nstatus: 0, the map shows something\n")
+    done = run("node", program / "explain.mjs", model, COFFEE, tmp_path / "overlay.png", 3)
     assert done.returncode == 1
-    assert "does not take a picture: export it with --with-overlay" in done.stderr
+    assert done.stderr == f"The file explains only one target, {CATS}: name no other.\n"
+
+
+def test_the_program_says_what_is_wrong(program, plain, drawn, tmp_path):
+    model, text = MODELS / "squeezenet1_1.onnx", MODELS / "README.md"
+    for file, given, sentence in (
+        (model, [COFFEE], f"{model} is not a file of onnxplain export."),
+        (text, [COFFEE], f"{text} is not a file of onnxplain export."),
+        (plain.path, [COFFEE], "does not take a picture: export it with --with-overlay."),
+        (drawn.path, [COFFEE, "cup"], "cup is not the index of a class."),
+    ):
+        picture, *target = given
+        done = run("node", program / "explain.mjs", file, picture, tmp_path / "o.png", *target)
+        assert done.returncode == 1
+        assert done.stderr.endswith(sentence + "\n")
     assert run("node", program / "explain.mjs").returncode == 2
