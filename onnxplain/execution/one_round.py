@@ -85,8 +85,10 @@ def last_name(name: str) -> str:
     return f"{PREFIX}of_last/{name}"
 
 
-def one_round(plan: Plan) -> Round:
+def one_round(plan: Plan, shows_layer: bool) -> Round:
     """The model of one round of a sampled method.
+
+    With `shows_layer`, a method without gradients reads the activation of the plan's layer.
 
     Raises:
         GradientError: an operator that must be differentiated has no gradient, or a method without
@@ -101,7 +103,8 @@ def one_round(plan: Plan) -> Round:
         at_layer = any(want.at_layer for want in plan.formula.wants)
         by = [plan.layers[0].tensor] if at_layer else [plan.spec.name]
         model = with_gradients(model, plan.answer, by, [seed_tensor(0)], STANDARD)
-    model, found, shown = _with_found(model, replace(plan, scored=scored))
+    known = replace(plan, scored=scored)
+    model, found, shown = _with_found(model, known, shows_layer and not differentiated)
     asked = plan.scored.target(0).given(*plan.scored.shapes)
     return Round(model, found, shown, scored, list(asked), kept)
 
@@ -142,7 +145,7 @@ def _with_parameters(model: Model, plan: Plan) -> tuple[Model, Scored, dict[str,
 
 
 def _with_found(
-    model: Model, plan: Plan
+    model: Model, plan: Plan, shows_layer: bool
 ) -> tuple[Model, dict[type[Want], tuple[str, Dims]], tuple[str, Dims] | None]:
     """The model with tensors for all that the formula reads of a sample, and for the activation."""
     graph = gs.Graph(opset=model.opset)
@@ -158,7 +161,7 @@ def _with_found(
         name = f"{PREFIX}found/{type(want).__name__}"
         _named(graph, array, name)
         found[type(want)] = name, array.dims
-    if plan.layers:
+    if shows_layer:
         array = shown_activation(tensors)
         shown = PREFIX + SHOWN, array.dims
         _named(graph, array, shown[0])

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -28,20 +29,20 @@ from onnxplain.execution.one_round import (
     one_round,
     shown_activation,
 )
-from onnxplain.execution.points import Blend, Given, LayerMasks
+from onnxplain.execution.round_samples import Changed, RoundSamples
+from onnxplain.execution.round_states import States
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.execution.scoring import BATCH, parameter
-from onnxplain.execution.wants import FirstGradient, InputGradient, LayerGradient, SampleScores
+from onnxplain.execution.wants import FirstGradient, InputGradient, SampleScores, Want
 from onnxplain.execution.wants import SampleWeights as Weights
-from onnxplain.formulas.graph_namespace import GraphArray, GraphNamespace
+from onnxplain.formulas.graph_namespace import Dims, GraphArray, GraphNamespace
 from onnxplain.formulas.namespace import Namespace
-from onnxplain.model.constants import quantization
 from onnxplain.model.model import Model
 from onnxplain.model.shapes import infer_specs
-from onnxplain.tensors import TensorSpec
-from onnxplain.transforms.builder import PREFIX, Builder
+from onnxplain.tensors import Array
+from onnxplain.transforms.builder import PREFIX
+from onnxplain.transforms.extract import fields
 from onnxplain.transforms.loop_body import Nodes, divided
-from onnxplain.transforms.masks import blended
 from onnxplain.transforms.regions import Regions
 
 _LEAST_IR = 8
@@ -51,6 +52,7 @@ _ROUND = PREFIX + "round"
 _GOES_ON = PREFIX + "goes_on"
 _SAMPLE = PREFIX + "sample"
 _MASK = PREFIX + "mask"
+_KEPT = PREFIX + "kept/"
 
 
 class SampledFormula(Wanting, Protocol):
@@ -118,437 +120,251 @@ class _SceneOfGraph(Scene):
             return super().baseline(spec, seed)
 
 
-@dataclass(frozen=True, eq=False)
-class _State:
-    """A tensor that goes from round to round.
-
-    `outer` is its name after the Loop, `initial` the tensor that it is before round 0, `entering`
-    its name in the body and `leaving` the tensor that it becomes.
-    """
-
-    outer: str
-    initial: gs.Tensor
-    leaving: gs.Tensor
-    kind: int
-    entering: str = ""
-
-    @property
-    def carried(self) -> str:
-        """The name in the body before the round changes it."""
-        return self.entering or f"{PREFIX}carried/{self.outer}"
-
-
-@dataclass(frozen=True, eq=False)
-class _Segment:
-    """Some rounds in a row: `make(i)` adds the nodes for the i-th of them."""
-
-    count: Any
-    make: Callable[[GraphArray], Sequence[GraphArray]]
-
-
 class _Rounds:
     """Writes the graph of one plan."""
 
     def __init__(self, plan: Plan, scene: Scene, formula: SampledFormula) -> None:
         self.plan, self.formula = plan, formula
-        self.round = one_round(plan)
+        self.round = one_round(plan, bool(plan.layers) and not formula.changes_layer)
+        self.specs = infer_specs(self.round.model.proto)
         self.g = Regions(self.round.model.opset, PREFIX + "rounds/")
         self.xp = GraphNamespace(self.g, plan.scored.ranks)
-        self.specs = infer_specs(self.round.model.proto)
-        self.first_pass, self.passes = self.g.region(), self.g.region()
-        self.states: list[_State] = []
-        x = self._as_samples(plan.spec.name, scene.shape)
-        own = {name: getattr(scene, name) for name in ("channels", "spatial", "colors")}
-        self.scene = _SceneOfGraph(x=x, **own, xp=self.xp, before=self.g)
-
-    @functools.cached_property
-    def source(self) -> TensorSpec:
-        """The tensor of the model that is changed."""
-        if self.formula.changes_layer:
-            layer = self.plan.layers[0]
-            return replace(self.specs[layer.tensor], shape=layer.shape)
-        (spec,) = (one for one in self.round.model.inputs if one.name == self.plan.spec.name)
-        return replace(spec, shape=self.plan.shape)
-
-    @functools.cached_property
-    def number(self) -> GraphArray:
-        """The number of the round, from 0, int64 ()."""
-        return self.xp.array(self.g.tensor(_ROUND), ())
+        self.entrance, self.passes, self.after = (self.g.region() for _ in range(3))
+        self.states = States(self.g, self.passes)
+        x = self.g.Cast(self.g.tensor(plan.spec.name), to=TensorProto.FLOAT)
+        one = self.g.Unsqueeze(x, np.array([1]))
+        self.scene = _SceneOfGraph(
+            x=self.xp.array(one, (None, 1, *scene.shape[1:])),
+            channels=scene.channels,
+            spatial=scene.spatial,
+            colors=scene.colors,
+            xp=self.xp,
+            before=self.g,
+        )
 
     def model(self) -> Model:
         """The whole graph."""
         before, inside = self._divided()
-        before_loop = self.g.outermost
-        samplings: Sequence[Sampling] | None = None
-        if not self._in_body:
-            samplings = self.formula.sampling(self._original(at=self._outer))
-        with self.g.inside(self.first_pass):
+        samplings = None if self.round.shown else self.formula.sampling(self._original())
+        with self.g.inside(self.entrance):
             self._enter()
         with self.g.inside(self.passes):
-            goes_on, rounds, sums = self._body(samplings)
-        body = self._graph_of_body(inside, goes_on)
-        limit = self.g.Identity(rounds)
-        true = self.g.Identity(np.array(True))
-        start = [state.initial.name for state in self.states]
+            goes_on, rounds, sums = self._passes(samplings)
+        limit, true = self.g.Identity(rounds), self.g.Identity(np.array(True))
         loop = helper.make_node(
             "Loop",
-            [limit.name, true.name, *start],
-            [state.outer for state in self.states],
+            [limit.name, true.name, *self.states.initial],
+            self.states.outer,
             PREFIX + "rounds",
-            body=body,
+            body=self._graph_of_body(inside, goes_on),
         )
-        after = self.g.region()
-        with self.g.inside(after):
+        with self.g.inside(self.after):
             self._map(sums)
-        return self._joined(before, [_exported(before_loop), GraphProto(node=[loop])], after)
-
-    @property
-    def _parameters_now(self) -> list[str]:
-        """The parameters of the target of changed samples."""
-        scored = self.round.scored
-        return list(scored.target(0).given(*scored.shapes))
-
-    @property
-    def _in_body(self) -> bool:
-        """Whether samples are made from an activation that only round 0 computes."""
-        return self.round.shown is not None and not self.formula.changes_layer
+        parts = [_exported(self.g.outermost), GraphProto(node=[loop]), _exported(self.after)]
+        return self._joined(before, parts)
 
     # --- before the Loop ---------------------------------------------------------------------
 
+    @functools.cached_property
+    def source(self) -> Changed:
+        """The tensor of the model that is changed."""
+        plan, name, shape = self.plan, self.plan.spec.name, self.plan.shape
+        if self.formula.changes_layer:
+            name, shape = plan.layers[0].tensor, plan.layers[0].shape
+        masks = Weights() in self.formula.wants and not self._has_weights
+        places = prod(self.scene.places) if masks else None
+        return Changed(plan.model, name, self.specs[name].dtype, shape, places)
+
+    @property
+    def _has_weights(self) -> bool:
+        """Whether changed samples have weights of their own, and not those of their masks."""
+        return bool(self.plan.layers) or InputGradient in self.round.found
+
     def _divided(self) -> tuple[Nodes, Nodes]:
         """The nodes of the model before the Loop and in its body."""
-        plan = self.plan
-        sources = [self.source.name, *self.round.sources]
-        computed = [name for name, _ in self.round.found.values()]
-        if self._in_body and self.round.shown is not None:
-            computed.append(self.round.shown[0])
-        wanted = [
-            plan.answer,
-            *plan.outputs,
-            *computed,
-            *(parameter(0, k) for k in self.round.kept),
-        ]
-        if self.formula.changes_layer:
-            wanted.append(self.source.name)
-        self.kept = [
-            name
-            for name in dict.fromkeys([plan.answer, *plan.outputs])
-            if name in self.round.model.index.dependent(sources)
-        ]
+        plan, round_ = self.plan, self.round
+        sources = [self.source.name, *round_.sources]
+        answers = dict.fromkeys([plan.answer, *plan.outputs])
+        found = [name for name, _ in round_.found.values()]
+        shown = [round_.shown[0]] if round_.shown else []
+        kept = [parameter(0, name) for name in round_.kept]
+        layer = [self.source.name] if self.formula.changes_layer else []
+        varying = round_.model.index.dependent(sources)
+        self.answers = [name for name in answers if name in varying]
+        settled = round_.scored.target(0).given(*round_.scored.shapes)
         self.names = {
-            self.source.name: f"{PREFIX}changed/{self.source.name}",
-            **{name: f"{PREFIX}of_round/{name}" for name in self.kept},
-            **{asked_name(k): parameter(0, k) for k in self.round.asked},
-            **{parameter(0, k): f"{PREFIX}of_round/{k}" for k in self._parameters_now},
+            self.source.name: PREFIX + "changed",
+            **{name: f"{PREFIX}of_round/{name}" for name in self.answers},
+            **{asked_name(name): parameter(0, name) for name in round_.asked},
+            **{parameter(0, name): f"{PREFIX}of_round/{name}" for name in settled},
         }
-        return divided(self.round.model, sources, wanted, self.names)
+        wanted = [*answers, *found, *shown, *kept, *layer]
+        return divided(round_.model, sources, wanted, self.names)
 
-    def _as_samples(self, name: str, shape: Sequence[int]) -> GraphArray:
-        """A tensor of one sample of each picture as float32, (N, 1, ...)."""
-        real = self.g.Cast(self.g.tensor(name), to=TensorProto.FLOAT)
-        return self.xp.array(self.g.Unsqueeze(real, np.array([1])), (None, 1, *shape[1:]))
-
-    def _outer_activation(self) -> GraphArray | None:
+    @functools.cached_property
+    def _outer(self) -> GraphArray | None:
         """The activation of the layer that is changed, (N, channels, cells)."""
         if not self.formula.changes_layer:
             return None
-        return shown_activation(Tensors(self.plan, self.xp))
+        with self.g.inside(self.g.outermost):
+            return shown_activation(Tensors(self.plan, self.xp))
 
     def _original(
-        self, score: Any = None, absent: Any = None, at: GraphArray | None = None
+        self, score: Any = None, absent: Any = None, shown: GraphArray | None = None
     ) -> Original:
-        layers = self.plan.layers
-        return Original(self.scene, score, absent, (layers[0], at) if layers else None)
+        """What is known of the pictures themselves."""
+        activation = self._outer if shown is None else shown
+        at = [(layer, activation) for layer in self.plan.layers]
+        return Original(self.scene, score, absent, at[0] if at else None)
 
     # --- in the body -------------------------------------------------------------------------
 
     def _enter(self) -> None:
         """Give the sample of this round to the model, with its known sizes."""
-        shape = self.source.shape
-        assert shape is not None, "the shape of samples is known"
-        sizes = np.array([-1, *shape[1:]], np.int64)
-        sample = self.g.tensor(self.names[self.source.name])
-        given = self.g.tensor(_SAMPLE)
-        first = self.g.Equal(self.number.tensor, np.array(0))
-        self.g.graph.nodes.append(gs.Node("Identity", FIRST, {}, [first], [self.g.tensor(FIRST)]))
-        self.g.graph.nodes.append(
-            gs.Node("Reshape", _SAMPLE + "/sized", {}, [given, self.g.constant(sizes)], [sample])
-        )
+        sizes = self.g.constant(np.array([-1, *self.source.shape[1:]], np.int64))
+        first = self.g.Equal(self.number, np.array(0))
+        self._name(first, FIRST)
+        self._name(self.g.Reshape(self.g.tensor(_SAMPLE), sizes), self.names[self.source.name])
 
-    def _body(
+    @property
+    def number(self) -> gs.Tensor:
+        """The number of the round, from 0, int64 ()."""
+        return self.g.tensor(_ROUND)
+
+    def _passes(
         self, samplings: Sequence[Sampling] | None
     ) -> tuple[gs.Tensor, Any, dict[str, GraphArray]]:
         """Write the nodes after the model: whether rounds follow, their number, and the sums."""
-        g, xp = self.g, self.xp
         original = self._kept()
-        if samplings is None:
-            samplings = self.formula.sampling(original)
-        references = [one.references for one in samplings if one.references]
-        if SampleScores() not in self.formula.wants:
-            references = []  # only their scores are read
+        some = self.formula.sampling(original) if samplings is None else samplings
+        # Only the scores of references are read.
+        scores = SampleScores() in self.formula.wants
+        references = [one.references for one in some if one.references and scores]
         before = 1 + sum(one.count for one in references)
-        place = self._less(self.number, before)
+        samples = RoundSamples(self.g, self.xp, self.source)
+        place = self.g.Sub(self.number, np.array(before))
         original = replace(original, absent=self._absent(before))
-        terms = self.formula.terms(xp, original, *self._found(samplings, place))
+        terms = self.formula.terms(self.xp, original, *self._found(samples, some, place))
         sums = {name: self._sum(name, term, before) for name, term in terms.items()}
-        segments = [
-            *(_Segment(one.count, functools.partial(self._reference, one)) for one in references),
-            *(_Segment(one.made.count, functools.partial(self._changed, one)) for one in samplings),
-        ]
-        self._next(segments)
-        changed: Any = sum((one.made.count for one in samplings[1:]), samplings[0].made.count)
-        goes_on = g.Identity(self.g.tensor(_GOES_ON))
-        if not isinstance(changed, GraphArray):
-            return goes_on, np.array(before + changed, np.int64), sums
-        if not self._in_body:
+        # This round's number is the place of the next one among references and changed samples.
+        sample, *masks = samples.made(references, some, self.number)
+        start = self.g.tensor(self.source.name)
+        self.states.carry(PREFIX + "last", sample, self.source.dtype, start, _SAMPLE)
+        for mask in masks:
+            none = self.states.nothing(np.float32, (1, 1, 1))
+            self.states.carry(PREFIX + "last_mask", mask, np.float32, none, _MASK)
+        goes_on, rounds = self._counted(before, some)
+        return goes_on, rounds, sums
+
+    def _counted(self, before: int, samplings: Sequence[Sampling]) -> tuple[gs.Tensor, Any]:
+        """Whether rounds follow, and the largest number of rounds."""
+        g, goes_on = self.g, self.g.Identity(self.g.tensor(_GOES_ON))
+        counts: list[Any] = [one.made.count for one in samplings]
+        if all(isinstance(count, int) for count in counts):
+            return goes_on, np.array(before + sum(counts), np.int64)
+        (count,) = counts
+        if self.formula.changes_layer:
             with g.inside(g.outermost):
-                return goes_on, g.Add(changed.tensor, np.array(before)), sums
-        total = g.Add(changed.tensor, np.array(before))
-        most = before + self.plan.layers[0].channels
-        more = g.Less(g.Add(self.number.tensor, np.array(1)), total)
-        return more, np.array(most, np.int64), sums
+                return goes_on, g.Add(count.tensor, np.array(before))
+        more = g.Less(g.Add(self.number, np.array(1)), g.Add(count.tensor, np.array(before)))
+        return more, np.array(before + self.plan.layers[0].channels, np.int64)
 
     def _kept(self) -> Original:
-        """Keep what round 0 finds: answers, score and activation; and the settled parameters."""
-        found = self.round.found
-        for k, value in self.round.kept.items():
-            nothing = self._nothing(value.dtype.type)
-            settled = self._inner(parameter(0, k))
-            kind = int(helper.np_dtype_to_tensor_dtype(value.dtype))
-            self._carry(settled_name(k), nothing, settled, kind, last_name(k))
-        new = {name: self._inner(name) for name in self.kept}
-        score, shown = found.get(SampleScores), self.round.shown if self._in_body else None
-        new |= {PREFIX + "kept/" + one[0]: self.g.tensor(one[0]) for one in (score, shown) if one}
-        now = dict(zip(new, self._of_first(new), strict=True))
-        for name, tensor in now.items():
-            dtype = self.specs[name].dtype if name in self.kept else np.dtype(np.float32)
-            kind = int(helper.np_dtype_to_tensor_dtype(dtype))
-            self._carry(name, self._nothing(dtype.type), tensor, kind)
-        arrays = {
-            one[0]: self.xp.array(now[PREFIX + "kept/" + one[0]], one[1])
-            for one in (score, shown)
-            if one
-        }
-        at = arrays[shown[0]] if shown else self._outer
-        return self._original(arrays[score[0]] if score else None, at=at)
+        """Keep what the first round finds: parameters, answers, scores, the activation."""
+        for name, value in self.round.kept.items():
+            now = self.g.tensor(self.names[parameter(0, name)])
+            self.states.carry(settled_name(name), now, value.dtype, entering=last_name(name))
+        new = {name: self.g.tensor(self.names[name]) for name in self.answers}
+        dtypes = {name: self.specs[name].dtype for name in new}
+        for name, _ in filter(None, self._of_pictures):
+            new[_KEPT + name] = self.g.tensor(name)
+            dtypes[_KEPT + name] = np.dtype(np.float32)
+        return self._known(self.states.kept(self.g.tensor(FIRST), new, dtypes))
 
-    @functools.cached_property
-    def _outer(self) -> GraphArray | None:
-        with self.g.inside(self.g.outermost):
-            return self._outer_activation()
+    @property
+    def _of_pictures(self) -> tuple[tuple[str, Dims] | None, tuple[str, Dims] | None]:
+        """The tensors of the pictures themselves that formulas read: scores, and the activation."""
+        return self.round.found.get(SampleScores), self.round.shown
 
-    def _of_first(self, new: Mapping[str, gs.Tensor]) -> list[gs.Tensor]:
-        """The values of round 0, in each round."""
-        carried = [self.g.tensor(f"{PREFIX}carried/{name}") for name in new]
-        return self.g.either(self.g.tensor(FIRST), lambda: list(new.values()), lambda: carried)
+    def _known(self, kept: Mapping[str, gs.Tensor]) -> Original:
+        """What is known of the pictures themselves, from tensors by their names after the Loop."""
+        score, shown = (
+            None if one is None else self.xp.array(kept[_KEPT + one[0]], one[1])
+            for one in self._of_pictures
+        )
+        return self._original(score, shown=shown)
 
     def _absent(self, before: int) -> GraphArray | None:
         """The mean score of the references so far, (N, 1, 1)."""
         if before == 1:
             return None
-        name = PREFIX + "absent"
-        score, dims = self.round.found[SampleScores]
-        g, number = self.g, self.number.tensor
-        is_one = g.And(g.Greater(number, np.array(0)), g.Less(number, np.array(before)))
-        share = g.Div(g.Where(is_one, self.g.tensor(score), np.float32(0)), np.float32(before - 1))
-        total = g.Add(self.g.tensor(f"{PREFIX}carried/{name}"), share)
-        self._carry(name, self._nothing(np.float32), total, TensorProto.FLOAT)
+        (score, dims), g, outer = self.round.found[SampleScores], self.g, PREFIX + "absent"
+        reads = g.And(g.Greater(self.number, np.array(0)), g.Less(self.number, np.array(before)))
+        share = g.Div(g.Where(reads, g.tensor(score), np.float32(0)), np.float32(before - 1))
+        total = g.Add(self.states.carried(outer), share)
+        self.states.carry(outer, total, np.float32)
         return self.xp.array(total, dims)
 
-    def _found(self, samplings: Sequence[Sampling], place: GraphArray) -> list[GraphArray]:
+    def _found(
+        self, samples: RoundSamples, samplings: Sequence[Sampling], place: gs.Tensor
+    ) -> list[GraphArray]:
         """The arguments of the formula for the sample of this round."""
-        made: dict[Any, Callable[[], GraphArray]] = {
-            Weights: lambda: self._weights(samplings, place),
+        made: dict[type[Want], Callable[[], GraphArray]] = {
+            Weights: lambda: self._weights(samples, samplings, place),
             FirstGradient: lambda: self._first_gradient(place),
         }
-        found = self.round.found
-        return [
-            made[type(want)]()
-            if type(want) in made
-            else self.xp.array(self.g.tensor(found[type(want)][0]), found[type(want)][1])
-            for want in self.formula.wants
-        ]
+        for kind, (name, dims) in self.round.found.items():
+            made[kind] = functools.partial(self.xp.array, self.g.tensor(name), dims)
+        return [made[type(want)]() for want in self.formula.wants]
 
-    def _weights(self, samplings: Sequence[Sampling], place: GraphArray) -> GraphArray:
+    def _weights(
+        self, samples: RoundSamples, samplings: Sequence[Sampling], place: gs.Tensor
+    ) -> GraphArray:
         """The weight of the sample of this round; by default its mask, (1 or N, 1, places)."""
-        given = [one.weights for one in samplings if one.weights is not None]
-        if not given:
-            places = int(np.prod(self.scene.places))
-            return self.xp.array(self.g.tensor(_MASK), (None, 1, places))
-        dims: list[tuple[int | None, ...]] = []
+        if self._has_weights:
+            return samples.weights(samplings, place)
+        return self.xp.array(self.g.tensor(_MASK), (None, 1, self.source.places))
 
-        def weights(own: Callable[[Any], Any], part: GraphArray) -> list[GraphArray]:
-            made = own(part)
-            dims.append(made.dims)
-            return [made]
-
-        segments = [
-            _Segment(one.made.count, functools.partial(weights, own))
-            for one, own in zip(samplings, given, strict=True)
-        ]
-        (tensor,) = self._picked(segments, place)
-        return self.xp.array(tensor, dims[0])
-
-    def _first_gradient(self, place: GraphArray) -> GraphArray:
-        """The gradient of the first changed sample, (N, 1, ...)."""
-        want = InputGradient if InputGradient in self.round.found else LayerGradient
-        own, dims = self.round.found[want]
-        name, g = PREFIX + "first", self.g
-        carried = self.g.tensor(f"{PREFIX}carried/{name}")
-        is_first = g.LessOrEqual(place.tensor, np.array(0))
-        (now,) = g.either(is_first, lambda: [self.g.tensor(own)], lambda: [carried])
-        self._carry(name, self._nothing(np.float32), now, TensorProto.FLOAT)
-        return self.xp.array(now, dims)
+    def _first_gradient(self, place: gs.Tensor) -> GraphArray:
+        """The gradient at the first changed sample, (N, 1, ...)."""
+        own, dims = self.round.found[InputGradient]
+        is_first, outer = self.g.LessOrEqual(place, np.array(0)), PREFIX + "first_gradient"
+        dtype = np.dtype(np.float32)
+        now = self.states.kept(is_first, {outer: self.g.tensor(own)}, {outer: dtype})
+        return self.xp.array(now[outer], dims)
 
     def _sum(self, name: str, term: GraphArray, before: int) -> GraphArray:
         """Add a term to its sum, in float64, from the first changed sample on."""
         g, outer = self.g, f"{PREFIX}sum/{name}"
-        counts = g.GreaterOrEqual(self.number.tensor, np.array(before))
+        counts = g.GreaterOrEqual(self.number, np.array(before))
         own = g.Cast(g.Where(counts, term.tensor, np.float32(0)), to=TensorProto.DOUBLE)
-        total = g.Add(self.g.tensor(f"{PREFIX}carried/{outer}"), own)
-        self._carry(outer, self._nothing(np.float64), total, TensorProto.DOUBLE)
-        return self.xp.array(self.g.tensor(outer), term.dims)
-
-    # --- samples -----------------------------------------------------------------------------
-
-    def _next(self, segments: Sequence[_Segment]) -> None:
-        """Make the sample of the next round, and its mask if the formula reads masks."""
-        sample, *masks = self._picked(segments, self.number)
-        start = self.g.tensor(self.source.name)
-        self._carry(PREFIX + "last", start, sample, _kind(self.source), _SAMPLE)
-        for mask in masks:
-            nothing = self._nothing(np.float32, (1, 1, 1))
-            self._carry(PREFIX + "last_mask", nothing, mask, TensorProto.FLOAT, _MASK)
-
-    def _picked(self, segments: Sequence[_Segment], place: GraphArray) -> list[gs.Tensor]:
-        """What the segment makes in which a place is; places beyond the ends are the outermost."""
-        (one, *rest), g = segments, self.g
-        last = one.count - 1 if isinstance(one.count, int) else None
-        end = np.array(last) if last is not None else g.Sub(one.count.tensor, np.array(1))
-        inside = g.Max(g.Min(place.tensor, end), np.array(0))
-        part = self.xp.array(g.Unsqueeze(inside, np.array([0])), (1,))
-
-        def own() -> list[gs.Tensor]:
-            return [array.tensor for array in one.make(part)]
-
-        if not rest:
-            return own()
-        later = self._less(place, one.count)
-        return g.either(
-            g.Less(place.tensor, np.array(one.count)), own, lambda: self._picked(rest, later)
-        )
-
-    def _less(self, place: GraphArray, count: int) -> GraphArray:
-        return self.xp.array(self.g.Sub(place.tensor, np.array(count)), ())
-
-    def _reference(self, given: Given, part: GraphArray) -> list[GraphArray]:
-        """A reference in the shape of the samples, and a mask without a meaning."""
-        g = self.g
-        start = self.g.tensor(self.source.name)
-        full = g.Expand(self._sample(given.make(part)), g.Shape(start))
-        sample = self.xp.array(g.Cast(full, to=self.source.dtype.type), ())
-        return [sample, *([self._no_mask] if self._reads_masks else [])]
-
-    def _changed(self, sampling: Sampling, part: GraphArray) -> list[GraphArray]:
-        """A changed sample, and its mask if the formula reads masks."""
-        made, shape, g = sampling.made, self.source.shape, self.g
-        dtype = self.source.dtype
-        if isinstance(made, Given):
-            point = g.Cast(self._sample(made.make(part)), to=dtype.type)
-            return [self.xp.array(point, ())]
-        assert shape is not None, "the shape of samples is known"
-        sizes = cast(tuple[int, ...], shape)
-        weight = made.mask.build(_Fed(g, made.feeds.make(part)), sizes)
-        x = g.Cast(self.g.tensor(self.source.name), to=TensorProto.FLOAT)
-        sample = blended(g, weight, x, self._nothing_of(made), dtype)
-        masks = []
-        if self._reads_masks:
-            places = int(np.prod(self.scene.places))
-            masks.append(self.xp.array(g.Reshape(weight, np.array([-1, 1, places])), ()))
-        return [self.xp.array(sample, ()), *masks]
-
-    @property
-    def _reads_masks(self) -> bool:
-        """Whether the formula reads the masks of samples of the input."""
-        return Weights() in self.formula.wants and not self._has_weights
-
-    @functools.cached_property
-    def _has_weights(self) -> bool:
-        return bool(self.plan.layers) or InputGradient in self.round.found
-
-    @property
-    def _no_mask(self) -> GraphArray:
-        return self.xp.array(self.g.Identity(np.zeros((1, 1, 1), np.float32)), ())
-
-    def _nothing_of(self, made: Blend | LayerMasks) -> gs.Tensor:
-        """What is put in place of the masked values."""
-        if isinstance(made, Blend):
-            return self._sample(made.baseline)
-        quantized = quantization(self.plan.model, made.layer.tensor)
-        return self.g.constant(np.float32(0 if quantized is None else quantized.zero))
-
-    def _sample(self, array: GraphArray) -> gs.Tensor:
-        """A sample (1, ...), or (N, 1, ...), as (1 or N, ...)."""
-        rank = len(self.source.shape or ())
-        if array.ndim == rank:
-            return array.tensor
-        return self.g.Squeeze(array.tensor, np.array([1]))
-
-    # --- states ------------------------------------------------------------------------------
-
-    def _carry(
-        self, outer: str, initial: gs.Tensor, leaving: gs.Tensor, kind: int, entering: str = ""
-    ) -> None:
-        with self.g.inside(self.passes):
-            left = self.g.Identity(leaving)  # an output of the body must not be one of its inputs
-        self.states.append(_State(outer, initial, left, kind, entering))
-
-    def _nothing(self, dtype: Any, shape: Sequence[int] = ()) -> gs.Tensor:
-        """A first value of a state that is never read."""
-        with self.g.inside(self.g.outermost):
-            return self.g.Cast(np.zeros(tuple(shape), np.float32), to=dtype)
-
-    def _inner(self, name: str) -> gs.Tensor:
-        return self.g.tensor(self.names.get(name, name))
+        self.states.carry(outer, g.Add(self.states.carried(outer), own), np.float64)
+        return self.xp.array(g.tensor(outer), term.dims)
 
     def _graph_of_body(self, inside: Nodes, goes_on: gs.Tensor) -> GraphProto:
-        first, last = _exported(self.first_pass), _exported(self.passes)
+        first, last = _exported(self.entrance), _exported(self.passes)
         entering = [
             helper.make_tensor_value_info(_ROUND, TensorProto.INT64, ()),
             helper.make_tensor_value_info(_GOES_ON, TensorProto.BOOL, ()),
-            *(helper.make_tensor_value_info(one.carried, one.kind, None) for one in self.states),
         ]
-        leaving = [
-            helper.make_tensor_value_info(goes_on.name, TensorProto.BOOL, ()),
-            *(
-                helper.make_tensor_value_info(one.leaving.name, one.kind, None)
-                for one in self.states
-            ),
-        ]
+        leaving = helper.make_tensor_value_info(goes_on.name, TensorProto.BOOL, ())
         return GraphProto(
             name="round",
             node=[*first.node, *inside.nodes, *last.node],
             initializer=[*first.initializer, *inside.weights, *last.initializer],
-            input=entering,
-            output=leaving,
+            input=[*entering, *self.states.inputs],
+            output=[leaving, *self.states.outputs],
         )
 
     # --- after the Loop ----------------------------------------------------------------------
 
     def _map(self, sums: Mapping[str, GraphArray]) -> None:
         """The map, from the sums."""
-        found, g = self.round.found, self.g
-        score, shown = found.get(SampleScores), self.round.shown if self._in_body else None
-        kept = [
-            self.xp.array(self.g.tensor(PREFIX + "kept/" + one[0]), one[1]) if one else None
-            for one in (score, shown)
-        ]
-        original = self._original(kept[0], at=kept[1] if shown else self._outer)
+        names = [_KEPT + name for name, _ in filter(None, self._of_pictures)]
+        original = self._known({name: self.g.tensor(name) for name in names})
         narrow = {name: total.made("Cast", to=TensorProto.FLOAT) for name, total in sums.items()}
         values = self.formula.map(self.xp, original, narrow)
-        name = value_name(0, 0)
-        placed = [self._placed(values)]
-        g.graph.nodes.append(gs.Node("Identity", name, {}, placed, [self.g.tensor(name)]))
+        self._name(self._placed(values), value_name(0, 0))
 
     def _placed(self, values: GraphArray) -> gs.Tensor:
         """The map on the layer's grid, or in the shape of the input."""
@@ -566,80 +382,51 @@ class _Rounds:
         sizes = [n if i in self.scene.spatial else 1 for i, n in enumerate(shape)]
         return g.Expand(shaped(*sizes[1:]), np.array([1, *shape[1:]]))
 
-    def _joined(self, before: Nodes, parts: Sequence[GraphProto], after: gs.Graph) -> Model:
+    def _joined(self, before: Nodes, parts: Sequence[GraphProto]) -> Model:
         """The parts as one model, with its inputs and outputs."""
         source = self.round.model.proto
-        last = _exported(after)
-        whole = GraphProto(name=source.graph.name or "rounds")
-        whole.node.extend(before.nodes)
-        whole.initializer.extend(before.weights)
-        whole.sparse_initializer.extend(source.graph.sparse_initializer)
-        for part in (*parts, last):
-            whole.node.extend(part.node)
-            whole.initializer.extend(part.initializer)
         own = [one for one in source.graph.input if not one.name.startswith(PREFIX)]
-        whole.input.extend([*own, *self._parameters()])
-        whole.output.extend(self._outputs())
-        proto = ModelProto()
-        proto.CopyFrom(source)
-        proto.graph.CopyFrom(whole)
-        proto.ir_version = max(proto.ir_version, _LEAST_IR)
+        asked = self.plan.scored.target(0).given(*self.plan.scored.shapes)
+        whole = GraphProto(
+            name=source.graph.name or "rounds",
+            node=[*before.nodes, *(node for part in parts for node in part.node)],
+            initializer=[*before.weights, *(one for part in parts for one in part.initializer)],
+            sparse_initializer=source.graph.sparse_initializer,
+            input=[*own, *(self._declared(parameter(0, k), v) for k, v in asked.items())],
+            output=self._outputs(),
+        )
+        proto = ModelProto(**fields(source, without=["graph", "ir_version"]), graph=whole)
+        proto.ir_version = max(source.ir_version, _LEAST_IR)
         return replace(self.round.model, proto=proto)
 
-    def _parameters(self) -> list[ValueInfoProto]:
-        scored, first = self.plan.scored, self.plan.batch or BATCH
-        return [
-            helper.make_tensor_value_info(
-                parameter(0, name),
-                helper.np_dtype_to_tensor_dtype(value.dtype),
-                [first, *value.shape],
-            )
-            for name, value in scored.target(0).given(*scored.shapes).items()
-        ]
-
     def _outputs(self) -> list[ValueInfoProto]:
-        plan = self.plan
-        names = dict.fromkeys([plan.answer, *plan.outputs])
-        declared = [
-            helper.make_tensor_value_info(name, _kind(self.specs[name]), self.specs[name].shape)
-            for name in names
-        ]
+        plan, specs = self.plan, self.specs
         shape = plan.layers[0].grid if plan.layers else self.scene.shape[1:]
-        first = plan.batch or BATCH
-        map_ = helper.make_tensor_value_info(value_name(0, 0), TensorProto.FLOAT, [first, *shape])
         return [
-            *declared,
-            map_,
             *(
                 helper.make_tensor_value_info(
-                    settled_name(k),
-                    helper.np_dtype_to_tensor_dtype(value.dtype),
-                    [first, *value.shape],
+                    name, helper.np_dtype_to_tensor_dtype(specs[name].dtype), specs[name].shape
                 )
-                for k, value in self.round.kept.items()
+                for name in dict.fromkeys([plan.answer, *plan.outputs])
             ),
+            helper.make_tensor_value_info(
+                value_name(0, 0), TensorProto.FLOAT, [self._pictures, *shape]
+            ),
+            *(self._declared(settled_name(k), value) for k, value in self.round.kept.items()),
         ]
 
+    def _declared(self, name: str, like: Array) -> ValueInfoProto:
+        """An input or output of the type and shape of `like`, for each picture."""
+        kind = helper.np_dtype_to_tensor_dtype(like.dtype)
+        return helper.make_tensor_value_info(name, kind, [self._pictures, *like.shape])
 
-class _Fed(Builder):
-    """A builder whose inputs are arrays that are there already, for the nodes of a mask."""
+    @property
+    def _pictures(self) -> int | str:
+        return self.plan.batch or BATCH
 
-    def __init__(self, g: Regions, arrays: Mapping[str, GraphArray]) -> None:
-        self._builder, self._arrays = g, arrays
-
-    def __getattr__(self, op: str) -> Any:
-        return getattr(self._builder, op)
-
-    def input(self, name: str, shape: Sequence[int | str], dtype: Any = np.float32) -> gs.Tensor:
-        """The array of that name, with the axis of samples as first axis."""
-        array = self._arrays[name]
-        if array.ndim == len(shape):
-            return array.tensor
-        return self._builder.Squeeze(array.tensor, np.array([1]))
-
-
-def _kind(spec: TensorSpec) -> int:
-    return int(helper.np_dtype_to_tensor_dtype(spec.dtype))
+    def _name(self, tensor: gs.Tensor, name: str) -> None:
+        """Give a tensor a name that is read elsewhere."""
+        self.g.graph.nodes.append(gs.Node("Identity", name, {}, [tensor], [self.g.tensor(name)]))
 
 
 def _exported(graph: gs.Graph) -> GraphProto:

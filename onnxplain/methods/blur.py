@@ -27,8 +27,8 @@ class Scales:
     def __init__(self, scene: Scene, widest: float) -> None:
         """Decompose the sample into cosines along its spatial axes; numpy does so in float64."""
         self._xp, self._widest = scene.xp, widest
-        bases = {length: scene.xp.constant(cosines(length)) for length in scene.places}
-        backward = {length: scene.xp.constant(cosines(length).T) for length in scene.places}
+        bases = {length: scene.xp.constant(cosines(length)) for length in set(scene.places)}
+        backward = {length: scene.xp.constant(cosines(length).T) for length in set(scene.places)}
         self._amplitudes = scene.xp.wide(scene.x)
         self._backward = {}
         energy: Array = np.zeros([1] * len(scene.shape))
