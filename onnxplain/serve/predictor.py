@@ -1,0 +1,92 @@
+"""The model's own answers: all outputs of the whole model, as it declares them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+
+import numpy as np
+
+from onnxplain.analysis.batch_axis import has_fixed_batch
+from onnxplain.analysis.layout import require_grids
+from onnxplain.errors import OnnxplainError, attempted
+from onnxplain.execution.arrays import fill
+from onnxplain.model.model import Model
+from onnxplain.model.shapes import model_shapes
+from onnxplain.runtime.providers import choose_providers
+from onnxplain.runtime.session import Session
+from onnxplain.tensors import Array, TensorSpec
+
+Feeds = Mapping[str, Array]
+Outputs = dict[str, Array]
+
+
+class Predictor:
+    """Runs the whole model. Feeds of several requests run as one batch where the model says so.
+
+    It says so by one input and by outputs whose first axis has the same name as that of the input.
+    """
+
+    def __init__(self, model: Model, spec: TensorSpec, provider: str) -> None:
+        """Open a session; `spec` is the explained input.
+
+        Raises:
+            OnnxplainError: as `Session`.
+        """
+        self._session = Session(model, choose_providers(provider))
+        self._model = model
+        self._input = spec.name
+        self._fixed = has_fixed_batch(model.proto, spec.name) or 1
+        self._takes_batches = _declares_batches(model)
+
+    def outputs(self, feeds: Sequence[Feeds]) -> Iterator[Outputs | OnnxplainError]:
+        """The outputs for each of the feeds, by name, in order, or the error of the run."""
+        for _, group in groupby(enumerate(feeds), key=self._shared_by):
+            some = [one for _, one in group]
+            found = attempted(self._together, some) if len(some) > 1 else None
+            if isinstance(found, list):
+                yield from found
+            else:
+                yield from (attempted(self._alone, one) for one in some)
+
+    def _shared_by(self, numbered: tuple[int, Feeds]) -> object:
+        """A key: consecutive feeds with equal keys run as one batch."""
+        place, feeds = numbered
+        return feeds[self._input].shape[1:] if self._takes_batches else place
+
+    def _together(self, feeds: Sequence[Feeds]) -> list[Outputs]:
+        self._check(feeds[0])
+        ends = np.cumsum([len(one[self._input]) for one in feeds])
+        joined = np.concatenate([one[self._input] for one in feeds])
+        found = self._session.run({self._input: joined})
+        parts = zip(*(np.split(values, ends[:-1]) for values in found), strict=True)
+        return [self._named(part) for part in parts]
+
+    def _alone(self, feeds: Feeds) -> Outputs:
+        self._check(feeds)
+        count = len(feeds[self._input])
+        if count >= self._fixed:
+            return self._named(self._session.run(feeds))
+        filled = {name: fill(one, self._fixed) for name, one in feeds.items() if len(one) == count}
+        found = self._session.run({**feeds, **filled})
+        return self._named([one[:count] if len(one) == self._fixed else one for one in found])
+
+    def _check(self, feeds: Feeds) -> None:
+        """Raise ModelError for sizes of which a convolution or a pool leaves nothing."""
+        shapes = {name: value.shape for name, value in feeds.items()}
+        shapes[self._input] = (1, *shapes[self._input][1:])
+        require_grids(self._model, model_shapes(self._model, shapes), shapes[self._input])
+
+    def _named(self, values: Sequence[Array]) -> Outputs:
+        return dict(zip(self._session.outputs, values, strict=True))
+
+
+def tensor_outputs(model: Model) -> list[TensorSpec]:
+    """The outputs that are tensors: those of a tree may be lists of dicts."""
+    types = {value.name: value.type for value in model.proto.graph.output}
+    return [spec for spec in model.outputs if types[spec.name].HasField("tensor_type")]
+
+
+def _declares_batches(model: Model) -> bool:
+    first = [(spec.shape or (None,))[0] for spec in (*model.inputs, *model.outputs)]
+    return len(model.inputs) == 1 and isinstance(first[0], str) and len(set(first)) == 1
