@@ -91,6 +91,6 @@ def command(
         configured = explainer.configured(method, method_options(options, explainer))
         first = (target or parameters.TOP)[0]
         engine = Engine(explainer, configured, first, loading.get("provider", "auto"))
-        console.result(f"{settings.name}, {configured.name}: {address(listening)}")
-        Server(Service(engine, settings)).run([listening])
+        line = f"{settings.name}, {configured.name}: {address(listening)}"
+        Server(Service(engine, settings), lambda: console.result(line)).run([listening])
     return 0

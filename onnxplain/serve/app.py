@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from onnxplain.serve import json_text, metrics, v1, v2
 from onnxplain.serve.calls import Reader
 from onnxplain.serve.refusals import RefusedError
-from onnxplain.serve.service import Service
+from onnxplain.serve.service import ClientGoneError, Incoming, Service
 from onnxplain.versions import versions
 
 _log = logging.getLogger("onnxplain.serve")
@@ -50,6 +50,9 @@ def make_app(service: Service) -> ASGIApp:
     app = FastAPI(lifespan=running, openapi_url=None)
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(HTTPException, _no_route)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(ClientGoneError, _gone)
+    app.add_exception_handler(Exception, _failed)
     _add_descriptions(app, service)
     for path, read in _CALLS.items():
         _add_call(app, service, path, read)
@@ -66,7 +69,12 @@ def _add_call(app: FastAPI, service: Service, path: str, read: Reader) -> None:
             raise RefusedError(415, "This server does not have the extension for binary data.")
         declared = request.headers.get("content-length", "")
         length = int(declared) if declared.isdecimal() else None
-        return _json_text(await service.answer(read, request.stream(), length))
+
+        async def gone() -> None:
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+
+        return _json_text(await service.answer(read, Incoming(request.stream(), length, gone)))
 
 
 def _add_descriptions(app: FastAPI, service: Service) -> None:
@@ -128,6 +136,14 @@ async def _no_route(_: Request, error: Exception) -> Response:
     return _error(error.status_code, _SENTENCES.get(error.status_code, str(error.detail)))
 
 
+async def _gone(_: Request, error: Exception) -> Response:
+    return _error(499, "The client is gone.")  # nobody reads it; the status is that of nginx
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    return _error(500, "The server failed inside: its log says why.")
+
+
 def _error(status: int, sentence: str, retry_after: int | None = None) -> Response:
     headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
     return _json({"error": sentence}, status, headers)
@@ -142,7 +158,7 @@ def _json_text(text: str, status: int = 200, headers: Mapping[str, str] | None =
 
 
 class _Observed:
-    """The application, whose requests are counted, and whose faults are logged and answered."""
+    """The application, whose requests are counted, and whose faults are logged."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app, self._service = app, service
@@ -161,12 +177,8 @@ class _Observed:
 
         try:
             await self._app(scope, receive, noting)
-        except ClientDisconnect:
-            status = status or 499  # as nginx calls it; nobody reads an answer
-        except Exception:
+        except Exception:  # answered by `_failed` before
             _log.exception("A request failed inside:")
-            if not status:
-                await _error(500, "The server failed inside: see its log.")(scope, receive, noting)
         finally:
             route = getattr(scope.get("route"), "path", _OTHER)
             method = scope["method"] if scope["method"] in _METHODS else _OTHER

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -55,8 +56,8 @@ def write(value: Any) -> str:
             return f"{{{','.join(pairs)}}}"
         case list() | tuple():
             return f"[{','.join(map(write, value))}]"
-        case np.ndarray():
-            return _nested(_texts(value), value.shape)
+        case np.ndarray() | np.generic():
+            return _nested(_texts(np.asarray(value)), np.shape(value))
         case float() if not np.isfinite(value):
             return "null"
         case _:
@@ -79,8 +80,8 @@ def _texts(array: Array) -> list[str]:
 
 def _nested(texts: Sequence[str], shape: Sequence[int]) -> JsonText:
     """Elements in row-major order as nested lists."""
-    for size in reversed(shape):
-        rows = len(texts) // size if size else 1
+    for axis in reversed(range(len(shape))):
+        rows, size = math.prod(shape[:axis]), shape[axis]
         texts = [f"[{','.join(texts[i * size : (i + 1) * size])}]" for i in range(rows)]
     return JsonText(texts[0])
 

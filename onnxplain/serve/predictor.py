@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 
@@ -87,6 +88,23 @@ def tensor_outputs(model: Model) -> list[TensorSpec]:
     return [spec for spec in model.outputs if types[spec.name].HasField("tensor_type")]
 
 
+def without_batch(model: Model, spec: TensorSpec, outputs: Outputs) -> dict[str, Any]:
+    """The outputs for one sample of the input `spec`, without the batch axis where they have one.
+
+    An output has one if its first axis is declared as that of the input, or if it is not declared.
+    """
+    declared = {one.name: _first_axis(one) for one in model.outputs}
+    own = {_first_axis(spec), None}
+    return {
+        name: value[0] if np.ndim(value) and len(value) == 1 and declared[name] in own else value
+        for name, value in outputs.items()
+    }
+
+
+def _first_axis(spec: TensorSpec) -> int | str | None:
+    return (spec.shape or (None,))[0]
+
+
 def _declares_batches(model: Model) -> bool:
-    first = [(spec.shape or (None,))[0] for spec in (*model.inputs, *model.outputs)]
+    first = [_first_axis(spec) for spec in (*model.inputs, *model.outputs)]
     return len(model.inputs) == 1 and isinstance(first[0], str) and len(set(first)) == 1

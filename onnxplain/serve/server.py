@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -46,10 +47,11 @@ class Server(uvicorn.Server):
     """Serves until SIGTERM or Ctrl-C.
 
     Then no more requests are taken and those in hand are answered, while it goes on listening, to
-    say that it is not ready. A second signal ends at once. `run([listening])` returns at the end.
+    say that it is not ready. A second signal ends at once. `run([listening])` returns at the end,
+    and calls `on_start` when requests are taken.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, on_start: Callable[[], None] = lambda: None) -> None:
         config = uvicorn.Config(
             make_app(service),
             log_config=None,
@@ -61,12 +63,13 @@ class Server(uvicorn.Server):
             proxy_headers=False,
         )
         super().__init__(config)
-        self._service = service
+        self._service, self._on_start = service, on_start
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._is_ending = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """See `uvicorn.Server`, which would end with the signal; the exit status must be 0."""
-        if self._is_ending:
+        if self._is_ending or self._loop is None:
             self._end()
             self.force_exit = True
             return
@@ -77,6 +80,7 @@ class Server(uvicorn.Server):
         """See `uvicorn.Server`."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        self._on_start()
 
     def _end(self) -> None:
         self.should_exit = True

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from onnxplain.serve import json_text
 from onnxplain.serve.calls import Call, Reader
@@ -21,7 +22,24 @@ _PARSERS = 2
 _PATIENCE = 1.0
 """Seconds that the end waits for a call of the model whose requests have timed out."""
 
-Body = AsyncIterator[bytes]
+
+class ClientGoneError(Exception):
+    """The client has closed its connection before the answer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Incoming:
+    """A request as it arrives.
+
+    Attributes:
+        body: its body, in pieces.
+        length: the size of the body, if it is declared.
+        gone: returns when the client has closed the connection; called after the body.
+    """
+
+    body: AsyncIterator[bytes]
+    length: int | None
+    gone: Callable[[], Awaitable[None]]
 
 
 class Service:
@@ -38,7 +56,7 @@ class Service:
         self.is_open = True
         most = settings.max_batch if engine.in_batches else 1
         self._worker = Worker(engine.run, most, settings.queue, self.metrics.note_batch)
-        self._parsers = ThreadPoolExecutor(_PARSERS, thread_name_prefix="onnxplain-json")
+        self._parsers = ThreadPoolExecutor(_PARSERS, thread_name_prefix="serve-json")
         self._in_hand = 0
         self._at_rest: Callable[[], None] | None = None
         self._most_in_hand = settings.queue + settings.max_batch
@@ -65,11 +83,12 @@ class Service:
         if self._at_rest is not None and not self._in_hand:
             self._at_rest()
 
-    async def answer(self, read: Reader, body: Body, length: int | None) -> str:
-        """The answer to a request, as JSON; `length` is the size of the body, if it is declared.
+    async def answer(self, read: Reader, incoming: Incoming) -> str:
+        """The answer to a request, as JSON.
 
         Raises:
             RefusedError: see its message.
+            ClientGoneError: nobody waits for the answer any more.
         """
         if not self.is_open:
             raise busy("The server is about to end: send the request to another one.")
@@ -78,25 +97,33 @@ class Service:
         self._in_hand += 1
         end = asyncio.get_running_loop().time() + self.settings.timeout
         try:
-            return await self._answered(read, body, length, end)
+            return await self._answered(read, incoming, end)
         finally:
             self._in_hand -= 1
             self._rest()
 
-    async def _answered(self, read: Reader, body: Body, length: int | None, end: float) -> str:
+    async def _answered(self, read: Reader, incoming: Incoming, end: float) -> str:
         limit = f"{self.settings.timeout:g} seconds (--timeout)"
         try:
             async with asyncio.timeout_at(end):
-                data = await self._whole(body, length)
+                data = await self._whole(incoming)
         except TimeoutError:
             raise RefusedError(408, f"The body did not arrive within {limit}.") from None
+        work = asyncio.ensure_future(self._worked(read, data))
+        gone = asyncio.ensure_future(incoming.gone())
+        left = end - asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout_at(end):
-                return await self._worked(read, data)
-        except TimeoutError:
-            raise busy(
-                f"The request took longer than {limit}: send fewer instances, or try again later."
-            ) from None
+            await asyncio.wait({work, gone}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                return work.result()
+            if gone.done():
+                raise ClientGoneError
+        finally:  # what waits in the queue is canceled too
+            work.cancel()
+            gone.cancel()
+        raise busy(
+            f"The request took longer than {limit}: send fewer instances, or try again later."
+        )
 
     async def _worked(self, read: Reader, data: bytes) -> str:
         loop = asyncio.get_running_loop()
@@ -113,11 +140,11 @@ class Service:
 
         return await loop.run_in_executor(self._parsers, text)
 
-    async def _whole(self, body: Body, length: int | None) -> bytes:
-        most, pieces, size = self.settings.max_body, list[bytes](), length or 0
+    async def _whole(self, incoming: Incoming) -> bytes:
+        most, pieces, size = self.settings.max_body, list[bytes](), incoming.length or 0
         if size <= most:
             size = 0
-            async for piece in body:
+            async for piece in incoming.body:
                 size += len(piece)
                 if size > most:
                     break

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from onnxplain.errors import OnnxplainError
 from onnxplain.results.explanation import Explanation
 from onnxplain.serve.calls import Answer, Call, as_object, known, require_count
@@ -15,6 +13,7 @@ from onnxplain.serve.encodings import described, encoding
 from onnxplain.serve.engine import Engine, Explain, Given, Outcome, Predict
 from onnxplain.serve.numbers import numbers, typed
 from onnxplain.serve.pictures import picture
+from onnxplain.serve.predictor import Outputs, without_batch
 from onnxplain.serve.refusals import RefusedError, as_refusal, bad
 from onnxplain.serve.settings import Settings
 from onnxplain.serve.targets import target
@@ -37,17 +36,15 @@ def predict(content: Any, engine: Engine, settings: Settings) -> Call:
 
     def answer(outcomes: Sequence[Outcome]) -> Answer:
         found = [known(one, f"Instance {i}: ") for i, one in enumerate(outcomes)]
-        return {"predictions": [_prediction(one) for one in found]}
+        return {"predictions": [_prediction(one, engine) for one in found]}
 
     return Call(works, answer)
 
 
-def _prediction(outputs: dict[str, Any]) -> Any:
+def _prediction(outputs: Outputs, engine: Engine) -> Any:
     """The one output of an instance, or several by name, without the batch axis."""
-    own = {
-        name: values[0] if np.ndim(values) and len(values) == 1 else values
-        for name, values in outputs.items()
-    }
+    explainer = engine.explainer
+    own = without_batch(explainer.whole_model, explainer.input, outputs)
     return next(iter(own.values())) if len(own) == 1 else own
 
 

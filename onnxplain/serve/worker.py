@@ -42,7 +42,7 @@ class Worker:
         self._changed = threading.Condition()
         self._closed = False
         # A run cannot be interrupted, and a process that is told to end must not wait for it.
-        self._thread = threading.Thread(target=self._loop, name="onnxplain-worker", daemon=True)
+        self._thread = threading.Thread(target=self._loop, name="serve-worker", daemon=True)
 
     @property
     def waiting(self) -> int:
