@@ -10,7 +10,7 @@ from onnxplain.errors import MapError, NotInPictureError, OnnxplainError, attemp
 from onnxplain.explainer import Explainer
 from onnxplain.methods.base import Method, SinglePassMethod
 from onnxplain.results.explanation import Explanation
-from onnxplain.serve.predictor import Outputs, Predictor
+from onnxplain.serve.predictor import Feeds, Outputs, Predictor
 from onnxplain.targets import TargetSpec
 from onnxplain.tensors import Array
 
@@ -29,15 +29,22 @@ class Explain:
 
 @dataclass(frozen=True, eq=False)
 class Predict:
-    """One instance to predict, or samples (N, ...); `feeds` are values of other inputs by name."""
+    """One instance to predict."""
 
     given: Given
-    feeds: Mapping[str, Array]
-    is_prepared: bool = False
     kind: ClassVar[str] = "predict"
 
 
-Work = Explain | Predict
+@dataclass(frozen=True, eq=False)
+class Infer:
+    """Samples (N, ...) of the explained input, and values of others by name, to predict as sent."""
+
+    x: Array
+    others: Feeds
+    kind: ClassVar[str] = Predict.kind
+
+
+Work = Explain | Predict | Infer
 Outcome = Explanation | Outputs | OnnxplainError
 
 
@@ -45,11 +52,17 @@ class Engine:
     """Explains with one method, and predicts. It must be used by one thread at a time."""
 
     def __init__(
-        self, explainer: Explainer, method: Method, target: TargetSpec, provider: str
+        self,
+        explainer: Explainer,
+        method: Method,
+        target: TargetSpec,
+        provider: str,
+        max_batch: int = 32,
     ) -> None:
         """Open the sessions, and try the method, so that the first request is not slow.
 
-        `target` is the one of requests that name none.
+        `target` is the one of requests that name none. `max_batch` is the largest number of samples
+        of a prediction in one run.
 
         Raises:
             OnnxplainError: the method cannot explain the model.
@@ -57,7 +70,7 @@ class Engine:
         self.explainer = explainer
         self.method = method
         self.target = target
-        self._predictor = Predictor(explainer.whole_model, explainer.input, provider)
+        self._predictor = Predictor(explainer.whole_model, explainer.input, provider, max_batch)
         self._calls: Mapping[str, Callable[[Sequence[Any]], Iterator[Outcome]]] = {
             Explain.kind: self._explained,
             Predict.kind: self._predicted,
@@ -77,33 +90,25 @@ class Engine:
         targets = [work.target for work in works]
         return self.explainer.try_own([work.given for work in works], targets, self.method)
 
-    def _predicted(self, works: Sequence[Predict]) -> Iterator[Outcome]:
-        samples = [attempted(self._sample, work) for work in works]
-        feeds = [
-            {**self.explainer.other_values(x), **work.feeds, self.explainer.input.name: x}
-            for work, x in zip(works, samples, strict=True)
-            if not isinstance(x, OnnxplainError)
-        ]
-        found = self._predictor.outputs(feeds)
-        for x in samples:
-            yield x if isinstance(x, OnnxplainError) else next(found)
+    def _predicted(self, works: Sequence[Predict | Infer]) -> Iterator[Outcome]:
+        feeds = [attempted(self._feeds, work) for work in works]
+        found = self._predictor.outputs(
+            [one for one in feeds if not isinstance(one, OnnxplainError)]
+        )
+        for one in feeds:
+            yield one if isinstance(one, OnnxplainError) else next(found)
 
-    def _sample(self, work: Predict) -> Array:
-        if work.is_prepared:
-            assert not isinstance(work.given, bytes)
-            return work.given
-        (sample,) = self.explainer.samples([work.given])
-        return sample
+    def _feeds(self, work: Predict | Infer) -> Feeds:
+        name = self.explainer.input.name
+        if isinstance(work, Infer):
+            return {**self.explainer.other_values(work.x), **work.others, name: work.x}
+        (x,) = self.explainer.samples([work.given])
+        return {**self.explainer.other_values(x), name: x}
 
     def _try(self) -> None:
         trial = self.explainer.trial
-        for count in (1, 2) if self.in_batches else (1,):
-            for found in self.run([Explain(trial, self.target)] * count):
-                # In noise there may be nothing to explain, or to find.
-                if isinstance(found, OnnxplainError) and not isinstance(
-                    found, MapError | NotInPictureError
-                ):
-                    raise found
-        for found in self.run([Predict(trial, {}, is_prepared=True)]):
-            if isinstance(found, OnnxplainError):
+        for found in (*self.run([Explain(trial, self.target)]), *self.run([Infer(trial, {})])):
+            # In noise there may be nothing to explain, or to find.
+            known = isinstance(found, MapError | NotInPictureError)
+            if isinstance(found, OnnxplainError) and not known:
                 raise found

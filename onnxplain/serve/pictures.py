@@ -9,8 +9,11 @@ from typing import Any
 
 from onnxplain.serve.refusals import bad
 
-MAX_PIXELS = 2**25
-"""Most pixels of a picture, 33 million: a file of some kilobytes may hold a thousand times more."""
+MAX_PIXELS = 2**24
+"""Most pixels of a picture, 17 million: a file of some kilobytes may hold a thousand times more.
+
+A picture and its heatmap take 120 MB then, and so do those of each instance in the same call.
+"""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"

@@ -28,8 +28,11 @@ class Predictor:
     It says so by one input and by outputs whose first axis has the same name as that of the input.
     """
 
-    def __init__(self, model: Model, spec: TensorSpec, provider: str) -> None:
+    def __init__(self, model: Model, spec: TensorSpec, provider: str, max_batch: int) -> None:
         """Open a session; `spec` is the explained input.
+
+        At most `max_batch` samples are run at a time, where the model takes batches: their
+        activations must fit in memory.
 
         Raises:
             OnnxplainError: as `Session`.
@@ -38,32 +41,41 @@ class Predictor:
         self._model = model
         self._input = spec.name
         self._fixed = has_fixed_batch(model.proto, spec.name) or 1
+        self._max_batch = max_batch
         self._takes_batches = _declares_batches(model)
 
     def outputs(self, feeds: Sequence[Feeds]) -> Iterator[Outputs | OnnxplainError]:
         """The outputs for each of the feeds, by name, in order, or the error of the run."""
-        for _, group in groupby(enumerate(feeds), key=self._shared_by):
-            some = [one for _, one in group]
-            found = attempted(self._together, some) if len(some) > 1 else None
-            if isinstance(found, list):
+        if not self._takes_batches:
+            yield from (attempted(self._alone, one) for one in feeds)
+            return
+        for _, group in groupby(feeds, key=lambda one: one[self._input].shape[1:]):
+            some = [one[self._input] for one in group]
+            found = attempted(self._together, some)
+            if not isinstance(found, OnnxplainError):
                 yield from found
-            else:
-                yield from (attempted(self._alone, one) for one in some)
+            elif len(some) == 1:
+                yield found
+            else:  # perhaps it is due to one of them
+                yield from (attempted(self._one, one) for one in some)
 
-    def _shared_by(self, numbered: tuple[int, Feeds]) -> object:
-        """A key: consecutive feeds with equal keys run as one batch."""
-        place, feeds = numbered
-        return feeds[self._input].shape[1:] if self._takes_batches else place
+    def _one(self, samples: Array) -> Outputs:
+        return self._together([samples])[0]
 
-    def _together(self, feeds: Sequence[Feeds]) -> list[Outputs]:
-        self._check(feeds[0])
-        ends = np.cumsum([len(one[self._input]) for one in feeds])
-        joined = np.concatenate([one[self._input] for one in feeds])
-        found = self._session.run({self._input: joined})
-        parts = zip(*(np.split(values, ends[:-1]) for values in found), strict=True)
-        return [self._named(part) for part in parts]
+    def _together(self, samples: Sequence[Array]) -> list[Outputs]:
+        """The outputs for each array of samples of one shape, in batches."""
+        joined = np.concatenate(samples)
+        self._check({self._input: joined})
+        runs = [
+            self._session.run({self._input: joined[i : i + self._max_batch]})
+            for i in range(0, len(joined), self._max_batch)
+        ]
+        ends = np.cumsum([len(one) for one in samples])[:-1]
+        found = (np.split(np.concatenate(parts), ends) for parts in zip(*runs, strict=True))
+        return [self._named(own) for own in zip(*found, strict=True)]
 
     def _alone(self, feeds: Feeds) -> Outputs:
+        """The outputs for feeds as they are; those of a fixed batch size are filled up to it."""
         self._check(feeds)
         count = len(feeds[self._input])
         if count >= self._fixed:

@@ -32,7 +32,7 @@ class _Instance:
 def predict(content: Any, engine: Engine, settings: Settings) -> Call:
     """The call of `:predict`; one instance that cannot be read refuses the request."""
     read = _Reader(content, engine, settings)
-    works = [Predict(read.instance(i).given, {}) for i in range(read.count)]
+    works = [Predict(read.instance(i).given) for i in range(read.count)]
 
     def answer(outcomes: Sequence[Outcome]) -> Answer:
         found = [known(one, f"Instance {i}: ") for i, one in enumerate(outcomes)]

@@ -12,7 +12,7 @@ from onnxplain.errors import OnnxplainError, attempted
 from onnxplain.execution.arrays import require_fit
 from onnxplain.results.explanation import Explanation
 from onnxplain.serve.calls import Answer, Call, as_object, known, require_count
-from onnxplain.serve.engine import Engine, Explain, Outcome, Predict
+from onnxplain.serve.engine import Engine, Explain, Infer, Outcome
 from onnxplain.serve.numbers import datatype, numbers, typed
 from onnxplain.serve.predictor import tensor_outputs
 from onnxplain.serve.refusals import as_refusal, bad, shown
@@ -105,7 +105,7 @@ class _Request:
         wanted = self._wanted(default)
         explained = [name for name in wanted if name in self._own_names]
         explains = self._explains() if explained else []
-        predicts = [self._predicts()] if len(explained) < len(wanted) else []
+        infers = [self._infers()] if len(explained) < len(wanted) else []
 
         def answer(outcomes: Sequence[Outcome]) -> Answer:
             found = self._stacked(explained, outcomes[: len(explains)])
@@ -117,7 +117,7 @@ class _Request:
                 "outputs": [_tensor(name, found[name]) for name in wanted],
             }
 
-        return Call([*explains, *predicts], answer)
+        return Call([*explains, *infers], answer)
 
     @property
     def _own_names(self) -> set[str]:
@@ -148,8 +148,8 @@ class _Request:
         own = (TARGET, self._spec.name)
         return {name: value for name, value in self.inputs.items() if name not in own}
 
-    def _predicts(self) -> Predict:
-        return Predict(self._x, self._others, is_prepared=True)
+    def _infers(self) -> Infer:
+        return Infer(self._x, self._others)
 
     def _explains(self) -> list[Explain]:
         if self._others:

@@ -89,7 +89,7 @@ BODIES = {
     "no picture": ({"instances": [file(b"GIF89a" * 9)]}, "no whole JPEG or PNG"),
     "start of a JPEG": ({"instances": [file(JPEG[:50])]}, "no whole JPEG or PNG"),
     "first half of a JPEG's head": ({"instances": [file(JPEG[:300])]}, "cut short"),
-    "a bomb": ({"instances": [file(png(30_000, 30_000))]}, "the most is 33,554,432"),
+    "a bomb": ({"instances": [file(png(30_000, 30_000))]}, "the most is 16,777,216"),
     "no pixels in a PNG": ({"instances": [file(png(64, 64))]}, "cut short"),
     "a PNG without size": ({"instances": [file(png(0, 64))]}, "no whole JPEG or PNG"),
 }

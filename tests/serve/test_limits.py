@@ -130,6 +130,7 @@ def test_what_waits_for_a_client_that_is_gone_is_not_run(gate):
         gate.open.set()
         assert running.result().status == 200
         assert client.post(EXPLAIN, GOOD).status == 200
+        assert 'status="499"} 1\n' in client.get("/metrics").body.decode()
     assert gate.sizes == [1, 1]
 
 

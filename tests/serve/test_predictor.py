@@ -16,7 +16,7 @@ WEIGHTS = {"w": noise(4, 3, 3, 3)}
 def predictor(body=BODY, inputs="float[N,3,h,w] x", outputs="float[N,4] y", **weights):
     proto = tiny(body, inputs, outputs, **(WEIGHTS | weights))
     model = load(proto)
-    return proto, model, Predictor(model, model.inputs[0], "cpu")
+    return proto, model, Predictor(model, model.inputs[0], "cpu", max_batch=4)
 
 
 @pytest.mark.parametrize("first", ["N", "1", "2", "4"])
@@ -33,7 +33,9 @@ def test_feeds_of_several_requests_keep_their_answers(first):
 
 def test_feeds_of_different_sizes_and_counts():
     proto, _, found = predictor()
-    feeds = [noise(2, 3, 8, 8), noise(1, 3, 8, 8, seed=1), noise(3, 3, 9, 8), noise(1, 3, 8, 8)]
+    """In runs of at most four samples."""
+    sizes = (2, 8), (1, 8), (6, 8), (3, 9), (1, 8)
+    feeds = [noise(n, 3, rows, 8, seed=i) for i, (n, rows) in enumerate(sizes)]
     for x, answer in zip(feeds, found.outputs([{"x": x} for x in feeds]), strict=True):
         (expected,) = run(proto, {"x": x})
         assert_allclose(answer["y"], expected, rtol=1e-5, atol=1e-6)
