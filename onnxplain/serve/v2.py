@@ -89,7 +89,8 @@ class _Request:
         parameters = _parameters(self._body)
         self.text_target = target(parameters[TARGET]) if TARGET in parameters else None
         model = engine.explainer.whole_model
-        specs = {TARGET: _TARGET_SPEC} | {spec.name: spec for spec in model.inputs}
+        specs = {spec.name: spec for spec in model.inputs}
+        specs.setdefault(TARGET, _TARGET_SPEC)
         self.inputs = _tensors(self._body, specs)
         self._spec = engine.explainer.input
         if self._spec.name not in self.inputs:
