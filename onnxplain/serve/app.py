@@ -47,7 +47,7 @@ def make_app(service: Service) -> ASGIApp:
         async with service.running():
             yield
 
-    app = FastAPI(lifespan=running, openapi_url=None)
+    app = FastAPI(lifespan=running, openapi_url=None, redirect_slashes=False)
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(ClientDisconnect, _gone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -14,7 +15,8 @@ from onnxplain.errors import OnnxplainError, attempted
 from onnxplain.execution.arrays import fill
 from onnxplain.model.model import Model
 from onnxplain.model.shapes import model_shapes
-from onnxplain.runtime.providers import choose_providers
+from onnxplain.runtime.batching import BatchSize, in_batches
+from onnxplain.runtime.providers import choose_providers, runs_at_once
 from onnxplain.runtime.session import Session
 from onnxplain.tensors import Array, TensorSpec
 
@@ -37,8 +39,10 @@ class Predictor:
         Raises:
             OnnxplainError: as `Session`.
         """
-        self._session = Session(model, choose_providers(provider))
         self._model = model
+        self._providers = choose_providers(provider)
+        self._session = Session(model, self._providers)
+        self._at_once = runs_at_once(self._providers[0])
         self._input = spec.name
         self._fixed = has_fixed_batch(model.proto, spec.name) or 1
         self._max_batch = max_batch
@@ -59,6 +63,11 @@ class Predictor:
             else:  # perhaps it is due to one of them
                 yield from (attempted(self._one, one) for one in some)
 
+    @functools.cached_property
+    def _parallel(self) -> Session:
+        """A session for a run on each core."""
+        return Session(self._model, self._providers, self._at_once)
+
     def _one(self, samples: Array) -> Outputs:
         return self._together([samples])[0]
 
@@ -66,10 +75,15 @@ class Predictor:
         """The outputs for each array of samples of one shape, in batches."""
         joined = np.concatenate(samples)
         self._check({self._input: joined})
-        runs = [
-            self._session.run({self._input: joined[i : i + self._max_batch]})
-            for i in range(0, len(joined), self._max_batch)
-        ]
+        # A single run uses all cores, so that for few samples parallel runs are no faster.
+        is_many = len(joined) >= 2 * self._at_once > 2
+        session = self._parallel if is_many else self._session
+        size = BatchSize(1, self._at_once) if is_many else BatchSize(self._max_batch)
+
+        def run(part: slice) -> list[Array]:
+            return session.run({self._input: joined[part]})
+
+        runs = [values for _, values in in_batches(run, len(joined), size)]
         ends = np.cumsum([len(one) for one in samples])[:-1]
         found = (np.split(np.concatenate(parts), ends) for parts in zip(*runs, strict=True))
         return [self._named(own) for own in zip(*found, strict=True)]
@@ -80,9 +94,13 @@ class Predictor:
         count = len(feeds[self._input])
         if count >= self._fixed:
             return self._named(self._session.run(feeds))
-        filled = {name: fill(one, self._fixed) for name, one in feeds.items() if len(one) == count}
-        found = self._session.run({**feeds, **filled})
-        return self._named([one[:count] if len(one) == self._fixed else one for one in found])
+        filled = {
+            name: fill(one, self._fixed) if one.shape[:1] == (count,) else one
+            for name, one in feeds.items()
+        }
+        found = self._session.run(filled)
+        whole = (self._fixed,)
+        return self._named([one[:count] if one.shape[:1] == whole else one for one in found])
 
     def _check(self, feeds: Feeds) -> None:
         """Raise ModelError for sizes of which a convolution or a pool leaves nothing."""

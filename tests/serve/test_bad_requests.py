@@ -222,6 +222,7 @@ def test_targets_of_v2(client, classes, words):
         ("GET", "/", 404),
         ("GET", "/docs", 404),
         ("GET", "/openapi.json", 404),
+        ("POST", f"{INFER}/", 404),
         ("GET", "/v1/models/other", 404),
         ("GET", "/v2/models/other/ready", 404),
         ("GET", f"/v2/models/{NAME}/versions/1", 404),

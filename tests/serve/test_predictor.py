@@ -33,12 +33,23 @@ def test_feeds_of_several_requests_keep_their_answers(first):
 
 def test_feeds_of_different_sizes_and_counts():
     proto, _, found = predictor()
-    """In runs of at most four samples."""
-    sizes = (2, 8), (1, 8), (6, 8), (3, 9), (1, 8)
+    """Many samples run in parallel on a CPU, few in one batch."""
+    sizes = (2, 8), (1, 8), (60, 8), (3, 9), (1, 8)
     feeds = [noise(n, 3, rows, 8, seed=i) for i, (n, rows) in enumerate(sizes)]
     for x, answer in zip(feeds, found.outputs([{"x": x} for x in feeds]), strict=True):
         (expected,) = run(proto, {"x": x})
         assert_allclose(answer["y"], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_parallel_runs_and_batches_give_the_same(at_once, monkeypatch):
+    """With one run at a time, as on a GPU, there are at most four samples in a run."""
+    monkeypatch.setattr("onnxplain.serve.predictor.runs_at_once", lambda provider: at_once)
+    proto, _, found = predictor()
+    x = noise(11, 3, 8, 8)
+    first, second = found.outputs([{"x": x[:9]}, {"x": x[9:]}])
+    (expected,) = run(proto, {"x": x})
+    assert_allclose(np.concatenate([first["y"], second["y"]]), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_picture_below_the_window_of_a_convolution_fails_alone():
