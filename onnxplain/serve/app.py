@@ -66,7 +66,9 @@ def _add_call(app: FastAPI, service: Service, path: str, read: Reader) -> None:
         if request.headers.get("content-encoding", "identity") != "identity":
             raise RefusedError(415, "The body is compressed: send it as it is.")
         if "inference-header-content-length" in request.headers:
-            raise RefusedError(415, "This server does not have the extension for binary data.")
+            raise RefusedError(
+                415, "This server does not have the extension for binary data: send JSON."
+            )
         declared = request.headers.get("content-length", "")
         length = int(declared) if declared.isdecimal() else None
 

@@ -32,7 +32,6 @@ _EXPLAINED: Mapping[str, Callable[[Explanation], Array]] = {
 }
 """The outputs that explain: those of one sample, without the batch axis."""
 
-_BINARY = ("binary_data", "binary_data_output", "binary_data_size")
 _MOST_AXES = 16
 _BODY = ("id", "parameters", "inputs", "outputs")
 _INPUT = ("name", "shape", "datatype", "parameters", "data")
@@ -188,7 +187,7 @@ def _parameters(of: Mapping[str, Any]) -> Mapping[str, Any]:
     given = of.get("parameters", {})
     if not isinstance(given, dict):
         raise bad('The "parameters" are no JSON object.')
-    if any(given.get(name) for name in _BINARY):
+    if "binary_data_size" in given:
         raise bad("This server does not have the extension for binary data: send JSON.")
     return given
 

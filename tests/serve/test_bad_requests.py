@@ -147,7 +147,6 @@ REQUESTS = {
     "outputs": ({"inputs": [TENSOR], "outputs": {}}, 'The "outputs"'),
     "an output": ({"inputs": [TENSOR], "outputs": [{"name": "nope"}]}, "there are prob, values"),
     "parameters": ({"inputs": [TENSOR], "parameters": []}, 'The "parameters"'),
-    "binary": ({"inputs": [TENSOR], "parameters": {"binary_data_output": True}}, "binary data"),
     "target in words": ({"inputs": [TENSOR], "parameters": {"target": "0@x"}}, "After @"),
     "signature": ({"inputs": [TENSOR], "signature_name": "x"}, "'signature_name'"),
 }

@@ -91,6 +91,14 @@ def test_one_target_is_that_of_all_samples_and_outputs_are_chosen(client):
     assert found["explained"].tolist() == [5, 5, 5]
 
 
+def test_who_prefers_binary_outputs_gets_json(client, expected):
+    content = {"inputs": [tensor("data", X)], "parameters": {"binary_data_output": True}}
+    outputs = [{"name": "prob", "parameters": {"binary_data": True}}]
+    for more in ({}, {"outputs": outputs}):
+        found = arrays(client.post(INFER, {**content, **more}))
+        assert_allclose(found["prob"], expected, rtol=1e-4, atol=1e-9)
+
+
 def test_explain_gives_maps_and_takes_a_target_in_words(client, explained):
     content = {"inputs": [tensor("data", X[:1])], "parameters": {"target": "tripod"}}
     found = arrays(client.post(EXPLAIN_V2, content))
