@@ -14,6 +14,7 @@ from math import prod
 
 from onnx import NodeProto
 
+from onnxplain.errors import ModelError
 from onnxplain.model import operators
 from onnxplain.model.constants import constant_values, reduced_axes
 from onnxplain.model.graph_index import attributes
@@ -71,13 +72,22 @@ def find_layouts(model: Model, shapes: Mapping[str, Shape], picture: str) -> dic
     return walk.layouts
 
 
-def vanishing_grid(model: Model, shapes: Mapping[str, Shape]) -> NodeProto | None:
-    """The first convolution or pool whose output has 0 rows or columns; None if there is none."""
+def require_grids(model: Model, shapes: Mapping[str, Shape], sample: Shape) -> None:
+    """Check that no grid becomes empty, as ONNX Runtime may crash on it.
+
+    This happens if the grid is smaller than the window of a convolution or a pool. `shapes` are
+    those of the model's tensors for a sample of the shape `sample`.
+
+    Raises:
+        ModelError: a convolution or a pool leaves 0 rows or columns.
+    """
     for node in model.index.nodes:
         layout = _channels_first(node, shapes.get(node.output[0], ()))
         if layout is not None and min(layout.grid) < 1:
-            return node
-    return None
+            raise ModelError(
+                f"An input of shape {sample} is too small for this model: {node.op_type} "
+                f"{node.name or node.output[0]!r} leaves nothing of it; give a larger one."
+            )
 
 
 def input_axes(model: Model, name: str, rank: int) -> str:

@@ -20,6 +20,7 @@ _COMMANDS = {
     "sanity": "Check that a method's map depends on what the model has learned (Adebayo 2018).",
     "export": "Write a model and a method as one ONNX file, which predicts and explains anywhere.",
     "verify": "Run an exported file beside its model, and print how far they differ.",
+    "serve": "Predict and explain over HTTP, with KServe's V1 and V2 protocols.",
     "inspect": "Show what is known about a model: inputs, score, preprocessing, gradients, layers.",
     "methods": "List the methods: what each shows, needs and costs, its options and its paper.",
 }
@@ -41,6 +42,10 @@ _EXAMPLES = {
         "onnxplain run model.onnx -m activation_maximization -l /layer4/Relu_output_0 --channel 12",
         "onnxplain run model.onnx cat.jpg --fit crop --resize 256 --scale 0.00392157 --mean 0.5 "
         "--std 0.5",
+    ),
+    "serve": (
+        "onnxplain serve model.onnx --method gradcam",
+        "onnxplain serve model.onnx -m occlusion --host 0.0.0.0 --port 8000 --name cats",
     ),
     "pair": (
         "onnxplain pair embedding.onnx cat.jpg lion.jpg",

@@ -29,8 +29,7 @@ def find_images(images: Sequence[str], recursive: bool = False) -> list[InputIma
     Raises:
         PictureError: there is no such file, or none that fits a pattern.
     """
-    for name, value in _OPENCV.items():
-        os.environ.setdefault(name, value)
+    limit_decoding()
     stray = next((one for one in images if one.lower() in _TRUTHS and not Path(one).exists()), None)
     if stray:
         raise PictureError(
@@ -38,6 +37,12 @@ def find_images(images: Sequence[str], recursive: bool = False) -> list[InputIma
             f"example; the switches are {', '.join(switches())}."
         )
     return find_inputs(images, recursive)
+
+
+def limit_decoding() -> None:
+    """Let OpenCV refuse pictures that are too large before it decodes them, and print nothing."""
+    for name, value in _OPENCV.items():
+        os.environ.setdefault(name, value)
 
 
 def gray(explainer: Explainer) -> Array:

@@ -19,12 +19,12 @@ from onnxplain.analysis.layers import (
     tensor_of,
     unplaced_sums,
 )
-from onnxplain.analysis.layout import Layout, find_layouts, vanishing_grid
+from onnxplain.analysis.layout import Layout, find_layouts, require_grids
 from onnxplain.analysis.neck import neck_layers
 from onnxplain.analysis.score import ScoreTensor
 from onnxplain.analysis.segmentation import before_classifier, coarsest_layer
 from onnxplain.analysis.transformer import Transformer, find_transformer
-from onnxplain.errors import LayerError, ModelError
+from onnxplain.errors import LayerError
 from onnxplain.execution.runner import Runner
 from onnxplain.images.labels import Labels
 from onnxplain.model.model import Model
@@ -72,7 +72,7 @@ class ModelStructure:
         self._lowered = lowered
         self._chosen: dict[str, Layer] = {}
         if not all(isinstance(dim, int) for dim in (runner.spec.shape or (None, None))[1:]):
-            self._check_size()
+            require_grids(self._model, self.shapes, x.shape)
 
     @property
     def _model(self) -> Model:
@@ -228,18 +228,6 @@ class ModelStructure:
         if self.answer_map is None:
             return self.layers
         return before_classifier(self._model, self.layers, self._score)
-
-    def _check_size(self) -> None:
-        """Raise ModelError if a grid becomes empty, as ONNX Runtime may crash on it.
-
-        This happens if the grid is smaller than the window of a convolution or a pool.
-        """
-        node = vanishing_grid(self._model, self.shapes)
-        if node is not None:
-            raise ModelError(
-                f"An input of shape {self._x.shape} is too small for this model: {node.op_type} "
-                f"{node.name or node.output[0]!r} leaves nothing of it; give a larger one."
-            )
 
     def _why_not(self, tensor: str) -> str:
         picture = self._runner.spec.name

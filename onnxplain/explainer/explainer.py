@@ -116,6 +116,32 @@ class Explainer(KnownModel):
         """For each picture, in order, the result of `try_each`, or the error that it raises."""
         return self._explain(pictures, self.configured(method, options), target)
 
+    def try_own(
+        self,
+        pictures: Sequence[Picture],
+        targets: Sequence[TargetSpec],
+        method: str | Method = AUTO,
+        **options: Any,
+    ) -> Iterator[Explanation | OnnxplainError]:
+        """For each picture, in order, its explanation for its own target, or the error.
+
+        Pictures with different targets run in the same batches, where the targets share a graph, as
+        classes do. An array must hold one sample, and a target must mean one number.
+
+        Raises:
+            TargetError: what a target compares with cannot be used, or the number of targets is not
+                that of the pictures.
+        """
+        if len(targets) != len(pictures):
+            raise TargetError(
+                f"There must be one target for each picture, and there are "
+                f"{counted(len(targets), 'target')} for {counted(len(pictures), 'picture')}."
+            )
+        configured = self.configured(method, options)
+        specs = self._references.resolved(as_list(targets), configured.score)
+        for found in self._many(configured, [], single=True).explain_own(pictures, specs):
+            yield found if isinstance(found, OnnxplainError) else found[0]
+
     def each(self, pictures: Iterable[Picture]) -> Iterator[Picture]:
         """The pictures in order, with each sample of an array or .npy file of several by itself."""
         return self._intake.each(pictures)
@@ -275,11 +301,13 @@ class Explainer(KnownModel):
     ) -> Iterator[Explained]:
         """The explanations of each picture, in order, or its error."""
         targets = self._references.resolved(as_list(target), method.score)
+        return self._many(method, targets, single=single).explain(pictures)
+
+    def _many(self, method: Method, targets: list[TargetSpec], *, single: bool) -> ManyPictures:
         explaining = Explaining(method, self._samples, self._provenance, self.output)
-        many = ManyPictures(
+        return ManyPictures(
             self._explained, self._intake, self._others, explaining, targets, single
         )
-        return many.explain(pictures)
 
     def attribute(
         self,

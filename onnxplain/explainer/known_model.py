@@ -216,6 +216,21 @@ class KnownModel:
         return len(self._samples.spatial(self._samples.noise()))
 
     @property
+    def trial(self) -> Array:
+        """A sample of noise, (1, ...), in the form of the input, to try the model with."""
+        return self._samples.noise()
+
+    def other_values(self, x: Array) -> Mapping[str, Array]:
+        """Values of the inputs that are not explained, by name, for samples (N, ...)."""
+        self._runner.others = self._others.of(x[:1])
+        return self._runner.others_for(len(x))
+
+    @property
+    def whole_model(self) -> Model:
+        """The model with all of its outputs, also where another output is explained."""
+        return self._chosen.whole
+
+    @property
     def sizes_vary(self) -> bool:
         """Whether samples may have different sizes."""
         return self._intake.sizes_vary

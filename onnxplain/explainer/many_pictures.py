@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, repeat
 
 from onnxplain.errors import MapError, OnnxplainError, attempted
 from onnxplain.explainer.intake import Intake
@@ -22,6 +22,9 @@ from onnxplain.targets.parse import reads_of
 
 _CHUNK = 32
 """Number of pictures that are prepared before the model runs on them."""
+
+Runs = Sequence[list[TargetSpec]]
+"""The targets of a picture, in groups that read the same tensors."""
 
 Computed = tuple[Taken | OnnxplainError, list[Result | OnnxplainError]]
 """A picture, and the result for each group of targets that read the same tensors."""
@@ -50,29 +53,38 @@ class ManyPictures:
         runs = by_what_they_read(self.targets)
         if self.single and len(runs) > 1:
             raise several(runs[0][0], sum(map(len, runs)))
+        given = pictures if self.single else self.intake.each(pictures)
+        return self._in_order(given, repeat(runs))
+
+    def explain_own(
+        self, pictures: Iterable[Picture], own: Iterable[TargetSpec]
+    ) -> Iterator[Explained]:
+        """The explanation of each picture for its own target, in order; `targets` are not used."""
+        return self._in_order(pictures, ([[spec]] for spec in own))
+
+    def _in_order(self, pictures: Iterable[Picture], runs: Iterable[Runs]) -> Iterator[Explained]:
+        """The explanations of each picture for its own targets; all have as many groups of them."""
         # Methods with many runs take long, so each result is returned as soon as it is ready.
         in_batches = isinstance(self.explaining.method, SinglePassMethod)
         size, ahead = (_CHUNK, AHEAD) if in_batches else (1, 0)
         names = UniqueNames()
 
         def computed(taken: Iterable[Taken | OnnxplainError]) -> Iterator[Computed]:
-            for some in chunks(taken, size):
-                yield from self._computed([_named(one, names) for one in some], runs)
+            for some in chunks(zip(taken, runs, strict=False), size):
+                yield from self._computed([(_named(one, names), own) for one, own in some])
 
-        given = pictures if self.single else self.intake.each(pictures)
-        return pipeline(given, self._taken, computed, self._explained, ahead)
+        return pipeline(pictures, self._taken, computed, self._explained, ahead)
 
     def _taken(self, picture: Picture) -> Taken | OnnxplainError:
         return attempted(self.intake.take, picture)
 
-    def _computed(
-        self, some: Sequence[Taken | OnnxplainError], runs: Sequence[list[TargetSpec]]
-    ) -> Iterator[Computed]:
-        pictures = [one for one in some if isinstance(one, Taken)]
+    def _computed(self, some: Sequence[tuple[Taken | OnnxplainError, Runs]]) -> Iterator[Computed]:
+        pictures = [(one, runs) for one, runs in some if isinstance(one, Taken)]
         results = [
-            self.model.explain_many([self._asked(one, specs) for one in pictures]) for specs in runs
+            self.model.explain_many([self._asked(one, runs[i]) for one, runs in pictures])
+            for i in range(len(some[0][1]))
         ]
-        for one in some:
+        for one, _ in some:
             yield one, [next(own) for own in results if isinstance(one, Taken)]
 
     def _asked(self, one: Taken, specs: Sequence[TargetSpec]) -> Request:

@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from onnxplain import Explainer
 from onnxplain.errors import PictureError, TargetError
 from onnxplain.explainer.pipeline import in_order, pipeline
+from onnxplain.results.explanation import Explanation
 from onnxplain.targets import Similarity
 
 PICTURES = [
@@ -114,3 +115,40 @@ def test_the_model_runs_in_the_thread_that_asks(number: int) -> None:
     made = pipeline(range(number), lambda i: 2 * i, run, lambda i: 10 * i)
     assert list(made) == [10 * (2 * i + 1) for i in range(number)]
     assert threads == ({threading.current_thread()} if number else set())
+
+
+OWN = [2, "top1", 0, "top1-1", 3]
+
+
+@pytest.mark.parametrize("method", ["hirescam", "gradient", "occlusion"])
+def test_each_picture_is_explained_for_its_own_target(net_r: Explainer, method: str) -> None:
+    found = list(net_r.try_own(PICTURES, OWN, method))
+    assert len(found) == len(PICTURES)
+    for explanation, picture, target in zip(found, PICTURES, OWN, strict=True):
+        alone = net_r.explain(picture, method, target)
+        assert isinstance(explanation, Explanation)
+        assert explanation.target == alone.target
+        assert_allclose(explanation.values, alone.values, atol=1e-6 * abs(alone.values).max())
+
+
+def test_pictures_with_classes_of_their_own_share_a_run(net_r: Explainer) -> None:
+    same = [PICTURES[0]] * 4
+    list(net_r.try_own(same, [0, 1, 2, 3], "gradcam"))
+    before = net_r.open_sessions
+    list(net_r.try_own(same, [3, 2, 1, 0], "gradcam"))
+    list(net_r.try_own(same, ["top1", 2, 1, 0], "gradcam"))
+    assert net_r.open_sessions == before
+
+
+def test_a_bad_target_is_the_error_of_its_picture_only(net_r: Explainer) -> None:
+    pictures = [PICTURES[0], PICTURES[1], "missing.png", PICTURES[2], PICTURES[3]]
+    found = list(net_r.try_own(pictures, [0, 10**6, 1, "0,1", 1], "gradient"))
+    assert [type(one) for one in found] == [
+        *(Explanation, TargetError, PictureError, TargetError, Explanation)
+    ]
+    assert "only one is explained" in str(found[3])
+
+
+def test_there_is_one_target_for_each_picture(net_r: Explainer) -> None:
+    with pytest.raises(TargetError, match=r"2 targets for 1 picture\."):
+        next(net_r.try_own(PICTURES[:1], [0, 1], "gradcam"))

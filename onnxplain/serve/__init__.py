@@ -1,0 +1,1 @@
+"""A server that predicts and explains over HTTP; needs the extra `serve`."""

@@ -1,0 +1,1 @@
+"""Load a server, and send it bad requests."""
