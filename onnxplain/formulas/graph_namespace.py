@@ -105,6 +105,8 @@ def _reduced(op: str, a: GraphArray, axis: Axes, keepdims: bool = False) -> Grap
     gone = {one % len(a.dims) for one in axes}
     kept = tuple(1 if i in gone else size for i, size in enumerate(a.dims))
     dims = kept if keepdims else tuple(size for i, size in enumerate(kept) if i not in gone)
+    if all(a.dims[i] == 1 for i in gone):  # nothing to compute
+        return a if keepdims else a.made("Squeeze", np.array(axes), dims=dims)
     return a.made(op, np.array(axes), dims=dims, keepdims=int(keepdims))
 
 
