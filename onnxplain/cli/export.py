@@ -13,8 +13,8 @@ from onnxplain.cli.console import Console
 from onnxplain.cli.flags import EXPLAINED, Given
 from onnxplain.cli.loading import method_options, open_model
 from onnxplain.cli.notes import note_choice, note_guess
-from onnxplain.errors import OptionError
 from onnxplain.exporting import export
+from onnxplain.exporting.file import OutputFile
 from onnxplain.methods.registry import AUTO, make_method
 
 
@@ -81,9 +81,7 @@ def command(
     explainer = open_model(model, loading, preprocess)
     own = explainer.configured(method, method_options(options, explainer))
     path = out or Path(f"{model.stem}.{own.name}.onnx")
-    if path.exists() and path.resolve() == model.resolve():
-        raise OptionError(f"{path} is the model itself: name another file with --out.")
-    written = export(
+    export(
         explainer,
         path,
         own,
@@ -97,7 +95,9 @@ def command(
     runs = explainer.batching()
     if not runs.startswith("in batches") and not (with_preprocessing or with_overlay):
         console.note(f"Note: the file takes no other number of samples than its model: {runs}.")
+    files = OutputFile(path, external_data).paths
     if console.as_json:
-        console.result(json.dumps({"file": str(written), "method": own.name}))
+        console.result(json.dumps({"files": [str(file) for file in files], "method": own.name}))
     else:
-        typer.echo(f"-> {written} ({written.stat().st_size / 1e6:.1f} MB)")
+        size = sum(file.stat().st_size for file in files)
+        console.result(f"-> {', '.join(map(str, files))} ({size / 1e6:.1f} MB)")

@@ -16,6 +16,7 @@ from onnxplain.analysis.layers import Layer
 from onnxplain.analysis.score import ScoreTensor
 from onnxplain.analysis.token_inputs import takes_ids
 from onnxplain.autodiff.differentiability import Differentiability, differentiability
+from onnxplain.errors import ModelError
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.sample_shape import sample_shape
 from onnxplain.execution.samples import Samples
@@ -135,7 +136,13 @@ class KnownModel:
             "blank": blank,
             "text_model": text_model,
         }
-        self._chosen = explained_output(load(model), output)
+        loaded = load(model)
+        if loaded.is_exported:
+            raise ModelError(
+                "This model was made by `onnxplain export` and explains already: run it with ONNX "
+                "Runtime, or name the model that it was made from."
+            )
+        self._chosen = explained_output(loaded, output)
         self._encoder: TextEncoder | None = None
         if text_model is not None:
             self._encoder = TextEncoder.of(text_model, tokenizer, self.model, provider)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -15,14 +16,14 @@ from onnxplain.execution.rounds import in_rounds
 from onnxplain.execution.scoring import parameter
 from onnxplain.explainer.planned import Planned
 from onnxplain.exporting.frames import Draw, Frame
-from onnxplain.exporting.parts import Names, Part, known_target
+from onnxplain.exporting.parts import INPUT, Names, Part, known_target
 from onnxplain.exporting.targets import FileTarget
 from onnxplain.formulas.graph_namespace import GraphArray
 from onnxplain.methods.base import SinglePassMethod
 from onnxplain.methods.layer_maps import LayerMapsMethod
-from onnxplain.model.graph_index import all_graphs
+from onnxplain.model.graph_index import all_graphs, subgraphs
 from onnxplain.model.model import Model
-from onnxplain.model.shapes import Shape, model_shapes
+from onnxplain.model.shapes import Dims, Shape, model_shapes
 from onnxplain.targets.rows import CODE
 from onnxplain.tensors import Array, TensorSpec
 from onnxplain.transforms.builder import PREFIX
@@ -45,10 +46,11 @@ def assemble(
     once = isinstance(planned.method, SinglePassMethod)
     made = finish(whole_plan) if once else in_rounds(whole_plan, planned.scene)
     before = Part(made.opset, "before")
-    draw = frame.enter(before)
+    (entered,) = (spec for spec in made.inputs if spec.name == plan.spec.name)
+    draw = frame.enter(before, entered.dtype)
     _prepare(before, planned, chosen, names)
     after = _explained(planned, chosen, made, draw, names, frame.rows)
-    whole = _joined(made, before.proto(), after.proto())
+    whole = _joined(before.proto(), _reading(made, plan.spec.name), after.proto())
     declared = [frame.input]
     declared += [
         value
@@ -58,7 +60,6 @@ def assemble(
     if not chosen.is_fixed:
         target = helper.make_tensor_value_info(names.target, TensorProto.INT64, [frame.rows])
         declared.append(target)
-    _convert_input(whole, plan.spec, model, frame)
     added = [name for name in vars(names).values() if name in after.outputs]
     proto = extract(whole, [*model.index.outputs, *added], declared)
     _share_constants(proto.graph)
@@ -69,7 +70,7 @@ def assemble(
 def _prepare(part: Part, planned: Planned, chosen: FileTarget, names: Names) -> None:
     """Add what the method's graph reads beside the model's inputs: the target, and references."""
     plan, g = planned.plan, part.g
-    samples = g.Shape(part.read(plan.spec.name), start=0, end=1)
+    samples = g.Shape(part.read(INPUT), start=0, end=1)
     known = known_target(part, names, chosen)
     for name, value in plan.scored.target(0).given(*plan.scored.shapes).items():
         if known is not None and name == CODE:
@@ -84,11 +85,11 @@ def _prepare(part: Part, planned: Planned, chosen: FileTarget, names: Names) -> 
 def _baseline(part: Part, planned: Planned, spec: BaselineSpec) -> gs.Tensor:
     """A baseline for each of the samples, in the shape of the graph's input."""
     g, scene, own = part.g, planned.scene, planned.plan.spec
-    floats = g.Cast(part.read(own.name), to=TensorProto.FLOAT)
+    floats = g.Cast(part.read(INPUT), to=TensorProto.FLOAT)
     x = part.xp.array(g.Unsqueeze(floats, np.array([1])), (None, 1, *scene.shape[1:]))
     found = replace(scene, x=x, xp=part.xp).baseline(spec)
     sizes = np.array([-1, *found.dims[1 - len(scene.shape) :]])
-    full = g.Expand(g.Reshape(found.tensor, sizes), g.Shape(part.read(own.name)))
+    full = g.Expand(g.Reshape(found.tensor, sizes), g.Shape(part.read(INPUT)))
     return g.Cast(full, to=own.dtype.type)
 
 
@@ -139,26 +140,22 @@ def _settled(part: Part, plan: Plan) -> gs.Tensor:
     return settled[CODE].tensor  # type: ignore[no-any-return]
 
 
-def _joined(made: Model, before: GraphProto, after: GraphProto) -> ModelProto:
+def _reading(made: Model, name: str) -> Model:
+    """The method's graph, with `INPUT` read in place of its input of that name."""
+    nodes = [deepcopy(node) for node in made.proto.graph.node]
+    for node in nodes:
+        inner = [one for sub in subgraphs(node) for part in all_graphs(sub) for one in part.node]
+        for one in (node, *inner):
+            one.input[:] = [INPUT if read == name else read for read in one.input]
+    return with_contents(made, node=nodes)
+
+
+def _joined(before: GraphProto, made: Model, after: GraphProto) -> ModelProto:
     """The nodes of three graphs, in this order."""
     parts = before, made.proto.graph, after
     weights = [tensor for part in parts for tensor in part.initializer]
     nodes = [node for part in parts for node in part.node]
     return with_contents(made, node=nodes, initializer=weights).proto
-
-
-def _convert_input(whole: ModelProto, spec: TensorSpec, model: Model, frame: Frame) -> None:
-    """Convert the explained input to the type that the graph computes with, if it is another."""
-    (own,) = (one for one in model.inputs if one.name == spec.name)
-    if own.dtype == spec.dtype or frame.input.name != own.name:
-        return
-    converted = PREFIX + "file/input"
-    for graph in all_graphs(whole.graph):
-        for node in graph.node:
-            node.input[:] = [converted if name == spec.name else name for name in node.input]
-    kind = helper.np_dtype_to_tensor_dtype(spec.dtype)
-    cast = helper.make_node("Cast", [spec.name], [converted], converted, to=kind)
-    whole.graph.node.insert(0, cast)
 
 
 def _share_constants(graph: GraphProto) -> None:
@@ -194,24 +191,31 @@ def _references(planned: Planned) -> Mapping[str, BaselineSpec]:
 
 
 def _declare_outputs(
-    proto: ModelProto,
-    plan: Plan,
-    model: Model,
-    added: Mapping[str, TensorSpec],
-    frame: Frame,
+    proto: ModelProto, plan: Plan, model: Model, added: Mapping[str, TensorSpec], frame: Frame
 ) -> None:
     """Declare types and sizes of outputs, which ONNX requires."""
-    known = plan.shapes
     own = {spec.name: spec for spec in model.outputs}
+    varying = model.index.dependent([plan.spec.name])
     for output in proto.graph.output:
-        spec = added.get(output.name) or own[output.name]
-        shape = spec.shape
-        if output.name in own and (sizes := known.get(output.name)):
-            shape = tuple(
-                size if isinstance(dim, int) else dim
-                for dim, size in zip(shape or [None] * len(sizes), sizes, strict=True)
-            )
-        if shape and output.name in own:
-            shape = (frame.rows, *shape[1:])
+        spec = added.get(output.name)
+        if spec is None:
+            spec = own[output.name]
+            known = plan.shapes.get(output.name)
+            if output.name in varying and spec.shape is not None:
+                spec = replace(spec, shape=_sizes(spec.shape, known, model, plan, frame))
         kind = helper.np_dtype_to_tensor_dtype(spec.dtype)
-        output.CopyFrom(helper.make_tensor_value_info(output.name, kind, shape))
+        output.CopyFrom(helper.make_tensor_value_info(output.name, kind, spec.shape))
+
+
+def _sizes(declared: Dims, known: Shape | None, model: Model, plan: Plan, frame: Frame) -> Dims:
+    """The sizes of an output of the model in the file: those that the model leaves open are known.
+
+    The first axis is that of the samples if it has the size, or the name, that it has in the input.
+    """
+    (entered,) = (spec for spec in model.inputs if spec.name == plan.spec.name)
+    batch = (entered.shape or (None,))[0]
+    if not declared or declared[0] not in (batch, None):
+        return tuple(dim if isinstance(dim, int) else None for dim in declared)
+    open_sizes = known[1:] if known is not None else (None,) * (len(declared) - 1)
+    rest = zip(declared[1:], open_sizes, strict=True)
+    return (frame.rows, *(dim if isinstance(dim, int) else size for dim, size in rest))

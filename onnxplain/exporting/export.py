@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from onnxplain.errors import ModelError, OptionError
+from onnxplain.errors import OptionError
 from onnxplain.explainer import Explainer
 from onnxplain.explainer.planned import Planned
 from onnxplain.exporting.assemble import assemble
-from onnxplain.exporting.file import write
+from onnxplain.exporting.file import OutputFile
 from onnxplain.exporting.frames import Frame, Pictures, Samples
-from onnxplain.exporting.metadata import described, is_exported
+from onnxplain.exporting.metadata import described
 from onnxplain.exporting.parts import Names
-from onnxplain.exporting.picture_input import PICTURE
 from onnxplain.exporting.targets import Chooser
 from onnxplain.methods.base import AdaptiveMethod, Method
 from onnxplain.methods.registry import AUTO
@@ -56,52 +55,47 @@ def export(
             file cannot be written.
     """
     explainer = model if isinstance(model, Explainer) else Explainer(model)
-    if is_exported(explainer.model):
-        raise ModelError(
-            "This model was made by `onnxplain export` and explains already: export the one that "
-            "it was made from."
-        )
+    file = OutputFile(Path(path), external_data)
+    file.check(explainer.model)
     if explainer.reads_texts:
         raise OptionError(
             "The tokens of a text are explained at their embedding, which a file cannot do: use "
             "explain_text, or `onnxplain run --text`."
         )
     configured = explainer.configured(method, options)
-    check_exportable(configured)
+    _check_method(configured)
     chooser = Chooser(explainer, configured, target)
     planned = explainer.planned(configured, chooser, chooser.reads)
     assert chooser.found is not None, "planning has chosen the target"
     names = Names.beside(explainer.model)
     frame: Frame
     if with_preprocessing or with_overlay:
-        frame = _pictures(explainer, planned, with_overlay)
+        frame = _pictures(explainer, planned, names, with_overlay)
     else:
         frame = Samples(planned, explainer.input)
     proto = assemble(planned, chooser.found, explainer.model, frame, names)
     proto = described(proto, explainer, planned, chooser.found, names)
-    return write(proto, explainer.model.folder, Path(path), external_data=external_data)
+    file.write(proto, explainer.model.folder)
+    return file.path
 
 
-def _pictures(explainer: Explainer, planned: Planned, with_overlay: bool) -> Pictures:
+def _pictures(explainer: Explainer, planned: Planned, names: Names, with_overlay: bool) -> Pictures:
     """The frame of a file that takes pictures.
 
     Raises:
-        OptionError: the model takes no pictures, has a tensor of that name, or takes more than one.
+        OptionError: the model takes no pictures, or more than one.
     """
     if planned.scene.planes is None or planned.scene.colors is None:
         raise OptionError("The input of this model is no picture: leave out --with-preprocessing.")
-    index = explainer.model.index
-    if PICTURE in {*index.position, *index.outputs}:
-        raise OptionError(f"The model has a tensor called {PICTURE!r}, as the input of the file.")
     if (planned.plan.batch or 1) > 1:
         raise OptionError(
             f"The model takes {planned.plan.batch} samples at a time, and --with-preprocessing one "
             "picture: export it without."
         )
-    return Pictures(planned, explainer.preprocess, with_overlay)
+    return Pictures(planned, explainer.preprocess, names.picture, with_overlay)
 
 
-def check_exportable(method: Method) -> None:
+def _check_method(method: Method) -> None:
     """Check that the number of runs of a method is fixed, so that a graph can make them.
 
     Raises:

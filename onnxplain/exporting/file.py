@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 from onnx import ModelProto, TensorProto, helper
-from onnx.external_data_helper import load_external_data_for_model
+from onnx.external_data_helper import (
+    ExternalDataInfo,
+    load_external_data_for_model,
+    uses_external_data,
+)
 
 from onnxplain.errors import ModelError, OptionError
 from onnxplain.model.external import PROTOBUF_LIMIT, byte_count, weights
+from onnxplain.model.model import Model
 from onnxplain.results.formats.write import write_files
 
 _NEWER: Mapping[int, int] = {
@@ -25,33 +31,65 @@ _NEWER: Mapping[int, int] = {
 """Element types that need a newer format than the operators do, and the version that has them."""
 
 
-def write(proto: ModelProto, folder: Path | None, path: Path, *, external_data: bool) -> Path:
-    """Write the graph to `path`; with `external_data`, its weights to a second file.
+@dataclass(frozen=True)
+class OutputFile:
+    """Where an exported graph is written; with `external_data`, its weights to a second file."""
 
-    `folder` holds the external weights of `proto`, None if it has none.
+    path: Path
+    external_data: bool
 
-    Raises:
-        OptionError: the weights need a file of their own.
-        OutputError: the system refused to write.
-    """
-    _set_oldest_format(proto)
-    size = sum(map(byte_count, weights(proto)))
-    if size >= PROTOBUF_LIMIT and not external_data:
-        raise OptionError(
-            f"The weights take {size / 1e9:.1f} GB, and one ONNX file holds less than 2 GB: write "
-            "them to a file of their own with --external-data."
-        )
-    if folder is not None:
-        load_external_data_for_model(proto, str(folder))
-    if size < PROTOBUF_LIMIT:  # the checker serializes the model
-        _check(proto)
-    files = {}
-    if external_data:
-        data = f"{path.name}.data"
-        files[data] = _moved(proto, data)
-    files[path.name] = proto.SerializeToString()
-    write_files(path.parent, files)
-    return path
+    @property
+    def paths(self) -> list[Path]:
+        """The files to write, the weights first."""
+        data = self.path.with_name(f"{self.path.name}.data")
+        return [data, self.path] if self.external_data else [self.path]
+
+    def check(self, model: Model) -> None:
+        """Check that writing replaces no file of the model, and nothing but files.
+
+        Raises:
+            OptionError: it would.
+        """
+        own = {path.resolve() for path in _files_of(model)}
+        for path in self.paths:
+            if path.exists() and not path.is_file():
+                what = "a folder" if path.is_dir() else "no regular file"
+                raise OptionError(f"{path} is {what}: name a file to write.")
+            if path.resolve() in own:
+                raise OptionError(f"{path} belongs to the model itself: name another file.")
+
+    def write(self, proto: ModelProto, folder: Path | None) -> None:
+        """Write the graph; `folder` holds the external weights of `proto`, None if it has none.
+
+        Raises:
+            OptionError: the weights need a file of their own.
+            ModelError: ONNX's checker refuses the graph.
+            OutputError: the system refused to write.
+        """
+        _set_oldest_format(proto)
+        size = sum(map(byte_count, weights(proto)))
+        if size >= PROTOBUF_LIMIT and not self.external_data:
+            raise OptionError(
+                f"The weights take {size / 1e9:.1f} GB, and one ONNX file holds less than 2 GB: "
+                "write them to a file of their own with --external-data."
+            )
+        if folder is not None:
+            load_external_data_for_model(proto, str(folder))
+        if size < PROTOBUF_LIMIT:  # the checker serializes the model
+            _check(proto)
+        moved = [_moved(proto, path.name) for path in self.paths[:-1]]
+        contents = [*moved, proto.SerializeToString()]
+        names = [path.name for path in self.paths]
+        write_files(self.path.parent, dict(zip(names, contents, strict=True)))
+
+
+def _files_of(model: Model) -> Iterator[Path]:
+    """The files that a model was read from."""
+    if model.path is not None:
+        yield model.path
+    if model.folder is not None:
+        for tensor in filter(uses_external_data, weights(model.proto)):
+            yield model.folder / ExternalDataInfo(tensor).location
 
 
 def _set_oldest_format(proto: ModelProto) -> None:
@@ -70,7 +108,8 @@ def _check(proto: ModelProto) -> None:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ModelError(
-            f"ONNX's own check refuses the graph that was made ({error}): report this model."
+            "ONNX's own check refuses the graph that was made of this model and method "
+            f"({' '.join(str(error).split())[:200]}): try another method, and report the model."
         ) from error
 
 
@@ -80,10 +119,10 @@ def _moved(proto: ModelProto, name: str) -> bytes:
     for tensor in weights(proto):
         if byte_count(tensor) < 1024:
             continue
-        raw = tensor.raw_data or onnx.numpy_helper.to_array(tensor).tobytes()
-        for field in ("float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
-            tensor.ClearField(field)
-        tensor.raw_data = raw
+        if not tensor.HasField("raw_data"):
+            plain = onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor), tensor.name)
+            tensor.CopyFrom(plain)
+        raw = tensor.raw_data
         onnx.external_data_helper.set_external_data(tensor, name, offset, len(raw))
         tensor.ClearField("raw_data")
         parts.append(raw)

@@ -5,22 +5,23 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto, ValueInfoProto, helper
 
+from onnxplain.errors import LayerError
 from onnxplain.explainer.planned import Planned
 from onnxplain.exporting.overlay import overlay_nodes
-from onnxplain.exporting.parts import Names, Part
+from onnxplain.exporting.parts import INPUT, Names, Part
 from onnxplain.exporting.picture_heat import (
     Scaled,
     heatmap_nodes,
     picture_heatmap_nodes,
     seen_heat_nodes,
 )
-from onnxplain.exporting.picture_input import PICTURE, PictureInput, picture_input
+from onnxplain.exporting.picture_input import PictureInput, picture_input
 from onnxplain.formulas.graph_namespace import GraphArray
 from onnxplain.images.preprocess import Preprocess
 from onnxplain.tensors import TensorSpec
@@ -51,8 +52,8 @@ class Frame(Protocol):
     def input(self) -> ValueInfoProto:
         """The declaration of the explained input."""
 
-    def enter(self, part: Part) -> Draw:
-        """Add nodes from this input to that of the method's graph; returns how to draw maps."""
+    def enter(self, part: Part, kind: np.dtype[Any]) -> Draw:
+        """Add nodes from this input to `INPUT`, of type `kind`; returns how to draw maps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,29 +75,41 @@ class Samples:
         shape = [self.rows, *self.planned.plan.shape[1:]]
         return helper.make_tensor_value_info(self.own.name, kind, shape)
 
-    def enter(self, part: Part) -> Draw:
-        """See `Frame`; the input is that of the graph already."""
+    def enter(self, part: Part, kind: np.dtype[Any]) -> Draw:
+        """See `Frame`."""
+        part.name(part.g.Cast(part.read(self.own.name), to=kind.type), INPUT)
         return self._draw
 
     def _draw(self, part: Part, heat: GraphArray, known: gs.Tensor | None, names: Names) -> None:
-        """See `Draw`; a signal is drawn as one row."""
+        """See `Draw`.
+
+        Raises:
+            LayerError: the map has other axes than the places of the input.
+        """
         g, places = part.g, self.planned.scene.places
-        height, width = places if len(places) == 2 else (1, *places)
-        if len(heat.dims) == 2:
-            heat = part.xp.array(g.Unsqueeze(heat.tensor, np.array([1])), (None, 1, heat.dims[1]))
-        scaled = heatmap_nodes(g, heat, (height, width), _has_zero(self.planned))
-        shown = _known(g, scaled, known)
-        heatmap = shown.heat if len(places) == 2 else g.Squeeze(shown.heat, np.array([1]))
+        if len(heat.dims) != 1 + len(places):
+            raise LayerError(
+                f"The map has {len(heat.dims) - 1} axes and the input has {len(places)} with "
+                "places, so it cannot be laid on it: choose another layer."
+            )
+        shown = _known(g, heatmap_nodes(g, heat, places, _has_zero(self.planned)), known)
+        heatmap = shown.heat
+        if len(places) != 2:
+            heatmap = g.Reshape(heatmap, np.array([-1, *places]))
         part.output(names.heatmap, heatmap, (self.rows, *places), np.float32)
         part.output(names.status, shown.status, (self.rows,), np.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """One picture of any size, uint8 (H, W, 3), RGB; its heatmap has the picture's pixels."""
+    """One picture of any size, uint8 (H, W, 3), RGB; its heatmap has the picture's pixels.
+
+    `name` is the name of the input.
+    """
 
     planned: Planned
     preprocess: Preprocess
+    name: str
     with_overlay: bool
 
     rows = 1
@@ -104,13 +117,12 @@ class Pictures:
     @property
     def input(self) -> ValueInfoProto:
         """See `Frame`."""
-        return helper.make_tensor_value_info(PICTURE, TensorProto.UINT8, [*_SIZES, 3])
+        return helper.make_tensor_value_info(self.name, TensorProto.UINT8, [*_SIZES, 3])
 
-    def enter(self, part: Part) -> Draw:
+    def enter(self, part: Part, kind: np.dtype[Any]) -> Draw:
         """See `Frame`."""
-        spec = self.planned.plan.spec
-        made = picture_input(part.g, self.preprocess)
-        part.name(part.g.Cast(made.tensor, to=spec.dtype.type), spec.name)
+        made = picture_input(part.g, self.preprocess, self.name)
+        part.name(part.g.Cast(made.tensor, to=kind.type), INPUT)
         return functools.partial(self._draw, made)
 
     def _draw(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -13,16 +14,11 @@ from onnxplain.explainer import Explainer
 from onnxplain.explainer.planned import Planned
 from onnxplain.exporting.parts import Names
 from onnxplain.exporting.targets import FileTarget
-from onnxplain.model.model import Model
+from onnxplain.model.model import KEY
 from onnxplain.versions import versions
 
-KEY = "onnxplain."
-"""What the keys of our metadata start with."""
-
-
-def is_exported(model: Model) -> bool:
-    """Whether a model was made by `export`."""
-    return KEY + "method" in model.metadata
+_SMALL = 64
+"""Elements of an array that are written as numbers."""
 
 
 def described(
@@ -32,6 +28,10 @@ def described(
     proto.producer_name = "onnxplain"
     proto.producer_version = versions()["onnxplain"]
     proto.graph.name = proto.graph.name or "model"
+    del proto.metadata_props[:]
+    for name, value in explainer.model.metadata.items():
+        if not name.startswith(KEY):
+            proto.metadata_props.add(key=name, value=value)
     facts = _facts(explainer, planned, chosen, names)
     for name, value in facts.items():
         proto.metadata_props.add(key=KEY + name, value=value)
@@ -53,6 +53,8 @@ def _facts(
         "input_size": json.dumps(planned.scene.places),
         "layers": json.dumps([layer.tensor for layer in planned.plan.layers]),
     }
+    if explainer.output is not None:
+        facts["output"] = explainer.output
     if chosen.spec is not None:
         facts["fixed_target"] = chosen.spec
     if explainer.model.path is not None:
@@ -67,5 +69,9 @@ def _facts(
 
 
 def _plain(value: Any) -> Any:
-    """An option that JSON does not know, as an array or a text."""
-    return value.tolist() if isinstance(value, np.ndarray) else str(value)
+    """An option that JSON does not know: a small array as numbers, a large one by its hash."""
+    if not isinstance(value, np.ndarray):
+        return str(value)
+    if value.size <= _SMALL:
+        return value.tolist()
+    return {"shape": value.shape, "sha256": hashlib.sha256(value.tobytes()).hexdigest()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import onnx_graphsurgeon as gs
@@ -11,19 +11,21 @@ from onnx import GraphProto
 
 from onnxplain.exporting.targets import FileTarget
 from onnxplain.formulas.graph_namespace import GraphNamespace
+from onnxplain.model.graph_index import all_names
 from onnxplain.model.model import Model
 from onnxplain.model.shapes import Dims
 from onnxplain.tensors import TensorSpec
 from onnxplain.transforms.builder import PREFIX, Builder
 
-_TARGET = "target"
-_OUTPUTS = "values", "heatmap", "status", "explained", "overlay"
+INPUT = PREFIX + "file/input"
+"""The tensor that the method's graph reads in place of its explained input."""
 
 
 @dataclass(frozen=True, eq=False)
 class Names:
-    """The names of the inputs and outputs that a file has beside those of the model."""
+    """The names of the inputs and outputs that a file may have beside those of the model."""
 
+    picture: str
     target: str
     values: str
     heatmap: str
@@ -34,8 +36,12 @@ class Names:
     @classmethod
     def beside(cls, model: Model) -> Names:
         """Names that the model does not use: with `onnxplain_` before those that it uses."""
-        taken = {*model.index.position, *model.index.inputs, *model.index.outputs}
-        return cls(*(f"onnxplain_{n}" if n in taken else n for n in (_TARGET, *_OUTPUTS)))
+        taken = all_names(model.proto.graph)
+
+        def free(name: str) -> str:
+            return free(f"onnxplain_{name}") if name in taken else name
+
+        return cls(*(free(one.name) for one in fields(cls)))
 
 
 class Part:

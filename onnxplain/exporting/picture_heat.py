@@ -7,6 +7,7 @@ why.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -53,13 +54,23 @@ class Scaled:
         return replace(self, heat=heat, status=g.Where(shown, self.status, np.array(otherwise)))
 
 
-def heatmap_nodes(g: Builder, heat: GraphArray, size: tuple[int, int], has_zero: bool) -> Scaled:
-    """Maps (N, rows, columns) as heatmaps of the model's input, whose size is (height, width).
+def heatmap_nodes(g: Builder, heat: GraphArray, sizes: Sequence[int], has_zero: bool) -> Scaled:
+    """Maps (N, rows, columns) as heatmaps of the model's input, whose places have these sizes.
 
-    `has_zero` says whether the method's values have a zero; see `to_heatmap`.
+    Maps of one axis, or of more than two, become maps (N, 1, places). `has_zero` says whether the
+    method's values have a zero; see `to_heatmap`.
     """
-    enlarged = heat if heat.dims[-2:] == size else GraphNamespace(g).resize(heat, size)
-    return scaled_nodes(g, heat.tensor, enlarged.tensor, has_zero)
+    xp, enlarged = GraphNamespace(g), heat
+    for axis, (size, cells) in enumerate(zip(sizes, heat.dims[1:], strict=True)):
+        assert cells is not None, "the sizes of a map are known"
+        if cells != size:
+            enlarged = xp.along(interpolation(size, cells), enlarged, axis - len(sizes))
+
+    def planes(maps: GraphArray) -> gs.Tensor:
+        flat = len(sizes) != len(_MAP)
+        return g.Reshape(maps.tensor, np.array([0, 1, -1])) if flat else maps.tensor
+
+    return scaled_nodes(g, planes(heat), planes(enlarged), has_zero)
 
 
 def seen_heat_nodes(g: Builder, heat: GraphArray, where: GraphPlacement, has_zero: bool) -> Scaled:

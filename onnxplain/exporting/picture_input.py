@@ -39,13 +39,13 @@ class PictureInput:
     placement: GraphPlacement
 
 
-def picture_input(g: Builder, preprocess: Preprocess) -> PictureInput:
-    """Add the input `picture`, and nodes that turn it into the model's input.
+def picture_input(g: Builder, preprocess: Preprocess, name: str = PICTURE) -> PictureInput:
+    """Add the input `name`, a picture, and nodes that turn it into the model's input.
 
     Raises:
         PreprocessError: pictures of different sizes become inputs of different sizes.
     """
-    picture = gs.Variable(PICTURE, np.dtype(np.uint8), ["height", "width", 3])
+    picture = gs.Variable(name, np.dtype(np.uint8), ["height", "width", 3])
     where = placement(g, picture, preprocess)
     g.graph.inputs.append(picture)
     planes = _placed(g, _resized(g, picture, where, preprocess), where, preprocess.pad)

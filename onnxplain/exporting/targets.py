@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from onnxplain.errors import TargetError
@@ -10,7 +11,8 @@ from onnxplain.methods.base import Method
 from onnxplain.targets import Answered, Class, NoClass, Output, Target, TargetSpec, resolve
 from onnxplain.targets.answer_shape import is_one_number_per_class
 from onnxplain.targets.answered import Unanswered
-from onnxplain.targets.parse import asks_for_the_top, needs_answer
+from onnxplain.targets.parse import needs_answer
+from onnxplain.targets.places import PREDICTED
 from onnxplain.targets.rows import PredictedRegion, Row
 
 
@@ -81,16 +83,12 @@ class Chooser:
         text = None if isinstance(given, Target) else str(given)
         spec = self._explainer.with_references(given, self._method.score)
         if isinstance(spec, Target):
+            spec.check(*(answered.shapes or [answered.values.shape[1:]]))
             return FileTarget(spec, spec=text)
-        flat = is_one_number_per_class(answered.values.shape[1:])
-        varies = asks_for_the_top(spec) or needs_answer(spec) or self.reads
-        if varies or not (flat or "@" in str(spec) or "element" in str(spec)):
-            raise TargetError(
-                f"The target {spec!r} is another one in each picture, so it cannot be fixed in a "
-                "file: leave it out, and the file has an input for it, or name a class, a "
-                "difference of classes, or a place such as 15@all."
-            )
-        if flat:
+        why = self._varies(str(spec), answered)
+        if why:
+            raise TargetError(f"The target {text} cannot be fixed in a file: {why}.")
+        if is_one_number_per_class(answered.values.shape[1:]):
             answered = Unanswered(
                 answered.values,
                 answered.labels,
@@ -99,5 +97,35 @@ class Chooser:
             )
         targets = resolve(spec, answered)
         if len(targets) != 1:
-            raise TargetError(f"{spec!r} means {len(targets)} targets: a file explains one.")
+            raise TargetError(f"{text} means {len(targets)} targets: a file explains one.")
         return FileTarget(targets[0], spec=text)
+
+    def _varies(self, text: str, answered: Answered) -> str:
+        """Why what a text means depends on the picture, and what to do; empty if it does not."""
+        if self.reads:
+            return (
+                "a detector finds other boxes in each picture; leave it out, and the input "
+                "`target` chooses a row of the boxes"
+            )
+        if answered.named is not None:
+            return (
+                "a text has other characters in each picture; fix an element of the answer in "
+                "Python, with onnxplain.targets.Element"
+            )
+        if _TOP.search(text) or needs_answer(text):
+            return (
+                "it is another one in each picture; leave it out, and the file has an input for "
+                "the class, or name a class"
+            )
+        in_map = answered.classes is not None and _ELEMENT not in text
+        if in_map and (PREDICTED in text or "@" not in text):
+            return (
+                "a class without a place is explained where each picture shows it; leave it out, "
+                f"or give a place, as in {text.partition('@')[0]}@all"
+            )
+        return ""
+
+
+_TOP = re.compile(r"\btop\d+\b")
+
+_ELEMENT = "element"

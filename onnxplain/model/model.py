@@ -19,6 +19,9 @@ from onnxplain.tensors import TensorSpec
 
 Found = TypeVar("Found")
 
+KEY = "onnxplain."
+"""What the keys of the metadata of exported files start with."""
+
 _KEPT = 8
 """Results that `Model.once` keeps; few, because each may be large."""
 
@@ -62,6 +65,11 @@ class Model:
     def metadata(self) -> dict[str, str]:
         """The file's `metadata_props`."""
         return {entry.key: entry.value for entry in self.proto.metadata_props}
+
+    @property
+    def is_exported(self) -> bool:
+        """Whether `onnxplain export` made the model, so that it explains already."""
+        return KEY + "method" in self.metadata
 
     @property
     def opset(self) -> int:
