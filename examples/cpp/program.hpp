@@ -78,7 +78,7 @@ inline bool takes_target(const std::vector<std::string>& inputs, const About& ab
 inline std::string status_in_words(std::int64_t status) {
     static const char* const words[] = {"the map shows something",
                                         "the map is the same everywhere, so it shows nothing",
-                                        "the map has NaN or infinite values", "the model has no such class"};
+                                        "the map has NaN or infinite values", "there is no such class or box"};
     return status >= 0 && status < 4 ? words[status] : "not known to this program";
 }
 

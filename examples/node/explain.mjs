@@ -12,7 +12,7 @@ const STATUS = [
   "the map shows something",
   "the map is the same everywhere, so it shows nothing",
   "the map has NaN or infinite values",
-  "the model has no such class",
+  "there is no such class or box",
 ];
 
 /** Explain the picture in a file. `target` is a class, or -1 for the top class, as without it. */

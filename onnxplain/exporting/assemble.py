@@ -18,6 +18,7 @@ from onnxplain.explainer.planned import Planned
 from onnxplain.exporting.frames import Draw, Frame
 from onnxplain.exporting.parts import INPUT, Names, Part, known_target
 from onnxplain.exporting.targets import FileTarget
+from onnxplain.exporting.verdict import Verdict
 from onnxplain.formulas.graph_namespace import GraphArray
 from onnxplain.methods.base import SinglePassMethod
 from onnxplain.methods.layer_maps import LayerMapsMethod
@@ -113,9 +114,10 @@ def _explained(
     values = _values(part, planned, made)
     part.output(names.values, values.tensor, (rows, *values.dims[1:]), np.float32)
     heat = method.heats(part.xp, values, planned.scene.spatial)
-    draw(part, heat, known_target(part, names, chosen), names)
+    verdict = Verdict(part, planned, chosen, names)
+    draw(part, heat, verdict.status, names)
     if not chosen.is_fixed:
-        part.output(names.explained, _settled(part, planned.plan), (rows,), np.int64)
+        part.output(names.explained, verdict.explained, (rows,), np.int64)
     return part
 
 
@@ -128,16 +130,6 @@ def _values(part: Part, planned: Planned, made: Model) -> GraphArray:
         return maps[0]
     assert isinstance(method, LayerMapsMethod), "only these read several layers"
     return method.stacked(part.xp, maps)  # type: ignore[no-any-return]
-
-
-def _settled(part: Part, plan: Plan) -> gs.Tensor:
-    """The number of what was explained: that of `target`, or what −1 means."""
-    scored, xp = plan.scored, part.xp
-    floats = part.g.Cast(part.read(plan.answer), to=TensorProto.FLOAT)
-    read = scored.reading.read(xp, xp.array(floats, (None, *scored.shape[1:])))
-    given = {CODE: xp.array(part.read(parameter(0, CODE)), (None,))}
-    settled = scored.target(0).settled(xp, read if len(read) > 1 else read[0], given)
-    return settled[CODE].tensor  # type: ignore[no-any-return]
 
 
 def _reading(made: Model, name: str) -> Model:

@@ -30,14 +30,12 @@ from onnxplain.transforms.builder import Builder
 BATCH = "batch"
 """The name of the batch axis in a file that takes any number of samples."""
 
-NO_SUCH_TARGET = 3
-"""The status of a sample whose `target` is none that the model has."""
-
 
 Draw = Callable[[Part, GraphArray, gs.Tensor | None, Names], None]
 """Adds the heatmap and the status of maps (N, rows, columns) as outputs of the file.
 
-The third argument, bool (N), says whether the model has the target; None if it always has.
+The third argument, int64 (N), is the status of samples of which no map means anything, and else
+`OK`; None if it always is.
 """
 
 
@@ -80,7 +78,7 @@ class Samples:
         part.name(part.g.Cast(part.read(self.own.name), to=kind.type), INPUT)
         return self._draw
 
-    def _draw(self, part: Part, heat: GraphArray, known: gs.Tensor | None, names: Names) -> None:
+    def _draw(self, part: Part, heat: GraphArray, status: gs.Tensor | None, names: Names) -> None:
         """See `Draw`.
 
         Raises:
@@ -92,7 +90,7 @@ class Samples:
                 f"The map has {len(heat.dims) - 1} axes and the input has {len(places)} with "
                 "places, so it cannot be laid on it: choose another layer."
             )
-        shown = _known(g, heatmap_nodes(g, heat, places, _has_zero(self.planned)), known)
+        shown = _unless(g, heatmap_nodes(g, heat, places, _has_zero(self.planned)), status)
         heatmap = shown.heat
         if len(places) != 2:
             heatmap = g.Reshape(heatmap, np.array([-1, *places]))
@@ -130,12 +128,12 @@ class Pictures:
         made: PictureInput,
         part: Part,
         heat: GraphArray,
-        known: gs.Tensor | None,
+        status: gs.Tensor | None,
         names: Names,
     ) -> None:
         """See `Draw`."""
         g, where = part.g, made.placement
-        seen = _known(g, seen_heat_nodes(g, heat, where, _has_zero(self.planned)), known)
+        seen = _unless(g, seen_heat_nodes(g, heat, where, _has_zero(self.planned)), status)
         heatmap = picture_heatmap_nodes(g, seen, where)
         part.output(names.heatmap, heatmap, (1, *_SIZES), np.float32)
         part.output(names.status, seen.status, (1,), np.int64)
@@ -151,6 +149,6 @@ def _has_zero(planned: Planned) -> bool:
     return not planned.method.values_are_scores
 
 
-def _known(g: Builder, scaled: Scaled, known: gs.Tensor | None) -> Scaled:
-    """The maps of samples whose target the model has; others are 0."""
-    return scaled if known is None else scaled.only_where(g, known, NO_SUCH_TARGET)
+def _unless(g: Builder, scaled: Scaled, status: gs.Tensor | None) -> Scaled:
+    """The maps of samples of which a map means something; others are 0."""
+    return scaled if status is None else scaled.unless(g, status)

@@ -28,7 +28,10 @@ SAME_EVERYWHERE = 1
 """The status of a map that has the same value everywhere, so that it shows nothing."""
 
 NOT_FINITE = 2
-"""The status of a map with NaN or infinite values."""
+"""The status of a map, or of a score, with NaN or infinite values."""
+
+NO_SUCH_TARGET = 3
+"""The status of a sample that does not have what was asked for."""
 
 _MAP = np.array([1, 2])
 
@@ -39,7 +42,7 @@ class Scaled:
 
     Attributes:
         heat: float32 (N, rows, columns), 0 where the status is not `OK`.
-        status: int64 (N): `OK`, `SAME_EVERYWHERE` or `NOT_FINITE`.
+        status: int64 (N): one of the numbers above.
         low, high: float32 (N, 1, 1); they mean nothing where the status is not `OK`.
     """
 
@@ -48,10 +51,11 @@ class Scaled:
     low: gs.Tensor
     high: gs.Tensor
 
-    def only_where(self, g: Builder, shown: gs.Tensor, otherwise: int) -> Scaled:
-        """The maps of which `shown`, bool (N), is true; others are 0, with this status."""
+    def unless(self, g: Builder, status: gs.Tensor) -> Scaled:
+        """The maps where `status`, int64 (N), is `OK`; others are 0, with this status."""
+        shown = g.Equal(status, np.array(OK))
         heat = g.Where(g.Unsqueeze(shown, _MAP), self.heat, np.float32(0))
-        return replace(self, heat=heat, status=g.Where(shown, self.status, np.array(otherwise)))
+        return replace(self, heat=heat, status=g.Where(shown, self.status, status))
 
 
 def heatmap_nodes(g: Builder, heat: GraphArray, sizes: Sequence[int], has_zero: bool) -> Scaled:

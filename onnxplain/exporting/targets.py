@@ -43,7 +43,7 @@ class Chooser:
 
     def __init__(self, explainer: Explainer, method: Method, spec: TargetSpec | None) -> None:
         """Prepare; `spec` is a target that is fixed in the file, None for an input `target`."""
-        self.reads = () if explainer.detector is None else Row().reads
+        self.reads = () if explainer.detector is None else explainer.detector.reads
         self._explainer, self._method, self._spec = explainer, method, spec
         self.found: FileTarget | None = None
 
@@ -61,7 +61,7 @@ class Chooser:
     def _variable(self, answered: Answered) -> FileTarget:
         shapes = answered.shapes
         if self.reads:
-            return FileTarget(Row(), shapes[1][-1], "a row of the boxes")
+            return FileTarget(Row(reads=self.reads), shapes[1][-1], "a row of the boxes")
         if answered.is_output:
             return FileTarget(Output(), 1, "the only number of the answer")
         if answered.has_classes and is_one_number_per_class(answered.values.shape[1:]):

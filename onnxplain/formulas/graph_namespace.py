@@ -302,6 +302,14 @@ class GraphNamespace:
         same = g.Equal(g.Unsqueeze(index.tensor, np.array([-1])), np.arange(count))
         return GraphArray(g, g.Cast(same, to=TensorProto.FLOAT), (*index.dims, count))
 
+    def first_largest(self, a: GraphArray, axis: int) -> GraphArray:
+        """See `Namespace`; the size of the axis must be known."""
+        count = a.dims[axis]
+        assert count is not None, "the number of elements is not known"
+        place = a.made("ArgMax", axis=a.ndim + axis, keepdims=1)
+        every = np.arange(count).reshape(-1, *[1] * (-1 - axis))
+        return place.made("Equal", every, dims=a.dims).made("Cast", to=TensorProto.FLOAT)
+
     def unflattened(self, a: GraphArray, shape: tuple[int | None, ...]) -> GraphArray:
         """See `Namespace`; one of the sizes may be unknown."""
         sizes = np.array([*[0] * (a.ndim - 1), *(-1 if n is None else n for n in shape)])

@@ -117,6 +117,9 @@ class Namespace(Protocol):
     def one_hot(self, index: Any, count: int) -> Any:
         """Rows of `count` numbers, 1 at the index and else 0; float32. An index of −1 has no 1."""
 
+    def first_largest(self, a: Any, axis: int) -> Any:
+        """1 at the first of the largest elements along an axis and else 0; float32, as `a`."""
+
     def unflattened(self, a: Any, shape: tuple[int, ...]) -> Any:
         """The last axis replaced by axes of the sizes `shape`."""
 

@@ -146,6 +146,13 @@ class NumpyNamespace:
         return np.equal.outer(index, np.arange(count)).astype(np.float32)
 
     @staticmethod
+    def first_largest(a: Array, axis: int) -> Array:
+        """See `Namespace`."""
+        found = np.zeros(a.shape, np.float32)
+        np.put_along_axis(found, a.argmax(axis, keepdims=True), 1, axis)
+        return found
+
+    @staticmethod
     def unflattened(a: Array, shape: tuple[int, ...]) -> Array:
         """See `Namespace`."""
         return a.reshape(*a.shape[:-1], *shape)

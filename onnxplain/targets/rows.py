@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,7 +28,8 @@ _ANY_BOX = Box(0, (0.0, 0.0, 0.0, 0.0), ExplainedBox(0, 0, 0, 0, 0))
 class Row(Target):
     """The largest class score in one row of a detector's boxes.
 
-    A number of −1 means the row with the largest score of all.
+    A number of −1 means the row with the largest score of all. `reads` are the tensors of boxes and
+    of class scores, and that of classes if the model gives each box only one.
     """
 
     index: int = -1
@@ -51,32 +52,44 @@ class Row(Target):
         self, xp: Namespace, answer: Any, parameters: Mapping[str, Any]
     ) -> Mapping[str, Any]:
         """See `Target`: the row, instead of −1."""
-        _, scores = answer
+        _, scores, *_ = answer
         return {CODE: xp.ranked(xp.max(scores, axis=-2), parameters[CODE])}
+
+    def exists(self, xp: Namespace, answer: Any, parameters: Mapping[str, Any]) -> Any:
+        """See `Target`: rows of zeros only fill up the tensors."""
+        boxes, scores, *_ = answer
+        row = self.settled(xp, answer, parameters)[CODE]
+        largest = xp.maximum(xp.max(xp.abs(boxes), axis=-2), xp.max(xp.abs(scores), axis=-2))
+        # Where scores are NaN, it is not known.
+        return xp.take(largest, row) != 0
 
     def anchored(
         self, xp: Namespace, answer: Any, parameters: Mapping[str, Any]
     ) -> tuple[Target, Mapping[str, Any]]:
-        """See `Target`: the box of the row, with the row's first class of largest score.
-
-        Where the model gives each box only one class, a box of any class may take its place.
-        """
-        boxes, scores = answer
+        """See `Target`: the box of the row, with its class, the first one of largest score."""
+        boxes, scores, *labels = answer
         *_, classes, rows = scores.shape
         row = self.settled(xp, answer, parameters)[CODE]
         first = row * xp.whole(0) - xp.whole(1)
-        own = xp.matmul(scores, xp.unflattened(xp.one_hot(row, rows), (rows, 1)))
-        which = xp.one_hot(xp.ranked(xp.flatten(own), first), classes)
         sides = xp.parts(xp.flatten(boxes), [(rows,)] * len(CORNERS))
         corners = {
             name: xp.unflattened(xp.take(side, row), (row.shape[0], 1))
             for name, side in zip(CORNERS, sides, strict=True)
         }
-        return _ANY_BOX, {**corners, "best": first, "which": xp.unflattened(which, (1, classes))}
+        settled = {**corners, "best": first}
+        if labels:
+            (of_rows,) = labels
+            own = xp.take(xp.flatten(of_rows), row)
+            settled["index"] = xp.unflattened(own, (row.shape[0], 1))
+        else:
+            own = xp.matmul(scores, xp.unflattened(xp.one_hot(row, rows), (rows, 1)))
+            which = xp.one_hot(xp.ranked(xp.flatten(own), first), classes)
+            settled["which"] = xp.unflattened(which, (1, classes))
+        return replace(_ANY_BOX, has_labels=bool(labels)), settled
 
     def formula(self, xp: Namespace, *read: Any, **parameters: Any) -> Any:
         """The largest score of the row."""
-        _, scores = read
+        _, scores, *_ = read
         return xp.take(xp.max(scores, axis=-2), self.settled(xp, read, parameters)[CODE])
 
 
@@ -86,12 +99,12 @@ class PredictedRegion(Target):
 
     A class of −1 means the one that is predicted in most cells. The cells depend on the answer,
     but the gradient is that of the scores only. It is 0 for a class that is predicted nowhere. The
-    number equals that of `Region` for the predicted cells, unless scores are equal.
+    number equals that of `Region` for the predicted cells.
 
     Attributes:
         axis: the axis of the classes in the answer (N, ...).
-        threshold: a class is predicted where its score is above this; if it is None, where its
-            score is the largest.
+        threshold: a class is predicted where its score is above this; if it is None, where it is
+            the first one of the largest score.
     """
 
     axis: int
@@ -115,6 +128,11 @@ class PredictedRegion(Target):
         _, counts = self._sums(xp, answer)
         return {CODE: xp.ranked(counts, parameters[CODE])}
 
+    def exists(self, xp: Namespace, answer: Any, parameters: Mapping[str, Any]) -> Any:
+        """See `Target`: the class must be predicted in a cell."""
+        _, counts = self._sums(xp, answer)
+        return xp.take(counts, xp.ranked(counts, parameters[CODE])) > 0
+
     def anchored(
         self, xp: Namespace, answer: Any, parameters: Mapping[str, Any]
     ) -> tuple[Target, Mapping[str, Any]]:
@@ -129,11 +147,11 @@ class PredictedRegion(Target):
         return Mask(np.zeros(shape, np.float32)), {"weights": quotient(xp, here * picked, count)}
 
     def formula(self, xp: Namespace, *read: Any, **parameters: Any) -> Any:
-        """The mean over the cells; 0 if there are none."""
+        """The mean over the cells; 0 if there are none, and NaN if a score of the class is."""
         (answer,) = read
         sums, counts = self._sums(xp, answer)
         own = xp.ranked(counts, parameters[CODE])
-        return quotient(xp, xp.take(sums, own), xp.take(counts, own))
+        return xp.take(sums, own) / xp.maximum(xp.take(counts, own), 1.0)
 
     def _sums(self, xp: Namespace, answer: Any) -> tuple[Any, Any]:
         """For each class, the sum of its scores where it is predicted, and the number of cells."""
@@ -144,9 +162,6 @@ class PredictedRegion(Target):
 
     def _predicted(self, xp: Namespace, answer: Any) -> Any:
         """1 where a class is predicted, else 0."""
-        rank, least = len(answer.shape), self.threshold
-        if least is None:
-            where = answer == xp.max(answer, axis=self.axis % rank - rank, keepdims=True)
-        else:
-            where = answer > least
-        return xp.where(where, 1.0, 0.0)
+        if self.threshold is None:
+            return xp.first_largest(answer, axis=self.axis % len(answer.shape) - len(answer.shape))
+        return xp.where(answer > self.threshold, 1.0, 0.0)

@@ -89,6 +89,13 @@ class Target(ABC):
         """The parameters, with ranks replaced by the classes that have these ranks in `answer`."""
         return parameters
 
+    def exists(self, xp: Namespace, answer: Any, parameters: Mapping[str, Any]) -> Any:
+        """Whether the answer has what is explained, bool (N); None if every answer has it.
+
+        `answer` is as for `anchored`.
+        """
+        return None
+
     def anchored(
         self, xp: Namespace, answer: Any, parameters: Mapping[str, Any]
     ) -> tuple[Target, Mapping[str, Any]]:

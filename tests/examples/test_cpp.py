@@ -54,7 +54,7 @@ def explain(program, model, picture, folder, *target):
 def printed(found):
     """What a program must print for outputs of an exported file."""
     scores, index = found["prob"][0], int(found["explained"][0])
-    words = {0: "the map shows something", 3: "the model has no such class"}
+    words = {0: "the map shows something", 3: "there is no such class or box"}
     status = int(found["status"][0])
     return [
         *(f"{scores[c]:10.6f}  {c} {LABELS[c]}" for c in np.argsort(-scores)[:5]),

@@ -219,14 +219,6 @@ def test_a_segmenter(exported: Export, form: str) -> None:
     near(mixed["values"][1], run(x, [-1])["values"][0])
 
 
-def test_a_class_that_a_segmenter_predicts_nowhere_shows_nothing(exported: Export) -> None:
-    x = np.full((1, 3, 6, 8), 200, np.float32)  # every pixel has the same class
-    explainer = segmenter()
-    best = explainer.targets(np.moveaxis(x[0], 0, -1), "top1")[0].described.index
-    run = exported(explainer, "input_x_gradient")
-    assert run(x, [(best + 1) % 4])["status"].tolist() == [1]
-
-
 @pytest.mark.parametrize("method", ["gradient", "input_x_gradient"])
 def test_a_detector(exported: Export, method: str) -> None:
     """A row of the boxes; −1 is the row with the largest score, the first box of `run`."""

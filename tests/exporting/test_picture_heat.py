@@ -163,16 +163,16 @@ def test_padding_does_not_hide_that_a_map_is_not_finite(fit: str) -> None:
 
 
 def test_maps_that_are_not_shown_have_a_status_of_their_own() -> None:
-    maps, shown = noise(3, 4, 5), np.array([True, False, True])
+    maps, given_status = noise(4, 4, 5), np.array([0, 3, 0, 2])
     maps[2] = np.nan
     graph = gs.Graph(opset=18)
     g = Builder(graph)
     given = g.constant(maps)
-    scaled = scaled_nodes(g, given, given, True).only_where(g, g.constant(shown), 3)
+    scaled = scaled_nodes(g, given, given, True).unless(g, g.constant(given_status))
     graph.outputs = [scaled.heat, scaled.status]
     for output, dtype in zip(graph.outputs, (np.float32, np.int64), strict=True):
         output.dtype = np.dtype(dtype)
     heat, status = run(gs.export_onnx(graph, do_type_check=False), {})
-    assert status.tolist() == [0, 3, 2]
+    assert status.tolist() == [0, 3, 2, 2]
     assert_allclose(heat[0], expected(maps[0], (4, 5)), atol=TOLERANCE)
     assert not heat[1:].any()

@@ -205,6 +205,15 @@ def one_hot(random: Random) -> Made:
     return lambda xp, index: xp.one_hot(index, 4), plain, [index]
 
 
+def first_largest(random: Random) -> Made:
+    a = random.integers(0, 3, (2, 5, 4)).astype(np.float32)  # with equal elements
+
+    def plain(a: Array) -> Array:
+        return np.moveaxis(np.eye(5)[a.argmax(axis=1)], -1, 1)
+
+    return lambda xp, a: xp.first_largest(a, axis=-2), plain, [a]
+
+
 def unflattened(random: Random) -> Made:
     a = floats(random, 2, 3, 12)
     return lambda xp, a: xp.unflattened(a, (3, 4)), lambda a: a.reshape(2, 3, 3, 4), [a]
@@ -234,6 +243,7 @@ CASES: dict[str, Callable[[Random], Made]] = {
     "constant": constant,
     "filled": filled,
     "one_hot": one_hot,
+    "first_largest": first_largest,
     "unflattened": unflattened,
     "whole": integers(lambda xp, a: xp.whole(a) - xp.whole(3), lambda a: a - 3),
     "bit_and": integers(lambda xp, a: xp.bit_and(a, 0xF0F0F), lambda a: a & 0xF0F0F),
