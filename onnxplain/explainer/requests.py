@@ -100,8 +100,12 @@ class ExplainedModel:
         return ExplainedModel(found.runner, self._samples, found.score, facts, recognizer=found)
 
     def batching(self, x: Array | None = None) -> Batching:
-        """How several samples are run, tested on the sample `x`, by default a picture of noise."""
-        own = self._of_scores
+        """How several samples are run, tested on the sample `x`, by default a picture of noise.
+
+        What is read is the scores, or the boxes if the model is a detector: its outputs may have no
+        batch axis.
+        """
+        own = self.of_text
         sample = self._samples.noise() if x is None else x
         return own._runner.batching(sample, [own._score.probability])
 
