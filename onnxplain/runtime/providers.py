@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from onnx import parser
 
-from onnxplain.errors import OptionError, ProviderError
+from onnxplain.errors import OptionError, ProviderError, attempted
 from onnxplain.runtime.backend import CPU, Backend, Device
 from onnxplain.runtime.ort import onnxruntime, reason_of
 from onnxplain.runtime.plugins import (
@@ -96,14 +96,14 @@ def choose_backend(
     name, colon, device = wanted.partition(":")
     if colon and (name.lower() == AUTO or not device):
         raise OptionError(
-            f"The provider {wanted!r} is not written as NAME:DEVICE: give a name, and the number "
+            f"The provider {_short(wanted)!r} is not written as NAME:DEVICE: give a name, and the number "
             "or the type of a device, such as cuda:1 or openvino:gpu."
         )
     found = _automatic() if name.lower() == AUTO else _named(name, device.lower())
     found = replace(found, options=given)
     if given and found.provider == CPU:
         raise ProviderError(
-            f"{CPU} takes no options, such as {next(iter(given))!r}: name another provider, or "
+            f"{CPU} takes no options, such as {_short(next(iter(given)))!r}: name another provider, or "
             "leave the options out."
         )
     if given or colon or found.handle is not None:
@@ -113,15 +113,10 @@ def choose_backend(
 
 def _automatic() -> Backend:
     """The first of `_AUTO` that can be used, else the CPU."""
-    available = onnxruntime().get_available_providers()
     for name in _AUTO:
-        if name in available and load_failure(name) is None:
-            return _part_of_onnx_runtime(name, "")
-        plugin = _plugin_of(name)
-        if plugin and registration_failure(plugin) is None and plugin_devices(name):
-            found = _plugged_in(name, "")
-            if use_failure(found) is None:
-                return found
+        found = attempted(_named, name, "")
+        if isinstance(found, Backend) and (found.handle is None or use_failure(found) is None):
+            return found
     return Backend()
 
 
@@ -147,7 +142,7 @@ def _unknown(wanted: str, full: str) -> ProviderError:
     package = _PROVIDERS[full].package if full in _PROVIDERS else None
     hint = f"; `{package}` installs it" if package else ""
     return ProviderError(
-        f"The installed ONNX Runtime {ort.__version__} has no provider {wanted!r} "
+        f"The installed ONNX Runtime {ort.__version__} has no provider {_short(wanted)!r} "
         f"(it has {listed}){hint}."
     )
 
@@ -164,7 +159,9 @@ def _plugged_names() -> list[str]:
 
 
 def _plugin_of(name: str) -> Plugin | None:
-    return next((plugin for plugin in installed_plugins() if name in plugin.names), None)
+    """The plug-in that has a provider. One that is broken is known by the short name alone."""
+    names = {name, short_name(name)}
+    return next((plugin for plugin in installed_plugins() if names & {*plugin.names}), None)
 
 
 def package_of(name: str) -> str:
@@ -177,7 +174,7 @@ def _part_of_onnx_runtime(name: str, device: str) -> Backend:
     facts = _PROVIDERS.get(name, _Provider(""))
     default = facts.types[0] if facts.types else ""
     plain = Backend(name, Device(default), facts.memory)
-    if not device:
+    if not device or (device == "0" and facts.device_option != _BY_NUMBER):
         return plain
     if device.isdecimal() and facts.device_option == _BY_NUMBER:
         chosen = Device(default, int(device))
@@ -188,7 +185,7 @@ def _part_of_onnx_runtime(name: str, device: str) -> Backend:
     numbers = ["a number"] if facts.device_option == _BY_NUMBER else []
     takes = ", ".join([*facts.types, *numbers])
     raise ProviderError(
-        f"{name} has no device {device!r}: "
+        f"{name} has no device {_short(device)!r}: "
         + (f"it takes {takes}." if takes else "give its name without a device.")
     )
 
@@ -204,7 +201,7 @@ def _plugged_in(name: str, device: str) -> Backend:
     found = next((one for one in devices if device in ("", str(one.index), one.type)), None)
     if found is None:
         listed = ", ".join(map(str, devices))
-        raise ProviderError(f"{name} has no device {device!r}: it has {listed}.")
+        raise ProviderError(f"{name} has no device {_short(device)!r}: it has {listed}.")
     return Backend(name, found, handle=handles[found.index])
 
 
@@ -224,7 +221,9 @@ def _require_usable(backend: Backend) -> None:
     refused = backend.options and use_failure(replace(backend, options={})) is None
     if refused:
         given = ", ".join(f"{key}={value}" for key, value in backend.options.items())
-        raise ProviderError(f"{backend.provider} refuses the options {given}: {_short(reason)}.")
+        raise ProviderError(
+            f"{backend.provider} refuses the options {_short(given)}: {_short(reason)}."
+        )
     raise ProviderError(
         f"{backend.provider} cannot use its device {backend.device}: {_short(reason)}."
     )
@@ -251,12 +250,13 @@ def use_failure(backend: Backend) -> str | None:
     return None
 
 
-_LONGEST_REASON = 300
+_LONGEST = 180
 
 
-def _short(reason: str) -> str:
-    """The start of a reason that may be long, without its end."""
-    return reason if len(reason) <= _LONGEST_REASON else f"{reason[: _LONGEST_REASON - 3]}..."
+def _short(text: str) -> str:
+    """A part of a message that may be long, without its middle."""
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]}...{text[-half:]}"
 
 
 def short_name(name: str) -> str:
