@@ -82,9 +82,7 @@ def forget() -> None:
         found.cache_clear()
 
 
-def install(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, ort: Any, module: str = MODULE
-) -> None:
+def install(monkeypatch: pytest.MonkeyPatch, folder: Path, ort: Any, module: str = MODULE) -> None:
     """Install the package and `ort` until the end of the test, which must call `forget` then."""
     package = folder / "site" / "onnxruntime_ep_abacus"
     package.mkdir(parents=True)

@@ -96,15 +96,15 @@ def choose_backend(
     name, colon, device = wanted.partition(":")
     if colon and (name.lower() == AUTO or not device):
         raise OptionError(
-            f"The provider {_short(wanted)!r} is not written as NAME:DEVICE: give a name, and the number "
-            "or the type of a device, such as cuda:1 or openvino:gpu."
+            f"The provider {_short(wanted)!r} is not written as NAME:DEVICE: give a name, and the "
+            "number or the type of a device, such as cuda:1 or openvino:gpu."
         )
     found = _automatic() if name.lower() == AUTO else _named(name, device.lower())
     found = replace(found, options=given)
     if given and found.provider == CPU:
         raise ProviderError(
-            f"{CPU} takes no options, such as {_short(next(iter(given)))!r}: name another provider, or "
-            "leave the options out."
+            f"{CPU} takes no options, such as {_short(next(iter(given)))!r}: name another "
+            "provider, or leave the options out."
         )
     if given or colon or found.handle is not None:
         _require_usable(found)
