@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,6 +89,9 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path, ort: Any, module: str
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(module)
     monkeypatch.syspath_prepend(package.parent)
+    # Other plug-ins may be installed where the tests run.
+    only = list(pkgutil.iter_modules([str(package.parent)]))
+    monkeypatch.setattr(plugins, "pkgutil", SimpleNamespace(iter_modules=lambda: only))
     monkeypatch.delitem(sys.modules, package.name, raising=False)
     monkeypatch.setitem(sys.modules, "onnxruntime", ort)
     forget()

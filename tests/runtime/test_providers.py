@@ -33,6 +33,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Pretend:
         )
         monkeypatch.setattr(providers, "onnxruntime", lambda: fake)
         monkeypatch.setattr(providers, "load_failure", (broken or {}).get)
+        monkeypatch.setattr(providers, "installed_plugins", list)
 
     return have
 
