@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from plugged import ABACUS, CPU, MODULE, PretendedOrt, forget, install
 from tiny import tiny
 
 from onnxplain import Explainer
-from onnxplain.errors import OptionError, ProviderError
+from onnxplain.errors import GradientError, OptionError, ProviderError
+from onnxplain.execution import derivatives
 from onnxplain.model.load import load
 from onnxplain.runtime.backend import Device
 from onnxplain.runtime.listing import listed_providers
@@ -223,6 +225,27 @@ def test_the_list_says_why_not(plugged: Plugged) -> None:
     plugged(("GPU", "Broken"))
     (abacus,) = [one for one in listed_providers() if one.name == ABACUS]
     assert "a rod is bent" in abacus.failure
+
+
+@pytest.mark.parametrize(("provider", "ends"), [("abacus", True), ("cpu", False)])
+def test_a_provider_whose_answers_differ(
+    provider: str, ends: bool, plugged: Plugged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that computes in bfloat16: the error for gradients says where the answers agree."""
+    plugged(*DEVICES)
+    monkeypatch.setattr(derivatives, "_ROUNDING", -1.0)  # no two answers agree
+    model = tiny("y = MatMul(x, w)", "float[N,4] x", w=np.eye(4, 3, dtype=np.float32))
+    with pytest.raises(GradientError) as caught:
+        Explainer(model, provider=provider).attribute(np.ones((1, 4), np.float32), "gradient", 1)
+    assert str(caught.value).endswith(", or --provider cpu.") == ends
+
+
+def test_an_explainer_in_another_process_has_the_same_settings(plugged: Plugged) -> None:
+    plugged(*DEVICES)
+    model = tiny("y = Relu(x)", "float[N,4] x")
+    settings = {"provider": "abacus:gpu", "provider_options": {"size": 1}, "threads": 3}
+    found = pickle.loads(pickle.dumps(Explainer(model, **settings))).backend  # type: ignore[arg-type]
+    assert (found.device.index, found.options, found.threads) == (1, {"size": "1"}, 3)
 
 
 def test_maps_on_a_plug_in_are_those_of_the_cpu(plugged: Plugged) -> None:
