@@ -22,6 +22,7 @@ _COMMANDS = {
     "verify": "Run an exported file beside its model, and print how far they differ.",
     "serve": "Predict and explain over HTTP, with KServe's V1 and V2 protocols.",
     "inspect": "Show what is known about a model: inputs, score, preprocessing, gradients, layers.",
+    "providers": "List what models can run on here: ONNX Runtime's providers, and plug-ins.",
     "methods": "List the methods: what each shows, needs and costs, its options and its paper.",
 }
 """The help of each command, which is the function `command` of the module of its name."""

@@ -38,7 +38,19 @@ EXPLAINED = "What to explain"
 MODEL = [
     make_flag("Model", *facts)
     for facts in (
-        ("provider", str, "NAME", "auto, cpu, cuda, tensorrt, openvino, or ONNX Runtime's name."),
+        (
+            "provider",
+            str,
+            "NAME[:DEVICE]",
+            "auto, cpu, cuda, cuda:1, openvino:gpu...; `onnxplain providers` lists them.",
+        ),
+        (
+            "provider_option",
+            list[str],
+            "KEY=VALUE",
+            "Option of the provider, as ONNX Runtime's documentation names it; may be repeated.",
+        ),
+        ("threads", int, "COUNT", "Most threads that run the model; by default one per core."),
         (
             "output",
             list[str],

@@ -56,6 +56,8 @@ def _opened(path: Path, loading: Given, preprocess: Given, arrays: Given | None)
     named = {"explain": "explain_input", "input": "inputs"}
     arguments = {named.get(name, name): value for name, value in loading.items()}
     inputs = dict(_named_value(text) for text in arguments.pop("inputs", ()))
+    if "provider_option" in arguments:
+        arguments["provider_options"] = dict(map(_option, arguments.pop("provider_option")))
     texts = texts_of(arguments)
     arguments = {name: value for name, value in arguments.items() if name not in _TEXTS}
     if texts:
@@ -133,6 +135,14 @@ def _samples(patterns: Sequence[str], explainer: Explainer) -> Array:
 
 _READERS: Mapping[Values, Callable[[Any, Explainer], Any]] = {BASELINE: _absent, SAMPLES: _samples}
 """By the values that an option takes, those that the command line reads from files."""
+
+
+def _option(text: str) -> tuple[str, str]:
+    """The name and the value of an option of the provider."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise OptionError(f"--provider-option takes KEY=VALUE, not {text!r}.")
+    return name, value
 
 
 _TRUTHS = {"true": True, "false": False}

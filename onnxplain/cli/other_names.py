@@ -24,6 +24,8 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "--provider": ("--device", "--providers", "--execution-provider"),
     "--provider cuda": ("--gpu", "--cuda", "--use-cuda"),
     "--provider cpu": ("--cpu",),
+    "--threads": ("--num-threads", "--n-threads", "--intra-op-num-threads"),
+    "--provider-option": ("--provider-options",),
     "--size": ("--imgsz", "--img-size", "--image-size", "--input-size"),
     "--batch-size": ("--batch",),
     "--colormap": ("--cmap",),

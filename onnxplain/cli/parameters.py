@@ -41,6 +41,10 @@ BatchSize = Annotated[
 ]
 Quiet = Annotated[bool, _switch("Print errors only.", "--quiet", "-q")]
 Verbose = Annotated[bool, _switch("Print what was used, and what it cost.", "--verbose", "-v")]
+Profile = Annotated[
+    bool,
+    _switch("Measure which provider ran each node; write profile.json to the folder.", "--profile"),
+]
 Recursive = Annotated[bool, _switch("Search folders in folders, too.", "--recursive", "-r")]
 MethodName = Annotated[
     str,

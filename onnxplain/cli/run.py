@@ -19,6 +19,7 @@ from onnxplain.cli.notes import (
 )
 from onnxplain.cli.outcomes import report
 from onnxplain.cli.pictures import find_images, gray
+from onnxplain.cli.profiling import report_profile
 from onnxplain.cli.texts import run_texts
 from onnxplain.errors import OnnxplainError
 from onnxplain.explainer import Explainer
@@ -43,6 +44,7 @@ def command(
     as_json: parameters.AsJson = False,
     quiet: parameters.Quiet = False,
     verbose: parameters.Verbose = False,
+    profile: parameters.Profile = False,
     loading: Given,
     preprocess: Given,
     arrays: Given,
@@ -54,6 +56,7 @@ def command(
     whose map shows nothing, and an output of several that cannot be explained.
     """
     console = Console(quiet=quiet, as_json=as_json, verbose=verbose)
+    loading = loading | {"batch_size": batch_size, "profile": profile}
     if loading.get("text") and not images:
         return run_texts(
             model,
@@ -62,7 +65,7 @@ def command(
             out,
             formats,
             console,
-            loading | {"batch_size": batch_size},
+            loading,
             preprocess,
             options,
         )
@@ -74,7 +77,7 @@ def command(
     saving.check()
     inputs = [model_as_input(model)] if starts_from_none else find_images(images or [], recursive)
     status = 0
-    outputs = open_outputs(model, loading | {"batch_size": batch_size}, preprocess, arrays)
+    outputs = open_outputs(model, loading, preprocess, arrays)
     inputs = inputs if starts_from_none else each_sample(inputs, outputs[0])
     note_guess(outputs[0].origin, model, console)
 
@@ -87,7 +90,9 @@ def command(
         return _run(job, inputs, method, console, of)
 
     if len(outputs) == 1:
-        return explained(outputs[0], "")
+        status = explained(outputs[0], "")
+        report_profile(outputs[0], out, console)
+        return status
     for explainer in outputs:
         of = f"output {explainer.output}: "
         try:
@@ -95,6 +100,7 @@ def command(
         except OnnxplainError as error:
             print_error(f"{of}{error}")
             status = error.exit_status
+    report_profile(outputs[0], out, console)
     return status
 
 

@@ -90,8 +90,7 @@ def command(
         note_blank(explainer, console)
         configured = explainer.configured(method, method_options(options, explainer))
         first = (target or parameters.TOP)[0]
-        provider = loading.get("provider", "auto")
-        engine = Engine(explainer, configured, first, provider, max_batch)
+        engine = Engine(explainer, configured, first, max_batch)
         line = f"{settings.name}, {configured.name}: {address(listening)}"
         Server(Service(engine, settings), lambda: console.result(line)).run([listening])
     return 0

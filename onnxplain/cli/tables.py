@@ -21,13 +21,21 @@ def print_table(
     Long rows are wrapped at the width of the terminal. Where a program reads, they are wrapped at
     `width` characters: by default a row is one line.
     """
+    width_now = None if sys.stdout.isatty() else width
+    typer.echo(table_text(headings, rows, width_now))
+
+
+def table_text(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], width: int | None = _UNLIMITED
+) -> str:
+    """A table wrapped at `width` characters, None for that of the terminal."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
-    console = Console(width=None if sys.stdout.isatty() else width)
+    console = Console(width=width)
     with console.capture() as printed:
         console.print(table)
     lines = [line.rstrip() for line in printed.get().splitlines()]
-    typer.echo("\n".join(lines))
+    return "\n".join(lines)

@@ -11,6 +11,7 @@ from rich.console import Console as Terminal
 from onnxplain.cli.console import Console, braced, print_error
 from onnxplain.cli.flags import Given
 from onnxplain.cli.loading import open_text_model, texts_of
+from onnxplain.cli.profiling import report_profile
 from onnxplain.errors import MapError, TextError
 from onnxplain.methods.registry import AUTO
 from onnxplain.results.formats.manifest import plain
@@ -63,6 +64,7 @@ def run_texts(
             else:
                 shown.append(one)
                 _report(one, name, one.save(out, wanted, name=name), console)
+    report_profile(explainer, out, console)
     if method == AUTO and shown:
         console.note(f"Method: {shown[0].method}; --method names another.")
     return status

@@ -19,6 +19,7 @@ from onnxplain.execution.runner import Batching, Runner, Ways
 from onnxplain.execution.scoring import Scored, seed_tensor, with_seeds
 from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.model.model import Model
+from onnxplain.runtime.backend import CPU
 from onnxplain.runtime.batching import BatchSize
 from onnxplain.tensors import Array, FloatArray, TensorSpec
 from onnxplain.transforms.extract import with_outputs
@@ -136,10 +137,12 @@ class Derivatives:
                 return  # answers with NaN or infinity cannot be compared
             difference = np.abs(ours - wide).max()
             if not difference <= tolerance * max(float(np.abs(wide).max()), 1e-6):
+                backend = self._runner.backend
+                other = "" if backend.provider == CPU else ", or --provider cpu"
                 raise GradientError(
                     "The graph that was made ready for gradients gives an answer that differs by "
                     f"{difference:.2g} from the model's, so its gradients would be wrong: use a "
-                    "method without gradients, such as occlusion."
+                    f"method without gradients, such as occlusion{other}."
                 )
         self._proved.add(reading.tensor)
 

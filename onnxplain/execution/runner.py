@@ -18,8 +18,8 @@ from onnxplain.model.external import byte_count, weights
 from onnxplain.model.model import Model
 from onnxplain.model.quantization import rounds
 from onnxplain.recent import Recent
+from onnxplain.runtime.backend import Backend
 from onnxplain.runtime.batching import BatchSize, Fastest, Progress, in_batches, silent
-from onnxplain.runtime.providers import choose_providers, device_of, runs_at_once
 from onnxplain.runtime.session import Session
 from onnxplain.tensors import Array, FloatArray, TensorSpec
 from onnxplain.transforms.dynamic_batch import make_batch_dynamic
@@ -89,7 +89,7 @@ class Runner:
         model: Model,
         spec: TensorSpec,
         others: Mapping[str, Array],
-        provider: str,
+        backend: Backend,
         batch_size: int | None,
     ) -> None:
         """Prepare to run `model`.
@@ -99,7 +99,6 @@ class Runner:
 
         Raises:
             OptionError: the batch size is not positive.
-            ProviderError: the provider is not available.
         """
         if batch_size is not None and batch_size < 1:
             raise OptionError(f"The batch size must be at least 1, and is {batch_size}.")
@@ -108,8 +107,7 @@ class Runner:
         self.activity = Activity(Recent(_sessions_kept(model)))
         self._fed = threading.local()
         self._given = dict(others)
-        self._asked = provider
-        self._providers = choose_providers(provider)
+        self.backend = backend
         self.batch_size = batch_size
         self._batchings: Recent[Batching] = Recent(_SHAPES_KEPT)
         self._batch_sizes: Recent[BatchSize] = Recent(_SHAPES_KEPT)
@@ -130,7 +128,7 @@ class Runner:
 
         `spec` is the input to explain, if its type is another.
         """
-        return Runner(model, spec or self.spec, self.others, self._asked, self.batch_size)
+        return Runner(model, spec or self.spec, self.others, self.backend, self.batch_size)
 
     def beside(self, model: Model) -> Runner:
         """As `with_model`, for a model that contains this one; it shares sessions and counts."""
@@ -140,14 +138,14 @@ class Runner:
 
     def from_tensor(self, model: Model, spec: TensorSpec) -> Runner:
         """As `beside`, for the part of this model whose input to explain is the tensor `spec`."""
-        other = Runner(model, spec, self.others, self._asked, self.batch_size)
+        other = Runner(model, spec, self.others, self.backend, self.batch_size)
         other.activity = self.activity
         return other
 
     @property
     def device(self) -> str:
-        """The device, "cpu" or "cuda", on which the first requested provider keeps its tensors."""
-        return device_of(self._providers[0])
+        """The device, "cpu" or "cuda", on which the provider keeps its tensors."""
+        return self.backend.memory
 
     @functools.cached_property
     def fixed_batch(self) -> int | None:
@@ -338,7 +336,7 @@ class Runner:
         """
 
         def opened() -> Session:
-            session = Session(build(), self._providers, at_once)
+            session = Session(build(), self.backend, at_once)
             self.activity.provider = session.provider
             return session
 
@@ -352,7 +350,7 @@ class Runner:
         """
         if self.batch_size is not None:
             return 1
-        most = min(runs_at_once(self._providers[0]), _HELD_AT_ONCE // max(1, held))
+        most = min(self.backend.at_once, _HELD_AT_ONCE // max(1, held))
         return most if samples >= 2 * most > 2 else 1
 
 

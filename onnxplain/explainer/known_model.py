@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from onnxplain.analysis.layers import Layer
 from onnxplain.analysis.score import ScoreTensor
 from onnxplain.analysis.token_inputs import takes_ids
 from onnxplain.autodiff.differentiability import Differentiability, differentiability
-from onnxplain.errors import ModelError
+from onnxplain.errors import ModelError, OptionError
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.sample_shape import sample_shape
 from onnxplain.execution.samples import Samples
@@ -45,7 +45,10 @@ from onnxplain.model.load import ModelSource, load
 from onnxplain.model.model import Model
 from onnxplain.model.shapes import Shape
 from onnxplain.results.explanation import ModelFacts, Provenance
+from onnxplain.runtime.backend import Backend
 from onnxplain.runtime.batching import Progress
+from onnxplain.runtime.profile import Profile, Profiler
+from onnxplain.runtime.providers import choose_backend
 from onnxplain.tensors import Array, TensorSpec
 from onnxplain.texts.tokenizer import Tokenizer
 from onnxplain.texts.tokens import Text
@@ -77,13 +80,16 @@ class KnownModel:
         arrays: Mapping[str, object] | None = None,
         blank: str | int | None = None,
         text_model: ModelSource | None = None,
+        provider_options: Mapping[str, object] | None = None,
+        threads: int | None = None,
+        profile: bool = False,
     ) -> None:
         """Load a model.
 
         Args:
             model: path, bytes or ModelProto.
             provider: "auto", "cuda", "tensorrt", "openvino", "cpu", or a name that ONNX Runtime
-                lists.
+                or an installed plug-in has; a device may follow, as in "openvino:gpu" or "cuda:1".
             preprocess: how pictures become input: a `Preprocess`, or single settings that replace
                 those found next to the model's file or inside the model.
             labels: a file, or the names in order; by default they are searched next to the model's
@@ -112,13 +118,17 @@ class KnownModel:
             text_model: a model of texts with the same space of embeddings, such as the other half
                 of CLIP: path, bytes or ModelProto. Then the target "similar:TEXT" compares with a
                 text. The tokenizer is that of this model.
+            provider_options: options of the provider, by name.
+            threads: the most threads of ONNX Runtime that run the model at the same time; by
+                default one per core. It does not change the results.
+            profile: whether to measure which provider runs each node, see `profile`.
 
         Raises:
             TextError: the tokenizer cannot be read, or the text does not fit the model.
             ModelError: the model cannot be loaded, or ONNX Runtime rejects it.
-            ProviderError: the provider is not available.
+            ProviderError: the provider or its device is not available, or refuses the options.
             PreprocessError: preprocessing or labels are malformed or do not fit the model.
-            OptionError: a setting of arrays is malformed.
+            OptionError: a setting of arrays is malformed, or there are less than 1 `threads`.
         """
         self._arguments = {
             "model": Path(model).absolute() if isinstance(model, str | Path) else model,
@@ -135,6 +145,9 @@ class KnownModel:
             "arrays": arrays,
             "blank": blank,
             "text_model": text_model,
+            "provider_options": provider_options,
+            "threads": threads,
+            "profile": profile,
         }
         loaded = load(model)
         if loaded.is_exported:
@@ -143,9 +156,11 @@ class KnownModel:
                 "Runtime, or name the model that it was made from."
             )
         self._chosen = explained_output(loaded, output)
+        profiler = Profiler() if profile else None
+        backend = choose_backend(provider, provider_options, threads, profiler)
         self._encoder: TextEncoder | None = None
         if text_model is not None:
-            self._encoder = TextEncoder.of(text_model, tokenizer, self.model, provider)
+            self._encoder = TextEncoder.of(text_model, tokenizer, self.model, backend)
             # Else it is the tokenizer of the other model alone.
             tokenizer = tokenizer if any(map(takes_ids, self.model.inputs)) else None
         named = inputs or {}
@@ -170,7 +185,7 @@ class KnownModel:
         values |= read_values(others, inputs or {}, self._preprocess_of)
         self._others = OtherInputs(self.input, others, values, self._samples)
         known = self._others.of_noise()
-        self._runner = Runner(self.model, self.input, known, provider, batch_size)
+        self._runner = Runner(self.model, self.input, known, backend, batch_size)
         self._layout, self._blank = boxes, blank
         self._prepare()
 
@@ -315,6 +330,23 @@ class KnownModel:
     def provider(self) -> str:
         """The execution provider in use; empty before the first run."""
         return self._runner.activity.provider
+
+    @property
+    def backend(self) -> Backend:
+        """What its sessions run on."""
+        return self._runner.backend
+
+    def profile(self) -> Profile:
+        """Which provider ran each node so far, and for how long; see `profile` of the constructor.
+
+        Sessions that are open now are not measured any more.
+
+        Raises:
+            OptionError: nothing was measured, because `profile` was not given.
+        """
+        if self.backend.profiler is None:
+            raise OptionError("Nothing was measured: make the Explainer with profile=True.")
+        return self.backend.profiler.finish()
 
     @property
     def session_runs(self) -> int:
@@ -485,7 +517,17 @@ class KnownModel:
             input_name=self.input.name,
             output_names=tuple(spec.name for spec in model.outputs),
         )
-        return Provenance(facts, settings, self.provider, versions(), batching)
+        backend = self.backend
+        return Provenance(
+            facts,
+            settings,
+            self.provider,
+            versions(),
+            batching,
+            device=asdict(backend.device),
+            provider_options=backend.options,
+            threads=backend.threads,
+        )
 
 
 def _made(kind: type[Own], arguments: dict[str, Any]) -> Own:

@@ -13,7 +13,7 @@ from onnxplain.errors import ModelError, TextError
 from onnxplain.execution.token_arrays import token_arrays
 from onnxplain.model.load import ModelSource, load
 from onnxplain.model.model import Model
-from onnxplain.runtime.providers import choose_providers
+from onnxplain.runtime.backend import Backend
 from onnxplain.runtime.session import Session
 from onnxplain.tensors import FloatArray, TensorSpec
 from onnxplain.texts.tokenizer import Tokenizer, find_tokenizer, load_tokenizer
@@ -29,18 +29,18 @@ class TextEncoder:
         output: the name of the embedding, float (N, numbers).
         inputs: its inputs, by what they take of a text.
         tokenizer: makes tokens of a text.
-        provider: as for `Explainer`.
+        backend: what it runs on.
     """
 
     model: Model
     output: str
     inputs: Mapping[str, TensorSpec]
     tokenizer: Tokenizer
-    provider: str
+    backend: Backend
 
     @classmethod
     def of(
-        cls, source: ModelSource, tokenizer: Path | str | None, pictures: Model, provider: str
+        cls, source: ModelSource, tokenizer: Path | str | None, pictures: Model, backend: Backend
     ) -> TextEncoder:
         """Read a model of texts and its tokenizer.
 
@@ -62,7 +62,7 @@ class TextEncoder:
                 "which a text does not fill: export the model of texts alone."
             )
         file = find_tokenizer(whole.path, pictures.path) if tokenizer is None else Path(tokenizer)
-        return cls(model, output, inputs, load_tokenizer(file), provider)
+        return cls(model, output, inputs, load_tokenizer(file), backend)
 
     def embedding(self, text: str) -> FloatArray:
         """The embedding of a text, as the model gives it, (numbers,).
@@ -92,4 +92,4 @@ class TextEncoder:
 
     @functools.cached_property
     def _session(self) -> Session:
-        return Session(self.model, choose_providers(self.provider))
+        return Session(self.model, self.backend)

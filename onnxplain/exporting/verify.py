@@ -20,7 +20,7 @@ from onnxplain.methods.base import Method
 from onnxplain.methods.registry import make_method
 from onnxplain.model.load import load
 from onnxplain.model.model import KEY
-from onnxplain.runtime.providers import choose_providers
+from onnxplain.runtime.backend import Backend
 from onnxplain.runtime.session import Session
 from onnxplain.tensors import Array, FloatArray
 
@@ -54,7 +54,7 @@ class Verified:
 class ExportedFile:
     """An exported file, opened with ONNX Runtime."""
 
-    def __init__(self, path: str | Path, provider: str = "auto") -> None:
+    def __init__(self, path: str | Path, backend: Backend) -> None:
         """Open the file.
 
         Raises:
@@ -70,7 +70,7 @@ class ExportedFile:
             raise ModelError(f"{path} was not made by `onnxplain export`: name a file that was.")
         self.path = Path(path)
         self.names: Mapping[str, str] = json.loads(self.facts["names"])
-        self._session = Session(model, choose_providers(provider))
+        self._session = Session(model, backend)
 
     @property
     def takes_pictures(self) -> bool:
@@ -158,7 +158,7 @@ def verify(
         OptionError: an option must be given.
         OnnxplainError: a picture cannot be read, or cannot be explained.
     """
-    file = ExportedFile(path)
+    file = ExportedFile(path, model.backend)
     file.check_settings(model)
     method = file.method(options)
     for picture in pictures:

@@ -74,6 +74,9 @@ class Provenance:
         versions: of onnxplain, ONNX Runtime and other software that affects the results.
         batching: in words, how many samples a run had and how many runs were parallel; empty for
             methods that change no samples.
+        device: of the provider: its type, index and vendor, as far as they are known.
+        provider_options: that were given.
+        threads: the most threads that ran the model, if a number was given.
     """
 
     model: ModelFacts
@@ -81,6 +84,9 @@ class Provenance:
     provider: str
     versions: Mapping[str, str]
     batching: str = ""
+    device: Mapping[str, Any] = field(default_factory=dict)
+    provider_options: Mapping[str, str] = field(default_factory=dict)
+    threads: int | None = None
 
 
 @dataclass(frozen=True)

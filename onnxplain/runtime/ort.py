@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 from onnxplain.errors import ProviderError
+
+_DEBRIS = re.compile(
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : "  # the kind of error
+    r"|^Error in execution: "
+    r"|(?<!\S)\S+\.(cc|cpp|cu|h):\d+ .*?\) "  # a line and a function of its source
+)
+"""Parts of ONNX Runtime's messages that are not useful to users."""
 
 
 @functools.cache
@@ -27,3 +35,9 @@ def onnxruntime() -> Any:
     except ImportError as error:
         raise ProviderError(f"ONNX Runtime is installed but cannot be loaded: {error}.") from error
     return ort
+
+
+def reason_of(error: Exception) -> str:
+    """The message of ONNX Runtime, without the parts that are not useful, and without an end."""
+    text = _DEBRIS.sub("", " ".join(str(error).split())) or type(error).__name__
+    return text.strip().rstrip(".")

@@ -10,22 +10,14 @@ import numpy as np
 
 from onnxplain.errors import ModelError, ProviderError
 from onnxplain.model.model import Model
-from onnxplain.runtime.ort import onnxruntime
-from onnxplain.runtime.providers import cores, device_of
+from onnxplain.runtime.backend import Backend
+from onnxplain.runtime.ort import onnxruntime, reason_of
 from onnxplain.tensors import Array
 
 _MEMORY = re.compile(
     r"failed to allocate|out of memory|bad_alloc|alloc_failed|available memory of|cudamalloc",
     re.IGNORECASE,
 )
-
-
-_DEBRIS = re.compile(
-    r"^\[ONNXRuntimeError\] : \d+ : \w+ : "  # the kind of error
-    r"|^Error in execution: "
-    r"|(?<!\S)\S+\.(cc|cpp|cu|h):\d+ .*?\) "  # a line and a function of its source
-)
-"""Parts of ONNX Runtime's messages that are not useful to users."""
 
 
 class OutOfMemoryError(ModelError):
@@ -37,24 +29,21 @@ class RunError(ModelError):
 
 
 class Session:
-    """Runs one model on the first provider that it was opened with.
+    """Runs one model on the provider that it was opened with.
 
     `runs` counts the calls, for tests and reports.
     """
 
-    def __init__(self, model: Model, providers: Sequence[str], at_once: int = 1) -> None:
+    def __init__(self, model: Model, backend: Backend, at_once: int = 1) -> None:
         """Open the session for `at_once` parallel runs.
 
         Raises:
             ModelError: ONNX Runtime rejects the model; the message includes its reason.
-            ProviderError: ONNX Runtime would use another provider than the first of `providers`.
+            ProviderError: ONNX Runtime would use another provider than that of `backend`.
         """
         ort = onnxruntime()
         options = ort.SessionOptions()
         options.log_severity_level = 4
-        if at_once > 1:
-            # Each run also uses the thread that calls it.
-            options.intra_op_num_threads = max(1, cores() - at_once + 1)
         # Threads that spin while they wait for work slow down the next session: two sessions used
         # in turn took 1.5 to 1.8 times as long as one.
         options.add_session_config_entry("session.force_spinning_stop", "1")
@@ -63,22 +52,20 @@ class Session:
                 "session.model_external_initializers_file_folder_path", str(model.folder)
             )
         try:
-            self._session = ort.InferenceSession(
-                model.proto.SerializeToString(), options, providers=list(providers)
-            )
+            self._session = backend.open(options, model.proto.SerializeToString(), at_once)
         except Exception as error:
             raise ModelError(
                 f"ONNX Runtime {ort.__version__} refuses {model.path or 'the model'}: "
-                f"{_reason(error)}. Try a newer ONNX Runtime, or export the model with standard "
+                f"{reason_of(error)}. Try a newer ONNX Runtime, or export the model with standard "
                 "operators and a lower opset."
             ) from error
         self.provider: str = self._session.get_providers()[0]
-        if self.provider != providers[0]:
+        if self.provider != backend.provider:
             raise ProviderError(
-                f"{providers[0]} was asked for, but ONNX Runtime fell back to {self.provider}: "
+                f"{backend.provider} was asked for, but ONNX Runtime fell back to {self.provider}: "
                 "check the GPU's driver, or choose --provider cpu."
             )
-        self.device = device_of(self.provider)
+        self._backend = backend
         self.inputs: list[str] = [value.name for value in self._session.get_inputs()]
         self.outputs: list[str] = [value.name for value in self._session.get_outputs()]
         self.runs = 0
@@ -86,7 +73,8 @@ class Session:
     def place(self, array: Array) -> Any:
         """Copy an array to the device, so that it can be fed to many runs."""
         contiguous = np.asarray(array, order="C")
-        return onnxruntime().OrtValue.ortvalue_from_numpy(contiguous, self.device, 0)
+        memory, index = self._backend.memory, self._backend.memory_index
+        return onnxruntime().OrtValue.ortvalue_from_numpy(contiguous, memory, index)
 
     def run(self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None) -> list[Array]:
         """Run once. `feeds` are arrays or values from `place`, by input name.
@@ -109,9 +97,9 @@ class Session:
             if _MEMORY.search(str(error)):
                 raise OutOfMemoryError(
                     "There is not enough memory on the device to run the model "
-                    f"({_reason(error)}): free some, or choose --provider cpu."
+                    f"({reason_of(error)}): free some, or choose --provider cpu."
                 ) from error
-            raise RunError(f"The model fails while running: {_reason(error)}.") from error
+            raise RunError(f"The model fails while running: {reason_of(error)}.") from error
 
     def _answers(self, feeds: Mapping[str, Any], outputs: list[str]) -> list[Array]:
         found: list[Array]
@@ -127,9 +115,3 @@ class Session:
         self._session.run_with_iobinding(binding)
         found = binding.copy_outputs_to_cpu()
         return found
-
-
-def _reason(error: Exception) -> str:
-    """The message of ONNX Runtime, without the parts that are not useful."""
-    text = _DEBRIS.sub("", " ".join(str(error).split())) or type(error).__name__
-    return text.strip().rstrip(".")

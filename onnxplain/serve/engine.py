@@ -56,7 +56,6 @@ class Engine:
         explainer: Explainer,
         method: Method,
         target: TargetSpec,
-        provider: str,
         max_batch: int = 32,
     ) -> None:
         """Open the sessions, and try the method, so that the first request is not slow.
@@ -70,7 +69,8 @@ class Engine:
         self.explainer = explainer
         self.method = method
         self.target = target
-        self._predictor = Predictor(explainer.whole_model, explainer.input, provider, max_batch)
+        model, spec = explainer.whole_model, explainer.input
+        self._predictor = Predictor(model, spec, explainer.backend, max_batch)
         self._calls: Mapping[str, Callable[[Sequence[Any]], Iterator[Outcome]]] = {
             Explain.kind: self._explained,
             Predict.kind: self._predicted,

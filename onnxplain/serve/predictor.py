@@ -15,8 +15,8 @@ from onnxplain.errors import OnnxplainError, attempted
 from onnxplain.execution.arrays import fill
 from onnxplain.model.model import Model
 from onnxplain.model.shapes import model_shapes
+from onnxplain.runtime.backend import Backend
 from onnxplain.runtime.batching import BatchSize, in_batches
-from onnxplain.runtime.providers import choose_providers, runs_at_once
 from onnxplain.runtime.session import Session
 from onnxplain.tensors import Array, TensorSpec
 
@@ -30,7 +30,7 @@ class Predictor:
     It says so by one input and by outputs whose first axis has the same name as that of the input.
     """
 
-    def __init__(self, model: Model, spec: TensorSpec, provider: str, max_batch: int) -> None:
+    def __init__(self, model: Model, spec: TensorSpec, backend: Backend, max_batch: int) -> None:
         """Open a session; `spec` is the explained input.
 
         At most `max_batch` samples are run at a time, where the model takes batches: their
@@ -40,9 +40,9 @@ class Predictor:
             OnnxplainError: as `Session`.
         """
         self._model = model
-        self._providers = choose_providers(provider)
-        self._session = Session(model, self._providers)
-        self._at_once = runs_at_once(self._providers[0])
+        self._backend = backend
+        self._session = Session(model, backend)
+        self._at_once = backend.at_once
         self._input = spec.name
         self._fixed = has_fixed_batch(model.proto, spec.name) or 1
         self._max_batch = max_batch
@@ -66,7 +66,7 @@ class Predictor:
     @functools.cached_property
     def _parallel(self) -> Session:
         """A session for a run on each core."""
-        return Session(self._model, self._providers, self._at_once)
+        return Session(self._model, self._backend, self._at_once)
 
     def _one(self, samples: Array) -> Outputs:
         return self._together([samples])[0]

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from onnxplain.runtime import providers
+from onnxplain.runtime import backend
 
 # The red square of the picture, in the model's first channel.
 SQUARE = np.zeros((8, 8), np.float32)
@@ -53,7 +53,7 @@ def test_saves_what_the_method_computed_and_prints_a_line(cli, model, picture, t
 
 
 def test_json_is_all_there_is_on_standard_output(cli, model, paint, monkeypatch):
-    monkeypatch.setattr(providers, "cores", lambda: 2)
+    monkeypatch.setattr(backend, "cores", lambda: 2)
     pictures = [paint("one.png"), paint("two.png", slice(0, 2))]
     outcome = cli("run", model, *pictures, "-m", "reciprocam", "--json")
     found = explained(outcome)

@@ -34,6 +34,7 @@ from onnxplain.execution.runner import Runner
 from onnxplain.execution.scoring import Scored
 from onnxplain.methods.base import SinglePassMethod
 from onnxplain.methods.registry import METHODS
+from onnxplain.runtime.backend import Backend
 from onnxplain.targets import Class
 from onnxplain.transforms.builder import PREFIX
 from onnxplain.transforms.extract import with_outputs
@@ -84,7 +85,7 @@ def net_for(kind: type[SinglePassMethod]) -> Net:
 def planned(net: Net, method: SinglePassMethod, batch: int | None) -> Plan:
     """The graph that the explainer would make for this number of samples."""
     explainer, x = net.explainer, net.samples[:1]
-    runner = Runner(explainer.model, explainer.input, {}, "cpu", None)
+    runner = Runner(explainer.model, explainer.input, {}, Backend(), None)
     score = explainer.score_tensor
     batching = runner.batching(x, [score.logit])
     assert batching.exact is None, batching.description

@@ -37,6 +37,7 @@ from onnxplain.methods.options import options_of
 from onnxplain.methods.registry import METHODS, make_method
 from onnxplain.model.external import weights
 from onnxplain.model.graph_index import all_graphs
+from onnxplain.runtime.backend import Backend
 from onnxplain.targets import Class, Target
 from onnxplain.transforms.extract import answering, with_outputs
 from onnxplain.transforms.fixed_batch import with_batch
@@ -88,7 +89,7 @@ def planned(
         assert explainer.detector is not None
         whole = answering(with_joined(explainer.detector.runner.model, target.reads), JOINED)
         score = ScoreTensor(JOINED, JOINED, "none")
-    runner = Runner(whole, explainer.input, {}, "cpu", None)
+    runner = Runner(whole, explainer.input, {}, Backend(), None)
     batching = runner.batching(x, [score.probability])
     assert batching.exact is None, batching.description
     model = batching.model if batch is None else with_batch(batching.model, runner.spec.name, batch)

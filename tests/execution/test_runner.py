@@ -20,7 +20,7 @@ from tiny import Array, noise, run, tiny
 from onnxplain import Explainer
 from onnxplain.errors import ModelError, OptionError
 from onnxplain.execution import runner
-from onnxplain.runtime import batching, providers
+from onnxplain.runtime import backend, batching
 from onnxplain.runtime.session import OutOfMemoryError, Session
 from onnxplain.transforms.extract import head
 from tools.cases.onnx_calls import part
@@ -310,7 +310,7 @@ def test_the_batch_size_found_is_kept_for_the_next_picture(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = iter(range(10**6))
-    monkeypatch.setattr(providers, "cores", lambda: 1)
+    monkeypatch.setattr(backend, "cores", lambda: 1)
     monkeypatch.setattr(batching.time, "perf_counter", lambda: next(clock))  # equal times
     explainer, _ = explained(build(PLAIN))
     before = explainer.session_runs
@@ -338,7 +338,7 @@ def test_how_many_runs_go_on_at_once(
     expected: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(providers, "cores", lambda: cores)
+    monkeypatch.setattr(backend, "cores", lambda: cores)
     explainer = Explainer(build(PLAIN), provider="cpu", batch_size=batch_size)
     assert explainer._runner.at_once(samples, held) == expected
 
@@ -369,7 +369,7 @@ def test_a_manifest_says_how_samples_were_run(
     way: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(providers, "cores", lambda: cores)
+    monkeypatch.setattr(backend, "cores", lambda: cores)
     proto = build(PLAIN, f"float[{batch},3,8,8] x")
     explainer = Explainer(proto, provider="cpu", batch_size=batch_size)
     picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
@@ -379,7 +379,7 @@ def test_a_manifest_says_how_samples_were_run(
 
 
 def test_a_manifest_says_that_a_model_takes_no_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(providers, "cores", lambda: 2)
+    monkeypatch.setattr(backend, "cores", lambda: 2)
     explainer = Explainer(build(*MODELS["no batch at all"][:2]), provider="cpu")
     picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     found = explainer.explain(picture, "occlusion", **WINDOW)

@@ -21,7 +21,7 @@ from onnx import numpy_helper
 
 from onnxplain import Attribution, Explainer
 from onnxplain.errors import LayerError, MapError, OptionError, PictureError, TargetError
-from onnxplain.runtime import providers
+from onnxplain.runtime import backend
 from tools.cases import nets
 
 PICTURE = noise_picture()
@@ -228,7 +228,7 @@ def test_results_do_not_depend_on_how_many_runs_go_on_at_once(
     x, options = noise(12, 3, 20, 26), OPTIONS.get(method, {})
     found = []
     for cores in (1, 5):
-        monkeypatch.setattr(providers, "cores", lambda cores=cores: cores)
+        monkeypatch.setattr(backend, "cores", lambda cores=cores: cores)
         found.append(Explainer(nets.net_r()).attribute(x, method, 1, **options))
     scale = np.abs(found[0].values).max()
     assert_allclose(found[1].values, found[0].values, rtol=0, atol=2e-6 * scale)
@@ -242,7 +242,7 @@ def test_runs_at_once_are_fed_the_other_inputs_of_their_call(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the next call uses its own inputs; S = k Σ x² has maps in proportion to k."""
-    monkeypatch.setattr(providers, "cores", lambda: 4)
+    monkeypatch.setattr(backend, "cores", lambda: 4)
     explainer, x, options = scaled(), noise(16, 3, 4, 4), OPTIONS.get(method, {})
     maps = [
         explainer.attribute({"x": x, "k": np.full((1, 1), k, np.float32)}, method, 0, **options)

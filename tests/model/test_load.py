@@ -17,6 +17,7 @@ from onnxplain.errors import ModelError, OnnxplainError
 from onnxplain.model import external
 from onnxplain.model.load import load
 from onnxplain.model.model import Model
+from onnxplain.runtime.backend import Backend
 from onnxplain.runtime.session import Session
 from onnxplain.transforms.extract import with_outputs
 
@@ -30,7 +31,7 @@ CONSTANT = "w = Constant<value = float[1] {0}>()"
 
 
 def answer(model: Model) -> Array:
-    return Session(with_outputs(model, ["y"]), ["CPUExecutionProvider"]).run({"x": X})[0]
+    return Session(with_outputs(model, ["y"]), Backend()).run({"x": X})[0]
 
 
 def weight_of(model: ModelProto) -> TensorProto:
@@ -266,7 +267,7 @@ def test_a_weight_above_2_gb(tmp_path: Path) -> None:
         file.truncate(4 * rows)
         file.seek(4 * (rows - 1))
         file.write(np.float32(7).tobytes())
-    session = Session(with_outputs(load(tmp_path / "m.onnx"), ["y"]), ["CPUExecutionProvider"])
+    session = Session(with_outputs(load(tmp_path / "m.onnx"), ["y"]), Backend())
     (got,) = session.run({"x": np.array([0, rows - 1])})
     np.testing.assert_array_equal(got, [0, 7])
 

@@ -13,7 +13,7 @@ import pytest
 from onnxplain.errors import ProviderError
 from onnxplain.runtime import providers
 from onnxplain.runtime.ort import onnxruntime as installed
-from onnxplain.runtime.providers import choose_providers, device_of, load_failure
+from onnxplain.runtime.providers import choose_backend, load_failure
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
@@ -33,46 +33,47 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Pretend:
         )
         monkeypatch.setattr(providers, "onnxruntime", lambda: fake)
         monkeypatch.setattr(providers, "load_failure", (broken or {}).get)
+        monkeypatch.setattr(providers, "installed_plugins", list)
 
     return have
 
 
 @pytest.mark.parametrize("name", ["cpu", "CPU", CPU, "cpuexecutionprovider"])
 def test_the_cpu_by_any_name(name: str) -> None:
-    assert choose_providers(name) == [CPU]
+    assert choose_backend(name).provider == CPU
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("cuda", [CUDA, CPU]),
-        ("CUDAExecutionProvider", [CUDA, CPU]),
-        ("tensorrt", ["TensorrtExecutionProvider", CPU]),
-        ("openvino", ["OpenVINOExecutionProvider", CPU]),
-        ("directml", ["DmlExecutionProvider", CPU]),
-        ("qnn", ["QNNExecutionProvider", CPU]),  # any name that ONNX Runtime lists
+        ("cuda", CUDA),
+        ("CUDAExecutionProvider", CUDA),
+        ("tensorrt", "TensorrtExecutionProvider"),
+        ("openvino", "OpenVINOExecutionProvider"),
+        ("directml", "DmlExecutionProvider"),
+        ("qnn", "QNNExecutionProvider"),  # any name that ONNX Runtime lists
     ],
 )
-def test_names(name: str, expected: list[str], pretend: Pretend) -> None:
-    pretend(expected[0])
-    assert choose_providers(name) == expected
+def test_names(name: str, expected: str, pretend: Pretend) -> None:
+    pretend(expected)
+    assert choose_backend(name).provider == expected
 
 
 @pytest.mark.parametrize(
     ("available", "broken", "expected"),
     [
-        ([], {}, [CPU]),
-        ([CUDA], {}, [CUDA, CPU]),
-        (["TensorrtExecutionProvider", CUDA], {}, [CUDA, CPU]),  # minutes of building an engine
-        (["OpenVINOExecutionProvider"], {}, [CPU]),
-        ([CUDA], {CUDA: "no driver"}, [CPU]),
+        ([], {}, CPU),
+        ([CUDA], {}, CUDA),
+        (["TensorrtExecutionProvider", CUDA], {}, CUDA),  # minutes of building an engine
+        (["OpenVINOExecutionProvider"], {}, CPU),
+        ([CUDA], {CUDA: "no driver"}, CPU),
     ],
 )
 def test_auto(
-    available: list[str], broken: dict[str, str], expected: list[str], pretend: Pretend
+    available: list[str], broken: dict[str, str], expected: str, pretend: Pretend
 ) -> None:
     pretend(*available, broken=broken)
-    assert choose_providers("auto") == expected
+    assert choose_backend("auto").provider == expected
 
 
 def test_a_provider_that_the_installed_package_lacks(pretend: Pretend) -> None:
@@ -80,17 +81,17 @@ def test_a_provider_that_the_installed_package_lacks(pretend: Pretend) -> None:
     with pytest.raises(
         ProviderError, match=rf"9\.9\.9 has no provider 'cuda' \(it has {CPU}\)"
     ) as e:
-        choose_providers("cuda")
+        choose_backend("cuda")
     assert "pip install 'onnxplain[gpu]'" in str(e.value)
     with pytest.raises(ProviderError, match="no provider 'abacus'"):
-        choose_providers("abacus")
+        choose_backend("abacus")
 
 
 def test_a_provider_that_cannot_be_loaded_says_why(pretend: Pretend) -> None:
     reason = "libcudnn.so.9: cannot open shared object file"
     pretend(CUDA, broken={CUDA: reason})
     with pytest.raises(ProviderError, match=f"{CUDA} cannot be loaded: {reason}"):
-        choose_providers("cuda")
+        choose_backend("cuda")
 
 
 def fake_package(folder: Path, monkeypatch: pytest.MonkeyPatch, library: str, data: bytes) -> None:
@@ -176,13 +177,13 @@ def test_providers_without_a_library_of_their_own_load() -> None:
     load_failure.cache_clear()
 
 
-def test_where_tensors_are_put() -> None:
-    assert [device_of(name) for name in (CPU, CUDA, "TensorrtExecutionProvider", "x")] == [
-        "cpu",
-        "cuda",
-        "cuda",
-        "cpu",
-    ]
+@pytest.mark.parametrize(
+    ("name", "memory"),
+    [(CPU, "cpu"), (CUDA, "cuda"), ("TensorrtExecutionProvider", "cuda"), ("qnn", "cpu")],
+)
+def test_where_tensors_are_put(name: str, memory: str, pretend: Pretend) -> None:
+    pretend("QNNExecutionProvider", "TensorrtExecutionProvider", CUDA)
+    assert choose_backend(name).memory == memory
 
 
 def test_onnx_runtime_itself_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

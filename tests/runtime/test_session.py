@@ -12,9 +12,10 @@ from tiny import noise, tiny
 
 from onnxplain.errors import ModelError, ProviderError
 from onnxplain.model.load import load
+from onnxplain.runtime.backend import Backend
 from onnxplain.runtime.session import OutOfMemoryError, Session
 
-CPU = ["CPUExecutionProvider"]
+CPU = Backend()
 ROW = "float[N,4] x"
 X = noise(2, 4)
 
@@ -147,4 +148,4 @@ def test_another_provider_than_the_one_asked_for_is_an_error() -> None:
     available = onnxruntime.get_available_providers()
     missing = next(name for name in onnxruntime.get_all_providers() if name not in available)
     with pytest.raises(ProviderError, match=f"{missing} was asked for, but .*fell back to CPU"):
-        Session(load(tiny("y = Neg(x)", ROW)), [missing, *CPU])
+        Session(load(tiny("y = Neg(x)", ROW)), Backend(missing))

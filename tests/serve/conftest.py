@@ -101,7 +101,7 @@ def serving(engine, **limits):
 
 def engine_of(model, method="gradcam", target="top1", **options):
     explainer = Explainer(MODELS / f"{model}.onnx", provider="cpu")
-    return Engine(explainer, make_method(method, options), target, "cpu")
+    return Engine(explainer, make_method(method, options), target)
 
 
 def picture(name):

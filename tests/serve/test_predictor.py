@@ -7,6 +7,7 @@ from tiny import noise, run, tiny
 
 from onnxplain.errors import ModelError
 from onnxplain.model.load import load
+from onnxplain.runtime.backend import Backend
 from onnxplain.serve.predictor import Predictor, without_batch
 
 BODY = "c = Conv(x, w) p = GlobalAveragePool(c) y = Flatten(p)"
@@ -16,7 +17,7 @@ WEIGHTS = {"w": noise(4, 3, 3, 3)}
 def predictor(body=BODY, inputs="float[N,3,h,w] x", outputs="float[N,4] y", **weights):
     proto = tiny(body, inputs, outputs, **(WEIGHTS | weights))
     model = load(proto)
-    return proto, model, Predictor(model, model.inputs[0], "cpu", max_batch=4)
+    return proto, model, Predictor(model, model.inputs[0], Backend(), max_batch=4)
 
 
 @pytest.mark.parametrize("first", ["N", "1", "2", "4"])
@@ -44,7 +45,7 @@ def test_feeds_of_different_sizes_and_counts():
 @pytest.mark.parametrize("at_once", [1, 2, 3])
 def test_parallel_runs_and_batches_give_the_same(at_once, monkeypatch):
     """With one run at a time, as on a GPU, there are at most four samples in a run."""
-    monkeypatch.setattr("onnxplain.serve.predictor.runs_at_once", lambda provider: at_once)
+    monkeypatch.setattr(Backend, "at_once", at_once)
     proto, _, found = predictor()
     x = noise(11, 3, 8, 8)
     first, second = found.outputs([{"x": x[:9]}, {"x": x[9:]}])

@@ -127,7 +127,7 @@ def two_inputs():
     proto = tiny(body, inputs, "float[N,4] y, float[N,4] n", **weights)
     more = np.array([1, 2, 3, 4], np.float32)
     explainer = Explainer(proto, provider="cpu", inputs={"more": more})
-    with serving(Engine(explainer, make_method("gradcam", {}), 1, "cpu")) as client:
+    with serving(Engine(explainer, make_method("gradcam", {}), 1)) as client:
         yield client, proto, more
 
 
@@ -163,7 +163,7 @@ def test_element_types(datatype):
     onnx.checker.check_model(proto)
     explainer = Explainer(proto, provider="cpu")
     x = np.random.default_rng(0).integers(0, 200, (2, 3, 8, 8))
-    with serving(Engine(explainer, make_method("occlusion", {}), 0, "cpu")) as client:
+    with serving(Engine(explainer, make_method("occlusion", {}), 0)) as client:
         good = client.post(INFER, {"inputs": [tensor("x", x, datatype)]})
         wrong = client.post(INFER, {"inputs": [tensor("x", x, "FP32")]})
         above = client.post(INFER, {"inputs": [tensor("x", x * 10**6 + 0.5, datatype)]})

@@ -10,12 +10,13 @@ from tiny import Array, noise, run, tiny
 
 from onnxplain.errors import ModelError
 from onnxplain.model.load import load
+from onnxplain.runtime.backend import Backend
 from onnxplain.runtime.session import Session
 from onnxplain.tensors import TensorSpec
 from onnxplain.transforms.extract import answering, extract, head, side_inputs, with_outputs
 from onnxplain.transforms.masks import Keep, box_feeds, masked
 
-CPU = ["CPUExecutionProvider"]
+CPU = Backend()
 ROW = "float[N,4] x"
 X = noise(2, 4)
 W = np.array([1, 2, 3, 4], np.float32)

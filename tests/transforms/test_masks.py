@@ -13,6 +13,7 @@ from tiny import Array, noise
 
 from onnxplain.interpolation import interpolation
 from onnxplain.model.load import load
+from onnxplain.runtime.backend import Backend
 from onnxplain.runtime.session import Session
 from onnxplain.transforms.builder import Builder
 from onnxplain.transforms.masks import (
@@ -126,7 +127,7 @@ def apply(
     changed = masked(model, model.inputs[0], x.shape, mask, ["y", MASK])
     arrays = {X: x.astype(np.float32), BASELINE: baseline.astype(np.float32)}
     arrays |= {"onnxplain/" + name: value for name, value in feeds.items()}
-    samples, masks = Session(changed, ["CPUExecutionProvider"]).run(arrays, ["y", MASK])
+    samples, masks = Session(changed, Backend()).run(arrays, ["y", MASK])
     return samples, masks
 
 

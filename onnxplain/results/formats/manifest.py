@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxplain.results.data import ExplanationData, ModelFacts
+from onnxplain.results.data import ExplanationData, ModelFacts, Provenance
 from onnxplain.tensors import Array
 
 MANIFEST_VERSION = 1
@@ -61,8 +61,7 @@ def content(explanation: ExplanationData, files: Mapping[str, bytes]) -> dict[st
         "diagnostics": explanation.diagnostics,
         "values": {"shape": explanation.values.shape, "range": explanation.values_range},
         "heatmap": {"shape": explanation.heatmap.shape, "range": explanation.heatmap_range},
-        "provider": provenance.provider,
-        "batching": provenance.batching,
+        **of_execution(provenance),
         "versions": provenance.versions,
         "conventions": _CONVENTIONS,
         "files": of_files(files),
@@ -77,6 +76,17 @@ def of_model(model: ModelFacts) -> dict[str, Any]:
         "opset": model.opset,
         "input": model.input_name,
         "outputs": model.output_names,
+    }
+
+
+def of_execution(provenance: Provenance) -> dict[str, Any]:
+    """What a manifest says about where and how the model was run."""
+    return {
+        "provider": provenance.provider,
+        "device": provenance.device,
+        "provider_options": provenance.provider_options,
+        "threads": provenance.threads,
+        "batching": provenance.batching,
     }
 
 

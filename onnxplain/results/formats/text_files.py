@@ -9,7 +9,13 @@ from typing import Any, NamedTuple
 from onnxplain.errors import OptionError
 from onnxplain.file_names import safe_name
 from onnxplain.results.formats import arrays
-from onnxplain.results.formats.manifest import MANIFEST_VERSION, as_json, of_files, of_model
+from onnxplain.results.formats.manifest import (
+    MANIFEST_VERSION,
+    as_json,
+    of_execution,
+    of_files,
+    of_model,
+)
 from onnxplain.results.formats.write import write_files
 from onnxplain.results.render.words import as_page
 from onnxplain.results.text_data import TextData
@@ -99,8 +105,7 @@ def content(data: TextData, files: Mapping[str, bytes]) -> dict[str, Any]:
             "shape": data.values.shape,
             "range": (float(data.values.min()), float(data.values.max())),
         },
-        "provider": provenance.provider,
-        "batching": provenance.batching,
+        **of_execution(provenance),
         "versions": provenance.versions,
         "conventions": {**_CONVENTIONS, "words": _words_convention(data)},
         "files": of_files(files),
