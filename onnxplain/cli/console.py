@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -17,6 +18,7 @@ import typer
 from onnxplain.cli.flags import switches
 from onnxplain.cli.other_names import instead_of
 from onnxplain.errors import OnnxplainError
+from onnxplain.visible import visible
 
 Report = Callable[[int, int], None]
 
@@ -35,17 +37,17 @@ class Console:
     def result(self, line: str) -> None:
         """A line of the results."""
         if self.as_json or not self.quiet:
-            typer.echo(line)
+            echo(line)
 
     def note(self, sentence: str) -> None:
         """A note or a warning."""
         if not self.quiet:
-            typer.echo(sentence, err=True)
+            echo(sentence, err=True)
 
     def detail(self, sentence: str) -> None:
         """A sentence that only `--verbose` prints."""
         if self.verbose:
-            typer.echo(sentence, err=True)
+            echo(sentence, err=True)
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Report]:
@@ -55,13 +57,23 @@ class Console:
             return
         from onnxplain.cli.progress import bar
 
-        with bar(title) as report:
+        with bar(visible(title)) as report:
             yield report
+
+
+def echo(line: str = "", *, err: bool = False) -> None:
+    """Print one line, in which text from files may be: its control characters become visible."""
+    typer.echo(visible(line), err=err)
+
+
+def echo_json(facts: object, indent: int | None = None) -> None:
+    """Print facts as JSON with their true text; the JSON itself is ASCII without controls."""
+    typer.echo(json.dumps(facts, indent=indent))
 
 
 def print_error(sentence: str) -> None:
     """One sentence about what went wrong."""
-    typer.echo(f"{typer.style('Error:', fg='red', bold=True)} {sentence}", err=True)
+    typer.echo(f"{typer.style('Error:', fg='red', bold=True)} {visible(sentence)}", err=True)
 
 
 def braced(files: Sequence[Path], stem: str) -> str:
@@ -79,7 +91,8 @@ def report_failure(error: BaseException, debug: bool) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     if debug:
-        traceback.print_exception(error)
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            echo(line, err=True)
     sentence, status = _verdict(error)
     print_error(sentence)
     return status

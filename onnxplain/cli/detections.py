@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxplain.explainer import Explainer
+from onnxplain.file_names import safe_name
 from onnxplain.images.picture import as_uint8, read_pixels
 from onnxplain.results.formats.png_file import encode_png
 from onnxplain.results.formats.write import write_files
@@ -26,7 +27,7 @@ def find_boxes(explainer: Explainer, picture: Path, folder: Path) -> dict[str, A
     """
     boxes = explainer.detections(picture)
     drawn = encode_png(drawn_boxes(picture, boxes))
-    (file,) = write_files(folder, {f"{picture.stem}.boxes.png": drawn})
+    (file,) = write_files(folder, {f"{safe_name(picture.stem)}.boxes.png": drawn})
     listed = [{"target": _target(box), "index": box.index, **asdict(box.place)} for box in boxes]
     return {"picture": str(picture), "boxes": listed, "file": str(file)}
 

@@ -15,6 +15,7 @@ from onnxplain.cli.loading import method_options, open_model
 from onnxplain.cli.notes import note_choice, note_guess
 from onnxplain.exporting import export
 from onnxplain.exporting.file import OutputFile
+from onnxplain.file_names import safe_name
 from onnxplain.methods.registry import AUTO, make_method
 
 
@@ -80,7 +81,7 @@ def command(
         make_method(method, options)
     explainer = open_model(model, loading, preprocess)
     own = explainer.configured(method, method_options(options, explainer))
-    path = out or Path(f"{model.stem}.{own.name}.onnx")
+    path = out or Path(f"{safe_name(model.stem)}.{own.name}.onnx")
     export(
         explainer,
         path,

@@ -13,6 +13,7 @@ import typer
 
 from onnxplain.analysis.batch_axis import has_fixed_batch
 from onnxplain.analysis.layers import Layer
+from onnxplain.cli.console import echo, echo_json
 from onnxplain.cli.detections import box_lines, find_boxes
 from onnxplain.cli.flags import Given
 from onnxplain.cli.loading import open_any_model
@@ -73,18 +74,21 @@ def command(
     """
     explainer = open_any_model(model, loading, preprocess)
     if write_sidecar:
-        typer.echo(f"Wrote {_write_sidecar(model, explainer)}.", err=True)
+        echo(f"Wrote {_write_sidecar(model, explainer)}.", err=True)
     if picture is not None:
         if explainer.recognizer is None:
             found, lines = find_boxes(explainer, picture, out), box_lines
         else:
             found, lines = find_text(explainer, picture), text_lines
-        shown = json.dumps(found, indent=2, ensure_ascii=False)
-        typer.echo(shown if as_json else "\n".join(lines(found)))
+        if as_json:
+            echo_json(found, indent=2)
+        else:
+            for line in lines(found):
+                echo(line)
         return
     facts = describe(explainer, all_layers=all_layers)
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        echo_json(facts, indent=2)
     else:
         _print(facts)
 
@@ -240,14 +244,15 @@ def _last_of_each_grid(layers: Iterable[Layer], auto: Collection[str]) -> list[L
 
 def _print(facts: Facts) -> None:
     print_table(("model", facts["model"]["path"]), _lines(facts))
-    typer.echo()
+    echo()
     layers = facts["layers"] or {"problem": "No layer has rows and columns of more than one cell."}
     if "problem" in layers:
-        typer.echo(layers["problem"])
+        echo(layers["problem"])
         return
     print_table(("layer", "op", "channels", "grid", ""), map(_layer_row, layers))
     for warning in filter(None, (layer["warning"] for layer in layers)):
-        typer.echo(f"\n{warning}")
+        echo()
+        echo(warning)
 
 
 def _layer_row(layer: Facts) -> tuple[str, ...]:

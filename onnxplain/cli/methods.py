@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
 from onnxplain.cli.completion import method_names
+from onnxplain.cli.console import echo, echo_json
 from onnxplain.cli.parameters import AsJson
 from onnxplain.cli.tables import print_table
 from onnxplain.methods.base import Method
@@ -39,12 +39,11 @@ def command(
     kinds = list(METHODS.values()) if name is None else [method_class(name)]
     if as_json:
         found = [_describe(kind) for kind in kinds]
-        typer.echo(json.dumps(found if name is None else found[0], indent=2))
+        echo_json(found if name is None else found[0], indent=2)
     elif name is None:
         print_table(("method", "what it shows"), [[k.name, k.summary] for k in kinds], _WIDTH)
-        typer.echo(
-            "\n`onnxplain methods NAME` shows what a method needs and costs, and its options."
-        )
+        echo()
+        echo("`onnxplain methods NAME` shows what a method needs and costs, and its options.")
     else:
         _print_one(kinds[0])
 
@@ -59,7 +58,7 @@ def _print_one(kind: type[Method]) -> None:
         ("needs gradients", _yes(facts["needs_gradient"])),
     ]
     print_table(("method", kind.name), rows, _WIDTH)
-    typer.echo()
+    echo()
     print_table(("option", "default", "meaning"), _options(kind), _WIDTH)
 
 

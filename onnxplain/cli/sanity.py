@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from onnxplain.cli import parameters
-from onnxplain.cli.console import Console
+from onnxplain.cli.console import Console, echo
 from onnxplain.cli.flags import EXPLAINED, Given
 from onnxplain.cli.loading import method_options, open_model
 from onnxplain.cli.notes import note_choice, note_guess
@@ -81,8 +81,8 @@ _STAGE_KEYS = ("layers", "node", "correlation", "reason")
 def _print(found: SanityCheck, file: Path) -> None:
     headings = "layers shuffled", "down to", "rank correlation with the trained model's map"
     print_table(headings, [(str(s.layers), s.node, _correlation(s)) for s in found.stages])
-    typer.echo(_verdict(found))
-    typer.echo(f"-> {file}")
+    echo(_verdict(found))
+    echo(f"-> {file}")
 
 
 def _correlation(stage: Stage) -> str:

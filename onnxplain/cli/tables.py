@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from onnxplain.visible import visible
+
 _UNLIMITED = 100_000
 
 
@@ -31,9 +33,9 @@ def table_text(
     """A table wrapped at `width` characters, None for that of the terminal."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
-        table.add_column(heading, overflow="fold")
+        table.add_column(Text(visible(heading)), overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(visible(cell)) for cell in row))
     console = Console(width=width)
     with console.capture() as printed:
         console.print(table)

@@ -15,6 +15,7 @@ from typing import Any
 
 from onnxplain.images.opencv import cv2
 from onnxplain.tensors import Array
+from onnxplain.visible import visible
 
 ELLIPSIS = "…"
 
@@ -90,7 +91,7 @@ _ASCII_LOOKALIKES = str.maketrans(
 
 def to_ascii(text: str) -> str:
     """Convert text to ASCII: accents are dropped, signs replaced, other characters escaped."""
-    decomposed = unicodedata.normalize("NFKD", text.translate(_ASCII_LOOKALIKES))
+    decomposed = unicodedata.normalize("NFKD", visible(text).translate(_ASCII_LOOKALIKES))
     letters = "".join(c for c in decomposed if not unicodedata.combining(c))
     return letters.encode("ascii", "backslashreplace").decode("ascii")
 
@@ -102,12 +103,13 @@ def _weight(style: Style) -> int:
 def _in_plane(text: str) -> str:
     # The built-in font has only the basic plane of Unicode. Other characters, such as emoji, would
     # be drawn as "?".
-    return "".join(c if ord(c) <= 0xFFFF else f"\\U{ord(c):08x}" for c in text)
+    return "".join(c if ord(c) <= 0xFFFF else f"\\U{ord(c):08x}" for c in visible(text))
 
 
 def one_line(text: str) -> str:
-    """Replace each run of white space and control characters by one space."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    """Replace each run of white space by one space, and show control characters as escapes."""
+    shown = visible(" ".join(text.split()))
+    return " ".join("".join(c if c.isprintable() else " " for c in shown).split())
 
 
 def wrap(text: str, fits: Callable[[str], bool], max_lines: int) -> list[str]:

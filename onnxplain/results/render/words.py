@@ -5,9 +5,9 @@ Orange raises the score, blue lowers it; the darkest color is the largest absolu
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 from rich.console import Group, RenderableType
@@ -17,6 +17,7 @@ from rich.text import Text
 
 from onnxplain.results.text_data import TextData, Word
 from onnxplain.tensors import Array
+from onnxplain.visible import visible
 
 _RAISES, _LOWERS = np.array([230, 110, 0]), np.array([85, 151, 237])
 _PAPER = np.array([255, 255, 255])
@@ -98,34 +99,35 @@ def as_html(data: TextData) -> str:
     start = f"{-largest:.3g} lowers the score" if signed else "0"
     ramp = f"linear-gradient(to right, {low + ', ' if signed else ''}#fff, {high})"
     rows = "\n".join(
-        f"<tr><td>{escape(word.text)}</td>"
+        f"<tr><td>{_escaped(word.text)}</td>"
         f'<td style="background:{_css(_color(word.value, largest))}">{word.value:+.4g}</td></tr>'
         for word in strongest(data)
     )
     return f"""<div class="onnxplain"><style>{_STYLE}</style>
-<p class="title">{escape(data.target.title)} <span class="facts">{escape(data.scored)}</span></p>
+<p class="title">{_escaped(data.target.title)} \
+<span class="facts">{_escaped(data.scored)}</span></p>
 {lines}
 <p class="facts">{start} <span class="bar" style="background:{ramp}"></span> {largest:.3g} \
 {"raises the score" if signed else "changes the score most"}</p>
 <table><tr><th>word</th><th>value</th></tr>
 {rows}
 </table>
-<p class="facts">{escape(data.how)}</p></div>"""
+<p class="facts">{_escaped(data.how)}</p></div>"""
 
 
 def as_page(data: TextData) -> bytes:
     """An HTML file that needs no other file."""
-    title = escape(f"{data.name} · {data.target.title}")
+    title = _escaped(f"{data.name} · {data.target.title}")
     return (
         f'<!DOCTYPE html>\n<html><head><meta charset="utf-8"><title>{title}</title></head>\n'
         f"<body>\n{as_html(data)}\n</body></html>\n"
-    ).encode(errors="replace")
+    ).encode()
 
 
 def on_terminal(data: TextData) -> RenderableType:
     """The text with background colors, and the words with the largest values."""
     lines = [
-        Text.assemble(*((piece.text, _style(piece.value, data.largest)) for piece in line))
+        Text.assemble(*((_shown(piece.text), _style(piece.value, data.largest)) for piece in line))
         for line in pieces(data)
     ]
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -138,7 +140,7 @@ def on_terminal(data: TextData) -> RenderableType:
         bar = "█" * round(_BAR * abs(word.value) / most)
         color = _RAISES if word.value > 0 else _LOWERS
         style = Style(color=_css(color.astype(float)))
-        table.add_row(Text(word.text), f"{word.value:+.4g}", Text(bar, style))
+        table.add_row(Text(_shown(word.text)), f"{word.value:+.4g}", Text(bar, style))
     return Group(*lines, Text(), table)
 
 
@@ -147,19 +149,28 @@ def strongest(data: TextData) -> Sequence[Word]:
     return sorted(data.words, key=lambda word: -abs(word.value))[:_LISTED]
 
 
+def _shown(text: str) -> str:
+    """A part of a text with its control characters visible; it keeps its lines and tabs."""
+    return visible(text, kept="\n\t")
+
+
+def _escaped(text: str) -> str:
+    return html.escape(_shown(text))
+
+
 def _plain(text: str) -> list[Piece]:
     return [Piece(text, (), 0.0)] if text else []
 
 
 def _span(data: TextData, piece: Piece) -> str:
     if not piece.tokens:
-        return escape(piece.text)
+        return _escaped(piece.text)
     names = " ".join(data.text.tokens[i].piece for i in piece.tokens)
     special = ' class="special"' if piece.special else ""
     color = _css(_color(piece.value, data.largest))
     return (
-        f'<span{special} style="background:{color}" title="{escape(names)}: {piece.value:+.4g}">'
-        f"{escape(piece.text)}</span>"
+        f'<span{special} style="background:{color}" title="{_escaped(names)}: {piece.value:+.4g}">'
+        f"{_escaped(piece.text)}</span>"
     )
 
 

@@ -56,7 +56,17 @@ def test_wrap_ends_even_if_nothing_fits():
 
 
 def test_one_line():
-    assert one_line(" a\n\nb\tc\x00d\u202ee ") == "a b c d e"
+    assert one_line(" a\n\nb\tc\u200dd ") == "a b c d"
+
+
+def test_control_characters_are_drawn_as_escapes():
+    assert one_line("a\x00b\x1b[31m\u202ec") == r"a\x00b\x1b[31m\u202ec"
+
+
+@pytest.mark.parametrize("font", FONTS)
+def test_no_text_reaches_the_font_with_control_characters(font):
+    style = Style(20, (0, 0, 0))
+    assert font().width("a\x1b", style) == font().width(r"a\x1b", style)
 
 
 @pytest.mark.parametrize("font", FONTS)

@@ -141,3 +141,16 @@ def test_every_format_is_saved(tmp_path, name):
     (path,) = explained().save(tmp_path, name)
     assert path.name.endswith(f".occlusion.1_ok.{name}")
     assert path.stat().st_size
+
+
+def test_control_characters_are_shown_and_lines_stay():
+    text = "a\x1b[31m\u202e\n\tb\ud800"
+    tokens = (Token("\x1bA", 1, 0, len(text), 0, 0),)
+    page = as_page(explained(VALUES[1:2], tokens, (text,), label="\x9bok")).decode()
+    assert not {"\x1b", "\u202e", "\x9b"} & set(page)
+    assert "a\\x1b[31m\\u202e\n\tb\\ud800</span>" in page
+    assert 'title="\\x1bA: ' in page
+    assert "\\x9bok" in page
+    terminal = Console(file=StringIO(), color_system=None, width=80)
+    terminal.print(explained(VALUES[1:2], tokens, (text,)))
+    assert not {"\x1b", "\u202e", "\x9b"} & set(terminal.file.getvalue())
