@@ -12,7 +12,7 @@ from onnxplain.cli import parameters
 from onnxplain.cli.console import Console
 from onnxplain.cli.flags import EXPLAINED, Given
 from onnxplain.cli.loading import method_options, open_model
-from onnxplain.cli.notes import note_choice, note_guess
+from onnxplain.cli.notes import note_choice, note_guess, note_random
 from onnxplain.exporting import export
 from onnxplain.exporting.file import OutputFile
 from onnxplain.file_names import safe_name
@@ -93,6 +93,7 @@ def command(
     )
     note_guess(explainer.origin, model, console)
     note_choice(method, explainer, console)
+    note_random(explainer, console)
     runs = explainer.batching()
     if not runs.startswith("in batches") and not (with_preprocessing or with_overlay):
         console.note(f"Note: the file takes no other number of samples than its model: {runs}.")

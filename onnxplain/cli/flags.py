@@ -82,6 +82,7 @@ MODEL = [
         ("text_pair", str, "TEXT", "Second text of a pair, such as the passage of a question."),
         ("text_model", str, "FILE", 'Model that embeds the text of --target similar:"TEXT".'),
         ("labels", str, "FILE", "Names of the classes: one a line, or JSON."),
+        ("fix_random", bool, "", "Put means in place of random draws; Dropout in inference."),
     )
 ]
 

@@ -13,6 +13,7 @@ import typer
 
 from onnxplain.analysis.batch_axis import has_fixed_batch
 from onnxplain.analysis.layers import Layer
+from onnxplain.analysis.randomness import NamedNode, listed
 from onnxplain.cli.console import echo, echo_json
 from onnxplain.cli.detections import box_lines, find_boxes
 from onnxplain.cli.flags import Given
@@ -203,6 +204,18 @@ def _batch_facts(explainer: Explainer) -> Facts:
     return {"fixed": fixed, "runs": explainer.batching(), "provider": explainer.provider}
 
 
+def _random_facts(explainer: Explainer) -> Facts:
+    found = explainer.randomness()
+    parts = {
+        "nodes": [*found.nodes, *found.suspects],
+        "of_batch": found.of_batch,
+        "fixed": explainer.fixed_random,
+    }
+    return {name: [one._asdict() for one in nodes] for name, nodes in parts.items()} | {
+        "cause": found.cause
+    }
+
+
 def _gradient_facts(explainer: Explainer) -> Facts:
     found = explainer.differentiability()
     missing, cuts = ([asdict(one) for one in several] for several in (found.missing, found.cuts))
@@ -353,6 +366,14 @@ def _batch_text(batch: Facts) -> str:
     return f"declared {declared}; runs {batch['runs']} ({batch['provider']})"
 
 
+def _random_text(random: Facts) -> str:
+    fixed = [NamedNode(**one) for one in random["fixed"]]
+    said = (
+        [f"the model {random['cause']}; --fix-random stops known draws"] if random["cause"] else []
+    )
+    return "; ".join(said + ([f"replaced by --fix-random: {listed(fixed)}"] if fixed else []))
+
+
 def _gradient_text(gradients: Facts) -> str:
     if gradients["complete"]:
         return "every operator between input and score has one"
@@ -398,6 +419,7 @@ _PARTS: dict[str, tuple[Callable[[Explainer], Any], Callable[[Any], str]]] = {
     "boxes": (_detector_facts, _detector_text),
     "text": (_text_facts, _text_text),
     "answer": (_answer_facts, _answer_text),
+    "random": (_random_facts, _random_text),
     "batch": (_batch_facts, _batch_text),
     "gradients": (_gradient_facts, _gradient_text),
     "cam": (_cam_facts, _cam_text),

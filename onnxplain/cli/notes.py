@@ -58,6 +58,13 @@ def note_model(explainer: Explainer, console: Console) -> None:
     console.detail(f"Scores in {', then '.join(map(repr, tensors))}.")
 
 
+def note_random(explainer: Explainer, console: Console) -> None:
+    """Say that the model draws random numbers, or normalizes by the batch, where it does."""
+    warning = explainer.randomness().warning
+    if warning:
+        console.note(f"Warning: {warning}")
+
+
 def note_details(explanation: Explanation, console: Console) -> None:
     """With --verbose, say what one explanation cost and which options it used."""
     options = ", ".join(f"{name}={value}" for name, value in explanation.parameters.items())

@@ -11,7 +11,13 @@ from onnxplain.cli import parameters
 from onnxplain.cli.console import Console
 from onnxplain.cli.flags import Given
 from onnxplain.cli.loading import method_options, open_model
-from onnxplain.cli.notes import note_blank, note_choice, note_guess, note_model
+from onnxplain.cli.notes import (
+    note_blank,
+    note_choice,
+    note_guess,
+    note_model,
+    note_random,
+)
 from onnxplain.cli.pictures import limit_decoding
 from onnxplain.errors import OptionError
 from onnxplain.methods.registry import AUTO, make_method
@@ -87,6 +93,7 @@ def command(
         note_guess(explainer.origin, model, console)
         note_model(explainer, console)
         note_choice(method, explainer, console)
+        note_random(explainer, console)
         note_blank(explainer, console)
         configured = explainer.configured(method, method_options(options, explainer))
         first = (target or parameters.TOP)[0]

@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onnxplain.analysis.batch_axis import has_fixed_batch
+from onnxplain.analysis.randomness import drawing_nodes
 from onnxplain.errors import ModelError, OptionError
 from onnxplain.execution.arrays import fill, nearest
 from onnxplain.execution.points import Blend, Part
+from onnxplain.execution.randomness import Randomness
 from onnxplain.model.external import byte_count, weights
 from onnxplain.model.model import Model
 from onnxplain.model.quantization import rounds
@@ -111,6 +113,7 @@ class Runner:
         self.batch_size = batch_size
         self._batchings: Recent[Batching] = Recent(_SHAPES_KEPT)
         self._batch_sizes: Recent[BatchSize] = Recent(_SHAPES_KEPT)
+        self._randomness: Recent[Randomness] = Recent(_SHAPES_KEPT)
         self._heads: Recent[Model] = Recent(_SESSIONS_KEPT[0])
 
     @property
@@ -175,6 +178,22 @@ class Runner:
         """How the model takes samples of this shape, tested on `x` and two samples made from it."""
         key = x.shape, *sorted((name, value.shape) for name, value in self.others.items())
         return self._batchings.get(key, lambda: self._prove_batching(x, tensors))
+
+    def randomness(self, x: Array, tensors: Sequence[str]) -> Randomness:
+        """What makes `tensors` differ between runs of one sample.
+
+        Found in the graph. Only where a node may draw, but is not known to, the sample `x`,
+        (1, ...), is run twice.
+        """
+        return self._randomness.get(tuple(tensors), lambda: self._find_randomness(x, tensors))
+
+    def repeats(self, x: Array, tensors: Sequence[str]) -> bool:
+        """Whether two runs of the sample `x`, (1, ...), give the same values of `tensors`."""
+        first, again = (self._forward(self.model, x, tensors, whole=True) for _ in range(2))
+        return all(
+            np.array_equal(a, b, equal_nan=True) or _close(a, b)
+            for a, b in zip(again, first, strict=True)
+        )
 
     def head(self, model: Model, specs: Mapping[str, TensorSpec], scores: Sequence[str]) -> Model:
         """The part of `model` that computes `scores` from the tensors in `specs`; cached."""
@@ -254,6 +273,9 @@ class Runner:
         fixed = self.fixed_batch
         if fixed is not None and fixed > 1:
             return Batching(self.model, fixed, "the model fixes this size")
+        randomness = self.randomness(x, tensors)
+        if randomness.is_random:  # a batch that agrees with single runs would do so by chance
+            return Batching(self.model, 1, f"the model {randomness.cause}")
         samples = _three_samples(x)
         single = [self._forward(self.model, sample, tensors) for sample in samples]
         expected = [np.concatenate(parts) for parts in zip(*single, strict=True)]
@@ -263,7 +285,14 @@ class Runner:
         rewritten = replace(self.model, proto=make_batch_dynamic(self.model.proto, names))
         if self._agrees(rewritten, samples, expected, tensors):
             return Batching(rewritten, None, "the fixed batch of 1 rewritten")
-        return Batching(self.model, 1, "the model does not take batches")
+        return Batching(self.model, 1, f"the model {randomness.cause or 'does not take batches'}")
+
+    def _find_randomness(self, x: Array, tensors: Sequence[str]) -> Randomness:
+        found = drawing_nodes(self.model, tensors)
+        suspects = [*found.possible, *found.of_batch]
+        if found.certain or not suspects or self.repeats(x, tensors):
+            suspects = []
+        return Randomness(found.certain, suspects, found.of_batch)
 
     def _agrees(
         self, model: Model, samples: list[Array], expected: list[Array], tensors: Sequence[str]

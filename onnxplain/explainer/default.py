@@ -20,12 +20,14 @@ def default_method(model: KnownModel) -> tuple[str, str]:
     try:
         layer = model.layer("auto")
         differentiable = model.differentiability().complete
+        randomness = model.randomness()
     except OnnxplainError:
         return "occlusion", "which needs neither a layer with a grid nor a gradient"
     if len(layer.grid) != model.spatial_rank:
         return "occlusion", f"as the grid of the layer {layer.tensor!r} is not that of the input"
-    if not differentiable:
-        return "occlusion", "which needs no gradient: the model has none"
+    if not differentiable or randomness.is_random:
+        why = randomness.cause if randomness.is_random else "has none"
+        return "occlusion", f"which needs no gradient: the model {why}"
     if model.detector is not None:
         return "hirescam", "at the outputs of the detector's feature pyramid"
     if model.sizes_vary:

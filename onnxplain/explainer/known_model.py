@@ -13,10 +13,12 @@ from onnxplain.analysis.classifier import Classifier
 from onnxplain.analysis.graph_reader import graph_reader
 from onnxplain.analysis.inputs import explained_input, require_picture
 from onnxplain.analysis.layers import Layer
+from onnxplain.analysis.randomness import NamedNode
 from onnxplain.analysis.score import ScoreTensor
 from onnxplain.analysis.token_inputs import takes_ids
 from onnxplain.autodiff.differentiability import Differentiability, differentiability
 from onnxplain.errors import ModelError, OptionError
+from onnxplain.execution.randomness import Randomness
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.sample_shape import sample_shape
 from onnxplain.execution.samples import Samples
@@ -52,6 +54,7 @@ from onnxplain.runtime.providers import choose_backend
 from onnxplain.tensors import Array, TensorSpec
 from onnxplain.texts.tokenizer import Tokenizer
 from onnxplain.texts.tokens import Text
+from onnxplain.transforms.fixed_draws import without_draws
 from onnxplain.versions import versions
 
 Own = TypeVar("Own", bound="KnownModel")
@@ -83,6 +86,7 @@ class KnownModel:
         provider_options: Mapping[str, object] | None = None,
         threads: int | None = None,
         profile: bool = False,
+        fix_random: bool = False,
     ) -> None:
         """Load a model.
 
@@ -122,10 +126,13 @@ class KnownModel:
             threads: the most threads of ONNX Runtime that run the model at the same time; by
                 default one per core. It does not change the results.
             profile: whether to measure which provider runs each node, see `profile`.
+            fix_random: explain the model with its mean in place of each random draw, and with
+                Dropout and batch normalization in inference mode.
 
         Raises:
             TextError: the tokenizer cannot be read, or the text does not fit the model.
-            ModelError: the model cannot be loaded, or ONNX Runtime rejects it.
+            ModelError: the model cannot be loaded, or ONNX Runtime rejects it; or with `fix_random`
+                it still gives two answers for one sample.
             ProviderError: the provider or its device is not available, or refuses the options.
             PreprocessError: preprocessing or labels are malformed or do not fit the model.
             OptionError: a setting of arrays is malformed, or there are less than 1 `threads`.
@@ -148,6 +155,7 @@ class KnownModel:
             "provider_options": provider_options,
             "threads": threads,
             "profile": profile,
+            "fix_random": fix_random,
         }
         loaded = load(model)
         if loaded.is_exported:
@@ -155,6 +163,9 @@ class KnownModel:
                 "This model was made by `onnxplain export` and explains already: run it with ONNX "
                 "Runtime, or name the model that it was made from."
             )
+        self.fixed_random: Sequence[NamedNode] = ()
+        if fix_random:
+            loaded, self.fixed_random = without_draws(loaded)
         self._chosen = explained_output(loaded, output)
         profiler = Profiler() if profile else None
         backend = choose_backend(provider, provider_options, threads, profiler)
@@ -188,6 +199,8 @@ class KnownModel:
         self._runner = Runner(self.model, self.input, known, backend, batch_size)
         self._layout, self._blank = boxes, blank
         self._prepare()
+        if fix_random:
+            self._explained_for(None).check_repeats()
 
     def _prepare(self) -> None:
         """Forget what was found out about another model or output."""
@@ -467,6 +480,14 @@ class KnownModel:
         """
         return self._explained_for(x).batching(x).description
 
+    def randomness(self, x: Array | None = None) -> Randomness:
+        """What makes answers of the model for one sample differ: nodes that draw random numbers.
+
+        It is found in the graph, and where that does not tell, by running the sample `x`, (1, ...),
+        twice. The default for `x` is a picture of noise, or a short text.
+        """
+        return self._explained_for(x).randomness(x)
+
     def _explained_for(self, x: Array | None) -> ExplainedModel:
         """What explains `x`; without an `x`, what explains texts if the model reads them."""
         return self._texts().tried if x is None and self.reads_texts else self._explained
@@ -516,6 +537,7 @@ class KnownModel:
             opset=model.opset,
             input_name=self.input.name,
             output_names=tuple(spec.name for spec in model.outputs),
+            fixed_random=tuple(node for node, _ in self.fixed_random),
         )
         backend = self.backend
         return Provenance(

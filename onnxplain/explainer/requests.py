@@ -9,10 +9,11 @@ from math import prod
 
 from onnxplain.analysis.score import ScoreTensor
 from onnxplain.analysis.sequence import RANK
-from onnxplain.errors import OnnxplainError, TargetError, attempted
+from onnxplain.errors import ModelError, OnnxplainError, TargetError, attempted
 from onnxplain.execution.answers import ClassAxis, Reading, read, read_output, read_plain
 from onnxplain.execution.derivatives import Derivatives
 from onnxplain.execution.model_structure import ModelStructure
+from onnxplain.execution.randomness import Randomness
 from onnxplain.execution.runner import Batching, Runner
 from onnxplain.execution.sample import Sample
 from onnxplain.execution.samples import Samples
@@ -108,6 +109,27 @@ class ExplainedModel:
         own = self.of_text
         sample = self._samples.noise() if x is None else x
         return own._runner.batching(sample, [own._score.probability])
+
+    def randomness(self, x: Array | None = None) -> Randomness:
+        """What makes answers for one sample differ; `x` is one, by default a picture of noise."""
+        own = self._of_scores
+        sample = self._samples.noise() if x is None else x
+        return own._runner.randomness(sample, [own._score.probability])
+
+    def check_repeats(self) -> None:
+        """Check that two runs of a sample of noise give the same answer.
+
+        Raises:
+            ModelError: they do not; the message names the nodes that may be the cause.
+        """
+        own, sample = self._of_scores, self._samples.noise()
+        tensors = [own._score.probability]
+        if not own._runner.repeats(sample, tensors):
+            cause = own._runner.randomness(sample, tensors).cause or "answers differently each time"
+            raise ModelError(
+                f"Also with --fix-random (fix_random=True) the model {cause}: it replaces the "
+                "draws of standard operators only, so export the model in inference mode."
+            )
 
     @property
     def score(self) -> ScoreTensor:
@@ -275,6 +297,9 @@ class ExplainedModel:
 
     def _made(self, asked: Request, sizes: tuple[Hashable, ...]) -> Task:
         structure, method = self.structure(asked.x), asked.method
+        randomness = self._runner.randomness(asked.x, [self._score.probability])
+        if method.needs_gradient:
+            randomness.check_gradients(method.name)
         embedding = "" if self._reads else self._embedding_of(structure)
         if self._reads:
             reading = self._reading_of_joined(structure)
@@ -285,7 +310,17 @@ class ExplainedModel:
             reading = read_plain(self._score) if embedding else self._as_read(asked, shape or (1,))
         layers, own = method.layers(structure), self._own_recognizer
         named = None if own is None else own.recognized
-        return Task(method, sizes, structure, reading, layers, self._facts.labels, embedding, named)
+        return Task(
+            method,
+            sizes,
+            structure,
+            reading,
+            layers,
+            self._facts.labels,
+            embedding,
+            named,
+            randomness.warning,
+        )
 
     def _class_axis(self, structure: ModelStructure) -> ClassAxis:
         """Where the classes of an answer are; a text recognizer has them last."""

@@ -64,7 +64,7 @@ class Task:
     `layers` are the layers that the method reads. `labels` is called when a target is resolved.
     `embedding` says why the answer is an embedding; empty if it is none.
     `named` is called with the scores of a sample if its targets are not classes; then it says what
-    their text means.
+    their text means. `warning` is one about the model that holds for every map.
     """
 
     method: Method
@@ -75,6 +75,7 @@ class Task:
     labels: Callable[[], Labels | None]
     embedding: str = ""
     named: Callable[[Array], Named] | None = None
+    warning: str = ""
     _expected: Recent[ScoredTargets] = field(default_factory=lambda: Recent(_TARGETS_KEPT))
 
     @functools.cached_property
@@ -174,7 +175,9 @@ class Task:
         method, layers = asked.method, self.layers
         warning = self.structure.warning(layers[0]) if method.finds_layer else ""
         of_scores = method.needs_target and any(target.own_kind is None for target in targets)
-        warned = maps.warned(warning).warned(reading.warning if of_scores else "")
+        warned = (
+            maps.warned(self.warning).warned(warning).warned(reading.warning if of_scores else "")
+        )
         if answered.probabilities is not None and any(map(needs_answer, asked.targets)):
             warned = warned.warned(answered.probabilities.warning)
         if method.weights_channels and any(target.at_one_place for target in targets):

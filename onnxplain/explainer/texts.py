@@ -236,7 +236,9 @@ class TextExplainer:
             complete = self.differentiability.complete
         except GradientError:
             complete = False
-        return "integrated_gradients" if complete else "occlusion"
+        if complete and not self.tried.randomness().is_random:
+            return "integrated_gradients"
+        return "occlusion"
 
     def _configured(
         self, method: str | Method, options: Mapping[str, Any], sample: TokenSample

@@ -55,6 +55,8 @@ def _facts(
     }
     if explainer.output is not None:
         facts["output"] = explainer.output
+    if explainer.fixed_random:
+        facts["fixed_random"] = json.dumps([node for node, _ in explainer.fixed_random])
     if chosen.spec is not None:
         facts["fixed_target"] = chosen.spec
     if explainer.model.path is not None:

@@ -98,7 +98,7 @@ class ExportedFile:
         return make_method(self.facts["method"], made_with)
 
     def check_settings(self, model: Explainer) -> None:
-        """Check that the file was made from a model, with the same output and size.
+        """Check that the file was made from a model, with the same output, size and random draws.
 
         Raises:
             ModelError: it was not.
@@ -113,6 +113,12 @@ class ExportedFile:
             raise ModelError(
                 f"{self.path} explains the output {facts.get('output', 'that is the default')!r}: "
                 "give the same --output."
+            )
+        fixed = "fixed_random" in facts
+        if fixed != bool(model.fixed_random):
+            raise ModelError(
+                f"{self.path} was made {'with' if fixed else 'without'} --fix-random "
+                "(fix_random=True): verify it in the same way."
             )
         size = list(model.scene(model.trial).places)
         if json.loads(facts["input_size"]) != size:

@@ -30,6 +30,9 @@ KNOWN_DOMAINS = STANDARD_DOMAINS | {MICROSOFT}
 PROCESSOR_DOMAINS = frozenset(["com.microsoft.nchwc", "com.ms.internal.nhwc"])
 """Domains of operators whose tensors and weights have a layout for one kind of processor."""
 
+DETERMINISTIC_DOMAINS = KNOWN_DOMAINS | PROCESSOR_DOMAINS | {"ai.onnx.ml"}
+"""Domains whose operators give the same outputs for the same inputs, apart from `RANDOM`."""
+
 # Elementwise: one output element from the input elements at the same position.
 
 COPIES = _ops("Identity Cast CastLike Dropout")

@@ -54,6 +54,7 @@ class ModelFacts:
         opset: version of the default operator set that the model imports.
         input_name: the picture input.
         output_names: every output, in the model's order.
+        fixed_random: nodes that drew random numbers, or normalized by the batch, and were replaced.
     """
 
     path: Path | None
@@ -61,6 +62,7 @@ class ModelFacts:
     opset: int
     input_name: str
     output_names: tuple[str, ...]
+    fixed_random: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

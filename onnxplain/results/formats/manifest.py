@@ -76,6 +76,7 @@ def of_model(model: ModelFacts) -> dict[str, Any]:
         "opset": model.opset,
         "input": model.input_name,
         "outputs": model.output_names,
+        "fixed_random": model.fixed_random,
     }
 
 
