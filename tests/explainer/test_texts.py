@@ -213,6 +213,27 @@ def test_auto_is_integrated_gradients_or_occlusion(explained: Any) -> None:
     assert explained(rounded).explain_text(TEXT).method == "occlusion"
 
 
+def test_a_model_that_draws(explained: Any) -> None:
+    noisy = bag()
+    noisy.graph.node[-1].output[0] = "l"
+    for op, inputs, output in (
+        ("RandomNormalLike", ["l"], "drawn"),
+        ("Add", ["l", "drawn"], "logits"),
+    ):
+        node = noisy.graph.node.add(op_type=op, name=op)
+        node.input.extend(inputs)
+        node.output.append(output)
+    drawn = explained(noisy).explain_text(TEXT, target=1)
+    assert drawn.method == "occlusion"
+    assert any("'RandomNormalLike'" in one for one in drawn.diagnostics["warnings"])
+    with pytest.raises(OnnxplainError, match="draws random numbers in 'RandomNormalLike'"):
+        explained(noisy).explain_text(TEXT, "integrated_gradients", target=1)
+    found = explained(noisy, fix_random=True).explain_text(TEXT, "occlusion", target=1)
+    assert_allclose(found.values, lost(1), rtol=1e-4, atol=1e-5)
+    assert not found.diagnostics.get("warnings")
+    assert content(found, {})["model"]["fixed_random"] == ("RandomNormalLike",)
+
+
 def test_words_add_up_their_pieces(explained: Any) -> None:
     found = explained().explain_text(TEXT, "occlusion", 1)
     (loved,) = (word for word in found.words if word.text == "loved")

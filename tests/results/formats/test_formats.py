@@ -141,6 +141,7 @@ def test_manifest_tells_everything(explanation, tmp_path):
             "opset": 17,
             "input": "pixels",
             "outputs": ["logits", "features"],
+            "fixed_random": [],
         },
         "picture": {"path": str(Path("pictures/chelsea.png")), "width": 40, "height": 30},
         "preprocess": {"crop": [16, 0, 224, 224], "mean": 0.5},
