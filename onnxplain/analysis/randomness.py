@@ -13,9 +13,10 @@ from onnxplain.model.graph_index import attributes, reads_sizes, subgraphs
 from onnxplain.model.model import Model
 from onnxplain.model.operators import DETERMINISTIC_DOMAINS, RANDOM, key_of
 from onnxplain.tensors import Array
+from onnxplain.visible import visible
 
 _SHOWN = 3
-_LONGEST = 48
+_LONGEST_NAME, _LONGEST_OP = 40, 20
 
 Value = Callable[[str], Array | None]
 """The value of a tensor if it is constant, else None."""
@@ -68,14 +69,16 @@ def named(node: NodeProto) -> NamedNode:
 
 def listed(nodes: Sequence[NamedNode]) -> str:
     """The first nodes with their operators, and how many more there are; long names are cut."""
-    shown = [f"{_cut(node)!r} ({op})" for node, op in nodes[:_SHOWN]]
+    shown = [
+        f"'{_cut(node, _LONGEST_NAME)}' ({_cut(op, _LONGEST_OP)})" for node, op in nodes[:_SHOWN]
+    ]
     more = len(nodes) - _SHOWN
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
-def _cut(name: str) -> str:
-    half = _LONGEST // 2
-    return name if len(name) <= _LONGEST else f"{name[:half]}...{name[-half:]}"
+def _cut(name: str, longest: int) -> str:
+    shown, half = visible(name), longest // 2
+    return shown if len(shown) <= longest else f"{shown[:half]}...{shown[-half:]}"
 
 
 def _kinds(nodes: Iterable[NodeProto], value: Value) -> Iterator[tuple[NodeProto, Kind]]:

@@ -274,7 +274,8 @@ class Runner:
         if fixed is not None and fixed > 1:
             return Batching(self.model, fixed, "the model fixes this size")
         randomness = self.randomness(x, tensors)
-        if randomness.is_random:  # a batch that agrees with single runs would do so by chance
+        # Where draws are not left out, a batch that agrees with single runs does so by chance.
+        if randomness.is_random and not self.repeats(x, tensors):
             return Batching(self.model, 1, f"the model {randomness.cause}")
         samples = _three_samples(x)
         single = [self._forward(self.model, sample, tensors) for sample in samples]

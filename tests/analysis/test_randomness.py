@@ -5,6 +5,8 @@ import pytest
 from tiny import tiny
 
 from onnxplain.analysis.randomness import NamedNode, drawing_nodes, listed
+from onnxplain.errors import GradientError
+from onnxplain.execution.randomness import Randomness
 from onnxplain.model.load import load
 
 ENDS = " p = GlobalAveragePool(d) y = Flatten(p)"
@@ -103,7 +105,17 @@ def test_functions():
 
 
 def test_long_lists_and_names_are_cut():
-    many = [NamedNode("n" * 1000, "Dropout")] * 1000
+    many = [NamedNode("\x1b" * 1000, "D" * 1000)] * 1000
     text = listed(many)
     assert text.endswith("and 997 more")
+    assert text.isprintable()
     assert len(text) < 250
+
+
+@pytest.mark.parametrize("kind", ["nodes", "suspects"])
+def test_sentences_are_at_most_500_characters(kind):
+    worst = Randomness(**{kind: [NamedNode("n" * 1000, "D" * 1000)] * 1000})
+    with pytest.raises(GradientError) as refused:
+        worst.check_gradients("activation_maximization")
+    assert len(str(refused.value)) <= 500
+    assert len(worst.warning) <= 500

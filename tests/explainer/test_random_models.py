@@ -78,13 +78,19 @@ def test_other_methods_warn_on_each_result(method):
     assert any("draws random numbers in 'd' (Dropout)" in one for one in about["warnings"])
 
 
-def test_the_reason_for_single_runs_is_true():
-    assert opened().batching() == "one by one: the model draws random numbers in 'd' (Dropout)"
+@pytest.mark.parametrize(
+    "draw", ["RandomNormalLike(a)", "RandomUniform<shape = [1, 4, 6, 6]>()", "Bernoulli(s)"]
+)
+def test_the_reason_for_single_runs_is_true(draw):
+    body = f"a = Conv(x, W) s = Sigmoid(a) n = {draw} d = Add(a, n)" + ENDS
+    op = draw.partition("(")[0].partition("<")[0]
+    reason = f"one by one: the model draws random numbers in 'n' ({op})"
+    assert opened(body).batching() == reason
 
 
-def test_draws_that_agree_with_single_runs_by_chance_are_not_run_in_batches():
-    body = "a = Conv(x, W) n = RandomNormalLike(a) d = Add(a, n)" + ENDS
-    assert "draws random numbers in 'n'" in opened(body).batching()
+def test_a_dropout_that_onnx_runtime_leaves_out_takes_batches():
+    body = "a = Conv(x, W) d = Dropout(a, r, t)" + ENDS
+    assert opened(body).batching() == "in batches"
 
 
 def test_a_method_without_gradients_is_the_default():
