@@ -369,7 +369,9 @@ def _batch_text(batch: Facts) -> str:
 def _random_text(random: Facts) -> str:
     fixed = [NamedNode(**one) for one in random["fixed"]]
     said = (
-        [f"the model {random['cause']}; --fix-random stops known draws"] if random["cause"] else []
+        [f"the model {random['cause']}; --fix-random replaces known nodes"]
+        if random["cause"]
+        else []
     )
     return "; ".join(said + ([f"replaced by --fix-random: {listed(fixed)}"] if fixed else []))
 

@@ -25,7 +25,8 @@ def drawing(build):
 def test_inspect_names_the_nodes(cli, drawing):
     row = next(line for line in cli("inspect", drawing).out.splitlines() if "random" in line)
     assert " ".join(row.split()) == (
-        "random the model draws random numbers in 'drop' (Dropout); --fix-random stops known draws"
+        "random the model draws random numbers in 'drop' (Dropout); "
+        "--fix-random replaces known nodes"
     )
     found = json.loads(cli("inspect", drawing, "--json").out)["random"]
     assert found["nodes"] == [{"node": "drop", "op": "Dropout"}]
