@@ -112,7 +112,7 @@ class ExplainedModel:
 
     def randomness(self, x: Array | None = None) -> Randomness:
         """What makes answers for one sample differ; `x` is one, by default a picture of noise."""
-        own = self._of_scores
+        own = self.of_text
         sample = self._samples.noise() if x is None else x
         return own._runner.randomness(sample, [own._score.probability])
 
@@ -122,7 +122,7 @@ class ExplainedModel:
         Raises:
             ModelError: they do not; the message names the nodes that may be the cause.
         """
-        own, sample = self._of_scores, self._samples.noise()
+        own, sample = self.of_text, self._samples.noise()
         tensors = [own._score.probability]
         if not own._runner.repeats(sample, tensors):
             cause = own._runner.randomness(sample, tensors).cause or "answers differently each time"
