@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from onnxplain.cli.console import Console
-from onnxplain.cli.tables import table_text
+from onnxplain.cli.tables import table_lines
 from onnxplain.explainer import Explainer
 from onnxplain.results.formats.manifest import as_json
 from onnxplain.results.formats.write import write_files
@@ -25,7 +25,8 @@ def report_profile(explainer: Explainer, folder: Path, console: Console) -> None
         return
     found = explainer.profile()
     (path,) = write_files(folder, {_FILE: as_json(found.to_dict())})
-    console.note(table_text(_HEADINGS, _rows(found)))
+    for line in table_lines(_HEADINGS, _rows(found)):
+        console.note(line)
     console.note(f"Each node: {path}.")
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 
-import typer
-
+from onnxplain.cli.console import echo_json
 from onnxplain.cli.parameters import AsJson
 from onnxplain.cli.tables import print_table
 from onnxplain.runtime.backend import Device
@@ -21,7 +19,7 @@ def command(*, as_json: AsJson = False) -> None:
     """Print every provider and its devices, as a table or as JSON."""
     found = list(listed_providers())
     if as_json:
-        typer.echo(json.dumps([asdict(one) for one in found], indent=2))
+        echo_json([asdict(one) for one in found], indent=2)
     else:
         print_table(_HEADINGS, [row for one in found for row in _rows(one)], _WIDTH)
 

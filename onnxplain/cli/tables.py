@@ -24,14 +24,21 @@ def print_table(
     `width` characters: by default a row is one line.
     """
     width_now = None if sys.stdout.isatty() else width
-    typer.echo(table_text(headings, rows, width_now))
+    # The text of cells is safe already, and the headings may be bold.
+    typer.echo("\n".join(table_lines(headings, rows, width_now, heading_style="bold")))
 
 
-def table_text(
-    headings: Sequence[str], rows: Iterable[Sequence[str]], width: int | None = _UNLIMITED
-) -> str:
-    """A table wrapped at `width` characters, None for that of the terminal."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+def table_lines(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    width: int | None = _UNLIMITED,
+    heading_style: str = "",
+) -> list[str]:
+    """The lines of a table wrapped at `width` characters, None for that of the terminal.
+
+    Control characters in cells become visible.
+    """
+    table = Table(box=None, pad_edge=False, header_style=heading_style)
     for heading in headings:
         table.add_column(Text(visible(heading)), overflow="fold")
     for row in rows:
@@ -39,5 +46,4 @@ def table_text(
     console = Console(width=width)
     with console.capture() as printed:
         console.print(table)
-    lines = [line.rstrip() for line in printed.get().splitlines()]
-    return "\n".join(lines)
+    return [line.rstrip() for line in printed.get().splitlines()]

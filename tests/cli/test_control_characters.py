@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from onnxplain.cli import progress
+from onnxplain.cli import progress, tables
 from onnxplain.cli.console import Console
 from onnxplain.visible import visible
 
@@ -139,3 +139,23 @@ def test_the_title_of_a_progress_bar_is_shown(monkeypatch):
     with Console(quiet=False, as_json=False).progress(HOSTILE):
         pass
     assert titles == [SHOWN]
+
+
+def test_a_profile_is_a_table_of_several_lines(cli, hostile, picture):
+    found = cli("run", hostile, picture, "-m", "occlusion", "--profile")
+    assert harmless(found.err)
+    assert "\\n" not in found.err.replace(SHOWN, "")
+    assert any(line.startswith("provider") for line in found.err.splitlines())
+
+
+def test_headings_of_a_terminal_are_bold_and_cells_are_not_styled(monkeypatch):
+    printed = []
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr(tables.typer, "echo", printed.append)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    tables.print_table(("name",), [("\x1b[31mred",)])
+    heading, row = printed[0].splitlines()
+    assert heading.startswith("\x1b[1mname")
+    assert row == r"\x1b[31mred"
