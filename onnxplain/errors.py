@@ -6,6 +6,7 @@ prints it without a traceback and exits with `exit_status`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -13,14 +14,85 @@ Arguments = ParamSpec("Arguments")
 Found = TypeVar("Found")
 
 
+LONGEST = 500
+"""Most characters of a message: a model's file may hold names of any length."""
+
+_LONGEST_WORDS = 160, 80, 40
+"""Longest words of a message that would be too long, tried in this order."""
+
+_UNPRINTABLE = re.compile(
+    "[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
+)
+"""Control characters, halves of characters, and what reverses the order of a terminal's line."""
+
+
+def in_one_line(message: str) -> str:
+    """A message that any terminal can print: one line of at most `LONGEST` characters.
+
+    Unprintable characters are written as escapes. If it is too long, its longest words, and at last
+    the message itself, are cut in the middle, so that it still says what is wrong and what to do.
+    """
+    text = _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), message)
+    for longest in _LONGEST_WORDS:
+        if len(text) <= LONGEST:
+            return text
+        long_words = set(re.findall(rf"\S{{{longest + 1},}}", text))
+        for word in sorted(long_words, key=len, reverse=True):
+            text = text.replace(word, _without_middle(word, longest))
+    return _without_middle(text, LONGEST)
+
+
+def _without_middle(text: str, most: int) -> str:
+    """The first and last characters of a text that has more than `most`."""
+    if len(text) <= most:
+        return text
+    kept = most - len(_CUT)
+    return f"{text[: kept - kept // 2]}{_CUT}{text[-(kept // 2) :]}"
+
+
+_CUT = "..."
+
+
 class OnnxplainError(Exception):
     """Base of every error that onnxplain raises on purpose."""
 
     exit_status = 2
 
+    def __init__(self, message: str = "") -> None:
+        super().__init__(in_one_line(message))
+
+
+_LIMITS = (
+    (
+        r"can't start new thread|pthread_create",
+        "No more threads may be started on this machine: allow more (`ulimit -u`), or end other "
+        "programs.",
+    ),
+    (
+        r"failed to allocate|out of memory|bad_alloc|alloc_failed|available memory of|cudamalloc"
+        r"|failed to serialize proto|cannot allocate|insufficient memory",
+        "There is not enough memory: try a smaller picture or --batch-size 1, end other programs, "
+        "or allow more (`ulimit -v`).",
+    ),
+)
+"""What libraries say where memory or threads are limited, and what to tell a user."""
+
+
+def limit_reached(error: BaseException) -> str:
+    """What to say of an error of a library for which memory or threads are limited, or ""."""
+    text = "out of memory" if isinstance(error, MemoryError) else str(error)
+    found = (sentence for words, sentence in _LIMITS if re.search(words, text, re.IGNORECASE))
+    return next(found, "")
+
 
 class ModelError(OnnxplainError):
     """The model file is missing, damaged or unsafe, or ONNX Runtime cannot run the model."""
+
+
+class BuiltGraphError(ModelError):
+    """ONNX Runtime refuses a graph that onnxplain built from a model that it runs."""
+
+    exit_status = 1
 
 
 class LayerError(OnnxplainError):

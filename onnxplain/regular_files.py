@@ -61,4 +61,7 @@ def is_inside(path: Path, beside: Path) -> bool:
     If `beside` is a symbolic link, as in a download cache, the folder of its target counts, too.
     """
     homes = beside.absolute().parent.resolve(), beside.resolve().parent
-    return any(path.resolve().is_relative_to(home) for home in homes)
+    try:
+        return any(path.resolve().is_relative_to(home) for home in homes)
+    except (OSError, ValueError):  # a loop of links, or what no file can be called
+        return False

@@ -24,25 +24,40 @@ def explained_input(model: Model, given: Collection[str], name: str | None = Non
     Where there are several, the only one that can be a picture is returned, see `is_picture`.
 
     Raises:
-        ModelError: there is no such input, or there are several candidates.
+        ModelError: there is no such input, there are several candidates, or it holds no numbers or
+            has no axis of samples.
     """
     specs = {spec.name: spec for spec in model.inputs}
     for asked in (*given, *([name] if name is not None else [])):
         if asked not in specs:
             raise ModelError(f"The model has no input {asked!r}{closest(asked, specs)}.")
     if name is not None:
-        return specs[name]
+        return _explainable(specs[name])
     left = [spec for spec in model.inputs if spec.name not in given]
     pictures = [spec for spec in left if is_picture(spec)]
     for choice in (left, pictures):
         if len(choice) == 1:
-            return choice[0]
+            return _explainable(choice[0])
     listed = ", ".join(f"{spec.name} {spec.sizes}" for spec in left) or "none"
     for_text = _FOR_TEXT if any(map(takes_ids, left)) else ""
     raise ModelError(
         f"It is not clear which input to explain (open: {listed}): name the others' values with "
         f"--input NAME=VALUE, or the one to explain with --explain NAME.{for_text}"
     )
+
+
+def _explainable(spec: TensorSpec) -> TensorSpec:
+    if spec.dtype == object:
+        raise ModelError(
+            f"The input {spec.name!r} takes texts, not numbers, and cannot be explained: cut the "
+            "model after the part that turns texts into numbers."
+        )
+    if spec.shape == ():
+        raise ModelError(
+            f"The input {spec.name!r} is a single number without an axis of samples: export the "
+            "model with an input (N, ...)."
+        )
+    return spec
 
 
 _OF_SIZE: Mapping[str, Callable[[int, int], Array]] = {

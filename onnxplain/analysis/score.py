@@ -83,6 +83,11 @@ def find_score(model: Model, output: str | None = None) -> ScoreTensor:
     name = output if output is not None else _output_of_scores(model)
     if name not in model.index.outputs:
         raise ModelError(f"The model has no output {name!r}{closest(name, model.index.outputs)}.")
+    kinds = {value.name: value.type.WhichOneof("value") for value in model.proto.graph.output}
+    if kinds[name] not in (None, "tensor_type"):
+        raise ModelError(
+            f"The output {name!r} is no tensor: name an output or an inner tensor with --output."
+        )
     return score_of(model, name)
 
 

@@ -82,11 +82,24 @@ class Rules:
         """Append the nodes that compute the gradients of a node's inputs, by its fastest rule.
 
         Raises:
-            GradientError: the operator has no rule, or its rule does not support this form of it.
+            GradientError: the operator has no rule, its rule does not support this form of it, or
+                the attributes and ranks of the node do not fit its operator.
         """
         entry = self.find(step)
         if entry is None:
             raise GradientError(_no_rule(step))
+        try:
+            return self._by_rule(entry, g, step, dys)
+        except (ValueError, LookupError, ArithmeticError) as error:
+            raise GradientError(
+                f"The node {step.name!r} ({step.op}) has no gradient, as its attributes or the "
+                f"ranks of its inputs do not fit it ({error}): use a method without gradients, "
+                "such as occlusion."
+            ) from error
+
+    def _by_rule(
+        self, entry: Entry, g: GradientBuilder, step: NodeView, dys: Gradients
+    ) -> Gradients:
         faster = () if step.domain else self._overrides.get(step.op, ())
         made = (rule(g, step, *dys) for rule in (*faster, entry.rule))
         given = next((gradients for gradients in made if gradients is not None), ())

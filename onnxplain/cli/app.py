@@ -12,6 +12,7 @@ import typer
 
 from onnxplain.cli.console import report_failure
 from onnxplain.cli.flags import with_flags
+from onnxplain.cli.streams import open_closed_streams
 
 _COMMANDS = {
     "run": "Explain pictures: save what the method computed, a heatmap, an overlay and a manifest.",
@@ -89,6 +90,7 @@ def onnxplain(
 
 def main() -> NoReturn:
     """Run the command line of this process and exit."""
+    open_closed_streams()
     sys.exit(execute(sys.argv[1:]))
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import json
-import os
 import re
 import sys
 import traceback
@@ -17,7 +17,8 @@ import typer
 
 from onnxplain.cli.flags import switches
 from onnxplain.cli.other_names import instead_of
-from onnxplain.errors import OnnxplainError
+from onnxplain.cli.streams import can_write_results, drop_output, write_error
+from onnxplain.errors import OnnxplainError, in_one_line, limit_reached
 from onnxplain.visible import visible
 
 Report = Callable[[int, int], None]
@@ -63,7 +64,10 @@ class Console:
 
 def echo(line: str = "", *, err: bool = False) -> None:
     """Print one line, in which text from files may be: its control characters become visible."""
-    typer.echo(visible(line), err=err)
+    if err:
+        write_error(in_one_line(visible(line)))
+    else:
+        typer.echo(visible(line))
 
 
 def echo_json(facts: object, indent: int | None = None) -> None:
@@ -73,7 +77,7 @@ def echo_json(facts: object, indent: int | None = None) -> None:
 
 def print_error(sentence: str) -> None:
     """One sentence about what went wrong."""
-    typer.echo(f"{typer.style('Error:', fg='red', bold=True)} {visible(sentence)}", err=True)
+    write_error(f"{typer.style('Error:', fg='red', bold=True)} {in_one_line(sentence)}")
 
 
 def braced(files: Sequence[Path], stem: str) -> str:
@@ -87,14 +91,15 @@ def braced(files: Sequence[Path], stem: str) -> str:
 def report_failure(error: BaseException, debug: bool) -> int:
     """Say in one sentence why a command ended early, and return its exit status."""
     if isinstance(error, BrokenPipeError):
-        # The reader of the output has ended: nothing can be printed, or flushed at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         return _BROKEN_PIPE
     if debug:
         for line in "".join(traceback.format_exception(error)).splitlines():
             echo(line, err=True)
     sentence, status = _verdict(error)
     print_error(sentence)
+    if not can_write_results():
+        drop_output()
     return status
 
 
@@ -105,15 +110,35 @@ def _verdict(error: BaseException) -> tuple[str, int]:
             return str(error), error.exit_status
         case KeyboardInterrupt():
             return "Interrupted: what was finished is saved, the rest is not.", _INTERRUPTED
-        case MemoryError():
-            return "There is not enough memory: try a smaller picture, or --batch-size 1.", 1
+        case _ if limit := limit_reached(error):
+            return limit, 1
     if isinstance(error, _USAGE_ERRORS):
         return _usage(error), 2
+    if isinstance(error, OSError):
+        return _of_system(error), 1
     return (
         f"Internal error, {type(error).__name__}: {error}. Please report it, with what the same "
         "command prints with --debug.",
         1,
     )
+
+
+def _of_system(error: OSError) -> str:
+    """What to say about an error of the operating system that no other place has expected."""
+    reason = error.strerror or str(error)
+    if error.filename is not None:
+        return f"{error.filename} cannot be used: {reason}."
+    if error.errno in _OF_WRITING:
+        drop_output()
+        return (
+            f"The results cannot be written to standard output ({reason}): free some space, or "
+            "send them to another place."
+        )
+    return f"The working folder cannot be used ({reason}): go to a folder that exists."
+
+
+_OF_WRITING = {errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC}
+"""Errors of a write. Those of files name the file, and are told where it is written."""
 
 
 # Every mistake in the use of a command; typer exports no more than this one kind of them.

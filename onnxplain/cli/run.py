@@ -21,7 +21,7 @@ from onnxplain.cli.outcomes import report
 from onnxplain.cli.pictures import find_images, gray
 from onnxplain.cli.profiling import report_profile
 from onnxplain.cli.texts import run_texts
-from onnxplain.errors import OnnxplainError
+from onnxplain.errors import BuiltGraphError, OnnxplainError
 from onnxplain.explainer import Explainer
 from onnxplain.jobs.inputs import InputImage, each_sample, model_as_input
 from onnxplain.jobs.job import Job, Saving
@@ -83,11 +83,20 @@ def command(
 
     def explained(explainer: Explainer, of: str) -> int:
         note_model(explainer, console)
-        named = explainer.default_method()[0] if method == AUTO else method
         own = method_options(options, explainer)
         start = gray(explainer) if starts_from_none else None
-        job = Job(explainer, named, target or parameters.TOP, saving, own, start)
-        return _run(job, inputs, method, console, of)
+
+        def by(named: str) -> int:
+            job = Job(explainer, named, target or parameters.TOP, saving, own, start)
+            return _run(job, inputs, method, console, of)
+
+        if method != AUTO:
+            return by(method)
+        try:
+            return by(explainer.default_method()[0])
+        except BuiltGraphError:
+            explainer.without_gradients()
+            return by(explainer.default_method()[0])
 
     if len(outputs) == 1:
         status = explained(outputs[0], "")

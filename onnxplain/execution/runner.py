@@ -12,7 +12,7 @@ import numpy as np
 
 from onnxplain.analysis.batch_axis import has_fixed_batch
 from onnxplain.analysis.randomness import drawing_nodes
-from onnxplain.errors import ModelError, OptionError
+from onnxplain.errors import BuiltGraphError, ModelError, OptionError, attempted
 from onnxplain.execution.arrays import fill, nearest
 from onnxplain.execution.points import Blend, Part
 from onnxplain.execution.randomness import Randomness
@@ -22,7 +22,7 @@ from onnxplain.model.quantization import rounds
 from onnxplain.recent import Recent
 from onnxplain.runtime.backend import Backend
 from onnxplain.runtime.batching import BatchSize, Fastest, Progress, in_batches, silent
-from onnxplain.runtime.session import Session
+from onnxplain.runtime.session import RefusedError, Session
 from onnxplain.tensors import Array, FloatArray, TensorSpec
 from onnxplain.transforms.dynamic_batch import make_batch_dynamic
 from onnxplain.transforms.extract import head, with_outputs
@@ -366,11 +366,26 @@ class Runner:
         """
 
         def opened() -> Session:
-            session = Session(build(), self.backend, at_once)
+            built = build()
+            try:
+                session = Session(built, self.backend, at_once)
+            except RefusedError as error:
+                raise self._refused(built, error) from error
             self.activity.provider = session.provider
             return session
 
         return self.activity.sessions.get(key if at_once == 1 else (key, at_once), opened)
+
+    def _refused(self, built: Model, error: RefusedError) -> ModelError:
+        """The error where ONNX Runtime refuses a graph: is it the model's fault, or ours?"""
+        own = isinstance(attempted(Session, self.model, self.backend), Session)
+        if built is self.model or not own:
+            return error
+        return BuiltGraphError(
+            "ONNX Runtime runs this model, but refuses the graph that onnxplain built from it: "
+            f"{error.reason}. Choose a method without gradients, such as --method occlusion, and "
+            "please report it."
+        )
 
     def at_once(self, samples: int, held: int = 0) -> int:
         """The number of parallel runs for so many samples.
@@ -409,7 +424,7 @@ The keys are bytes per element; integers of one byte are quantized floats.
 
 
 def _close(a: Array, b: Array) -> bool:
-    if a.shape != b.shape or not np.isfinite(b).all():
+    if a.shape != b.shape or not b.size or not np.isfinite(b).all():
         return False
     scale = max(float(np.abs(b).max()), 1e-6)
     tolerance = _TOLERANCE.get(a.dtype.itemsize, 0.0)

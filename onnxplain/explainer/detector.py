@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from onnxplain.analysis.box_layouts import find_layout, is_named_like_boxes
 from onnxplain.analysis.boxes import LAYOUTS, Outputs
 from onnxplain.analysis.inputs import is_picture
@@ -133,6 +135,8 @@ def find_detector(
     ran = attempted(runner.tiled, model, x, names, 1)
     if isinstance(ran, OnnxplainError):
         return None  # The model says so itself where it is run to be explained.
+    if not all(isinstance(array, np.ndarray) for array in ran.values()):
+        return None  # Sequences and maps hold no boxes that are known.
     shapes = {name: array.shape for name, array in ran.items()}
     known, size = labels(), (x.shape[rows], x.shape[columns])
     outputs = Outputs(

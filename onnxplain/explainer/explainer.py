@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from onnxplain.analysis.boxes import LAYOUTS
 from onnxplain.analysis.score import ScoreKind
 from onnxplain.counts import counted
-from onnxplain.errors import MapError, OnnxplainError, OptionError, TargetError
+from onnxplain.errors import BuiltGraphError, MapError, OnnxplainError, OptionError, TargetError
 from onnxplain.execution.arrays import samples_for
 from onnxplain.execution.baselines import Scene
 from onnxplain.explainer.attribution import attribution
@@ -59,9 +59,7 @@ class Explainer(KnownModel):
         Raises:
             OnnxplainError: one of its subclasses; the message says what to do.
         """
-        configured = self.configured(method, options)
-        found = self._explain([picture], configured, as_list(target), single=True)
-        (explanation,) = _or_raise(next(found))
+        (explanation,) = self._of_one(picture, method, as_list(target), options, single=True)
         return _or_raise(explanation)
 
     def explain_each(
@@ -86,7 +84,26 @@ class Explainer(KnownModel):
         **options: Any,
     ) -> list[Explanation | MapError]:
         """As `explain_each`, but with an error in the list for each map that shows nothing."""
-        return _or_raise(next(self._explain([picture], self.configured(method, options), target)))
+        return self._of_one(picture, method, target, options)
+
+    def _of_one(
+        self,
+        picture: Picture,
+        method: str | Method,
+        target: TargetSpec | Sequence[TargetSpec],
+        options: Mapping[str, Any],
+        *,
+        single: bool = False,
+    ) -> list[Explanation | MapError]:
+        """The results of one picture; "auto" goes on without gradients where they cannot be run."""
+        configured = self.configured(method, options)
+        try:
+            return _or_raise(next(self._explain([picture], configured, target, single=single)))
+        except BuiltGraphError:
+            if method != AUTO or not configured.needs_gradient:
+                raise
+        self.without_gradients()
+        return self._of_one(picture, method, target, options, single=single)
 
     def explain_many(
         self,

@@ -42,6 +42,11 @@ def read_values(
 def _read(
     spec: TensorSpec, value: InputValue, preprocess_of: Callable[[TensorSpec], Preprocess]
 ) -> Array:
+    if spec.dtype == object:
+        raise OptionError(
+            f"The input {spec.name!r} takes texts, which cannot be given: cut the model after the "
+            "part that turns texts into numbers."
+        )
     if not isinstance(value, str | Path):
         return np.asarray(value)
     path = Path(value)

@@ -462,6 +462,10 @@ class KnownModel:
             self._default = default_method(self)
         return self._default
 
+    def without_gradients(self) -> None:
+        """Let "auto" mean occlusion from now on, as no graph with gradients can be run."""
+        self._default = "occlusion", "as ONNX Runtime refuses the graph of the model's gradients"
+
     def configured(self, method: str | Method, options: Mapping[str, Any]) -> Method:
         """The method of that name with `options`, "auto" being that of `default_method`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,11 +69,32 @@ def read_object(path: Path) -> JsonObject:
 
 def read_json(path: Path) -> object:
     """Read a JSON file; PreprocessError names the file, and the line where it is wrong."""
+    text = read_text(path)
     try:
-        content: object = json.loads(read_text(path))
+        content: object = json.loads(text)
     except json.JSONDecodeError as error:
         raise PreprocessError(f"{path} is not valid JSON: {error}.") from error
+    except RecursionError:
+        raise PreprocessError(f"{path} holds lists or objects that are nested too deep.") from None
+    except ValueError:  # the only other one: Python reads no numbers of so many digits
+        raise PreprocessError(f"{path} holds a number with too many digits.") from None
+    if _SURROGATE.search(text):
+        _require_whole_characters(path, content)
     return content
+
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def _require_whole_characters(path: Path, content: object) -> None:
+    """Raise PreprocessError for an escape of half a character: such a text cannot be written."""
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start].encode("unicode_escape").decode()
+        raise PreprocessError(
+            f"{path} holds {half}, which is only half of a character: write both halves."
+        ) from None
 
 
 def read_text(path: Path) -> str:

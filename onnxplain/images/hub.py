@@ -49,7 +49,7 @@ def read_hub_config(model_path: Path | None) -> Found | None:
 def _follow(config: Config, reader: Callable[[JsonObject], Settings | None]) -> Settings | None:
     try:
         return reader(config.content)
-    except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise PreprocessError(
             f"{config.path} cannot be used ({type(error).__name__}: {error}): "
             "describe the preprocessing in a sidecar file, which is used instead."

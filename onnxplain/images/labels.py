@@ -24,12 +24,21 @@ class Labels:
     """Class names by index. Not every index needs a name, and names may repeat.
 
     `origin` is the source of the names, in words. `in_order` says that they were given as a list,
-    in the order of the classes.
+    in the order of the classes. Raises PreprocessError for half a character in a name.
     """
 
     names: Mapping[int, str]
     origin: str
     in_order: bool = False
+
+    def __post_init__(self) -> None:
+        try:
+            "".join(self.names.values()).encode()
+        except UnicodeEncodeError:
+            raise PreprocessError(
+                f"The labels ({self.origin}) hold only half of a character, which cannot be "
+                "written: write both halves."
+            ) from None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -164,18 +173,25 @@ def _from_content(content: object, origin: str) -> Labels:
     if isinstance(content, dict) and "id2label" in content:  # Hugging Face transformers
         return _from_content(content["id2label"], origin)
     if isinstance(content, dict) and "label_names" in content:  # timm: codes, with descriptions
-        words = content.get("label_descriptions") or {}
-        return _from_content([words.get(code, code) for code in content["label_names"]], origin)
+        return _from_content(_described(content), origin)
     try:
         pairs = enumerate(content) if isinstance(content, list) else dict(content).items()  # type: ignore[call-overload]
         names = {int(index): _name(value) for index, value in pairs}
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         names = {}
     if not names:
         raise PreprocessError(
             f"The labels from {origin} are neither a list of names nor names by index."
         )
     return Labels(names, origin, in_order=isinstance(content, list))
+
+
+def _described(content: Mapping[str, object]) -> object:
+    """The descriptions of timm's codes of classes; a code itself where it has none."""
+    codes, words = content["label_names"], content.get("label_descriptions")
+    if not isinstance(codes, list) or not isinstance(words, dict):
+        return codes
+    return [words.get(code, code) if isinstance(code, str) else code for code in codes]
 
 
 def _name(value: object) -> str:

@@ -32,7 +32,7 @@ def _parse(name: str, value: object) -> object:
     parser, expected = _PARSERS[name]
     try:
         return parser(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise PreprocessError(
             f"Preprocessing setting {name!r} is {value!r}: expected {expected}."
         ) from None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxplain.errors import (
+    BuiltGraphError,
     LayerError,
     MapError,
     ModelError,
@@ -115,7 +116,8 @@ class Job:
     ) -> Outcome:
         image, results = found
         if isinstance(results, OnnxplainError):
-            if not isinstance(results, errors_of_one_picture(self.explainer)):
+            of_one = errors_of_one_picture(self.explainer)
+            if isinstance(results, BuiltGraphError) or not isinstance(results, of_one):
                 raise results
             return Outcome(image, error=results)
         shown, empty = explanations_and_errors(results)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,8 +53,11 @@ class Model:
 
     @functools.cached_property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """Name, element type and declared shape of each input."""
-        return tuple(spec_of(value) for value in self.proto.graph.input)
+        """Name, element type and declared shape of each input.
+
+        An input cannot be empty: a size of 0 is an open one.
+        """
+        return tuple(map(_never_empty, map(spec_of, self.proto.graph.input)))
 
     @functools.cached_property
     def outputs(self) -> tuple[TensorSpec, ...]:
@@ -85,6 +88,11 @@ def opset_of(proto: ModelProto) -> int:
 def spec_of(value: ValueInfoProto) -> TensorSpec:
     """Name, element type and declared shape of a graph input or output."""
     return spec_of_type(value.name, value.type)
+
+
+def _never_empty(spec: TensorSpec) -> TensorSpec:
+    sizes = None if spec.shape is None else tuple(size or None for size in spec.shape)
+    return replace(spec, shape=sizes)
 
 
 def spec_of_type(name: str, type_: TypeProto) -> TensorSpec:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import re
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from onnxplain.errors import ModelError, ProviderError
+from onnxplain.errors import ModelError, OnnxplainError, ProviderError, limit_reached
 from onnxplain.model.model import Model
-from onnxplain.runtime.backend import Backend
+from onnxplain.runtime.backend import CPU, Backend
 from onnxplain.runtime.ort import onnxruntime, reason_of
 from onnxplain.tensors import Array
-
-_MEMORY = re.compile(
-    r"failed to allocate|out of memory|bad_alloc|alloc_failed|available memory of|cudamalloc",
-    re.IGNORECASE,
-)
 
 
 class OutOfMemoryError(ModelError):
     """A run needs more memory than the device has free."""
+
+
+class RefusedError(ModelError):
+    """ONNX Runtime cannot open the model, for a `reason` in its own words."""
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class RunError(ModelError):
@@ -38,7 +41,8 @@ class Session:
         """Open the session for `at_once` parallel runs.
 
         Raises:
-            ModelError: ONNX Runtime rejects the model; the message includes its reason.
+            RefusedError: ONNX Runtime rejects the model; the message includes its reason.
+            OutOfMemoryError: memory or threads are limited.
             ProviderError: ONNX Runtime would use another provider than that of `backend`.
         """
         ort = onnxruntime()
@@ -52,13 +56,11 @@ class Session:
                 "session.model_external_initializers_file_folder_path", str(model.folder)
             )
         try:
-            self._session = backend.open(options, model.proto.SerializeToString(), at_once)
+            # A fall back would be printed to standard output, between results.
+            content = model.proto.SerializeToString()
+            self._session = backend.open(options, content, at_once, fall_back=False)
         except Exception as error:
-            raise ModelError(
-                f"ONNX Runtime {ort.__version__} refuses {model.path or 'the model'}: "
-                f"{reason_of(error)}. Try a newer ONNX Runtime, or export the model with standard "
-                "operators and a lower opset."
-            ) from error
+            raise _refusal(model, options, backend, error) from error
         self.provider: str = self._session.get_providers()[0]
         if self.provider != backend.provider:
             raise ProviderError(
@@ -94,7 +96,7 @@ class Session:
         try:
             return self._answers({name: feeds[name] for name in self.inputs}, wanted)
         except Exception as error:
-            if _MEMORY.search(str(error)):
+            if limit_reached(error):
                 raise OutOfMemoryError(
                     "There is not enough memory on the device to run the model "
                     f"({reason_of(error)}): free some, or choose --provider cpu."
@@ -115,3 +117,22 @@ class Session:
         self._session.run_with_iobinding(binding)
         found = binding.copy_outputs_to_cpu()
         return found
+
+
+def _refusal(model: Model, options: Any, backend: Backend, error: Exception) -> OnnxplainError:
+    """What to say where no session could be opened."""
+    if limit := limit_reached(error):
+        return OutOfMemoryError(limit)
+    name, reason = str(model.path or "the model"), reason_of(error)
+    if backend.provider != CPU:
+        with contextlib.suppress(Exception):
+            Backend().open(options, model.proto.SerializeToString())
+            return ProviderError(
+                f"{backend.provider} was asked for, but cannot run {name} ({reason}): check the "
+                "GPU's driver, or choose --provider cpu."
+            )
+    return RefusedError(
+        f"ONNX Runtime {onnxruntime().__version__} refuses {name}: {reason}. Try a newer ONNX "
+        "Runtime, or export the model with standard operators and a lower opset.",
+        reason,
+    )

@@ -122,6 +122,40 @@ def test_memory_that_the_machine_does_not_have() -> None:
 
 
 @pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ("std::bad_alloc", "not enough memory"),
+        ("Failed to serialize proto", "not enough memory"),
+        ("pthread_create failed, error code: 11", "No more threads may be started"),
+    ],
+)
+def test_a_limit_of_the_machine_is_not_the_models_fault(
+    monkeypatch: pytest.MonkeyPatch, message: str, words: str
+) -> None:
+    def limited(*arguments: object, **named: object) -> None:
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", limited)
+    with pytest.raises(OutOfMemoryError, match=words) as caught:
+        opened(tiny("y = Relu(x)", ROW))
+    assert "refuses" not in str(caught.value)
+
+
+def test_a_refusal_prints_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """ONNX Runtime itself prints that it tries again, between the results of a command."""
+
+    def failing(*arguments: object) -> None:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "_create_inference_session", failing)
+    with pytest.raises(ModelError, match="no such kernel"):
+        opened(tiny("y = Relu(x)", ROW))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
     "message",
     [
         "Failed to allocate memory for requested buffer of size 16000000000000",

@@ -1,0 +1,215 @@
+"""What is wrong with the file of a model, said before anything else reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from math import prod
+
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+from onnx.defs import SchemaError, get_schema, has
+from onnx.external_data_helper import uses_external_data
+from onnx.helper import get_all_tensor_dtypes, tensor_dtype_to_field, tensor_dtype_to_np_dtype
+
+from onnxplain.errors import ModelError
+from onnxplain.model.external import weights
+from onnxplain.model.graph_index import all_graphs, subgraphs
+from onnxplain.model.model import opset_of
+from onnxplain.model.operators import STANDARD_DOMAINS
+
+_LARGEST_VERSION = 2**31 - 1
+"""Of an operator set: ONNX and ONNX Runtime keep it in 32 bits."""
+
+_LARGEST_INPUT = 2**32
+"""Elements of one input, of all its samples: 16 GiB of float32."""
+
+_AGAIN = "export the model again"
+
+
+def check(proto: ModelProto) -> None:
+    """Check names, operator sets, types and sizes, which the other modules rely on.
+
+    Raises:
+        ModelError: the file is damaged, or an input is no tensor.
+    """
+    _check_names(proto)
+    _check_operator_sets(proto)
+    for value in proto.graph.input:
+        _check_input(value)
+    for value in proto.graph.output:
+        if value.type.HasField("tensor_type") and value.type.tensor_type.elem_type:
+            _check_element_type(value.type.tensor_type.elem_type, f"The output {value.name!r}")
+    for tensor in weights(proto):
+        _check_weight(tensor)
+    opset = opset_of(proto)
+    for graph in all_graphs(proto.graph):
+        for node in graph.node:
+            _check_node(node, opset)
+
+
+def _check_names(proto: ModelProto) -> None:
+    try:
+        wrong = next((text for text in _texts(proto) if isinstance(text, bytes)), None)
+    except UnicodeDecodeError as error:  # of protobuf, depending on its version and the field
+        wrong = error.object
+    if wrong is not None:
+        shown = wrong.decode("utf-8", "replace")
+        raise ModelError(f"The model holds {shown!r}, a name that is not UTF-8: {_AGAIN}.")
+
+
+def _texts(proto: ModelProto) -> Iterator[str | bytes]:
+    """The texts that are read from a model; one that is not UTF-8 is bytes, or a failure."""
+    yield from (proto.producer_name, proto.producer_version, proto.domain, proto.doc_string)
+    for entry in proto.metadata_props:
+        yield from (entry.key, entry.value)
+    for opset in proto.opset_import:
+        yield opset.domain
+    for function in proto.functions:
+        yield from (function.name, function.domain, *function.input, *function.output)
+    for graph in _graphs(proto):
+        yield from (graph.name, graph.doc_string)
+        yield from (tensor.name for tensor in graph.initializer)
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            yield value.name
+            yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
+    for node in _nodes(proto):
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        for attribute in node.attribute:
+            yield from (attribute.name, attribute.ref_attr_name, attribute.t.name)
+
+
+def _graphs(proto: ModelProto) -> Iterator[GraphProto]:
+    yield from all_graphs(proto.graph)
+    for function in proto.functions:
+        for node in function.node:
+            yield from chain.from_iterable(map(all_graphs, subgraphs(node)))
+
+
+def _nodes(proto: ModelProto) -> Iterator[NodeProto]:
+    for part in (*_graphs(proto), *proto.functions):
+        yield from part.node
+
+
+def _check_operator_sets(proto: ModelProto) -> None:
+    for part in (proto, *proto.functions):
+        for entry in part.opset_import:
+            if not 0 <= entry.version <= _LARGEST_VERSION:
+                raise ModelError(
+                    f"The model imports version {entry.version} of the operators of "
+                    f"{entry.domain or 'ai.onnx'}, which cannot exist: {_AGAIN}."
+                )
+
+
+_OTHER_TYPES: Mapping[str | None, str] = {
+    None: "no type",
+    "sequence_type": "a sequence of tensors",
+    "optional_type": "an optional value",
+    "sparse_tensor_type": "a sparse tensor",
+    "map_type": "a map",
+}
+
+
+def _check_input(value: ValueInfoProto) -> None:
+    kind, what = value.type.WhichOneof("value"), f"The input {value.name!r}"
+    if kind != "tensor_type":
+        raise ModelError(
+            f"{what} is {_OTHER_TYPES.get(kind, kind)}, and only tensors can be given to a model "
+            "here: export the model with tensors as inputs."
+        )
+    _check_element_type(value.type.tensor_type.elem_type, what)
+    sizes = [max(dim.dim_value, 1) for dim in value.type.tensor_type.shape.dim]
+    if prod(sizes) > _LARGEST_INPUT:
+        raise ModelError(
+            f"{what} has the sizes {' x '.join(map(str, sizes))}, more than fits in memory: export "
+            "the model with smaller sizes, or with open ones."
+        )
+
+
+def _check_element_type(number: int, what: str) -> None:
+    if number not in get_all_tensor_dtypes():
+        raise ModelError(
+            f"{what} has the element type {number}, which the installed onnx does not know: update "
+            f"onnx, or {_AGAIN}."
+        )
+
+
+def _check_weight(tensor: TensorProto) -> None:
+    what, kind = f"The weight {tensor.name!r}", tensor.data_type
+    _check_element_type(kind, what)
+    if any(size < 0 for size in tensor.dims):
+        raise ModelError(f"{what} has a negative size, {min(tensor.dims)}: {_AGAIN}.")
+    if uses_external_data(tensor) or (kind not in _BITS and kind != TensorProto.STRING):
+        return
+    held, expected, unit = _amounts(tensor, prod(tensor.dims))
+    if held != expected:
+        raise ModelError(
+            f"{what} of shape {tuple(tensor.dims)} needs {expected:,} {unit} and has {held:,}: the "
+            f"file is damaged; copy it or {_AGAIN}."
+        )
+
+
+def _check_node(node: NodeProto, opset: int) -> None:
+    """Check what a node of ONNX's own operators has against their definition, where it is known."""
+    if node.domain not in STANDARD_DOMAINS or not has(node.op_type):
+        return
+    try:
+        schema = get_schema(node.op_type, opset)
+    except SchemaError:
+        return
+    counts = (
+        ("inputs", len(node.input), schema.min_input, schema.max_input),
+        ("outputs", len(node.output), schema.min_output, schema.max_output),
+    )
+    what = f"The node {node.name!r} ({node.op_type})"
+    for words, count, least, most in counts:
+        if not least <= count <= most:
+            raise ModelError(f"{what} has {count} {words}, which its operator refuses: {_AGAIN}.")
+    for attribute in node.attribute:
+        if attribute.ref_attr_name:
+            raise ModelError(
+                f"{what} takes its attribute {attribute.name!r} from a function, and is in none: "
+                f"{_AGAIN}."
+            )
+        known = schema.attributes.get(attribute.name)
+        written = AttributeProto.AttributeType.Name(attribute.type)
+        if known is not None and str(known.type).rpartition(".")[2] != written:
+            raise ModelError(
+                f"{what} has a wrong type of value for its attribute {attribute.name!r}: {_AGAIN}."
+            )
+    given = {attribute.name for attribute in node.attribute}
+    for name, known in schema.attributes.items():
+        if known.required and name not in given:
+            raise ModelError(f"{what} lacks its attribute {name!r}: {_AGAIN}.")
+
+
+_PACKED = {"INT2": 2, "UINT2": 2, "INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4}
+"""Bits of the element types of which a byte holds several."""
+
+_BYTES = (
+    "FLOAT UINT8 INT8 UINT16 INT16 INT32 INT64 BOOL FLOAT16 DOUBLE UINT32 UINT64 COMPLEX64 "
+    "COMPLEX128 BFLOAT16 FLOAT8E4M3FN FLOAT8E4M3FNUZ FLOAT8E5M2 FLOAT8E5M2FNUZ"
+).split()
+
+
+def _bits() -> Mapping[int, int]:
+    """The bits of an element of each type of known size; an older onnx lacks some types."""
+    numbers = {name: number for name, number in TensorProto.DataType.items() if number}
+    whole = {name: 8 * tensor_dtype_to_np_dtype(numbers[name]).itemsize for name in _BYTES}
+    return {numbers[name]: size for name, size in (whole | _PACKED).items() if name in numbers}
+
+
+_BITS = _bits()
+
+_PARTS: Mapping[int, int] = {TensorProto.COMPLEX64: 2, TensorProto.COMPLEX128: 2}
+"""Numbers that are stored for each element; 1 for other types."""
+
+
+def _amounts(tensor: TensorProto, elements: int) -> tuple[int, int, str]:
+    """What a weight holds, what so many elements need, and the unit of both."""
+    kind = tensor.data_type
+    bits = _BITS.get(kind, 8)
+    whole_bytes = -(-bits * elements // 8)
+    if tensor.HasField("raw_data"):
+        return len(tensor.raw_data), whole_bytes, "bytes"
+    held = len(getattr(tensor, tensor_dtype_to_field(kind)))
+    return held, whole_bytes if bits < 8 else elements * _PARTS.get(kind, 1), "numbers"
