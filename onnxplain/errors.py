@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from onnxplain.visible import visible
+
 Arguments = ParamSpec("Arguments")
 Found = TypeVar("Found")
 
@@ -20,11 +22,6 @@ LONGEST = 500
 _LONGEST_WORDS = 160, 80, 40
 """Longest words of a message that would be too long, tried in this order."""
 
-_UNPRINTABLE = re.compile(
-    "[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
-)
-"""Control characters, halves of characters, and what reverses the order of a terminal's line."""
-
 
 def in_one_line(message: str) -> str:
     """A message that any terminal can print: one line of at most `LONGEST` characters.
@@ -32,7 +29,7 @@ def in_one_line(message: str) -> str:
     Unprintable characters are written as escapes. If it is too long, its longest words, and at last
     the message itself, are cut in the middle, so that it still says what is wrong and what to do.
     """
-    text = _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), message)
+    text = visible(message)
     for longest in _LONGEST_WORDS:
         if len(text) <= LONGEST:
             return text

@@ -65,7 +65,7 @@ class Console:
 def echo(line: str = "", *, err: bool = False) -> None:
     """Print one line, in which text from files may be: its control characters become visible."""
     if err:
-        write_error(in_one_line(visible(line)))
+        write_error(in_one_line(line))
     else:
         typer.echo(visible(line))
 
