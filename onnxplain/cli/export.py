@@ -59,6 +59,15 @@ def command(
             help="As --with-preprocessing; the file also returns the overlay, uint8 (H, W, 3).",
         ),
     ] = False,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="COUNT",
+            min=1,
+            help="Samples that the file takes: any by default, but gradients are faster with 1.",
+            show_default=False,
+        ),
+    ] = None,
     external_data: Annotated[
         bool,
         typer.Option(
@@ -90,6 +99,7 @@ def command(
         with_preprocessing=with_preprocessing,
         with_overlay=with_overlay,
         external_data=external_data,
+        batch_size=batch_size,
     )
     note_guess(explainer.origin, model, console)
     note_choice(method, explainer, console)

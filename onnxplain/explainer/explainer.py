@@ -232,9 +232,15 @@ class Explainer(KnownModel):
         ]
 
     def planned(
-        self, method: Method, choose: Callable[[Answered], Target], reads: tuple[str, ...] = ()
+        self,
+        method: Method,
+        choose: Callable[[Answered], Target],
+        reads: tuple[str, ...] = (),
+        batch: int | None = None,
     ) -> Planned:
         """What a graph computes that explains any sample of the usual size.
+
+        It takes `batch` samples; None means any number, if the model does.
 
         `choose` returns the target, which must be of use for any sample, from the answer for noise.
         `reads` are the tensors that it reads; empty if it reads the tensor of the scores.
@@ -244,7 +250,7 @@ class Explainer(KnownModel):
         """
         x = self._samples.noise()
         asked = Request(x, method, [], self._others.of(x), self._samples.placement(x))
-        return self._explained.planned(asked, choose, reads)
+        return self._explained.planned(asked, choose, reads, batch)
 
     def with_references(self, target: TargetSpec, score: ScoreKind = "logit") -> TargetSpec:
         """A target, as an object if it compares with a picture, a file or a text.

@@ -9,7 +9,7 @@ from math import prod
 
 from onnxplain.analysis.score import ScoreTensor
 from onnxplain.analysis.sequence import RANK
-from onnxplain.errors import ModelError, OnnxplainError, TargetError, attempted
+from onnxplain.errors import ModelError, OnnxplainError, OptionError, TargetError, attempted
 from onnxplain.execution.answers import ClassAxis, Reading, read, read_output, read_plain
 from onnxplain.execution.derivatives import Derivatives
 from onnxplain.execution.model_structure import ModelStructure
@@ -37,6 +37,7 @@ from onnxplain.targets.recognized import Recognized
 from onnxplain.tensors import Array
 from onnxplain.transforms.detections import BOXES
 from onnxplain.transforms.extract import ending_in
+from onnxplain.transforms.fixed_batch import with_batch
 from onnxplain.transforms.joined import JOINED, with_joined
 
 _SHAPES_KEPT = 16
@@ -192,19 +193,26 @@ class ExplainedModel:
         return found.recognized(reading.settled(values).answers(values))
 
     def planned(
-        self, asked: Request, choose: Callable[[Answered], Target], reads: tuple[str, ...]
+        self,
+        asked: Request,
+        choose: Callable[[Answered], Target],
+        reads: tuple[str, ...],
+        batch: int | None,
     ) -> Planned:
         """What the graph of a method computes for samples such as that of the request.
 
-        `choose` returns the target, which reads the tensors `reads`, from the answer for it.
+        `choose` returns the target, which reads the tensors `reads`, from the answer for it. The
+        graph takes `batch` samples; None means any number, if the model does.
 
         Raises:
             OnnxplainError: the method, its options or the target do not fit the model.
         """
         own = self._joined(reads, self.model.index.outputs) if reads else self._of_scores
-        return own._planned(asked, choose)
+        return own._planned(asked, choose, batch)
 
-    def _planned(self, asked: Request, choose: Callable[[Answered], Target]) -> Planned:
+    def _planned(
+        self, asked: Request, choose: Callable[[Answered], Target], batch: int | None
+    ) -> Planned:
         task, method = self._task(asked), asked.method
         scene = self._samples.scene(asked.x)
         method.check(scene)
@@ -217,7 +225,14 @@ class ExplainedModel:
         if isinstance(method, SinglePassMethod):
             check_linear(method, scored)
         takes = self._runner.batching(asked.x, [reading.tensor])
-        plan = self._graphs.plan(task, scene, scored, takes.model, takes.exact)
+        if batch is not None and takes.exact not in (None, batch):
+            raise OptionError(
+                f"The model takes {takes.exact} samples at a time, not {batch}: {takes.why}."
+            )
+        model = takes.model
+        if batch is not None:
+            model = with_batch(model, self._runner.spec.name, batch)
+        plan = self._graphs.plan(task, scene, scored, model, batch or takes.exact)
         self._derivatives.prove(reading, asked.x, values)
         return Planned(plan, method, task, scene, takes.why if takes.exact else "")
 

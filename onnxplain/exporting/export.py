@@ -29,6 +29,7 @@ def export(
     with_preprocessing: bool = False,
     with_overlay: bool = False,
     external_data: bool = False,
+    batch_size: int | None = None,
     **options: Any,
 ) -> Path:
     """Write a model and a method as one ONNX file, and return its path.
@@ -47,6 +48,9 @@ def export(
         with_preprocessing: instead of the model's input, the file takes `picture`, uint8 (H, W, 3),
             RGB, of any size, and `heatmap` is (1, H, W), on its pixels.
         with_overlay: the same, with the output `overlay`, uint8 (H, W, 3).
+        batch_size: the number of samples that the file takes; by default any, if the model does.
+            ONNX Runtime runs gradients faster where the number is fixed. A file that takes pictures
+            takes one.
         external_data: write the weights to a file of their own, with `.data` after the name.
         options: the method's own.
 
@@ -65,11 +69,13 @@ def export(
     configured = explainer.configured(method, options)
     _check_method(configured)
     chooser = Chooser(explainer, configured, target)
-    planned = explainer.planned(configured, chooser, chooser.reads)
+    takes_pictures = with_preprocessing or with_overlay
+    batch = 1 if takes_pictures else batch_size
+    planned = explainer.planned(configured, chooser, chooser.reads, batch)
     assert chooser.found is not None, "planning has chosen the target"
     names = Names.beside(explainer.model)
     frame: Frame
-    if with_preprocessing or with_overlay:
+    if takes_pictures:
         frame = _pictures(explainer, planned, names, with_overlay)
     else:
         frame = Samples(planned, explainer.input)
@@ -87,11 +93,6 @@ def _pictures(explainer: Explainer, planned: Planned, names: Names, with_overlay
     """
     if planned.scene.planes is None or planned.scene.colors is None:
         raise OptionError("The input of this model is no picture: leave out --with-preprocessing.")
-    if (planned.plan.batch or 1) > 1:
-        raise OptionError(
-            f"The model takes {planned.plan.batch} samples at a time, and --with-preprocessing one "
-            "picture: export it without."
-        )
     return Pictures(planned, explainer.preprocess, names.picture, with_overlay)
 
 

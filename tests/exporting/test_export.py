@@ -426,3 +426,24 @@ def test_baselines_of_deeplift(exported: Export, vit: Explainer, baseline: Any) 
     x = np.concatenate(vit.samples(sorted(Path("models/scenes").glob("*.png"))[:2]))
     found = exported(vit, "deeplift", baseline=baseline)(x, [-1, 3])
     near(found["values"], vit.attribute(x, "deeplift", ["top1", 3], baseline=baseline).values)
+
+
+@pytest.mark.parametrize("method", ["gradient", "occlusion"])
+def test_a_batch_that_is_fixed_in_the_file(tmp_path: Path, vit: Explainer, method: str) -> None:
+    import onnxruntime as ort
+
+    path = onnxplain.export(vit, tmp_path / "file.onnx", method, batch_size=2)
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert {value.shape[0] for value in session.get_inputs() + session.get_outputs()} == {2}
+    x = np.concatenate(vit.samples(sorted(Path("models/scenes").glob("*.png"))[:2]))
+    (values,) = session.run(["values"], {vit.input.name: x, "target": np.array([-1, 3])})
+    near(values, vit.attribute(x, method, ["top1", 3]).values)
+
+
+def test_a_batch_that_the_model_does_not_take(exported: Export) -> None:
+    made = tiny("y = ReduceMean<axes=[2,3], keepdims=0>(x)", "float[4,3,8,8] x", "float[4,3] y")
+    explainer = Explainer(made, preprocess=AS_IT_IS)
+    with pytest.raises(OptionError, match="takes 4 samples at a time, not 2"):
+        exported(explainer, "gradient", batch_size=2)
+    with pytest.raises(OptionError, match="takes 4 samples at a time, not 1"):
+        exported(explainer, "gradient", with_overlay=True)

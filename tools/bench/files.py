@@ -78,13 +78,14 @@ class Row:
         )
 
 
-def measure(path: Path, method: str, threads: int, rounds: int) -> Row:
+def measure(path: Path, method: str, threads: int, rounds: int, batch: int | None) -> Row:
     """The cost of the file of one method."""
     options, passes = METHODS[method]
     explainer = onnxplain.Explainer(path, provider="cpu")
     x = explainer.samples([_MODELS / "pictures" / "coffee.png"])[0]
     with tempfile.TemporaryDirectory() as folder:
-        file = onnxplain.export(explainer, Path(folder) / "file.onnx", method, **options)
+        path_of_file = Path(folder) / "file.onnx"
+        file = onnxplain.export(explainer, path_of_file, method, batch_size=batch, **options)
         size = file.stat().st_size
         nodes = [len(onnx.load(one).graph.node) for one in (file, path)]
         plain, explaining = (_session(one, threads) for one in (path, file))
@@ -132,12 +133,14 @@ def _seconds(call: Callable[[], object]) -> float:
     return statistics.median(taken)
 
 
-def rows(path: Path, methods: list[str], threads: int, rounds: int) -> Iterator[Row | str]:
+def rows(
+    path: Path, methods: list[str], threads: int, rounds: int, batch: int | None
+) -> Iterator[Row | str]:
     """A row for each method, or why there is none."""
     for method in methods:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             try:
-                yield pool.apply(measure, (path, method, threads, rounds))
+                yield pool.apply(measure, (path, method, threads, rounds, batch))
             except OnnxplainError as error:
                 yield f"{method}: {error}"
 
@@ -147,6 +150,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", type=Path, default=_DEFAULT)
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--threads", type=int, default=0, help="0 means all")
+    parser.add_argument("--batch-size", type=int, help="fix it in the files")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     print(f"onnxruntime {ort.__version__}, {os.cpu_count()} cores, {platform.machine()}, ", end="")
@@ -155,7 +159,8 @@ def main() -> None:
         refused = []
         print(f"\n{path.name}\n\n| file | forwards | passes | each | nodes | larger by |")
         print("| --- | ---: | ---: | ---: | ---: | ---: |")
-        for row in rows(path, given.methods.split(","), given.threads, given.rounds):
+        methods = given.methods.split(",")
+        for row in rows(path, methods, given.threads, given.rounds, given.batch_size):
             if isinstance(row, str):
                 refused.append(row)
             else:
