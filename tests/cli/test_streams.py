@@ -20,7 +20,8 @@ def script(tmp_path):
     """Run shell code in which $OX is onnxplain; return its status, and both outputs."""
 
     def run(code):
-        found = os.pathsep.join([ROOT, os.environ.get("PYTHONPATH", "")])
+        # An empty entry is the working folder, and without one Python does not start.
+        found = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
         return subprocess.run(
             ["/bin/sh", "-c", code],
             cwd=tmp_path,
