@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +12,10 @@ import numpy as np
 from onnxplain.errors import PictureError
 from onnxplain.regular_files import require_regular
 from onnxplain.tensors import Array
+
+_ONE_HEADER = threading.Lock()
+"""Held while the header of a .npy file is read: numpy parses it with `ast`, which fails in CPython
+3.11 if two threads do so at once ("AST constructor recursion depth mismatch")."""
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 
@@ -23,7 +28,8 @@ def read_npy(path: Path) -> Array:
     """
     try:
         require_regular(path)
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        with _ONE_HEADER:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise PictureError(f"There is no file {path}.") from None
     except OSError as error:
