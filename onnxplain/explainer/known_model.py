@@ -124,7 +124,7 @@ class KnownModel:
                 text. The tokenizer is that of this model.
             provider_options: options of the provider, by name.
             threads: the most threads of ONNX Runtime that run the model at the same time; by
-                default one per core. It does not change the results.
+                default one per core. It changes the results only by rounding.
             profile: whether to measure which provider runs each node, see `profile`.
             fix_random: explain the model with its mean in place of each random draw, and with
                 Dropout and batch normalization in inference mode.
