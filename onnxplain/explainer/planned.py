@@ -19,12 +19,9 @@ class Planned:
         method: the configured method.
         task: the model's layers, and how its answer is read.
         scene: a sample of noise, (1, ...); only its shape, its axes and its colors mean anything.
-        cannot_batch: why the graph takes only `plan.batch` samples, in words; empty if it takes
-            any number.
     """
 
     plan: Plan
     method: Method
     task: Task
     scene: Scene
-    cannot_batch: str

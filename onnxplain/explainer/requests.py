@@ -234,7 +234,7 @@ class ExplainedModel:
             model = with_batch(model, self._runner.spec.name, batch)
         plan = self._graphs.plan(task, scene, scored, model, batch or takes.exact)
         self._derivatives.prove(reading, asked.x, values)
-        return Planned(plan, method, task, scene, takes.why if takes.exact else "")
+        return Planned(plan, method, task, scene)
 
     def explain_many(self, asked: Sequence[Request]) -> Iterator[Result | OnnxplainError]:
         """Yield the result or the error of each request, in order.
