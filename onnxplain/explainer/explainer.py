@@ -15,7 +15,7 @@ from onnxplain.explainer.attribution import attribution
 from onnxplain.explainer.known_model import KnownModel
 from onnxplain.explainer.many_pictures import Explained, ManyPictures, by_what_they_read
 from onnxplain.explainer.picture import Explaining
-from onnxplain.explainer.planned import Planned
+from onnxplain.explainer.planned import C, Planned
 from onnxplain.explainer.request import Request, several
 from onnxplain.explainer.taken import Picture, Taken
 from onnxplain.methods.base import Method
@@ -234,16 +234,17 @@ class Explainer(KnownModel):
     def planned(
         self,
         method: Method,
-        choose: Callable[[Answered], Target],
+        choose: Callable[[Answered], C],
         reads: tuple[str, ...] = (),
         batch: int | None = None,
-    ) -> Planned:
+    ) -> tuple[Planned, C]:
         """What a graph computes that explains any sample of the usual size.
 
         It takes `batch` samples; None means any number, if the model does.
 
-        `choose` returns the target, which must be of use for any sample, from the answer for noise.
-        `reads` are the tensors that it reads; empty if it reads the tensor of the scores.
+        `choose` returns what is explained, from the answer for noise; its target must be of use for
+        any sample. `reads` are the tensors that it reads; empty if it reads the tensor of the
+        scores. What it returned is the second result.
 
         Raises:
             OnnxplainError: the method, its options or the target do not fit the model.

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from onnxplain.execution.baselines import Scene
 from onnxplain.execution.finished import Plan
 from onnxplain.explainer.task import Task
 from onnxplain.methods.base import Method
+from onnxplain.targets import Target
+
+
+class Chosen(Protocol):
+    """What a graph explains."""
+
+    @property
+    def target(self) -> Target:
+        """The target in the graph."""
+
+
+C = TypeVar("C", bound=Chosen)
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from onnxplain.execution.scoring import Scored
 from onnxplain.explainer.answer_facts import AnswerFacts
 from onnxplain.explainer.detector import Detector
 from onnxplain.explainer.passes import prepared, run_prepared
-from onnxplain.explainer.planned import Planned
+from onnxplain.explainer.planned import C, Planned
 from onnxplain.explainer.recognizer import Recognizer, require_samples_first
 from onnxplain.explainer.request import Request, Result
 from onnxplain.explainer.sampled import explain_by_samples
@@ -195,14 +195,15 @@ class ExplainedModel:
     def planned(
         self,
         asked: Request,
-        choose: Callable[[Answered], Target],
+        choose: Callable[[Answered], C],
         reads: tuple[str, ...],
         batch: int | None,
-    ) -> Planned:
+    ) -> tuple[Planned, C]:
         """What the graph of a method computes for samples such as that of the request.
 
-        `choose` returns the target, which reads the tensors `reads`, from the answer for it. The
-        graph takes `batch` samples; None means any number, if the model does.
+        `choose` returns what is explained, from the answer for it; its target reads the tensors
+        `reads`. The graph takes `batch` samples; None means any number, if the model does. What
+        `choose` returned is the second result.
 
         Raises:
             OnnxplainError: the method, its options or the target do not fit the model.
@@ -211,8 +212,8 @@ class ExplainedModel:
         return own._planned(asked, choose, batch)
 
     def _planned(
-        self, asked: Request, choose: Callable[[Answered], Target], batch: int | None
-    ) -> Planned:
+        self, asked: Request, choose: Callable[[Answered], C], batch: int | None
+    ) -> tuple[Planned, C]:
         task, method = self._task(asked), asked.method
         scene = self._samples.scene(asked.x)
         method.check(scene)
@@ -220,8 +221,8 @@ class ExplainedModel:
             method.check_model(task.structure)
         (values,) = self._runner.forward(asked.x, [task.reading.tensor])
         reading = task.reading.settled(values)
-        target = choose(task.answered(asked, reading, values))
-        scored = Scored(reading, (1, *values.shape[1:]), [target])
+        chosen = choose(task.answered(asked, reading, values))
+        scored = Scored(reading, (1, *values.shape[1:]), [chosen.target])
         if isinstance(method, SinglePassMethod):
             check_linear(method, scored)
         takes = self._runner.batching(asked.x, [reading.tensor])
@@ -234,7 +235,7 @@ class ExplainedModel:
             model = with_batch(model, self._runner.spec.name, batch)
         plan = self._graphs.plan(task, scene, scored, model, batch or takes.exact)
         self._derivatives.prove(reading, asked.x, values)
-        return Planned(plan, method, task, scene)
+        return Planned(plan, method, task, scene), chosen
 
     def explain_many(self, asked: Sequence[Request]) -> Iterator[Result | OnnxplainError]:
         """Yield the result or the error of each request, in order.

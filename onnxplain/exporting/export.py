@@ -71,16 +71,15 @@ def export(
     chooser = Chooser(explainer, configured, target)
     takes_pictures = with_preprocessing or with_overlay
     batch = 1 if takes_pictures else batch_size
-    planned = explainer.planned(configured, chooser, chooser.reads, batch)
-    assert chooser.found is not None, "planning has chosen the target"
+    planned, chosen = explainer.planned(configured, chooser, chooser.reads, batch)
     names = Names.beside(explainer.model)
     frame: Frame
     if takes_pictures:
         frame = _pictures(explainer, planned, names, with_overlay)
     else:
         frame = Samples(planned, explainer.input)
-    proto = assemble(planned, chooser.found, explainer.model, frame, names)
-    proto = described(proto, explainer, planned, chooser.found, names)
+    proto = assemble(planned, chosen, explainer.model, frame, names)
+    proto = described(proto, explainer, planned, chosen, names)
     file.write(proto, explainer.model.folder)
     return file.path
 

@@ -45,18 +45,15 @@ class Chooser:
         """Prepare; `spec` is a target that is fixed in the file, None for an input `target`."""
         self.reads = () if explainer.detector is None else explainer.detector.reads
         self._explainer, self._method, self._spec = explainer, method, spec
-        self.found: FileTarget | None = None
 
-    def __call__(self, answered: Answered) -> Target:
+    def __call__(self, answered: Answered) -> FileTarget:
         """The target for an answer to noise.
 
         Raises:
             TargetError: the answer has no classes, and no target was given, or one that can be
                 found only in the answer for a picture.
         """
-        found = self._variable(answered) if self._spec is None else self._fixed(answered)
-        self.found = found
-        return found.target
+        return self._variable(answered) if self._spec is None else self._fixed(answered)
 
     def _variable(self, answered: Answered) -> FileTarget:
         shapes = answered.shapes
