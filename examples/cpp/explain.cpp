@@ -47,7 +47,7 @@ Explanation explain(const Arguments& arguments) {
         names(session.GetInputCount(), [&](auto i) { return session.GetInputNameAllocated(i, allocator); });
     const auto outputs =
         names(session.GetOutputCount(), [&](auto i) { return session.GetOutputNameAllocated(i, allocator); });
-    takes_target(inputs, about, arguments);
+    const Choice choices = choice(inputs, about, arguments);
 
     cv::Mat rgb = read_rgb(arguments.picture);
     const bool takes_pixels = inputs[0] == about.name("picture");
@@ -58,15 +58,17 @@ Explanation explain(const Arguments& arguments) {
         prepared = prepare(rgb, placement, about.preprocess());
     }
     std::int64_t target = arguments.target.value_or(-1);
-    const Ort::Value given[] = {
-        takes_pixels ? tensor(rgb.data, rgb.total() * 3, {rgb.rows, rgb.cols, 3})
-                     : tensor(prepared.values.data(), prepared.values.size(), prepared.shape),
-        tensor(&target, 1, {1}),
-    };
+    std::vector<Ort::Value> given;
+    given.push_back(takes_pixels ? tensor(rgb.data, rgb.total() * 3, {rgb.rows, rgb.cols, 3})
+                                 : tensor(prepared.values.data(), prepared.values.size(), prepared.shape));
+    if (choices.target) given.push_back(tensor(&target, 1, {1}));
+    // A mask on the pixels of the heatmap; 0 everywhere means where the class is predicted.
+    cv::Mat region = cv::Mat::zeros(takes_pixels ? rgb.size() : placement.input, CV_8U);
+    if (choices.region) given.push_back(tensor(region.data, region.total(), {1, region.rows, region.cols}));
     std::vector<const char*> from, to;
     for (const std::string& name : inputs) from.push_back(name.c_str());
     for (const std::string& name : outputs) to.push_back(name.c_str());
-    const auto results = session.Run(Ort::RunOptions(), from.data(), given, from.size(), to.data(), to.size());
+    const auto results = session.Run(Ort::RunOptions(), from.data(), given.data(), from.size(), to.data(), to.size());
 
     const auto find = [&](const char* usual) -> const Ort::Value* {
         const auto found = std::find(outputs.begin(), outputs.end(), about.name(usual));

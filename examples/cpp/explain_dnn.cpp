@@ -26,7 +26,7 @@ std::int64_t whole(const cv::Mat& output) {
 Explanation explain(const Arguments& arguments) {
     const ModelFile file = read_model_file(arguments.model);
     const About about(file.metadata);
-    const bool has_target = takes_target(file.inputs, about, arguments);
+    const Choice choices = choice(file.inputs, about, arguments);
     if (file.inputs[0] == about.name("picture"))
         throw std::runtime_error(
             "This program prepares the picture itself: export without --with-preprocessing "
@@ -38,9 +38,14 @@ Explanation explain(const Arguments& arguments) {
     cv::dnn::Net network = read_network(arguments.model);
     const std::vector<int> shape(prepared.shape.begin(), prepared.shape.end()), one{1};
     network.setInput(cv::Mat(shape, CV_32F, prepared.values.data()), file.inputs[0]);
-    if (has_target) {
+    if (choices.target) {
         const auto target = static_cast<double>(arguments.target.value_or(-1));
-        network.setInput(cv::Mat(one, CV_32S, cv::Scalar(target)), file.inputs[1]);
+        network.setInput(cv::Mat(one, CV_32S, cv::Scalar(target)), about.name("target"));
+    }
+    if (choices.region) {
+        // 0 everywhere means where the class is predicted.
+        const std::vector<int> places{1, placement.input.height, placement.input.width};
+        network.setInput(cv::Mat(places, CV_8U, cv::Scalar(0)), about.name("region"));
     }
     // OpenCV 5 wants to be asked for all outputs.
     std::vector<cv::Mat> results;
@@ -59,7 +64,7 @@ Explanation explain(const Arguments& arguments) {
         heatmap,
         draw(rgb, heatmap),
         whole(find("status")),
-        has_target ? std::optional(whole(find("explained"))) : std::nullopt,
+        choices.target ? std::optional(whole(find("explained"))) : std::nullopt,
     };
 }
 

@@ -65,14 +65,22 @@ struct Explanation {
     std::optional<std::int64_t> explained;  // none if the target is fixed in the file
 };
 
-/// Whether the file has an input that chooses the class. Its other input is the picture.
-inline bool takes_target(const std::vector<std::string>& inputs, const About& about, const Arguments& arguments) {
-    const bool takes = inputs.back() == about.name("target");
-    if (inputs.size() != (takes ? 2 : 1))
+/// The inputs that choose what is explained: a class, and for a segmenter where.
+struct Choice {
+    bool target, region;
+};
+
+/// Which of them the file has. Its only other input, the first one, is the picture.
+inline Choice choice(const std::vector<std::string>& inputs, const About& about, const Arguments& arguments) {
+    const auto has = [&](const char* usual) {
+        return std::find(inputs.begin(), inputs.end(), about.name(usual)) != inputs.end();
+    };
+    const Choice found{has("target"), has("region")};
+    if (inputs.size() != std::size_t(1 + found.target + found.region))
         throw std::runtime_error("The model has other inputs than a picture, for which this program has no values.");
-    if (!takes && arguments.target)
+    if (!found.target && arguments.target)
         throw std::runtime_error("The file explains only one target, " + about.in_words({}) + ": name no other.");
-    return takes;
+    return found;
 }
 
 inline std::string status_in_words(std::int64_t status) {

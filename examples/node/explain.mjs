@@ -32,6 +32,11 @@ export async function explain(model, picture, target) {
   } else if (target !== undefined) {
     throw new Error(`The file explains only one target, ${metadata.get("onnxplain.target")}: name no other.`);
   }
+  if (session.inputNames.includes(names.region)) {
+    // A mask of the picture; 0 everywhere means where the class is predicted.
+    const region = new Uint8Array(info.height * info.width);
+    inputs[names.region] = new Tensor("uint8", region, [1, info.height, info.width]);
+  }
   const outputs = await session.run(inputs);
   const number = outputs[names.explained]?.data[0];
   return {

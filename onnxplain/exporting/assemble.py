@@ -16,7 +16,8 @@ from onnxplain.execution.rounds import in_rounds
 from onnxplain.execution.scoring import parameter
 from onnxplain.explainer.planned import Planned
 from onnxplain.exporting.frames import Draw, Frame
-from onnxplain.exporting.parts import INPUT, Names, Part, known_target
+from onnxplain.exporting.inputs import ask
+from onnxplain.exporting.parts import INPUT, Names, Part
 from onnxplain.exporting.targets import FileTarget
 from onnxplain.exporting.verdict import Verdict
 from onnxplain.formulas.graph_namespace import GraphArray
@@ -25,7 +26,6 @@ from onnxplain.methods.layer_maps import LayerMapsMethod
 from onnxplain.model.graph_index import all_graphs, subgraphs
 from onnxplain.model.model import Model
 from onnxplain.model.shapes import Dims, Shape, model_shapes
-from onnxplain.targets.rows import CODE
 from onnxplain.tensors import Array, TensorSpec
 from onnxplain.transforms.builder import PREFIX
 from onnxplain.transforms.extract import extract, with_contents
@@ -48,9 +48,10 @@ def assemble(
     made = finish(whole_plan) if once else in_rounds(whole_plan, planned.scene)
     before = Part(made.opset, "before")
     (entered,) = (spec for spec in made.inputs if spec.name == plan.spec.name)
-    draw = frame.enter(before, entered.dtype)
-    _prepare(before, planned, chosen, names)
-    after = _explained(planned, chosen, made, draw, names, frame.rows)
+    shown = frame.enter(before, entered.dtype)
+    asked = ask(before, chosen, names, frame, shown.placement)
+    _prepare(before, planned, asked.parameters)
+    after = _explained(planned, chosen, made, shown.draw, names, frame.rows)
     whole = _joined(before.proto(), _reading(made, plan.spec.name), after.proto())
     declared = [frame.input]
     declared += [
@@ -58,9 +59,7 @@ def assemble(
         for value in made.proto.graph.input
         if not (value.name.startswith(PREFIX) or value.name == plan.spec.name)
     ]
-    if not chosen.is_fixed:
-        target = helper.make_tensor_value_info(names.target, TensorProto.INT64, [frame.rows])
-        declared.append(target)
+    declared += asked.inputs
     added = [name for name in vars(names).values() if name in after.outputs]
     proto = extract(whole, [*model.index.outputs, *added], declared)
     _share_constants(proto.graph)
@@ -68,16 +67,15 @@ def assemble(
     return proto
 
 
-def _prepare(part: Part, planned: Planned, chosen: FileTarget, names: Names) -> None:
-    """Add what the method's graph reads beside the model's inputs: the target, and references."""
+def _prepare(part: Part, planned: Planned, asked: Mapping[str, gs.Tensor]) -> None:
+    """Add what the method's graph reads beside the model's inputs: the target, and references.
+
+    `asked` are the parameters of the target that inputs of the file decide.
+    """
     plan, g = planned.plan, part.g
     samples = g.Shape(part.read(INPUT), start=0, end=1)
-    known = known_target(part, names, chosen)
     for name, value in plan.scored.target(0).given(*plan.scored.shapes).items():
-        if known is not None and name == CODE:
-            tensor = g.Where(known, part.read(names.target), np.array(-1))
-        else:
-            tensor = _for_each(part, samples, value[None])
+        tensor = asked[name] if name in asked else _for_each(part, samples, value[None])
         part.name(tensor, parameter(0, name))
     for name, spec in _references(planned).items():
         part.name(_baseline(part, planned, spec), reference_name(plan, name))
@@ -114,7 +112,7 @@ def _explained(
     values = _values(part, planned, made)
     part.output(names.values, values.tensor, (rows, *values.dims[1:]), np.float32)
     heat = method.heats(part.xp, values, planned.scene.spatial)
-    verdict = Verdict(part, planned, chosen, names)
+    verdict = Verdict(part, planned, chosen)
     draw(part, heat, verdict.status, names)
     if not chosen.is_fixed:
         part.output(names.explained, verdict.explained, (rows,), np.int64)

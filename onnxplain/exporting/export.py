@@ -36,9 +36,11 @@ def export(
 
     The file needs only standard operators of ONNX, and those of the model; see docs/export.md. Its
     inputs are those of the model, and `target`, int64 (N): −1 means the class with the largest
-    score. Its outputs are those of the model, then `values` (the method's map), `heatmap` (float32
-    (N, rows, columns) of the model's input, in [0, 1]), `status` (int64 (N), 0 if the map shows
-    something) and `explained` (int64 (N), the class).
+    score. A segmenter's file also has `region`, uint8 (N, rows, columns): not 0 where the class is
+    explained, and 0 everywhere to explain it where it is predicted. Its outputs are those of the
+    model, then `values` (the method's map), `heatmap` (float32 (N, rows, columns) of the model's
+    input, in [0, 1]), `status` (int64 (N), 0 if the map shows something) and `explained` (int64
+    (N), the class).
 
     Args:
         model: path, bytes, ModelProto, or an `Explainer` with settings of its own.

@@ -22,6 +22,7 @@ from onnxplain.exporting.picture_heat import (
     seen_heat_nodes,
 )
 from onnxplain.exporting.picture_input import PictureInput, picture_input
+from onnxplain.exporting.placement_nodes import GraphPlacement
 from onnxplain.formulas.graph_namespace import GraphArray
 from onnxplain.images.preprocess import Preprocess
 from onnxplain.tensors import TensorSpec
@@ -39,6 +40,17 @@ The third argument, int64 (N), is the status of samples of which no map means an
 """
 
 
+@dataclass(frozen=True, eq=False)
+class Entered:
+    """An explained input whose nodes were added: how its map is drawn, and what it shows.
+
+    `placement` is where the picture is in the model's input; None if it has no rows and columns.
+    """
+
+    draw: Draw
+    placement: GraphPlacement | None
+
+
 class Frame(Protocol):
     """The explained input of a file, and how its map is drawn."""
 
@@ -47,11 +59,15 @@ class Frame(Protocol):
         """The size of the batch axis, or its name."""
 
     @property
+    def places(self) -> tuple[int | str, ...]:
+        """The sizes of a heatmap, or their names."""
+
+    @property
     def input(self) -> ValueInfoProto:
         """The declaration of the explained input."""
 
-    def enter(self, part: Part, kind: np.dtype[Any]) -> Draw:
-        """Add nodes from this input to `INPUT`, of type `kind`; returns how to draw maps."""
+    def enter(self, part: Part, kind: np.dtype[Any]) -> Entered:
+        """Add nodes from this input to `INPUT`, of type `kind`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,16 +83,24 @@ class Samples:
         return self.planned.plan.batch or BATCH
 
     @property
+    def places(self) -> tuple[int, ...]:
+        """See `Frame`."""
+        return tuple(self.planned.scene.places)
+
+    @property
     def input(self) -> ValueInfoProto:
         """See `Frame`."""
         kind = helper.np_dtype_to_tensor_dtype(self.own.dtype)
         shape = [self.rows, *self.planned.plan.shape[1:]]
         return helper.make_tensor_value_info(self.own.name, kind, shape)
 
-    def enter(self, part: Part, kind: np.dtype[Any]) -> Draw:
+    def enter(self, part: Part, kind: np.dtype[Any]) -> Entered:
         """See `Frame`."""
         part.name(part.g.Cast(part.read(self.own.name), to=kind.type), INPUT)
-        return self._draw
+        match self.places:
+            case (rows, columns):
+                return Entered(self._draw, GraphPlacement.of_input((rows, columns)))
+        return Entered(self._draw, None)
 
     def _draw(self, part: Part, heat: GraphArray, status: gs.Tensor | None, names: Names) -> None:
         """See `Draw`.
@@ -84,7 +108,7 @@ class Samples:
         Raises:
             LayerError: the map has other axes than the places of the input.
         """
-        g, places = part.g, self.planned.scene.places
+        g, places = part.g, self.places
         if len(heat.dims) != 1 + len(places):
             raise LayerError(
                 f"The map has {len(heat.dims) - 1} axes and the input has {len(places)} with "
@@ -111,17 +135,18 @@ class Pictures:
     with_overlay: bool
 
     rows = 1
+    places = "height", "width"
 
     @property
     def input(self) -> ValueInfoProto:
         """See `Frame`."""
-        return helper.make_tensor_value_info(self.name, TensorProto.UINT8, [*_SIZES, 3])
+        return helper.make_tensor_value_info(self.name, TensorProto.UINT8, [*self.places, 3])
 
-    def enter(self, part: Part, kind: np.dtype[Any]) -> Draw:
+    def enter(self, part: Part, kind: np.dtype[Any]) -> Entered:
         """See `Frame`."""
         made = picture_input(part.g, self.preprocess, self.name)
         part.name(part.g.Cast(made.tensor, to=kind.type), INPUT)
-        return functools.partial(self._draw, made)
+        return Entered(functools.partial(self._draw, made), made.placement)
 
     def _draw(
         self,
@@ -135,14 +160,11 @@ class Pictures:
         g, where = part.g, made.placement
         seen = _unless(g, seen_heat_nodes(g, heat, where, _has_zero(self.planned)), status)
         heatmap = picture_heatmap_nodes(g, seen, where)
-        part.output(names.heatmap, heatmap, (1, *_SIZES), np.float32)
+        part.output(names.heatmap, heatmap, (1, *self.places), np.float32)
         part.output(names.status, seen.status, (1,), np.int64)
         if self.with_overlay:
             drawn = overlay_nodes(g, made.picture, seen, where)
-            part.output(names.overlay, drawn, (*_SIZES, 3), np.uint8)
-
-
-_SIZES = "height", "width"
+            part.output(names.overlay, drawn, (*self.places, 3), np.uint8)
 
 
 def _has_zero(planned: Planned) -> bool:

@@ -9,7 +9,6 @@ import onnx_graphsurgeon as gs
 from numpy.typing import DTypeLike
 from onnx import GraphProto
 
-from onnxplain.exporting.targets import FileTarget
 from onnxplain.formulas.graph_namespace import GraphNamespace
 from onnxplain.model.graph_index import all_names
 from onnxplain.model.model import Model
@@ -20,6 +19,9 @@ from onnxplain.transforms.builder import PREFIX, Builder
 INPUT = PREFIX + "file/input"
 """The tensor that the method's graph reads in place of its explained input."""
 
+KNOWN = PREFIX + "file/known"
+"""The tensor that tells whether the model has what each sample asks for, bool (N)."""
+
 
 @dataclass(frozen=True, eq=False)
 class Names:
@@ -27,6 +29,7 @@ class Names:
 
     picture: str
     target: str
+    region: str
     values: str
     heatmap: str
     status: str
@@ -72,11 +75,3 @@ class Part:
         """The nodes, with their constants."""
         graph: GraphProto = gs.export_onnx(self.graph, do_type_check=False).graph
         return graph
-
-
-def known_target(part: Part, names: Names, chosen: FileTarget) -> gs.Tensor | None:
-    """Whether the model has the target of each sample, bool (N); None if the target is fixed."""
-    if chosen.is_fixed:
-        return None
-    given, g = part.read(names.target), part.g
-    return g.And(g.GreaterOrEqual(given, np.array(-1)), g.Less(given, np.array(chosen.choices)))

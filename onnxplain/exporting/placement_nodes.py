@@ -62,12 +62,18 @@ class GraphPlacement:
         seen: the picture's pixels of which the model sees at least a part.
     """
 
-    picture: gs.Tensor
+    picture: Value
     resized: Value
     model: Array
     window: Span
     shown: Span
     seen: Span
+
+    @classmethod
+    def of_input(cls, size: Size) -> GraphPlacement:
+        """The model's input as its own picture."""
+        model = np.array(size)
+        return _whole(model, model, model, Span(np.zeros(2, np.int64), model))
 
 
 def at(g: Builder, pair: Value, axis: int) -> Value:
@@ -146,7 +152,7 @@ def _letterbox(g: Builder, size: gs.Tensor, model: Size) -> GraphPlacement:
     return _whole(size, resized, np.array(model), Span(offset, g.Add(offset, resized)))
 
 
-def _whole(size: gs.Tensor, resized: Value, model: Array, window: Span) -> GraphPlacement:
+def _whole(size: Value, resized: Value, model: Array, window: Span) -> GraphPlacement:
     """The model sees the whole picture."""
     none = np.zeros(2, np.int64)
     return GraphPlacement(size, resized, model, window, Span(none, resized), Span(none, size))

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from onnxplain.errors import TargetError
 from onnxplain.explainer import Explainer
 from onnxplain.methods.base import Method
+from onnxplain.model.shapes import Shape
 from onnxplain.targets import Answered, Class, NoClass, Output, Target, TargetSpec, resolve
 from onnxplain.targets.answer_shape import is_one_number_per_class
 from onnxplain.targets.answered import Unanswered
 from onnxplain.targets.parse import needs_answer
 from onnxplain.targets.places import PREDICTED
-from onnxplain.targets.rows import PredictedRegion, Row
+from onnxplain.targets.rows import ChosenRegion, Row
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +25,15 @@ class FileTarget:
         target: in the graph, the one for −1, or the only one.
         choices: the input `target` takes 0 to `choices` − 1, and −1; 0 if the target is fixed.
         means: what such a number is, in words.
+        grid: rows and columns of the answer's map, of which the input `region` chooses some; None
+            if there is no such input.
         spec: the text that a fixed target was made from; None if there was none.
     """
 
     target: Target
     choices: int = 0
     means: str = ""
+    grid: Shape | None = None
     spec: str | None = None
 
     @property
@@ -64,8 +68,10 @@ class Chooser:
         if answered.has_classes and is_one_number_per_class(answered.values.shape[1:]):
             return FileTarget(Class(-1), answered.values[0].size, "a class")
         if answered.has_classes and answered.classes is not None:
-            region = PredictedRegion(answered.classes, answered.threshold)
-            return FileTarget(region, answered.values.shape[answered.classes], "a class")
+            region = ChosenRegion(answered.classes, answered.threshold)
+            classes, *grid = answered.maps.shape
+            has_places = answered.placement is not None
+            return FileTarget(region, classes, "a class", tuple(grid) if has_places else None)
         if not self._method.needs_target:
             return FileTarget(NoClass())
         raise TargetError(

@@ -14,7 +14,7 @@ from onnx import TensorProto
 
 from onnxplain.execution.scoring import parameter
 from onnxplain.explainer.planned import Planned
-from onnxplain.exporting.parts import Names, Part, known_target
+from onnxplain.exporting.parts import KNOWN, Part
 from onnxplain.exporting.picture_heat import NO_SUCH_TARGET, NOT_FINITE, OK
 from onnxplain.exporting.targets import FileTarget
 from onnxplain.formulas.graph_namespace import GraphNamespace
@@ -24,9 +24,9 @@ from onnxplain.targets.rows import CODE
 class Verdict:
     """What is said about the answers of the samples, next to their maps."""
 
-    def __init__(self, part: Part, planned: Planned, chosen: FileTarget, names: Names) -> None:
+    def __init__(self, part: Part, planned: Planned, chosen: FileTarget) -> None:
         """Add nodes to `part`, which has the tensors of the method's graph."""
-        self._part, self._planned, self._chosen, self._names = part, planned, chosen, names
+        self._part, self._planned, self._chosen = part, planned, chosen
         scored = planned.plan.scored
         self._xp, self._target = GraphNamespace(part.g, scored.ranks), scored.target(0)
         values = part.g.Cast(part.read(planned.plan.answer), to=TensorProto.FLOAT)
@@ -48,10 +48,11 @@ class Verdict:
 
         None if it always is.
         """
-        g, known = self._part.g, known_target(self._part, self._names, self._chosen)
+        g = self._part.g
         status = self._of_score if self._planned.method.needs_target else None
-        if known is None:
+        if self._chosen.is_fixed:
             return status
+        known = self._part.read(KNOWN)
         return g.Where(known, np.array(OK) if status is None else status, np.array(NO_SUCH_TARGET))
 
     @property

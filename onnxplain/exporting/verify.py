@@ -20,6 +20,7 @@ from onnxplain.methods.base import Method
 from onnxplain.methods.registry import make_method
 from onnxplain.model.load import load
 from onnxplain.model.model import KEY
+from onnxplain.model.shapes import Shape
 from onnxplain.runtime.backend import Backend
 from onnxplain.runtime.session import Session
 from onnxplain.tensors import Array, FloatArray
@@ -143,11 +144,17 @@ class ExportedFile:
             )
         return self.facts["fixed_target"]
 
-    def run(self, inputs: Mapping[str, Array], samples: int = 1) -> dict[str, Array]:
-        """All outputs by name, for −1 as the target of each of the samples."""
+    def run(self, inputs: Mapping[str, Array], places: Shape, samples: int = 1) -> dict[str, Array]:
+        """All outputs by name, for −1 as the target of each of the samples.
+
+        `places` are the sizes of the heatmap of a sample.
+        """
         feeds = dict(inputs)
         if self.takes_target:
             feeds[self.names["target"]] = np.full(samples, -1)
+        region = self.names.get("region", "")
+        if region in self._session.inputs:
+            feeds[region] = np.zeros((samples, *places), np.uint8)
         return dict(zip(self._session.outputs, self._session.run(feeds), strict=True))
 
 
@@ -176,9 +183,10 @@ def _verified(file: ExportedFile, model: Explainer, method: Method, picture: Pic
     x, own, feeds = taken.x, model.predict(taken.x), model.feeds(taken.x)
     if file.takes_pictures:
         del feeds[model.input.name]
-        found = file.run({**feeds, file.names["picture"]: taken.picture})
+        pixels = taken.picture
+        found = file.run({**feeds, file.names["picture"]: pixels}, pixels.shape[:2])
     else:
-        found = file.run(feeds, len(feeds[model.input.name]))
+        found = file.run(feeds, model.scene(x).places, len(feeds[model.input.name]))
     outputs = max(_relative(found[name], value) for name, value in own.items())
     status = int(found[file.names["status"]][0])
     try:

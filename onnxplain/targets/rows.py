@@ -1,4 +1,4 @@
-"""Targets that a graph chooses by one number: a row of a detector, a predicted region."""
+"""Targets that a graph chooses by numbers: a row of a detector, a class and cells of a map."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from onnxplain.transforms.detections import BOXES, SCORES
 
 CODE = "code"
 """The parameter of targets that are chosen by one number, int64."""
+
+CELLS = "cells"
+"""The parameter with 1 at the cells that are explained, float32 (rows, columns); 0 elsewhere."""
 
 _ANY_BOX = Box(0, (0.0, 0.0, 0.0, 0.0), ExplainedBox(0, 0, 0, 0, 0))
 """A box for its formula: which box it is, is said by parameters."""
@@ -94,12 +97,14 @@ class Row(Target):
 
 
 @dataclass(frozen=True)
-class PredictedRegion(Target):
-    """The mean score of a class over the cells where it is predicted, in a map of scores.
+class ChosenRegion(Target):
+    """The mean score of a class over some cells, in a map of scores.
 
-    A class of −1 means the one that is predicted in most cells. The cells depend on the answer,
-    but the gradient is that of the scores only. It is 0 for a class that is predicted nowhere. The
-    number equals that of `Region` for the predicted cells.
+    The cells are those of the parameter `CELLS`, or, if it has none, those where the class is
+    predicted. A class of −1 means the one that is predicted in most of the cells, or in most of
+    all. Predicted cells depend on the answer, but the gradient is that of the scores only. The
+    number is 0 for a class that is predicted nowhere. It equals that of `Region` for the same
+    cells.
 
     Attributes:
         axis: the axis of the classes in the answer (N, ...).
@@ -117,48 +122,68 @@ class PredictedRegion(Target):
         """The class, as in `3@predicted`."""
         return f"{self.index}@predicted"
 
-    def parameters(self, *shapes: Shape) -> Mapping[str, Array]:
+    def parameters(self, shape: Shape) -> Mapping[str, Array]:
         """See `Target`."""
-        return {CODE: np.array(self.index, np.int64)}
+        grid = [n for axis, n in enumerate(shape, 1) if axis != self.axis % (len(shape) + 1)]
+        return {CODE: np.array(self.index, np.int64), CELLS: np.zeros(grid, np.float32)}
 
     def settled(
         self, xp: Namespace, answer: Any, parameters: Mapping[str, Any]
     ) -> Mapping[str, Any]:
         """See `Target`: the class, instead of −1."""
-        _, counts = self._sums(xp, answer)
-        return {CODE: xp.ranked(counts, parameters[CODE])}
+        areas = self._areas(xp, answer, parameters[CELLS])
+        return {**parameters, CODE: xp.ranked(areas, parameters[CODE])}
 
     def exists(self, xp: Namespace, answer: Any, parameters: Mapping[str, Any]) -> Any:
-        """See `Target`: the class must be predicted in a cell."""
-        _, counts = self._sums(xp, answer)
-        return xp.take(counts, xp.ranked(counts, parameters[CODE])) > 0
+        """See `Target`: the class must be predicted in a cell, unless it and cells are named."""
+        code, cells = parameters[CODE], parameters[CELLS]
+        areas = self._areas(xp, answer, cells)
+        named = xp.where(xp.real(code) >= 0, 1.0, 0.0) * xp.max(xp.flatten(cells), axis=-1)
+        return xp.take(areas, xp.ranked(areas, code)) + named > 0
 
     def anchored(
         self, xp: Namespace, answer: Any, parameters: Mapping[str, Any]
     ) -> tuple[Target, Mapping[str, Any]]:
-        """See `Target`: the mean over the cells where the class is predicted in this answer."""
+        """See `Target`: the mean over the cells that are explained in this answer."""
         shape = answer.shape[1:]
         classes = [n if i == self.axis % (len(shape) + 1) else 1 for i, n in enumerate(shape, 1)]
-        here = self._predicted(xp, answer)
-        _, counts = self._sums(xp, answer)
-        own = xp.ranked(counts, parameters[CODE])
+        here = self._explained(xp, answer, parameters[CELLS])
+        own = self.settled(xp, answer, parameters)[CODE]
         picked = xp.unflattened(xp.one_hot(own, max(classes)), tuple(classes))
-        count = xp.unflattened(xp.take(counts, own), (own.shape[0], *[1] * len(shape)))
-        return Mask(np.zeros(shape, np.float32)), {"weights": quotient(xp, here * picked, count)}
+        count = xp.take(self._over_cells(xp, here), own)
+        counts = xp.unflattened(count, (own.shape[0], *[1] * len(shape)))
+        return Mask(np.zeros(shape, np.float32)), {"weights": quotient(xp, here * picked, counts)}
 
     def formula(self, xp: Namespace, *read: Any, **parameters: Any) -> Any:
         """The mean over the cells; 0 if there are none, and NaN if a score of the class is."""
         (answer,) = read
-        sums, counts = self._sums(xp, answer)
-        own = xp.ranked(counts, parameters[CODE])
+        here = self._explained(xp, answer, parameters[CELLS])
+        own = self.settled(xp, answer, parameters)[CODE]
+        sums, counts = (self._over_cells(xp, a) for a in (answer * here, here))
         return xp.take(sums, own) / xp.maximum(xp.take(counts, own), 1.0)
 
-    def _sums(self, xp: Namespace, answer: Any) -> tuple[Any, Any]:
-        """For each class, the sum of its scores where it is predicted, and the number of cells."""
-        rank = len(answer.shape)
-        cells = tuple(axis - rank for axis in range(1, rank) if axis != self.axis % rank)
+    def _over_cells(self, xp: Namespace, a: Any) -> Any:
+        """The sum for each class, (N, classes)."""
+        rank = len(a.shape)
+        return xp.sum(a, axis=tuple(i - rank for i in range(1, rank) if i != self.axis % rank))
+
+    def _areas(self, xp: Namespace, answer: Any, cells: Any) -> Any:
+        """In how many of the cells each class is predicted, or in how many of all."""
+        own, given = self._aligned(xp, answer, cells)
+        return self._over_cells(xp, self._predicted(xp, answer) * xp.where(given > 0, own, 1.0))
+
+    def _explained(self, xp: Namespace, answer: Any, cells: Any) -> Any:
+        """1 at the cells that are explained for each class, else 0, in the answer's shape."""
+        own, given = self._aligned(xp, answer, cells)
         here = self._predicted(xp, answer)
-        return xp.sum(answer * here, axis=cells), xp.sum(here, axis=cells)
+        return xp.where(given > 0, own + here * 0.0, here)
+
+    def _aligned(self, xp: Namespace, answer: Any, cells: Any) -> tuple[Any, Any]:
+        """The cells beside the answer, and 1 if there are any, with axes like the answer's."""
+        rank, places = len(answer.shape), xp.flatten(cells)
+        sizes = [1 if i == self.axis % rank else n for i, n in enumerate(answer.shape)][1:]
+        given = xp.max(places, axis=-1, keepdims=True)
+        return xp.unflattened(places, tuple(sizes)), xp.unflattened(given, (1,) * (rank - 1))
 
     def _predicted(self, xp: Namespace, answer: Any) -> Any:
         """1 where a class is predicted, else 0."""

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
+from explainer.formulas import noise
+from tiny import tiny
 
 import onnxplain
 from onnxplain.images.picture import read_pixels
@@ -69,6 +71,33 @@ def cats(tmp_path_factory):
     path = tmp_path_factory.mktemp("exported") / "cats.onnx"
     onnxplain.export(MODELS / "squeezenet1_1.onnx", path, method="gradcam", target="281-282")
     return Exported(path)
+
+
+@pytest.fixture(scope="session")
+def segmenter(tmp_path_factory):
+    """A segmenter with Grad-CAM, whose files have an input for a region: the file of an option."""
+    made = tiny(
+        "c = Conv<pads=[1,1,1,1], strides=[2,2]>(x, first) r = Relu(c) y = Conv(r, classes)",
+        "float[N,3,48,64] x",
+        "float[N,4,24,32] y",
+        first=noise(6, 3, 3, 3),
+        classes=noise(4, 6, 1, 1, seed=1),
+    )
+    preprocess = Preprocess(size=(48, 64), scale=1 / 255)
+    explainer = onnxplain.Explainer(made, preprocess=preprocess, labels=["a", "b", "c", "d"])
+    folder = tmp_path_factory.mktemp("segmenter")
+    return {
+        with_overlay: Exported(
+            onnxplain.export(
+                explainer,
+                folder / f"{with_overlay}.onnx",
+                "gradcam",
+                layer="r",
+                with_overlay=with_overlay,
+            )
+        )
+        for with_overlay in (False, True)
+    }
 
 
 @pytest.fixture(scope="session")

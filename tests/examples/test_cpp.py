@@ -110,6 +110,21 @@ def test_opencv_alone(programs, plain, cats, tmp_path):
     assert lines[-2:] == [f"explained: {CATS}", "status: 0, the map shows something"]
 
 
+def test_a_segmenter_where_its_class_is_predicted(programs, segmenter, tmp_path):
+    x, placement = segmenter[False].prepared(COFFEE)
+    expected = segmenter[False].run([1], x=x, region=np.zeros((1, 48, 64), np.uint8))
+    lines, _, heatmap = explain(programs / "explain", segmenter[False].path, COFFEE, tmp_path, 1)
+    assert lines == ["explained: 1 b", "status: 0, the map shows something"]
+    np.testing.assert_allclose(heatmap, placement.to_picture(expected["heatmap"][0]), atol=2e-6)
+
+    picture = cv2.imread(str(COFFEE))[..., ::-1]
+    region = np.zeros((1, *picture.shape[:2]), np.uint8)
+    expected = segmenter[True].run([1], picture=picture, region=region)
+    lines, overlay, _ = explain(programs / "explain", segmenter[True].path, COFFEE, tmp_path, 1)
+    assert lines == ["explained: 1 b", "status: 0, the map shows something"]
+    np.testing.assert_array_equal(overlay, expected["overlay"])
+
+
 # For a picture of 96 x 128 pixels, of which none has two nearest pixels.
 SETTINGS = [
     {"size": [48, 64], "interpolation": "area", "channels": "BGR", "mean": [104, 117, 123]},

@@ -75,6 +75,18 @@ def test_what_the_command_prints_and_draws(program, drawn, tmp_path):
     np.testing.assert_allclose(overlay, expected["overlay"], atol=1)
 
 
+def test_a_segmenter_where_its_class_is_predicted(program, segmenter, tmp_path):
+    picture = cv2.imread(str(COFFEE))[..., ::-1]
+    region = np.zeros((1, *picture.shape[:2]), np.uint8)
+    expected = segmenter[True].run([1], picture=picture, region=region)
+    done = run("node", program / "driver.mjs", segmenter[True].path, COFFEE, 1, tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["status"], found["explained"]) == (0, 1)
+    heatmap = np.fromfile(tmp_path / "heatmap", np.float32).reshape(found["shapes"]["heatmap"])
+    np.testing.assert_allclose(heatmap, expected["heatmap"], atol=2e-6)
+
+
 def test_a_file_with_one_target(program, tmp_path):
     model = tmp_path / "cats.onnx"
     onnxplain.export(

@@ -60,7 +60,8 @@ METHODS: dict[str, dict[str, Any]] = {
 def test_a_region_stays_where_it_is_as_the_picture_changes(method: str, tmp_path: Path) -> None:
     options, x = METHODS[method], noise(2, 3, 16, 24, seed=5)
     path = onnxplain.export(SEGMENTER, tmp_path / "file.onnx", method, **options)
-    found = outputs(path, x=x, target=np.array([-1, -1]))
+    everywhere = np.zeros((2, 16, 24), np.uint8)
+    found = outputs(path, x=x, target=np.array([-1, -1]), region=everywhere)
     for i in range(2):
         own = SEGMENTER.attribute(x[i : i + 1], method, "top1", **options)
         assert found["explained"][i] == own.targets[0].index

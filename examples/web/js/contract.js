@@ -36,15 +36,15 @@ export function readContract(file, { inputs, outputs, metadata }) {
       `${file} explains only one thing, ${metadata["onnxplain.target"]}. Export it without --target, so that classes can be chosen.`,
     );
   }
-  if (own.length !== 1) {
-    throw new UserError(`${file} reads ${own.length} inputs; this page has only one for it, a picture.`);
-  }
   const ofTheMethod = new Set(Object.values(names));
   const scores = outputs.find((port) => !ofTheMethod.has(port.name) && port.shape.length === 2);
   if (!scores) {
     throw new UserError(
       `${file} has no output with one number for each class; this page is for models that classify.`,
     );
+  }
+  if (own.length !== 1) {
+    throw new UserError(`${file} reads ${own.length} inputs; this page has only one for it, a picture.`);
   }
   const [input] = own;
   return {
