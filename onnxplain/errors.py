@@ -132,6 +132,10 @@ class MapError(OnnxplainError):
     """A map that would be misleading: its values are not finite, or all the same."""
 
 
+class ResultsError(OnnxplainError):
+    """A folder of results that cannot be read, or that holds those of another job."""
+
+
 class OutputError(OnnxplainError):
     """A result that could not be written, for example because the disk is full."""
 

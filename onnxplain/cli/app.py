@@ -16,6 +16,7 @@ from onnxplain.cli.streams import open_closed_streams
 
 _COMMANDS = {
     "run": "Explain pictures: save what the method computed, a heatmap, an overlay and a manifest.",
+    "show": "Draw a result of many again, from the maps that `run --format map16` kept.",
     "compare": "Draw several methods side by side, a row for each target.",
     "pair": "Show in each of two pictures what makes it similar to the other, for an embedding.",
     "sanity": "Check that a method's map depends on what the model has learned (Adebayo 2018).",
@@ -40,11 +41,13 @@ _EXAMPLES = {
     "run": (
         "onnxplain run model.onnx cat.jpg",
         "onnxplain run model.onnx photos/ 'more/*.png' -m occlusion -t top3 -o maps",
+        "onnxplain run model.onnx photos/ -r -m gradcam -f map16 -o maps",
         "onnxplain run model.onnx cat.jpg -t 'tiger cat' -l /layer4/Relu_output_0 -f png,tiff",
         "onnxplain run model.onnx -m activation_maximization -l /layer4/Relu_output_0 --channel 12",
         "onnxplain run model.onnx cat.jpg --fit crop --resize 256 --scale 0.00392157 --mean 0.5 "
         "--std 0.5",
     ),
+    "show": ("onnxplain show maps cats/tabby -o drawn",),
     "serve": (
         "onnxplain serve model.onnx --method gradcam",
         "onnxplain serve model.onnx -m occlusion --host 0.0.0.0 --port 8000 --name cats",

@@ -87,7 +87,7 @@ def command(
             warnings.note(explanation)
         if found:
             drawn = draw_comparison(found, colormap, names)
-            file = saving.save_drawing(drawn, image.name, "compare", explainer.output)
+            file = saving.save_drawing(drawn, image, "compare", explainer.output)
             console.result(_result_line(image, file, found, refused, console))
     warnings.note_repeats()
     return status

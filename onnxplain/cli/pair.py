@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -71,8 +72,8 @@ def command(
     if explanations:
         note_choice(method, explainer, console)
     if len(explanations) == 2:
-        names = ".".join(image.name for image in inputs)
+        both = replace(inputs[0], name=".".join(image.name for image in inputs))
         drawn = draw_side_by_side(explanations, colormap)
-        file = saving.save_drawing(drawn, names, "pair", named, explainer.output)
+        file = saving.save_drawing(drawn, both, "pair", named, explainer.output)
         console.result(json.dumps({"file": str(file)}) if as_json else f"-> {file}")
     return status

@@ -46,6 +46,42 @@ Profile = Annotated[
     _switch("Measure which provider ran each node; write profile.json to the folder.", "--profile"),
 ]
 Recursive = Annotated[bool, _switch("Search folders in folders, too.", "--recursive", "-r")]
+JOB = "Many pictures"
+Resume = Annotated[
+    bool | None,
+    typer.Option(
+        "--resume/--no-resume",
+        metavar="",
+        rich_help_panel=JOB,
+        show_default=False,
+        help="Go on with the job in the folder, and keep an index; the default for folders and "
+        "patterns.",
+    ),
+]
+RetryFailed = Annotated[
+    bool,
+    typer.Option(
+        "--retry-failed",
+        metavar="",
+        rich_help_panel=JOB,
+        help="Try the pictures again that failed before.",
+    ),
+]
+ShardName = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="NUMBER/COUNT",
+        rich_help_panel=JOB,
+        help="Explain one of several parts: 3/16.",
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        metavar="COUNT", min=1, rich_help_panel=JOB, help="Explain so many pictures, and stop."
+    ),
+]
 MethodName = Annotated[
     str,
     typer.Option(
@@ -74,8 +110,8 @@ MaybeFormats = Annotated[
         "--format",
         "-f",
         metavar="NAMES",
-        help="npy, heatmap, png, json (the default), tiff, png16, yml between commas; for texts "
-        "npy, html, json.",
+        help="npy, heatmap, png, json (the default), tiff, png16, yml, map16 between commas; for "
+        "texts npy, html, json.",
         show_default=False,
     ),
 ]

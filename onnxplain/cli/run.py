@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from onnxplain.cli import parameters
 from onnxplain.cli.console import Console, print_error
 from onnxplain.cli.flags import Given
+from onnxplain.cli.job import IndexedRun, JobFlags, description
 from onnxplain.cli.loading import method_options, open_outputs
 from onnxplain.cli.notes import (
     Warnings,
@@ -23,8 +26,10 @@ from onnxplain.cli.profiling import report_profile
 from onnxplain.cli.texts import run_texts
 from onnxplain.errors import BuiltGraphError, OnnxplainError
 from onnxplain.explainer import Explainer
+from onnxplain.jobs.folder import JobFolder
 from onnxplain.jobs.inputs import InputImage, each_sample, model_as_input
-from onnxplain.jobs.job import Job, Saving
+from onnxplain.jobs.job import Job, Outcome, Saving
+from onnxplain.jobs.shards import Shard
 from onnxplain.methods.registry import AUTO, make_method
 from onnxplain.results.explanation import Explanation
 from onnxplain.runtime.batching import silent
@@ -40,6 +45,10 @@ def command(
     formats: parameters.MaybeFormats = None,
     colormap: parameters.Colormap = "inferno",
     recursive: parameters.Recursive = False,
+    resume: parameters.Resume = None,
+    retry_failed: parameters.RetryFailed = False,
+    shard: parameters.ShardName = None,
+    limit: parameters.Limit = None,
     batch_size: parameters.BatchSize = None,
     as_json: parameters.AsJson = False,
     quiet: parameters.Quiet = False,
@@ -71,37 +80,45 @@ def command(
         )
     wanted = parameters.DEFAULT_FORMATS if formats is None else formats
     saving = Saving(out, [name.strip() for name in wanted.split(",")], colormap)
+    flags = JobFlags(resume, retry_failed, None if shard is None else Shard.parse(shard), limit)
     # What can be checked without the model is checked before it is loaded.
     makes_picture = method != AUTO and make_method(method, options).makes_picture
     starts_from_none = makes_picture and not images
+    keeps_index = not starts_from_none and flags.keeps_index(images or [], saving)
     saving.check()
     inputs = [model_as_input(model)] if starts_from_none else find_images(images or [], recursive)
-    status = 0
     outputs = open_outputs(model, loading, preprocess, arrays)
     inputs = inputs if starts_from_none else each_sample(inputs, outputs[0])
     note_guess(outputs[0].origin, model, console)
+    targets = target or parameters.TOP
+    with contextlib.ExitStack() as stack:
+        indexed = None
+        if keeps_index:
+            given = {"loading": loading, "arrays": arrays, "options": options}
+            facts = description(outputs, method, targets, saving, flags, given)
+            folder = stack.enter_context(JobFolder(out, facts, flags.shard))
+            indexed = IndexedRun(folder, flags)
+            inputs = folder.named(flags.share(inputs))
+        run = _Run(console, method, inputs, indexed)
 
-    def explained(explainer: Explainer, of: str) -> int:
-        note_model(explainer, console)
-        own = method_options(options, explainer)
-        start = gray(explainer) if starts_from_none else None
+        def explained(explainer: Explainer, of: str) -> int:
+            note_model(explainer, console)
+            own = method_options(options, explainer)
+            start = gray(explainer) if starts_from_none else None
+            return run.explained(Job(explainer, method, targets, saving, own, start), of)
 
-        def by(named: str) -> int:
-            job = Job(explainer, named, target or parameters.TOP, saving, own, start)
-            return _run(job, inputs, method, console, of)
+        status = _of_each(outputs, explained)
+        if indexed is not None:
+            status = status or indexed.note_skipped(console)
+    report_profile(outputs[0], out, console)
+    return status
 
-        if method != AUTO:
-            return by(method)
-        try:
-            return by(explainer.default_method()[0])
-        except BuiltGraphError:
-            explainer.without_gradients()
-            return by(explainer.default_method()[0])
 
+def _of_each(outputs: Sequence[Explainer], explained: Callable[[Explainer, str], int]) -> int:
+    """Explain each output, and return the exit status; an error of one of several is reported."""
     if len(outputs) == 1:
-        status = explained(outputs[0], "")
-        report_profile(outputs[0], out, console)
-        return status
+        return explained(outputs[0], "")
+    status = 0
     for explainer in outputs:
         of = f"output {explainer.output}: "
         try:
@@ -109,36 +126,64 @@ def command(
         except OnnxplainError as error:
             print_error(f"{of}{error}")
             status = error.exit_status
-    report_profile(outputs[0], out, console)
     return status
 
 
-def _run(job: Job, inputs: Sequence[InputImage], method: str, console: Console, of: str) -> int:
-    """Explain the inputs, report each, and return the exit status.
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """Runs jobs for the inputs of a command line, whose `method` may be "auto"."""
 
-    `method` is the name that the user gave, and errors begin with `of`.
-    """
-    warnings = Warnings(console)
-    began, several = time.perf_counter(), len(inputs) > 1
-    with console.progress("pictures" if several else inputs[0].title) as progress:
-        of_one = silent if several else progress
-        job.explainer.on_progress(noting_cost(job.method, of_one, console))
-        status, arrays, ways = 0, False, dict[str, None]()
-        for done, outcome in enumerate(job.run(inputs), start=1):
-            status = report(outcome, warnings, console, of) or status
-            ways |= dict.fromkeys(_way(explanation) for explanation, _ in outcome.saved)
-            arrays |= any(explanation.array for explanation, _ in outcome.saved)
-            if several:
-                progress(done, len(inputs))
-    warnings.note_repeats()
-    each = (time.perf_counter() - began) / len(inputs)
-    if ways:
-        note_choice(method, job.explainer, console)
-        note_blank(job.explainer, console)
-    kind = "sample" if arrays else "picture"
-    for way in ways:
-        console.note(f"Ran on {way}, {each:.2g} s for each {kind}.")
-    return status
+    console: Console
+    method: str
+    inputs: Sequence[InputImage]
+    indexed: IndexedRun | None
+
+    def explained(self, job: Job, of: str) -> int:
+        """Explain the inputs by the method that was asked for, and return the exit status."""
+        explainer = job.explainer
+        if self.method != AUTO:
+            return self._by(job, of)
+        try:
+            return self._by(replace(job, method=self._default_method(explainer)), of)
+        except BuiltGraphError:
+            explainer.without_gradients()
+            return self._by(replace(job, method=explainer.default_method()[0]), of)
+
+    def _default_method(self, explainer: Explainer) -> str:
+        """What "auto" means: the same as in earlier runs of the job."""
+        chosen = explainer.default_method()[0]
+        if self.indexed is None:
+            return chosen
+        return self.indexed.folder.method_for(explainer.output, chosen)
+
+    def _by(self, job: Job, of: str) -> int:
+        """Explain the inputs, report each, and return the exit status; errors begin with `of`."""
+        console, inputs = self.console, self.inputs
+        warnings = Warnings(console)
+        began, several = time.perf_counter(), len(inputs) > 1
+        title = "pictures" if several or not inputs else inputs[0].title
+        with console.progress(title) as progress:
+            of_one = silent if several else progress
+            job.explainer.on_progress(noting_cost(job.method, of_one, console))
+            status, arrays, ways, done = 0, False, dict[str, None](), 0
+            for done, outcome in enumerate(self._outcomes(job), start=1):
+                status = report(outcome, warnings, console, of) or status
+                ways |= dict.fromkeys(_way(explanation) for explanation, _ in outcome.saved)
+                arrays |= any(explanation.array for explanation, _ in outcome.saved)
+                if several:
+                    progress(done, len(inputs))
+        warnings.note_repeats()
+        each = (time.perf_counter() - began) / max(1, done)
+        if ways:
+            note_choice(self.method, job.explainer, console)
+            note_blank(job.explainer, console)
+        kind = "sample" if arrays else "picture"
+        for way in ways:
+            console.note(f"Ran on {way}, {each:.2g} s for each {kind}.")
+        return status
+
+    def _outcomes(self, job: Job) -> Iterator[Outcome]:
+        return job.run(self.inputs) if self.indexed is None else self.indexed.run(job, self.inputs)
 
 
 def _way(explanation: Explanation) -> str:

@@ -66,7 +66,7 @@ def command(
         )
     require_picture(explainer.kind_of(picture.given))
     found = sanity_check(explainer, picture.given, method, target, stages=stages, **own)
-    parts = picture.name, "sanity", found.trained.method, explainer.output
+    parts = picture, "sanity", found.trained.method, explainer.output
     file = saving.save_drawing(found.draw(colormap), *parts)
     note_choice(method, explainer, console)
     if console.as_json:

@@ -74,20 +74,14 @@ class Explaining:
     def _explanation(self, place: int, taken: Taken, result: Result) -> Explanation:
         method, values = self.method, result.maps.values[place]
         about, shown = result.maps.about(place), self.method.fixed_target
-        heat = method.heat(values, self.samples.spatial(taken.x))
         flat = "" if shown else no_slope(method, result.targets[place], result.scores[place])
         if flat:
             raise MapError(flat)
         explained = ExplainedTarget(shown) if shown else result.targets[place].described
         target = replace(explained, output=self.output)
-        named = f"{method.name} for {target.name}"
-        heatmap, heat_range = to_heatmap(
-            heat,
-            taken.canvas,
-            named,
-            about.get("warnings", ()),
-            taken.anchors,
-            has_zero=not method.values_are_scores,
+        spatial = self.samples.spatial(taken.x)
+        heatmap, heat_range = heatmap_of(
+            method, values, spatial, taken, target.name, about.get("warnings", ())
         )
         if result.warning:
             about["warnings"] = [*about.get("warnings", ()), result.warning]
@@ -109,13 +103,42 @@ class Explaining:
             array=taken.array,
             seen=taken.seen,
             name=taken.name,
-            sheet=self._sheet(taken, values, result.layer_names),
+            predicted=result.predicted,
+            sheet=sheet_of(method, taken, values, result.layer_names),
         )
 
-    def _sheet(self, taken: Taken, values: FloatArray, layers: Sequence[str]) -> Array | None:
-        """The picture to draw instead of the heatmap overlay; None to draw the overlay."""
-        if self.method.makes_picture:
-            return taken.to_picture(values)
-        sheet = self.method.sheet(values)
-        # Maps without names are channels of one layer.
-        return None if sheet is None else contact_sheet(sheet, layers if len(layers) > 1 else ())
+
+def heatmap_of(
+    method: Method,
+    values: FloatArray,
+    spatial: tuple[int, ...],
+    taken: Taken,
+    target: str,
+    warnings: Sequence[str],
+) -> tuple[FloatArray, tuple[float, float]]:
+    """The heatmap of one target's values, and the values that became 0 and 1; see `to_heatmap`.
+
+    `spatial` are the axes of rows and columns in the model's input.
+
+    Raises:
+        MapError: the map is not finite, or the same everywhere.
+    """
+    return to_heatmap(
+        method.heat(values, spatial),
+        taken.canvas,
+        f"{method.name} for {target}",
+        warnings,
+        taken.anchors,
+        has_zero=not method.values_are_scores,
+    )
+
+
+def sheet_of(
+    method: Method, taken: Taken, values: FloatArray, layers: Sequence[str]
+) -> Array | None:
+    """The picture to draw instead of the heatmap overlay; None to draw the overlay."""
+    if method.makes_picture:
+        return taken.to_picture(values)
+    sheet = method.sheet(values)
+    # Maps without names are channels of one layer.
+    return None if sheet is None else contact_sheet(sheet, layers if len(layers) > 1 else ())

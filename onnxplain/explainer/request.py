@@ -60,7 +60,7 @@ class Result:
 
     `scores` are float32 (targets,), and `kinds` their kinds, such as "logit". `batching` says in
     words how changed samples were run. `warning` is about the names of the targets, empty if there
-    is none.
+    is none. `predicted` is the class with the largest score; None if the answer has no classes.
     """
 
     maps: Maps
@@ -71,6 +71,7 @@ class Result:
     score_tensor: str
     batching: str
     warning: str = ""
+    predicted: int | None = None
 
     @property
     def layer_names(self) -> tuple[str, ...]:

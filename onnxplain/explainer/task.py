@@ -187,8 +187,17 @@ class Task:
             )
         kinds = tuple(reading.kind_of(target) for target in targets)
         about_labels = answered.warning if of_scores else ""
-        tensor = reading.called
-        return Result(warned, targets, scores, kinds, layers, tensor, batching, about_labels)
+        return Result(
+            warned,
+            targets,
+            scores,
+            kinds,
+            layers,
+            reading.called,
+            batching,
+            about_labels,
+            answered.top_class,
+        )
 
 
 def finite_scores(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -130,7 +132,25 @@ def picture_path(given: str | Path) -> Path:
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
+@dataclass(frozen=True)
+class FoundPicture:
+    """A picture's file, and where it was found: below the folder `root`."""
+
+    path: Path
+    root: Path
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The names of the folders between the root and the file."""
+        return self.path.relative_to(self.root).parts[:-1]
+
+
 def find_pictures(patterns: Sequence[str | Path], recursive: bool = False) -> list[Path]:
+    """The files of `find_with_roots`."""
+    return [found.path for found in find_with_roots(patterns, recursive)]
+
+
+def find_with_roots(patterns: Sequence[str | Path], recursive: bool = False) -> list[FoundPicture]:
     """List the pictures that files, folders and glob patterns name, in order, each one once.
 
     A folder means the pictures directly in it, or if it has none its .npy files; with `recursive`,
@@ -138,13 +158,31 @@ def find_pictures(patterns: Sequence[str | Path], recursive: bool = False) -> li
     .npy files that it matches. All are sorted by name. The path of an existing file always means
     that file, also if its suffix is unknown or its name has glob characters.
 
+    The root of what is in a folder is the folder; of what fits a pattern, the folders before its
+    first glob character; of other files their own folder.
+
     Raises PictureError if an entry names no picture.
     """
-    found: dict[Path, Path] = {}
+    found: dict[Path, FoundPicture] = {}
     for pattern in patterns:
-        for path in _expand(picture_path(pattern), recursive):
-            found.setdefault(path.resolve(), path)
+        given = picture_path(pattern)
+        for path in _expand(given, recursive):
+            found.setdefault(path.resolve(), FoundPicture(path, _root(given, path)))
     return list(found.values())
+
+
+def is_pattern(path: Path) -> bool:
+    """Whether this is a glob pattern, and not the path of a file that exists."""
+    return glob.has_magic(str(path)) and not is_there(path)
+
+
+def _root(given: Path, path: Path) -> Path:
+    if given.is_dir():
+        return given
+    if not is_pattern(given):
+        return path.parent
+    plain = itertools.takewhile(lambda part: not glob.has_magic(part), given.parts[:-1])
+    return Path(*plain)
 
 
 def _expand(path: Path, recursive: bool) -> list[Path]:

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from onnxplain.errors import PictureError
 from onnxplain.explainer import Explainer
 from onnxplain.explainer.taken import SampleInFile
-from onnxplain.images.picture import find_pictures
-from onnxplain.results.names import unique_names
+from onnxplain.file_names import safe_name
+from onnxplain.images.picture import FoundPicture, find_with_roots, is_pattern, picture_path
+from onnxplain.regular_files import require_regular
+from onnxplain.results.names import UniqueNames
+
+_HERE = PurePosixPath()
 
 
 @dataclass(frozen=True)
 class InputImage:
-    """A picture's file, its name in output file names, and its title next to a progress bar.
+    """A picture's file, and how its output files are named.
 
-    `sample` is one of several samples in the file.
+    Attributes:
+        path: the file.
+        name: the first part of the names of its files.
+        title: what stands next to a progress bar.
+        sample: one of several samples in the file.
+        folder: the folder of its files, below that of all results.
+        label: the name of its true class, which is that of its folder; None if it is not known.
     """
 
     path: Path
     name: str
     title: str
     sample: SampleInFile | None = None
+    folder: PurePosixPath = _HERE
+    label: str | None = None
 
     @property
     def given(self) -> Path | SampleInFile:
@@ -35,9 +49,34 @@ class InputImage:
         """The file, and which of its samples, in words."""
         return f"{self.path}{'' if self.sample is None else f', sample {self.sample.index}'}"
 
+    @property
+    def address(self) -> str:
+        """The file, and which of its samples, as an index holds it."""
+        return f"{self.path}{'' if self.sample is None else f'[{self.sample.index}]'}"
+
+    @property
+    def id(self) -> str:
+        """The folder and the name, which no other input of a job has."""
+        return (self.folder / self.name).as_posix()
+
+    @property
+    def sha256(self) -> str | None:
+        """Of the bytes of the file, in hexadecimal; None if it cannot be read."""
+        try:
+            require_regular(self.path)
+            facts = self.path.stat()
+            return _sha256(self.path, facts.st_size, facts.st_mtime_ns)
+        except OSError:
+            return None
+
+    def named(self, id_: str) -> InputImage:
+        """The same input with another folder and name."""
+        place = PurePosixPath(id_)
+        return replace(self, folder=place.parent, name=place.name)
+
 
 def find_inputs(images: Sequence[str], recursive: bool = False) -> list[InputImage]:
-    """List the pictures that files, folders and patterns name; see `find_pictures`.
+    """List the pictures that files, folders and patterns name; see `find_with_roots`.
 
     Raises:
         PictureError: `images` is empty, a file does not exist, or a folder or pattern has no
@@ -45,24 +84,67 @@ def find_inputs(images: Sequence[str], recursive: bool = False) -> list[InputIma
     """
     if not images:
         raise PictureError("No picture was given: name a file, a folder, or a pattern in quotes.")
-    paths = find_pictures(images, recursive)
-    names = unique_names(path.stem for path in paths)
-    places = [f" ({i} of {len(paths)})" if len(paths) > 1 else "" for i in range(1, len(paths) + 1)]
-    found = zip(paths, names, places, strict=True)
-    return [InputImage(path, name, path.name + place) for path, name, place in found]
+    found = find_with_roots(images, recursive)
+    places = [f" ({i} of {len(found)})" if len(found) > 1 else "" for i in range(1, len(found) + 1)]
+    inputs = [_input(one, place) for one, place in zip(found, places, strict=True)]
+    return uniquely_named(inputs)
+
+
+def names_a_set(given: str) -> bool:
+    """Whether what a user gave names pictures without listing them: a folder or a pattern."""
+    path = picture_path(given)
+    return path.is_dir() or is_pattern(path)
+
+
+@functools.lru_cache(maxsize=4)  # samples of one file come one after the other
+def _sha256(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _input(found: FoundPicture, place: str) -> InputImage:
+    folder = PurePosixPath(*map(safe_name, found.folders))
+    label = found.folders[0] if found.folders else None
+    return InputImage(
+        found.path, found.path.stem, found.path.name + place, folder=folder, label=label
+    )
 
 
 def each_sample(images: Sequence[InputImage], explainer: Explainer) -> list[InputImage]:
     """The same files, with each sample of a .npy file that holds several by itself."""
-    found = [(image, one) for image in images for one in explainer.each([image.path])]
-    names = unique_names(
-        f"{image.name}-{one.index}" if isinstance(one, SampleInFile) else image.name
-        for image, one in found
+    return uniquely_named(
+        replace(image, name=f"{image.name}-{one.index}", sample=one)
+        if isinstance(one, SampleInFile)
+        else image
+        for image in images
+        for one in explainer.each([image.path])
     )
+
+
+def uniquely_named(
+    images: Iterable[InputImage], known: Mapping[str, str] | None = None
+) -> list[InputImage]:
+    """The inputs with names that are safe for files and different in each folder.
+
+    `known` has ids by addresses: inputs with these addresses get them, and others get other ones.
+    """
+    listed, ids = list(images), known or {}
+    taken: dict[str, UniqueNames] = {}
+    for image in listed:
+        if image.address in ids:
+            place = PurePosixPath(ids[image.address])
+            _names_in(place.parent, taken).claim(place.name)
     return [
-        replace(image, name=name, sample=one if isinstance(one, SampleInFile) else None)
-        for name, (image, one) in zip(names, found, strict=True)
+        image.named(ids[image.address])
+        if image.address in ids
+        else replace(image, name=_names_in(image.folder, taken).claim(image.name))
+        for image in listed
     ]
+
+
+def _names_in(folder: PurePosixPath, taken: dict[str, UniqueNames]) -> UniqueNames:
+    """The names that were claimed in a folder; some file systems ignore the case of its name."""
+    return taken.setdefault(folder.as_posix().casefold(), UniqueNames())
 
 
 def model_as_input(model: Path) -> InputImage:

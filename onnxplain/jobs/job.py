@@ -22,8 +22,10 @@ from onnxplain.explainer import Explainer, Picture
 from onnxplain.explainer.pipeline import in_order
 from onnxplain.file_names import safe_name
 from onnxplain.jobs.inputs import InputImage
+from onnxplain.jobs.maps import MAP16, KeptMap, zarr_or_refuse
+from onnxplain.jobs.records import MapPlace
 from onnxplain.results.explanation import Explanation
-from onnxplain.results.formats import check_formats
+from onnxplain.results.formats import check_formats, save_explanation
 from onnxplain.results.formats.png_file import encode_png
 from onnxplain.results.formats.write import SameFolder, check_folder, write_files
 from onnxplain.results.render.colormaps import check_colormap
@@ -35,31 +37,54 @@ _AHEAD = 4
 
 @dataclass(frozen=True)
 class Saving:
-    """Where explanations are saved, in which formats, and in which colors."""
+    """Where explanations are saved, in which formats, and in which colors.
+
+    Files are written to the folder `unfinished` first, if there is one; see `write_files`.
+    """
 
     folder: Path
     formats: Sequence[str]
     colormap: str
+    unfinished: Path | None = None
+
+    @property
+    def file_formats(self) -> list[str]:
+        """The formats of which each explanation has files of its own."""
+        return [name for name in self.formats if name != MAP16]
+
+    @property
+    def keeps_maps(self) -> bool:
+        """Whether maps are kept in shards, by the format map16."""
+        return MAP16 in self.formats
 
     def check(self) -> None:
         """Raise OnnxplainError early for a format, colormap or folder that `save` cannot use."""
-        check_formats(self.formats)
+        check_formats(self.file_formats)
+        if self.keeps_maps:
+            zarr_or_refuse()
         check_colormap(self.colormap)
         check_folder(self.folder)
 
-    def save(self, explanation: Explanation, name: str) -> list[Path]:
-        """Write one explanation's files, with `name` for the picture; return their paths."""
-        return explanation.save(
-            self.folder, self.formats, colormap=self.colormap, picture_name=name
+    def save(self, explanation: Explanation, image: InputImage) -> list[Path]:
+        """Write the files of an input's explanation, and return their paths."""
+        return save_explanation(
+            explanation,
+            self.folder / image.folder,
+            self.file_formats,
+            self.colormap,
+            image.name,
+            self.unfinished,
         )
 
-    def save_drawing(self, drawn: Array, *parts: str | None) -> Path:
-        """Write a PNG of a picture, uint8 (h, w, 3), RGB; return its path.
+    def save_drawing(self, drawn: Array, image: InputImage, *parts: str | None) -> Path:
+        """Write a PNG of an input, uint8 (h, w, 3), RGB; return its path.
 
-        Its name has the `parts` with dots between them, without those that are None.
+        Its name has that of the input and the `parts` with dots between them, without those that
+        are None.
         """
-        name = ".".join([*(safe_name(part) for part in parts if part is not None), "png"])
-        (path,) = write_files(self.folder, {name: encode_png(drawn)})
+        named = [image.name, *(part for part in parts if part is not None)]
+        name = ".".join([*map(safe_name, named), "png"])
+        (path,) = write_files(self.folder / image.folder, {name: encode_png(drawn)})
         return path
 
 
@@ -68,13 +93,16 @@ class Outcome:
     """The result for one picture: explanations with their files, and errors.
 
     `empty` has an error for each target whose map shows nothing. If `error` is set, the picture
-    has no explanation at all.
+    has no explanation at all. `maps` are kept by the format map16, one for each explanation, in the
+    `places`.
     """
 
     image: InputImage
     saved: Sequence[tuple[Explanation, list[Path]]] = ()
     empty: Sequence[MapError] = ()
     error: OnnxplainError | None = None
+    maps: Sequence[KeptMap] = ()
+    places: Sequence[MapPlace] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,9 +151,10 @@ class Job:
         shown, empty = explanations_and_errors(results)
         # The same class may have been requested twice, as in "top1,282".
         own = {one.target.name: one for one in shown}.values()
-        saved = [(one, self.saving.save(one, image.name)) for one in own]
+        saved = [(one, self.saving.save(one, image)) for one in own]
         folder.check()
-        return Outcome(image, saved, empty)
+        maps = [KeptMap.of(one) for one in own] if self.saving.keeps_maps else []
+        return Outcome(image, saved, empty, maps=maps)
 
 
 def errors_of_one_picture(explainer: Explainer) -> tuple[type[OnnxplainError], ...]:

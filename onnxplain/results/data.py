@@ -148,6 +148,7 @@ class ExplanationData:
         sheet: uint8 (h, w, 3), RGB, drawn instead of the overlay for methods whose result is not
             one map, such as `feature_maps`.
         name: the first part of the names of its files; None for the name of the picture's file.
+        predicted: the class with the largest score; None if the answer has no classes.
 
     Raises:
         MapError: the heatmap is not finite, is outside [0, 1] or does not have the picture's size.
@@ -171,6 +172,7 @@ class ExplanationData:
     seen: Array | None = field(default=None, repr=False)
     sheet: Array | None = field(default=None, repr=False)
     name: str | None = None
+    predicted: int | None = None
 
     def __post_init__(self) -> None:
         if self.heatmap.shape != self.picture.shape[:-1]:

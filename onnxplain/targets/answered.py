@@ -87,6 +87,16 @@ class Answered:
         return self._class_count > 0 and not self.embedding
 
     @property
+    def top_class(self) -> int | None:
+        """The class with the largest score; None if the answer is not one score for each class.
+
+        It is also None for one class alone, and for scores that are not finite.
+        """
+        flat = self.has_classes and self.classes is None and self._class_count > 1
+        scores = self.values[0].ravel() if flat else self.values[:0]
+        return int(scores.argmax()) if flat and np.isfinite(scores).all() else None
+
+    @property
     def warning(self) -> str:
         """A warning about a list of labels that is shorter than that of classes; else empty."""
         count, labels = self._class_count, self.labels

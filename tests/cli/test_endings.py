@@ -100,7 +100,7 @@ def test_a_failure_inside_is_one_sentence_and_a_traceback_only_on_request(
     def fail(*patterns):
         raise RuntimeError("the cat sat on it")
 
-    monkeypatch.setattr(inputs_module, "find_pictures", fail)
+    monkeypatch.setattr(inputs_module, "find_with_roots", fail)
     outcome = cli("run", model, picture, *["--debug"] * debug)
     assert outcome.status == 1
     *before, sentence = outcome.err.splitlines()

@@ -267,7 +267,7 @@ def test_folders_in_folders_are_searched_on_request(cli, model, paint, tmp_path)
     assert "holds no pictures, and --recursive searches the folders in it" in refused.err
     out = tmp_path / "maps"
     assert cli("run", model, tmp_path / "photos", "-r", "-m", "cam", "-o", out).status == 0
-    names = [path.name for path in out.iterdir()]
+    names = [path.name for path in (out / "of_cats").iterdir()]
     assert len(names) == 4
     assert all(name.startswith("red_cat.cam.") for name in names)
 

@@ -57,8 +57,9 @@ def save_explanation(
     formats: Sequence[str],
     colormap: str,
     picture_name: str | None = None,
+    unfinished: Path | None = None,
 ) -> list[Path]:
-    """Write an explanation's files; see `onnxplain.Explanation.save`."""
+    """Write an explanation's files; see `onnxplain.Explanation.save` and `write_files`."""
     check_formats(formats)
     check_colormap(colormap)
     stem = file_stem(explanation, picture_name)
@@ -66,4 +67,4 @@ def save_explanation(
     for name, (ending, encode) in FORMATS.items():
         if name in formats:
             files[stem + ending] = encode(explanation, colormap, files)
-    return write_files(folder, files)
+    return write_files(folder, files, unfinished) if files else []

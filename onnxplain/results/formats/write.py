@@ -30,17 +30,21 @@ _REASONS = {
 }
 
 
-def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
+def write_files(
+    folder: Path, files: Mapping[str, bytes], unfinished: Path | None = None
+) -> list[Path]:
     """Write files by name into a folder, which is created if missing; return their paths.
 
-    Every file is first written under a temporary name in the same folder. When all of them are
-    written, they are renamed, in the order given; meanwhile no other process renames files there.
-    An error or an interrupt before that leaves no new file and no changed file.
+    Every file is first written under a temporary name in the folder `unfinished`, which exists and
+    is on the same disk; by default in the same folder. When all of them are written, they are
+    renamed, in the order given; meanwhile no other process renames files there. An error or an
+    interrupt before that leaves no new file and no changed file.
 
     Raises:
         OutputError: the system refused to write.
     """
-    staged = {folder / name: folder / f".onnxplain-{secrets.token_hex(8)}.tmp" for name in files}
+    before = folder if unfinished is None else unfinished
+    staged = {folder / name: before / f".onnxplain-{secrets.token_hex(8)}.tmp" for name in files}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for aside, data in zip(staged.values(), files.values(), strict=True):
@@ -50,7 +54,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
             for final, aside in staged.items():
                 aside.replace(final)
     except OSError as error:
-        raise _refused(folder, error) from error
+        raise refused(folder, error) from error
     finally:
         for aside in staged.values():
             with contextlib.suppress(OSError):
@@ -71,6 +75,19 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock a file, unless another process has locked it; true on systems without such locks."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network file systems have no locks
+        return True
+    return True
 
 
 class SameFolder:
@@ -114,11 +131,12 @@ def check_folder(folder: Path) -> None:
     """
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
-        raise _refused(folder, OSError(errno.EEXIST if existing == folder else errno.ENOTDIR, ""))
+        raise refused(folder, OSError(errno.EEXIST if existing == folder else errno.ENOTDIR, ""))
     if not os.access(existing, os.W_OK):
-        raise _refused(folder, OSError(errno.EACCES, ""))
+        raise refused(folder, OSError(errno.EACCES, ""))
 
 
-def _refused(folder: Path, error: OSError) -> OutputError:
+def refused(folder: Path, error: OSError) -> OutputError:
+    """What to say where the system refused to write to a folder."""
     reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}; choose another folder")
     return OutputError(f"Could not write to {folder}: {reason}.")

@@ -1,0 +1,125 @@
+"""The job of a command line: when `run` keeps an index, and what it says about it at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+from onnxplain.cli.console import Console
+from onnxplain.cli.flags import Given
+from onnxplain.counts import counted
+from onnxplain.errors import OptionError, PictureError
+from onnxplain.explainer import Explainer
+from onnxplain.jobs.description import describe
+from onnxplain.jobs.folder import JobFolder
+from onnxplain.jobs.inputs import InputImage, names_a_set
+from onnxplain.jobs.job import Job, Outcome, Saving
+from onnxplain.jobs.shards import Shard
+
+_WHERE_IT_RUNS = frozenset(
+    {"provider", "provider_option", "threads", "batch_size", "profile", "output"}
+)
+"""Flags of the model that do not change its results, or that a description holds besides."""
+
+
+@dataclass(frozen=True)
+class JobFlags:
+    """The flags of `run` for many pictures."""
+
+    resume: bool | None
+    retry_failed: bool
+    shard: Shard | None
+    limit: int | None
+
+    def keeps_index(self, images: Sequence[str], saving: Saving) -> bool:
+        """Whether a run keeps an index, and goes on with what is in the folder.
+
+        It does where pictures are not listed one by one, and where a flag asks for it. Single
+        pictures may be explained by several methods into one folder, and again.
+
+        Raises:
+            OptionError: `--no-resume` was given with a flag that needs the index.
+        """
+        needs = {
+            "--retry-failed": self.retry_failed,
+            "--shard": self.shard is not None,
+            "--limit": self.limit is not None,
+            "--format map16": saving.keeps_maps,
+        }
+        needed = next((flag for flag, given in needs.items() if given), None)
+        if self.resume is False and needed:
+            raise OptionError(f"{needed} needs the index: leave out --no-resume.")
+        if self.resume is None:
+            return needed is not None or any(map(names_a_set, images))
+        return self.resume
+
+    def share(self, inputs: Sequence[InputImage]) -> list[InputImage]:
+        """The inputs of the shard."""
+        if self.shard is None:
+            return list(inputs)
+        return [one for i, one in enumerate(inputs) if self.shard.holds(i)]
+
+
+@dataclass(frozen=True, eq=False)
+class IndexedRun:
+    """Runs jobs whose records go to the index of a folder."""
+
+    folder: JobFolder
+    flags: JobFlags
+
+    def run(self, job: Job, inputs: Sequence[InputImage]) -> Iterator[Outcome]:
+        """Explain the inputs that are not done, and record their outcomes."""
+        output = job.explainer.output
+        saving = replace(job.saving, unfinished=self.folder.unfinished)
+        todo = self.todo(inputs, output)
+        if not todo:
+            return
+        self.folder.note_method(output, job.method)
+        yield from self.folder.recorded(replace(job, saving=saving).run(todo), output)
+
+    def todo(self, inputs: Sequence[InputImage], output: str | None) -> list[InputImage]:
+        """The inputs that are not done, up to the limit."""
+        rest = self.folder.todo(inputs, output, self.flags.retry_failed)
+        return list(islice(rest, self.flags.limit))
+
+    def note_skipped(self, console: Console) -> int:
+        """Say how many inputs were done before, and return 2 if some of them failed."""
+        skipped = self.folder.skipped
+        if skipped.done:
+            console.note(
+                f"Note: {counted(skipped.done, 'input')} had results in {self.folder.path} and "
+                "were not explained again."
+            )
+        if skipped.failed:
+            console.note(
+                f"Note: {counted(skipped.failed, 'input')} failed before; --retry-failed tries "
+                "them again."
+            )
+        return PictureError.exit_status if skipped.failed else 0
+
+
+def description(
+    explainers: Sequence[Explainer],
+    method: str,
+    targets: Sequence[str],
+    saving: Saving,
+    flags: JobFlags,
+    given: Mapping[str, Given],
+) -> dict[str, Any]:
+    """The facts of the job that a command line asks for.
+
+    `given` are its flags by table: "loading", "arrays" and "options".
+    """
+    settings = {k: v for k, v in given["loading"].items() if k not in _WHERE_IT_RUNS}
+    return describe(
+        explainers,
+        method=method,
+        options=given["options"],
+        targets=targets,
+        settings={k: v for k, v in {**settings, **given["arrays"]}.items() if v is not None},
+        formats=saving.formats,
+        colormap=saving.colormap,
+        shards=None if flags.shard is None else flags.shard.count,
+    )
