@@ -64,7 +64,8 @@ class Walk:
         self.steps = [NodeView(node, g.graph.opset, g.tensor) for node in nodes]
         self._wanted = wanted
         self._contributions: dict[str, list[Tensor]] = defaultdict(list)
-        self._needed = frozenset(_of_values(g, self.steps, wanted))
+        varying = [step for step in self.steps if step.op not in rules.hooks.constants]
+        self._needed = frozenset(_of_values(g, varying, wanted))
         makers = {y.name: step for step in self.steps for y in step.outputs}
         self.g = g.during(WalkContext(rules, self._needed, carried, makers))
 

@@ -14,7 +14,14 @@ from onnxplain.execution.baselines import BaselineSpec, Scene
 from onnxplain.execution.wants import InputGradient, Want
 from onnxplain.methods.completeness import gap
 from onnxplain.methods.gradient import BackwardMethod
-from onnxplain.methods.options import Absent, Composite, CompositeName, Number, Option
+from onnxplain.methods.options import (
+    Absent,
+    AttentionRule,
+    Composite,
+    CompositeName,
+    Number,
+    Option,
+)
 from onnxplain.tensors import FloatArray
 
 _BOXED = ("zbox", "epsilon_gamma_box")
@@ -33,12 +40,17 @@ class LRP(BackwardMethod):
     epsilon_alpha2beta1, epsilon_alpha2beta1_flat, epsilon_gamma_box (gamma, epsilon, and zᴮ at the
     input, between `low` and `high`). `epsilon` and `gamma` are the numbers in those rules.
 
+    `attention` says how a softmax shares relevance, such as that of attention's weights: attnlrp by
+    its first-order expansion, cp not at all, so that only the values get relevance.
+
     Batch normalization is merged into the layer before it. `relevance` is Σ values. Biases and
     stabilizers absorb the rest of the score; `conservation_gap` is Σ values minus the score.
 
     Bach et al., "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise
     Relevance Propagation", PLOS ONE 2015; Montavon et al., "Layer-Wise Relevance Propagation: An
-    Overview", 2019; softmax as in Achtibat et al., "AttnLRP", ICML 2024.
+    Overview", 2019; attnlrp: Achtibat et al., "AttnLRP: Attention-Aware Layer-Wise Relevance
+    Propagation for Transformers", ICML 2024; cp: Ali et al., "XAI for Transformers: Better
+    Explanations through Conservative Propagation", ICML 2022.
     """
 
     name = "lrp"
@@ -53,6 +65,10 @@ class LRP(BackwardMethod):
     gamma: Annotated[
         Number, Option("NUMBER", "How much LRP's gamma rule favors the output's own sign.")
     ] = 0.25
+    attention: Annotated[
+        AttentionRule,
+        Option("NAME", "Relevance of attention's weights: attnlrp, or cp (they are constants)."),
+    ] = "attnlrp"
     low: Annotated[
         Absent, Option("WHAT", "Lower bound of the input, for LRP's box rule: as --baseline.")
     ] = "black"
@@ -62,10 +78,13 @@ class LRP(BackwardMethod):
         """See `Method`.
 
         Raises:
-            OptionError: `epsilon` or `gamma` is negative.
+            OptionError: `epsilon` or `gamma` is negative, or cp is used with probabilities.
         """
         fits = self.epsilon >= 0 and self.gamma >= 0
         self.require(fits, "an epsilon and a gamma that are not negative")
+        # A probability is itself a softmax, through which nothing would pass.
+        fits = self.attention != "cp" or self.score == "logit"
+        self.require(fits, "the score logit where attention is cp")
 
     @property
     def references(self) -> Mapping[str, BaselineSpec]:
@@ -75,7 +94,7 @@ class LRP(BackwardMethod):
     @property
     def wants(self) -> Sequence[Want]:
         """See `SinglePassMethod`."""
-        rules = relevance(self.composite, self.epsilon, self.gamma)
+        rules = relevance(self.composite, self.epsilon, self.gamma, self.attention)
         return (InputGradient(rules, tuple(self.references)),)
 
     def diagnostics_of(

@@ -220,6 +220,10 @@ CompositeName = Literal[
 Composite = Annotated[CompositeName, _one_of(CompositeName)]
 """Rules of LRP by type of layer."""
 
+_AttentionRuleName = Literal["attnlrp", "cp"]
+AttentionRule = Annotated[_AttentionRuleName, _one_of(_AttentionRuleName)]
+"""How LRP treats the weights of attention."""
+
 _FuseName = Literal["mean", "max"]
 Fuse = Annotated[_FuseName, _one_of(_FuseName)]
 """How the maps of several layers are combined."""

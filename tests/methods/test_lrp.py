@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -277,6 +278,81 @@ def test_a_gate_takes_nothing() -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def erf(x: Array) -> Array:
+    return np.vectorize(math.erf)(x)
+
+
+TANH_GELU = (
+    "c = Pow(a, THREE)  d = Mul(c, CUBIC)  e = Add(a, d)  f = Mul(e, ROOT)  t = Tanh(f)  "
+    "o = Add(t, ONE)  i = Mul(a, HALF)  h = Mul(i, o)"
+)
+ACTIVATIONS: dict[str, tuple[str, Callable[[Array], Array]]] = {
+    "gelu": (
+        "d = Div(a, SQRT2)  e = Erf(d)  o = Add(e, ONE)  p = Mul(a, o)  h = Mul(p, HALF)",
+        lambda a: a * (1 + erf(a / np.sqrt(2))) / 2,
+    ),
+    "gelu, halved first": (
+        "i = Mul(HALF, a)  d = Mul(a, RATE)  e = Erf(d)  o = Add(ONE, e)  h = Mul(o, i)",
+        lambda a: a * (1 + erf(a / np.sqrt(2))) / 2,
+    ),
+    "gelu by tanh": (
+        TANH_GELU,
+        lambda a: a / 2 * (1 + np.tanh(0.79788456 * (a + 0.044715 * a**3))),
+    ),
+    "mish": (
+        "s = Softplus(a)  t = Tanh(s)  h = Mul(a, t)",
+        lambda a: a * np.tanh(np.log1p(np.exp(a))),
+    ),
+    "hard swish": (
+        "s = Add(a, THREE)  c = Clip(s, NOTHING, SIX)  d = Div(c, SIX)  h = Mul(a, d)",
+        lambda a: a * np.clip(a + 3, 0, 6) / 6,
+    ),
+    "square": ("h = Mul(a, a)", np.square),
+}
+NUMBERS = {
+    "SQRT2": np.sqrt(2), "RATE": np.sqrt(0.5), "ONE": 1, "HALF": 0.5, "THREE": 3,
+    "CUBIC": 0.044715, "ROOT": 0.79788456, "NOTHING": 0, "SIX": 6,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_an_activation_made_of_several_nodes_passes_relevance_on(name: str) -> None:
+    """As exporters write them: Φ(x) of x Φ(x) is a gate, for which no bias may absorb a share."""
+    nodes, function = ACTIVATIONS[name]
+    numbers = {key: np.float32(value) for key, value in NUMBERS.items() if key in nodes}
+    proto = tiny(
+        f"a = Gemm(x, W1, B1)  {nodes}  y = Gemm(h, W2, B2)",
+        "float[N,6] x", "float[N,3] y", W1=W1, B1=B1, W2=W2, B2=B2, **numbers,
+    )  # fmt: skip
+    found = Explainer(proto).attribute(X, "lrp", 1, composite="epsilon", epsilon=0)
+    x, w1, b1, w2 = (value.astype(np.float64) for value in (X[0], W1, B1, W2))
+    relevance = function(x @ w1 + b1) * w2[:, 1]
+    expected = epsilon(x, w1, b1) @ relevance
+    np.testing.assert_allclose(found.values[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_cp_gives_the_weights_of_attention_nothing() -> None:
+    """Softmax(x k) v: all of the score goes to the tokens by their values, whatever k is."""
+    nodes = (
+        "k = MatMul(x, KEYS)  t = Transpose<perm=[0,2,1]>(k)  l = MatMul(x, t)  a = Softmax(l)  "
+        "v = MatMul(x, VALUES)  o = MatMul(a, v)  y = ReduceMean<keepdims=0>(o, FIRST)"
+    )
+    keys, values = noise(4, 4, seed=20), noise(4, 3, seed=21)
+    proto = tiny(
+        nodes, "float[N,5,4] x", "float[N,3] y", opset=18,
+        KEYS=keys, VALUES=values, FIRST=np.array([1]),
+    )  # fmt: skip
+    x = noise(1, 5, 4, seed=22)
+    found = Explainer(proto).attribute(
+        x, "lrp", 2, composite="epsilon", epsilon=1e-9, attention="cp"
+    )
+    tokens = x[0].astype(np.float64)
+    logits = tokens @ (tokens @ keys).T
+    weights = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    expected = tokens * values[:, 2] * weights.mean(axis=0)[:, None]
+    np.testing.assert_allclose(found.values[0], expected, atol=1e-5 * np.abs(expected).max())
+
+
 def test_layer_normalization_is_linear_with_a_constant_divisor() -> None:
     """x times the slope of Σ R/y y, where only the mean is subtracted: x − 2 = (−1, 0, 1)."""
     x = np.array([[1.0, 2.0, 3.0]], np.float32)
@@ -310,6 +386,7 @@ def test_softmax_shares_by_its_slope() -> None:
             {"composite": "best"},
             "h = Relu(a)",
         ),
+        (OptionError, r"logit", {"attention": "cp", "score": "probability"}, "h = Relu(a)"),
         (TargetError, r"a class, an element", {"target": Similarity(noise(8))}, "h = Relu(a)"),
     ],
 )

@@ -2,8 +2,9 @@
 
     python -m tools.parity [--quick]
 
-Needs the `peers` and `test` extras. Both libraries have the same weights and explain the same
-picture at the model's default layer. --quick uses an early layer with few channels, as in tests.
+Needs the `peers` and `test` extras, and LXT: `pip install --no-deps lxt==2.1`. Both libraries have
+the same weights and explain the same picture at the model's default layer. --quick uses an early
+layer with few channels, as in tests.
 
 Some libraries deviate from the definition; the last column says how. The first difference is from
 the library with the deviation corrected through its own hooks, the second from the library as it is
@@ -20,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 from tools.cases.models import CASES
-from tools.parity import gradcam, maps, propagation
+from tools.parity import attention, gradcam, maps, propagation
 from tools.parity.gradients import CLASSES, gradient_rows
 from tools.parity.maps import DEFAULT_LAYER, FEW_CHANNELS, Row, Sides
 from tools.peers.exports import NETS
@@ -94,6 +95,7 @@ def print_propagation() -> None:
         found = [list(propagation.rows(model, index)) for index in CLASSES[model]]
         print_largest(model, found)
     print_largest("resnet18", [list(propagation.export_rows(index)) for index in (3, 0)])
+    print_largest("transformer", [list(attention.rows(index)) for index in attention.CLASSES])
 
 
 def print_row(*cells: str) -> None:

@@ -4,16 +4,17 @@
 - Other linear operators distribute in proportion to the contribution of each input.
 - Activations, rounding and constant factors pass relevance on unchanged.
 - Normalizations over axes are treated as linear, with the divisor as a constant.
-- In a product of two activations each gets half, but a sigmoid gate gets nothing. In a quotient the
+- In a product of two activations each gets half, but a gate gets nothing. In a quotient the
   numerator gets all.
-- Softmax uses its first-order expansion (AttnLRP); the sum is kept only together with its bias.
+- Softmax uses its first-order expansion (AttnLRP), of which the sum is kept only together with its
+  bias; or its result counts as a constant (CP-LRP).
 - Operators that move values move relevance back; maxima give it to the largest element.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 from onnxplain.autodiff.lowering.batch_norm import merge_batch_norms
 from onnxplain.autodiff.propagation import lrp_layers as layers
@@ -27,6 +28,11 @@ from onnxplain.model import operators
 
 _AFFINE = operators.ARITHMETIC | {"Neg"}
 """Scales and shifts of preprocessing, which may be part of a model."""
+
+_SCALES = operators.COPIES | {"Mul", "Div", "Neg"}
+"""With constants they multiply a tensor by a number."""
+
+_ELEMENTWISE = operators.COPIES | operators.UNARY | operators.BROADCASTING
 
 
 def _composite(convolution: LayerRule, dense: LayerRule, first: LayerRule | None = None) -> Rule:
@@ -106,15 +112,45 @@ def _sum(g: GradientBuilder, s: NodeView, r: Tensor) -> Gradients:
 def _factors(g: GradientBuilder, s: NodeView, r: Tensor) -> Gradients:
     """Relevance in equal parts to the factors that depend on the input, except for gates."""
     varying = [_varies(g, x) for x in s.inputs]
-    signals = [_varies(g, x) and not _is_gate(g, x) for x in s.inputs]
+    signals = [_varies(g, x) and not _is_gate(g, s, x) for x in s.inputs]
     if sum(signals) == 1:
         return _to(g, s, r, signals)
     return _to(g, s, g.Mul(r, F32(1 / sum(varying))) if sum(varying) > 1 else r, varying)
 
 
-def _is_gate(g: GradientBuilder, x: Tensor) -> bool:
+def _is_gate(g: GradientBuilder, s: NodeView, x: Tensor) -> bool:
+    """Whether a factor only decides how much of the other one passes.
+
+    It is a sigmoid, or a function of the other factor, as Φ(x) in GELU, x Φ(x).
+    """
     step = g.walk.makers.get(x.name)
-    return step is not None and step.op in ("Sigmoid", "HardSigmoid")
+    if step is not None and step.op in ("Sigmoid", "HardSigmoid"):
+        return True
+    others = [other for other in s.inputs if other is not x]
+    own = {name for other in others for name in _multiples(g, other)}
+    return x.name not in own and _is_function(g, x, own)
+
+
+def _multiples(g: GradientBuilder, x: Tensor) -> Iterator[str]:
+    """The names of a tensor, and of those that it is a constant multiple of."""
+    yield x.name
+    step = g.walk.makers.get(x.name)
+    if step is None or step.op not in _SCALES:
+        return
+    varying = [_varies(g, read) for read in step.inputs]
+    if sum(varying) == 1 and (varying[0] or step.op == "Mul"):
+        yield from _multiples(g, step.inputs[varying.index(True)])
+
+
+def _is_function(g: GradientBuilder, x: Tensor, of: Container[str]) -> bool:
+    """Whether each element is computed from the same element of some tensors, and constants."""
+    if x.name in of:
+        return True
+    step = g.walk.makers.get(x.name)
+    if step is None or step.op not in _ELEMENTWISE:
+        return False
+    varying = [read for read in step.inputs if _varies(g, read)]
+    return bool(varying) and all(_is_function(g, read, of) for read in varying)
 
 
 def _quotient(g: GradientBuilder, s: NodeView, r: Tensor) -> Gradients:
@@ -152,10 +188,18 @@ _TABLE: Mapping[str, Rule] = {
 }
 
 
+ATTENTION: Mapping[str, frozenset[str]] = {
+    "attnlrp": frozenset(),
+    "cp": operators.SOFTMAXES,
+}
+"""Ways to treat the weights of attention, and the operators whose results then are constants."""
+
+
 @functools.cache
-def relevance(composite: str, epsilon: float, gamma: float) -> Rules:
+def relevance(composite: str, epsilon: float, gamma: float, attention: str) -> Rules:
     """Layer-wise relevance propagation (Bach 2015) by a composite of rules (Montavon 2019)."""
     layer = _composites(epsilon, gamma)[composite]
     table = {**_TABLE, **dict.fromkeys(operators.WEIGHTED, layer)}
     check = refusing("lrp", table, "integrated_gradients or deeplift")
-    return Rules().replaced(table, RuleHooks(merge_batch_norms, check, _start))
+    hooks = RuleHooks(merge_batch_norms, check, _start, ATTENTION[attention])
+    return Rules().replaced(table, hooks)
