@@ -128,6 +128,10 @@ class ProviderError(OnnxplainError):
     """An execution provider that is not installed or cannot be loaded."""
 
 
+class ProcessError(OnnxplainError):
+    """A process that was made by a fork asks for what only its parent has."""
+
+
 class MapError(OnnxplainError):
     """A map that would be misleading: its values are not finite, or all the same."""
 

@@ -7,6 +7,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
+from onnxplain.forks import per_process
+
 Kept = TypeVar("Kept")
 
 
@@ -21,7 +23,11 @@ class Recent(Generic[Kept]):
         """Start empty; `size` is the largest number of objects to keep."""
         self._size = size
         self._kept: OrderedDict[Hashable, Kept] = OrderedDict()
-        self._lock = threading.Lock()
+
+    @per_process
+    def _lock(self) -> threading.Lock:
+        """The lock of this process: another thread may have held that of the parent."""
+        return threading.Lock()
 
     def __len__(self) -> int:
         return len(self._kept)

@@ -12,6 +12,7 @@ import typer
 
 from onnxplain.cli.console import report_failure
 from onnxplain.cli.flags import with_flags
+from onnxplain.cli.signals import end_on_signals
 from onnxplain.cli.streams import open_closed_streams
 
 _COMMANDS = {
@@ -94,6 +95,7 @@ def onnxplain(
 def main() -> NoReturn:
     """Run the command line of this process and exit."""
     open_closed_streams()
+    end_on_signals()
     sys.exit(execute(sys.argv[1:]))
 
 

@@ -17,13 +17,13 @@ import typer
 
 from onnxplain.cli.flags import switches
 from onnxplain.cli.other_names import instead_of
+from onnxplain.cli.signals import status_of
 from onnxplain.cli.streams import can_write_results, drop_output, write_error
 from onnxplain.errors import OnnxplainError, in_one_line, limit_reached
 from onnxplain.visible import visible
 
 Report = Callable[[int, int], None]
 
-_INTERRUPTED = 128 + 2
 _BROKEN_PIPE = 128 + 13
 
 
@@ -109,7 +109,7 @@ def _verdict(error: BaseException) -> tuple[str, int]:
         case OnnxplainError():
             return str(error), error.exit_status
         case KeyboardInterrupt():
-            return "Interrupted: what was finished is saved, the rest is not.", _INTERRUPTED
+            return "Interrupted: what was finished is saved, the rest is not.", status_of(error)
         case _ if limit := limit_reached(error):
             return limit, 1
     if isinstance(error, _USAGE_ERRORS):

@@ -16,6 +16,7 @@ from onnxplain.errors import BuiltGraphError, ModelError, OptionError, attempted
 from onnxplain.execution.arrays import fill, nearest
 from onnxplain.execution.points import Blend, Part
 from onnxplain.execution.randomness import Randomness
+from onnxplain.forks import per_process
 from onnxplain.model.external import byte_count, weights
 from onnxplain.model.model import Model
 from onnxplain.model.quantization import rounds
@@ -73,14 +74,20 @@ class Batching:
 class Activity:
     """What runners of one model's parts share: their open sessions, and counts of their work.
 
-    `provider` is the execution provider in use, empty before the first run. `runs` counts the
-    runs of ONNX Runtime so far. `progress` is called while samples are run.
+    At most `sessions_kept` are open. `provider` is the execution provider in use, empty before the
+    first run. `runs` counts the runs of ONNX Runtime so far. `progress` is called while samples are
+    run.
     """
 
-    sessions: Recent[Session]
+    sessions_kept: int
     provider: str = ""
     runs: int = 0
     progress: Progress = silent
+
+    @per_process
+    def sessions(self) -> Recent[Session]:
+        """The open sessions: the threads of those of the parent are not in a forked process."""
+        return Recent(self.sessions_kept)
 
 
 class Runner:
@@ -106,7 +113,7 @@ class Runner:
             raise OptionError(f"The batch size must be at least 1, and is {batch_size}.")
         self.model = model
         self.spec = spec
-        self.activity = Activity(Recent(_sessions_kept(model)))
+        self.activity = Activity(_sessions_kept(model))
         self._fed = threading.local()
         self._given = dict(others)
         self.backend = backend

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from onnxplain.analysis.boxes import LAYOUTS
@@ -129,7 +129,7 @@ class Explainer(KnownModel):
         method: str | Method = AUTO,
         target: TargetSpec | Sequence[TargetSpec] = "top1",
         **options: Any,
-    ) -> Iterator[list[Explanation | MapError] | OnnxplainError]:
+    ) -> Generator[list[Explanation | MapError] | OnnxplainError]:
         """For each picture, in order, the result of `try_each`, or the error that it raises."""
         return self._explain(pictures, self.configured(method, options), target)
 
@@ -322,7 +322,7 @@ class Explainer(KnownModel):
         target: TargetSpec | Sequence[TargetSpec],
         *,
         single: bool = False,
-    ) -> Iterator[Explained]:
+    ) -> Generator[Explained]:
         """The explanations of each picture, in order, or its error."""
         targets = self._references.resolved(as_list(target), method.score)
         return self._many(method, targets, single=single).explain(pictures)

@@ -14,6 +14,7 @@ from onnxplain.explainer.array import Arrays
 from onnxplain.explainer.array_settings import USED, Scaling
 from onnxplain.explainer.picture import take
 from onnxplain.explainer.taken import Picture, SampleInFile, Taken
+from onnxplain.forks import check_process
 from onnxplain.images.array_files import TIFF_SUFFIXES
 from onnxplain.images.files import read_sidecar
 from onnxplain.images.picture import ARRAY_SUFFIX, picture_path
@@ -72,7 +73,9 @@ class Intake:
                 picture, and the model takes none.
             ModelError: it is another picture, and the model takes none.
             OptionError: a setting of arrays does not fit it.
+            ProcessError: this process was forked at a bad moment.
         """
+        check_process()
         if isinstance(given, SampleInFile) or self._is_array(given):
             return self._arrays.take(given)
         if not self._takes_pictures and isinstance(given, str | Path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, repeat
 
@@ -44,7 +44,7 @@ class ManyPictures:
     targets: list[TargetSpec]
     single: bool = False
 
-    def explain(self, pictures: Iterable[Picture]) -> Iterator[Explained]:
+    def explain(self, pictures: Iterable[Picture]) -> Generator[Explained]:
         """The explanations of each picture, in order.
 
         Raises:
@@ -58,11 +58,11 @@ class ManyPictures:
 
     def explain_own(
         self, pictures: Iterable[Picture], own: Iterable[TargetSpec]
-    ) -> Iterator[Explained]:
+    ) -> Generator[Explained]:
         """The explanation of each picture for its own target, in order; `targets` are not used."""
         return self._in_order(pictures, ([[spec]] for spec in own))
 
-    def _in_order(self, pictures: Iterable[Picture], runs: Iterable[Runs]) -> Iterator[Explained]:
+    def _in_order(self, pictures: Iterable[Picture], runs: Iterable[Runs]) -> Generator[Explained]:
         """The explanations of each picture for its own targets; all have as many groups of them."""
         # Methods with many runs take long, so each result is returned as soon as it is ready.
         in_batches = isinstance(self.explaining.method, SinglePassMethod)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain, islice
 from typing import TypeVar
+
+from onnxplain.errors import ProcessError
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -30,7 +33,11 @@ def in_order(
     At most `ahead` items are taken after the next one to be returned, so that memory does not grow
     with their number. An error of `call` is raised in place of its result; work that has not
     started by then is canceled.
+
+    Raises:
+        ProcessError: this process was forked from the one in which the first item was asked for.
     """
+    process = os.getpid()
     pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="onnxplain")
     waiting: deque[Future[Made]] = deque()
     try:
@@ -38,10 +45,20 @@ def in_order(
             waiting.append(pool.submit(call, item))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
+                _check_same(process)
         while waiting:
             yield waiting.popleft().result()
+            _check_same(process)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _check_same(process: int) -> None:
+    if os.getpid() != process:
+        raise ProcessError(
+            "An iteration cannot go on in a process that was forked after it began, because its "
+            "threads are in the parent: begin it in that process."
+        )
 
 
 def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -57,7 +74,7 @@ def pipeline(
     run: Callable[[Iterable[Ready]], Iterable[Result]],
     after: Callable[[Result], Made],
     ahead: int = AHEAD,
-) -> Iterator[Made]:
+) -> Generator[Made]:
     """Yield the results of `before`, `run` and `after`, applied to the items in this order.
 
     `before` and `after` run on worker threads, `run` on the calling thread. At most `ahead`

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from onnxplain.analysis.text_embedding import text_embedding
 from onnxplain.analysis.token_inputs import token_inputs
 from onnxplain.errors import ModelError, TextError
 from onnxplain.execution.token_arrays import token_arrays
+from onnxplain.forks import per_process
 from onnxplain.model.load import ModelSource, load
 from onnxplain.model.model import Model
 from onnxplain.runtime.backend import Backend
@@ -90,6 +90,6 @@ class TextEncoder:
         vector: FloatArray = found[0]
         return vector
 
-    @functools.cached_property
+    @per_process
     def _session(self) -> Session:
         return Session(self.model, self.backend)

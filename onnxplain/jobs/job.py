@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,9 +133,11 @@ class Job:
         """
         pictures = [image.given if self.picture is None else self.picture for image in images]
         found = self.explainer.try_many(pictures, self.method, self.targets, **self.options)
-        folder = SameFolder(self.saving.folder)
-        saved = functools.partial(self._saved, folder)
-        yield from in_order(saved, zip(images, found, strict=True), _AHEAD)
+        # Else an error would keep its threads, or one of them would have to end them.
+        with closing(found):
+            folder = SameFolder(self.saving.folder)
+            saved = functools.partial(self._saved, folder)
+            yield from in_order(saved, zip(images, found, strict=True), _AHEAD)
         folder.check()
 
     def _saved(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from typing import TypeVar
 
 from onnxplain.runtime.session import OutOfMemoryError
 from onnxplain.tensors import Array
+from onnxplain.worker_threads import worker_threads
 
 Result = TypeVar("Result")
 
@@ -126,14 +127,13 @@ def in_batches(
 
     start, bytes_of_one, threads = 0, 1, batch.at_once
     waiting: deque[tuple[slice, Future[tuple[list[Array], float]]]] = deque()
-    pool = ThreadPoolExecutor(threads)
     progress(start, total)
     try:
         while start < total or waiting:
             most = _most_waiting(batch, threads, bytes_of_one)
             while start < total and len(waiting) < most:
                 part = slice(start, min(start + batch.size, total))
-                submit = pool.submit if batch.at_once > 1 else _finished
+                submit = worker_threads(threads).submit if batch.at_once > 1 else _finished
                 waiting.append((part, submit(timed, part)))
                 start = part.stop
             part, future = waiting.popleft()
@@ -154,7 +154,7 @@ def in_batches(
             progress(part.stop, total)
             yield part, results
     finally:
-        pool.shutdown(cancel_futures=True)
+        wait([later for _, later in waiting if not later.cancel()])
 
 
 def _most_waiting(batch: BatchSize, threads: int, bytes_of_one: int) -> int:

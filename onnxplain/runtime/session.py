@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from onnxplain.errors import ModelError, OnnxplainError, ProviderError, limit_reached
+from onnxplain.errors import (
+    ModelError,
+    OnnxplainError,
+    ProcessError,
+    ProviderError,
+    limit_reached,
+)
+from onnxplain.forks import SPAWN, check_process
 from onnxplain.model.model import Model
 from onnxplain.runtime.backend import CPU, Backend
 from onnxplain.runtime.ort import onnxruntime, reason_of
@@ -31,6 +41,23 @@ class RunError(ModelError):
     """The model fails at run time, for these inputs or for all."""
 
 
+_open: weakref.WeakSet[Session] = weakref.WeakSet()
+_used: set[str] = set()
+_used_by_parent: set[str] = set()
+"""Providers."""
+
+
+def _leave_to_parent() -> None:
+    """In a forked process, let no session of the parent end: it would wait for its threads."""
+    for session in list(_open):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+    _used_by_parent.update(_used)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
+
+
 class Session:
     """Runs one model on the provider that it was opened with.
 
@@ -44,7 +71,15 @@ class Session:
             RefusedError: ONNX Runtime rejects the model; the message includes its reason.
             OutOfMemoryError: memory or threads are limited.
             ProviderError: ONNX Runtime would use another provider than that of `backend`.
+            ProcessError: this process was forked at a bad moment, or after the device was used.
         """
+        check_process()
+        if backend.provider != CPU and backend.provider in _used_by_parent:
+            raise ProcessError(
+                f"A process that was forked after {backend.provider} was used cannot use it: "
+                f"{SPAWN}, or choose --provider cpu."
+            )
+        _used.add(backend.provider)
         ort = onnxruntime()
         options = ort.SessionOptions()
         options.log_severity_level = 4
@@ -61,6 +96,7 @@ class Session:
             self._session = backend.open(options, content, at_once, fall_back=False)
         except Exception as error:
             raise _refusal(model, options, backend, error) from error
+        _open.add(self)
         self.provider: str = self._session.get_providers()[0]
         if self.provider != backend.provider:
             raise ProviderError(

@@ -50,6 +50,39 @@ def test_ctrl_c_in_a_long_run(shell, model, picture, tmp_path):
     assert not list(tmp_path.glob("maps/*"))
 
 
+# Sends a signal while the first file is written.
+ENDED = """
+import os, pathlib, signal
+write, number = pathlib.Path.write_bytes, signal.%s
+signal.signal(number, signal.SIG_DFL)
+def ended(path, data):
+    pathlib.Path.write_bytes = write
+    os.kill(os.getpid(), number)
+    return write(path, data)
+pathlib.Path.write_bytes = ended
+"""
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_ends_a_run_with_a_sentence_and_no_temporary_file(
+    shell, model, paint, tmp_path, name, status
+):
+    for i in range(9):
+        paint(f"pictures/{i}.png")
+    flags = ["-m", "cam", "-o", "maps", "--quiet"]
+    outcome = shell("run", model, "pictures", *flags, setup=ENDED % name)
+    assert outcome.status == status
+    assert outcome.sentence == "Interrupted: what was finished is saved, the rest is not."
+    assert not list(tmp_path.glob("maps/.*"))
+    assert len(list(tmp_path.glob("maps/*"))) % 4 == 0
+
+
+def test_a_signal_that_is_ignored_does_not_end_a_run(shell, model, picture):
+    """As for a command that `nohup` runs."""
+    setup = (ENDED % "SIGHUP").replace("SIG_DFL", "SIG_IGN")
+    assert shell("run", model, picture, "-m", "cam", setup=setup).status == 0
+
+
 @pytest.mark.parametrize(
     ("setup", "words"), [(FULL, "the disk is full"), (TOO_LARGE, "larger than the system allows")]
 )

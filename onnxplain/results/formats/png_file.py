@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from onnxplain.tensors import Array
+from onnxplain.worker_threads import worker_threads
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _RGB, _GRAY = 2, 0  # PNG's color types
@@ -57,10 +57,9 @@ def _compressed(data: memoryview) -> list[bytes]:
     """A zlib stream in pieces, compressed separately so that threads can share the work."""
     pieces = [data[start : start + _PIECE] for start in range(0, len(data), _PIECE)]
     ends = [zlib.Z_SYNC_FLUSH] * (len(pieces) - 1) + [zlib.Z_FINISH]
-    with ThreadPoolExecutor(min(len(pieces), os.cpu_count() or 1)) as pool:
-        deflated = pool.map(_deflate, pieces, ends)
-        checksum = struct.pack(">I", zlib.adler32(data))
-        return [_ZLIB_HEADER, *deflated, checksum]
+    deflated = worker_threads(os.cpu_count() or 1).map(_deflate, pieces, ends)
+    checksum = struct.pack(">I", zlib.adler32(data))
+    return [_ZLIB_HEADER, *deflated, checksum]
 
 
 def _deflate(piece: memoryview, end: int) -> bytes:

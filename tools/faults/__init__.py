@@ -1,0 +1,1 @@
+"""Faults under load: what `onnxplain run` leaves when something goes wrong during a run."""
