@@ -137,13 +137,11 @@ def test_a_fork_while_another_thread_explains_says_what_to_do() -> None:
 def test_an_iteration_cannot_go_on_in_a_fork() -> None:
     explainer = made()
     found = explainer.explain_many([PICTURE] * 40, "gradcam", 2)
-    first = next(found)
+    next(found)
 
     def work() -> None:
         with pytest.raises(ProcessError, match="begin it in that process"):
             next(found)
-        (again,) = explainer.explain_many([PICTURE], "gradcam", 2)
-        np.testing.assert_array_equal(again.values, first.values)
 
     assert status_of_child(work) == 0
     assert len(list(found)) == 39
