@@ -11,7 +11,7 @@ from onnxplain.images.files import sidecar_path
 from onnxplain.images.sources import WRITTEN_GUESS
 from onnxplain.jobs.inputs import InputImage
 from onnxplain.methods.registry import AUTO
-from onnxplain.results.explanation import Explanation
+from onnxplain.results.data import MapData
 from onnxplain.runtime.batching import Progress
 
 _MANY_RUNS = 2000
@@ -65,7 +65,7 @@ def note_random(explainer: Explainer, console: Console) -> None:
         console.note(f"Warning: {warning}")
 
 
-def note_details(explanation: Explanation, console: Console) -> None:
+def note_details(explanation: MapData, console: Console) -> None:
     """With --verbose, say what one explanation cost and which options it used."""
     options = ", ".join(f"{name}={value}" for name, value in explanation.parameters.items())
     where = f"{explanation.source}, {explanation.target.title}"
@@ -80,7 +80,7 @@ class Warnings:
         self._said: set[str] = set()
         self._repeated = 0
 
-    def note(self, explanation: Explanation) -> None:
+    def note(self, explanation: MapData) -> None:
         """Print the warnings of an explanation that were not printed before."""
         sentences = set(explanation.diagnostics.get("warnings", ()))
         where = f"{explanation.source}, {explanation.method}, {explanation.target.name}"

@@ -11,8 +11,8 @@ from onnxplain.cli.console import Console, braced, print_error
 from onnxplain.cli.notes import Warnings, note_details, print_picture_error
 from onnxplain.jobs.job import Outcome
 from onnxplain.jobs.records import MapPlace
-from onnxplain.results.explanation import Explanation
-from onnxplain.results.formats.manifest import content, plain, source
+from onnxplain.results.data import MapData
+from onnxplain.results.formats.manifest import of_execution, of_map, plain, source
 from onnxplain.results.formats.stem import file_stem
 
 
@@ -34,9 +34,7 @@ def report(outcome: Outcome, warnings: Warnings, console: Console, of: str = "")
     return status
 
 
-def _as_line(
-    explanation: Explanation, files: Sequence[Path], name: str, place: MapPlace | None
-) -> str:
+def _as_line(explanation: MapData, files: Sequence[Path], name: str, place: MapPlace | None) -> str:
     """The picture, what was explained, its files, and the place of its map."""
     facts = [
         f"{explanation.source}: {explanation.target.listed}",
@@ -48,13 +46,11 @@ def _as_line(
     return f"{', '.join(filter(None, facts))} -> {' and '.join(saved)}"
 
 
-def _as_json(
-    explanation: Explanation, files: Sequence[Path], name: str, place: MapPlace | None
-) -> str:
+def _as_json(explanation: MapData, files: Sequence[Path], name: str, place: MapPlace | None) -> str:
     """One line of JSON; names and nesting are those of the manifest, of which it is a part."""
-    manifest = plain(content(explanation, {}))
-    kept = "method", "layers", "target", "score", "provider", "batching"
     given = {name: plain(facts["path"]) for name, facts in source(explanation).items()}
-    facts = {**given, **{key: manifest[key] for key in kept}}
+    ran = of_execution(explanation.provenance)
+    how = {key: ran[key] for key in ("provider", "batching")}
+    facts = {**given, **plain(of_map(explanation) | how)}
     kept_in = {} if place is None else {"map": asdict(place)}
     return json.dumps(facts | {"files": [str(path) for path in files]} | kept_in)

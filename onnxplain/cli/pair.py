@@ -20,6 +20,7 @@ from onnxplain.errors import OptionError
 from onnxplain.jobs.job import Job, Outcome, Saving
 from onnxplain.methods.registry import AUTO, make_method
 from onnxplain.results.comparison import draw_side_by_side
+from onnxplain.results.explanation import Explanation
 from onnxplain.targets.similarity import SIMILAR
 
 
@@ -68,7 +69,8 @@ def command(
     warnings = Warnings(console)
     status = max(report(outcome, warnings, console) for outcome in found)
     warnings.note_repeats()
-    explanations = [explanation for outcome in found for explanation, _ in outcome.saved]
+    saved = [explanation for outcome in found for explanation, _ in outcome.saved]
+    explanations = [one for one in saved if isinstance(one, Explanation)]
     if explanations:
         note_choice(method, explainer, console)
     if len(explanations) == 2:

@@ -31,7 +31,7 @@ from onnxplain.jobs.inputs import InputImage, each_sample, model_as_input
 from onnxplain.jobs.job import Job, Outcome, Saving
 from onnxplain.jobs.shards import Shard
 from onnxplain.methods.registry import AUTO, make_method
-from onnxplain.results.explanation import Explanation
+from onnxplain.results.data import MapData
 from onnxplain.runtime.batching import silent
 
 
@@ -186,7 +186,7 @@ class _Run:
         return job.run(self.inputs) if self.indexed is None else self.indexed.run(job, self.inputs)
 
 
-def _way(explanation: Explanation) -> str:
+def _way(explanation: MapData) -> str:
     """The provider that really ran, and how it took several samples."""
     provenance = explanation.provenance
     return ", ".join(filter(None, [provenance.provider, provenance.batching]))

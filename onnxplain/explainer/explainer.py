@@ -14,13 +14,14 @@ from onnxplain.execution.baselines import Scene
 from onnxplain.explainer.attribution import attribution
 from onnxplain.explainer.known_model import KnownModel
 from onnxplain.explainer.many_pictures import Explained, ManyPictures, by_what_they_read
-from onnxplain.explainer.picture import Explaining
+from onnxplain.explainer.picture import Explaining, Made, WithHeatmaps, WithoutHeatmaps
 from onnxplain.explainer.planned import C, Planned
 from onnxplain.explainer.request import Request, several
 from onnxplain.explainer.taken import Picture, Taken
 from onnxplain.methods.base import Method
 from onnxplain.methods.gradient import Gradient
 from onnxplain.methods.registry import AUTO
+from onnxplain.results.data import ValuesOnly
 from onnxplain.results.explanation import Attribution, Explanation
 from onnxplain.results.text_explanation import TextExplanation
 from onnxplain.targets import Answered, Box, Similarity, Target, TargetSpec, as_list
@@ -133,6 +134,19 @@ class Explainer(KnownModel):
         """For each picture, in order, the result of `try_each`, or the error that it raises."""
         return self._explain(pictures, self.configured(method, options), target)
 
+    def try_values(
+        self,
+        pictures: Iterable[Picture],
+        method: str | Method = AUTO,
+        target: TargetSpec | Sequence[TargetSpec] = "top1",
+        **options: Any,
+    ) -> Generator[list[ValuesOnly | MapError] | OnnxplainError]:
+        """As `try_many`, without heatmaps and pictures, which takes less time and memory."""
+        configured = self.configured(method, options)
+        targets = self._references.resolved(as_list(target), configured.score)
+        explaining = WithoutHeatmaps(configured, self._samples, self._provenance, self.output)
+        return self._many(explaining, targets, single=False).explain(pictures)
+
     def try_own(
         self,
         pictures: Sequence[Picture],
@@ -156,7 +170,8 @@ class Explainer(KnownModel):
             )
         configured = self.configured(method, options)
         specs = self._references.resolved(as_list(targets), configured.score)
-        for found in self._many(configured, [], single=True).explain_own(pictures, specs):
+        many = self._many(self._with_heatmaps(configured), [], single=True)
+        for found in many.explain_own(pictures, specs):
             yield found if isinstance(found, OnnxplainError) else found[0]
 
     def each(self, pictures: Iterable[Picture]) -> Iterator[Picture]:
@@ -322,15 +337,20 @@ class Explainer(KnownModel):
         target: TargetSpec | Sequence[TargetSpec],
         *,
         single: bool = False,
-    ) -> Generator[Explained]:
+    ) -> Generator[Explained[Explanation]]:
         """The explanations of each picture, in order, or its error."""
         targets = self._references.resolved(as_list(target), method.score)
-        return self._many(method, targets, single=single).explain(pictures)
+        many = self._many(self._with_heatmaps(method), targets, single=single)
+        return many.explain(pictures)
 
-    def _many(self, method: Method, targets: list[TargetSpec], *, single: bool) -> ManyPictures:
-        explaining = Explaining(method, self._samples, self._provenance, self.output)
+    def _with_heatmaps(self, method: Method) -> WithHeatmaps:
+        return WithHeatmaps(method, self._samples, self._provenance, self.output)
+
+    def _many(
+        self, explaining: Explaining[Made], targets: list[TargetSpec], *, single: bool
+    ) -> ManyPictures[Made]:
         return ManyPictures(
-            self._explained, self._intake, self._others, explaining, targets, single
+            self._explained, self._intake, self._others, explaining, targets, self.spent, single
         )
 
     def attribute(

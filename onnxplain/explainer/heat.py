@@ -8,6 +8,7 @@ import numpy as np
 
 from onnxplain.errors import MapError
 from onnxplain.explainer.taken import Canvas
+from onnxplain.images.geometry import Placement
 from onnxplain.methods.base import Method, SinglePassMethod
 from onnxplain.targets import Target
 from onnxplain.tensors import FloatArray
@@ -58,6 +59,24 @@ def to_heatmap(
     seen /= high - low
     np.clip(seen, 0, 1, out=seen)
     return canvas.on_canvas(seen), (low, high)
+
+
+def shows_something(heat: FloatArray, canvas: Canvas) -> bool:
+    """Whether a fast check shows that the heatmap of a map is not constant; False if unsure.
+
+    It is sure where no cell lies on padding, and the model saw two pixels or more for each cell
+    along each axis. Then a pixel's center is within a quarter of a cell of each cell's center, so
+    that the cell has at least 9/16 of the weight of that pixel, and the heatmap has at least 1/8 of
+    the map's range.
+    """
+    if not isinstance(canvas, Placement) or heat.ndim != 2 or not np.isfinite(heat).all():
+        return False
+    for axis, cells in enumerate(heat.shape):
+        window, seen = canvas.window(axis), canvas.seen(axis)
+        if window != slice(0, canvas.model[axis]) or seen.stop - seen.start < 2 * cells:
+            return False
+    low, high = float(heat.min()), float(heat.max())
+    return (high - low) / 8 > ROUNDING * max(abs(high), abs(low))
 
 
 def nothing_shown(heat: FloatArray, of: str, warnings: Sequence[str] = ()) -> str:

@@ -13,7 +13,7 @@ from onnxplain.errors import OnnxplainError, PictureError, attempted
 from onnxplain.explainer.array import Arrays
 from onnxplain.explainer.array_settings import USED, Scaling
 from onnxplain.explainer.picture import take
-from onnxplain.explainer.taken import Picture, SampleInFile, Taken
+from onnxplain.explainer.taken import Picture, PictureContent, SampleInFile, Taken
 from onnxplain.forks import check_process
 from onnxplain.images.array_files import TIFF_SUFFIXES
 from onnxplain.images.files import read_sidecar
@@ -78,9 +78,10 @@ class Intake:
         check_process()
         if isinstance(given, SampleInFile) or self._is_array(given):
             return self._arrays.take(given)
-        if not self._takes_pictures and isinstance(given, str | Path):
+        if not self._takes_pictures and isinstance(given, str | Path | PictureContent):
+            name = given.address if isinstance(given, PictureContent) else given
             no_picture = attempted(require_picture, self._arrays.spec)
-            raise PictureError(f"{given}: {no_picture}")
+            raise PictureError(f"{name}: {no_picture}")
         return take(given, self._preprocess())
 
     def kind(self, given: Picture) -> str:

@@ -35,6 +35,7 @@ from onnxplain.explainer.output import Meaning, explained_output
 from onnxplain.explainer.recognizer import Recognizer, find_recognizer, require_samples_first
 from onnxplain.explainer.references import References
 from onnxplain.explainer.requests import ExplainedModel
+from onnxplain.explainer.spent import Spent
 from onnxplain.explainer.text_encoder import TextEncoder
 from onnxplain.explainer.text_inputs import TextInputs
 from onnxplain.explainer.texts import TextExplainer
@@ -198,6 +199,7 @@ class KnownModel:
         known = self._others.of_noise()
         self._runner = Runner(self.model, self.input, known, backend, batch_size)
         self._layout, self._blank = boxes, blank
+        self.spent = Spent()
         self._prepare()
         if fix_random:
             self._explained_for(None).check_repeats()

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, repeat
+from typing import Generic
 
 from onnxplain.errors import MapError, OnnxplainError, attempted
 from onnxplain.explainer.intake import Intake
 from onnxplain.explainer.other_inputs import OtherInputs
-from onnxplain.explainer.picture import Explaining
+from onnxplain.explainer.picture import Explaining, Made
 from onnxplain.explainer.pipeline import AHEAD, chunks, pipeline
 from onnxplain.explainer.request import Request, Result, several
 from onnxplain.explainer.requests import ExplainedModel
+from onnxplain.explainer.spent import Spent
 from onnxplain.explainer.taken import Picture, Taken
 from onnxplain.methods.base import SinglePassMethod
-from onnxplain.results.explanation import Explanation
 from onnxplain.results.names import UniqueNames
 from onnxplain.targets import TargetSpec
 from onnxplain.targets.parse import reads_of
@@ -29,22 +30,23 @@ Runs = Sequence[list[TargetSpec]]
 Computed = tuple[Taken | OnnxplainError, list[Result | OnnxplainError]]
 """A picture, and the result for each group of targets that read the same tensors."""
 
-Explained = list[Explanation | MapError] | OnnxplainError
+Explained = list[Made | MapError] | OnnxplainError
 """The explanations of a picture, with an error for each that shows nothing, or its error."""
 
 
 @dataclass(frozen=True, eq=False)
-class ManyPictures:
+class ManyPictures(Generic[Made]):
     """Explains pictures for `targets`; with `single`, they must mean one target."""
 
     model: ExplainedModel
     intake: Intake
     others: OtherInputs
-    explaining: Explaining
+    explaining: Explaining[Made]
     targets: list[TargetSpec]
+    spent: Spent
     single: bool = False
 
-    def explain(self, pictures: Iterable[Picture]) -> Generator[Explained]:
+    def explain(self, pictures: Iterable[Picture]) -> Generator[Explained[Made]]:
         """The explanations of each picture, in order.
 
         Raises:
@@ -58,11 +60,13 @@ class ManyPictures:
 
     def explain_own(
         self, pictures: Iterable[Picture], own: Iterable[TargetSpec]
-    ) -> Generator[Explained]:
+    ) -> Generator[Explained[Made]]:
         """The explanation of each picture for its own target, in order; `targets` are not used."""
         return self._in_order(pictures, ([[spec]] for spec in own))
 
-    def _in_order(self, pictures: Iterable[Picture], runs: Iterable[Runs]) -> Generator[Explained]:
+    def _in_order(
+        self, pictures: Iterable[Picture], runs: Iterable[Runs]
+    ) -> Generator[Explained[Made]]:
         """The explanations of each picture for its own targets; all have as many groups of them."""
         # Methods with many runs take long, so each result is returned as soon as it is ready.
         in_batches = isinstance(self.explaining.method, SinglePassMethod)
@@ -76,7 +80,8 @@ class ManyPictures:
         return pipeline(pictures, self._taken, computed, self._explained, ahead)
 
     def _taken(self, picture: Picture) -> Taken | OnnxplainError:
-        return attempted(self.intake.take, picture)
+        with self.spent.on("read"):
+            return attempted(self.intake.take, picture)
 
     def _computed(self, some: Sequence[tuple[Taken | OnnxplainError, Runs]]) -> Iterator[Computed]:
         pictures = [(one, runs) for one, runs in some if isinstance(one, Taken)]
@@ -85,17 +90,24 @@ class ManyPictures:
             for i in range(len(some[0][1]))
         ]
         for one, _ in some:
-            yield one, [next(own) for own in results if isinstance(one, Taken)]
+            with self.spent.on("model"):
+                found = [next(own) for own in results if isinstance(one, Taken)]
+            yield one, found
 
     def _asked(self, one: Taken, specs: Sequence[TargetSpec]) -> Request:
         method, others = self.explaining.method, self.others.of(one.x)
         return Request(one.x, method, specs, others, one.placement, self.single)
 
-    def _explained(self, computed: Computed) -> Explained:
-        picture, results = computed
+    def _explained(self, computed: Computed) -> Explained[Made]:
+        with self.spent.on("map"):
+            return self._explanations(*computed)
+
+    def _explanations(
+        self, picture: Taken | OnnxplainError, results: Sequence[Result | OnnxplainError]
+    ) -> Explained[Made]:
         if isinstance(picture, OnnxplainError):
             return picture
-        explanations: list[Explanation | MapError] = []
+        explanations: list[Made | MapError] = []
         for result in results:
             if isinstance(result, OnnxplainError):
                 return result

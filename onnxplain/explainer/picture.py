@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from onnxplain.errors import MapError, PictureError
 from onnxplain.execution.samples import Samples
-from onnxplain.explainer.heat import no_slope, to_heatmap
+from onnxplain.explainer.heat import no_slope, shows_something, to_heatmap
 from onnxplain.explainer.request import Result
-from onnxplain.explainer.taken import Taken
+from onnxplain.explainer.taken import PictureContent, Taken
 from onnxplain.images.picture import as_pixels, as_uint8, decode_pixels, picture_path, read_pixels
 from onnxplain.images.preprocess import Preprocess
 from onnxplain.methods.base import Method
+from onnxplain.results.data import MapData, ValuesOnly
 from onnxplain.results.explanation import Explanation, Provenance
 from onnxplain.results.render.sheet import contact_sheet
 from onnxplain.targets.described import ExplainedTarget
 from onnxplain.tensors import Array, FloatArray
 
+Made = TypeVar("Made", bound=MapData)
 
-def take(picture: str | Path | bytes | Array, preprocess: Preprocess) -> Taken:
+
+def take(picture: str | Path | bytes | Array | PictureContent, preprocess: Preprocess) -> Taken:
     """Read a picture and prepare it for the model.
 
     Raises:
@@ -37,6 +41,8 @@ def take(picture: str | Path | bytes | Array, preprocess: Preprocess) -> Taken:
         )
     if isinstance(picture, bytes):
         pixels = decode_pixels(picture)
+    elif isinstance(picture, PictureContent):
+        pixels = decode_pixels(picture.read(), picture.address)
     else:
         pixels = as_pixels(np.asarray(picture)) if path is None else read_pixels(path)
     x, placement = preprocess.apply(pixels)
@@ -48,12 +54,13 @@ def take(picture: str | Path | bytes | Array, preprocess: Preprocess) -> Taken:
         to_picture=lambda values: np.rint(preprocess.inverse(values)).astype(np.uint8),
         placement=placement,
         path=path,
+        address=picture.address if isinstance(picture, PictureContent) else None,
         seen=placement.covered(),
     )
 
 
 @dataclass(frozen=True, eq=False)
-class Explaining:
+class Explaining(ABC, Generic[Made]):
     """Makes explanations from a picture and a result; `output` is the output that was named."""
 
     method: Method
@@ -61,9 +68,9 @@ class Explaining:
     provenance: Callable[[str, Mapping[str, Any]], Provenance]
     output: str | None = None
 
-    def explanations(self, taken: Taken, result: Result) -> list[Explanation | MapError]:
+    def explanations(self, taken: Taken, result: Result) -> list[Made | MapError]:
         """One explanation for each target, or a MapError if its map shows nothing."""
-        found: list[Explanation | MapError] = []
+        found: list[Made | MapError] = []
         for place in range(len(result.targets)):
             try:
                 found.append(self._explanation(place, taken, result))
@@ -71,52 +78,77 @@ class Explaining:
                 found.append(error)
         return found
 
-    def _explanation(self, place: int, taken: Taken, result: Result) -> Explanation:
+    def _explanation(self, place: int, taken: Taken, result: Result) -> Made:
         method, values = self.method, result.maps.values[place]
         about, shown = result.maps.about(place), self.method.fixed_target
         flat = "" if shown else no_slope(method, result.targets[place], result.scores[place])
         if flat:
             raise MapError(flat)
         explained = ExplainedTarget(shown) if shown else result.targets[place].described
-        target = replace(explained, output=self.output)
-        spatial = self.samples.spatial(taken.x)
-        heatmap, heat_range = heatmap_of(
-            method, values, spatial, taken, target.name, about.get("warnings", ())
-        )
-        if result.warning:
-            about["warnings"] = [*about.get("warnings", ()), result.warning]
-        return Explanation(
+        warned = about.get("warnings", ())
+        more = [result.warning] if result.warning else []
+        facts = MapData(
             values=values,
-            heatmap=heatmap,
-            heatmap_range=heat_range,
-            picture=taken.picture,
             method=method.name,
-            target=target,
+            target=replace(explained, output=self.output),
             score=float("nan") if shown else float(result.scores[place]),
             score_kind=result.kinds[place],
             score_tensor=result.score_tensor,
             parameters=method.options(),
             provenance=self.provenance(result.batching, taken.settings),
             layers=result.layer_names,
-            diagnostics=about,
+            diagnostics=about | ({"warnings": [*warned, *more]} if more else {}),
             picture_path=taken.path,
+            address=taken.address,
             array=taken.array,
-            seen=taken.seen,
             name=taken.name,
             predicted=result.predicted,
-            sheet=sheet_of(method, taken, values, result.layer_names),
         )
+        return self._made(facts, taken, warned)
+
+    @abstractmethod
+    def _made(self, facts: MapData, taken: Taken, warnings: Sequence[str]) -> Made:
+        """What is made for one target; `warnings` are the method's own.
+
+        Raises:
+            MapError: the map is not finite, or the same everywhere.
+        """
+
+
+class WithHeatmaps(Explaining[Explanation]):
+    """Makes explanations with heatmaps on the picture."""
+
+    def _made(self, facts: MapData, taken: Taken, warnings: Sequence[str]) -> Explanation:
+        spatial = self.samples.spatial(taken.x)
+        heatmap, heat_range = heatmap_of(self.method, facts, spatial, taken, warnings)
+        return Explanation(
+            **vars(facts),
+            heatmap=heatmap,
+            heatmap_range=heat_range,
+            picture=taken.picture,
+            seen=taken.seen,
+            sheet=sheet_of(self.method, taken, facts.values, facts.layers),
+        )
+
+
+class WithoutHeatmaps(Explaining[ValuesOnly]):
+    """Keeps the maps at their own resolution; the same are refused as with heatmaps."""
+
+    def _made(self, facts: MapData, taken: Taken, warnings: Sequence[str]) -> ValuesOnly:
+        spatial = self.samples.spatial(taken.x)
+        if not shows_something(self.method.heat(facts.values, spatial), taken.canvas):
+            heatmap_of(self.method, facts, spatial, taken, warnings)
+        return ValuesOnly(**vars(facts), places=taken.picture.shape[:-1])
 
 
 def heatmap_of(
     method: Method,
-    values: FloatArray,
+    facts: MapData,
     spatial: tuple[int, ...],
     taken: Taken,
-    target: str,
     warnings: Sequence[str],
 ) -> tuple[FloatArray, tuple[float, float]]:
-    """The heatmap of one target's values, and the values that became 0 and 1; see `to_heatmap`.
+    """The heatmap of one target's map, and the values that became 0 and 1; see `to_heatmap`.
 
     `spatial` are the axes of rows and columns in the model's input.
 
@@ -124,9 +156,9 @@ def heatmap_of(
         MapError: the map is not finite, or the same everywhere.
     """
     return to_heatmap(
-        method.heat(values, spatial),
+        method.heat(facts.values, spatial),
         taken.canvas,
-        f"{method.name} for {target}",
+        f"{method.name} for {facts.target.name}",
         warnings,
         taken.anchors,
         has_zero=not method.values_are_scores,

@@ -20,8 +20,19 @@ class SampleInFile:
     index: int
 
 
-Picture = str | Path | bytes | Array | SampleInFile
-"""A file, the bytes of one, an RGB array, or an array in the form of the model's input."""
+@dataclass(frozen=True, eq=False)
+class PictureContent:
+    """The content of a picture's file, which `read` returns when it is needed.
+
+    `address` is its name in errors and manifests.
+    """
+
+    address: str
+    read: Callable[[], bytes]
+
+
+Picture = str | Path | bytes | Array | SampleInFile | PictureContent
+"""A file, its content, an RGB array, or an array in the form of the model's input."""
 
 
 class Canvas(Protocol):
@@ -46,6 +57,7 @@ class Taken:
         to_picture: draws values in the form of `x`, for methods that make a picture.
         placement: where a picture's pixels are in `x`; None where `x` has no rows and columns.
         path: the file.
+        address: where a picture comes from that has no file of its own.
         seen: bool, False where the model did not see the picture; None if it saw all of it.
         array: what an array is; None for a picture.
         anchors: values that the scale of the heatmap includes.
@@ -59,6 +71,7 @@ class Taken:
     to_picture: Callable[[Array], Array]
     placement: Placement | None = None
     path: Path | None = None
+    address: str | None = None
     seen: Array | None = None
     array: ArrayFacts | None = None
     anchors: tuple[float, ...] = ()

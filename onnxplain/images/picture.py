@@ -56,11 +56,11 @@ def read_pixels(path: Path) -> Array:
     return _pixels(_read_bytes(path), str(path))
 
 
-def decode_pixels(data: bytes) -> Array:
-    """Decode the content of a picture file; see `read_pixels`."""
+def decode_pixels(data: bytes, name: str = "The picture given as bytes") -> Array:
+    """Decode the content of a picture file, whose name in errors is given; see `read_pixels`."""
     if not data:
-        raise PictureError("The bytes of the picture are empty.")
-    return _pixels(np.frombuffer(data, np.uint8), "The picture given as bytes")
+        raise PictureError(f"{name} is empty.")
+    return _pixels(np.frombuffer(data, np.uint8), name)
 
 
 def _pixels(data: Array, name: str) -> Array:

@@ -27,7 +27,7 @@ from onnxplain.jobs.maps import KeptMap, next_number, write_maps
 from onnxplain.jobs.records import SEPARATOR, MapPlace, Record
 from onnxplain.jobs.results import index_files, read_lines
 from onnxplain.jobs.shards import Shard
-from onnxplain.results.explanation import Explanation
+from onnxplain.results.data import ExplanationData, MapData
 from onnxplain.results.formats.write import refused, try_lock
 
 _MOST_MAPS = 1024
@@ -244,9 +244,7 @@ class _Batch:
         self.outcomes.append((outcome, now - max(self.since, self._last)))
         self.maps += outcome.maps
         self._last = now
-        self._bytes += sum(
-            one.values.nbytes + one.heatmap.nbytes + one.picture.nbytes for one, _ in outcome.saved
-        )
+        self._bytes += sum(_bytes_of(one) for one, _ in outcome.saved)
 
     @property
     def is_full(self) -> bool:
@@ -257,6 +255,12 @@ class _Batch:
             or self._bytes >= _MOST_BYTES
             or self._last - self.since >= _MOST_SECONDS
         )
+
+
+def _bytes_of(data: MapData) -> int:
+    """How much memory an explanation takes."""
+    drawn = (data.heatmap, data.picture) if isinstance(data, ExplanationData) else ()
+    return sum(array.nbytes for array in (data.values, *drawn))
 
 
 def _are_fresh(files: Sequence[Path], picture: Path) -> bool:
@@ -306,7 +310,7 @@ def records_of(
     return records
 
 
-def _facts(explanation: Explanation) -> dict[str, Any]:
+def _facts(explanation: MapData) -> dict[str, Any]:
     """The fields of a record that an explanation knows."""
     target = explanation.target
     return {
@@ -316,6 +320,6 @@ def _facts(explanation: Explanation) -> dict[str, Any]:
         "predicted": explanation.predicted,
         "score": explanation.score,
         "score_kind": explanation.score_kind,
-        "size": explanation.picture.shape[:-1],
+        "size": explanation.size,
         "warnings": tuple(map(str, explanation.diagnostics.get("warnings", ()))),
     }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from onnxplain.errors import (
     BuiltGraphError,
@@ -25,12 +26,15 @@ from onnxplain.file_names import safe_name
 from onnxplain.jobs.inputs import InputImage
 from onnxplain.jobs.maps import MAP16, KeptMap, zarr_or_refuse
 from onnxplain.jobs.records import MapPlace
+from onnxplain.results.data import MapData
 from onnxplain.results.explanation import Explanation
 from onnxplain.results.formats import check_formats, save_explanation
 from onnxplain.results.formats.png_file import encode_png
 from onnxplain.results.formats.write import SameFolder, check_folder, write_files
 from onnxplain.results.render.colormaps import check_colormap
 from onnxplain.tensors import Array
+
+Made = TypeVar("Made", bound=MapData)
 
 _AHEAD = 4
 """Number of pictures that may wait to be saved."""
@@ -99,7 +103,7 @@ class Outcome:
     """
 
     image: InputImage
-    saved: Sequence[tuple[Explanation, list[Path]]] = ()
+    saved: Sequence[tuple[MapData, list[Path]]] = ()
     empty: Sequence[MapError] = ()
     error: OnnxplainError | None = None
     maps: Sequence[KeptMap] = ()
@@ -121,7 +125,7 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
     picture: Picture | None = None
 
-    def run(self, images: Sequence[InputImage]) -> Iterator[Outcome]:
+    def run(self, images: Iterable[InputImage]) -> Iterator[Outcome]:
         """Explain pictures, save the explanations, and yield the outcomes in order.
 
         If a picture cannot be read or explained, its outcome holds the error, and the other
@@ -131,19 +135,27 @@ class Job:
             OnnxplainError: an error that the next picture would cause too, such as an option out
                 of range or files that cannot be written.
         """
-        pictures = [image.given if self.picture is None else self.picture for image in images]
-        found = self.explainer.try_many(pictures, self.method, self.targets, **self.options)
+        waiting: deque[InputImage] = deque()
+
+        def pictures() -> Iterator[Picture]:
+            for image in images:
+                waiting.append(image)
+                yield image.given if self.picture is None else self.picture
+
+        # Heatmaps on the pictures are made only where a file of an explanation holds them.
+        explain = self.explainer.try_many if self.saving.file_formats else self.explainer.try_values
+        found = explain(pictures(), self.method, self.targets, **self.options)
         # Else an error would keep its threads, or one of them would have to end them.
         with closing(found):
             folder = SameFolder(self.saving.folder)
             saved = functools.partial(self._saved, folder)
-            yield from in_order(saved, zip(images, found, strict=True), _AHEAD)
+            yield from in_order(saved, ((waiting.popleft(), one) for one in found), _AHEAD)
         folder.check()
 
     def _saved(
         self,
         folder: SameFolder,
-        found: tuple[InputImage, list[Explanation | MapError] | OnnxplainError],
+        found: tuple[InputImage, Sequence[MapData | MapError] | OnnxplainError],
     ) -> Outcome:
         image, results = found
         if isinstance(results, OnnxplainError):
@@ -154,10 +166,15 @@ class Job:
         shown, empty = explanations_and_errors(results)
         # The same class may have been requested twice, as in "top1,282".
         own = {one.target.name: one for one in shown}.values()
-        saved = [(one, self.saving.save(one, image)) for one in own]
+        with self.explainer.spent.on("save"):
+            saved = [(one, self._save(one, image)) for one in own]
         folder.check()
         maps = [KeptMap.of(one) for one in own] if self.saving.keeps_maps else []
         return Outcome(image, saved, empty, maps=maps)
+
+    def _save(self, found: MapData, image: InputImage) -> list[Path]:
+        """Write the files of an explanation; a map alone has none."""
+        return self.saving.save(found, image) if isinstance(found, Explanation) else []
 
 
 def errors_of_one_picture(explainer: Explainer) -> tuple[type[OnnxplainError], ...]:
@@ -170,8 +187,8 @@ def errors_of_one_picture(explainer: Explainer) -> tuple[type[OnnxplainError], .
 
 
 def explanations_and_errors(
-    found: Sequence[Explanation | MapError],
-) -> tuple[list[Explanation], list[MapError]]:
+    found: Sequence[Made | MapError],
+) -> tuple[list[Made], list[MapError]]:
     """Explanations, and errors; errors with the same message are kept once."""
     errors = {str(one): one for one in found if isinstance(one, MapError)}
-    return [one for one in found if isinstance(one, Explanation)], list(errors.values())
+    return [one for one in found if not isinstance(one, MapError)], list(errors.values())

@@ -16,7 +16,7 @@ from onnxplain.errors import OutputError, ResultsError
 from onnxplain.jobs.extras import needed
 from onnxplain.jobs.records import MapPlace
 from onnxplain.regular_files import is_inside
-from onnxplain.results.data import ExplanationData
+from onnxplain.results.data import MapData
 from onnxplain.results.formats.manifest import plain
 from onnxplain.targets.described import (
     ExplainedBox,
@@ -56,7 +56,7 @@ class KeptMap:
     facts: Mapping[str, Any]
 
     @classmethod
-    def of(cls, explanation: ExplanationData) -> KeptMap:
+    def of(cls, explanation: MapData) -> KeptMap:
         """The map of an explanation."""
         counts = {
             name: count

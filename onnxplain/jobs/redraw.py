@@ -14,6 +14,7 @@ from onnxplain.jobs.maps import KeptMap, target_of
 from onnxplain.jobs.records import Record
 from onnxplain.methods.base import Method
 from onnxplain.regular_files import is_there, read_regular
+from onnxplain.results.data import MapData
 from onnxplain.results.explanation import Explanation, ModelFacts, Provenance
 
 
@@ -39,35 +40,33 @@ def explanation_again(source: Source, record: Record) -> Explanation:
         )
     preprocess = Preprocess.from_dict(job["preprocess"])
     taken = take(_picture(record, job["working_folder"]), preprocess)
-    facts, values = kept.facts, kept.values
-    target, layers = target_of(facts["target"]), tuple(facts["layers"])
-    spatial = tuple(job["spatial"])
-    found = attempted(
-        heatmap_of, method, values, spatial, taken, target.name, list(record.warnings)
-    )
-    if isinstance(found, OnnxplainError):
-        raise ResultsError(f"{record.id} cannot be drawn again: {found}")
-    heatmap, heat_range = found
-    path = Path(record.input)
-    return Explanation(
-        values=values,
-        heatmap=heatmap,
-        heatmap_range=heat_range,
-        picture=taken.picture,
-        method=str(facts["method"]),
-        target=target,
+    warnings = list(record.warnings)
+    facts = MapData(
+        values=kept.values,
+        method=str(kept.facts["method"]),
+        target=target_of(kept.facts["target"]),
         score=float("nan") if record.score is None else record.score,
         score_kind=str(record.score_kind),
         score_tensor="",
         parameters=job["options"],
         provenance=_provenance(job, preprocess),
-        layers=layers,
-        diagnostics={**facts["passes"], "warnings": list(record.warnings)},
-        picture_path=path,
-        seen=taken.seen,
-        sheet=sheet_of(method, taken, values, layers),
+        layers=tuple(kept.facts["layers"]),
+        diagnostics={**kept.facts["passes"], "warnings": warnings},
+        picture_path=Path(record.input),
         name=record.input_id.rsplit("/", 1)[-1],
         predicted=record.predicted,
+    )
+    found = attempted(heatmap_of, method, facts, tuple(job["spatial"]), taken, warnings)
+    if isinstance(found, OnnxplainError):
+        raise ResultsError(f"{record.id} cannot be drawn again: {found}")
+    heatmap, heat_range = found
+    return Explanation(
+        **vars(facts),
+        heatmap=heatmap,
+        heatmap_range=heat_range,
+        picture=taken.picture,
+        seen=taken.seen,
+        sheet=sheet_of(method, taken, facts.values, facts.layers),
     )
 
 

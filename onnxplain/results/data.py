@@ -121,17 +121,12 @@ def stem_of(path: Path | None, array: ArrayFacts | None) -> str:
     return name if index is None else f"{name}-{index}"
 
 
-@dataclass(frozen=True, eq=False)
-class ExplanationData:
-    """The explanation of one picture or array for one target: all that files and drawings show.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MapData:
+    """The map of a picture or array for one target, and the facts that are needed to read it.
 
     Attributes:
         values: float32, signed, never rescaled, at the method's own resolution.
-        heatmap: float32 (H, W), 0 to 1, on the pixels of the original picture; of an array on its
-            places: (depth, rows, columns), (length,) or, of a row, (features,).
-        heatmap_range: the raw values that heat 0 and heat 1 represent.
-        picture: uint8 (H, W, 3), RGB, the original picture; of an array what is drawn at its
-            places, with one more axis: uint8 colors, or the values of a signal and of a row.
         method: its name.
         target: what was explained.
         score: the target's score for this picture; NaN if no target was requested.
@@ -143,21 +138,13 @@ class ExplanationData:
         layers: the tensors that were explained; none for methods that explain the input.
         diagnostics: what the method reports about its own accuracy.
         picture_path: the picture's file, or None for a picture that was given as an array.
+        address: where a picture comes from that has no file of its own, such as an archive.
         array: what an array is; None for a picture.
-        seen: bool (H, W), False where the model did not see the picture; None if it saw all of it.
-        sheet: uint8 (h, w, 3), RGB, drawn instead of the overlay for methods whose result is not
-            one map, such as `feature_maps`.
         name: the first part of the names of its files; None for the name of the picture's file.
         predicted: the class with the largest score; None if the answer has no classes.
-
-    Raises:
-        MapError: the heatmap is not finite, is outside [0, 1] or does not have the picture's size.
     """
 
     values: FloatArray = field(repr=False)
-    heatmap: FloatArray = field(repr=False)
-    heatmap_range: tuple[float, float]
-    picture: Array = field(repr=False)
     method: str
     target: ExplainedTarget
     score: float
@@ -168,24 +155,15 @@ class ExplanationData:
     layers: tuple[str, ...] = ()
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     picture_path: Path | None = None
+    address: str | None = None
     array: ArrayFacts | None = None
-    seen: Array | None = field(default=None, repr=False)
-    sheet: Array | None = field(default=None, repr=False)
     name: str | None = None
     predicted: int | None = None
 
-    def __post_init__(self) -> None:
-        if self.heatmap.shape != self.picture.shape[:-1]:
-            raise MapError(
-                f"The heatmap of {self.method} has the shape {self.heatmap.shape}, but the picture"
-                f" has {self.picture.shape[:-1]}; a heatmap must cover its picture pixel by pixel."
-            )
-        # If any value is NaN, min and max are NaN, and a comparison with NaN is False.
-        if not (self.heatmap.min() >= 0 and self.heatmap.max() <= 1):
-            raise MapError(
-                f"The heatmap of {self.method} has values that are not finite or outside 0 to 1,"
-                " so it would be misleading; try another layer or method."
-            )
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Return rows and columns of the picture, or the sizes of the places of an array."""
+        raise NotImplementedError
 
     @property
     def kind(self) -> str:
@@ -202,7 +180,7 @@ class ExplanationData:
         """Return the file, and which of its samples, in words."""
         index = None if self.array is None else self.array.index
         nth = "" if index is None else f", sample {index}"
-        return f"{self.picture_path or 'no picture'}{nth}"
+        return f"{self.picture_path or self.address or 'no picture'}{nth}"
 
     @property
     def stem(self) -> str:
@@ -237,6 +215,61 @@ class ExplanationData:
     def values_range(self) -> tuple[float, float]:
         """Return the smallest and the largest raw value."""
         return float(np.min(self.values)), float(np.max(self.values))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ValuesOnly(MapData):
+    """A map that is not drawn; `places` is its `size`."""
+
+    places: tuple[int, ...]
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """See `MapData`."""
+        return self.places
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ExplanationData(MapData):
+    """The explanation of one picture or array for one target: all that files and drawings show.
+
+    Attributes besides those of `MapData`:
+        heatmap: float32 (H, W), 0 to 1, on the pixels of the original picture; of an array on its
+            places: (depth, rows, columns), (length,) or, of a row, (features,).
+        heatmap_range: the raw values that heat 0 and heat 1 represent.
+        picture: uint8 (H, W, 3), RGB, the original picture; of an array what is drawn at its
+            places, with one more axis: uint8 colors, or the values of a signal and of a row.
+        seen: bool (H, W), False where the model did not see the picture; None if it saw all of it.
+        sheet: uint8 (h, w, 3), RGB, drawn instead of the overlay for methods whose result is not
+            one map, such as `feature_maps`.
+
+    Raises:
+        MapError: the heatmap is not finite, is outside [0, 1] or does not have the picture's size.
+    """
+
+    heatmap: FloatArray = field(repr=False)
+    heatmap_range: tuple[float, float]
+    picture: Array = field(repr=False)
+    seen: Array | None = field(default=None, repr=False)
+    sheet: Array | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.heatmap.shape != self.picture.shape[:-1]:
+            raise MapError(
+                f"The heatmap of {self.method} has the shape {self.heatmap.shape}, but the picture"
+                f" has {self.picture.shape[:-1]}; a heatmap must cover its picture pixel by pixel."
+            )
+        # If any value is NaN, min and max are NaN, and a comparison with NaN is False.
+        if not (self.heatmap.min() >= 0 and self.heatmap.max() <= 1):
+            raise MapError(
+                f"The heatmap of {self.method} has values that are not finite or outside 0 to 1,"
+                " so it would be misleading; try another layer or method."
+            )
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """See `MapData`."""
+        return self.picture.shape[:-1]
 
 
 def score_in_words(kind: str, score: float) -> str:

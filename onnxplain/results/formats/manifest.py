@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxplain.results.data import ExplanationData, ModelFacts, Provenance
+from onnxplain.results.data import ExplanationData, MapData, ModelFacts, Provenance
 from onnxplain.tensors import Array
 
 MANIFEST_VERSION = 1
@@ -43,20 +43,13 @@ def as_json(content: Mapping[str, Any]) -> bytes:
 
 def content(explanation: ExplanationData, files: Mapping[str, bytes]) -> dict[str, Any]:
     """The content of a manifest, with values that `plain` must still convert to JSON types."""
-    provenance, target = explanation.provenance, explanation.target
+    provenance = explanation.provenance
     return {
         "onnxplain": {"manifest": MANIFEST_VERSION},
         "model": of_model(provenance.model),
         **source(explanation),
         "preprocess": provenance.preprocess,
-        "method": explanation.method,
-        "layers": explanation.layers,
-        "target": target.to_dict(),
-        "score": {
-            "kind": explanation.score_kind,
-            "value": explanation.score,
-            "tensor": explanation.score_tensor,
-        },
+        **of_map(explanation),
         "parameters": explanation.parameters,
         "diagnostics": explanation.diagnostics,
         "values": {"shape": explanation.values.shape, "range": explanation.values_range},
@@ -99,12 +92,22 @@ def of_files(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
     ]
 
 
-def source(explanation: ExplanationData) -> dict[str, dict[str, Any]]:
+def of_map(data: MapData) -> dict[str, Any]:
+    """What a manifest says about what was explained, and where the model looked."""
+    return {
+        "method": data.method,
+        "layers": data.layers,
+        "target": data.target.to_dict(),
+        "score": {"kind": data.score_kind, "value": data.score, "tensor": data.score_tensor},
+    }
+
+
+def source(data: MapData) -> dict[str, dict[str, Any]]:
     """The picture that was explained, under "picture", or what is known of an array, "array"."""
-    path = {"path": explanation.picture_path}
-    if explanation.array is not None:
-        return {"array": path | asdict(explanation.array)}
-    height, width = explanation.picture.shape[:2]
+    path = {"path": data.picture_path or data.address}
+    if data.array is not None:
+        return {"array": path | asdict(data.array)}
+    height, width = data.size
     return {"picture": path | {"width": width, "height": height}}
 
 
