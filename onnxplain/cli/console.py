@@ -7,11 +7,11 @@ import json
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import typer
 
@@ -22,7 +22,13 @@ from onnxplain.cli.streams import can_write_results, drop_output, write_error
 from onnxplain.errors import OnnxplainError, in_one_line, limit_reached
 from onnxplain.visible import visible
 
-Report = Callable[[int, int], None]
+
+class Report(Protocol):
+    """Called with the number that is done, that of all if it is known, and that of failures."""
+
+    def __call__(self, done: int, total: int | None, failed: int = 0) -> None:
+        """Show the new state; 0 done begins anew."""
+
 
 _BROKEN_PIPE = 128 + 13
 
@@ -54,7 +60,7 @@ class Console:
     def progress(self, title: str) -> Iterator[Report]:
         """A bar on a terminal; what it yields is called with the samples done and their total."""
         if self.quiet or not sys.stderr.isatty():
-            yield lambda done, total: None
+            yield lambda done, total, failed=0: None
             return
         from onnxplain.cli.progress import bar
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -17,6 +17,7 @@ from onnxplain.jobs.folder import JobFolder
 from onnxplain.jobs.inputs import InputImage, names_a_set
 from onnxplain.jobs.job import Job, Outcome, Saving
 from onnxplain.jobs.shards import Shard
+from onnxplain.jobs.summary import Summary
 
 _WHERE_IT_RUNS = frozenset(
     {"provider", "provider_option", "threads", "batch_size", "profile", "output"}
@@ -68,24 +69,25 @@ class IndexedRun:
 
     folder: JobFolder
     flags: JobFlags
+    summary: Summary
 
-    def run(self, job: Job, inputs: Sequence[InputImage]) -> Iterator[Outcome]:
-        """Explain the inputs that are not done, and record their outcomes."""
-        output = job.explainer.output
-        saving = replace(job.saving, unfinished=self.folder.unfinished)
-        todo = self.todo(inputs, output)
-        if not todo:
-            return
-        self.folder.note_method(output, job.method)
-        yield from self.folder.recorded(replace(job, saving=saving).run(todo), output)
-
-    def todo(self, inputs: Sequence[InputImage], output: str | None) -> list[InputImage]:
+    def todo(self, inputs: Iterable[InputImage], output: str | None) -> list[InputImage]:
         """The inputs that are not done, up to the limit."""
         rest = self.folder.todo(inputs, output, self.flags.retry_failed)
         return list(islice(rest, self.flags.limit))
 
-    def note_skipped(self, console: Console) -> int:
-        """Say how many inputs were done before, and return 2 if some of them failed."""
+    def run(self, job: Job, inputs: Iterable[InputImage]) -> Iterator[Outcome]:
+        """Explain inputs, record their outcomes, and count them."""
+        output = job.explainer.output
+        saving = replace(job.saving, unfinished=self.folder.unfinished)
+        self.folder.note_method(output, job.method)
+        for outcome in self.folder.recorded(replace(job, saving=saving).run(inputs), output):
+            self.summary.add(outcome)
+            yield outcome
+
+    def finish(self, work: Mapping[str, float], console: Console) -> int:
+        """Write the table, say what was done, and return 2 if inputs failed before."""
+        self.folder.finish()
         skipped = self.folder.skipped
         if skipped.done:
             console.note(
@@ -97,6 +99,8 @@ class IndexedRun:
                 f"Note: {counted(skipped.failed, 'input')} failed before; --retry-failed tries "
                 "them again."
             )
+        for sentence in self.summary.sentences(skipped.done + skipped.failed, work):
+            console.note(sentence)
         return PictureError.exit_status if skipped.failed else 0
 
 

@@ -82,6 +82,16 @@ Limit = Annotated[
         metavar="COUNT", min=1, rich_help_panel=JOB, help="Explain so many pictures, and stop."
     ),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        metavar="COUNT",
+        min=1,
+        rich_help_panel=JOB,
+        help="Threads that read, prepare and save pictures; 2 by default.",
+        show_default=False,
+    ),
+]
 MethodName = Annotated[
     str,
     typer.Option(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -17,9 +17,11 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from onnxplain.cli.console import Report
+
 
 class Rate(ProgressColumn):
-    """Forward passes per second."""
+    """Forward passes, or inputs, per second."""
 
     def render(self, task: Task) -> Text:
         """The rate, once there is one."""
@@ -27,7 +29,7 @@ class Rate(ProgressColumn):
 
 
 @contextmanager
-def bar(title: str) -> Iterator[Callable[[int, int], None]]:
+def bar(title: str) -> Iterator[Report]:
     """Draw on standard error until the block ends, then remove the bar."""
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -35,14 +37,15 @@ def bar(title: str) -> Iterator[Callable[[int, int], None]]:
         MofNCompleteColumn(),
         Rate(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[failed]}", markup=False),
     )
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(title, visible=False)
+        task = progress.add_task(title, visible=False, failed="")
 
-        def report(done: int, total: int) -> None:
+        def report(done: int, total: int | None, failed: int = 0) -> None:
             if done == 0:
                 progress.reset(task, total=total, visible=True)
-            progress.update(task, completed=done)
+            progress.update(task, completed=done, failed=f"{failed:,} failed" if failed else "")
 
         yield report

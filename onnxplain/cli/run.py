@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from onnxplain.cli import parameters
@@ -28,8 +28,9 @@ from onnxplain.errors import BuiltGraphError, OnnxplainError
 from onnxplain.explainer import Explainer
 from onnxplain.jobs.folder import JobFolder
 from onnxplain.jobs.inputs import InputImage, each_sample, model_as_input
-from onnxplain.jobs.job import Job, Outcome, Saving
+from onnxplain.jobs.job import Job, Saving
 from onnxplain.jobs.shards import Shard
+from onnxplain.jobs.summary import Summary
 from onnxplain.methods.registry import AUTO, make_method
 from onnxplain.results.data import MapData
 from onnxplain.runtime.batching import silent
@@ -49,6 +50,7 @@ def command(
     retry_failed: parameters.RetryFailed = False,
     shard: parameters.ShardName = None,
     limit: parameters.Limit = None,
+    workers: parameters.Workers = None,
     batch_size: parameters.BatchSize = None,
     as_json: parameters.AsJson = False,
     quiet: parameters.Quiet = False,
@@ -97,11 +99,12 @@ def command(
             given = {"loading": loading, "arrays": arrays, "options": options}
             facts = description(outputs, method, targets, saving, flags, given)
             folder = stack.enter_context(JobFolder(out, facts, flags.shard))
-            indexed = IndexedRun(folder, flags)
+            indexed = IndexedRun(folder, flags, Summary())
             inputs = folder.named(flags.share(inputs))
         run = _Run(console, method, inputs, indexed)
 
         def explained(explainer: Explainer, of: str) -> int:
+            explainer.workers = workers or explainer.workers
             note_model(explainer, console)
             own = method_options(options, explainer)
             start = gray(explainer) if starts_from_none else None
@@ -109,7 +112,7 @@ def command(
 
         status = _of_each(outputs, explained)
         if indexed is not None:
-            status = status or indexed.note_skipped(console)
+            status = indexed.finish(outputs[0].spent.so_far(), console) or status
     report_profile(outputs[0], out, console)
     return status
 
@@ -158,22 +161,28 @@ class _Run:
 
     def _by(self, job: Job, of: str) -> int:
         """Explain the inputs, report each, and return the exit status; errors begin with `of`."""
-        console, inputs = self.console, self.inputs
+        console, indexed, output = self.console, self.indexed, job.explainer.output
+        inputs = self.inputs if indexed is None else indexed.todo(self.inputs, output)
+        if not inputs:
+            return 0
+        outcomes = job.run(inputs) if indexed is None else indexed.run(job, inputs)
         warnings = Warnings(console)
         began, several = time.perf_counter(), len(inputs) > 1
-        title = "pictures" if several or not inputs else inputs[0].title
-        with console.progress(title) as progress:
+        with console.progress("pictures" if several else inputs[0].title) as progress:
             of_one = silent if several else progress
             job.explainer.on_progress(noting_cost(job.method, of_one, console))
-            status, arrays, ways, done = 0, False, dict[str, None](), 0
-            for done, outcome in enumerate(self._outcomes(job), start=1):
-                status = report(outcome, warnings, console, of) or status
+            status, arrays, ways, done, failed = 0, False, dict[str, None](), 0, 0
+            if several:
+                progress(0, len(inputs))
+            for done, outcome in enumerate(outcomes, start=1):
+                own = report(outcome, warnings, console, of)
+                status, failed = own or status, failed + bool(own)
                 ways |= dict.fromkeys(_way(explanation) for explanation, _ in outcome.saved)
                 arrays |= any(explanation.array for explanation, _ in outcome.saved)
                 if several:
-                    progress(done, len(inputs))
+                    progress(done, len(inputs), failed)
         warnings.note_repeats()
-        each = (time.perf_counter() - began) / max(1, done)
+        each = (time.perf_counter() - began) / done
         if ways:
             note_choice(self.method, job.explainer, console)
             note_blank(job.explainer, console)
@@ -181,9 +190,6 @@ class _Run:
         for way in ways:
             console.note(f"Ran on {way}, {each:.2g} s for each {kind}.")
         return status
-
-    def _outcomes(self, job: Job) -> Iterator[Outcome]:
-        return job.run(self.inputs) if self.indexed is None else self.indexed.run(job, self.inputs)
 
 
 def _way(explanation: MapData) -> str:

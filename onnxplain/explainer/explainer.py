@@ -350,7 +350,14 @@ class Explainer(KnownModel):
         self, explaining: Explaining[Made], targets: list[TargetSpec], *, single: bool
     ) -> ManyPictures[Made]:
         return ManyPictures(
-            self._explained, self._intake, self._others, explaining, targets, self.spent, single
+            self._explained,
+            self._intake,
+            self._others,
+            explaining,
+            targets,
+            self.spent,
+            single,
+            self.workers,
         )
 
     def attribute(

@@ -32,6 +32,7 @@ from onnxplain.explainer.input_values import InputValue, read_values
 from onnxplain.explainer.intake import Intake, find_scaling
 from onnxplain.explainer.other_inputs import OtherInputs
 from onnxplain.explainer.output import Meaning, explained_output
+from onnxplain.explainer.pipeline import WORKERS
 from onnxplain.explainer.recognizer import Recognizer, find_recognizer, require_samples_first
 from onnxplain.explainer.references import References
 from onnxplain.explainer.requests import ExplainedModel
@@ -64,7 +65,8 @@ Own = TypeVar("Own", bound="KnownModel")
 class KnownModel:
     """A model, and what is found out about it: inputs, outputs, layers, classes, the method.
 
-    Sessions, layers and how the model takes batches are kept between calls.
+    Sessions, layers and how the model takes batches are kept between calls. `spent` counts the
+    seconds of work for many pictures, and `workers` is the number of threads that read them.
     """
 
     def __init__(
@@ -200,6 +202,7 @@ class KnownModel:
         self._runner = Runner(self.model, self.input, known, backend, batch_size)
         self._layout, self._blank = boxes, blank
         self.spent = Spent()
+        self.workers = WORKERS
         self._prepare()
         if fix_random:
             self._explained_for(None).check_repeats()

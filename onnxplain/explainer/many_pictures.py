@@ -11,7 +11,7 @@ from onnxplain.errors import MapError, OnnxplainError, attempted
 from onnxplain.explainer.intake import Intake
 from onnxplain.explainer.other_inputs import OtherInputs
 from onnxplain.explainer.picture import Explaining, Made
-from onnxplain.explainer.pipeline import AHEAD, chunks, pipeline
+from onnxplain.explainer.pipeline import AHEAD, WORKERS, chunks, pipeline
 from onnxplain.explainer.request import Request, Result, several
 from onnxplain.explainer.requests import ExplainedModel
 from onnxplain.explainer.spent import Spent
@@ -45,6 +45,7 @@ class ManyPictures(Generic[Made]):
     targets: list[TargetSpec]
     spent: Spent
     single: bool = False
+    workers: int = WORKERS
 
     def explain(self, pictures: Iterable[Picture]) -> Generator[Explained[Made]]:
         """The explanations of each picture, in order.
@@ -77,7 +78,7 @@ class ManyPictures(Generic[Made]):
             for some in chunks(zip(taken, runs, strict=False), size):
                 yield from self._computed([(_named(one, names), own) for one, own in some])
 
-        return pipeline(pictures, self._taken, computed, self._explained, ahead)
+        return pipeline(pictures, self._taken, computed, self._explained, ahead, self.workers)
 
     def _taken(self, picture: Picture) -> Taken | OnnxplainError:
         with self.spent.on("read"):

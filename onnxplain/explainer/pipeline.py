@@ -18,17 +18,20 @@ Ready = TypeVar("Ready")
 Result = TypeVar("Result")
 
 
-_WORKERS = 2
-"""Threads for the work before and after the model; few, because the model itself uses all cores."""
+WORKERS = 2
+"""Threads for the work before and after the model; few, as the model itself uses all cores."""
 
 AHEAD = 8
 """Number of items that wait for the model, or for the caller."""
 
 
 def in_order(
-    call: Callable[[Item], Made], items: Iterable[Item], ahead: int = AHEAD
+    call: Callable[[Item], Made],
+    items: Iterable[Item],
+    ahead: int = AHEAD,
+    workers: int = WORKERS,
 ) -> Generator[Made]:
-    """Yield `call(item)` for each item, in order, computed on worker threads.
+    """Yield `call(item)` for each item, in order, computed on so many worker threads.
 
     At most `ahead` items are taken after the next one to be returned, so that memory does not grow
     with their number. An error of `call` is raised in place of its result; work that has not
@@ -38,7 +41,7 @@ def in_order(
         ProcessError: this process was forked from the one in which the first item was asked for.
     """
     process = os.getpid()
-    pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="onnxplain")
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="onnxplain")
     waiting: deque[Future[Made]] = deque()
     try:
         for item in items:
@@ -74,20 +77,22 @@ def pipeline(
     run: Callable[[Iterable[Ready]], Iterable[Result]],
     after: Callable[[Result], Made],
     ahead: int = AHEAD,
+    workers: int = WORKERS,
 ) -> Generator[Made]:
     """Yield the results of `before`, `run` and `after`, applied to the items in this order.
 
-    `before` and `after` run on worker threads, `run` on the calling thread. At most `ahead`
-    results of `run` wait. A single item uses no threads. An error of the iterable `items` is raised
-    after the results of all items before it.
+    `before` and `after` run on so many worker threads each, `run` on the calling thread. At most
+    `ahead` results of `run` wait. A single item uses no threads. An error of the iterable `items`
+    is raised after the results of all items before it.
     """
     failed: list[Exception] = []
     first = list(islice(rest := _until_error(items, failed), 2))
     if len(first) < 2:
         yield from map(after, run(map(before, first)))
     else:
-        with closing(in_order(before, chain(first, rest))) as ready:
-            yield from in_order(after, run(ready), ahead)
+        early = max(AHEAD, 2 * workers)
+        with closing(in_order(before, chain(first, rest), early, workers)) as ready:
+            yield from in_order(after, run(ready), ahead, workers)
     for error in failed:
         raise error
 

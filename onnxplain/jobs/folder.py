@@ -27,6 +27,7 @@ from onnxplain.jobs.maps import KeptMap, next_number, write_maps
 from onnxplain.jobs.records import SEPARATOR, MapPlace, Record
 from onnxplain.jobs.results import index_files, read_lines
 from onnxplain.jobs.shards import Shard
+from onnxplain.jobs.table import can_write_tables, write_table
 from onnxplain.results.data import ExplanationData, MapData
 from onnxplain.results.formats.write import refused, try_lock
 
@@ -140,6 +141,16 @@ class JobFolder:
             self.facts["explained_by"] = self.facts["explained_by"] | {output or "": method}
             self._is_described = False
 
+    def finish(self) -> None:
+        """Write the records as a table, where pyarrow is installed and there are new ones.
+
+        Raises:
+            OutputError: the system refused to write.
+        """
+        table = self.index.with_suffix(".parquet")
+        if can_write_tables() and not table.exists() and self.index.stat().st_size:
+            write_table(self.index, self.unfinished)
+
     def named(self, images: Iterable[InputImage]) -> list[InputImage]:
         """The inputs with the ids that they have in the index; new ones get other ids."""
         ids = {address: past.id for (address, _), past in self._past.items()}
@@ -200,6 +211,7 @@ class JobFolder:
             # Only now: a run that is refused leaves no job with which the next one would differ.
             write_description(self.path, self.facts)
             self._is_described = True
+        self.index.with_suffix(".parquet").unlink(missing_ok=True)
         rest = memoryview(lines)
         try:
             while rest:

@@ -148,8 +148,9 @@ class Job:
         # Else an error would keep its threads, or one of them would have to end them.
         with closing(found):
             folder = SameFolder(self.saving.folder)
-            saved = functools.partial(self._saved, folder)
-            yield from in_order(saved, ((waiting.popleft(), one) for one in found), _AHEAD)
+            saved, workers = functools.partial(self._saved, folder), self.explainer.workers
+            explained = ((waiting.popleft(), one) for one in found)
+            yield from in_order(saved, explained, _AHEAD, workers)
         folder.check()
 
     def _saved(

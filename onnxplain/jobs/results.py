@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +50,7 @@ class Results:
         self._methods: dict[str, Method] = {}
 
     def __iter__(self) -> Iterator[Record]:
-        paths = index_files(self.folder)
-        last: dict[tuple[str, str | None], tuple[int, int]] = {}
-        for file, number, record in _numbered(paths):
-            if record.part[0] == 1:
-                last[record.input_id, record.output] = file, number
-        for file, number, record in _numbered(paths):
-            begun_at = file, number - record.part[0] + 1
-            if last.get((record.input_id, record.output)) == begun_at:
-                yield record
+        return latest(index_files(self.folder))
 
     def record(self, id_: str) -> Record:
         """The record with an id, or the only one of the input with this id.
@@ -185,6 +177,18 @@ def read_lines(path: Path) -> Iterator[tuple[Record, int]]:
                     yield Record.from_line(line), end
     except OSError as error:
         raise ResultsError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def latest(paths: Sequence[Path]) -> Iterator[Record]:
+    """The records of index files that count: of each input those of its last try."""
+    last: dict[tuple[str, str | None], tuple[int, int]] = {}
+    for file, number, record in _numbered(paths):
+        if record.part[0] == 1:
+            last[record.input_id, record.output] = file, number
+    for file, number, record in _numbered(paths):
+        begun_at = file, number - record.part[0] + 1
+        if last.get((record.input_id, record.output)) == begun_at:
+            yield record
 
 
 def _numbered(paths: Iterable[Path]) -> Iterator[tuple[int, int, Record]]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from onnxplain.errors import ResultsError
 from onnxplain.jobs.description import read_description
 from onnxplain.jobs.folder import JobFolder
 from onnxplain.jobs.results import Results
+from onnxplain.jobs.table import read_table
 
 # The red square of the picture that `paint` makes.
 SQUARE = np.zeros((8, 8), np.float32)
@@ -243,7 +245,7 @@ def test_shards_share_the_inputs_and_a_folder(cli, model, paint, tmp_path):
     for shard in ("1/3", "2/3", "3/3"):
         assert cli(*asked, "parts", "--shard", shard).status == 0
     assert without_time(tmp_path / "parts") == without_time(tmp_path / "all")
-    names = sorted(path.name for path in (tmp_path / "parts").glob("index*"))
+    names = sorted(path.name for path in (tmp_path / "parts").glob("index*.jsonl"))
     assert names == [f"index-{i}-of-3.jsonl" for i in (1, 2, 3)]
     assert [one.id for one in Results(tmp_path / "parts")] == ["0", "3", "1", "4", "2"]
     assert "takes NUMBER/COUNT" in cli(*asked, "parts", "--shard", "4/3").sentence
@@ -314,6 +316,39 @@ def test_files_outside_of_the_folder_are_not_read(cli, model, photos, tmp_path):
     results = Results(tmp_path / "maps")
     with pytest.raises(ResultsError, match="is not in the folder"):
         results.values(next(iter(results)))
+
+
+def test_the_index_becomes_a_table(cli, model, photos, paint, tmp_path):
+    pyarrow = pytest.importorskip("pyarrow.parquet")
+    asked = ("run", model, "photos", "-m", "cam", "-t", "top2", "-o", "maps")
+    cli(*asked)
+    paint("photos/b.png")
+    cli(*asked, "--retry-failed")
+    table = tmp_path / "maps/index.parquet"
+    assert list(read_table(table)) == list(Results(tmp_path / "maps"))
+    found = pyarrow.read_table(table)
+    assert found.column("id").to_pylist() == [one.id for one in Results(tmp_path / "maps")]
+    assert found.schema.field("class_index").type == "int32"
+    before = table.read_bytes()
+    cli(*asked)
+    assert table.read_bytes() == before
+
+
+def test_a_summary_counts_the_reasons(cli, model, photos):
+    (photos / "d.png").write_bytes(b"")
+    (photos / "e.png").write_bytes(b"neither")
+    asked = ("run", model, "photos", "-m", "cam", "-o", "maps", "--workers", 3)
+    lines = cli(*asked).err.splitlines()
+    done = next(line for line in lines if line.startswith("Done: "))
+    assert done.startswith("Done: 2 explained, 3 failed, 0 skipped, ")
+    assert "Failed: 2 × ... is not a picture that OpenCV can decode, or is damaged" in "\n".join(
+        lines
+    )
+    assert "Failed: 1 × ... is empty." in lines
+    work = next(line for line in lines if line.startswith("Work: "))
+    assert re.fullmatch(r"Work: read \d+%, model \d+%, map \d+%, save \d+%, on .*", work)
+    assert "Done: 0 explained, 0 failed, 5 skipped." in cli(*asked).err
+    assert "Done" not in cli(*asked, "-q").err
 
 
 def test_maps_of_16_bits_are_read_and_drawn_again(cli, model, photos, tmp_path):
