@@ -14,9 +14,10 @@ from onnxplain.errors import OptionError, PictureError
 from onnxplain.explainer import Explainer
 from onnxplain.jobs.description import describe
 from onnxplain.jobs.folder import JobFolder
-from onnxplain.jobs.inputs import InputImage, names_a_set
+from onnxplain.jobs.inputs import InputImage
 from onnxplain.jobs.job import Job, Outcome, Saving
 from onnxplain.jobs.shards import Shard
+from onnxplain.jobs.sources import Inputs, names_a_set
 from onnxplain.jobs.summary import Summary
 
 _WHERE_IT_RUNS = frozenset(
@@ -56,12 +57,6 @@ class JobFlags:
             return needed is not None or any(map(names_a_set, images))
         return self.resume
 
-    def share(self, inputs: Sequence[InputImage]) -> list[InputImage]:
-        """The inputs of the shard."""
-        if self.shard is None:
-            return list(inputs)
-        return [one for i, one in enumerate(inputs) if self.shard.holds(i)]
-
 
 @dataclass(frozen=True, eq=False)
 class IndexedRun:
@@ -71,10 +66,15 @@ class IndexedRun:
     flags: JobFlags
     summary: Summary
 
-    def todo(self, inputs: Iterable[InputImage], output: str | None) -> list[InputImage]:
+    def named(self, inputs: Inputs) -> Inputs:
+        """The inputs of the shard, with the ids that they have in the index."""
+        own = inputs.share(self.flags.shard)
+        return replace(own, files=self.folder.named(own.files))
+
+    def todo(self, inputs: Inputs, output: str | None) -> Iterator[InputImage]:
         """The inputs that are not done, up to the limit."""
         rest = self.folder.todo(inputs, output, self.flags.retry_failed)
-        return list(islice(rest, self.flags.limit))
+        return islice(rest, self.flags.limit)
 
     def run(self, job: Job, inputs: Iterable[InputImage]) -> Iterator[Outcome]:
         """Explain inputs, record their outcomes, and count them."""

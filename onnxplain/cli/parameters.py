@@ -20,8 +20,13 @@ ModelPath = Annotated[Path, typer.Argument(metavar="MODEL", help="An .onnx file.
 _IMAGES = typer.Argument(
     metavar="IMAGE", help="Pictures, folders, or patterns in quotes.", show_default=False
 )
+_JOB_IMAGES = typer.Argument(
+    metavar="IMAGE",
+    help="Pictures, folders, patterns in quotes, @LIST, .tar or .parquet files, s3://...",
+    show_default=False,
+)
 Images = Annotated[list[str], _IMAGES]
-MaybeImages = Annotated[list[str] | None, _IMAGES]
+MaybeImages = Annotated[list[str] | None, _JOB_IMAGES]
 Targets = Annotated[
     list[str] | None,
     typer.Option(

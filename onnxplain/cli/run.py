@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,15 +22,16 @@ from onnxplain.cli.notes import (
     noting_cost,
 )
 from onnxplain.cli.outcomes import report
-from onnxplain.cli.pictures import find_images, gray
+from onnxplain.cli.pictures import find_job_inputs, gray
 from onnxplain.cli.profiling import report_profile
 from onnxplain.cli.texts import run_texts
 from onnxplain.errors import BuiltGraphError, OnnxplainError
 from onnxplain.explainer import Explainer
 from onnxplain.jobs.folder import JobFolder
-from onnxplain.jobs.inputs import InputImage, each_sample, model_as_input
+from onnxplain.jobs.inputs import model_as_input
 from onnxplain.jobs.job import Job, Saving
 from onnxplain.jobs.shards import Shard
+from onnxplain.jobs.sources import Inputs
 from onnxplain.jobs.summary import Summary
 from onnxplain.methods.registry import AUTO, make_method
 from onnxplain.results.data import MapData
@@ -88,9 +90,12 @@ def command(
     starts_from_none = makes_picture and not images
     keeps_index = not starts_from_none and flags.keeps_index(images or [], saving)
     saving.check()
-    inputs = [model_as_input(model)] if starts_from_none else find_images(images or [], recursive)
+    if starts_from_none:
+        inputs = Inputs([model_as_input(model)])
+    else:
+        inputs = find_job_inputs(images or [], recursive)
     outputs = open_outputs(model, loading, preprocess, arrays)
-    inputs = inputs if starts_from_none else each_sample(inputs, outputs[0])
+    inputs = inputs if starts_from_none else inputs.each_sample(outputs[0])
     note_guess(outputs[0].origin, model, console)
     targets = target or parameters.TOP
     with contextlib.ExitStack() as stack:
@@ -100,7 +105,7 @@ def command(
             facts = description(outputs, method, targets, saving, flags, given)
             folder = stack.enter_context(JobFolder(out, facts, flags.shard))
             indexed = IndexedRun(folder, flags, Summary())
-            inputs = folder.named(flags.share(inputs))
+            inputs = indexed.named(inputs)
         run = _Run(console, method, inputs, indexed)
 
         def explained(explainer: Explainer, of: str) -> int:
@@ -138,7 +143,7 @@ class _Run:
 
     console: Console
     method: str
-    inputs: Sequence[InputImage]
+    inputs: Inputs
     indexed: IndexedRun | None
 
     def explained(self, job: Job, of: str) -> int:
@@ -162,25 +167,31 @@ class _Run:
     def _by(self, job: Job, of: str) -> int:
         """Explain the inputs, report each, and return the exit status; errors begin with `of`."""
         console, indexed, output = self.console, self.indexed, job.explainer.output
-        inputs = self.inputs if indexed is None else indexed.todo(self.inputs, output)
-        if not inputs:
+        inputs = iter(self.inputs) if indexed is None else indexed.todo(self.inputs, output)
+        total = self.inputs.total
+        if indexed is not None and total is not None:
+            # What is done is known before archives are read, so the bar can tell how many are left.
+            listed = list(inputs)
+            inputs, total = iter(listed), len(listed)
+        first = next(inputs, None)
+        if first is None:
             return 0
+        inputs, several = itertools.chain([first], inputs), total != 1
         outcomes = job.run(inputs) if indexed is None else indexed.run(job, inputs)
-        warnings = Warnings(console)
-        began, several = time.perf_counter(), len(inputs) > 1
-        with console.progress("pictures" if several else inputs[0].title) as progress:
+        warnings, began = Warnings(console), time.perf_counter()
+        with console.progress("pictures" if several else first.title) as progress:
             of_one = silent if several else progress
             job.explainer.on_progress(noting_cost(job.method, of_one, console))
             status, arrays, ways, done, failed = 0, False, dict[str, None](), 0, 0
             if several:
-                progress(0, len(inputs))
+                progress(0, total)
             for done, outcome in enumerate(outcomes, start=1):
                 own = report(outcome, warnings, console, of)
                 status, failed = own or status, failed + bool(own)
                 ways |= dict.fromkeys(_way(explanation) for explanation, _ in outcome.saved)
                 arrays |= any(explanation.array for explanation, _ in outcome.saved)
                 if several:
-                    progress(done, len(inputs), failed)
+                    progress(done, total, failed)
         warnings.note_repeats()
         each = (time.perf_counter() - began) / done
         if ways:

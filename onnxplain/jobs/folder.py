@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from onnxplain.errors import ResultsError
+from onnxplain.jobs.archives import INSIDE
 from onnxplain.jobs.description import (
     JOB,
     check_same,
@@ -237,7 +238,8 @@ class JobFolder:
         failed = any(record.error is not None for record in parts)
         files = [self.path / name for record in parts for name in record.files]
         files += [self.path / record.map.shard for record in parts if record.map is not None]
-        return Past(first.input_id, first.tries, failed, _are_fresh(files, Path(first.input)))
+        picture = Path(first.input.partition(INSIDE)[0])
+        return Past(first.input_id, first.tries, failed, _are_fresh(files, picture))
 
 
 @dataclass

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from onnxplain.errors import PictureError
 from onnxplain.explainer import Explainer
-from onnxplain.explainer.taken import SampleInFile
+from onnxplain.explainer.taken import PictureContent, SampleInFile
 from onnxplain.file_names import safe_name
-from onnxplain.images.picture import FoundPicture, find_with_roots, is_pattern, picture_path
+from onnxplain.images.picture import FoundPicture, find_with_roots
 from onnxplain.regular_files import require_regular
 from onnxplain.results.names import UniqueNames
 
@@ -40,7 +40,7 @@ class InputImage:
     label: str | None = None
 
     @property
-    def given(self) -> Path | SampleInFile:
+    def given(self) -> Path | SampleInFile | PictureContent:
         """What is explained."""
         return self.sample or self.path
 
@@ -75,6 +75,52 @@ class InputImage:
         return replace(self, folder=place.parent, name=place.name)
 
 
+@dataclass(frozen=True)
+class StoredImage(InputImage):
+    """A picture that has no file of its own on this machine: in an archive, or at an address."""
+
+    content: Content = field(kw_only=True)
+
+    @property
+    def given(self) -> PictureContent:
+        """See `InputImage`."""
+        return PictureContent(self.content.address, self.content.read)
+
+    @property
+    def source(self) -> str:
+        """See `InputImage`."""
+        return self.content.address
+
+    @property
+    def address(self) -> str:
+        """See `InputImage`."""
+        return self.content.address
+
+    @property
+    def sha256(self) -> str | None:
+        """See `InputImage`; None as long as it is not read."""
+        return self.content.sha256
+
+
+class Content:
+    """The content of a picture's file at an address, and its hash after it was read."""
+
+    def __init__(self, address: str, read: Callable[[], bytes]) -> None:
+        self.address = address
+        self.sha256: str | None = None
+        self._read = read
+
+    def read(self) -> bytes:
+        """The content.
+
+        Raises:
+            PictureError: it cannot be read.
+        """
+        content = self._read()
+        self.sha256 = hashlib.sha256(content).hexdigest()
+        return content
+
+
 def find_inputs(images: Sequence[str], recursive: bool = False) -> list[InputImage]:
     """List the pictures that files, folders and patterns name; see `find_with_roots`.
 
@@ -88,12 +134,6 @@ def find_inputs(images: Sequence[str], recursive: bool = False) -> list[InputIma
     places = [f" ({i} of {len(found)})" if len(found) > 1 else "" for i in range(1, len(found) + 1)]
     inputs = [_input(one, place) for one, place in zip(found, places, strict=True)]
     return uniquely_named(inputs)
-
-
-def names_a_set(given: str) -> bool:
-    """Whether what a user gave names pictures without listing them: a folder or a pattern."""
-    path = picture_path(given)
-    return path.is_dir() or is_pattern(path)
 
 
 @functools.lru_cache(maxsize=4)  # samples of one file come one after the other

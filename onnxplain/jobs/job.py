@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -36,6 +37,9 @@ from onnxplain.tensors import Array
 
 Made = TypeVar("Made", bound=MapData)
 
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+"""As a path, an address has one slash after its protocol."""
+
 _AHEAD = 4
 """Number of pictures that may wait to be saved."""
 
@@ -68,6 +72,10 @@ class Saving:
         if self.keeps_maps:
             zarr_or_refuse()
         check_colormap(self.colormap)
+        if _ADDRESS.match(str(self.folder)):
+            raise OptionError(
+                f"{self.folder} is no folder on this machine: name one as --out, and copy it later."
+            )
         check_folder(self.folder)
 
     def save(self, explanation: Explanation, image: InputImage) -> list[Path]:

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from onnxplain.errors import OnnxplainError, ResultsError, attempted
+from onnxplain.errors import OnnxplainError, PictureError, ResultsError, attempted
 from onnxplain.explainer.picture import heatmap_of, sheet_of, take
 from onnxplain.images.preprocess import Preprocess
+from onnxplain.jobs.addresses import is_address, read_address
+from onnxplain.jobs.archives import INSIDE, read_member
 from onnxplain.jobs.maps import KeptMap, target_of
 from onnxplain.jobs.records import Record
 from onnxplain.methods.base import Method
-from onnxplain.regular_files import is_there, read_regular
+from onnxplain.regular_files import is_there
 from onnxplain.results.data import MapData
 from onnxplain.results.explanation import Explanation, ModelFacts, Provenance
 
@@ -86,17 +88,20 @@ def _picture(record: Record, working_folder: str) -> bytes:
 
     Raises:
         ResultsError: it is missing, or was changed.
+        OptionError: a package that is needed to read it is not installed.
     """
-    places = [Path(record.input), Path(working_folder) / record.input]
-    path = next((one for one in places if is_there(one)), None)
-    if path is None:
-        raise ResultsError(
-            f"The picture {record.input} is not there: go to the folder in which the job ran."
-        )
+    given = record.input
+    file = given.partition(INSIDE)[0]
+    if not is_address(file) and not is_there(file):
+        given = str(Path(working_folder) / given)
+        if not is_there(Path(working_folder) / file):
+            raise ResultsError(
+                f"The picture {record.input} is not there: go to the folder in which the job ran."
+            )
     try:
-        content = read_regular(path)
-    except OSError as error:
-        raise ResultsError(f"{path} cannot be read: {error.strerror or error}.") from error
+        content = read_member(given) if INSIDE in given else read_address(given)
+    except PictureError as error:
+        raise ResultsError(str(error)) from error
     if record.sha256 not in (None, hashlib.sha256(content).hexdigest()):
-        raise ResultsError(f"{path} was changed after it was explained: run the job again.")
+        raise ResultsError(f"{given} was changed after it was explained: run the job again.")
     return content

@@ -1,10 +1,12 @@
 """`onnxplain run` for many pictures: the index, going on, shards, and maps that are drawn again."""
 
 import hashlib
+import io
 import json
 import os
 import re
 import shutil
+import tarfile
 from dataclasses import replace
 
 import cv2
@@ -13,6 +15,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from onnxplain.errors import ResultsError
+from onnxplain.file_names import safe_name
 from onnxplain.jobs.description import read_description
 from onnxplain.jobs.folder import JobFolder
 from onnxplain.jobs.results import Results
@@ -433,3 +436,99 @@ def test_maps_that_were_deleted(cli, model, photos, tmp_path, lost):
     assert cli("show", "maps", "a").status == 2
     if lost.endswith(".zarr"):
         assert len(cli(*asked).out.splitlines()) == 2
+
+
+def pack(folder, archive):
+    """Put the pictures of a folder into a tar file, each with its class."""
+    with tarfile.open(archive, "w") as tar:
+        for path in sorted(folder.iterdir()):
+            tar.add(path, path.name)
+            label = tarfile.TarInfo(f"{path.stem}.cls")
+            label.size = 3
+            tar.addfile(label, io.BytesIO(b"fox"))
+
+
+def test_pictures_of_archives_and_addresses_have_the_results_of_files(cli, model, photos, tmp_path):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    fsspec = pytest.importorskip("fsspec")
+    pack(photos, tmp_path / "s.tar")
+    content = [path.read_bytes() for path in sorted(photos.iterdir())]
+    parquet.write_table(arrow.table({"image": content}), tmp_path / "t.parquet")
+    for path in photos.iterdir():
+        fsspec.filesystem("memory").pipe(f"/r/{path.name}", path.read_bytes())
+    (tmp_path / "list.txt").write_text("\n".join(map(str, sorted(photos.iterdir()))))
+    formats = "npy,map16,png"
+    found = {}
+    for name in ("photos", "s.tar", "t.parquet::image", "memory://r", "@list.txt"):
+        out = f"out-{safe_name(name)}"
+        asked = ("run", model, name, "-m", "cam", "-o", out, "-f", formats)
+        assert cli(*asked, "--json").status == 2
+        results = Results(tmp_path / out)
+        records = list(results)
+        values = [results.values(one).tolist() for one in records if not one.error]
+        facts = [(one.sha256, one.score, one.class_index, bool(one.error)) for one in records]
+        found[name] = facts, values
+        assert "2 inputs had results" in cli(*asked).err
+        last = records[-1]
+        drawn = cli("show", out, last.id, "-o", "again").out.split("-> ")[1].strip()
+        (png,) = [tmp_path / out / file for file in last.files if file.endswith(".png")]
+        assert (tmp_path / drawn).read_bytes() == png.read_bytes()
+    assert all(one == found["photos"] for one in found.values())
+    assert len(found["photos"][1]) == 2
+    of_tar = list(Results(tmp_path / "out-s.tar"))
+    assert [one.id for one in of_tar] == ["s/a", "s/b", "s/c"]
+    assert {one.label for one in of_tar} == {"fox"}
+    line = cli("run", model, "s.tar", "-m", "cam", "-o", "no", "--no-resume", "-f", "npy").out
+    assert line.startswith("s.tar::a.png: 0 red fox")
+
+
+def test_a_tar_file_that_was_changed_is_explained_again(cli, model, photos, paint, tmp_path):
+    pack(photos, tmp_path / "s.tar")
+    asked = ("run", model, "s.tar", "-m", "cam", "-o", "maps", "-f", "npy", "--json")
+    cli(*asked)
+    paint("photos/c.png", slice(0, 4))
+    pack(photos, tmp_path / "s.tar")
+    later = (tmp_path / "maps/s/c.cam.0_red_fox.npy").stat().st_mtime + 1
+    os.utime(tmp_path / "s.tar", (later, later))
+    assert len(cli(*asked).out.splitlines()) == 2
+    assert Results(tmp_path / "maps").record("s/c").score == 16 / 64
+
+
+def test_results_are_written_to_this_machine(cli, model, picture):
+    words = cli("run", model, picture, "-o", "s3://bucket/maps").sentence
+    assert "s3:/bucket/maps is no folder on this machine" in words
+
+
+def test_pictures_of_a_bucket(cli, model, photos, tmp_path, monkeypatch):
+    s3fs = pytest.importorskip("s3fs")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "none")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "none")
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{host}:{port}")
+        bucket = s3fs.S3FileSystem()
+        bucket.mkdir("photos")
+        for path in photos.iterdir():
+            bucket.pipe(f"photos/cat/{path.name}", path.read_bytes())
+        pack(photos, tmp_path / "s.tar")
+        bucket.put(str(tmp_path / "s.tar"), "photos/s-0.tar")
+        asked = ("run", model, "-m", "cam", "-f", "npy")
+        assert cli(*asked, "s3://photos", "-r", "-o", "a").status == 2
+        assert [(one.id, one.label, bool(one.error)) for one in Results(tmp_path / "a")] == [
+            ("cat/a", "cat", False),
+            ("cat/b", "cat", True),
+            ("cat/c", "cat", False),
+            ("s-0/a", "fox", False),
+            ("s-0/b", "fox", True),
+            ("s-0/c", "fox", False),
+        ]
+        first = Results(tmp_path / "a").record("cat/a")
+        assert first.input == "s3://photos/cat/a.png"
+        assert first.sha256 == hashlib.sha256((photos / "a.png").read_bytes()).hexdigest()
+        cli(*asked, "s3://photos/s-{0..0}.tar", "s3://photos/cat/c.png", "-o", "b")
+        assert [one.id for one in Results(tmp_path / "b")] == ["c", "s-0/a", "s-0/b", "s-0/c"]
+        assert "s3://nowhere" in cli(*asked, "s3://nowhere/*.png", "-o", "c").sentence
+    finally:
+        server.stop()
