@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,7 @@ from onnxplain.jobs.maps import MAP16, KeptMap, zarr_or_refuse
 from onnxplain.jobs.records import MapPlace
 from onnxplain.results.data import MapData
 from onnxplain.results.explanation import Explanation
-from onnxplain.results.formats import check_formats, save_explanation
+from onnxplain.results.formats import check_formats, encoded
 from onnxplain.results.formats.png_file import encode_png
 from onnxplain.results.formats.write import SameFolder, check_folder, write_files
 from onnxplain.results.render.colormaps import check_colormap
@@ -78,16 +78,16 @@ class Saving:
             )
         check_folder(self.folder)
 
-    def save(self, explanation: Explanation, image: InputImage) -> list[Path]:
+    def encoded(self, explanation: MapData, image: InputImage) -> dict[str, bytes]:
+        """The files of an input's explanation by name; a map alone has none."""
+        if not isinstance(explanation, Explanation):
+            return {}
+        return encoded(explanation, self.file_formats, self.colormap, image.name)
+
+    def save(self, files: Mapping[str, bytes], image: InputImage) -> list[Path]:
         """Write the files of an input's explanation, and return their paths."""
-        return save_explanation(
-            explanation,
-            self.folder / image.folder,
-            self.file_formats,
-            self.colormap,
-            image.name,
-            self.unfinished,
-        )
+        folder = self.folder / image.folder
+        return write_files(folder, files, self.unfinished) if files else []
 
     def save_drawing(self, drawn: Array, image: InputImage, *parts: str | None) -> Path:
         """Write a PNG of an input, uint8 (h, w, 3), RGB; return its path.
@@ -99,6 +99,20 @@ class Saving:
         name = ".".join([*map(safe_name, named), "png"])
         (path,) = write_files(self.folder / image.folder, {name: encode_png(drawn)})
         return path
+
+
+@dataclass(frozen=True, eq=False)
+class Computed:
+    """The result for one picture, before it is saved: explanations with their files by name.
+
+    The other fields are those of `Outcome`.
+    """
+
+    image: InputImage
+    found: Sequence[tuple[MapData, Mapping[str, bytes]]] = ()
+    empty: Sequence[MapError] = ()
+    error: OnnxplainError | None = None
+    maps: Sequence[KeptMap] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +157,28 @@ class Job:
             OnnxplainError: an error that the next picture would cause too, such as an option out
                 of range or files that cannot be written.
         """
+        folder, workers = SameFolder(self.saving.folder), self.explainer.workers
+
+        def saved(found: _Found) -> Outcome:
+            return self._saved(self._computed(found), folder)
+
+        with closing(self._explained(images)) as explained:
+            yield from in_order(saved, explained, _AHEAD, workers)
+        folder.check()
+
+    def computed(self, images: Iterable[InputImage]) -> Iterator[Computed]:
+        """As `run`, without saving anything."""
+        with closing(self._explained(images)) as explained:
+            yield from in_order(self._computed, explained, _AHEAD, self.explainer.workers)
+
+    def saved(self, computed: Iterable[Computed]) -> Iterator[Outcome]:
+        """Save what `computed` yielded, here or elsewhere, and yield the outcomes in order."""
+        folder = SameFolder(self.saving.folder)
+        yield from in_order(functools.partial(self._saved, folder=folder), computed, _AHEAD)
+        folder.check()
+
+    def _explained(self, images: Iterable[InputImage]) -> Generator[_Found]:
+        """Each input with its explanations, or its error."""
         waiting: deque[InputImage] = deque()
 
         def pictures() -> Iterator[Picture]:
@@ -152,38 +188,35 @@ class Job:
 
         # Heatmaps on the pictures are made only where a file of an explanation holds them.
         explain = self.explainer.try_many if self.saving.file_formats else self.explainer.try_values
-        found = explain(pictures(), self.method, self.targets, **self.options)
         # Else an error would keep its threads, or one of them would have to end them.
-        with closing(found):
-            folder = SameFolder(self.saving.folder)
-            saved, workers = functools.partial(self._saved, folder), self.explainer.workers
-            explained = ((waiting.popleft(), one) for one in found)
-            yield from in_order(saved, explained, _AHEAD, workers)
-        folder.check()
+        with closing(explain(pictures(), self.method, self.targets, **self.options)) as found:
+            for results in found:
+                yield waiting.popleft(), results
 
-    def _saved(
-        self,
-        folder: SameFolder,
-        found: tuple[InputImage, Sequence[MapData | MapError] | OnnxplainError],
-    ) -> Outcome:
+    def _computed(self, found: _Found) -> Computed:
         image, results = found
         if isinstance(results, OnnxplainError):
             of_one = errors_of_one_picture(self.explainer)
             if isinstance(results, BuiltGraphError) or not isinstance(results, of_one):
                 raise results
-            return Outcome(image, error=results)
+            return Computed(image, error=results)
         shown, empty = explanations_and_errors(results)
         # The same class may have been requested twice, as in "top1,282".
         own = {one.target.name: one for one in shown}.values()
         with self.explainer.spent.on("save"):
-            saved = [(one, self._save(one, image)) for one in own]
-        folder.check()
+            files = [(one, self.saving.encoded(one, image)) for one in own]
         maps = [KeptMap.of(one) for one in own] if self.saving.keeps_maps else []
-        return Outcome(image, saved, empty, maps=maps)
+        return Computed(image, files, empty, maps=maps)
 
-    def _save(self, found: MapData, image: InputImage) -> list[Path]:
-        """Write the files of an explanation; a map alone has none."""
-        return self.saving.save(found, image) if isinstance(found, Explanation) else []
+    def _saved(self, computed: Computed, folder: SameFolder) -> Outcome:
+        image = computed.image
+        with self.explainer.spent.on("save"):
+            saved = [(one, self.saving.save(files, image)) for one, files in computed.found]
+        folder.check()
+        return Outcome(image, saved, computed.empty, computed.error, computed.maps)
+
+
+_Found = tuple[InputImage, Sequence[MapData | MapError] | OnnxplainError]
 
 
 def errors_of_one_picture(explainer: Explainer) -> tuple[type[OnnxplainError], ...]:

@@ -60,6 +60,17 @@ def save_explanation(
     unfinished: Path | None = None,
 ) -> list[Path]:
     """Write an explanation's files; see `onnxplain.Explanation.save` and `write_files`."""
+    files = encoded(explanation, formats, colormap, picture_name)
+    return write_files(folder, files, unfinished) if files else []
+
+
+def encoded(
+    explanation: ExplanationData,
+    formats: Sequence[str],
+    colormap: str,
+    picture_name: str | None = None,
+) -> dict[str, bytes]:
+    """The files of an explanation, by name."""
     check_formats(formats)
     check_colormap(colormap)
     stem = file_stem(explanation, picture_name)
@@ -67,4 +78,4 @@ def save_explanation(
     for name, (ending, encode) in FORMATS.items():
         if name in formats:
             files[stem + ending] = encode(explanation, colormap, files)
-    return write_files(folder, files, unfinished) if files else []
+    return files
