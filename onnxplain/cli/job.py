@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from types import ModuleType
 from typing import Any
 
 from onnxplain.cli.console import Console
@@ -12,6 +14,7 @@ from onnxplain.cli.flags import Given
 from onnxplain.counts import counted
 from onnxplain.errors import OptionError, PictureError
 from onnxplain.explainer import Explainer
+from onnxplain.jobs.cluster import Workers, computed_on
 from onnxplain.jobs.description import describe
 from onnxplain.jobs.folder import JobFolder
 from onnxplain.jobs.inputs import InputImage
@@ -34,6 +37,7 @@ class JobFlags:
     retry_failed: bool
     shard: Shard | None
     limit: int | None
+    cluster: Workers | None
 
     def keeps_index(self, images: Sequence[str], saving: Saving) -> bool:
         """Whether a run keeps an index, and goes on with what is in the folder.
@@ -48,6 +52,7 @@ class JobFlags:
             "--retry-failed": self.retry_failed,
             "--shard": self.shard is not None,
             "--limit": self.limit is not None,
+            "--on": self.cluster is not None,
             "--format map16": saving.keeps_maps,
         }
         needed = next((flag for flag, given in needs.items() if given), None)
@@ -65,6 +70,7 @@ class IndexedRun:
     folder: JobFolder
     flags: JobFlags
     summary: Summary
+    ray: ModuleType | None
 
     def named(self, inputs: Inputs) -> Inputs:
         """The inputs of the shard, with the ids that they have in the index."""
@@ -81,7 +87,12 @@ class IndexedRun:
         output = job.explainer.output
         saving = replace(job.saving, unfinished=self.folder.unfinished)
         self.folder.note_method(output, job.method)
-        for outcome in self.folder.recorded(replace(job, saving=saving).run(inputs), output):
+        own = replace(job, saving=saving)
+        if self.ray is None or self.flags.cluster is None:
+            outcomes = own.run(inputs)
+        else:
+            outcomes = own.saved(computed_on(self.ray, self.flags.cluster, own, inputs))
+        for outcome in self.folder.recorded(outcomes, output):
             self.summary.add(outcome)
             yield outcome
 
@@ -102,6 +113,17 @@ class IndexedRun:
         for sentence in self.summary.sentences(skipped.done + skipped.failed, work):
             console.note(sentence)
         return PictureError.exit_status if skipped.failed else 0
+
+
+def worker_threads(text: str) -> int:
+    """The number of threads that `--workers` asks for.
+
+    Raises:
+        OptionError: it is no number above 0.
+    """
+    if not re.fullmatch(r"0*[1-9][0-9]{0,4}", text):
+        raise OptionError(f"--workers takes a number without --on ray, not {text!r}.")
+    return int(text)
 
 
 def description(

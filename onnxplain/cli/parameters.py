@@ -88,13 +88,37 @@ Limit = Annotated[
     ),
 ]
 Workers = Annotated[
-    int | None,
+    str | None,
     typer.Option(
         metavar="COUNT",
-        min=1,
         rich_help_panel=JOB,
-        help="Threads that read, prepare and save pictures; 2 by default.",
+        help="Threads that read, prepare and save pictures, 2 by default; with --on ray processes "
+        "that explain, or bounds such as 2-8.",
         show_default=False,
+    ),
+]
+On = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CLUSTER",
+        rich_help_panel=JOB,
+        help="Explain on a Ray cluster: ray, or ray://HOST:PORT.",
+        show_default=False,
+    ),
+]
+WorkerCpus = Annotated[
+    float,
+    typer.Option(
+        metavar="COUNT", min=0, rich_help_panel=JOB, help="Cores for each process of --on ray."
+    ),
+]
+WorkerGpus = Annotated[
+    float,
+    typer.Option(
+        metavar="COUNT",
+        min=0,
+        rich_help_panel=JOB,
+        help="GPUs for each process of --on ray; 0.5 lets two share one.",
     ),
 ]
 MethodName = Annotated[

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from onnxplain.cli import parameters
 from onnxplain.cli.console import Console, print_error
 from onnxplain.cli.flags import Given
-from onnxplain.cli.job import IndexedRun, JobFlags, description
+from onnxplain.cli.job import IndexedRun, JobFlags, description, worker_threads
 from onnxplain.cli.loading import method_options, open_outputs
 from onnxplain.cli.notes import (
     Warnings,
@@ -27,6 +27,8 @@ from onnxplain.cli.profiling import report_profile
 from onnxplain.cli.texts import run_texts
 from onnxplain.errors import BuiltGraphError, OnnxplainError
 from onnxplain.explainer import Explainer
+from onnxplain.explainer.pipeline import WORKERS
+from onnxplain.jobs.cluster import Workers, connected
 from onnxplain.jobs.folder import JobFolder
 from onnxplain.jobs.inputs import model_as_input
 from onnxplain.jobs.job import Job, Saving
@@ -53,6 +55,9 @@ def command(
     shard: parameters.ShardName = None,
     limit: parameters.Limit = None,
     workers: parameters.Workers = None,
+    on: parameters.On = None,
+    cpus_per_worker: parameters.WorkerCpus = 1,
+    gpus_per_worker: parameters.WorkerGpus = 0,
     batch_size: parameters.BatchSize = None,
     as_json: parameters.AsJson = False,
     quiet: parameters.Quiet = False,
@@ -84,7 +89,10 @@ def command(
         )
     wanted = parameters.DEFAULT_FORMATS if formats is None else formats
     saving = Saving(out, [name.strip() for name in wanted.split(",")], colormap)
-    flags = JobFlags(resume, retry_failed, None if shard is None else Shard.parse(shard), limit)
+    cluster = None if on is None else Workers.parse(on, workers, cpus_per_worker, gpus_per_worker)
+    threads = WORKERS if workers is None or cluster is not None else worker_threads(workers)
+    part = None if shard is None else Shard.parse(shard)
+    flags = JobFlags(resume, retry_failed, part, limit, cluster)
     # What can be checked without the model is checked before it is loaded.
     makes_picture = method != AUTO and make_method(method, options).makes_picture
     starts_from_none = makes_picture and not images
@@ -104,12 +112,13 @@ def command(
             given = {"loading": loading, "arrays": arrays, "options": options}
             facts = description(outputs, method, targets, saving, flags, given)
             folder = stack.enter_context(JobFolder(out, facts, flags.shard))
-            indexed = IndexedRun(folder, flags, Summary())
+            ray = None if cluster is None else stack.enter_context(connected(cluster.address))
+            indexed = IndexedRun(folder, flags, Summary(), ray)
             inputs = indexed.named(inputs)
         run = _Run(console, method, inputs, indexed)
 
         def explained(explainer: Explainer, of: str) -> int:
-            explainer.workers = workers or explainer.workers
+            explainer.workers = threads
             note_model(explainer, console)
             own = method_options(options, explainer)
             start = gray(explainer) if starts_from_none else None
@@ -117,7 +126,9 @@ def command(
 
         status = _of_each(outputs, explained)
         if indexed is not None:
-            status = indexed.finish(outputs[0].spent.so_far(), console) or status
+            # The work on a cluster is not counted here.
+            work = {} if cluster is not None else outputs[0].spent.so_far()
+            status = indexed.finish(work, console) or status
     report_profile(outputs[0], out, console)
     return status
 

@@ -221,6 +221,11 @@ class KnownModel:
         return _made, (type(self), self._arguments)
 
     @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of the constructor, by name, with the path of the model as a whole."""
+        return dict(self._arguments)
+
+    @property
     def model(self) -> Model:
         """The model; it ends in the output that is explained, if that was given."""
         return self._chosen.model
