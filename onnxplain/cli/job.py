@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 from types import ModuleType
@@ -92,9 +93,10 @@ class IndexedRun:
             outcomes = own.run(inputs)
         else:
             outcomes = own.saved(computed_on(self.ray, self.flags.cluster, own, inputs))
-        for outcome in self.folder.recorded(outcomes, output):
-            self.summary.add(outcome)
-            yield outcome
+        with closing(outcomes):
+            for outcome in self.folder.recorded(outcomes, output):
+                self.summary.add(outcome)
+                yield outcome
 
     def finish(self, work: Mapping[str, float], console: Console) -> int:
         """Write the table, say what was done, and return 2 if inputs failed before."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
+
+_KINDS = "read", "model", "map", "save"
 
 
 class Spent:
@@ -17,8 +19,9 @@ class Spent:
     """
 
     def __init__(self) -> None:
-        self._seconds: Counter[str] = Counter()
-        self._lock = threading.Lock()
+        # A sum for each thread and no lock, which a forked process could find locked for ever.
+        self._sums: list[dict[str, float]] = []
+        self._own = threading.local()
 
     @contextmanager
     def on(self, kind: str) -> Iterator[None]:
@@ -27,11 +30,17 @@ class Spent:
         try:
             yield
         finally:
-            seconds = time.perf_counter() - began
-            with self._lock:
-                self._seconds[kind] += seconds  # type: ignore[assignment]
+            own = self._of_thread()
+            own[kind] = own.get(kind, 0.0) + time.perf_counter() - began
 
     def so_far(self) -> dict[str, float]:
-        """The seconds of each kind of work so far."""
-        with self._lock:
-            return dict(self._seconds)
+        """The seconds of each kind of work so far, in the order of the work."""
+        sums = list(self._sums)
+        totals = {kind: sum(own.get(kind, 0.0) for own in sums) for kind in _KINDS}
+        return {kind: seconds for kind, seconds in totals.items() if seconds}
+
+    def _of_thread(self) -> dict[str, float]:
+        if not hasattr(self._own, "sums"):
+            self._own.sums = {}
+            self._sums.append(self._own.sums)
+        return cast(dict[str, float], self._own.sums)

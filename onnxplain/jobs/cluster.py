@@ -10,7 +10,7 @@ import contextlib
 import os
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import ModuleType
@@ -97,7 +97,7 @@ def connected(address: str | None) -> Iterator[ModuleType]:
 
 def computed_on(
     ray: ModuleType, workers: Workers, job: Job, images: Iterable[InputImage]
-) -> Iterator[Computed]:
+) -> Generator[Computed]:
     """What `Job.computed` yields, computed by workers; in the order of the inputs.
 
     Only as many inputs are read ahead as keep the workers busy. An input whose worker dies is given
@@ -189,7 +189,7 @@ class _Pool:
         errors = self._ray.exceptions
         try:
             found = self._ray.get(task.reference)
-        except (errors.ActorDiedError, errors.ObjectLostError, errors.WorkerCrashedError):
+        except (errors.RayActorError, errors.ObjectLostError, errors.WorkerCrashedError):
             self._replace(task.slot)
             return None
         finally:
@@ -230,6 +230,7 @@ class _Pool:
         """Ask for another worker in place of one that died."""
         if slot in self._slots:
             self._slots.remove(slot)
+            self._ray.kill(slot.actor)  # it may live, and only be out of reach
             self._add()
 
     def _take(self, least: int) -> None:

@@ -147,7 +147,7 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
     picture: Picture | None = None
 
-    def run(self, images: Iterable[InputImage]) -> Iterator[Outcome]:
+    def run(self, images: Iterable[InputImage]) -> Generator[Outcome]:
         """Explain pictures, save the explanations, and yield the outcomes in order.
 
         If a picture cannot be read or explained, its outcome holds the error, and the other
@@ -166,15 +166,16 @@ class Job:
             yield from in_order(saved, explained, _AHEAD, workers)
         folder.check()
 
-    def computed(self, images: Iterable[InputImage]) -> Iterator[Computed]:
+    def computed(self, images: Iterable[InputImage]) -> Generator[Computed]:
         """As `run`, without saving anything."""
         with closing(self._explained(images)) as explained:
             yield from in_order(self._computed, explained, _AHEAD, self.explainer.workers)
 
-    def saved(self, computed: Iterable[Computed]) -> Iterator[Outcome]:
+    def saved(self, computed: Generator[Computed]) -> Generator[Outcome]:
         """Save what `computed` yielded, here or elsewhere, and yield the outcomes in order."""
         folder = SameFolder(self.saving.folder)
-        yield from in_order(functools.partial(self._saved, folder=folder), computed, _AHEAD)
+        with closing(computed):
+            yield from in_order(functools.partial(self._saved, folder=folder), computed, _AHEAD)
         folder.check()
 
     def _explained(self, images: Iterable[InputImage]) -> Generator[_Found]:
