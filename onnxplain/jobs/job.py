@@ -19,6 +19,7 @@ from onnxplain.errors import (
     NotInPictureError,
     OnnxplainError,
     OptionError,
+    OutputError,
     PictureError,
 )
 from onnxplain.explainer import Explainer, Picture
@@ -158,6 +159,7 @@ class Job:
                 of range or files that cannot be written.
         """
         folder, workers = SameFolder(self.saving.folder), self.explainer.workers
+        folder.check()
 
         def saved(found: _Found) -> Outcome:
             return self._saved(self._computed(found), folder)
@@ -174,6 +176,7 @@ class Job:
     def saved(self, computed: Generator[Computed]) -> Generator[Outcome]:
         """Save what `computed` yielded, here or elsewhere, and yield the outcomes in order."""
         folder = SameFolder(self.saving.folder)
+        folder.check()
         with closing(computed):
             yield from in_order(functools.partial(self._saved, folder=folder), computed, _AHEAD)
         folder.check()
@@ -211,8 +214,12 @@ class Job:
 
     def _saved(self, computed: Computed, folder: SameFolder) -> Outcome:
         image = computed.image
-        with self.explainer.spent.on("save"):
-            saved = [(one, self.saving.save(files, image)) for one, files in computed.found]
+        try:
+            with self.explainer.spent.on("save"):
+                saved = [(one, self.saving.save(files, image)) for one, files in computed.found]
+        except OutputError:
+            folder.check()  # which says it better, if the folder was removed
+            raise
         folder.check()
         return Outcome(image, saved, computed.empty, computed.error, computed.maps)
 

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from onnxplain.errors import OutputError, ResultsError
+from onnxplain.errors import ResultsError
 from onnxplain.jobs.extras import needed
 from onnxplain.jobs.records import MapPlace
 from onnxplain.regular_files import is_inside
 from onnxplain.results.data import MapData
 from onnxplain.results.formats.manifest import plain
+from onnxplain.results.formats.write import refused
 from onnxplain.targets.described import (
     ExplainedBox,
     ExplainedReference,
@@ -108,9 +109,7 @@ def write_maps(
             (folder / FOLDER).mkdir(exist_ok=True)
             aside.rename(folder / name)
         except OSError as error:
-            raise OutputError(
-                f"Could not write to {folder / name}: {error.strerror or error}."
-            ) from error
+            raise refused(folder, error) from error
         places += [MapPlace(name, row) for row in range(len(some))]
         first += 1
     return places

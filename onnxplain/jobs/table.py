@@ -9,10 +9,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from onnxplain.errors import OutputError
 from onnxplain.jobs.extras import needed
 from onnxplain.jobs.records import Record
 from onnxplain.jobs.results import latest
+from onnxplain.results.formats.write import refused
 
 _ROWS = 10_000
 """Of a row group, so that memory does not grow with the index."""
@@ -42,7 +42,7 @@ def write_table(index: Path, unfinished: Path) -> Path:
                 writer.write_table(_table(rows, schema))
         aside.replace(path)
     except OSError as error:
-        raise OutputError(f"Could not write {path}: {error.strerror or error}.") from error
+        raise refused(index.parent, error) from error
     return path
 
 

@@ -52,7 +52,8 @@ def main() -> None:
         if given.workers:
             there = _on_ray(explainer, images, out / "ray", given.workers)
             print(
-                f"{given.workers} workers: {1 / there:.1f} pictures/s, {there / here:.2f} times the seconds of here"
+                f"{given.workers} workers: {1 / there:.1f} pictures/s, "
+                f"{there / here:.2f} times the seconds of here"
             )
 
 
