@@ -60,8 +60,19 @@ def is_inside(path: Path, beside: Path) -> bool:
 
     If `beside` is a symbolic link, as in a download cache, the folder of its target counts, too.
     """
-    homes = beside.absolute().parent.resolve(), beside.resolve().parent
+    return _leads_to(path, beside.absolute().parent, beside.resolve().parent)
+
+
+def leads_out(path: Path, model: Path) -> bool:
+    """Whether a file near a model is a symbolic link to a file outside its own folder.
+
+    If the model is a symbolic link, as in a download cache, the folder of its target is allowed.
+    """
+    return not _leads_to(path, path.absolute().parent, model.resolve().parent)
+
+
+def _leads_to(path: Path, *folders: Path) -> bool:
     try:
-        return any(path.resolve().is_relative_to(home) for home in homes)
-    except (OSError, ValueError):  # a loop of links, or what no file can be called
+        return any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
+    except (OSError, ValueError, RuntimeError):  # a loop of links, or what no file can be called
         return False

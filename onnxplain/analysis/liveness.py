@@ -7,6 +7,7 @@ read all elements of its inputs.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 
@@ -78,7 +79,10 @@ class _Walk:
         known = all(name in self.shapes for name in (node.input[0], *node.output) if name)
         rule = _RULES.get(operators.standard_form(node.op_type))
         if selects and node.domain in operators.KNOWN_DOMAINS and rule is not None and known:
-            found = rule(self, node, [self.mask(name) for name in node.output if name])
+            # Where shapes contradict each other, numpy refuses them. All is read then, and a run of
+            # the model shows whether it has such shapes.
+            with contextlib.suppress(ValueError):
+                found = rule(self, node, [self.mask(name) for name in node.output if name])
         if found is None:
             for name in reads(node):
                 self.add(name, None)

@@ -19,6 +19,7 @@ from onnxplain.execution.randomness import Randomness
 from onnxplain.forks import per_process
 from onnxplain.model.external import byte_count, weights
 from onnxplain.model.model import Model
+from onnxplain.model.operators import SCALED_BY_BATCH
 from onnxplain.model.quantization import rounds
 from onnxplain.recent import Recent
 from onnxplain.runtime.backend import Backend
@@ -284,6 +285,8 @@ class Runner:
         # Where draws are not left out, a batch that agrees with single runs does so by chance.
         if randomness.is_random and not self.repeats(x, tensors):
             return Batching(self.model, 1, f"the model {randomness.cause}")
+        if self._scales_by_batch(tensors):
+            return Batching(self.model, 1, "the model quantizes by the range of the whole batch")
         samples = _three_samples(x)
         single = [self._forward(self.model, sample, tensors) for sample in samples]
         expected = [np.concatenate(parts) for parts in zip(*single, strict=True)]
@@ -294,6 +297,13 @@ class Runner:
         if self._agrees(rewritten, samples, expected, tensors):
             return Batching(rewritten, None, "the fixed batch of 1 rewritten")
         return Batching(self.model, 1, f"the model {randomness.cause or 'does not take batches'}")
+
+    def _scales_by_batch(self, tensors: Sequence[str]) -> bool:
+        """Whether a sample's answers depend on the others, if only by rounding."""
+        nodes = self.model.index.nodes
+        return any(
+            nodes[i].op_type in SCALED_BY_BATCH for i in self.model.index.ancestors(tensors)
+        )
 
     def _find_randomness(self, x: Array, tensors: Sequence[str]) -> Randomness:
         found = drawing_nodes(self.model, tensors)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxplain.errors import PreprocessError
-from onnxplain.regular_files import read_regular
+from onnxplain.regular_files import leads_out, read_regular
 
 JsonObject = dict[str, object]
 
@@ -36,7 +36,7 @@ def read_sidecar(model_path: Path | None) -> Config | None:
     if model_path is None:
         return None
     path = sidecar_path(model_path)
-    return Config(path, f"sidecar {path.name}", read_object(path)) if path.is_file() else None
+    return _config(path, f"sidecar {path.name}", model_path) if path.is_file() else None
 
 
 def sidecar_path(model_path: Path) -> Path:
@@ -52,11 +52,23 @@ def find_configs(model_path: Path | None, name: str) -> Iterator[Config]:
     folders = () if model_path is None else model_path.absolute().parents[:2]
     for folder, words in zip(folders, _FOLDERS, strict=False):
         path = folder / name
-        if path.is_file():
-            yield Config(path, f"{name} {words}", read_object(path))
+        if model_path is not None and path.is_file():
+            yield _config(path, f"{name} {words}", model_path)
 
 
 _FOLDERS = "next to the model", "in the folder above the model"
+
+
+def _config(path: Path, title: str, model_path: Path) -> Config:
+    """Read a file that lies near a model. It must not be able to read other files of the machine.
+
+    Raises PreprocessError if it is a link that leads out of its folder, or holds no JSON object.
+    """
+    if leads_out(path, model_path):
+        raise PreprocessError(
+            f"{path} is a link to a file outside its folder: put the file itself next to the model."
+        )
+    return Config(path, title, read_object(path))
 
 
 def read_object(path: Path) -> JsonObject:

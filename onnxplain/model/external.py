@@ -98,6 +98,8 @@ def locate_external_data(proto: ModelProto, path: Path | None) -> Path | None:
 
 def _located(tensor: TensorProto, path: Path | None) -> tuple[Path, Path, ExternalDataInfo]:
     """The allowed folder that holds a weight's file, the path of that file, and the place in it."""
+    for entry in [entry for entry in tensor.external_data if entry.key not in _KEYS]:
+        tensor.external_data.remove(entry)
     try:
         info = ExternalDataInfo(tensor)
         if path is None:
@@ -107,11 +109,16 @@ def _located(tensor: TensorProto, path: Path | None) -> tuple[Path, Path, Extern
                 "the model, or load it with its external data."
             )
         return *_locate(tensor.name, info, path), info
-    except ValueError as error:
+    except (ValueError, OSError, RuntimeError) as error:  # the last one is of a loop of links
+        reason = getattr(error, "strerror", None) or error
         raise ModelError(
-            f"The location of the external weight {tensor.name!r} is invalid ({error}): "
+            f"The location of the external weight {tensor.name!r} is invalid ({reason}): "
             "export the model again."
         ) from None
+
+
+_KEYS = frozenset({"location", "offset", "length", "checksum", "basepath"})
+"""What ONNX defines of a weight's place; onnx warns of others, and ONNX Runtime does not use them."""
 
 
 def _locate(name: str, info: ExternalDataInfo, path: Path) -> tuple[Path, Path]:

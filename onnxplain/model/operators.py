@@ -47,6 +47,11 @@ KEEPS_VALUES = COPIES | ROUNDS
 QUANTIZERS = _ops("QuantizeLinear DynamicQuantizeLinear")
 """Their first output holds the quantized elements of the input."""
 
+SCALED_BY_BATCH = _ops(
+    "DynamicQuantizeLinear DynamicQuantizeLSTM DynamicQuantizeMatMul"
+)
+"""They quantize by the least and the largest value of the whole batch."""
+
 UNARY = _ops(
     "Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Ceil Celu Clip Cos Cosh Elu Erf Exp Floor "
     "Gelu HardSigmoid HardSwish IsInf IsNaN LeakyRelu Log Mish Neg Not QuickGelu Reciprocal Relu "

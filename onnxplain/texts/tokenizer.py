@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxplain.errors import TextError
-from onnxplain.regular_files import read_regular
+from onnxplain.regular_files import leads_out, read_regular
 from onnxplain.suggestions import closest
 from onnxplain.texts.tokens import Text, Token, TokenizedText
 
@@ -35,14 +35,20 @@ class Tokenizer:
         """The tokens of a text or of a pair of texts, without padding.
 
         Raises:
-            TextError: it is empty, or no text.
+            TextError: it is empty, or no text, or the tokenizer is damaged.
         """
         texts = (text,) if isinstance(text, str) else tuple(text)
         if not 1 <= len(texts) <= 2 or not all(isinstance(one, str) for one in texts):
             raise TextError(f"A text or a pair of two texts is tokenized, not {text!r}.")
         if not all(one.strip() for one in texts):
             raise TextError("The text is empty: give at least one word.")
-        found = self._tokenizer.encode(*texts)
+        try:
+            found = self._tokenizer.encode(*texts)
+        except Exception as error:  # the package raises no other type
+            raise TextError(
+                f"{self.path} cannot split the text into tokens ({error}): name the tokenizer.json "
+                "of the model."
+            ) from error
         added = zip(found.special_tokens_mask, found.sequence_ids, strict=True)
         sequences = [None if special else sequence for special, sequence in added]
         tokens = tuple(
@@ -148,7 +154,23 @@ def find_tokenizer(*models: Path | None) -> Path:
 
 
 def tokenizer_beside(*models: Path | None) -> Path | None:
-    """As `find_tokenizer`, but None if there is none."""
-    folders = (model.absolute().parents[:_FOLDERS] for model in models if model is not None)
-    files = (folder / "tokenizer.json" for one in folders for folder in one)
-    return next((file for file in files if file.is_file()), None)
+    """As `find_tokenizer`, but None if there is none.
+
+    Raises:
+        TextError: it is a link that leads out of its folder.
+    """
+    for model in filter(None, models):
+        for folder in model.absolute().parents[:_FOLDERS]:
+            file = folder / "tokenizer.json"
+            if file.is_file():
+                return _not_linked_out(file, model)
+    return None
+
+
+def _not_linked_out(file: Path, model: Path) -> Path:
+    if leads_out(file, model):
+        raise TextError(
+            f"{file} is a link to a file outside its folder: put the file itself next to the "
+            "model, or name it with --tokenizer FILE."
+        )
+    return file

@@ -279,8 +279,8 @@ def _with_external_data(draw: Draw, made: Made) -> Made:
             tensor.ClearField("raw_data")
             tensor.data_location = TensorProto.EXTERNAL
             data += raw
-    if location == "link.bin":
-        links[location] = "../beside/secret.bin"
+    if location in LINKS:
+        links[location] = LINKS[location]
     files = {**made.files, "weights.bin": data}
     words = f"{made.words}; weights in {location}"
     return replace(made, proto=proto, files=files, links=links, words=words)
@@ -297,8 +297,12 @@ OUTSIDE = (
     "a\0b",
     "x" * 5000,
     ".",
+    "loop",
 )
 """Places of files that a model must not read, or cannot."""
+
+LINKS = {"link.bin": "../beside/secret.bin", "loop": "loop"}
+"""Targets of those of them that are symbolic links."""
 
 _DRESSES: list[Callable[[Draw, Made], Made]] = [
     *[_plain] * 5,
@@ -331,9 +335,9 @@ def _case(
     run = ["run", *given, "-m", method, "-o", "../out", "--json", *flags]
     run += ["-f", draw(st.sampled_from(["npy,json", "npy,heatmap,png,json", "tiff,png16,yml"]))]
     commands = [run]
-    if draw(st.integers(0, 3)) == 0:
+    if draw(st.integers(0, 5)) == 0:
         commands.append(["inspect", given[0], "--json", *made.arguments])
-    if draw(st.integers(0, 9)) == 0:
+    if draw(st.integers(0, 11)) == 0:
         exported = ["export", given[0], "-m", method, "-o", "../out/exported.onnx", *flags]
         commands.append(exported)
     facts: dict[str, Any] = {}
@@ -341,7 +345,7 @@ def _case(
         facts = {
             "method": method,
             "exact": made.exact,
-            "repeats": made.repeats,
+            "compared": made.repeats and draw(st.booleans()),
             "other": made.other,
             "shape": made.shape,
             "dtype": np.dtype(made.form.dtype).name,
