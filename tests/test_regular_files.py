@@ -79,6 +79,8 @@ def test_labels_of_a_download_cache_of_links(tmp_path: Path) -> None:
     snapshot.mkdir()
     (blobs / "1").write_text("cat\ndog")
     (blobs / "2").write_text('{"labels": "names.txt"}')
+    (blobs / "3").write_bytes(b"the model")
+    (snapshot / "m.onnx").symlink_to("../blobs/3")
     (snapshot / "names.txt").symlink_to("../blobs/1")
     (snapshot / "m.onnxplain.json").symlink_to("../blobs/2")
     labels = find_labels(snapshot / "m.onnx", {})

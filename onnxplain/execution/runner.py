@@ -301,9 +301,7 @@ class Runner:
     def _scales_by_batch(self, tensors: Sequence[str]) -> bool:
         """Whether a sample's answers depend on the others, if only by rounding."""
         nodes = self.model.index.nodes
-        return any(
-            nodes[i].op_type in SCALED_BY_BATCH for i in self.model.index.ancestors(tensors)
-        )
+        return any(nodes[i].op_type in SCALED_BY_BATCH for i in self.model.index.ancestors(tensors))
 
     def _find_randomness(self, x: Array, tensors: Sequence[str]) -> Randomness:
         found = drawing_nodes(self.model, tensors)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 from importlib import import_module
 from pathlib import Path
+from tokenize import TokenError
 from types import ModuleType
 
 import numpy as np
@@ -16,6 +18,20 @@ from onnxplain.tensors import Array
 _ONE_HEADER = threading.Lock()
 """Held while the header of a .npy file is read: numpy parses it with `ast`, which fails in CPython
 3.11 if two threads do so at once ("AST constructor recursion depth mismatch")."""
+
+_OF_NUMPY = (ValueError, EOFError, SyntaxError, TypeError, RecursionError, TokenError)
+"""What numpy raises for a file that is damaged: its header is a literal of Python."""
+
+_OF_TIFFFILE = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    struct.error,
+)
+"""What tifffile and its codecs raise for a damaged file: a tag may hold values of any type."""
 
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 
@@ -34,7 +50,7 @@ def read_npy(path: Path) -> Array:
         raise PictureError(f"There is no file {path}.") from None
     except OSError as error:
         raise PictureError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, EOFError) as error:
+    except _OF_NUMPY as error:
         raise PictureError(f"{path} is not a .npy file, or holds no plain array.") from error
     if not isinstance(array, np.ndarray):
         raise PictureError(f"{path} holds several arrays: save the one that is meant as .npy.")
@@ -63,7 +79,7 @@ def read_tiff(path: Path) -> tuple[Array, str]:
         raise PictureError(f"There is no file {path}.") from None
     except OSError as error:
         raise PictureError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, IndexError, RuntimeError) as error:  # of tifffile, and of its codecs
+    except _OF_TIFFFILE as error:
         hint = f"; {_INSTALL}" if "imagecodecs" in str(error) else ""
         raise PictureError(f"{path} cannot be read as TIFF: {error}{hint}.") from error
 

@@ -6,8 +6,16 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from math import prod
 
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
-from onnx.defs import SchemaError, get_schema, has
+from onnx import (
+    AttributeProto,
+    FunctionProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    ValueInfoProto,
+)
+from onnx.defs import OpSchema, SchemaError, get_schema, has
 from onnx.external_data_helper import uses_external_data
 from onnx.helper import get_all_tensor_dtypes, tensor_dtype_to_field, tensor_dtype_to_np_dtype
 
@@ -43,8 +51,13 @@ def check(proto: ModelProto) -> None:
         _check_weight(tensor)
     opset = opset_of(proto)
     for graph in all_graphs(proto.graph):
+        _check_definitions(graph)
         for node in graph.node:
             _check_node(node, opset)
+            _check_attributes_of_functions(node)
+    for function in proto.functions:
+        for node in _nodes_of(function):
+            _check_node(node, opset_of(function))
 
 
 def _check_names(proto: ModelProto) -> None:
@@ -90,6 +103,14 @@ def _nodes(proto: ModelProto) -> Iterator[NodeProto]:
         yield from part.node
 
 
+def _nodes_of(function: FunctionProto) -> Iterator[NodeProto]:
+    """The nodes of a function, also in subgraphs."""
+    for node in function.node:
+        yield node
+        for graph in chain.from_iterable(map(all_graphs, subgraphs(node))):
+            yield from graph.node
+
+
 def _check_operator_sets(proto: ModelProto) -> None:
     for part in (proto, *proto.functions):
         for entry in part.opset_import:
@@ -98,6 +119,13 @@ def _check_operator_sets(proto: ModelProto) -> None:
                     f"The model imports version {entry.version} of the operators of "
                     f"{entry.domain or 'ai.onnx'}, which cannot exist: {_AGAIN}."
                 )
+    imported = {entry.domain for entry in proto.opset_import}
+    if imported.isdisjoint(STANDARD_DOMAINS) and any(
+        node.domain in STANDARD_DOMAINS for graph in all_graphs(proto.graph) for node in graph.node
+    ):
+        raise ModelError(
+            f"The model does not say which version of the operators of ai.onnx it uses: {_AGAIN}."
+        )
 
 
 _OTHER_TYPES: Mapping[str | None, str] = {
@@ -148,6 +176,19 @@ def _check_weight(tensor: TensorProto) -> None:
         )
 
 
+def _check_definitions(graph: GraphProto) -> None:
+    """Check that a tensor has one source."""
+    known = {value.name for value in (*graph.input, *graph.initializer)}
+    for node in graph.node:
+        for name in filter(None, node.output):
+            if name in known:
+                raise ModelError(
+                    f"The tensor {name!r} has several sources: an output of the node {node.name!r} "
+                    f"({node.op_type}), and another node, an input or a weight: {_AGAIN}."
+                )
+            known.add(name)
+
+
 def _check_node(node: NodeProto, opset: int) -> None:
     """Check what a node of ONNX's own operators has against their definition, where it is known."""
     if node.domain not in STANDARD_DOMAINS or not has(node.op_type):
@@ -164,12 +205,10 @@ def _check_node(node: NodeProto, opset: int) -> None:
     for words, count, least, most in counts:
         if not least <= count <= most:
             raise ModelError(f"{what} has {count} {words}, which its operator refuses: {_AGAIN}.")
+    for name, formal in zip(node.input, schema.inputs, strict=False):
+        if not name and formal.option == OpSchema.FormalParameterOption.Single:
+            raise ModelError(f"{what} lacks its input {formal.name!r}: {_AGAIN}.")
     for attribute in node.attribute:
-        if attribute.ref_attr_name:
-            raise ModelError(
-                f"{what} takes its attribute {attribute.name!r} from a function, and is in none: "
-                f"{_AGAIN}."
-            )
         known = schema.attributes.get(attribute.name)
         written = AttributeProto.AttributeType.Name(attribute.type)
         if known is not None and str(known.type).rpartition(".")[2] != written:
@@ -180,6 +219,15 @@ def _check_node(node: NodeProto, opset: int) -> None:
     for name, known in schema.attributes.items():
         if known.required and name not in given:
             raise ModelError(f"{what} lacks its attribute {name!r}: {_AGAIN}.")
+
+
+def _check_attributes_of_functions(node: NodeProto) -> None:
+    for attribute in node.attribute:
+        if attribute.ref_attr_name:
+            raise ModelError(
+                f"The node {node.name!r} ({node.op_type}) takes its attribute {attribute.name!r} "
+                f"from a function, and is in none: {_AGAIN}."
+            )
 
 
 _PACKED = {"INT2": 2, "UINT2": 2, "INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4}

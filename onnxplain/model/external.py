@@ -118,7 +118,7 @@ def _located(tensor: TensorProto, path: Path | None) -> tuple[Path, Path, Extern
 
 
 _KEYS = frozenset({"location", "offset", "length", "checksum", "basepath"})
-"""What ONNX defines of a weight's place; onnx warns of others, and ONNX Runtime does not use them."""
+"""What ONNX defines of the place of a weight. onnx warns of other keys."""
 
 
 def _locate(name: str, info: ExternalDataInfo, path: Path) -> tuple[Path, Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from onnx import ModelProto, TypeProto, ValueInfoProto
+from onnx import FunctionProto, ModelProto, TypeProto, ValueInfoProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
 from onnxplain.model.graph_index import GraphIndex
@@ -80,8 +80,8 @@ class Model:
         return opset_of(self.proto)
 
 
-def opset_of(proto: ModelProto) -> int:
-    """Version of the default operator set that a model imports."""
+def opset_of(proto: ModelProto | FunctionProto) -> int:
+    """Version of the default operator set that a model or a function imports."""
     return next((o.version for o in proto.opset_import if o.domain in STANDARD_DOMAINS), 0)
 
 

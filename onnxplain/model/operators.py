@@ -47,9 +47,7 @@ KEEPS_VALUES = COPIES | ROUNDS
 QUANTIZERS = _ops("QuantizeLinear DynamicQuantizeLinear")
 """Their first output holds the quantized elements of the input."""
 
-SCALED_BY_BATCH = _ops(
-    "DynamicQuantizeLinear DynamicQuantizeLSTM DynamicQuantizeMatMul"
-)
+SCALED_BY_BATCH = _ops("DynamicQuantizeLinear DynamicQuantizeLSTM DynamicQuantizeMatMul")
 """They quantize by the least and the largest value of the whole batch."""
 
 UNARY = _ops(

@@ -1,4 +1,4 @@
-"""Runs a model in ONNX Runtime alone, to see whether a crash or a hang is of ONNX Runtime itself."""
+"""Runs a model in ONNX Runtime alone, to see whether a crash or a hang is that of ONNX Runtime."""
 
 from __future__ import annotations
 

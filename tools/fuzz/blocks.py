@@ -48,7 +48,7 @@ def conv_transpose(net: Net, x: Flow, draw: Draw) -> Flow:
     return Flow(y, (out, 2 * rows, 2 * columns))
 
 
-def activation(op: str, **attributes: float) -> Build:
+def activation(op: str, **attributes: Any) -> Build:
     """A function of each element."""
 
     def build(net: Net, x: Flow, draw: Draw) -> Flow:
@@ -138,9 +138,7 @@ def resize(net: Net, x: Flow, draw: Draw) -> Flow:
     mode = draw(st.sampled_from(["nearest", "linear", "cubic"]))
     where = draw(st.sampled_from(["half_pixel", "align_corners", "asymmetric"]))
     region = net.weight(np.zeros(0, np.float32))
-    y = net.add(
-        "Resize", x.name, region, scales, mode=mode, coordinate_transformation_mode=where
-    )
+    y = net.add("Resize", x.name, region, scales, mode=mode, coordinate_transformation_mode=where)
     return Flow(y, (channels, 2 * rows, 2 * columns))
 
 
@@ -239,7 +237,9 @@ def attention(net: Net, x: Flow, draw: Draw) -> Flow:
     channels, rows, columns = x.sizes
     if rows * columns > 144:
         return x
-    tokens = net.add("Transpose", net.add("Reshape", x.name, net.ints(0, channels, -1)), perm=[0, 2, 1])
+    tokens = net.add(
+        "Transpose", net.add("Reshape", x.name, net.ints(0, channels, -1)), perm=[0, 2, 1]
+    )
     q, k, v = (net.add("MatMul", tokens, net.normal(channels, channels, gain=0.5)) for _ in "qkv")
     scores = net.add("MatMul", q, net.add("Transpose", k, perm=[0, 2, 1]))
     weights = net.add("Softmax", scores, axis=2)
@@ -263,8 +263,8 @@ def tiled(net: Net, x: Flow, draw: Draw) -> Flow:
 
 
 def centered(net: Net, x: Flow, draw: Draw) -> Flow:
-    op = draw(st.sampled_from(["ReduceMean", "ReduceMax", "ReduceSum", "ReduceL2", "ReduceLogSumExp"]))
-    middle = net.reduce(op, x.name, draw(st.sampled_from([[1], [2, 3], [-1]])))
+    op = draw(st.sampled_from(["Mean", "Max", "Sum", "L2", "LogSumExp"]))
+    middle = net.reduce(f"Reduce{op}", x.name, draw(st.sampled_from([[1], [2, 3], [-1]])))
     return Flow(net.add("Sub", x.name, middle), x.sizes)
 
 
@@ -279,7 +279,7 @@ def einsum(net: Net, x: Flow, draw: Draw) -> Flow:
 
 
 def top(net: Net, x: Flow, draw: Draw) -> Flow:
-    channels, rows, columns = x.sizes
+    _, rows, columns = x.sizes
     values, _ = net.several("TopK", 2, x.name, net.ints(1), axis=1)
     return Flow(values, (1, rows, columns))
 
@@ -313,12 +313,14 @@ def rows_in_turn(op: str, gates: int) -> Build:
     return build
 
 
-_SMOOTH = "Relu Sigmoid Tanh Softplus Softsign Elu Selu LeakyRelu HardSigmoid Abs Neg Identity".split()
+_ALWAYS = (
+    "Relu Sigmoid Tanh Softplus Softsign Elu Selu LeakyRelu HardSigmoid Abs Neg Identity".split()
+)
 
 BLOCKS: Mapping[str, Block] = {
     "conv": Block(conv),
     "conv transpose": Block(conv_transpose),
-    **{op.lower(): Block(activation(op)) for op in _SMOOTH},
+    **{op.lower(): Block(activation(op)) for op in _ALWAYS},
     "thresholded relu": Block(activation("ThresholdedRelu", alpha=0.2), 10),
     "celu": Block(activation("Celu"), 12),
     "hard swish": Block(activation("HardSwish"), 14),

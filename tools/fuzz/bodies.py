@@ -39,7 +39,7 @@ def condition(net: Net, x: Flow, draw: Draw) -> Flow:
         chosen = net.weight(np.array(draw(st.booleans())))
     else:
         mean = net.reduce("ReduceMean", x.name, [0, 1, 2, 3], keepdims=0)
-        chosen = net.add("Greater", mean, net.number(0.0))
+        chosen = net.add("Greater", mean, net.number(0.05))
     ops = [draw(st.sampled_from(_UNARY)) for _ in range(2)]
 
     def branch(op: str) -> GraphProto:

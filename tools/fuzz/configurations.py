@@ -122,30 +122,29 @@ def _sidecar(draw: Draw) -> bytes:
 _NESTED = b"[" * 50_000 + b"]" * 50_000
 
 
+_ODD = [
+    b"",
+    b"null",
+    b"3",
+    b"{",
+    b"[]",
+    b'"a"',
+    b"\xef\xbb\xbf{}",
+    b"\xff\xfe{\x00}\x00",
+    b"\xff",
+    b'{"labels": "\xff"}',
+    _NESTED,
+    b'{"preprocess": ' + _NESTED + b"}",
+    b'{"note": ' + b"9" * 5000 + b"}",
+    b'{"labels": ["a"], "labels": 3}',
+    rb'{"labels": ["\ud800", "b", "c", "d", "e"]}',
+    b'{"preprocess": {"mean": ' + b"9" * 400 + b"}}",
+]
+"""Files that are no JSON, or have a strange form."""
+
+
 def _odd(draw: Draw) -> bytes:
-    """A file that is no JSON, or has a strange form."""
-    return draw(
-        st.sampled_from(
-            [
-                b"",
-                b"null",
-                b"3",
-                b"{",
-                b"[]",
-                b'"a"',
-                b"\xef\xbb\xbf{}",
-                b"\xff\xfe{\x00}\x00",
-                b"\xff",
-                b'{"labels": "\xff"}',
-                _NESTED,
-                b'{"preprocess": ' + _NESTED + b"}",
-                b'{"note": ' + b"9" * 5000 + b"}",
-                b'{"labels": ["a"], "labels": 3}',
-                rb'{"labels": ["\ud800", "b", "c", "d", "e"]}',
-                b'{"preprocess": {"mean": ' + b"9" * 400 + b"}}",
-            ]
-        )
-    )
+    return bytes(draw(st.sampled_from(_ODD)))
 
 
 def _names(draw: Draw) -> bytes:
@@ -209,12 +208,11 @@ def _texts(draw: Draw) -> Case:
     return Case("configuration", f"a tokenizer, and the text {text[:20]!r}", files, [command])
 
 
-_KINDS = [*[_usual] * 5, _pointing, _no_file, _texts]
+_KINDS: list[Callable[[Draw], Case]] = [*[_usual] * 5, _pointing, _no_file, _texts]
 
 
 @st.composite
 def configurations(draw: Draw) -> Case:
     """A small model, and the files beside it."""
-    return draw(st.sampled_from(_KINDS))(draw)
-
-
+    kind: Callable[[Draw], Case] = draw(st.sampled_from(_KINDS))
+    return kind(draw)

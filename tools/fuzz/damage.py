@@ -164,7 +164,9 @@ def _cut(draw: Draw, data: bytes, place: int) -> bytes:
 
 
 def _insert(draw: Draw, data: bytes, place: int) -> bytes:
-    added = draw(st.sampled_from([b"\0", b"\xff", b"\xff\xff\xff\x7f", b"\0" * 16, data[:8]]))
+    added: bytes = draw(
+        st.sampled_from([b"\0", b"\xff", b"\xff\xff\xff\x7f", b"\0" * 16, data[:8]])
+    )
     return data[:place] + added + data[place:]
 
 
@@ -177,7 +179,9 @@ def _move(draw: Draw, data: bytes, place: int) -> bytes:
     return data[:place] + data[other : other + 32] + data[place + 32 :]
 
 
-_BYTE_CHANGES = [_flip, _flip, _flip, _cut, _insert, _remove, _move]
+_ByteChange = Callable[[Draw, bytes, int], bytes]
+
+_BYTE_CHANGES: list[_ByteChange] = [_flip, _flip, _flip, _cut, _insert, _remove, _move]
 
 
 def changed_bytes(draw: Draw, data: bytes) -> bytes:
@@ -185,7 +189,8 @@ def changed_bytes(draw: Draw, data: bytes) -> bytes:
     for _ in range(draw(st.integers(1, 4))):
         # Headers are at the beginning.
         end = draw(st.sampled_from([len(data), min(len(data), 64)]))
-        data = draw(st.sampled_from(_BYTE_CHANGES))(draw, data, draw(st.integers(0, end)))
+        change: _ByteChange = draw(st.sampled_from(_BYTE_CHANGES))
+        data = change(draw, data, draw(st.integers(0, end)))
     return data
 
 

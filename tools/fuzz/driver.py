@@ -41,7 +41,7 @@ _LOOK = 0.1
 """Seconds between two looks at a worker."""
 
 
-class Lost(Exception):
+class LostError(Exception):
     """A worker ended, hung, or used too much memory."""
 
     def __init__(self, oracle: str, finding: str) -> None:
@@ -67,7 +67,7 @@ class Worker:
         """Do what is asked for, and yield what the worker says.
 
         Raises:
-            Lost: it is no longer there, or had to be ended.
+            LostError: it is no longer there, or had to be ended.
         """
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(request | {"folder": str(self.folder)}).encode())
@@ -90,7 +90,7 @@ class Worker:
                 if selector.select(_LOOK):
                     read = os.read(descriptor, 1 << 16)
                     if not read:
-                        raise Lost(SURVIVES, self._last_words())
+                        raise LostError(SURVIVES, self._last_words())
                     *lines, held = (held + read).split(b"\n")
                     yield from lines
                     began = time.monotonic()
@@ -103,9 +103,9 @@ class Worker:
 
     def _check(self, seconds: float) -> None:
         if seconds > SECONDS:
-            raise Lost(ENDS_IN_TIME, f"not ended after {SECONDS} s")
+            raise LostError(ENDS_IN_TIME, f"not ended after {SECONDS} s")
         if (used := _resident(self._process.pid)) > RESIDENT:
-            raise Lost(ENDS_IN_TIME, f"uses {used >> 20} MiB of memory")
+            raise LostError(ENDS_IN_TIME, f"uses {used >> 20} MiB of memory")
 
     def close(self) -> None:
         """End the process, and remove its folder."""
@@ -189,14 +189,14 @@ class Driver:
                     break
                 worker.close()
                 worker = Worker()
-            except Lost as lost:
+            except LostError as lost:
                 finished.outcomes.append(_lost(lost, worker, keep / f"{tried:02}"))
                 worker.close()
                 worker = Worker()
         return worker
 
 
-def _lost(lost: Lost, worker: Worker, keep: Path) -> dict[str, Any]:
+def _lost(lost: LostError, worker: Worker, keep: Path) -> dict[str, Any]:
     """The outcome of the case at which a worker was lost; the case is kept."""
     case = Case.read(worker.folder)
     case.write(keep)
@@ -219,7 +219,7 @@ def replay(folder: Path) -> dict[str, Any]:
     worker = Worker()
     try:
         (outcome,) = (f for f in worker.ask(replay=str(folder.absolute())) if "ended" in f)
-    except Lost as lost:
+    except LostError as lost:
         outcome = _lost(lost, worker, folder)
     finally:
         worker.close()

@@ -13,13 +13,12 @@ import numpy as np
 from onnxplain.errors import LONGEST
 from onnxplain.images.opencv import cv2
 from tools.fuzz.case import BESIDE, GIVEN, OUT, Case
-from tools.fuzz.run import SECRET, Ended
+from tools.fuzz.run import SECRET, SECRETS, Ended
 
 ENDS, OPENS, WRITES = "ends in a sentence", "opens no other file", "writes whole files"
 """Oracles of every command line."""
 
 _ERROR = "Error: "
-_BEGINNINGS = ("Note: ", "Warning: ", "Method: ", "Layer: ", "Preprocessing: ", "Ran on ")
 _LIMITED = re.compile(r"There is not enough memory|No more threads may be started")
 _FOREIGN = re.compile(
     r"Traceback|Internal error|^\s+File \"|:\d+: \w*Warning|\[[EWF]:onnxruntime|Exception ignored"
@@ -47,7 +46,7 @@ def reason(ended: Ended) -> str:
 
 def verdicts(case: Case, ended: Ended, folder: Path) -> Iterator[Verdict]:
     """Judge one command line of a case."""
-    yield Verdict(ENDS, _ending(case, ended))
+    yield Verdict(ENDS, _ending(ended))
     yield Verdict(OPENS, _opened(ended))
     yield Verdict(WRITES, _written(case, ended, folder))
 
@@ -56,25 +55,29 @@ def _lines(text: str) -> list[str]:
     return text.split("\n")[:-1]
 
 
-def _ending(case: Case, ended: Ended) -> str:
-    foreign = next((line for line in _lines(ended.err) if _FOREIGN.search(line)), None)
-    if foreign is not None:
-        return f"no sentence: {foreign[:600]}"
-    long = next((line for line in _lines(ended.err) if len(line) > LONGEST + len(_ERROR)), None)
-    if long is not None:
-        return f"a line of {len(long)} characters: {long[:200]}"
+def _ending(ended: Ended) -> str:
+    return next(filter(None, _complaints(ended)), "")
+
+
+def _complaints(ended: Ended) -> Iterator[str]:
+    """What is wrong with the output of a command line, or an empty text."""
+    said = _lines(ended.err)
+    yield from (f"no sentence: {line[:600]}" for line in said if _FOREIGN.search(line))
+    for line in said:
+        if len(line) > LONGEST + len(_ERROR):
+            yield f"a line of {len(line)} characters: {line[:200]}"
     if not (ended.err + ended.out).replace("\n", "").isprintable():
-        return f"characters that cannot be printed: {ended.err[:300]!r} {ended.out[:300]!r}"
-    errors = [line for line in _lines(ended.err) if line.startswith(_ERROR)]
+        yield f"characters that cannot be printed: {ended.err[:300]!r} {ended.out[:300]!r}"
+    errors = [line for line in said if line.startswith(_ERROR)]
+    yield from (f"an unfinished sentence: {one}" for one in errors if not one.endswith((".", "?")))
     if ended.status == 0:
-        return f"an error, and exit status 0: {errors[0]}" if errors else _json(ended)
-    if len(errors) != 1:
-        return f"exit status {ended.status} with {len(errors)} errors: {ended.err[:600]}"
-    if not errors[0].endswith((".", "?")):
-        return f"an unfinished sentence: {errors[0]}"
-    if ended.status == 2 or (ended.status == 1 and _LIMITED.search(errors[0])):
-        return ""
-    return f"exit status {ended.status}: {errors[0]}"
+        yield f"an error, and exit status 0: {errors[0]}" if errors else _json(ended)
+        return
+    # A file of several samples has an error for each.
+    if not errors or (len(errors) > 1 and ", sample " not in errors[0]):
+        yield f"exit status {ended.status} with {len(errors)} errors: {ended.err[:600]}"
+    elif ended.status != 2 and not (ended.status == 1 and _LIMITED.search(errors[0])):
+        yield f"exit status {ended.status}: {errors[0]}"
 
 
 def _json(ended: Ended) -> str:
@@ -96,26 +99,31 @@ def _opened(ended: Ended) -> str:
 
 
 def _written(case: Case, ended: Ended, folder: Path) -> str:
+    return next(filter(None, _misplaced(case, ended, folder)), "")
+
+
+def _misplaced(case: Case, ended: Ended, folder: Path) -> Iterator[str]:
     """Check that exactly the reported files are there, whole, and nothing else is changed."""
     given = {path.name for path in (folder / GIVEN).iterdir()}
     top = {name.split("/")[0] for name in (*case.files, *case.links, *case.pipes)}
     if given != top:
-        return f"changed the given folder: {sorted(given ^ top)}"
-    if len(list((folder / BESIDE).iterdir())) != 3:
-        return f"wrote to the working folder: {[p.name for p in (folder / BESIDE).iterdir()]}"
-    there = {path.name for path in (folder / OUT).iterdir() if path.name != "exported.onnx"}
+        yield f"changed the given folder: {sorted(given ^ top)}"
+    beside = {path.name for path in (folder / BESIDE).iterdir()}
+    if beside != set(SECRETS):
+        yield f"changed the working folder: {sorted(beside ^ set(SECRETS))}"
     if ended.arguments[0] != "run":
-        return ""
+        return
+    there = {path.name for path in (folder / OUT).iterdir()} - {"exported.onnx"}
     if ended.status:
-        return f"failed and left {sorted(there)}" if there else ""
+        yield f"failed and left {sorted(there)}" if there else ""
+        return
     files = [name for line in _lines(ended.out) for name in json.loads(line)["files"]]
+    if len(files) != len(set(files)):
+        yield f"reported a file twice: {files}"
     reported = {Path(name).name for name in files}
-    if len(files) != len(reported):
-        return f"reported a file twice: {files}"
     if reported != there:
-        return f"reported {sorted(reported)} and wrote {sorted(there)}"
-    broken = (f"{name} is not whole" for name in there if not _is_whole(folder / OUT / name))
-    return next(broken, "")
+        yield f"reported {sorted(reported)} and wrote {sorted(there)}"
+    yield from (f"{name} is not whole" for name in there if not _is_whole(folder / OUT / name))
 
 
 def _is_whole(path: Path) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,11 @@ DERIVES, BATCHES, REPEATS = (
 """Oracles of maps."""
 
 _CLASS = 0
-_WAYS = ({"batch_size": 1, "threads": 1}, {"batch_size": 3, "threads": 1}, {"threads": 2})
+_WAYS: Sequence[Mapping[str, Any]] = (
+    {"batch_size": 1, "threads": 1},
+    {"batch_size": 3, "threads": 1},
+    {"threads": 2},
+)
 
 
 def map_verdicts(case: Case, folder: Path) -> Iterator[Verdict]:
@@ -103,7 +107,7 @@ def _of_gradients(path: Path, x: Array, facts: Any) -> Iterator[Verdict]:
 def _takes_other_batches(model: onnx.ModelProto) -> bool:
     """Whether the model itself does not take one sample."""
     first = model.graph.input[0].type.tensor_type.shape.dim[0]
-    return first.HasField("dim_value") and first.dim_value != 1
+    return bool(first.HasField("dim_value") and first.dim_value != 1)
 
 
 def _score(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
@@ -122,11 +126,13 @@ def _compared(
     large, small, slack = (1e-4, 1e-6, 1.0) if exact else (1e-2, 2e-3, 20.0)
     rng = np.random.default_rng(11)
     for _ in range(3):
-        direction = rng.normal(size=feeds["x"].shape).astype(np.float64 if exact else np.float32)
+        direction: Array = rng.normal(size=feeds["x"].shape).astype(
+            np.float64 if exact else np.float32
+        )
         actual, near = (
             slope(function, feeds, "x", direction, [seed], step) for step in (large, small)
         )
-        said = float(np.sum(np.float64(gradient) * direction))
+        said = float(np.sum(gradient.astype(np.float64) * direction))
         size = max(float(np.linalg.norm(gradient)), abs(actual))
         if not np.isfinite(actual) or abs(actual - near) > 1e-3 * slack * size + 1e-7:
             continue

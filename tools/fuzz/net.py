@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from onnx import FunctionProto, NodeProto, TensorProto, helper, numpy_helper
-
-from onnxplain.tensors import Array
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Net:
         self.nodes.append(helper.make_node(op, inputs, made, made[0], domain=domain, **attributes))
         return made
 
-    def weight(self, value: Array) -> str:
+    def weight(self, value: ArrayLike) -> str:
         """A weight."""
         name = self.name("w")
         self.weights.append(numpy_helper.from_array(np.asarray(value), name))

@@ -17,6 +17,9 @@ from tools.fuzz.watch import Watch
 SECRET = "a-secret-of-another-folder"
 """What the files hold that no case may read."""
 
+SECRETS = ("secret.bin", "weights.bin", "labels.txt")
+"""Their names; some are those of files that a case has in its own folder."""
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -36,7 +39,7 @@ def lay_out(case: Case, folder: Path) -> None:
     given, beside = folder / GIVEN, folder / BESIDE
     given.mkdir(parents=True)
     beside.mkdir()
-    for name in ("secret.bin", "weights.bin", "labels.txt"):
+    for name in SECRETS:
         (beside / name).write_text(f"{SECRET}\n" * 64)
     case.write(folder)
     for name, target in case.links.items():
@@ -64,7 +67,8 @@ def _run(arguments: tuple[str, ...], folder: Path, watch: Watch) -> Ended:
     ):
         status = execute(arguments)
     seconds = time.perf_counter() - began
-    return Ended(arguments, status, *captured, opened=tuple(opened), seconds=seconds)
+    out, err = captured
+    return Ended(arguments, status, out, err, tuple(opened), seconds)
 
 
 @contextmanager

@@ -24,10 +24,10 @@ def tokenizer() -> Any:
     """The content of a `tokenizer.json` of word pieces."""
     numbers = {piece: number for number, piece in enumerate(_VOCABULARY)}
     made = Tokenizer(WordPiece(numbers, unk_token="[UNK]"))
-    made.normalizer = Lowercase()  # type: ignore[assignment]
-    made.pre_tokenizer = BertPreTokenizer()  # type: ignore[assignment]
+    made.normalizer = Lowercase()
+    made.pre_tokenizer = BertPreTokenizer()
     special = [(piece, numbers[piece]) for piece in ("[CLS]", "[SEP]")]
-    made.post_processor = TemplateProcessing(  # type: ignore[assignment]
+    made.post_processor = TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=special
     )
     made.add_special_tokens(_VOCABULARY[:5])

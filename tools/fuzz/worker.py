@@ -20,8 +20,8 @@ from hypothesis.strategies import SearchStrategy
 
 from tools.fuzz.case import Case
 from tools.fuzz.configurations import configurations
-from tools.fuzz.limits import ADDRESSES
 from tools.fuzz.judge import explained, reason, verdicts
+from tools.fuzz.limits import ADDRESSES
 from tools.fuzz.maps import map_verdicts
 from tools.fuzz.models import models
 from tools.fuzz.pictures import pictures
@@ -34,6 +34,7 @@ KINDS: Mapping[str, SearchStrategy[Case]] = {
     "configuration": configurations(),
 }
 """What is tried, by the kind of its cases."""
+
 
 def try_case(case: Case, folder: Path, watch: Watch) -> dict[str, Any]:
     """Run a case that was laid out, and say what the oracles found."""
