@@ -11,6 +11,7 @@ import pytest
 from onnxplain.errors import ModelError, OnnxplainError, PictureError, PreprocessError
 from onnxplain.images.array_files import read_npy, read_tiff
 from onnxplain.images.files import read_sidecar
+from onnxplain.images.hub import read_hub_config
 from onnxplain.images.labels import find_labels
 from onnxplain.images.picture import read_pixels
 from onnxplain.model.load import load
@@ -71,6 +72,26 @@ def test_a_sidecar_names_no_file_outside_its_folder(form: str, tmp_path: Path) -
     named = find_labels(folder / "m.onnx", {}, secret)
     assert named is not None
     assert named.name(1) == "password"
+
+
+@pytest.mark.parametrize(
+    "name", ["m.onnxplain.json", "config.json", "preprocessor_config.json", "../config.json"]
+)
+def test_a_file_near_a_model_is_no_link_out_of_its_folder(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "onnx"
+    folder.mkdir(parents=True)
+    (tmp_path / "secret.json").write_text('{"id2label": {"0": "password"}}')
+    (folder / name).symlink_to(tmp_path / "secret.json")
+    read = read_hub_config if "config" in name else read_sidecar
+    with pytest.raises(PreprocessError, match=r"is a link to a file outside its folder"):
+        read(folder / "m.onnx")
+
+
+def test_a_loop_of_links_is_no_labels_file(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "m.onnxplain.json").write_text('{"labels": "loop"}')
+    with pytest.raises(PreprocessError, match="outside its folder"):
+        find_labels(tmp_path / "m.onnx", {})
 
 
 def test_labels_of_a_download_cache_of_links(tmp_path: Path) -> None:

@@ -128,6 +128,15 @@ def test_the_step_of_a_dynamic_quantization_is_no_way_through() -> None:
     assert not found[:, 1:].any()
 
 
+def test_all_is_read_where_shapes_contradict_each_other() -> None:
+    """A damaged model declares them; ONNX Runtime says what is wrong when it runs."""
+    model = load(build("r = Reshape(x, heads)" + PICK.format("r")))
+    shapes = infer_shapes(model.proto, {"x": TOKENS.shape})
+    found = read_elements(model, {**shapes, "x": (7, 3)}, "x", "y")["x"]
+    assert found.shape == (7, 3)
+    assert found.all()
+
+
 def test_what_nothing_reads_is_left_out() -> None:
     model = load(
         build(

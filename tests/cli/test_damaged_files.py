@@ -94,6 +94,30 @@ def damaged_constant(model):
     model.graph.node.insert(0, helper.make_node("Constant", [], ["sizes"], value=value))
 
 
+def an_empty_input(model):
+    model.graph.node[0].input[0] = ""
+
+
+def no_operator_set(model):
+    del model.opset_import[:]
+
+
+def two_sources(model):
+    model.graph.node.append(helper.make_node("Relu", ["x"], ["planes"], "again"))
+
+
+def a_weight_that_is_computed(model):
+    model.graph.node.append(helper.make_node("Relu", ["x"], ["w"], "again"))
+
+
+def a_function_without_an_attribute(model):
+    opsets = [helper.make_opsetid("", 17)]
+    cast = helper.make_node("Cast", ["a"], ["b"], "cast")
+    model.functions.append(helper.make_function("mine", "f", ["a"], ["b"], [cast], opsets))
+    model.opset_import.append(helper.make_opsetid("mine", 1))
+    model.graph.node.append(helper.make_node("f", ["x"], ["z"], "call", domain="mine"))
+
+
 def rename(name):
     """A name that is not UTF-8, which protobuf lets nobody set."""
     return lambda model: model.SerializeToString().replace(name, b"\xff" + name[1:])
@@ -123,6 +147,11 @@ MODELS = {
     "an attribute of a wrong type": (wrong_attribute, "for its attribute 'group'"),
     "an attribute of no function": (attribute_of_no_function, "from a function, and is in none"),
     "a missing attribute": (without_an_attribute, "lacks its attribute 'to'"),
+    "an empty input": (an_empty_input, "'conv' (Conv) lacks its input 'X'"),
+    "no operator set": (no_operator_set, "does not say which version of the operators of ai.onnx"),
+    "a tensor of two nodes": (two_sources, "'planes' has several sources"),
+    "a weight that is computed": (a_weight_that_is_computed, "'w' has several sources"),
+    "a function": (a_function_without_an_attribute, "'cast' (Cast) lacks its attribute 'to'"),
     "2^31 samples": (set_batch(2**31, 3, 8, 8), "more than fits in memory"),
     "2^62 rows": (set_batch("N", 3, 2**62, 2**62), "more than fits in memory"),
     "an input name": (rename(b"xx_xx"), "not UTF-8"),

@@ -107,6 +107,19 @@ def test_answers_are_those_of_single_runs(name: str, batch_size: int | None) -> 
     assert expected in how(explainer)
 
 
+def test_one_scale_for_the_whole_batch_is_no_batch() -> None:
+    nodes = (
+        CONV
+        + "q, s, z = DynamicQuantizeLinear(b)  d = DequantizeLinear(q, s, z)"
+        + POOL.format("d")
+    )
+    explainer, values = explained(build(nodes), batch_size=8)
+    assert "one by one: the model quantizes by the range of the whole batch" in how(explainer)
+    alike, single = explained(build(nodes), batch_size=1)
+    assert how(alike) == how(explainer)
+    np.testing.assert_array_equal(values, single)
+
+
 @pytest.mark.parametrize("x", [np.zeros_like(X), np.ones_like(X)], ids=["black", "white"])
 def test_a_picture_of_one_color_proves_nothing(x: Array) -> None:
     """It is its own mirror image: three copies of a sample give the same however they mix."""

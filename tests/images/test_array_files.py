@@ -1,3 +1,4 @@
+import struct
 import sys
 
 import numpy as np
@@ -29,6 +30,31 @@ def test_a_file_that_is_no_tiff(tmp_path):
         read_tiff(tmp_path / "a.tif")
     with pytest.raises(PictureError, match=r"There is no file .*b\.tif"):
         read_tiff(tmp_path / "b.tif")
+
+
+def test_a_tiff_whose_tag_has_two_values_in_place_of_one(tmp_path):
+    """Tag 256 is the width; the second value is that of the next bytes, which are 0."""
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((5, 6, 6)), photometric="minisblack")
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    (first,) = struct.unpack_from("<I", content, 4)
+    (count,) = struct.unpack_from("<H", content, first)
+    tags = {
+        struct.unpack_from("<H", content, at)[0]: at
+        for at in range(first + 2, first + 2 + 12 * count, 12)
+    }
+    struct.pack_into("<HI", content, tags[256] + 2, 3, 2)
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(PictureError, match=r"a\.tif cannot be read as TIFF: "):
+        read_tiff(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("header", ["{'shape': (1,", "{[]: 1}", "{1: 2, 'a': 3}", "[" * 300])
+def test_a_npy_file_with_a_damaged_header(tmp_path, header):
+    text = header.encode()
+    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
+    (tmp_path / "a.npy").write_bytes(content)
+    with pytest.raises(PictureError, match=r"is not a \.npy file"):
+        read_npy(tmp_path / "a.npy")
 
 
 def test_without_tifffile_one_sentence_says_how_to_install_it(tmp_path, monkeypatch):

@@ -157,6 +157,8 @@ HOSTILE = {
     "a folder": ("location", "sub", "missing"),
     "no location": ("location", "", "missing"),
     "a NUL": ("location", "w.bin\0", "is invalid"),
+    "a long name": ("location", "w" * 5000, "is invalid"),
+    "a loop of links": ("location", "loop.bin", "is invalid|are missing"),
     "too long": ("length", "1601", "ends at byte 1,601 of 1,600"),
     "behind the end": ("offset", "1", "ends at byte 1,601 of 1,600"),
     "negative": ("offset", "-1", "is invalid"),
@@ -171,6 +173,7 @@ def test_external_data_that_is_not_what_it_should_be(name: str, tmp_path: Path) 
     (folder / "sub").mkdir(parents=True)
     (tmp_path / "secret.bin").write_bytes(W.tobytes())
     (folder / "link.bin").symlink_to(tmp_path / "secret.bin")
+    (folder / "loop.bin").symlink_to("loop.bin")
     model = make_external(plain(), folder, "w.bin")
     for entry in weight_of(model).external_data:
         if entry.key == key:
@@ -178,6 +181,14 @@ def test_external_data_that_is_not_what_it_should_be(name: str, tmp_path: Path) 
     (folder / "m.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(ModelError, match=message):
         load(folder / "m.onnx")
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_unknown_key_of_external_data_prints_no_warning(tmp_path: Path) -> None:
+    model = make_external(plain(), tmp_path, "w.bin")
+    weight_of(model).external_data.add(key="color", value="red")
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    np.testing.assert_array_equal(answer(load(tmp_path / "m.onnx")), X + W)
 
 
 def sparse(folder: Path, location: str, constant: bool) -> ModelProto:

@@ -1,5 +1,7 @@
 """Tokens of a text: pieces, ids, offsets, words, and the values of a model's inputs."""
 
+import json
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -122,6 +124,27 @@ def test_files_that_are_no_tokenizers(tmp_path):
     (tmp_path / "other.json").write_text("{}")
     with pytest.raises(TextError, match="is no tokenizer of the package tokenizers"):
         load_tokenizer(tmp_path / "other.json")
+
+
+def test_a_vocabulary_without_its_token_of_unknown_words(tmp_path):
+    path = save_tokenizer(tmp_path / "tokenizer.json")
+    path.write_text(path.read_text().replace("[UNK]", "[GONE]", 1))
+    content = json.loads(path.read_text())
+    content["model"]["unk_token"] = "[MISSING]"
+    path.write_text(json.dumps(content))
+    with pytest.raises(TextError, match=r"tokenizer\.json cannot split the text into tokens"):
+        load_tokenizer(path).encode("unheard")
+
+
+def test_a_link_out_of_the_folder_is_no_tokenizer_of_the_model(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    secret = save_tokenizer(tmp_path / "other.json")
+    (folder / "tokenizer.json").symlink_to(secret)
+    with pytest.raises(TextError, match=r"is a link to a file outside its folder.*--tokenizer"):
+        find_tokenizer(folder / "model.onnx")
+    (folder / "model.onnx").symlink_to(tmp_path / "blob")  # as in a download cache
+    assert find_tokenizer(folder / "model.onnx") == folder / "tokenizer.json"
 
 
 def test_words_of_tokenizers_that_do_not_count_words():
