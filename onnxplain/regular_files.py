@@ -13,8 +13,12 @@ _STEP = 1 << 24
 """Bytes that are read at once, so that a file that grows is noticed."""
 
 
-def read_regular(path: Path, most: int | None = None) -> bytes:
+def read_regular(
+    path: Path, most: int | None = None, *, start: int = 0, length: int = -1
+) -> bytes:
     """The content of a regular file of at most `most` bytes; by default of any size.
+
+    Without `most`, only `length` bytes from `start` on may be asked for; -1 means all.
 
     Raises:
         OSError: it is no such file, or cannot be read; `strerror` says why.
@@ -25,7 +29,8 @@ def read_regular(path: Path, most: int | None = None) -> bytes:
         if not stat.S_ISREG(found.st_mode):
             raise OSError(0, _IRREGULAR)
         if most is None:
-            return file.read()
+            file.seek(start)
+            return file.read(length)
         content = bytearray()
         while len(content) <= most and (part := file.read(_STEP)):
             content += part

@@ -193,17 +193,18 @@ def _slice(model: Model, node: NodeProto, known: Known) -> Sequence[_Channels] |
     x, given = known.get(node.input[0]), attributes(node)
     if x is None or "starts" in given:
         return None
-    axes = constant_value(model, node.input[3]) if len(node.input) > 3 else np.arange(x.rank)
-    if axes is None:
+    starts, stops, axes, steps = [*node.input, "", ""][1:5]
+    first = constant_value(model, axes or starts)
+    if first is None or first.ndim != 1:
         return None
-    at = [int(axis) % x.rank for axis in axes]
+    at = [int(axis) % x.rank for axis in (first if axes else range(len(first)))]
     if x.axis not in at:
         return [x]
-    values = constant_values(model, [*node.input[1:3], *node.input[4:]])
-    if values is None:
+    values = constant_values(model, [name for name in (starts, stops, steps) if name])
+    if values is None or any(value.shape != first.shape for value in values):
         return None
     start, stop, *step = (int(value[at.index(x.axis)]) for value in values)
-    return [x.chosen(_span(start, stop, *step))]
+    return None if step == [0] else [x.chosen(_span(start, stop, *step))]
 
 
 def _span(start: int, stop: int, step: int = 1) -> slice:

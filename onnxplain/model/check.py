@@ -35,7 +35,7 @@ _AGAIN = "export the model again"
 
 
 def check(proto: ModelProto) -> None:
-    """Check names, operator sets, types and sizes, which the other modules rely on.
+    """Check names, operator sets, types, sizes and nodes, which the other modules rely on.
 
     Raises:
         ModelError: the file is damaged, or an input is no tensor.
@@ -47,8 +47,6 @@ def check(proto: ModelProto) -> None:
     for value in proto.graph.output:
         if value.type.HasField("tensor_type") and value.type.tensor_type.elem_type:
             _check_element_type(value.type.tensor_type.elem_type, f"The output {value.name!r}")
-    for tensor in weights(proto):
-        _check_weight(tensor)
     opset = opset_of(proto)
     for graph in all_graphs(proto.graph):
         _check_definitions(graph)
@@ -114,7 +112,8 @@ def _nodes_of(function: FunctionProto) -> Iterator[NodeProto]:
 def _check_operator_sets(proto: ModelProto) -> None:
     for part in (proto, *proto.functions):
         for entry in part.opset_import:
-            if not 0 <= entry.version <= _LARGEST_VERSION:
+            least = 1 if entry.domain in STANDARD_DOMAINS else 0
+            if not least <= entry.version <= _LARGEST_VERSION:
                 raise ModelError(
                     f"The model imports version {entry.version} of the operators of "
                     f"{entry.domain or 'ai.onnx'}, which cannot exist: {_AGAIN}."
@@ -159,6 +158,16 @@ def _check_element_type(number: int, what: str) -> None:
             f"{what} has the element type {number}, which the installed onnx does not know: update "
             f"onnx, or {_AGAIN}."
         )
+
+
+def check_weights(proto: ModelProto) -> None:
+    """Check that weights in the file hold what their types and sizes say.
+
+    Raises:
+        ModelError: the file is damaged.
+    """
+    for tensor in weights(proto):
+        _check_weight(tensor)
 
 
 def _check_weight(tensor: TensorProto) -> None:

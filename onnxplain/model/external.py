@@ -19,6 +19,7 @@ from onnx.external_data_helper import (
 from onnx.helper import tensor_dtype_to_np_dtype
 
 from onnxplain.errors import ModelError
+from onnxplain.model.evaluation import LARGEST_VALUE
 from onnxplain.model.graph_index import all_graphs
 from onnxplain.regular_files import read_regular
 
@@ -69,16 +70,17 @@ def locate_external_data(proto: ModelProto, path: Path | None) -> Path | None:
     The folder is that of `path`; where `path` is a symbolic link, as in a download cache, it may
     also be that of the link's target. The locations in `proto` are changed in place to be relative
     to the returned folder. Sparse weights are read into `proto`, because ONNX Runtime would look
-    for their files in the working folder of the process.
+    for their files in the working folder of the process; and so are small weights, because they may
+    be axes or shapes, without which shapes cannot be inferred.
 
     Raises:
         ModelError: a file is missing or too short, or is outside the model's folder. Files outside
             are refused because a model must not be able to read other files of the machine.
     """
-    for tensor in filter(uses_external_data, _kept_inside(proto)):
+    small = (tensor for tensor in weights(proto) if prod(tensor.dims) <= LARGEST_VALUE)
+    for tensor in filter(uses_external_data, (*_kept_inside(proto), *small)):
         _, file, info = _located(tensor, path)
-        start, end = info.offset or 0, (info.offset or 0) + info.length if info.length else None
-        tensor.raw_data = read_regular(file)[start:end]
+        tensor.raw_data = read_regular(file, start=info.offset or 0, length=info.length or -1)
         tensor.data_location = TensorProto.DEFAULT
         del tensor.external_data[:]
     homes = set()

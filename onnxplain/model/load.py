@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto
 
 from onnxplain.errors import ModelError
-from onnxplain.model.check import check
+from onnxplain.model.check import check, check_weights
 from onnxplain.model.external import locate_external_data, spill_large_weights
 from onnxplain.model.model import Model
 from onnxplain.model.normalize import normalize
@@ -73,7 +73,9 @@ def _parse(data: bytes, name: str) -> ModelProto:
 
 def _finish(proto: ModelProto, path: Path | None, sha256: str) -> Model:
     check(proto)
-    folder = locate_external_data(proto, path) or spill_large_weights(proto)
+    folder = locate_external_data(proto, path)
+    check_weights(proto)
+    folder = folder or spill_large_weights(proto)
     return Model(normalize(proto), folder, path, sha256)
 
 

@@ -125,6 +125,7 @@ def rename(name):
 
 MODELS = {
     "opset -1": (set_opset(-1), "version -1 of the operators of ai.onnx"),
+    "opset 0": (set_opset(0), "version 0 of the operators of ai.onnx"),
     "opset 2^40": (set_opset(2**40), "version 1099511627776 of the operators"),
     "another opset 2^40": (add_opset(2**40), "of the operators of com.microsoft"),
     "a sequence": (set_input(helper.make_sequence_type_proto(TENSOR)), "a sequence of tensors"),
