@@ -13,9 +13,7 @@ _STEP = 1 << 24
 """Bytes that are read at once, so that a file that grows is noticed."""
 
 
-def read_regular(
-    path: Path, most: int | None = None, *, start: int = 0, length: int = -1
-) -> bytes:
+def read_regular(path: Path, most: int | None = None, *, start: int = 0, length: int = -1) -> bytes:
     """The content of a regular file of at most `most` bytes; by default of any size.
 
     Without `most`, only `length` bytes from `start` on may be asked for; -1 means all.

@@ -142,7 +142,7 @@ _SHORT: Mapping[str, Mapping[str, int]] = {
     "activation_maximization": {"steps": 2},
     "auto occlusion gradient input_x_gradient gradcam hirescam layercam gradcam++ xgradcam "
     "scorecam ablationcam reciprocam eigencam eigengradcam cam feature_maps guided_backprop "
-    "deconvnet guided_gradcam fullgrad deeplift lrp regression_activation_map "
+    "deconvnet odam guided_gradcam fullgrad deeplift lrp regression_activation_map "
     "attention_rollout legrad": {},
 }
 
