@@ -23,7 +23,7 @@ from onnxplain.errors import ModelError
 from onnxplain.model.external import weights
 from onnxplain.model.graph_index import all_graphs, subgraphs
 from onnxplain.model.model import opset_of
-from onnxplain.model.operators import STANDARD_DOMAINS
+from onnxplain.model.operators import MICROSOFT, STANDARD_DOMAINS
 
 _LARGEST_VERSION = 2**31 - 1
 """Of an operator set: ONNX and ONNX Runtime keep it in 32 bits."""
@@ -199,7 +199,10 @@ def _check_definitions(graph: GraphProto) -> None:
 
 
 def _check_node(node: NodeProto, opset: int) -> None:
-    """Check what a node of ONNX's own operators has against their definition, where it is known."""
+    """Check what a node has against the definition of its operator, where that is known."""
+    what = f"The node {node.name!r} ({node.op_type})"
+    if node.domain == MICROSOFT and not any(node.input[:1]):
+        raise ModelError(f"{what} lacks its first input: {_AGAIN}.")
     if node.domain not in STANDARD_DOMAINS or not has(node.op_type):
         return
     try:
@@ -210,7 +213,6 @@ def _check_node(node: NodeProto, opset: int) -> None:
         ("inputs", len(node.input), schema.min_input, schema.max_input),
         ("outputs", len(node.output), schema.min_output, schema.max_output),
     )
-    what = f"The node {node.name!r} ({node.op_type})"
     for words, count, least, most in counts:
         if not least <= count <= most:
             raise ModelError(f"{what} has {count} {words}, which its operator refuses: {_AGAIN}.")

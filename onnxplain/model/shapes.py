@@ -214,6 +214,7 @@ class ShapeEnv:
             onnx.defs.SchemaError,
             onnx.shape_inference.InferenceError,
             onnx.checker.ValidationError,
+            ValueError,  # a Cast to a type that does not exist
         ):
             return {}
 
@@ -327,7 +328,7 @@ def _inferred(proto: ModelProto) -> GraphProto:
     skeleton = ModelProto(ir_version=version, graph=graph, opset_import=proto.opset_import)
     try:
         return onnx.shape_inference.infer_shapes(skeleton, data_prop=True).graph
-    except onnx.shape_inference.InferenceError as error:
+    except (onnx.shape_inference.InferenceError, ValueError) as error:
         raise ModelError(
             f"The types of the model's tensors cannot be inferred: {' '.join(str(error).split())}; "
             "export the model again, or repair what onnx.checker reports."

@@ -102,6 +102,18 @@ def no_operator_set(model):
     del model.opset_import[:]
 
 
+def a_cast_to_no_type(model):
+    model.graph.node[0].input[0] = "cast"
+    model.graph.node.insert(0, helper.make_node("Cast", ["x"], ["cast"], "cast", to=0))
+
+
+def no_input(model):
+    """Of an operator of ONNX Runtime, of which ONNX has no definition."""
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    node = helper.make_node("QuickGelu", [], ["fast"], "fast", domain="com.microsoft")
+    model.graph.node.append(node)
+
+
 def two_sources(model):
     model.graph.node.append(helper.make_node("Relu", ["x"], ["planes"], "again"))
 
@@ -149,6 +161,7 @@ MODELS = {
     "an attribute of no function": (attribute_of_no_function, "from a function, and is in none"),
     "a missing attribute": (without_an_attribute, "lacks its attribute 'to'"),
     "an empty input": (an_empty_input, "'conv' (Conv) lacks its input 'X'"),
+    "no input": (no_input, "'fast' (QuickGelu) lacks its first input"),
     "no operator set": (no_operator_set, "does not say which version of the operators of ai.onnx"),
     "a tensor of two nodes": (two_sources, "'planes' has several sources"),
     "a weight that is computed": (a_weight_that_is_computed, "'w' has several sources"),
@@ -178,6 +191,18 @@ def test_a_damaged_model(cli, build, picture, name, command):
     with pytest.raises(OnnxplainError) as caught:
         Explainer(path).explain(picture)
     assert words in str(caught.value)
+
+
+def test_a_cast_to_no_type(cli, build, picture):
+    """`inspect` says it among what it shows."""
+    path = build()
+    model = onnx.load(path)
+    a_cast_to_no_type(model)
+    onnx.save(model, path)
+    outcome = cli("run", path, picture)
+    assert outcome.status == 2
+    assert "refuses" in outcome.sentence
+    assert cli("inspect", path).status == 0
 
 
 @pytest.mark.parametrize("command", ["run", "inspect"])
