@@ -62,12 +62,12 @@ class OnnxplainError(Exception):
 _LIMITS = (
     (
         r"can't start new thread|pthread_create",
-        "No more threads may be started on this machine: allow more (`ulimit -u`), or end other "
-        "programs.",
+        "No more threads may be started on this machine: allow more (`ulimit -u`) or more memory "
+        "(`ulimit -v`), or end other programs.",
     ),
     (
         r"failed to allocate|out of memory|bad_alloc|alloc_failed|available memory of|cudamalloc"
-        r"|failed to serialize proto|cannot allocate|insufficient memory",
+        r"|failed to serialize proto|cannot allocate|insufficient memory|failed to map segment",
         "There is not enough memory: try a smaller picture or --batch-size 1, end other programs, "
         "or allow more (`ulimit -v`).",
     ),

@@ -34,6 +34,7 @@ def test_a_long_name_is_cut_in_the_middle(name: str) -> None:
         (MemoryError("Unable to allocate 9 GiB"), "memory"),
         (RuntimeError("std::bad_alloc"), "memory"),
         (ValueError("Failed to serialize proto"), "memory"),
+        (ImportError("cv2.so: failed to map segment from shared object"), "memory"),
         (RuntimeError("can't start new thread"), "threads"),
         (RuntimeError("pthread_create failed, error code: 11"), "threads"),
         (RuntimeError("No Op registered for Foo"), ""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from onnxplain.images.array_files import read_npy, read_tiff
 from onnxplain.images.files import read_sidecar
 from onnxplain.images.hub import read_hub_config
 from onnxplain.images.labels import find_labels
-from onnxplain.images.picture import read_pixels
+from onnxplain.images.picture import find_pictures, read_pixels
 from onnxplain.model.load import load
 from onnxplain.regular_files import is_inside, read_regular
 
@@ -41,6 +42,22 @@ def test_a_pipe_or_a_device_is_refused_at_once(reader: str, kind: str, tmp_path:
 def test_a_sidecar_that_is_a_pipe_is_no_sidecar(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "model.onnxplain.json")
     assert read_sidecar(tmp_path / "model.onnx") is None
+
+
+@pytest.mark.parametrize("what", ["m.onnx", "a.png", ".", "*.png"])
+def test_a_folder_that_may_not_be_read(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for another user; the superuser of a test may read all folders."""
+
+    def refuse(self: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    read = load if what == "m.onnx" else lambda path: find_pictures([path])
+    with pytest.raises(OnnxplainError, match=r"cannot be read: Permission denied\.$") as found:
+        read(tmp_path / what)
+    assert found.value.exit_status == 2
 
 
 def test_a_limit_of_bytes(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ _OF_TIFFFILE = (
     TypeError,
     AttributeError,
     ArithmeticError,
+    AssertionError,
     RuntimeError,
     struct.error,
 )
@@ -81,7 +82,8 @@ def read_tiff(path: Path) -> tuple[Array, str]:
         raise PictureError(f"{path} cannot be read: {error.strerror or error}.") from error
     except _OF_TIFFFILE as error:
         hint = f"; {_INSTALL}" if "imagecodecs" in str(error) else ""
-        raise PictureError(f"{path} cannot be read as TIFF: {error}{hint}.") from error
+        reason = str(error) or "it is damaged"
+        raise PictureError(f"{path} cannot be read as TIFF: {reason}{hint}.") from error
 
 
 _INSTALL = "pip install 'onnxplain[tiff]' provides it"

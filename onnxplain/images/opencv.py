@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from onnxplain.errors import PictureError
+from onnxplain.errors import PictureError, limit_reached
 
 if TYPE_CHECKING:
     import cv2
@@ -17,6 +17,8 @@ else:
             try:
                 import cv2
             except ImportError as error:
+                if limit_reached(error):
+                    raise
                 reason = str(error).strip().partition("\n")[0]
                 raise PictureError(
                     f"OpenCV cannot be loaded ({reason}): install the build that needs no "

@@ -161,12 +161,16 @@ def find_with_roots(patterns: Sequence[str | Path], recursive: bool = False) -> 
     The root of what is in a folder is the folder; of what fits a pattern, the folders before its
     first glob character; of other files their own folder.
 
-    Raises PictureError if an entry names no picture.
+    Raises PictureError if an entry names no picture, or is in a folder that may not be read.
     """
     found: dict[Path, FoundPicture] = {}
     for pattern in patterns:
         given = picture_path(pattern)
-        for path in _expand(given, recursive):
+        try:
+            paths = _expand(given, recursive)
+        except OSError as error:
+            raise PictureError(f"{given} cannot be read: {error.strerror or error}.") from error
+        for path in paths:
             found.setdefault(path.resolve(), FoundPicture(path, _root(given, path)))
     return list(found.values())
 

@@ -14,6 +14,7 @@ from onnx import (
     NodeProto,
     TensorProto,
     ValueInfoProto,
+    numpy_helper,
 )
 from onnx.defs import OpSchema, SchemaError, get_schema, has
 from onnx.external_data_helper import uses_external_data
@@ -23,7 +24,7 @@ from onnxplain.errors import ModelError
 from onnxplain.model.external import weights
 from onnxplain.model.graph_index import all_graphs, subgraphs
 from onnxplain.model.model import opset_of
-from onnxplain.model.operators import MICROSOFT, STANDARD_DOMAINS
+from onnxplain.model.operators import MICROSOFT, REDUCTIONS, STANDARD_DOMAINS
 
 _LARGEST_VERSION = 2**31 - 1
 """Of an operator set: ONNX and ONNX Runtime keep it in 32 bits."""
@@ -50,6 +51,7 @@ def check(proto: ModelProto) -> None:
     opset = opset_of(proto)
     for graph in all_graphs(proto.graph):
         _check_definitions(graph)
+        _check_axes(graph)
         for node in graph.node:
             _check_node(node, opset)
             _check_attributes_of_functions(node)
@@ -77,6 +79,9 @@ def _texts(proto: ModelProto) -> Iterator[str | bytes]:
         yield opset.domain
     for function in proto.functions:
         yield from (function.name, function.domain, *function.input, *function.output)
+    for tensor in weights(proto):
+        for place in tensor.external_data:
+            yield from (place.key, place.value)
     for graph in _graphs(proto):
         yield from (graph.name, graph.doc_string)
         yield from (tensor.name for tensor in graph.initializer)
@@ -196,6 +201,31 @@ def _check_definitions(graph: GraphProto) -> None:
                     f"({node.op_type}), and another node, an input or a weight: {_AGAIN}."
                 )
             known.add(name)
+
+
+def _check_axes(graph: GraphProto) -> None:
+    """Check that no axis is reduced twice: ONNX does not say what that means."""
+    weights_of_axes = {
+        tensor.name: numpy_helper.to_array(tensor).tolist()
+        for tensor in graph.initializer
+        if tensor.data_type == TensorProto.INT64
+        and 1 < prod(tensor.dims) <= _MOST_AXES
+        and len(tensor.raw_data) == 8 * prod(tensor.dims)
+    }
+    for node in graph.node:
+        if node.op_type not in REDUCTIONS:
+            continue
+        written = [list(a.ints) for a in node.attribute if a.name == "axes"]
+        given = [weights_of_axes[name] for name in node.input[1:2] if name in weights_of_axes]
+        for axes in (*written, *given):
+            if len(set(axes)) < len(axes):
+                raise ModelError(
+                    f"The node {node.name!r} ({node.op_type}) has an axis twice, {axes}: {_AGAIN}."
+                )
+
+
+_MOST_AXES = 64
+"""A longer list of numbers is no list of axes."""
 
 
 def _check_node(node: NodeProto, opset: int) -> None:

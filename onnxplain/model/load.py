@@ -44,9 +44,9 @@ def load(source: ModelSource) -> Model:
 
 
 def _read(path: Path) -> bytes:
-    if path.is_dir():
-        raise ModelError(f"{path} is a folder: name the .onnx file in it.")
     try:
+        if path.is_dir():
+            raise ModelError(f"{path} is a folder: name the .onnx file in it.")
         return read_regular(path)
     except FileNotFoundError:
         raise ModelError(f"There is no file {path}: check the path of the model.") from None

@@ -107,6 +107,18 @@ def a_cast_to_no_type(model):
     model.graph.node.insert(0, helper.make_node("Cast", ["x"], ["cast"], "cast", to=0))
 
 
+def add_mean(**attributes):
+    axes = numpy_helper.from_array(np.array([2, 3, 2]), "axes")
+
+    def change(model):
+        inputs = ["x"] if attributes else ["x", "axes"]
+        model.opset_import[0].version = 17 if attributes else 18
+        model.graph.initializer.append(axes)
+        model.graph.node.append(helper.make_node("ReduceMean", inputs, ["m"], "mean", **attributes))
+
+    return change
+
+
 def no_input(model):
     """Of an operator of ONNX Runtime, of which ONNX has no definition."""
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
@@ -162,6 +174,8 @@ MODELS = {
     "a missing attribute": (without_an_attribute, "lacks its attribute 'to'"),
     "an empty input": (an_empty_input, "'conv' (Conv) lacks its input 'X'"),
     "no input": (no_input, "'fast' (QuickGelu) lacks its first input"),
+    "an axis twice": (add_mean(axes=[1, 1]), "'mean' (ReduceMean) has an axis twice, [1, 1]"),
+    "a weight with an axis twice": (add_mean(), "has an axis twice, [2, 3, 2]"),
     "no operator set": (no_operator_set, "does not say which version of the operators of ai.onnx"),
     "a tensor of two nodes": (two_sources, "'planes' has several sources"),
     "a weight that is computed": (a_weight_that_is_computed, "'w' has several sources"),

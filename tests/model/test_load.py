@@ -183,6 +183,14 @@ def test_external_data_that_is_not_what_it_should_be(name: str, tmp_path: Path) 
         load(folder / "m.onnx")
 
 
+def test_an_external_file_with_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
+    model = make_external(plain(), tmp_path, "weights.bin")
+    content = model.SerializeToString().replace(b"weights.bin", b"\xffeights.bin")
+    (tmp_path / "m.onnx").write_bytes(content)
+    with pytest.raises(ModelError, match="a name that is not UTF-8"):
+        load(tmp_path / "m.onnx")
+
+
 @pytest.mark.filterwarnings("error")
 def test_an_unknown_key_of_external_data_prints_no_warning(tmp_path: Path) -> None:
     model = make_external(plain(), tmp_path, "w.bin")
