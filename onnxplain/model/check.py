@@ -258,8 +258,12 @@ def _check_node(node: NodeProto, opset: int) -> None:
             )
     given = {attribute.name for attribute in node.attribute}
     for name, known in schema.attributes.items():
-        if known.required and name not in given:
+        if (known.required or name in _ALSO_REQUIRED) and name not in given:
             raise ModelError(f"{what} lacks its attribute {name!r}: {_AGAIN}.")
+
+
+_ALSO_REQUIRED = frozenset({"hidden_size"})
+"""Attributes of recurrent layers, which ONNX Runtime needs, though ONNX does not."""
 
 
 def _check_attributes_of_functions(node: NodeProto) -> None:
