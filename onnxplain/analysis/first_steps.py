@@ -73,8 +73,8 @@ def first_steps(model: Model, name: str, axis: int, channels: int) -> FirstSteps
             continue
         known.update(zip(node.output, made, strict=False))
         if node.op_type == "Resize":
-            dims = infer_specs(model.proto)[node.output[0]].shape
-            resized = resized or _size(dims, made[0].axis)
+            spec = infer_specs(model.proto).get(node.output[0])
+            resized = resized or _size(None if spec is None else spec.shape, made[0].axis)
     return _of_input([*ends.values()], channels, resized)
 
 

@@ -48,6 +48,11 @@ def check(proto: ModelProto) -> None:
     for value in proto.graph.output:
         if value.type.HasField("tensor_type") and value.type.tensor_type.elem_type:
             _check_element_type(value.type.tensor_type.elem_type, f"The output {value.name!r}")
+    made = _check_definitions(proto.graph)
+    made.update(weight.values.name for weight in proto.graph.sparse_initializer)
+    for value in proto.graph.output:
+        if value.name not in made:
+            raise ModelError(f"The output {value.name!r} is computed by no node: {_AGAIN}.")
     opset = opset_of(proto)
     for graph in all_graphs(proto.graph):
         _check_definitions(graph)
@@ -190,8 +195,8 @@ def _check_weight(tensor: TensorProto) -> None:
         )
 
 
-def _check_definitions(graph: GraphProto) -> None:
-    """Check that a tensor has one source."""
+def _check_definitions(graph: GraphProto) -> set[str]:
+    """Check that a tensor has one source; return the names of those that have one."""
     known = {value.name for value in (*graph.input, *graph.initializer)}
     for node in graph.node:
         for name in filter(None, node.output):
@@ -201,6 +206,7 @@ def _check_definitions(graph: GraphProto) -> None:
                     f"({node.op_type}), and another node, an input or a weight: {_AGAIN}."
                 )
             known.add(name)
+    return known
 
 
 def _check_axes(graph: GraphProto) -> None:

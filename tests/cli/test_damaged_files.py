@@ -123,6 +123,10 @@ def no_hidden_size(model):
     model.graph.node.append(helper.make_node("RNN", ["x", "w", "w"], ["r"], "rnn"))
 
 
+def no_such_output(model):
+    model.graph.output[0].name = "gone"
+
+
 def no_input(model):
     """Of an operator of ONNX Runtime, of which ONNX has no definition."""
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
@@ -181,6 +185,7 @@ MODELS = {
     "an axis twice": (add_mean(axes=[1, 1]), "'mean' (ReduceMean) has an axis twice, [1, 1]"),
     "a weight with an axis twice": (add_mean(), "has an axis twice, [2, 3, 2]"),
     "no hidden size": (no_hidden_size, "'rnn' (RNN) lacks its attribute 'hidden_size'"),
+    "an output of no node": (no_such_output, "The output 'gone' is computed by no node"),
     "no operator set": (no_operator_set, "does not say which version of the operators of ai.onnx"),
     "a tensor of two nodes": (two_sources, "'planes' has several sources"),
     "a weight that is computed": (a_weight_that_is_computed, "'w' has several sources"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,7 @@ def _changed(draw: Draw, content: Any) -> Any:
         for key in path:
             inner = inner[key]
         if draw(st.integers(0, 4)):
-            inner[last] = draw(st.sampled_from(_VALUES))
+            inner[last] = deepcopy(draw(st.sampled_from(_VALUES)))
         else:
             del inner[last]
     return copy

@@ -177,7 +177,7 @@ class Driver:
         number = 1_000_000 * self.seed + index
         while tried < CHUNK and not self._over:
             asked = {"kind": kind, "number": number, "count": CHUNK, "skip": tried}
-            keep = self.kept / f"{index:05}"
+            keep, before = self.kept / f"{index:05}", tried
             try:
                 for facts in worker.ask(**asked, keep=str(keep)):
                     tried = facts.get("begins", tried)
@@ -193,15 +193,24 @@ class Driver:
                 finished.outcomes.append(_lost(lost, worker, keep / f"{tried:02}"))
                 worker.close()
                 worker = Worker()
+                if tried == before:  # no case could be made
+                    break
         return worker
 
 
 def _lost(lost: LostError, worker: Worker, keep: Path) -> dict[str, Any]:
     """The outcome of the case at which a worker was lost; the case is kept."""
+    if not (worker.folder / "case.json").is_file():
+        case = Case("none", "the worker ended before its first case", {}, [])
+        return _outcome(case, lost, keep, itself=False)
     case = Case.read(worker.folder)
     case.write(keep)
     model = next(name for name in case.files if name.endswith(".onnx"))
     itself = case.kind == "model" and fails_alone(worker.folder / GIVEN / model)
+    return _outcome(case, lost, keep, itself=itself)
+
+
+def _outcome(case: Case, lost: LostError, keep: Path, *, itself: bool) -> dict[str, Any]:
     return {
         "what": case.what,
         "valid": case.valid,
