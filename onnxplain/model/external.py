@@ -19,12 +19,15 @@ from onnx.external_data_helper import (
 from onnx.helper import tensor_dtype_to_np_dtype
 
 from onnxplain.errors import ModelError
-from onnxplain.model.evaluation import LARGEST_VALUE
 from onnxplain.model.graph_index import all_graphs
 from onnxplain.regular_files import read_regular
 
 PROTOBUF_LIMIT = 2**31 - 2**24
 """Bytes of weights above which a ModelProto cannot be serialized (2 GiB, less room for nodes)."""
+
+
+_SMALL = 256
+"""Most elements of a weight that may be a list of axes, sizes or scales."""
 
 
 def weights(proto: ModelProto) -> Iterator[TensorProto]:
@@ -77,7 +80,7 @@ def locate_external_data(proto: ModelProto, path: Path | None) -> Path | None:
         ModelError: a file is missing or too short, or is outside the model's folder. Files outside
             are refused because a model must not be able to read other files of the machine.
     """
-    small = (tensor for tensor in weights(proto) if prod(tensor.dims) <= LARGEST_VALUE)
+    small = (tensor for tensor in weights(proto) if prod(tensor.dims) <= _SMALL)
     for tensor in filter(uses_external_data, (*_kept_inside(proto), *small)):
         _, file, info = _located(tensor, path)
         tensor.raw_data = read_regular(file, start=info.offset or 0, length=info.length or -1)

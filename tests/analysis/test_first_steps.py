@@ -86,6 +86,21 @@ CLEAR = {
         {"i": np.array([-1]), "j": np.array([-(2**31)]), "h": np.array([1]), "m": planes(CAFFE)},
         PIXELS, "RGB",
     ),
+    "channels turned by a Slice with steps and axes in another order": (
+        "t = Slice(x, i, j, h, k) n = Sub(t, m)",
+        {
+            "i": np.array([0, -1]),
+            "j": np.array([8, -(2**31)]),
+            "h": np.array([0, 1]),
+            "k": np.array([1, -1]),
+            "m": planes(CAFFE),
+        },
+        PIXELS, "RGB",
+    ),
+    "a Slice of the first axes": (
+        "t = Slice(x, i, j) n = Sub(t, m)",
+        {"i": np.array([0]), "j": np.array([9]), "m": planes(CAFFE)}, PIXELS, "BGR",
+    ),
     "channels one by one": (
         """r = Gather<axis=1>(x, i0) r1 = Unsqueeze(r, one) r2 = Mul(r1, r_s) r3 = Add(r2, r_m)
            g = Gather<axis=1>(x, i1) g1 = Unsqueeze(g, one) g2 = Mul(g1, g_s) g3 = Add(g2, g_m)

@@ -183,6 +183,19 @@ def test_external_data_that_is_not_what_it_should_be(name: str, tmp_path: Path) 
         load(folder / "m.onnx")
 
 
+def test_small_external_weights_are_read_because_shapes_depend_on_them(tmp_path: Path) -> None:
+    """ONNX Runtime itself refuses axes that are external."""
+    model = tiny("s = ReduceSum<keepdims=0>(x, w)  y = Relu(s)", ROW, "float[N] y", w=np.array([1]))
+    path = tmp_path / "m.onnx"
+    onnx.save(make_external(model, tmp_path, "w.bin"), path)
+    np.testing.assert_allclose(answer(load(path)), np.maximum(X.sum(1), 0), rtol=1e-4, atol=1e-4)
+    (tmp_path / "w.bin").write_bytes(bytes(12))
+    weight_of(model).external_data[2].value = "12"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match="needs 8 bytes and has 12"):
+        load(path)
+
+
 def test_an_external_file_with_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
     model = make_external(plain(), tmp_path, "weights.bin")
     content = model.SerializeToString().replace(b"weights.bin", b"\xffeights.bin")
