@@ -28,8 +28,14 @@ def require_fit(spec: TensorSpec, samples: Array) -> None:
     """Check that an array holds samples (N, ...) of the sizes of the input.
 
     Raises:
-        OptionError: there is no sample, or the rank or the sizes do not fit the input.
+        OptionError: there is no sample, the rank or the sizes do not fit the input, or numbers are
+            complex.
     """
+    if samples.dtype.kind == "c" != spec.dtype.kind:
+        raise OptionError(
+            f"The input {spec.name!r} takes {spec.dtype}, and the array holds complex numbers: "
+            "give real ones, such as their magnitude, or real and imaginary parts as channels."
+        )
     rank = samples.ndim if spec.shape is None else len(spec.shape)
     if samples.ndim != rank or not samples.ndim or not len(samples):
         raise OptionError(

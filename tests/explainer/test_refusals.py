@@ -117,6 +117,15 @@ def test_integer_inputs_take_whole_numbers_only() -> None:
             explainer.attribute(wrong, "occlusion", 0)
 
 
+def test_complex_numbers_are_not_taken_for_their_real_parts() -> None:
+    explainer = Explainer(linear("3,8,8", noise(2, 192)), preprocess=AS_IT_IS)
+    x = noise(1, 3, 8, 8) * 1j
+    with pytest.raises(OptionError, match="the array holds complex numbers"):
+        explainer.attribute(x, "gradient", 0)
+    with pytest.raises(PictureError, match="the array holds complex numbers"):
+        explainer.explain(x, "gradient", 0)
+
+
 def test_preprocessing_that_does_not_fit() -> None:
     with pytest.raises(PreprocessError, match="height"):
         Explainer(linear("3,8,8", noise(2, 192)), preprocess=Preprocess(size=(9, 9))).explain(
