@@ -13,7 +13,9 @@ import numpy as np
 from onnxplain.analysis.batch_axis import has_fixed_batch
 from onnxplain.analysis.randomness import drawing_nodes
 from onnxplain.errors import BuiltGraphError, ModelError, OptionError, attempted
+from onnxplain.execution import patches
 from onnxplain.execution.arrays import fill, nearest
+from onnxplain.execution.patches import PatchRuns
 from onnxplain.execution.points import Blend, Part
 from onnxplain.execution.randomness import Randomness
 from onnxplain.forks import per_process
@@ -38,6 +40,9 @@ _WEIGHTS_KEPT = 2**31
 
 _SHAPES_KEPT = 64
 """Number of sample shapes whose facts are kept: the facts are small, but shapes may be many."""
+
+_PATCHES_KEPT = 4
+"""Numbers of forms of windows and samples whose patches are kept with their indices."""
 
 _HELD_AT_ONCE = 2**32
 """Bytes that the activations of parallel runs may take."""
@@ -123,6 +128,7 @@ class Runner:
         self._batch_sizes: Recent[BatchSize] = Recent(_SHAPES_KEPT)
         self._randomness: Recent[Randomness] = Recent(_SHAPES_KEPT)
         self._heads: Recent[Model] = Recent(_SESSIONS_KEPT[0])
+        self.patch_runs: Recent[PatchRuns | None] = Recent(_PATCHES_KEPT)
 
     @property
     def others(self) -> Mapping[str, Array]:
@@ -221,8 +227,12 @@ class Runner:
         """Run `part` on `x`, (1, ...), blended with each mask of `change`, in batches.
 
         Yields the slice of masks and the values of `outputs`, which may contain `MASK`. Counts the
-        samples in `ways`.
+        samples in `ways`. Where windows are covered, and this is faster, only the patches that a
+        window changes are computed.
         """
+        in_patches = patches.perturbed(self, part, x, change, outputs, ways)
+        if in_patches is not None:
+            return in_patches
         key = (part.model, part.exact, part.spec.name, change.form(x), tuple(outputs))
         at_once = self.at_once(change.count)
         session = self.session(key, lambda: change.entered(part, x, outputs), at_once)

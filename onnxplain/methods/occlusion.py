@@ -22,6 +22,9 @@ from onnxplain.transforms.masks import Erase, box_feeds
 _SHARE = 1 / 5
 """Of the input, that a window covers along each axis where neighbors are related."""
 
+_BAND = 4
+"""Rows of windows that are taken together."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Occlusion(InputMethod, ScoredMethod):
@@ -58,7 +61,7 @@ class Occlusion(InputMethod, ScoredMethod):
         scene = original.scene
         window, stride = self._windows(scene)
         per_axis = [_intervals(*sizes) for sizes in zip(scene.places, window, stride, strict=True)]
-        boxes = np.array(list(itertools.product(*per_axis)))
+        boxes = _in_order(per_axis)
         ends = {axis: (boxes[:, i, 0], boxes[:, i, 1]) for i, axis in enumerate(scene.spatial)}
         feeds = Feeds.of(box_feeds(len(scene.shape), ends), scene.xp)
         filled = Blend(Erase(scene.spatial), feeds, scene.baseline(self.fill))
@@ -108,3 +111,26 @@ def _intervals(length: int, window: int, stride: int) -> Array:
     starts = np.arange(0, max(length - window, 0) + stride, stride)
     starts = starts[starts < length]
     return np.stack([starts, np.minimum(starts + window, length)], axis=1)
+
+
+def _in_order(per_axis: Sequence[Array]) -> Array:
+    """All windows, (windows, axes, 2), so that those next to each other change patches of one size.
+
+    Along each axis windows come from both ends to the middle: at the ends, what they change is cut
+    off by the border. Four rows of windows are taken together, column by column, in turn from the
+    sides to the middle and back.
+    """
+    if len(per_axis) != 2:
+        return np.array(list(itertools.product(*per_axis)))
+    rows, columns = (_from_ends(intervals) for intervals in per_axis)
+    boxes = []
+    for band in range(0, len(rows), _BAND):
+        boxes += [(row, column) for column in columns for row in rows[band : band + _BAND]]
+        columns = columns[::-1]
+    return np.array(boxes)
+
+
+def _from_ends(intervals: Array) -> Array:
+    """The intervals from both ends to the middle."""
+    places = np.arange(len(intervals))
+    return intervals[np.argsort(np.minimum(places, places[::-1]), kind="stable")]

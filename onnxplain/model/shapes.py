@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import onnx
@@ -123,6 +124,11 @@ class ShapeEnv:
     def shape(self, name: str) -> Shape | None:
         """The shape of a tensor; None unless all dimensions are static."""
         return _static(dims_of(self._types.get(name)))
+
+    def dtype(self, name: str) -> np.dtype[Any]:
+        """The element type of a tensor; `object` where it is not known."""
+        known = self._types.get(name)
+        return np.dtype(object) if known is None else spec_of_type(name, known).dtype
 
     def specs(self) -> dict[str, TensorSpec]:
         """Element types and dimensions of all tensors."""
