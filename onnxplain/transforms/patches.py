@@ -211,11 +211,27 @@ class _Writer:
             target = self._constant(np.array([0, 0, 0, *rest]))
             found = self._add("Reshape", [found, target], f"{name}/split")
         back = [order.index(axis) for axis in range(len(order))]
-        self._add("Transpose", [found], name, perm=back)
+        if self._stays_blocked(fetch):
+            found = self._add("Transpose", [found], f"{name}/moved", perm=back)
+            self._add("MaxPool", [found], name, kernel_shape=[1, 1])
+        else:
+            self._add("Transpose", [found], name, perm=back)
         for node in fetch.after:
             made = self._fetched[fetch.key]
             self.nodes.append(renamed(node, {node.input[0]: name, node.output[0]: made}, made))
         return self._fetched[fetch.key]
+
+    @staticmethod
+    def _stays_blocked(fetch: Fetch) -> bool:
+        """Whether a MaxPool of single positions is added, which changes nothing.
+
+        ONNX Runtime keeps a fetched tensor in the blocks of channels that its convolutions use only
+        if such an operator reads it. Else an Add of it is not joined with the convolution before,
+        nor are those after it: in ResNet-50 this takes a tenth of the time.
+        """
+        source, planar = fetch.source, fetch.source.layout.order == (0, 2, 3, 1)
+        moved = all(axis.is_same for axis in fetch.maps) and not fetch.after
+        return planar and moved and source.dtype == np.float32
 
     def _rows(self, source: Patch) -> str:
         """Everything that can be fetched of a tensor: fills, its whole map, and its patches."""
