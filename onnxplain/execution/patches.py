@@ -1,7 +1,8 @@
 """Windows of the input run as patches: only what a window changes is computed again.
 
-The sample itself is run once, and what patches are fetched from is kept. The result is the same as
-that of plain runs, up to rounding. See `analysis.patches` and `transforms.patches`.
+The sample itself is run once, and what patches are fetched from is kept. The results are those of
+plain runs, up to rounding. Krypton has the idea: Nakandala et al., "Incremental and Approximate
+Inference for Faster Occlusion-based Deep CNN Explanations", SIGMOD 2019.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import numpy as np
 
 from onnxplain.analysis.patches.axes import Span
 from onnxplain.analysis.patches.plan import TILE, Region, plan
+from onnxplain.errors import ModelError
 from onnxplain.execution.arrays import nearest
 from onnxplain.execution.points import Blend, Part
-from onnxplain.recent import Recent
 from onnxplain.runtime.backend import CPU
 from onnxplain.runtime.batching import BatchSize
 from onnxplain.runtime.session import Session
@@ -30,55 +31,47 @@ WORTH = 0.85
 """The predicted share of the time of plain runs from which patches are not used."""
 
 _FEWEST = 24
-"""Plain runs that patches must save: proving them takes four, and the sample itself is run."""
+"""Plain runs that patches must save: to prove them, four are made, and the sample is run once."""
 
 _OLDEST_OPSET = 10
 """Before it, Slice has no inputs."""
+
+_PROVED = 4
+"""Windows that are also run plainly, to prove patches."""
 
 _TOLERANCE = 1e-4
 _TOLERANCE_OF_ROUNDED = 1e-2
 """Largest difference from plain runs, of the largest value: of a model that rounds, as float16."""
 
-_PROVED = 4
-"""Windows that are also run plainly, to prove patches."""
-
 _LEAST = 1e-3
-"""Values of a channel that are smaller, relative to the largest of all, are compared with that."""
+"""Of the largest value of all: smaller values are compared with that, not with their own."""
 
 _INDEX_BYTES = 2**26
 """Bytes of indices that are kept between samples."""
 
-
-class _TileSize(BatchSize):
-    """The number of windows in the next run."""
-
-    @property
-    def _samples(self) -> str:
-        return f"{super()._samples}, only what a window changes"
+_DESCRIPTION = "only what a window changes"
+_REFUSED = "whole, as patches differed from plain runs"
 
 
 class PatchRuns:
     """A model in patches, for samples and windows of one shape.
 
-    `region` has the windows, and the whole input after them. `verdict` is None before a sample was
-    run, then whether patches agree with plain runs.
+    `region` has the windows, and the whole input after them. `agrees` says whether patches give the
+    results of plain runs; it is None before the first sample.
     """
 
     def __init__(self, patched: Patched, region: Region) -> None:
         """Run `patched`, which was planned for the windows of `region`."""
         self.patched = patched
         self.region = region
-        self.verdict: bool | None = None
-        self._name, picture = next(
-            (name, patch) for name, patch in patched.caches.items() if patch.region is region
-        )
+        self.agrees: bool | None = None
+        sources = patched.caches.items()
+        self._name, picture = next(one for one in sources if one[1].region is region)
         self._order = picture.layout.order
-        spatial = picture.layout.rows, picture.layout.columns
-        sizes = enumerate(picture.shape)
-        self._spread = [size if axis in spatial else 1 for axis, size in sizes][1:]
+        self._spread = [n if axis in self._order[1:3] else 1 for axis, n in enumerate(picture.shape)]
         tile = self.indices(np.arange(min(TILE, self.count)))
-        size = sum(array.nbytes for array in tile.values())
-        self._kept: Recent[Mapping[str, Array]] = Recent(max(1, _INDEX_BYTES // max(1, size)))
+        self._most = _INDEX_BYTES // max(1, sum(array.nbytes for array in tile.values()))
+        self._kept: dict[Hashable, Mapping[str, Array]] = {}
 
     @property
     def count(self) -> int:
@@ -90,33 +83,35 @@ class PatchRuns:
         places = int(np.prod(self.region.places))
         return np.ascontiguousarray(x.transpose(self._order)).reshape(places, -1)
 
-    def caches(self, session: Session, x: Array, others: Mapping[str, Array]) -> dict[str, Array]:
-        """What patches are fetched from, and the feeds that do not change: one run of the sample."""
-        name, rows = self._name, self.rows(x)
-        empty = {
-            n: np.zeros((0, patch.width), patch.dtype)
-            for n, patch in self.patched.caches.items()
-            if n != name
-        }
-        all_ = np.array([np.iinfo(np.int64).max])
-        which = np.array([self.count])
-        fed = {name: rows, BASELINE: rows, KEEP: all_, **empty, **others}
-        fed.update(self.indices(which, cached=False))
-        outputs = [self.patched.kept[n] for n in empty]
+    def caches(self, session: Session, x: Array, sides: Mapping[str, Array]) -> dict[str, Array]:
+        """What patches are fetched from, by input name; `sides` are the model's other inputs.
+
+        It is computed by the same graph, in one run for a window as large as the sample.
+        """
+        rows, others = self.rows(x), {n: p for n, p in self.patched.caches.items() if n != self._name}
+        fed = {self._name: rows, BASELINE: rows, KEEP: np.array([np.iinfo(np.int64).max]), **sides}
+        fed |= {name: np.zeros((0, patch.width), patch.dtype) for name, patch in others.items()}
+        fed |= self.indices(np.array([self.count]), cached=False)
+        outputs = [self.patched.kept[name] for name in others]
         found = session.run(fed, outputs) if outputs else []
-        return {name: rows, **dict(zip(empty, found, strict=True))}
+        return {self._name: rows, **dict(zip(others, found, strict=True))}
 
     def indices(self, which: Array, cached: bool = True) -> dict[str, Array]:
-        """The index inputs for some of the windows."""
+        """The index inputs for some of the windows; without `cached` there are no caches."""
         return {
             name: _rows_of(index, which, cached, index.source.region is self.region)
             for name, index in self.patched.indices.items()
         }
 
     def indices_of(self, part: slice) -> Mapping[str, Array]:
-        """The same for neighbors; they are kept."""
-        key: Hashable = (part.start, part.stop)
-        return self._kept.get(key, lambda: self.indices(np.arange(part.start, part.stop)))
+        """The same for windows that are next to each other; the first ones asked for are kept."""
+        key = part.start, part.stop
+        if key in self._kept:
+            return self._kept[key]
+        made = self.indices(np.arange(*key))
+        if len(self._kept) < self._most:
+            self._kept[key] = made
+        return made
 
     def filled(self, which: Any) -> Array:
         """Whether each pixel is in each window, (windows, ...): 1 along axes but the windows'."""
@@ -124,103 +119,114 @@ class PatchRuns:
         for span, size in zip(self.region[:2], self.region.places, strict=True):
             at, (start, stop) = np.arange(size), (ends[which][:, None] for ends in span)
             along.append((at >= start) & (at < stop))
-        return _both(along).reshape(-1, *self._spread)
+        return _both(*along).reshape(-1, *self._spread[1:])
 
 
 def _rows_of(index: Index, which: Array, cached: bool, is_picture: bool) -> Array:
-    """The rows of a source that each position of a region is fetched from."""
-    source, fills = index.source.region, index.fills
-    inside, in_patch, wanted = [], [], []
-    for axis, own, target, size in zip(
-        index.maps, source[:2], index.region[:2], source.places, strict=True
+    """The rows of a source that each position of a region is fetched from.
+
+    The rows are `fills`, those of the whole map if it is cached, and those of the patches, one
+    window after the other. The picture has the whole sample of fill values in place of patches.
+    """
+    source, slot = index.source.region, np.int32(index.slot)
+    corner, (height, width) = source.whole
+    first = index.fills + (height * width if cached or is_picture else 0)
+    on_map, changed, at, own = [], [], [], []
+    for maps, span, wanted, size, zero in zip(
+        index.maps, source[:2], index.region[:2], source.places, corner, strict=True
     ):
-        at = axis.positions(target.start[which], _size(target, which)).astype(np.int32)
-        start = own.start[which].astype(np.int32)[:, None]
-        stop = own.stop[which].astype(np.int32)[:, None]
-        stop = stop if is_picture else start + np.int32(_size(own, which))
-        inside.append((at >= 0) & (at < size))
-        in_patch.append((at >= start) & (at < stop))
-        wanted.append((at, at if is_picture else at - start))
-    (rows, own_rows), (columns, own_columns) = wanted
-    height, width = source.places
-    here = np.int32(width) if is_picture else np.int32(_size(source.columns, which))
-    each = 0 if is_picture else _size(source.rows, which) * _size(source.columns, which)
-    first = fills + (height * width if cached or is_picture else 0)
-    windows = np.arange(len(which), dtype=np.int32)[:, None] * np.int32(each)
-    patches = (first + windows + own_rows * here)[:, :, None] + own_columns[:, None, :]
-    known = (fills + rows * np.int32(width))[:, :, None] + columns[:, None, :]
-    known = known if cached or is_picture else np.int32(index.slot)
-    found = np.where(_both(in_patch), patches, known)
-    return np.where(_both(inside), found, np.int32(index.slot)).astype(np.int32, copy=False)
+        positions = maps.positions(wanted.start[which], _largest(wanted, which)).astype(np.int32)
+        start = span.start[which].astype(np.int32)[:, None]
+        stop = span.stop[which][:, None] if is_picture else start + _largest(span, which)
+        on_map.append((positions >= 0) & (positions < size))
+        changed.append((positions >= start) & (positions < stop))
+        at.append(positions - np.int32(zero))
+        own.append(positions if is_picture else positions - start)
+    sizes = (0, width) if is_picture else [_largest(span, which) for span in source[:2]]
+    before = np.arange(len(which), dtype=np.int32)[:, None] * np.int32(sizes[0] * sizes[1])
+    patches = _sum(before + own[0] * np.int32(sizes[1]) + np.int32(first), own[1])
+    whole = _sum(at[0] * np.int32(width) + np.int32(index.fills), at[1])
+    known = np.where(_both(*changed), patches, whole if cached or is_picture else slot)
+    return np.where(_both(*on_map), known, slot)
 
 
-def _both(along: Sequence[Array]) -> Array:
-    found: Array = along[0][:, :, None] & along[1][:, None, :]
+def _both(rows: Array, columns: Array) -> Array:
+    """Where both are true, (windows, rows, columns)."""
+    found: Array = rows[:, :, None] & columns[:, None, :]
     return found
 
 
-def _size(span: Span, which: Array) -> int:
-    """The size of all patches of some windows: that of the largest."""
+def _sum(rows: Array, columns: Array) -> Array:
+    found: Array = rows[:, :, None] + columns[:, None, :]
+    return found
+
+
+def _largest(span: Span, which: Array) -> int:
+    """The size of patches for some windows: that of the largest."""
     return int((span.stop[which] - span.start[which]).max())
 
 
 def perturbed(
     runner: Runner, part: Part, x: FloatArray, change: Blend, outputs: Sequence[str], ways: Ways
-) -> Iterator[tuple[slice, list[Array]]] | None:
-    """As `Runner.perturbed`, in patches; None if the model or the change is not fit for them."""
+) -> Iterator[tuple[slice, list[Array]]] | str:
+    """As `Runner.perturbed`, in patches; where they are not used, what is to be said of that."""
     tensor, *masks = outputs
-    fits = isinstance(change.mask, Erase) and len(change.mask.axes) == 2 and masks in ([], [MASK])
-    fits = fits and part.exact is None and part.spec.name == runner.spec.name
-    fits = fits and runner.backend.provider == CPU and part.model.opset >= _OLDEST_OPSET
-    if not fits or change.count < _FEWEST:
-        return None
     windows = _windows(change)
-    at = tuple(ends.tobytes() for span in windows.values() for ends in span)
+    fits = part.exact is None and part.spec.name == runner.spec.name and masks in ([], [MASK])
+    fits = fits and runner.backend.provider == CPU and part.model.opset >= _OLDEST_OPSET
+    if windows is None or not fits or change.count < _FEWEST:
+        return ""
+    ends = tuple(end.tobytes() for span in windows.values() for end in span)
     shapes = tuple(sorted((name, value.shape) for name, value in runner.others.items()))
-    key = (part.model, x.shape, tensor, at, shapes)
-    runs = runner.patch_runs.get(key, lambda: _made(runner, part, x, windows, tensor))
-    if runs is None or runs.verdict is False:
-        return None
+    key = (part.model, x.shape, tensor, ends, shapes)
+    runs = runner.patch_runs.get(key, lambda: _made(part, x, windows, tensor))
+    if runs is None or runs.agrees is False:
+        return _REFUSED if runs else ""
     at_once = runner.at_once(change.count)
     session = runner.session((key, "patches"), lambda: runs.patched.model, at_once)
     typed, filled = (
         nearest(np.broadcast_to(one, x.shape), part.spec.dtype) for one in (x, change.baseline)
     )
-    shared = {**runs.caches(session, typed, part.sides(1)), BASELINE: runs.rows(filled)}
-    shared[KEEP] = np.zeros(1, np.int64)
+    try:
+        shared = runs.caches(session, typed, part.sides(1))
+    except ModelError:
+        runs.agrees = False
+        return _REFUSED
+    shared |= {BASELINE: runs.rows(filled), KEEP: np.zeros(1, np.int64)}
+    if runs.agrees is None:
+        which = np.linspace(0, runs.count - 1, _PROVED).astype(np.int64)
+        fed = {**shared, **part.sides(_PROVED), **runs.indices(which)}
+        covered = [np.where(one[None], filled, typed) for one in runs.filled(which)]
+        runs.agrees = _agrees(runner, session, fed, covered, tensor)
+        if not runs.agrees:
+            return _REFUSED
 
     def feeds(which: slice, size: int) -> Mapping[str, object]:
         return {**shared, **part.sides(size), **runs.indices_of(which)}
 
-    if runs.verdict is None:
-        runs.verdict = _agrees(runner, runs, session, {**shared, **part.sides(_PROVED)}, typed, filled, tensor)
-        if not runs.verdict:
-            return None
-    size = _TileSize(min(TILE, runner.batch_size or TILE), at_once)
-    found = runner.in_batches(session, [tensor], feeds, change.count, size, None, ways)
-
     def seen(which: slice) -> list[Array]:
         return [1 - runs.filled(which).astype(np.float32) for _ in masks]
 
+    size = BatchSize(min(TILE, runner.batch_size or TILE), at_once, _DESCRIPTION)
+    found = runner.in_batches(session, [tensor], feeds, change.count, size, None, ways)
     return ((which, [*values, *seen(which)]) for which, values in found)
 
 
-def _windows(change: Blend) -> dict[int, Span]:
-    """The windows of a change by axis, in whole pixels."""
+def _windows(change: Blend) -> dict[int, Span] | None:
+    """The windows by axis, in whole pixels, if the change fills windows of rows and columns."""
+    if not isinstance(change.mask, Erase) or len(change.mask.axes) != 2:
+        return None
     fed = change.feeds.make(slice(0, change.count))
-    assert isinstance(change.mask, Erase), "windows are erased"
-    return {
-        axis: Span(*(fed[f"{end}_{axis}"].reshape(-1).astype(np.int64) for end in ("start", "stop")))
-        for axis in change.mask.axes
-    }
+    pixels = {name: values.reshape(-1).astype(np.int64) for name, values in fed.items()}
+    return {axis: Span(pixels[f"start_{axis}"], pixels[f"stop_{axis}"]) for axis in change.mask.axes}
 
 
 def _made(
-    runner: Runner, part: Part, x: FloatArray, windows: Mapping[int, Span], tensor: str
+    part: Part, x: FloatArray, windows: Mapping[int, Span], tensor: str
 ) -> PatchRuns | None:
-    """The model in patches; None if they are not worth it."""
-    inputs = {part.spec.name: x.shape, **{n: v.shape for n, v in runner.others_for(1).items()}}
-    chosen = plan(part.model, part.spec.name, inputs, windows, [tensor])
+    """The model in patches; None if they are predicted not to be worth it."""
+    inputs = {name: value.shape for name, value in part.sides(1).items()}
+    chosen = plan(part.model, part.spec.name, {**inputs, part.spec.name: x.shape}, windows, [tensor])
     count = len(chosen.picture.region.rows.start) - 1
     saved = count * (1 - chosen.predicted)
     if not chosen.steps or chosen.predicted > WORTH or saved < _FEWEST:
@@ -230,33 +236,29 @@ def _made(
 
 def _agrees(
     runner: Runner,
-    runs: PatchRuns,
     session: Session,
-    shared: Mapping[str, object],
-    x: Array,
-    filled: Array,
+    fed: Mapping[str, object],
+    covered: Sequence[Array],
     tensor: str,
 ) -> bool:
-    """Whether patches of a few windows, from one corner to the other, agree with plain runs."""
-    which = np.linspace(0, runs.count - 1, _PROVED).astype(np.int64)
-    fed = {**shared, **runs.indices(which)}
+    """Whether patches, computed from `fed`, give the results of plain runs of `covered` samples."""
     try:
         (found,) = session.run(fed, [tensor])
     except ModelError:
         return False
-    inside = runs.filled(which)[:, None]
-    covered = [np.where(one, filled, x) for one in inside]
-    plain = [runner.forward(one, [tensor])[0] for one in covered]
-    return _close(found, np.concatenate(plain), _TOLERANCE_OF_ROUNDED if runner.rounds else _TOLERANCE)
+    plain = np.concatenate([runner.forward(one, [tensor])[0] for one in covered])
+    return _close(found, plain, _TOLERANCE_OF_ROUNDED if runner.rounds else _TOLERANCE)
 
 
 def _close(found: Array, expected: Array, tolerance: float) -> bool:
-    """Whether no value differs by more than the tolerance, of the largest one in its channel."""
+    """Whether no value differs by more than the tolerance, of the largest one of its kind.
+
+    In an answer of several axes, as that of a detector, the shortest one holds kinds of values.
+    """
     if found.shape != expected.shape or not np.isfinite(expected).all():
         return False
-    channels = min(range(1, expected.ndim), key=lambda axis: expected.shape[axis], default=0)
-    rest = tuple(axis for axis in range(expected.ndim) if axis != channels or expected.ndim < 3)
-    wide = expected.astype(np.float64)
-    scale = np.abs(wide).max(rest, keepdims=True)
-    scale = np.maximum(scale, _LEAST * np.abs(wide).max(initial=0))
-    return bool((np.abs(found - wide) <= tolerance * scale).all())
+    wide = np.abs(expected.astype(np.float64))
+    kinds = min(range(1, wide.ndim), key=lambda axis: wide.shape[axis]) if wide.ndim > 2 else None
+    scale = wide.max(tuple(axis for axis in range(wide.ndim) if axis != kinds), keepdims=True)
+    scale = np.maximum(scale, _LEAST * wide.max(initial=0))
+    return bool((np.abs(found.astype(np.float64) - expected) <= tolerance * scale).all())

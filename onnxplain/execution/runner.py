@@ -231,7 +231,7 @@ class Runner:
         window changes are computed.
         """
         in_patches = patches.perturbed(self, part, x, change, outputs, ways)
-        if in_patches is not None:
+        if not isinstance(in_patches, str):
             return in_patches
         key = (part.model, part.exact, part.spec.name, change.form(x), tuple(outputs))
         at_once = self.at_once(change.count)
@@ -246,6 +246,7 @@ class Runner:
             return {**shared, **sides(size), **change.fed(samples, size, part.spec)}
 
         sizes = self.sizes(key, part.exact, at_once, _LARGEST_BATCH[self.device])
+        sizes.note = in_patches
         return self.in_batches(session, outputs, feeds, change.count, sizes, part.exact, ways)
 
     def in_batches(

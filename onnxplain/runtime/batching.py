@@ -25,18 +25,20 @@ def silent(done: int, total: int) -> None:
 class BatchSize:
     """The number of samples in the next run: a given number, halved when memory runs out.
 
-    `at_once` is the number of parallel runs; when memory runs out, it is halved first.
+    `at_once` is the number of parallel runs; when memory runs out, it is halved first. `note` says
+    what else is special about the runs.
     """
 
-    def __init__(self, size: int, at_once: int = 1) -> None:
+    def __init__(self, size: int, at_once: int = 1, note: str = "") -> None:
         self.size = size
         self.at_once = at_once
+        self.note = note
 
     @property
     def description(self) -> str:
         """How many samples a run has, and how many runs are parallel, in words."""
         parallel = f", up to {self.at_once} runs at the same time" if self.at_once > 1 else ""
-        return f"{self._samples}{parallel}"
+        return f"{self._samples}{parallel}{self.note and ', ' + self.note}"
 
     @property
     def _samples(self) -> str:

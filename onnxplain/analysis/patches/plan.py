@@ -42,9 +42,19 @@ class Region(NamedTuple):
         """Regions with equal keys are the same."""
         return self.places, *(ends.tobytes() for span in (self.rows, self.columns) for ends in span)
 
+    @property
+    def whole(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The first row and column of the patch for the whole input, and its sizes."""
+        (top, bottom), (left, right) = ((int(s.start[-1]), int(s.stop[-1])) for s in self[:2])
+        return (top, left), (bottom - top, right - left)
+
     def through(self, maps: Maps, places: tuple[int, int]) -> Region:
         """The region of the output of a node whose input changes here."""
-        return Region(maps[0].affected(self.rows), maps[1].affected(self.columns), places)
+        spans = [
+            _covering(axis.affected(span), size)
+            for axis, span, size in zip(maps, self[:2], places, strict=True)
+        ]
+        return Region(spans[0], spans[1], places)
 
     def united(self, other: Region) -> Region:
         """The smallest region that contains both."""
@@ -59,6 +69,13 @@ class Region(NamedTuple):
             sizes = (span.stop - span.start)[:-1]
             sides.append(np.maximum.reduceat(sizes, np.arange(0, len(sizes), TILE)))
         return float(np.mean(sides[0] * sides[1])) / math.prod(self.places)
+
+
+def _covering(span: Span, size: int) -> Span:
+    """The same ranges; the last one covers the whole map, also where nothing changes."""
+    start, stop = span.start.copy(), span.stop.copy()
+    start[-1], stop[-1] = min(start[-1], 0), max(stop[-1], size)
+    return Span(start, stop)
 
 
 @dataclass(frozen=True, eq=False)

@@ -311,7 +311,7 @@ def _convolution(facts: NodeFacts) -> Local | None:
 
 
 def _quantized_convolution(facts: NodeFacts) -> Local | None:
-    zero = facts.value(2 if facts.node.op_type == "QLinearConv" else 2)
+    zero = facts.value(2)
     return None if zero is None or zero.size != 1 else _window(facts, float(zero.reshape(-1)[0]))
 
 
@@ -342,7 +342,11 @@ def _spread(facts: NodeFacts) -> Local | None:
         Spread(stride, span, before, facts.result[2 + i])
         for i, (stride, span, before, _, _) in enumerate(found)
     ]
-    if any(axis.cropped < 0 for axis in axes):
+    sizes = (facts.shape(facts.patched[0]) or ())[2:]
+    if any(
+        axis.cropped < 0 or axis.length > (size - 1) * axis.stride + axis.span - axis.before
+        for axis, size in zip(axes, sizes, strict=True)
+    ):
         return None
     cropped = [axis.cropped for axis in axes]
     made: dict[str, Any] = {"pads": cropped * 2}
