@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from onnxplain.analysis.patches.axes import Span
-from onnxplain.analysis.patches.plan import TILE, Region, plan
+from onnxplain.analysis.patches.plan import TILE, plan
 from onnxplain.errors import ModelError
 from onnxplain.execution.arrays import nearest
 from onnxplain.execution.points import Blend, Part
@@ -22,7 +22,7 @@ from onnxplain.runtime.batching import BatchSize
 from onnxplain.runtime.session import Session
 from onnxplain.tensors import Array, FloatArray
 from onnxplain.transforms.masks import MASK, Erase
-from onnxplain.transforms.patches import BASELINE, KEEP, Index, Patched, patched
+from onnxplain.transforms.patches import BASELINE, KEEP, Index, Patched, cache_name, patched
 
 if TYPE_CHECKING:
     from onnxplain.execution.runner import Runner, Ways
@@ -60,13 +60,13 @@ class PatchRuns:
     results of plain runs; it is None before the first sample.
     """
 
-    def __init__(self, patched: Patched, region: Region) -> None:
-        """Run `patched`, which was planned for the windows of `region`."""
+    def __init__(self, patched: Patched) -> None:
+        """Run `patched`."""
         self.patched = patched
-        self.region = region
+        self.region = patched.picture.region
         self.agrees: bool | None = None
-        sources = patched.caches.items()
-        self._name, picture = next(one for one in sources if one[1].region is region)
+        picture = patched.picture
+        self._name = cache_name(picture.name)
         self._order = picture.layout.order
         self._spread = [n if axis in self._order[1:3] else 1 for axis, n in enumerate(picture.shape)]
         tile = self.indices(np.arange(min(TILE, self.count)))
@@ -99,7 +99,7 @@ class PatchRuns:
     def indices(self, which: Array, cached: bool = True) -> dict[str, Array]:
         """The index inputs for some of the windows; without `cached` there are no caches."""
         return {
-            name: _rows_of(index, which, cached, index.source.region is self.region)
+            name: _rows_of(index, which, cached)
             for name, index in self.patched.indices.items()
         }
 
@@ -122,13 +122,13 @@ class PatchRuns:
         return _both(*along).reshape(-1, *self._spread[1:])
 
 
-def _rows_of(index: Index, which: Array, cached: bool, is_picture: bool) -> Array:
+def _rows_of(index: Index, which: Array, cached: bool) -> Array:
     """The rows of a source that each position of a region is fetched from.
 
     The rows are `fills`, those of the whole map if it is cached, and those of the patches, one
     window after the other. The picture has the whole sample of fill values in place of patches.
     """
-    source, slot = index.source.region, np.int32(index.slot)
+    source, slot, is_picture = index.source.region, np.int32(index.slot), index.is_picture
     corner, (height, width) = source.whole
     first = index.fills + (height * width if cached or is_picture else 0)
     on_map, changed, at, own = [], [], [], []
@@ -231,7 +231,7 @@ def _made(
     saved = count * (1 - chosen.predicted)
     if not chosen.steps or chosen.predicted > WORTH or saved < _FEWEST:
         return None
-    return PatchRuns(patched(part.model, chosen, [tensor]), chosen.picture.region)
+    return PatchRuns(patched(part.model, chosen, [tensor]))
 
 
 def _agrees(

@@ -31,12 +31,14 @@ class Index:
 
     Attributes:
         source: the tensor whose rows are fetched.
+        is_picture: whether it is the input whose windows change.
         slot: the row that stands for positions outside the map.
         fills: the number of such rows, which come before the rows of the map.
         maps: how positions of the source follow from those of `region`.
     """
 
     source: Patch
+    is_picture: bool
     slot: int
     fills: int
     maps: Maps
@@ -45,7 +47,7 @@ class Index:
     @property
     def key(self) -> Hashable:
         """Equal for indices with the same values."""
-        return id(self.source.region), self.slot, self.fills, self.maps, id(self.region)
+        return id(self.source.region), self.is_picture, self.slot, self.fills, self.maps, id(self.region)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +55,7 @@ class Patched:
     """A model that is computed in patches.
 
     Attributes:
+        picture: the input whose windows change.
         model: its inputs are `KEEP`, `BASELINE`, the caches, the indices, and the model's other
             inputs.
         caches: the tensors that are fetched, by the name of the input with the rows of the whole
@@ -60,6 +63,7 @@ class Patched:
         indices: by the name of the input, (windows, rows, columns).
     """
 
+    picture: Patch
     model: Model
     caches: Mapping[str, Patch]
     indices: Mapping[str, Index]
@@ -133,7 +137,7 @@ class _Writer:
         caches = {cache_name(name): self.plan.patches[name] for name in self._sources}
         own = [kept_name(name) for name in self._sources if name != self.plan.picture.name]
         proto = extract(whole.proto, [*outputs, *own], whole.proto.graph.input)
-        return Patched(replace(self.model, proto=proto), caches, self._held)
+        return Patched(self.plan.picture, replace(self.model, proto=proto), caches, self._held)
 
     def _is_open(self, name: str) -> bool:
         """Whether only patches of a tensor are made."""
@@ -204,7 +208,8 @@ class _Writer:
         source, name = fetch.source, f"{_PREFIX}fetched/{len(self._fetched)}"
         self._fetched[fetch.key] = name + "/after" * len(fetch.after)
         fills, order = self._fills[source.name], source.layout.order
-        index = Index(source, fills.index(fetch.fill), len(fills), fetch.maps, fetch.region)
+        slot, is_picture = fills.index(fetch.fill), source is self.plan.picture
+        index = Index(source, is_picture, slot, len(fills), fetch.maps, fetch.region)
         found = self._add("Gather", [self._rows(source), self._index(index)], f"{name}/rows")
         rest = [source.shape[axis] for axis in order[3:]]
         if len(rest) != 1:
