@@ -27,7 +27,7 @@ from onnxplain.transforms.patches import BASELINE, KEEP, Index, Patched, cache_n
 if TYPE_CHECKING:
     from onnxplain.execution.runner import Runner, Ways
 
-WORTH = 0.85
+WORTH = 0.78
 """The predicted share of the time of plain runs from which patches are not used."""
 
 _FEWEST = 24
@@ -68,7 +68,9 @@ class PatchRuns:
         picture = patched.picture
         self._name = cache_name(picture.name)
         self._order = picture.layout.order
-        self._spread = [n if axis in self._order[1:3] else 1 for axis, n in enumerate(picture.shape)]
+        self._spread = [
+            n if axis in self._order[1:3] else 1 for axis, n in enumerate(picture.shape)
+        ]
         tile = self.indices(np.arange(min(TILE, self.count)))
         self._most = _INDEX_BYTES // max(1, sum(array.nbytes for array in tile.values()))
         self._kept: dict[Hashable, Mapping[str, Array]] = {}
@@ -88,7 +90,10 @@ class PatchRuns:
 
         It is computed by the same graph, in one run for a window as large as the sample.
         """
-        rows, others = self.rows(x), {n: p for n, p in self.patched.caches.items() if n != self._name}
+        rows, others = (
+            self.rows(x),
+            {n: p for n, p in self.patched.caches.items() if n != self._name},
+        )
         fed = {self._name: rows, BASELINE: rows, KEEP: np.array([np.iinfo(np.int64).max]), **sides}
         fed |= {name: np.zeros((0, patch.width), patch.dtype) for name, patch in others.items()}
         fed |= self.indices(np.array([self.count]), cached=False)
@@ -99,8 +104,7 @@ class PatchRuns:
     def indices(self, which: Array, cached: bool = True) -> dict[str, Array]:
         """The index inputs for some of the windows; without `cached` there are no caches."""
         return {
-            name: _rows_of(index, which, cached)
-            for name, index in self.patched.indices.items()
+            name: _rows_of(index, which, cached) for name, index in self.patched.indices.items()
         }
 
     def indices_of(self, part: slice) -> Mapping[str, Array]:
@@ -218,15 +222,17 @@ def _windows(change: Blend) -> dict[int, Span] | None:
         return None
     fed = change.feeds.make(slice(0, change.count))
     pixels = {name: values.reshape(-1).astype(np.int64) for name, values in fed.items()}
-    return {axis: Span(pixels[f"start_{axis}"], pixels[f"stop_{axis}"]) for axis in change.mask.axes}
+    return {
+        axis: Span(pixels[f"start_{axis}"], pixels[f"stop_{axis}"]) for axis in change.mask.axes
+    }
 
 
-def _made(
-    part: Part, x: FloatArray, windows: Mapping[int, Span], tensor: str
-) -> PatchRuns | None:
+def _made(part: Part, x: FloatArray, windows: Mapping[int, Span], tensor: str) -> PatchRuns | None:
     """The model in patches; None if they are predicted not to be worth it."""
     inputs = {name: value.shape for name, value in part.sides(1).items()}
-    chosen = plan(part.model, part.spec.name, {**inputs, part.spec.name: x.shape}, windows, [tensor])
+    chosen = plan(
+        part.model, part.spec.name, {**inputs, part.spec.name: x.shape}, windows, [tensor]
+    )
     count = len(chosen.picture.region.rows.start) - 1
     saved = count * (1 - chosen.predicted)
     if not chosen.steps or chosen.predicted > WORTH or saved < _FEWEST:

@@ -47,7 +47,14 @@ class Index:
     @property
     def key(self) -> Hashable:
         """Equal for indices with the same values."""
-        return id(self.source.region), self.is_picture, self.slot, self.fills, self.maps, id(self.region)
+        return (
+            id(self.source.region),
+            self.is_picture,
+            self.slot,
+            self.fills,
+            self.maps,
+            id(self.region),
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -114,7 +114,9 @@ class Spread:
         start, stop = _within(Span(start, stop), self.length)
         first = (start + self.before - self.cropped) // self.stride
         last = -(-(stop + self.before) // self.stride)
-        return Span(first * self.stride - self.before + self.cropped, last * self.stride - self.before)
+        return Span(
+            first * self.stride - self.before + self.cropped, last * self.stride - self.before
+        )
 
     def positions(self, start: Array, size: int) -> Array:
         """See `AxisMap`."""

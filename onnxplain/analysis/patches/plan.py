@@ -15,7 +15,7 @@ from onnxplain.analysis.patches.axes import SAME, AxisMap, Span
 from onnxplain.analysis.patches.rules import Layout, Local, NodeFacts, local
 from onnxplain.model.graph_index import reads
 from onnxplain.model.model import Model
-from onnxplain.model.shapes import Shape, ShapeEnv
+from onnxplain.model.shapes import Shape, ShapeEnv, model_shapes
 
 TILE = 16
 """Windows that are run together, as in 4 × 4 neighbors."""
@@ -181,6 +181,7 @@ class _Planner:
         windows: Mapping[int, Span],
     ) -> None:
         self._model = model
+        self._shapes = model_shapes(model, inputs)
         self._env = ShapeEnv.of_inputs(model.proto, inputs)
         shape, (rows, columns) = inputs[picture], windows
         spans = [
@@ -200,21 +201,25 @@ class _Planner:
         """See `plan`."""
         index = self._model.index
         wanted, changed, whole = index.ancestors(outputs), {self._picture.name}, []
+        last = index.readers[self._picture.name][-1:]
         for position, node in enumerate(index.nodes):
-            self._env.visit(node)
+            if [position] <= last:  # types and values are needed as far as patches are read
+                self._env.visit(node)
             read = [name for name in dict.fromkeys(reads(node)) if name in changed]
             if position not in wanted or not read or node.op_type == "Shape":
                 continue
             changed.update(name for name in node.output if name)
-            step, own = self._step(node, read), cost.of_node(node, self._env)
+            step, own = self._step(node, read), cost.of_node(node, self._shapes)
             self._plain += own
             if step is None:
                 whole += read
                 self._patched += own
             else:
                 self._steps[position] = step
-                self._made_by.update((patch.name, step) for patch in step.makes)
-                self._patches.update((patch.name, patch) for patch in step.makes)
+                for patch in step.makes:
+                    self._made_by[patch.name] = step
+                    self._patches[patch.name] = patch
+                    last = max(last, index.readers[patch.name][-1:])
                 self._patched += cost.SMALLER * own * step.makes[0].region.share
         known = [name for name in dict.fromkeys([*whole, *outputs]) if name in self._patches]
         fetched = {name: self._whole(self._patches[name]) for name in known}
@@ -227,17 +232,19 @@ class _Planner:
         if not set(read) <= self._patches.keys() & set(node.input):
             return None
         layouts = {name: self._patches[name].layout for name in read}
-        facts = NodeFacts(node, self._env, layouts, self._model.opset)
+        facts = NodeFacts(node, self._env, self._shapes, layouts, self._model.opset)
         made = [name for name in node.output if name]
         used = [name for name in made if self._is_used(name)] or made[:1]
         how = local(facts)
         if how is None or (node.op_type != "Split" and used != made[:1]):
             return None
+        if not all(name in self._shapes for name in used):
+            return None
         region = self._region(read, how, facts)
         if region.share > WHOLE:
             return None
         makes = [
-            Patch(name, self._env.dtype(name), self._env.shape(name) or (), how.layout, region)
+            Patch(name, self._env.dtype(name), self._shapes[name], how.layout, region)
             for name in used
         ]
         fetched = {}

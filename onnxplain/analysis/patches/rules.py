@@ -73,7 +73,12 @@ class NodeFacts:
     """What rules read of a node: attributes, shapes for one sample, values of small constants."""
 
     def __init__(
-        self, node: NodeProto, env: ShapeEnv, layouts: Mapping[str, Layout], opset: int
+        self,
+        node: NodeProto,
+        env: ShapeEnv,
+        shapes: Mapping[str, Shape],
+        layouts: Mapping[str, Layout],
+        opset: int,
     ) -> None:
         """`layouts` has the inputs of which patches are known."""
         self.node = node
@@ -82,6 +87,7 @@ class NodeFacts:
         self.patched = [i for i, name in enumerate(node.input) if name in layouts]
         self._layouts = layouts
         self._env = env
+        self._shapes = shapes
 
     @property
     def op(self) -> str:
@@ -99,12 +105,12 @@ class NodeFacts:
 
     def shape(self, place: int) -> Shape | None:
         """The shape of an input; None if it is not known or there is none."""
-        return self._env.shape(self.node.input[place]) if self.has(place) else None
+        return self._shapes.get(self.node.input[place]) if self.has(place) else None
 
     @property
     def result(self) -> Shape:
         """The shape of the first output."""
-        return self._env.shape(self.node.output[0]) or ()
+        return self._shapes.get(self.node.output[0], ())
 
     def has(self, place: int) -> bool:
         """Whether there is such an input."""
@@ -142,14 +148,13 @@ def _elementwise(facts: NodeFacts) -> Local | None:
     for place in range(len(facts.node.input)):
         if place in facts.patched:
             same = facts.layout_of(place) == layout
-            own = facts.shape(place) or ()
-            if not same or layout.places(own) != layout.places(shape):
+            if not same or layout.places(facts.shape(place) or ()) != layout.places(shape):
                 return None
         elif facts.has(place):
-            own = facts.shape(place)
-            if own is None or len(own) > layout.rank:
+            other = facts.shape(place)
+            if other is None or len(other) > layout.rank:
                 return None
-            aligned = (1,) * (layout.rank - len(own)) + own
+            aligned = (1,) * (layout.rank - len(other)) + other
             if any(aligned[axis] != 1 for axis in layout.order[:3]):
                 return None
     return Local(layout)
@@ -275,9 +280,7 @@ def _windows(facts: NodeFacts) -> list[tuple[int, int, int, int, int]] | None:
     return [(strides[i], spans[i], pads[i], pads[i + 2], kernel[i]) for i in range(2)]
 
 
-def _pads(
-    facts: NodeFacts, sizes: Shape, strides: list[int], spans: list[int]
-) -> list[int] | None:
+def _pads(facts: NodeFacts, sizes: Shape, strides: list[int], spans: list[int]) -> list[int] | None:
     """Paddings before rows and columns, then after them."""
     auto = facts.attributes.get("auto_pad", b"NOTSET")
     name = auto.decode() if isinstance(auto, bytes) else auto
@@ -397,7 +400,9 @@ def _padded(facts: NodeFacts) -> Local | None:
     value = facts.value(2)
     given = facts.attributes.get("value", 0.0) if value is None else value.reshape(-1)[0]
     sources = {}
-    for axis, (before, after) in enumerate(zip(pads[: len(shape)], pads[len(shape) :], strict=True)):
+    for axis, (before, after) in enumerate(
+        zip(pads[: len(shape)], pads[len(shape) :], strict=True)
+    ):
         if before or after:
             sources[axis] = _around(shape[axis], before, after, mode)
     if any(source is None for source in sources.values()):
