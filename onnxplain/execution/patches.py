@@ -50,21 +50,22 @@ _INDEX_BYTES = 2**26
 """Bytes of indices that are kept between samples."""
 
 _DESCRIPTION = "only what a window changes"
-_REFUSED = "whole, as patches differed from plain runs"
+_DIFFERENT = "whole, as patches differed from plain runs"
+_FAILED = "whole, as patches could not be run"
 
 
 class PatchRuns:
     """A model in patches, for samples and windows of one shape.
 
-    `region` has the windows, and the whole input after them. `agrees` says whether patches give the
-    results of plain runs; it is None before the first sample.
+    `region` has the windows, and the whole input after them. `refused` says why they are not used,
+    empty if they give the results of plain runs; it is None before the first sample.
     """
 
     def __init__(self, patched: Patched) -> None:
         """Run `patched`."""
         self.patched = patched
         self.region = patched.picture.region
-        self.agrees: bool | None = None
+        self.refused: str | None = None
         picture = patched.picture
         self._name = cache_name(picture.name)
         self._order = picture.layout.order
@@ -90,16 +91,13 @@ class PatchRuns:
 
         It is computed by the same graph, in one run for a window as large as the sample.
         """
-        rows, others = (
-            self.rows(x),
-            {n: p for n, p in self.patched.caches.items() if n != self._name},
-        )
+        rows, kept = self.rows(x), self.patched.kept
         fed = {self._name: rows, BASELINE: rows, KEEP: np.array([np.iinfo(np.int64).max]), **sides}
-        fed |= {name: np.zeros((0, patch.width), patch.dtype) for name, patch in others.items()}
+        empty = {name: self.patched.caches[name] for name in kept}
+        fed |= {name: np.zeros((0, patch.width), patch.dtype) for name, patch in empty.items()}
         fed |= self.indices(np.array([self.count]), cached=False)
-        outputs = [self.patched.kept[name] for name in others]
-        found = session.run(fed, outputs) if outputs else []
-        return {self._name: rows, **dict(zip(others, found, strict=True))}
+        found = session.run(fed, list(kept.values())) if kept else []
+        return {self._name: rows, **dict(zip(kept, found, strict=True))}
 
     def indices(self, which: Array, cached: bool = True) -> dict[str, Array]:
         """The index inputs for some of the windows; without `cached` there are no caches."""
@@ -184,26 +182,28 @@ def perturbed(
     shapes = tuple(sorted((name, value.shape) for name, value in runner.others.items()))
     key = (part.model, x.shape, tensor, ends, shapes)
     runs = runner.patch_runs.get(key, lambda: _made(part, x, windows, tensor))
-    if runs is None or runs.agrees is False:
-        return _REFUSED if runs else ""
+    if runs is None:
+        return ""
+    if runs.refused:
+        return runs.refused
     at_once = runner.at_once(change.count)
-    session = runner.session((key, "patches"), lambda: runs.patched.model, at_once)
+    session = runner.session((key, "patches"), lambda: runs.patched.of(part.model), at_once)
     typed, filled = (
         nearest(np.broadcast_to(one, x.shape), part.spec.dtype) for one in (x, change.baseline)
     )
+    rest = {BASELINE: runs.rows(filled), KEEP: np.zeros(1, np.int64)}
     try:
-        shared = runs.caches(session, typed, part.sides(1))
+        shared = runs.caches(session, typed, part.sides(1)) | rest
+        if runs.refused is None:
+            which = np.linspace(0, runs.count - 1, _PROVED).astype(np.int64)
+            fed = {**shared, **part.sides(_PROVED), **runs.indices(which)}
+            (found,) = session.run(fed, [tensor])
+            covered = [np.where(one[None], filled, typed) for one in runs.filled(which)]
+            runs.refused = "" if _agrees(runner, found, covered, tensor) else _DIFFERENT
     except ModelError:
-        runs.agrees = False
-        return _REFUSED
-    shared |= {BASELINE: runs.rows(filled), KEEP: np.zeros(1, np.int64)}
-    if runs.agrees is None:
-        which = np.linspace(0, runs.count - 1, _PROVED).astype(np.int64)
-        fed = {**shared, **part.sides(_PROVED), **runs.indices(which)}
-        covered = [np.where(one[None], filled, typed) for one in runs.filled(which)]
-        runs.agrees = _agrees(runner, session, fed, covered, tensor)
-        if not runs.agrees:
-            return _REFUSED
+        runs.refused = _FAILED
+    if runs.refused:
+        return runs.refused
 
     def feeds(which: slice, size: int) -> Mapping[str, object]:
         return {**shared, **part.sides(size), **runs.indices_of(which)}
@@ -212,8 +212,8 @@ def perturbed(
         return [1 - runs.filled(which).astype(np.float32) for _ in masks]
 
     size = BatchSize(min(TILE, runner.batch_size or TILE), at_once, _DESCRIPTION)
-    found = runner.in_batches(session, [tensor], feeds, change.count, size, None, ways)
-    return ((which, [*values, *seen(which)]) for which, values in found)
+    batches = runner.in_batches(session, [tensor], feeds, change.count, size, None, ways)
+    return ((which, [*values, *seen(which)]) for which, values in batches)
 
 
 def _windows(change: Blend) -> dict[int, Span] | None:
@@ -240,18 +240,8 @@ def _made(part: Part, x: FloatArray, windows: Mapping[int, Span], tensor: str) -
     return PatchRuns(patched(part.model, chosen, [tensor]))
 
 
-def _agrees(
-    runner: Runner,
-    session: Session,
-    fed: Mapping[str, object],
-    covered: Sequence[Array],
-    tensor: str,
-) -> bool:
-    """Whether patches, computed from `fed`, give the results of plain runs of `covered` samples."""
-    try:
-        (found,) = session.run(fed, [tensor])
-    except ModelError:
-        return False
+def _agrees(runner: Runner, found: Array, covered: Sequence[Array], tensor: str) -> bool:
+    """Whether results of patches are those of plain runs of `covered` samples."""
     plain = np.concatenate([runner.forward(one, [tensor])[0] for one in covered])
     return _close(found, plain, _TOLERANCE_OF_ROUNDED if runner.rounds else _TOLERANCE)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from google.protobuf.message import Message
-from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from onnxplain.errors import ModelError
 from onnxplain.model.graph_index import GraphIndex, all_names, reads
@@ -44,20 +44,33 @@ def extract(
     inputs, outputs = list(inputs), list(dict.fromkeys(outputs))
     before = GraphProto() if before is None else before
     _check_names(model.graph, before, replaced=_names(model.graph.input) - _names(inputs))
-    graph_index = GraphIndex(ModelProto(graph=GraphProto(node=[*before.node, *model.graph.node])))
+    return assembled(model, [*before.node, *model.graph.node], before.initializer, inputs, outputs)
+
+
+def assembled(
+    model: ModelProto,
+    nodes: Iterable[NodeProto],
+    constants: Iterable[TensorProto],
+    inputs: Iterable[ValueInfoProto],
+    outputs: Iterable[str],
+) -> ModelProto:
+    """A model that computes `outputs` with other `nodes` and more `constants`, as in `extract`.
+
+    `nodes` are in topological order; those that are not needed are left out.
+    """
+    inputs, outputs = list(inputs), list(outputs)
+    graph_index = GraphIndex(ModelProto(graph=GraphProto(node=nodes)))
     kept = graph_index.ancestors(outputs, stop=_names(inputs))
-    nodes = [graph_index.nodes[i] for i in sorted(kept)]
-    read = {name for node in nodes for name in reads(node)}.union(outputs)
+    needed = [graph_index.nodes[i] for i in sorted(kept)]
+    read = {name for node in needed for name in reads(node)}.union(outputs)
 
     part = ModelProto(**fields(model, without=("graph", "training_info")))
     graph = part.graph
     graph.MergeFrom(GraphProto(**fields(model.graph, without=_CONTENTS)))
-    graph.node.extend(nodes)
+    graph.node.extend(needed)
     graph.input.extend(value for value in inputs if value.name in read)
     graph.output.extend(ValueInfoProto(name=name) for name in outputs)
-    graph.initializer.extend(
-        t for t in (*before.initializer, *model.graph.initializer) if t.name in read
-    )
+    graph.initializer.extend(t for t in (*constants, *model.graph.initializer) if t.name in read)
     graph.sparse_initializer.extend(
         t for t in model.graph.sparse_initializer if t.values.name in read
     )

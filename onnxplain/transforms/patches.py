@@ -14,7 +14,7 @@ from onnxplain.model.graph_index import reads
 from onnxplain.model.model import Model
 from onnxplain.tensors import Array
 from onnxplain.transforms.builder import PREFIX
-from onnxplain.transforms.extract import extract, renamed, with_contents
+from onnxplain.transforms.extract import assembled, renamed
 
 _PREFIX = PREFIX + "patch/"
 
@@ -59,26 +59,42 @@ class Index:
 
 @dataclass(frozen=True, eq=False)
 class Patched:
-    """A model that is computed in patches.
+    """A graph that is computed in patches, without its weights.
 
     Attributes:
         picture: the input whose windows change.
-        model: its inputs are `KEEP`, `BASELINE`, the caches, the indices, and the model's other
-            inputs.
+        nodes, constants, outputs: of the graph.
+        inputs: `KEEP`, `BASELINE`, the caches and the indices, in addition to the model's own.
         caches: the tensors that are fetched, by the name of the input with the rows of the whole
             map, (rows · columns, elements).
         indices: by the name of the input, (windows, rows, columns).
     """
 
     picture: Patch
-    model: Model
+    nodes: Sequence[NodeProto]
+    constants: Sequence[TensorProto]
+    inputs: Sequence[ValueInfoProto]
+    outputs: Sequence[str]
     caches: Mapping[str, Patch]
     indices: Mapping[str, Index]
 
     @property
     def kept(self) -> dict[str, str]:
-        """The outputs with rows that can be fed as caches, by the name of the cache."""
-        return {name: kept_name(patch.name) for name, patch in self.caches.items()}
+        """By the name of a cache, the output with the rows that can be fed as that cache."""
+        sources = self.caches.items()
+        return {name: kept_name(p.name) for name, p in sources if p is not self.picture}
+
+    def of(self, model: Model) -> Model:
+        """The graph with the weights of the model that it was written for."""
+        own = [value for value in model.proto.graph.input if value.name != self.picture.name]
+        proto = assembled(
+            model.proto,
+            self.nodes,
+            self.constants,
+            [*own, *self.inputs],
+            [*self.outputs, *self.kept.values()],
+        )
+        return replace(model, proto=proto)
 
 
 def cache_name(tensor: str) -> str:
@@ -92,7 +108,7 @@ def kept_name(tensor: str) -> str:
 
 
 def patched(model: Model, plan: Plan, outputs: Sequence[str]) -> Patched:
-    """The model with the part in `plan` computed in patches; it computes `outputs`.
+    """The graph of a model that computes `outputs`, with the part in `plan` computed in patches.
 
     A graph that is run for a patch as large as the whole input computes what is kept as caches.
     """
@@ -133,18 +149,10 @@ class _Writer:
                 self.nodes.append(node)
         for name in outputs:
             self._make_whole(name)
-        graph = self.model.proto.graph
-        others = [value for value in graph.input if value.name != self.plan.picture.name]
-        whole = with_contents(
-            self.model,
-            node=self.nodes,
-            initializer=[*graph.initializer, *self.constants],
-            input=[*others, *self.inputs.values()],
-        )
         caches = {cache_name(name): self.plan.patches[name] for name in self._sources}
-        own = [kept_name(name) for name in self._sources if name != self.plan.picture.name]
-        proto = extract(whole.proto, [*outputs, *own], whole.proto.graph.input)
-        return Patched(self.plan.picture, replace(self.model, proto=proto), caches, self._held)
+        inputs = list(self.inputs.values())
+        picture = self.plan.picture
+        return Patched(picture, self.nodes, self.constants, inputs, outputs, caches, self._held)
 
     def _is_open(self, name: str) -> bool:
         """Whether only patches of a tensor are made."""

@@ -59,7 +59,7 @@ def in_patches(
     chosen = plan(model, "x", {"x": shape}, boxes, ["y"])
     written = patched(model, chosen, ["y"])
     runs = PatchRuns(written)
-    session = Session(written.model, Backend())
+    session = Session(written.of(model), Backend())
     shared = runs.caches(session, x, {})
     shared |= {BASELINE: runs.rows(filled), KEEP: np.zeros(1, np.int64)}
     found, order = [], np.arange(runs.count)
@@ -357,6 +357,40 @@ def test_a_wrong_rule_is_found_and_reported(monkeypatch: pytest.MonkeyPatch) -> 
     assert how.endswith("whole, as patches differed from plain runs")
 
 
+def test_a_graph_that_does_not_run_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, _ = plainly(monkeypatch, X)
+    monkeypatch.setattr(patches, "_rows_of", lambda *_: np.full((1, 2, 2), 10**6, np.int32))
+    found, how = explained(X)
+    assert np.array_equal(found, expected)
+    assert how.endswith("whole, as patches could not be run")
+
+
+def test_float16() -> None:
+    weights = {name: value.astype(np.float16) for name, value in AROUND.items()}
+    body = "a = Conv<pads=[1,1,1,1]>(x, K) r = Relu(a) y = Conv<pads=[1,1,1,1]>(r, L)"
+    proto = tiny(body, "float16[N,3,H,W] x", "float16[N,C,H,W] y", **weights)
+    _, found, expected = in_patches(proto, dtype=np.float16, scale=0.1)
+    assert np.abs(found - expected).max() <= 2e-3 * np.abs(expected).max()
+
+
+def test_another_input_that_is_the_same_at_every_position(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = NET.replace("r = Relu(a)", "m = Mul(a, z) r = Relu(m)")
+    proto = tiny(body, "float[N,3,64,64] x, float[N,16,1,1] z", **WEIGHTS)
+    inputs = {"z": noise(1, 16, 1, 1)}
+    expected, _ = plainly(monkeypatch, X, proto, inputs=inputs, explain_input="x")
+    found, how = explained(X, proto, inputs=inputs, explain_input="x")
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert "only" in how
+
+
+def test_a_fixed_batch_of_one_is_rewritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    proto = tiny(NET, "float[1,3,64,64] x", **WEIGHTS)
+    expected, _ = plainly(monkeypatch, X, proto)
+    found, how = explained(X, proto)
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert how.endswith("only what a window changes (the fixed batch of 1 rewritten)")
+
+
 def test_several_samples_share_what_was_decided(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     made = planning.plan
@@ -390,7 +424,9 @@ def test_where_patches_are_not_used(name: str) -> None:
     assert "only" not in how
 
 
-@pytest.mark.parametrize("name", ["squeezenet1_1", "efficientnet_lite0"])
+@pytest.mark.parametrize(
+    "name", ["squeezenet1_1", pytest.param("efficientnet_lite0", marks=pytest.mark.slow)]
+)
 def test_shipped_models(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def values() -> tuple[Array, str]:
         explainer = Explainer(MODELS / f"{name}.onnx", provider="cpu")
