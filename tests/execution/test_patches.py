@@ -338,7 +338,7 @@ def test_the_map_is_that_of_plain_runs(
     expected, plain = plainly(monkeypatch, X, **options)
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
     assert "only what a window changes" in how
-    assert f"in batches of {options.get('batch_size', 16)}" in how
+    assert f"in batches of {options.get('batch_size', 8)}" in how
     assert "only" not in plain
 
 
