@@ -5,7 +5,7 @@ windows. Whole runs of `Explainer.attribute` take turns: plain batches, then pat
 ratio of the first runs, which open sessions and prove the patches, "next" the median of later
 ratios. Times are those of the processor. "difference" is the largest one of the values, relative to
 the largest score. "memory" is the ratio of the largest memory of two processes that make one run
-each, both with the Python interpreter and the model.
+each, both with the Python interpreter and the model (on Linux).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import argparse
 import multiprocessing
 import os
 import platform
-import resource
 import statistics
 import sys
 import time
@@ -125,7 +124,9 @@ def _memory(path: Path, threads: int, plain: bool) -> float:
     if plain:
         patches.perturbed = lambda *_: ""
     _Subject(path, threads).explained(0)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Unlike the maximum of `resource`, this one does not count the process that started this one.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
 
 
 def _alone(call: Callable[..., Any], *given: Any) -> Any:

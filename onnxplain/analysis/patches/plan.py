@@ -269,7 +269,7 @@ class _Planner:
         if step is not None and step.node.op_type == "DequantizeLinear" and not step.fetched:
             node = step.node
             zero = self._env.value(node.input[2]) if node.input[2:] else None
-            if zero is not None and zero.size == 1:
+            if zero is not None and zero.size == 1 and (not fill or math.isinf(fill)):
                 fill = fill if math.isinf(fill) else int(zero.reshape(-1)[0])
                 integers = self._patches[node.input[0]]
                 return Fetch(integers, (node,), _held(fill, integers.dtype), maps, region)

@@ -182,6 +182,9 @@ def _rounded(facts: NodeFacts) -> Local | None:
 
 
 def _by_channel(facts: NodeFacts) -> Local | None:
+    """A BatchNormalization in training mode computes statistics of all positions."""
+    if facts.attributes.get("training_mode", 0):
+        return None
     return _of_first(facts) if facts.layout.is_shared({1}) else None
 
 
