@@ -187,12 +187,12 @@ def perturbed(
     if runs.refused:
         return runs.refused
     at_once = runner.at_once(change.count)
-    session = runner.session((key, "patches"), lambda: runs.patched.of(part.model), at_once)
     typed, filled = (
         nearest(np.broadcast_to(one, x.shape), part.spec.dtype) for one in (x, change.baseline)
     )
     rest = {BASELINE: runs.rows(filled), KEEP: np.zeros(1, np.int64)}
     try:
+        session = runner.session((key, "patches"), lambda: runs.patched.of(part.model), at_once)
         shared = runs.caches(session, typed, part.sides(1)) | rest
         if runs.refused is None:
             which = np.linspace(0, runs.count - 1, _PROVED).astype(np.int64)

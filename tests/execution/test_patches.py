@@ -376,6 +376,15 @@ def test_a_graph_that_does_not_run_is_reported(monkeypatch: pytest.MonkeyPatch) 
     assert how.endswith("whole, as patches could not be run")
 
 
+def test_a_graph_that_is_refused_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, _ = plainly(monkeypatch, X)
+    wrong = tiny("y = Add(x, x)", "float[N,5] x", "float[M,7] y")
+    monkeypatch.setattr(patches.Patched, "of", lambda _, model: replace(model, proto=wrong))
+    found, how = explained(X)
+    assert np.array_equal(found, expected)
+    assert how.endswith("whole, as patches could not be run")
+
+
 def test_float16() -> None:
     weights = {name: value.astype(np.float16) for name, value in AROUND.items()}
     body = "a = Conv<pads=[1,1,1,1]>(x, K) r = Relu(a) y = Conv<pads=[1,1,1,1]>(r, L)"
