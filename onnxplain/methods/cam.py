@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import inf
+from typing import Annotated, Any
 
 from onnxplain.analysis.layers import Layer
 from onnxplain.errors import LayerError
+from onnxplain.execution.baselines import Scene
 from onnxplain.execution.subject import Structure
 from onnxplain.execution.wants import Activation, ClassWeights
-from onnxplain.formulas.namespace import Namespace
+from onnxplain.formulas.namespace import Namespace, largest, quotient
 from onnxplain.methods.base import LayerMethod, SinglePassMethod
-from onnxplain.methods.layer_maps import LayerMapsMethod
-from onnxplain.methods.options import Channel
+from onnxplain.methods.layer_maps import CELLS, LayerMapsMethod
+from onnxplain.methods.options import Channel, Number, Option
 from onnxplain.tensors import FloatArray
+
+_NONE_STRONG = (
+    "No cell of this layer is that many standard deviations above the mean of its channel, or all "
+    "its activations are 0; try fewer deviations, or another layer."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +117,50 @@ class EigenCAM(LayerMapsMethod, SinglePassMethod):
     ) -> dict[str, Any]:
         """See `SinglePassMethod`."""
         return dict(report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FEM(LayerMapsMethod, SinglePassMethod):
+    """Σ_k w_k A^k, w_k = the share of cells where A^k > μ_k + K σ_k.
+
+    μ_k is the mean of channel k over the cells, σ_k its standard deviation, and K the option
+    `deviations`. If no cell is above the threshold in any channel, the map is 0 everywhere. The
+    method uses no class, so every target gets the same map.
+
+    Fuad et al., "Features Understanding in 3D CNNs for Actions Recognition in Video", IPTA 2020.
+    """
+
+    name = "fem"
+    summary = "channels weighted by their share of rare, strong cells; the same for all classes"
+    weights_channels = True
+    paper = "Fuad 2020"
+    cost = "1"
+    wants = (Activation(),)
+    needs_target = False
+
+    deviations: Annotated[
+        Number, Option("COUNT", "Standard deviations above the mean from which a cell is strong.")
+    ] = 2.0
+
+    def check(self, scene: Scene) -> None:
+        """See `Method`."""
+        # Below 1, rounding alone decides about a channel that is the same in all cells.
+        self.require(1 <= self.deviations < inf, "deviations of at least 1")
+
+    def map(self, xp: Namespace, a: Any) -> Any:
+        """See the class."""
+        above = a - xp.mean(a, axis=CELLS, keepdims=True)
+        # Divide by the largest: squares of small numbers would be 0 in float32.
+        share = quotient(xp, above, largest(xp, above, CELLS, keepdims=True))
+        deviation = xp.sqrt(xp.mean(share**2, axis=CELLS, keepdims=True))
+        strong = xp.where(share > self.deviations * deviation, 1.0, 0.0)
+        return xp.weighted(xp.mean(strong, axis=CELLS, keepdims=True), a)
+
+    def diagnostics_of(
+        self, values: FloatArray, score: float, report: Mapping[str, float]
+    ) -> dict[str, Any]:
+        """See `SinglePassMethod`."""
+        return {} if values.any() else {"warnings": [_NONE_STRONG]}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from references.layer import ablationcam, cam, eigencam, reciprocam
+from references.layer import ablationcam, cam, eigencam, fem, reciprocam
 from references.perturbation import (
     occlusion,
     rise,
@@ -23,6 +23,8 @@ from scipy.ndimage import gaussian_filter
 
 from onnxplain import Explainer
 from onnxplain.errors import LayerError, OptionError
+from onnxplain.formulas.numpy_namespace import NUMPY
+from onnxplain.methods.cam import FEM
 from tools.cases import nets
 from tools.cases.models import CASES, Array, Case
 from tools.cases.onnx_calls import load
@@ -164,6 +166,43 @@ def test_eigencam(name: str, layer: str) -> None:
     # package the sum. Both are the same if the map has one sign.
     close(found, np.sign(expected.sum()) * expected, 1e-5)
     assert found.sum() > 0
+
+
+@pytest.mark.parametrize("deviations", [1, 2])
+@pytest.mark.parametrize(("name", "layer"), HEADS)
+def test_fem(name: str, layer: str, deviations: int) -> None:
+    case = CASES[name]()
+    activation = case.run(layer)[0]
+    if np.isclose(deviations, np.sqrt(activation[0].size - 1)) or activation[0].size < 6:
+        pytest.skip("no cell of so small a grid is so far above the mean")
+    found = case.attribute("fem", layer=layer, deviations=deviations)
+    close(found, fem(activation, deviations), 1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-25, 1e25])
+def test_fem_of_one_strong_cell(scale: float) -> None:
+    """One cell of 20 is √19 deviations above the mean; 10 equal cells of 20 are one above it."""
+    activation = np.zeros((1, 3, 4, 5), np.float32)
+    activation[0, 0, 1, 2] = scale
+    activation[0, 1, :2] = scale
+    activation[0, 2] = 0.1 * scale  # the same everywhere: no cell is above the mean
+    expected = activation[:, 0] / 20
+    assert_allclose(FEM().map(NUMPY, activation), expected, rtol=1e-6)
+    assert not FEM(deviations=4.4).map(NUMPY, activation).any()
+
+
+def test_fem_without_a_strong_cell() -> None:
+    case = CASES["net_t"]()
+    found = case.explainer.attribute(case.x, "fem", layer="relu", deviations=5)
+    (sentence,) = found.diagnostics["samples"][0]["warnings"]
+    assert "no cell of this layer is that many" in sentence
+
+
+@pytest.mark.parametrize("deviations", [0.5, -2, float("nan"), float("inf")])
+def test_fem_refuses_deviations(deviations: float) -> None:
+    case = CASES["net_t"]()
+    with pytest.raises(OptionError, match="fem takes deviations of at least 1"):
+        case.attribute("fem", deviations=deviations)
 
 
 @pytest.mark.parametrize(("name", "layer"), HEADS)

@@ -1,4 +1,4 @@
-"""CAM, Ablation-CAM, Recipro-CAM and Eigen-CAM: maps from the activation of one layer.
+"""CAM, Ablation-CAM, Recipro-CAM, Eigen-CAM and FEM: maps from the activation of one layer.
 
 Everywhere: `activation` is one sample (C, h, w), and `head` maps a changed copy of it (1, C, h, w)
 float32 to the score. Maps are (h, w) float64, unscaled.
@@ -144,3 +144,15 @@ def eigencam(activation: Activation, *, center: bool = False) -> Float64:
         table = table - table.mean(axis=0)
     _, _, directions = svd(table, full_matrices=False)
     return orient((table @ directions[0]).reshape(height, width))
+
+
+# --- FEM: Fuad et al. 2020, IPTA ----------------------------------------------------------------
+
+
+def fem(activation: Activation, deviations: float = 2) -> Float64:
+    """sum_k w_k A_k, w_k = the share of cells above mean_k + deviations * std_k, (h, w)."""
+    weights = []
+    for channel in activation.astype(np.float64):
+        threshold = channel.mean() + deviations * channel.std()
+        weights.append(sum(value > threshold for value in channel.flat) / channel.size)
+    return cam(activation, np.array(weights))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 FAMILIES: Mapping[str, Sequence[str]] = {
     "Class activation": ["cam", "gradcam", "gradcam++", "smooth_gradcam++", "xgradcam"],
     "Class activation, cell by cell": ["hirescam", "layercam", "eigencam", "eigengradcam"],
-    "Class activation without gradients": ["scorecam", "ablationcam", "reciprocam"],
+    "Class activation without gradients": ["scorecam", "ablationcam", "reciprocam", "fem"],
     "Gradients": [
         "gradient",
         "input_x_gradient",

@@ -33,6 +33,8 @@ LIMITS: Mapping[str, str] = {
     "cam": _LINEAR_HEAD,
     "eigencam": "a class: every target gets the same map, which shows what dominates the layer; in"
     " a transformer that is often the background",
+    "fem": "a class: every target gets the same map; and a pattern that covers much of the"
+    " picture, because few of its cells are far above the mean",
     "occlusion": "detail smaller than the window, and what is seen in two places, so that covering"
     " one of them changes nothing",
     "drise": "detail smaller than a cell of its masks; it explains boxes of detectors only",

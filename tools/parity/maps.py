@@ -145,6 +145,13 @@ def eigencam(sides: Sides) -> Iterator[Row]:
     )
 
 
+def fem(sides: Sides) -> Iterator[Row]:
+    """The library clips negative values of the map after this formula."""
+    ours = sides.case.attribute("fem", layer=sides.layer)
+    theirs = maps.peer_fem(*sides.at_layer(sides.whole), sides.case.x, sides.reshape)
+    yield Row("fem", "pytorch-grad-cam", ours, theirs, lambda: theirs)
+
+
 def _oriented(theirs: Array, ours: Array) -> Array:
     return theirs if (theirs * ours).sum() >= 0 else -theirs
 
@@ -182,7 +189,7 @@ def of_superpixels(sides: Sides) -> Iterator[Row]:
     yield Row("kernelshap", "captum", ours, theirs, partial(np.asarray, theirs))
 
 
-COMPARISONS = (scorecam, ablationcam, eigencam, occlusion, of_superpixels)
+COMPARISONS = (scorecam, ablationcam, eigencam, fem, occlusion, of_superpixels)
 
 
 def export_rows(name: str, index: int) -> Iterator[Row]:
