@@ -72,33 +72,22 @@ class JobFolder:
     def __init__(self, folder: Path, facts: Mapping[str, Any], shard: Shard | None) -> None:
         """Go on with the job of the folder, if there is one; `facts` are those of this run."""
         self.path = folder
-        self.facts: dict[str, Any] = dict(facts)
+        self._asked = facts
         self.skipped = Counts()
         self._prefix = "" if shard is None else f"{shard.name}-"
         self.index = folder / f"index{'' if shard is None else f'-{shard.name}'}.jsonl"
         self.unfinished = folder / f".unfinished{'' if shard is None else f'-{shard.name}'}"
-        before = read_description(folder)
-        if before is None and any(path.stat().st_size for path in index_files(folder)):
-            raise ResultsError(
-                f"{folder} has an index but no {JOB}: name another --out, or add --no-resume."
-            )
-        if before is not None:
-            check_same(folder, before, facts)
-            self.facts = before
-        self._is_described = before is not None
         self._is_new = not folder.exists()
         self._past: dict[tuple[str, str | None], Past] = {}
         self._descriptor: int | None = None
+        self._read_description()
 
     def __enter__(self) -> JobFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(self.index, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-            if not try_lock(self._descriptor):
-                raise ResultsError(
-                    f"Another run is writing to {self.path}: wait until it ends, or name another "
-                    "--out."
-                )
+            self._descriptor = self._locked_index()
+            # Another run may have ended since the folder was first looked at.
+            self._read_description()
             shutil.rmtree(self.unfinished, ignore_errors=True)
             self.unfinished.mkdir(exist_ok=True)
             self._read_past()
@@ -129,6 +118,34 @@ class JobFolder:
                 self.path.rmdir()  # which fails where files are in it
         os.close(self._descriptor)
         self._descriptor = None
+
+    def _read_description(self) -> None:
+        """Take over the description of the job of the folder, if there is one."""
+        before = read_description(self.path)
+        if before is None and any(path.stat().st_size for path in index_files(self.path)):
+            raise ResultsError(
+                f"{self.path} has an index but no {JOB}: name another --out, or add --no-resume."
+            )
+        if before is not None:
+            check_same(self.path, before, self._asked)
+        self.facts: dict[str, Any] = dict(self._asked if before is None else before)
+        self._is_described = before is not None
+
+    def _locked_index(self) -> int:
+        """Open the index and lock it; the result is its descriptor."""
+        while True:
+            descriptor = os.open(self.index, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            if not try_lock(descriptor):
+                os.close(descriptor)
+                raise ResultsError(
+                    f"Another run is writing to {self.path}: wait until it ends, or name another "
+                    "--out."
+                )
+            # A run that recorded nothing has removed its index when it ended.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), self.index.stat()):
+                    return descriptor
+            os.close(descriptor)
 
     def method_for(self, output: str | None, default: str) -> str:
         """The method of an output; where "auto" was asked, that of earlier runs, else `default`."""

@@ -16,6 +16,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from onnxplain.errors import ResultsError
 from onnxplain.file_names import safe_name
+from onnxplain.jobs import folder as folder_module
 from onnxplain.jobs.description import read_description
 from onnxplain.jobs.folder import JobFolder
 from onnxplain.jobs.results import Results
@@ -291,6 +292,48 @@ def test_a_folder_takes_one_run_at_a_time(cli, model, photos, tmp_path):
     with JobFolder(tmp_path / "maps", read_description(tmp_path / "maps"), None):
         assert "Another run is writing to maps" in cli(*asked).sentence
     assert cli(*asked).status == 2
+
+
+def test_a_run_that_is_refused_leaves_the_files_of_the_other_run(cli, model, photos, tmp_path):
+    asked = ("run", model, "photos", "-m", "cam", "-o", "maps")
+    cli(*asked)
+    facts = read_description(tmp_path / "maps")
+    shutil.rmtree(tmp_path / "maps")
+    with JobFolder(tmp_path / "maps", facts, None) as folder:
+        assert "Another run is writing to maps" in cli(*asked).sentence
+        assert folder.index.exists()
+        assert folder.unfinished.exists()
+
+
+def test_an_index_that_another_run_removes_as_it_ends_is_made_again(
+    cli, model, photos, tmp_path, monkeypatch
+):
+    locks = []
+
+    def lock(descriptor):
+        if not locks:
+            (tmp_path / "maps/index.jsonl").unlink()
+        locks.append(descriptor)
+        return True
+
+    monkeypatch.setattr(folder_module, "try_lock", lock)
+    cli("run", model, "photos", "-m", "cam", "-o", "maps")
+    assert len(locks) == 2
+    assert len(list(Results(tmp_path / "maps"))) > 1
+
+
+def test_a_job_that_began_and_ended_meanwhile_is_not_mixed_with(
+    cli, model, photos, tmp_path, monkeypatch
+):
+    """It is not there when the folder is first looked at, and is when the index is locked."""
+    asked = ("run", model, "photos", "-o", "maps", "-m")
+    cli(*asked, "cam")
+    read, results = folder_module.read_description, iter([None])
+    monkeypatch.setattr(folder_module, "read_description", lambda at: next(results, read(at)))
+    monkeypatch.setattr(folder_module, "index_files", lambda at: [])
+    before = (tmp_path / "maps/index.jsonl").read_bytes()
+    assert cli(*asked, "gradcam").status == 2
+    assert (tmp_path / "maps/index.jsonl").read_bytes() == before
 
 
 @pytest.mark.parametrize(

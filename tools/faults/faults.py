@@ -100,5 +100,7 @@ FAULTS = {
         act=partial(_limit, resource.RLIMIT_NOFILE, 3, 24), statuses=(1, 2), errors=1000
     ),
     "memory": Fault(act=_limit_memory, statuses=(1, 2), says="memory|threads", errors=1000),
-    "two processes": Fault(act=_nothing, statuses=(0,), twice=True),
+    "two processes": Fault(
+        act=_nothing, statuses=(0, 2), says="Another run|another job", twice=True
+    ),
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,8 @@ import numpy as np
 from PIL import Image
 
 from onnxplain.errors import LONGEST
+from onnxplain.jobs.results import Results
+from onnxplain.jobs.table import read_table
 from tools.faults.faults import OUT, Fault
 from tools.faults.process import Ended
 
@@ -21,7 +22,7 @@ ORACLES = {
     "whole": "every file can be read",
     "sets": "the files of a picture are complete and of one run, or absent",
     "reported": "what was reported is there",
-    "complete": "a run that succeeds has reported every picture once",
+    "complete": "a run that succeeds has reported every picture once, and goes on with the others",
     "status": "the exit status is that of the fault",
     "message": f"one sentence of at most {LONGEST} characters, and no traceback",
     "temporary": "no temporary file is left",
@@ -47,16 +48,22 @@ def check(folder: Path, ended: Sequence[Ended], fault: Fault, pictures: int) -> 
     found = [*_whole(out), *_temporary(folder, fault)]
     found += [] if fault.loses else [*_sets(out, fault)]
     for one in ended:
-        found += [*_reported(folder, one, fault, pictures), *_told(one, fault)]
+        found += [*_reported(folder, one, fault), *_told(one, fault)]
+    if len(ended) == 1 and ended[0].status == 0:
+        found += _complete(ended[0].pictures, pictures)
     return found
 
 
 def check_again(folder: Path, ended: Ended, pictures: int) -> list[Finding]:
     """What does not hold of a run without a fault, in a folder where one was killed."""
-    found = [*_whole(folder / OUT), *_reported(folder, ended, None, pictures)]
+    found = [*_whole(folder / OUT), *_reported(folder, ended, None)]
     if ended.status:
         found.append(Finding("again", f"exit status {ended.status}: {ended.errors[-1:]}"))
-    return found
+    records = list(Results(folder / OUT))
+    missing = [name for one in records for name in one.files if not (folder / OUT / name).exists()]
+    if missing:
+        found.append(Finding("reported", f"{missing[0]} is in the index and is not there"))
+    return [*found, *_complete([one.input for one in records], pictures)]
 
 
 def _files(out: Path) -> list[Path]:
@@ -81,6 +88,8 @@ def _read(path: Path) -> None:
                 picture.load()
         case ".json":
             json.loads(path.read_text())
+        case ".parquet":
+            list(read_table(path))
         case ".jsonl":
             for line in path.read_text().splitlines():
                 json.loads(line)
@@ -120,20 +129,21 @@ def _listed(manifest: Path) -> list[tuple[str, dict[str, str]]]:
     return [(one["name"], one) for one in files] if isinstance(files, list) else [*files.items()]
 
 
-def _reported(folder: Path, ended: Ended, fault: Fault | None, pictures: int) -> Iterator[Finding]:
-    of_picture: dict[str, int] = defaultdict(int)
+def _complete(reported: Sequence[str], pictures: int) -> Iterator[Finding]:
+    if len(set(reported)) != pictures or len(reported) != pictures:
+        yield Finding("complete", f"{len(set(reported))} of {pictures} pictures were reported")
+
+
+def _reported(folder: Path, ended: Ended, fault: Fault | None) -> Iterator[Finding]:
     for line in ended.lines:
         try:
             facts = json.loads(line)
         except ValueError:
             yield Finding("message", f"standard output has a line that is no JSON: {line[:200]}")
             continue
-        of_picture[facts["picture"]] += 1
         missing = [name for name in facts["files"] if not (folder / name).exists()]
         if missing and not (fault and fault.loses):
             yield Finding("reported", f"{missing[0]} was reported and is not there")
-    if ended.status == 0 and (len(of_picture) != pictures or set(of_picture.values()) != {1}):
-        yield Finding("complete", f"{len(of_picture)} of {pictures} pictures were reported")
 
 
 def _told(ended: Ended, fault: Fault) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -28,6 +29,11 @@ class Ended:
     status: int | None
     lines: list[str]
     errors: list[str]
+
+    @property
+    def pictures(self) -> list[str]:
+        """The pictures that were reported, in order, one for each result."""
+        return [json.loads(line)["picture"] for line in self.lines]
 
 
 class Process:
