@@ -323,11 +323,12 @@ def test_an_index_that_another_run_removes_as_it_ends_is_made_again(
 
 
 def test_a_job_that_began_and_ended_meanwhile_is_not_mixed_with(
-    cli, model, photos, tmp_path, monkeypatch
+    cli, model, photos, paint, tmp_path, monkeypatch
 ):
     """It is not there when the folder is first looked at, and is when the index is locked."""
     asked = ("run", model, "photos", "-o", "maps", "-m")
     cli(*asked, "cam")
+    paint("photos/z.png")
     read, results = folder_module.read_description, iter([None])
     monkeypatch.setattr(folder_module, "read_description", lambda at: next(results, read(at)))
     monkeypatch.setattr(folder_module, "index_files", lambda at: [])
