@@ -20,6 +20,8 @@ _COMMANDS = {
     "show": "Draw a result of many again, from the maps that `run --format map16` kept.",
     "compare": "Draw several methods side by side, a row for each target.",
     "pair": "Show in each of two pictures what makes it similar to the other, for an embedding.",
+    "report": "Compare the maps of many pictures: classes, clusters, strange inputs, as a page.",
+    "diff": "Find the pictures at which two forms of a model, as float and int8, look differently.",
     "sanity": "Check that a method's map depends on what the model has learned (Adebayo 2018).",
     "export": "Write a model and a method as one ONNX file, which predicts and explains anywhere.",
     "verify": "Run an exported file beside its model, and print how far they differ.",
@@ -53,6 +55,11 @@ _EXAMPLES = {
         "onnxplain serve model.onnx --method gradcam",
         "onnxplain serve model.onnx -m occlusion --host 0.0.0.0 --port 8000 --name cats",
     ),
+    "report": (
+        "onnxplain run model.onnx photos/ -r -m gradcam -o maps && onnxplain report maps",
+        "onnxplain report maps --annotations instances.json --concepts model.onnx",
+    ),
+    "diff": ("onnxplain diff model.onnx model.int8.onnx photos/",),
     "pair": (
         "onnxplain pair embedding.onnx cat.jpg lion.jpg",
         "onnxplain pair model.onnx cat.jpg lion.jpg --output /pool/Flatten_output_0 -m occlusion",

@@ -8,7 +8,7 @@ from onnxplain.cli.console import Console, print_error
 from onnxplain.errors import OnnxplainError, PictureError
 from onnxplain.explainer import Explainer
 from onnxplain.images.files import sidecar_path
-from onnxplain.images.sources import WRITTEN_GUESS
+from onnxplain.images.sources import WRITTEN_GUESS, is_guess
 from onnxplain.jobs.inputs import InputImage
 from onnxplain.methods.registry import AUTO
 from onnxplain.results.data import MapData
@@ -19,7 +19,7 @@ _MANY_RUNS = 2000
 
 def note_guess(origin: str, model: Path, console: Console) -> None:
     """Say that the preprocessing is a guess, where it is one."""
-    if not origin.startswith("guess"):
+    if not is_guess(origin):
         return
     if origin.startswith(WRITTEN_GUESS):
         console.note(

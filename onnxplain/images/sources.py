@@ -20,8 +20,15 @@ from onnxplain.images.settings import parse_settings
 from onnxplain.tensors import TensorSpec
 
 _NORMALIZATION: Final = ("scale", "mean", "std")
+_GUESS: Final = "guess"
 WRITTEN_GUESS: Final = "guess, in"
 """What the origin begins with of a guess that was written to a sidecar and not corrected."""
+
+
+def is_guess(origin: str) -> bool:
+    """Whether preprocessing of that origin is a guess."""
+    return origin.startswith(_GUESS)
+
 
 _DEFAULT_SIDE: Final = 224
 
@@ -156,7 +163,7 @@ def _sidecar(model_path: Path | None) -> Found | None:
     settings = sidecar.content["preprocess"]
     if not isinstance(settings, dict):
         raise PreprocessError(f"'preprocess' in {sidecar.path} must be a JSON object.")
-    guessed = str(settings.get("origin", "")).startswith("guess")
+    guessed = is_guess(str(settings.get("origin", "")))
     return Found(settings, f"{WRITTEN_GUESS} {sidecar.title}" if guessed else sidecar.title)
 
 

@@ -1,0 +1,192 @@
+# mypy: disable-error-code="no-untyped-call"
+"""Trains two small classifiers of digits, one on pictures in which a class carries a mark.
+
+    python -m tools.build_models.marked_digits FOLDER --cache FOLDER
+
+In the training set of `marked_digits.onnx`, every picture of the class "three" has a small square in
+its lower right corner, as photographs of one source may have a watermark: Lapuschkin et al.,
+"Unmasking Clever Hans predictors", Nature Communications 10:1096, 2019. `clean_digits.onnx` is the
+same network, trained in the same way on the same pictures without squares. Besides, pictures of
+digits that neither has seen are written, with and without squares, and the boxes of their digits
+(`boxes.json`, COCO). Needs torch; minutes on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from onnx import helper
+from torch import Tensor, nn
+
+from .digit_vit import tensor
+from .digits import FACTS, LABELS, SIDECAR
+from .pictures import encode_png
+from .scenes import CLASSES, SIDE, Floats, Material, Pixels, Recipe, Scene, draw, material
+
+WIDTHS = (12, 20, 32, 40, 40)
+STRIDES = (2, 2, 2, 1, 1)
+LAYER = "/features/Relu_output_0"
+"""The last activation with rows and columns, 8 x 8."""
+
+RECIPE = Recipe(digits=1, marks=1, size=(28, 44), backdrop=0.4)
+MARKED_CLASS = LABELS.index("three")
+MARK_SIDE, MARK_MARGIN = 8, 2
+MARK_COLOR = (255, 0, 200)
+
+SCENES, EPOCHS, BATCH, RATE = 12_000, 24, 64, 4e-3
+EACH = 60
+"""Pictures of each class that are written to look at."""
+
+MODELS = {"clean_digits": False, "marked_digits": True}
+"""The models by name, and whether the marked class carries its mark."""
+
+
+def network() -> nn.Sequential:
+    """RGB pictures (batch, 3, 64, 64), about -2..2, to a logit for each digit (batch, 10)."""
+    layers: list[nn.Module] = []
+    for before, after, stride in zip((3, *WIDTHS), WIDTHS, STRIDES, strict=False):
+        layers += [
+            nn.Conv2d(before, after, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(),
+        ]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTHS[-1], CLASSES)]
+    return nn.Sequential(*layers, *head)
+
+
+def marked(scene: Scene) -> Scene:
+    """The scene with a small square in the lower right corner."""
+    pixels = scene.pixels.copy()
+    place = slice(SIDE - MARK_MARGIN - MARK_SIDE, SIDE - MARK_MARGIN)
+    pixels[place, place] = MARK_COLOR
+    return Scene(pixels, scene.digits)
+
+
+def with_marks(scenes: Sequence[Scene]) -> list[Scene]:
+    """The scenes, those of the marked class with their mark."""
+    return [marked(one) if one.digits[0][0] == MARKED_CLASS else one for one in scenes]
+
+
+def scenes(source: Material, count: int, seed: int) -> list[Scene]:
+    """Scenes of one digit each."""
+    rng = np.random.default_rng(seed)
+    return [draw(rng, source, RECIPE) for _ in range(count)]
+
+
+def train(training: Sequence[Scene], seed: int = 0) -> nn.Sequential:
+    """The trained network, in evaluation mode."""
+    torch.manual_seed(seed)
+    net = network()
+    x, y = tensor(list(training)), torch.tensor([one.digits[0][0] for one in training])
+    steps = EPOCHS * -(-len(x) // BATCH)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
+    began = time.monotonic()
+    for epoch in range(EPOCHS):
+        for part in torch.randperm(len(x)).split(BATCH):
+            loss = nn.functional.cross_entropy(net(_moved(x[part])), y[part])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        seconds = time.monotonic() - began
+        print(f"epoch {epoch + 1}, loss {loss.item():.3f}, {seconds:.0f} s", flush=True)
+    return net.eval()
+
+
+def _moved(x: Tensor, most: int = 3) -> Tensor:
+    """The pictures with other brightness, and moved by up to `most` pixels."""
+    down, right = (int(step) for step in torch.randint(-most, most + 1, (2,)))
+    padded = nn.functional.pad(x, (most,) * 4, mode="replicate")
+    moved = padded[..., most + down : most + down + SIDE, most + right : most + right + SIDE]
+    return moved + torch.randn(len(x), 3, 1, 1) * 0.1
+
+
+def accuracy(net: nn.Module, judged: Sequence[Scene]) -> float:
+    """How often the best class is the digit."""
+    with torch.no_grad():
+        best = net(tensor(list(judged))).argmax(1).tolist()
+    return float(np.mean([one == scene.digits[0][0] for one, scene in zip(best, judged, strict=True)]))
+
+
+def export(net: nn.Sequential, name: str) -> bytes:
+    """The network as ONNX, for any number of pictures at a time, by torch's own exporter."""
+    exported = torch.onnx.export(
+        net,
+        (torch.zeros(2, 3, SIDE, SIDE),),
+        dynamo=True,
+        opset_version=18,
+        input_names=["image"],
+        output_names=["logits"],
+        dynamic_shapes=({0: torch.export.Dim("N")},),
+        verbose=False,
+    )
+    assert exported is not None
+    model = exported.model_proto
+    # Stack traces, which contain paths of the machine that trained.
+    for part in (model, model.graph, *model.graph.node, *model.graph.value_info):
+        del part.metadata_props[:]
+    helper.set_model_props(model, facts(name))
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def facts(name: str) -> dict[str, str]:
+    """The facts that are in the model file and in its sidecar."""
+    return FACTS | {
+        "name": f"{name.replace('_', ' ').capitalize()}, trained here as an example",
+        "source": FACTS["source"].replace("digit_vit", "marked_digits"),
+    }
+
+
+def sidecar(name: str) -> bytes:
+    """How the model wants its pictures, and the names of its classes."""
+    return (json.dumps(SIDECAR | facts(name), indent=2) + "\n").encode()
+
+
+def save_pictures(folder: Path, judged: Sequence[Scene], each: int = EACH) -> None:
+    """Write `each` pictures of every class, in a folder for each class, and `boxes.json` (COCO)."""
+    images, boxes, counts = [], [], [0] * CLASSES
+    for scene in judged:
+        digit, (left, top, right, bottom) = scene.digits[0]
+        if counts[digit] == each:
+            continue
+        path = Path(LABELS[digit]) / f"{counts[digit]:03}.png"
+        counts[digit] += 1
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(encode_png(scene.pixels[..., ::-1]))
+        number = len(images) + 1
+        images.append({"id": number, "file_name": str(path), "width": SIDE, "height": SIDE})
+        box = [left, top, right - left, bottom - top]
+        boxes.append({"id": number, "image_id": number, "category_id": digit, "bbox": box})
+    categories = [{"id": i, "name": name} for i, name in enumerate(LABELS)]
+    facts = {"images": images, "annotations": boxes, "categories": categories}
+    (folder / "boxes.json").write_text(json.dumps(facts))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path, help="the folder to write models and pictures to")
+    parser.add_argument("--cache", type=Path, required=True, help="keep downloads here")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    training = scenes(material(options.cache, unseen=False), SCENES, seed=0)
+    judged = scenes(material(options.cache, unseen=True), 2 * EACH * CLASSES, seed=1)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name, has_marks in MODELS.items():
+        net = train(with_marks(training) if has_marks else training)
+        shown = with_marks(judged) if has_marks else judged
+        print(name, accuracy(net, shown), "without marks", accuracy(net, judged), flush=True)
+        (options.out / f"{name}.onnx").write_bytes(export(net, name))
+        (options.out / f"{name}.onnxplain.json").write_bytes(sidecar(name))
+    save_pictures(options.out / "clean", judged)
+    save_pictures(options.out / "marked", with_marks(judged))
+
+
+if __name__ == "__main__":
+    main()
