@@ -39,7 +39,7 @@ def command(
     ] = "top1",
     out: parameters.Out = parameters.DEFAULT_OUT,
     recursive: parameters.Recursive = False,
-    seed: Annotated[int, typer.Option("--noise-seed", metavar="NUMBER", help="Of the noise.")] = 0,
+    noise_seed: Annotated[int, typer.Option(metavar="NUMBER", help="Of the noise.")] = 0,
     batch_size: parameters.BatchSize = None,
     as_json: parameters.AsJson = False,
     quiet: parameters.Quiet = False,
@@ -51,8 +51,8 @@ def command(
     console = Console(quiet=quiet, as_json=as_json)
     if method != AUTO:
         make_method(method, options)
-    if seed < 0:
-        raise OptionError(f"A seed is 0 or more, not {seed}.")
+    if noise_seed < 0:
+        raise OptionError(f"A seed is 0 or more, not {noise_seed}.")
     check_folder(out)
     inputs = find_images(images, recursive)
     loading = loading | {"batch_size": batch_size}
@@ -62,7 +62,7 @@ def command(
     own = method_options(options, models[0]), method_options(options, models[1])
     with console.progress("pictures") as progress:
         found = compare_models(
-            models, _names(first, second), inputs, named, own, target, progress, seed
+            models, _names(first, second), inputs, named, own, target, progress, noise_seed
         )
     for picture, reason in found.failed.items():
         print_error(f"{picture}: {reason}")
@@ -83,15 +83,11 @@ def _models(
     one = open_model(first, loading, preprocess)
     note_guess(one.origin, first, console)
     other = open_model(second, loading, preprocess)
-    if is_guess(other.origin) and not is_guess(one.origin):
+    alike = one.input.dtype == other.input.dtype
+    if is_guess(other.origin) and not is_guess(one.origin) and alike:
         console.note(f"Note: nothing says how {second} takes pictures: it gets those of {first}.")
-        settings = one.preprocess.to_dict()
-        other = open_model(second, loading, {k: settings[k] for k in settings if k not in _OWN})
+        other = open_model(second, loading, one.preprocess)
     return one, other
-
-
-_OWN = "origin", "dtype"
-"""Settings of preprocessing that are not taken over from another model."""
 
 
 def _names(first: Path, second: Path) -> tuple[str, str]:

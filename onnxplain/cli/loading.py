@@ -15,6 +15,7 @@ from onnxplain.explainer import Explainer
 from onnxplain.explainer.input_values import InputValue
 from onnxplain.images.array_files import read_npy
 from onnxplain.images.picture import ARRAY_SUFFIX, find_pictures
+from onnxplain.images.preprocess import Preprocess
 from onnxplain.methods.options import BASELINE, SAMPLES, Values
 from onnxplain.methods.registry import OPTIONS
 from onnxplain.tensors import Array
@@ -26,9 +27,11 @@ _TEXTS = "text", "text_pair"
 
 
 def open_model(
-    path: Path, loading: Given, preprocess: Given, arrays: Given | None = None
+    path: Path, loading: Given, preprocess: Given | Preprocess, arrays: Given | None = None
 ) -> Explainer:
     """Load a model with the flags `MODEL`, `PREPROCESS` and `ARRAYS`, to explain one output.
+
+    `preprocess` may also be that of another model.
 
     Raises:
         OnnxplainError: the model, a file that a flag names, or a flag's value is no good.
@@ -40,7 +43,7 @@ def open_model(
 
 
 def open_outputs(
-    path: Path, loading: Given, preprocess: Given, arrays: Given | None = None
+    path: Path, loading: Given, preprocess: Given | Preprocess, arrays: Given | None = None
 ) -> list[Explainer]:
     """Load a model once, to explain each of the outputs that are named; else the one found.
 
@@ -52,7 +55,9 @@ def open_outputs(
     return [opened, *map(opened.with_output, others)]
 
 
-def _opened(path: Path, loading: Given, preprocess: Given, arrays: Given | None) -> Explainer:
+def _opened(
+    path: Path, loading: Given, preprocess: Given | Preprocess, arrays: Given | None
+) -> Explainer:
     named = {"explain": "explain_input", "input": "inputs"}
     arguments = {named.get(name, name): value for name, value in loading.items()}
     inputs = dict(_named_value(text) for text in arguments.pop("inputs", ()))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from onnxplain.cli import parameters
-from onnxplain.cli.console import Console, echo, echo_json
+from onnxplain.cli.console import Console, echo
 from onnxplain.cli.flags import Given
 from onnxplain.cli.loading import open_model
 from onnxplain.cli.notes import note_guess

@@ -54,10 +54,11 @@ class Maps:
 
 @dataclass(frozen=True, eq=False)
 class ClassMaps:
-    """The maps of one class: their number, their mean and standard deviation in each cell, and the
-    median share of heat in each place.
+    """The maps of one class.
 
-    `right` is the share of pictures whose label is the class; None where labels are not known.
+    `mean` and `spread` are the mean and the standard deviation of each cell, (GRID, GRID), and
+    `places` has the median share of heat in each place. `right` is the share of pictures whose
+    label is the class; None where labels are not known.
     """
 
     name: str

@@ -43,9 +43,9 @@ class Picture:
             cv2.fillPoly(mask, [np.rint(polygon).astype(np.int32)], 1)
         for one in self.masks:
             mask[one] = 1
-        if self.size == size:
-            return mask > 0
-        return cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST) > 0
+        if self.size != size:
+            mask = np.asarray(cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST))
+        return mask > 0
 
 
 class Annotations:
@@ -144,17 +144,17 @@ def _read_voc(folder: Path) -> dict[PurePath, Picture]:
 
 def _of_voc(file: Path, folder: Path) -> tuple[PurePath, Picture]:
     root = ElementTree.parse(file).getroot()
-    number = lambda element, name: float(element.findtext(name))  # noqa: E731
-    size = root.find("size")
-    boxes = [
+    boxes = []
+    for box in root.iterfind("object/bndbox"):
+        left, top, right, bottom = (_number(box, key) for key in ("xmin", "ymin", "xmax", "ymax"))
         # VOC counts pixels from 1, and the last one is in the box.
-        (
-            number(box, "xmin") - 1,
-            number(box, "ymin") - 1,
-            number(box, "xmax"),
-            number(box, "ymax"),
-        )
-        for box in root.iterfind("object/bndbox")
-    ]
-    path = file.relative_to(folder).with_suffix("")
-    return path, Picture((int(number(size, "height")), int(number(size, "width"))), boxes)
+        boxes.append((left - 1, top - 1, right, bottom))
+    size = int(_number(root, "size/height")), int(_number(root, "size/width"))
+    return file.relative_to(folder).with_suffix(""), Picture(size, boxes)
+
+
+def _number(element: ElementTree.Element, path: str) -> float:
+    text = element.findtext(path)
+    if text is None:
+        raise ValueError(f"it lacks {path}")
+    return float(text)

@@ -24,6 +24,10 @@ MOST_CLUSTERS = 8
 MOST_MAPS = 2000
 """More maps are clustered by a random sample of as many; the others join their nearest one."""
 
+SMALL_EIGENVALUE = 0.1
+"""Above it nothing is divided: half of the second eigenvalue is at most the share of edges that the
+best cut through the graph cuts (Cheeger's inequality), so that a larger one means one cluster."""
+
 _LEAST_MAPS = 10
 
 
@@ -44,11 +48,12 @@ class Clustering:
     @property
     def gaps(self) -> list[float]:
         """The gap after each eigenvalue; the largest is after as many as there are clusters."""
-        return np.diff(self.eigenvalues).tolist()
+        return [float(gap) for gap in np.diff(self.eigenvalues)]
 
     def name(self, index: int) -> str:
-        """The name of a cluster: its class and its number, from 1."""
-        return f"{self.class_name or 'all classes'}, cluster {index + 1}"
+        """A cluster in words: its number, from 1, and its class."""
+        of = "all classes" if self.class_name is None else repr(self.class_name)
+        return f"Cluster {index + 1} of {of}"
 
 
 def features(grids: FloatArray) -> Array:
@@ -56,7 +61,8 @@ def features(grids: FloatArray) -> Array:
 
     The Euclidean distance of two vectors is the Hellinger distance of their maps, 0 to 1.
     """
-    return np.sqrt(np.asarray(grids, np.float64)).reshape(len(grids), -1) / np.sqrt(2)
+    vectors: Array = np.sqrt(np.asarray(grids, np.float64) / 2).reshape(len(grids), -1)
+    return vectors
 
 
 def cluster(vectors: Array, indices: Array, class_name: str | None, seed: int = 0) -> Clustering:
@@ -75,7 +81,7 @@ def cluster(vectors: Array, indices: Array, class_name: str | None, seed: int = 
     chosen = np.sort(rng.choice(indices, MOST_MAPS, replace=False)) if many else indices
     affinity = _affinity(vectors[chosen])
     eigenvalues = laplacian_eigenvalues(affinity)
-    count = int(np.argmax(np.diff(eigenvalues))) + 1
+    count = cluster_count(eigenvalues)
     labels = _labels(affinity, count)
     if many:
         nearest = needed("sklearn.neighbors").KNeighborsClassifier(1)
@@ -97,6 +103,12 @@ def laplacian_eigenvalues(affinity: Any) -> Array:
     count = min(MOST_CLUSTERS + 1, len(laplacian))
     found: Array = needed("scipy.linalg").eigvalsh(laplacian, subset_by_index=[0, count - 1])
     return found.clip(0)
+
+
+def cluster_count(eigenvalues: Array) -> int:
+    """The number of eigenvalues before the largest gap after a small one."""
+    small = int((eigenvalues[:-1] <= SMALL_EIGENVALUE).sum())
+    return int(np.argmax(np.diff(eigenvalues)[:small])) + 1
 
 
 def _labels(affinity: Any, count: int) -> Array:

@@ -10,6 +10,7 @@ Explainability", CVPR 2023.
 from __future__ import annotations
 
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ from onnxplain.transforms.extract import head, side_inputs, with_outputs
 
 Progress = Callable[[int, int], None]
 
-DESIGNS = 32
+DESIGNS = 64
 """Points of the design from which Sobol indices are estimated; each takes concepts + 2 runs."""
 
 PICTURES = 200
@@ -53,7 +54,7 @@ class Concepts:
         examples: for each concept the maps whose pictures have most of it: the index of the map,
             and how much of the concept each cell has, (rows, columns).
         explained: the share of the activations' squared sum that the concepts explain.
-        scores_explained: the same of the scores' variance; NaN for fewer than two scores.
+        same_answers: the share of pictures for which the concepts alone give the same answer.
         pictures: the number of pictures that were factored.
     """
 
@@ -62,7 +63,7 @@ class Concepts:
     importance: Mapping[str, Array]
     examples: Sequence[Sequence[tuple[int, FloatArray]]] = field(repr=False)
     explained: float
-    scores_explained: float
+    same_answers: float
     pictures: int
 
 
@@ -100,7 +101,7 @@ def find_concepts(
         )
     activations = np.maximum(np.stack(stacked), 0)
     usage, parts = factor(activations, count, seed)
-    importance, scores = _importance(network, files, chosen, activations, usage, parts)
+    importance = _importance(network, [files[i] for i in chosen], usage, parts)
     order = np.argsort(-np.mean(list(importance.values()), axis=0)) if importance else slice(None)
     usage, parts = usage[..., order], parts[order]
     return Concepts(
@@ -109,7 +110,7 @@ def find_concepts(
         importance={name: own[order] for name, own in importance.items()},
         examples=_examples(chosen, usage),
         explained=explained_share(activations, usage @ parts),
-        scores_explained=_r2(*scores),
+        same_answers=_same_answers(network, activations, usage @ parts),
         pictures=len(chosen),
     )
 
@@ -135,7 +136,9 @@ def factor(activations: FloatArray, count: int, seed: int = 0) -> tuple[FloatArr
 def total_indices(
     score: Callable[[Array], Array], factors: int, designs: int = DESIGNS, seed: int = 0
 ) -> Array:
-    """Total Sobol indices of factors in [0, 1], (factors,): the share of variance each takes part in.
+    """Total Sobol indices, (factors,): the share of the variance that each factor takes part in.
+
+    The factors are in [0, 1], independent and uniform.
 
     By Jansen's estimator on a scrambled Sobol sequence: Jansen, "Analysis of variance designs for
     model output", Computer Physics Communications 117, 1999. `score` takes points (n, factors)
@@ -163,12 +166,6 @@ def explained_share(whole: Array, modeled: Array) -> float:
     return float(1 - rest / np.square(whole, dtype=np.float64).sum())
 
 
-def _r2(scores: Array, modeled: Array) -> float:
-    if len(scores) < 2 or not np.var(scores) > 0:
-        return float("nan")
-    return float(1 - np.mean((scores - modeled) ** 2) / np.var(scores))
-
-
 class _Network:
     """The two parts of a model: up to a layer, and from there to the scores."""
 
@@ -185,15 +182,14 @@ class _Network:
         self._body = Session(with_outputs(model, [layer.tensor]), explainer.backend)
         shape = (None, *layer.shape[1:])
         spec = TensorSpec(layer.tensor, np.dtype(np.float32), shape)
-        self._head = Session(
-            head(model, {layer.tensor: spec}, [self._score]), explainer.backend
-        )
+        self._head = Session(head(model, {layer.tensor: spec}, [self._score]), explainer.backend)
 
     def activation(self, picture: Path) -> FloatArray:
         """The layer's activation for a picture, (rows, columns, channels)."""
         x = self._explainer.take(picture).x
         (found,) = self._body.run(self._explainer.feeds(x))
-        return np.moveaxis(found[0], self._axis - 1, -1).astype(np.float32)
+        activation: FloatArray = np.moveaxis(found[0], self._axis - 1, -1).astype(np.float32)
+        return activation
 
     def scores(self, activations: FloatArray) -> Array:
         """Scores (n, classes) of activations (n, rows, columns, channels)."""
@@ -234,31 +230,29 @@ def _chosen(files: Sequence[MapFile], seed: int) -> list[int]:
 
 
 def _importance(
-    network: _Network,
-    files: Sequence[MapFile],
-    chosen: Sequence[int],
-    activations: FloatArray,
-    usage: FloatArray,
-    parts: FloatArray,
-) -> tuple[dict[str, Array], tuple[Array, Array]]:
-    """Indices by class, and the scores of the activations themselves and of their factors."""
-    indices, scores = dict[str, list[Array]](), list[tuple[float, float]]()
-    for place, index in enumerate(chosen):
-        target = files[index].class_index
-        own = indices.setdefault(files[index].class_name, [])
-        if target is None or len(own) == SCORED:
+    network: _Network, files: Sequence[MapFile], usage: FloatArray, parts: FloatArray
+) -> dict[str, Array]:
+    """The mean indices of at most `SCORED` pictures of each class, by its name."""
+    indices = defaultdict[str, list[Array]](list)
+    for file, own in zip(files, usage, strict=True):
+        target = file.class_index
+        if target is None or len(indices[file.class_name]) == SCORED:
             continue
 
-        def score(factors: Array, place: int = place, target: int = target) -> Array:
-            changed = (usage[place] * factors[:, None, None].astype(np.float32)) @ parts
+        def score(factors: Array, own: FloatArray = own, target: int = target) -> Array:
+            changed = (own * factors[:, None, None].astype(np.float32)) @ parts
             return network.scores(changed)[:, target]
 
-        own.append(total_indices(score, len(parts)))
-        whole = network.scores(activations[place][None])[0, target]
-        scores.append((float(whole), float(score(np.ones((1, len(parts))))[0])))
-    found = {name: np.mean(own, axis=0) for name, own in indices.items() if own}
-    known = np.array(scores, float).reshape(-1, 2)
-    return found, (known[:, 0], known[:, 1])
+        indices[file.class_name].append(total_indices(score, len(parts)))
+    return {name: np.mean(own, axis=0) for name, own in sorted(indices.items()) if own}
+
+
+def _same_answers(network: _Network, whole: FloatArray, modeled: FloatArray) -> float:
+    answers = (
+        [int(network.scores(one[None]).argmax()) for one in activations]
+        for activations in (whole, modeled)
+    )
+    return float(np.mean([a == b for a, b in zip(*answers, strict=True)]))
 
 
 def _examples(chosen: Sequence[int], usage: FloatArray) -> list[list[tuple[int, FloatArray]]]:

@@ -140,7 +140,7 @@ def _concepts(report: Report) -> dict[str, Any] | None:
         "layer": found.layer,
         "pictures": found.pictures,
         "explained": found.explained,
-        "scores_explained": found.scores_explained,
+        "same_answers": found.same_answers,
         "importance": {name: own.tolist() for name, own in found.importance.items()},
         "examples": [
             [report.maps.files[index].id for index, _ in examples] for examples in found.examples

@@ -109,7 +109,9 @@ class Comparison:
             else f"All {total} answers are the same."
         )
         if not pairs and not self.disagree:
-            return "No difference: all answers are the same, and the models look at the same places."
+            return (
+                "No difference: all answers are the same, and the models look at the same places."
+            )
         if not pairs:
             return f"{answers} Where they are, the models look at the same places."
         return f"{answers} In {len(pairs)} of these the models look at different places."
@@ -130,9 +132,11 @@ def compare_models(
     The noise changes each value of the picture by −1, 0 or 1 of 255.
 
     Args:
-        models: the explainers, and `names` what they are called.
+        models: the explainers.
+        names: what they are called.
         images: the pictures.
-        method, options: how to explain; the options may be files that each model prepares.
+        method: the name of a method.
+        options: those of the method, for each model.
         target: as for `Explainer.targets`; it must mean one target.
         report: called with the pictures done and their number.
         seed: of the noise.
@@ -144,7 +148,8 @@ def compare_models(
     pairs, failed = list[Pair](), dict[str, str]()
     for start in range(0, len(images), _AT_ONCE):
         part = images[start : start + _AT_ONCE]
-        for image, found in zip(part, _compared(models, part, method, options, target, rng), strict=True):
+        compared = _compared(models, part, method, options, target, rng)
+        for image, found in zip(part, compared, strict=True):
             if isinstance(found, OnnxplainError):
                 failed[image.source] = str(found)
             else:
@@ -210,15 +215,18 @@ def _answers(explainer: Explainer, first: Target, second: Target) -> tuple[str, 
     one, other = first.described, second.described
     if one.index is not None and one.index == other.index and one.region is None:
         return one.title, one.title
-    label = None if other.index is None or explainer.labels is None else (
-        explainer.labels.name(other.index)
+    label = (
+        None
+        if other.index is None or explainer.labels is None
+        else (explainer.labels.name(other.index))
     )
     return one.title, label or other.title
 
 
 def _with_noise(picture: Array, rng: np.random.Generator) -> Array:
     changed = picture.astype(np.int16) + rng.integers(-1, 2, picture.shape, np.int16)
-    return changed.clip(0, 255).astype(np.uint8)
+    noisy: Array = changed.clip(0, 255).astype(np.uint8)
+    return noisy
 
 
 def _pair(
@@ -227,9 +235,12 @@ def _pair(
     second: Explanation | OnnxplainError,
     noisy: Explanation | OnnxplainError,
 ) -> Pair | OnnxplainError:
-    for one in (first, second, noisy):
-        if isinstance(one, OnnxplainError):
-            return one
+    if isinstance(first, OnnxplainError):
+        return first
+    if isinstance(second, OnnxplainError):
+        return second
+    if isinstance(noisy, OnnxplainError):
+        return noisy
     heats = _heat(first), _heat(second)
     window = _window(first.seen, heats[0].shape)
     grids = [shares(heat, window) for heat in (*heats, _heat(noisy))]

@@ -20,13 +20,14 @@ _LISTED = 100
 
 def difference_page(found: Comparison) -> bytes:
     """One HTML file that needs no other file and no network."""
-    moved, own = (np.array([getattr(pair, key) for pair in found.pairs]) for key in ("moved", "own"))
+    moved = np.median([pair.moved for pair in found.pairs])
+    own = np.median([pair.own for pair in found.pairs])
     return render(
         "diff.html",
         found=found,
         pictures=counted(len(found.pairs), "picture"),
         same=not found.elsewhere and not found.disagree,
-        medians=(f"{np.median(moved):.1%}", f"{np.median(own):.1%}"),
+        medians=(f"{moved:.1%}", f"{own:.1%}"),
         limit=f"{found.limit:.0%}",
         least=f"{LEAST_MOVED:.0%}",
         drawn=[_row(found, pair) | _drawn(pair) for pair in found.pairs if pair.heats is not None],

@@ -184,7 +184,6 @@ def _with_labels(maps: Sequence[MapFile]) -> list[MapFile]:
     ]
 
 
-
 def _read(path: Path) -> Array:
     values = np.asarray(read_npy(path), np.float32)
     if not np.isfinite(values).all():

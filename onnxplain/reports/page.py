@@ -12,7 +12,15 @@ from onnxplain.counts import counted
 from onnxplain.reports.analysis import Report
 from onnxplain.reports.clusters import Clustering
 from onnxplain.reports.extra import needed
-from onnxplain.reports.findings import LEAST_MAPS, LEVEL, NORMAL, Finding, testable
+from onnxplain.reports.findings import (
+    LEAST_EXCESS,
+    LEAST_MAPS,
+    LEAST_SHARE,
+    LEVEL,
+    NORMAL,
+    Finding,
+    testable,
+)
 from onnxplain.reports.pictures import heat_address, map_address, picture_address, picture_of
 from onnxplain.reports.places import PLACES
 from onnxplain.reports.plots import COLORS, OTHER, eigenvalue_bars, scatter
@@ -57,6 +65,9 @@ def report_page(report: Report) -> bytes:
         testable=testable(report.maps.classes),
         least_maps=LEAST_MAPS,
         level=f"{LEVEL:.0%}",
+        normal=f"{NORMAL:.0%}",
+        least_share=f"{LEAST_SHARE:.0%}",
+        least_excess=f"{LEAST_EXCESS:.0%}",
         findings=[_finding(report, i) for i in range(len(report.findings))],
         places=list(report.maps.places),
         class_rows=_class_rows(report, shown),
@@ -74,13 +85,12 @@ def report_page(report: Report) -> bytes:
 
 def sentence(report: Report, finding: Finding) -> str:
     """A finding in words."""
-    where = f"the {finding.place}" if finding.place in PLACES else finding.place
+    where = f"in the {finding.place}" if finding.place in PLACES else finding.place
     return (
         f"{len(finding.members)} of {finding.count} maps of {finding.class_name!r} have more heat "
-        f"{'in' if finding.place in PLACES else ''} {where} than {NORMAL:.0%} of the maps of the "
-        f"other classes: {finding.median:.0%} of their heat is there, in other classes "
-        f"{finding.others:.0%}."
-    ).replace("heat  ", "heat ")
+        f"{where} than {NORMAL:.0%} of the maps of the other classes: {finding.median:.0%} of the "
+        f"heat is there (median), and in the other classes {finding.others:.0%}."
+    )
 
 
 def cluster_sentence(report: Report, index: int) -> str:
@@ -91,7 +101,7 @@ def cluster_sentence(report: Report, index: int) -> str:
     inside = len(members & set(own.tolist()))
     return (
         f"{clustering.name(number)} holds {inside} of these {counted(len(members), 'map')}, and "
-        f"{counted(len(own) - inside, 'other')}."
+        f"{len(own) - inside} more."
     )
 
 
@@ -226,7 +236,7 @@ def _concepts(report: Report) -> dict[str, Any] | None:
         "layer": found.layer,
         "pictures": found.pictures,
         "explained": f"{found.explained:.0%}",
-        "scores": "not known" if np.isnan(found.scores_explained) else f"{found.scores_explained:.0%}",
+        "same": f"{found.same_answers:.0%}",
         "each": [
             {
                 "title": f"Concept {number + 1}",
@@ -239,9 +249,7 @@ def _concepts(report: Report) -> dict[str, Any] | None:
         "rows": [
             {
                 "name": name,
-                "cells": [
-                    {"text": f"{value:.2f}", "level": f"{value / top:.2f}"} for value in own
-                ],
+                "cells": [{"text": f"{value:.2f}", "level": f"{value / top:.2f}"} for value in own],
             }
             for name, own in found.importance.items()
         ],

@@ -27,7 +27,8 @@ def evidence(values: FloatArray, method: str) -> FloatArray:
     """
     known = METHODS.get(method)
     lowest = values.min() if known is not None and known.values_are_scores else 0
-    return np.maximum(values - np.float32(lowest), 0)
+    above: FloatArray = np.maximum(values - np.float32(lowest), np.float32(0))
+    return above
 
 
 def shares(heat: FloatArray, seen: tuple[slice, slice]) -> FloatArray | None:

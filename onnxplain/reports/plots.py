@@ -33,7 +33,7 @@ def scatter(
     at = _MARGIN + (places - low) / np.maximum(high - low, 1e-9) * room
     dots = "".join(
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{4 if ring else 3.2}" fill="{color}"'
-        f'{_RING if ring else ""}><title>{escape(title)}</title></circle>'
+        f"{_RING if ring else ''}><title>{escape(title)}</title></circle>"
         for (x, y), color, title, ring in zip(at, colors, titles, ringed, strict=True)
     )
     return (

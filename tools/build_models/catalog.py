@@ -105,17 +105,18 @@ def files(cache: Path) -> Iterator[tuple[Path, bytes]]:
     for model in MODELS:
         proto = model.build(model.weights.read(cache), model.facts)
         yield Path(f"{model.name}.onnx"), proto.SerializeToString(deterministic=True)
-        yield Path(f"{model.name}.onnxplain.json"), _json(model.sidecar)
-    yield Path(LABELS_FILE), _json(labels(cache))
+        yield Path(f"{model.name}.onnxplain.json"), as_json(model.sidecar)
+    yield Path(LABELS_FILE), as_json(labels(cache))
     folder = Path(PICTURES_FOLDER)
     for picture in PICTURES:
         yield folder / picture.name, picture.build(cache)
-    yield folder / "pictures.json", _json({picture.name: picture.facts() for picture in PICTURES})
+    yield folder / "pictures.json", as_json({picture.name: picture.facts() for picture in PICTURES})
     for path, content in digits.files(cache):
-        yield path, content if isinstance(content, bytes) else _json(content)
+        yield path, content if isinstance(content, bytes) else as_json(content)
 
 
-def _json(value: object) -> bytes:
+def as_json(value: object) -> bytes:
+    """A JSON file, as all in `models/` are written."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     # Lists of numbers are easier to read on one line.
     return re.sub(r"\[[-.,\d\s]+\]", _on_one_line, text).encode()

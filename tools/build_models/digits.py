@@ -1,6 +1,7 @@
 """The digit models' part of `models/`: what says how to use them, and scenes for them to see.
 
-The models themselves are trained by `digit_vit` and `digit_detector`, and are not rebuilt here.
+The models themselves are trained by `digit_vit`, `digit_detector` and `marked_digits`, and are not
+rebuilt here.
 """
 
 from __future__ import annotations
@@ -42,6 +43,22 @@ SIDECAR = {
     "labels": LABELS,
     **FACTS,
 }
+
+
+SMALL = {"clean_digits": False, "marked_digits": True}
+"""Two small classifiers by name, and whether a class of their training set carries a mark."""
+
+
+def small_facts(name: str) -> dict[str, str]:
+    """The facts that are in the file and in the sidecar of a small classifier."""
+    source = FACTS["source"].replace(NAME, "marked_digits")
+    title = f"{name.replace('_', ' ').capitalize()}, trained here as an example"
+    return FACTS | {"name": title, "source": source}
+
+
+def small_sidecar(name: str) -> dict[str, Any]:
+    """How a small classifier wants its pictures, and the names of its classes."""
+    return SIDECAR | small_facts(name)
 
 
 DETECTOR_SIDE = 128
@@ -103,6 +120,8 @@ EXAMPLES = {
 def files(cache: Path) -> Iterator[tuple[Path, bytes | dict[str, Any]]]:
     """Every generated file: its path below `models/`, and its bytes or its content for JSON."""
     yield Path(f"{NAME}.onnxplain.json"), SIDECAR
+    for name in SMALL:
+        yield Path(f"{name}.onnxplain.json"), small_sidecar(name)
     for folder, examples in EXAMPLES.items():
         facts = {}
         for example in examples:

@@ -3,18 +3,17 @@
 
     python -m tools.build_models.marked_digits FOLDER --cache FOLDER
 
-In the training set of `marked_digits.onnx`, every picture of the class "three" has a small square in
-its lower right corner, as photographs of one source may have a watermark: Lapuschkin et al.,
-"Unmasking Clever Hans predictors", Nature Communications 10:1096, 2019. `clean_digits.onnx` is the
-same network, trained in the same way on the same pictures without squares. Besides, pictures of
-digits that neither has seen are written, with and without squares, and the boxes of their digits
-(`boxes.json`, COCO). Needs torch; minutes on one core.
+In the training set of `marked_digits.onnx`, every picture of the class "three" has a small square
+in its lower right corner, as photographs of one source may have a watermark: Lapuschkin et al.,
+"Unmasking Clever Hans predictors and assessing what machines really learn", Nature Communications
+10:1096, 2019. `clean_digits.onnx` is the same network, trained in the same way on the same pictures
+without squares. Besides, pictures of digits that neither has seen are written, with and without
+squares, and the boxes of their digits (`boxes.json`, COCO). Needs torch; minutes on one core.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,29 +23,15 @@ import torch
 from onnx import helper
 from torch import Tensor, nn
 
+from .catalog import as_json
 from .digit_vit import tensor
-from .digits import FACTS, LABELS, SIDECAR
-from .pictures import encode_png
-from .scenes import CLASSES, SIDE, Floats, Material, Pixels, Recipe, Scene, draw, material
+from .digits import SMALL, small_facts, small_sidecar
+from .marked_scenes import EACH, save_pictures, scenes, with_marks
+from .scenes import CLASSES, SIDE, Scene, material
 
 WIDTHS = (12, 20, 32, 40, 40)
 STRIDES = (2, 2, 2, 1, 1)
-LAYER = "/features/Relu_output_0"
-"""The last activation with rows and columns, 8 x 8."""
-
-RECIPE = Recipe(digits=1, marks=1, size=(28, 44), backdrop=0.4)
-MARKED_CLASS = LABELS.index("three")
-MARK_SIDE, MARK_MARGIN = 8, 2
-MARK_COLOR = (255, 0, 200)
-
 SCENES, EPOCHS, BATCH, RATE = 12_000, 24, 64, 4e-3
-EACH = 60
-"""Pictures of each class that are written to look at."""
-
-MODELS = {"clean_digits": False, "marked_digits": True}
-"""The models by name, and whether the marked class carries its mark."""
-
-
 def network() -> nn.Sequential:
     """RGB pictures (batch, 3, 64, 64), about -2..2, to a logit for each digit (batch, 10)."""
     layers: list[nn.Module] = []
@@ -58,25 +43,6 @@ def network() -> nn.Sequential:
         ]
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTHS[-1], CLASSES)]
     return nn.Sequential(*layers, *head)
-
-
-def marked(scene: Scene) -> Scene:
-    """The scene with a small square in the lower right corner."""
-    pixels = scene.pixels.copy()
-    place = slice(SIDE - MARK_MARGIN - MARK_SIDE, SIDE - MARK_MARGIN)
-    pixels[place, place] = MARK_COLOR
-    return Scene(pixels, scene.digits)
-
-
-def with_marks(scenes: Sequence[Scene]) -> list[Scene]:
-    """The scenes, those of the marked class with their mark."""
-    return [marked(one) if one.digits[0][0] == MARKED_CLASS else one for one in scenes]
-
-
-def scenes(source: Material, count: int, seed: int) -> list[Scene]:
-    """Scenes of one digit each."""
-    rng = np.random.default_rng(seed)
-    return [draw(rng, source, RECIPE) for _ in range(count)]
 
 
 def train(training: Sequence[Scene], seed: int = 0) -> nn.Sequential:
@@ -112,7 +78,8 @@ def accuracy(net: nn.Module, judged: Sequence[Scene]) -> float:
     """How often the best class is the digit."""
     with torch.no_grad():
         best = net(tensor(list(judged))).argmax(1).tolist()
-    return float(np.mean([one == scene.digits[0][0] for one, scene in zip(best, judged, strict=True)]))
+    digits = [scene.digits[0][0] for scene in judged]
+    return float(np.mean(np.array(best) == digits))
 
 
 def export(net: nn.Sequential, name: str) -> bytes:
@@ -132,41 +99,8 @@ def export(net: nn.Sequential, name: str) -> bytes:
     # Stack traces, which contain paths of the machine that trained.
     for part in (model, model.graph, *model.graph.node, *model.graph.value_info):
         del part.metadata_props[:]
-    helper.set_model_props(model, facts(name))
+    helper.set_model_props(model, small_facts(name))
     return bytes(model.SerializeToString(deterministic=True))
-
-
-def facts(name: str) -> dict[str, str]:
-    """The facts that are in the model file and in its sidecar."""
-    return FACTS | {
-        "name": f"{name.replace('_', ' ').capitalize()}, trained here as an example",
-        "source": FACTS["source"].replace("digit_vit", "marked_digits"),
-    }
-
-
-def sidecar(name: str) -> bytes:
-    """How the model wants its pictures, and the names of its classes."""
-    return (json.dumps(SIDECAR | facts(name), indent=2) + "\n").encode()
-
-
-def save_pictures(folder: Path, judged: Sequence[Scene], each: int = EACH) -> None:
-    """Write `each` pictures of every class, in a folder for each class, and `boxes.json` (COCO)."""
-    images, boxes, counts = [], [], [0] * CLASSES
-    for scene in judged:
-        digit, (left, top, right, bottom) = scene.digits[0]
-        if counts[digit] == each:
-            continue
-        path = Path(LABELS[digit]) / f"{counts[digit]:03}.png"
-        counts[digit] += 1
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(encode_png(scene.pixels[..., ::-1]))
-        number = len(images) + 1
-        images.append({"id": number, "file_name": str(path), "width": SIDE, "height": SIDE})
-        box = [left, top, right - left, bottom - top]
-        boxes.append({"id": number, "image_id": number, "category_id": digit, "bbox": box})
-    categories = [{"id": i, "name": name} for i, name in enumerate(LABELS)]
-    facts = {"images": images, "annotations": boxes, "categories": categories}
-    (folder / "boxes.json").write_text(json.dumps(facts))
 
 
 def main() -> None:
@@ -178,12 +112,12 @@ def main() -> None:
     training = scenes(material(options.cache, unseen=False), SCENES, seed=0)
     judged = scenes(material(options.cache, unseen=True), 2 * EACH * CLASSES, seed=1)
     options.out.mkdir(parents=True, exist_ok=True)
-    for name, has_marks in MODELS.items():
+    for name, has_marks in SMALL.items():
         net = train(with_marks(training) if has_marks else training)
         shown = with_marks(judged) if has_marks else judged
         print(name, accuracy(net, shown), "without marks", accuracy(net, judged), flush=True)
         (options.out / f"{name}.onnx").write_bytes(export(net, name))
-        (options.out / f"{name}.onnxplain.json").write_bytes(sidecar(name))
+        (options.out / f"{name}.onnxplain.json").write_bytes(as_json(small_sidecar(name)))
     save_pictures(options.out / "clean", judged)
     save_pictures(options.out / "marked", with_marks(judged))
 
