@@ -75,7 +75,7 @@ def test_a_second_class_with_a_mark_hides_nothing() -> None:
 
 def test_classes_that_do_not_differ_are_not_named() -> None:
     """More often than the level, by chance, would be a fault."""
-    reports = 40
+    reports = 16
     named = sum(
         bool(found({name: blobs(15, 100 * run + i) for i, name in enumerate("abcdef")}))
         for run in range(reports)
