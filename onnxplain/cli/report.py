@@ -21,7 +21,7 @@ from onnxplain.reports.clusters import check_projection
 from onnxplain.reports.concepts import Concepts, find_concepts
 from onnxplain.reports.data_files import json_file, parquet_file
 from onnxplain.reports.findings import testable
-from onnxplain.reports.map_files import read_folder
+from onnxplain.reports.map_files import Folder, read_folder
 from onnxplain.reports.page import cluster_sentence, report_page, sentence
 from onnxplain.results.formats.write import check_folder, write_files
 
@@ -74,7 +74,7 @@ def command(
         maps = read_maps(found, objects, progress)
     used = None
     if concepts is not None:
-        used = _concepts(concepts, concept_count, maps, seed, console, loading, preprocess)
+        used = _concepts(concepts, concept_count, found, maps, seed, console, loading, preprocess)
     report = analyze(
         found,
         maps,
@@ -101,6 +101,7 @@ def command(
 def _concepts(
     path: Path,
     count: int,
+    folder: Folder,
     maps: Maps,
     seed: int,
     console: Console,
@@ -110,7 +111,7 @@ def _concepts(
     explainer = open_model(path, loading, preprocess)
     note_guess(explainer.origin, path, console)
     with console.progress("activations") as progress:
-        return find_concepts(explainer, maps.files, count, progress, seed)
+        return find_concepts(explainer, maps.files, folder.layers, count, progress, seed)
 
 
 def _print(report: Report, page: Path) -> None:

@@ -57,8 +57,9 @@ class ClassMaps:
     """The maps of one class.
 
     `mean` and `spread` are the mean and the standard deviation of each cell, (GRID, GRID), and
-    `places` has the median share of heat in each place. `right` is the share of pictures whose
-    label is the class; None where labels are not known.
+    `places` has the median share of heat in each place. `right` is the share of the
+    pictures whose label is the class, among those with the label of a class that was explained;
+    None if there is none.
     """
 
     name: str
@@ -106,7 +107,7 @@ def read_maps(folder: Folder, annotations: Annotations | None, report: Progress)
         report(done, len(folder.maps))
         try:
             heat = file.heat()
-            grid = shares(heat, file.seen())
+            grid = shares(heat, file.seen)
         except OnnxplainError as error:
             left_out[f"{error}"] += 1
             continue
@@ -161,7 +162,7 @@ def analyze(
         folder=folder.path,
         model=folder.model,
         method=maps.files[0].method,
-        layers=maps.files[0].layers,
+        layers=folder.layers,
         maps=maps,
         classes=[_class_maps(maps, name, own) for name, own in by_class.items()],
         findings=findings,
@@ -178,8 +179,9 @@ def analyze(
 
 def _class_maps(maps: Maps, name: str, members: Array) -> ClassMaps:
     own = maps.grids[members]
+    explained = set(maps.classes)
     labels = [maps.files[i].label for i in members]
-    known = [label == name for label in labels if label is not None]
+    known = [label == name for label in labels if label in explained]
     medians = {place: _median(share[members]) for place, share in maps.places.items()}
     right = float(np.mean(known)) if known else None
     return ClassMaps(name, len(members), own.mean(0), own.std(0), medians, right)

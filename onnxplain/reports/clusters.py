@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from onnxplain.errors import OptionError
-from onnxplain.reports.extra import needed
+from onnxplain.reports.extras import needed
 from onnxplain.tensors import Array, FloatArray
 
 MOST_CLUSTERS = 8

@@ -21,7 +21,7 @@ import numpy as np
 from onnxplain.analysis.layers import Layer
 from onnxplain.errors import LayerError, OptionError
 from onnxplain.explainer import Explainer
-from onnxplain.reports.extra import needed
+from onnxplain.reports.extras import needed
 from onnxplain.reports.map_files import MapFile
 from onnxplain.runtime.session import RunError, Session
 from onnxplain.tensors import Array, FloatArray, TensorSpec
@@ -70,11 +70,12 @@ class Concepts:
 def find_concepts(
     explainer: Explainer,
     files: Sequence[MapFile],
+    layers: Sequence[str],
     count: int,
     report: Progress,
     seed: int = 0,
 ) -> Concepts:
-    """Factor the activations of the layer that the maps are of.
+    """Factor the activations of the layer that the maps are of, `layers`.
 
     Raises:
         OptionError: the count is not positive, a picture is missing, or the maps are of no layer.
@@ -82,18 +83,18 @@ def find_concepts(
     """
     if count < 1:
         raise OptionError(f"A report has at least one concept, not {count}: --concepts 8.")
-    if not files[0].layers:
+    if not layers:
         raise OptionError(
-            f"Concepts are of a layer, and {files[0].method} explains the input: make the maps "
-            "with gradcam or another method of a layer."
+            f"Concepts are of a layer, and for maps of {files[0].method} none is known: make them "
+            "with gradcam or another method of a layer, with the format json or map16."
         )
-    layer = _layer(explainer, files[0].layers[0])
+    layer = _layer(explainer, layers[0])
     network = _Network(explainer, layer)
     chosen = _chosen(files, seed)
     stacked = list[FloatArray]()
     for done, index in enumerate(chosen, start=1):
         report(done, len(chosen))
-        stacked.append(network.activation(Path(files[index].input)))
+        stacked.append(network.activation(files[index].path))
     if len({one.shape for one in stacked}) > 1:
         raise LayerError(
             f"The pictures become activations of different sizes at {layer.tensor!r}, which are "
@@ -220,7 +221,7 @@ def _chosen(files: Sequence[MapFile], seed: int) -> list[int]:
         own.setdefault(files[index].class_name, []).append(index)
     each = max(1, PICTURES // len(own))
     chosen = [index for indices in own.values() for index in indices[:each]][:PICTURES]
-    missing = next((files[i].input for i in chosen if not Path(files[i].input).is_file()), None)
+    missing = next((files[i].input for i in chosen if not files[i].path.is_file()), None)
     if missing is not None:
         raise OptionError(
             f"Concepts are found in the pictures, and {missing} is not there: run the report from "

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from onnxplain.reports.analysis import Report
-from onnxplain.reports.extra import needed
+from onnxplain.reports.extras import needed
 from onnxplain.reports.findings import LEAST_EXCESS, LEAST_SHARE, LEVEL, NORMAL
 from onnxplain.reports.page import cluster_sentence, sentence
 from onnxplain.results.formats.manifest import as_json

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxplain.reports.extra import needed
+from onnxplain.reports.extras import needed
 from onnxplain.reports.places import AREAS
 from onnxplain.tensors import Array
 

@@ -11,7 +11,7 @@ import numpy as np
 from onnxplain.counts import counted
 from onnxplain.reports.analysis import Report
 from onnxplain.reports.clusters import Clustering
-from onnxplain.reports.extra import needed
+from onnxplain.reports.extras import needed
 from onnxplain.reports.findings import (
     LEAST_EXCESS,
     LEAST_MAPS,
@@ -21,6 +21,7 @@ from onnxplain.reports.findings import (
     Finding,
     testable,
 )
+from onnxplain.reports.map_files import MapFile
 from onnxplain.reports.pictures import heat_address, map_address, picture_address, picture_of
 from onnxplain.reports.places import PLACES
 from onnxplain.reports.plots import COLORS, OTHER, eigenvalue_bars, scatter
@@ -264,29 +265,33 @@ def _most_important(importance: Mapping[str, Any], number: int) -> str:
 
 def _concept_example(report: Report, index: int, cells: Any) -> dict[str, str]:
     file = report.maps.files[index]
-    picture = picture_of(file.input, file.size)
-    placement = file.placement
-    heat = placement.on_canvas(placement.on_seen(cells)).clip(0)
+    picture = picture_of(file.path, file.size)
+    heat = file.placement.on_canvas(file.placement.on_seen(cells)).clip(0)
     return {"over": heat_address(picture, heat), "title": f"{file.class_name}: {file.id}"}
 
 
 def _examples(report: Report, indices: Sequence[int]) -> list[dict[str, Any]]:
     """Pictures with their heat, and what is known of each."""
-    found = []
+    found, classes = [], set(report.maps.classes)
     for index in indices:
         file = report.maps.files[index]
-        picture = picture_of(file.input, file.size)
+        picture = picture_of(file.path, file.size)
         found.append(
             {
                 "plain": picture_address(picture),
                 "over": heat_address(picture, file.heat()),
-                "title": f"{file.class_name}: {file.id}, {file.score_kind} {file.score:.3g}",
+                "title": _title(file),
                 "id": file.id,
                 "class_name": file.class_name,
-                "label": file.label if file.label != file.class_name else None,
+                "label": file.label if file.label in classes - {file.class_name} else None,
             }
         )
     return found
+
+
+def _title(file: MapFile) -> str:
+    score = "" if file.score is None else f", {file.score_kind} {file.score:.3g}"
+    return f"{file.class_name}: {file.id}{score}"
 
 
 def _spread(ordered: Sequence[int], count: int) -> list[int]:

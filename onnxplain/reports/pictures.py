@@ -38,10 +38,10 @@ def map_address(grid: FloatArray, outlined: Array | None = None) -> str:
     return _address("image/png", encode_png(np.ascontiguousarray(colored)))
 
 
-def picture_of(path: str, size: tuple[int, int]) -> Array:
+def picture_of(path: Path, size: tuple[int, int]) -> Array:
     """The picture, uint8 (rows, columns, 3), RGB; gray if its file is not there any more."""
     try:
-        found = as_uint8(read_pixels(Path(path)))
+        found = as_uint8(read_pixels(path))
     except OnnxplainError:
         found = np.full((*size, 3), _GRAY, np.uint8)
     return found

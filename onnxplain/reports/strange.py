@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from onnxplain.reports.extra import needed
+from onnxplain.reports.extras import needed
 from onnxplain.tensors import Array
 
 _NEIGHBORS = 5

@@ -54,17 +54,15 @@ def folders(scenes: list[Scene], tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="session")
-def maps(folders: Path) -> Callable[[str, str], Path]:
+def maps(folders: Path) -> Callable[..., Path]:
     """The folder of the maps of a model for pictures, which `onnxplain run` made."""
 
-    def made(model: str, pictures: str) -> Path:
-        out = folders / f"maps_{model}_{pictures}"
+    def made(model: str, pictures: str, formats: str = "npy,json") -> Path:
+        out = folders / f"maps_{model}_{pictures}_{formats}"
         if not out.exists():
-            status = execute(
-                ["run", str(MODELS / f"{model}.onnx"), str(folders / pictures), "-r", "-q"]
-                + ["-m", "gradcam", "-f", "npy,json", "-o", str(out), "--provider", "cpu"]
-            )
-            assert status == 0
+            arguments = "-r", "-q", "-m", "gradcam", "-f", formats, "--provider", "cpu"
+            named = str(MODELS / f"{model}.onnx"), str(folders / pictures), "-o", str(out)
+            assert execute(["run", *named, *arguments]) == 0
         return out
 
     return made

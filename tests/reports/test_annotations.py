@@ -100,5 +100,5 @@ def test_damaged_voc_files_are_refused(tmp_path: Path, content: str) -> None:
 def test_missing_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="cannot be read"):
         read_annotations(tmp_path / "no.json")
-    with pytest.raises(OptionError, match="holds no .xml file"):
+    with pytest.raises(OptionError, match=r"holds no \.xml file"):
         read_annotations(tmp_path)

@@ -14,6 +14,8 @@ from onnxplain.reports.findings import (
     exceedance,
     find,
     partial_conjunction,
+)
+from onnxplain.reports.findings import (
     testable as comparable,
 )
 from onnxplain.reports.places import place_shares

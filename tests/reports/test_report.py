@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -13,13 +14,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pyarrow.parquet as parquet
 import pytest
+from pyarrow import parquet
 
 from onnxplain.cli.app import execute
 
 MODELS = Path(__file__).parents[2] / "models"
-Maps = Callable[[str, str], Path]
+Maps = Callable[..., Path]
 
 
 def report(*arguments: object) -> dict[str, Any]:
@@ -27,6 +28,16 @@ def report(*arguments: object) -> dict[str, Any]:
     assert execute(["report", *map(str, arguments)]) == 0
     found: dict[str, Any] = json.loads((out / "report.json").read_text(encoding="utf-8"))
     return found
+
+
+def without_index(job: Path, folder: Path, change: Callable[[bytes], bytes] = bytes) -> Path:
+    """The files of a job in another folder, without its index; manifests are changed."""
+    shutil.copytree(job, folder, dirs_exist_ok=True)
+    (folder / "job.json").unlink()
+    (folder / "index.jsonl").unlink()
+    for path in folder.rglob("*.json"):
+        path.write_bytes(change(path.read_bytes()))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +100,37 @@ def test_labels_are_the_folders_of_the_pictures(folders: Path, marked: dict[str,
     table = parquet.read_table(folders / "report" / "report.parquet").to_pydict()
     assert table["label"] == [Path(path).parent.name for path in table["input"]]
     three = next(one for one in marked["classes"] if one["name"] == "three")
-    own = [label for label, c in zip(table["label"], table["class_name"], strict=True) if c == "three"]
+    own = [
+        label for label, c in zip(table["label"], table["class_name"], strict=True) if c == "three"
+    ]
     assert three["right"] == pytest.approx(own.count("three") / len(own))
+
+
+@pytest.mark.parametrize("formats", ["npy,json", "heatmap,json", "map16"])
+def test_the_files_of_a_run_say_the_same_in_any_format(
+    formats: str, folders: Path, maps: Maps, marked: dict[str, Any], tmp_path: Path
+) -> None:
+    job = maps("marked_digits", "marked", formats)
+    boxes = folders / "marked" / "boxes.json"
+    concepts = "--concepts", MODELS / "marked_digits.onnx", "--concept-count", 1
+    found = report(job, "--annotations", boxes, *concepts, "-o", tmp_path)
+    assert found["layers"] == marked["layers"] == ["relu_4"]
+    assert found["model"] == "marked_digits.onnx"
+    for one, other in zip(found["classes"], marked["classes"], strict=True):
+        np.testing.assert_allclose(one["mean_map"], other["mean_map"], atol=1e-4)
+        assert one["median_shares"] == pytest.approx(other["median_shares"], abs=2e-3)
+        assert one["right"] == other["right"]
+    assert [one["place"] for one in found["findings"]] == ["lower right corner"]
+
+
+def test_a_job_and_its_manifests_say_the_same(
+    folders: Path, maps: Maps, marked: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = without_index(maps("marked_digits", "marked"), tmp_path / "maps")
+    boxes = folders / "marked" / "boxes.json"
+    found = report(folder, "--annotations", boxes, "-o", tmp_path / "out")
+    for key in ("classes", "model", "method", "layers", "maps"):
+        assert found[key] == marked[key], key
 
 
 def test_concepts(marked: dict[str, Any]) -> None:
@@ -143,15 +183,14 @@ def test_the_page_needs_no_other_file(folders: Path, marked: dict[str, Any]) -> 
 
 
 def test_names_are_escaped(folders: Path, maps: Maps, tmp_path: Path) -> None:
-    for path in maps("marked_digits", "marked").iterdir():
-        content = path.read_bytes()
-        if path.suffix == ".json" and b'"manifest"' in content:
-            facts = json.loads(content)
-            facts["target"]["label"] = f"<script>alert('{facts['target']['label']}')</script>\x1b"
-            content = json.dumps(facts).encode()
-        (tmp_path / path.name).write_bytes(content)
+    def renamed(content: bytes) -> bytes:
+        facts = json.loads(content)
+        facts["target"]["label"] = f"<script>alert('{facts['target']['label']}')</script>\x1b"
+        return json.dumps(facts).encode()
+
+    folder = without_index(maps("marked_digits", "marked"), tmp_path / "maps", renamed)
     out = tmp_path / "out"
-    found = report(tmp_path, "-o", out)
+    found = report(folder, "-o", out)
     assert found["findings"][0]["class"] == "<script>alert('three')</script>\x1b"
     text = (out / "report.html").read_text(encoding="utf-8")
     assert "<script" not in text
@@ -162,9 +201,10 @@ def test_names_are_escaped(folders: Path, maps: Maps, tmp_path: Path) -> None:
 def test_a_page_without_the_pictures(
     folders: Path, maps: Maps, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for path in maps("marked_digits", "marked").iterdir():
-        content = path.read_bytes()
-        (tmp_path / path.name).write_bytes(content.replace(str(folders).encode(), b"/gone"))
+    def moved(content: bytes) -> bytes:
+        return content.replace(str(folders).encode(), b"/gone")
+
+    without_index(maps("marked_digits", "marked"), tmp_path, moved)
     found = report(tmp_path, "-o", tmp_path)
     assert found["findings"][0]["place"] == "lower right corner"
     capsys.readouterr()
@@ -213,9 +253,8 @@ def test_bad_use_gets_a_sentence(
 def test_maps_of_two_methods_are_not_mixed(
     maps: Maps, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for path in maps("clean_digits", "clean").iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    one = next(tmp_path.glob("*three.json"))
+    without_index(maps("clean_digits", "clean"), tmp_path)
+    one = next(tmp_path.rglob("*three.json"))
     one.write_bytes(one.read_bytes().replace(b'"gradcam"', b'"lrp"'))
     assert execute(["report", str(tmp_path)]) == 2
     assert "several methods (gradcam, lrp)" in capsys.readouterr().err
@@ -225,9 +264,8 @@ def test_maps_of_two_methods_are_not_mixed(
 def test_damaged_maps_are_left_out_and_counted(
     maps: Maps, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for path in maps("clean_digits", "clean").iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    first, second, third, *_ = sorted(tmp_path.glob("*.npy"))
+    without_index(maps("clean_digits", "clean"), tmp_path)
+    first, second, third, *_ = sorted(tmp_path.rglob("*.npy"))
     first.unlink()
     np.save(second, np.zeros((8, 8), np.float32))
     np.save(third, np.full((8, 8), np.nan, np.float32))

@@ -32,6 +32,8 @@ from .scenes import CLASSES, SIDE, Scene, material
 WIDTHS = (12, 20, 32, 40, 40)
 STRIDES = (2, 2, 2, 1, 1)
 SCENES, EPOCHS, BATCH, RATE = 12_000, 24, 64, 4e-3
+
+
 def network() -> nn.Sequential:
     """RGB pictures (batch, 3, 64, 64), about -2..2, to a logit for each digit (batch, 10)."""
     layers: list[nn.Module] = []
