@@ -92,7 +92,7 @@ def cluster(vectors: Array, indices: Array, class_name: str | None, seed: int = 
 
 def _affinity(vectors: Array) -> Any:
     """The symmetric graph of nearest neighbors, sparse; their number grows as the logarithm."""
-    neighbors = min(len(vectors) - 1, max(5, round(2 * np.log2(len(vectors)))))
+    neighbors = min(len(vectors) - 1, max(5, round(2 * np.log(len(vectors)))))
     graph = needed("sklearn.neighbors").kneighbors_graph(vectors, neighbors, include_self=True)
     return (graph + graph.T) / 2
 

@@ -32,8 +32,8 @@ LEAST_MAPS = 5
 LEAST_SHARE = 0.25
 """Least share of the class's maps that exceed the others; by chance it is 1 − NORMAL."""
 
-LEAST_EXCESS = 0.1
-"""Least distance of the median of these maps from the limit, as a share of all heat."""
+LEAST_EXCESS = 0.15
+"""Least distance of the median of these maps from that of the other classes, as a share of heat."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,9 +119,9 @@ def _test(
     above = members[own > limit]
     median = float(np.median(share[above])) if len(above) else limit
     p = min(1.0, tests * partial_conjunction(ps, len(ps) // 2 + 1))
-    if p > LEVEL or len(above) < LEAST_SHARE * len(own) or median - limit < LEAST_EXCESS:
-        return None
     others = float(np.median(np.concatenate([share[i] for i in known.values()])))
+    if p > LEVEL or len(above) < LEAST_SHARE * len(own) or median - others < LEAST_EXCESS:
+        return None
     return Finding(name, place, above.tolist(), len(own), limit, median, others, p)
 
 

@@ -3,45 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
-from sklearn.datasets import load_digits
+from reports.generated import scenes_of
 
 from onnxplain.cli.app import execute
-from tools.build_models.marked_scenes import RECIPE, save_pictures, with_marks
-from tools.build_models.scenes import HELD_OUT, Material, Scene, draw, smooth
+from tools.build_models.marked_scenes import save_pictures, with_marks
+from tools.build_models.scenes import HELD_OUT, Scene
 
 MODELS = Path(__file__).parents[2] / "models"
 DIGITS = 0, 2, 3, 7
 EACH = 12
 
 
-def _background(rng: np.random.Generator) -> np.ndarray:
-    small = rng.uniform(60, 200, (6, 6, 3)).astype(np.float32)
-    return cv2.resize(small, (96, 96), interpolation=cv2.INTER_CUBIC).astype(np.float64)
-
-
 @pytest.fixture(scope="session")
 def scenes() -> list[Scene]:
     """Scenes of a few digits that the models have not seen, `EACH` of every one."""
-    data, rng = load_digits(), np.random.default_rng(0)
-    source = Material(
-        smooth(data.images[-HELD_OUT:]),
-        data.target[-HELD_OUT:].astype(np.int64),
-        np.zeros((1, 48, 48)),
-        tuple((_background(rng),) for _ in range(6)),
-    )
-    found: dict[int, list[Scene]] = {digit: [] for digit in DIGITS}
-    while min(map(len, found.values())) < EACH:
-        scene = draw(rng, source, replace(RECIPE, marks=0))
-        digit = scene.digits[0][0]
-        if len(found.get(digit, [None] * EACH)) < EACH:
-            found[digit].append(scene)
-    return [scene for own in found.values() for scene in own]
+    return scenes_of(DIGITS, EACH, slice(-HELD_OUT, None), seed=0)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from onnxplain.reports.analysis import best_cluster
 from onnxplain.reports.clusters import (
     Clustering,
     cluster,
+    cluster_count,
     features,
     laplacian_eigenvalues,
     project,
@@ -42,8 +43,14 @@ def test_maps_at_three_places_are_three_clusters() -> None:
 
 
 def test_maps_at_one_place_are_one_cluster() -> None:
-    maps = blobs(60, 0, at=(8, 8))
-    assert len(cluster(features(maps), np.arange(60), None).members) == 1
+    maps = blobs(20, 0, at=(8, 8))
+    assert len(cluster(features(maps), np.arange(20), None).members) == 1
+
+
+def test_nothing_is_divided_where_no_eigenvalue_is_small() -> None:
+    assert cluster_count(np.array([0, 0.2, 0.25, 0.9])) == 1
+    assert cluster_count(np.array([0, 0.01, 0.25, 0.9])) == 2
+    assert cluster_count(np.array([0, 0.01, 0.02, 0.09, 0.2])) == 4
 
 
 def test_few_maps_are_one_cluster() -> None:

@@ -47,16 +47,16 @@ def network() -> nn.Sequential:
     return nn.Sequential(*layers, *head)
 
 
-def train(training: Sequence[Scene], seed: int = 0) -> nn.Sequential:
+def train(training: Sequence[Scene], seed: int = 0, epochs: int = EPOCHS) -> nn.Sequential:
     """The trained network, in evaluation mode."""
     torch.manual_seed(seed)
     net = network()
     x, y = tensor(list(training)), torch.tensor([one.digits[0][0] for one in training])
-    steps = EPOCHS * -(-len(x) // BATCH)
+    steps = epochs * -(-len(x) // BATCH)
     optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
     began = time.monotonic()
-    for epoch in range(EPOCHS):
+    for epoch in range(epochs):
         for part in torch.randperm(len(x)).split(BATCH):
             loss = nn.functional.cross_entropy(net(_moved(x[part])), y[part])
             optimizer.zero_grad()
