@@ -47,7 +47,7 @@ class Clustering:
 
     @property
     def gaps(self) -> list[float]:
-        """The gap after each eigenvalue; the largest is after as many as there are clusters."""
+        """The gap after each eigenvalue; see `cluster_count`."""
         return [float(gap) for gap in np.diff(self.eigenvalues)]
 
     def name(self, index: int) -> str:
