@@ -109,6 +109,8 @@ def _concepts(
     preprocess: Given,
 ) -> Concepts:
     explainer = open_model(path, loading, preprocess)
+    if explainer.whole_model.sha256 != folder.sha256:
+        raise OptionError(f"{path} is not the model of these maps, which is {folder.model}.")
     note_guess(explainer.origin, path, console)
     with console.progress("activations") as progress:
         return find_concepts(explainer, maps.files, folder.layers, count, progress, seed)

@@ -10,9 +10,11 @@ much. The level is divided by the number of classes and places (Bonferroni).
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -73,19 +75,21 @@ def find(classes: Sequence[str], places: Mapping[str, Array]) -> list[Finding]:
         classes: the class of each map.
         places: the share of each map's heat in each place, (maps,); NaN where it is not known.
     """
-    of_class = {name: np.flatnonzero(np.array(classes) == name) for name in dict.fromkeys(classes)}
+    names = np.array(classes)
+    of_class = {name: np.flatnonzero(names == name) for name in dict.fromkeys(classes)}
     tests = len(of_class) * len(places)
-    found = list[Finding]()
-    for name in of_class:
-        own = [
-            one
-            for place, share in places.items()
-            if (one := _test(name, place, share, of_class, tests)) is not None
-        ]
-        if own:
-            own.sort(key=_surest)
-            found.append(_with_others(own))
-    return sorted(found, key=_surest)
+    found = defaultdict[str, list[Finding]](list)
+    for place, share in places.items():
+        members = {name: i[np.isfinite(share[i])] for name, i in of_class.items()}
+        members = {name: i for name, i in members.items() if len(i) >= LEAST_MAPS}
+        normals = {name: _normal(share[i]) for name, i in members.items()}
+        for name in members if len(members) > 1 else ():
+            one = _test(name, place, share, members, normals, tests)
+            if one is not None:
+                found[name].append(one)
+    ordered = (sorted(own, key=_surest) for own in found.values())
+    named = [replace(first, also=[one.place for one in rest]) for first, *rest in ordered]
+    return sorted(named, key=_surest)
 
 
 def testable(classes: Sequence[str]) -> bool:
@@ -100,38 +104,53 @@ def _surest(finding: Finding) -> tuple[float, float]:
     return (finding.limit - finding.median) / area, finding.p
 
 
-def _with_others(found: Sequence[Finding]) -> Finding:
-    return replace(found[0], also=[one.place for one in found[1:]])
+class _Normal(NamedTuple):
+    """What is normal for a class: its number of maps, and the share that is the `rank`-th largest.
+
+    One in twenty of its maps has this share or more.
+    """
+
+    maps: int
+    rank: int
+    limit: float
+
+
+def _normal(share: Array) -> _Normal:
+    rank = max(1, int((1 - NORMAL) * len(share)))
+    return _Normal(len(share), rank, float(np.sort(share)[-rank]))
 
 
 def _test(
-    name: str, place: str, share: Array, of_class: Mapping[str, Array], tests: int
+    name: str,
+    place: str,
+    share: Array,
+    members: Mapping[str, Array],
+    normals: Mapping[str, _Normal],
+    tests: int,
 ) -> Finding | None:
-    """The finding of one class and one place, if there is one."""
-    known = {c: i[np.isfinite(share[i])] for c, i in of_class.items()}
-    known = {c: i for c, i in known.items() if len(i) >= LEAST_MAPS}
-    members = known.pop(name, None)
-    if members is None or not known:
+    """The finding of one class and one place, if there is one; `members` are those of classes."""
+    rest = [normal for other, normal in normals.items() if other != name]
+    own = np.sort(share[members[name]])
+    limit = float(np.median([normal.limit for normal in rest]))
+    above = members[name][share[members[name]] > limit]
+    if len(above) < LEAST_SHARE * len(own):
         return None
-    own = share[members]
-    limits, ps = zip(*(_exceeds(own, share[i]) for i in known.values()), strict=True)
-    limit = float(np.median(limits))
-    above = members[own > limit]
-    median = float(np.median(share[above])) if len(above) else limit
+    median = float(np.median(share[above]))
+    others = float(np.median(np.concatenate([share[i] for n, i in members.items() if n != name])))
+    if median - others < LEAST_EXCESS:
+        return None
+    numbers = len(own) - np.searchsorted(own, [normal.limit for normal in rest], side="right")
+    ps = [
+        exceedance(int(number), len(own), normal.maps, normal.rank)
+        for number, normal in zip(numbers, rest, strict=True)
+    ]
     p = min(1.0, tests * partial_conjunction(ps, len(ps) // 2 + 1))
-    others = float(np.median(np.concatenate([share[i] for i in known.values()])))
-    if p > LEVEL or len(above) < LEAST_SHARE * len(own) or median - others < LEAST_EXCESS:
+    if p > LEVEL:
         return None
     return Finding(name, place, above.tolist(), len(own), limit, median, others, p)
 
 
-def _exceeds(own: Array, other: Array) -> tuple[float, float]:
-    """The limit of the other class, and the probability of so many own values above it."""
-    rank = max(1, int((1 - NORMAL) * len(other)))
-    limit = float(np.sort(other)[-rank])
-    return limit, exceedance(int((own > limit).sum()), len(own), len(other), rank)
-
-
+@lru_cache(maxsize=1 << 16)
 def exceedance(count: int, own: int, other: int, rank: int) -> float:
     """P(at least `count` of `own` values exceed the `rank`-th largest of `other`), all alike.
 

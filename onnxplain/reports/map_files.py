@@ -84,6 +84,7 @@ class Folder:
     Attributes:
         path: the folder.
         model: the name of the model's file, or the start of its hash.
+        sha256: of the model, in hexadecimal.
         layers: what the maps are of; empty if it is not known, or the input.
         maps: the maps of one method.
         left_out: why other results are left out, and how many.
@@ -91,6 +92,7 @@ class Folder:
 
     path: Path
     model: str
+    sha256: str
     layers: Sequence[str]
     maps: Sequence[MapFile]
     left_out: Mapping[str, int]
@@ -146,7 +148,8 @@ def _read_job(folder: Path, method: str | None) -> Folder:
     maps = [_of_record(results, record, preprocess, working) for record in records]
     model = job["model"]
     layers = _layers_of(results, records[0]) if records else ()
-    return Folder(folder, model["file"] or model["sha256"][:12], layers, maps, left_out)
+    sha256 = model["sha256"]
+    return Folder(folder, model["file"] or sha256[:12], sha256, layers, maps, left_out)
 
 
 def _of_record(
@@ -210,12 +213,12 @@ def _read_manifests(folder: Path, method: str | None) -> Folder:
             maps.append(_of_manifest(path, folder, facts))
             layers.append(tuple(facts["layers"]))
             model = facts["model"]
-            models[model["sha256"][:12]] = Path(model["path"] or model["sha256"][:12]).name
+            models[model["sha256"]] = Path(model["path"] or model["sha256"][:12]).name
         except (KeyError, TypeError, ValueError, AttributeError):
             left_out["its manifest is damaged"] += 1
-    _require_one(folder, "models", models, _OWN_FOLDER)
-    model = next(iter(models.values()), "")
-    return Folder(folder, model, layers[0] if layers else (), maps, left_out)
+    _require_one(folder, "models", [sha256[:12] for sha256 in models], _OWN_FOLDER)
+    sha256, model = next(iter(models.items()), ("", ""))
+    return Folder(folder, model, sha256, layers[0] if layers else (), maps, left_out)
 
 
 def _manifest(path: Path) -> dict[str, Any] | None:
