@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from onnxplain.reports.extras import needed
-from onnxplain.reports.places import AREAS
+from onnxplain.reports.places import AREAS, OUTSIDE
 from onnxplain.tensors import Array
 
 LEVEL = 0.01
@@ -36,6 +36,9 @@ LEAST_SHARE = 0.25
 
 LEAST_EXCESS = 0.15
 """Least distance of the median of these maps from that of the other classes, as a share of heat."""
+
+_FACTORS = {OUTSIDE: 2.0}
+"""By place, a factor for both: how much heat is outside of objects depends on their form, too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,11 +136,12 @@ def _test(
     own = np.sort(share[members[name]])
     limit = float(np.median([normal.limit for normal in rest]))
     above = members[name][share[members[name]] > limit]
-    if len(above) < LEAST_SHARE * len(own):
+    factor = _FACTORS.get(place, 1.0)
+    if len(above) < factor * LEAST_SHARE * len(own):
         return None
     median = float(np.median(share[above]))
     others = float(np.median(np.concatenate([share[i] for n, i in members.items() if n != name])))
-    if median - others < LEAST_EXCESS:
+    if median - others < factor * LEAST_EXCESS:
         return None
     numbers = len(own) - np.searchsorted(own, [normal.limit for normal in rest], side="right")
     ps = [
