@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,9 +17,8 @@ from onnxplain.reports.findings import Finding, find
 from onnxplain.reports.map_files import Folder, MapFile
 from onnxplain.reports.places import OUTSIDE, outside_share, place_shares, shares
 from onnxplain.reports.strange import Strange, strangest
+from onnxplain.runtime.batching import Progress
 from onnxplain.tensors import Array, FloatArray
-
-Progress = Callable[[int, int], None]
 
 _STRANGEST = 12
 

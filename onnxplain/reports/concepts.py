@@ -23,11 +23,10 @@ from onnxplain.errors import LayerError, OptionError
 from onnxplain.explainer import Explainer
 from onnxplain.reports.extras import needed
 from onnxplain.reports.map_files import MapFile
+from onnxplain.runtime.batching import Progress
 from onnxplain.runtime.session import RunError, Session
 from onnxplain.tensors import Array, FloatArray, TensorSpec
 from onnxplain.transforms.extract import head, side_inputs, with_outputs
-
-Progress = Callable[[int, int], None]
 
 DESIGNS = 64
 """Points of the design from which Sobol indices are estimated; each takes concepts + 2 runs."""

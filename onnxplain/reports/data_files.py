@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from onnxplain.reports.analysis import Report
+from onnxplain.reports.clusters import Clustering
 from onnxplain.reports.extras import needed
 from onnxplain.reports.findings import LEAST_EXCESS, LEAST_SHARE, LEVEL, NORMAL
 from onnxplain.reports.page import cluster_sentence, sentence
@@ -86,8 +88,10 @@ def parquet_file(report: Report) -> bytes:
         "class_index": [one.class_index for one in files],
         "label": [one.label for one in files],
         "score": [one.score for one in files],
-        "cluster": _numbers(report, whole=True),
-        "class_cluster": _numbers(report, whole=False),
+        "cluster": _numbers([c for c in report.clusters if c.class_name is None], len(files)),
+        "class_cluster": _numbers(
+            [c for c in report.clusters if c.class_name is not None], len(files)
+        ),
         "x": placed[:, 0],
         "y": placed[:, 1],
         "map": list(maps.grids.reshape(len(files), -1)),
@@ -98,14 +102,13 @@ def parquet_file(report: Report) -> bytes:
     return out.getvalue()
 
 
-def _numbers(report: Report, *, whole: bool) -> list[int | None]:
-    """The number of each map's cluster, from 1: among all maps, or those of its class."""
-    found: list[int | None] = [None] * len(report.maps.files)
-    for clustering in report.clusters:
-        if (clustering.class_name is None) == whole:
-            for number, members in enumerate(clustering.members, start=1):
-                for index in members.tolist():
-                    found[index] = number
+def _numbers(clusterings: Sequence[Clustering], maps: int) -> list[int | None]:
+    """The number of each map's cluster, from 1; None for a map that is in no clustering."""
+    found: list[int | None] = [None] * maps
+    for clustering in clusterings:
+        for number, members in enumerate(clustering.members, start=1):
+            for index in members.tolist():
+                found[index] = number
     return found
 
 

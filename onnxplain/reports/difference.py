@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,10 +17,9 @@ from onnxplain.reports.extras import needed
 from onnxplain.reports.places import evidence, shares
 from onnxplain.results.comparison import require_picture
 from onnxplain.results.explanation import Explanation
+from onnxplain.runtime.batching import Progress
 from onnxplain.targets import Target
 from onnxplain.tensors import Array, FloatArray
-
-Progress = Callable[[int, int], None]
 
 LEAST_MOVED = 0.1
 """Less heat that moved is no difference, however little a model's own maps vary."""
