@@ -16,7 +16,7 @@ from onnxplain.analysis.patches.axes import Span
 from onnxplain.analysis.patches.plan import TILE, plan
 from onnxplain.errors import ModelError
 from onnxplain.execution.arrays import nearest
-from onnxplain.execution.points import Blend, Part
+from onnxplain.execution.points import Blend, Part, Points
 from onnxplain.runtime.backend import CPU
 from onnxplain.runtime.batching import BatchSize
 from onnxplain.runtime.session import Session
@@ -169,10 +169,12 @@ def _largest(span: Span, which: Array) -> int:
 
 
 def perturbed(
-    runner: Runner, part: Part, x: FloatArray, change: Blend, outputs: Sequence[str], ways: Ways
+    runner: Runner, part: Part, x: FloatArray, change: Points, outputs: Sequence[str], ways: Ways
 ) -> Iterator[tuple[slice, list[Array]]] | str:
     """As `Runner.perturbed`, in patches; where they are not used, what is to be said of that."""
     tensor, *masks = outputs
+    if not isinstance(change, Blend):
+        return ""
     windows = _windows(change)
     fits = part.exact is None and part.spec.name == runner.spec.name and masks in ([], [MASK])
     fits = fits and runner.backend.provider == CPU and part.model.opset >= _OLDEST_OPSET

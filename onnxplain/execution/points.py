@@ -7,7 +7,7 @@ Functions make some of the samples at a time. For numpy these are chosen by a sl
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from onnxplain.analysis.layers import Layer
@@ -65,10 +65,14 @@ class Given:
 
 @dataclass(frozen=True, eq=False)
 class Feeds:
-    """What masks are computed from: `make(part)` returns that of some of `count` masks, by name."""
+    """What masks are computed from: `make(part)` returns that of some of `count` masks, by name.
+
+    `shared` is the same for all masks; each array has a first axis of size 1.
+    """
 
     count: Any
     make: Callable[[Any], Mapping[str, Any]]
+    shared: Mapping[str, Array] = field(default_factory=dict)
 
     @classmethod
     def of(cls, arrays: Mapping[str, Array], xp: Namespace = NUMPY) -> Feeds:
@@ -113,7 +117,9 @@ class Blend(_Masks):
 
     def shared(self, session: Session, x: FloatArray) -> Mapping[str, object]:
         """See `Given`."""
-        return {X: session.place(x), BASELINE: session.place(self.baseline)}
+        shared = {PREFIX + name: array for name, array in self.feeds.shared.items()}
+        given = {X: x, BASELINE: self.baseline, **shared}
+        return {name: session.place(array) for name, array in given.items()}
 
     def fed(self, part: slice, size: int, spec: TensorSpec) -> dict[str, Array]:
         """See `Given`."""

@@ -16,7 +16,7 @@ from onnxplain.errors import BuiltGraphError, ModelError, OptionError, attempted
 from onnxplain.execution import patches
 from onnxplain.execution.arrays import fill, nearest
 from onnxplain.execution.patches import PatchRuns
-from onnxplain.execution.points import Blend, Part
+from onnxplain.execution.points import Part, Points
 from onnxplain.execution.randomness import Randomness
 from onnxplain.forks import per_process
 from onnxplain.model.external import byte_count, weights
@@ -222,20 +222,24 @@ class Runner:
         return dict(zip(tensors, values, strict=True))
 
     def perturbed(
-        self, part: Part, x: FloatArray, change: Blend, outputs: Sequence[str], ways: Ways
+        self, part: Part, x: FloatArray, change: Points, outputs: Sequence[str], ways: Ways
     ) -> Iterator[tuple[slice, list[Array]]]:
-        """Run `part` on `x`, (1, ...), blended with each mask of `change`, in batches.
+        """Run `part` on `x`, (1, ...), changed in each of the ways of `change`, in batches.
 
-        Yields the slice of masks and the values of `outputs`, which may contain `MASK`. Counts the
-        samples in `ways`. Where windows are covered, and this is faster, only the patches that a
-        window changes are computed.
+        Yields the slice of the changed samples and the values of `outputs`, which may contain
+        `MASK` for masks. Counts the samples in `ways`. Where windows are covered, and this is
+        faster, only the patches that a window changes are computed.
         """
         in_patches = patches.perturbed(self, part, x, change, outputs, ways)
         if not isinstance(in_patches, str):
             return in_patches
         key = (part.model, part.exact, part.spec.name, change.form(x), tuple(outputs))
         at_once = self.at_once(change.count)
-        session = self.session(key, lambda: change.entered(part, x, outputs), at_once)
+
+        def entered() -> Model:
+            return with_outputs(change.entered(part, x, outputs), outputs)
+
+        session = self.session(key, entered, at_once)
         shared = change.shared(session, x)
 
         @functools.lru_cache(maxsize=2)

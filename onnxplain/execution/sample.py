@@ -13,7 +13,7 @@ from onnxplain.errors import MapError
 from onnxplain.execution.answers import Reading
 from onnxplain.execution.baselines import Scene
 from onnxplain.execution.derivatives import Derivatives, GradientBatch
-from onnxplain.execution.points import Blend, Following, LayerMasks, Part, Points, passes
+from onnxplain.execution.points import Following, LayerMasks, Part, Points, passes
 from onnxplain.execution.runner import Batching, Runner, Ways
 from onnxplain.execution.sample_layer import SampleLayer
 from onnxplain.execution.sampling import Original, Sampling
@@ -98,10 +98,10 @@ class Sample:
         scores: FloatArray = self._changed_score(values)[0]
         return scores
 
-    def perturbed(self, blend: Blend) -> FloatArray:
+    def perturbed(self, made: Points) -> FloatArray:
         """See `Subject`."""
-        self.spent["forward_passes"] += blend.count
-        runs = self._runner.perturbed(*self._change(blend), [self._reading.tensor], self._ways)
+        self.spent["forward_passes"] += made.count
+        runs = self._runner.perturbed(*self._change(made), [self._reading.tensor], self._ways)
         return np.concatenate([self._changed_score(values) for _, (values,) in runs])
 
     def gradients(self, points: Following, target: int) -> Iterator[tuple[float, FloatArray]]:
@@ -182,14 +182,13 @@ class Sample:
                         given[FirstGradient] = first.setdefault(target, gradient[:, :1].copy())
                     yield place, [target], [given[type(want)] for want in wants]
 
-    def _change(self, made: Points | LayerMasks) -> tuple[Part, FloatArray, Blend]:
-        """The part of the model to run, its input (1, ...), and the masks for that input."""
+    def _change(self, made: Points | LayerMasks) -> tuple[Part, FloatArray, Points]:
+        """The part of the model to run, its input (1, ...), and the changes of that input."""
         batching = self._batching()
         if isinstance(made, LayerMasks):
             (own,) = (one for one in self._layers if one.layer == made.layer)
             head = own.head(batching, self._model_input, self._reading.tensor)
             return head, *own.change(made.mask, made.feeds)
-        assert isinstance(made, Blend), "scores are asked of masks alone"
         whole = Part(batching.model, self._runner.spec, self._runner.others_for, batching.exact)
         return whole, self.scene.x, made
 

@@ -1,4 +1,4 @@
-"""What methods may ask about a model, and what adaptive methods may ask about a sample."""
+"""What methods may ask about a model, and what adaptive methods and metrics ask of a sample."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 from onnxplain.analysis.classifier import Classifier
 from onnxplain.analysis.layers import Layer
 from onnxplain.execution.baselines import Scene
-from onnxplain.execution.points import Blend, Following
+from onnxplain.execution.points import Following, Points
 from onnxplain.tensors import FloatArray
 
 
@@ -57,7 +57,7 @@ class Structure(Protocol):
 
 
 class Subject(Protocol):
-    """One sample and its targets, for adaptive methods: they choose samples one after another.
+    """One sample and its targets, for adaptive methods and for metrics.
 
     `scores` is (targets,), and `spent` counts the passes so far.
     """
@@ -69,8 +69,11 @@ class Subject(Protocol):
     def scores_of(self, x: FloatArray) -> FloatArray:
         """Scores (targets,) of another sample with the shape of the explained one."""
 
-    def perturbed(self, blend: Blend) -> FloatArray:
-        """Scores (masks, targets) of the sample blended with a baseline by each mask."""
+    def perturbed(self, made: Points) -> FloatArray:
+        """Scores (samples, targets) of changed samples: blended with a baseline, or other points.
+
+        A blend has one sample for each of its masks.
+        """
 
     def gradients(self, points: Following, target: int) -> Iterator[tuple[float, FloatArray]]:
         """Yield a target's score at each point, and its gradient at the input, (1, ...)."""

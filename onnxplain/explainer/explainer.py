@@ -11,6 +11,7 @@ from onnxplain.counts import counted
 from onnxplain.errors import BuiltGraphError, MapError, OnnxplainError, OptionError, TargetError
 from onnxplain.execution.arrays import samples_for
 from onnxplain.execution.baselines import Scene
+from onnxplain.execution.subject import Subject
 from onnxplain.explainer.attribution import attribution
 from onnxplain.explainer.known_model import KnownModel
 from onnxplain.explainer.many_pictures import Explained, ManyPictures, by_what_they_read
@@ -20,6 +21,7 @@ from onnxplain.explainer.request import Request, several
 from onnxplain.explainer.taken import Picture, Taken
 from onnxplain.methods.base import Method
 from onnxplain.methods.gradient import Gradient
+from onnxplain.methods.occlusion import Occlusion
 from onnxplain.methods.registry import AUTO
 from onnxplain.results.data import ValuesOnly
 from onnxplain.results.explanation import Attribution, Explanation
@@ -197,6 +199,28 @@ class Explainer(KnownModel):
     def scene(self, x: Array) -> Scene:
         """A sample, (1, ...), with what is known about its axes."""
         return self._samples.scene(x)
+
+    def subject(
+        self, picture: Picture, target: TargetSpec = "top1", score: ScoreKind = "logit"
+    ) -> Subject:
+        """A picture or an array and one target, to score changed copies of its sample.
+
+        `score` says which number of a class is read, as the option of methods.
+
+        Raises:
+            OnnxplainError: as in `explain`.
+        """
+        taken = self._intake.take(picture)
+        specs = self._references.resolved([target], score)
+        asked = Request(
+            taken.x,
+            Occlusion(score=score),
+            specs,
+            self._others.of(taken.x),
+            taken.placement,
+            single=True,
+        )
+        return self._explained.subject(asked)
 
     def feeds(self, x: Array) -> dict[str, Array]:
         """The values of all inputs of the model for samples (N, ...), by name."""

@@ -76,6 +76,8 @@ class Intake:
             ProcessError: this process was forked at a bad moment.
         """
         check_process()
+        if isinstance(given, Taken):
+            return given
         if isinstance(given, SampleInFile) or self._is_array(given):
             return self._arrays.take(given)
         if not self._takes_pictures and isinstance(given, str | Path | PictureContent):
@@ -92,7 +94,7 @@ class Intake:
         Raises:
             OnnxplainError: as `take`.
         """
-        is_array = isinstance(given, SampleInFile) or self._is_array(given)
+        is_array = isinstance(given, SampleInFile | Taken) or self._is_array(given)
         facts = self.take(given).array if is_array or not self._takes_pictures else None
         return "picture" if facts is None else facts.kind
 

@@ -325,6 +325,10 @@ class KnownModel:
         require_samples_first(structure.answer_shape, samples, self.score_tensor.probability)
         return find_answer(structure, self.labels, self.embedding)
 
+    def answer_shape(self, x: Array | None = None) -> Shape:
+        """The shape of the scores of one sample of the shape of `x`, without the batch axis."""
+        return self._explained_for(x).structure(x).answer_shape[1:]
+
     @property
     def recognizer(self) -> Recognizer | None:
         """How the model's answer holds a text; None if it is not known to be a text recognizer.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from math import prod
 
@@ -46,6 +47,18 @@ _SHAPES_KEPT = 16
 _TASKS_KEPT = 64
 
 _READINGS_KEPT = 4
+
+
+@dataclass(frozen=True, eq=False)
+class _Begun:
+    """A sample and its targets after its own run; `values` is what the reading's tensor holds."""
+
+    task: Task
+    reading: Reading
+    answered: Answered
+    targets: list[Target]
+    values: Array
+    sample: Sample
 
 
 class ExplainedModel:
@@ -284,11 +297,33 @@ class ExplainedModel:
             for one in asked:
                 yield attempted(self._sampled, one)
 
+    def subject(self, asked: Request) -> Sample:
+        """The sample of a request and its targets, whose changed copies can be scored.
+
+        The method of the request says only which kind of score is read.
+
+        Raises:
+            OnnxplainError: as `targets.resolve`.
+        """
+        asked = self._located(asked)
+        return self._reading(asked.reads)._begun(asked).sample
+
     def _prepared(self, asked: Request) -> Prepared:
         return prepared(asked, self._task(asked), self._samples.scene(asked.x), self._runner)
 
     def _sampled(self, asked: Request) -> Result:
         """Explain a sample with a sampled or an adaptive method."""
+        begun, method = self._begun(asked), asked.method
+        reading, targets, sample = begun.reading, begun.targets, begun.sample
+        scores = finite_scores(method, reading, begun.values, targets)
+        maps = explain_by_samples(method, sample)
+        batching = sample.batching_description
+        return begun.task.result(
+            asked, reading, begun.answered, targets, scores, maps, batching
+        )
+
+    def _begun(self, asked: Request) -> _Begun:
+        """A sample after its own run, before it is changed."""
         task, method = self._task(asked), asked.method
         scene = self._samples.scene(asked.x)
         method.check(scene)
@@ -300,10 +335,7 @@ class ExplainedModel:
         targets = task.resolved(asked, answered)
         layers = list(zip(task.layers, activations, strict=True))
         sample = Sample(self._runner, scene, reading, targets, values, layers, self._derivatives)
-        scores = finite_scores(method, reading, values, targets)
-        maps = explain_by_samples(method, sample)
-        batching = sample.batching_description
-        return task.result(asked, reading, answered, targets, scores, maps, batching)
+        return _Begun(task, reading, answered, targets, values, sample)
 
     def _task(self, asked: Request) -> Task:
         """The task of a request; the runner uses the request's other inputs from now on."""

@@ -31,10 +31,6 @@ class PictureContent:
     read: Callable[[], bytes]
 
 
-Picture = str | Path | bytes | Array | SampleInFile | PictureContent
-"""A file, its content, an RGB array, or an array in the form of the model's input."""
-
-
 class Canvas(Protocol):
     """Where a map over the model's input is on what was given."""
 
@@ -81,3 +77,7 @@ class Taken:
     def stem(self) -> str:
         """The name of its file, and the index of a sample in it."""
         return stem_of(self.path, self.array)
+
+
+Picture = str | Path | bytes | Array | SampleInFile | PictureContent | Taken
+"""A file, the bytes of one, an RGB array, an array in the form of the model's input, or taken."""

@@ -79,9 +79,12 @@ def read_object(path: Path) -> JsonObject:
     return content
 
 
-def read_json(path: Path) -> object:
-    """Read a JSON file; PreprocessError names the file, and the line where it is wrong."""
-    text = read_text(path)
+def read_json(path: Path, largest: int = _LARGEST) -> object:
+    """Read a JSON file of at most `largest` bytes.
+
+    Raises PreprocessError, which names the file, and the line where it is wrong.
+    """
+    text = read_text(path, largest)
     try:
         content: object = json.loads(text)
     except json.JSONDecodeError as error:
@@ -109,10 +112,10 @@ def _require_whole_characters(path: Path, content: object) -> None:
         ) from None
 
 
-def read_text(path: Path) -> str:
-    """Read a UTF-8 text file; PreprocessError names the file."""
+def read_text(path: Path, largest: int = _LARGEST) -> str:
+    """Read a UTF-8 text file of at most `largest` bytes; PreprocessError names the file."""
     try:
-        return read_regular(path, _LARGEST).decode("utf-8-sig")
+        return read_regular(path, largest).decode("utf-8-sig")
     except FileNotFoundError:
         raise PreprocessError(f"{path} does not exist.") from None
     except OSError as error:

@@ -19,7 +19,7 @@ from onnxplain.execution.subject import Structure, Subject
 from onnxplain.execution.wants import ClassWeights, SampleScores, SampleWeights, Want
 from onnxplain.formulas.namespace import Namespace, average
 from onnxplain.formulas.numpy_namespace import NUMPY
-from onnxplain.methods.options import LayerName, Score, options_of
+from onnxplain.methods.options import Configured, LayerName, Score
 from onnxplain.tensors import FloatArray
 
 _PLAIN = (str, int, float, tuple, type(None))
@@ -52,17 +52,13 @@ class Maps:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method(ABC):
-    """An explanation method and its options, which are its fields.
+class Method(Configured, ABC):
+    """An explanation method and its options, which are its fields; see `Configured`.
 
     `score` says which number of the model is explained: "logit", before a final softmax or sigmoid,
     or "probability".
-
-    Raises:
-        OptionError: an option's value is of the wrong type.
     """
 
-    name: ClassVar[str]
     summary: ClassVar[str]
     paper: ClassVar[str]
     cost: ClassVar[str]
@@ -80,16 +76,6 @@ class Method(ABC):
     """
 
     score: Score = "logit"
-
-    def __post_init__(self) -> None:
-        for name, (values, _) in options_of(type(self)).items():
-            given = getattr(self, name)
-            try:
-                object.__setattr__(self, name, values.convert(given))
-            except (TypeError, ValueError):
-                raise OptionError(
-                    f"{self.name} takes {values.takes} as {name}, not {given!r}."
-                ) from None
 
     @functools.cached_property
     def key(self) -> Hashable:
@@ -113,11 +99,6 @@ class Method(ABC):
         Raises:
             OptionError: an option is out of its range, or does not fit the sample.
         """
-
-    def require(self, holds: bool, takes: str) -> None:
-        """Raise OptionError with what the method takes, unless its options are in their ranges."""
-        if not holds:
-            raise OptionError(f"{self.name} takes {takes}.")
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
         """One target's values as a map (rows, columns); see `heats`."""
@@ -153,10 +134,6 @@ class Method(ABC):
     def fixed_target(self) -> str | None:
         """The name of what the map shows if that is not the target; None if it is."""
         return None
-
-    def options(self) -> dict[str, Any]:
-        """Every option with its value."""
-        return {name: getattr(self, name) for name in options_of(type(self))}
 
 
 @dataclass(frozen=True, eq=False)

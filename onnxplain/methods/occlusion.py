@@ -81,8 +81,7 @@ class Occlusion(InputMethod, ScoredMethod):
 
     def _windows(self, scene: Scene) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Window and stride, which must be positive and fit the input and each other."""
-        shape, share = scene.places, _SHARE if scene.has_spatial_axes else 0
-        window = _sizes("window", self.window, [max(1, round(share * n)) for n in shape], shape)
+        shape, window = scene.places, sides("window", self.window, scene)
         stride = _sizes("stride", self.stride, [max(1, size // 4) for size in window], shape)
         if any(step > size for step, size in zip(stride, window, strict=True)):
             raise OptionError(
@@ -90,6 +89,16 @@ class Occlusion(InputMethod, ScoredMethod):
                 "be larger than the window."
             )
         return window, stride
+
+
+def sides(name: str, given: Sizes, scene: Scene) -> tuple[int, ...]:
+    """The sides of a window in pixels: those given, or a fifth of the input, or one feature.
+
+    Raises:
+        OptionError: they do not fit the input; `name` is that of the option.
+    """
+    share = _SHARE if scene.has_spatial_axes else 0
+    return _sizes(name, given, [max(1, round(share * n)) for n in scene.places], scene.places)
 
 
 def _sizes(name: str, given: Sizes, default: list[int], shape: tuple[int, ...]) -> tuple[int, ...]:

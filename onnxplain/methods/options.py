@@ -1,4 +1,4 @@
-"""Options of methods: each is declared once, by the annotated type of its field.
+"""Options of methods and metrics: each is declared once, by the annotated type of its field.
 
 The annotation of a field holds two objects: the `Values` that the option takes, and an `Option`
 with its help text. `options_of` reads both. The check of a method's options, the command line and
@@ -12,11 +12,12 @@ import functools
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
 import numpy as np
 
 from onnxplain.analysis.score import ScoreKind
+from onnxplain.errors import OptionError
 from onnxplain.execution.baselines import BaselineSpec
 from onnxplain.tensors import Array
 
@@ -77,6 +78,52 @@ def _declared(method: type, name: str, hint: Any) -> Declared:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Configured:
+    """A method or a metric: its fields are its options, converted as their types declare.
+
+    Raises:
+        OptionError: an option's value is of the wrong type.
+    """
+
+    name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for name, (values, _) in options_of(type(self)).items():
+            given = getattr(self, name)
+            try:
+                object.__setattr__(self, name, values.convert(given))
+            except (TypeError, ValueError):
+                raise OptionError(
+                    f"{self.name} takes {values.takes} as {name}, not {given!r}."
+                ) from None
+
+    def require(self, holds: bool, takes: str) -> None:
+        """Raise OptionError with what is taken, unless the options are in their ranges."""
+        if not holds:
+            raise OptionError(f"{self.name} takes {takes}.")
+
+    def options(self) -> dict[str, Any]:
+        """Every option with its value."""
+        return {name: getattr(self, name) for name in options_of(type(self))}
+
+
+C = TypeVar("C", bound=Configured)
+
+
+def with_options(found: C, options: Mapping[str, Any]) -> C:
+    """The same method or metric with other values of some options.
+
+    Raises:
+        OptionError: it does not take an option or its value.
+    """
+    own = options_of(type(found))
+    for name in options:
+        if name not in own:
+            raise OptionError(f"{found.name} has no option {name!r}; its own are {', '.join(own)}.")
+    return dataclasses.replace(found, **options) if options else found
+
+
 def _optional(values: Values) -> Values:
     """The same values, or None."""
 
@@ -86,7 +133,7 @@ def _optional(values: Values) -> Values:
     return dataclasses.replace(values, convert=convert)
 
 
-def _one_of(names: Any) -> Values:
+def one_of(names: Any) -> Values:
     """One of the names of a literal type."""
     known = get_args(names)
 
@@ -202,7 +249,7 @@ Segments = Annotated[
 _QuadratureName = Literal[
     "gauss-legendre", "riemann-left", "riemann-right", "riemann-middle", "riemann-trapezoid"
 ]
-Quadrature = Annotated[_QuadratureName, _one_of(_QuadratureName)]
+Quadrature = Annotated[_QuadratureName, one_of(_QuadratureName)]
 """A rule for numerical integration."""
 
 CompositeName = Literal[
@@ -217,7 +264,7 @@ CompositeName = Literal[
     "epsilon_alpha2beta1_flat",
     "epsilon_gamma_box",
 ]
-Composite = Annotated[CompositeName, _one_of(CompositeName)]
+Composite = Annotated[CompositeName, one_of(CompositeName)]
 """Rules of LRP by type of layer."""
 
 _AttentionRuleName = Literal["attnlrp", "cp"]
@@ -225,14 +272,14 @@ AttentionRule = Annotated[_AttentionRuleName, _one_of(_AttentionRuleName)]
 """How LRP treats the weights of attention."""
 
 _FuseName = Literal["mean", "max"]
-Fuse = Annotated[_FuseName, _one_of(_FuseName)]
+Fuse = Annotated[_FuseName, one_of(_FuseName)]
 """How the maps of several layers are combined."""
 
 # Options that several methods share, with the same name and meaning.
 
 Score = Annotated[
     ScoreKind,
-    _one_of(ScoreKind),
+    one_of(ScoreKind),
     Option("KIND", "Explain the logit or the probability; each method has its own.", aspect=True),
 ]
 LayerName = Annotated[

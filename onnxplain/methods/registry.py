@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -30,7 +29,7 @@ from onnxplain.methods.integrated import IntegratedGradients
 from onnxplain.methods.lrp import LRP
 from onnxplain.methods.maximization import ActivationMaximization
 from onnxplain.methods.occlusion import Occlusion
-from onnxplain.methods.options import Declared, options_of
+from onnxplain.methods.options import Declared, options_of, with_options
 from onnxplain.methods.perturb_layer import AblationCAM, ReciproCAM
 from onnxplain.methods.rise import DRISE, RISE
 from onnxplain.methods.scorecam import ScoreCAM
@@ -102,11 +101,7 @@ def make_method(method: str | Method, options: Mapping[str, Any]) -> Method:
         OptionError: there is no such method, or it does not take an option or its value.
     """
     found = method if isinstance(method, Method) else _default(method)
-    own = options_of(type(found))
-    for name in options:
-        if name not in own:
-            raise OptionError(f"{found.name} has no option {name!r}; its own are {', '.join(own)}.")
-    return dataclasses.replace(found, **options) if options else found
+    return with_options(found, options)
 
 
 def method_class(name: str) -> type[Method]:

@@ -12,17 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from onnxplain.errors import MapError, ModelError, OptionError, TargetError
+from onnxplain.errors import MapError, OptionError, TargetError
 from onnxplain.explainer import Explainer, Picture
 from onnxplain.methods.base import Method
 from onnxplain.methods.registry import AUTO
+from onnxplain.metrics.forgetting import Forgetful, forgetting
+from onnxplain.metrics.similarity import rank_correlation
 from onnxplain.results.comparison import require_picture
 from onnxplain.results.explanation import Explanation
 from onnxplain.results.render.colormaps import DEFAULT_COLORMAP
 from onnxplain.results.render.comparison import TargetRow, comparison
 from onnxplain.targets import TargetSpec
 from onnxplain.tensors import Array
-from onnxplain.transforms.randomization import Weighted, shuffled, weighted_layers
 
 SAME_ABOVE = 0.7
 """A map whose rank correlation with the trained model's is above this counts as the same."""
@@ -102,12 +103,7 @@ def sanity_check(
         TargetError: `target` means several targets.
         OnnxplainError: as `Explainer.explain`, for the trained model.
     """
-    if stages < 1:
-        raise OptionError(f"The check needs at least one stage, not {stages}.")
-    score = explainer.score_tensor.logit
-    layers = weighted_layers(explainer.model, explainer.input.name, score)
-    if not layers:
-        raise ModelError("No layer between the input and the score has weights to shuffle.")
+    forgetful = forgetting(explainer, stages, shuffle_seed)
     configured = explainer.configured(method, options)
     kept = _kept(explainer, picture, configured, target)
     trained = explainer.explain(picture, configured, kept)
@@ -116,11 +112,7 @@ def sanity_check(
             f"{trained.method} draws no map on the picture that could be compared: check a method "
             "that does, such as gradcam."
         )
-    depths = np.unique(np.linspace(1, len(layers), min(stages, len(layers))).round().astype(int))
-    found = tuple(
-        _stage(explainer, trained, layers[:depth], shuffle_seed, (picture, configured, kept))
-        for depth in depths
-    )
+    found = tuple(_stage(one, trained, (picture, configured, kept)) for one in forgetful)
     return SanityCheck(trained, found)
 
 
@@ -142,36 +134,18 @@ def _kept(explainer: Explainer, picture: Picture, method: Method, target: Target
 
 
 def _stage(
-    explainer: Explainer,
-    trained: Explanation,
-    layers: list[Weighted],
-    seed: int,
-    asked: tuple[Picture, Method, TargetSpec],
+    forgetful: Forgetful, trained: Explanation, asked: tuple[Picture, Method, TargetSpec]
 ) -> Stage:
-    weights = {name for layer in layers for name in layer.weights}
-    forgetful = explainer.with_model(shuffled(explainer.model, weights, seed))
     try:
-        explanation = forgetful.explain(*asked)
+        explanation = forgetful.explainer.explain(*asked)
     except MapError as error:
-        return Stage(layers[-1].node, len(layers), None, None, str(error))
+        return Stage(forgetful.node, forgetful.layers, None, None, str(error))
     seen = np.ones(trained.heatmap.shape, bool) if trained.seen is None else trained.seen
     correlation = rank_correlation(trained.heatmap[seen], explanation.heatmap[seen])
-    return Stage(layers[-1].node, len(layers), correlation, explanation)
+    return Stage(forgetful.node, forgetful.layers, correlation, explanation)
 
 
 def _heading(stage: Stage) -> tuple[str, str]:
     known = stage.correlation is not None
     note = f"rank correlation {stage.correlation:.2f}" if known else ""
     return f"{stage.layers} shuffled", note
-
-
-def rank_correlation(a: Array, b: Array) -> float:
-    """Spearman's rank correlation, −1 to 1; equal values get the mean of their ranks."""
-    return float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])
-
-
-def _ranks(values: Array) -> Array:
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    shared: Array = last - (counts - 1) / 2
-    return shared[places.ravel()]

@@ -137,6 +137,35 @@ class Along:
 
 
 @dataclass(frozen=True)
+class Before:
+    """1 where the step of a place is smaller than that of the mask, else 0.
+
+    Inputs: `steps`, (1, *places along axes), which all masks share, and `before`, (B, 1, ...).
+    Both are whole numbers below 2^24. So samples with different orders of places share a graph.
+    """
+
+    axes: tuple[int, ...]
+
+    def build(self, g: Builder, shape: Shape) -> gs.Tensor:
+        """See `Mask`."""
+        steps = g.input("steps", (1, *(shape[axis] for axis in self.axes)))
+        before = g.input("before", ("batch", *[1] * (len(shape) - 1)))
+        return g.Cast(g.Less(_spread(g, steps, self.axes, shape), before), to=np.float32)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The mask itself. Input: `drawn`, (B, *places along axes)."""
+
+    axes: tuple[int, ...]
+
+    def build(self, g: Builder, shape: Shape) -> gs.Tensor:
+        """See `Mask`."""
+        drawn = g.input("drawn", ("batch", *(shape[axis] for axis in self.axes)))
+        return _spread(g, drawn, self.axes, shape)
+
+
+@dataclass(frozen=True)
 class Segmented:
     """One number for each segment of the positions along `axes`. Input: `segments`, (B, count).
 

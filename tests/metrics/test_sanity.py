@@ -14,7 +14,8 @@ from onnxplain import Explainer, sanity_check
 from onnxplain.cli import sanity
 from onnxplain.cli.app import execute
 from onnxplain.errors import ModelError, OptionError
-from onnxplain.metrics.sanity import SanityCheck, Stage, rank_correlation
+from onnxplain.metrics.sanity import SanityCheck, Stage
+from onnxplain.metrics.similarity import rank_correlation
 from onnxplain.model.load import load
 from onnxplain.transforms.randomization import Weighted, shuffled, weighted_layers
 
