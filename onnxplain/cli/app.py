@@ -23,6 +23,7 @@ _COMMANDS = {
     "report": "Compare the maps of many pictures: classes, clusters, strange inputs, as a page.",
     "diff": "Find the pictures at which two forms of a model, as float and int8, look differently.",
     "sanity": "Check that a method's map depends on what the model has learned (Adebayo 2018).",
+    "evaluate": "Measure methods by metrics, print and draw the table, and recommend one.",
     "export": "Write a model and a method as one ONNX file, which predicts and explains anywhere.",
     "verify": "Run an exported file beside its model, and print how far they differ.",
     "serve": "Predict and explain over HTTP, with KServe's V1 and V2 protocols.",
@@ -63,6 +64,10 @@ _EXAMPLES = {
     "pair": (
         "onnxplain pair embedding.onnx cat.jpg lion.jpg",
         "onnxplain pair model.onnx cat.jpg lion.jpg --output /pool/Flatten_output_0 -m occlusion",
+    ),
+    "evaluate": (
+        "onnxplain evaluate model.onnx photos/ -m hirescam,gradcam,lrp --metrics deletion,road",
+        "onnxplain evaluate model.onnx photos/ --metrics pointing_game,iou --truth coco.json",
     ),
     "export": (
         "onnxplain export model.onnx -m gradcam -o model.gradcam.onnx",

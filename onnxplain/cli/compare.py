@@ -12,15 +12,14 @@ import typer
 from onnxplain.cli import parameters
 from onnxplain.cli.console import Console, print_error
 from onnxplain.cli.flags import EXPLAINED, Given
-from onnxplain.cli.loading import method_options, open_model
+from onnxplain.cli.loading import method_options, open_model, options_of_each
 from onnxplain.cli.notes import Warnings, note_guess, noting_cost, print_picture_error
 from onnxplain.cli.pictures import find_images
 from onnxplain.errors import GradientError, LayerError, MapError, OptionError, TargetError
 from onnxplain.explainer import Explainer
 from onnxplain.jobs.inputs import InputImage, each_sample
 from onnxplain.jobs.job import Saving, errors_of_one_picture, explanations_and_errors
-from onnxplain.methods.options import options_of
-from onnxplain.methods.registry import METHODS, make_method
+from onnxplain.methods.registry import make_method
 from onnxplain.results.comparison import draw_comparison, require_picture
 from onnxplain.results.explanation import Explanation
 
@@ -62,7 +61,7 @@ def command(
     names = [name.strip() for name in methods.split(",") if name.strip()]
     if not names:
         raise OptionError("Name the methods to compare, such as --methods gradcam,lrp.")
-    own = _own_options(names, options)
+    own = options_of_each(names, options)
     for name, given in own.items():
         make_method(name, given)
     saving = Saving(out, (), colormap)
@@ -106,15 +105,6 @@ def _drawable(inputs: Sequence[InputImage], explainer: Explainer) -> tuple[list[
         else:
             drawable.append(image)
     return drawable, status
-
-
-def _own_options(methods: Sequence[str], options: Given) -> dict[str, Given]:
-    """Those of the options that each method has."""
-    has = {name: options_of(METHODS[name]) for name in methods if name in METHODS}
-    for option in options:
-        if len(has) == len(set(methods)) and not any(option in own for own in has.values()):
-            raise OptionError(f"None of {', '.join(has)} has an option {option!r}.")
-    return {m: {k: v for k, v in options.items() if k in has.get(m, ())} for m in methods}
 
 
 def _explanations(

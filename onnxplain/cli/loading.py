@@ -16,8 +16,8 @@ from onnxplain.explainer.input_values import InputValue
 from onnxplain.images.array_files import read_npy
 from onnxplain.images.picture import ARRAY_SUFFIX, find_pictures
 from onnxplain.images.preprocess import Preprocess
-from onnxplain.methods.options import BASELINE, SAMPLES, Values
-from onnxplain.methods.registry import OPTIONS
+from onnxplain.methods.options import BASELINE, SAMPLES, Values, options_of
+from onnxplain.methods.registry import METHODS, OPTIONS
 from onnxplain.tensors import Array
 from onnxplain.texts.tokenizer import find_tokenizer
 from onnxplain.texts.tokens import Text
@@ -111,6 +111,15 @@ def method_options(given: Given, explainer: Explainer) -> Given:
         name: reader(value, explainer) if (reader := _READERS.get(OPTIONS[name].values)) else value
         for name, value in given.items()
     }
+
+
+def options_of_each(methods: Sequence[str], options: Given) -> dict[str, Given]:
+    """Those of the options that each method has."""
+    has = {name: options_of(METHODS[name]) for name in methods if name in METHODS}
+    for option in options:
+        if len(has) == len(set(methods)) and not any(option in own for own in has.values()):
+            raise OptionError(f"None of {', '.join(has)} has an option {option!r}.")
+    return {m: {k: v for k, v in options.items() if k in has.get(m, ())} for m in methods}
 
 
 def _absent(text: str, explainer: Explainer) -> BaselineSpec:

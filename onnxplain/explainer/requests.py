@@ -318,9 +318,7 @@ class ExplainedModel:
         scores = finite_scores(method, reading, begun.values, targets)
         maps = explain_by_samples(method, sample)
         batching = sample.batching_description
-        return begun.task.result(
-            asked, reading, begun.answered, targets, scores, maps, batching
-        )
+        return begun.task.result(asked, reading, begun.answered, targets, scores, maps, batching)
 
     def _begun(self, asked: Request) -> _Begun:
         """A sample after its own run, before it is changed."""

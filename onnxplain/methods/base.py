@@ -93,7 +93,7 @@ class Method(Configured, ABC):
         """Whether the layer is chosen automatically."""
         return False
 
-    def check(self, scene: Scene) -> None:  # noqa: B027 - most need no more
+    def check(self, scene: Scene) -> None:
         """Check the options, and that the method can explain this sample.
 
         Raises:

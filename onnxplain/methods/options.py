@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import operator
+from abc import ABC
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_args, get_type_hints
@@ -79,7 +80,7 @@ def _declared(method: type, name: str, hint: Any) -> Declared:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Configured:
+class Configured(ABC):
     """A method or a metric: its fields are its options, converted as their types declare.
 
     Raises:

@@ -148,7 +148,8 @@ class Annotations(ABC):
                 f"The annotations of {picture.name} hold {known}, and not {target.name!r}: name "
                 "the class with --target, or its category as the labels do."
             )
-        return np.any([one.mask(size) for one in fitting], axis=0)
+        inside: Array = np.any([one.mask(size) for one in fitting], axis=0)
+        return inside
 
 
 def _names(target: ExplainedTarget) -> set[str]:
@@ -170,7 +171,9 @@ class InFolder(Annotations):
             return voc_regions(written)
         drawn = self.folder / f"{picture.stem}.png"
         if not drawn.is_file():
-            raise PictureError(f"There is neither {written.name} nor {drawn.name} in {self.folder}.")
+            raise PictureError(
+                f"There is neither {written.name} nor {drawn.name} in {self.folder}."
+            )
         return [Region("", Drawn(drawn))]
 
 
@@ -216,7 +219,10 @@ def coco(path: Path, content: Any) -> Coco:
     try:
         names = {int(one["id"]): str(one["name"]) for one in content["categories"]}
         pictures = {
-            int(one["id"]): (Path(str(one["file_name"])).name, (one.get("height"), one.get("width")))
+            int(one["id"]): (
+                Path(str(one["file_name"])).name,
+                (one.get("height"), one.get("width")),
+            )
             for one in content["images"]
         }
         found: dict[str, list[Region]] = {name: [] for name, _ in pictures.values()}
@@ -244,9 +250,10 @@ def _coco_shape(one: Mapping[str, Any], size: Any) -> BoxShape | Polygons | Runs
         polygons = [tuple(map(float, flat)) for flat in segmentation]
         if any(len(flat) < 6 or len(flat) % 2 for flat in polygons):
             raise ValueError("a polygon without three corners")
-        if not np.isfinite(np.concatenate(polygons)).all() or np.abs(
-            np.concatenate(polygons)
-        ).max() > 2**24:
+        if (
+            not np.isfinite(np.concatenate(polygons)).all()
+            or np.abs(np.concatenate(polygons)).max() > 2**24
+        ):
             raise ValueError("a corner far outside of the picture")
         return Polygons(tuple(polygons))
     x, y, width, height = map(float, one["bbox"])

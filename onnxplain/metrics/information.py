@@ -14,6 +14,7 @@ from onnxplain.execution.points import Given
 from onnxplain.formulas.namespace import Namespace
 from onnxplain.images.opencv import cv2
 from onnxplain.methods.options import Number, Option
+from onnxplain.metrics.faithfulness import area
 from onnxplain.metrics.judged import Judged
 from onnxplain.metrics.metric import Better, Measured, Metric
 from onnxplain.metrics.options import MetricSeed, Numbers
@@ -21,7 +22,7 @@ from onnxplain.metrics.scientific import scipy_module
 from onnxplain.model.shapes import Shape
 from onnxplain.targets import Target
 from onnxplain.targets.classes import Class
-from onnxplain.tensors import Array, FloatArray
+from onnxplain.tensors import Array
 
 _LOSSLESS = 101
 """OpenCV writes WebP without loss if the quality is above 100."""
@@ -36,8 +37,9 @@ class InformationMetric(Metric):
 
     The picture is first blurred: a share `fraction` of its pixels, drawn with `seed`, and its
     corners are kept, and the others interpolated linearly. Then the hottest pixels are shown, a
-    share of `saliency_thresholds` at a time, and the others interpolated again. Information is the
-    size of the picture as lossless WebP. The curve is made monotonic, as in the paper.
+    share of `saliency_thresholds` at a time, and the others interpolated again, all at the size of
+    the model's input. Information is the size of the picture as lossless WebP. The curve is made
+    monotonic, as in the paper.
     """
 
     cost = "2 + one forward per threshold (15)"
@@ -49,9 +51,9 @@ class InformationMetric(Metric):
     saliency_thresholds: Annotated[
         Numbers, Option("NUMBERS", "Shares of the pixels to show, in ascending order.")
     ] = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.07, 0.10, 0.13, 0.21, 0.34, 0.5, 0.75)
-    fraction: Annotated[Number, Option("SHARE", "Of the pixels that the blurred picture keeps.")] = (
-        0.01
-    )
+    fraction: Annotated[
+        Number, Option("SHARE", "Of the pixels that the blurred picture keeps.")
+    ] = 0.01
     seed: MetricSeed = 0
 
     @property
@@ -67,26 +69,19 @@ class InformationMetric(Metric):
         """See the class."""
         shares = self.saliency_thresholds
         fits = bool(shares) and list(shares) == sorted(shares)
-        fits = fits and 0 < shares[0] and shares[-1] <= 1 and 0 <= self.fraction <= 1
+        fits = fits and shares[0] > 0 and shares[-1] <= 1 and 0 <= self.fraction <= 1
         self.require(fits and self.seed >= 0, "ascending thresholds in 0 to 1 and seed >= 0")
-        taken = judged.case.taken
-        if taken.array is not None:
+        taken, scene = judged.case.taken, judged.case.scene
+        if taken.array is not None or scene.planes is None:
             raise OptionError(f"{self.name} compresses pictures, and this is an array.")
-        heat, _ = judged.on_picture
-        shown = self.kept(heat.shape)
-        pictures = [interpolated(taken.picture, shown, self.name)]
-        for share in shares:
-            pictures.append(
-                interpolated(taken.picture, shown | (heat >= np.quantile(heat, 1 - share)), self.name)
-            )
-        pictures.append(taken.picture)
-        sizes = np.array([webp_size(one) for one in pictures], np.float64)
-
-        def made(part: slice) -> FloatArray:
-            taken_again = [judged.case.explainer.take(one).x for one in pictures[part]]
-            return np.concatenate(taken_again)
-
-        scores = self.read(judged, Given(len(pictures), made))
+        axes = (0, *scene.planes[2:], scene.planes[1])
+        planes = np.transpose(scene.x, axes)[0].astype(np.float64)
+        shown = self.kept(judged.heat.shape)
+        masks = [shown, *(shown | hottest(judged.heat, share) for share in shares)]
+        made = [*(interpolated(planes, mask, self.name) for mask in masks), planes]
+        samples = np.transpose(np.stack(made), np.argsort(axes)).astype(np.float32)
+        sizes = np.array([webp_size(taken.to_picture(one)) for one in samples], np.float64)
+        scores = self.read(judged, Given(len(samples), lambda part: samples[part]))
         x, y = scaled(sizes, self.name, "size"), scaled(scores, self.name, "score")
         return Measured(monotonic_area(x, y), {"information": x.tolist(), "scores": y.tolist()})
 
@@ -118,31 +113,35 @@ def scaled(values: Array, metric: str, what: str) -> Array:
 def monotonic_area(x: Array, y: Array) -> float:
     """The area below the curve through the points, with the largest y so far at each of them."""
     highest = np.maximum.accumulate(y)
-    known = np.append(x[1:-1], [0, 1]), np.append(highest[1:-1], [0, 1])
-    order = np.argsort(known[0], kind="stable")
+    points = np.append(x[1:-1], [0, 1])
+    order = np.argsort(points, kind="stable")
     grid = np.linspace(0, 1, _POINTS, endpoint=False)
-    curve = np.interp(grid, *(one[order] for one in known))
-    return float(np.trapezoid(np.append(curve, 1), np.append(grid, 1)))
+    curve = np.interp(grid, points[order], np.append(highest[1:-1], [0, 1])[order])
+    return area(np.append(grid, 1), np.append(curve, 1))
 
 
-def interpolated(picture: Array, known: Array, metric: str) -> Array:
-    """A picture, uint8 (H, W, 3), with the pixels that are not `known` interpolated linearly.
+def hottest(heat: Array, share: float) -> Array:
+    """The places with the largest heat, bool; as many as that share of them."""
+    found: Array = heat >= np.quantile(heat, 1 - share)
+    return found
 
-    The corners are always known.
+
+def interpolated(planes: Array, known: Array, metric: str) -> Array:
+    """A picture, float64 (rows, columns, channels), whose pixels but `known` ones are interpolated.
+
+    The interpolation is linear, between the corners of triangles; the corners of the picture are
+    always known.
 
     Raises:
         OptionError: SciPy is missing.
     """
     known = known.copy()
     known[[0, 0, -1, -1], [0, -1, 0, -1]] = True
-    if known.all():
-        return picture
-    interpolate = scipy_module("interpolate", metric)
-    made = interpolate.LinearNDInterpolator(np.argwhere(known), picture[known].astype(np.float64))
-    found = made(np.argwhere(~known))
-    mean = picture.reshape(-1, picture.shape[-1]).mean(axis=0)
-    filled = picture.copy()
-    filled[~known] = np.round(np.where(np.isfinite(found), found, mean)).astype(np.uint8)
+    filled = planes.copy()
+    if not known.all():
+        interpolate = scipy_module("interpolate", metric)
+        made = interpolate.LinearNDInterpolator(np.argwhere(known), planes[known])
+        filled[~known] = made(np.argwhere(~known))
     return filled
 
 

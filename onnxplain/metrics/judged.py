@@ -17,7 +17,6 @@ from onnxplain.execution.baselines import BaselineSpec, Scene
 from onnxplain.execution.points import Points
 from onnxplain.execution.subject import Subject
 from onnxplain.explainer import Explainer, Picture
-from onnxplain.explainer.default import fills
 from onnxplain.explainer.taken import Taken
 from onnxplain.images.places import Places
 from onnxplain.methods.base import Method
@@ -176,7 +175,8 @@ class Judged:
         low, high = self.heat.min(), self.heat.max()
         if not high > low:
             raise MapError(f"The map of {self.name} is the same everywhere, so it has no order.")
-        return ((self.heat - low) / (high - low)).astype(np.float32)
+        scaled: FloatArray = ((self.heat - low) / (high - low)).astype(np.float32)
+        return scaled
 
     @property
     def on_input(self) -> Array:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from onnxplain.metrics.judged import Judged
 from onnxplain.methods.options import Configured
+from onnxplain.metrics.judged import Judged
 
 Better = Literal["higher", "lower", "neither"]
 """Which values are good; "neither" for numbers that describe a map, such as its sparseness."""

@@ -9,6 +9,7 @@ from typing import Annotated
 import numpy as np
 
 from onnxplain.errors import MapError, OptionError
+from onnxplain.explainer import Explainer
 from onnxplain.methods.options import Noise, Option, Whole, one_of
 from onnxplain.methods.smoothgrad import noisy
 from onnxplain.metrics.forgetting import Forgetful, LayerOrder, all_forgotten, forgetting
@@ -16,7 +17,6 @@ from onnxplain.metrics.judged import Judged
 from onnxplain.metrics.metric import Better, Measured, Metric
 from onnxplain.metrics.options import MetricSeed, NrSamples, Similarity
 from onnxplain.metrics.similarity import SIMILARITIES
-from onnxplain.explainer import Explainer
 from onnxplain.targets.classes import Class
 from onnxplain.tensors import Array
 
@@ -84,16 +84,15 @@ class MPRT(RandomizationMetric):
         own = self.own(judged)
         found = [
             (one, self.like(own, self.of(judged, one)))
-            for one in forgetting(
-                judged.case.explainer, self.stages, self.seed, self.layer_order
-            )
+            for one in forgetting(judged.case.explainer, self.stages, self.seed, self.layer_order)
         ]
+        similarities = [value for _, value in found]
         details = {
             "layers": [one.layers for one, _ in found],
             "nodes": [one.node for one, _ in found],
-            "similarities": [value for _, value in found],
+            "similarities": similarities,
         }
-        return Measured(float(np.mean(details["similarities"])), details)
+        return Measured(float(np.mean(similarities)), details)
 
     def own(self, judged: Judged) -> Array:
         """The map of the trained model."""
@@ -140,7 +139,8 @@ class SmoothMPRT(MPRT):
         self.require(fits, "nr_samples >= 1 and noise_magnitude >= 0")
         copies = noisy(judged.case.scene, self.noise_magnitude, self.nr_samples, self.seed)
         values = judged.again(copies.make(slice(0, self.nr_samples)), explainer)
-        return np.mean([judged.heat_of(one) for one in values], axis=0)
+        mean: Array = np.mean([judged.heat_of(one) for one in values], axis=0)
+        return mean
 
 
 @dataclass(frozen=True, kw_only=True)

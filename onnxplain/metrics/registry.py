@@ -84,7 +84,9 @@ def option_from_text(metric: str, name: str, text: str) -> Any:
     try:
         return given(text)
     except ValueError:
-        raise OptionError(f"{metric} takes {own[name].values.takes} as {name}, not {text!r}.") from None
+        raise OptionError(
+            f"{metric} takes {own[name].values.takes} as {name}, not {text!r}."
+        ) from None
 
 
 _SWITCHES = {"true": True, "false": False}

@@ -34,11 +34,11 @@ def sign_test(differences: Array) -> float:
     positive, negative = int((differences > 0).sum()), int((differences < 0).sum())
     count, fewer = positive + negative, min(positive, negative)
     tail = sum(comb(count, k) for k in range(fewer + 1))
-    return min(1.0, 2 * tail / 2**count)
+    return min(1.0, float(2 * tail / 2**count))
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p-values corrected for their number (Holm 1979): the chance of any wrong one stays the same."""
+    """p-values corrected for their number, so that any wrong one stays as unlikely (Holm 1979)."""
     given = np.asarray(p, np.float64)
     order = np.argsort(given, kind="stable")
     scaled = given[order] * np.arange(len(given), 0, -1)
