@@ -50,6 +50,13 @@ Profile = Annotated[
     bool,
     _switch("Measure which provider ran each node; write profile.json to the folder.", "--profile"),
 ]
+Quality = Annotated[
+    bool,
+    _switch(
+        "Measure deletion, insertion and sensitivity of each map, for manifest and caption.",
+        "--quality",
+    ),
+]
 Recursive = Annotated[bool, _switch("Search folders in folders, too.", "--recursive", "-r")]
 JOB = "Many pictures"
 Resume = Annotated[

@@ -25,13 +25,13 @@ from onnxplain.cli.outcomes import report
 from onnxplain.cli.pictures import find_job_inputs, gray
 from onnxplain.cli.profiling import report_profile
 from onnxplain.cli.texts import run_texts
-from onnxplain.errors import BuiltGraphError, OnnxplainError
+from onnxplain.errors import BuiltGraphError, OnnxplainError, OptionError
 from onnxplain.explainer import Explainer
 from onnxplain.explainer.pipeline import WORKERS
 from onnxplain.jobs.cluster import Workers, connected
 from onnxplain.jobs.folder import JobFolder
 from onnxplain.jobs.inputs import model_as_input
-from onnxplain.jobs.job import Job, Saving
+from onnxplain.jobs.job import Finish, Job, Saving
 from onnxplain.jobs.shards import Shard
 from onnxplain.jobs.sources import Inputs
 from onnxplain.jobs.summary import Summary
@@ -63,6 +63,7 @@ def command(
     quiet: parameters.Quiet = False,
     verbose: parameters.Verbose = False,
     profile: parameters.Profile = False,
+    quality: parameters.Quality = False,
     loading: Given,
     preprocess: Given,
     arrays: Given,
@@ -76,6 +77,8 @@ def command(
     console = Console(quiet=quiet, as_json=as_json, verbose=verbose)
     loading = loading | {"batch_size": batch_size, "profile": profile}
     if loading.get("text") and not images:
+        if quality:
+            raise OptionError("--quality is for pictures and arrays, not for texts.")
         return run_texts(
             model,
             method,
@@ -98,6 +101,11 @@ def command(
     starts_from_none = makes_picture and not images
     keeps_index = not starts_from_none and flags.keeps_index(images or [], saving)
     saving.check()
+    if quality and (cluster is not None or not saving.file_formats):
+        raise OptionError(
+            "--quality is measured in this process and written to the files of explanations: leave "
+            "out --on, and add a format such as json."
+        )
     if starts_from_none:
         inputs = Inputs([model_as_input(model)])
     else:
@@ -109,13 +117,14 @@ def command(
     with contextlib.ExitStack() as stack:
         indexed = None
         if keeps_index:
-            given = {"loading": loading, "arrays": arrays, "options": options}
+            own = arrays | {"quality": quality or None}
+            given = {"loading": loading, "arrays": own, "options": options}
             facts = description(outputs, method, targets, saving, flags, given)
             folder = stack.enter_context(JobFolder(out, facts, flags.shard))
             ray = None if cluster is None else stack.enter_context(connected(cluster.address))
             indexed = IndexedRun(folder, flags, Summary(), ray)
             inputs = indexed.named(inputs)
-        run = _Run(console, method, inputs, indexed)
+        run = _Run(console, method, inputs, indexed, quality)
 
         def explained(explainer: Explainer, of: str) -> int:
             explainer.workers = threads
@@ -148,6 +157,14 @@ def _of_each(outputs: Sequence[Explainer], explained: Callable[[Explainer, str],
     return status
 
 
+def _quality(job: Job) -> Finish:
+    """Adds their quality to explanations."""
+    from onnxplain.metrics.quality import QualityOf  # which few runs need
+
+    method = job.explainer.configured(job.method, job.options)
+    return QualityOf(job.explainer, method, job.targets).of
+
+
 @dataclass(frozen=True, eq=False)
 class _Run:
     """Runs jobs for the inputs of a command line, whose `method` may be "auto"."""
@@ -156,6 +173,7 @@ class _Run:
     method: str
     inputs: Inputs
     indexed: IndexedRun | None
+    quality: bool
 
     def explained(self, job: Job, of: str) -> int:
         """Explain the inputs by the method that was asked for, and return the exit status."""
@@ -178,6 +196,7 @@ class _Run:
     def _by(self, job: Job, of: str) -> int:
         """Explain the inputs, report each, and return the exit status; errors begin with `of`."""
         console, indexed, output = self.console, self.indexed, job.explainer.output
+        job = replace(job, finish=_quality(job)) if self.quality else job
         inputs = iter(self.inputs) if indexed is None else indexed.todo(self.inputs, output)
         total = self.inputs.total
         if indexed is not None and total is not None:

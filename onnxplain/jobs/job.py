@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +43,9 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 
 _AHEAD = 4
 """Number of pictures that may wait to be saved."""
+
+
+Finish = Callable[[Picture, Sequence[Explanation]], Sequence[Explanation]]
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ class Job:
     """One method for many pictures.
 
     If `picture` is given, it is used instead of every picture's file, for methods that read no
-    picture.
+    picture. `finish` is called with a picture and its explanations, and returns those to save.
     """
 
     explainer: Explainer
@@ -147,6 +150,7 @@ class Job:
     saving: Saving
     options: Mapping[str, Any] = field(default_factory=dict)
     picture: Picture | None = None
+    finish: Finish | None = None
 
     def run(self, images: Iterable[InputImage]) -> Generator[Outcome]:
         """Explain pictures, save the explanations, and yield the outcomes in order.
@@ -188,14 +192,20 @@ class Job:
         def pictures() -> Iterator[Picture]:
             for image in images:
                 waiting.append(image)
-                yield image.given if self.picture is None else self.picture
+                yield self._given(image)
 
         # Heatmaps on the pictures are made only where a file of an explanation holds them.
         explain = self.explainer.try_many if self.saving.file_formats else self.explainer.try_values
         # Else an error would keep its threads, or one of them would have to end them.
         with closing(explain(pictures(), self.method, self.targets, **self.options)) as found:
             for results in found:
-                yield waiting.popleft(), results
+                image = waiting.popleft()
+                if self.finish is not None:
+                    results = _finished(self.finish, self._given(image), results)
+                yield image, results
+
+    def _given(self, image: InputImage) -> Picture:
+        return image.given if self.picture is None else self.picture
 
     def _computed(self, found: _Found) -> Computed:
         image, results = found
@@ -225,6 +235,16 @@ class Job:
 
 
 _Found = tuple[InputImage, Sequence[MapData | MapError] | OnnxplainError]
+
+
+def _finished(
+    finish: Finish, picture: Picture, found: Sequence[MapData | MapError] | OnnxplainError
+) -> Sequence[MapData | MapError] | OnnxplainError:
+    """What was found, with the explanations finished."""
+    if isinstance(found, OnnxplainError):
+        return found
+    done = iter(finish(picture, [one for one in found if isinstance(one, Explanation)]))
+    return [next(done) if isinstance(one, Explanation) else one for one in found]
 
 
 def errors_of_one_picture(explainer: Explainer) -> tuple[type[OnnxplainError], ...]:

@@ -242,6 +242,7 @@ class ExplanationData(MapData):
         seen: bool (H, W), False where the model did not see the picture; None if it saw all of it.
         sheet: uint8 (h, w, 3), RGB, drawn instead of the overlay for methods whose result is not
             one map, such as `feature_maps`.
+        quality: metrics of the map by name, each with its `value`; empty if none were measured.
 
     Raises:
         MapError: the heatmap is not finite, is outside [0, 1] or does not have the picture's size.
@@ -252,6 +253,7 @@ class ExplanationData(MapData):
     picture: Array = field(repr=False)
     seen: Array | None = field(default=None, repr=False)
     sheet: Array | None = field(default=None, repr=False)
+    quality: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.heatmap.shape != self.picture.shape[:-1]:
@@ -270,6 +272,13 @@ class ExplanationData(MapData):
     def size(self) -> tuple[int, ...]:
         """See `MapData`."""
         return self.picture.shape[:-1]
+
+    @property
+    def quality_in_words(self) -> str:
+        """Return the metrics with a value, such as "deletion 0.0487"; empty if there are none."""
+        known = {name: own["value"] for name, own in self.quality.items()}
+        shown = [f"{name} {value:.3g}" for name, value in known.items() if value is not None]
+        return ", ".join(shown).replace("_", " ")
 
 
 def score_in_words(kind: str, score: float) -> str:

@@ -52,6 +52,7 @@ def content(explanation: ExplanationData, files: Mapping[str, bytes]) -> dict[st
         **of_map(explanation),
         "parameters": explanation.parameters,
         "diagnostics": explanation.diagnostics,
+        **({"quality": explanation.quality} if explanation.quality else {}),
         "values": {"shape": explanation.values.shape, "range": explanation.values_range},
         "heatmap": {"shape": explanation.heatmap.shape, "range": explanation.heatmap_range},
         **of_execution(provenance),

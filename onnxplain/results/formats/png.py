@@ -24,7 +24,8 @@ def draw(explanation: ExplanationData, colormap: str) -> Array:
     sheet = explanation.sheet
     if sheet is not None:
         return frame(sheet, _sheet_caption(explanation), [], page_for(sheet))
-    details = f"{_method_and_layer(explanation)} · {explanation.passes}"
+    shown = _method_and_layer(explanation), explanation.passes, explanation.quality_in_words
+    details = " · ".join(filter(None, shown))
     caption = Caption(explanation.target.title, explanation.scored, details)
     return _DRAWINGS[explanation.kind](explanation, caption, colormap)
 
