@@ -173,7 +173,7 @@ class SIC(InformationMetric):
 class AIC(InformationMetric):
     """The accuracy information curve: the score is 1 if the class has the largest score, else 0.
 
-    Kapishnikov et al. 2019, see `SIC`, with the same cost.
+    Kapishnikov et al. 2019, see `SIC`. Cost: that of `SIC`.
     """
 
     name = "aic"

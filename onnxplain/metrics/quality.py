@@ -57,8 +57,7 @@ class QualityOf:
 
 def _facts(metric: Metric, judged: Judged | OnnxplainError) -> dict[str, Any]:
     """The value of a metric, or why it has none, and what is good."""
-    unable = isinstance(judged, OnnxplainError)
-    found = judged if unable else attempted(metric.measure, judged)
+    found = judged if isinstance(judged, OnnxplainError) else attempted(metric.measure, judged)
     about = {"better": metric.better, "parameters": plain(metric.options())}
     if isinstance(found, OnnxplainError):
         return {"value": None, "reason": str(found), **about}

@@ -20,6 +20,8 @@ from onnxplain.transforms.masks import (
     BASELINE,
     MASK,
     Along,
+    Before,
+    Drawn,
     Erase,
     Keep,
     Mask,
@@ -100,6 +102,15 @@ def cases(axes: tuple[int, int], rank: int) -> dict[str, tuple[Mask, dict[str, A
             Segmented(axes, 4, labels.tobytes()),
             {"segments": segments},
             segments[:, labels],
+        ),
+        "drawn": (Drawn(axes), {"drawn": enlarged.astype(np.float32)}, enlarged),
+        "before": (
+            Before(axes),
+            {
+                "steps": labels[None].astype(np.float32),
+                "before": np.arange(5, dtype=np.float32).reshape(-1, *[1] * (rank - 1)),
+            },
+            np.stack([labels < i for i in range(5)]).astype(np.float64),
         ),
     }
 
