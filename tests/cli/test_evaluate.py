@@ -29,7 +29,12 @@ def test_the_table_is_printed_drawn_and_resumed(cli, model, picture, mask, tmp_p
     assert lines[0].split() == (
         "method deletion ↓ relevance_mass_accuracy ↑ sparseness forwards backwards seconds".split()
     )
-    assert [line.split()[0] for line in lines[1:5]] == ["cam", "occlusion", "centered_blob", "noise"]
+    assert [line.split()[0] for line in lines[1:5]] == [
+        "cam",
+        "occlusion",
+        "centered_blob",
+        "noise",
+    ]
     assert "With fewer than 6 inputs the sign test tells no two methods apart" in outcome.out
     assert "Recommended: " in outcome.out
     assert "Warning: deletion: a picture with removed places is unlike" in outcome.err

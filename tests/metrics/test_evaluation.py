@@ -74,7 +74,10 @@ def test_what_cannot_be_told_apart_is_among_the_best_and_the_cheapest_is_recomme
     found = records(
         good=(100, {"deletion": FALLING, "insertion": FALLING}),
         equal=(2, {"deletion": shifted, "insertion": shifted}),
-        worse=(1, {"deletion": [v + 0.1 for v in FALLING], "insertion": [v - 0.1 for v in FALLING]}),
+        worse=(
+            1,
+            {"deletion": [v + 0.1 for v in FALLING], "insertion": [v - 0.1 for v in FALLING]},
+        ),
         centered_blob=(0, {"deletion": [v + 0.05 for v in FALLING], "insertion": FALLING}),
     )
     one = summary(found, ["good", "equal", "worse"])
@@ -109,7 +112,10 @@ def job(tmp_path):
         inputs.append(Measurable(path, str(path), path))
     methods = [explainer.configured(name, {}) for name in ("gradient", "input_x_gradient")]
     options = {"steps": 4, "perturb_baseline": "zeros"}
-    metrics = [make_metric("deletion", options), make_metric("completeness", {"perturb_baseline": 0.0})]
+    metrics = [
+        make_metric("deletion", options),
+        make_metric("completeness", {"perturb_baseline": 0.0}),
+    ]
     return Evaluation(explainer, methods, metrics, "top1"), inputs
 
 
@@ -133,7 +139,9 @@ def test_an_evaluation_goes_on_where_it_was_stopped(tmp_path, job) -> None:
     file = RecordFile(path)
     for one in evaluation.run(inputs, file):
         # Completeness refuses the gradient and given maps every time, with the same reason.
-        assert (one.value is None) == (one.metric == "completeness" and one.method != "input_x_gradient")
+        assert (one.value is None) == (
+            one.metric == "completeness" and one.method != "input_x_gradient"
+        )
     file.close()
     assert path.stat().st_size == size
     assert all(json.loads(line)["method"] for line in path.read_text().splitlines())

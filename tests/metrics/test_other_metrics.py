@@ -178,7 +178,7 @@ def test_information_curves_are_interpolated_linearly_and_monotonic() -> None:
     np.testing.assert_allclose(found, ramp, atol=1e-9)
     flat = np.zeros((64, 64, 3), np.uint8)
     busy = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
-    assert webp_size(flat) < 100 < 10_000 < webp_size(busy)
+    assert 100 * webp_size(flat) < webp_size(busy)
 
 
 def test_options_are_declared_once_and_read_from_text() -> None:

@@ -3,6 +3,7 @@
 maps          maps from scores: Score-CAM and similar methods, occlusion, superpixels
 gradcam       Grad-CAM and similar methods
 gradients     gradients at and around a sample
+metrics       metrics of maps
 propagation   guided backpropagation, deconvnet, DeepLIFT and LRP
 """
 

@@ -21,12 +21,22 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 from tools.cases.models import CASES
-from tools.parity import attention, gradcam, maps, propagation
+from tools.parity import attention, gradcam, maps, metrics, propagation
 from tools.parity.gradients import CLASSES, gradient_rows
 from tools.parity.maps import DEFAULT_LAYER, FEW_CHANNELS, Row, Sides
 from tools.peers.exports import NETS
 
-PACKAGES = ("zennit", "grad-cam", "torchcam", "captum", "onnx2torch", "torch", "onnxruntime")
+PACKAGES = (
+    "zennit",
+    "grad-cam",
+    "torchcam",
+    "captum",
+    "quantus",
+    "saliency",
+    "onnx2torch",
+    "torch",
+    "onnxruntime",
+)
 NUMBERS = ("Difference", "As shipped", "Kinks")
 GRADIENT_HEADER = ("Model", "Method", "Peer", *NUMBERS, "What is undone")
 PROPAGATION_HEADER = ("Model", "Method", "Peer", "Difference", "As shipped", "What is undone")
@@ -42,6 +52,8 @@ def main() -> None:
     print_gradients()
     print()
     print_propagation()
+    print()
+    print_metrics()
 
 
 def print_maps(layers: Mapping[str, str]) -> None:
@@ -96,6 +108,18 @@ def print_propagation() -> None:
         print_largest(model, found)
     print_largest("resnet18", [list(propagation.export_rows(index)) for index in (3, 0)])
     print_largest("transformer", [list(attention.rows(index)) for index in attention.CLASSES])
+
+
+def print_metrics() -> None:
+    """On the small network and the shipped classifier, with the same random map for both sides."""
+    header = ("Model", "Metric", "Peer", "Difference", "As shipped", "What is undone")
+    print_row(*header)
+    print_row(*["---"] * len(header))
+    for model in ("net_r", "efficientnet"):
+        for row in metrics.rows(model):
+            print_largest(model, [[row]])
+    for row in metrics.information_rows("squeezenet"):
+        print_largest("squeezenet", [[row]])
 
 
 def print_row(*cells: str) -> None:
