@@ -12,6 +12,8 @@ from onnxplain.cli.flags import method_flags
 from onnxplain.methods.base import Method
 from onnxplain.methods.options import options_of
 from onnxplain.methods.registry import METHODS
+from onnxplain.metrics.metric import Metric
+from onnxplain.metrics.registry import FAMILIES as FAMILIES_OF_METRICS
 from tools.docs import graphs, operators
 from tools.docs.families import FAMILIES
 from tools.docs.limits import LIMITS
@@ -98,10 +100,44 @@ def option_table() -> str:
     return "\n".join(rows) + "\n"
 
 
+def metric_table() -> str:
+    """One row for each metric, in its family."""
+    rows = [
+        "| family | metric | tells | good | cost | paper |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for family, metrics in FAMILIES_OF_METRICS.items():
+        for metric in metrics:
+            link = f"[`{metric.name}`](#{metric.name})"
+            good = metric().better
+            cells = [family, link, metric.summary, good, metric.cost, metric.paper]
+            rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def metric_definitions() -> str:
+    """The docstring, options, and what misleads, of each metric."""
+    return "\n".join(
+        _metric_definition(metric) for family in FAMILIES_OF_METRICS.values() for metric in family
+    )
+
+
+def _metric_definition(metric: type[Metric]) -> str:
+    own = [f"`{name}` ({value})" for name, value in metric().options().items()]
+    return f"""### {metric.name}
+
+{inspect.getdoc(metric)}
+
+- It misleads: {metric.misleads}.
+- Options and defaults: {", ".join(own) or "none"}.
+"""
+
+
 PAGES = {
     "README.md": {"methods": family_table},
     "docs/methods/reference.md": {"methods": method_table, "definitions": definitions},
     "docs/command-line.md": {"options": option_table},
+    "docs/metrics.md": {"metrics": metric_table, "definitions": metric_definitions},
     "docs/development/gradients.md": {
         "before": graphs.before,
         "after": graphs.after,

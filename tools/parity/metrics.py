@@ -24,7 +24,9 @@ from tools.peers.modules import torch_module
 
 from quantus.functions.similarity_func import correlation_spearman  # isort: skip
 
-STEPS = 13
+STEPS = 8
+"""Quantus wants a divisor of the number of pixels."""
+
 SAMPLES = 8
 PERCENTAGES = (10.0, 30.0, 50.0, 70.0)
 SHARES = (0.05, 0.1, 0.2, 0.4, 0.75)

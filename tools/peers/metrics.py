@@ -231,12 +231,15 @@ def captum_sensitivity(explain: Callable[[Array], Array], x: Array, copies: Arra
 
     left = iter(copies)
 
-    def perturb(inputs: tuple[torch.Tensor], _: float = 0) -> tuple[torch.Tensor]:
-        return (torch.from_numpy(np.stack([next(left) for _ in range(len(inputs[0]))])),)
+    # captum gives a tuple at some places, and at others the tensor in it.
+    def tensor(given: torch.Tensor | tuple[torch.Tensor]) -> torch.Tensor:
+        return given[0] if isinstance(given, tuple) else given
 
-    def explained(inputs: torch.Tensor | tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-        given = inputs[0] if isinstance(inputs, tuple) else inputs
-        return (torch.from_numpy(np.array(explain(given.numpy()))),)
+    def perturb(inputs: Any, _: float = 0) -> tuple[torch.Tensor]:
+        return (torch.from_numpy(np.stack([next(left) for _ in range(len(tensor(inputs)))])),)
+
+    def explained(inputs: Any) -> tuple[torch.Tensor]:
+        return (torch.from_numpy(np.array(explain(tensor(inputs).numpy()))),)
 
     found = sensitivity_max(
         explained,
