@@ -19,7 +19,6 @@ from onnxplain.cli.tables import print_table
 from onnxplain.counts import counted
 from onnxplain.errors import OptionError
 from onnxplain.jobs.inputs import each_sample
-from onnxplain.jobs.job import Saving
 from onnxplain.methods.registry import AUTO, make_method
 from onnxplain.metrics.annotations import read_annotations
 from onnxplain.metrics.evaluation import REFERENCES, Evaluation, Measurable
@@ -27,10 +26,11 @@ from onnxplain.metrics.metric import Metric
 from onnxplain.metrics.records import Record, RecordFile
 from onnxplain.metrics.registry import make_metric, option_from_text
 from onnxplain.metrics.summary import Cell, Summary, summarized
-from onnxplain.results.formats.write import write_files
+from onnxplain.results.formats.png_file import encode_png
+from onnxplain.results.formats.write import check_folder, write_files
 from onnxplain.results.render.scatter import Panel, Point, scatter
 
-_RECORDS, _SUMMARY = "evaluation.jsonl", "evaluation.json"
+_RECORDS, _SUMMARY, _DRAWING = "evaluation.jsonl", "evaluation.json", "evaluation.png"
 _FEW = 6
 """With fewer inputs the sign test tells nothing apart."""
 
@@ -97,8 +97,7 @@ def command(
     for name, given in own.items():
         if name != AUTO:
             make_method(name, given)
-    saving = Saving(out, (), "inferno")
-    saving.check()
+    check_folder(out)
     annotations = None if truth is None else read_annotations(truth)
     inputs = find_images(images, recursive)
     explainer = open_model(model, loading | {"batch_size": batch_size}, preprocess, arrays)
@@ -126,7 +125,9 @@ def command(
     summary = summarized(found, list(configured), list(REFERENCES), judges)
     if not any(summary.cells[metric.name].keys() & configured.keys() for metric in judges):
         raise OptionError(next(one.reason for one in found if one.method in configured))
-    drawn = saving.save_drawing(_plot(summary), "evaluation") if summary.judging else None
+    drawn = None
+    if summary.judging:
+        (drawn,) = write_files(out, {_DRAWING: encode_png(_plot(summary))})
     facts = summary.facts() | {"refused": _refused(found), "records": str(file.path)}
     write_files(out, {_SUMMARY: json.dumps(facts, indent=1).encode()})
     if console.as_json:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from onnxplain.errors import ResultsError
+from onnxplain.errors import OutputError, ResultsError
 from onnxplain.jobs.archives import INSIDE
 from onnxplain.jobs.description import (
     JOB,
@@ -30,7 +30,7 @@ from onnxplain.jobs.results import index_files, read_lines
 from onnxplain.jobs.shards import Shard
 from onnxplain.jobs.table import can_write_tables, write_table
 from onnxplain.results.data import ExplanationData, MapData
-from onnxplain.results.formats.write import refused, try_lock
+from onnxplain.results.formats.write import SameFolder, refused, try_lock
 
 _MOST_MAPS = 1024
 _MOST_BYTES = 1 << 26
@@ -80,12 +80,14 @@ class JobFolder:
         self._is_new = not folder.exists()
         self._past: dict[tuple[str, str | None], Past] = {}
         self._descriptor: int | None = None
+        self._same = SameFolder(folder)
         self._read_description()
 
     def __enter__(self) -> JobFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._descriptor = self._locked_index()
+            self._same.check()
             # Another run may have ended since the folder was first looked at.
             self._read_description()
             shutil.rmtree(self.unfinished, ignore_errors=True)
@@ -166,8 +168,9 @@ class JobFolder:
             OutputError: the system refused to write.
         """
         table = self.index.with_suffix(".parquet")
-        if can_write_tables() and not table.exists() and self.index.stat().st_size:
-            write_table(self.index, self.unfinished)
+        with self._noticing_removal():
+            if can_write_tables() and not table.exists() and self.index.stat().st_size:
+                write_table(self.index, self.unfinished)
 
     def named(self, images: Iterable[InputImage]) -> list[InputImage]:
         """The inputs with the ids that they have in the index; new ones get other ids."""
@@ -210,6 +213,19 @@ class JobFolder:
         """Write the maps of a batch, then the lines of its outcomes."""
         if not batch.outcomes:
             return []
+        with self._noticing_removal():
+            return self._written(batch, output)
+
+    @contextlib.contextmanager
+    def _noticing_removal(self) -> Iterator[None]:
+        """Say that the folder was removed, where that is why something cannot be written."""
+        try:
+            yield
+        except (OutputError, FileNotFoundError):
+            self._same.check()
+            raise
+
+    def _written(self, batch: _Batch, output: str | None) -> list[Outcome]:
         numbered = next_number(self.path, self._prefix) if batch.maps else 0
         places = iter(write_maps(self.path, self.unfinished, self._prefix, numbered, batch.maps))
         lines, outcomes = [], []

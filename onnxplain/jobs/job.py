@@ -200,9 +200,8 @@ class Job:
         with closing(explain(pictures(), self.method, self.targets, **self.options)) as found:
             for results in found:
                 image = waiting.popleft()
-                if self.finish is not None:
-                    results = _finished(self.finish, self._given(image), results)
-                yield image, results
+                finish = self.finish
+                yield image, _finished(finish, self._given(image), results) if finish else results
 
     def _given(self, image: InputImage) -> Picture:
         return image.given if self.picture is None else self.picture

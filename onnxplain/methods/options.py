@@ -269,7 +269,7 @@ Composite = Annotated[CompositeName, one_of(CompositeName)]
 """Rules of LRP by type of layer."""
 
 _AttentionRuleName = Literal["attnlrp", "cp"]
-AttentionRule = Annotated[_AttentionRuleName, _one_of(_AttentionRuleName)]
+AttentionRule = Annotated[_AttentionRuleName, one_of(_AttentionRuleName)]
 """How LRP treats the weights of attention."""
 
 _FuseName = Literal["mean", "max"]

@@ -12,7 +12,7 @@ from onnxplain.errors import OnnxplainError, OptionError, attempted
 from onnxplain.explainer import Explainer, Picture
 from onnxplain.images.picture import as_uint8, read_pixels
 from onnxplain.jobs.inputs import InputImage
-from onnxplain.metrics.sanity import rank_correlation
+from onnxplain.metrics.similarity import rank_correlation
 from onnxplain.reports.extras import needed
 from onnxplain.reports.places import evidence, shares
 from onnxplain.results.comparison import require_picture
