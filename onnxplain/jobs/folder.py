@@ -199,33 +199,21 @@ class JobFolder:
         If this ends early, what has arrived is recorded.
         """
         batch = _Batch()
-        try:
-            for outcome in outcomes:
-                batch.add(outcome)
-                if batch.is_full:
-                    full, batch = batch, _Batch()
-                    yield from self._record(full, output)
-        finally:
-            done = list(self._record(batch, output))
+        with self._noticing_removal():
+            try:
+                for outcome in outcomes:
+                    batch.add(outcome)
+                    if batch.is_full:
+                        full, batch = batch, _Batch()
+                        yield from self._record(full, output)
+            finally:
+                done = self._record(batch, output)
         yield from done
 
     def _record(self, batch: _Batch, output: str | None) -> list[Outcome]:
         """Write the maps of a batch, then the lines of its outcomes."""
         if not batch.outcomes:
             return []
-        with self._noticing_removal():
-            return self._written(batch, output)
-
-    @contextlib.contextmanager
-    def _noticing_removal(self) -> Iterator[None]:
-        """Say that the folder was removed, where that is why something cannot be written."""
-        try:
-            yield
-        except (OutputError, FileNotFoundError):
-            self._same.check()
-            raise
-
-    def _written(self, batch: _Batch, output: str | None) -> list[Outcome]:
         numbered = next_number(self.path, self._prefix) if batch.maps else 0
         places = iter(write_maps(self.path, self.unfinished, self._prefix, numbered, batch.maps))
         lines, outcomes = [], []
@@ -238,6 +226,15 @@ class JobFolder:
             outcomes.append(replace(outcome, places=kept))
         self._append(b"".join(lines))
         return outcomes
+
+    @contextlib.contextmanager
+    def _noticing_removal(self) -> Iterator[None]:
+        """Say that the folder was removed, where that is why something cannot be written."""
+        try:
+            yield
+        except (OutputError, FileNotFoundError):
+            self._same.check()
+            raise
 
     def _append(self, lines: bytes) -> None:
         assert self._descriptor is not None, "the folder is not open"

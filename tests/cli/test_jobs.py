@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from onnxplain.errors import ResultsError
+from onnxplain.errors import OutputError, ResultsError
 from onnxplain.file_names import safe_name
 from onnxplain.jobs import folder as folder_module
 from onnxplain.jobs.description import read_description
@@ -303,6 +303,20 @@ def test_a_run_that_is_refused_leaves_the_files_of_the_other_run(cli, model, pho
         assert "Another run is writing to maps" in cli(*asked).sentence
         assert folder.index.exists()
         assert folder.unfinished.exists()
+
+
+def test_a_folder_that_is_removed_before_the_first_result(cli, model, photos, tmp_path):
+    cli("run", model, "photos", "-m", "cam", "-o", "maps")
+    facts = read_description(tmp_path / "maps")
+
+    def outcomes():
+        shutil.rmtree(tmp_path / "maps")
+        raise OutputError("Could not write to maps.")
+        yield
+
+    removed = pytest.raises(OutputError, match="maps was removed while results were written")
+    with removed, JobFolder(tmp_path / "maps", facts, None) as folder:
+        list(folder.recorded(outcomes(), None))
 
 
 def test_an_index_that_another_run_removes_as_it_ends_is_made_again(
