@@ -26,7 +26,7 @@ _SAME: Mapping[str, str] = {
     "options": "options",
     "targets": "targets",
     "outputs": "outputs",
-    "settings": "settings of the model",
+    "settings": "settings",
     "preprocess": "preprocessing",
     "formats": "formats",
     "colormap": "colormap",
@@ -123,8 +123,8 @@ def check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
         if old != new:
             there, here = _apart(old, new)
             raise ResultsError(
-                f"{folder} holds another job, whose {name} is {there}, and here it is {here}: name "
-                "another --out, or add --no-resume to explain without an index."
+                f"{folder} holds another job, which differs in the {name}: {there} there, and {here} "
+                "here; name another --out, or add --no-resume to explain without an index."
             )
 
 

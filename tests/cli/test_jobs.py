@@ -153,13 +153,16 @@ def test_inputs_that_failed_are_tried_again_on_request(cli, model, photos, paint
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["-m", "occlusion"], "whose method is cam, and here it is occlusion"),
-        (["-m", "cam", "-t", "2"], "whose targets is top1, and here it is 2"),
-        (["-m", "cam", "--score", "probability"], "score not given, and here it is score prob"),
-        (["-m", "cam", "--scale", "1"], "whose preprocessing is scale 0.00392"),
-        (["-m", "cam", "-f", "npy"], "whose formats is npy,heatmap,png,json, and here it is npy"),
-        (["-m", "cam", "--output", "y"], "whose outputs is not given, and here it is y"),
-        (["-m", "cam", "--shard", "1/2"], "whose number of shards is not given, and here it is 2"),
+        (["-m", "occlusion"], "in the method: cam there, and occlusion here"),
+        (["-m", "cam", "-t", "2"], "in the targets: top1 there, and 2 here"),
+        (
+            ["-m", "cam", "--score", "probability"],
+            "in the options: score not given there, and score prob",
+        ),
+        (["-m", "cam", "--scale", "1"], "in the preprocessing: scale 0.00392"),
+        (["-m", "cam", "-f", "npy"], "in the formats: npy,heatmap,png,json there, and npy here"),
+        (["-m", "cam", "--output", "y"], "in the outputs: not given there, and y here"),
+        (["-m", "cam", "--shard", "1/2"], "in the number of shards: not given there, and 2 here"),
     ],
 )
 def test_another_job_is_refused_by_name(cli, model, photos, tmp_path, flags, words):
@@ -176,7 +179,7 @@ def test_another_model_is_another_job(cli, build, photos):
     cli("run", build(), "photos", "-m", "cam", "-o", "maps")
     other = build(weights=[("w", 2 * np.eye(3, dtype=np.float32)[:, :, None, None])])
     asked = ("run", other, "photos", "-m", "cam", "-o", "maps")
-    assert "whose model is sha256" in cli(*asked).sentence
+    assert "differs in the model: sha256" in cli(*asked).sentence
 
 
 def test_pictures_that_are_listed_one_by_one_have_no_index(cli, model, paint, tmp_path):
