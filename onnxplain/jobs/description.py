@@ -123,8 +123,8 @@ def check_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) 
         if old != new:
             there, here = _apart(old, new)
             raise ResultsError(
-                f"{folder} holds another job, which differs in the {name}: {there} there, and {here} "
-                "here; name another --out, or add --no-resume to explain without an index."
+                f"{folder} holds another job, which differs in the {name}: {there} there, and "
+                f"{here} here; name another --out, or add --no-resume to explain without an index."
             )
 
 
