@@ -2,9 +2,9 @@
 
 For each shipped model and each candidate it measures deletion, insertion, the pointing game and
 the relevance mass accuracy of `onnxplain.metrics`, and writes a summary to `default_method.json` in
-this folder, and tables as Markdown to standard output. Of the methods that cost one forward and one
-backward pass, `auto` takes the one that the summary recommends; docs/methods/pointing.md says where
-it does not, and why. What was measured already is kept in the folder that --cache names.
+this folder, and tables as Markdown to standard output. docs/methods/pointing.md says what follows
+for `auto`, and why it is not always what is recommended.
+What was measured already is kept in the folder that --cache names.
 
 For the networks on ImageNet the pictures are photographs, alone and in pairs next to each other or
 one above the other: then half of the picture is the object. For the digit models they are scenes,
