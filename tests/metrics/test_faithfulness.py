@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from metrics.nets import SQUARE, linear, total, two_classes
+from metric_nets import SQUARE, linear, total, two_classes
 from tiny import noise
 
 from onnxplain.errors import MapError, OptionError

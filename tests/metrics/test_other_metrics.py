@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from metrics.nets import linear, two_classes
+from metric_nets import linear, two_classes
 from scipy.stats import entropy
 from tiny import noise, tiny
 
