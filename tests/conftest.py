@@ -11,7 +11,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """None for a process for each core; 0 for this process alone, which also shows prints."""
     # Slow tests need most of the memory, those of the GPU share one, and a few files take less
     # time than new processes need to import everything.
-    parallel = config.option.markexpr == "not slow and not gpu and not browser and not native"
+    parallel = config.option.markexpr in config.getini("addopts")
     return None if parallel and not any(".py" in name for name in config.args) else 0
 
 
