@@ -45,6 +45,8 @@ def values(explainer: Explainer) -> list[NDArray[np.float32]]:
 
 def status_of_child(work: Callable[[], object]) -> int:
     """The exit status of a forked process: 0 if `work` raises nothing, negative if it hangs."""
+    # The child would wait for the threads of sessions of ONNX Runtime that earlier tests left.
+    gc.collect()
     child = os.fork()
     if child == 0:
         status = 1
