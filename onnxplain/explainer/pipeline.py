@@ -53,7 +53,9 @@ def in_order(
             yield waiting.popleft().result()
             _check_same(process)
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        # In a forked process, locks of the pool may be held by threads that are not there.
+        if os.getpid() == process:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _check_same(process: int) -> None:

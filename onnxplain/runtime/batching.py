@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -130,6 +131,7 @@ def in_batches(
     start, bytes_of_one, threads = 0, 1, batch.at_once
     waiting: deque[tuple[slice, Future[tuple[list[Array], float]]]] = deque()
     progress(start, total)
+    process = os.getpid()  # a forked one has none of the threads
     try:
         while start < total or waiting:
             most = _most_waiting(batch, threads, bytes_of_one)
@@ -156,7 +158,8 @@ def in_batches(
             progress(part.stop, total)
             yield part, results
     finally:
-        wait([later for _, later in waiting if not later.cancel()])
+        if os.getpid() == process:
+            wait([later for _, later in waiting if not later.cancel()])
 
 
 def _most_waiting(batch: BatchSize, threads: int, bytes_of_one: int) -> int:
