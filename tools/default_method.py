@@ -18,13 +18,13 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
 
 import onnxplain
-from onnxplain.metrics.annotations import Annotations, BoxShape, Region
+from onnxplain.images.annotations import BoxShape, Coco, Objects, Region
 from onnxplain.metrics.evaluation import REFERENCES, Evaluation, Measurable
 from onnxplain.metrics.records import Record, RecordFile
 from onnxplain.metrics.registry import make_metric
@@ -120,18 +120,6 @@ MODELS_AND_CASES = {
 }
 
 
-@dataclass(frozen=True)
-class InBox(Annotations):
-    """The box of each picture, by its name; pictures without one have no region."""
-
-    boxes: Mapping[str, Box | None]
-
-    def regions(self, picture: Path) -> Sequence[Region]:
-        """See `Annotations`."""
-        box = self.boxes[picture.name]
-        return [] if box is None else [Region("", BoxShape(*box))]
-
-
 def records(
     explainer: onnxplain.Explainer, cases: Sequence[Case], folder: Path
 ) -> Iterator[Record]:
@@ -143,9 +131,10 @@ def records(
     for i, case in enumerate(cases):
         path = folder / f"{i}.png"
         path.write_bytes(encode_png(case.pixels))
-        truth = InBox({path.name: case.box})
+        regions = [] if case.box is None else [Region("", BoxShape(*case.box))]
+        boxes = Coco(Path("boxes"), {PurePath(path.name): Objects(regions)})
         evaluation = Evaluation(
-            explainer, methods, metrics, str(case.target), tuple(REFERENCES), truth, str(case.box)
+            explainer, methods, metrics, str(case.target), tuple(REFERENCES), boxes
         )
         yield from evaluation.run([Measurable(path, path.name, path)], file)
     file.close()

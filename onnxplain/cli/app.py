@@ -67,7 +67,7 @@ _EXAMPLES = {
     ),
     "evaluate": (
         "onnxplain evaluate model.onnx photos/ -m hirescam,gradcam,lrp --metrics deletion,road",
-        "onnxplain evaluate model.onnx photos/ --metrics pointing_game,iou --truth coco.json",
+        "onnxplain evaluate model.onnx photos/ --metrics pointing_game,iou --annotations coco.json",
     ),
     "export": (
         "onnxplain export model.onnx -m gradcam -o model.gradcam.onnx",

@@ -18,9 +18,9 @@ from onnxplain.cli.pictures import find_images
 from onnxplain.cli.tables import print_table
 from onnxplain.counts import counted
 from onnxplain.errors import OptionError
+from onnxplain.images.annotations import read_annotations
 from onnxplain.jobs.inputs import each_sample
 from onnxplain.methods.registry import AUTO, make_method
-from onnxplain.metrics.annotations import read_annotations
 from onnxplain.metrics.evaluation import REFERENCES, Evaluation, Measurable
 from onnxplain.metrics.metric import Metric
 from onnxplain.metrics.records import Record, RecordFile
@@ -69,7 +69,7 @@ def command(
             "--target", "-t", rich_help_panel=EXPLAINED, metavar="CLASS", help="Index, label, top1."
         ),
     ] = "top1",
-    truth: Annotated[
+    annotations: Annotated[
         Path | None,
         typer.Option(
             metavar="PATH",
@@ -98,7 +98,7 @@ def command(
         if name != AUTO:
             make_method(name, given)
     check_folder(out)
-    annotations = None if truth is None else read_annotations(truth)
+    objects = None if annotations is None else read_annotations(annotations)
     inputs = find_images(images, recursive)
     explainer = open_model(model, loading | {"batch_size": batch_size}, preprocess, arrays)
     note_guess(explainer.origin, model, console)
@@ -116,8 +116,7 @@ def command(
         list(configured.values()),
         judges,
         target,
-        truth=annotations,
-        truth_name="" if truth is None else str(truth),
+        annotations=objects,
     )
     file = RecordFile(out / _RECORDS)
     found = _run(evaluation, measurable, file, console)

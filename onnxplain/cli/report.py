@@ -15,8 +15,8 @@ from onnxplain.cli.notes import note_guess
 from onnxplain.cli.pictures import limit_decoding
 from onnxplain.counts import counted
 from onnxplain.errors import OptionError
+from onnxplain.images.annotations import read_annotations
 from onnxplain.reports.analysis import Maps, Report, analyze, read_maps
-from onnxplain.reports.annotations import read_annotations
 from onnxplain.reports.clusters import check_projection
 from onnxplain.reports.concepts import Concepts, find_concepts
 from onnxplain.reports.data_files import json_file, parquet_file
@@ -39,7 +39,10 @@ def command(
     ] = None,
     annotations: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Objects: a COCO file, or a folder of VOC files."),
+        typer.Option(
+            metavar="PATH",
+            help="Where objects are: COCO .json, or a folder of VOC .xml or masks.",
+        ),
     ] = None,
     method: Annotated[
         str | None,
@@ -79,7 +82,7 @@ def command(
         found,
         maps,
         projection=projection,
-        annotations=None if objects is None else objects.source,
+        annotations=None if objects is None else str(objects.path),
         concepts=used,
         seed=seed,
     )

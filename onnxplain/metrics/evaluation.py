@@ -13,8 +13,9 @@ import numpy as np
 
 from onnxplain.errors import BuiltGraphError, OnnxplainError, OutputError, TargetError, attempted
 from onnxplain.explainer import Explainer, Picture
+from onnxplain.images.annotations import Annotations
 from onnxplain.methods.base import Method
-from onnxplain.metrics.annotations import Annotations
+from onnxplain.metrics.annotated import inside as inside_class
 from onnxplain.metrics.judged import Case, Judged
 from onnxplain.metrics.metric import Metric
 from onnxplain.metrics.records import Record, RecordFile
@@ -63,7 +64,7 @@ REFERENCES: Mapping[str, Heat] = {"centered_blob": centered_blob, "noise": noise
 class Evaluation:
     """What is measured: methods and reference maps, by metrics, for one target of each input.
 
-    `truth` says where objects are, and `truth_name` is how it is called in records.
+    `annotations` say where objects are.
     """
 
     explainer: Explainer
@@ -71,8 +72,7 @@ class Evaluation:
     metrics: Sequence[Metric]
     target: str
     references: Sequence[str] = tuple(REFERENCES)
-    truth: Annotations | None = None
-    truth_name: str = ""
+    annotations: Annotations | None = None
 
     @property
     def names(self) -> list[str]:
@@ -118,10 +118,10 @@ class Evaluation:
 
     def _case(self, one: Measurable) -> Case:
         case = Case.of(self.explainer, one.given, self.target)
-        if self.truth is None:
+        if self.annotations is None:
             return case
         size = case.taken.picture.shape[:2]
-        inside = attempted(self.truth.inside, one.path, size, case.target.described)
+        inside = attempted(inside_class, self.annotations, one.path, size, case.target.described)
         if isinstance(inside, TargetError):
             return case  # the object is not in this picture: metrics of places have no value
         if isinstance(inside, OnnxplainError):
@@ -141,7 +141,7 @@ class Evaluation:
             metric=metric.name,
             metric_options=plain(metric.options()),
             value=None,
-            truth=self.truth_name,
+            annotations="" if self.annotations is None else str(self.annotations.path),
         )
 
 

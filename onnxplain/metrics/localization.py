@@ -43,7 +43,7 @@ class LocalizationMetric(Metric):
         if region is None:
             raise OptionError(
                 f"{self.name} compares with where the object is: name its annotations with "
-                "--truth, or give inside=."
+                "--annotations, or give inside=."
             )
         heat, seen = judged.on_picture
         if region.shape != heat.shape:

@@ -32,7 +32,7 @@ class Record:
         reason: why there is none; empty if there is one.
         map_cost: forward and backward passes and seconds of the map.
         metric_cost: the same of the metric, without the map.
-        truth: where the annotations are; empty if there are none.
+        annotations: where the annotations are; empty if there are none.
     """
 
     model: str
@@ -48,14 +48,14 @@ class Record:
     reason: str = ""
     map_cost: Mapping[str, float] = field(default_factory=dict)
     metric_cost: Mapping[str, float] = field(default_factory=dict)
-    truth: str = ""
+    annotations: str = ""
 
     @property
     def key(self) -> Key:
         """Records with equal keys hold the same value."""
         options = self.method_options, self.metric_options
         words = (json.dumps(plain(own), sort_keys=True) for own in options)
-        given = self.model, self.content, self.input, self.target, self.truth
+        given = self.model, self.content, self.input, self.target, self.annotations
         return (*given, self.method, self.metric, *words)
 
 

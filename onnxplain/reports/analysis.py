@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from onnxplain.errors import OnnxplainError, OptionError
-from onnxplain.reports.annotations import Annotations
+from onnxplain.images.annotations import Annotations
 from onnxplain.reports.clusters import MOST_MAPS, Clustering, cluster, features, project
 from onnxplain.reports.concepts import Concepts
 from onnxplain.reports.findings import Finding, find
@@ -124,7 +124,7 @@ def read_maps(folder: Folder, annotations: Annotations | None, report: Progress)
         raise OptionError(f"No map in {folder.path} can be used: {reason}")
     if annotations is not None and np.isnan(outside).all():
         raise OptionError(
-            f"No picture of these maps is in {annotations.source}: its names must end the paths "
+            f"No picture of these maps is in {annotations.path}: its names must end the paths "
             f"of the pictures, such as {files[0].input}."
         )
     stacked = np.stack(grids)

@@ -22,7 +22,18 @@ def mask(picture, tmp_path):
 
 
 def test_the_table_is_printed_drawn_and_resumed(cli, model, picture, mask, tmp_path):
-    asked = ("evaluate", model, picture, *ASKED, "--metrics", METRICS, "--truth", mask, "-o", "ev")
+    asked = (
+        "evaluate",
+        model,
+        picture,
+        *ASKED,
+        "--metrics",
+        METRICS,
+        "--annotations",
+        mask,
+        "-o",
+        "ev",
+    )
     outcome = cli(*asked)
     assert outcome.status == 0, outcome.err
     lines = outcome.out.splitlines()
@@ -69,7 +80,7 @@ def test_a_metric_that_does_not_apply_is_reported_and_the_others_go_on(cli, mode
         (("--metric-option", "road.noise=1"), "which --metrics does not name"),
         (("--metric-option", "deletion.steps=many"), "takes a whole number as steps"),
         (("--metric-option", "deletion.size=3"), "deletion has no option 'size'"),
-        (("--truth", "nowhere.json"), "nowhere.json does not exist"),
+        (("--annotations", "nowhere.json"), "nowhere.json does not exist"),
         (("-m", "cam", "--metrics", "completeness"), "are not parts of a score"),
     ],
 )

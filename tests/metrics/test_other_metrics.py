@@ -113,7 +113,7 @@ def test_only_pixels_that_the_model_saw_count_and_a_region_must_be_known() -> No
     judged = Case.of(explainer, picture, "285", inside).explained("gradcam")
     with pytest.raises(MapError, match="nothing of what the model saw"):
         make_metric("iou").measure(judged)
-    with pytest.raises(OptionError, match="name its annotations with --truth"):
+    with pytest.raises(OptionError, match="name its annotations with --annotations"):
         make_metric("iou").measure(Case.of(explainer, picture, "285").explained("gradcam"))
     with pytest.raises(OptionError, match=r"the shape \(4, 4\)"):
         make_metric("iou").measure(

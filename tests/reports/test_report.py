@@ -221,7 +221,7 @@ def test_a_page_without_the_pictures(
         (["{maps}/no"], "is no folder"),
         (["{maps}", "--projection", "pca"], "no projection 'pca'"),
         (["{maps}", "--seed", "-1"], "A seed is 0 or more"),
-        (["{maps}", "--annotations", "{empty}"], "holds no .xml file"),
+        (["{maps}", "--annotations", "{empty}"], "holds neither VOC files"),
         (["{maps}", "--annotations", "{other}"], "No picture of these maps is in"),
         (["{maps}", "--concepts", "{model}", "--concept-count", "0"], "at least one concept"),
         (["{maps}", "--concepts", "{marked}"], "is not the model of these maps"),
@@ -236,7 +236,7 @@ def test_bad_use_gets_a_sentence(
 ) -> None:
     (tmp_path / "empty").mkdir()
     facts = {"images": [{"id": 1, "file_name": "x.png", "width": 1, "height": 1}]}
-    (tmp_path / "other.json").write_text(json.dumps({**facts, "annotations": []}))
+    (tmp_path / "other.json").write_text(json.dumps({**facts, "categories": [], "annotations": []}))
     known = {
         "maps": maps("clean_digits", "clean"),
         "empty": tmp_path / "empty",

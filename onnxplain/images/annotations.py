@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, Protocol
 from xml.etree import ElementTree
 
 import numpy as np
 
-from onnxplain.errors import PictureError, PreprocessError, TargetError
+from onnxplain.errors import PictureError, PreprocessError
 from onnxplain.images.files import read_json, read_text
 from onnxplain.images.opencv import cv2
 from onnxplain.images.picture import read_pixels
-from onnxplain.targets.described import ExplainedTarget
 from onnxplain.tensors import Array
 
 _LARGEST_JSON = 2**30
@@ -118,77 +116,87 @@ class Drawn:
         return np.asarray(pixels.reshape(*size, -1).any(axis=-1))
 
 
-class Annotations(ABC):
-    """The objects of pictures, which are found by the names of their files."""
+@dataclass(frozen=True)
+class Objects:
+    """The annotated objects of a picture.
 
-    @abstractmethod
-    def regions(self, picture: Path) -> Sequence[Region]:
-        """The objects of a picture.
+    `size` is rows and columns of the picture that was annotated; None if it is not known.
+    """
 
-        Raises:
-            PictureError: there are no annotations of it, or they are malformed.
-        """
+    regions: Sequence[Region]
+    size: Size | None = None
 
-    def inside(self, picture: Path, size: Size, target: ExplainedTarget) -> Array:
-        """Where the explained class is in a picture, bool (rows, columns).
+    def inside(self, size: Size, among: Sequence[Region] | None = None) -> Array:
+        """Where the objects are in the picture at a size: bool (rows, columns).
 
-        Regions without a category count for every target. A category fits a class if it is its
-        index, its label, or one of the names between commas of the label.
+        `among` are those that count, by default all.
 
         Raises:
-            TargetError: no object of the picture has this class.
-            PictureError: as `regions`.
+            PictureError: a mask cannot be read, or has another size than the picture.
         """
-        found = self.regions(picture)
-        names = _names(target)
-        fitting = [one for one in found if not one.category or one.category.casefold() in names]
-        if not fitting:
-            known = ", ".join(sorted({one.category for one in found})) or "nothing"
-            raise TargetError(
-                f"The annotations of {picture.name} hold {known}, and not {target.name!r}: name "
-                "the class with --target, or its category as the labels do."
-            )
-        inside: Array = np.any([one.mask(size) for one in fitting], axis=0)
+        annotated = self.size or size
+        inside = np.zeros(annotated, bool)
+        for region in self.regions if among is None else among:
+            inside |= region.mask(annotated)
+        if annotated != size:
+            shrunk = cv2.resize(inside.view(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST)
+            inside = np.asarray(shrunk, bool)
         return inside
 
 
-def _names(target: ExplainedTarget) -> set[str]:
-    label = target.label or ""
-    parts = [label, *label.split(","), "" if target.index is None else str(target.index)]
-    return {part.strip().casefold() for part in parts if part.strip()}
+class Annotations(Protocol):
+    """The objects of pictures."""
+
+    @property
+    def path(self) -> Path:
+        """The file or the folder that holds them."""
+
+    def of(self, picture: str | Path) -> Objects | None:
+        """The objects of a picture; None if it is not annotated.
+
+        The annotated path must end the path of the picture; the longest one counts.
+
+        Raises:
+            PictureError: they are malformed.
+        """
+
+
+def _ends(picture: str | Path) -> Iterator[PurePath]:
+    """The last parts of a path, the most first."""
+    parts = [part for part in PurePath(picture).parts if part not in ("/", "\\", "..")]
+    yield from (PurePath(*parts[first:]) for first in range(len(parts)))
 
 
 @dataclass(frozen=True)
-class InFolder(Annotations):
+class InFolder:
     """A folder with a file for each picture, of the same stem: VOC's .xml, or a mask as .png."""
 
-    folder: Path
+    path: Path
 
-    def regions(self, picture: Path) -> Sequence[Region]:
+    def of(self, picture: str | Path) -> Objects | None:
         """See `Annotations`."""
-        written = self.folder / f"{picture.stem}.xml"
-        if written.is_file():
-            return voc_regions(written)
-        drawn = self.folder / f"{picture.stem}.png"
-        if not drawn.is_file():
-            raise PictureError(
-                f"There is neither {written.name} nor {drawn.name} in {self.folder}."
-            )
-        return [Region("", Drawn(drawn))]
+        for end in _ends(picture):
+            written = self.path / end.with_suffix(".xml")
+            if written.is_file():
+                return read_voc(written)
+            drawn = self.path / end.with_suffix(".png")
+            if drawn.is_file():
+                return Objects([Region("", Drawn(drawn))])
+        return None
 
 
 @dataclass(frozen=True)
-class Coco(Annotations):
-    """One COCO file; pictures are found by the last part of `file_name`."""
+class Coco:
+    """One COCO file."""
 
     path: Path
-    by_picture: Mapping[str, Sequence[Region]]
+    by_picture: Mapping[PurePath, Objects]
 
-    def regions(self, picture: Path) -> Sequence[Region]:
+    def of(self, picture: str | Path) -> Objects | None:
         """See `Annotations`."""
-        if picture.name not in self.by_picture:
-            raise PictureError(f"{self.path} names no picture {picture.name!r}.")
-        return self.by_picture[picture.name]
+        return next(
+            (self.by_picture[end] for end in _ends(picture) if end in self.by_picture), None
+        )
 
 
 def read_annotations(path: Path) -> Annotations:
@@ -198,6 +206,8 @@ def read_annotations(path: Path) -> Annotations:
         PictureError: it is neither, cannot be read, or is malformed.
     """
     if path.is_dir():
+        if not any(file.suffix in (".xml", ".png") for file in path.rglob("*")):
+            raise PictureError(f"{path} holds neither VOC files (.xml) nor masks (.png).")
         return InFolder(path)
     if path.suffix.lower() != ".json":
         raise PictureError(
@@ -218,34 +228,44 @@ def coco(path: Path, content: Any) -> Coco:
     """
     try:
         names = {int(one["id"]): str(one["name"]) for one in content["categories"]}
-        pictures = {
-            int(one["id"]): (
-                Path(str(one["file_name"])).name,
-                (one.get("height"), one.get("width")),
-            )
-            for one in content["images"]
-        }
-        found: dict[str, list[Region]] = {name: [] for name, _ in pictures.values()}
+        pictures = {int(one["id"]): one for one in content["images"]}
+        found: dict[int, list[Region]] = {number: [] for number in pictures}
         for one in content["annotations"]:
-            name, size = pictures[int(one["image_id"])]
-            found[name].append(Region(names[int(one["category_id"])], _coco_shape(one, size)))
+            number = int(one["image_id"])
+            shape = _coco_shape(one, _coco_size(pictures[number]))
+            found[number].append(Region(names[int(one["category_id"])], shape))
+        by_picture = {
+            PurePath(str(picture["file_name"])): Objects(found[number], _coco_size(picture))
+            for number, picture in pictures.items()
+        }
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise PictureError(
             f"{path} is no COCO file of objects ({type(error).__name__}: {error}): it must hold "
             "images, categories and annotations with a bbox or a segmentation."
         ) from None
-    return Coco(path, found)
+    return Coco(path, by_picture)
 
 
-def _coco_shape(one: Mapping[str, Any], size: Any) -> BoxShape | Polygons | Runs:
+def _coco_size(picture: Mapping[str, Any]) -> Size | None:
+    if "height" not in picture or "width" not in picture:
+        return None
+    return _checked_size(picture["height"], picture["width"])
+
+
+def _checked_size(rows: Any, columns: Any) -> Size:
+    size = int(rows), int(columns)
+    if min(size) < 1 or size[0] * size[1] > _MOST_PIXELS:
+        raise ValueError(f"a picture of {rows} x {columns} pixels")
+    return size
+
+
+def _coco_shape(one: Mapping[str, Any], size: Size | None) -> BoxShape | Polygons | Runs:
     segmentation = one.get("segmentation")
     if isinstance(segmentation, Mapping):
-        rows, columns = map(int, segmentation.get("size", size))
-        if not 0 < rows * columns <= _MOST_PIXELS:
-            raise ValueError(f"a mask of {rows} x {columns} pixels")
+        own_size = _checked_size(*(segmentation.get("size") or size or ()))
         counts = segmentation["counts"]
         own = _decoded(counts) if isinstance(counts, str) else [int(count) for count in counts]
-        return Runs(tuple(own), (rows, columns))
+        return Runs(tuple(own), own_size)
     if segmentation:
         polygons = [tuple(map(float, flat)) for flat in segmentation]
         if any(len(flat) < 6 or len(flat) % 2 for flat in polygons):
@@ -286,7 +306,7 @@ def _decoded(text: str) -> list[int]:
     return counts
 
 
-def voc_regions(path: Path) -> list[Region]:
+def read_voc(path: Path) -> Objects:
     """The objects of a Pascal VOC file; its boxes count pixels from 1 and include the last.
 
     Raises:
@@ -299,10 +319,13 @@ def voc_regions(path: Path) -> list[Region]:
     if "<!" in text.replace("<!--", ""):
         raise PictureError(f"{path} declares entities or a document type: annotations have none.")
     try:
-        found = [_voc_region(one) for one in ElementTree.fromstring(text).iter("object")]
+        root = ElementTree.fromstring(text)
+        found = [_voc_region(one) for one in root.iter("object")]
+        sides = [root.findtext(f"size/{side}") for side in ("height", "width")]
+        size = None if None in sides else _checked_size(*sides)
     except (ElementTree.ParseError, ValueError, RecursionError) as error:
         raise PictureError(f"{path} is no Pascal VOC file of objects: {error}.") from None
-    return found
+    return Objects(found, size)
 
 
 def _voc_region(one: ElementTree.Element) -> Region:
