@@ -8,7 +8,6 @@ import pytest
 
 pytest.importorskip("hypothesis")
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tools.cases import nets
 from tools.fuzz import driver, maps, models, worker
@@ -26,19 +25,10 @@ CASE = Case("picture", "a net", {"m.onnx": nets.net_r().SerializeToString(), "p.
 def made(kind, number, count=8):
     found = []
 
-    @seed(number)
-    @settings(
-        max_examples=count,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(worker.KINDS[kind])
     def each(case):
         found.append((case.what, dict(case.files), list(case.commands)))
 
-    each()
+    worker.each_case(kind, number, count, each)
     return found
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tarfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -48,11 +49,8 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Tar:
-    """A tar file in which the files of a sample follow each other, and differ in their ending.
-
-    `cat/7.jpg` is a picture, `cat/7.cls` its class, see https://github.com/webdataset/webdataset.
-    """
+class _Archive(ABC):
+    """A file of many pictures, at an address."""
 
     address: str
 
@@ -63,6 +61,18 @@ class Tar:
                 yield from self._members(file)
         except PictureError as error:
             yield _broken(self.address, error)
+
+    @abstractmethod
+    def _members(self, file: IO[bytes]) -> Iterator[Member]:
+        """The pictures in an opened archive; PictureError where it is damaged."""
+
+
+@dataclass(frozen=True)
+class Tar(_Archive):
+    """A tar file in which the files of a sample follow each other, and differ in their ending.
+
+    `cat/7.jpg` is a picture, `cat/7.cls` its class, see https://github.com/webdataset/webdataset.
+    """
 
     def _members(self, file: IO[bytes]) -> Iterator[Member]:
         sample, pictures, label = "", list[tuple[str, bytes | PictureError]](), None
@@ -101,7 +111,7 @@ class Tar:
 
 
 @dataclass(frozen=True)
-class Parquet:
+class Parquet(_Archive):
     """A column of a Parquet file: the bytes of pictures, or structs with `bytes`.
 
     The structs are those of Hugging Face's data sets. A column `label` holds the classes, as texts
@@ -109,16 +119,7 @@ class Parquet:
     can be of pictures is taken.
     """
 
-    address: str
     column: str | None = None
-
-    def __iter__(self) -> Iterator[Member]:
-        """The pictures in order; a damaged file ends with one that cannot be read."""
-        try:
-            with opened(self.address) as file:
-                yield from self._members(file)
-        except PictureError as error:
-            yield _broken(self.address, error)
 
     def _members(self, file: IO[bytes]) -> Iterator[Member]:
         parquet = needed("pyarrow.parquet", f"Reading {self.address}").ParquetFile(file)

@@ -11,7 +11,7 @@ from onnxplain.errors import MapError, OptionError
 from onnxplain.execution.points import Given
 from onnxplain.methods.base import InputMethod
 from onnxplain.metrics.judged import Judged
-from onnxplain.metrics.metric import Better, Measured, Metric
+from onnxplain.metrics.metric import Measured, Metric
 from onnxplain.metrics.options import PerturbBaseline
 
 
@@ -19,15 +19,12 @@ from onnxplain.metrics.options import PerturbBaseline
 class GapMetric(Metric):
     """|Σ Φ − due| / |due|, for methods whose values are parts of the score of an input."""
 
+    good = "lower"
+
     misleads = (
         "values that add up may be at the wrong places: a map that puts everything on one pixel "
         "can have a gap of 0"
     )
-
-    @property
-    def better(self) -> Better:
-        """See `Metric`."""
-        return "lower"
 
     @abstractmethod
     def due(self, judged: Judged, score: float) -> float:

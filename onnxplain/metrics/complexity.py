@@ -11,7 +11,7 @@ import numpy as np
 from onnxplain.errors import MapError
 from onnxplain.methods.options import Number, Option
 from onnxplain.metrics.judged import Judged
-from onnxplain.metrics.metric import Better, Measured, Metric
+from onnxplain.metrics.metric import Measured, Metric
 from onnxplain.tensors import Array
 
 
@@ -20,15 +20,11 @@ class ComplexityMetric(Metric):
     """A number of |a|, the absolute heat of each place of the model's input."""
 
     cost = "none"
+    good = "neither"
     misleads = (
         "few places are not the right places: a gradient's single pixels and a sharp edge do "
         "well, whether or not the model used them"
     )
-
-    @property
-    def better(self) -> Better:
-        """See `Metric`."""
-        return "neither"
 
     @abstractmethod
     def of(self, sizes: Array) -> float:

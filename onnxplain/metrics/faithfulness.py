@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -145,15 +144,9 @@ class SeenThroughMap(Metric):
         "a map that is hot nearly everywhere scores best, as it hides nothing of the picture: "
         "compare with deletion and sparseness"
     )
-    good: ClassVar[Better]
 
     score: Score = "probability"
     perturb_baseline: PerturbBaseline = "black"
-
-    @property
-    def better(self) -> Better:
-        """See `Metric`."""
-        return self.good
 
     @abstractmethod
     def of(self, y: float, o: float) -> float:

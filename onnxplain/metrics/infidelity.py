@@ -14,7 +14,7 @@ from onnxplain.methods.occlusion import sides
 from onnxplain.methods.options import Noise, Option, Score, Sizes, Switch, one_of
 from onnxplain.methods.smoothgrad import noisy
 from onnxplain.metrics.judged import Judged
-from onnxplain.metrics.metric import Better, Measured, Metric
+from onnxplain.metrics.metric import Measured, Metric
 from onnxplain.metrics.options import MetricSeed, NrSamples, PerturbBaseline
 from onnxplain.tensors import Array
 from onnxplain.transforms.masks import Erase, box_feeds
@@ -41,6 +41,7 @@ class Infidelity(Metric):
     summary = "how far the map is from telling what a random change does to the score"
     paper = "Yeh 2019"
     cost = "1 + n_perturb_samples forwards (101)"
+    good = "lower"
     misleads = (
         "it has squared units of the score, so values of different models or targets do not "
         "compare; a map of zeros does well where the score hardly changes"
@@ -60,11 +61,6 @@ class Infidelity(Metric):
     normalise: Annotated[Switch, Option("", "Scale the map so that the error is smallest.")] = True
     seed: MetricSeed = 0
     score: Score = "logit"
-
-    @property
-    def better(self) -> Better:
-        """See `Metric`."""
-        return "lower"
 
     def measure(self, judged: Judged) -> Measured:
         """See the class."""

@@ -16,7 +16,7 @@ from onnxplain.images.opencv import cv2
 from onnxplain.methods.options import Number, Option
 from onnxplain.metrics.faithfulness import area
 from onnxplain.metrics.judged import Judged
-from onnxplain.metrics.metric import Better, Measured, Metric
+from onnxplain.metrics.metric import Measured, Metric
 from onnxplain.metrics.options import MetricSeed, Numbers
 from onnxplain.metrics.scientific import scipy_module
 from onnxplain.model.shapes import Shape
@@ -43,6 +43,7 @@ class InformationMetric(Metric):
     """
 
     cost = "2 + one forward per threshold (15)"
+    good = "higher"
     misleads = (
         "the size of a file is a rough measure of information, and depends on the version of the "
         "compressor; it is for pictures that the model classifies well"
@@ -55,11 +56,6 @@ class InformationMetric(Metric):
         Number, Option("SHARE", "Of the pixels that the blurred picture keeps.")
     ] = 0.01
     seed: MetricSeed = 0
-
-    @property
-    def better(self) -> Better:
-        """See `Metric`."""
-        return "higher"
 
     @abstractmethod
     def read(self, judged: Judged, made: Given) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 from onnxplain.errors import MapError, OptionError
 from onnxplain.methods.options import Number, Option
 from onnxplain.metrics.judged import Judged
-from onnxplain.metrics.metric import Better, Measured, Metric
+from onnxplain.metrics.metric import Measured, Metric
 from onnxplain.tensors import Array
 
 
@@ -23,15 +23,11 @@ class LocalizationMetric(Metric):
     """
 
     cost = "none"
+    good = "higher"
     misleads = (
         "a model may use what is next to the object, such as the rails for a train: then a right "
         "map scores badly"
     )
-
-    @property
-    def better(self) -> Better:
-        """See `Metric`."""
-        return "higher"
 
     @abstractmethod
     def of(self, heat: Array, inside: Array) -> float:

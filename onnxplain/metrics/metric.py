@@ -26,19 +26,20 @@ class Measured:
 class Metric(Configured, ABC):
     """A metric and its options, which are its fields; see `Configured`.
 
-    `misleads` says when its values mislead; every metric has such a case. A metric of a `family`
-    other metrics are in, see `metrics.registry.FAMILIES`.
+    `good` says which values are good, unless an option decides that. `misleads` says when values
+    mislead; every metric has such a case.
     """
 
     summary: ClassVar[str]
     paper: ClassVar[str]
     cost: ClassVar[str]
     misleads: ClassVar[str]
+    good: ClassVar[Better]
 
     @property
-    @abstractmethod
     def better(self) -> Better:
         """Which values are good."""
+        return self.good
 
     @abstractmethod
     def measure(self, judged: Judged) -> Measured:

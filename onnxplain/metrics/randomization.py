@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 
@@ -27,12 +27,9 @@ Stages = Annotated[Whole, Option("COUNT", "Models to compare, each with more ran
 class RandomizationMetric(Metric):
     """A metric of maps of another model, or for another class."""
 
-    seed: MetricSeed = 0
+    good: ClassVar[Better] = "lower"
 
-    @property
-    def better(self) -> Better:
-        """See `Metric`."""
-        return "lower"
+    seed: MetricSeed = 0
 
     def heat(self, judged: Judged, explainer: Explainer | None = None) -> Array:
         """The map of the sample, by a model."""
@@ -157,14 +154,10 @@ class EfficientMPRT(RandomizationMetric):
     summary = "how much more random the map is when all layers are made random"
     paper = "Hedström 2023"
     cost = "1 map of another model"
+    good = "higher"
     misleads = "a map whose values have few levels has a small entropy, whatever it shows"
 
     n_bins: Annotated[Whole, Option("COUNT", "Bins of the histogram of the map's values.")] = 100
-
-    @property
-    def better(self) -> Better:
-        """See `Metric`."""
-        return "higher"
 
     def measure(self, judged: Judged) -> Measured:
         """See the class."""

@@ -10,7 +10,7 @@ import numpy as np
 from onnxplain.errors import MapError
 from onnxplain.methods.options import Number, Option
 from onnxplain.metrics.judged import Judged
-from onnxplain.metrics.metric import Better, Measured, Metric
+from onnxplain.metrics.metric import Measured, Metric
 from onnxplain.metrics.options import MetricSeed, NrSamples
 from onnxplain.tensors import FloatArray
 
@@ -29,6 +29,7 @@ class MaxSensitivity(Metric):
     summary = "how far the map changes when the sample changes a little"
     paper = "Yeh 2019"
     cost = "nr_samples maps (10)"
+    good = "lower"
     misleads = (
         "a map that does not depend on the sample at all has 0, the best value: read it with a "
         "metric of faithfulness"
@@ -39,11 +40,6 @@ class MaxSensitivity(Metric):
         Number, Option("SHARE", "Largest change of an element, as a share of the input's range.")
     ] = 0.02
     seed: MetricSeed = 0
-
-    @property
-    def better(self) -> Better:
-        """See `Metric`."""
-        return "lower"
 
     def copies(self, x: FloatArray) -> FloatArray:
         """The changed samples, (nr_samples, ...), of the sample `x`, (1, ...)."""

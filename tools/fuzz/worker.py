@@ -11,7 +11,7 @@ import os
 import random
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +63,6 @@ def _chunk(
     """
     at = 0
 
-    @seed(number)
-    @settings(
-        max_examples=count,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(KINDS[kind])
     def each(case: Case) -> None:
         nonlocal at
         at += 1
@@ -85,7 +76,19 @@ def _chunk(
             case.write(keep / f"{at:02}")
         _tell({"ended": at, **outcome})
 
-    each()
+    each_case(kind, number, count, each)
+
+
+def each_case(kind: str, number: int, count: int, call: Callable[[Case], None]) -> None:
+    """Call a function with `count` cases that depend only on `number`, in order."""
+    configured = settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    seed(number)(configured(given(KINDS[kind])(call)))()
 
 
 def _tell(facts: Mapping[str, Any]) -> None:
