@@ -202,8 +202,11 @@ def accuracy(net: DigitViT, cache: Path, count: int = 1000) -> dict[str, float]:
     return right
 
 
-def export(net: DigitViT) -> bytes:
-    """The network as ONNX, for any number of pictures at a time, by torch's own exporter."""
+def export(net: nn.Module, facts: dict[str, str]) -> bytes:
+    """A network as ONNX, for any number of pictures at a time, by torch's own exporter.
+
+    `facts` are the model's metadata.
+    """
     exported = torch.onnx.export(
         net,
         (torch.zeros(2, 3, SIDE, SIDE),),
@@ -219,7 +222,7 @@ def export(net: DigitViT) -> bytes:
     # Stack traces, which contain paths of the machine that trained.
     for part in (model, model.graph, *model.graph.node, *model.graph.value_info):
         del part.metadata_props[:]
-    helper.set_model_props(model, FACTS)
+    helper.set_model_props(model, facts)
     return bytes(model.SerializeToString(deterministic=True))
 
 
@@ -230,7 +233,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     net = train(options.cache)
-    options.out.write_bytes(export(net))
+    options.out.write_bytes(export(net, FACTS))
 
 
 if __name__ == "__main__":

@@ -20,11 +20,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from onnx import helper
 from torch import Tensor, nn
 
 from .catalog import as_json
-from .digit_vit import tensor
+from .digit_vit import export, tensor
 from .digits import SMALL, small_facts, small_sidecar
 from .marked_scenes import EACH, save_pictures, scenes, with_marks
 from .scenes import CLASSES, SIDE, Scene, material
@@ -84,27 +83,6 @@ def accuracy(net: nn.Module, judged: Sequence[Scene]) -> float:
     return float(np.mean(np.array(best) == digits))
 
 
-def export(net: nn.Sequential, name: str) -> bytes:
-    """The network as ONNX, for any number of pictures at a time, by torch's own exporter."""
-    exported = torch.onnx.export(
-        net,
-        (torch.zeros(2, 3, SIDE, SIDE),),
-        dynamo=True,
-        opset_version=18,
-        input_names=["image"],
-        output_names=["logits"],
-        dynamic_shapes=({0: torch.export.Dim("N")},),
-        verbose=False,
-    )
-    assert exported is not None
-    model = exported.model_proto
-    # Stack traces, which contain paths of the machine that trained.
-    for part in (model, model.graph, *model.graph.node, *model.graph.value_info):
-        del part.metadata_props[:]
-    helper.set_model_props(model, small_facts(name))
-    return bytes(model.SerializeToString(deterministic=True))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="the folder to write models and pictures to")
@@ -118,7 +96,7 @@ def main() -> None:
         net = train(with_marks(training) if has_marks else training)
         shown = with_marks(judged) if has_marks else judged
         print(name, accuracy(net, shown), "without marks", accuracy(net, judged), flush=True)
-        (options.out / f"{name}.onnx").write_bytes(export(net, name))
+        (options.out / f"{name}.onnx").write_bytes(export(net, small_facts(name)))
         (options.out / f"{name}.onnxplain.json").write_bytes(as_json(small_sidecar(name)))
     save_pictures(options.out / "clean", judged)
     save_pictures(options.out / "marked", with_marks(judged))
