@@ -12,7 +12,7 @@ from onnx import TensorProto
 from onnxplain.autodiff.differentiate import with_gradients
 from onnxplain.autodiff.lowering import with_new_opset
 from onnxplain.autodiff.rules import STANDARD
-from onnxplain.execution.finished import Plan, Tensors
+from onnxplain.execution.plan import Plan
 from onnxplain.execution.scoring import (
     BATCH,
     Scored,
@@ -21,6 +21,7 @@ from onnxplain.execution.scoring import (
     seed_tensor,
     with_seeds,
 )
+from onnxplain.execution.wanted_tensors import Tensors
 from onnxplain.execution.wants import (
     Activation,
     FirstGradient,

@@ -21,7 +21,6 @@ from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 
 from onnxplain.errors import LayerError, OptionError
 from onnxplain.execution.baselines import BaselineSpec, Scene
-from onnxplain.execution.finished import Plan, Tensors, Wanting, value_name
 from onnxplain.execution.one_round import (
     FIRST,
     asked_name,
@@ -29,10 +28,12 @@ from onnxplain.execution.one_round import (
     one_round,
     shown_activation,
 )
+from onnxplain.execution.plan import Plan, Wanting, value_name
 from onnxplain.execution.round_samples import Changed, RoundSamples
 from onnxplain.execution.round_states import States
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.execution.scoring import BATCH, parameter
+from onnxplain.execution.wanted_tensors import Tensors
 from onnxplain.execution.wants import FirstGradient, InputGradient, SampleScores, Want
 from onnxplain.execution.wants import SampleWeights as Weights
 from onnxplain.formulas.graph_namespace import Dims, GraphArray, GraphNamespace

@@ -1,6 +1,6 @@
 """What a formula may want of a sample and of its targets.
 
-A want only describes an array. `execution.finished` makes it a tensor of a graph, and
+A want only describes an array. `execution.wanted_tensors` makes it a tensor of a graph, and
 `execution.sample` computes it for changed samples.
 """
 

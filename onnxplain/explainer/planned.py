@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from onnxplain.execution.baselines import Scene
-from onnxplain.execution.finished import Plan
+from onnxplain.execution.plan import Plan
 from onnxplain.explainer.task import Task
 from onnxplain.methods.base import Method
 from onnxplain.targets import Target

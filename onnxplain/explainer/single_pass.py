@@ -12,7 +12,8 @@ from onnxplain.errors import MapError, TargetError
 from onnxplain.execution.arrays import fill, is_finite, joined
 from onnxplain.execution.baselines import Scene
 from onnxplain.execution.derivatives import Derivatives
-from onnxplain.execution.finished import Formula, Plan, finish, report_name, value_name
+from onnxplain.execution.finished import finish
+from onnxplain.execution.plan import Formula, Plan, report_name, value_name
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.scoring import Scored
 from onnxplain.explainer.request import Request

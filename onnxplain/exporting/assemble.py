@@ -11,7 +11,8 @@ import onnx_graphsurgeon as gs
 from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
 from onnxplain.execution.baselines import BaselineSpec
-from onnxplain.execution.finished import Plan, finish, reference_name, value_name
+from onnxplain.execution.finished import finish
+from onnxplain.execution.plan import Plan, reference_name, value_name
 from onnxplain.execution.rounds import in_rounds
 from onnxplain.execution.scoring import parameter
 from onnxplain.explainer.planned import Planned

@@ -22,14 +22,9 @@ from onnxplain import Explainer
 from onnxplain.autodiff.lowering import lower
 from onnxplain.execution.answers import read
 from onnxplain.execution.baselines import Scene, make_baseline
-from onnxplain.execution.finished import (
-    Plan,
-    finish,
-    reference_name,
-    report_name,
-    value_name,
-)
+from onnxplain.execution.finished import finish
 from onnxplain.execution.model_structure import ModelStructure
+from onnxplain.execution.plan import Plan, reference_name, report_name, value_name
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.scoring import Scored
 from onnxplain.methods.base import SinglePassMethod

@@ -25,8 +25,8 @@ from onnxplain.autodiff.lowering.float_input import with_float_input
 from onnxplain.errors import LayerError, OptionError
 from onnxplain.execution.answers import Reading, read
 from onnxplain.execution.baselines import Scene
-from onnxplain.execution.finished import Plan, value_name
 from onnxplain.execution.model_structure import ModelStructure
+from onnxplain.execution.plan import Plan, value_name
 from onnxplain.execution.rounds import in_rounds, settled_name
 from onnxplain.execution.runner import Runner
 from onnxplain.execution.samples import Samples
