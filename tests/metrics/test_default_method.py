@@ -1,4 +1,4 @@
-"""What `auto` takes is in the table that `python -m tools.default_method` writes."""
+"""What `auto` takes is in the table that `python -m tools.evaluation.default_method` writes."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from onnxplain import Explainer
 
 ROOT = Path(__file__).parents[2]
-TABLE = json.loads((ROOT / "tools" / "default_method.json").read_text())
+TABLE = json.loads((ROOT / "tools" / "evaluation" / "default_method.json").read_text())
 
 
 @pytest.mark.parametrize("model", TABLE)

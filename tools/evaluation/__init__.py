@@ -1,0 +1,1 @@
+"""Measure methods by metrics on the shipped models and pictures."""
