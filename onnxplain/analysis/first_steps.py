@@ -67,7 +67,7 @@ def first_steps(model: Model, name: str, axis: int, channels: int) -> FirstSteps
         if not own or reads_sizes(node):
             continue
         follow = _FOLLOWED.get(node.op_type)
-        made = None if follow is None else follow(model, node, known)
+        made = None if follow is None else _followed(follow, model, node, known)
         if made is None:
             ends.update((tensor, known[tensor]) for tensor in own)
             continue
@@ -76,6 +76,19 @@ def first_steps(model: Model, name: str, axis: int, channels: int) -> FirstSteps
             spec = infer_specs(model.proto).get(node.output[0])
             resized = resized or _size(None if spec is None else spec.shape, made[0].axis)
     return _of_input([*ends.values()], channels, resized)
+
+
+def _followed(
+    follow: Follow, model: Model, node: NodeProto, known: Known
+) -> Sequence[_Channels] | None:
+    """As `follow`; None where the constants of a node do not fit the channels.
+
+    ONNX Runtime then refuses the model, with the reason.
+    """
+    try:
+        return follow(model, node, known)
+    except (IndexError, OverflowError, TypeError, ValueError):
+        return None
 
 
 def _of_input(ends: Sequence[_Channels], channels: int, resized: Size | None) -> FirstSteps | None:

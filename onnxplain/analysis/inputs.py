@@ -24,8 +24,8 @@ def explained_input(model: Model, given: Collection[str], name: str | None = Non
     Where there are several, the only one that can be a picture is returned, see `is_picture`.
 
     Raises:
-        ModelError: there is no such input, there are several candidates, or it holds no numbers or
-            has no axis of samples.
+        ModelError: there is no such input, there are several candidates, or it holds no real
+            numbers or has no axis of samples.
     """
     specs = {spec.name: spec for spec in model.inputs}
     for asked in (*given, *([name] if name is not None else [])):
@@ -51,6 +51,11 @@ def _explainable(spec: TensorSpec) -> TensorSpec:
         raise ModelError(
             f"The input {spec.name!r} takes texts, not numbers, and cannot be explained: cut the "
             "model after the part that turns texts into numbers."
+        )
+    if spec.dtype.kind == "c":
+        raise ModelError(
+            f"The input {spec.name!r} takes complex numbers, and cannot be explained: export the "
+            "model with an input of real numbers."
         )
     if spec.shape == ():
         raise ModelError(

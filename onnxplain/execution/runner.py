@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onnxplain.analysis.batch_axis import has_fixed_batch
+from onnxplain.analysis.branches import decides_by_values
 from onnxplain.analysis.randomness import drawing_nodes
 from onnxplain.errors import BuiltGraphError, ModelError, OptionError, attempted
 from onnxplain.execution import patches
@@ -300,8 +301,8 @@ class Runner:
         # Where draws are not left out, a batch that agrees with single runs does so by chance.
         if randomness.is_random and not self.repeats(x, tensors):
             return Batching(self.model, 1, f"the model {randomness.cause}")
-        if self._scales_by_batch(tensors):
-            return Batching(self.model, 1, "the model quantizes by the range of the whole batch")
+        if mixing := self._mixing(tensors):
+            return Batching(self.model, 1, f"the model {mixing}")
         samples = _three_samples(x)
         single = [self._forward(self.model, sample, tensors) for sample in samples]
         expected = [np.concatenate(parts) for parts in zip(*single, strict=True)]
@@ -313,10 +314,15 @@ class Runner:
             return Batching(rewritten, None, "the fixed batch of 1 rewritten")
         return Batching(self.model, 1, f"the model {randomness.cause or 'does not take batches'}")
 
-    def _scales_by_batch(self, tensors: Sequence[str]) -> bool:
-        """Whether a sample's answers depend on the others, if only by rounding."""
-        nodes = self.model.index.nodes
-        return any(nodes[i].op_type in SCALED_BY_BATCH for i in self.model.index.ancestors(tensors))
+    def _mixing(self, tensors: Sequence[str]) -> str:
+        """What makes a sample's answers depend on the others, if not for all samples; or empty."""
+        index = self.model.index
+        nodes = [index.nodes[i] for i in sorted(index.ancestors(tensors))]
+        if any(node.op_type in SCALED_BY_BATCH for node in nodes):
+            return "quantizes by the range of the whole batch"
+        if decides_by_values(nodes, self.spec.name):
+            return "takes the same branch for the whole batch"
+        return ""
 
     def _find_randomness(self, x: Array, tensors: Sequence[str]) -> Randomness:
         found = drawing_nodes(self.model, tensors)

@@ -44,7 +44,9 @@ class Tokenizer:
             raise TextError("The text is empty: give at least one word.")
         try:
             found = self._tokenizer.encode(*texts)
-        except Exception as error:  # the package raises no other type
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a panic of Rust is no Exception
             raise TextError(
                 f"{self.path} cannot split the text into tokens ({error}): name the tokenizer.json "
                 "of the model."

@@ -188,6 +188,23 @@ def test_the_guess_stays_where_the_graph_does_not_tell(case):
     assert "read from the graph" not in found.origin
 
 
+@pytest.mark.parametrize(
+    ("body", "constants"),
+    [
+        ("n = Gather<axis=1>(x, i)", {"i": np.float32([0, 1])}),
+        ("n = Gather<axis=1>(x, i)", {"i": np.array([0, 7])}),
+        ("n = BatchNormalization(x, f, f, f, f)", {"f": np.ones(2, np.float32)}),
+        ("n = Mul(x, k)", {"k": planes([1, 2])}),
+        ("n = Transpose<perm=[0,2]>(x)", {}),
+    ],
+    ids=["float indices", "an index too large", "two channels", "two factors", "two axes"],
+)
+def test_constants_that_do_not_fit_the_channels_are_not_read(body, constants):
+    """ONNX Runtime refuses such a model, and says why."""
+    found = first_steps(load(model(body, **constants)), "x", 1, 3)
+    np.testing.assert_array_equal(found.factor, 1)
+
+
 def test_flags_come_before_the_graph():
     proto = model("n = Div(x, k)", k=255.0)
     assert preprocess(proto, scale=0.5).scale == 0.5

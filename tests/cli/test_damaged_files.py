@@ -168,6 +168,10 @@ MODELS = {
     "input type 0": (set_element("input", 0), "'x' has the element type 0"),
     "output type 99": (set_element("output", 99), "'y' has the element type 99"),
     "a text as input": (set_element("input", TensorProto.STRING), "'x' takes texts, not numbers"),
+    "complex numbers as input": (
+        set_element("input", TensorProto.COMPLEX64),
+        "'x' takes complex numbers",
+    ),
     "weight type 99": (set_weight(data_type=99), "'w' has the element type 99"),
     "weight type 0": (set_weight(data_type=0), "'w' has the element type 0"),
     "texts as weights": (texts_as_weights, "needs 9 numbers and has 8"),

@@ -36,6 +36,7 @@ WEIGHTS = {
     "WIDE": noise(7, 2),
     "DENSE": noise(8, 2),
     "ONE": np.array([1, -1]),
+    "MANY": np.array(1e6, np.float32),
 }
 
 CONV = "a = Conv<pads=[1,1,1,1], strides=[2,2]>(x, KERNEL)  b = Relu(a)"
@@ -118,6 +119,21 @@ def test_one_scale_for_the_whole_batch_is_no_batch() -> None:
     alike, single = explained(build(nodes), batch_size=1)
     assert how(alike) == how(explainer)
     np.testing.assert_array_equal(values, single)
+
+
+def test_a_branch_that_the_whole_batch_takes_is_no_batch() -> None:
+    """The samples that the batch is tried with may all take the same branch by chance."""
+    nodes = (
+        CONV
+        + "m = ReduceMean<keepdims=0>(b)  t = Greater(m, MANY)"
+        + "c = If(t) <then_branch = g1 () => (u) { u = Relu(b) }, "
+        + "else_branch = g2 () => (v) { v = Neg(b) }>"
+        + POOL.format("c")
+    )
+    proto = build(nodes)
+    explainer, values = explained(proto, batch_size=8)
+    assert "one by one: the model takes the same branch for the whole batch" in how(explainer)
+    np.testing.assert_allclose(values, expected_occlusion(alone(proto)), atol=1e-5)
 
 
 @pytest.mark.parametrize("x", [np.zeros_like(X), np.ones_like(X)], ids=["black", "white"])

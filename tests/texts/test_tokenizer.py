@@ -136,6 +136,16 @@ def test_a_vocabulary_without_its_token_of_unknown_words(tmp_path):
         load_tokenizer(path).encode("unheard")
 
 
+def test_a_special_token_that_the_file_does_not_define(tmp_path):
+    """The package then ends in a panic of Rust, which is no Exception."""
+    path = save_tokenizer(tmp_path / "tokenizer.json")
+    content = json.loads(path.read_text())
+    content["post_processor"]["single"][-1]["SpecialToken"]["id"] = "[MISSING]"
+    path.write_text(json.dumps(content))
+    with pytest.raises(TextError, match=r"tokenizer\.json cannot split the text into tokens"):
+        load_tokenizer(path).encode("good")
+
+
 def test_a_link_out_of_the_folder_is_no_tokenizer_of_the_model(tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()

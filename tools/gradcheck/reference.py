@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnxruntime as ort
+from numpy.lib.stride_tricks import sliding_window_view
 from onnx import (
     AttributeProto,
     GraphProto,
@@ -72,10 +74,31 @@ class Pad(Pad_18):
         return (padded[0],)
 
 
+class Erf(OpRun):
+    """Erf in the precision of its input: that of onnx rounds to float32."""
+
+    op_domain = ""
+
+    def _run(self, x: Array) -> tuple[Array]:
+        return (np.vectorize(math.erf, otypes=[x.dtype])(x),)
+
+
+class LRN(OpRun):
+    """LRN over all channels: that of onnx 1.23 sums only for as many as there are samples."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, alpha: float, beta: float, bias: float, size: int) -> tuple[Array]:
+        before, after = (size - 1) // 2, size // 2
+        around = [(0, 0), (before, after), *[(0, 0)] * (x.ndim - 2)]
+        squares = sliding_window_view(np.pad(x**2, around), size, axis=1).sum(axis=-1)
+        return (x / (bias + alpha / size * squares) ** beta,)
+
+
 def float64_function(model: ModelProto) -> Function:
     """The model in onnx's reference implementation with every float turned into float64."""
     # Made at the first call, where the caller handles operators that the reference lacks.
-    kernels: list[type[OpRun]] = [Pad] if opset_of(model) >= 18 else []
+    kernels: list[type[OpRun]] = [Erf, LRN, *([Pad] if opset_of(model) >= 18 else [])]
     evaluator = functools.cache(lambda: ReferenceEvaluator(doubled(model), new_ops=kernels))
     names = {value.name for value in model.graph.input}
 
