@@ -203,6 +203,8 @@ def _sizes(declared: Dims, known: Shape | None, model: Model, plan: Plan, frame:
 
     The first axis is that of the samples if it has the size, or the name, that it has in the input.
     """
+    if known is not None and len(known) != len(declared):
+        declared = (None,) * len(known)  # ONNX Runtime runs a model that declares another rank
     (entered,) = (spec for spec in model.inputs if spec.name == plan.spec.name)
     batch = (entered.shape or (None,))[0]
     if not declared or declared[0] not in (batch, None):

@@ -57,6 +57,20 @@ def test_methods_of_many_runs_take_the_type_of_the_input(
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
+def test_an_output_that_declares_another_rank_than_it_has(exported: Export) -> None:
+    """ONNX Runtime runs the model, and so does the file."""
+    declared = tiny(
+        "r = Relu(x) y = ReduceMean<axes=[2,3], keepdims=0>(r)",
+        "float[N,3,8,8] x",
+        "float[N,3,8,8] y",
+    )
+    explainer, x = Explainer(declared, preprocess=STRETCHED), noise(1, 3, 8, 8)
+    found = exported(explainer, "occlusion")(x, [1])
+    assert_allclose(found["y"], np.maximum(x, 0).mean(axis=(2, 3)), rtol=1e-5)
+    expected = explainer.attribute(x, "occlusion", 1).values
+    assert_allclose(found["values"], expected, atol=1e-6)
+
+
 def test_a_volume(exported: Export) -> None:
     made = tiny(
         "c = Conv<strides=[2,2,2]>(x, w) r = Relu(c) y = ReduceMean<axes=[2,3,4], keepdims=0>(r)",
