@@ -38,6 +38,16 @@ class Transformer:
     pool: str | None = None
 
     @property
+    def matrices(self) -> tuple[str, ...]:
+        """The attention of all blocks, and then the one that pools, if there is one."""
+        return self.attention if self.pool is None else (*self.attention, self.pool)
+
+    @property
+    def samples_axis(self) -> int:
+        """The axis of the samples in the tokens after a block."""
+        return self.layout.axes.index("N")
+
+    @property
     def tokens(self) -> int:
         """Number of tokens, the extra ones included."""
         return self.layout.prefix + prod(self.layout.grid)

@@ -29,9 +29,12 @@ def seed_name(index: int) -> str:
     return f"{SEED}_{index}" if index else SEED
 
 
-def gradient_name(tensor: str, index: int = 0) -> str:
-    """The name of the gradient with respect to `tensor`, for seed number `index`, from 0."""
-    return f"{PREFIX}gradient_{index}/{tensor}" if index else GRADIENT + tensor
+def gradient_name(tensor: str, index: int = 0, result: str = "gradient") -> str:
+    """The name of the gradient with respect to `tensor`, for seed number `index`, from 0.
+
+    Or of another `result` of rules, see `table.RuleHooks`.
+    """
+    return f"{PREFIX}{result}_{index}/{tensor}" if index else f"{PREFIX}{result}/{tensor}"
 
 
 def differentiate(
@@ -64,7 +67,7 @@ def differentiate(
     names = []
     for index in range(seeds):
         for tensor in wanted:
-            names.append(gradient_name(tensor, index))
+            names.append(gradient_name(tensor, index, rules.hooks.result))
             declared[names[-1]] = _floats(names[-1], g.dims(g.tensor(tensor)))
     computed = with_gradients(fed, score, wanted, seed_names, rules)
     differentiated = with_outputs(computed, [*outputs, *names])
@@ -96,7 +99,7 @@ def with_gradients(
     for index, seed in enumerate(seeds):
         gradients = backpropagate(g, nodes, score, g.tensor(seed), wanted, rules, carried)
         for tensor, gradient in zip(wanted, gradients, strict=True):
-            name = gradient_name(tensor, index)
+            name = gradient_name(tensor, index, rules.hooks.result)
             g.graph.nodes.append(gs.Node("Identity", name, {}, [gradient], [gs.Variable(name)]))
     return appended(model, gs.export_onnx(g.graph, do_type_check=False).graph)
 

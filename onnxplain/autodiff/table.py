@@ -46,13 +46,15 @@ class RuleHooks:
     `lower(model)` returns a changed copy of a model that is already lowered. `check(g, steps)` is
     called before the walk over `steps`, and raises GradientError where the rules do not apply.
     `start(g, score, seed)` returns the gradient that the walk starts with at the score tensor.
-    Outputs of the operators `constants` count as constants: nothing passes through them.
+    Outputs of the operators `constants` count as constants: nothing passes through them. `result`
+    is what the rules compute, in the names of the results.
     """
 
     lower: Callable[[Model], Model] = lambda model: model
     check: Callable[[GradientBuilder, Sequence[NodeView]], None] = lambda g, steps: None
     start: Callable[[GradientBuilder, Tensor, Tensor], Tensor] = lambda g, score, seed: seed
     constants: frozenset[str] = frozenset()
+    result: str = "gradient"
 
 
 PLAIN = RuleHooks()

@@ -9,6 +9,7 @@ import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from onnxplain.autodiff.differentiate import with_gradients
+from onnxplain.autodiff.propagation.attention import attention_relevance
 from onnxplain.autodiff.rules import STANDARD
 from onnxplain.autodiff.table import Rules
 from onnxplain.execution.block_gradients import with_block_gradients
@@ -17,7 +18,9 @@ from onnxplain.execution.scoring import seed_tensor, with_seeds
 from onnxplain.execution.wanted_tensors import Tensors
 from onnxplain.execution.wants import (
     AttentionGradients,
+    AttentionRelevance,
     BiasGradients,
+    BlockGradients,
     InputGradient,
     LayerGradient,
 )
@@ -54,7 +57,7 @@ def finish(plan: Plan) -> Model:
     for number, (rules, tensors) in enumerate(by_rules.items()):
         prefix = f"{PREFIX}grad_{number}/"
         model = with_gradients(model, plan.answer, tensors, seeds, rules, prefix)
-    if AttentionGradients() in wants:
+    if BlockGradients() in wants:
         model = with_block_gradients(model, plan.transformer, plan.scored, plan.batch)
     return _with_maps(model, plan)
 
@@ -69,6 +72,13 @@ def _by_rules(plan: Plan) -> dict[Rules, list[str]]:
             found.setdefault(STANDARD, {}).update((bias.tensor, None) for bias in plan.biases)
         elif isinstance(want, InputGradient):
             found.setdefault(want.rules, {})[plan.spec.name] = None
+        elif isinstance(want, AttentionGradients):
+            found.setdefault(STANDARD, {}).update(dict.fromkeys(plan.transformer.matrices))
+        elif isinstance(want, AttentionRelevance):
+            # With the input, everything that depends on it counts as varying.
+            tensors = (*plan.transformer.matrices, plan.spec.name)
+            rules = attention_relevance(plan.transformer.samples_axis)
+            found.setdefault(rules, {}).update(dict.fromkeys(tensors))
     return {rules: list(tensors) for rules, tensors in found.items()}
 
 

@@ -13,6 +13,7 @@ from onnx import TensorProto
 from onnxplain.analysis.layers import Layer
 from onnxplain.analysis.layout import PICTURE_RANK, Layout
 from onnxplain.autodiff.differentiate import gradient_name
+from onnxplain.autodiff.propagation.attention import RELEVANCE
 from onnxplain.errors import TargetError
 from onnxplain.execution.plan import Plan, reference_name
 from onnxplain.execution.scoring import answer_tensor, parameters
@@ -20,7 +21,9 @@ from onnxplain.execution.wants import (
     Activation,
     Attention,
     AttentionGradients,
+    AttentionRelevance,
     BiasGradients,
+    BlockGradients,
     ClassWeights,
     Input,
     InputGradient,
@@ -139,12 +142,24 @@ class Tensors:
             if len(shape := self.plan.shapes.get(bias.tensor, ())) == PICTURE_RANK
         ]
 
-    def attention(self, want: Want, layer: int, target: int) -> list[GraphArray]:
+    def attention(self, want: Attention, layer: int, target: int) -> list[GraphArray]:
         """See `Attention`."""
-        return [self._matrices(name, name) for name in self.plan.transformer.attention]
+        blocks = self.plan.transformer
+        names = blocks.matrices if want.pool else blocks.attention
+        return [self._matrices(name, name) for name in names]
 
     def attention_gradients(self, want: Want, layer: int, target: int) -> list[GraphArray]:
         """See `AttentionGradients`."""
+        names = self.plan.transformer.matrices
+        return [self._matrices(gradient_name(name, target), name) for name in names]
+
+    def attention_relevance(self, want: Want, layer: int, target: int) -> list[GraphArray]:
+        """See `AttentionRelevance`."""
+        names = self.plan.transformer.matrices
+        return [self._matrices(gradient_name(name, target, RELEVANCE), name) for name in names]
+
+    def block_gradients(self, want: Want, layer: int, target: int) -> list[GraphArray]:
+        """See `BlockGradients`."""
         names = self.plan.transformer.attention
         return [self._matrices(gradient_name(name, target), name) for name in names]
 
@@ -227,5 +242,7 @@ _MAKERS: Mapping[type[Want], Callable[..., Any]] = {
     BiasGradients: Tensors.bias_gradients,
     Attention: Tensors.attention,
     AttentionGradients: Tensors.attention_gradients,
+    AttentionRelevance: Tensors.attention_relevance,
+    BlockGradients: Tensors.block_gradients,
     TokensRead: Tensors.tokens_read,
 }

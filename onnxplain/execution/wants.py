@@ -101,12 +101,16 @@ class BiasGradients(Want):
     per_target: ClassVar[bool] = True
 
 
+@dataclass(frozen=True)
 class Attention(Want):
     """The attention of each block of a transformer, from the first to the last.
 
-    A list of arrays (N, heads, tokens, tokens); rows are queries and columns are keys.
+    A list of arrays (N, heads, tokens, tokens); rows are queries and columns are keys. With `pool`,
+    the attention that pools the tokens after the last block is the last array, (N, heads, rows,
+    tokens) with fewer rows than tokens, if the model has one.
     """
 
+    pool: bool = False
     on_tokens: ClassVar[bool] = True
 
 
@@ -117,6 +121,23 @@ class TokensRead(Want):
 
 
 class AttentionGradients(Want):
+    """The gradients of the score at the attention, in shapes as for `Attention` with `pool`."""
+
+    per_target: ClassVar[bool] = True
+    on_tokens: ClassVar[bool] = True
+
+
+class AttentionRelevance(Want):
+    """The relevance of the attention in the score, in shapes as for `Attention` with `pool`.
+
+    It is distributed by the rules of `autodiff.propagation.attention`.
+    """
+
+    per_target: ClassVar[bool] = True
+    on_tokens: ClassVar[bool] = True
+
+
+class BlockGradients(Want):
     """The gradients of each block's own score at its attention, in shapes as for `Attention`.
 
     A block's own score is the score that the model would have if that block were the last one.

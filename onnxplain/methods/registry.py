@@ -36,7 +36,13 @@ from onnxplain.methods.scorecam import ScoreCAM
 from onnxplain.methods.smooth_gradcam import SmoothGradCAMPlusPlus
 from onnxplain.methods.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
 from onnxplain.methods.superpixels import LIME, KernelSHAP
-from onnxplain.methods.transformer import AttentionRollout, LeGrad, ViTReciproCAM
+from onnxplain.methods.transformer import (
+    AttentionRollout,
+    GenericAttention,
+    LeGrad,
+    TransformerAttribution,
+    ViTReciproCAM,
+)
 from onnxplain.suggestions import closest
 
 METHODS: dict[str, type[Method]] = {
@@ -79,6 +85,8 @@ METHODS: dict[str, type[Method]] = {
         DeepLIFT,
         AttentionRollout,
         LeGrad,
+        GenericAttention,
+        TransformerAttribution,
         ViTReciproCAM,
         LRP,
         ActivationMaximization,

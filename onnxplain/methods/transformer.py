@@ -12,7 +12,13 @@ from onnxplain.errors import OptionError
 from onnxplain.execution.points import Feeds, LayerMasks
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.execution.subject import Structure
-from onnxplain.execution.wants import Attention, AttentionGradients, TokensRead
+from onnxplain.execution.wants import (
+    Attention,
+    AttentionGradients,
+    AttentionRelevance,
+    BlockGradients,
+    TokensRead,
+)
 from onnxplain.formulas.namespace import Namespace, relu
 from onnxplain.methods.base import Passes, SinglePassMethod
 from onnxplain.methods.layer_maps import one_of_each
@@ -79,7 +85,28 @@ class AttentionRollout(AttentionMethod):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeGrad(AttentionMethod):
+class LastBlocksMethod(AttentionMethod):
+    """A method of which the last blocks can be chosen; all by default."""
+
+    blocks: Annotated[
+        WholeOrNone, Option("COUNT", "Blocks of a transformer that count, the last ones.")
+    ] = None
+
+    def counted(self, structure: Structure) -> int:
+        """See `AttentionMethod`."""
+        depth = structure.blocks()
+        used = depth if self.blocks is None else self.blocks
+        if not 1 <= used <= depth:
+            raise OptionError(f"{self.name} takes blocks from 1 to {depth}, and was given {used}.")
+        return used
+
+    def last(self, blocks: Sequence[Any]) -> Sequence[Any]:
+        """Those of the blocks that count."""
+        return blocks if self.blocks is None else blocks[-self.blocks :]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeGrad(LastBlocksMethod):
     """The mean over blocks l, heads and query tokens of ReLU(∂s_l/∂A_l).
 
     s_l is the score that block l would have if it were the last one: the model's own head on the
@@ -96,25 +123,91 @@ class LeGrad(AttentionMethod):
     paper = "Bousselham 2024"
     cost = "1 with a backward"
     needs_gradient = True
-    wants = (AttentionGradients(),)
-
-    blocks: Annotated[
-        WholeOrNone, Option("COUNT", "Blocks of a transformer that count, the last ones.")
-    ] = None
-
-    def counted(self, structure: Structure) -> int:
-        """See `AttentionMethod`."""
-        depth = structure.blocks()
-        used = depth if self.blocks is None else self.blocks
-        if not 1 <= used <= depth:
-            raise OptionError(f"legrad takes blocks from 1 to {depth}, and was given {used}.")
-        return used
+    wants = (BlockGradients(),)
 
     def map(self, xp: Namespace, gradients: Sequence[Any]) -> Any:
         """See the class."""
-        counted = gradients if self.blocks is None else gradients[-self.blocks :]
-        rows = [xp.mean(relu(xp, block), axis=(-3, -2)) for block in counted]
+        rows = [xp.mean(relu(xp, block), axis=(-3, -2)) for block in self.last(gradients)]
         return sum(rows[1:], start=rows[0]) / len(rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightedByGradients(LastBlocksMethod):
+    """The row of the tokens that are read in Π (I + E_l) − I, over the blocks l, last first.
+
+    E_l is the mean over heads of ReLU(∇A_l ⊙ M_l), where ∇A_l is the gradient of the score at the
+    attention of block l, and M_l another matrix of each head, the first that the method wants. If
+    attention pools the tokens after the last block, its own E multiplies Π (I + E_l).
+    """
+
+    needs_gradient = True
+
+    def map(
+        self, xp: Namespace, matrices: Sequence[Any], gradients: Sequence[Any], read: Any
+    ) -> Any:
+        """See the class."""
+        pairs = zip(matrices, gradients, strict=True)
+        shares = [xp.mean(relu(xp, m * g), axis=-3) for m, g in pairs]
+        row, parts = read, []
+        if shares[-1].shape[-2] != shares[-1].shape[-1]:
+            *shares, pool = shares
+            row = xp.mean(pool, axis=-2, keepdims=True)
+            parts.append(row)
+        for block in reversed(self.last(shares)):
+            parts.append(xp.matmul(row, block))
+            row = row + parts[-1]
+        return xp.sum(sum(parts[1:], start=parts[0]), axis=-2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenericAttention(WeightedByGradients):
+    """The row of the class token in Π (I + Ā_l) − I, over the blocks l, last first.
+
+    Ā_l is the mean over heads of ReLU(∇A_l ⊙ A_l), with A_l the attention of block l and ∇A_l the
+    gradient of the score there. If the score is read from several tokens, as after a mean over the
+    grid, their rows are averaged. The paper does not subtract I, which changes nothing at a class
+    token, and otherwise adds the same number to all tokens that are read. If attention pools the
+    tokens, its own Ā, averaged over its rows, multiplies the product. `blocks` is the number of
+    blocks that are used, counted from the last one; all by default.
+
+    Chefer, Gur and Wolf, "Generic Attention-model Explainability for Interpreting Bi-Modal and
+    Encoder-Decoder Transformers", ICCV 2021, equations 5 and 6.
+    """
+
+    name = "generic_attention"
+    summary = "attention times its gradient, followed through all blocks"
+    paper = "Chefer 2021"
+    cost = "1 with a backward"
+    wants = (Attention(pool=True), AttentionGradients(), TokensRead())
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerAttribution(WeightedByGradients):
+    """The row of the class token in Π (I + Ā_l) − I, over the blocks l, last first.
+
+    Ā_l is the mean over heads of ReLU(∇A_l ⊙ R_l), with R_l the relevance of the attention of block
+    l and ∇A_l the gradient of the score there. Relevance starts with the score as 1 and is
+    distributed backward: in layers with weights by the positive x w (z⁺), without biases; by
+    shares in sums and in products of activations, where a product gives half to each and the shares
+    of a sum are scaled to keep the total; normalizations, softmax and activations pass it on
+    unchanged. Rows and `blocks` are those of `generic_attention`.
+
+    Chefer, Gur and Wolf, "Transformer Interpretability Beyond Attention Visualization", CVPR 2021,
+    with the rules of the authors' code where it differs from the paper: a product of two
+    activations gives half to each, and is not scaled as a sum is.
+    """
+
+    name = "transformer_attribution"
+    summary = "relevance of attention times its gradient, followed through all blocks"
+    paper = "Chefer 2021"
+    cost = "1 with 2 backwards"
+    distributes = True
+    wants = (AttentionRelevance(), AttentionGradients(), TokensRead())
+
+    def spent(self, targets: int, before: int) -> Passes:
+        """See `SinglePassMethod`: the gradient and the relevance take a backward pass each."""
+        counts = super().spent(targets, before)
+        return {**counts, "backward_passes": 2 * counts["backward_passes"]}
 
 
 @dataclass(frozen=True, kw_only=True)

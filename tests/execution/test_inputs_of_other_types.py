@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from explainer.formulas import OF_DETECTORS, OF_TRANSFORMERS
 from tiny import noise, tiny
 
 from onnxplain import Explainer
@@ -11,13 +12,7 @@ from onnxplain.methods.registry import METHODS
 SIZE = 12
 PICTURE = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3)).astype(np.uint8)
 AS_IT_IS = {"size": SIZE, "fit": "stretch", "scale": 1, "mean": 0, "std": 1}
-NO_METHODS_OF_THIS_MODEL = {
-    "attention_rollout",
-    "drise",
-    "expected_gradients",
-    "legrad",
-    "vit_reciprocam",
-}
+NO_METHODS_OF_THIS_MODEL = {*OF_TRANSFORMERS, *OF_DETECTORS, "expected_gradients"}
 ROUNDED = {"rise", "scorecam"}
 """Methods that blend pixels: the uint8 model gets the nearest integers."""
 

@@ -60,7 +60,13 @@ NET_R_SHAPES: Mapping[str, tuple[int, ...]] = {
 }
 """Every method that explains a convolutional network, and the shape of its values for net R."""
 
-OF_TRANSFORMERS = ("attention_rollout", "legrad", "vit_reciprocam")
+OF_TRANSFORMERS = (
+    "attention_rollout",
+    "legrad",
+    "generic_attention",
+    "transformer_attribution",
+    "vit_reciprocam",
+)
 """Methods that do not support net R, because it has no tokens."""
 
 OF_DETECTORS = ("drise",)

@@ -6,7 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from explainer.formulas import AS_IT_IS, model, noise, noise_picture
+from explainer.formulas import (
+    AS_IT_IS,
+    OF_DETECTORS,
+    OF_TRANSFORMERS,
+    model,
+    noise,
+    noise_picture,
+)
 from numpy.testing import assert_allclose, assert_array_equal
 
 from onnxplain import Explainer, sanity_check
@@ -153,9 +160,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "expected_gradients": {"baselines": noise(2, 3, 16, 24), "samples": 4},
     "activation_maximization": {"steps": 2}, "guided_ig": {"steps": 5},
 }  # fmt: skip
-NOT_FOR_IT = set(
-    "cam regression_activation_map attention_rollout legrad vit_reciprocam drise".split()
-)
+NOT_FOR_IT = {*OF_TRANSFORMERS, *OF_DETECTORS, "cam", "regression_activation_map"}
 """Methods that need one linear layer after a pool, a transformer, or a detector."""
 
 

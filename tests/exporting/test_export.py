@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from column_recognizer import recognizer
-from explainer.formulas import AS_IT_IS, noise, noise_picture
+from explainer.formulas import AS_IT_IS, OF_TRANSFORMERS, noise, noise_picture
 from explainer.test_kinds_of_input import KINDS
 from explainer.test_segmenters import FORMS as MAP_FORMS
 from explainer.test_segmenters import explainer as segmenter
@@ -30,7 +30,7 @@ BOXED = Preprocess(size=(64, 64), scale=1 / 255, fit="stretch")
 
 Export = Callable[..., Callable[..., dict[str, Array]]]
 
-NEEDS_TOKENS = {"attention_rollout", "legrad"}
+NEEDS_TOKENS = OF_TRANSFORMERS
 NEEDS_POOL = {"cam", "regression_activation_map"}
 SINGLE = [name for name, kind in METHODS.items() if issubclass(kind, SinglePassMethod)]
 ADAPTIVE = [name for name, kind in METHODS.items() if issubclass(kind, AdaptiveMethod)]

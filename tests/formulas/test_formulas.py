@@ -57,6 +57,8 @@ GIVEN: dict[type[wants.Want], Callable[[Random], Given]] = {
     wants.Attention: several(attention, BLOCKS),
     wants.TokensRead: lambda random: attention(random)[:, 0, :1],
     wants.AttentionGradients: several(drawn(HEADS, TOKENS, TOKENS), BLOCKS),
+    wants.AttentionRelevance: several(drawn(HEADS, TOKENS, TOKENS), BLOCKS),
+    wants.BlockGradients: several(drawn(HEADS, TOKENS, TOKENS), BLOCKS),
 }
 """Everything that a formula may want, as float32 arrays of the declared shapes."""
 

@@ -14,6 +14,7 @@ from onnxplain.errors import LayerError, OptionError
 from onnxplain.transforms.extract import with_outputs
 
 FORMS = [(True, False), (False, False), (True, True)]
+READ_ATTENTION = ("attention_rollout", "legrad", "generic_attention", "transformer_attribution")
 
 
 def explained(net: ViT, method: str, *, fused: bool = False, **options: Any) -> Any:
@@ -195,7 +196,7 @@ def attentive(body: str) -> Explainer:
 def test_why_attention_cannot_be_followed_and_what_works_there(name: str) -> None:
     body, reason = NOT_FOLLOWED[name]
     explainer = attentive(body)
-    for method in ("attention_rollout", "legrad"):
+    for method in READ_ATTENTION:
         with pytest.raises(LayerError, match=f"{reason}.*gradcam, or layercam"):
             explainer.attribute(noise(1, 3, 8, 8), method, 0)
     for method in ("gradcam", "layercam"):
@@ -216,7 +217,7 @@ def test_why_attention_cannot_be_followed_and_what_works_there(name: str) -> Non
 )
 def test_attention_turned_or_summed_in_other_words(turned: str) -> None:
     x = noise(1, 3, 8, 8)
-    for method in ("attention_rollout", "legrad"):
+    for method in READ_ATTENTION:
         plain, other = (
             attentive(PATCHES + answer + MEAN.format("t")).attribute(x, method, 0).values
             for answer in (ANSWER.format("w"), turned)
@@ -239,15 +240,41 @@ def test_only_the_tokens_that_the_score_reads_count() -> None:
     assert_allclose(found.ravel(), rollout([w[0].astype(float)])[0, 2:], rtol=1e-5)
 
 
+POOLED = PATCHES + ANSWER.format("w") + ASKED + "f = Squeeze(c, ONE)  y = MatMul(f, CLASSES)"
+
+
 def test_tokens_that_attention_pools_are_weighted_by_it() -> None:
-    body = PATCHES + ANSWER.format("w") + ASKED + "f = Squeeze(c, ONE)  y = MatMul(f, CLASSES)"
-    explainer, x = attentive(body), noise(1, 3, 8, 8)
+    explainer, x = attentive(POOLED), noise(1, 3, 8, 8)
     found = explainer.attribute(x, "attention_rollout", 0).values[0]
     w, p = run(with_outputs(explainer.model, ["w", "p"]).proto, {"x": x})
     assert_allclose(found.ravel(), p[0, 0].astype(float) @ rollout([w[0].astype(float)]), rtol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["attention_rollout", "legrad"])
+def test_attention_that_pools_counts_with_its_gradient() -> None:
+    explainer, x = attentive(POOLED), noise(1, 3, 8, 8)
+    found = explainer.attribute(x, "generic_attention", 0).values[0]
+    read = run(with_outputs(explainer.model, ["n", "q", "w", "p"]).proto, {"x": x})
+    n, q, w, p = (value[0].astype(float) for value in read)
+    probe, weights = noise(1, 1, 4, seed=6)[0].astype(float), noise(4, 3, seed=2)[:, 0]
+
+    def tokens(attention: Any) -> Any:
+        return n + (attention @ q).transpose(1, 0, 2).reshape(16, 4)
+
+    def score(attention: Any) -> float:
+        after = tokens(attention)
+        return float((softmax(probe @ after.T, axis=-1) @ after @ weights)[0])
+
+    slopes, step = np.zeros_like(w), 1e-4
+    for place in np.ndindex(*w.shape):
+        nudge = np.zeros_like(w)
+        nudge[place] = step
+        slopes[place] = (score(w + nudge) - score(w - nudge)) / (2 * step)
+    shares = np.maximum(w * slopes, 0).mean(axis=0)
+    pool = np.maximum(p[0] * (tokens(w) @ weights), 0)
+    assert_allclose(found.ravel(), pool + pool @ shares, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", READ_ATTENTION)
 def test_what_is_no_plain_transformer_is_refused_with_what_fits(method: str) -> None:
     with pytest.raises(LayerError, match=r"No attention matrix.*gradcam"):
         convolutional().attribute(noise(1, 3, 8, 8), method, 0)
@@ -263,6 +290,7 @@ def test_reciprocam_and_vit_reciprocam_name_each_other() -> None:
 
 
 @pytest.mark.parametrize("blocks", [0, BLOCKS + 1])
-def test_no_more_blocks_than_there_are(blocks: int) -> None:
-    with pytest.raises(OptionError, match=f"blocks from 1 to {BLOCKS}"):
-        explained(ViT(), "legrad", blocks=blocks)
+@pytest.mark.parametrize("method", READ_ATTENTION[1:])
+def test_no_more_blocks_than_there_are(method: str, blocks: int) -> None:
+    with pytest.raises(OptionError, match=f"{method} takes blocks from 1 to {BLOCKS}"):
+        explained(ViT(), method, blocks=blocks)

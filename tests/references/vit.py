@@ -113,20 +113,20 @@ class ViT:
 
     def attention(self, z: Array, block: int) -> Array:
         """(heads, tokens, tokens)."""
-        n = self._norm(z, block)
-        q, k = (_heads(n @ self[f"{name}{block}"]) for name in ("wq", "wk"))
+        n = self.norm(z, block)
+        q, k = (heads(n @ self[f"{name}{block}"]) for name in ("wq", "wk"))
         return softmax(q @ k.transpose(0, 2, 1) / 2, axis=-1)
 
     def after(self, z: Array, block: int, attention: Array) -> Array:
         """The tokens after a block with the given attention."""
-        v = _heads(self._norm(z, block) @ self[f"wv{block}"])
+        v = heads(self.norm(z, block) @ self[f"wv{block}"])
         joined = (attention @ v).transpose(1, 0, 2).reshape(len(z), FEATURES)
         r = z + joined @ self[f"wo{block}"]
-        return r + np.tanh(self._norm(r, block) @ self[f"wu{block}"]) @ self[f"wd{block}"]
+        return r + np.tanh(self.norm(r, block) @ self[f"wu{block}"]) @ self[f"wd{block}"]
 
     def head(self, z: Array) -> Array:
         """Scores of the classes from the tokens after the last block."""
-        last = self._norm(z, 0)
+        last = self.norm(z, 0)
         return (last[0] if self.class_token else last.mean(axis=0)) @ self["head"]
 
     def states(self, x: Array) -> list[Array]:
@@ -136,7 +136,8 @@ class ViT:
             states.append(self.after(states[-1], block, self.attention(states[-1], block)))
         return states
 
-    def _norm(self, z: Array, block: int) -> Array:
+    def norm(self, z: Array, block: int) -> Array:
+        """The tokens, normalized as in a block."""
         centered = z - z.mean(axis=1, keepdims=True)
         spread = np.sqrt((centered**2).mean(axis=1, keepdims=True) + 1e-5)
         return centered / spread * self[f"g{block}"] + self[f"h{block}"]
@@ -173,5 +174,6 @@ def legrad(net: ViT, x: Array, index: int, blocks: int = BLOCKS, *, link: Any = 
     return np.mean(rows, axis=0)
 
 
-def _heads(x: Array) -> Array:
+def heads(x: Array) -> Array:
+    """(heads, tokens, features of a head)."""
     return x.reshape(len(x), HEADS, -1).transpose(1, 0, 2)

@@ -20,6 +20,7 @@ _PLAIN_ATTENTION = (
 _FLOOR = (
     "the outline of an object: the whole map lies above a floor, so trust the largest values more"
 )
+_FOR_ONLY = "what lowers the score: only positive products with the gradient count"
 _BASELINE = "an input that equals the baseline: from black, black pixels get the value 0"
 _RECTIFIERS = "a network without rectifiers: it is refused"
 
@@ -75,6 +76,10 @@ LIMITS: Mapping[str, str] = {
     "deeplift": f"{_BASELINE}; a model with an operator that has no rule: it is refused",
     "attention_rollout": f"a class: every target gets the same map; {_FLOOR}; {_PLAIN_ATTENTION}",
     "legrad": f"{_FLOOR}; {_PLAIN_ATTENTION}",
+    "generic_attention": f"{_FOR_ONLY}; {_PLAIN_ATTENTION}",
+    "transformer_attribution": f"{_FOR_ONLY}; a probability, or another target that is no sum of"
+    " scores, and models that round activations, as in int8: both are refused;"
+    f" {_PLAIN_ATTENTION}",
     "vit_reciprocam": "a layer with rows and columns: it is refused, take `reciprocam`",
     "lrp": "the score's size, where biases absorb most of the relevance: `conservation_gap` says"
     " how much, and the map's scale means little then; see the warning that the sum is lost",

@@ -35,15 +35,15 @@ _SCALES = operators.COPIES | {"Mul", "Div", "Neg"}
 _ELEMENTWISE = operators.COPIES | operators.UNARY | operators.BROADCASTING
 
 
-def _composite(convolution: LayerRule, dense: LayerRule, first: LayerRule | None = None) -> Rule:
+def by_layer(convolution: LayerRule, dense: LayerRule, first: LayerRule | None = None) -> Rule:
     """A rule that depends on the type of layer; `first` is for layers that read the input."""
 
     def rule(g: GradientBuilder, s: NodeView, r: Tensor) -> Gradients:
-        varying = [_varies(g, x) for x in s.inputs]
+        varying = [varies(g, x) for x in s.inputs]
         if varying[:2] == [True, True]:  # half of it to each operand
-            return _by_share(g, s, g.Mul(r, F32(0.5)))
+            return by_share(g, s, g.Mul(r, F32(0.5)))
         if not varying[0] or any(varying[1:]):
-            return _by_share(g, s, r)
+            return by_share(g, s, r)
         if first is not None and _at_input(g, s.x):
             return [first(g, s, r)]
         return [(convolution if s.op in operators.CONVOLUTIONS else dense)(g, s, r)]
@@ -55,20 +55,21 @@ def _composites(epsilon: float, gamma: float) -> Mapping[str, Rule]:
     even, positive = layers.epsilon_rule(epsilon), layers.alpha_beta_rule(1, 0)
     more, both = layers.gamma_rule(gamma), layers.alpha_beta_rule(2, 1)
     return {
-        "epsilon": _composite(even, even),
-        "gamma": _composite(more, more),
-        "zplus": _composite(positive, positive),
-        "alpha2beta1": _composite(both, both),
-        "zbox": _composite(even, even, layers.box_rule),
-        "epsilon_plus": _composite(positive, even),
-        "epsilon_plus_flat": _composite(positive, even, layers.flat_rule),
-        "epsilon_alpha2beta1": _composite(both, even),
-        "epsilon_alpha2beta1_flat": _composite(both, even, layers.flat_rule),
-        "epsilon_gamma_box": _composite(more, even, layers.box_rule),
+        "epsilon": by_layer(even, even),
+        "gamma": by_layer(more, more),
+        "zplus": by_layer(positive, positive),
+        "alpha2beta1": by_layer(both, both),
+        "zbox": by_layer(even, even, layers.box_rule),
+        "epsilon_plus": by_layer(positive, even),
+        "epsilon_plus_flat": by_layer(positive, even, layers.flat_rule),
+        "epsilon_alpha2beta1": by_layer(both, even),
+        "epsilon_alpha2beta1_flat": by_layer(both, even, layers.flat_rule),
+        "epsilon_gamma_box": by_layer(more, even, layers.box_rule),
     }
 
 
-def _varies(g: GradientBuilder, x: Tensor | None) -> bool:
+def varies(g: GradientBuilder, x: Tensor | None) -> bool:
+    """Whether a tensor depends on what relevance is distributed to."""
     return x is not None and x.name in g.walk.needed
 
 
@@ -77,25 +78,25 @@ def _at_input(g: GradientBuilder, x: Tensor) -> bool:
     step = g.walk.makers.get(x.name)
     if step is None:
         return True
-    varying = [tensor for tensor in step.inputs if _varies(g, tensor)]
+    varying = [tensor for tensor in step.inputs if varies(g, tensor)]
     if len(varying) != 1 or step.op not in STRUCTURAL | _AFFINE:
         return False
     return _at_input(g, varying[0])
 
 
-def _by_share(g: GradientBuilder, s: NodeView, r: Tensor, *_: Tensor | None) -> Gradients:
+def by_share(g: GradientBuilder, s: NodeView, r: Tensor, *_: Tensor | None) -> Gradients:
     """Relevance in proportion to the contribution of each input to the output."""
     dxs = STANDARD.gradients(g, s, [g.Div(r, stabilized(g, s.y))])
     pairs = zip(s.inputs, dxs, strict=False)
-    return [g.Mul(x, dx) if _varies(g, x) and dx is not None else None for x, dx in pairs]
+    return [g.Mul(x, dx) if varies(g, x) and dx is not None else None for x, dx in pairs]
 
 
-def _passed(g: GradientBuilder, s: NodeView, r: Tensor, *_: Tensor | None) -> Gradients:
+def passed(g: GradientBuilder, s: NodeView, r: Tensor, *_: Tensor | None) -> Gradients:
     """Unchanged relevance to the first input, summed where that was broadcast."""
     return [g.sum_to(r, s.x, s.y)]
 
 
-def _to(g: GradientBuilder, s: NodeView, r: Tensor, chosen: Sequence[bool]) -> Gradients:
+def passed_to(g: GradientBuilder, s: NodeView, r: Tensor, chosen: Sequence[bool]) -> Gradients:
     """Unchanged relevance to the `chosen` inputs."""
     pairs = zip(s.inputs, chosen, strict=True)
     return [g.sum_to(r, x, s.y) if takes else None for x, takes in pairs]
@@ -103,19 +104,19 @@ def _to(g: GradientBuilder, s: NodeView, r: Tensor, chosen: Sequence[bool]) -> G
 
 def _sum(g: GradientBuilder, s: NodeView, r: Tensor) -> Gradients:
     """Relevance in proportion to the terms; a constant shift of the model's input gets nothing."""
-    varying = [_varies(g, x) for x in s.inputs]
+    varying = [varies(g, x) for x in s.inputs]
     if sum(varying) == 1 and _at_input(g, s.inputs[varying.index(True)]):
-        return _to(g, s, r, varying)
-    return _by_share(g, s, r)
+        return passed_to(g, s, r, varying)
+    return by_share(g, s, r)
 
 
 def _factors(g: GradientBuilder, s: NodeView, r: Tensor) -> Gradients:
     """Relevance in equal parts to the factors that depend on the input, except for gates."""
-    varying = [_varies(g, x) for x in s.inputs]
-    signals = [_varies(g, x) and not _is_gate(g, s, x) for x in s.inputs]
+    varying = [varies(g, x) for x in s.inputs]
+    signals = [varies(g, x) and not _is_gate(g, s, x) for x in s.inputs]
     if sum(signals) == 1:
-        return _to(g, s, r, signals)
-    return _to(g, s, g.Mul(r, F32(1 / sum(varying))) if sum(varying) > 1 else r, varying)
+        return passed_to(g, s, r, signals)
+    return passed_to(g, s, g.Mul(r, F32(1 / sum(varying))) if sum(varying) > 1 else r, varying)
 
 
 def _is_gate(g: GradientBuilder, s: NodeView, x: Tensor) -> bool:
@@ -137,7 +138,7 @@ def _multiples(g: GradientBuilder, x: Tensor) -> Iterator[str]:
     step = g.walk.makers.get(x.name)
     if step is None or step.op not in _SCALES:
         return
-    varying = [_varies(g, read) for read in step.inputs]
+    varying = [varies(g, read) for read in step.inputs]
     if sum(varying) == 1 and (varying[0] or step.op == "Mul"):
         yield from _multiples(g, step.inputs[varying.index(True)])
 
@@ -149,13 +150,13 @@ def _is_function(g: GradientBuilder, x: Tensor, of: Container[str]) -> bool:
     step = g.walk.makers.get(x.name)
     if step is None or step.op not in _ELEMENTWISE:
         return False
-    varying = [read for read in step.inputs if _varies(g, read)]
+    varying = [read for read in step.inputs if varies(g, read)]
     return bool(varying) and all(_is_function(g, read, of) for read in varying)
 
 
 def _quotient(g: GradientBuilder, s: NodeView, r: Tensor) -> Gradients:
-    numerator = _varies(g, s.x)
-    return _to(g, s, r, [numerator, not numerator])
+    numerator = varies(g, s.x)
+    return passed_to(g, s, r, [numerator, not numerator])
 
 
 def _softmax(g: GradientBuilder, s: NodeView, r: Tensor) -> Tensor:
@@ -176,16 +177,17 @@ def _start(g: GradientBuilder, score: Tensor, seed: Tensor) -> Tensor:
     return g.Mul(seed, g.as_float(score))
 
 
-_TABLE: Mapping[str, Rule] = {
-    **dict.fromkeys(operators.LINEAR | {"Einsum"}, _by_share),
+TABLE: Mapping[str, Rule] = {
+    **dict.fromkeys(operators.LINEAR | {"Einsum"}, by_share),
     **dict.fromkeys(STRUCTURAL | operators.EXTREMA | {"Max", "Min", "Where"}, standard),
-    **dict.fromkeys(UNARY | operators.ROUNDS | {"Neg", "GroupNormalization"}, _passed),
+    **dict.fromkeys(UNARY | operators.ROUNDS | {"Neg", "GroupNormalization"}, passed),
     **dict.fromkeys(NORMALIZATIONS, _of_normalization),
     **dict.fromkeys(["Add", "Sub"], _sum),
     "Mul": _factors,
     "Div": _quotient,
     "Softmax": _softmax,
 }
+"""The rules of operators without weights."""
 
 
 ATTENTION: Mapping[str, frozenset[str]] = {
@@ -199,7 +201,7 @@ ATTENTION: Mapping[str, frozenset[str]] = {
 def relevance(composite: str, epsilon: float, gamma: float, attention: str) -> Rules:
     """Layer-wise relevance propagation (Bach 2015) by a composite of rules (Montavon 2019)."""
     layer = _composites(epsilon, gamma)[composite]
-    table = {**_TABLE, **dict.fromkeys(operators.WEIGHTED, layer)}
+    table = {**TABLE, **dict.fromkeys(operators.WEIGHTED, layer)}
     check = refusing("lrp", table, "integrated_gradients or deeplift")
     hooks = RuleHooks(merge_batch_norms, check, _start, ATTENTION[attention])
     return Rules().replaced(table, hooks)

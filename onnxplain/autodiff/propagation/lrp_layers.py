@@ -59,6 +59,12 @@ def alpha_beta_rule(alpha: float, beta: float) -> LayerRule:
     return rule
 
 
+def positive_rule(g: GradientBuilder, s: NodeView, relevance: Tensor) -> Tensor:
+    """Relevance in proportion to the positive x w; the bias gets none (z⁺ of deep Taylor)."""
+    w = s.inputs[1]
+    return _shared(g, s, relevance, g.Relu(w), _below(g, w), None)
+
+
 def gamma_rule(gamma: float) -> LayerRule:
     """Relevance in proportion to x w, times 1 + γ if x w has the sign of the output (LRP-γ)."""
 
