@@ -27,6 +27,7 @@ from onnxplain.execution.wants import (
     FirstGradient,
     InputGradient,
     LayerGradient,
+    SampleIndices,
     SampleScores,
     SampleWeights,
     Want,
@@ -43,7 +44,7 @@ Dims = tuple[int | None, ...]
 SHOWN = "shown"
 """The name of the activation of the layer whose map is made, (N, channels, cells)."""
 
-_MADE = frozenset([SampleWeights, FirstGradient])
+_MADE = frozenset([SampleWeights, SampleIndices, FirstGradient])
 """Wants that do not come from the model."""
 
 

@@ -34,7 +34,13 @@ from onnxplain.execution.round_states import States
 from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.execution.scoring import BATCH, parameter
 from onnxplain.execution.wanted_tensors import Tensors
-from onnxplain.execution.wants import FirstGradient, InputGradient, SampleScores, Want
+from onnxplain.execution.wants import (
+    FirstGradient,
+    InputGradient,
+    SampleIndices,
+    SampleScores,
+    Want,
+)
 from onnxplain.execution.wants import SampleWeights as Weights
 from onnxplain.formulas.graph_namespace import Dims, GraphArray, GraphNamespace
 from onnxplain.formulas.namespace import Namespace
@@ -312,6 +318,7 @@ class _Rounds:
         """The arguments of the formula for the sample of this round."""
         made: dict[type[Want], Callable[[], GraphArray]] = {
             Weights: lambda: self._weights(samples, samplings, place),
+            SampleIndices: lambda: self.xp.array(self.g.Unsqueeze(place, np.array([0])), (1,)),
             FirstGradient: lambda: self._first_gradient(place),
         }
         for kind, (name, dims) in self.round.found.items():

@@ -23,6 +23,7 @@ from onnxplain.execution.wants import (
     FirstGradient,
     InputGradient,
     LayerGradient,
+    SampleIndices,
     SampleScores,
     SampleWeights,
     Want,
@@ -145,7 +146,8 @@ class Sample:
         self, sampling: Sampling, wants: Sequence[Want], targets: Sequence[int]
     ) -> Iterator[Found]:
         made = sampling.made
-        outputs = [self._reading.tensor, *([MASK] if sampling.weights is None else [])]
+        reads_masks = SampleWeights() in wants and sampling.weights is None
+        outputs = [self._reading.tensor, *([MASK] if reads_masks else [])]
         runs: Iterable[tuple[slice, list[Array]]] = [(slice(0, 0), [self._answers])]
         if made.count:
             runs = self._runner.perturbed(*self._change(made), outputs, self._ways)
@@ -156,6 +158,7 @@ class Sample:
             scores = self._changed_score(values)
             own = scores[: part.stop - part.start, targets]
             given[SampleScores] = own.T.astype(np.float64)
+            given[SampleIndices] = np.arange(part.start, part.stop)
             for mask in masks:
                 given[SampleWeights] = mask.reshape(len(mask), -1)
             yield 0, targets, [given[type(want)] for want in wants]

@@ -158,6 +158,10 @@ class SampleWeights(Want):
     """
 
 
+class SampleIndices(Want):
+    """The index of each changed sample among those of its sampling, int64 (samples,)."""
+
+
 class FirstGradient(Want):
     """The gradient at the first of all changed samples, (1, 1, ...), in the shape of the input."""
 

@@ -357,7 +357,7 @@ class InputMethod(Method):
     """How the values of a token's embedding become one value: called with the values and `axis`."""
 
     values_are_magnitudes: ClassVar[bool] = False
-    """Whether a value is the size of a gradient, without a sign; it is no part of the score."""
+    """Whether a value has no sign, as the size of a gradient; it is no part of the score."""
 
     @property
     def adds_up(self) -> bool:

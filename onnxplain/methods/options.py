@@ -298,6 +298,7 @@ Baseline = Annotated[
     Absent, Option("WHAT", "What absent looks like: black, blur, ..., a picture or .npy.")
 ]
 Samples = Annotated[Whole, Option("COUNT", "Random masks, noisy copies, or random points.")]
+Grid = Annotated[Whole, Option("CELLS", "Cells on each side of a random mask.")]
 Noise = Annotated[
     Number, Option("SHARE", "Sigma of noisy copies, as a share of the input's range.")
 ]

@@ -33,6 +33,7 @@ from onnxplain.methods.options import Declared, options_of, with_options
 from onnxplain.methods.perturb_layer import AblationCAM, ReciproCAM
 from onnxplain.methods.rise import DRISE, RISE
 from onnxplain.methods.scorecam import ScoreCAM
+from onnxplain.methods.sensitivity import HSIC, Sobol
 from onnxplain.methods.smooth_gradcam import SmoothGradCAMPlusPlus
 from onnxplain.methods.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
 from onnxplain.methods.superpixels import LIME, KernelSHAP
@@ -57,6 +58,8 @@ METHODS: dict[str, type[Method]] = {
         Occlusion,
         RISE,
         DRISE,
+        Sobol,
+        HSIC,
         FeatureMaps,
         Gradient,
         InputXGradient,

@@ -17,7 +17,7 @@ from onnxplain.execution.sampling import Original, Sampling
 from onnxplain.execution.subject import Structure
 from onnxplain.formulas.namespace import Namespace
 from onnxplain.methods.base import InputMethod, ScoredMethod, Sums
-from onnxplain.methods.options import Baseline, Number, Option, Samples, Score, Seed, Whole
+from onnxplain.methods.options import Baseline, Grid, Number, Option, Samples, Score, Seed
 from onnxplain.model.shapes import Shape
 from onnxplain.tensors import FloatArray
 from onnxplain.transforms.masks import Mask, Segmented, Shifted
@@ -48,7 +48,7 @@ class RISE(InputMethod, ScoredMethod):
 
     score: Score = "probability"
     samples: Samples = 4000
-    grid: Annotated[Whole, Option("CELLS", "Cells on each side of a random mask.")] = 7
+    grid: Grid = 7
     keep: Annotated[Number, Option("SHARE", "Share of the cells that a random mask keeps.")] = 0.5
     seed: Seed = 0
     baseline: Baseline = "black"
@@ -116,7 +116,7 @@ class DRISE(RISE):
     cost = "1 + samples (5000)"
 
     samples: Samples = 5000
-    grid: Annotated[Whole, Option("CELLS", "Cells on each side of a random mask.")] = 16
+    grid: Grid = 16
 
     def layers(self, structure: Structure) -> Sequence[Layer]:
         """None.

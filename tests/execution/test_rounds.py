@@ -187,6 +187,8 @@ FEW: dict[str, list[dict[str, Any]]] = {
     "expected_gradients": [{"samples": 5, "baselines": noise(3, 3, 20, 26, seed=7)}],
     "occlusion": [{"window": 7, "stride": 5}, {"window": (5, 9), "fill": "mean"}, {"fill": FILL}],
     "rise": [{"samples": 20, "grid": 3}, {"samples": 9, "seed": 2, "baseline": "blur"}],
+    "sobol": [{"samples": 4, "grid": 3}, {"samples": 3, "grid": 2, "seed": 2, "baseline": "mean"}],
+    "hsic": [{"samples": 24, "grid": 3}, {"samples": 15, "seed": 2, "score": "logit"}],
     "scorecam": [{}, {"baseline": "mean", "score": "logit"}, {"layer": "conv2"}],
     "ablationcam": [{}, {"layer": "conv2", "score": "probability"}],
     "reciprocam": [{}, {"score": "probability"}],
@@ -343,7 +345,7 @@ ODD: dict[str, tuple[Net, str, dict[str, Any]]] = {
             noise(2, 2, 17, seed=3),
             {},
         ),
-        "occlusion rise blur_ig smoothgrad reciprocam integrated_gradients",
+        "occlusion rise sobol hsic blur_ig smoothgrad reciprocam integrated_gradients",
         {"fill": "zeros", "baseline": "blur"},
     ),
     "a row of features": (
@@ -358,7 +360,7 @@ ODD: dict[str, tuple[Net, str, dict[str, Any]]] = {
             noise(2, 9, seed=3),
             {},
         ),
-        "occlusion rise smoothgrad integrated_gradients",
+        "occlusion rise sobol hsic smoothgrad integrated_gradients",
         {"fill": "mean", "baseline": "zeros"},
     ),
     "channels last": (

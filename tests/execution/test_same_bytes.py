@@ -11,7 +11,7 @@ from onnxplain.methods.base import SampledMethod
 from onnxplain.methods.registry import METHODS
 
 SAMPLED = [name for name, kind in METHODS.items() if issubclass(kind, SampledMethod)]
-OPTIONS = {"rise": {"samples": 40}}
+OPTIONS = {"rise": {"samples": 40}, "sobol": {"samples": 4, "grid": 3}, "hsic": {"samples": 40}}
 
 
 @pytest.mark.parametrize(

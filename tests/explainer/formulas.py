@@ -52,9 +52,9 @@ NET_R_SHAPES: Mapping[str, tuple[int, ...]] = {
     "feature_maps": (8, *GRID),
     "fullgrad": INPUT[1:],
     **dict.fromkeys(
-        "occlusion rise lime kernelshap gradient input_x_gradient smoothgrad smoothgrad_squared "
-        "vargrad integrated_gradients blur_ig guided_ig expected_gradients guided_backprop "
-        "deconvnet guided_gradcam deeplift lrp activation_maximization".split(),
+        "occlusion rise sobol hsic lime kernelshap gradient input_x_gradient smoothgrad "
+        "smoothgrad_squared vargrad integrated_gradients blur_ig guided_ig expected_gradients "
+        "guided_backprop deconvnet guided_gradcam deeplift lrp activation_maximization".split(),
         INPUT,
     ),
 }
@@ -80,6 +80,8 @@ BLOCKS = np.arange(20)[:, None] // 5 * 4 + np.arange(26) // 7
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "rise": {"samples": 30},
+    "sobol": {"samples": 4, "grid": 3},
+    "hsic": {"samples": 20, "grid": 3},
     "lime": {"samples": 40, "segments": BLOCKS},
     "kernelshap": {"samples": 40, "segments": BLOCKS},
     "guided_ig": {"steps": 4},

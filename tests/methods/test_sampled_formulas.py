@@ -14,6 +14,7 @@ from formulas.nodes import from_nodes, wide
 from methods.masks import flat, masks_of
 from numpy.testing import assert_allclose
 from references.perturbation import scorecam as reference_scorecam
+from references.sensitivity import drawn, hsic, sobol
 
 from onnxplain.analysis.layers import Layer
 from onnxplain.analysis.layout import Layout
@@ -62,6 +63,7 @@ def found(
     """Everything that may be wanted from some changed samples."""
     weights = sampling.weights(part) if sampling.weights else flat(masks[part])
     given = {wants.SampleScores: scores(points[part]), wants.SampleWeights: weights}
+    given[wants.SampleIndices] = np.arange(len(points))[part]
     if points.ndim == 4:
         g = gradients(points[part])
         given |= {wants.InputGradient: g, wants.LayerGradient: g}
@@ -139,6 +141,14 @@ def rise(name: str = "rise") -> Array:
     return flat(each.sum(axis=1) / (COPIES * 0.5))
 
 
+def sensitivity(reference: Callable[..., Array], name: str) -> Array:
+    """Each pixel is a cell."""
+    options, own = OPTIONS[name], [lambda x, t=t: scores(x)[t, 0] for t in range(2)]
+    design = drawn(options["samples"], 40 if name == "sobol" else 20, seed=0)
+    labels = np.arange(20).reshape(4, 5)
+    return np.stack([reference(X, ABSENT, labels, score, design) for score in own])
+
+
 def scorecam() -> Array:
     own = [lambda x, t=t: scores(x)[t, 0] for t in range(2)]
     return np.stack([reference_scorecam(X[0], X, ABSENT, score) for score in own])
@@ -172,6 +182,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "occlusion": {"window": 1, "stride": 1, "fill": ABSENT},
     "rise": {"samples": COPIES, "grid": 2, "baseline": ABSENT},
     "drise": {"samples": COPIES, "grid": 3, "baseline": ABSENT},
+    "sobol": {"samples": 3, "baseline": ABSENT},
+    "hsic": {"samples": 15, "baseline": ABSENT},
     "scorecam": {"baseline": ABSENT},
     "ablationcam": {},
     "reciprocam": {},
@@ -189,6 +201,8 @@ EXPECTED: dict[str, Callable[[], Array]] = {
     "occlusion": lambda: flat(above(ABSENT).sum(axis=1)),
     "rise": rise,
     "drise": lambda: rise("drise"),
+    "sobol": lambda: sensitivity(sobol, "sobol"),
+    "hsic": lambda: sensitivity(hsic, "hsic"),
     "scorecam": scorecam,
     "ablationcam": ablationcam,
     "reciprocam": lambda: flat((W * X.astype(np.float64) ** 3).sum(axis=1)),

@@ -22,6 +22,9 @@ _FLOOR = (
 )
 _FOR_ONLY = "what lowers the score: only positive products with the gradient count"
 _BASELINE = "an input that equals the baseline: from black, black pixels get the value 0"
+_NO_SIGN = (
+    "the sign: a cell that lowers the score has a high value, too; and detail smaller than a cell"
+)
 _RECTIFIERS = "a network without rectifiers: it is refused"
 
 LIMITS: Mapping[str, str] = {
@@ -40,6 +43,8 @@ LIMITS: Mapping[str, str] = {
     " one of them changes nothing",
     "drise": "detail smaller than a cell of its masks; it explains boxes of detectors only",
     "rise": "detail smaller than a cell of its masks; with few samples the map is noisy",
+    "sobol": f"{_NO_SIGN}. Cells are half transparent, which the model may never have seen",
+    "hsic": f"{_NO_SIGN}. A cell that matters only together with others has a low value",
     "feature_maps": "a class: it shows a layer as it is",
     "gradient": "a saturated or noisy model: the map says how the score changes with a very small"
     " change, and no more",

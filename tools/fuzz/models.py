@@ -135,7 +135,8 @@ HEADS: Mapping[str, Callable[[Net, Flow], str]] = {
 _USUAL_HEADS = ["logits", "logits", "dense", "dense", "softmax", *HEADS]
 
 _SHORT: Mapping[str, Mapping[str, int]] = {
-    "rise drise": {"samples": 20, "grid": 3},
+    "rise drise hsic": {"samples": 20, "grid": 3},
+    "sobol": {"samples": 2, "grid": 3},
     "smoothgrad smoothgrad_squared vargrad smooth_gradcam++": {"samples": 3},
     "integrated_gradients blur_ig guided_ig": {"steps": 4},
     "lime kernelshap": {"samples": 20, "segments": 4},
