@@ -75,7 +75,7 @@ def read_tiff(path: Path) -> tuple[Array, str]:
         require_regular(path)
         with tifffile.TiffFile(path) as file:
             scene = file.series[0]
-            return scene.asarray(), scene.axes
+            array, shape, axes = scene.asarray(), scene.shape, scene.axes
     except FileNotFoundError:
         raise PictureError(f"There is no file {path}.") from None
     except OSError as error:
@@ -84,6 +84,12 @@ def read_tiff(path: Path) -> tuple[Array, str]:
         hint = f"; {_INSTALL}" if "imagecodecs" in str(error) else ""
         reason = str(error) or "it is damaged"
         raise PictureError(f"{path} cannot be read as TIFF: {reason}{hint}.") from error
+    if array.shape != shape:
+        raise PictureError(
+            f"{path} cannot be read as TIFF: its values have the shape {array.shape}, and its "
+            f"header says {shape}."
+        )
+    return array, axes
 
 
 _INSTALL = "pip install 'onnxplain[tiff]' provides it"

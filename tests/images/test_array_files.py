@@ -57,6 +57,16 @@ def test_a_npy_file_with_a_damaged_header(tmp_path, header):
         read_npy(tmp_path / "a.npy")
 
 
+def test_a_tiff_whose_values_are_not_of_the_size_that_its_header_says(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((1, 6, 6), np.int64), photometric="minisblack")
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    bits = content.index(struct.pack("<HHI", 258, 3, 1))  # the tag of the bits of a value
+    content[bits + 4 : bits + 12] = struct.pack("<II", 3, 2**28)  # three, beyond the file's end
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(PictureError, match=r"TIFF: its values have the shape \(0, 1, 6, 6\)"):
+        read_tiff(tmp_path / "a.tif")
+
+
 def test_without_tifffile_one_sentence_says_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tifffile", None)
     with pytest.raises(PictureError, match=r"needs tifffile: pip install 'onnxplain\[tiff\]'\.$"):
