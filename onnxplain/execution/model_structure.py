@@ -205,7 +205,8 @@ class ModelStructure:
         Other answers of several axes may hold anything, such as the boxes of a detector.
         """
         shape = self.answer_shape
-        if is_one_number_per_class(shape[1:]):
+        is_empty = 0 in shape  # as of a crop beyond the border
+        if is_empty or is_one_number_per_class(shape[1:]):
             return None
         labels, picture = self._labels(), self._runner.spec.name
         return find_answer_map(

@@ -275,6 +275,17 @@ def test_a_detector_is_explained_by_an_element() -> None:
             detector().explain(PICTURE, "gradient", target)
 
 
+def test_an_answer_without_rows_is_no_map() -> None:
+    """The crop begins below the picture."""
+    text = "g (float[N,3,6,8] x) => (float[N,3,M,8] y) { c = Relu(x) y = Slice(c, at, end, axis) }"
+    explainer = Explainer(
+        model(text, at=np.array([6]), end=np.array([9]), axis=np.array([2])), preprocess=AS_IT_IS
+    )
+    assert explainer.answer_shape() == (3, 0, 8)
+    with pytest.raises(TargetError, match=r"\(3, 0, 8\)"):
+        explainer.explain(PICTURE, "occlusion")
+
+
 @pytest.mark.parametrize("method", ["eigencam", "feature_maps"])
 def test_methods_that_know_no_class_ask_for_none(method: str, tmp_path: Path) -> None:
     explained = detector()
