@@ -15,6 +15,7 @@ from explainer.formulas import (
     noise_picture,
 )
 from numpy.testing import assert_allclose, assert_array_equal
+from tiny import tiny
 
 from onnxplain import Explainer, sanity_check
 from onnxplain.errors import TargetError
@@ -277,10 +278,15 @@ def test_a_detector_is_explained_by_an_element() -> None:
 
 def test_an_answer_without_rows_is_no_map() -> None:
     """The crop begins below the picture."""
-    text = "g (float[N,3,6,8] x) => (float[N,3,M,8] y) { c = Relu(x) y = Slice(c, at, end, axis) }"
-    explainer = Explainer(
-        model(text, at=np.array([6]), end=np.array([9]), axis=np.array([2])), preprocess=AS_IT_IS
+    made = tiny(
+        "c = Relu(x) y = Slice(c, at, end, axis)",
+        "float[N,3,6,8] x",
+        "float[N,3,M,8] y",
+        at=np.array([6]),
+        end=np.array([9]),
+        axis=np.array([2]),
     )
+    explainer = Explainer(made, preprocess=AS_IT_IS)
     assert explainer.answer_shape() == (3, 0, 8)
     with pytest.raises(TargetError, match=r"\(3, 0, 8\)"):
         explainer.explain(PICTURE, "occlusion")
