@@ -36,7 +36,7 @@ from onnxplain.methods.scorecam import ScoreCAM
 from onnxplain.methods.sensitivity import HSIC, Sobol
 from onnxplain.methods.smooth_gradcam import SmoothGradCAMPlusPlus
 from onnxplain.methods.smoothgrad import SmoothGrad, SmoothGradSquared, VarGrad
-from onnxplain.methods.superpixels import LIME, KernelSHAP
+from onnxplain.methods.superpixels import GLIME, LIME, KernelSHAP
 from onnxplain.methods.transformer import (
     AttentionRollout,
     GenericAttention,
@@ -84,6 +84,7 @@ METHODS: dict[str, type[Method]] = {
         FullGrad,
         RegressionActivationMap,
         LIME,
+        GLIME,
         KernelSHAP,
         DeepLIFT,
         AttentionRollout,

@@ -112,17 +112,22 @@ def needed(module: str, method: str) -> ModuleType:
         return import_module(module)
     except ImportError:
         raise OptionError(
-            f"{method} needs scikit-image and scikit-learn: pip install 'onnxplain[superpixels]', "
-            "or use occlusion or rise."
+            f"{method} needs scikit-image, scikit-learn and SciPy: pip install "
+            "'onnxplain[superpixels]', or use occlusion or rise."
         ) from None
 
 
 def _superpixels(method: str, scene: Scene, count: int) -> Array:
     """SLIC superpixels (Achanta 2012), (rows, columns), of the preprocessed picture."""
     segmentation = needed("skimage.segmentation", method)
+    picture = picture_of(scene)
+    found: Array = segmentation.slic(picture, n_segments=count, start_label=0, channel_axis=-1)
+    return found
+
+
+def picture_of(scene: Scene) -> FloatArray:
+    """The preprocessed picture, (rows, columns, channels), scaled to [0, 1]."""
     rows, columns = scene.spatial
     planes = np.moveaxis(scene.x[0], (rows - 1, columns - 1), (0, 1))
     span = max(float(np.ptp(planes)), np.finfo(np.float32).tiny)
-    picture = (planes - planes.min()) / span
-    found: Array = segmentation.slic(picture, n_segments=count, start_label=0, channel_axis=-1)
-    return found
+    return np.asarray((planes - planes.min()) / span, np.float32)

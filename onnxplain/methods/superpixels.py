@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from math import comb
 from typing import Annotated, Any
@@ -19,6 +20,8 @@ from onnxplain.tensors import Array, FloatArray
 _FITS = 0.5
 """A linear model that explains less than this share of the score's variance fits badly."""
 
+_Width = Annotated[Number, Option("NUMBER", "How far from the picture samples still count.")]
+
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentMethod(InputMethod, AdaptiveMethod):
@@ -35,7 +38,49 @@ class SegmentMethod(InputMethod, AdaptiveMethod):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LIME(SegmentMethod):
+class SlopesMethod(SegmentMethod):
+    """The slopes w of the ridge regression that minimizes Σ_z π(z) (S(z) − w·z − b)² + r‖w‖².
+
+    z says which segments are kept; the others show the baseline. r is `ridge`.
+    """
+
+    score: Score = "probability"
+    kernel_width: _Width = 0.25
+    ridge: Annotated[Number, Option("NUMBER", "Penalty on the slopes of a fit.")] = 1.0
+
+    @abstractmethod
+    def drawn(self, count: int) -> tuple[Array, Array]:
+        """All z, bool (samples, count), and their weights π, (samples,), for `count` segments."""
+
+    def check(self, scene: Scene) -> None:
+        """See `Method`."""
+        super().check(scene)
+        fits = self.kernel_width > 0 and self.ridge >= 0
+        self.require(fits, "kernel_width > 0 and ridge >= 0")
+
+    def maps(self, subject: Subject) -> Maps:
+        """See `AdaptiveMethod`.
+
+        Raises:
+            OptionError: scikit-learn is missing.
+        """
+        linear = needed("sklearn.linear_model", self.name)
+        found = find_segments(self.name, subject.scene, self.segments)
+        kept, weights = self.drawn(found.count)
+        baseline = found.baseline(subject.scene, self.baseline)
+        scores = found.scores(subject, kept, baseline)
+        fit = linear.Ridge(alpha=self.ridge).fit(kept, scores.astype(np.float64), weights)
+        slopes = fit.coef_.reshape(len(subject.scores), found.count)
+        explained = _explained(scores, fit.predict(kept).reshape(scores.shape), weights)
+        return Maps(
+            found.placed(subject.scene, slopes),
+            {**subject.spent, "segments": found.count},
+            each=[_fitted(r2, found.warning) for r2 in explained],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LIME(SlopesMethod):
     """The slopes w of the ridge regression that minimizes Σ_z π(z) (S(z) − w·z − b)² + r‖w‖².
 
     z says which segments are kept; the others show the baseline. The first z keeps all; for the
@@ -55,40 +100,38 @@ class LIME(SegmentMethod):
     paper = "Ribeiro 2016"
     cost = "1 + samples (1000)"
 
-    score: Score = "probability"
-    kernel_width: Annotated[
-        Number, Option("NUMBER", "How far from the picture samples still count.")
-    ] = 0.25
-    ridge: Annotated[Number, Option("NUMBER", "Penalty on the slopes of a fit.")] = 1.0
-
-    def check(self, scene: Scene) -> None:
-        """See `Method`."""
-        super().check(scene)
-        fits = self.kernel_width > 0 and self.ridge >= 0
-        self.require(fits, "kernel_width > 0 and ridge >= 0")
-
-    def maps(self, subject: Subject) -> Maps:
-        """See `AdaptiveMethod`.
-
-        Raises:
-            OptionError: scikit-learn is missing.
-        """
-        linear = needed("sklearn.linear_model", self.name)
-        found = find_segments(self.name, subject.scene, self.segments)
-        kept = np.random.default_rng(self.seed).random((self.samples, found.count)) < 0.5
+    def drawn(self, count: int) -> tuple[Array, Array]:
+        """See `SlopesMethod`."""
+        kept = np.random.default_rng(self.seed).random((self.samples, count)) < 0.5
         kept[0] = True
-        baseline = found.baseline(subject.scene, self.baseline)
-        scores = found.scores(subject, kept, baseline)
         distance = 1 - np.sqrt(kept.mean(axis=1))
-        weights = np.exp(-(distance**2) / (2 * self.kernel_width**2))
-        fit = linear.Ridge(alpha=self.ridge).fit(kept, scores.astype(np.float64), weights)
-        slopes = fit.coef_.reshape(len(subject.scores), found.count)
-        explained = _explained(scores, fit.predict(kept).reshape(scores.shape), weights)
-        return Maps(
-            found.placed(subject.scene, slopes),
-            {**subject.spent, "segments": found.count},
-            each=[_fitted(r2, found.warning) for r2 in explained],
-        )
+        return kept, np.exp(-(distance**2) / (2 * self.kernel_width**2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GLIME(SlopesMethod):
+    """The slopes w that minimize Σ_z (S(z) − w·z − b)² + r‖w‖², over z near the sample.
+
+    Instead of weights, the distribution of z says how much a z counts: with the kernel
+    exp(−‖1 − z‖² / σ²), each segment is kept with probability 1 / (1 + exp(−1/σ²)), independently,
+    drawn by `numpy.random.default_rng(seed)`. σ is `kernel_width`, and r is `ridge`. This is
+    GLIME-Binomial. `segments` is as in `lime`.
+
+    Tan, Tian and Li, "GLIME: General, Stable and Local LIME Explanation", NeurIPS 2023.
+    """
+
+    name = "glime"
+    summary = "lime with samples drawn near the picture instead of weights"
+    paper = "Tan 2023"
+    cost = "1 + samples (1000)"
+
+    kernel_width: _Width = 1.0
+
+    def drawn(self, count: int) -> tuple[Array, Array]:
+        """See `SlopesMethod`."""
+        keep = 1 / (1 + np.exp(-1 / self.kernel_width**2))
+        kept = np.random.default_rng(self.seed).random((self.samples, count)) < keep
+        return kept, np.ones(self.samples)
 
 
 def _fitted(r2: float, warning: str) -> dict[str, Any]:

@@ -52,7 +52,7 @@ NET_R_SHAPES: Mapping[str, tuple[int, ...]] = {
     "feature_maps": (8, *GRID),
     "fullgrad": INPUT[1:],
     **dict.fromkeys(
-        "occlusion rise sobol hsic lime kernelshap gradient input_x_gradient smoothgrad "
+        "occlusion rise sobol hsic lime glime kernelshap gradient input_x_gradient smoothgrad "
         "smoothgrad_squared vargrad integrated_gradients blur_ig guided_ig expected_gradients "
         "guided_backprop deconvnet guided_gradcam deeplift lrp activation_maximization".split(),
         INPUT,
@@ -83,6 +83,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "sobol": {"samples": 4, "grid": 3},
     "hsic": {"samples": 20, "grid": 3},
     "lime": {"samples": 40, "segments": BLOCKS},
+    "glime": {"samples": 40, "segments": BLOCKS},
     "kernelshap": {"samples": 40, "segments": BLOCKS},
     "guided_ig": {"steps": 4},
     "activation_maximization": {"steps": 4},

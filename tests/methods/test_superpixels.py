@@ -15,7 +15,7 @@ from tiny import noise, tiny
 
 from onnxplain import Explainer
 from onnxplain.errors import OptionError
-from onnxplain.methods.superpixels import coalitions
+from onnxplain.methods.superpixels import GLIME, coalitions
 from tools.cases.models import CASES, MODELS, Array, Case
 
 SIXTHS = np.kron(np.arange(6).reshape(2, 3), np.ones((10, 9), int))[:20, :26]
@@ -117,9 +117,10 @@ def test_drawn_sets_come_with_their_complements_in_the_proportions_of_the_kernel
     assert_allclose(found, expected / expected.sum(), atol=0.01)
 
 
-def test_lime_of_a_linear_model_has_its_slopes_where_nothing_is_penalized() -> None:
+@pytest.mark.parametrize("method", ["lime", "glime"])
+def test_slopes_of_a_linear_model_where_nothing_is_penalized(method: str) -> None:
     x, absent = noise(1, 12), noise(12, seed=1)
-    found = linear().attribute(x, "lime", 1, score="logit", ridge=0, samples=300, baseline=absent)
+    found = linear().attribute(x, method, 1, score="logit", ridge=0, samples=300, baseline=absent)
     assert_allclose(found.values[0], WEIGHTS[:, 1] * (x[0] - absent), atol=1e-4)
     assert_allclose(found.diagnostics["samples"][0]["fit_r2"], 1, atol=1e-6)
 
@@ -137,6 +138,26 @@ def test_lime_is_the_penalized_weighted_fit() -> None:
     options = {"segments": SIXTHS, "samples": 40, "seed": 5, "kernel_width": 0.4, "ridge": 0.5}
     found = case.attribute("lime", **options)
     assert_allclose(found, np.broadcast_to(expected[SIXTHS], found.shape), atol=1e-6)
+
+
+def test_glime_is_the_plain_fit_of_samples_near_the_picture() -> None:
+    """The normal equations of a ridge regression without weights; the constant has no penalty."""
+    case, keep = CASES["net_r"](), 1 / (1 + np.exp(-1 / 0.8**2))
+    kept = np.random.default_rng(5).random((40, 6)) < keep
+    scores = np.array([switched(case, SIXTHS, "probability")(z) for z in kept])
+    design, penalty = np.c_[kept, np.ones(40)], np.diag([0.5] * 6 + [0])
+    expected = np.linalg.solve(design.T @ design + penalty, design.T @ scores)[:6]
+    options = {"segments": SIXTHS, "samples": 40, "seed": 5, "kernel_width": 0.8, "ridge": 0.5}
+    found = case.attribute("glime", **options)
+    assert_allclose(found, np.broadcast_to(expected[SIXTHS], found.shape), atol=1e-6)
+
+
+def test_glime_keeps_as_often_as_the_kernel_says() -> None:
+    """Keeping one more segment is exp(1/σ²) times as likely."""
+    kept, weights = GLIME(samples=200_000, kernel_width=1.25).drawn(4)
+    counts = np.bincount(kept.sum(axis=1), minlength=5) / [1, 4, 6, 4, 1]
+    assert_allclose(counts[1:] / counts[:-1], np.exp(1 / 1.25**2), rtol=0.05)
+    assert_allclose(weights, 1)
 
 
 def test_lime_warns_of_a_fit_that_is_none() -> None:
@@ -178,6 +199,7 @@ def test_superpixels_follow_the_colors() -> None:
         ("lime", {"segments": 0}, "segments >= 1"),
         ("lime", {"segments": 0 * SIXTHS - 1}, "no segment: every place has the number -1"),
         ("lime", {"kernel_width": 0}, "kernel_width > 0"),
+        ("glime", {"kernel_width": 0}, "kernel_width > 0"),
         ("kernelshap", {"samples": 5, "segments": SIXTHS}, "as many samples as segments"),
         ("kernelshap", {"samples": 0}, "samples >= 1"),
         ("kernelshap", {"segments": 1.5}, "a number of segments"),

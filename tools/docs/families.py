@@ -24,7 +24,7 @@ FAMILIES: Mapping[str, Sequence[str]] = {
         "deeplift",
     ],
     "Propagation with other rules": ["guided_backprop", "deconvnet", "guided_gradcam", "lrp"],
-    "Perturbation": ["occlusion", "rise", "sobol", "hsic", "lime", "kernelshap"],
+    "Perturbation": ["occlusion", "rise", "sobol", "hsic", "lime", "glime", "kernelshap"],
     "Transformers": [
         "attention_rollout",
         "legrad",

@@ -76,6 +76,8 @@ LIMITS: Mapping[str, str] = {
     "regression_activation_map": _LINEAR_HEAD,
     "lime": "a score that is far from linear in the segments: `fit_r2` says how much of the score"
     " the linear model explains",
+    "glime": "what the score does far from the picture: with a small `kernel_width`, hardly any"
+    " segment is removed; `fit_r2` says how much of the score the linear model explains",
     "kernelshap": "what is inside a segment: each has one value; with more than eleven segments"
     " the values are estimates, which still add up",
     "deeplift": f"{_BASELINE}; a model with an operator that has no rule: it is refused",
