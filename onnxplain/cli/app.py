@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -108,7 +110,19 @@ def main() -> NoReturn:
     """Run the command line of this process and exit."""
     open_closed_streams()
     end_on_signals()
-    sys.exit(execute(sys.argv[1:]))
+    status: int | None = None
+
+    def end() -> None:
+        """Leave out the exit handlers of native libraries: some crash after memory ran out."""
+        if status is not None:
+            with contextlib.suppress(OSError):
+                sys.stdout.flush()
+            os._exit(status)
+
+    # What was registered first is called last, after temporary files were removed.
+    atexit.register(end)
+    status = execute(sys.argv[1:])
+    sys.exit(status)
 
 
 def execute(arguments: Sequence[str]) -> int:

@@ -169,3 +169,26 @@ def test_help_lists_commands_options_in_groups_and_examples(cli):
 
 def test_version(cli):
     assert cli("--version").out == f"onnxplain {onnxplain.__version__}\n"
+
+
+CRASH = """
+import ctypes
+own = ctypes.CDLL(None)
+own.__cxa_atexit(own.abort, None, None)
+"""
+"""An exit handler as of a native library, which ends the process by SIGABRT."""
+
+RUN = "from onnxplain.cli import main; main()"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="registers the handler in glibc")
+@pytest.mark.parametrize(("arguments", "status"), [(["methods"], 0), (["inspect", "no.onnx"], 2)])
+def test_exit_handlers_of_native_libraries_are_left_out(arguments: list[str], status: int) -> None:
+    """Those of pyarrow crashed where memory had run out."""
+    plain, handled = (
+        subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, check=False)
+        for code in (RUN, CRASH + RUN)
+    )
+    assert handled.returncode == status
+    assert (handled.stdout, handled.stderr) == (plain.stdout, plain.stderr)
+    assert plain.stdout if status == 0 else plain.stderr
