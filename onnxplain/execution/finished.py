@@ -104,7 +104,7 @@ def _results(plan: Plan, tensors: Tensors) -> Iterator[tuple[str, GraphArray]]:
     for layer in plan.places:
         for target in range(plan.targets):
             wanted = [tensors.get(want, layer, target) for want in formula.wants]
-            placed = tensors.placed(formula.map(xp, *wanted), layer)
+            placed = tensors.placed(formula.map(formula.sums(xp), *wanted), layer)
             yield value_name(layer, target), placed
             for name, number in formula.report(xp, *wanted).items():
                 yield report_name(name, layer, target), number

@@ -31,6 +31,9 @@ class Wanting(Protocol):
 class Formula(Wanting, Protocol):
     """What a method of one pass computes."""
 
+    def sums(self, xp: Namespace) -> Namespace:
+        """The namespace in which `map` is computed."""
+
     def map(self, xp: Namespace, *wanted: Any) -> Any:
         """The map of one target at one layer, for a batch of samples, (N, ...)."""
 

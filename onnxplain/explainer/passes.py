@@ -28,7 +28,7 @@ def prepared(asked: Request, task: Task, scene: Scene, runner: Runner) -> Prepar
         OnnxplainError: the method, its options or the targets do not fit the model or the sample.
     """
     method, reading, layers = cast(SinglePassMethod, asked.method), task.reading, task.layers
-    method.check(scene)
+    method.check_sample(scene)
     method.check_model(task.structure)
     # Rules that distribute a score must know whether a softmax is added to the model.
     expected = (reading.known or not method.distributes) and not runner.rounds

@@ -61,6 +61,7 @@ class Result:
     `scores` are float32 (targets,), and `kinds` their kinds, such as "logit". `batching` says in
     words how changed samples were run. `warning` is about the names of the targets, empty if there
     is none. `predicted` is the class with the largest score; None if the answer has no classes.
+    `has_places` says whether a target is read at a place of the picture, such as a region or a box.
     """
 
     maps: Maps
@@ -72,6 +73,7 @@ class Result:
     batching: str
     warning: str = ""
     predicted: int | None = None
+    has_places: bool = False
 
     @property
     def layer_names(self) -> tuple[str, ...]:

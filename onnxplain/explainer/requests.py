@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from math import prod
+
+import numpy as np
 
 from onnxplain.analysis.score import ScoreTensor
 from onnxplain.analysis.sequence import RANK
@@ -20,6 +22,7 @@ from onnxplain.execution.sample import Sample
 from onnxplain.execution.samples import Samples
 from onnxplain.execution.scoring import Scored
 from onnxplain.explainer.answer_facts import AnswerFacts
+from onnxplain.explainer.augmented import Average
 from onnxplain.explainer.detector import Detector
 from onnxplain.explainer.passes import prepared, run_prepared
 from onnxplain.explainer.planned import C, Planned
@@ -29,6 +32,7 @@ from onnxplain.explainer.sampled import explain_by_samples
 from onnxplain.explainer.single_pass import Prepared, SinglePass, check_linear
 from onnxplain.explainer.size_errors import naming_multiples
 from onnxplain.explainer.task import Task, finite_scores
+from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.methods.base import SinglePassMethod
 from onnxplain.model.model import Model
 from onnxplain.model.shapes import Shape
@@ -229,7 +233,7 @@ class ExplainedModel:
     ) -> tuple[Planned, C]:
         task, method = self._task(asked), asked.method
         scene = self._samples.scene(asked.x)
-        method.check(scene)
+        method.check_sample(scene)
         if isinstance(method, SinglePassMethod):
             method.check_model(task.structure)
         (values,) = self._runner.forward(asked.x, [task.reading.tensor])
@@ -289,7 +293,24 @@ class ExplainedModel:
         return ExplainedModel(runner, self._samples, score, AnswerFacts(), reads)
 
     def _alike(self, asked: Sequence[Request]) -> Iterator[Result | OnnxplainError]:
-        """Explain samples of one shape with one method."""
+        """Explain samples of one shape with one method, whose maps may be averaged."""
+        if asked[0].method.averages:
+            return Average(self._filtered, self._samples.scene).of(asked)
+        return self._filtered(asked)
+
+    def _filtered(self, asked: Sequence[Request]) -> Iterator[Result | OnnxplainError]:
+        """Explain samples, and do to the values of maps what the method does at the end."""
+        for one, found in zip(asked, self._computed(asked), strict=True):
+            if isinstance(found, OnnxplainError):
+                yield found
+                continue
+            spatial = self._samples.spatial(one.x)
+            values = one.method.filtered(NUMPY, found.maps.values, spatial)
+            values = values.astype(np.float32, copy=False)
+            yield replace(found, maps=replace(found.maps, values=values))
+
+    def _computed(self, asked: Sequence[Request]) -> Iterator[Result | OnnxplainError]:
+        """Explain samples with the formula of the method."""
         if isinstance(asked[0].method, SinglePassMethod):
             ready = [attempted(self._prepared, one) for one in asked]
             yield from run_prepared(self._graphs, ready)
@@ -324,7 +345,7 @@ class ExplainedModel:
         """A sample after its own run, before it is changed."""
         task, method = self._task(asked), asked.method
         scene = self._samples.scene(asked.x)
-        method.check(scene)
+        method.check_sample(scene)
         values, *activations = self._runner.forward(
             asked.x, [task.reading.tensor, *(layer.tensor for layer in task.layers)]
         )

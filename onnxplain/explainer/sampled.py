@@ -112,6 +112,6 @@ def _found(
                     else:
                         own[name] = np.array(term, np.float64)
         for (place, *rows), own in sums.items():
-            values = method.map(NUMPY, originals[place].of(rows), own)
+            values = method.map(method.sums(NUMPY), originals[place].of(rows), own)
             yield from ((place, *pair) for pair in zip(rows, values, strict=True))
         del sums, own  # free the memory before the sums of the next targets are made

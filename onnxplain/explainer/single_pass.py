@@ -100,7 +100,7 @@ class Pass:
         task, method = self.one.task, self.one.method
         # Tokens, and grids that have no rows and columns, are reshaped.
         reshaped = ("T" in one.layout.axes or len(one.grid) != 2 for one in task.layers)
-        sized = method.needs_sizes or any(reshaped)
+        sized = method.needs_sizes or method.adds_components or any(reshaped)
         sizes = task.sizes if sized else len(self.shape)
         return method.key, self.scored.key, sizes, self.cut
 

@@ -22,6 +22,7 @@ from onnxplain.recent import Recent
 from onnxplain.targets import Answered, NoClass, Target, resolve
 from onnxplain.targets.answer_shape import is_one_number_per_class
 from onnxplain.targets.answered import Named, Unanswered
+from onnxplain.targets.combination import Combination
 from onnxplain.targets.parse import asks_for_the_top, needs_answer
 from onnxplain.tensors import Array, FloatArray
 
@@ -197,7 +198,15 @@ class Task:
             batching,
             about_labels,
             answered.top_class,
+            _has_places(answered, targets),
         )
+
+
+def _has_places(answered: Answered, targets: Sequence[Target]) -> bool:
+    """Whether the answer has places, or a target is read at one of several boxes."""
+    flat = is_one_number_per_class(answered.values.shape[1:])
+    parts = [p for one in targets for p in (one.parts if isinstance(one, Combination) else [one])]
+    return not flat or any(part.at_one_place for part in parts)
 
 
 def finite_scores(

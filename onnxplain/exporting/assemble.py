@@ -110,9 +110,10 @@ def _explained(
 ) -> Part:
     """From the maps of the method's graph to the outputs of the file."""
     part, method = Part(made.opset, "after"), planned.method
-    values = _values(part, planned, made)
+    spatial = planned.scene.spatial
+    values = method.filtered(part.xp, _values(part, planned, made), spatial)
     part.output(names.values, values.tensor, (rows, *values.dims[1:]), np.float32)
-    heat = method.heats(part.xp, values, planned.scene.spatial)
+    heat = method.heats(part.xp, values, spatial)
     verdict = Verdict(part, planned, chosen)
     draw(part, heat, verdict.status, names)
     if not chosen.is_fixed:

@@ -14,7 +14,7 @@ from onnxplain.exporting.frames import Frame, Pictures, Samples
 from onnxplain.exporting.metadata import described
 from onnxplain.exporting.parts import Names
 from onnxplain.exporting.targets import Chooser
-from onnxplain.methods.base import AdaptiveMethod, Method
+from onnxplain.methods.base import AdaptiveMethod, Method, SinglePassMethod
 from onnxplain.methods.registry import AUTO
 from onnxplain.model.load import ModelSource
 from onnxplain.targets import TargetSpec
@@ -101,10 +101,21 @@ def _check_method(method: Method) -> None:
     """Check that the number of runs of a method is fixed, so that a graph can make them.
 
     Raises:
-        OptionError: the method chooses its samples as it goes.
+        OptionError: the method chooses its samples as it goes, or an average over other samples is
+            asked for, or principal components of sums that a Loop computes.
     """
     if isinstance(method, AdaptiveMethod):
         raise OptionError(
             f"{method.name} chooses each changed sample from the results so far, so it cannot be "
             "one graph: export integrated_gradients, occlusion or rise instead."
+        )
+    if method.averages:
+        raise OptionError(
+            "smooth aug explains six samples made from each, and a file explains only the samples "
+            "that it is given: export without it, and average the maps where the file runs."
+        )
+    if method.adds_components and not isinstance(method, SinglePassMethod):
+        raise OptionError(
+            f"A file has no principal components of the sums of {method.name}, which a Loop "
+            "computes: export it without smooth, or gradcam with smooth eigen."
         )

@@ -178,6 +178,10 @@ class GraphNamespace:
         grid = g.Concat(np.array([0]), g.Shape(a.tensor, start=2), axis=0)
         return GraphArray(g, g.Reshape(cells, grid), (a.dims[0], *a.dims[2:]))
 
+    def combined(self, weights: GraphArray, a: GraphArray) -> GraphArray:
+        """See `Namespace`."""
+        return self.matmul(weights, a)
+
     def flatten(self, a: GraphArray) -> GraphArray:
         """See `Namespace`."""
         inner = a.dims[1:]

@@ -60,6 +60,9 @@ class Namespace(Protocol):
         `weights` are (..., channels, 1, 1), or one for each cell, as `a`.
         """
 
+    def combined(self, weights: Any, a: Any) -> Any:
+        """Σ_k w_k A^k, (..., cells), from (..., channels) and (channels, cells)."""
+
     def flatten(self, a: Any) -> Any:
         """Each sample as one row: (N, ...) becomes (N, elements)."""
 
@@ -163,14 +166,14 @@ def relu(xp: Namespace, a: Any) -> Any:
     return xp.maximum(a, 0.0)
 
 
-def average(xp: Namespace, a: Any, axis: Axes) -> Any:
+def average(xp: Namespace, a: Any, axis: Axes, keepdims: bool = False) -> Any:
     """Mean over axes."""
-    return xp.mean(a, axis)
+    return xp.mean(a, axis, keepdims)
 
 
-def total(xp: Namespace, a: Any, axis: Axes) -> Any:
+def total(xp: Namespace, a: Any, axis: Axes, keepdims: bool = False) -> Any:
     """Sum over axes."""
-    return xp.sum(a, axis)
+    return xp.sum(a, axis, keepdims)
 
 
 def over_samples(xp: Namespace, a: Any) -> Any:

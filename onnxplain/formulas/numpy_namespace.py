@@ -23,6 +23,7 @@ class NumpyNamespace:
     clip = staticmethod(np.clip)
     where = staticmethod(np.where)
     matmul = staticmethod(np.matmul)
+    combined = staticmethod(np.matmul)
     log = staticmethod(np.log)
     cos = staticmethod(np.cos)
     sin = staticmethod(np.sin)

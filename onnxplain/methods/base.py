@@ -19,7 +19,8 @@ from onnxplain.execution.subject import Structure, Subject
 from onnxplain.execution.wants import ClassWeights, SampleScores, SampleWeights, Want
 from onnxplain.formulas.namespace import Namespace, average
 from onnxplain.formulas.numpy_namespace import NUMPY
-from onnxplain.methods.options import Configured, LayerName, Score
+from onnxplain.methods.options import LayerName, Score
+from onnxplain.methods.smoothing import Smoothed
 from onnxplain.tensors import FloatArray
 
 _PLAIN = (str, int, float, tuple, type(None))
@@ -52,7 +53,7 @@ class Maps:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method(Configured, ABC):
+class Method(Smoothed, ABC):
     """An explanation method and its options, which are its fields; see `Configured`.
 
     `score` says which number of the model is explained: "logit", before a final softmax or sigmoid,
@@ -99,6 +100,18 @@ class Method(Configured, ABC):
         Raises:
             OptionError: an option is out of its range, or does not fit the sample.
         """
+
+    def check_sample(self, scene: Scene) -> None:
+        """Check the options of this method, and those that it shares with others of its kind.
+
+        Raises:
+            OptionError: as `check`.
+        """
+        self.check(scene)
+
+    def filtered(self, xp: Namespace, values: Any, spatial: tuple[int, ...]) -> Any:
+        """The formula of what is done to the values (N, ...) of the map at the end; see `heats`."""
+        return values
 
     def heat(self, values: FloatArray, spatial: tuple[int, ...]) -> FloatArray:
         """One target's values as a map (rows, columns); see `heats`."""
@@ -366,9 +379,14 @@ class InputMethod(Method):
 
     def heats(self, xp: Namespace, values: Any, spatial: tuple[int, ...]) -> Any:
         """See `Method`."""
-        rank = len(values.shape)
-        rest = tuple(axis - rank for axis in range(1, rank) if axis not in spatial)
+        rest = besides(values, spatial)
         return self.over_channels(xp, values, axis=rest) if rest else values
+
+
+def besides(values: Any, spatial: tuple[int, ...]) -> tuple[int, ...]:
+    """The negative axes of values (N, ...) that are neither the batch nor in `spatial`."""
+    rank = len(values.shape)
+    return tuple(axis - rank for axis in range(1, rank) if axis not in spatial)
 
 
 def one_layer(structure: Structure, name: str, method: str) -> Layer:

@@ -38,6 +38,7 @@ class CAM(SinglePassMethod):
     summary = "the classifier's own weights on the last activations"
     paper = "Zhou 2016"
     cost = "1"
+    sums_channels = True
     wants = (ClassWeights(), Activation())
 
     def layers(self, structure: Structure) -> Sequence[Layer]:
@@ -135,6 +136,7 @@ class FEM(LayerMapsMethod, SinglePassMethod):
     weights_channels = True
     paper = "Fuad 2020"
     cost = "1"
+    sums_channels = True
     wants = (Activation(),)
     needs_target = False
 

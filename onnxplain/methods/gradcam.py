@@ -58,6 +58,7 @@ class GradientCAM(LayerMapsMethod, SinglePassMethod):
     """A method that combines a layer's activation `a` with the gradient `g` at it."""
 
     needs_gradient = True
+    sums_channels = True
     cost = "1 with a backward to the layer"
     wants = (Activation(), LayerGradient())
 
@@ -84,9 +85,9 @@ class GradientCAM(LayerMapsMethod, SinglePassMethod):
         return _NOTHING_FOR
 
 
-def net(xp: Namespace, product: Any) -> Any:
-    """The sum over the channels; 0 where it is only a rounding error."""
-    total, sizes = xp.sum(product, axis=-3), xp.sum(xp.abs(product), axis=-3)
+def net(xp: Namespace, a: Any, g: Any) -> Any:
+    """Σ_k g^k ⊙ A^k; 0 where it is only a rounding error."""
+    total, sizes = xp.weighted(g, a), xp.sum(xp.abs(g * a), axis=-3)
     return xp.where(xp.abs(total) > sizes * _ROUNDING, total, 0.0)
 
 
@@ -197,7 +198,7 @@ class HiResCAM(GradientCAM):
 
     def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""
-        return net(xp, g * a)
+        return net(xp, a, g)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,12 +252,13 @@ class EigenGradCAM(GradientCAM):
     summary = "first principal component of activation times gradient"
     paper = "Gildenblat 2021"
     needs_sizes = True
+    sums_channels = False
 
     def map(self, xp: Namespace, a: Any, g: Any) -> Any:
         """See the class."""
         product = g * a
         projected, _ = xp.principal(product)
-        agreement = xp.sum(projected * net(xp, product), axis=CELLS, keepdims=True)
+        agreement = xp.sum(projected * net(xp, a, g), axis=CELLS, keepdims=True)
         total = xp.sum(projected, axis=CELLS, keepdims=True)
         sign = xp.where(agreement == 0, total, agreement)
         return xp.where(sign < 0, -projected, projected)

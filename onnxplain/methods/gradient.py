@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
+from onnxplain.execution.baselines import Scene
 from onnxplain.execution.wants import Input, InputGradient
+from onnxplain.formulas.low_pass import low_pass
 from onnxplain.formulas.namespace import Namespace, largest, total
 from onnxplain.formulas.numpy_namespace import NUMPY
-from onnxplain.methods.base import InputMethod, SinglePassMethod
+from onnxplain.methods.base import InputMethod, SinglePassMethod, besides, rows_and_columns
+from onnxplain.methods.options import NumberOrNone, Option
 from onnxplain.tensors import FloatArray
 
 _PERCENTILE = 99
@@ -27,12 +30,35 @@ _EVERY = 4
 class InputGradientMethod(InputMethod):
     """A method whose values are input gradients or computed from them.
 
-    The heatmap is their sum over channels.
+    The heatmap is their sum over channels. With `sigma`, the values are the heatmap without its
+    frequencies above sigma periods over the shorter side of the input, one value for each pixel:
+    Muzellec et al., "Saliency strikes back: How filtering out high frequencies improves white-box
+    explanations", ICML 2024. Their filter (FORGrad) has a sigma of 15 for most networks.
     """
 
     needs_gradient = True
     over_channels: ClassVar[Callable[..., Any]] = staticmethod(total)
     over_embedding: ClassVar[Callable[..., Any]] = staticmethod(np.sum)
+
+    sigma: Annotated[
+        NumberOrNone, Option("PERIODS", "Remove what varies faster over the input's shorter side.")
+    ] = None
+
+    def check_sample(self, scene: Scene) -> None:
+        """See `Method`; `sigma` is for inputs with rows and columns."""
+        if self.sigma is not None:
+            self.require(self.sigma > 0, "a sigma > 0, periods over the shorter side of the input")
+            rows_and_columns("sigma", scene, instead=f"{self.name} without it")
+        super().check_sample(scene)
+
+    def filtered(self, xp: Namespace, values: Any, spatial: tuple[int, ...]) -> Any:
+        """See `Method` and the class; the axis of channels is kept, with one entry."""
+        if self.sigma is None:
+            return values
+        rest, rank = besides(values, spatial), len(values.shape)
+        shown = self.over_channels(xp, values, axis=rest, keepdims=True) if rest else values
+        rows, columns = (axis - rank for axis in spatial)
+        return low_pass(xp, shown, (rows, columns), self.sigma)
 
     def heats(self, xp: Namespace, values: Any, spatial: tuple[int, ...]) -> Any:
         """See `Method`; capped, unless each value is drawn by itself, as those of a row are."""

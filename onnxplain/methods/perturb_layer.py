@@ -30,6 +30,7 @@ class AblationCAM(LayerMapsMethod, ScoredMethod):
     name = "ablationcam"
     summary = "channels weighted by the score that is lost without them"
     weights_channels = True
+    sums_channels = True
     paper = "Desai 2020"
     changes_layer = True
     cost = "1 + one head pass per channel"
@@ -63,7 +64,7 @@ class AblationCAM(LayerMapsMethod, ScoredMethod):
     def map(self, xp: Namespace, original: Original, sums: Sums) -> Any:
         """See the class."""
         _, a = original.at_layer
-        return relu(xp, xp.matmul(sums["weights"], a))
+        return relu(xp, xp.combined(sums["weights"], a))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,7 @@ class ScoreCAM(LayerMapsMethod, ScoredMethod):
     name = "scorecam"
     summary = "channels weighted by the score of the picture masked by them"
     weights_channels = True
+    sums_channels = True
     paper = "Wang 2020"
     cost = "2 + one per channel"
 
@@ -67,4 +68,4 @@ class ScoreCAM(LayerMapsMethod, ScoredMethod):
     def map(self, xp: Namespace, original: Original, sums: Sums) -> Any:
         """See the class."""
         _, a = original.at_layer
-        return relu(xp, xp.matmul(xp.softmax(sums["gains"], axis=-1), a))
+        return relu(xp, xp.combined(xp.softmax(sums["gains"], axis=-1), a))

@@ -38,6 +38,7 @@ class SmoothGradCAMPlusPlus(NoiseMethod, LayerMapsMethod):
     name = "smooth_gradcam++"
     summary = "gradcam++ averaged over noisy copies of the input"
     weights_channels = True
+    sums_channels = True
     paper = "Omeiza 2019"
     cost = "1 + samples (25), each with a backward"
     needs_gradient = True

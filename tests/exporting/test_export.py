@@ -118,6 +118,24 @@ def test_options_of_the_method(exported: Export, squeezenet: Explainer) -> None:
     near(found["values"], squeezenet.attribute(x, "gradcam", **options).values)
 
 
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("gradcam", {"smooth": "eigen"}),
+        ("gradient", {"sigma": 9.5}),
+        ("input_x_gradient", {"sigma": 15}),
+    ],
+)
+def test_smoother_maps(
+    exported: Export, squeezenet: Explainer, method: str, options: dict[str, Any]
+) -> None:
+    x = squeezenet.samples(["models/pictures/chelsea.png"])[0]
+    expected = squeezenet.explain(x, method, 281, **options)
+    found = exported(squeezenet, method, **options)(x, [281])
+    near(found["values"][0], expected.values)
+    assert_allclose(found["heatmap"][0], expected.heatmap, atol=5e-6)
+
+
 MEANS = {"mean": (2, 3), "any": (2, 3)}
 
 

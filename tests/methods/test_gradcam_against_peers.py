@@ -10,7 +10,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 from tools.cases.models import CASES  # noqa: E402  (what follows imports torch)
-from tools.parity.gradcam import export_rows, rows  # noqa: E402
+from tools.parity.gradcam import (  # noqa: E402
+    SMOOTHED,
+    export_rows,
+    rows,
+    smoothed_rows,
+    smoothed_rows_of_shipped,
+)
 from tools.parity.maps import DEFAULT_LAYER, FEW_CHANNELS, Row, Sides  # noqa: E402
 from tools.peers.exports import NETS  # noqa: E402
 
@@ -49,3 +55,22 @@ def test_shipped_models(model: str, layer: str, index: int) -> None:
 def test_exports(net: str, index: int) -> None:
     torch.set_num_threads(1)
     assert len(check(export_rows(net, index))) == 6
+
+
+SMOOTH_ROWS = {f"{method}, {how}" for method in SMOOTHED for how in ("aug", "eigen")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["efficientnet", "squeezenet"])
+def test_smoothed_maps_of_shipped_models(model: str) -> None:
+    torch.set_num_threads(1)
+    sides = Sides.of(CASES[model](), DEFAULT_LAYER[model])
+    assert check(smoothed_rows_of_shipped(sides, 5)) == SMOOTH_ROWS
+
+
+@pytest.mark.parametrize(
+    "net", ["vit", *(pytest.param(net, marks=pytest.mark.slow) for net in NETS if net != "vit")]
+)
+def test_smoothed_maps_of_exports(net: str) -> None:
+    torch.set_num_threads(1)
+    assert check(smoothed_rows(net, 7)) == SMOOTH_ROWS

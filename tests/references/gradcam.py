@@ -86,3 +86,16 @@ def eigengradcam(a: Float64, g: Float64) -> Float64:
     _, _, directions = svd(table, full_matrices=False)
     image: NDArray[np.float64] = (table @ directions[0]).reshape(a.shape[1:])
     return image if (image * hirescam(a, g)).sum() >= 0 else -image
+
+
+def principal_sum(products: Float64) -> Float64:
+    """Gildenblat et al. 2021, pytorch-grad-cam's eigen_smooth of w_k A^k, (C, h, w).
+
+    The direction is that of the largest eigenvalue of the covariance of the channels over the
+    cells. Its sign is that with which the map agrees with the sum over channels.
+    """
+    centered = np.stack([channel.ravel() - channel.mean() for channel in products])
+    _, directions = np.linalg.eigh(centered @ centered.T)
+    values = (directions[:, -1] @ centered).reshape(products.shape[1:])
+    agrees = (values * products.sum(axis=0)).sum() >= 0
+    return values if agrees else -values

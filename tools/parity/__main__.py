@@ -67,14 +67,19 @@ def print_maps(layers: Mapping[str, str]) -> None:
 
 
 def print_gradcam() -> None:
-    """At default layers, the largest differences over classes; on exports, also those of maps."""
+    """At default layers, the largest differences over classes; on exports, also those of maps.
+
+    Smoothed maps are compared for one class.
+    """
     print_row(*(title for title in HEADER if title != "Layer"))
     print_row(*["---"] * (len(HEADER) - 1))
     for model, layer in DEFAULT_LAYER.items():
         sides = Sides.of(CASES[model](), layer)
         print_largest(model, [list(gradcam.rows(sides, index)) for index in CLASSES[model]])
+        print_largest(model, [list(gradcam.smoothed_rows_of_shipped(sides, CLASSES[model][0]))])
     for net in NETS:
         print_largest(net, [list(gradcam.export_rows(net, index)) for index in (0, 7)])
+        print_largest(net, [list(gradcam.smoothed_rows(net, index)) for index in (0, 7)])
         print_largest(net, [list(maps.export_rows(net, index)) for index in (3, 0)])
 
 

@@ -9,6 +9,9 @@ Their differences from the definitions:
   are multiplied by it, so with a large number the 1e-6 has no effect.
 - pytorch-grad-cam centers the channels of EigenGradCAM, and its sign is random. If the product is
   stacked on its negative, the mean is 0, and centering has no effect.
+- pytorch-grad-cam's aug_smooth scales each map to [0, 1] before the mean. Its own transforms are
+  used here, with the mean of the maps as they are. The sign of its eigen_smooth is random, and the
+  part that is positive by chance is kept: here the map is returned before that.
 - torch-cam's Grad-CAM++ divides a copy (`alpha[mask].div_`): its alpha is g², never divided.
 - torch-cam's Smooth Grad-CAM++ takes the gradient of the last noisy copy instead of the mean, and
   the activation of the clean input. It multiplies the cubes by the activation before summing them.
@@ -77,6 +80,51 @@ def pytorch_grad_cam(
         image = cam.get_cam_image(None, layer, None, a, g, False)
     signed = method in ("hirescam", "eigengradcam")
     return np.asarray(image[0] if signed else np.maximum(image[0], 0), np.float32)
+
+
+def eigen_smooth(
+    method: str,
+    module: torch.nn.Module,
+    layer: torch.nn.Module,
+    x: Float32,
+    index: int,
+    reshape: Reshape | None = None,
+) -> Float32:
+    """The map (h, w) with the library's eigen_smooth, with a random sign, not rectified."""
+    cam = PGC[method](module, [layer], reshape_transform=reshape)
+    output = cam.activations_and_grads(torch.from_numpy(x).requires_grad_(True))
+    output[0, index].backward()
+    a, g = (
+        np.asarray(found[0].numpy(), np.float32)
+        for found in (cam.activations_and_grads.activations, cam.activations_and_grads.gradients)
+    )
+    cam.activations_and_grads.release()
+    return np.asarray(cam.get_cam_image(None, layer, None, a, g, True)[0], np.float32)
+
+
+def aug_smooth(
+    method: str,
+    module: torch.nn.Module,
+    layer: torch.nn.Module,
+    x: Float32,
+    index: int,
+    reshape: Reshape | None = None,
+    *,
+    as_shipped: bool = False,
+) -> Float32:
+    """The mean (h, w) of the maps of the library's changed pictures.
+
+    As shipped, each map has 0 at its smallest and 1 at its largest value.
+    """
+    cam = PGC[method](module, [layer], reshape_transform=reshape)
+    cam.activations_and_grads.release()
+    maps = []
+    for transform in cam.tta_transforms:
+        changed = transform.augment_image(torch.from_numpy(x)).numpy()
+        own = pytorch_grad_cam(method, module, layer, changed, index, reshape)
+        own = (own - own.min()) / np.ptp(own) if as_shipped else own
+        maps.append(transform.deaugment_mask(torch.from_numpy(own)[None, None]).numpy()[0, 0])
+    return np.asarray(np.mean(maps, axis=0), np.float32)
 
 
 def fullgrad(module: torch.nn.Module, x: Float32, index: int) -> Float32:
