@@ -210,7 +210,7 @@ def test_several_layers_for_a_method_that_looks_at_one(refused, model, picture, 
     ("flags", "words"),
     [
         (["-m", "scorecan"], "There is no method 'scorecan' (did you mean scorecam"),
-        (["-m", "cam", "--window", "3"], "cam has no option 'window'; its own are score."),
+        (["-m", "cam", "--window", "3"], "cam has no option 'window'; its own are smooth, score."),
         (["-m", "occlusion", "--window", "wide"], "such as 32x48 as window, not 'wide'"),
         (["-m", "occlusion", "--window", "9"], "window must be between 1 and the input's 8"),
         (["-m", "feature_maps", "--channel", "3"], "has no channel 3: it has 3, 0 to 2"),

@@ -153,6 +153,7 @@ def test_only_what_was_given_is_passed_on(cli, model, picture, tmp_path):
     cli("run", model, picture, "-m", "rise", "--samples", 20, "--keep", 0.4, "--score", "logit")
     assert manifest(tmp_path / "onnxplain-out")["parameters"] == {
         "score": "logit",
+        "smooth": "none",
         "samples": 20,
         "grid": 7,
         "keep": 0.4,

@@ -91,6 +91,15 @@ def matmul(random: Random) -> Made:
     return lambda xp, a, b: xp.matmul(a, b), lambda a, b: np.einsum("...ij,...jk", a, b), [a, b]
 
 
+def combined(random: Random) -> Made:
+    weights, a = random.normal(size=(3, 2, 5)), random.normal(size=(3, 5, 4))
+    return (
+        lambda xp, weights, a: xp.combined(weights, a),
+        lambda weights, a: np.einsum("nik,nkc->nic", weights, a),
+        [weights, a],
+    )
+
+
 def weighted(random: Random) -> Made:
     n, channels, *grid = shape(random)
     a = floats(random, n, channels, *grid)
@@ -255,6 +264,7 @@ CASES: dict[str, Callable[[Random], Made]] = {
     "maximum": maximum,
     "where": where,
     "matmul": matmul,
+    "combined": combined,
     "weighted": weighted,
     "flatten": flatten,
     "parts": parts,

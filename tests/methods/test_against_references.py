@@ -380,7 +380,7 @@ def test_a_layer_is_called_by_its_node_or_its_tensor_and_auto_is_the_last_with_a
         (
             "scorecam",
             {"samples": 3},
-            "no option 'samples'; its own are score, layer, fuse, baseline",
+            "no option 'samples'; its own are smooth, score, layer, fuse, baseline",
         ),
         ("score-cam", {}, "no method 'score-cam'.*scorecam"),
     ],
