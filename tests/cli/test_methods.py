@@ -19,6 +19,7 @@ def test_json_holds_every_method_with_its_options_and_needs(cli):
     found = {method["name"]: method for method in json.loads(outcome.out)}
     assert list(found) == list(METHODS)
     assert found["rise"]["options"] == {
+        "smooth": "none",
         "samples": 4000,
         "grid": 7,
         "keep": 0.5,
