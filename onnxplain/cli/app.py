@@ -24,6 +24,7 @@ _COMMANDS = {
     "pair": "Show in each of two pictures what makes it similar to the other, for an embedding.",
     "report": "Compare the maps of many pictures: classes, clusters, strange inputs, as a page.",
     "diff": "Find the pictures at which two forms of a model, as float and int8, look differently.",
+    "concepts": "Find the concepts of a picture at a layer, and what each matters to a class.",
     "sanity": "Check that a method's map depends on what the model has learned (Adebayo 2018).",
     "evaluate": "Measure methods by metrics, print and draw the table, and recommend one.",
     "export": "Write a model and a method as one ONNX file, which predicts and explains anywhere.",
@@ -63,6 +64,7 @@ _EXAMPLES = {
         "onnxplain report maps --annotations instances.json --concepts model.onnx",
     ),
     "diff": ("onnxplain diff model.onnx model.int8.onnx photos/",),
+    "concepts": ("onnxplain concepts model.onnx cat.jpg --count 5 -t 'tiger cat'",),
     "pair": (
         "onnxplain pair embedding.onnx cat.jpg lion.jpg",
         "onnxplain pair model.onnx cat.jpg lion.jpg --output /pool/Flatten_output_0 -m occlusion",

@@ -13,15 +13,14 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from onnxplain.analysis.layers import Layer
 from onnxplain.errors import LayerError, OptionError
-from onnxplain.explainer import Explainer
-from onnxplain.reports.extras import needed
+from onnxplain.explainer import Explainer, Picture
+from onnxplain.reports.extras import needed_for_concepts
 from onnxplain.reports.map_files import MapFile
 from onnxplain.runtime.batching import Progress
 from onnxplain.runtime.session import RunError, Session
@@ -87,8 +86,8 @@ def find_concepts(
             f"Concepts are of a layer, and for maps of {files[0].method} none is known: make them "
             "with gradcam or another method of a layer, with the format json or map16."
         )
-    layer = _layer(explainer, layers[0])
-    network = _Network(explainer, layer)
+    layer = concept_layer(explainer, layers[0])
+    network = Network(explainer, layer)
     chosen = _chosen(files, seed)
     stacked = list[FloatArray]()
     for done, index in enumerate(chosen, start=1):
@@ -122,7 +121,7 @@ def factor(activations: FloatArray, count: int, seed: int = 0) -> tuple[FloatArr
     """
     flat = activations.reshape(-1, activations.shape[-1])
     count = min(count, *flat.shape)
-    model = needed("sklearn.decomposition").NMF(
+    model = needed_for_concepts("sklearn.decomposition").NMF(
         count, init="nndsvda", random_state=seed, max_iter=400, tol=1e-3
     )
     with warnings.catch_warnings():
@@ -144,7 +143,7 @@ def total_indices(
     model output", Computer Physics Communications 117, 1999. `score` takes points (n, factors)
     and returns (n,). All are 0 if the score does not vary.
     """
-    qmc: Any = needed("scipy.stats").qmc
+    qmc: Any = needed_for_concepts("scipy.stats").qmc
     points = qmc.Sobol(2 * factors, rng=seed).random(designs)
     a, b = points[:, :factors], points[:, factors:]
     mixed = np.repeat(a[None], factors, axis=0)
@@ -166,8 +165,12 @@ def explained_share(whole: Array, modeled: Array) -> float:
     return float(1 - rest / np.square(whole, dtype=np.float64).sum())
 
 
-class _Network:
-    """The two parts of a model: up to a layer, and from there to the scores."""
+class Network:
+    """The two parts of a model: up to a layer, and from there to the scores.
+
+    Raises:
+        LayerError: the score is not computed from the layer alone.
+    """
 
     def __init__(self, explainer: Explainer, layer: Layer) -> None:
         model, self._score = explainer.model, explainer.score_tensor.logit
@@ -177,6 +180,7 @@ class _Network:
                 f"The score is not computed from {layer.tensor!r} alone, but also from "
                 f"{others[0]!r}: make the maps at a layer that all paths go through."
             )
+        self.layer = layer.tensor
         self._explainer, self._layer = explainer, layer
         self._axis = _PLANES[layer.layout.axes]
         self._body = Session(with_outputs(model, [layer.tensor]), explainer.backend)
@@ -184,7 +188,7 @@ class _Network:
         spec = TensorSpec(layer.tensor, np.dtype(np.float32), shape)
         self._head = Session(head(model, {layer.tensor: spec}, [self._score]), explainer.backend)
 
-    def activation(self, picture: Path) -> FloatArray:
+    def activation(self, picture: Picture) -> FloatArray:
         """The layer's activation for a picture, (rows, columns, channels)."""
         x = self._explainer.take(picture).x
         (found,) = self._body.run(self._explainer.feeds(x))
@@ -203,7 +207,12 @@ class _Network:
         return found.reshape(len(activations), -1).astype(np.float64)
 
 
-def _layer(explainer: Explainer, name: str) -> Layer:
+def concept_layer(explainer: Explainer, name: str) -> Layer:
+    """The layer of that name, which has rows, columns and channels.
+
+    Raises:
+        LayerError: there is no such layer, or it holds tokens.
+    """
     layer = explainer.layer(name)
     if layer.layout.axes not in _PLANES:
         raise LayerError(
@@ -230,7 +239,7 @@ def _chosen(files: Sequence[MapFile], seed: int) -> list[int]:
 
 
 def _importance(
-    network: _Network, files: Sequence[MapFile], usage: FloatArray, parts: FloatArray
+    network: Network, files: Sequence[MapFile], usage: FloatArray, parts: FloatArray
 ) -> dict[str, Array]:
     """The mean indices of at most `SCORED` pictures of each class, by its name."""
     indices = defaultdict[str, list[Array]](list)
@@ -239,15 +248,24 @@ def _importance(
         if target is None or len(indices[file.class_name]) == SCORED:
             continue
 
-        def score(factors: Array, own: FloatArray = own, target: int = target) -> Array:
-            changed = (own * factors[:, None, None].astype(np.float32)) @ parts
-            return network.scores(changed)[:, target]
-
-        indices[file.class_name].append(total_indices(score, len(parts)))
+        indices[file.class_name].append(importance_of(network, own, parts, target))
     return {name: np.mean(own, axis=0) for name, own in sorted(indices.items()) if own}
 
 
-def _same_answers(network: _Network, whole: FloatArray, modeled: FloatArray) -> float:
+def importance_of(network: Network, usage: FloatArray, parts: FloatArray, target: int) -> Array:
+    """The total Sobol index of each concept of one picture for the score of a class, (concepts,).
+
+    `usage` is (rows, columns, concepts); random factors in [0, 1] make concepts weaker.
+    """
+
+    def score(factors: Array) -> Array:
+        changed = (usage * factors[:, None, None].astype(np.float32)) @ parts
+        return network.scores(changed)[:, target]
+
+    return total_indices(score, len(parts))
+
+
+def _same_answers(network: Network, whole: FloatArray, modeled: FloatArray) -> float:
     answers = (
         [int(network.scores(one[None]).argmax()) for one in activations]
         for activations in (whole, modeled)

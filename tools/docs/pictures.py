@@ -11,6 +11,7 @@ from onnx import numpy_helper, parser
 
 import onnxplain
 from onnxplain.cli.detections import drawn_boxes
+from onnxplain.reports.picture_concepts import drawn, picture_concepts
 from onnxplain.results.comparison import draw_comparison, draw_side_by_side
 from onnxplain.tensors import Array
 
@@ -35,6 +36,7 @@ def main() -> None:
         ("restored", _restored()),
         ("similar", _similar()),
         ("methods", _all_methods(explainer)),
+        ("concepts", _concepts(explainer)),
         ("detected", _detected()),
         ("detector_methods", _methods_for_boxes()),
     ):
@@ -46,6 +48,11 @@ def main() -> None:
 def _two_targets(explainer: onnxplain.Explainer, method: str) -> Array:
     found = explainer.explain_each(_BOTH, method, ["espresso", "tripod"])
     return tiled([explanation.draw() for explanation in found], columns=2)
+
+
+def _concepts(explainer: onnxplain.Explainer) -> Array:
+    taken = explainer.take(_PICTURES / "chelsea_camera.png")
+    return drawn(picture_concepts(explainer, taken), taken)
 
 
 def _restored() -> Array:

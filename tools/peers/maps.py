@@ -28,6 +28,7 @@ from captum.attr import Occlusion
 from numpy.typing import NDArray
 from pytorch_grad_cam import FEM, AblationCAM, AblationLayer, ScoreCAM
 from pytorch_grad_cam.ablation_layer import AblationLayerVit
+from pytorch_grad_cam.feature_factorization.deep_feature_factorization import dff
 from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 
 Float32 = NDArray[np.float32]
@@ -267,6 +268,12 @@ def peer_cam(
         module(torch.from_numpy(x))
         (values,) = extractor(index, normalized=False)
     return np.asarray(values[0].numpy(), np.float32)
+
+
+def peer_dff(shown: Float32, count: int) -> Float32:
+    """Maps (count, h, w) of the library's deep feature factorization of an activation (C, h, w)."""
+    _, (maps,) = dff(shown[None].copy(), n_components=count)
+    return np.asarray(maps, np.float32)
 
 
 def peer_occlusion(
