@@ -35,10 +35,18 @@ _FEW = 6
 """With fewer inputs the sign test tells nothing apart."""
 
 
+_NO_INPUTS = "Name the inputs to evaluate on: pictures, folders, patterns or .npy files."
+
+_NO_TEXTS = (
+    "Metrics change pictures and arrays, and not the tokens of texts: explain texts by several "
+    "methods with `onnxplain run --text`, and see which agree."
+)
+
+
 def command(
     *,
     model: parameters.ModelPath,
-    images: parameters.Images,
+    images: parameters.MaybeImages = None,
     methods: Annotated[
         str,
         typer.Option(
@@ -90,6 +98,8 @@ def command(
 
     Values that the records in the folder hold already are not computed again.
     """
+    if not images:
+        raise OptionError(_NO_TEXTS if loading.get("text") else _NO_INPUTS)
     console = Console(quiet=quiet, as_json=as_json)
     names = _names(methods, "methods", "gradcam,lrp")
     judges = _metrics(_names(metrics, "metrics", "deletion,road"), metric_option or [])
@@ -101,6 +111,8 @@ def command(
     objects = None if annotations is None else read_annotations(annotations)
     inputs = find_images(images, recursive)
     explainer = open_model(model, loading | {"batch_size": batch_size}, preprocess, arrays)
+    if explainer.reads_texts:
+        raise OptionError(_NO_TEXTS)
     note_guess(explainer.origin, model, console)
     configured = {
         one.name: one

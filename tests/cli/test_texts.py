@@ -173,3 +173,12 @@ def test_inspect_without_a_tokenizer_says_which_file_is_missing(cli, model, tmp_
     assert sentence.endswith(
         "A model of texts needs its tokenizer.json next to it, or --tokenizer FILE."
     )
+
+
+@pytest.mark.parametrize("inputs", [["--text", TEXT], ["a.npy"], []])
+def test_metrics_are_not_for_texts(cli, model, tmp_path, inputs):
+    np.save(tmp_path / "a.npy", np.zeros((1, 3), np.int64))
+    refused = cli("evaluate", model, *inputs)
+    assert refused.status == 2
+    said = "not the tokens of texts" if inputs else "Name the inputs to evaluate on"
+    assert said in refused.err
