@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from onnx import NodeProto
 
@@ -23,11 +24,13 @@ class AttentionWeights:
     """The matrix that values are multiplied by, (..., queries, keys), one for each head.
 
     `mixed` is true where the matrix of a head is a sum over the softmaxes of several heads.
+    `softmax` is the tensor that the matrix was computed from.
     """
 
     tensor: str
     shape: Shape
     mixed: bool
+    softmax: str
 
     @property
     def rows(self) -> int:
@@ -38,6 +41,13 @@ class AttentionWeights:
     def columns(self) -> int:
         """Number of keys."""
         return self.shape[-1]
+
+
+class Factors(NamedTuple):
+    """Queries, (..., queries, features), and keys, (..., features, keys), one for each head."""
+
+    queries: str
+    keys: str
 
 
 @dataclass(frozen=True)
@@ -92,13 +102,30 @@ def _followed(
         place = stack.pop()
         readers = graph_index.readers_of(place.tensor)
         if any(_weighs(node, place, varying) for node in readers):
-            return AttentionWeights(place.matrix, shapes[place.matrix], place.mixed)
+            return AttentionWeights(place.matrix, shapes[place.matrix], place.mixed, softmax)
         for node in readers:
             further = _passed(node, place, shapes)
             if further is not None and further.tensor not in seen:
                 seen.add(further.tensor)
                 stack.append(further)
     return None
+
+
+def find_factors(model: Model, weights: AttentionWeights, picture: str) -> Factors | None:
+    """The factors of the product that a softmax is computed from.
+
+    Between the product and the softmax may be scales, masks and rounding. None if there is no such
+    product.
+    """
+    graph_index = model.index
+    varying = graph_index.dependent([picture])
+    node = graph_index.producer(weights.softmax)
+    while node is not None and node.op_type != "MatMul":
+        read = [name for name in node.input if name in varying]
+        if node.op_type not in _KEEPING | {"Softmax"} or len(read) != 1:
+            return None
+        node = graph_index.producer(read[0])
+    return None if node is None else Factors(*node.input)
 
 
 def _weighs(node: NodeProto, place: _Place, varying: set[str]) -> bool:

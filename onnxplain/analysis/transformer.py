@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from itertools import dropwhile, pairwise
 from math import prod
 
-from onnxplain.analysis.attention_weights import AttentionWeights, find_attention_weights
+from onnxplain.analysis.attention_weights import (
+    AttentionWeights,
+    Factors,
+    find_attention_weights,
+    find_factors,
+)
 from onnxplain.analysis.layers import Layer, grid_layers, is_residual
 from onnxplain.analysis.layout import Layout
 from onnxplain.errors import LayerError
@@ -28,7 +33,8 @@ class Transformer:
     queries and keys are all tokens. `states` are the tokens after each block, None where they are
     not found. `layout` is the layout of the tokens. `read` are the indices of the tokens that the
     score depends on after the last block. `pool` is the attention (..., rows, tokens) that pools
-    these tokens, None without one.
+    these tokens, None without one. `factors` are the queries and keys of each block, None where
+    they are not found.
     """
 
     attention: tuple[str, ...]
@@ -36,6 +42,7 @@ class Transformer:
     layout: Layout
     read: tuple[int, ...]
     pool: str | None = None
+    factors: tuple[Factors | None, ...] = ()
 
     @property
     def matrices(self) -> tuple[str, ...]:
@@ -46,6 +53,24 @@ class Transformer:
     def samples_axis(self) -> int:
         """The axis of the samples in the tokens after a block."""
         return self.layout.axes.index("N")
+
+    def class_token(self) -> int:
+        """The index of the only token that the score reads, which has no place on the grid.
+
+        Raises:
+            LayerError: the score reads other tokens, or queries and keys were not found.
+        """
+        if self.pool is not None or len(self.read) != 1 or self.read[0] >= self.layout.prefix:
+            raise LayerError(
+                "The score of this transformer is not read from a class token alone, but from "
+                "tokens of the grid, or from several tokens: use generic_attention or legrad."
+            )
+        if None in self.factors:
+            raise LayerError(
+                "The queries and keys of this transformer were not found in the graph, only their "
+                "attention: use generic_attention or legrad."
+            )
+        return self.read[0]
 
     @property
     def tokens(self) -> int:
@@ -90,6 +115,7 @@ def _search(model: Model, shapes: Mapping[str, Shape], picture: str, score: str)
         same[-1].layout,
         same[-1].tokens_read,
         None if pool is None else pool.tensor,
+        tuple(find_factors(model, matrix, picture) for matrix in matrices),
     )
 
 

@@ -21,6 +21,7 @@ from onnxplain.execution.wants import (
     AttentionRelevance,
     BiasGradients,
     BlockGradients,
+    ClassGradients,
     InputGradient,
     LayerGradient,
 )
@@ -72,7 +73,7 @@ def _by_rules(plan: Plan) -> dict[Rules, list[str]]:
             found.setdefault(STANDARD, {}).update((bias.tensor, None) for bias in plan.biases)
         elif isinstance(want, InputGradient):
             found.setdefault(want.rules, {})[plan.spec.name] = None
-        elif isinstance(want, AttentionGradients):
+        elif isinstance(want, AttentionGradients | ClassGradients):
             found.setdefault(STANDARD, {}).update(dict.fromkeys(plan.transformer.matrices))
         elif isinstance(want, AttentionRelevance):
             # With the input, everything that depends on it counts as varying.

@@ -172,6 +172,10 @@ class ModelStructure:
         """See `Structure`."""
         return len(self._transformer.attention)
 
+    def class_token(self) -> int:
+        """See `Structure`."""
+        return self._transformer.class_token()
+
     @functools.cached_property
     def _transformer(self) -> Transformer:
         model, picture = self._lowered(), self._runner.spec.name

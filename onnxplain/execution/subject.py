@@ -48,6 +48,14 @@ class Structure(Protocol):
             LayerError: the model is no transformer that attends to all tokens of one grid.
         """
 
+    def class_token(self) -> int:
+        """The index of the token of a transformer that the score is read from.
+
+        Raises:
+            LayerError: the model is no such transformer; the score is read from other tokens; or
+                the queries and keys of a block were not found.
+        """
+
     def classifier(self) -> Classifier:
         """The linear classifier after a global pool.
 

@@ -24,7 +24,10 @@ from onnxplain.execution.wants import (
     AttentionRelevance,
     BiasGradients,
     BlockGradients,
+    ClassGradients,
+    ClassQueries,
     ClassWeights,
+    GridKeys,
     Input,
     InputGradient,
     LayerGradient,
@@ -158,6 +161,24 @@ class Tensors:
         names = self.plan.transformer.matrices
         return [self._matrices(gradient_name(name, target, RELEVANCE), name) for name in names]
 
+    def class_gradients(self, want: Want, layer: int, target: int) -> list[GraphArray]:
+        """See `ClassGradients`."""
+        blocks = self.plan.transformer
+        found = (self._matrices(gradient_name(name, target), name) for name in blocks.attention)
+        rows = (self._of_grid(self._class_row(array), blocks.layout) for array in found)
+        return [self.xp.sum(row, axis=-2) for row in rows]
+
+    def class_queries(self, want: Want, layer: int, target: int) -> list[GraphArray]:
+        """See `ClassQueries`."""
+        names = [factors.queries for factors in self.plan.transformer.factors if factors]
+        return [self._class_row(self._matrices(name, name)) for name in names]
+
+    def grid_keys(self, want: Want, layer: int, target: int) -> list[GraphArray]:
+        """See `GridKeys`."""
+        blocks = self.plan.transformer
+        names = [factors.keys for factors in blocks.factors if factors]
+        return [self._of_grid(self._matrices(name, name), blocks.layout) for name in names]
+
     def block_gradients(self, want: Want, layer: int, target: int) -> list[GraphArray]:
         """See `BlockGradients`."""
         names = self.plan.transformer.attention
@@ -172,6 +193,12 @@ class Tensors:
         weights = np.zeros((1, 1, blocks.tokens), np.float32)
         weights[..., list(blocks.read)] = 1 / len(blocks.read)
         return self.xp.array(self._g.constant(weights), weights.shape)
+
+    def _class_row(self, array: GraphArray) -> GraphArray:
+        """The row of the class token, (N, heads, 1, ...), of (N, heads, tokens, ...)."""
+        index = np.array([self.plan.transformer.class_token()])
+        row = self._g.Gather(array.tensor, index, axis=2)
+        return self.xp.array(row, (*array.dims[:2], 1, array.dims[3]))
 
     def _matrices(self, name: str, like: str) -> GraphArray:
         """A tensor with the shape of `like`, as (N, heads, rows, columns).
@@ -208,12 +235,18 @@ class Tensors:
 
     def _on_grid(self, tokens: GraphArray, layout: Layout) -> GraphArray:
         """Values per token, (..., tokens), as (..., rows, columns), without extra tokens."""
-        g, outer = self._g, tokens.dims[:-1]
-        kept, last = tokens.tensor, np.iinfo(np.int64).max
-        if layout.prefix:
-            start, axis = np.array([layout.prefix]), np.array([len(outer)])
-            kept = g.Slice(kept, start, np.array([last]), axis)
-        return self._reshaped(self.xp.array(kept, tokens.dims), outer, layout.grid)
+        kept = self._of_grid(tokens, layout)
+        return self._reshaped(kept, kept.dims[:-1], layout.grid)
+
+    def _of_grid(self, array: GraphArray, layout: Layout) -> GraphArray:
+        """Values per token, (..., tokens), without extra tokens, which are the first."""
+        *outer, tokens = array.dims
+        count = prod(layout.grid)
+        if tokens == count:
+            return array
+        start, last = np.array([layout.prefix]), np.array([np.iinfo(np.int64).max])
+        kept = self._g.Slice(array.tensor, start, last, np.array([len(outer)]))
+        return self.xp.array(kept, (*outer, count))
 
     def _reshaped(
         self, array: GraphArray, outer: Sequence[int | None], grid: Sequence[int]
@@ -244,5 +277,8 @@ _MAKERS: Mapping[type[Want], Callable[..., Any]] = {
     AttentionGradients: Tensors.attention_gradients,
     AttentionRelevance: Tensors.attention_relevance,
     BlockGradients: Tensors.block_gradients,
+    ClassGradients: Tensors.class_gradients,
+    ClassQueries: Tensors.class_queries,
+    GridKeys: Tensors.grid_keys,
     TokensRead: Tensors.tokens_read,
 }

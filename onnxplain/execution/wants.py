@@ -18,8 +18,8 @@ class Want:
     """An array that a formula reads.
 
     `per_target` means that there is one for each target, `at_layer` one for each layer. With
-    `on_tokens`, the formula's map has one number for each token, (N, tokens), and the graph puts
-    them on the grid, without extra tokens. Wants of a class without fields are all equal.
+    `on_tokens`, the formula's map has one number for each token, (N, tokens), or for each token of
+    the grid, and the graph puts them on the grid. Wants of a class without fields are all equal.
     """
 
     per_target: ClassVar[bool] = False
@@ -134,6 +134,31 @@ class AttentionRelevance(Want):
     """
 
     per_target: ClassVar[bool] = True
+    on_tokens: ClassVar[bool] = True
+
+
+class ClassGradients(Want):
+    """The gradients of the score at what the class token attends to on the grid, for each block.
+
+    A list of arrays (N, heads, tokens of the grid).
+    """
+
+    per_target: ClassVar[bool] = True
+    on_tokens: ClassVar[bool] = True
+
+
+class ClassQueries(Want):
+    """The query of the class token in each block, a list of arrays (N, heads, 1, features)."""
+
+    on_tokens: ClassVar[bool] = True
+
+
+class GridKeys(Want):
+    """The keys of the tokens of the grid in each block.
+
+    A list of arrays (N, heads, features, tokens of the grid).
+    """
+
     on_tokens: ClassVar[bool] = True
 
 

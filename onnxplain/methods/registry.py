@@ -40,6 +40,7 @@ from onnxplain.methods.superpixels import GLIME, LIME, KernelSHAP
 from onnxplain.methods.transformer import (
     AttentionRollout,
     GenericAttention,
+    GradECLIP,
     LeGrad,
     TransformerAttribution,
     ViTReciproCAM,
@@ -91,6 +92,7 @@ METHODS: dict[str, type[Method]] = {
         LeGrad,
         GenericAttention,
         TransformerAttribution,
+        GradECLIP,
         ViTReciproCAM,
         LRP,
         ActivationMaximization,

@@ -17,9 +17,12 @@ from onnxplain.execution.wants import (
     AttentionGradients,
     AttentionRelevance,
     BlockGradients,
+    ClassGradients,
+    ClassQueries,
+    GridKeys,
     TokensRead,
 )
-from onnxplain.formulas.namespace import Namespace, relu
+from onnxplain.formulas.namespace import Namespace, quotient, relu
 from onnxplain.methods.base import Passes, SinglePassMethod
 from onnxplain.methods.layer_maps import one_of_each
 from onnxplain.methods.options import Option, Score, Switch, WholeOrNone
@@ -208,6 +211,60 @@ class TransformerAttribution(WeightedByGradients):
         """See `SinglePassMethod`: the gradient and the relevance take a backward pass each."""
         counts = super().spent(targets, before)
         return {**counts, "backward_passes": 2 * counts["backward_passes"]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradECLIP(LastBlocksMethod):
+    """ReLU(Σ_c w_c λ_i v_ic) of each token i of the grid, added over the last `blocks` blocks.
+
+    w is the gradient of the score at the class token's output of the attention, v_i the value of
+    token i, with the channels c of all heads. λ_i is the cosine of the class token's query and the
+    token's key, over all heads, scaled to [0, 1] over the grid. Σ_c w_c v_ic is computed as the sum
+    over heads of the gradient at the attention of the class token to i, which is the same number.
+    The authors' code computes the last block again with a single head to get w; here the gradient
+    is that of the model itself.
+
+    Zhao et al., "Gradient-based Visual Explanation for Transformer-based CLIP", ICML 2024; the
+    scaling of λ and several blocks are from the authors' code.
+    """
+
+    name = "grad_eclip"
+    summary = "values times the gradient at the class token, where keys are like its query"
+    paper = "Zhao 2024"
+    cost = "1 with a backward to the block"
+    needs_gradient = True
+    wants = (ClassQueries(), GridKeys(), ClassGradients())
+
+    blocks: Annotated[
+        WholeOrNone, Option("COUNT", "Blocks of a transformer that count, the last ones.")
+    ] = 1
+
+    def check_model(self, structure: Structure) -> None:
+        """See `AttentionMethod`.
+
+        Raises:
+            LayerError: as there; or the score is not read from a class token, or no queries and
+                keys were found.
+            OptionError: as there.
+        """
+        super().check_model(structure)
+        structure.class_token()
+
+    def map(
+        self, xp: Namespace, queries: Sequence[Any], keys: Sequence[Any], gradients: Sequence[Any]
+    ) -> Any:
+        """See the class."""
+        blocks = zip(*map(self.last, (queries, keys, gradients)), strict=True)
+        maps = [relu(xp, _likeness(xp, q, k) * xp.sum(g, axis=-2)) for q, k, g in blocks]
+        return sum(maps[1:], start=maps[0])
+
+
+def _likeness(xp: Namespace, query: Any, keys: Any) -> Any:
+    """λ of `GradECLIP`, (N, tokens); the length of the query cancels."""
+    products = xp.sum(xp.matmul(query, keys), axis=(-3, -2))
+    cosines = quotient(xp, products, xp.sqrt(xp.sum(keys * keys, axis=(-3, -2))))
+    low, high = (end(cosines, axis=-1, keepdims=True) for end in (xp.min, xp.max))
+    return quotient(xp, cosines - low, high - low)
 
 
 @dataclass(frozen=True, kw_only=True)

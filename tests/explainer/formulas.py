@@ -65,6 +65,7 @@ OF_TRANSFORMERS = (
     "legrad",
     "generic_attention",
     "transformer_attribution",
+    "grad_eclip",
     "vit_reciprocam",
 )
 """Methods that do not support net R, because it has no tokens."""

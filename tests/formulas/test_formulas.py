@@ -16,7 +16,8 @@ from onnxplain.formulas.numpy_namespace import NUMPY
 from onnxplain.methods.base import SinglePassMethod
 from onnxplain.methods.registry import METHODS
 
-SAMPLES, INPUT, LAYER, BLOCKS, HEADS, TOKENS = 3, (3, 12, 10), (5, 4, 6), 3, 2, 7
+SAMPLES, INPUT, LAYER, BLOCKS = 3, (3, 12, 10), (5, 4, 6), 3
+HEADS, TOKENS, FEATURES = 2, 7, 5
 
 FORMULAS = [kind for kind in METHODS.values() if issubclass(kind, SinglePassMethod)]
 
@@ -58,6 +59,9 @@ GIVEN: dict[type[wants.Want], Callable[[Random], Given]] = {
     wants.TokensRead: lambda random: attention(random)[:, 0, :1],
     wants.AttentionGradients: several(drawn(HEADS, TOKENS, TOKENS), BLOCKS),
     wants.AttentionRelevance: several(drawn(HEADS, TOKENS, TOKENS), BLOCKS),
+    wants.ClassQueries: several(drawn(HEADS, 1, FEATURES), BLOCKS),
+    wants.GridKeys: several(drawn(HEADS, FEATURES, TOKENS), BLOCKS),
+    wants.ClassGradients: several(drawn(HEADS, TOKENS), BLOCKS),
     wants.BlockGradients: several(drawn(HEADS, TOKENS, TOKENS), BLOCKS),
 }
 """Everything that a formula may want, as float32 arrays of the declared shapes."""

@@ -20,6 +20,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 from references.chefer import generic_attention, transformer_attribution
+from references.eclip import grad_eclip
 from references.vit import BLOCKS, GRID, PICTURE, ViT, legrad, rollout
 from tiny import noise, run
 
@@ -109,14 +110,15 @@ def matrices() -> list[Any]:
 
 
 EXPECTED: dict[str, Callable[[], Any]] = {
-    "attention_rollout": lambda: rollout(matrices())[0],
-    "legrad": functools.cache(lambda: legrad(NET, PICTURE, TARGET)),
-    "generic_attention": functools.cache(lambda: generic_attention(NET, PICTURE, TARGET)),
+    "attention_rollout": lambda: rollout(matrices())[0][INNER],
+    "legrad": functools.cache(lambda: legrad(NET, PICTURE, TARGET)[INNER]),
+    "generic_attention": functools.cache(lambda: generic_attention(NET, PICTURE, TARGET)[INNER]),
+    "grad_eclip": functools.cache(lambda: grad_eclip(NET, PICTURE, lambda y: y[TARGET])),
 }
-"""The row of the class token, from the float weights, by method."""
+"""The numbers of the patches, from the float weights, by method."""
 
-ROUNDED_TWICE = 2.5
-"""How much more a map may differ that multiplies the attention and the gradient of each block."""
+ROUNDED_TWICE = {"generic_attention": 2.5, "grad_eclip": 2}
+"""How much more a map may differ that multiplies the gradient and another tensor of a block."""
 
 
 @functools.cache
@@ -144,9 +146,9 @@ def test_the_map_is_that_of_the_float_weights(
 ) -> None:
     explainer = Explainer(model(name, folder(name)), preprocess={"layout": "NCHW"}, provider="cpu")
     found = explainer.attribute(PICTURE, method, TARGET).values[0]
-    expected = EXPECTED[method]()[INNER].reshape(GRID)
+    expected = EXPECTED[method]().reshape(GRID)
     assert np.ptp(expected) > 0.3 * expected.max()
-    limit = FORMS[name][-1] * (ROUNDED_TWICE if method == "generic_attention" else 1)
+    limit = FORMS[name][-1] * ROUNDED_TWICE.get(method, 1)
     assert_allclose(found, expected, atol=limit * expected.max())
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.985
 

@@ -14,7 +14,9 @@ from onnxplain.errors import LayerError, OptionError
 from onnxplain.transforms.extract import with_outputs
 
 FORMS = [(True, False), (False, False), (True, True)]
-READ_ATTENTION = ("attention_rollout", "legrad", "generic_attention", "transformer_attribution")
+EVERYWHERE = ("attention_rollout", "legrad", "generic_attention", "transformer_attribution")
+"""Methods that explain all transformers whose attention is followed."""
+READ_ATTENTION = (*EVERYWHERE, "grad_eclip")
 
 
 def explained(net: ViT, method: str, *, fused: bool = False, **options: Any) -> Any:
@@ -217,7 +219,7 @@ def test_why_attention_cannot_be_followed_and_what_works_there(name: str) -> Non
 )
 def test_attention_turned_or_summed_in_other_words(turned: str) -> None:
     x = noise(1, 3, 8, 8)
-    for method in READ_ATTENTION:
+    for method in EVERYWHERE:
         plain, other = (
             attentive(PATCHES + answer + MEAN.format("t")).attribute(x, method, 0).values
             for answer in (ANSWER.format("w"), turned)
@@ -226,18 +228,42 @@ def test_attention_turned_or_summed_in_other_words(turned: str) -> None:
         assert_allclose(other, plain, rtol=1e-5)
 
 
-def test_only_the_tokens_that_the_score_reads_count() -> None:
+def registered(weights: str = "") -> Explainer:
     """A register follows the class token: it attends like the others, and is then dropped."""
     more = "n0 = Concat<axis=1>(EXTRA, e)  h = Reshape(n0, MORE)  q = Transpose<perm=[0,2,1,3]>(h)"
     patches = PATCHES.replace("n = T", "e = T").replace(
         "h = Reshape(n, HEADS)  q = Transpose<perm=[0,2,1,3]>(h)", more
     )
+    patches = patches.replace("w = Softmax<axis=-1>(s)", weights or "w = Softmax<axis=-1>(s)")
     answer = ANSWER.format("w").replace("Add(n, z)", "Add(n0, z)").replace("BACK", "EIGHTEEN")
-    explainer = attentive(patches + answer + "c = Gather<axis=1>(t, FIRST)  y = MatMul(c, CLASSES)")
-    x = noise(1, 3, 8, 8)
+    return attentive(patches + answer + "c = Gather<axis=1>(t, FIRST)  y = MatMul(c, CLASSES)")
+
+
+def test_only_the_tokens_that_the_score_reads_count() -> None:
+    explainer, x = registered(), noise(1, 3, 8, 8)
     found = explainer.attribute(x, "attention_rollout", 0).values[0]
     (w,) = run(with_outputs(explainer.model, ["w"]).proto, {"x": x})
     assert_allclose(found.ravel(), rollout([w[0].astype(float)])[0, 2:], rtol=1e-5)
+
+
+def test_grad_eclip_scales_the_likeness_over_the_grid_alone() -> None:
+    """The class token's output is linear in the values, which are the queries here."""
+    explainer, x = registered(), noise(1, 3, 8, 8)
+    found = explainer.attribute(x, "grad_eclip", 0).values[0]
+    read = run(with_outputs(explainer.model, ["q", "k"]).proto, {"x": x})
+    q, k = (value[0].astype(float) for value in read)
+    w = noise(4, 3, seed=2)[:, 0].reshape(2, 1, 2)
+    dots = np.array([(q[:, 0] * k[:, :, i]).sum() for i in range(2, 18)])
+    cosines = dots / np.linalg.norm(q[:, 0]) / np.linalg.norm(k[:, :, 2:].reshape(4, 16), axis=0)
+    loose = (cosines - cosines.min()) / (cosines.max() - cosines.min())
+    expected = np.maximum(loose * (w * q[:, 2:]).sum(axis=(0, 2)), 0)
+    assert_allclose(found.ravel(), expected, atol=1e-5 * expected.max())
+
+
+def test_grad_eclip_needs_a_product_of_queries_and_keys() -> None:
+    explainer = registered("two = Mul(s, s)  more = Add(s, two)  w = Softmax<axis=-1>(more)")
+    with pytest.raises(LayerError, match=r"queries and keys.*not found.*use generic_attention"):
+        explainer.attribute(noise(1, 3, 8, 8), "grad_eclip", 0)
 
 
 POOLED = PATCHES + ANSWER.format("w") + ASKED + "f = Squeeze(c, ONE)  y = MatMul(f, CLASSES)"

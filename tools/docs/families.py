@@ -30,6 +30,7 @@ FAMILIES: Mapping[str, Sequence[str]] = {
         "legrad",
         "generic_attention",
         "transformer_attribution",
+        "grad_eclip",
         "vit_reciprocam",
     ],
     "Layers and filters": ["feature_maps", "activation_maximization"],

@@ -87,6 +87,8 @@ LIMITS: Mapping[str, str] = {
     "transformer_attribution": f"{_FOR_ONLY}; a probability, or another target that is no sum of"
     " scores, and models that round activations, as in int8: both are refused;"
     f" {_PLAIN_ATTENTION}",
+    "grad_eclip": f"a score that is not read from a class token: it is refused; {_FOR_ONLY};"
+    f" {_PLAIN_ATTENTION}",
     "vit_reciprocam": "a layer with rows and columns: it is refused, take `reciprocam`",
     "lrp": "the score's size, where biases absorb most of the relevance: `conservation_gap` says"
     " how much, and the map's scale means little then; see the warning that the sum is lost",

@@ -144,7 +144,8 @@ _SHORT: Mapping[str, Mapping[str, int]] = {
     "auto occlusion gradient input_x_gradient gradcam hirescam layercam gradcam++ xgradcam "
     "scorecam ablationcam reciprocam eigencam fem eigengradcam cam feature_maps guided_backprop "
     "deconvnet odam guided_gradcam fullgrad deeplift lrp regression_activation_map "
-    "attention_rollout legrad generic_attention transformer_attribution": {},
+    "attention_rollout legrad generic_attention transformer_attribution "
+    "grad_eclip": {},
 }
 
 METHODS: Mapping[str, Mapping[str, int]] = {
