@@ -189,11 +189,12 @@ class TransformerAttribution(WeightedByGradients):
     """The row of the class token in Π (I + Ā_l) − I, over the blocks l, last first.
 
     Ā_l is the mean over heads of ReLU(∇A_l ⊙ R_l), with R_l the relevance of the attention of block
-    l and ∇A_l the gradient of the score there. Relevance starts with the score as 1 and is
-    distributed backward: in layers with weights by the positive x w (z⁺), without biases; by
-    shares in sums and in products of activations, where a product gives half to each and the shares
-    of a sum are scaled to keep the total; normalizations, softmax and activations pass it on
-    unchanged. Rows and `blocks` are those of `generic_attention`.
+    l and ∇A_l the gradient of the score there. Relevance starts with the derivative of the score by
+    the model's answer, which is 1 for a class, and is distributed backward: in layers with weights
+    by the positive x w (z⁺), without biases; by shares in sums and in products of activations,
+    where a product gives half to each and the shares of a sum are scaled to keep the total;
+    normalizations, softmax and activations pass it on unchanged. Rows and `blocks` are those of
+    `generic_attention`.
 
     Chefer, Gur and Wolf, "Transformer Interpretability Beyond Attention Visualization", CVPR 2021,
     with the rules of the authors' code where it differs from the paper: a product of two
