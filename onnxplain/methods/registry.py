@@ -45,6 +45,7 @@ from onnxplain.methods.transformer import (
     TransformerAttribution,
     ViTReciproCAM,
 )
+from onnxplain.methods.xrai import XRAI
 from onnxplain.suggestions import closest
 
 METHODS: dict[str, type[Method]] = {
@@ -71,6 +72,7 @@ METHODS: dict[str, type[Method]] = {
         BlurIG,
         GuidedIG,
         ExpectedGradients,
+        XRAI,
         GuidedBackprop,
         Deconvnet,
         GradCAM,

@@ -53,7 +53,7 @@ NET_R_SHAPES: Mapping[str, tuple[int, ...]] = {
     "fullgrad": INPUT[1:],
     **dict.fromkeys(
         "occlusion rise sobol hsic lime glime kernelshap gradient input_x_gradient smoothgrad "
-        "smoothgrad_squared vargrad integrated_gradients blur_ig guided_ig expected_gradients "
+        "smoothgrad_squared vargrad integrated_gradients blur_ig guided_ig expected_gradients xrai "
         "guided_backprop deconvnet guided_gradcam deeplift lrp activation_maximization".split(),
         INPUT,
     ),
@@ -73,7 +73,7 @@ OF_TRANSFORMERS = (
 OF_DETECTORS = ("drise",)
 """Methods that do not support net R, because it finds no boxes."""
 
-ADAPTIVE = ("guided_ig", "activation_maximization")
+ADAPTIVE = ("guided_ig", "xrai", "activation_maximization")
 """Methods whose samples depend on the target, so that several targets share no forward pass."""
 
 BLOCKS = np.arange(20)[:, None] // 5 * 4 + np.arange(26) // 7
@@ -87,6 +87,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "glime": {"samples": 40, "segments": BLOCKS},
     "kernelshap": {"samples": 40, "segments": BLOCKS},
     "guided_ig": {"steps": 4},
+    "xrai": {"steps": 2},
     "activation_maximization": {"steps": 4},
     "smoothgrad": {"samples": 3},
     "smoothgrad_squared": {"samples": 3},

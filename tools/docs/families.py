@@ -21,6 +21,7 @@ FAMILIES: Mapping[str, Sequence[str]] = {
         "blur_ig",
         "guided_ig",
         "expected_gradients",
+        "xrai",
         "deeplift",
     ],
     "Propagation with other rules": ["guided_backprop", "deconvnet", "guided_gradcam", "lrp"],

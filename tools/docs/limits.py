@@ -58,6 +58,8 @@ LIMITS: Mapping[str, str] = {
     " path",
     "expected_gradients": "the score exactly: points are drawn at random, which leaves a gap; the"
     " values depend on the baselines that are given",
+    "xrai": "detail smaller than a segment: each region has one value, also its background; texts,"
+    " signals and rows of features are refused",
     "guided_backprop": "the class: it shows edges, and hardly changes with the target;"
     f" {_RECTIFIERS}",
     "deconvnet": "the picture, in a network without max pooling: hardly anything of the picture"

@@ -138,7 +138,7 @@ _SHORT: Mapping[str, Mapping[str, int]] = {
     "rise drise hsic": {"samples": 20, "grid": 3},
     "sobol": {"samples": 2, "grid": 3},
     "smoothgrad smoothgrad_squared vargrad smooth_gradcam++": {"samples": 3},
-    "integrated_gradients blur_ig guided_ig": {"steps": 4},
+    "integrated_gradients blur_ig guided_ig xrai": {"steps": 4},
     "lime glime kernelshap": {"samples": 20, "segments": 4},
     "activation_maximization": {"steps": 2},
     "auto occlusion gradient input_x_gradient gradcam hirescam layercam gradcam++ xgradcam "
