@@ -12,16 +12,12 @@ import numpy as np
 import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
+from onnxplain.formulas.eigenvectors import leading, principal
 from onnxplain.formulas.namespace import Axes, interpolation_sizes
 from onnxplain.interpolation import interpolation
 from onnxplain.transforms.builder import Builder
 
 Dims = tuple[int | None, ...]
-
-_SQUARINGS = 10
-"""How often a Gram matrix is squared. In its 1024th power, a direction 1 % weaker is 3e-5."""
-
-_TINY = float(np.finfo(np.float32).tiny)
 
 
 def _operator(op: str, *, reverse: bool = False) -> Callable[[GraphArray, Any], GraphArray]:
@@ -128,6 +124,7 @@ class GraphNamespace:
     cos = staticmethod(functools.partial(_elementwise, "Cos"))
     sin = staticmethod(functools.partial(_elementwise, "Sin"))
     sigmoid = staticmethod(functools.partial(_elementwise, "Sigmoid"))
+    tanh = staticmethod(functools.partial(_elementwise, "Tanh"))
 
     def __init__(self, g: Builder, ranks: int = 1) -> None:
         """Write nodes with `g`; `ranked` supports the codes from −1 to −`ranks`."""
@@ -319,6 +316,18 @@ class GraphNamespace:
         sizes = np.array([*[0] * (a.ndim - 1), *(-1 if n is None else n for n in shape)])
         return a.made("Reshape", sizes, dims=(*a.dims[:-1], *shape))
 
+    def merged(self, a: GraphArray) -> GraphArray:
+        """See `Namespace`."""
+        outer = a.dims[:-2]
+        size = prod(interpolation_sizes(a.dims))
+        return a.made("Reshape", np.array([*(0 for _ in outer), size]), dims=(*outer, size))
+
+    def transposed(self, a: GraphArray) -> GraphArray:
+        """See `Namespace`."""
+        *outer, rows, columns = a.dims
+        order = [*range(len(outer)), len(outer) + 1, len(outer)]
+        return a.made("Transpose", perm=order, dims=(*outer, columns, rows))
+
     def whole(self, a: Any) -> GraphArray:
         """See `Namespace`."""
         if isinstance(a, GraphArray):
@@ -351,38 +360,15 @@ class GraphNamespace:
         return a
 
     def principal(self, a: GraphArray) -> tuple[GraphArray, GraphArray]:
-        """See `Namespace`; power iteration on the smaller Gram matrix, of channels or of cells."""
-        g, (*outer, channels, rows, columns) = self.builder, a.dims
-        assert rows is not None, "the number of rows is not known"
-        assert columns is not None, "the number of columns is not known"
-        cells = rows * columns
-        raw = g.Reshape(a.tensor, np.array([0, 0, cells]))
-        # Without scaling, squares could underflow to 0 or overflow.
-        scale = g.Add(_peak(g, raw), np.float32(_TINY))
-        volume = g.Div(raw, scale)
-        turned = g.Transpose(volume, perm=[0, 2, 1])
-        small = channels is not None and channels < cells
-        gram = g.MatMul(volume, turned) if small else g.MatMul(turned, volume)
-        trace = g.ReduceSumSquare(volume, np.array([1, 2]), keepdims=0)
-        power = gram
-        for _ in range(_SQUARINGS):
-            power = g.Div(power, g.Add(_peak(g, power), np.float32(_TINY)))
-            power = g.MatMul(power, power)
-        # Every row of the power is a multiple of the direction. The row with the largest norm has
-        # the smallest relative rounding error.
-        norms = g.ReduceSumSquare(power, np.array([2]), keepdims=0)
-        place = g.Unsqueeze(g.ArgMax(norms, axis=1, keepdims=1), np.array([2]))
-        pick = g.Cast(g.Equal(g.Range(np.array(0), _size(g, norms), np.array(1)), place), to=1)
-        row = g.MatMul(pick, power)
-        direction = row if small else g.MatMul(row, turned)
-        length = g.Sqrt(g.ReduceSumSquare(direction, np.array([2]), keepdims=1))
-        unit = g.Div(direction, g.Add(length, np.float32(_TINY)))
-        projected = g.MatMul(unit, volume)
-        strength = g.ReduceSumSquare(projected, np.array([1, 2]), keepdims=0)
-        share = g.Div(strength, g.Add(trace, np.float32(_TINY)))
-        maps = g.Reshape(g.Mul(projected, scale), np.array([-1, rows, columns]))
-        batch = tuple(outer)
-        return GraphArray(g, maps, (*batch, rows, columns)), GraphArray(g, share, batch)
+        """See `Namespace`."""
+        batch = a.dims[:-3]
+        maps, share = principal(self.builder, a.tensor, a.dims[-3:])
+        return self.array(maps, (*batch, *a.dims[-2:])), self.array(share, batch)
+
+    def leading(self, a: GraphArray) -> tuple[GraphArray, GraphArray]:
+        """See `Namespace`."""
+        value, vector = leading(self.builder, a.tensor)
+        return self.array(value, (*a.dims[:-2], 1)), self.array(vector, a.dims[:-1])
 
 
 def broadcast(a: Dims, b: Dims) -> Dims:
@@ -404,11 +390,3 @@ def _constant(value: Any) -> Any:
 
 def _tensor(value: Any) -> Any:
     return value.tensor if isinstance(value, GraphArray) else _constant(value)
-
-
-def _peak(g: Builder, matrices: gs.Tensor) -> gs.Tensor:
-    return g.ReduceMax(g.Abs(matrices), np.array([1, 2]), keepdims=1)
-
-
-def _size(g: Builder, rows: gs.Tensor) -> gs.Tensor:
-    return g.Squeeze(g.Shape(rows, start=1, end=2))

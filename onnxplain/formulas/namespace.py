@@ -39,6 +39,9 @@ class Namespace(Protocol):
     def sigmoid(self, a: Any) -> Any:
         """1 / (1 + exp(−a))."""
 
+    def tanh(self, a: Any) -> Any:
+        """Hyperbolic tangents."""
+
     def softmax(self, a: Any, axis: int) -> Any:
         """exp(a) / Σ exp(a) along one axis."""
 
@@ -126,6 +129,12 @@ class Namespace(Protocol):
     def unflattened(self, a: Any, shape: tuple[int, ...]) -> Any:
         """The last axis replaced by axes of the sizes `shape`."""
 
+    def merged(self, a: Any) -> Any:
+        """The last two axes, whose sizes must be known, as one."""
+
+    def transposed(self, a: Any) -> Any:
+        """The last two axes in the other order."""
+
     def log(self, a: Any) -> Any:
         """Natural logarithms."""
 
@@ -158,6 +167,14 @@ class Namespace(Protocol):
 
         The values are not centered. Returns the map (..., rows, columns), whose sign is arbitrary,
         and the direction's share of the sum of squares, (...).
+        """
+
+    def leading(self, a: Any) -> tuple[Any, Any]:
+        """The largest eigenvalue of each symmetric matrix (..., n, n), and its eigenvector.
+
+        Returns arrays (..., 1) and (..., n). The eigenvector has length 1 and an arbitrary sign; it
+        is 0 for a matrix of zeros. A graph mixes the eigenvectors of eigenvalues that differ by
+        less than about 0.1 % of the sum of the largest one and the norm of the matrix.
         """
 
 

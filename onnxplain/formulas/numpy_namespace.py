@@ -19,6 +19,7 @@ class NumpyNamespace:
     abs = staticmethod(np.abs)
     sqrt = staticmethod(np.sqrt)
     exp = staticmethod(np.exp)
+    tanh = staticmethod(np.tanh)
     maximum = staticmethod(np.maximum)
     clip = staticmethod(np.clip)
     where = staticmethod(np.where)
@@ -159,6 +160,16 @@ class NumpyNamespace:
         return a.reshape(*a.shape[:-1], *shape)
 
     @staticmethod
+    def merged(a: Array) -> Array:
+        """See `Namespace`."""
+        return a.reshape(*a.shape[:-2], -1)
+
+    @staticmethod
+    def transposed(a: Array) -> Array:
+        """See `Namespace`."""
+        return a.swapaxes(-1, -2)
+
+    @staticmethod
     def whole(a: Any) -> Array:
         """See `Namespace`."""
         return np.asarray(a, np.int64)
@@ -181,6 +192,12 @@ class NumpyNamespace:
         projected = (cells @ directions[..., 0, :, None]).reshape(*a.shape[:-3], *a.shape[-2:])
         total = np.maximum((strengths**2).sum(axis=-1), np.finfo(a.dtype).tiny)
         return projected, np.asarray(strengths[..., 0] ** 2 / total)
+
+    @staticmethod
+    def leading(a: Array) -> tuple[Array, Array]:
+        """See `Namespace`."""
+        values, vectors = np.linalg.eigh(a)
+        return values[..., -1:], vectors[..., -1] * a.any(axis=-1)
 
 
 NUMPY = NumpyNamespace()

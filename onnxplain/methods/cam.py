@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, prod
 from typing import Annotated, Any
 
 from onnxplain.analysis.layers import Layer
@@ -12,7 +12,13 @@ from onnxplain.errors import LayerError
 from onnxplain.execution.baselines import Scene
 from onnxplain.execution.subject import Structure
 from onnxplain.execution.wants import Activation, ClassWeights
-from onnxplain.formulas.namespace import Namespace, largest, quotient
+from onnxplain.formulas.namespace import (
+    Namespace,
+    interpolation_sizes,
+    largest,
+    quotient,
+    relu,
+)
 from onnxplain.methods.base import LayerMethod, SinglePassMethod
 from onnxplain.methods.layer_maps import CELLS, LayerMapsMethod
 from onnxplain.methods.options import Channel, Number, Option
@@ -22,6 +28,13 @@ _NONE_STRONG = (
     "No cell of this layer is that many standard deviations above the mean of its channel, or all "
     "its activations are 0; try fewer deviations, or another layer."
 )
+
+_ALL_THE_SAME = (
+    "All cells of this layer are the same, so that no cell stands out; try another layer."
+)
+
+_MOST_CELLS = 4096
+"""The most cells of `kpcacam`: a matrix of every two cells is multiplied by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +131,65 @@ class EigenCAM(LayerMapsMethod, SinglePassMethod):
     ) -> dict[str, Any]:
         """See `SinglePassMethod`."""
         return dict(report)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KPCACAM(LayerMapsMethod, SinglePassMethod):
+    """First principal component of the cells' activations under a kernel: √λ₁ u₁, K̄ = U Λ Uᵀ.
+
+    K_ij = tanh(x_i · x_j / C + 1), where x_i is the activation of cell i, minus the mean of each
+    channel over the cells, and C the number of channels. K̄ is K with the mean of each row and of
+    each column subtracted, and the total mean added. λ₁ is the largest eigenvalue; others may be
+    negative. If two eigenvalues are nearly equal, the map is a mix of both components. The sign of
+    an eigenvector is arbitrary; it is chosen so that the value with the largest size is positive,
+    because the map's sum is 0. The method uses no class, so every target gets the same map. Its
+    cost grows with the third power of the number of cells.
+
+    Karmani et al., "KPCA-CAM: Visual Explainability of Deep Computer Vision Models using Kernel
+    PCA", MMSP 2024; the kernel's constants and the means of channels are those of pytorch-grad-cam.
+    """
+
+    name = "kpcacam"
+    summary = "first kernel principal component of activations; the same for all classes"
+    paper = "Karmani 2024"
+    cost = "1"
+    needs_sizes = True
+    wants = (Activation(),)
+    needs_target = False
+
+    def layers(self, structure: Structure) -> Sequence[Layer]:
+        """The layers that the user named.
+
+        Raises:
+            LayerError: one has too many cells.
+        """
+        found = super().layers(structure)
+        for layer in found:
+            if (cells := prod(layer.grid)) > _MOST_CELLS:
+                raise LayerError(
+                    f"The layer {layer.tensor!r} has {cells} cells, and kpcacam compares every two "
+                    f"of at most {_MOST_CELLS}: name a layer with fewer cells, or use eigencam."
+                )
+        return found
+
+    def map(self, xp: Namespace, a: Any) -> Any:
+        """See the class."""
+        cells = xp.merged(a)
+        varied = cells - xp.mean(cells, axis=-1, keepdims=True)
+        alike = xp.matmul(xp.transposed(varied), varied) / cells.shape[-2]
+        kernel = xp.tanh(alike + 1.0)
+        means = xp.mean(kernel, axis=-1, keepdims=True)
+        kernel = kernel - means - xp.transposed(means) + xp.mean(means, axis=-2, keepdims=True)
+        strength, direction = xp.leading(kernel)
+        scores = xp.sqrt(relu(xp, strength)) * direction
+        negative = xp.max(scores, axis=-1, keepdims=True) < -xp.min(scores, axis=-1, keepdims=True)
+        return xp.unflattened(xp.where(negative, -scores, scores), interpolation_sizes(a.shape))
+
+    def diagnostics_of(
+        self, values: FloatArray, score: float, report: Mapping[str, float]
+    ) -> dict[str, Any]:
+        """See `SinglePassMethod`."""
+        return {} if values.any() else {"warnings": [_ALL_THE_SAME]}
 
 
 @dataclass(frozen=True, kw_only=True)

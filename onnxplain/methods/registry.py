@@ -9,7 +9,14 @@ from typing import Any
 from onnxplain.errors import OptionError
 from onnxplain.methods.base import Method
 from onnxplain.methods.blur import BlurIG
-from onnxplain.methods.cam import CAM, FEM, EigenCAM, FeatureMaps, RegressionActivationMap
+from onnxplain.methods.cam import (
+    CAM,
+    FEM,
+    KPCACAM,
+    EigenCAM,
+    FeatureMaps,
+    RegressionActivationMap,
+)
 from onnxplain.methods.deeplift import DeepLIFT
 from onnxplain.methods.expected import ExpectedGradients
 from onnxplain.methods.fullgrad import FullGrad
@@ -56,6 +63,7 @@ METHODS: dict[str, type[Method]] = {
         ReciproCAM,
         CAM,
         EigenCAM,
+        KPCACAM,
         FEM,
         Occlusion,
         RISE,

@@ -45,8 +45,8 @@ INPUT = (3, 20, 26)
 """Of net R."""
 NET_R_SHAPES: Mapping[str, tuple[int, ...]] = {
     **dict.fromkeys(
-        "scorecam ablationcam reciprocam cam regression_activation_map eigencam fem gradcam "
-        "gradcam++ smooth_gradcam++ xgradcam hirescam layercam odam eigengradcam".split(),
+        "scorecam ablationcam reciprocam cam regression_activation_map eigencam kpcacam fem "
+        "gradcam gradcam++ smooth_gradcam++ xgradcam hirescam layercam odam eigengradcam".split(),
         GRID,
     ),
     "feature_maps": (8, *GRID),

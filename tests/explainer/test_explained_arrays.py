@@ -400,7 +400,8 @@ def test_principal_maps_along_one_axis_and_three(sizes: tuple[int, ...]) -> None
 
 
 @pytest.mark.parametrize(
-    "method", ["auto", "gradcam++", "smooth_gradcam++", "xgradcam", "ablationcam", "eigengradcam"]
+    "method",
+    ["auto", "gradcam++", "smooth_gradcam++", "xgradcam", "ablationcam", "eigengradcam", "kpcacam"],
 )
 @pytest.mark.parametrize("sizes", [(12,), (2, 3, 2)])
 def test_maps_of_layers_do_not_depend_on_how_the_cells_are_arranged(

@@ -90,7 +90,7 @@ def test_efficientnet(exported: Export, method: str) -> None:
     compare(exported(explainer, method), explainer, method, x, ["top1", 5, 281, "top1"])
 
 
-@pytest.mark.parametrize("method", ["gradcam", "gradient", "eigencam", "fem"])
+@pytest.mark.parametrize("method", ["gradcam", "gradient", "eigencam", "kpcacam", "fem"])
 def test_the_heatmap_is_that_of_run(exported: Export, squeezenet: Explainer, method: str) -> None:
     x = squeezenet.samples(["models/pictures/chelsea.png"])[0]
     expected = squeezenet.explain(x, method).heatmap

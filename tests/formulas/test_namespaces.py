@@ -228,6 +228,15 @@ def unflattened(random: Random) -> Made:
     return lambda xp, a: xp.unflattened(a, (3, 4)), lambda a: a.reshape(2, 3, 3, 4), [a]
 
 
+def merged(random: Random) -> Made:
+    a = floats(random, 2, *shape(random, 3))
+    return lambda xp, a: xp.merged(a), lambda a: a.reshape(*a.shape[:2], -1), [a]
+
+
+def transposed(random: Random) -> Made:
+    return lambda xp, a: xp.transposed(a), lambda a: a.swapaxes(2, 3), [floats(random, 2, 3, 4, 5)]
+
+
 def integers(call: Callable[..., Any], plain: Callable[..., float]) -> Callable[[Random], Made]:
     """A function of integers below 2^23, which float32 holds."""
 
@@ -254,12 +263,15 @@ CASES: dict[str, Callable[[Random], Made]] = {
     "one_hot": one_hot,
     "first_largest": first_largest,
     "unflattened": unflattened,
+    "merged": merged,
+    "transposed": transposed,
     "whole": integers(lambda xp, a: xp.whole(a) - xp.whole(3), lambda a: a - 3),
     "bit_and": integers(lambda xp, a: xp.bit_and(a, 0xF0F0F), lambda a: a & 0xF0F0F),
     "bit_xor": integers(lambda xp, a, b: xp.bit_xor(a, b), lambda a, b: a ^ b),
     "shifted": integers(lambda xp, a: xp.shifted(a, 5), lambda a: a >> 5),
     "real": integers(lambda xp, a: xp.real(a) / 2.0, lambda a: a / 2),
     "sigmoid": elementwise("sigmoid", scipy.special.expit),
+    "tanh": elementwise("tanh", np.tanh),
     "softmax": softmax,
     "maximum": maximum,
     "where": where,
@@ -278,7 +290,7 @@ CASES: dict[str, Callable[[Random], Made]] = {
 ROUNDED = {"resize": 1e-7}
 """The weights of the interpolation are float32 in both."""
 
-APART = {"principal", "rows", "true_places"}
+APART = {"principal", "leading", "rows", "true_places"}
 """A direction has no sign, and the others are for one picture in numpy, and for many in a graph."""
 
 
@@ -426,3 +438,59 @@ def test_a_volume_of_zeros_beside_another(size: tuple[int, ...]) -> None:
         assert_array_equal(found["map"][0], np.zeros(size[1:]))
         assert found["share"][0] == 0
         assert_allclose(up_to_sign(found["map"][1], own), own, atol=1e-5)
+
+
+def symmetric(random: Random, eigenvalues: Sequence[float]) -> tuple[Array, Array]:
+    """A matrix with these eigenvalues, and the eigenvector of the first."""
+    count = len(eigenvalues)
+    vectors = np.linalg.qr(random.normal(size=(count, count)))[0]
+    return vectors * np.array(eigenvalues) @ vectors.T, vectors[:, 0]
+
+
+def leading_of_both(a: Array) -> list[dict[str, Array]]:
+    """The largest eigenvalue and its vector by numpy in float64, and by nodes."""
+
+    def call(xp: Any, a: Any) -> dict[str, Any]:
+        return dict(zip(("value", "vector"), xp.leading(a), strict=True))
+
+    return [call(NUMPY, np.asarray(wide(a))), from_nodes(call, a)]
+
+
+@pytest.mark.parametrize(
+    ("eigenvalues", "tolerance"),
+    [
+        ((7.0, 3.0, 2.0, 0.1, 0.0), 1e-5),
+        ((2.0, 1.0, -1.9, -1.99), 1e-5),
+        ((1.0, 0.5, -6.0), 1e-5),  # the largest size belongs to a negative one
+        ((-1.0, -2.0, -3.0), 1e-5),
+        ((3e20, 1e20), 1e-5),
+        ((3e-20, 1e-20, -2e-20), 1e-5),
+        ((1.0, 0.99, 0.3, -0.4), 1e-4),
+        ((5.0,), 1e-6),
+    ],
+)
+def test_the_largest_eigenvalue(eigenvalues: tuple[float, ...], tolerance: float) -> None:
+    random = np.random.default_rng(0)
+    drawn = [symmetric(random, eigenvalues) for _ in range(3)]
+    a, vectors = (np.stack(parts) for parts in zip(*drawn, strict=True))
+    for found in leading_of_both(a.astype(np.float32)):
+        assert_allclose(found["value"], np.full((3, 1), eigenvalues[0]), rtol=tolerance)
+        signs = np.sign((found["vector"] * vectors).sum(axis=1, keepdims=True))
+        assert_allclose(found["vector"] * signs, vectors, atol=tolerance)
+
+
+def test_nearly_equal_eigenvalues_are_mixed() -> None:
+    """The vector lies in the plane of both eigenvectors, and the value between the two."""
+    a, _ = symmetric(np.random.default_rng(3), (1.0, 0.9999, 0.1, -0.5))
+    plane = np.linalg.eigh(a)[1][:, -2:]
+    for found in leading_of_both(a[None].astype(np.float32)):
+        assert_allclose(np.linalg.norm(found["vector"][0] @ plane), 1, atol=1e-5)
+        assert 0.9998 < found["value"][0, 0] < 1.0001
+
+
+def test_a_matrix_of_zeros_beside_another() -> None:
+    own, vector = symmetric(np.random.default_rng(4), (2.0, -1.0))
+    for found in leading_of_both(np.stack([np.zeros((2, 2)), own]).astype(np.float32)):
+        assert_array_equal(found["vector"][0], [0, 0])
+        assert found["value"][0] == 0
+        assert_allclose(np.abs(found["vector"][1]), np.abs(vector), atol=1e-5)

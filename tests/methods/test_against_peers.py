@@ -22,10 +22,13 @@ SLOW = {
     *(("swin", one) for one in maps.COMPARISONS),
 }
 """Hundreds of forwards of a larger model, or the SVD of a large grid."""
+REFUSED = {("efficientnet", maps.kpcacam)}
+"""The layer has too many cells."""
 COMPARED = [
     pytest.param(model, one, marks=[pytest.mark.slow] if (model, one) in SLOW else [])
     for model in (*FEW_CHANNELS, *EXPORTS)
     for one in maps.COMPARISONS
+    if (model, one) not in REFUSED
 ]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from references.layer import ablationcam, cam, eigencam, fem, reciprocam
+from references.layer import ablationcam, cam, eigencam, fem, kpcacam, reciprocam
 from references.perturbation import (
     occlusion,
     rise,
@@ -24,7 +24,7 @@ from scipy.ndimage import gaussian_filter
 from onnxplain import Explainer
 from onnxplain.errors import LayerError, OptionError
 from onnxplain.formulas.numpy_namespace import NUMPY
-from onnxplain.methods.cam import FEM
+from onnxplain.methods.cam import FEM, KPCACAM
 from tools.cases import nets
 from tools.cases.models import CASES, Array, Case
 from tools.cases.onnx_calls import load
@@ -166,6 +166,28 @@ def test_eigencam(name: str, layer: str) -> None:
     # package the sum. Both are the same if the map has one sign.
     close(found, np.sign(expected.sum()) * expected, 1e-5)
     assert found.sum() > 0
+
+
+@pytest.mark.parametrize(("name", "layer"), HEADS)
+def test_kpcacam(name: str, layer: str) -> None:
+    case = CASES[name]()
+    activation = case.run(layer)[0]
+    close(case.attribute("kpcacam", layer=layer), kpcacam(activation), 1e-5)
+
+
+def test_kpcacam_of_equal_cells() -> None:
+    activation = np.ones((1, 3, 4, 5), np.float32)
+    assert not KPCACAM().map(NUMPY, activation).any()
+    case = CASES["net_t"]()
+    flat = case.explainer.attribute(np.zeros_like(case.x), "kpcacam", layer="relu")
+    (sentence,) = flat.diagnostics["samples"][0]["warnings"]
+    assert "all cells of this layer are the same" in sentence
+
+
+def test_kpcacam_refuses_a_layer_of_many_cells() -> None:
+    case = CASES["efficientnet"]()
+    with pytest.raises(LayerError, match="has 12544 cells, and kpcacam compares every two of at"):
+        case.attribute("kpcacam", layer="stem/relu6")
 
 
 @pytest.mark.parametrize("deviations", [1, 2])

@@ -7,6 +7,6 @@ them is evidence.
 
 resize        bilinear interpolation, both conventions
 perturbation  scorecam, occlusion, rise: maps that come from a changed input
-layer         cam, ablationcam, reciprocam, eigencam, fem: maps that come from a layer's activation
+layer         cam, ablationcam, reciprocam, eigencam, kpcacam, fem: maps from a layer's activation
 paths         integrated gradients along any path, and the path that guided_ig takes
 """

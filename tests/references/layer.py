@@ -1,4 +1,4 @@
-"""CAM, Ablation-CAM, Recipro-CAM, Eigen-CAM and FEM: maps from the activation of one layer.
+"""CAM, Ablation-CAM, Recipro-CAM, Eigen-CAM, KPCA-CAM and FEM: maps from one layer's activation.
 
 Everywhere: `activation` is one sample (C, h, w), and `head` maps a changed copy of it (1, C, h, w)
 float32 to the score. Maps are (h, w) float64, unscaled.
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import svd
+from scipy.linalg import eigh, svd
 
 from .resize import Float64
 
@@ -144,6 +144,29 @@ def eigencam(activation: Activation, *, center: bool = False) -> Float64:
         table = table - table.mean(axis=0)
     _, _, directions = svd(table, full_matrices=False)
     return orient((table @ directions[0]).reshape(height, width))
+
+
+# --- KPCA-CAM: Karmani et al. 2024 --------------------------------------------------------------
+
+
+def kpcacam(activation: Activation) -> Float64:
+    """The first component of kernel PCA of the cells, (h, w), with the largest size positive.
+
+    The cells are points; each entry of the kernel is tanh(x_i . x_j / channels + 1), where x is the
+    cell minus the mean of all cells. The centered kernel is that of points whose mean is 0 in the
+    space of the kernel.
+    """
+    channels, height, width = activation.shape
+    points = activation.astype(np.float64).reshape(channels, height * width).T
+    points = points - points.mean(axis=0)
+    count = len(points)
+    kernel = np.zeros((count, count))
+    for i, one in enumerate(points):
+        for j, other in enumerate(points):
+            kernel[i, j] = np.tanh(one @ other / channels + 1)
+    centering = np.eye(count) - np.full((count, count), 1 / count)
+    values, vectors = eigh(centering @ kernel @ centering)
+    return orient((np.sqrt(values[-1]) * vectors[:, -1]).reshape(height, width))
 
 
 # --- FEM: Fuad et al. 2020, IPTA ----------------------------------------------------------------

@@ -6,7 +6,13 @@ from collections.abc import Mapping, Sequence
 
 FAMILIES: Mapping[str, Sequence[str]] = {
     "Class activation": ["cam", "gradcam", "gradcam++", "smooth_gradcam++", "xgradcam"],
-    "Class activation, cell by cell": ["hirescam", "layercam", "eigencam", "eigengradcam"],
+    "Class activation, cell by cell": [
+        "hirescam",
+        "layercam",
+        "eigencam",
+        "kpcacam",
+        "eigengradcam",
+    ],
     "Class activation without gradients": ["scorecam", "ablationcam", "reciprocam", "fem"],
     "Gradients": [
         "gradient",

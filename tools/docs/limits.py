@@ -37,6 +37,8 @@ LIMITS: Mapping[str, str] = {
     "cam": _LINEAR_HEAD,
     "eigencam": "a class: every target gets the same map, which shows what dominates the layer; in"
     " a transformer that is often the background",
+    "kpcacam": "a class: every target gets the same map; and a layer with large activations: the"
+    " kernel's tanh cannot tell large products apart",
     "fem": "a class: every target gets the same map; and a pattern that covers much of the"
     " picture, because few of its cells are far above the mean",
     "occlusion": "detail smaller than the window, and what is seen in two places, so that covering"

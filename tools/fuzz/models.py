@@ -142,10 +142,9 @@ _SHORT: Mapping[str, Mapping[str, int]] = {
     "lime glime kernelshap": {"samples": 20, "segments": 4},
     "activation_maximization": {"steps": 2},
     "auto occlusion gradient input_x_gradient gradcam hirescam layercam gradcam++ xgradcam "
-    "scorecam ablationcam reciprocam eigencam fem eigengradcam cam feature_maps guided_backprop "
-    "deconvnet odam guided_gradcam fullgrad deeplift lrp regression_activation_map "
-    "attention_rollout legrad generic_attention transformer_attribution "
-    "grad_eclip": {},
+    "scorecam ablationcam reciprocam eigencam kpcacam fem eigengradcam cam feature_maps "
+    "guided_backprop deconvnet odam guided_gradcam fullgrad deeplift lrp regression_activation_map "
+    "attention_rollout legrad generic_attention transformer_attribution grad_eclip": {},
 }
 
 METHODS: Mapping[str, Mapping[str, int]] = {

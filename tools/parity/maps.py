@@ -145,6 +145,13 @@ def eigencam(sides: Sides) -> Iterator[Row]:
     )
 
 
+def kpcacam(sides: Sides) -> Iterator[Row]:
+    """The library clips negative values of the map after this formula."""
+    ours = sides.case.attribute("kpcacam", layer=sides.layer)
+    theirs = maps.peer_kpcacam(*sides.at_layer(sides.whole), sides.case.x, sides.reshape)
+    yield Row("kpcacam", "pytorch-grad-cam", ours, theirs, lambda: theirs)
+
+
 def fem(sides: Sides) -> Iterator[Row]:
     """The library clips negative values of the map after this formula."""
     ours = sides.case.attribute("fem", layer=sides.layer)
@@ -189,7 +196,7 @@ def of_superpixels(sides: Sides) -> Iterator[Row]:
     yield Row("kernelshap", "captum", ours, theirs, partial(np.asarray, theirs))
 
 
-COMPARISONS = (scorecam, ablationcam, eigencam, fem, occlusion, of_superpixels)
+COMPARISONS = (scorecam, ablationcam, eigencam, kpcacam, fem, occlusion, of_superpixels)
 
 
 def export_rows(name: str, index: int) -> Iterator[Row]:

@@ -26,7 +26,7 @@ import torch
 import torchcam.methods
 from captum.attr import Occlusion
 from numpy.typing import NDArray
-from pytorch_grad_cam import FEM, AblationCAM, AblationLayer, ScoreCAM
+from pytorch_grad_cam import FEM, KPCA_CAM, AblationCAM, AblationLayer, ScoreCAM
 from pytorch_grad_cam.ablation_layer import AblationLayerVit
 from pytorch_grad_cam.feature_factorization.deep_feature_factorization import dff
 from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
@@ -238,6 +238,17 @@ def peer_eigencam(
     lost. Compare with the centered reference, both with the same orientation.
     """
     return np.asarray(get_2d_projection(activation(module, layer, x, reshape)[None])[0], np.float32)
+
+
+def peer_kpcacam(
+    module: torch.nn.Module, layer: torch.nn.Module, x: Float32, reshape: Reshape | None = None
+) -> Float32:
+    """KPCA-CAM of pytorch-grad-cam, (h, w), before it clips negative values."""
+    cam = KPCA_CAM(module, [layer], reshape)
+    shown = activation(module, layer, x, reshape)[None].astype(np.float64)
+    values = cam.get_cam_image(None, layer, None, shown, None, False)
+    cam.activations_and_grads.release()
+    return np.asarray(values[0], np.float32)
 
 
 def peer_fem(
