@@ -31,7 +31,7 @@ from onnxplain.explainer.pipeline import WORKERS
 from onnxplain.jobs.cluster import Workers, connected
 from onnxplain.jobs.folder import JobFolder
 from onnxplain.jobs.inputs import model_as_input
-from onnxplain.jobs.job import Finish, Job, Saving
+from onnxplain.jobs.job import LABEL, Finish, Job, Saving
 from onnxplain.jobs.shards import Shard
 from onnxplain.jobs.sources import Inputs
 from onnxplain.jobs.summary import Summary
@@ -105,6 +105,10 @@ def command(
         raise OptionError(
             "--quality is measured in this process and written to the files of explanations: leave "
             "out --on, and add a format such as json."
+        )
+    if quality and target == [LABEL]:
+        raise OptionError(
+            f"--quality needs one target for all pictures, and --target {LABEL} is one for each."
         )
     if starts_from_none:
         inputs = Inputs([model_as_input(model)])

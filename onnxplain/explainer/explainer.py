@@ -146,8 +146,8 @@ class Explainer(KnownModel):
         """As `try_many`, without heatmaps and pictures, which takes less time and memory."""
         configured = self.configured(method, options)
         targets = self._references.resolved(as_list(target), configured.score)
-        explaining = WithoutHeatmaps(configured, self._samples, self._provenance, self.output)
-        return self._many(explaining, targets, single=False).explain(pictures)
+        many = self._many(self._without_heatmaps(configured), targets, single=False)
+        return many.explain(pictures)
 
     def try_own(
         self,
@@ -175,6 +175,28 @@ class Explainer(KnownModel):
         many = self._many(self._with_heatmaps(configured), [], single=True)
         for found in many.explain_own(pictures, specs):
             yield found if isinstance(found, OnnxplainError) else found[0]
+
+    def try_each_own(
+        self,
+        pictures: Iterable[Picture],
+        targets: Iterable[TargetSpec],
+        method: str | Method = AUTO,
+        **options: Any,
+    ) -> Generator[list[Explanation | MapError] | OnnxplainError]:
+        """As `try_many`, each picture for its own target, which is read after the picture."""
+        many = self._many(self._with_heatmaps(self.configured(method, options)), [], single=True)
+        return many.explain_own(pictures, targets)
+
+    def try_own_values(
+        self,
+        pictures: Iterable[Picture],
+        targets: Iterable[TargetSpec],
+        method: str | Method = AUTO,
+        **options: Any,
+    ) -> Generator[list[ValuesOnly | MapError] | OnnxplainError]:
+        """As `try_each_own`, without heatmaps and pictures; see `try_values`."""
+        explaining = self._without_heatmaps(self.configured(method, options))
+        return self._many(explaining, [], single=True).explain_own(pictures, targets)
 
     def each(self, pictures: Iterable[Picture]) -> Iterator[Picture]:
         """The pictures in order, with each sample of an array or .npy file of several by itself."""
@@ -369,6 +391,9 @@ class Explainer(KnownModel):
 
     def _with_heatmaps(self, method: Method) -> WithHeatmaps:
         return WithHeatmaps(method, self._samples, self._provenance, self.output)
+
+    def _without_heatmaps(self, method: Method) -> WithoutHeatmaps:
+        return WithoutHeatmaps(method, self._samples, self._provenance, self.output)
 
     def _many(
         self, explaining: Explaining[Made], targets: list[TargetSpec], *, single: bool

@@ -14,6 +14,7 @@ from onnxplain.errors import PictureError, PreprocessError
 from onnxplain.images.files import read_json, read_text
 from onnxplain.images.opencv import cv2
 from onnxplain.images.picture import read_pixels
+from onnxplain.images.voc_masks import voc_regions
 from onnxplain.tensors import Array
 
 _LARGEST_JSON = 2**30
@@ -107,13 +108,29 @@ class Drawn:
         Raises:
             PictureError: the file cannot be read, or has another size than the picture.
         """
-        pixels = read_pixels(self.path)
-        if pixels.shape[:2] != size:
+        return Pixels(self.path, np.asarray(read_pixels(self.path).any(axis=-1))).mask(size)
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """The pixels of an object, bool (rows, columns), of a mask from a file."""
+
+    path: Path
+    inside: Array
+
+    def mask(self, size: Size) -> Array:
+        """See `Region`.
+
+        Raises:
+            PictureError: the mask has another size than the picture.
+        """
+        if self.inside.shape != size:
+            rows, columns = self.inside.shape
             raise PictureError(
-                f"{self.path} has {pixels.shape[1]} x {pixels.shape[0]} pixels, and its picture "
+                f"{self.path} has {columns} x {rows} pixels, and its picture "
                 f"{size[1]} x {size[0]}: save the mask at the size of the picture."
             )
-        return np.asarray(pixels.reshape(*size, -1).any(axis=-1))
+        return self.inside
 
 
 @dataclass(frozen=True)
@@ -169,7 +186,10 @@ def _ends(picture: str | Path) -> Iterator[PurePath]:
 
 @dataclass(frozen=True)
 class InFolder:
-    """A folder with a file for each picture, of the same stem: VOC's .xml, or a mask as .png."""
+    """A folder with a file for each picture, of the same stem: VOC's .xml, or a mask as .png.
+
+    A mask is VOC's, with its palette, or any other picture; see `voc_masks` and `Drawn`.
+    """
 
     path: Path
 
@@ -181,8 +201,16 @@ class InFolder:
                 return read_voc(written)
             drawn = self.path / end.with_suffix(".png")
             if drawn.is_file():
-                return Objects([Region("", Drawn(drawn))])
+                return _masked(drawn)
         return None
+
+
+def _masked(path: Path) -> Objects:
+    """The objects of a mask."""
+    known = voc_regions(path)
+    if known is None:
+        return Objects([Region("", Drawn(path))])
+    return Objects([Region(category, Pixels(path, inside)) for category, inside in known])
 
 
 @dataclass(frozen=True)
@@ -214,6 +242,15 @@ def read_annotations(path: Path) -> Annotations:
             f"{path} holds no annotations: name a COCO .json file, or a folder of VOC .xml files "
             "or of masks (.png) with the names of their pictures."
         )
+    return read_coco(path)
+
+
+def read_coco(path: Path) -> Coco:
+    """Annotations from a COCO file.
+
+    Raises:
+        PictureError: it cannot be read, or is malformed.
+    """
     try:
         return coco(path, read_json(path, _LARGEST_JSON))
     except PreprocessError as error:

@@ -21,9 +21,11 @@ from onnxplain.errors import (
     OptionError,
     OutputError,
     PictureError,
+    TargetError,
 )
 from onnxplain.explainer import Explainer, Picture
 from onnxplain.explainer.pipeline import in_order
+from onnxplain.explainer.taken import PictureContent
 from onnxplain.file_names import safe_name
 from onnxplain.jobs.inputs import InputImage
 from onnxplain.jobs.maps import MAP16, KeptMap, zarr_or_refuse
@@ -40,6 +42,9 @@ Made = TypeVar("Made", bound=MapData)
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 """As a path, an address has one slash after its protocol."""
+
+LABEL = "label"
+"""The target that means the true class of each picture."""
 
 _AHEAD = 4
 """Number of pictures that may wait to be saved."""
@@ -140,8 +145,9 @@ class Outcome:
 class Job:
     """One method for many pictures.
 
-    If `picture` is given, it is used instead of every picture's file, for methods that read no
-    picture. `finish` is called with a picture and its explanations, and returns those to save.
+    If `targets` is "label" alone, each picture is explained for its label. If `picture` is given,
+    it is used instead of every picture's file, for methods that read no picture. `finish` is called
+    with a picture and its explanations, and returns those to save.
     """
 
     explainer: Explainer
@@ -188,28 +194,54 @@ class Job:
     def _explained(self, images: Iterable[InputImage]) -> Generator[_Found]:
         """Each input with its explanations, or its error."""
         waiting: deque[InputImage] = deque()
+        labels: deque[str] = deque()
 
         def pictures() -> Iterator[Picture]:
             for image in images:
                 waiting.append(image)
+                labels.append(image.label or "")
                 yield self._given(image)
 
-        # Heatmaps on the pictures are made only where a file of an explanation holds them.
-        explain = self.explainer.try_many if self.saving.file_formats else self.explainer.try_values
+        def own_labels() -> Iterator[str]:
+            while True:
+                yield labels.popleft()
+
         # Else an error would keep its threads, or one of them would have to end them.
-        with closing(explain(pictures(), self.method, self.targets, **self.options)) as found:
+        with closing(self._explainable(pictures(), own_labels())) as found:
             for results in found:
                 image = waiting.popleft()
                 finish = self.finish
                 yield image, _finished(finish, self._given(image), results) if finish else results
 
+    def _explainable(
+        self, pictures: Iterator[Picture], labels: Iterator[str]
+    ) -> Generator[Sequence[MapData | MapError] | OnnxplainError]:
+        """The results of pictures, whose labels are read after them.
+
+        Heatmaps on the pictures are made only where a file of an explanation holds them.
+        """
+        explainer, drawn = self.explainer, self.saving.file_formats
+        if self.explains_labels:
+            of_own = explainer.try_each_own if drawn else explainer.try_own_values
+            return of_own(pictures, labels, self.method, **self.options)
+        of_all = explainer.try_many if drawn else explainer.try_values
+        return of_all(pictures, self.method, self.targets, **self.options)
+
+    @property
+    def explains_labels(self) -> bool:
+        """Whether each picture is explained for its own label."""
+        return list(self.targets) == [LABEL]
+
     def _given(self, image: InputImage) -> Picture:
+        if self.explains_labels and image.label is None:
+            return PictureContent(image.address, lambda: _without_label(image))
         return image.given if self.picture is None else self.picture
 
     def _computed(self, found: _Found) -> Computed:
         image, results = found
         if isinstance(results, OnnxplainError):
-            of_one = errors_of_one_picture(self.explainer)
+            of_label = (TargetError,) if self.explains_labels else ()
+            of_one = (*errors_of_one_picture(self.explainer), *of_label)
             if isinstance(results, BuiltGraphError) or not isinstance(results, of_one):
                 raise results
             return Computed(image, error=results)
@@ -231,6 +263,13 @@ class Job:
             raise
         folder.check()
         return Outcome(image, saved, computed.empty, computed.error, computed.maps)
+
+
+def _without_label(image: InputImage) -> bytes:
+    raise PictureError(
+        f"{image.source} has no label, which --target {LABEL} explains: name the folder that holds "
+        "a folder for each class, or another target."
+    )
 
 
 _Found = tuple[InputImage, Sequence[MapData | MapError] | OnnxplainError]

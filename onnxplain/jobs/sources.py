@@ -13,9 +13,10 @@ from pathlib import Path, PurePosixPath
 from onnxplain.errors import PictureError
 from onnxplain.explainer import Explainer
 from onnxplain.file_names import safe_name
+from onnxplain.images.annotations import Objects, read_coco
 from onnxplain.images.picture import SUFFIXES, is_pattern
 from onnxplain.jobs.addresses import find_addresses, is_address, read_address, suffix_of
-from onnxplain.jobs.archives import Archive, Member, archive_of
+from onnxplain.jobs.archives import INSIDE, Archive, Member, archive_of
 from onnxplain.jobs.inputs import (
     Content,
     InputImage,
@@ -72,8 +73,9 @@ def find_all(images: Sequence[str], recursive: bool = False) -> Inputs:
     """The inputs that a command line names.
 
     A name is a file, a folder or a pattern, see `find_with_roots`; `@FILE`, a list of names, one a
-    line; a tar file or a Parquet file, with `::COLUMN` after it or not; or an address that fsspec
-    opens. `{000..015}` stands for all numbers of that range.
+    line; a tar file or a Parquet file, with `::COLUMN` after it or not; a COCO file, with
+    `::FOLDER` of its pictures after it, if not its own; or an address that fsspec opens.
+    `{000..015}` stands for all numbers of that range.
 
     Raises:
         PictureError: a name means no picture; of a list only that it cannot be read.
@@ -95,6 +97,8 @@ def find_all(images: Sequence[str], recursive: bool = False) -> Inputs:
             files, more = _at_address(name, recursive)
             others += files
             archives += more
+        elif annotated := _coco(name):
+            others += _of_coco(*annotated)
         else:
             local.append(name)
     files = [*find_inputs(local, recursive), *others] if local else others
@@ -105,7 +109,7 @@ def names_a_set(given: str) -> bool:
     """Whether what a user gave names pictures without listing them one by one."""
     path = Path(given)
     several = given.startswith(_LIST) or is_address(given) or archive_of(given) is not None
-    return several or path.is_dir() or is_pattern(path)
+    return several or _coco(given) is not None or path.is_dir() or is_pattern(path)
 
 
 def _expanded(name: str) -> Iterator[str]:
@@ -181,6 +185,38 @@ def _listed(path: Path) -> tuple[list[InputImage], list[Archive]]:
         _stored(name, PurePosixPath(name.rpartition("/")[2])) for name in single if is_address(name)
     ]
     return files, archives
+
+
+def _coco(name: str) -> tuple[Path, Path] | None:
+    """The COCO file that a name means, and the folder of its pictures; None if it means none."""
+    file, _, folder = name.partition(INSIDE)
+    path = Path(file)
+    return (path, Path(folder) if folder else path.parent) if path.suffix == ".json" else None
+
+
+def _of_coco(path: Path, folder: Path) -> list[InputImage]:
+    """The pictures of a COCO file; one that is missing is an input that fails.
+
+    A picture whose objects have one category has it as its label.
+    """
+    annotated = read_coco(path).by_picture
+    if not annotated:
+        raise PictureError(f"{path} names no pictures.")
+    return [
+        InputImage(
+            folder / place,
+            place.stem,
+            place.name,
+            folder=_mirrored(place.parts[:-1]),
+            label=_only_category(objects),
+        )
+        for place, objects in annotated.items()
+    ]
+
+
+def _only_category(objects: Objects) -> str | None:
+    categories = {region.category for region in objects.regions}
+    return categories.pop() if len(categories) == 1 else None
 
 
 def _common(folders: Sequence[Path]) -> Path | None:
