@@ -7,7 +7,7 @@ Inference for Faster Occlusion-based Deep CNN Explanations", SIGMOD 2019.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,13 +16,14 @@ from onnxplain.analysis.patches.axes import Span
 from onnxplain.analysis.patches.plan import TILE, plan
 from onnxplain.errors import ModelError
 from onnxplain.execution.arrays import nearest
+from onnxplain.execution.patch_tiles import Tile, tiles
 from onnxplain.execution.points import Blend, Part, Points
 from onnxplain.runtime.backend import CPU
 from onnxplain.runtime.batching import BatchSize
 from onnxplain.runtime.session import Session
 from onnxplain.tensors import Array, FloatArray
 from onnxplain.transforms.masks import MASK, Erase
-from onnxplain.transforms.patches import BASELINE, KEEP, Index, Patched, cache_name, patched
+from onnxplain.transforms.patches import BASELINE, KEEP, Patched, cache_name, patched
 
 if TYPE_CHECKING:
     from onnxplain.execution.runner import Runner, Ways
@@ -49,6 +50,9 @@ _LEAST = 1e-3
 _INDEX_BYTES = 2**26
 """Bytes of indices that are kept between samples."""
 
+_MADE = 8 * TILE
+"""Windows whose tiles are made at once: arrays of more take more memory, not less time."""
+
 _DESCRIPTION = "only what a window changes"
 _DIFFERENT = "whole, as patches differed from plain runs"
 _FAILED = "whole, as patches could not be run"
@@ -72,9 +76,8 @@ class PatchRuns:
         self._spread = [
             n if axis in self._order[1:3] else 1 for axis, n in enumerate(picture.shape)
         ]
-        tile = self.indices(np.arange(min(TILE, self.count)))
-        self._most = _INDEX_BYTES // max(1, sum(array.nbytes for array in tile.values()))
-        self._kept: dict[Hashable, Mapping[str, Array]] = {}
+        self._kept: dict[tuple[int, int], Tile] = {}
+        self._room = _INDEX_BYTES
 
     @property
     def count(self) -> int:
@@ -92,28 +95,33 @@ class PatchRuns:
         It is computed by the same graph, in one run for a window as large as the sample.
         """
         rows, kept = self.rows(x), self.patched.kept
-        fed = {self._name: rows, BASELINE: rows, KEEP: np.array([np.iinfo(np.int64).max]), **sides}
+        (whole,) = tiles(self.patched, np.array([self.count]), 1)
         empty = {name: self.patched.caches[name] for name in kept}
+        fed = {self._name: rows, BASELINE: rows, KEEP: np.array([np.iinfo(np.int64).max]), **sides}
         fed |= {name: np.zeros((0, patch.width), patch.dtype) for name, patch in empty.items()}
-        fed |= self.indices(np.array([self.count]), cached=False)
-        found = session.run(fed, list(kept.values())) if kept else []
+        found = session.run({**fed, **whole.indices}, list(kept.values())) if kept else []
         return {self._name: rows, **dict(zip(kept, found, strict=True))}
 
-    def indices(self, which: Array, cached: bool = True) -> dict[str, Array]:
-        """The index inputs for some of the windows; without `cached` there are no caches."""
-        return {
-            name: _rows_of(index, which, cached) for name, index in self.patched.indices.items()
-        }
+    def feeds(self, made: Tile, caches: Mapping[str, Array], filled: Array) -> dict[str, Array]:
+        """The feeds of a tile; `filled` are the rows of the sample that windows are filled with."""
+        cached = {name: caches[name][band] for name, band in made.bands.items()}
+        baseline = filled[made.bands[self._name]]
+        return {**cached, **made.indices, BASELINE: baseline, KEEP: np.zeros(1, np.int64)}
 
-    def indices_of(self, part: slice) -> Mapping[str, Array]:
-        """The same for windows that are next to each other; the first ones asked for are kept."""
-        key = part.start, part.stop
-        if key in self._kept:
-            return self._kept[key]
-        made = self.indices(np.arange(*key))
-        if len(self._kept) < self._most:
-            self._kept[key] = made
-        return made
+    def tile(self, which: slice) -> Tile:
+        """The tile of some windows; those that are asked for first are kept."""
+        if (which.start, which.stop) in self._kept:
+            return self._kept[which.start, which.stop]
+        each = which.stop - which.start
+        windows = np.arange(which.start, self.count)[: max(1, _MADE // each) * each]
+        made = tiles(self.patched, windows, each)
+        for place, one in enumerate(made):
+            if one.byte_count > self._room:
+                break
+            start = which.start + place * each
+            self._kept[start, min(start + each, self.count)] = one
+            self._room -= one.byte_count
+        return made[0]
 
     def filled(self, which: Any) -> Array:
         """Whether each pixel is in each window, (windows, ...): 1 along axes but the windows'."""
@@ -121,51 +129,7 @@ class PatchRuns:
         for span, size in zip(self.region[:2], self.region.places, strict=True):
             at, (start, stop) = np.arange(size), (ends[which][:, None] for ends in span)
             along.append((at >= start) & (at < stop))
-        return _both(*along).reshape(-1, *self._spread[1:])
-
-
-def _rows_of(index: Index, which: Array, cached: bool) -> Array:
-    """The rows of a source that each position of a region is fetched from.
-
-    The rows are `fills`, those of the whole map if it is cached, and those of the patches, one
-    window after the other. The picture has the whole sample of fill values in place of patches.
-    """
-    source, slot, is_picture = index.source.region, np.int32(index.slot), index.is_picture
-    corner, (height, width) = source.whole
-    first = index.fills + (height * width if cached or is_picture else 0)
-    on_map, changed, at, own = [], [], [], []
-    for maps, span, wanted, size, zero in zip(
-        index.maps, source[:2], index.region[:2], source.places, corner, strict=True
-    ):
-        positions = maps.positions(wanted.start[which], _largest(wanted, which)).astype(np.int32)
-        start = span.start[which].astype(np.int32)[:, None]
-        stop = span.stop[which][:, None] if is_picture else start + _largest(span, which)
-        on_map.append((positions >= 0) & (positions < size))
-        changed.append((positions >= start) & (positions < stop))
-        at.append(positions - np.int32(zero))
-        own.append(positions if is_picture else positions - start)
-    sizes = (0, width) if is_picture else [_largest(span, which) for span in source[:2]]
-    before = np.arange(len(which), dtype=np.int32)[:, None] * np.int32(sizes[0] * sizes[1])
-    patches = _sum(before + own[0] * np.int32(sizes[1]) + np.int32(first), own[1])
-    whole = _sum(at[0] * np.int32(width) + np.int32(index.fills), at[1])
-    known = np.where(_both(*changed), patches, whole if cached or is_picture else slot)
-    return np.where(_both(*on_map), known, slot)
-
-
-def _both(rows: Array, columns: Array) -> Array:
-    """Where both are true, (windows, rows, columns)."""
-    found: Array = rows[:, :, None] & columns[:, None, :]
-    return found
-
-
-def _sum(rows: Array, columns: Array) -> Array:
-    found: Array = rows[:, :, None] + columns[:, None, :]
-    return found
-
-
-def _largest(span: Span, which: Array) -> int:
-    """The size of patches for some windows: that of the largest."""
-    return int((span.stop[which] - span.start[which]).max())
+        return (along[0][:, :, None] & along[1][:, None]).reshape(-1, *self._spread[1:])
 
 
 def perturbed(
@@ -192,13 +156,14 @@ def perturbed(
     typed, filled = (
         nearest(np.broadcast_to(one, x.shape), part.spec.dtype) for one in (x, change.baseline)
     )
-    rest = {BASELINE: runs.rows(filled), KEEP: np.zeros(1, np.int64)}
+    covering = runs.rows(filled)
     try:
         session = runner.session((key, "patches"), lambda: runs.patched.of(part.model), at_once)
-        shared = runs.caches(session, typed, part.sides(1)) | rest
+        caches = runs.caches(session, typed, part.sides(1))
         if runs.refused is None:
             which = np.linspace(0, runs.count - 1, _PROVED).astype(np.int64)
-            fed = {**shared, **part.sides(_PROVED), **runs.indices(which)}
+            (proof,) = tiles(runs.patched, which, _PROVED)
+            fed = {**runs.feeds(proof, caches, covering), **part.sides(_PROVED)}
             (found,) = session.run(fed, [tensor])
             covered = [np.where(one[None], filled, typed) for one in runs.filled(which)]
             runs.refused = "" if _agrees(runner, found, covered, tensor) else _DIFFERENT
@@ -208,7 +173,7 @@ def perturbed(
         return runs.refused
 
     def feeds(which: slice, size: int) -> Mapping[str, object]:
-        return {**shared, **part.sides(size), **runs.indices_of(which)}
+        return {**runs.feeds(runs.tile(which), caches, covering), **part.sides(size)}
 
     def seen(which: slice) -> list[Array]:
         return [1 - runs.filled(which).astype(np.float32) for _ in masks]

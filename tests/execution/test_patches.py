@@ -18,12 +18,13 @@ from onnxplain.analysis.patches import rules
 from onnxplain.analysis.patches.axes import SAME, Span
 from onnxplain.analysis.patches.plan import Plan, plan
 from onnxplain.analysis.patches.rules import RULES, Local, NodeFacts
-from onnxplain.execution import patches
+from onnxplain.execution import patch_tiles, patches
+from onnxplain.execution.patch_tiles import tiles
 from onnxplain.execution.patches import PatchRuns
 from onnxplain.model.load import load
 from onnxplain.runtime.backend import Backend
 from onnxplain.runtime.session import Session
-from onnxplain.transforms.patches import BASELINE, KEEP, patched
+from onnxplain.transforms.patches import patched
 
 MODELS = Path(__file__).parents[2] / "models"
 
@@ -60,12 +61,12 @@ def in_patches(
     written = patched(model, chosen, ["y"])
     runs = PatchRuns(written)
     session = Session(written.of(model), Backend())
-    shared = runs.caches(session, x, {})
-    shared |= {BASELINE: runs.rows(filled), KEEP: np.zeros(1, np.int64)}
-    found, order = [], np.arange(runs.count)
-    for start in range(0, runs.count, 7):  # tiles of windows of different sizes
-        which = order[start : start + 7]
-        found += session.run({**shared, **runs.indices(which)}, ["y"])
+    caches, covering = runs.caches(session, x, {}), runs.rows(filled)
+    order = np.arange(runs.count)
+    found = [
+        session.run(runs.feeds(one, caches, covering), ["y"])[0]
+        for one in tiles(written, order, 7)  # of windows of different sizes
+    ]
     covered = [np.where(one[None], filled, x) for one in runs.filled(order)]
     return chosen, np.concatenate(found), np.concatenate([run(proto, {"x": x})[0] for x in covered])
 
@@ -370,7 +371,7 @@ def test_a_wrong_rule_is_found_and_reported(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_graph_that_does_not_run_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     expected, _ = plainly(monkeypatch, X)
-    monkeypatch.setattr(patches, "_rows_of", lambda *_: np.full((1, 2, 2), 10**6, np.int32))
+    monkeypatch.setattr(patch_tiles, "_rows", lambda *_: [np.full((1, 2, 2), 10**6, np.int32)])
     found, how = explained(X)
     assert np.array_equal(found, expected)
     assert how.endswith("whole, as patches could not be run")
