@@ -45,6 +45,11 @@ class Recent(Generic[Kept]):
         with self._lock:
             return self._kept.setdefault(key, made)
 
+    def drop(self, key: Hashable) -> None:
+        """Keep the object for a key no longer, if there is one."""
+        with self._lock:
+            self._kept.pop(key, None)
+
     def find(self, wanted: Callable[[Hashable, Kept], bool]) -> Kept | None:
         """The first object for which `wanted(key, object)` is true; None if there is none."""
         with self._lock:

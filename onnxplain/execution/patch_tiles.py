@@ -79,7 +79,8 @@ class _Split(NamedTuple):
     def places(self) -> Array:
         """The place of each window in its tile, (windows, 1)."""
         first = np.repeat(self.firsts, self.counts)
-        return (np.arange(len(self.windows)) - first).astype(np.int32)[:, None]
+        found: Array = (np.arange(len(self.windows)) - first).astype(np.int32)[:, None]
+        return found
 
 
 class _Places(NamedTuple):
@@ -103,7 +104,7 @@ class _Places(NamedTuple):
     @property
     def is_in_patch(self) -> Array:
         """Whether a window's patch has all of the positions on the map, (windows,)."""
-        found: Array = (self.is_changed >= self.is_inside).all(1)
+        found: Array = np.all(self.is_changed >= self.is_inside, axis=1)
         return found
 
 

@@ -8,6 +8,7 @@ Inference for Faster Occlusion-based Deep CNN Explanations", SIGMOD 2019.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from onnxplain.execution.patch_tiles import Tile, tiles
 from onnxplain.execution.points import Blend, Part, Points
 from onnxplain.runtime.backend import CPU
 from onnxplain.runtime.batching import BatchSize
-from onnxplain.runtime.session import Session
+from onnxplain.runtime.session import OutOfMemoryError, Session
 from onnxplain.tensors import Array, FloatArray
 from onnxplain.transforms.masks import MASK, Erase
 from onnxplain.transforms.patches import BASELINE, KEEP, Patched, cache_name, patched
@@ -56,6 +57,7 @@ _MADE = 8 * TILE
 _DESCRIPTION = "only what a window changes"
 _DIFFERENT = "whole, as patches differed from plain runs"
 _FAILED = "whole, as patches could not be run"
+_TOO_LARGE = "whole, as memory ran out in patches"
 
 
 class PatchRuns:
@@ -129,7 +131,8 @@ class PatchRuns:
         for span, size in zip(self.region[:2], self.region.places, strict=True):
             at, (start, stop) = np.arange(size), (ends[which][:, None] for ends in span)
             along.append((at >= start) & (at < stop))
-        return (along[0][:, :, None] & along[1][:, None]).reshape(-1, *self._spread[1:])
+        found: Array = along[0][:, :, None] & along[1][:, None]
+        return found.reshape(-1, *self._spread[1:])
 
 
 def perturbed(
@@ -156,9 +159,9 @@ def perturbed(
     typed, filled = (
         nearest(np.broadcast_to(one, x.shape), part.spec.dtype) for one in (x, change.baseline)
     )
-    covering = runs.rows(filled)
+    covering, session_key = runs.rows(filled), (key, "patches")
     try:
-        session = runner.session((key, "patches"), lambda: runs.patched.of(part.model), at_once)
+        session = runner.session(session_key, lambda: runs.patched.of(part.model), at_once)
         caches = runs.caches(session, typed, part.sides(1))
         if runs.refused is None:
             which = np.linspace(0, runs.count - 1, _PROVED).astype(np.int64)
@@ -180,7 +183,22 @@ def perturbed(
 
     size = BatchSize(min(TILE, runner.batch_size or TILE), at_once, _DESCRIPTION)
     batches = runner.in_batches(session, [tensor], feeds, change.count, size, None, ways)
-    return ((which, [*values, *seen(which)]) for which, values in batches)
+
+    def found_or_whole() -> Iterator[tuple[slice, list[Array]]]:
+        done = 0
+        try:
+            for which, values in batches:
+                done = which.stop
+                yield which, [*values, *seen(which)]
+            return
+        except OutOfMemoryError:
+            runs.refused = _TOO_LARGE
+            runner.close(session_key, at_once)
+        rest = replace(change, feeds=change.feeds.after(done))
+        for which, values in runner.whole(part, x, rest, outputs, ways, runs.refused):
+            yield slice(which.start + done, which.stop + done), values
+
+    return found_or_whole()
 
 
 def _windows(change: Blend) -> dict[int, Span] | None:

@@ -7,7 +7,7 @@ Functions make some of the samples at a time. For numpy these are chosen by a sl
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from onnxplain.analysis.layers import Layer
@@ -79,6 +79,14 @@ class Feeds:
         """The feeds of arrays of numpy, (masks, ...) by name."""
         count = len(next(iter(arrays.values())))
         return cls(count, lambda part: {name: xp.rows(a, part) for name, a in arrays.items()})
+
+    def after(self, first: int) -> Feeds:
+        """Those of all masks but the `first` ones, which are chosen by slices."""
+
+        def make(part: slice) -> Mapping[str, Any]:
+            return self.make(slice(part.start + first, part.stop + first))
+
+        return replace(self, count=self.count - first, make=make)
 
 
 @dataclass(frozen=True, eq=False)

@@ -234,6 +234,18 @@ class Runner:
         in_patches = patches.perturbed(self, part, x, change, outputs, ways)
         if not isinstance(in_patches, str):
             return in_patches
+        return self.whole(part, x, change, outputs, ways, in_patches)
+
+    def whole(
+        self,
+        part: Part,
+        x: FloatArray,
+        change: Points,
+        outputs: Sequence[str],
+        ways: Ways,
+        note: str,
+    ) -> Iterator[tuple[slice, list[Array]]]:
+        """As `perturbed`, computing all of each sample; `note` is said of these runs."""
         key = (part.model, part.exact, part.spec.name, change.form(x), tuple(outputs))
         at_once = self.at_once(change.count)
 
@@ -251,7 +263,7 @@ class Runner:
             return {**shared, **sides(size), **change.fed(samples, size, part.spec)}
 
         sizes = self.sizes(key, part.exact, at_once, _LARGEST_BATCH[self.device])
-        sizes.note = in_patches
+        sizes.note = note
         return self.in_batches(session, outputs, feeds, change.count, sizes, part.exact, ways)
 
     def in_batches(
@@ -410,7 +422,11 @@ class Runner:
             self.activity.provider = session.provider
             return session
 
-        return self.activity.sessions.get(key if at_once == 1 else (key, at_once), opened)
+        return self.activity.sessions.get(_kept_under(key, at_once), opened)
+
+    def close(self, key: Hashable, at_once: int) -> None:
+        """Keep the session that was opened so no longer: its memory is needed."""
+        self.activity.sessions.drop(_kept_under(key, at_once))
 
     def _refused(self, built: Model, error: RefusedError) -> ModelError:
         """The error where ONNX Runtime refuses a graph: is it the model's fault, or ours?"""
@@ -433,6 +449,11 @@ class Runner:
             return 1
         most = min(self.backend.at_once, _HELD_AT_ONCE // max(1, held))
         return most if samples >= 2 * most > 2 else 1
+
+
+def _kept_under(key: Hashable, at_once: int) -> Hashable:
+    """The key of a session that does so many runs in parallel."""
+    return key if at_once == 1 else (key, at_once)
 
 
 def _sessions_kept(model: Model) -> int:

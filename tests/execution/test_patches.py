@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +25,8 @@ from onnxplain.execution.patch_tiles import tiles
 from onnxplain.execution.patches import PatchRuns
 from onnxplain.model.load import load
 from onnxplain.runtime.backend import Backend
-from onnxplain.runtime.session import Session
-from onnxplain.transforms.patches import patched
+from onnxplain.runtime.session import OutOfMemoryError, Session
+from onnxplain.transforms.patches import KEEP, patched
 
 MODELS = Path(__file__).parents[2] / "models"
 
@@ -384,6 +386,28 @@ def test_a_graph_that_is_refused_is_reported(monkeypatch: pytest.MonkeyPatch) ->
     found, how = explained(X)
     assert np.array_equal(found, expected)
     assert how.endswith("whole, as patches could not be run")
+
+
+def test_windows_are_run_whole_after_memory_ran_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, _ = plainly(monkeypatch, X)
+    used, runs, sessions = Session.run, [], weakref.WeakSet[Session]()
+
+    def limited(session: Session, feeds: Mapping[str, Any], outputs: Any = None) -> list[Array]:
+        if KEEP in feeds:
+            runs.append(feeds)
+            sessions.add(session)
+            if len(runs) > 12:  # the whole sample, the proof, and ten batches of windows
+                raise OutOfMemoryError("The device has not enough memory.")
+        return used(session, feeds, outputs)
+
+    monkeypatch.setattr(Session, "run", limited)
+    found, how = explained(X, threads=1)
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+    sizes = [len(next(v for n, v in fed.items() if "/index/" in n)) for fed in runs]
+    assert sizes == [1, 4, *[8] * 11, 4, 2, 1]
+    assert how.endswith("whole, as memory ran out in patches")
+    gc.collect()
+    assert not sessions  # its memory is free for plain runs
 
 
 def test_float16() -> None:
