@@ -9,6 +9,7 @@ import onnx_graphsurgeon as gs
 from onnx import TensorProto
 
 from onnxplain.autodiff.differentiate import with_gradients
+from onnxplain.autodiff.hessian import with_hessian_products
 from onnxplain.autodiff.propagation.attention import attention_relevance
 from onnxplain.autodiff.rules import STANDARD
 from onnxplain.autodiff.table import Rules
@@ -24,6 +25,7 @@ from onnxplain.execution.wants import (
     ClassGradients,
     InputGradient,
     LayerGradient,
+    LayerHessianProduct,
 )
 from onnxplain.formulas.graph_namespace import GraphArray, GraphNamespace
 from onnxplain.model.model import Model
@@ -58,6 +60,9 @@ def finish(plan: Plan) -> Model:
     for number, (rules, tensors) in enumerate(by_rules.items()):
         prefix = f"{PREFIX}grad_{number}/"
         model = with_gradients(model, plan.answer, tensors, seeds, rules, prefix)
+    if LayerHessianProduct() in wants:
+        tensors = [layer.tensor for layer in plan.layers]
+        model = with_hessian_products(model, tensors, plan.targets)
     if BlockGradients() in wants:
         model = with_block_gradients(model, plan.transformer, plan.scored, plan.batch)
     return _with_maps(model, plan)

@@ -13,8 +13,9 @@ from onnx import TensorProto
 from onnxplain.analysis.layers import Layer
 from onnxplain.analysis.layout import PICTURE_RANK, Layout
 from onnxplain.autodiff.differentiate import gradient_name
+from onnxplain.autodiff.hessian import hessian_product_name
 from onnxplain.autodiff.propagation.attention import RELEVANCE
-from onnxplain.errors import TargetError
+from onnxplain.errors import GradientError, TargetError
 from onnxplain.execution.plan import Plan, reference_name
 from onnxplain.execution.scoring import answer_tensor, parameters
 from onnxplain.execution.wants import (
@@ -31,6 +32,7 @@ from onnxplain.execution.wants import (
     Input,
     InputGradient,
     LayerGradient,
+    LayerHessianProduct,
     Reference,
     ReferenceScore,
     TokensRead,
@@ -90,6 +92,21 @@ class Tensors:
         if quantized is not None:  # the gradient so far is with respect to the integers
             slopes = slopes / quantized.scale
         return self._channels_first(slopes, found)
+
+    def layer_hessian_product(self, want: Want, layer: int, target: int) -> GraphArray:
+        """See `LayerHessianProduct`.
+
+        Raises:
+            GradientError: the layer's activation is quantized.
+        """
+        found = self.plan.layers[layer]
+        if quantization(self.plan.model, found.tensor) is not None:
+            raise GradientError(
+                f"The layer {found.tensor!r} is quantized, and a quantized activation has no "
+                "second derivative: use a float model, or gradcam."
+            )
+        products = self._named(hessian_product_name(found.tensor, target), found.shape)
+        return self._channels_first(products, found)
 
     def input(self, want: Input, layer: int, target: int) -> GraphArray:
         """See `Input`."""
@@ -267,6 +284,7 @@ def _permuted(array: GraphArray, order: Sequence[int]) -> GraphArray:
 _MAKERS: Mapping[type[Want], Callable[..., Any]] = {
     Activation: Tensors.activation,
     LayerGradient: Tensors.layer_gradient,
+    LayerHessianProduct: Tensors.layer_hessian_product,
     Input: Tensors.input,
     Reference: Tensors.reference,
     InputGradient: Tensors.input_gradient,

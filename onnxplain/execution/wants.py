@@ -45,6 +45,16 @@ class LayerGradient(Want):
     at_layer: ClassVar[bool] = True
 
 
+class LayerHessianProduct(Want):
+    """H · A, (N, channels, rows, columns): a formula with this want also wants `LayerGradient`.
+
+    A is the layer's activation, and H has the second derivatives of the score with respect to it.
+    """
+
+    per_target: ClassVar[bool] = True
+    at_layer: ClassVar[bool] = True
+
+
 @dataclass(frozen=True)
 class Input(Want):
     """The sample itself, in the shape of the model's input, float32.

@@ -6,11 +6,11 @@ it, and sums without a range are over the cells of the grid.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from onnxplain.execution.wants import Activation, LayerGradient
+from onnxplain.execution.wants import Activation, LayerGradient, LayerHessianProduct, Want
 from onnxplain.formulas.namespace import Namespace, largest, quotient, relu
 from onnxplain.methods.base import SinglePassMethod
 from onnxplain.methods.layer_maps import CELLS, LayerMapsMethod
@@ -47,6 +47,11 @@ _CANCELED = (
     "gradcam."
 )
 
+_NO_CURVATURE = (
+    "The second derivative of the target at this layer is 0, so that the map is that of gradcam; "
+    "try the score probability."
+)
+
 _ROUNDING = 1e-5
 """Rounding error of a sum that cancels in float32, relative to the sum of absolute values."""
 
@@ -60,7 +65,7 @@ class GradientCAM(LayerMapsMethod, SinglePassMethod):
     needs_gradient = True
     sums_channels = True
     cost = "1 with a backward to the layer"
-    wants = (Activation(), LayerGradient())
+    wants: ClassVar[Sequence[Want]] = (Activation(), LayerGradient())
 
     def report(self, xp: Namespace, *wanted: Any) -> Mapping[str, Any]:
         """The largest activation and gradient, which show why a map is 0 everywhere."""
@@ -122,6 +127,43 @@ class GradCAM(GradientCAM):
         if not self.relu:
             return _NO_MEAN
         return _NOTHING_AGAINST if self.counterfactual else _NOTHING_FOR
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapleyCAM(GradientCAM):
+    """ReLU(Σ_k w_k A^k), w_k = the mean of (g − H A / 2)^k over the cells.
+
+    H has the second derivatives of the score with respect to the activation A. The weights are
+    estimates, by a Taylor series of the score to the second order, of how much the score changes
+    if the channel is removed. After the last rectifier of a network, and wherever only piecewise
+    linear operators follow, H is 0 for a logit, and the map is that of gradcam; for a probability
+    it is not. The paper also proposes a score of its own, which is not here.
+
+    Cai, "CAMs as Shapley Value-based Explainers", The Visual Computer 2025.
+    """
+
+    name = "shapleycam"
+    summary = "gradcam with second derivatives"
+    weights_channels = True
+    paper = "Cai 2025"
+    cost = "1 with two backwards to the layer"
+    wants = (Activation(), LayerGradient(), LayerHessianProduct())
+
+    def map(self, xp: Namespace, a: Any, g: Any, product: Any) -> Any:
+        """See the class."""
+        weights = xp.mean(g - 0.5 * product, axis=CELLS, keepdims=True)
+        return relu(xp, xp.weighted(weights, a))
+
+    def report(self, xp: Namespace, *wanted: Any) -> Mapping[str, Any]:
+        """See `GradientCAM`; and the largest second-order term."""
+        return {**super().report(xp, *wanted), "curvature": largest(xp, wanted[2], VOLUME)}
+
+    def diagnostics_of(
+        self, values: FloatArray, score: float, report: Mapping[str, float]
+    ) -> dict[str, Any]:
+        """See `SinglePassMethod`."""
+        found = super().diagnostics_of(values, score, report)
+        return found if report["curvature"] or found else {"warnings": [_NO_CURVATURE]}
 
 
 @dataclass(frozen=True, kw_only=True)

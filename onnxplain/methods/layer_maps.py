@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -28,8 +30,9 @@ class LayerMapsMethod(LayerMethod):
     `layer` may name several layers, with commas between them or as a list, or "all": every layer
     that matters and that every path from the picture to the score passes through. The values are
     then (layers, rows, columns), each map enlarged bilinearly to the largest grid and not rescaled.
-    The heatmap is their mean or maximum, as `fuse` says, after each was scaled to [0, 1] by its own
-    smallest and largest value, as in pytorch-grad-cam and torch-cam.
+    The heatmap is their mean, maximum or product, as `fuse` says, after each was scaled to [0, 1]
+    by its own smallest and largest value, as in pytorch-grad-cam and torch-cam. The product is that
+    of RefineCAM ("How to Evaluate and Refine your CAM", 2026, arXiv:2605.14641).
 
     For a detector, "auto" means all outputs of the feature pyramid. The values are then one map on
     the largest of their grids: the sum of the maps, the value of each cell being spread over the
@@ -37,7 +40,7 @@ class LayerMapsMethod(LayerMethod):
     """
 
     fuse: Annotated[
-        Fuse, Option("HOW", "Fuse the maps of several layers by their mean or max.")
+        Fuse, Option("HOW", "Fuse the maps of several layers by their mean, max or product.")
     ] = "mean"
 
     def layers(self, structure: Structure) -> Sequence[Layer]:
@@ -104,11 +107,23 @@ class LayerMapsMethod(LayerMethod):
         least, largest = (pick(values, axis=CELLS, keepdims=True) for pick in (xp.min, xp.max))
         span = largest - least
         scaled = (values - least) / xp.where(span > 0, span, 1.0)
-        return xp.mean(scaled, axis=-3) if self.fuse == "mean" else xp.max(scaled, axis=-3)
+        return _FUSED[self.fuse](xp, scaled)
 
     def sheet(self, values: FloatArray) -> FloatArray | None:
         """The map of every layer, if `layer` is "all"; else None."""
         return values if self.layer == ALL and values.ndim == 3 else None
+
+
+def _product(xp: Namespace, maps: Any) -> Any:
+    """The product of the maps (N, layers, rows, columns)."""
+    return functools.reduce(operator.mul, [xp.take(maps, i) for i in range(maps.shape[1])])
+
+
+_FUSED: Mapping[str, Callable[[Namespace, Any], Any]] = {
+    "mean": lambda xp, maps: xp.mean(maps, axis=-3),
+    "max": lambda xp, maps: xp.max(maps, axis=-3),
+    "product": _product,
+}
 
 
 def one_of_each(xp: Namespace, which: Any, count: int) -> Callable[[Any], Any]:

@@ -272,7 +272,7 @@ _AttentionRuleName = Literal["attnlrp", "cp"]
 AttentionRule = Annotated[_AttentionRuleName, one_of(_AttentionRuleName)]
 """How LRP treats the weights of attention."""
 
-_FuseName = Literal["mean", "max"]
+_FuseName = Literal["mean", "max", "product"]
 Fuse = Annotated[_FuseName, one_of(_FuseName)]
 """How the maps of several layers are combined."""
 

@@ -27,6 +27,7 @@ from onnxplain.methods.gradcam import (
     GradCAMPlusPlus,
     HiResCAM,
     LayerCAM,
+    ShapleyCAM,
     XGradCAM,
 )
 from onnxplain.methods.gradient import Gradient, InputXGradient
@@ -84,6 +85,7 @@ METHODS: dict[str, type[Method]] = {
         GuidedBackprop,
         Deconvnet,
         GradCAM,
+        ShapleyCAM,
         GradCAMPlusPlus,
         SmoothGradCAMPlusPlus,
         XGradCAM,

@@ -46,7 +46,8 @@ INPUT = (3, 20, 26)
 NET_R_SHAPES: Mapping[str, tuple[int, ...]] = {
     **dict.fromkeys(
         "scorecam ablationcam reciprocam cam regression_activation_map eigencam kpcacam fem "
-        "gradcam gradcam++ smooth_gradcam++ xgradcam hirescam layercam odam eigengradcam".split(),
+        "gradcam gradcam++ smooth_gradcam++ xgradcam shapleycam hirescam layercam odam "
+        "eigengradcam".split(),
         GRID,
     ),
     "feature_maps": (8, *GRID),

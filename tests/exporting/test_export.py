@@ -90,7 +90,9 @@ def test_efficientnet(exported: Export, method: str) -> None:
     compare(exported(explainer, method), explainer, method, x, ["top1", 5, 281, "top1"])
 
 
-@pytest.mark.parametrize("method", ["gradcam", "gradient", "eigencam", "kpcacam", "fem"])
+@pytest.mark.parametrize(
+    "method", ["gradcam", "shapleycam", "gradient", "eigencam", "kpcacam", "fem"]
+)
 def test_the_heatmap_is_that_of_run(exported: Export, squeezenet: Explainer, method: str) -> None:
     x = squeezenet.samples(["models/pictures/chelsea.png"])[0]
     expected = squeezenet.explain(x, method).heatmap
@@ -99,7 +101,10 @@ def test_the_heatmap_is_that_of_run(exported: Export, squeezenet: Explainer, met
     assert_allclose(found[0], expected, atol=2e-6)
 
 
-@pytest.mark.parametrize("options", [{"layer": "all"}, {"layer": "all", "fuse": "max"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"layer": "all"}, {"layer": "all", "fuse": "max"}, {"layer": "all", "fuse": "product"}],
+)
 def test_maps_of_several_layers(
     exported: Export, squeezenet: Explainer, options: dict[str, Any]
 ) -> None:

@@ -49,6 +49,7 @@ def biases(random: Random) -> list[Array]:
 GIVEN: dict[type[wants.Want], Callable[[Random], Given]] = {
     wants.Activation: activation,
     wants.LayerGradient: drawn(*LAYER),
+    wants.LayerHessianProduct: drawn(*LAYER),
     wants.Input: drawn(*INPUT),
     wants.Reference: drawn(*INPUT),
     wants.InputGradient: drawn(*INPUT),

@@ -303,7 +303,9 @@ def test_maps_of_several_layers_are_those_of_each_on_the_largest_grid(method: st
     assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(found).max())
 
 
-@pytest.mark.parametrize(("fuse", "combine"), [("mean", np.mean), ("max", np.max)])
+@pytest.mark.parametrize(
+    ("fuse", "combine"), [("mean", np.mean), ("max", np.max), ("product", np.prod)]
+)
 def test_the_heatmap_of_several_layers_is_fused_from_scaled_maps(fuse: str, combine: Any) -> None:
     case = CASES["net_r"]()
     picture = np.random.default_rng(0).integers(0, 255, (20, 26, 3), np.uint8)

@@ -54,7 +54,7 @@ def test_shipped_models(model: str, layer: str, index: int) -> None:
 @pytest.mark.parametrize("index", [0, 7])
 def test_exports(net: str, index: int) -> None:
     torch.set_num_threads(1)
-    assert len(check(export_rows(net, index))) == 6
+    assert len(check(export_rows(net, index))) == 7
 
 
 SMOOTH_ROWS = {f"{method}, {how}" for method in SMOOTHED for how in ("aug", "eigen")}

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 FAMILIES: Mapping[str, Sequence[str]] = {
-    "Class activation": ["cam", "gradcam", "gradcam++", "smooth_gradcam++", "xgradcam"],
+    "Class activation": [
+        "cam",
+        "gradcam",
+        "gradcam++",
+        "smooth_gradcam++",
+        "xgradcam",
+        "shapleycam",
+    ],
     "Class activation, cell by cell": [
         "hirescam",
         "layercam",

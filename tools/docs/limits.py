@@ -70,6 +70,8 @@ LIMITS: Mapping[str, str] = {
     "gradcam++": f"{_ONE_WEIGHT}; {_POLES}",
     "smooth_gradcam++": f"{_ONE_WEIGHT}; {_POLES}",
     "xgradcam": _ONE_WEIGHT,
+    "shapleycam": f"{_ONE_WEIGHT}; and a layer after which the model is piecewise linear, with a"
+    " logit as score: the map is that of `gradcam` there",
     "odam": "what lowers the score; and what `hirescam` does not explain",
     "hirescam": "a layer before a layer normalization: the map is 0 there",
     "layercam": "what lowers the score: only positive gradients count",

@@ -142,6 +142,7 @@ _SHORT: Mapping[str, Mapping[str, int]] = {
     "lime glime kernelshap": {"samples": 20, "segments": 4},
     "activation_maximization": {"steps": 2},
     "auto occlusion gradient input_x_gradient gradcam hirescam layercam gradcam++ xgradcam "
+    "shapleycam "
     "scorecam ablationcam reciprocam eigencam kpcacam fem eigengradcam cam feature_maps "
     "guided_backprop deconvnet odam guided_gradcam fullgrad deeplift lrp regression_activation_map "
     "attention_rollout legrad generic_attention transformer_attribution grad_eclip": {},

@@ -112,3 +112,6 @@ def export_rows(name: str, index: int) -> Iterator[Row]:
         theirs = _like(call(), ours, method)
         shipped = partial(_shipped, call, ours, method)
         yield Row(method, "pytorch-grad-cam", ours, theirs, shipped, UNDONE.get(method, ""))
+    found = explainer.attribute(net.x, "shapleycam", index, score="probability")
+    theirs = peers.shapleycam(net.module, net.layer, net.x, index, net.reshape)
+    yield Row("shapleycam", "pytorch-grad-cam", np.asarray(found.values[0]), theirs, lambda: theirs)

@@ -27,6 +27,7 @@ import torchcam.methods
 from captum.attr import GuidedGradCam
 from numpy.typing import NDArray
 from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 Float32 = NDArray[np.float32]
 Reshape = Callable[[torch.Tensor], torch.Tensor]
@@ -125,6 +126,30 @@ def aug_smooth(
         own = (own - own.min()) / np.ptp(own) if as_shipped else own
         maps.append(transform.deaugment_mask(torch.from_numpy(own)[None, None]).numpy()[0, 0])
     return np.asarray(np.mean(maps, axis=0), np.float32)
+
+
+def shapleycam(
+    module: torch.nn.Module,
+    layer: torch.nn.Module,
+    x: Float32,
+    index: int,
+    reshape: Reshape | None = None,
+) -> Float32:
+    """ShapleyCAM of pytorch-grad-cam for the probability of a class, (h, w), after a ReLU.
+
+    It asks torch for second derivatives, which the faster kernels of attention do not have.
+    """
+    cam = pgc.ShapleyCAM(module, [layer], reshape_transform=reshape)
+    with sdpa_kernel(SDPBackend.MATH):
+        point = torch.from_numpy(x).requires_grad_(True)
+        score = torch.softmax(cam.activations_and_grads(point), dim=-1)[0, index]
+        torch.autograd.grad(score, point, create_graph=True)
+        (a,), (g,) = cam.activations_and_grads.activations, cam.activations_and_grads.gradients
+        weights = cam.get_cam_weights(point, layer, None, a, g)
+    shown = (reshape(a) if reshape else a).detach().numpy()
+    cam.activations_and_grads.activations, cam.activations_and_grads.gradients = [], []
+    cam.activations_and_grads.release()  # without the tensors, because views cannot be detached
+    return np.asarray(np.maximum(np.tensordot(weights[0], shown[0], 1), 0), np.float32)
 
 
 def fullgrad(module: torch.nn.Module, x: Float32, index: int) -> Float32:
