@@ -23,6 +23,7 @@ from onnxplain.reports.data_files import json_file, parquet_file
 from onnxplain.reports.findings import testable
 from onnxplain.reports.map_files import Folder, read_folder
 from onnxplain.reports.page import cluster_sentence, report_page, sentence
+from onnxplain.reports.virelay import FOLDER, h5py_or_refuse, write_project
 from onnxplain.results.formats.write import check_folder, write_files
 
 
@@ -57,6 +58,9 @@ def command(
         str, typer.Option(metavar="NAME", help="Map of all maps: tsne or umap.")
     ] = "tsne",
     seed: Annotated[int, typer.Option(metavar="NUMBER", help="Of everything random.")] = 0,
+    virelay: Annotated[
+        bool, typer.Option("--virelay", help="Also write a project for ViRelAy.")
+    ] = False,
     as_json: parameters.AsJson = False,
     quiet: parameters.Quiet = False,
     loading: Given,
@@ -66,6 +70,8 @@ def command(
     console = Console(quiet=quiet, as_json=as_json)
     limit_decoding()
     check_projection(projection)
+    if virelay:
+        h5py_or_refuse()
     if seed < 0:
         raise OptionError(f"A seed is 0 or more, not {seed}.")
     target = folder if out is None else out
@@ -93,6 +99,10 @@ def command(
         "report.html": report_page(report),
     }
     *_, page = write_files(target, files)
+    if virelay:
+        with console.progress("pictures and maps") as progress:
+            project = write_project(report, target / FOLDER, progress)
+        console.note(f"Wrote {project}: open it with `virelay {project}`.")
     for reason, count in report.maps.left_out.items():
         console.note(f"Note: {counted(count, 'map')} left out: {reason.rstrip('.')}.")
     if as_json:

@@ -43,6 +43,7 @@ class MapFile:
         method: how the map was made.
         placement: where the picture's pixels are in the model's input.
         label: the name of the true class, if it is known.
+        predicted: the index of the class with the largest score; None if it is not known.
         values: reads the map's values on the picture, (rows, columns).
     """
 
@@ -56,6 +57,7 @@ class MapFile:
     method: str
     placement: Placement = field(repr=False)
     label: str | None
+    predicted: int | None
     values: Callable[[], FloatArray] = field(repr=False)
 
     @property
@@ -169,6 +171,7 @@ def _of_record(
         method=results.method_of(record).name,
         placement=placement,
         label=record.label,
+        predicted=record.predicted,
         values=partial(_values_of_record, results, record, placement),
     )
 
@@ -248,6 +251,7 @@ def _of_manifest(path: Path, folder: Path, facts: Mapping[str, Any]) -> MapFile:
         method=facts["method"],
         placement=placement,
         label=place.parent.name or None,
+        predicted=None,
         values=partial(_values_of_manifest, path, facts, placement),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -34,8 +34,8 @@ def encode(explanation: ExplanationData, files: Mapping[str, bytes]) -> bytes:
     return as_json(content(explanation, files))
 
 
-def as_json(content: Mapping[str, Any]) -> bytes:
-    """The content of a manifest as strict JSON in UTF-8."""
+def as_json(content: Mapping[str, Any] | Sequence[Any]) -> bytes:
+    """The content of a manifest, or other values, as strict JSON in UTF-8."""
     text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
     # A path that is not valid UTF-8 has lone surrogates. Their Python escape is valid in JSON.
     return f"{text}\n".encode(errors="backslashreplace")
