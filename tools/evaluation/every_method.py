@@ -1,9 +1,10 @@
 """How good each method is: `python -m tools.evaluation.every_method --cache FOLDER`.
 
-For each model that ships with scenes it measures every method by deletion, insertion, the pointing game and the
-relevance mass accuracy, checks on one picture whether the map changes when weights are shuffled,
-and writes the tables of docs/methods/every-method.md. A method that a model refuses is left out of
-its table. What was measured already is kept in the folder that --cache names. This takes hours.
+For each model that ships with scenes it measures every method by deletion, insertion, the pointing
+game and the relevance mass accuracy, checks on one picture whether the map changes when weights are
+shuffled, and writes the tables of docs/methods/every-method.md. A method that a model refuses is
+left out of its table. What was measured already is kept in the folder that --cache names. This
+takes hours.
 """
 
 from __future__ import annotations
