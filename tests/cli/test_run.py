@@ -285,7 +285,7 @@ def test_many_runs_are_announced(cli, model, picture, tmp_path):
 def test_verbose_says_what_was_used_and_what_it_cost(cli, model, picture, tmp_path):
     text = cli("run", model, picture, "-m", "occlusion", "--window", "4", "-v", "-o", tmp_path).err
     assert "Preprocessing from: sidecar model.onnxplain.json." in text
-    assert re.search(r"\d+ forwards; score=logit, window=4, ", text)
+    assert re.search(r"\d+ forwards; smooth=none, score=logit, window=4, ", text)
 
 
 @pytest.mark.parametrize(

@@ -361,7 +361,7 @@ def test_what_a_layer_does_not_have_is_named() -> None:
         case.attribute("gradcam", layer="conv,rleu")
     with pytest.raises(OptionError, match="gradcam takes true or false as relu"):
         case.attribute("gradcam", relu="no")
-    with pytest.raises(OptionError, match="gradcam takes 'mean' or 'max' as fuse"):
+    with pytest.raises(OptionError, match="gradcam takes one of mean, max, product as fuse"):
         case.attribute("gradcam", fuse="sum")
 
 

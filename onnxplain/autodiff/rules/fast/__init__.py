@@ -7,7 +7,7 @@ from functools import partial
 
 from onnxplain.autodiff.rule import GradientBuilder, NodeView
 from onnxplain.autodiff.rules.convolution import by_own_weights, conv
-from onnxplain.autodiff.rules.fast import elementwise, indexing, linear, maxima, resize, windows
+from onnxplain.autodiff.rules.fast import elementwise, indexing, linear, resize, windows
 from onnxplain.autodiff.rules.pooling import lp_pool, spread_mean
 from onnxplain.autodiff.table import Overrides, Rule
 
@@ -37,7 +37,7 @@ OVERRIDES: Overrides = {
         _where(windows.is_depthwise, partial(conv, back=windows.by_inserted_zeros)),
         _conv_padded,
     ],
-    "MaxPool": [maxima.max_pool_by_axis],
+    "MaxPool": [windows.max_pool_by_axis],
     "AveragePool": [
         *_by_windows(windows.average_pool),
         _where(windows.is_even, partial(windows.average_pool, back=spread_mean)),
