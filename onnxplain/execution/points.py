@@ -10,6 +10,8 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from onnxplain.analysis.layers import Layer
 from onnxplain.execution.arrays import fill, nearest
 from onnxplain.formulas.namespace import Namespace
@@ -88,6 +90,17 @@ class Feeds:
 
         return replace(self, count=self.count - first, make=make)
 
+    def led_by(self, first: Mapping[str, Array]) -> Feeds:
+        """Those of a mask that comes before all others, (1, ...) by name; chosen by slices."""
+
+        def make(part: slice) -> Mapping[str, Any]:
+            rest = self.make(slice(max(part.start - 1, 0), max(part.stop - 1, 0)))
+            if part.start > 0 or part.stop == 0:
+                return rest
+            return {name: np.concatenate([array, rest[name]]) for name, array in first.items()}
+
+        return replace(self, count=self.count + 1, make=make)
+
 
 @dataclass(frozen=True, eq=False)
 class _Masks:
@@ -137,9 +150,15 @@ class Blend(_Masks):
 
 @dataclass(frozen=True, eq=False)
 class LayerMasks(_Masks):
-    """The activation of the layer multiplied by each of the masks."""
+    """The activation of the layer multiplied by each of the masks.
+
+    `ones` is what a mask of ones is computed from, (1, ...) by name, for formulas that compare with
+    the score of the sample. The part of the model after the layer may round that score in another
+    way than the whole model, and a sum over many channels multiplies the difference.
+    """
 
     layer: Layer
+    ones: Mapping[str, Array] | None = None
 
 
 class Following(Given):

@@ -145,7 +145,9 @@ class Sample:
     def _scores_found(
         self, sampling: Sampling, wants: Sequence[Want], targets: Sequence[int]
     ) -> Iterator[Found]:
-        made = sampling.made
+        made, ones = sampling.made, 0
+        if isinstance(made, LayerMasks) and made.count and made.ones is not None:
+            made, ones = dataclasses.replace(made, feeds=made.feeds.led_by(made.ones)), 1
         reads_masks = SampleWeights() in wants and sampling.weights is None
         outputs = [self._reading.tensor, *([MASK] if reads_masks else [])]
         runs: Iterable[tuple[slice, list[Array]]] = [(slice(0, 0), [self._answers])]
@@ -153,11 +155,14 @@ class Sample:
             runs = self._runner.perturbed(*self._change(made), outputs, self._ways)
         part_of_model = "head" if isinstance(made, LayerMasks) else "forward"
         self.spent[f"{part_of_model}_passes"] += made.count
-        for part, (values, *masks) in runs:
+        shift: Array = np.zeros(len(targets))
+        for run, (values, *masks) in runs:
+            scores = self._changed_score(values)[: run.stop - run.start, targets].astype(np.float64)
+            if ones and run.start == 0:
+                shift, scores = self.scores[targets] - scores[0], scores[1:]
+            part = slice(run.stop - ones - len(scores), run.stop - ones)
             given = _weights(sampling, part)
-            scores = self._changed_score(values)
-            own = scores[: part.stop - part.start, targets]
-            given[SampleScores] = own.T.astype(np.float64)
+            given[SampleScores] = (scores + shift).T
             given[SampleIndices] = np.arange(part.start, part.stop)
             for mask in masks:
                 given[SampleWeights] = mask.reshape(len(mask), -1)

@@ -33,7 +33,7 @@ class AblationCAM(LayerMapsMethod, ScoredMethod):
     sums_channels = True
     paper = "Desai 2020"
     changes_layer = True
-    cost = "1 + one head pass per channel"
+    cost = "1 + one head pass per channel, and one more"
 
     def sampling(self, original: Original) -> Sequence[Sampling]:
         """One sample for each channel that is not already zero, with this channel set to zero."""
@@ -41,9 +41,10 @@ class AblationCAM(LayerMapsMethod, ScoredMethod):
         ablated, count = xp.true_places(xp.max(xp.abs(a), axis=-1) > 0)
         own = one_of_each(xp, ablated, layer.channels)
         feeds = Feeds(count, lambda part: {"along": 1 - own(part)})
+        ones = np.ones((1, layer.channels), np.float32)
         return [
             Sampling(
-                LayerMasks(Along(layer.layout.axes.index("C")), feeds, layer),
+                LayerMasks(Along(layer.layout.axes.index("C")), feeds, layer, {"along": ones}),
                 own,
                 facts=lambda: {"skipped_channels": layer.channels - count},
             )
