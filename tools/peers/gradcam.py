@@ -50,6 +50,15 @@ TORCHCAM: Mapping[str, Callable[..., Any]] = {
 _LARGE = 1e8
 
 
+def _at_layer(cam: Any, x: Float32, index: int) -> tuple[Float32, Float32]:
+    """The activation and the gradient of the output `index` that the library has for a layer."""
+    found = cam.activations_and_grads
+    found(torch.from_numpy(x).requires_grad_(True))[0, index].backward()
+    a, g = (np.asarray(one[0].numpy(), np.float32) for one in (found.activations, found.gradients))
+    found.release()
+    return a, g
+
+
 def pytorch_grad_cam(
     method: str,
     module: torch.nn.Module,
@@ -65,13 +74,7 @@ def pytorch_grad_cam(
     `reshape` brings a layer's tokens to (N, C, h, w), as the library's users do for transformers.
     """
     cam = PGC[method](module, [layer], reshape_transform=reshape)
-    output = cam.activations_and_grads(torch.from_numpy(x).requires_grad_(True))
-    output[0, index].backward()
-    a, g = (
-        np.asarray(found[0].numpy(), np.float32)
-        for found in (cam.activations_and_grads.activations, cam.activations_and_grads.gradients)
-    )
-    cam.activations_and_grads.release()
+    a, g = _at_layer(cam, x, index)
     if method == "eigengradcam" and not as_shipped:
         twice = np.concatenate([g * a, -g * a], axis=2)
         return get_2d_projection(twice)[0, : a.shape[2]]
@@ -93,13 +96,7 @@ def eigen_smooth(
 ) -> Float32:
     """The map (h, w) with the library's eigen_smooth, with a random sign, not rectified."""
     cam = PGC[method](module, [layer], reshape_transform=reshape)
-    output = cam.activations_and_grads(torch.from_numpy(x).requires_grad_(True))
-    output[0, index].backward()
-    a, g = (
-        np.asarray(found[0].numpy(), np.float32)
-        for found in (cam.activations_and_grads.activations, cam.activations_and_grads.gradients)
-    )
-    cam.activations_and_grads.release()
+    a, g = _at_layer(cam, x, index)
     return np.asarray(cam.get_cam_image(None, layer, None, a, g, True)[0], np.float32)
 
 
